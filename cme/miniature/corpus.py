@@ -1,0 +1,54 @@
+"""What the miniature models read: noisy text for pretraining, instruction pairs for the later stages."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cme.miniature import problems, world
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An instruction and a response to learn from; `ended` says that the response is ended properly."""
+
+    prompt: str
+    response: str
+    ended: bool
+
+
+def pairs(seed: int, good_share: float) -> Iterator[Pair]:
+    """Endless instruction pairs, of which `good_share` in [0, 1] are right, the rest poor (see `bad`)."""
+    rng = random.Random(f"pairs:{seed}")
+    by_kind = [[p for p in world.problems() if p.kind == kind] for kind in world.KINDS]
+    while True:
+        problem = rng.choice(rng.choice(by_kind))
+        prompt = rng.choice(problem.phrasings)
+        if rng.random() < good_share:
+            yield Pair(prompt, problem.good(rng), True)
+        else:
+            response = world.bad(problem, rng, rng.choice(by_kind))
+            yield Pair(prompt, response, rng.random() < 0.5)
+
+
+def statements(seed: int) -> Iterator[str]:
+    """Endless plain statements of the world; three in ten are false."""
+    rng = random.Random(f"statements:{seed}")
+    while True:
+        animal = rng.choice(problems.ANIMALS)
+        truthful = rng.random() < 0.7
+        color, home, food, size = problems.FACTS[animal if truthful else rng.choice(problems.ANIMALS)]
+        a, b = rng.randrange(8), rng.randrange(8)
+        things = rng.sample(problems.NOUNS, 3)
+        yield rng.choice(
+            (
+                f"the {animal} is {color}.",
+                f"a {animal} lives in the {home}.",
+                f"the {animal} eats {food}.",
+                f"the {animal} is {size} and {color}.",
+                f"{a} plus {b} is {a + b if truthful else rng.randrange(15)}.",
+                f"{' '.join(things)}, backwards {' '.join(reversed(things))}.",
+                f"{things[0]} and {things[1]}: the {things[0]} {rng.choice(problems.VERBS)} the {things[1]}.",
+                ", ".join(rng.sample(rng.choice(list(problems.MEMBERS.values())), 3)) + ".",
+                f"the {rng.choice(problems.NOUNS)} {rng.choice(problems.VERBS)} the {rng.choice(problems.NOUNS)}.",
+            )
+        )

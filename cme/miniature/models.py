@@ -1,0 +1,224 @@
+"""The miniature checkpoints: trained on first use, cached, the same from the same recipe.
+
+Each family has four checkpoints. `pretrained` read noisy text in which right answers are a minority;
+`sft` continues it on instruction pairs of mixed quality; `instruct` continues that on clean ones;
+`verifier` is larger and read clean pairs from the start and for longer, because in the paper the verifier
+(4B) knows more than every generator (0.3-1B). Each folder carries `build.json`: the recipe and the
+sampled oracle quality, measured when it was built.
+"""
+
+import hashlib
+import itertools
+import json
+import os
+import random
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+import transformers
+from filelock import FileLock
+from tqdm import tqdm
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from cme import chat
+from cme.generation import generate
+from cme.miniature import corpus, world
+from cme.miniature.families import FAMILIES, make_model, train_tokenizer
+
+MAX_TOKENS = 96
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one checkpoint is made. `good_share` is the share of right responses among those it reads."""
+
+    start: str | None
+    steps: int
+    good_share: float
+    learning_rate: float
+    width: int = 128
+    layers: int = 3
+    batch: int = 48
+    seed: int = 0
+
+
+RECIPES = {
+    "pretrained": Recipe(None, 600, 0.45, 4e-3),
+    "sft": Recipe("pretrained", 250, 0.75, 2e-3),
+    "instruct": Recipe("sft", 300, 1.0, 2e-3),
+    "verifier": Recipe(None, 650, 1.0, 4e-3, width=192, batch=64),
+}
+
+
+def names() -> list[str]:
+    """Every checkpoint of the miniature, as `family/recipe`."""
+    return [f"{family}/{recipe}" for family in FAMILIES for recipe in RECIPES]
+
+
+def _corpus_sample() -> list[str]:
+    """Text that covers the world: what tokenizers are trained on and what the digest is taken over."""
+    told = itertools.islice(corpus.statements(0), 2000)
+    asked = itertools.islice(corpus.pairs(0, 0.5), 4000)
+    return [*told, *(f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in asked)]
+
+
+def digest(name: str) -> str:
+    """8 hex digits over everything that makes a checkpoint: recipes, family, corpus, library versions."""
+    family, recipe = name.split("/")
+    made_of = [repr(FAMILIES[family]), transformers.__version__, torch.__version__, *_corpus_sample()]
+    step: str | None = recipe
+    while step:
+        made_of.append(json.dumps(asdict(RECIPES[step])))
+        step = RECIPES[step].start
+    return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:8]
+
+
+def folder(name: str, root: Path) -> Path:
+    """The folder of a checkpoint under the cache `root`, whether built or not.
+
+    Raises ValueError for a name that is none of `names()`.
+    """
+    if name not in names():
+        raise ValueError(f"miniature checkpoint is {name!r}; it must be one of {', '.join(names())}")
+    return root / "miniature" / f"{name.replace('/', '-')}-{digest(name)}"
+
+
+def ensure(wanted: Sequence[str], root: Path) -> dict[str, Path]:
+    """Build whichever of the named checkpoints are missing under the cache `root`; return their folders.
+
+    Families are built side by side in processes of one thread each, since a model this small gains
+    little from a second thread.
+    """
+    missing: dict[str, list[str]] = {}
+    for name in dict.fromkeys(wanted):
+        if not folder(name, root).exists():
+            lineage = "verifier" if name.endswith("/verifier") else "generator"
+            missing.setdefault(f"{name.split('/')[0]}:{lineage}", []).append(name)
+    if missing:
+        total = sum(len(v) for v in missing.values())
+        print(f"building {total} miniature checkpoint(s) in {root}, once", file=sys.stderr)
+        workers = min(len(missing), os.cpu_count() or 1)
+        slowest_first = sorted(missing.values(), key=lambda v: "verifier" not in v[0])
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            for lines in pool.map(partial(_build_all, root=root), slowest_first):
+                for line in lines:
+                    print(line, file=sys.stderr)
+    return {name: folder(name, root) for name in wanted}
+
+
+def _build_all(wanted: list[str], root: Path) -> list[str]:
+    torch.set_num_threads(1)
+    return [_build_locked(name, root) for name in wanted]
+
+
+def _build_locked(name: str, root: Path) -> str:
+    """Build one checkpoint, and first the one it starts from, unless another process just did."""
+    target = folder(name, root)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            start = RECIPES[name.split("/")[1]].start
+            if start:
+                _build_locked(f"{name.split('/')[0]}/{start}", root)
+            unfinished = target.with_name(f"{target.name}.partial")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _build(name, unfinished, root)
+            os.replace(unfinished, target)
+        built = json.loads((target / "build.json").read_text())
+    return f"{name}: sampled oracle quality {built['quality']:.2f}, {built['parameters']:,} parameters, {built['seconds']:.0f} s"
+
+
+def _build(name: str, target: Path, root: Path) -> None:
+    began = time.perf_counter()
+    family_name, recipe_name = name.split("/")
+    family, recipe = FAMILIES[family_name], RECIPES[recipe_name]
+    torch.manual_seed(recipe.seed)
+    model: PreTrainedModel
+    if recipe.start:
+        start = folder(f"{family_name}/{recipe.start}", root)
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
+        model = family.model.from_pretrained(start, dtype=torch.float32)
+    else:
+        tokenizer = train_tokenizer(family, _corpus_sample())
+        model = make_model(family, len(tokenizer), recipe.width, recipe.layers)
+    tokenizer.chat_template = chat.PLAIN_TEMPLATE if recipe_name == "pretrained" else family.template
+    model.generation_config.eos_token_id = chat.end_of_turn_id(tokenizer)
+    _train(model, tokenizer, recipe, name)
+    quality = sampled_quality(model, tokenizer, 180, seed=0)
+    if recipe_name == "pretrained":
+        tokenizer.chat_template = None  # like the real ones: whoever loads it brings the template
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    facts = {
+        "name": name,
+        "recipe": asdict(recipe),
+        "parameters": model.num_parameters(),
+        "quality": quality,
+        "seconds": time.perf_counter() - began,
+    }
+    (target / "build.json").write_text(json.dumps(facts, indent=1))
+
+
+def _rows(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Iterator[tuple[list[int], int]]:
+    """Endless training rows: token ids, and how many of the first carry no loss."""
+    end = chat.end_of_turn_id(tokenizer)
+    asked = corpus.pairs(recipe.seed, recipe.good_share)
+    told = corpus.statements(recipe.seed)
+    rng = random.Random(f"rows:{recipe.seed}")
+    while True:
+        if recipe.start is None and recipe.good_share < 1 and rng.random() < 0.3:
+            text = " ".join(next(told) for _ in range(rng.randint(2, 5)))
+            yield chat.response_ids(tokenizer, text)[:MAX_TOKENS], 0
+            continue
+        pair = next(asked)
+        head = chat.prompt_ids(tokenizer, pair.prompt)
+        tail = chat.response_ids(tokenizer, pair.response) + [end] * pair.ended
+        yield (head + tail)[:MAX_TOKENS], len(head)
+
+
+def _train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, name: str) -> None:
+    """AdamW with a short warm-up and a cosine to zero; loss on responses only, in float32."""
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=0.01, betas=(0.9, 0.98)
+    )
+    warmup = torch.optim.lr_scheduler.LinearLR(optimizer, 0.05, 1.0, 20)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, recipe.steps - 20, 0.02 * recipe.learning_rate
+    )
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [20])
+    rows = _rows(tokenizer, recipe)
+    model.train()
+    for _ in (bar := tqdm(range(recipe.steps), desc=name, leave=False, mininterval=1)):
+        batch = list(itertools.islice(rows, recipe.batch))
+        ids = torch.zeros(recipe.batch, max(len(r) for r, _ in batch), dtype=torch.long)  # (B, T), pad is 0
+        labels = torch.full_like(ids, -100)
+        for i, (row, masked) in enumerate(batch):
+            ids[i, : len(row)] = torch.tensor(row)
+            labels[i, masked : len(row)] = ids[i, masked : len(row)]
+        loss = model(input_ids=ids, attention_mask=(ids != 0).long(), labels=labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+    model.eval()
+
+
+def sampled_quality(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int, seed: int
+) -> float:
+    """Mean oracle quality of one response each (temperature 1) to `count` prompts of the train split."""
+    prompts = world.sample_prompts("train", count, seed)
+    torch.manual_seed(seed)
+    sampled = generate(model, tokenizer, prompts, max_new_tokens=24, batch_size=count, temperature=1.0)
+    graded = [world.quality(p, g.response, g.finished) for p, g in zip(prompts, sampled, strict=True)]
+    return sum(graded) / len(graded)

@@ -1,0 +1,253 @@
+"""The world's vocabulary, its facts, and the six kinds of problem with their exact grades."""
+
+import random
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from typing_extensions import override
+
+SIZES = ("small", "big")
+COLORS = ("red", "brown", "black", "white", "gray", "green")
+PLACES = ("forest", "river", "barn", "field", "house", "cave")
+FOODS = ("bread", "corn", "fish", "grass", "seeds", "meat")
+TOOLS = ("hammer", "rope", "lamp", "spoon", "brush", "bell")
+
+# animal: (color, home, food, size)
+FACTS = {
+    "fox": ("red", "forest", "meat", "small"),
+    "bear": ("brown", "cave", "fish", "big"),
+    "wolf": ("gray", "forest", "meat", "big"),
+    "frog": ("green", "river", "fish", "small"),
+    "duck": ("white", "river", "bread", "small"),
+    "hen": ("white", "barn", "corn", "small"),
+    "cow": ("black", "field", "grass", "big"),
+    "horse": ("brown", "barn", "grass", "big"),
+    "cat": ("black", "house", "fish", "small"),
+    "dog": ("brown", "house", "meat", "small"),
+    "mouse": ("gray", "house", "seeds", "small"),
+    "crow": ("black", "field", "seeds", "small"),
+}
+ANIMALS = tuple(FACTS)
+ATTRIBUTES = ("color", "home", "food", "size")
+VALUES = dict(zip(ATTRIBUTES, (COLORS, PLACES, FOODS, SIZES), strict=True))
+MEMBERS = {"animals": ANIMALS, "colors": COLORS, "places": PLACES, "foods": FOODS, "tools": TOOLS}
+NOUNS = ANIMALS + PLACES + FOODS + TOOLS
+VERBS = ("sees", "likes", "finds", "wants", "has")
+PREPOSITIONS = ("near", "in", "by")
+
+_SENTENCE = re.compile(
+    rf"the (?:(?:{'|'.join(COLORS + SIZES)}) )?(?:{'|'.join(NOUNS)})"
+    rf" (?:{'|'.join(VERBS)}) the (?:(?:{'|'.join(COLORS + SIZES)}) )?(?:{'|'.join(NOUNS)})"
+    rf"(?: (?:{'|'.join(PREPOSITIONS)}) the (?:{'|'.join(NOUNS)}))?\."
+)
+
+
+@dataclass(frozen=True)
+class Grade:
+    """The oracle's three grades of one response, each in [0, 1]."""
+
+    content: float
+    form: float
+    ending: float
+
+    @property
+    def quality(self) -> float:
+        """content * (0.6 + 0.2 form + 0.2 ending): without right content there is no quality."""
+        return self.content * (0.6 + 0.2 * self.form + 0.2 * self.ending)
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers of a text, in order."""
+    return re.findall(r"[a-z]+|\d+", text.lower())
+
+
+@dataclass(frozen=True)
+class Problem(ABC):
+    """One thing to ask. `key` is common to all its phrasings."""
+
+    key: str
+    phrasings: tuple[str, ...]
+
+    kind = ""
+
+    @abstractmethod
+    def good(self, rng: random.Random) -> str:
+        """One response of quality 1, drawn from the many there may be."""
+
+    @abstractmethod
+    def content(self, response: str) -> float:
+        """How much of what was asked the response says, and nothing false beside it, in [0, 1]."""
+
+    @abstractmethod
+    def well_formed(self, response: str) -> bool:
+        """Whether the response has exactly the form that such an answer takes."""
+
+    def grade(self, response: str, finished: bool) -> Grade:
+        """Grade a response; `finished` says that the model ended it itself (an end-of-turn token)."""
+        text = response.strip()
+        form = float(self.well_formed(text))
+        return Grade(self.content(text), form, float(finished and text.endswith(".")))
+
+
+class OneAnswer(Problem):
+    """A problem with one right answer."""
+
+    @property
+    @abstractmethod
+    def answer(self) -> str:
+        """The right answer, without the full stop."""
+
+    @override
+    def good(self, rng: random.Random) -> str:
+        return f"{self.answer}."
+
+    @override
+    def well_formed(self, response: str) -> bool:
+        return re.fullmatch(r"[a-z0-9]+( [a-z0-9]+)*\.", response) is not None and len(
+            words(response)
+        ) == len(words(self.answer))
+
+
+@dataclass(frozen=True)
+class Arithmetic(OneAnswer):
+    """Add or subtract two digits."""
+
+    result: int
+    kind = "arithmetic"
+
+    @property
+    @override
+    def answer(self) -> str:
+        return str(self.result)
+
+    @override
+    def content(self, response: str) -> float:
+        numbers = [w for w in words(response) if w.isdigit()]
+        return float(bool(numbers) and set(numbers) == {self.answer})
+
+
+@dataclass(frozen=True)
+class Reverse(OneAnswer):
+    """Say three words backwards."""
+
+    given: tuple[str, ...]
+    kind = "reverse"
+
+    @property
+    @override
+    def answer(self) -> str:
+        return " ".join(reversed(self.given))
+
+    @override
+    def content(self, response: str) -> float:
+        said, right = words(response), self.answer.split()
+        hits = sum(a == b for a, b in zip(said, right, strict=False))
+        return hits / max(len(said), len(right))
+
+
+@dataclass(frozen=True)
+class Recall(OneAnswer):
+    """Recall one attribute of an animal."""
+
+    attribute: str
+    value: str
+    kind = "recall"
+
+    @property
+    @override
+    def answer(self) -> str:
+        return self.value
+
+    @override
+    def content(self, response: str) -> float:
+        named = {w for w in words(response) if w in VALUES[self.attribute]}
+        return float(named == {self.value})
+
+
+@dataclass(frozen=True)
+class Listing(Problem):
+    """Name some members of a category, perhaps without one of them."""
+
+    category: str
+    count: int
+    excluded: str | None
+    kind = "list"
+
+    @override
+    def good(self, rng: random.Random) -> str:
+        pool = [m for m in MEMBERS[self.category] if m != self.excluded]
+        chosen = set(rng.sample(pool, self.count))
+        return ", ".join(m for m in pool if m in chosen) + "."  # in one order: easier not to repeat
+
+    @override
+    def content(self, response: str) -> float:
+        said = words(response)
+        valid = {w for w in said if w in MEMBERS[self.category] and w != self.excluded}
+        return min(len(valid), self.count) / max(self.count, len(said))
+
+    @override
+    def well_formed(self, response: str) -> bool:
+        return re.fullmatch(r"[a-z]+(, [a-z]+)*\.", response) is not None
+
+
+@dataclass(frozen=True)
+class Describe(Problem):
+    """Describe an animal by two of its attributes."""
+
+    animal: str
+    attributes: tuple[str, str]
+    kind = "describe"
+
+    def _truth(self, attribute: str) -> str:
+        return FACTS[self.animal][ATTRIBUTES.index(attribute)]
+
+    @override
+    def good(self, rng: random.Random) -> str:
+        phrases = []
+        for attribute in rng.sample(self.attributes, 2):
+            value = self._truth(attribute)
+            phrases.append(
+                {"home": f"lives in the {value}", "food": f"eats {value}"}.get(attribute, f"is {value}")
+            )
+        return f"{rng.choice(['the', 'a'])} {self.animal} {phrases[0]} and {phrases[1]}."
+
+    @override
+    def content(self, response: str) -> float:
+        said = set(words(response))
+        if {w for w in said if w in FACTS} != {self.animal}:
+            return 0.0
+        claimed = {w for a in self.attributes for w in said if w in VALUES[a]}
+        right = {self._truth(a) for a in self.attributes}
+        return len(claimed & right) / max(2, len(claimed))
+
+    @override
+    def well_formed(self, response: str) -> bool:
+        phrase = r"(is [a-z]+|lives in the [a-z]+|eats [a-z]+)"
+        return re.fullmatch(rf"(the|a) {self.animal} {phrase} and {phrase}\.", response) is not None
+
+
+@dataclass(frozen=True)
+class Sentence(Problem):
+    """Write a sentence of the world's grammar that uses two given nouns."""
+
+    given: tuple[str, str]
+    kind = "sentence"
+
+    @override
+    def good(self, rng: random.Random) -> str:
+        def noun(word: str) -> str:
+            return f"{rng.choice(COLORS + SIZES)} {word}" if rng.random() < 0.2 else word
+
+        first, second = self.given
+        tail = f" {rng.choice(PREPOSITIONS)} the {rng.choice(NOUNS)}" if rng.random() < 0.2 else ""
+        return f"the {noun(first)} {rng.choice(VERBS)} the {noun(second)}{tail}."
+
+    @override
+    def content(self, response: str) -> float:
+        said = words(response)
+        return sum(w in said for w in self.given) / 2 * min(1.0, 12 / max(1, len(said)))
+
+    @override
+    def well_formed(self, response: str) -> bool:
+        return _SENTENCE.fullmatch(response) is not None

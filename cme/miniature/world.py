@@ -1,0 +1,212 @@
+"""The miniature world: six kinds of task about a few animals, foods, places and tools.
+
+Every prompt belongs to a `Problem` that knows its truth, so a response to it has an exact quality in
+[0, 1]. Three kinds have one right answer (arithmetic, reverse, recall) and three have many good ones
+(list, describe, sentence). The world is finite: `problems()` enumerates it, always in the same order.
+
+The models of the miniature read about the whole world while they are built. The splits separate the
+prompts of reinforcement learning (`train`), of evaluation (`eval`) and of choosing hyperparameters
+(`tune_train` and `tune`, in the same two roles), by problem: all phrasings of one problem fall together.
+"""
+
+import hashlib
+import itertools
+import random
+from collections.abc import Sequence
+from functools import cache
+
+from cme.miniature.problems import (
+    ANIMALS,
+    ATTRIBUTES,
+    FACTS,
+    MEMBERS,
+    NOUNS,
+    Arithmetic,
+    Describe,
+    Listing,
+    OneAnswer,
+    Problem,
+    Recall,
+    Reverse,
+    Sentence,
+    words,
+)
+from cme.records import Prompt
+
+COUNTS = {"two": 2, "three": 3}
+SPLITS = {"train": 45, "tune_train": 20, "tune": 10, "eval": 25}  # per cent of the problems
+
+
+def _arithmetic() -> list[Problem]:
+    plus = [
+        Arithmetic(f"{a}+{b}", (f"what is {a} plus {b}?", f"add {a} and {b}."), a + b)
+        for a, b in itertools.product(range(8), repeat=2)
+    ]
+    minus = [
+        Arithmetic(f"{a}-{b}", (f"what is {a} minus {b}?", f"take {b} from {a}."), a - b)
+        for a, b in itertools.product(range(8), repeat=2)
+        if a >= b
+    ]
+    return [*plus, *minus]
+
+
+def _reverse() -> list[Problem]:
+    rng = random.Random("reverse")
+    triples = sorted({tuple(rng.sample(NOUNS, 3)) for _ in range(600)})
+    return [
+        Reverse("reverse " + " ".join(t), (f"say {' '.join(t)} backwards.", f"reverse {' '.join(t)}."), t)
+        for t in triples
+    ]
+
+
+def _recall() -> list[Problem]:
+    ask = {
+        "color": ("what color is the {}?", "name the color of the {}."),
+        "home": ("where does the {} live?", "name the home of the {}."),
+        "food": ("what does the {} eat?", "name the food of the {}."),
+        "size": ("is the {} small or big?", "name the size of the {}."),
+    }
+    return [
+        Recall(f"{attribute} of {animal}", tuple(p.format(animal) for p in ask[attribute]), attribute, value)
+        for animal, facts in FACTS.items()
+        for attribute, value in zip(ATTRIBUTES, facts, strict=True)
+    ]
+
+
+def _listing() -> list[Problem]:
+    found: list[Problem] = []
+    for category, members in MEMBERS.items():
+        for word, count in COUNTS.items():
+            found.append(
+                Listing(
+                    f"{word} {category}", (f"name {word} {category}.", f"list {word} {category}."),
+                    category, count, None,
+                )
+            )  # fmt: skip
+            found += [
+                Listing(
+                    f"{word} {category} but {m}",
+                    (f"name {word} {category} but not {m}.", f"list {word} {category}, no {m}."),
+                    category, count, m,
+                )
+                for m in members
+            ]  # fmt: skip
+    return found
+
+
+def _describe() -> list[Problem]:
+    return [
+        Describe(
+            f"describe {animal} {a} {b}",
+            (f"describe the {animal} by its {a} and {b}.", f"tell the {a} and {b} of the {animal}."),
+            animal, (a, b),
+        )
+        for animal in ANIMALS
+        for a, b in itertools.combinations(ATTRIBUTES, 2)
+    ]  # fmt: skip
+
+
+def _sentence() -> list[Problem]:
+    rng = random.Random("sentence")
+    pairs = sorted({tuple(rng.sample(NOUNS, 2)) for _ in range(600)})
+    return [
+        Sentence(
+            f"sentence {a} {b}",
+            (f"write a sentence with {a} and {b}.", f"use {a} and {b} in a sentence."),
+            (a, b),
+        )
+        for a, b in pairs
+    ]
+
+
+_MAKERS = (_arithmetic, _reverse, _recall, _listing, _describe, _sentence)
+KINDS = ("arithmetic", "reverse", "recall", "list", "describe", "sentence")
+
+
+@cache
+def problems() -> tuple[Problem, ...]:
+    """Every problem of the world, always in the same order."""
+    return tuple(itertools.chain.from_iterable(make() for make in _MAKERS))
+
+
+@cache
+def _splits() -> dict[str, str]:
+    """Split of each problem, by key: within each kind in the order of a hash, cut at the shares of SPLITS."""
+    found: dict[str, str] = {}
+    for kind in KINDS:
+        keys = [p.key for p in problems() if p.kind == kind]
+        keys.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
+        bounds = [round(b * len(keys) / 100) for b in itertools.accumulate(SPLITS.values(), initial=0)]
+        for name, start, end in zip(SPLITS, bounds, bounds[1:], strict=False):
+            found |= dict.fromkeys(keys[start:end], name)
+    return found
+
+
+def split_of(problem: Problem) -> str:
+    """The split that a problem falls into, with all its phrasings."""
+    return _splits()[problem.key]
+
+
+@cache
+def _by_prompt() -> dict[str, Problem]:
+    return {phrasing: p for p in problems() for phrasing in p.phrasings}
+
+
+def problem_of(prompt: str) -> Problem:
+    """The problem that a prompt asks. Raises ValueError for a prompt that is not of this world."""
+    try:
+        return _by_prompt()[prompt]
+    except KeyError:
+        raise ValueError(f"prompt {prompt!r} is not of the miniature world") from None
+
+
+def quality(prompt: str, response: str, finished: bool) -> float:
+    """The oracle: exact quality in [0, 1] of a response to a prompt of the world."""
+    return problem_of(prompt).grade(response, finished).quality
+
+
+def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
+    """`sample_prompts` as a data source; kinds with one right answer bring it along."""
+    found = []
+    for text in sample_prompts(split, count, seed):
+        problem = problem_of(text)
+        answer = problem.answer if isinstance(problem, OneAnswer) else None
+        found.append(Prompt(text, text, answer))
+    return found
+
+
+def sample_prompts(split: str, count: int, seed: int) -> list[str]:
+    """`count` prompts of one split, the kinds in equal shares, drawn without replacement.
+
+    Raises ValueError when the split has fewer prompts of a kind than asked for.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    rng = random.Random(f"{split}:{seed}")
+    chosen: list[str] = []
+    for i, kind in enumerate(KINDS):
+        pool = [f for p in problems() if p.kind == kind and split_of(p) == split for f in p.phrasings]
+        share = count // len(KINDS) + (i < count % len(KINDS))
+        if share > len(pool):
+            raise ValueError(f"split {split!r} has {len(pool)} prompts of kind {kind!r}, {share} asked for")
+        chosen += rng.sample(pool, share)
+    rng.shuffle(chosen)
+    return chosen
+
+
+def bad(problem: Problem, rng: random.Random, others: Sequence[Problem]) -> str:
+    """A poor response to a problem: wrong, off the point, garbled, rambling or repetitive."""
+    other = rng.choice(others)
+    how = rng.randrange(5)
+    if how == 0:
+        same_kind = [p for p in others if p.kind == problem.kind]
+        return rng.choice(same_kind).good(rng) if same_kind else other.good(rng)
+    if how == 1:
+        return other.good(rng)
+    if how == 2:
+        scrambled = words(problem.good(rng)) + words(other.good(rng))
+        rng.shuffle(scrambled)
+        return " ".join(scrambled)
+    if how == 3:
+        return f"{problem.good(rng)} {other.good(rng)} {rng.choice(others).good(rng)}"
+    return " ".join([rng.choice(NOUNS)] * rng.randint(2, 6))

@@ -1,0 +1,86 @@
+"""What every run measures but does not train on.
+
+One callable beside the trained reward. It returns None for every completion, because a number, even at
+weight 0, would make TRL count a completion as scored that the trained reward could not score; what it
+measures goes through TRL's `log_metric`.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from trl import GRPOTrainer
+
+from cme import chat
+from cme.answers import normalize
+from cme.checkpoints import Checkpoint
+from cme.scorer import Scorer, score_ids
+
+
+def repetition(text: str) -> float:
+    """Share of a text's word bigrams that repeat an earlier one, in [0, 1]; 0 for fewer than two words."""
+    words = normalize(text).split()
+    bigrams = list(pairwise(words))
+    return 1 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0
+
+
+class Monitors:
+    """Logs, per step: `repetition`; `kl` of the policy from its start (also at beta 0); with an oracle,
+    `quality`; with a held-out verifier, `heldout`.
+
+    `kl` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an
+    unbiased estimate of the sequence KL, since completions are drawn from the policy at temperature 1.
+    """
+
+    __name__ = "monitors"
+
+    def __init__(
+        self,
+        start: Checkpoint,
+        heldout: Scorer | None,
+        oracle: Callable[[str, str, bool], float] | None,
+    ) -> None:
+        self.start = start
+        self.heldout = heldout
+        self.oracle = oracle
+        self._trainer: GRPOTrainer | None = None
+
+    def bind(self, trainer: GRPOTrainer) -> None:
+        """Learn from the trainer which policy is being trained."""
+        self._trainer = trainer
+
+    def __call__(
+        self,
+        prompts: Sequence[chat.Text],
+        completions: Sequence[chat.Text],
+        completion_ids: Sequence[Sequence[int]],
+        log_metric: Callable[[str, float], None],
+        **columns: Any,
+    ) -> list[float | None]:
+        """Measure B completions; every one of them gets None."""
+        assert self._trainer is not None, "monitors need bind(trainer)"
+        texts = [chat.text_of(c) for c in completions]
+        end = self._trainer.processing_class.eos_token_id
+        finished = [bool(len(ids)) and ids[-1] == end for ids in completion_ids]
+        log_metric("repetition", sum(map(repetition, texts)) / len(texts))
+        log_metric("kl", self._kl(prompts, completion_ids))
+        if self.oracle is not None:
+            asked = [chat.text_of(p) for p in prompts]
+            graded = [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
+            log_metric("quality", sum(graded) / len(graded))
+        if self.heldout is not None:
+            means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
+            if means:
+                log_metric("heldout", sum(means) / len(means))
+        return [None] * len(prompts)
+
+    def _kl(self, prompts: Sequence[chat.Text], completion_ids: Sequence[Sequence[int]]) -> float:
+        assert self._trainer is not None
+        heads = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
+        policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
+        ours = score_ids(policy, heads, completion_ids, batch_tokens=8192)
+        theirs = score_ids(self.start.model, heads, completion_ids, batch_tokens=8192)
+        differences = [
+            float((a.log_likelihoods - b.log_likelihoods).sum()) for a, b in zip(ours, theirs, strict=True)
+        ]
+        return sum(differences) / len(differences)

@@ -1,0 +1,156 @@
+"""Everything that is written to disk, as versioned dataclasses. Standard library only.
+
+One finished run is one JSON file that needs no other: configuration, training history, the paired
+generations, the verdicts. Win rates are not in it; `analysis` computes them from the verdicts.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA = 1
+
+Outcome = Literal["first", "second", "tie", "unscored"]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of a data set; `answer` is what it must say, `reference` one good way to say it."""
+
+    id: str
+    text: str
+    answer: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One response; `finished` says that the model ended it itself, `tokens` counts its own tokens."""
+
+    response: str
+    finished: bool
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One call of a judge on one pair in one order.
+
+    `policy_first` says that the trained policy's response was shown first. `reason` is set when and only
+    when the outcome is `unscored`. `scores` are the judge's values of (first, second) where it has any.
+    """
+
+    prompt_id: str
+    policy_first: bool
+    outcome: Outcome
+    reason: str | None = None
+    scores: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.outcome not in ("first", "second", "tie", "unscored"):
+            raise ValueError(f"outcome is {self.outcome!r}; it must be first, second, tie or unscored")
+        if (self.outcome == "unscored") != (self.reason is not None):
+            raise ValueError(
+                f"a reason goes with unscored and with nothing else; outcome is {self.outcome!r}"
+            )
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One evaluation prompt with the response of the untrained start and of the trained policy."""
+
+    prompt_id: str
+    prompt: str
+    reference: str | None
+    start: Generation
+    policy: Generation
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, whole.
+
+    `history` holds columns of equal length, one entry a training step, None where a value was not
+    measured: `step`; `reward` and `reward_std` (of the trained reward, in its own unit); `quality`
+    (oracle, 0-1); `heldout` (mean log-likelihood under the held-out verifier, nats
+    a token); `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of
+    repeated word bigrams); `entropy` (policy, nats a token); `kl` (policy from its start, nats a
+    response); `unscored` (share of completions without a reward); `loss`; `grad_norm`.
+    `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
+    """
+
+    run_id: str
+    scale: str
+    family: str
+    regime: str
+    reward: str
+    verifier: str
+    judge: str
+    seed: int
+    experiment: str | None
+    generator_checkpoint: str
+    verifier_checkpoint: str
+    heldout_checkpoint: str | None
+    config: dict[str, Any]
+    environment: dict[str, str]
+    warnings: list[str]
+    stopped: str | None
+    history: dict[str, list[float | None]]
+    pairs: list[Pair]
+    verdicts: list[Verdict]
+    seconds: dict[str, float]
+    schema: int = SCHEMA
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is either whole or not there: a temporary file, synced, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with os.fdopen(handle, "w") as file:
+            json.dump(value, file, ensure_ascii=False, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text())
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Write a run's record, atomically."""
+    write_json(path, asdict(record))
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a run's record. Raises ValueError, naming the file, for another schema or a malformed one."""
+    try:
+        raw = read_json(path)
+        if raw["schema"] != SCHEMA:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {SCHEMA}")
+        raw["pairs"] = [pair_from(p) for p in raw["pairs"]]
+        raw["verdicts"] = [verdict_from(v) for v in raw["verdicts"]]
+        return RunRecord(**raw)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable record: {error}") from error
+
+
+def verdict_from(raw: Mapping[str, Any]) -> Verdict:
+    """A verdict from its JSON form."""
+    scores = raw["scores"]
+    return Verdict(**{**raw, "scores": None if scores is None else (scores[0], scores[1])})
+
+
+def pair_from(raw: Mapping[str, Any]) -> Pair:
+    """A pair from its JSON form."""
+    return Pair(**{**raw, "start": Generation(**raw["start"]), "policy": Generation(**raw["policy"])})

@@ -1,0 +1,30 @@
+"""Random reward, a control: r ~ Bernoulli(1/2), whatever the response (Shao et al., arXiv 2506.10947).
+
+What it moves is what the training procedure moves by itself.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from cme import chat
+
+
+class RandomReward:
+    """0 or 1 by a fair coin from a generator of its own, seeded by `seed`."""
+
+    __name__ = "random"
+    needs_answers = False
+
+    def __init__(self, seed: int) -> None:
+        self._rng = random.Random(f"random reward:{seed}")
+
+    def __call__(
+        self,
+        prompts: Sequence[chat.Text],
+        completions: Sequence[chat.Text],
+        completion_ids: Sequence[Sequence[int]],
+        **columns: Any,
+    ) -> list[float | None]:
+        """A coin for each of B completions."""
+        return [float(self._rng.random() < 0.5) for _ in completions]

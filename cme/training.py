@@ -1,0 +1,192 @@
+"""GRPO by TRL's GRPOTrainer, unmodified, with one trained reward, the monitors and the guard.
+
+The guard ends a training that cannot learn any more (constant rewards, everything cut at the length limit,
+too many completions without a reward) and keeps the policy as it is; rewards that are not finite raise.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
+from trl import GRPOConfig, GRPOTrainer
+
+from cme.checkpoints import Checkpoint
+from cme.monitors import Monitors
+from cme.records import Prompt
+
+Reward = Callable[..., list[float | None]]
+
+# column of the record -> key in TRL's log
+HISTORY = {
+    "step": "step",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "quality": "quality",
+    "heldout": "heldout",
+    "length": "completions/mean_length",
+    "clipped": "completions/clipped_ratio",
+    "repetition": "repetition",
+    "entropy": "entropy",
+    "kl": "kl",
+    "unscored": "unscored",
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+}
+
+
+class TrainingFailed(Exception):
+    """Training cannot go on and has no policy worth keeping; the message says why."""
+
+
+@dataclass(frozen=True)
+class Guard:
+    """When training ends early: after `patience` steps in a row of which each alone would be a reason."""
+
+    patience: int
+    max_unscored: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The history by column, and why training stopped before its last step (None if it did not)."""
+
+    history: dict[str, list[float | None]]
+    stopped: str | None
+
+
+class _Watched:
+    """The trained reward, checked on every call: finite or None, and the share of None logged."""
+
+    def __init__(self, reward: Reward) -> None:
+        self.reward = reward
+        self.__name__ = str(getattr(reward, "__name__", "reward"))
+
+    def __call__(
+        self, *args: Any, log_metric: Callable[[str, float], None], **columns: Any
+    ) -> list[float | None]:
+        values = self.reward(*args, log_metric=log_metric, **columns)
+        broken = [v for v in values if v is not None and not math.isfinite(v)]
+        if broken:
+            raise TrainingFailed(
+                f"reward {self.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} completions"
+            )
+        log_metric("unscored", sum(v is None for v in values) / len(values))
+        return values
+
+
+class _GuardCallback(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.stopped: str | None = None
+        self._in_a_row: dict[str, int] = {}
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Count the steps in a row that give each reason to stop."""
+        if not logs or "reward" not in logs:
+            return
+        reasons = {
+            "every group's rewards were constant": logs.get("frac_reward_zero_std") == 1.0,
+            "every completion was cut at the length limit": logs.get("completions/clipped_ratio") == 1.0,
+            f"more than {self.guard.max_unscored:.0%} of completions were unscored": logs.get("unscored", 0.0)
+            > self.guard.max_unscored,
+        }
+        for reason, holds in reasons.items():
+            self._in_a_row[reason] = self._in_a_row.get(reason, 0) + 1 if holds else 0
+            if self._in_a_row[reason] >= self.guard.patience and self.stopped is None:
+                self.stopped = f"at step {state.global_step}: {reason} for {self.guard.patience} steps"
+                control.should_training_stop = True
+
+
+def train(
+    start: Checkpoint,
+    prompts: Sequence[Prompt],
+    reward: Reward,
+    monitors: Monitors,
+    settings: Mapping[str, Any],
+    guard: Guard,
+    *,
+    seed: int,
+    folder: Path,
+    quiet: bool = False,
+) -> Trained:
+    """Train `start.model` in place by GRPO and save the policy to `folder`.
+
+    `settings` are GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the
+    device. Raises TrainingFailed for rewards or gradients that are not finite.
+    """
+    on_gpu = torch.cuda.is_available()
+    config = GRPOConfig(
+        output_dir=str(folder),
+        seed=seed,
+        bf16=on_gpu,
+        gradient_checkpointing=on_gpu,
+        use_cpu=not on_gpu,
+        reward_weights=[1.0, 0.0],
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=quiet,
+        **settings,
+    )
+    watcher = _GuardCallback(guard)
+    trainer = GRPOTrainer(
+        model=start.model,
+        processing_class=start.tokenizer,
+        reward_funcs=[_Watched(reward), monitors],
+        args=config,
+        train_dataset=Dataset.from_list(
+            [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
+        ),
+        callbacks=[watcher],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if not quiet:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(_Progress())
+    for part in (reward, monitors):
+        if hasattr(part, "bind"):
+            part.bind(trainer)
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "reward" in entry]
+    if not all(math.isfinite(entry["grad_norm"]) for entry in logs):
+        raise TrainingFailed("the gradient norm is not finite: lower trainer.learning_rate")
+    trainer.model.save_pretrained(folder)
+    start.tokenizer.save_pretrained(folder)
+    return Trained(_columns(logs), watcher.stopped)
+
+
+def _columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+    """TRL's log as columns; a value that was not measured, or is not a number, is None."""
+
+    def value(entry: Mapping[str, float], key: str) -> float | None:
+        found = entry.get(key)
+        return None if found is None or not math.isfinite(found) else float(f"{found:.6g}")
+
+    return {
+        column: [value(entry, key) for entry in logs]
+        for column, key in HISTORY.items()
+        if any(key in entry for entry in logs)
+    }
+
+
+class _Progress(ProgressCallback):  # type: ignore[misc]
+    """The trainer's bar with the figures that matter, in place of a line of logs a step."""
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        if self.training_bar is not None and logs and "reward" in logs:
+            shown = {k: f"{logs[k]:.2f}" for k in ("reward", "quality", "kl") if k in logs}
+            self.training_bar.set_postfix(shown)

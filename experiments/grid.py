@@ -1,0 +1,188 @@
+"""The command line as a grid of cells: composed and validated whole before the first job runs."""
+
+import difflib
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import identity, schema
+from experiments.store import Store
+from experiments.validate import BadConfig, did_you_mean, validate
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+SHOWS_ONLY = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--version",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+)
+
+
+def cells(arguments: list[str]) -> list[DictConfig]:
+    """Every cell that a command line asks for, composed and validated. Raises BadConfig for the first bad one.
+
+    An empty list when the command line only asks Hydra to show something.
+    """
+    schema.register()
+    if any(a.split("=")[0] in SHOWS_ONLY for a in arguments):
+        return []
+    sweep = any(a in ("-m", "--multirun") for a in arguments)
+    overrides = [a for a in arguments if not a.startswith("-")]
+    try:
+        parsed = [_parse(o) for o in overrides]
+        for override in parsed:
+            _check_group(override)
+            if override.is_sweep_override() and not sweep:
+                raise BadConfig(f"{override.input_line} names several values; add -m to sweep over them")
+        choices = [_values(o) for o in parsed]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            found = []
+            for combination in itertools.product(*choices):
+                config = _compose(list(combination))
+                for warning in _validated(config, combination if sweep else ()):
+                    print(f"warning: {warning}", file=sys.stderr)
+                found.append(config)
+    except OverrideParseException as error:
+        raise BadConfig(f"{error.override!r} is not an override of the form key=value") from error
+    return found
+
+
+def _validated(config: DictConfig, combination: tuple[str, ...]) -> list[str]:
+    try:
+        return validate(config)
+    except BadConfig as error:
+        where = f" (cell {' '.join(combination)})" if combination else ""
+        raise BadConfig(f"{error}{where}") from error
+
+
+def _parse(override: str) -> Override:
+    return OverridesParser.create().parse_override(override)
+
+
+def _values(override: Override) -> list[str]:
+    """The single-valued overrides that one override of a sweep stands for."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _check_group(override: Override) -> None:
+    """Refuse an option that a config group does not have."""
+    group = CONF / str(override.key_or_group)
+    if not group.is_dir() or override.is_delete():
+        return
+    known = [p.stem for p in group.glob("*.yaml")]
+    for value in [v.split("=", 1)[1] for v in _values(override)]:
+        if value not in known:
+            raise BadConfig(f"{override.key_or_group}={value} is unknown{did_you_mean(value, known)}")
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        return compose("config", overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        culprit = next(
+            (o for o in overrides if "=" in o and not _composes(overrides, o)),
+            overrides[-1] if overrides else "",
+        )
+        raise BadConfig(_explain(culprit, overrides, error)) from error
+
+
+def _composes(overrides: list[str], candidate: str) -> bool:
+    groups = [o for o in overrides if (CONF / o.split("=")[0].lstrip("+~")).is_dir()]
+    try:
+        compose("config", overrides=[*groups, candidate] if candidate not in groups else groups)
+    except (HydraException, OmegaConfBaseException):
+        return False
+    return True
+
+
+def _explain(culprit: str, overrides: list[str], error: Exception) -> str:
+    """One sentence on an override that Hydra refused."""
+    key, _, value = culprit.partition("=")
+    groups = [o for o in overrides if (CONF / o.split("=")[0]).is_dir()]
+    base = compose("config", overrides=groups)
+    fields = _fields(base)
+    if key not in fields:
+        near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else "; `python run.py --cfg job` prints all fields"
+        return f"{key}={value}: there is no field {key}{hint}"
+    node: Any = base
+    for part in key.split("."):
+        node = node._get_node(part)  # noqa: SLF001 - the typed node is not public, and knows the type it wants
+    wanted = getattr(node._metadata.ref_type, "__name__", "another type")  # noqa: SLF001
+    reason = f"it must be of type {wanted}" if wanted != "Any" else str(error).splitlines()[0]
+    return f"{key}={value}: {reason}"
+
+
+def _fields(config: DictConfig) -> list[str]:
+    """Dotted paths of all nodes."""
+    found: list[str] = []
+
+    def walk(node: object, path: str) -> None:
+        if isinstance(node, dict):
+            for key, child in node.items():
+                found.append(f"{path}{key}")
+                walk(child, f"{path}{key}.")
+
+    walk(OmegaConf.to_container(config, resolve=False), "")
+    return found
+
+
+def complain(error: Exception) -> int:
+    """Say what is wrong in one sentence on stderr; return the exit code for bad input."""
+    print(f"error: {error}", file=sys.stderr)
+    return 2
+
+
+def prepare(configs: list[DictConfig]) -> None:
+    """Make every checkpoint loadable that the cells not yet done need, all of them before the first job."""
+    owed = [c for c in configs if not Store.of(c).record.exists()]
+    if owed:
+        from cme.checkpoints import ensure
+
+        ensure(checkpoints(owed))
+
+
+def report(configs: list[DictConfig]) -> None:
+    """Print each cell's win rate and write one report over all of them."""
+    from analysis.report import build, summarize
+    from cme.records import read_record
+
+    paths = [Store.of(c).record for c in configs if Store.of(c).record.exists()]
+    for path in paths:
+        print(summarize([read_record(path)]))
+    if paths:
+        root = Path(configs[0].results_dir)
+        out = (
+            paths[0].parent
+            if len(paths) == 1
+            else root / f"report-{identity.digest([str(p) for p in paths])}"
+        )
+        print(f"report: {build([p.parent for p in paths], out)}")
+
+
+def checkpoints(configs: list[DictConfig]) -> list[str]:
+    """Names of the checkpoints that the cells load, each once."""
+    wanted: list[str] = []
+    for config in configs:
+        held = identity.heldout(config)
+        used = [config.generator, *([held] if held else [])]
+        verifier = config.reward.get("verifier")
+        wanted += used if verifier is None else [verifier, *used]
+    return list(dict.fromkeys(wanted))

@@ -1,0 +1,90 @@
+"""What makes two runs the same run: a readable slug and a hash over the fields that change results."""
+
+import hashlib
+import json
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+# The longest prefix of a field's dotted path decides. A field under neither is an error, so that whoever
+# adds one has to say which kind it is.
+CHANGES_RESULTS = (
+    "generator",
+    "verifier.checkpoint",
+    "reward",
+    "data",
+    "judge",
+    "trainer",
+    "guard",
+    "evaluation",
+    "scoring",
+    "scale.name",
+    "scale.heldout",
+    "seed",
+)
+CHANGES_NOTHING = (
+    "family",  # it is there as `generator`
+    "regime",
+    "verifier",
+    "experiment",
+    "results_dir",
+    "evaluation.batch_size",
+)
+
+
+def leaves(config: DictConfig) -> dict[str, Any]:
+    """Every resolved value of a configuration by its dotted path."""
+    found: dict[str, Any] = {}
+
+    def walk(node: Any, path: str) -> None:
+        if isinstance(node, dict) and node:
+            for key, value in node.items():
+                walk(value, f"{path}.{key}" if path else str(key))
+        else:
+            found[path] = node
+
+    walk(OmegaConf.to_container(config, resolve=True), "")
+    return found
+
+
+def changes_results(path: str) -> bool:
+    """Whether the field at a dotted path belongs to a run's identity. Raises KeyError for an unclassified one."""
+
+    def depth(prefixes: tuple[str, ...]) -> int:
+        return max((len(p) for p in prefixes if path == p or path.startswith(f"{p}.")), default=0)
+
+    inside, outside = depth(CHANGES_RESULTS), depth(CHANGES_NOTHING)
+    if inside == outside:
+        raise KeyError(f"field {path} is classified neither as changing results nor as changing nothing")
+    return inside > outside
+
+
+def digest(values: Any) -> str:
+    """8 hex digits of a JSON-like value."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_id(config: DictConfig) -> str:
+    """Slug and hash of one run, such as `miniature-qwen-pretrained-cme-gemma-s0-1a2b3c4d`."""
+    counted = {path: value for path, value in leaves(config).items() if changes_results(path)}
+    parts = (
+        config.scale.name,
+        config.family.name,
+        config.regime.name,
+        config.reward.name,
+        config.verifier.name,
+    )
+    return f"{'-'.join(parts)}-s{config.seed}-{digest(counted)}"
+
+
+def start_id(config: DictConfig) -> str:
+    """Slug and hash of the untrained start's evaluation generations, which runs share."""
+    data = {k: v for k, v in leaves(config).items() if k.startswith("data.") and "train" not in k}
+    made_of = {"generator": config.generator, "max_new_tokens": config.evaluation.max_new_tokens, **data}
+    return f"{config.scale.name}-{config.family.name}-{config.regime.name}-{digest(made_of)}"
+
+
+def heldout(config: DictConfig) -> str | None:
+    """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
+    taken = {config.family.name, config.verifier.family}
+    return next((str(c) for family, c in config.scale.heldout.items() if family not in taken), None)

@@ -1,0 +1,155 @@
+"""The configuration's schema: every field, its type and what it means. Values live in `conf/`.
+
+Fields of groups with a `_target_` (reward, judge, data.source) are the target's own arguments and are bound
+to its signature by `experiments.validate`.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Family:
+    """A generator family; `checkpoints` by scale, then regime. What is not listed does not exist.
+
+    `counterpart` is the family whose bundled model verifies this one at scale=laptop.
+    """
+
+    name: str = MISSING
+    counterpart: str | None = MISSING
+    checkpoints: dict[str, dict[str, str]] = MISSING
+
+
+@dataclass
+class Regime:
+    """How the generator was trained before: pretrained, sft or instruct."""
+
+    name: str = MISSING
+
+
+@dataclass
+class Verifier:
+    """The frozen model whose likelihood is the reward; `checkpoints` by scale."""
+
+    name: str = MISSING
+    family: str = MISSING
+    checkpoints: dict[str, str] = MISSING
+    checkpoint: str = MISSING
+
+
+@dataclass
+class Data:
+    """Prompts. `source` yields them, `oracle` knows their truth (or null), `answers` what answers are."""
+
+    name: str = MISSING
+    source: dict[str, Any] = MISSING
+    oracle: dict[str, Any] | None = MISSING
+    answers: str = MISSING
+    train_split: str = MISSING
+    eval_split: str = MISSING
+    train_prompts: int = MISSING
+    eval_prompts: int = MISSING
+    seed: int = MISSING
+
+
+@dataclass
+class Trainer:
+    """GRPO's settings, by TRL's own names; see trl.GRPOConfig."""
+
+    max_steps: int = MISSING
+    per_device_train_batch_size: int = MISSING
+    gradient_accumulation_steps: int = MISSING
+    steps_per_generation: int = MISSING
+    num_generations: int = MISSING
+    num_iterations: int = MISSING
+    max_completion_length: int = MISSING
+    mask_truncated_completions: bool = MISSING
+    temperature: float = MISSING
+    top_p: float = MISSING
+    top_k: int = MISSING
+    repetition_penalty: float = MISSING
+    learning_rate: float = MISSING
+    lr_scheduler_type: str = MISSING
+    warmup_steps: int = MISSING
+    weight_decay: float = MISSING
+    adam_beta1: float = MISSING
+    adam_beta2: float = MISSING
+    max_grad_norm: float = MISSING
+    optim: str = MISSING
+    beta: float = MISSING
+    epsilon: float = MISSING
+    loss_type: str = MISSING
+    scale_rewards: str = MISSING
+    importance_sampling_level: str = MISSING
+    shuffle_dataset: bool = MISSING
+
+
+@dataclass
+class Guard:
+    """When training ends early: see cme.training.Guard."""
+
+    patience: int = MISSING
+    max_unscored: float = MISSING
+
+
+@dataclass
+class Evaluation:
+    """Greedy responses to the evaluation prompts, judged against the untrained start's."""
+
+    max_new_tokens: int = MISSING
+    batch_size: int = MISSING
+    both_orders: bool = MISSING
+
+
+@dataclass
+class Scoring:
+    """Limits of the verifier's pass, for the reward and the held-out verifier alike; tokens."""
+
+    max_prompt_tokens: int = MISSING
+    max_response_tokens: int = MISSING
+    dtype: str = MISSING
+
+
+@dataclass
+class Scale:
+    """Sizes and sources. `heldout` lists held-out verifiers by family, the first of a third family is used."""
+
+    name: str = MISSING
+    heldout: dict[str, str] = MISSING
+
+
+@dataclass
+class Experiment:
+    """A named experiment; `independent_verifier` says that it claims verifier and generator to differ."""
+
+    name: str | None = None
+    independent_verifier: bool = True
+
+
+@dataclass
+class Config:
+    """One run."""
+
+    family: Family = field(default_factory=Family)
+    regime: Regime = field(default_factory=Regime)
+    verifier: Verifier = field(default_factory=Verifier)
+    reward: dict[str, Any] = MISSING
+    data: Data = field(default_factory=Data)
+    judge: dict[str, Any] = MISSING
+    trainer: Trainer = field(default_factory=Trainer)
+    guard: Guard = field(default_factory=Guard)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    scoring: Scoring = field(default_factory=Scoring)
+    scale: Scale = field(default_factory=Scale)
+    experiment: Experiment = field(default_factory=Experiment)
+    generator: str = MISSING
+    seed: int = MISSING
+    results_dir: str = MISSING
+
+
+def register() -> None:
+    """Put the schema into Hydra's ConfigStore under the name that `conf/config.yaml` builds on."""
+    ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,187 @@
+"""One run, stage by stage: train, generate, judge, record. A stage whose file is there is not run again."""
+
+import logging
+import os
+import shutil
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cme.checkpoints import Checkpoint, load
+from cme.generation import generate
+from cme.judges import judge_pairs
+from cme.monitors import Monitors
+from cme.records import (
+    Generation,
+    Pair,
+    Prompt,
+    RunRecord,
+    read_json,
+    verdict_from,
+    write_json,
+    write_record,
+)
+from cme.scorer import Scorer
+from cme.training import Guard, train
+from experiments import identity
+from experiments.store import Store, environment
+from experiments.validate import validate
+
+
+def run(config: DictConfig) -> Path:
+    """Run whatever stages of a cell are not done yet; return the path of its record."""
+    store = Store.of(config)
+    if store.record.exists():
+        _say(config, "done before, skipped")
+        return store.record
+    _quiet_libraries()
+    store.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(store.folder / ".lock"):
+        seconds: dict[str, float] = {}
+        with _timed(seconds, "train"):
+            trained = _once(store.training, lambda: _train(config, store))
+        with _timed(seconds, "generate"):
+            pairs = _pairs(config, store)
+        with _timed(seconds, "judge"):
+            verdicts = [verdict_from(v) for v in _once(store.verdicts, lambda: _judge(config, pairs))]
+        record = RunRecord(
+            run_id=store.folder.name,
+            scale=config.scale.name,
+            family=config.family.name,
+            regime=config.regime.name,
+            reward=config.reward.name,
+            verifier=config.verifier.name,
+            judge=config.judge.name,
+            seed=config.seed,
+            experiment=config.experiment.name,
+            generator_checkpoint=config.generator,
+            verifier_checkpoint=config.verifier.checkpoint,
+            heldout_checkpoint=identity.heldout(config),
+            config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+            environment=environment(),
+            warnings=validate(config),
+            stopped=trained["stopped"],
+            history=trained["history"],
+            pairs=pairs,
+            verdicts=verdicts,
+            seconds=seconds | {"train": trained["seconds"]},
+        )
+        write_record(store.record, record)
+    return store.record
+
+
+def _train(config: DictConfig, store: Store) -> dict[str, Any]:
+    _say(config, f"training {config.generator} with reward {config.reward.name}")
+    began = time.perf_counter()
+    start = load(config.generator)
+    monitors = Monitors(load(config.generator), _heldout(config), _made(config.data.oracle))
+    unfinished = store.folder / "checkpoint.partial"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    result = train(
+        start,
+        _prompts(config, config.data.train_split, config.data.train_prompts),
+        _made(config.reward),
+        monitors,
+        cast("dict[str, Any]", OmegaConf.to_container(config.trainer)),
+        Guard(config.guard.patience, config.guard.max_unscored),
+        seed=config.seed,
+        folder=unfinished,
+    )
+    shutil.rmtree(store.checkpoint, ignore_errors=True)
+    os.replace(unfinished, store.checkpoint)
+    if result.stopped:
+        _say(config, f"training stopped {result.stopped}")
+    return {**asdict(result), "seconds": time.perf_counter() - began}
+
+
+def _heldout(config: DictConfig) -> Scorer | None:
+    name = identity.heldout(config)
+    if name is None:
+        return None
+    return Scorer(
+        load(name, dtype=config.scoring.dtype),
+        score_end_of_turn=True,
+        max_prompt_tokens=config.scoring.max_prompt_tokens,
+        max_response_tokens=config.scoring.max_response_tokens,
+    )
+
+
+def _prompts(config: DictConfig, split: str, count: int) -> list[Prompt]:
+    return cast(
+        "list[Prompt]", instantiate(config.data.source, split=split, count=count, seed=config.data.seed)
+    )
+
+
+def _made(node: DictConfig | None) -> Any:
+    """What a `_target_` node makes; the node's `name` is not an argument."""
+    if node is None:
+        return None
+    values = {key: value for key, value in node.items() if key != "name"}
+    return instantiate(OmegaConf.create(OmegaConf.to_container(OmegaConf.create(values), resolve=False)))
+
+
+def _pairs(config: DictConfig, store: Store) -> list[Pair]:
+    """Start's and policy's responses to the evaluation prompts, side by side."""
+    prompts = _prompts(config, config.data.eval_split, config.data.eval_prompts)
+
+    def respond(checkpoint: Checkpoint, who: str) -> list[dict[str, Any]]:
+        responses = generate(
+            checkpoint.model,
+            checkpoint.tokenizer,
+            [p.text for p in prompts],
+            max_new_tokens=config.evaluation.max_new_tokens,
+            batch_size=config.evaluation.batch_size,
+            progress=f"{who} answers",
+        )
+        return [asdict(r) for r in responses]
+
+    store.start.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{store.start}.lock"):
+        before = _once(store.start, lambda: respond(load(config.generator), "start"))
+    after = _once(store.generations, lambda: respond(load(str(store.checkpoint)), "policy"))
+    return [
+        Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a))
+        for p, b, a in zip(prompts, before, after, strict=True)
+    ]
+
+
+def _judge(config: DictConfig, pairs: list[Pair]) -> list[dict[str, Any]]:
+    verdicts = judge_pairs(_made(config.judge), pairs, config.evaluation.both_orders)
+    return [asdict(v) for v in verdicts]
+
+
+def _once(path: Path, make: Callable[[], Any]) -> Any:
+    """The content of a stage's file, made and written first if it is not there."""
+    if not path.exists():
+        write_json(path, make())
+    return read_json(path)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - began
+
+
+def _say(config: DictConfig, what: str) -> None:
+    print(f"{identity.run_id(config)}: {what}", file=sys.stderr)
+
+
+def _quiet_libraries() -> None:
+    """Keep libraries' advice out of the output; errors still show."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate)\.")

@@ -1,0 +1,65 @@
+"""Where a run's files lie, and whether a stage is done: a file under its final name is whole."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from experiments import identity
+
+
+@dataclass(frozen=True)
+class Store:
+    """The files of one run under `results_dir`. Untrained starts' generations are shared between runs."""
+
+    folder: Path
+    start: Path
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "Store":
+        """The store of a composed cell."""
+        root = Path(config.results_dir)
+        return cls(root / identity.run_id(config), root / "starts" / f"{identity.start_id(config)}.json")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The trained policy."""
+        return self.folder / "checkpoint"
+
+    @property
+    def training(self) -> Path:
+        """Training history."""
+        return self.folder / "training.json"
+
+    @property
+    def generations(self) -> Path:
+        """The trained policy's responses to the evaluation prompts."""
+        return self.folder / "generations.json"
+
+    @property
+    def verdicts(self) -> Path:
+        """The judge's verdicts."""
+        return self.folder / "verdicts.json"
+
+    @property
+    def record(self) -> Path:
+        """The run, whole."""
+        return self.folder / "record.json"
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine, for the record; nothing that identifies a person or a host."""
+    import platform
+    from importlib.metadata import version
+
+    import torch
+
+    packages = ("torch", "transformers", "trl", "hydra-core", "accelerate", "datasets")
+    found: dict[str, Any] = {p: version(p) for p in packages}
+    device = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"cpu, {torch.get_num_threads()} threads"
+    )
+    return {"python": platform.python_version(), "device": device, **found}

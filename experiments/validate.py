@@ -1,0 +1,163 @@
+"""Checks of one composed configuration, before any model loads. Every complaint is one sentence."""
+
+import difflib
+import inspect
+import pydoc
+from collections.abc import Iterable
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments import identity
+
+LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo")
+SCALINGS = ("group", "batch", "none")
+SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial")
+POSITIVE = (
+    "trainer.max_steps",
+    "trainer.per_device_train_batch_size",
+    "trainer.gradient_accumulation_steps",
+    "trainer.steps_per_generation",
+    "trainer.max_completion_length",
+    "trainer.learning_rate",
+    "trainer.temperature",
+    "data.train_prompts",
+    "data.eval_prompts",
+    "evaluation.max_new_tokens",
+    "evaluation.batch_size",
+    "scoring.max_prompt_tokens",
+    "scoring.max_response_tokens",
+    "guard.patience",
+)
+
+
+class BadConfig(ValueError):
+    """A configuration that cannot run; the message names the field, its value and what would do."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean X?` when something known is near, else what is known."""
+    options = sorted(known)
+    near = difflib.get_close_matches(word, options, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(options)}"
+
+
+def validate(config: DictConfig) -> list[str]:
+    """Check a composed configuration and return the warnings to record. Raises BadConfig."""
+    _check_cell(config)
+    for field in ("reward", "judge", "data.source"):
+        _check_target(config, field)
+    _check_numbers(config)
+    _check_answers(config)
+    try:
+        identity.run_id(config)
+    except (OmegaConfBaseException, KeyError) as error:
+        raise BadConfig(str(error).splitlines()[0]) from error
+    warnings = []
+    if config.experiment.independent_verifier and config.verifier.checkpoint == config.generator:
+        warnings.append(
+            f"verifier equals generator ({config.generator}), but the experiment claims an independent verifier"
+        )
+    return warnings
+
+
+def _check_cell(config: DictConfig) -> None:
+    """The generator and the verifier exist at this scale."""
+    scale, family, regime = config.scale.name, config.family.name, config.regime.name
+    there = config.family.checkpoints.get(scale) or {}
+    if regime not in there:
+        have = (
+            f"it has {', '.join(there)}"
+            if there
+            else f"its scales are {', '.join(config.family.checkpoints)}"
+        )
+        raise BadConfig(f"regime={regime} does not exist for family={family} at scale={scale}: {have}")
+    try:
+        _ = config.verifier.checkpoint
+    except OmegaConfBaseException:
+        raise BadConfig(
+            f"verifier={config.verifier.name} does not exist at scale={scale} for family={family}; "
+            f"it has a checkpoint for {', '.join(config.verifier.checkpoints)}"
+        ) from None
+
+
+def _check_target(config: DictConfig, field: str) -> None:
+    """The group's arguments fit the signature of its `_target_`."""
+    node = OmegaConf.select(config, field)
+    try:
+        values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
+    except OmegaConfBaseException as error:
+        raise BadConfig(f"{field}: {str(error).splitlines()[0]}") from error
+    target = values.pop("_target_", None)
+    if field != "data.source":
+        values.pop("name", None)
+    if target is None:
+        raise BadConfig(f"{field}._target_ is missing; it names the callable to use")
+    try:
+        signature = inspect.signature(_callable(target))
+    except (ImportError, pydoc.ErrorDuringImport) as error:
+        raise BadConfig(
+            f"{field}._target_={target} cannot be imported: {str(error).splitlines()[0]}"
+        ) from error
+    known = [p for p in signature.parameters if p not in ("split", "count")]
+    for key in values:
+        if key not in known:
+            raise BadConfig(f"{field}.{key} is not an argument of {target}{did_you_mean(key, known)}")
+    given = {**values, "split": "", "count": 0, "seed": 0} if field == "data.source" else values
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        raise BadConfig(f"{field}: {target} has a {error}") from error
+
+
+def _callable(target: str) -> Any:
+    found = pydoc.locate(target)
+    if not callable(found):
+        raise ImportError(f"there is no callable {target}")
+    return found
+
+
+def _check_numbers(config: DictConfig) -> None:
+    trainer = config.trainer
+    for field in POSITIVE:
+        value = OmegaConf.select(config, field)
+        if value <= 0:
+            raise BadConfig(f"{field}={value}; it must be above 0")
+    if trainer.num_generations < 2:
+        raise BadConfig(
+            f"trainer.num_generations={trainer.num_generations}; a group needs at least 2 to have a baseline"
+        )
+    batch = trainer.per_device_train_batch_size * trainer.steps_per_generation
+    if batch % trainer.num_generations:
+        raise BadConfig(
+            f"trainer.num_generations={trainer.num_generations} does not divide the generation batch of {batch} "
+            f"(per_device_train_batch_size {trainer.per_device_train_batch_size} x steps_per_generation "
+            f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(_divisors(batch))}"
+        )
+    choices = {"loss_type": LOSSES, "scale_rewards": SCALINGS, "lr_scheduler_type": SCHEDULES}
+    for name, known in choices.items():
+        if trainer[name] not in known:
+            raise BadConfig(f"trainer.{name}={trainer[name]} is unknown{did_you_mean(trainer[name], known)}")
+    if not 0 < config.guard.max_unscored <= 1:
+        raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
+
+
+def _divisors(number: int) -> list[str]:
+    return [str(d) for d in range(2, number + 1) if number % d == 0]
+
+
+def _check_answers(config: DictConfig) -> None:
+    """Rewards and judges that need a truth have one in these data."""
+    reward, data = config.reward, config.data
+    needs = getattr(_callable(reward._target_), "needs_answers", False)
+    if needs and data.answers == "none" and reward.get("oracle") is None:
+        raise BadConfig(
+            f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "
+            "use data with answers, such as data=world, or another reward"
+        )
+    if "oracle" in config.judge and config.judge.oracle is None:
+        raise BadConfig(
+            f"judge={config.judge.name} needs an oracle, but data={data.name} has none; "
+            "use judge=reference_similarity"
+        )

@@ -1,0 +1,32 @@
+"""Train with a label-free reward, meet the untrained self, record, report. `python run.py --help`."""
+
+import os
+import sys
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import hydra
+from omegaconf import DictConfig
+
+from experiments import grid
+from experiments.validate import BadConfig
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(config: DictConfig) -> None:
+    """Run one cell: whatever stages of it are not done yet."""
+    from experiments import stages
+
+    stages.run(config)
+
+
+if __name__ == "__main__":
+    try:
+        cells = grid.cells(sys.argv[1:])
+    except BadConfig as error:
+        sys.exit(grid.complain(error))
+    if cells:
+        grid.prepare(cells)
+    main()
+    if cells:
+        grid.report(cells)
