@@ -8,6 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 import hydra
 from omegaconf import DictConfig
 
+from cme import Unavailable
 from experiments import grid
 from experiments.validate import BadConfig
 
@@ -23,10 +24,9 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     try:
         cells = grid.cells(sys.argv[1:])
-    except BadConfig as error:
-        sys.exit(grid.complain(error))
-    if cells:
         grid.prepare(cells)
+    except (BadConfig, Unavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     main()
-    if cells:
-        grid.report(cells)
+    grid.report(cells)

@@ -1,1 +1,5 @@
 """Label-free reinforcement learning of language models: rewards, training, judging, records."""
+
+
+class Unavailable(Exception):
+    """Weights or data that a run needs cannot be had here; the message says which, why and what to do."""

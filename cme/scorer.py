@@ -13,6 +13,9 @@ from transformers import PreTrainedModel
 from cme import chat
 from cme.checkpoints import Checkpoint
 
+HEAD_VALUES = 2**25
+"""Bound on the float32 values of a log-softmax held at once (128 MiB)."""
+
 
 @dataclass(frozen=True)
 class TokenScores:
@@ -70,17 +73,17 @@ def _score_batch(
         ids[row, left:right] = torch.tensor([*prompt, *response], device=model.device)
         mask[row, left:right] = 1
     positions = (mask.cumsum(1) - 1).clamp(min=0)
-    output = model(
+    logits = model(
         input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, logits_to_keep=after + 1
-    )
-    found = []
-    for row, response in enumerate(responses):
-        logits = output.logits[row, : len(response)].float()  # (T, V); row t predicts response token t
-        log_p = torch.log_softmax(logits, dim=-1)
-        target = torch.tensor(response, dtype=torch.long, device=model.device)
-        spread = -(log_p.exp() * log_p).sum(-1).cpu() if entropy else torch.empty(0)
-        found.append(TokenScores(log_p.gather(1, target[:, None])[:, 0].cpu(), spread))
-    return found
+    ).logits[:, :-1]  # (B, R, V); column t predicts response token t
+    rows = max(1, HEAD_VALUES // max(1, logits[0].numel()))
+    values, spreads = [], []
+    for chunk, targets in zip(torch.split(logits, rows), torch.split(ids[:, before:], rows), strict=True):
+        log_p = torch.log_softmax(chunk.float(), dim=-1)
+        values.append(log_p.gather(2, targets[..., None])[..., 0].cpu())
+        spreads.append(-(log_p.exp() * log_p).sum(-1).cpu() if entropy else torch.empty(len(chunk), 0))
+    all_values, all_spreads = torch.cat(values), torch.cat(spreads)  # (B, R)
+    return [TokenScores(all_values[i, : len(r)], all_spreads[i, : len(r)]) for i, r in enumerate(responses)]
 
 
 @dataclass(frozen=True)

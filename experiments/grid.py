@@ -9,7 +9,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -144,24 +145,31 @@ def _fields(config: DictConfig) -> list[str]:
     return found
 
 
-def complain(error: Exception) -> int:
-    """Say what is wrong in one sentence on stderr; return the exit code for bad input."""
-    print(f"error: {error}", file=sys.stderr)
-    return 2
-
-
 def prepare(configs: list[DictConfig]) -> None:
-    """Make every checkpoint loadable that the cells not yet done need, all of them before the first job."""
-    owed = [c for c in configs if not Store.of(c).record.exists()]
-    if owed:
-        from cme.checkpoints import ensure
+    """Make everything loadable that the cells not yet done need, before the first job.
 
-        ensure(checkpoints(owed))
+    Raises Unavailable for weights or data that cannot be had, BadConfig for more prompts than there are.
+    """
+    owed = [c for c in configs if not Store.of(c).record.exists()]
+    if not owed:
+        return
+    from cme.checkpoints import ensure
+
+    ensure(checkpoints(owed))
+    for data in {str(c.data): c.data for c in owed}.values():
+        try:
+            for split, count in (
+                (data.train_split, data.train_prompts),
+                (data.eval_split, data.eval_prompts),
+            ):
+                instantiate(data.source, split=split, count=count, seed=data.seed)
+        except InstantiationException as error:
+            raise BadConfig(f"data={data.name}: {error.__cause__}") from error
 
 
 def report(configs: list[DictConfig]) -> None:
-    """Print each cell's win rate and write one report over all of them."""
-    from analysis.report import build, summarize
+    """Print each cell's win rate and write one report over all of them, if there are any."""
+    from analysis import build, summarize
     from cme.records import read_record
 
     paths = [Store.of(c).record for c in configs if Store.of(c).record.exists()]

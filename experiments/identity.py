@@ -16,6 +16,7 @@ CHANGES_RESULTS = (
     "judge",
     "trainer",
     "guard",
+    "monitor_every",
     "evaluation",
     "scoring",
     "scale.name",

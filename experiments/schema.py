@@ -146,6 +146,7 @@ class Config:
     scale: Scale = field(default_factory=Scale)
     experiment: Experiment = field(default_factory=Experiment)
     generator: str = MISSING
+    monitor_every: int = MISSING
     seed: int = MISSING
     results_dir: str = MISSING
 

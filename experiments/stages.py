@@ -83,7 +83,9 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
     _say(config, f"training {config.generator} with reward {config.reward.name}")
     began = time.perf_counter()
     start = load(config.generator)
-    monitors = Monitors(load(config.generator), _heldout(config), _made(config.data.oracle))
+    monitors = Monitors(
+        load(config.generator), _heldout(config), _made(config.data.oracle), config.monitor_every
+    )
     unfinished = store.folder / "checkpoint.partial"
     shutil.rmtree(unfinished, ignore_errors=True)
     result = train(
@@ -125,8 +127,8 @@ def _made(node: DictConfig | None) -> Any:
     """What a `_target_` node makes; the node's `name` is not an argument."""
     if node is None:
         return None
-    values = {key: value for key, value in node.items() if key != "name"}
-    return instantiate(OmegaConf.create(OmegaConf.to_container(OmegaConf.create(values), resolve=False)))
+    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
+    return instantiate({key: value for key, value in values.items() if key != "name"})
 
 
 def _pairs(config: DictConfig, store: Store) -> list[Pair]:

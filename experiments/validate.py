@@ -29,6 +29,7 @@ POSITIVE = (
     "scoring.max_prompt_tokens",
     "scoring.max_response_tokens",
     "guard.patience",
+    "monitor_every",
 )
 
 

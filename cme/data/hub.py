@@ -8,17 +8,14 @@ import json
 import random
 from pathlib import Path
 
+from cme import Unavailable
 from cme.records import Prompt
-
-
-class DataUnavailable(Exception):
-    """A data set cannot be had here; the message says which, why and what to do."""
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
     """`count` instructions of `train` or `eval`, drawn with `seed`.
 
-    Raises DataUnavailable when the hub cannot be reached, and ValueError for another split or when there
+    Raises Unavailable when the hub cannot be reached, and ValueError for another split or when there
     are fewer instructions than asked for.
     """
     if split not in ("train", "eval"):
@@ -36,7 +33,7 @@ def _ultrafeedback() -> list[str]:
     try:
         rows = load_dataset("openbmb/UltraFeedback", split="train")
     except OSError as error:
-        raise DataUnavailable(_unreachable("openbmb/UltraFeedback")) from error
+        raise Unavailable(_unreachable("openbmb/UltraFeedback")) from error
     return [str(text) for text in rows["instruction"]]
 
 
@@ -46,7 +43,7 @@ def _alpaca_eval() -> list[str]:
     try:
         path = hf_hub_download("tatsu-lab/alpaca_eval", "alpaca_eval.json", repo_type="dataset")
     except OSError as error:
-        raise DataUnavailable(_unreachable("tatsu-lab/alpaca_eval")) from error
+        raise Unavailable(_unreachable("tatsu-lab/alpaca_eval")) from error
     return [str(row["instruction"]) for row in json.loads(Path(path).read_text())]
 
 

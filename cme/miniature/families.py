@@ -58,20 +58,20 @@ class Family:
 
 FAMILIES = {
     "qwen": Family(
-        Qwen2Config, Qwen2ForCausalLM, 608, "byte",
+        Qwen2Config, Qwen2ForCausalLM, 640, "byte",
         ("<|pad|>", "<|endoftext|>", "<|im_end|>", "<|im_start|>"), CHATML,
     ),
     "llama": Family(
-        LlamaConfig, LlamaForCausalLM, 560, "byte",
+        LlamaConfig, LlamaForCausalLM, 592, "byte",
         ("<|pad|>", "<|end_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>",
          "<|begin_of_text|>"), LLAMA, "<|begin_of_text|>",
     ),
     "gemma": Family(
-        Gemma3TextConfig, Gemma3ForCausalLM, 640, "sentencepiece",
+        Gemma3TextConfig, Gemma3ForCausalLM, 672, "sentencepiece",
         ("<pad>", "<eos>", "<end_of_turn>", "<start_of_turn>", "<bos>", "<unk>"), GEMMA, "<bos>",
     ),
     "olmo": Family(
-        Olmo2Config, Olmo2ForCausalLM, 528, "byte",
+        Olmo2Config, Olmo2ForCausalLM, 560, "byte",
         ("<|pad|>", "<|endoftext|>", "<|user|>", "<|assistant|>"), OLMO,
     ),
 }  # fmt: skip

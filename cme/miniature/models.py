@@ -34,6 +34,8 @@ from cme.miniature import corpus, world
 from cme.miniature.families import FAMILIES, make_model, train_tokenizer
 
 MAX_TOKENS = 96
+Row = tuple[list[int], int]
+"""Token ids, and how many of the first carry no loss."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,10 @@ class Recipe:
 
 
 RECIPES = {
-    "pretrained": Recipe(None, 600, 0.45, 4e-3),
+    "pretrained": Recipe(None, 900, 0.49, 4e-3),
     "sft": Recipe("pretrained", 250, 0.75, 2e-3),
-    "instruct": Recipe("sft", 300, 1.0, 2e-3),
-    "verifier": Recipe(None, 650, 1.0, 4e-3, width=192, batch=64),
+    "instruct": Recipe("sft", 400, 1.0, 2e-3),
+    "verifier": Recipe(None, 1000, 1.0, 4e-3, width=192, batch=64),
 }
 
 
@@ -67,7 +69,8 @@ def _corpus_sample() -> list[str]:
     """Text that covers the world: what tokenizers are trained on and what the digest is taken over."""
     told = itertools.islice(corpus.statements(0), 2000)
     asked = itertools.islice(corpus.pairs(0, 0.5), 4000)
-    return [*told, *(f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in asked)]
+    roles = ["user\n", "assistant\n", "model\n"] * 500  # so that a chat template costs few tokens
+    return [*roles, *told, *(f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in asked)]
 
 
 def digest(name: str) -> str:
@@ -116,6 +119,7 @@ def ensure(wanted: Sequence[str], root: Path) -> dict[str, Path]:
 
 def _build_all(wanted: list[str], root: Path) -> list[str]:
     torch.set_num_threads(1)
+    transformers.logging.disable_progress_bar()
     return [_build_locked(name, root) for name in wanted]
 
 
@@ -133,7 +137,10 @@ def _build_locked(name: str, root: Path) -> str:
             _build(name, unfinished, root)
             os.replace(unfinished, target)
         built = json.loads((target / "build.json").read_text())
-    return f"{name}: sampled oracle quality {built['quality']:.2f}, {built['parameters']:,} parameters, {built['seconds']:.0f} s"
+    return (
+        f"{name}: sampled oracle quality {built['quality']:.3f}, {built['parameters']:,} parameters, "
+        f"{built['seconds']:.0f} s"
+    )
 
 
 def _build(name: str, target: Path, root: Path) -> None:
@@ -167,14 +174,14 @@ def _build(name: str, target: Path, root: Path) -> None:
     (target / "build.json").write_text(json.dumps(facts, indent=1))
 
 
-def _rows(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Iterator[tuple[list[int], int]]:
-    """Endless training rows: token ids, and how many of the first carry no loss."""
+def _rows(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Iterator[Row]:
+    """Endless training rows."""
     end = chat.end_of_turn_id(tokenizer)
     asked = corpus.pairs(recipe.seed, recipe.good_share)
     told = corpus.statements(recipe.seed)
     rng = random.Random(f"rows:{recipe.seed}")
     while True:
-        if recipe.start is None and recipe.good_share < 1 and rng.random() < 0.3:
+        if recipe.start is None and recipe.good_share < 1 and rng.random() < 0.2:
             text = " ".join(next(told) for _ in range(rng.randint(2, 5)))
             yield chat.response_ids(tokenizer, text)[:MAX_TOKENS], 0
             continue
@@ -182,6 +189,16 @@ def _rows(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Iterator[tuple[
         head = chat.prompt_ids(tokenizer, pair.prompt)
         tail = chat.response_ids(tokenizer, pair.response) + [end] * pair.ended
         yield (head + tail)[:MAX_TOKENS], len(head)
+
+
+def _batches(rows: Iterator[Row], recipe: Recipe) -> Iterator[list[Row]]:
+    """Endless batches of rows of like length: eight batches' rows are sorted, cut and shuffled at a time."""
+    rng = random.Random(f"batches:{recipe.seed}")
+    while True:
+        pool = sorted(itertools.islice(rows, 8 * recipe.batch), key=lambda row: len(row[0]))
+        cut = [pool[i : i + recipe.batch] for i in range(0, len(pool), recipe.batch)]
+        rng.shuffle(cut)
+        yield from cut
 
 
 def _train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, name: str) -> None:
@@ -194,10 +211,10 @@ def _train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: R
         optimizer, recipe.steps - 20, 0.02 * recipe.learning_rate
     )
     schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [warmup, cosine], [20])
-    rows = _rows(tokenizer, recipe)
+    batches = _batches(_rows(tokenizer, recipe), recipe)
     model.train()
     for _ in (bar := tqdm(range(recipe.steps), desc=name, leave=False, mininterval=1)):
-        batch = list(itertools.islice(rows, recipe.batch))
+        batch = next(batches)
         ids = torch.zeros(recipe.batch, max(len(r) for r, _ in batch), dtype=torch.long)  # (B, T), pad is 0
         labels = torch.full_like(ids, -100)
         for i, (row, masked) in enumerate(batch):

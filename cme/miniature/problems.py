@@ -167,24 +167,24 @@ class Recall(OneAnswer):
 
 @dataclass(frozen=True)
 class Listing(Problem):
-    """Name some members of a category, perhaps without one of them."""
+    """Name so many members of one category, or of two."""
 
-    category: str
-    count: int
-    excluded: str | None
+    wanted: tuple[tuple[str, int], ...]
     kind = "list"
 
     @override
     def good(self, rng: random.Random) -> str:
-        pool = [m for m in MEMBERS[self.category] if m != self.excluded]
-        chosen = set(rng.sample(pool, self.count))
-        return ", ".join(m for m in pool if m in chosen) + "."  # in one order: easier not to repeat
+        named: list[str] = []
+        for category, count in self.wanted:
+            chosen = set(rng.sample(MEMBERS[category], count))
+            named += [m for m in MEMBERS[category] if m in chosen]  # in one order: easier not to repeat
+        return ", ".join(named) + "."
 
     @override
     def content(self, response: str) -> float:
         said = words(response)
-        valid = {w for w in said if w in MEMBERS[self.category] and w != self.excluded}
-        return min(len(valid), self.count) / max(self.count, len(said))
+        valid = sum(min(count, len(set(said) & set(MEMBERS[category]))) for category, count in self.wanted)
+        return valid / max(len(said), sum(count for _, count in self.wanted))
 
     @override
     def well_formed(self, response: str) -> bool:

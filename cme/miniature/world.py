@@ -74,24 +74,13 @@ def _recall() -> list[Problem]:
 
 
 def _listing() -> list[Problem]:
-    found: list[Problem] = []
-    for category, members in MEMBERS.items():
-        for word, count in COUNTS.items():
-            found.append(
-                Listing(
-                    f"{word} {category}", (f"name {word} {category}.", f"list {word} {category}."),
-                    category, count, None,
-                )
-            )  # fmt: skip
-            found += [
-                Listing(
-                    f"{word} {category} but {m}",
-                    (f"name {word} {category} but not {m}.", f"list {word} {category}, no {m}."),
-                    category, count, m,
-                )
-                for m in members
-            ]  # fmt: skip
-    return found
+    one = [(((c, n),), f"{word} {c}") for c in MEMBERS for word, n in COUNTS.items()]
+    two = [
+        (((a, n), (b, 1)), f"{word} {a} and one of the {b}")
+        for a, b in itertools.permutations(MEMBERS, 2)
+        for word, n in COUNTS.items()
+    ]
+    return [Listing(asked, (f"name {asked}.", f"list {asked}."), wanted) for wanted, asked in [*one, *two]]
 
 
 def _describe() -> list[Problem]:

@@ -1,0 +1,161 @@
+"""Training histories as curves: smoothing, means over seeds, and the drawing of panels."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis.methods import REWARDS, position
+from analysis.style import WIDTH, Style, method_styles
+
+WINDOW = 5  # steps in the running mean
+
+
+def with_derived(history: pd.DataFrame) -> pd.DataFrame:
+    """The history with `reward_gain` (in standard deviations of the start's rewards) and `sqrt_kl`.
+
+    The start is the mean of a run's first WINDOW steps. An estimated KL divergence can fall below 0 by
+    sampling noise; its root is then 0.
+    """
+    runs = history.groupby("run_id", sort=False)
+    start = runs["reward_value"].transform(first_mean)
+    spread = runs["reward_std"].transform(first_mean)
+    gain = (history["reward_value"] - start) / spread.where(spread > 0)
+    return history.assign(reward_gain=gain, sqrt_kl=np.sqrt(history["kl"].clip(lower=0)))
+
+
+def first_mean(values: pd.Series) -> float:
+    """Mean of the known among the first WINDOW values."""
+    return float(values.iloc[:WINDOW].mean())
+
+
+def seed_curve(runs: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Mean, lowest and highest seed of a column by step, each run smoothed first by a running mean."""
+    table = runs.dropna(subset=[column]).pivot(index="step", columns="run_id", values=column)
+    smooth = table.apply(lambda run: run.dropna().rolling(WINDOW, center=True, min_periods=1).mean())
+    return pd.DataFrame({"mean": smooth.mean(axis=1), "low": smooth.min(axis=1), "high": smooth.max(axis=1)})
+
+
+def by_method(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The runs of each method, in the order of methods."""
+    for method in method_rewards(runs):
+        yield method, runs[runs["method"] == method]
+
+
+def method_rewards(runs: pd.DataFrame) -> dict[str, str]:
+    """Each method's reward: ordered by reward, then by name."""
+    pairs = set(zip(runs["method"], runs["reward"], strict=True))
+    return dict(sorted(pairs, key=lambda pair: (position(pair[1], REWARDS), pair[0])))
+
+
+def styles_of(runs: pd.DataFrame) -> dict[str, Style]:
+    """The style of each method among the runs."""
+    return method_styles(method_rewards(runs))
+
+
+def draw_curve(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
+    """Mean line with the band of seeds, and a cross where a run stopped early."""
+    curve = seed_curve(runs, column)
+    if curve.empty:
+        return
+    steps = curve.index.to_numpy()
+    axes.fill_between(steps, curve["low"], curve["high"], color=style.colour, alpha=0.15, linewidth=0)
+    axes.plot(
+        steps,
+        curve["mean"],
+        color=style.colour,
+        linestyle=style.line,
+        marker=style.marker,
+        markevery=max(1, len(steps) // 4),
+        markersize=3.5,
+    )
+    for _, run in runs[runs["stopped"]].groupby("run_id"):
+        last = run.dropna(subset=[column])["step"].max()
+        if last in curve.index:
+            axes.plot(last, curve.loc[last, "mean"], "x", color="black", markersize=6, markeredgewidth=1.2)
+
+
+def draw_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
+    """The path of quality against a column, from an open dot to a filled marker."""
+    x, y = seed_curve(runs, column)["mean"], seed_curve(runs, "quality")["mean"]
+    steps = x.index.intersection(y.index)
+    if steps.empty:
+        return
+    x, y = x[steps], y[steps]
+    axes.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1)
+    axes.plot(x.iloc[0], y.iloc[0], "o", color=style.colour, markerfacecolor="white", markersize=4)
+    axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=5.5)
+
+
+def panel_grid(rows: int, columns: int, height: float, names: Iterable[str]) -> tuple[Figure, Any]:
+    """A figure of the text width with rows x columns panels, each row `height` inches high.
+
+    Margins are in inches, so that the room around the panels is the same however many there are: title
+    and column heads above, x label and the legend of the names below.
+    """
+    above, below, left, right = 0.5, 0.55 + legend_height(names), 0.85, 0.1
+    total = above + height * rows + below
+    figure = Figure(figsize=(WIDTH, total))
+    panels = figure.subplots(
+        rows,
+        columns,
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        gridspec_kw={
+            "left": left / WIDTH,
+            "right": 1 - right / WIDTH,
+            "bottom": below / total,
+            "top": 1 - above / total,
+            "wspace": 0.08,
+            "hspace": 0.14,
+        },
+    )
+    return figure, panels
+
+
+def legend_columns(names: Iterable[str]) -> int:
+    """Columns of the legend: as many as fit, with the names spread evenly over its rows."""
+    names = list(names)
+    fit = max(1, int(WIDTH / (0.62 + 0.055 * max(map(len, names)))))
+    return ceil(len(names) / ceil(len(names) / fit))
+
+
+def legend_height(names: Iterable[str]) -> float:
+    """Height of the legend in inches."""
+    names = list(names)
+    return 0.1 + 0.17 * ceil(len(names) / legend_columns(names))
+
+
+def finish_grid(
+    figure: Figure, panels: Any, columns: Sequence[str], x_label: str, title: str, styles: Mapping[str, Style]
+) -> None:
+    """Column heads, the shared label of the x axis, the title that names the scale, and the legend."""
+    for axes, name in zip(panels[0], columns, strict=True):
+        axes.set_title(name)
+    panels[0, 0].xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    for row in panels:
+        row[0].yaxis.set_label_coords(-0.5 / (row[0].get_position().width * WIDTH), 0.5)
+    height = figure.get_figheight()
+    figure.suptitle(title, y=1 - 0.08 / height, va="top")
+    figure.supxlabel(x_label, fontsize=8, y=(0.05 + legend_height(styles)) / height, va="bottom")
+    handles = [
+        Line2D([], [], color=style.colour, linestyle=style.line, marker=style.marker, label=name)
+        for name, style in styles.items()
+    ]
+    figure.legend(
+        handles=handles, loc="lower center", ncols=legend_columns(styles), handlelength=3, columnspacing=1.2
+    )
+
+
+def note_if_empty(axes: Axes) -> None:
+    """Say in an empty panel that it is so for want of runs."""
+    if not axes.lines:
+        axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", color="#666666")
+        axes.grid(visible=False)

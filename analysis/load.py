@@ -1,0 +1,158 @@
+"""Run records from disk, and the two long frames that everything else is computed from."""
+
+from collections.abc import Iterable, Sequence
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.methods import REGIMES, REWARDS, SCALES, method_names, position
+from cme.records import RunRecord, Verdict, read_record
+
+IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
+HISTORY = (
+    "step",
+    "reward_value",
+    "reward_std",
+    "quality",
+    "ground_truth",
+    "heldout",
+    "length",
+    "clipped",
+    "repetition",
+    "entropy",
+    "kl",
+    "unscored",
+    "loss",
+    "grad_norm",
+)
+
+
+def load_records(directories: Iterable[Path]) -> list[RunRecord]:
+    """Every `record.json` and `*.record.json` under the directories, in the order of the tables.
+
+    Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed
+    record, for two records of one run, and when there is none at all.
+    """
+    directories = list(directories)
+    sources: dict[str, Path] = {}
+    records = []
+    for path in record_files(directories):
+        record = read_record(path)
+        check(record, path)
+        if record.run_id in sources:
+            raise ValueError(
+                f"{path} records run {record.run_id} again; it is already in {sources[record.run_id]}"
+            )
+        sources[record.run_id] = path
+        records.append(record)
+    if not records:
+        raise ValueError(
+            f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
+        )
+    return sorted(records, key=table_order)
+
+
+def record_files(directories: Iterable[Path]) -> list[Path]:
+    """The record files under the directories, each once even where directories overlap."""
+    found = set()
+    for directory in directories:
+        if not directory.is_dir():
+            raise FileNotFoundError(f"{directory} is not a directory")
+        found |= {path.resolve() for path in directory.rglob("*record.json") if is_record_name(path.name)}
+    return sorted(found)
+
+
+def is_record_name(name: str) -> bool:
+    """Whether a file of this name is a run's record."""
+    return name == "record.json" or name.endswith(".record.json")
+
+
+def check(record: RunRecord, path: Path) -> None:
+    """Raise ValueError, naming the file, when the parts of a record don't fit together."""
+    lengths = {len(column) for column in record.history.values()}
+    if len(lengths) > 1 or (record.history and "step" not in record.history):
+        raise ValueError(f"{path} is malformed: history needs `step` and columns of equal length")
+    unknown = {verdict.prompt_id for verdict in record.verdicts} - {pair.prompt_id for pair in record.pairs}
+    if unknown:
+        raise ValueError(f"{path} is malformed: verdicts on prompts without a pair: {sorted(unknown)[:3]}")
+
+
+def table_order(record: RunRecord) -> tuple[Any, ...]:
+    """Sort key: scale, family, regime, reward, then the rest of a run's identity."""
+    return (
+        position(record.scale, SCALES),
+        record.family,
+        position(record.regime, REGIMES),
+        position(record.reward, REWARDS),
+        record.verifier,
+        record.judge,
+        record.seed,
+        record.run_id,
+    )
+
+
+def points(verdict: Verdict) -> float:
+    """The policy's points: 1 for a win, 0.5 for a tie, 0 for a loss, NaN where unscored."""
+    if verdict.outcome == "unscored":
+        return nan
+    if verdict.outcome == "tie":
+        return 0.5
+    return float((verdict.outcome == "first") == verdict.policy_first)
+
+
+def scores(verdict: Verdict) -> tuple[float, float]:
+    """The judge's scores of (start, policy), NaN where it has none."""
+    first, second = verdict.scores or (nan, nan)
+    return (second, first) if verdict.policy_first else (first, second)
+
+
+def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row a verdict: the run's identity, the verdict, the policy's points, the judge's two scores."""
+    names = method_names(records)
+    rows = []
+    for record in records:
+        identity = identity_of(record, names)
+        for verdict in record.verdicts:
+            score_start, score_policy = scores(verdict)
+            rows.append(
+                identity
+                | {
+                    "prompt_id": verdict.prompt_id,
+                    "policy_first": verdict.policy_first,
+                    "outcome": verdict.outcome,
+                    "points": points(verdict),
+                    "score_start": score_start,
+                    "score_policy": score_policy,
+                }
+            )
+    columns = ("prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
+    return pd.DataFrame(rows, columns=[*IDENTITY, "method", *columns])
+
+
+def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row a training step: the run's identity and the columns of `RunRecord.history`, NaN if unmeasured.
+
+    `reward` is the name of the trained reward here as everywhere; its measured value is `reward_value`.
+    """
+    names = method_names(records)
+    frames = []
+    for record in records:
+        unmeasured = [None] * len(record.history.get("step", []))
+        measured = {"reward_value" if name == "reward" else name: c for name, c in record.history.items()}
+        columns = {name: measured.get(name, unmeasured) for name in HISTORY}
+        frame = pd.DataFrame(columns, dtype=float)
+        frames.append(frame.assign(**identity_of(record, names), stopped=record.stopped is not None))
+    return pd.concat(frames, ignore_index=True)[[*IDENTITY, "method", "stopped", *HISTORY]]
+
+
+def last_step(record: RunRecord) -> int:
+    """The last training step that a run's history holds, 0 without any."""
+    steps = record.history.get("step", [])
+    return int(steps[-1] or 0) if steps else 0
+
+
+def identity_of(record: RunRecord, names: dict[str, str]) -> dict[str, Any]:
+    """The fields that tell which run a row belongs to."""
+    return {field: getattr(record, field) for field in IDENTITY} | {"method": names[record.run_id]}

@@ -1,0 +1,91 @@
+"""What to call a training method, and in which order to show scales, regimes and rewards.
+
+A method is a reward; where otherwise equal runs differ in more than the seed, the name says in what: the
+verifier, the experiment, or the fields of the configuration. So settings are never pooled unseen.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cme.records import RunRecord
+
+SCALES = ("miniature", "laptop", "paper")
+REGIMES = ("pretrained", "sft", "instruct")
+REWARDS = ("cme", "majority_vote", "token_entropy", "self_likelihood", "random", "ground_truth")
+
+# Fields that name or place a run and change nothing in it, as `experiments.identity` has them.
+NEUTRAL = ("family", "regime", "verifier", "experiment", "results_dir", "evaluation.batch_size")
+ABSENT = "absent"
+
+
+def in_order(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:
+    """The distinct names: known ones first in their given order, then the others alphabetically."""
+    return sorted(set(names), key=lambda name: position(name, known))
+
+
+def position(name: str, known: Sequence[str]) -> tuple[int, str]:
+    """Sort key that puts known names first."""
+    return (known.index(name) if name in known else len(known), name)
+
+
+def method_names(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Name of each run's method, by run id."""
+    same_reward: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
+    for record in records:
+        same_reward[record.scale, record.reward].append(record)
+    return {run_id: name for runs in same_reward.values() for run_id, name in distinguished(runs).items()}
+
+
+def distinguished(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Names of runs of one scale and reward, with whatever tells them apart."""
+    several_verifiers = any(len({run.verifier for run in peers}) > 1 for peers in alike(runs))
+    fields = varied_fields(alike(runs, "verifier", "experiment"))
+    several_settings = varied_fields(alike(runs, "verifier")) != fields
+    names = {}
+    for run in runs:
+        settings = settings_of(run)
+        details = [run.verifier] if several_verifiers else []
+        if several_settings and run.experiment is not None:
+            details.append(run.experiment)
+        details += [f"{field}={settings.get(field, ABSENT)}" for field in sorted(fields)]
+        names[run.run_id] = f"{run.reward} ({', '.join(details)})" if details else run.reward
+    return names
+
+
+def alike(runs: Iterable[RunRecord], *more: str) -> list[list[RunRecord]]:
+    """The runs grouped by family, regime, judge and the further fields given."""
+    groups: dict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
+    for run in runs:
+        groups[tuple(getattr(run, field) for field in ("family", "regime", "judge", *more))].append(run)
+    return list(groups.values())
+
+
+def varied_fields(groups: Iterable[Sequence[RunRecord]]) -> set[str]:
+    """Configuration fields whose value differs within any of the groups."""
+    varied = set()
+    for group in groups:
+        settings = [settings_of(run) for run in group]
+        for field in set().union(*settings):
+            if len({values.get(field, ABSENT) for values in settings}) > 1:
+                varied.add(field)
+    return varied
+
+
+def settings_of(run: RunRecord) -> dict[str, str]:
+    """A run's configuration by dotted field, without seeds and without what changes nothing in it."""
+    return {
+        field: value
+        for field, value in leaves(run.config)
+        if not field.endswith("seed") and not any(f"{field}.".startswith(f"{name}.") for name in NEUTRAL)
+    }
+
+
+def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted name and printed value of every field of a nested configuration."""
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,98 @@
+"""Figures: data where it belongs, one style a reward, type that stays legible in print."""
+
+from dataclasses import replace
+from itertools import combinations
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from analysis.cells import cells_of
+from analysis.curves import WINDOW, seed_curve, with_derived
+from analysis.figures import figures_of, overoptimisation, training_curves
+from analysis.load import history_frame
+from analysis.style import STYLES, method_styles, reward_style
+
+
+def plots(records):
+    return {plot.name: plot for plot in figures_of(cells_of(records), history_frame(records))}
+
+
+def grid(make_record, **fields):
+    return [
+        make_record(reward=reward, regime=regime, seed=seed, **fields)
+        for reward in ("cme", "random")
+        for regime in ("pretrained", "instruct")
+        for seed in (0, 1)
+    ]
+
+
+def test_every_figure_names_its_scale_in_legible_type(make_record):
+    drawn = plots(grid(make_record))
+    assert len(drawn) == 5
+    for plot in drawn.values():
+        assert "scale: miniature" in plot.figure.get_suptitle()
+        assert "miniature" in plot.caption
+        sizes = [text.get_fontsize() for text in plot.figure.findobj(Text) if text.get_text()]
+        assert min(sizes) >= 8
+
+
+def test_what_was_not_measured_is_left_out_and_said(make_record):
+    drawn = plots(grid(make_record, unmeasured=["quality"]))
+    assert not any(name.startswith("overoptimisation") for name in drawn)
+    assert "Not measured here, so left out: quality" in drawn["training-miniature-qwen"].caption
+
+
+def test_records_without_history_still_have_win_rates(make_record):
+    assert list(plots([make_record(steps=0)])) == ["win-rates-miniature-oracle"]
+
+
+def test_curve_is_the_mean_over_smoothed_seeds_and_band_their_range(make_record):
+    records = [make_record(seed=seed, steps=30) for seed in range(3)]
+    curve = seed_curve(history_frame(records), "quality")
+    half = WINDOW // 2
+    smooth = [
+        [np.mean(r.history["quality"][max(0, i - half) : i + half + 1]) for i in range(30)] for r in records
+    ]
+    assert curve["mean"].to_numpy() == pytest.approx(np.mean(smooth, axis=0))
+    assert curve["low"].to_numpy() == pytest.approx(np.min(smooth, axis=0))
+    assert curve["high"].to_numpy() == pytest.approx(np.max(smooth, axis=0))
+
+
+def test_a_stopped_run_is_crossed_where_it_ended(make_record):
+    records = [make_record(seed=0, steps=30), make_record(seed=1, steps=11, stopped="diverged")]
+    figure = training_curves(with_derived(history_frame(records)), "qwen").figure
+    crosses = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "x"]
+    assert crosses == [11]
+
+
+def test_reward_gain_is_in_standard_deviations_of_the_start(make_record):
+    record = make_record(steps=10)
+    frame = with_derived(history_frame([record]))
+    rewards, spread = np.array(record.history["reward"]), np.mean(record.history["reward_std"][:WINDOW])
+    assert frame["reward_gain"].to_numpy() == pytest.approx((rewards - rewards[:WINDOW].mean()) / spread)
+    assert (frame["sqrt_kl"] >= 0).all()
+
+
+def test_a_reward_without_spread_has_no_gain(make_record):
+    record = make_record()
+    record = replace(record, history=record.history | {"reward_std": [0.0] * 12})
+    names = [plot.name for plot in overoptimisation(with_derived(history_frame([record])))]
+    assert names == ["overoptimisation-sqrt-kl-miniature"]
+
+
+def test_rewards_differ_in_colour_in_marker_and_in_line():
+    for one, other in combinations(STYLES.values(), 2):
+        assert one.colour != other.colour and one.marker != other.marker and one.dashes != other.dashes
+
+
+def test_an_unknown_reward_keeps_its_style_and_takes_no_known_ones():
+    assert reward_style("semantic_entropy") == reward_style("semantic_entropy")
+    known = {style.colour for style in STYLES.values()}
+    assert reward_style("semantic_entropy").colour not in known
+
+
+def test_methods_of_one_reward_share_its_colour_only():
+    one, other = method_styles({"cme (gemma)": "cme", "cme (olmo)": "cme"}).values()
+    assert one == reward_style("cme")
+    assert one.colour == other.colour and one.marker != other.marker and one.dashes != other.dashes

@@ -1,0 +1,79 @@
+"""Reading records: nothing skipped silently, nothing counted twice, points from the policy's side."""
+
+from dataclasses import replace
+from math import isnan
+
+import pytest
+
+from analysis.load import history_frame, load_records, verdicts_frame
+from cme.records import Verdict, write_record
+
+
+def test_records_are_found_by_name_at_any_depth(tmp_path, make_record):
+    write_record(tmp_path / "a" / "b" / "record.json", make_record(seed=1))
+    write_record(tmp_path / "x.record.json", make_record(seed=0))
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "other.json").write_text("no record")
+    assert [record.seed for record in load_records([tmp_path, tmp_path / "a"])] == [0, 1]
+
+
+def test_a_malformed_record_is_named(tmp_path):
+    (tmp_path / "bad.record.json").write_text('{"schema": 1}')
+    with pytest.raises(ValueError, match=r"bad\.record\.json"):
+        load_records([tmp_path])
+
+
+def test_history_columns_must_be_equally_long(tmp_path, make_record):
+    write_record(
+        tmp_path / "record.json", replace(make_record(), history={"step": [1.0, 2.0], "reward": [0.0]})
+    )
+    with pytest.raises(ValueError, match=r"record\.json.*equal length"):
+        load_records([tmp_path])
+
+
+def test_a_verdict_needs_its_pair(tmp_path, make_record, make_verdict):
+    write_record(tmp_path / "record.json", replace(make_record(verdicts=[make_verdict("p1", 1)]), pairs=[]))
+    with pytest.raises(ValueError, match=r"record\.json.*without a pair.*p1"):
+        load_records([tmp_path])
+
+
+def test_one_run_recorded_twice_is_an_error(tmp_path, make_record):
+    for name in ("a", "b"):
+        write_record(tmp_path / name / "record.json", make_record())
+    with pytest.raises(ValueError, match="again"):
+        load_records([tmp_path])
+
+
+def test_missing_and_empty_directories(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_records([tmp_path / "nowhere"])
+    with pytest.raises(ValueError, match="no file named"):
+        load_records([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("policy_first", "outcome", "points"),
+    [
+        (True, "first", 1),
+        (True, "second", 0),
+        (False, "first", 0),
+        (False, "second", 1),
+        (True, "tie", 0.5),
+        (False, "tie", 0.5),
+        (False, "unscored", None),
+    ],
+)
+def test_points_and_scores_are_the_policys(make_record, policy_first, outcome, points):
+    reason = "no reply" if outcome == "unscored" else None
+    verdict = Verdict("p", policy_first, outcome, reason, scores=(0.9, 0.1))
+    row = verdicts_frame([make_record(verdicts=[verdict])]).iloc[0]
+    assert isnan(row["points"]) if points is None else row["points"] == points
+    assert (row["score_policy"], row["score_start"]) == ((0.9, 0.1) if policy_first else (0.1, 0.9))
+
+
+def test_history_keeps_the_name_and_the_value_of_the_reward(make_record):
+    frame = history_frame([make_record(steps=3, unmeasured=["quality"])])
+    assert list(frame["reward"]) == ["cme"] * 3
+    assert list(frame["step"]) == [1, 2, 3]
+    assert frame["reward_value"].notna().all()
+    assert frame["quality"].isna().all() and frame["entropy"].isna().all()

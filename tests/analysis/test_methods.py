@@ -1,0 +1,62 @@
+"""Names of methods: settings that differ are told apart, seeds are not."""
+
+import pytest
+
+from analysis.methods import NEUTRAL, REGIMES, in_order, method_names
+
+
+def names(*records):
+    return list(method_names(records).values())
+
+
+def with_beta(make_record, beta, seed, **fields):
+    config = {"seed": seed, "trainer": {"beta": beta, "data_seed": seed}, "results_dir": f"run {seed}"}
+    return make_record(seed=seed, config=config, run_id=f"{beta}-{seed}-{fields}", **fields)
+
+
+def test_seeds_and_output_folders_are_one_method(make_record):
+    assert names(*(with_beta(make_record, 0.0, seed) for seed in (0, 1))) == ["cme", "cme"]
+
+
+def test_settings_that_differ_are_named_even_at_different_seeds(make_record):
+    runs = [with_beta(make_record, 0.0, 0), with_beta(make_record, 0.1, 1)]
+    assert names(*runs) == ["cme (trainer.beta=0.0)", "cme (trainer.beta=0.1)"]
+
+
+def test_families_may_have_settings_of_their_own(make_record):
+    runs = [with_beta(make_record, 0.0, 0), with_beta(make_record, 0.1, 0, family="olmo")]
+    assert names(*runs) == ["cme", "cme"]
+
+
+def test_an_experiment_stands_for_the_settings_it_brings(make_record):
+    runs = [with_beta(make_record, 0.0, 0), with_beta(make_record, 0.1, 0, experiment="tuning")]
+    assert names(*runs) == ["cme", "cme (tuning)"]
+
+
+def test_a_sweep_of_verifiers_names_them(make_record):
+    runs = [make_record(verifier="gemma"), make_record(verifier="olmo"), make_record(reward="random")]
+    assert names(*runs) == ["cme (gemma)", "cme (olmo)", "random"]
+
+
+def test_one_verifier_a_family_needs_no_name(make_record):
+    runs = [make_record(verifier="gemma"), make_record(verifier="olmo", family="gemma")]
+    assert names(*runs) == ["cme", "cme"]
+
+
+def test_scales_do_not_influence_each_other(make_record):
+    runs = [make_record(verifier="gemma"), make_record(verifier="olmo", scale="laptop")]
+    assert names(*runs) == ["cme", "cme"]
+
+
+def test_neutral_fields_are_those_of_a_runs_identity():
+    identity = pytest.importorskip("experiments.identity")
+    assert set(NEUTRAL) == set(identity.CHANGES_NOTHING)
+
+
+def test_known_names_come_first():
+    assert in_order(["zeta", "instruct", "alpha", "pretrained"], REGIMES) == [
+        "pretrained",
+        "instruct",
+        "alpha",
+        "zeta",
+    ]

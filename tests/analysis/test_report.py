@@ -1,0 +1,115 @@
+"""The report and the command: escaped, self-contained, the same bytes twice, one sentence on failure."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from analysis import build
+from analysis.__main__ import main
+from analysis.cells import cells_of
+from analysis.examples import LIMIT, examples_of
+from cme.records import write_record
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def records(make_record):
+    return [
+        make_record(seed=0, response=HOSTILE, warnings=[HOSTILE], stopped=HOSTILE),
+        make_record(seed=1),
+        make_record(reward="random", gain=0.0),
+        make_record(scale="laptop", judge="reference_similarity", unmeasured=["quality"]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, records):
+    folder = tmp_path_factory.mktemp("records")
+    for record in records:
+        write_record(folder / record.run_id / "record.json", record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder, tmp_path_factory):
+    return build([folder], tmp_path_factory.mktemp("out"))
+
+
+def test_model_written_text_is_escaped(report):
+    html = report.read_text()
+    assert "<script" not in html and "<img src=x" not in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+def test_report_needs_no_other_file(report):
+    html = report.read_text()
+    assert re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)', html) == []
+    assert html.count("data:image/png;base64,") == len(list((report.parent / "figures").glob("*.png")))
+
+
+def test_scales_have_sections_and_files_of_their_own(report):
+    html = report.read_text()
+    miniature, laptop = html.split("<h2>Scale: laptop</h2>")
+    assert "scale: laptop" not in miniature
+    assert "scale: miniature" not in laptop.split('id="methods"')[0]
+    names = {path.name for path in (report.parent / "tables").iterdir()}
+    assert names == {f"{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv", "tex")}
+    assert "laptop" not in (report.parent / "tables" / "miniature.md").read_text()
+
+
+def test_every_figure_is_png_and_svg(report):
+    figures = report.parent / "figures"
+    assert {p.stem for p in figures.glob("*.png")} == {p.stem for p in figures.glob("*.svg")} != set()
+
+
+def test_same_records_same_bytes_in_another_process(folder, report, tmp_path):
+    command = [sys.executable, "-m", "analysis", str(folder), "--out", str(tmp_path)]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    assert "win rate" in done.stdout.lower() and str(tmp_path / "report.html") in done.stdout
+    files = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    first = report.parent
+    assert files == {
+        path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()
+    }
+
+
+def test_outputs_beside_the_records_are_not_read_as_records(records, tmp_path):
+    write_record(tmp_path / "one.record.json", records[1])
+    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path)]) == 0
+    assert (tmp_path / "analysis" / "report.html").exists()
+
+
+def test_a_record_without_verdicts_is_named(make_record, tmp_path):
+    write_record(tmp_path / "one.record.json", make_record(verdicts=[], steps=0))
+    html = build([tmp_path], tmp_path / "out").read_text()
+    assert "Without verdicts, so in no table: miniature-qwen-pretrained-cme-gemma-oracle-s0" in html
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_nothing_to_read_is_one_sentence_and_code_2(tmp_path, capsys, missing):
+    assert main([str(tmp_path / "nowhere" if missing else tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and str(tmp_path) in printed.err
+
+
+def test_examples_are_gains_losses_and_random_ones_never_twice(make_record):
+    record = make_record(prompts=40, gain=0.0, response="x" * (LIMIT + 5))
+    (cell,) = cells_of([record])
+    examples = examples_of(cell, [record])
+    assert [example.kind for example in examples] == ["gain"] * 2 + ["loss"] * 2 + ["random"] * 2
+    assert len({example.prompt for example in examples}) == 6
+    gains = [v.scores[0] - v.scores[1] for v in record.verdicts if v.policy_first]
+    assert examples[0].gain == pytest.approx(max(gains)) and examples[2].gain == pytest.approx(min(gains))
+    assert examples[0].policy.endswith("… (5 more characters)")
+    assert examples == examples_of(cell, [record])
+
+
+def test_analysis_imports_nothing_heavy():
+    code = "import sys, analysis; assert not {'torch', 'transformers', 'hydra', 'trl'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)

@@ -1,0 +1,83 @@
+"""Tables: one scale and judge each, bold and daggers where they belong, escaped in every format."""
+
+import pytest
+
+from analysis import summarize
+from analysis.cells import cells_frame, cells_of
+from analysis.render import Entry, Table, to_latex, to_markdown
+from analysis.tables import quality_table, tables_of, win_rate_table
+
+
+def points(make_verdict, prompts, value):
+    return [make_verdict(f"p{i}", value, first) for i in range(prompts) for first in (True, False)]
+
+
+def test_one_line_a_run(make_record):
+    line = summarize([make_record(prompts=96, gain=0.4)])
+    assert line.startswith("miniature: qwen pretrained cme: win rate ")
+    assert "against its untrained start (96 prompts, 192 verdicts, 0 unscored); quality 0." in line
+
+
+def test_seeds_are_pooled_and_prompts_are_not_counted_twice(make_record):
+    (cell,) = cells_of([make_record(seed=seed, prompts=24) for seed in range(3)])
+    assert (cell.win.prompts, cell.win.verdicts, list(cell.seeds.rates)) == (24, 144, [0, 1, 2])
+
+
+def test_scales_and_judges_never_share_a_table(make_record):
+    scales = cells_of([make_record(), make_record(scale="laptop")])
+    judges = cells_of([make_record(), make_record(judge="reference_similarity")])
+    for cells in (scales, judges):
+        assert len(cells) == 2
+        with pytest.raises(ValueError, match="one scale and one judge"):
+            tables_of(cells)
+
+
+def test_bold_only_where_the_interval_excludes_half(make_record, make_verdict):
+    won = make_record(verdicts=points(make_verdict, 20, 1))
+    tied = make_record(verdicts=points(make_verdict, 20, 0.5), reward="random")
+    few = make_record(verdicts=points(make_verdict, 5, 1), reward="majority_vote")
+    text = to_markdown(win_rate_table(cells_of([won, tied, few])))
+    assert "**100.0 [100.0, 100.0]**" in text
+    assert "| 50.0 [50.0, 50.0]" in text
+    assert "| 100.0 [n/a]" in text and "fewer than 10" in text
+
+
+def test_unscored_verdicts_are_counted_and_bounded(make_record, make_verdict):
+    verdicts = [*points(make_verdict, 20, 1), *points(make_verdict, 1, None)]
+    cells = cells_of([make_record(verdicts=verdicts)])
+    tables = tables_of(cells)
+    assert "2 verdicts are unscored" in to_markdown(tables[0])
+    assert "95.2, 100.0" in to_markdown(tables[-1])
+    row = cells_frame(cells).iloc[0]
+    assert (row["unscored"], row["n_verdicts"]) == (2, 42)
+    assert row["worst_lo"] == pytest.approx(100 * 40 / 42)
+
+
+def test_stopped_runs_are_marked_and_explained(make_record):
+    cells = cells_of([make_record(stopped="too many unscored", steps=7), make_record(seed=1)])
+    text = to_markdown(win_rate_table(cells))
+    assert " †" in text
+    assert "† qwen pretrained cme: seed 0 stopped after step 7: too many unscored" in text
+
+
+def test_quality_is_shown_only_where_scores_exist(make_record, make_verdict):
+    assert len(tables_of(cells_of([make_record()]))) == 3
+    assert len(tables_of(cells_of([make_record(verdicts=points(make_verdict, 20, 1))]))) == 2
+
+
+def test_quality_numbers_are_those_of_the_scores(make_record):
+    record = make_record(prompts=40, gain=0.3)
+    scores = {v.prompt_id: v.scores for v in record.verdicts if v.policy_first}
+    before = sum(start for _, start in scores.values()) / len(scores)
+    after = sum(policy for policy, _ in scores.values()) / len(scores)
+    text = to_markdown(quality_table(cells_of([record])))
+    assert f"{before:.2f} → {after:.2f} (+{after - before:.2f} [" in text
+
+
+def test_latex_and_markdown_escape_what_they_give_meaning():
+    table = Table("t", "50 % of A_B", ["a|b"], [[[Entry("-1.5 & x_y #1 {~^\\} <b>")]]], ["$5"])
+    latex = to_latex(table)
+    assert r"$-$1.5 \& x\_y \#1 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}" in latex
+    assert r"50 \% of A\_B" in latex and r"\$5" in latex
+    markdown = to_markdown(table)
+    assert r"a\|b" in markdown and "&lt;b&gt;" in markdown and "<b>" not in markdown

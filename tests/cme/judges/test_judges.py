@@ -1,0 +1,134 @@
+"""Judges: both orders, ties within the margin, and what cannot be judged."""
+
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cme.judges import Ruling, by_scores, judge_pairs
+from cme.judges.oracle import OracleJudge
+from cme.judges.reference_similarity import ReferenceSimilarity
+from cme.records import Generation, Pair, Prompt, Verdict
+
+
+def said(text: str, finished: bool = True) -> Generation:
+    return Generation(text, finished, len(text))
+
+
+def pair(start: str, policy: str, reference: str | None = None) -> Pair:
+    return Pair("p1", "the prompt", reference, said(start), said(policy))
+
+
+@dataclass
+class Longest:
+    """The longer response wins; it remembers what it was shown and refuses the word `refuse`."""
+
+    shown: list[tuple[Prompt, str, str]]
+
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+        self.shown.append((prompt, first.response, second.response))
+        if "refuse" in (first.response, second.response):
+            return Ruling("unscored", "it would not say")
+        return by_scores(len(first.response), len(second.response), margin=0)
+
+
+def test_each_pair_is_shown_in_both_orders() -> None:
+    judge = Longest([])
+    found = judge_pairs(judge, [pair("ab", "abcd", "a reference")], both_orders=True)
+    prompt = Prompt("p1", "the prompt", None, "a reference")
+    assert judge.shown == [(prompt, "abcd", "ab"), (prompt, "ab", "abcd")]
+    assert found == [
+        Verdict("p1", True, "first", None, (4, 2)),
+        Verdict("p1", False, "second", None, (2, 4)),
+    ]
+
+
+def test_one_order_shows_the_policy_first() -> None:
+    found = judge_pairs(Longest([]), [pair("ab", "a"), pair("ab", "ab")], both_orders=False)
+    assert found == [
+        Verdict("p1", True, "second", None, (1, 2)),
+        Verdict("p1", True, "tie", None, (2, 2)),
+    ]
+
+
+def test_what_cannot_be_judged_keeps_its_reason() -> None:
+    found = judge_pairs(Longest([]), [pair("refuse", "abc")], both_orders=True)
+    assert [(v.outcome, v.reason, v.scores) for v in found] == [("unscored", "it would not say", None)] * 2
+
+
+def test_a_ruling_that_contradicts_itself_is_refused() -> None:
+    class Confused:
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+            return Ruling("tie", "but why")
+
+    with pytest.raises(ValueError, match="reason"):
+        judge_pairs(Confused(), [pair("a", "b")], both_orders=True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "margin", "outcome"),
+    [
+        (0.75, 0.5, 0.25, "tie"),
+        (0.5, 0.75, 0.25, "tie"),
+        (0.76, 0.5, 0.25, "first"),
+        (0.5, 0.76, 0.25, "second"),
+        (1.0, 1.0, 0.0, "tie"),
+    ],
+)
+def test_a_tie_is_within_the_margin(first: float, second: float, margin: float, outcome: str) -> None:
+    assert by_scores(first, second, margin) == Ruling(outcome, None, (first, second))  # type: ignore[arg-type]
+
+
+@given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 1))
+def test_turning_the_order_turns_the_ruling(a: float, b: float, margin: float) -> None:
+    turned = {"first": "second", "second": "first", "tie": "tie"}
+    assert by_scores(b, a, margin).outcome == turned[by_scores(a, b, margin).outcome]
+
+
+def test_the_oracle_judges_by_true_quality_and_how_a_response_ended() -> None:
+    judge = OracleJudge(lambda prompt, response, finished: len(prompt) + len(response) / 10 + finished)
+    asked = Prompt("p1", "abc")
+    assert judge.rule(asked, said("xx"), said("x")) == Ruling("first", None, (4.2, 4.1))
+    assert judge.rule(asked, said("xx", False), said("xx")).outcome == "second"
+    assert judge.rule(asked, said("xy"), said("yx")).outcome == "tie"
+
+
+REFERENCE = "Sunlight is scattered by the air, and blue light is scattered the most, so the sky looks blue."
+
+
+@pytest.fixture(scope="module")
+def similarity() -> ReferenceSimilarity:
+    return ReferenceSimilarity(margin=0.01)
+
+
+def test_the_reference_itself_beats_what_has_nothing_to_do_with_it(similarity: ReferenceSimilarity) -> None:
+    unrelated = "Bake the bread for forty minutes and let it cool."
+    ruling = similarity.rule(Prompt("p", "why?", None, REFERENCE), said(unrelated), said(REFERENCE))
+    assert ruling.outcome == "second"
+    assert ruling.scores is not None
+    assert ruling.scores[1] == pytest.approx(1.0, abs=1e-3)
+    assert ruling.scores[0] < 0.5
+
+
+def test_a_paraphrase_lies_between(similarity: ReferenceSimilarity) -> None:
+    near = "The air scatters blue light from the sun more than other colours; that is why the sky is blue."
+    far = "My cat likes to sleep on the warm radiator."
+    assert similarity.rule(Prompt("p", "?", None, REFERENCE), said(near), said(far)).outcome == "first"
+
+
+def test_the_same_words_tie(similarity: ReferenceSimilarity) -> None:
+    assert similarity.rule(Prompt("p", "?", None, REFERENCE), said("Blue."), said("Blue.")).outcome == "tie"
+
+
+def test_an_empty_response_loses(similarity: ReferenceSimilarity) -> None:
+    ruling = similarity.rule(Prompt("p", "?", None, REFERENCE), said(" \n"), said("Bake the bread."))
+    assert ruling.outcome == "second"
+    assert ruling.scores is not None and ruling.scores[0] == -1.0
+    assert similarity.rule(Prompt("p", "?", None, REFERENCE), said(""), said(" ")).outcome == "tie"
+
+
+def test_without_a_reference_there_is_no_verdict(similarity: ReferenceSimilarity) -> None:
+    ruling = similarity.rule(Prompt("p", "?"), said("a"), said("b"))
+    assert (ruling.outcome, ruling.scores) == ("unscored", None)
+    assert ruling.reason is not None and "no reference" in ruling.reason

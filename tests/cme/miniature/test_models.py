@@ -1,0 +1,98 @@
+"""Building the miniature checkpoints, with recipes of a few steps."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cme import chat
+from cme.checkpoints import load
+from cme.miniature import models
+from cme.miniature.models import RECIPES, digest, ensure, folder, names
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Recipes of a few steps, and the cache they are built in."""
+    for name, recipe in RECIPES.items():
+        monkeypatch.setitem(RECIPES, name, replace(recipe, steps=23, width=32, layers=1, batch=4))
+    monkeypatch.setenv("CME_CACHE", str(tmp_path))
+    return tmp_path
+
+
+def test_names_and_unknown_names(tmp_path: Path) -> None:
+    assert len(names()) == 16
+    with pytest.raises(ValueError, match=r"'qwen/base'.*qwen/pretrained.*olmo/verifier"):
+        folder("qwen/base", tmp_path)
+    with pytest.raises(ValueError, match="'qwen'"):
+        ensure(["qwen"], tmp_path)
+
+
+def test_a_later_stage_builds_what_it_starts_from_once(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+    make = models._build
+    monkeypatch.setattr(models, "_build", lambda name, *rest: (built.append(name), make(name, *rest)))
+    start, later = folder("gemma/pretrained", quick), folder("gemma/sft", quick)
+    Path(f"{later}.partial").mkdir(parents=True)  # of a killed build
+    (Path(f"{later}.partial") / "model.safetensors").write_text("junk")
+    said = models._build_locked("gemma/sft", quick)
+    models._build_locked("gemma/sft", quick)
+    assert built == ["gemma/pretrained", "gemma/sft"]
+    assert said.startswith("gemma/sft: sampled oracle quality 0.")
+    assert ensure(["gemma/sft", "gemma/pretrained"], quick) == {
+        "gemma/sft": later,
+        "gemma/pretrained": start,
+    }
+    assert not list(quick.rglob("*.partial"))
+
+    facts = json.loads((later / "build.json").read_text())
+    assert facts["name"] == "gemma/sft"
+    assert 0 <= facts["quality"] <= 1
+    first, second = load("miniature:gemma/pretrained"), load("miniature:gemma/sft")
+    assert facts["parameters"] == second.model.num_parameters()
+    assert first.tokenizer.chat_template == chat.PLAIN_TEMPLATE
+    assert second.tokenizer.eos_token == "<end_of_turn>"
+    assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
+    pairs = zip(first.model.parameters(), second.model.parameters(), strict=True)
+    assert all(not torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_same_recipe_gives_the_same_weights(quick: Path) -> None:
+    models._build("olmo/pretrained", quick / "a", quick)
+    models._build("olmo/pretrained", quick / "b", quick)
+    a, b = (quick / n / "model.safetensors" for n in "ab")
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_digest_changes_with_the_recipe_and_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: digest(name) for name in ("qwen/pretrained", "qwen/sft", "qwen/instruct", "qwen/verifier")}
+    assert len(set(before.values())) == 4
+    assert digest("llama/sft") != before["qwen/sft"]
+    monkeypatch.setitem(RECIPES, "sft", replace(RECIPES["sft"], steps=999))
+    changed = {name for name in before if digest(name) != before[name]}
+    assert changed == {"qwen/sft", "qwen/instruct"}
+
+
+def test_training_lowers_the_loss_on_responses(quick: Path) -> None:
+    from cme.miniature.families import FAMILIES, make_model, train_tokenizer
+
+    family = FAMILIES["llama"]
+    tokenizer = train_tokenizer(family, models._corpus_sample())
+    tokenizer.chat_template = family.template
+    torch.manual_seed(0)
+    model = make_model(family, len(tokenizer), 32, 1)
+    head = chat.prompt_ids(tokenizer, "what color is the fox?")
+    tail = [*chat.response_ids(tokenizer, "red."), chat.end_of_turn_id(tokenizer)]
+
+    def loss() -> float:
+        ids = torch.tensor([head + tail])
+        labels = torch.tensor([[-100] * len(head) + tail])
+        with torch.no_grad():
+            return float(model(input_ids=ids, labels=labels).loss)
+
+    before = loss()
+    models._train(model, tokenizer, replace(RECIPES["verifier"], steps=40, batch=8), "llama/verifier")
+    assert loss() < before - 1
+    assert not model.training

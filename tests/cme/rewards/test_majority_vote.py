@@ -1,0 +1,73 @@
+"""Majority vote: cases graded by hand."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cme.rewards import MajorityVote
+
+
+def vote(
+    groups: list[list[str]], shares: list[float] | None = None, chatty: bool = False
+) -> list[float | None]:
+    size = len(groups[0])
+    prompts = [f"prompt {i}" for i, group in enumerate(groups) for _ in group]
+    said = [c for group in groups for c in group]
+    completions = [[{"role": "assistant", "content": c}] for c in said] if chatty else said
+    metrics = (lambda _, value: shares.append(value)) if shares is not None else None
+    return MajorityVote("whole", size)(prompts, completions, [[1]] * len(prompts), log_metric=metrics)
+
+
+@pytest.mark.parametrize("chatty", [False, True])
+@pytest.mark.parametrize(
+    ("group", "expected"),
+    [
+        (["a", "b", "a", "c"], [1, 0, 1, 0]),
+        (["A!", "b", "a.", " a "], [1, 0, 1, 1]),  # answers are compared normalised
+        (["b", "a", "b", "a"], [1, 0, 1, 0]),  # a tie goes to the first given
+        (["a", "b", "c", "d"], [1, 0, 0, 0]),
+        (["c", "b", "a", "b"], [0, 1, 0, 1]),
+        (["", "...", "a", ""], [0, 0, 1, 0]),  # the unparsable do not vote, though they are more
+        (["", "?!", " ", "."], [None] * 4),  # nobody votes
+        (["a", "a", "a", "a"], [1, 1, 1, 1]),
+    ],
+)
+def test_one_group(group: list[str], expected: list[float | None], chatty: bool) -> None:
+    assert vote([group], chatty=chatty) == expected
+
+
+def test_groups_vote_by_themselves_and_the_share_of_voting_groups_is_logged() -> None:
+    shares: list[float] = []
+    found = vote([["a", "a", "b", "b"], ["b", "b", "b", "a"], ["", "", "", ""]], shares)
+    assert found == [1, 1, 0, 0, 1, 1, 1, 0, None, None, None, None]
+    assert shares == [pytest.approx((2 / 4 + 3 / 4) / 2)]
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c", "..."]), min_size=5, max_size=5))
+def test_rewards_name_the_most_common_answer(group: list[str]) -> None:
+    found = vote([group])
+    parsed = [g for g in group if g != "..."]
+    if not parsed:
+        assert found == [None] * 5
+        return
+    winners = {g for g, r in zip(group, found, strict=True) if r == 1}
+    assert len(winners) == 1
+    assert Counter(parsed)[winners.pop()] == max(Counter(parsed).values())
+    assert set(found) <= {0.0, 1.0}
+
+
+def test_a_group_that_is_not_whole_is_refused() -> None:
+    with pytest.raises(ValueError, match="6 completions do not make whole groups of 4"):
+        MajorityVote("whole", 4)(["p"] * 6, ["a"] * 6, [[1]] * 6)
+
+
+def test_a_group_of_two_prompts_is_refused() -> None:
+    with pytest.raises(ValueError, match="mixes prompts"):
+        MajorityVote("whole", 2)(["p", "p", "p", "q"], ["a"] * 4, [[1]] * 4)
+
+
+def test_data_without_answers_are_refused_at_once() -> None:
+    with pytest.raises(ValueError, match="'none'"):
+        MajorityVote("none", 4)

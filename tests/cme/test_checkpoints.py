@@ -1,0 +1,124 @@
+"""Loading by name, what every loaded checkpoint has, and what is said when one cannot be had."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from cme import Unavailable, chat, checkpoints
+from cme.checkpoints import Checkpoint, ensure, load
+from cme.miniature import models
+
+Tiny = Callable[..., Checkpoint]
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_every_checkpoint_can_chat_pad_and_end(tiny: Tiny, family: str, plain: bool) -> None:
+    loaded = tiny(family, plain)
+    tokenizer, generation = loaded.tokenizer, loaded.model.generation_config
+    assert tokenizer.chat_template is not None
+    assert (tokenizer.chat_template == chat.PLAIN_TEMPLATE) == plain
+    assert tokenizer.pad_token_id is not None
+    assert tokenizer.pad_token_id != tokenizer.eos_token_id
+    assert tokenizer.padding_side == "left"
+    assert tokenizer.eos_token_id == chat.end_of_turn_id(tokenizer) == generation.eos_token_id
+    assert generation.pad_token_id == tokenizer.pad_token_id
+    assert not loaded.model.training
+
+
+def test_two_loads_share_nothing(tiny: Tiny, family: str) -> None:
+    a, b = tiny(family).model, tiny(family).model
+    assert not {id(m) for m in a.modules()} & {id(m) for m in b.modules()}
+    assert not {p.data_ptr() for p in a.parameters()} & {p.data_ptr() for p in b.parameters()}
+    assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
+
+
+def test_dtype_is_the_one_asked_for(tiny_folder: Callable[..., Path]) -> None:
+    assert load(str(tiny_folder("qwen")), dtype="bfloat16").model.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"CME_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
+        ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/cme"),
+        ({"HOME": "/c"}, "/c/.cache/cme"),
+    ],
+)
+def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
+    for name in ("CME_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert checkpoints.cache_dir() == Path(expected)
+
+
+def test_a_name_that_no_package_carries() -> None:
+    with pytest.raises(ValueError, match=r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct"):
+        ensure(["package:gemma-4"])
+
+
+def test_a_miniature_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CME_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=r"'qwen/pretraind'.*qwen/pretrained"):
+        ensure(["miniature:qwen/pretraind"])
+
+
+@pytest.mark.parametrize("name", ["no-such-owner/no-such-model", "./no/such/folder"])
+def test_a_model_that_cannot_be_had_is_named_with_a_remedy(name: str) -> None:
+    with pytest.raises(Unavailable, match=name) as caught:
+        ensure([name])
+    assert "\n" not in str(caught.value)
+
+
+def test_nothing_is_built_when_one_of_several_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    def build(*_: object) -> None:
+        raise AssertionError("built before everything was looked up")
+
+    monkeypatch.setattr(models, "ensure", build)
+    monkeypatch.setattr(checkpoints, "_converted", build)
+    with pytest.raises(Unavailable):
+        ensure(["miniature:qwen/pretrained", "package:gemma-3-270m", "no-such-owner/no-such-model"])
+
+
+def test_folders_are_their_own_place(tiny_folder: Callable[..., Path]) -> None:
+    place = str(tiny_folder("olmo"))
+    assert ensure([place, place]) == {place: place}
+
+
+def test_a_packaged_model_is_converted_once_and_a_killed_conversion_is_redone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    calls = []
+
+    def part(kind: str) -> object:
+        def from_pretrained(place: str, **_: object) -> object:
+            calls.append(kind)
+            assert sorted(p.name for p in Path(place).iterdir()) == ["model.gguf"]
+            return SimpleNamespace(
+                config=SimpleNamespace(quantization_config={}),
+                save_pretrained=lambda folder: (Path(folder) / kind).write_text("whole"),
+            )
+
+        return SimpleNamespace(from_pretrained=from_pretrained)
+
+    def assemble(scratch: Path) -> Path:
+        (scratch / "model.gguf").write_text("gguf")
+        return scratch / "model.gguf"
+
+    monkeypatch.setenv("CME_CACHE", str(tmp_path))
+    monkeypatch.setattr(checkpoints, "AutoModelForCausalLM", part("model"))
+    monkeypatch.setattr(checkpoints, "AutoTokenizer", part("tokenizer"))
+    monkeypatch.setitem(checkpoints.PACKAGES, "gemma-3-270m", assemble)
+    target = checkpoints._converted("gemma-3-270m")
+    assert sorted(p.name for p in target.iterdir()) == ["model", "tokenizer"]
+    assert checkpoints._converted("gemma-3-270m") == target
+    assert sorted(calls) == ["model", "tokenizer"]
+
+    target.rename(f"{target}.partial")  # as if killed before the last rename, with leftovers inside
+    assert checkpoints._converted("gemma-3-270m") == target
+    assert len(calls) == 4
+    assert not Path(f"{target}.partial").exists()

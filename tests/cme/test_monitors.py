@@ -1,0 +1,119 @@
+"""What every run measures: repetition, KL from the start, quality and the held-out likelihood."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cme import chat
+from cme.checkpoints import Checkpoint
+from cme.monitors import Monitors, repetition
+from cme.scorer import Scorer
+
+Tiny = Callable[..., Checkpoint]
+PROMPTS = ["what is 3 plus 4?", "name two animals."]
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("", 0.0),
+        ("fox", 0.0),
+        ("fox fox", 0.0),  # one bigram
+        ("fox fox fox", 0.5),  # two bigrams, the second repeats
+        ("the fox, the FOX.", 1 / 3),  # the fox | fox the | the fox
+        ("a b c d", 0.0),
+        ("a b a b a", 0.5),
+    ],
+)
+def test_repetition(text: str, share: float) -> None:
+    assert repetition(text) == pytest.approx(share)
+
+
+def bound(monitors: Monitors, policy: Checkpoint, step: int = 0, steps: int = 100) -> Monitors:
+    trainer: Any = SimpleNamespace(
+        processing_class=policy.tokenizer,
+        model=policy.model,
+        accelerator=SimpleNamespace(unwrap_model=lambda model: model),
+        state=SimpleNamespace(global_step=step, max_steps=steps),
+    )
+    monitors.bind(trainer)
+    return monitors
+
+
+def measure(monitors: Monitors, policy: Checkpoint, texts: list[str]) -> dict[str, float]:
+    end = policy.tokenizer.eos_token_id
+    ids = [[*chat.response_ids(policy.tokenizer, t), end][: 5 if i else None] for i, t in enumerate(texts)]
+    logged: dict[str, float] = {}
+    assert monitors(PROMPTS, texts, ids, log_metric=logged.__setitem__) == [None] * len(texts)
+    return logged
+
+
+@torch.no_grad()
+def summed(checkpoint: Checkpoint, prompt: str, response: list[int]) -> float:
+    head = chat.prompt_ids(checkpoint.tokenizer, prompt)
+    log_p = checkpoint.model(input_ids=torch.tensor([head + response])).logits[0].double().log_softmax(-1)
+    return sum(float(log_p[len(head) - 1 + t, token]) for t, token in enumerate(response))
+
+
+def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
+    start, policy = tiny(family), tiny(family)
+    texts = ["fox, bear, wolf and frog.", "the fox and the fox and the fox."]
+    monitors = bound(Monitors(start, None, None), policy)
+    assert measure(monitors, policy, texts)["kl"] == pytest.approx(0, abs=1e-4)
+    with torch.no_grad():
+        for weight in policy.model.parameters():
+            weight.mul_(1.1)
+    end = policy.tokenizer.eos_token_id
+    ids = [[*chat.response_ids(policy.tokenizer, t), end] for t in texts]
+    ids[1] = ids[1][:5]
+    expected = [summed(policy, p, r) - summed(start, p, r) for p, r in zip(PROMPTS, ids, strict=True)]
+    found = measure(monitors, policy, texts)
+    assert abs(sum(expected) / 2) > 1e-2
+    assert found["kl"] == pytest.approx(sum(expected) / 2, abs=1e-3)
+    assert found["repetition"] == pytest.approx((0 + repetition(texts[1])) / 2)
+
+
+def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
+    policy = tiny("qwen")
+    heldout = Scorer(
+        tiny("olmo"), score_end_of_turn=True, max_prompt_tokens=100, max_response_tokens=100
+    )
+    asked = []
+
+    def oracle(prompt: str, response: str, finished: bool) -> float:
+        asked.append((prompt, response, finished))
+        return len(asked) / 4
+
+    texts = ["fox, bear, wolf.", "the fox and the fox and the fox."]
+    monitors = bound(Monitors(tiny("qwen"), heldout, oracle), policy)
+    found = measure(monitors, policy, texts)
+    assert asked == [(PROMPTS[0], texts[0], True), (PROMPTS[1], texts[1], False)]
+    assert found["quality"] == pytest.approx((0.25 + 0.5) / 2)
+    means = [s.mean for s in heldout.score(PROMPTS, texts, [True, False])]
+    assert found["heldout"] == pytest.approx(sum(m for m in means if m is not None) / 2)
+    assert set(measure(bound(Monitors(tiny("qwen"), None, None), policy), policy, texts)) == {"repetition", "kl"}
+
+
+def test_responses_that_heldout_cannot_score_are_left_out(tiny: Tiny) -> None:
+    policy = tiny("qwen")
+    heldout = Scorer(
+        tiny("olmo"), score_end_of_turn=False, max_prompt_tokens=100, max_response_tokens=100
+    )
+    monitors = bound(Monitors(tiny("qwen"), heldout, None), policy)
+    [alone] = heldout.score(PROMPTS[:1], ["fox."], [True])
+    assert measure(monitors, policy, ["fox.", ""])["heldout"] == pytest.approx(alone.mean)
+    assert "heldout" not in measure(monitors, policy, ["", ""])
+
+
+@pytest.mark.parametrize(("step", "measured"), [(0, True), (1, False), (4, False), (5, True), (9, True)])
+def test_costly_ones_are_measured_every_few_steps_and_at_the_last(
+    tiny: Tiny, step: int, measured: bool
+) -> None:
+    policy = tiny("qwen")
+    monitors = bound(Monitors(tiny("qwen"), None, lambda *_: 1.0, every=5), policy, step, steps=10)
+    found = measure(monitors, policy, ["fox.", "bear."])
+    assert ("kl" in found) == measured
+    assert {"quality", "repetition"} <= set(found)

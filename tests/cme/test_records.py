@@ -1,0 +1,140 @@
+"""Records: what is written is what is read, whole or not at all."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cme.records import (
+    SCHEMA,
+    Generation,
+    Pair,
+    RunRecord,
+    Verdict,
+    read_json,
+    read_record,
+    write_json,
+    write_record,
+)
+
+floats = st.floats(allow_nan=False, allow_infinity=False)
+generations = st.builds(Generation, st.text(), st.booleans(), st.integers(0, 100))
+scored = st.builds(
+    Verdict,
+    st.text(),
+    st.booleans(),
+    st.sampled_from(["first", "second", "tie"]),
+    st.none(),
+    st.none() | st.tuples(floats, floats),
+)
+unscored = st.builds(Verdict, st.text(), st.booleans(), st.just("unscored"), st.text())
+records = st.builds(
+    RunRecord,
+    **{f: st.text() for f in ("run_id", "scale", "family", "regime", "reward", "verifier", "judge")},
+    **{f: st.text() for f in ("generator_checkpoint", "verifier_checkpoint")},
+    seed=st.integers(0),
+    experiment=st.none() | st.text(),
+    heldout_checkpoint=st.none() | st.text(),
+    config=st.dictionaries(st.text(), floats | st.none() | st.lists(st.text())),
+    environment=st.dictionaries(st.text(), st.text()),
+    warnings=st.lists(st.text()),
+    stopped=st.none() | st.text(),
+    history=st.dictionaries(st.text(), st.lists(floats | st.none(), max_size=3)),
+    pairs=st.lists(
+        st.builds(Pair, st.text(), st.text(), st.none() | st.text(), generations, generations), max_size=3
+    ),
+    verdicts=st.lists(scored | unscored, max_size=3),
+    seconds=st.dictionaries(st.text(), floats),
+)
+
+
+def record(**changes: Any) -> RunRecord:
+    fields: dict[str, Any] = dict.fromkeys(
+        ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "generator_checkpoint",
+         "verifier_checkpoint"), "x",
+    )  # fmt: skip
+    fields |= {"seed": 0, "experiment": None, "heldout_checkpoint": None, "config": {}, "environment": {}}
+    fields |= {"warnings": [], "stopped": None, "history": {}, "pairs": [], "verdicts": [], "seconds": {}}
+    return RunRecord(**fields | changes)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
+@given(records)
+def test_round_trip(tmp_path: Path, written: RunRecord) -> None:
+    write_record(tmp_path / "record.json", written)
+    assert read_record(tmp_path / "record.json") == written
+
+
+def test_text_of_any_language_survives(tmp_path: Path) -> None:
+    written = record(stopped="späť 狐 🦊 \u2028 \x00")
+    write_record(tmp_path / "record.json", written)
+    assert read_record(tmp_path / "record.json").stopped == written.stopped
+
+
+def test_another_schema_is_refused_naming_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_record(path, record())
+    path.write_text(json.dumps(read_json(path) | {"schema": SCHEMA + 1}))
+    with pytest.raises(ValueError, match=f"{path} .*schema is {SCHEMA + 1}.*reads schema {SCHEMA}"):
+        read_record(path)
+
+
+def without(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in raw.items() if k != key}
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: without(raw, "schema"),
+        lambda raw: without(raw, "seed"),
+        lambda raw: raw | {"surprise": 1},
+        lambda raw: raw | {"pairs": [{"prompt_id": "a"}]},
+        lambda raw: raw | {"verdicts": [without(raw["verdicts"][0], "scores")]},
+        lambda raw: raw | {"verdicts": [raw["verdicts"][0] | {"outcome": "third"}]},
+        lambda raw: [raw],
+    ],
+)
+def test_a_malformed_record_is_refused_naming_the_file(tmp_path: Path, spoil: Any) -> None:
+    path = tmp_path / "record.json"
+    write_record(path, record(verdicts=[Verdict("a", True, "tie")]))
+    path.write_text(json.dumps(spoil(read_json(path))))
+    with pytest.raises(ValueError, match=str(path)):
+        read_record(path)
+
+
+def test_a_cut_off_record_is_refused_naming_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_record(path, record())
+    path.write_text(path.read_text()[:-10])
+    with pytest.raises(ValueError, match=str(path)):
+        read_record(path)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), {1, 2}, object()])
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, broken: object) -> None:
+    path = tmp_path / "value.json"
+    write_json(path, [1, 2])
+    before = path.read_bytes()
+    with pytest.raises((ValueError, TypeError)):
+        write_json(path, ["long enough to be half written" * 1000, broken])
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+
+
+def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "deep" / "value.json", float("nan"))
+    assert list((tmp_path / "deep").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [("unscored", None), ("tie", "because"), ("first", ""), ("second", "x"), ("draw", None)],
+)
+def test_a_verdict_whose_reason_does_not_fit_is_refused(outcome: Any, reason: str | None) -> None:
+    with pytest.raises(ValueError, match=repr(outcome)):
+        Verdict("a", True, outcome, reason)

@@ -1,0 +1,244 @@
+"""GRPO on tiny random models: the history, the guard, and who is touched by training."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerControl, TrainerState
+from trl import GRPOTrainer
+
+from cme import chat, training
+from cme.checkpoints import Checkpoint, load
+from cme.miniature import world
+from cme.monitors import Monitors
+from cme.rewards import CrossModelEntropy
+from cme.scorer import Scorer
+from cme.training import Guard, Trained, TrainingFailed, train
+
+Tiny = Callable[..., Checkpoint]
+Folder = Callable[..., Path]
+SETTINGS = {
+    "max_steps": 3,
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
+    "beta": 0.0,
+    "temperature": 1.0,
+    "top_k": 0,
+    "warmup_steps": 0,
+    "loss_type": "dapo",
+}
+PATIENT = Guard(patience=100, max_unscored=1.0)
+PROMPTS = world.load_prompts("train", 12, 0)
+
+
+def letters(completions: list[Any], **_: Any) -> list[float | None]:
+    """How many letters `e` a completion has."""
+    return [float(chat.text_of(c).count("e")) for c in completions]
+
+
+def run(
+    tiny: Tiny,
+    folder: Path,
+    reward: Any,
+    *,
+    policy: Checkpoint | None = None,
+    monitors: Monitors | None = None,
+    guard: Guard = PATIENT,
+    **settings: Any,
+) -> Trained:
+    return train(
+        policy or tiny("qwen"),
+        PROMPTS,
+        reward,
+        monitors or Monitors(tiny("qwen"), None, None),
+        SETTINGS | settings,
+        guard,
+        seed=0,
+        folder=folder,
+        quiet=True,
+    )
+
+
+def weights(checkpoint: Checkpoint) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in checkpoint.model.parameters()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def modules(checkpoint: Checkpoint) -> set[int]:
+    return {id(m) for m in checkpoint.model.modules()}
+
+
+def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    policy, start = tiny(family), tiny(family)
+    heldout = Scorer(
+        tiny("llama"), score_end_of_turn=True, max_prompt_tokens=99, max_response_tokens=99
+    )
+    before, held_before = weights(start), weights(heldout.checkpoint)
+    result = run(
+        tiny, tmp_path, letters, policy=policy, monitors=Monitors(start, heldout, world.quality)
+    )
+    history = result.history
+    assert result.stopped is None
+    assert {len(column) for column in history.values()} == {3}
+    assert history["step"] == [1, 2, 3]
+    assert set(history) == set(training.HISTORY)
+    assert history["kl"][0] == pytest.approx(0, abs=1e-4), "the policy is its start before the first update"
+    assert history["kl"][2] is not None and abs(history["kl"][2]) > 1e-3
+    assert history["unscored"] == [0, 0, 0]
+    assert all(q is not None and 0 <= q <= 1 for q in history["quality"])
+    assert all(h is not None and h < 0 for h in history["heldout"])
+    assert all(n is not None and 0 < n <= 6 for n in history["length"])
+
+    assert same(weights(start), before) and same(weights(heldout.checkpoint), held_before)
+    assert not same(weights(policy), before)
+    saved = load(str(tmp_path))
+    assert same(weights(saved), weights(policy))
+    assert saved.tokenizer.chat_template == policy.tokenizer.chat_template
+    assert saved.tokenizer.eos_token_id == policy.tokenizer.eos_token_id
+
+
+def test_training_is_the_same_again_from_the_same_seed(tiny: Tiny, tmp_path: Path) -> None:
+    a, b = tiny("olmo"), tiny("olmo")
+    first = run(tiny, tmp_path / "a", letters, policy=a, monitors=Monitors(tiny("olmo"), None, None))
+    second = run(tiny, tmp_path / "b", letters, policy=b, monitors=Monitors(tiny("olmo"), None, None))
+    assert first == second
+    assert same(weights(a), weights(b))
+
+
+def test_a_verifier_shares_no_module_with_the_policy_of_the_same_name(
+    tiny: Tiny, tiny_folder: Folder, tmp_path: Path
+) -> None:
+    reward = CrossModelEntropy(str(tiny_folder("qwen")), score_end_of_turn=True)
+    policy, verifier = tiny("qwen"), reward.scorer.checkpoint
+    assert not modules(policy) & modules(verifier)
+    before = weights(verifier)
+    fixed = reward.scorer.score(["name two animals."], ["fox, bear."], [True])
+    run(tiny, tmp_path, reward, policy=policy)
+    assert same(weights(verifier), before)
+    assert not same(weights(policy), before)
+    assert reward.scorer.score(["name two animals."], ["fox, bear."], [True]) == fixed
+    assert not any(p.requires_grad for p in verifier.model.parameters())
+    assert all(p.requires_grad for p in policy.model.parameters())
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the trainer made of each batch of completions: advantages, token ids."""
+    seen: list[dict[str, Any]] = []
+
+    class Watched(GRPOTrainer):  # type: ignore[misc]
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            seen.append(super()._generate_and_score_completions(inputs))
+            return seen[-1]
+
+    monkeypatch.setattr(training, "GRPOTrainer", Watched)
+    return seen
+
+
+def test_what_cannot_be_scored_gets_no_advantage(
+    tiny: Tiny, tmp_path: Path, batches: list[dict[str, Any]]
+) -> None:
+    given: list[float | None] = [1.0, 2.0, None, 6.0, None, None, None, None]
+    result = run(tiny, tmp_path, lambda completions, **_: given, max_steps=1, scale_rewards="none")
+    # group 1: baseline of the three that were scored is 3; group 2: nothing was
+    assert batches[0]["advantages"].tolist() == pytest.approx([-2, -1, 0, 3, 0, 0, 0, 0])
+    assert result.history["unscored"] == [5 / 8]
+    assert result.history["reward"] == [3.0]
+
+
+def test_prompts_are_the_ones_that_scorers_see(
+    tiny: Tiny, tmp_path: Path, batches: list[dict[str, Any]], family: str
+) -> None:
+    policy = tiny(family)
+    seen: list[str] = []
+
+    def reward(prompts: list[Any], completions: list[Any], **_: Any) -> list[float | None]:
+        seen.extend(chat.text_of(p) for p in prompts)
+        return [float(i) for i in range(len(completions))]
+
+    run(tiny, tmp_path, reward, policy=policy, monitors=Monitors(tiny(family), None, None), max_steps=1)
+    rows = zip(batches[0]["prompt_ids"], batches[0]["prompt_mask"], strict=True)
+    trained_on = [ids[mask.bool()].tolist() for ids, mask in rows]
+    assert trained_on == [chat.prompt_ids(policy.tokenizer, p) for p in seen]
+    assert len(set(seen)) == 2 and seen[:4] == seen[:1] * 4
+
+
+def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> None:
+    by_text = {p.text: p.answer for p in PROMPTS}
+    seen: list[tuple[str, str | None]] = []
+
+    def reward(prompts: list[Any], answer: list[str | None], **_: Any) -> list[float | None]:
+        seen.extend((chat.text_of(p), a) for p, a in zip(prompts, answer, strict=True))
+        return [float(i) for i in range(len(prompts))]
+
+    run(tiny, tmp_path, reward, max_steps=3)
+    assert all(by_text[prompt] == answer for prompt, answer in seen)
+    assert any(answer is not None for _, answer in seen)
+
+
+def test_constant_rewards_end_training(tiny: Tiny, tmp_path: Path) -> None:
+    result = run(
+        tiny,
+        tmp_path,
+        lambda completions, **_: [1.0] * len(completions),
+        guard=Guard(patience=2, max_unscored=1.0),
+        max_steps=5,
+    )
+    assert result.stopped == "at step 2: every group's rewards were constant for 2 steps"
+    assert result.history["step"] == [1, 2]
+    assert (tmp_path / "model.safetensors").exists()
+
+
+def test_completions_that_never_end_end_training(tiny: Tiny, tmp_path: Path) -> None:
+    result = run(tiny, tmp_path, letters, guard=Guard(2, 1.0), max_steps=5, max_completion_length=1)
+    assert result.stopped == "at step 2: every completion was cut at the length limit for 2 steps"
+
+
+FINE = {"reward": 1.0, "unscored": 0.2, "frac_reward_zero_std": 0.0, "completions/clipped_ratio": 0.5}
+MANY, FLAT = FINE | {"unscored": 0.31}, FINE | {"frac_reward_zero_std": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("logs", "stopped"),
+    [
+        ([MANY, MANY], "at step 2: more than 30% of completions were unscored for 2 steps"),
+        ([FINE, MANY, FINE, MANY, FINE], None),  # never two in a row
+        ([MANY, FLAT, MANY, FLAT], None),  # each reason counts by itself
+        ([FINE | {"unscored": 0.3}] * 4, None),  # at the limit is within it
+        ([FINE, FLAT, FLAT, MANY, MANY], "at step 3: every group's rewards were constant for 2 steps"),
+        ([FLAT, {"train_runtime": 1.0}, FINE], None),  # a line of the log that is no step
+    ],
+)
+def test_the_guard_counts_steps_in_a_row(logs: list[dict[str, float]], stopped: str | None) -> None:
+    callback = training._GuardCallback(Guard(patience=2, max_unscored=0.3))
+    control = TrainerControl()
+    for step, entry in enumerate(logs, start=1):
+        callback.on_log(None, TrainerState(global_step=step), control, entry)
+    assert callback.stopped == stopped
+    assert control.should_training_stop == (stopped is not None)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_rewards_that_are_not_finite_raise(tiny: Tiny, tmp_path: Path, value: float) -> None:
+    def reward(completions: list[Any], **_: Any) -> list[float | None]:
+        return [1.0, None, value, value, 0.0, 0.0, 0.0, 0.0]
+
+    with pytest.raises(TrainingFailed, match=rf"'reward' gave {value} for 2 of 8 completions"):
+        run(tiny, tmp_path, reward)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_gradients_that_are_not_finite_raise(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny("qwen")
+    next(policy.model.parameters()).register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(TrainingFailed, match="gradient norm is not finite"):
+        run(tiny, tmp_path, letters, policy=policy, max_steps=1)
+    assert not (tmp_path / "model.safetensors").exists()
