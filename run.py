@@ -4,6 +4,9 @@ import os
 import sys
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault(
+    "OMP_WAIT_POLICY", "passive"
+)  # a spinning thread is a core lost to whoever else runs here
 
 import hydra
 from omegaconf import DictConfig

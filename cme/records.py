@@ -112,7 +112,7 @@ def write_json(path: Path, value: Any) -> None:
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
         with os.fdopen(handle, "w") as file:
-            json.dump(value, file, ensure_ascii=False, allow_nan=False)
+            json.dump(value, file, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o644)

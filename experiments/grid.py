@@ -9,11 +9,12 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, InstantiationException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cme import Unavailable
 from experiments import identity, schema
 from experiments.store import Store
 from experiments.validate import BadConfig, did_you_mean, validate
@@ -57,8 +58,8 @@ def cells(arguments: list[str]) -> list[DictConfig]:
                 for warning in _validated(config, combination if sweep else ()):
                     print(f"warning: {warning}", file=sys.stderr)
                 found.append(config)
-    except OverrideParseException as error:
-        raise BadConfig(f"{error.override!r} is not an override of the form key=value") from error
+    except HydraException as error:
+        raise BadConfig(str(error).splitlines()[0]) from error
     return found
 
 
@@ -71,7 +72,10 @@ def _validated(config: DictConfig, combination: tuple[str, ...]) -> list[str]:
 
 
 def _parse(override: str) -> Override:
-    return OverridesParser.create().parse_override(override)
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise BadConfig(f"{override!r} is not an override of the form key=value") from error
 
 
 def _values(override: Override) -> list[str]:
@@ -153,9 +157,6 @@ def prepare(configs: list[DictConfig]) -> None:
     owed = [c for c in configs if not Store.of(c).record.exists()]
     if not owed:
         return
-    from cme.checkpoints import ensure
-
-    ensure(checkpoints(owed))
     for data in {str(c.data): c.data for c in owed}.values():
         try:
             for split, count in (
@@ -164,7 +165,12 @@ def prepare(configs: list[DictConfig]) -> None:
             ):
                 instantiate(data.source, split=split, count=count, seed=data.seed)
         except InstantiationException as error:
+            if isinstance(error.__cause__, Unavailable):
+                raise error.__cause__ from None
             raise BadConfig(f"data={data.name}: {error.__cause__}") from error
+    from cme.checkpoints import ensure
+
+    ensure(checkpoints(owed))
 
 
 def report(configs: list[DictConfig]) -> None:

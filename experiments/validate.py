@@ -4,16 +4,31 @@ import difflib
 import inspect
 import pydoc
 from collections.abc import Iterable
-from typing import Any, cast
+from types import UnionType
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cme.answers import AnswerKind
 from experiments import identity
 
-LOSSES = ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo")
-SCALINGS = ("group", "batch", "none")
-SCHEDULES = ("linear", "cosine", "constant", "constant_with_warmup", "polynomial")
+CHOICES = {
+    "trainer.loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo"),
+    "trainer.scale_rewards": ("group", "batch", "none"),
+    "trainer.lr_scheduler_type": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
+    "trainer.optim": ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"),
+    "trainer.importance_sampling_level": ("token", "sequence"),
+    "scoring.dtype": ("float32", "bfloat16", "float16"),
+    "data.answers": get_args(AnswerKind),
+}
+AT_LEAST_0 = (
+    "trainer.beta",
+    "trainer.epsilon",
+    "trainer.warmup_steps",
+    "trainer.weight_decay",
+    "trainer.top_k",
+)
 POSITIVE = (
     "trainer.max_steps",
     "trainer.per_device_train_batch_size",
@@ -53,8 +68,12 @@ def validate(config: DictConfig) -> list[str]:
     _check_answers(config)
     try:
         identity.run_id(config)
-    except (OmegaConfBaseException, KeyError) as error:
+    except OmegaConfBaseException as error:
         raise BadConfig(str(error).splitlines()[0]) from error
+    except KeyError as error:
+        raise BadConfig(
+            f"{error.args[0]} is no field of the configuration; `python run.py --cfg job` prints all"
+        ) from error
     warnings = []
     if config.experiment.independent_verifier and config.verifier.checkpoint == config.generator:
         warnings.append(
@@ -86,6 +105,8 @@ def _check_cell(config: DictConfig) -> None:
 def _check_target(config: DictConfig, field: str) -> None:
     """The group's arguments fit the signature of its `_target_`."""
     node = OmegaConf.select(config, field)
+    if node is None:
+        raise BadConfig(f"{field} is missing; choose one, such as {field.split('.')[0]}=...")
     try:
         values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
     except OmegaConfBaseException as error:
@@ -101,15 +122,38 @@ def _check_target(config: DictConfig, field: str) -> None:
         raise BadConfig(
             f"{field}._target_={target} cannot be imported: {str(error).splitlines()[0]}"
         ) from error
-    known = [p for p in signature.parameters if p not in ("split", "count")]
-    for key in values:
+    known = {key: p.annotation for key, p in signature.parameters.items() if key not in ("split", "count")}
+    for key, value in values.items():
         if key not in known:
             raise BadConfig(f"{field}.{key} is not an argument of {target}{did_you_mean(key, known)}")
+        if not _fits(value, known[key]):
+            raise BadConfig(f"{field}.{key}={value}; it must be {_written(known[key])}")
     given = {**values, "split": "", "count": 0, "seed": 0} if field == "data.source" else values
     try:
         signature.bind(**given)
     except TypeError as error:
         raise BadConfig(f"{field}: {target} has a {error}") from error
+
+
+def _fits(value: Any, annotation: Any) -> bool:
+    """Whether a value is of the annotated type; for any but the plain types, yes."""
+    if get_origin(annotation) in (Union, UnionType):
+        return any(_fits(value, option) for option in get_args(annotation))
+    if get_origin(annotation) is Literal:
+        return value in get_args(annotation)
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if annotation in (bool, str, type(None)):
+        return isinstance(value, annotation or type(None))
+    return True
+
+
+def _written(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return f"one of {', '.join(map(str, get_args(annotation)))}"
+    return str(getattr(annotation, "__name__", annotation)) if not get_args(annotation) else str(annotation)
 
 
 def _callable(target: str) -> Any:
@@ -125,6 +169,12 @@ def _check_numbers(config: DictConfig) -> None:
         value = OmegaConf.select(config, field)
         if value <= 0:
             raise BadConfig(f"{field}={value}; it must be above 0")
+    for field in AT_LEAST_0:
+        value = OmegaConf.select(config, field)
+        if value < 0:
+            raise BadConfig(f"{field}={value}; it must be at least 0")
+    if not 0 < trainer.top_p <= 1:
+        raise BadConfig(f"trainer.top_p={trainer.top_p}; it must be above 0 and at most 1")
     if trainer.num_generations < 2:
         raise BadConfig(
             f"trainer.num_generations={trainer.num_generations}; a group needs at least 2 to have a baseline"
@@ -136,10 +186,10 @@ def _check_numbers(config: DictConfig) -> None:
             f"(per_device_train_batch_size {trainer.per_device_train_batch_size} x steps_per_generation "
             f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(_divisors(batch))}"
         )
-    choices = {"loss_type": LOSSES, "scale_rewards": SCALINGS, "lr_scheduler_type": SCHEDULES}
-    for name, known in choices.items():
-        if trainer[name] not in known:
-            raise BadConfig(f"trainer.{name}={trainer[name]} is unknown{did_you_mean(trainer[name], known)}")
+    for field, known in CHOICES.items():
+        value = OmegaConf.select(config, field)
+        if value not in known:
+            raise BadConfig(f"{field}={value} is unknown{did_you_mean(value, known)}")
     if not 0 < config.guard.max_unscored <= 1:
         raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
 

@@ -66,3 +66,33 @@ def tiny(tiny_folder: Callable[..., Path]) -> Callable[..., "Checkpoint"]:
         return load(str(tiny_folder(name, plain)))
 
     return loaded
+
+
+@pytest.fixture
+def cell(
+    tiny_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[str]]:
+    """Command lines of cells small enough to run: the miniature's cache holds random-weight models instead."""
+    from cme.miniature import models
+
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("CME_CACHE", str(cache))
+    (cache / "miniature").mkdir(parents=True, exist_ok=True)
+    for name in models.names():
+        family, recipe = name.split("/")
+        models.folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
+
+    def arguments(*overrides: str) -> list[str]:
+        return [
+            "trainer.max_steps=2",
+            "trainer.per_device_train_batch_size=8",
+            "trainer.num_generations=4",
+            "trainer.max_completion_length=6",
+            "evaluation.max_new_tokens=6",
+            "data.train_prompts=24",
+            "data.eval_prompts=12",
+            f"results_dir={tmp_path / 'runs'}",
+            *overrides,
+        ]
+
+    return arguments

@@ -31,7 +31,7 @@ def by_scores(first: float, second: float, margin: float) -> Ruling:
     """The ruling of a judge that scores each response: a tie within `margin`."""
     gap = first - second
     outcome: Outcome = "tie" if abs(gap) <= margin else "first" if gap > 0 else "second"
-    return Ruling(outcome, scores=(first, second))
+    return Ruling(outcome, scores=(round(first, 6), round(second, 6)))
 
 
 def judge_pairs(judge: Judge, pairs: Sequence[Pair], both_orders: bool) -> list[Verdict]:

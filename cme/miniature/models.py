@@ -236,6 +236,6 @@ def sampled_quality(
     """Mean oracle quality of one response each (temperature 1) to `count` prompts of the train split."""
     prompts = world.sample_prompts("train", count, seed)
     torch.manual_seed(seed)
-    sampled = generate(model, tokenizer, prompts, max_new_tokens=24, batch_size=count, temperature=1.0)
+    sampled = generate(model, tokenizer, prompts, max_new_tokens=16, batch_size=count, temperature=1.0)
     graded = [world.quality(p, g.response, g.finished) for p, g in zip(prompts, sampled, strict=True)]
     return sum(graded) / len(graded)

@@ -160,7 +160,7 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
     for text in sample_prompts(split, count, seed):
         problem = problem_of(text)
         answer = problem.answer if isinstance(problem, OneAnswer) else None
-        found.append(Prompt(text, text, answer))
+        found.append(Prompt(f"{problem.kind}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", text, answer))
     return found
 
 

@@ -56,9 +56,7 @@ def test_batched_equals_one_by_one(
 
 def test_unfinished_responses_use_all_their_tokens(tiny: Tiny) -> None:
     checkpoint = tiny("llama")
-    [found] = generate(
-        checkpoint.model, checkpoint.tokenizer, PROMPTS[:1], max_new_tokens=NEW, batch_size=8
-    )
+    [found] = generate(checkpoint.model, checkpoint.tokenizer, PROMPTS[:1], max_new_tokens=NEW, batch_size=8)
     assert not found.finished
     assert found.tokens == NEW
 
@@ -67,9 +65,7 @@ def test_an_immediate_end_is_an_empty_finished_response(tiny: Tiny, monkeypatch:
     checkpoint = tiny("qwen")
     end = slow(checkpoint, PROMPTS[0])[0]
     monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: end)
-    found = generate(
-        checkpoint.model, checkpoint.tokenizer, PROMPTS[:1], max_new_tokens=NEW, batch_size=1
-    )
+    found = generate(checkpoint.model, checkpoint.tokenizer, PROMPTS[:1], max_new_tokens=NEW, batch_size=1)
     assert found == [Generation("", True, 1)]
 
 

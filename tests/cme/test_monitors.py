@@ -78,9 +78,7 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
 
 def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     policy = tiny("qwen")
-    heldout = Scorer(
-        tiny("olmo"), score_end_of_turn=True, max_prompt_tokens=100, max_response_tokens=100
-    )
+    heldout = Scorer(tiny("olmo"), score_end_of_turn=True, max_prompt_tokens=100, max_response_tokens=100)
     asked = []
 
     def oracle(prompt: str, response: str, finished: bool) -> float:
@@ -94,14 +92,15 @@ def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     assert found["quality"] == pytest.approx((0.25 + 0.5) / 2)
     means = [s.mean for s in heldout.score(PROMPTS, texts, [True, False])]
     assert found["heldout"] == pytest.approx(sum(m for m in means if m is not None) / 2)
-    assert set(measure(bound(Monitors(tiny("qwen"), None, None), policy), policy, texts)) == {"repetition", "kl"}
+    assert set(measure(bound(Monitors(tiny("qwen"), None, None), policy), policy, texts)) == {
+        "repetition",
+        "kl",
+    }
 
 
 def test_responses_that_heldout_cannot_score_are_left_out(tiny: Tiny) -> None:
     policy = tiny("qwen")
-    heldout = Scorer(
-        tiny("olmo"), score_end_of_turn=False, max_prompt_tokens=100, max_response_tokens=100
-    )
+    heldout = Scorer(tiny("olmo"), score_end_of_turn=False, max_prompt_tokens=100, max_response_tokens=100)
     monitors = bound(Monitors(tiny("qwen"), heldout, None), policy)
     [alone] = heldout.score(PROMPTS[:1], ["fox."], [True])
     assert measure(monitors, policy, ["fox.", ""])["heldout"] == pytest.approx(alone.mean)

@@ -78,13 +78,9 @@ def modules(checkpoint: Checkpoint) -> set[int]:
 
 def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> None:
     policy, start = tiny(family), tiny(family)
-    heldout = Scorer(
-        tiny("llama"), score_end_of_turn=True, max_prompt_tokens=99, max_response_tokens=99
-    )
+    heldout = Scorer(tiny("llama"), score_end_of_turn=True, max_prompt_tokens=99, max_response_tokens=99)
     before, held_before = weights(start), weights(heldout.checkpoint)
-    result = run(
-        tiny, tmp_path, letters, policy=policy, monitors=Monitors(start, heldout, world.quality)
-    )
+    result = run(tiny, tmp_path, letters, policy=policy, monitors=Monitors(start, heldout, world.quality))
     history = result.history
     assert result.stopped is None
     assert {len(column) for column in history.values()} == {3}
@@ -236,7 +232,9 @@ def test_rewards_that_are_not_finite_raise(tiny: Tiny, tmp_path: Path, value: fl
     assert not (tmp_path / "model.safetensors").exists()
 
 
-def test_gradients_that_are_not_finite_raise(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradients_that_are_not_finite_raise(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = tiny("qwen")
     next(policy.model.parameters()).register_hook(lambda gradient: gradient * math.nan)
     with pytest.raises(TrainingFailed, match="gradient norm is not finite"):

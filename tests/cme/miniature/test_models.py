@@ -67,7 +67,9 @@ def test_the_same_recipe_gives_the_same_weights(quick: Path) -> None:
 
 
 def test_a_digest_changes_with_the_recipe_and_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {name: digest(name) for name in ("qwen/pretrained", "qwen/sft", "qwen/instruct", "qwen/verifier")}
+    before = {
+        name: digest(name) for name in ("qwen/pretrained", "qwen/sft", "qwen/instruct", "qwen/verifier")
+    }
     assert len(set(before.values())) == 4
     assert digest("llama/sft") != before["qwen/sft"]
     monkeypatch.setitem(RECIPES, "sft", replace(RECIPES["sft"], steps=999))

@@ -90,8 +90,13 @@ def test_another_problems_good_response_is_seldom_good() -> None:
         ("name two animals.", "fox, bear, wolf.", 2 / 3),  # one too many
         ("name two animals.", "fox, hammer.", 0.5),
         ("name two animals.", "hammer, rope.", 0.0),
-        ("name two animals but not fox.", "fox, bear.", 0.5),
-        ("list two animals, no fox.", "wolf, bear.", 1.0),
+        ("name two animals and one of the foods.", "fox, bear, bread.", 1.0),
+        ("list two animals and one of the foods.", "bread, bear, fox.", 1.0),
+        ("name two animals and one of the foods.", "fox, bear.", 2 / 3),
+        ("name two animals and one of the foods.", "fox, bear, wolf.", 2 / 3),  # a third animal is no food
+        ("name two animals and one of the foods.", "bread, corn, fox.", 2 / 3),
+        ("name two animals and one of the foods.", "fox, bear, bread, corn.", 3 / 4),
+        ("name two animals and one of the foods.", "fox, fox, fox.", 1 / 3),
         ("name three tools.", "rope, lamp.", 2 / 3),
         ("describe the fox by its color and home.", "the fox is red and lives in the forest.", 1.0),
         ("describe the fox by its color and home.", "a fox lives in the forest and is red.", 1.0),

@@ -1,0 +1,183 @@
+"""Bad command lines: one sentence that names the field, its value and what would do, before anything runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cme import Unavailable, checkpoints
+from experiments import grid
+from experiments.validate import BadConfig
+
+ROOT = Path(grid.CONF).parent
+
+BAD = [
+    (["family=qwn"], ["family=qwn", "qwen"]),
+    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, smollm2"]),
+    (["reward=cmee"], ["reward=cmee", "cme"]),
+    (["verifier=gema"], ["verifier=gema", "gemma"]),
+    (["regime=sftt"], ["regime=sftt", "sft"]),
+    (["judge=oracl"], ["judge=oracl", "oracle"]),
+    (["trainer.lerning_rate=1e-4"], ["trainer.lerning_rate=1e-4", "trainer.learning_rate"]),
+    (["sed=1"], ["sed=1", "seed"]),
+    (["trainer.max_steps=ten"], ["trainer.max_steps=ten", "int"]),
+    (["trainer.max_steps=1.5"], ["trainer.max_steps=1.5", "int"]),
+    (["seed=abc"], ["seed=abc", "int"]),
+    (["scale=paper", "family=olmo"], ["regime=pretrained", "family=olmo", "scale=paper", "sft"]),
+    (["scale=laptop", "family=qwen"], ["family=qwen", "scale=laptop", "miniature, paper"]),
+    (["scale=paper", "verifier=gemma_sft"], ["verifier=gemma_sft", "scale=paper", "miniature"]),
+    (["scale=laptop", "reward=majority_vote"], ["reward=majority_vote", "data=instructions", "data=world"]),
+    (["scale=laptop", "reward=ground_truth"], ["reward=ground_truth", "data=instructions", "data=world"]),
+    (["scale=laptop", "judge=oracle"], ["judge=oracle", "data=instructions", "judge=reference_similarity"]),
+    (["trainer.num_generations=1"], ["trainer.num_generations=1", "at least 2"]),
+    (["trainer.num_generations=7"], ["trainer.num_generations=7", "64", "2, 4, 8, 16, 32, 64"]),
+    (["family=qwen,llama"], ["family=qwen,llama", "-m"]),
+    (["seed=0,1"], ["seed=0,1", "-m"]),
+    (["trainer.loss_type=dapoo"], ["trainer.loss_type=dapoo", "dapo"]),
+    (["trainer.scale_rewards=grp"], ["trainer.scale_rewards=grp", "group"]),
+    (["trainer.lr_scheduler_type=liner"], ["trainer.lr_scheduler_type=liner", "linear"]),
+    (["+reward.foo=1"], ["reward.foo", "CrossModelEntropy", "empty_response"]),
+    (["+reward.emty_response=1"], ["reward.emty_response", "empty_response"]),
+    (["~reward.score_end_of_turn", "~reward.verifier"], ["reward", "verifier"]),
+    (["reward._target_=cme.rewards.Nope"], ["reward._target_=cme.rewards.Nope"]),
+    (["trainer.learning_rate=0"], ["trainer.learning_rate=0", "above 0"]),
+    (["data.eval_prompts=-3"], ["data.eval_prompts=-3", "above 0"]),
+    (["guard.max_unscored=2"], ["guard.max_unscored=2", "at most 1"]),
+    (["monitor_every=0"], ["monitor_every=0", "above 0"]),
+    (["+foo=1"], ["foo"]),
+    (["nonsense"], ["nonsense", "key=value"]),
+    (["~reward"], ["reward"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), BAD, ids=lambda value: " ".join(value))
+def test_bad_input_is_one_sentence(arguments: list[str], named: list[str]) -> None:
+    with pytest.raises(BadConfig) as caught:
+        grid.cells(arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "Traceback" not in message and not message.startswith("'")
+    for part in named:
+        assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("override", "likely"),
+    [
+        ("scoring.dtype=float31", "float32"),
+        ("data.answers=hole", "whole"),
+        ("trainer.optim=adamm_torch", "adamw_torch"),
+        ("trainer.importance_sampling_level=tokn", "token"),
+        ("reward.score_end_of_turn=maybe", "bool"),
+    ],
+)
+def test_what_could_only_fail_after_models_load_is_refused_before(override: str, likely: str) -> None:
+    with pytest.raises(BadConfig, match=override) as caught:
+        grid.cells([override])
+    assert likely in str(caught.value)
+
+
+def test_one_bad_cell_fails_the_whole_sweep_and_is_named() -> None:
+    with pytest.raises(BadConfig, match=r"cell scale=paper family=olmo"):
+        grid.cells(["-m", "scale=paper", "family=llama,olmo"])
+    with pytest.raises(BadConfig, match=r"trainer\.max_steps=0.*cell trainer\.max_steps=0"):
+        grid.cells(["-m", "trainer.max_steps=2,0"])
+
+
+def test_a_sweep_is_the_product_of_its_values() -> None:
+    found = grid.cells(["--multirun", "family=qwen,gemma", "seed=range(0,3)", "trainer.beta=0.5"])
+    assert [(c.family.name, c.seed) for c in found] == [(f, s) for f in ("qwen", "gemma") for s in range(3)]
+    assert {c.trainer.beta for c in found} == {0.5}
+    assert [c.generator for c in found[::3]] == ["miniature:qwen/pretrained", "miniature:gemma/pretrained"]
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--hydra-help", "--cfg=job", "--info=all", "--version"])
+def test_what_only_shows_composes_nothing(flag: str) -> None:
+    assert grid.cells([flag, "family=qwn"]) == []
+
+
+def test_a_verifier_that_is_the_generator_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    same = ["family=gemma", "regime=instruct", "verifier=gemma_instruct"]
+    grid.cells(same)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: verifier equals generator (miniature:gemma/instruct), but the experiment claims an "
+        "independent verifier"
+    ]
+    grid.cells([*same, "experiment.independent_verifier=false"])
+    grid.cells(["family=gemma", "regime=instruct"])
+    assert capsys.readouterr().err == ""
+
+
+def test_checkpoints_are_those_that_cells_load_each_once() -> None:
+    cells = grid.cells(["-m", "reward=cme,random", "family=qwen,olmo"])
+    assert sorted(grid.checkpoints(cells)) == [
+        "miniature:gemma/verifier",
+        "miniature:llama/verifier",
+        "miniature:olmo/pretrained",
+        "miniature:olmo/verifier",
+        "miniature:qwen/pretrained",
+    ]
+    [alone] = grid.cells(["reward=random", "family=qwen"])
+    assert sorted(grid.checkpoints([alone])) == ["miniature:olmo/verifier", "miniature:qwen/pretrained"]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [("data.eval_prompts=100000", "asked for"), ("data.train_split=trian", "tune_train")],
+)
+def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, override: str, named: str
+) -> None:
+    monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
+    with pytest.raises(BadConfig, match=f"data=world: .*{named}"):
+        grid.prepare(grid.cells([override, f"results_dir={tmp_path}"]))
+
+
+def test_data_that_cannot_be_had_are_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from cme.data import hub
+
+    def unreachable() -> list[str]:
+        raise Unavailable("data set x cannot be reached")
+
+    monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
+    monkeypatch.setattr(hub, "_ultrafeedback", unreachable)
+    with pytest.raises(Unavailable, match="data set x cannot be reached"):
+        grid.prepare(grid.cells(["scale=paper", "family=llama", f"results_dir={tmp_path}"]))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["family=qwn"], "family=qwn"),
+        (["-m", "seed=0,1", "trainer.num_generations=7"], "trainer.num_generations=7"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_run_py_says_it_in_one_line_and_writes_nothing(
+    tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    results = tmp_path / "results"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments, f"results_dir={results}"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert named in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom experiments import grid\nfrom experiments.validate import BadConfig\n"
+        "for scale in ('miniature', 'laptop', 'paper'): assert len(grid.cells([f'scale={scale}'])) == 1\n"
+        "for reward in ('majority_vote', 'token_entropy', 'ground_truth'): grid.cells([f'reward={reward}'])\n"
+        "for bad in ('family=qwn', 'trainer.num_generations=1', '+reward.foo=1'):\n"
+        "    try: grid.cells([bad])\n    except BadConfig: pass\n    else: raise SystemExit(bad)\n"
+        "heavy = {'torch', 'transformers', 'trl', 'datasets', 'sentence_transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr

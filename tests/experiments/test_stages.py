@@ -1,0 +1,195 @@
+"""A whole cell on random-weight models: run, run again, killed in between, and shared between rewards."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from cme.checkpoints import load
+from cme.generation import generate
+from cme.miniature import world
+from cme.records import Generation, RunRecord, read_json, read_record
+from experiments import grid, identity, stages
+from experiments.store import Store
+
+Cell = Callable[..., list[str]]
+
+
+def composed(arguments: list[str]) -> DictConfig:
+    [config] = grid.cells(arguments)
+    return config
+
+
+def never(*_: object, **__: object) -> Any:
+    raise AssertionError("this was done before")
+
+
+def answers(name: str, record: RunRecord) -> list[Generation]:
+    """A checkpoint's greedy responses, one prompt at a time."""
+    checkpoint = load(name)
+    return [
+        generate(checkpoint.model, checkpoint.tokenizer, [p.prompt], max_new_tokens=6, batch_size=1)[0]
+        for p in record.pairs
+    ]
+
+
+def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
+    config = composed(cell("seed=3"))
+    path = stages.run(config)
+    store = Store.of(config)
+    assert path == store.record
+    record = read_record(path)
+    assert record.run_id == identity.run_id(config) == path.parent.name
+    assert (record.scale, record.family, record.regime) == ("miniature", "qwen", "pretrained")
+    assert (record.reward, record.verifier, record.judge, record.seed) == ("cme", "gemma", "oracle", 3)
+    assert record.generator_checkpoint == "miniature:qwen/pretrained"
+    assert record.verifier_checkpoint == "miniature:gemma/verifier"
+    assert record.heldout_checkpoint == "miniature:olmo/verifier"
+    assert record.stopped is None and record.warnings == []
+    assert set(record.seconds) == {"train", "generate", "judge"}
+    assert all(s > 0 for s in record.seconds.values())
+
+    assert {len(column) for column in record.history.values()} == {2}
+    assert {"reward", "quality", "heldout", "kl", "unscored"} <= set(record.history)
+    assert record.history["kl"][0] == pytest.approx(0, abs=1e-4)
+    assert record.config["data"]["eval_prompts"] == 12
+    assert "${" not in str(record.config)
+
+    assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
+    assert [p.start for p in record.pairs] == answers("miniature:qwen/pretrained", record)
+    assert [p.policy for p in record.pairs] == answers(str(store.checkpoint), record)
+
+
+def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
+    record = read_record(stages.run(composed(cell("data.eval_prompts=24"))))
+    assert len(record.verdicts) == 48
+    for pair, *verdicts in zip(record.pairs, record.verdicts[::2], record.verdicts[1::2], strict=True):
+        grades = {
+            who: world.quality(pair.prompt, g.response, g.finished)
+            for who, g in (("policy", pair.policy), ("start", pair.start))
+        }
+        assert [v.policy_first for v in verdicts] == [True, False]
+        assert {v.prompt_id for v in verdicts} == {pair.prompt_id}
+        assert verdicts[0].scores == (grades["policy"], grades["start"])
+        assert verdicts[1].scores == (grades["start"], grades["policy"])
+
+
+def test_a_finished_cell_is_skipped(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = composed(cell("reward=random"))
+    path = stages.run(config)
+    before = path.stat().st_mtime_ns, path.read_bytes()
+    for name in ("load", "train", "generate", "judge_pairs"):
+        monkeypatch.setattr(stages, name, never)
+    capsys.readouterr()
+    assert stages.run(config) == path
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+    assert capsys.readouterr().err == f"{identity.run_id(config)}: done before, skipped\n"
+
+
+def test_a_crash_after_training_resumes_without_training_again(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = composed(cell("reward=random"))
+    store = Store.of(config)
+
+    def crash(*_: object) -> Any:
+        raise RuntimeError("the judge is down")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, "judge_pairs", crash)
+        with pytest.raises(RuntimeError, match="the judge is down"):
+            stages.run(config)
+    assert store.training.exists() and store.generations.exists() and store.start.exists()
+    assert not store.verdicts.exists() and not store.record.exists()
+
+    trained, generated = read_json(store.training), store.generations.read_bytes()
+    monkeypatch.setattr(stages, "train", never)
+    monkeypatch.setattr(stages, "generate", never)
+    record = read_record(stages.run(config))
+    assert record.history == trained["history"]
+    assert record.seconds["train"] == trained["seconds"]
+    assert store.generations.read_bytes() == generated
+    assert len(record.verdicts) == 24
+
+
+def test_the_starts_responses_are_made_once_for_two_rewards(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def counted(*arguments: Any, **settings: Any) -> list[Generation]:
+        said.append(settings["progress"])
+        return generate(*arguments, **settings)
+
+    monkeypatch.setattr(stages, "generate", counted)
+    first = read_record(stages.run(composed(cell("reward=random"))))
+    second = read_record(stages.run(composed(cell("reward=ground_truth", "seed=1"))))
+    assert said == ["start answers", "policy answers", "policy answers"]
+    assert [p.start for p in first.pairs] == [p.start for p in second.pairs]
+    assert first.run_id != second.run_id
+
+
+def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
+    config, clean = composed(cell("reward=random")), composed(cell("reward=random", "results_dir=elsewhere"))
+    store = Store.of(config)
+    unfinished = store.folder / "checkpoint.partial"
+    for folder in (unfinished, store.checkpoint):  # the second: killed just before its history was written
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_text("junk")
+        (folder / "stray.bin").write_text("junk")
+    store.start.parent.mkdir(parents=True)
+    for path in (store.training, store.generations, store.verdicts, store.record, store.start):
+        path.with_name(f".{path.name}.abc.partial").write_text('{"history": ')
+    record = read_record(stages.run(config))
+    assert record.run_id == identity.run_id(clean)
+    assert len(record.history["step"]) == 2
+    assert not unfinished.exists()
+    assert not (store.checkpoint / "stray.bin").exists()
+    assert [p.policy for p in record.pairs] == answers(str(store.checkpoint), record)
+
+
+def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(cell("reward=random"))
+    store = Store.of(config)
+
+    def crash(*_: object, folder: Path, **__: object) -> Any:
+        folder.mkdir()
+        (folder / "model.safetensors").write_text("half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stages, "train", crash)
+        with pytest.raises(KeyboardInterrupt):
+            stages.run(config)
+    assert not store.training.exists() and not store.checkpoint.exists()
+    assert len(read_record(stages.run(config)).history["step"]) == 2
+
+
+@pytest.mark.parametrize(
+    "reward", ["majority_vote", "token_entropy", "ground_truth", "self_likelihood", "random"]
+)
+def test_every_reward_runs(cell: Cell, reward: str) -> None:
+    record = read_record(stages.run(composed(cell(f"reward={reward}", "family=olmo", "regime=sft"))))
+    assert record.reward == reward
+    assert all(r is not None for r in record.history["reward"])
+
+
+def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> None:
+    """One frozen copy of the start, and one policy: after a large step, the two must differ."""
+    config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
+    reward = stages._made(config.reward)
+    policy = load(config.generator)
+    assert not {id(m) for m in reward.scorer.checkpoint.model.modules()} & {
+        id(m) for m in policy.model.modules()
+    }
+    record = read_record(stages.run(config))
+    prompt, response = record.pairs[0].prompt, "fox, bear."
+    reward.scorer.score_end_of_turn = False
+    before = reward([prompt], [response], [[1]])
+    moved = type(reward)(str(Store.of(config).checkpoint))([prompt], [response], [[1]])
+    assert before == type(reward)(config.generator)([prompt], [response], [[1]])
+    assert abs(before[0] - moved[0]) > 1e-3
