@@ -75,7 +75,7 @@ def _parse(override: str) -> Override:
     try:
         return OverridesParser.create().parse_override(override)
     except HydraException as error:
-        raise BadConfig(f"{override!r} is not an override of the form key=value") from error
+        raise BadConfig(f"{override} is not an override of the form key=value") from error
 
 
 def _values(override: Override) -> list[str]:
