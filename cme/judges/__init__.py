@@ -4,6 +4,7 @@ A judge has `rule(prompt, reference, first, second) -> Ruling` and never sees wh
 `judge_pairs` asks it in both orders. A ruling that could not be made is `unscored` with its reason.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,8 +29,10 @@ class Judge(Protocol):
 
 
 def by_scores(first: float, second: float, margin: float) -> Ruling:
-    """The ruling of a judge that scores each response: a tie within `margin`."""
+    """The ruling of a judge that scores each response: a tie within `margin`, unscored if not finite."""
     gap = first - second
+    if not math.isfinite(gap):
+        return Ruling("unscored", f"the judge's scores are {first} and {second}")
     outcome: Outcome = "tie" if abs(gap) <= margin else "first" if gap > 0 else "second"
     return Ruling(outcome, scores=(round(first, 6), round(second, 6)))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cme.records import read_record
-from experiments import grid
+from experiments import grid, stages
 
 SCRIPT = Path(grid.CONF).parent / "run.py"
 
@@ -31,6 +31,15 @@ def test_a_sweep_runs_every_cell_and_reports(cell: Callable[..., list[str]], tmp
     assert report(done).exists()
     records = sorted((tmp_path / "runs").glob("*/record.json"))
     assert sorted(read_record(p).reward for p in records) == ["ground_truth", "random"]
+
+
+@pytest.mark.parametrize("experiment", sorted(p.stem for p in (grid.CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_runs_at_miniature_scale(cell: Callable[..., list[str]], experiment: str) -> None:
+    [config] = grid.cells(cell(f"experiment={experiment}"))
+    record = read_record(stages.run(config))
+    assert record.experiment == config.experiment.name
+    assert len(record.history["step"]) == config.trainer.max_steps
+    assert len(record.verdicts) == 2 * config.data.eval_prompts
 
 
 @pytest.mark.slow
