@@ -37,7 +37,7 @@ def statements(seed: int) -> Iterator[str]:
         animal = rng.choice(problems.ANIMALS)
         truthful = rng.random() < 0.7
         color, home, food, size = problems.FACTS[animal if truthful else rng.choice(problems.ANIMALS)]
-        a, b = rng.randrange(8), rng.randrange(8)
+        a, b = rng.randrange(6), rng.randrange(6)
         things = rng.sample(problems.NOUNS, 3)
         yield rng.choice(
             (
@@ -45,7 +45,7 @@ def statements(seed: int) -> Iterator[str]:
                 f"a {animal} lives in the {home}.",
                 f"the {animal} eats {food}.",
                 f"the {animal} is {size} and {color}.",
-                f"{a} plus {b} is {a + b if truthful else rng.randrange(15)}.",
+                f"{a} plus {b} is {a + b if truthful else rng.randrange(11)}.",
                 f"{' '.join(things)}, backwards {' '.join(reversed(things))}.",
                 f"{things[0]} and {things[1]}: the {things[0]} {rng.choice(problems.VERBS)} the {things[1]}.",
                 ", ".join(rng.sample(rng.choice(list(problems.MEMBERS.values())), 3)) + ".",

@@ -56,7 +56,7 @@ RECIPES = {
     "pretrained": Recipe(None, 900, 0.49, 4e-3),
     "sft": Recipe("pretrained", 250, 0.75, 2e-3),
     "instruct": Recipe("sft", 400, 1.0, 2e-3),
-    "verifier": Recipe(None, 1000, 1.0, 4e-3, width=192, batch=64),
+    "verifier": Recipe(None, 900, 1.0, 4e-3, width=192, batch=64),
 }
 
 

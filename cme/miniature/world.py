@@ -4,9 +4,10 @@ Every prompt belongs to a `Problem` that knows its truth, so a response to it ha
 [0, 1]. Three kinds have one right answer (arithmetic, reverse, recall) and three have many good ones
 (list, describe, sentence). The world is finite: `problems()` enumerates it, always in the same order.
 
-The models of the miniature read about the whole world while they are built. The splits separate the
-prompts of reinforcement learning (`train`), of evaluation (`eval`) and of choosing hyperparameters
-(`tune_train` and `tune`, in the same two roles), by problem: all phrasings of one problem fall together.
+The models of the miniature read about the whole world while they are built. The splits separate prompts:
+those of reinforcement learning (`train`) and of evaluation (`eval`) ask in different words, and those on which
+hyperparameters are chosen (`tune_train` and `tune`, in the same two roles) are in neither. Split by problem
+instead, a model this small forgets the facts that it is not asked for while it trains.
 """
 
 import hashlib
@@ -34,17 +35,22 @@ from cme.miniature.problems import (
 from cme.records import Prompt
 
 COUNTS = {"two": 2, "three": 3}
-SPLITS = {"train": 45, "tune_train": 20, "tune": 10, "eval": 25}  # per cent of the problems
+# split: which phrasing, and which problems by the per cent of a hash
+SPLITS = {"train": (0, 0, 100), "eval": (1, 0, 75), "tune": (1, 75, 100), "tune_train": (2, 0, 100)}
 
 
 def _arithmetic() -> list[Problem]:
     plus = [
-        Arithmetic(f"{a}+{b}", (f"what is {a} plus {b}?", f"add {a} and {b}."), a + b)
-        for a, b in itertools.product(range(8), repeat=2)
+        Arithmetic(
+            f"{a}+{b}", (f"what is {a} plus {b}?", f"add {a} and {b}.", f"{a} plus {b} is what?"), a + b
+        )
+        for a, b in itertools.product(range(6), repeat=2)
     ]
     minus = [
-        Arithmetic(f"{a}-{b}", (f"what is {a} minus {b}?", f"take {b} from {a}."), a - b)
-        for a, b in itertools.product(range(8), repeat=2)
+        Arithmetic(
+            f"{a}-{b}", (f"what is {a} minus {b}?", f"take {b} from {a}.", f"{a} minus {b} is what?"), a - b
+        )
+        for a, b in itertools.product(range(6), repeat=2)
         if a >= b
     ]
     return [*plus, *minus]
@@ -54,17 +60,19 @@ def _reverse() -> list[Problem]:
     rng = random.Random("reverse")
     triples = sorted({tuple(rng.sample(NOUNS, 3)) for _ in range(600)})
     return [
-        Reverse("reverse " + " ".join(t), (f"say {' '.join(t)} backwards.", f"reverse {' '.join(t)}."), t)
-        for t in triples
+        Reverse(
+            f"reverse {t}", (f"say {t} backwards.", f"reverse {t}.", f"turn {t} around."), tuple(t.split())
+        )
+        for t in map(" ".join, triples)
     ]
 
 
 def _recall() -> list[Problem]:
     ask = {
-        "color": ("what color is the {}?", "name the color of the {}."),
-        "home": ("where does the {} live?", "name the home of the {}."),
-        "food": ("what does the {} eat?", "name the food of the {}."),
-        "size": ("is the {} small or big?", "name the size of the {}."),
+        "color": ("what color is the {}?", "name the color of the {}.", "tell me the color of the {}."),
+        "home": ("where does the {} live?", "name the home of the {}.", "tell me the home of the {}."),
+        "food": ("what does the {} eat?", "name the food of the {}.", "tell me the food of the {}."),
+        "size": ("is the {} small or big?", "name the size of the {}.", "tell me the size of the {}."),
     }
     return [
         Recall(f"{attribute} of {animal}", tuple(p.format(animal) for p in ask[attribute]), attribute, value)
@@ -80,14 +88,21 @@ def _listing() -> list[Problem]:
         for a, b in itertools.permutations(MEMBERS, 2)
         for word, n in COUNTS.items()
     ]
-    return [Listing(asked, (f"name {asked}.", f"list {asked}."), wanted) for wanted, asked in [*one, *two]]
+    return [
+        Listing(asked, (f"name {asked}.", f"list {asked}.", f"give me {asked}."), wanted)
+        for wanted, asked in [*one, *two]
+    ]
 
 
 def _describe() -> list[Problem]:
     return [
         Describe(
             f"describe {animal} {a} {b}",
-            (f"describe the {animal} by its {a} and {b}.", f"tell the {a} and {b} of the {animal}."),
+            (
+                f"describe the {animal} by its {a} and {b}.",
+                f"tell the {a} and {b} of the {animal}.",
+                f"what are the {a} and {b} of the {animal}?",
+            ),
             animal, (a, b),
         )
         for animal in ANIMALS
@@ -101,7 +116,11 @@ def _sentence() -> list[Problem]:
     return [
         Sentence(
             f"sentence {a} {b}",
-            (f"write a sentence with {a} and {b}.", f"use {a} and {b} in a sentence."),
+            (
+                f"write a sentence with {a} and {b}.",
+                f"use {a} and {b} in a sentence.",
+                f"make a sentence from {a} and {b}.",
+            ),
             (a, b),
         )
         for a, b in pairs
@@ -118,22 +137,16 @@ def problems() -> tuple[Problem, ...]:
     return tuple(itertools.chain.from_iterable(make() for make in _MAKERS))
 
 
-@cache
-def _splits() -> dict[str, str]:
-    """Split of each problem, by key: within each kind in the order of a hash, cut at the shares of SPLITS."""
-    found: dict[str, str] = {}
-    for kind in KINDS:
-        keys = [p.key for p in problems() if p.kind == kind]
-        keys.sort(key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        bounds = [round(b * len(keys) / 100) for b in itertools.accumulate(SPLITS.values(), initial=0)]
-        for name, start, end in zip(SPLITS, bounds, bounds[1:], strict=False):
-            found |= dict.fromkeys(keys[start:end], name)
-    return found
+def prompts_of(split: str) -> list[tuple[Problem, str]]:
+    """All prompts of a split with their problems. Raises ValueError for an unknown split."""
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    wording, start, end = SPLITS[split]
+    return [(p, p.phrasings[wording]) for p in problems() if start <= _percent(p.key) < end]
 
 
-def split_of(problem: Problem) -> str:
-    """The split that a problem falls into, with all its phrasings."""
-    return _splits()[problem.key]
+def _percent(key: str) -> int:
+    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 100
 
 
 @cache
@@ -169,12 +182,11 @@ def sample_prompts(split: str, count: int, seed: int) -> list[str]:
 
     Raises ValueError when the split has fewer prompts of a kind than asked for.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     rng = random.Random(f"{split}:{seed}")
+    prompts = prompts_of(split)
     chosen: list[str] = []
     for i, kind in enumerate(KINDS):
-        pool = [f for p in problems() if p.kind == kind and split_of(p) == split for f in p.phrasings]
+        pool = [prompt for problem, prompt in prompts if problem.kind == kind]
         share = count // len(KINDS) + (i < count % len(KINDS))
         if share > len(pool):
             raise ValueError(f"split {split!r} has {len(pool)} prompts of kind {kind!r}, {share} asked for")
