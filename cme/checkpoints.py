@@ -6,6 +6,7 @@ weights it did not make itself.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -20,6 +21,7 @@ from filelock import FileLock
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from cme import Unavailable, chat
+from cme.miniature import models as miniature
 
 
 @dataclass
@@ -64,44 +66,49 @@ PACKAGES: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def check(names: Sequence[str]) -> None:
+    """Raise, before any work, for a name that cannot be loaded here.
+
+    Unavailable: neither a folder, nor in the hub's cache, nor reachable on the hub. ValueError: no such
+    packaged or miniature model.
+    """
+    for name in dict.fromkeys(names):
+        kind, _, rest = name.partition(":")
+        if kind == "package":
+            if rest not in PACKAGES:
+                raise ValueError(f"checkpoint is {name!r}; packages carry {', '.join(PACKAGES)}")
+        elif kind == "miniature":
+            miniature.folder(rest, cache_dir())
+        else:
+            _look_up(name)
+
+
 def ensure(names: Sequence[str]) -> dict[str, str]:
     """Make the named checkpoints loadable and return where each lies: a folder, or a hub id.
 
-    Builds miniatures, converts packaged files, looks for the others in folders, the hub's cache and the
-    hub. Raises Unavailable, before any work, for one that cannot be had, and ValueError for a
-    name of no known kind.
+    Builds miniatures and converts packaged files on first use. Raises as `check` does.
     """
-    from cme.miniature import models as miniature
-
+    check(names)
     wanted = list(dict.fromkeys(names))
-    for name in wanted:
-        kind, _, rest = name.partition(":")
-        if kind == "package" and rest not in PACKAGES:
-            raise ValueError(f"checkpoint is {name!r}; packages carry {', '.join(PACKAGES)}")
-        if kind not in ("package", "miniature"):
-            _look_up(name)
-    small = [n.removeprefix("miniature:") for n in wanted if n.startswith("miniature:")]
-    built = miniature.ensure(small, cache_dir()) if small else {}
-    places: dict[str, str] = {f"miniature:{n}": str(folder) for n, folder in built.items()}
-    for name in wanted:
-        if name.startswith("package:"):
-            places[name] = str(_converted(name.removeprefix("package:")))
-        elif not name.startswith("miniature:"):
-            places[name] = name
-    return places
+    built = miniature.ensure([_bare(n) for n in wanted if n.startswith("miniature:")], cache_dir())
+    places = {name: name for name in wanted} | {f"miniature:{n}": str(folder) for n, folder in built.items()}
+    return places | {n: str(_converted(_bare(n))) for n in wanted if n.startswith("package:")}
+
+
+def _bare(name: str) -> str:
+    return name.partition(":")[2]
 
 
 def _look_up(name: str) -> None:
     """Raise Unavailable unless `name` is a folder with a model, cached, or on the hub."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
     if (Path(name) / "config.json").exists():
         return
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        if isinstance(try_to_load_from_cache(name, "config.json"), str):
-            return
-        HfApi().model_info(name, timeout=10)
+        hf_hub_download(name, "config.json")  # from the cache where it is there
     except HFValidationError as error:
         raise Unavailable(
             f"checkpoint {name!r} is neither a folder with a config.json nor a hub id"

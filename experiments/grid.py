@@ -157,20 +157,27 @@ def prepare(configs: list[DictConfig]) -> None:
     owed = [c for c in configs if not Store.of(c).record.exists()]
     if not owed:
         return
-    for data in {str(c.data): c.data for c in owed}.values():
-        try:
-            for split, count in (
-                (data.train_split, data.train_prompts),
-                (data.eval_split, data.eval_prompts),
-            ):
-                instantiate(data.source, split=split, count=count, seed=data.seed)
-        except InstantiationException as error:
-            if isinstance(error.__cause__, Unavailable):
-                raise error.__cause__ from None
-            raise BadConfig(f"data={data.name}: {error.__cause__}") from error
-    from cme.checkpoints import ensure
+    from cme.checkpoints import check, ensure
 
-    ensure(checkpoints(owed))
+    names = checkpoints(owed)
+    try:
+        check(names)
+    except ValueError as error:
+        raise BadConfig(str(error)) from error
+    for data in {str(c.data): c.data for c in owed}.values():
+        _check_prompts(data)
+    ensure(names)
+
+
+def _check_prompts(data: DictConfig) -> None:
+    """The data are there, and are as many as asked for."""
+    try:
+        for split, count in ((data.train_split, data.train_prompts), (data.eval_split, data.eval_prompts)):
+            instantiate(data.source, split=split, count=count, seed=data.seed)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, Unavailable):
+            raise error.__cause__ from None
+        raise BadConfig(f"data={data.name}: {error.__cause__}") from error
 
 
 def report(configs: list[DictConfig]) -> None:

@@ -5,6 +5,7 @@ hub's JSON because `datasets` refuses the data set's loader script.
 """
 
 import json
+import logging
 import random
 from pathlib import Path
 
@@ -20,6 +21,7 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
     """
     if split not in ("train", "eval"):
         raise ValueError(f"split is {split!r}; it must be one of train, eval")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     texts = _ultrafeedback() if split == "train" else _alpaca_eval()
     if count > len(texts):
         raise ValueError(f"split {split!r} has {len(texts)} instructions, {count} asked for")
