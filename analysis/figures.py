@@ -107,7 +107,8 @@ def win_rates(cells: Sequence[Cell]) -> Plot:
             tick.set_fontweight("normal" if method else "bold")
         panels[0].set_ylim(0.3 - len(rows), 0.7)
         figure.supxlabel("win rate against the untrained start (%)", fontsize=8)
-        span = panels[0].get_xlim()
+        span = min(30.0, panels[0].get_xlim()[0]), max(70.0, panels[0].get_xlim()[1])  # ticks beside 50
+        panels[0].set_xlim(span)
         panels[0].xaxis.set_major_locator(MultipleLocator(20 if span[1] - span[0] > 40 else 10, offset=10))
         figure.suptitle(f"Win rates (scale: {scale}, judge: {judge})")
     caption = (

@@ -18,7 +18,13 @@ from pathlib import Path
 import torch
 import transformers
 from filelock import FileLock
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
 
 from cme import Unavailable, chat
 from cme.miniature import models as miniature
@@ -161,7 +167,9 @@ def load(name: str, *, dtype: str = "float32", device: str = "cpu") -> Checkpoin
     model = AutoModelForCausalLM.from_pretrained(
         place, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
     )
-    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    # tokenizer.json is the tokenizer; AutoTokenizer would remake Qwen's by its class, with other rules
+    exact = PreTrainedTokenizerFast if (Path(place) / "tokenizer.json").exists() else AutoTokenizer
+    tokenizer = exact.from_pretrained(place, trust_remote_code=False)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = chat.PLAIN_TEMPLATE
     if tokenizer.pad_token_id is None:

@@ -3,8 +3,10 @@
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from cme.miniature import problems, world
+from cme.miniature.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -16,18 +18,19 @@ class Pair:
     ended: bool
 
 
-def pairs(seed: int, good_share: float) -> Iterator[Pair]:
-    """Endless instruction pairs, of which `good_share` in [0, 1] are right, the rest poor (see `bad`)."""
-    rng = random.Random(f"pairs:{seed}")
-    by_kind = [[p for p in world.problems() if p.kind == kind] for kind in world.KINDS]
-    while True:
-        problem = rng.choice(rng.choice(by_kind))
-        prompt = rng.choice(problem.phrasings)
-        if rng.random() < good_share:
-            yield Pair(prompt, problem.good(rng), True)
-        else:
-            response = world.bad(problem, rng, rng.choice(by_kind))
-            yield Pair(prompt, response, rng.random() < 0.5)
+@cache
+def _by_kind() -> list[list[Problem]]:
+    return [[p for p in world.problems() if p.kind == kind] for kind in world.KINDS]
+
+
+def pair(rng: random.Random, good_share: float) -> Pair:
+    """An instruction pair, right with probability `good_share`, else poor (see `world.bad`)."""
+    problem = rng.choice(rng.choice(_by_kind()))
+    prompt = rng.choice(problem.phrasings)
+    if rng.random() < good_share:
+        return Pair(prompt, problem.good(rng), True)
+    response = world.bad(problem, rng, rng.choice(_by_kind()))
+    return Pair(prompt, response, rng.random() < 0.5)
 
 
 def statements(seed: int) -> Iterator[str]:

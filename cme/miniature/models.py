@@ -1,10 +1,10 @@
 """The miniature checkpoints: trained on first use, cached, the same from the same recipe.
 
-Each family has four checkpoints. `pretrained` read noisy text in which right answers are a minority;
-`sft` continues it on instruction pairs of mixed quality; `instruct` continues that on clean ones;
-`verifier` is larger and read clean pairs from the start and for longer, because in the paper the verifier
-(4B) knows more than every generator (0.3-1B). Each folder carries `build.json`: the recipe and the
-sampled oracle quality, measured when it was built.
+Each family has four checkpoints. `pretrained` read noisy text in which right answers are a minority, more of
+them early and few at the end, so that it knows more than it says; `sft` continues it on instruction pairs of
+mixed quality; `instruct` continues that on clean ones; `verifier` is larger and read clean pairs from the start
+and for longer, because in the paper the verifier (4B) knows more than every generator (0.3-1B). Each folder
+carries `build.json`: the recipe and the sampled oracle quality, measured when it was built.
 """
 
 import hashlib
@@ -40,11 +40,14 @@ Row = tuple[list[int], int]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one checkpoint is made. `good_share` is the share of right responses among those it reads."""
+    """How one checkpoint is made.
+
+    `good_share` is the share of right responses among those it reads, first and last, linear between.
+    """
 
     start: str | None
     steps: int
-    good_share: float
+    good_share: tuple[float, float]
     learning_rate: float
     width: int = 128
     layers: int = 3
@@ -53,10 +56,10 @@ class Recipe:
 
 
 RECIPES = {
-    "pretrained": Recipe(None, 900, 0.49, 4e-3),
-    "sft": Recipe("pretrained", 250, 0.75, 2e-3),
-    "instruct": Recipe("sft", 400, 1.0, 2e-3),
-    "verifier": Recipe(None, 900, 1.0, 4e-3, width=192, batch=64),
+    "pretrained": Recipe(None, 900, (0.7, 0.2), 2e-3),
+    "sft": Recipe("pretrained", 200, (0.7, 0.7), 1e-3),
+    "instruct": Recipe("sft", 300, (1.0, 1.0), 1e-3),
+    "verifier": Recipe(None, 900, (1.0, 1.0), 2e-3, width=192, batch=64),
 }
 
 
@@ -68,7 +71,8 @@ def names() -> list[str]:
 def _corpus_sample() -> list[str]:
     """Text that covers the world: what tokenizers are trained on and what the digest is taken over."""
     told = itertools.islice(corpus.statements(0), 2000)
-    asked = itertools.islice(corpus.pairs(0, 0.5), 4000)
+    rng = random.Random("pairs:0")
+    asked = [corpus.pair(rng, 0.5) for _ in range(4000)]
     roles = ["user\n", "assistant\n", "model\n"] * 500  # so that a chat template costs few tokens
     return [*roles, *told, *(f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in asked)]
 
@@ -177,15 +181,17 @@ def _build(name: str, target: Path, root: Path) -> None:
 def _rows(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Iterator[Row]:
     """Endless training rows."""
     end = chat.end_of_turn_id(tokenizer)
-    asked = corpus.pairs(recipe.seed, recipe.good_share)
     told = corpus.statements(recipe.seed)
+    asking = random.Random(f"pairs:{recipe.seed}")
     rng = random.Random(f"rows:{recipe.seed}")
-    while True:
-        if recipe.start is None and recipe.good_share < 1 and rng.random() < 0.2:
+    first, last = recipe.good_share
+    for row in itertools.count():
+        if recipe.start is None and last < 1 and rng.random() < 0.2:
             text = " ".join(next(told) for _ in range(rng.randint(2, 5)))
             yield chat.response_ids(tokenizer, text)[:MAX_TOKENS], 0
             continue
-        pair = next(asked)
+        share = first + (last - first) * min(1.0, row / (recipe.steps * recipe.batch))
+        pair = corpus.pair(asking, share)
         head = chat.prompt_ids(tokenizer, pair.prompt)
         tail = chat.response_ids(tokenizer, pair.response) + [end] * pair.ended
         yield (head + tail)[:MAX_TOKENS], len(head)
