@@ -163,7 +163,7 @@ def _build(name: str, target: Path, root: Path) -> None:
     tokenizer.chat_template = chat.PLAIN_TEMPLATE if recipe_name == "pretrained" else family.template
     model.generation_config.eos_token_id = chat.end_of_turn_id(tokenizer)
     _train(model, tokenizer, recipe, name)
-    quality = sampled_quality(model, tokenizer, 180, seed=0)
+    quality = sampled_quality(model, tokenizer, 288, seed=0)
     if recipe_name == "pretrained":
         tokenizer.chat_template = None  # like the real ones: whoever loads it brings the template
     model.save_pretrained(target)
