@@ -1,10 +1,11 @@
 """The miniature checkpoints: trained on first use, cached, the same from the same recipe.
 
-Each family has four checkpoints. `pretrained` read noisy text in which right answers are a minority, more of
-them early and few at the end, so that it knows more than it says; `sft` continues it on instruction pairs of
-mixed quality; `instruct` continues that on clean ones; `verifier` is larger and read clean pairs from the start
-and for longer, because in the paper the verifier (4B) knows more than every generator (0.3-1B). Each folder
-carries `build.json`: the recipe and the sampled oracle quality, measured when it was built.
+Each family has four checkpoints. `pretrained` read noisy text that seldom ends where an answer does and in
+which right answers are a minority, more of them early, so that it knows more than it says; `sft` continues it
+on instruction pairs of mixed quality; `instruct` continues that on clean ones; `verifier` is larger and read
+clean pairs from the start and for longer, because in the paper the verifier (4B) knows more than every
+generator (0.3-1B). Each folder carries `build.json`: the recipe and the sampled oracle quality, measured when it
+was built.
 """
 
 import hashlib
@@ -42,13 +43,15 @@ Row = tuple[list[int], int]
 class Recipe:
     """How one checkpoint is made.
 
-    `good_share` is the share of right responses among those it reads, first and last, linear between.
+    `good_share` is the share of right responses among those it reads, first and last, linear between;
+    `run_on` is the share of responses that do not end but run on into other text.
     """
 
     start: str | None
     steps: int
     good_share: tuple[float, float]
     learning_rate: float
+    run_on: float = 0.0
     width: int = 128
     layers: int = 3
     batch: int = 48
@@ -56,7 +59,7 @@ class Recipe:
 
 
 RECIPES = {
-    "pretrained": Recipe(None, 900, (0.7, 0.2), 2e-3),
+    "pretrained": Recipe(None, 900, (0.75, 0.2), 2e-3, run_on=0.8),
     "sft": Recipe("pretrained", 200, (0.7, 0.7), 1e-3),
     "instruct": Recipe("sft", 300, (1.0, 1.0), 1e-3),
     "verifier": Recipe(None, 900, (1.0, 1.0), 2e-3, width=192, batch=64),
@@ -193,7 +196,11 @@ def _rows(tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> Iterator[Row]:
         share = first + (last - first) * min(1.0, row / (recipe.steps * recipe.batch))
         pair = corpus.pair(asking, share)
         head = chat.prompt_ids(tokenizer, pair.prompt)
-        tail = chat.response_ids(tokenizer, pair.response) + [end] * pair.ended
+        if rng.random() < recipe.run_on:
+            more = " ".join([pair.response, *itertools.islice(told, rng.randint(1, 3))])
+            tail = chat.response_ids(tokenizer, more)
+        else:
+            tail = chat.response_ids(tokenizer, pair.response) + [end] * pair.ended
         yield (head + tail)[:MAX_TOKENS], len(head)
 
 
