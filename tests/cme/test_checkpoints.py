@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer
 
 from cme import Unavailable, chat, checkpoints
 from cme.checkpoints import Checkpoint, ensure, load
@@ -122,3 +123,13 @@ def test_a_packaged_model_is_converted_once_and_a_killed_conversion_is_redone(
     assert checkpoints._converted("gemma-3-270m") == target
     assert len(calls) == 4
     assert not Path(f"{target}.partial").exists()
+
+
+def test_a_folder_is_tokenized_by_its_own_file(tiny_folder: Callable[..., Path], family: str) -> None:
+    folder = tiny_folder(family)
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    text = "what is 0 plus 5?\nfox and bell: the fox sees the bell. 12."
+    assert (
+        load(str(folder)).tokenizer(text, add_special_tokens=False)["input_ids"]
+        == own.encode(text, add_special_tokens=False).ids
+    )

@@ -156,23 +156,18 @@ def test_no_prompt_belongs_to_two_problems() -> None:
     assert [k for k, n in Counter(p.key for p in world.problems()).items() if n > 1] == []
 
 
-def test_every_problem_falls_into_one_split_near_its_share() -> None:
-    for kind in world.KINDS:
-        of_kind = [p for p in world.problems() if p.kind == kind]
-        counts = Counter(world.split_of(p) for p in of_kind)
-        assert set(counts) == set(world.SPLITS)
-        for split, share in world.SPLITS.items():
-            assert abs(counts[split] - share / 100 * len(of_kind)) <= 1
+def test_no_prompt_is_in_two_splits() -> None:
+    prompts = {split: {prompt for _, prompt in world.prompts_of(split)} for split in world.SPLITS}
+    assert sum(map(len, prompts.values())) == len(set().union(*prompts.values()))
 
 
-def test_splits_share_no_problem() -> None:
-    keys = {
-        split: {world.problem_of(p).key for p in world.sample_prompts(split, 42, 0)} for split in world.SPLITS
-    }
-    found = list(keys.values())
-    for i, one in enumerate(found):
-        assert one
-        assert not any(one & other for other in found[i + 1 :])
+def test_training_asks_for_all_problems_and_evaluation_for_three_quarters() -> None:
+    keys = {split: {problem.key for problem, _ in world.prompts_of(split)} for split in world.SPLITS}
+    everything = {p.key for p in world.problems()}
+    assert keys["train"] == keys["tune_train"] == everything
+    assert keys["eval"] | keys["tune"] == everything
+    assert not keys["eval"] & keys["tune"]
+    assert abs(len(keys["eval"]) / len(everything) - 0.75) < 0.05
 
 
 @pytest.mark.parametrize("count", [6, 20, 120])
@@ -199,7 +194,7 @@ def test_kinds_with_one_right_answer_bring_it() -> None:
 
 
 def test_requests_that_cannot_be_met_are_named() -> None:
-    with pytest.raises(ValueError, match=r"'trian'.*train, tune_train, tune, eval"):
+    with pytest.raises(ValueError, match=r"'trian'.*train, eval, tune, tune_train"):
         world.load_prompts("trian", 6, 0)
     with pytest.raises(ValueError, match=r"'tune' has \d+ prompts of kind '[a-z]+', 1000 asked for"):
         world.load_prompts("tune", 6000, 0)
