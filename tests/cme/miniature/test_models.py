@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from cme import chat
 from cme.checkpoints import load
 from cme.miniature import models

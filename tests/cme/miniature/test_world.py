@@ -70,9 +70,9 @@ def test_another_problems_good_response_is_seldom_good() -> None:
         ("what is 3 plus 4?", "8.", 0.0),
         ("what is 3 plus 4?", "7 8.", 0.0),  # something false beside it
         ("what is 3 plus 4?", "3 4 7.", 0.0),
-        ("what is 7 minus 2?", "5.", 1.0),
-        ("take 2 from 7.", "5.", 1.0),
-        ("take 2 from 7.", "minus 5.", 0.8),
+        ("what is 5 minus 2?", "3.", 1.0),
+        ("take 2 from 5.", "3.", 1.0),
+        ("take 2 from 5.", "minus 3.", 0.8),
         ("what color is the fox?", "red.", 1.0),
         ("what color is the fox?", "Red.", 0.8),
         ("what color is the fox?", "the fox is red.", 0.8),
