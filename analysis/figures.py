@@ -42,8 +42,8 @@ UNITS = {
     "token_entropy": "nats/token",
     "self_likelihood": "nats/token",
     "majority_vote": "share",
-    "ground_truth": "share",
-    "random": "share",
+    "ground_truth": "0 to 1",
+    "random": "0 or 1",
 }
 REGIME_LINES = (Style("black", "o", ()), Style("black", "s", (4, 1.5)), Style("black", "^", (1, 1)))
 SMOOTHED = f"Lines are means over seeds, each seed first smoothed over {WINDOW} steps"

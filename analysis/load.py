@@ -16,7 +16,6 @@ HISTORY = (
     "reward_value",
     "reward_std",
     "quality",
-    "ground_truth",
     "heldout",
     "length",
     "clipped",

@@ -4,6 +4,7 @@ The prompt is rendered and tokenized by itself and the response's tokens are put
 boundary between the two is exact by construction and never guessed from the text.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> list[int]:
 def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[int]:
     """Token ids of the response by itself, without its end-of-turn token."""
     return cast("list[int]", tokenizer(response, add_special_tokens=False)["input_ids"])
+
+
+def ended(completion_ids: Sequence[Sequence[int]], end: int | None) -> list[bool]:
+    """Whether each completion's last token is the one that ends the turn: its model ended it itself."""
+    return [len(ids) > 0 and ids[-1] == end for ids in completion_ids]
 
 
 def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:

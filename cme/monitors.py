@@ -63,8 +63,7 @@ class Monitors:
         """Measure B completions; every one of them gets None."""
         assert self._trainer is not None, "monitors need bind(trainer)"
         texts = [chat.text_of(c) for c in completions]
-        end = self._trainer.processing_class.eos_token_id
-        finished = [bool(len(ids)) and ids[-1] == end for ids in completion_ids]
+        finished = chat.ended(completion_ids, self._trainer.processing_class.eos_token_id)
         log_metric("repetition", sum(map(repetition, texts)) / len(texts))
         if self.oracle is not None:
             asked = [chat.text_of(p) for p in prompts]

@@ -76,7 +76,7 @@ class CrossModelEntropy:
         """Score B completions. Raises RuntimeError when the end of turn is to be scored and `bind` was not called."""
         if self.scorer.score_end_of_turn and self._end is None:
             raise RuntimeError("score_end_of_turn=true needs bind(trainer) before training")
-        finished = [bool(len(ids)) and ids[-1] == self._end for ids in completion_ids]
+        finished = chat.ended(completion_ids, self._end)
         scores = self.scorer.score(prompts, [chat.text_of(c) for c in completions], finished)
         if log_metric:
             log_metric("truncated", sum(s.truncated for s in scores) / len(scores))

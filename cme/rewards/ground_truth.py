@@ -49,7 +49,7 @@ class GroundTruth:
         """Grade B completions; None where the data name no answer to compare with."""
         texts = [chat.text_of(c) for c in completions]
         if self.oracle is not None:
-            finished = [bool(len(ids)) and ids[-1] == self._end for ids in completion_ids]
+            finished = chat.ended(completion_ids, self._end)
             asked = [chat.text_of(p) for p in prompts]
             return [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
         if answer is None:

@@ -74,7 +74,6 @@ def record(
         "reward": measured(-2.0, 4 * gain, 0.05),
         "reward_std": measured(0.4, 0, 0.01),
         "quality": measured(0.4, gain, 0.03),
-        "ground_truth": measured(0.3, gain, 0.03),
         "heldout": measured(-2.5, 3 * gain, 0.05),
         "length": measured(14, 5, 0.5),
         "kl": measured(0.01, 6, 0.02),
