@@ -30,7 +30,7 @@ def summary_line(cell: Cell) -> str:
         f"({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
     )
     if cell.quality is not None:
-        line += f"; quality {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
+        line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
     return "; ".join([line, *cell.stopped])
 
 
@@ -65,7 +65,13 @@ def quality_table(cells: Sequence[Cell]) -> Table:
         "In parentheses: the paired difference with its 95 % interval, bootstrapped by prompt.",
         "Bold: the interval of the difference excludes 0.",
     ]
-    return grid("quality", "Quality before and after training", cells, quality_entry, notes)
+    title = f"{score_name(cells[0].judge).capitalize()} before and after training"
+    return grid("quality", title, cells, quality_entry, notes)
+
+
+def score_name(judge: str) -> str:
+    """What a judge's score measures: only the oracle's is quality."""
+    return "quality" if judge == "oracle" else judge.replace("_", " ")
 
 
 def grid(
