@@ -94,7 +94,7 @@ class _GuardCallback(TrainerCallback):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Count the steps in a row that give each reason to stop."""
-        if not logs or "reward" not in logs:
+        if not logs or "reward" not in logs or state.global_step >= state.max_steps:
             return
         reasons = {
             "every group's rewards were constant": logs.get("frac_reward_zero_std") == 1.0,
