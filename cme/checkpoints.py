@@ -161,8 +161,12 @@ def _converted(name: str) -> Path:
     return target
 
 
-def load(name: str, *, dtype: str = "float32", device: str = "cpu") -> Checkpoint:
-    """Load a checkpoint by name, freshly: no two calls share modules. See `ensure` for the errors."""
+def load(name: str, *, dtype: str = "float32", device: str | None = None) -> Checkpoint:
+    """Load a checkpoint by name, freshly: no two calls share modules. See `ensure` for the errors.
+
+    `device` is the GPU where there is one unless it is named.
+    """
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = ensure([name])[name]
     model = AutoModelForCausalLM.from_pretrained(
         place, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False

@@ -29,8 +29,9 @@ class Monitors:
     `quality`; with a held-out verifier, `heldout`.
 
     `kl` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an
-    unbiased estimate of the sequence KL, since completions are drawn from the policy at temperature 1.
-    `kl` and `heldout` cost forward passes and are measured every `every` steps and at the last one.
+    unbiased estimate of the sequence KL where completions are drawn from the policy as it is (temperature 1,
+    top-p 1, repetition penalty 1). `kl` and `heldout` cost forward passes and are measured every `every` steps and
+    at the last planned one.
     """
 
     __name__ = "monitors"

@@ -80,6 +80,8 @@ class RunRecord:
     a token); `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of
     repeated word bigrams); `entropy` (policy, nats a token); `kl` (policy from its start, nats a
     response); `unscored` (share of completions without a reward); `loss`; `grad_norm`.
+    `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a
+    reward uses them only where `config.reward.verifier` names them.
     `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
     """
 

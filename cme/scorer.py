@@ -14,7 +14,7 @@ from cme import chat
 from cme.checkpoints import Checkpoint
 
 HEAD_VALUES = 2**25
-"""Bound on the float32 values of a log-softmax held at once (128 MiB)."""
+"""Bound on the values of a float32 log-softmax held at once (128 MiB); the logits themselves are held whole."""
 
 
 @dataclass(frozen=True)

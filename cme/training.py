@@ -15,6 +15,7 @@ from datasets import Dataset
 from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
 from trl import GRPOConfig, GRPOTrainer
 
+from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.monitors import Monitors
 from cme.records import Prompt
@@ -37,10 +38,6 @@ HISTORY = {
     "loss": "loss",
     "grad_norm": "grad_norm",
 }
-
-
-class TrainingFailed(Exception):
-    """Training cannot go on and has no policy worth keeping; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,13 @@ class _GuardCallback(TrainerCallback):  # type: ignore[misc]
         **_: Any,
     ) -> None:
         """Count the steps in a row that give each reason to stop."""
-        if not logs or "reward" not in logs or state.global_step >= state.max_steps:
+        if not logs or "reward" not in logs:
+            return
+        if not math.isfinite(logs["grad_norm"]):
+            raise TrainingFailed(
+                f"the gradient norm is {logs['grad_norm']} at step {state.global_step}: lower trainer.learning_rate"
+            )
+        if state.global_step >= state.max_steps:  # it is over anyway
             return
         reasons = {
             "every group's rewards were constant": logs.get("frac_reward_zero_std") == 1.0,
@@ -160,8 +163,6 @@ def train(
             part.bind(trainer)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    if not all(math.isfinite(entry["grad_norm"]) for entry in logs):
-        raise TrainingFailed("the gradient norm is not finite: lower trainer.learning_rate")
     trainer.model.save_pretrained(folder)
     start.tokenizer.save_pretrained(folder)
     return Trained(_columns(logs), watcher.stopped)
@@ -188,5 +189,5 @@ class _Progress(ProgressCallback):  # type: ignore[misc]
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
         if self.training_bar is not None and logs and "reward" in logs:
-            shown = {k: f"{logs[k]:.2f}" for k in ("reward", "quality", "kl") if k in logs}
+            shown = {k: f"{logs[k]:.2f}" for k in ("reward", "quality", "kl") if logs.get(k) is not None}
             self.training_bar.set_postfix(shown)

@@ -6,8 +6,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +15,7 @@ from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.checkpoints import Checkpoint, load
+from cme.checkpoints import Checkpoint, ensure, load
 from cme.generation import generate
 from cme.judges import judge_pairs
 from cme.monitors import Monitors
@@ -33,6 +32,7 @@ from cme.records import (
 from cme.scorer import Scorer
 from cme.training import Guard, train
 from experiments import identity
+from experiments.grid import checkpoints
 from experiments.store import Store, environment
 from experiments.validate import validate
 
@@ -46,13 +46,10 @@ def run(config: DictConfig) -> Path:
     _quiet_libraries()
     store.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(store.folder / ".lock"):
-        seconds: dict[str, float] = {}
-        with _timed(seconds, "train"):
-            trained = _once(store.training, lambda: _train(config, store))
-        with _timed(seconds, "generate"):
-            pairs = _pairs(config, store)
-        with _timed(seconds, "judge"):
-            verdicts = [verdict_from(v) for v in _once(store.verdicts, lambda: _judge(config, pairs))]
+        weights = {name: Path(place).name for name, place in ensure(checkpoints([config])).items()}
+        trained = _once(store.training, weights, lambda: _train(config, store))
+        pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
+        judged = _once(store.verdicts, [asdict(p) for p in pairs], lambda: _judge(config, pairs))
         record = RunRecord(
             run_id=store.folder.name,
             scale=config.scale.name,
@@ -67,13 +64,13 @@ def run(config: DictConfig) -> Path:
             verifier_checkpoint=config.verifier.checkpoint,
             heldout_checkpoint=identity.heldout(config),
             config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
-            environment=environment(),
+            environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
             warnings=validate(config),
-            stopped=trained["stopped"],
-            history=trained["history"],
+            stopped=trained["value"]["stopped"],
+            history=trained["value"]["history"],
             pairs=pairs,
-            verdicts=verdicts,
-            seconds=seconds | {"train": trained["seconds"]},
+            verdicts=[verdict_from(v) for v in judged["value"]],
+            seconds={"train": trained["seconds"], "generate": generate_seconds, "judge": judged["seconds"]},
         )
         write_record(store.record, record)
     return store.record
@@ -81,7 +78,6 @@ def run(config: DictConfig) -> Path:
 
 def _train(config: DictConfig, store: Store) -> dict[str, Any]:
     _say(config, f"training {config.generator} with reward {config.reward.name}")
-    began = time.perf_counter()
     start = load(config.generator)
     monitors = Monitors(
         load(config.generator), _heldout(config), _made(config.data.oracle), config.monitor_every
@@ -102,7 +98,7 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
     os.replace(unfinished, store.checkpoint)
     if result.stopped:
         _say(config, f"training stopped {result.stopped}")
-    return {**asdict(result), "seconds": time.perf_counter() - began}
+    return asdict(result)
 
 
 def _heldout(config: DictConfig) -> Scorer | None:
@@ -131,9 +127,12 @@ def _made(node: DictConfig | None) -> Any:
     return instantiate({key: value for key, value in values.items() if key != "name"})
 
 
-def _pairs(config: DictConfig, store: Store) -> list[Pair]:
-    """Start's and policy's responses to the evaluation prompts, side by side."""
+def _pairs(
+    config: DictConfig, store: Store, weights: dict[str, str], trained: dict[str, Any]
+) -> tuple[list[Pair], float]:
+    """Start's and policy's responses to the evaluation prompts, side by side, and the seconds they took."""
     prompts = _prompts(config, config.data.eval_split, config.data.eval_prompts)
+    asked = [asdict(p) for p in prompts]
 
     def respond(checkpoint: Checkpoint, who: str) -> list[dict[str, Any]]:
         responses = generate(
@@ -148,12 +147,14 @@ def _pairs(config: DictConfig, store: Store) -> list[Pair]:
 
     store.start.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{store.start}.lock"):
-        before = _once(store.start, lambda: respond(load(config.generator), "start"))
-    after = _once(store.generations, lambda: respond(load(str(store.checkpoint)), "policy"))
-    return [
+        origin = [weights[config.generator], asked]
+        before = _once(store.start, origin, lambda: respond(load(config.generator), "start"))
+    after = _once(store.generations, [trained, asked], lambda: respond(load(str(store.checkpoint)), "policy"))
+    pairs = [
         Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a))
-        for p, b, a in zip(prompts, before, after, strict=True)
+        for p, b, a in zip(prompts, before["value"], after["value"], strict=True)
     ]
+    return pairs, before["seconds"] + after["seconds"]
 
 
 def _judge(config: DictConfig, pairs: list[Pair]) -> list[dict[str, Any]]:
@@ -161,18 +162,20 @@ def _judge(config: DictConfig, pairs: list[Pair]) -> list[dict[str, Any]]:
     return [asdict(v) for v in verdicts]
 
 
-def _once(path: Path, make: Callable[[], Any]) -> Any:
-    """The content of a stage's file, made and written first if it is not there."""
-    if not path.exists():
-        write_json(path, make())
-    return read_json(path)
+def _once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
+    """A stage's file: its `value`, the `seconds` it took, and a digest of the `inputs` it was made from.
 
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    It is made, and written whole, where there is none or where it was made from something else.
+    """
+    made_from = identity.digest(inputs)
+    if path.exists():
+        found = cast("dict[str, Any]", read_json(path))
+        if found["made_from"] == made_from:
+            return found
     began = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - began
+    value = make()
+    write_json(path, {"made_from": made_from, "seconds": time.perf_counter() - began, "value": value})
+    return cast("dict[str, Any]", read_json(path))
 
 
 def _say(config: DictConfig, what: str) -> None:

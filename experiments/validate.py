@@ -75,7 +75,7 @@ def validate(config: DictConfig) -> list[str]:
             f"{error.args[0]} is no field of the configuration; `python run.py --cfg job` prints all"
         ) from error
     warnings = []
-    if config.experiment.independent_verifier and config.verifier.checkpoint == config.generator:
+    if config.experiment.independent_verifier and config.reward.get("verifier") == config.generator:
         warnings.append(
             f"verifier equals generator ({config.generator}), but the experiment claims an independent verifier"
         )

@@ -9,6 +9,7 @@ was built.
 """
 
 import hashlib
+import inspect
 import itertools
 import json
 import os
@@ -81,9 +82,11 @@ def _corpus_sample() -> list[str]:
 
 
 def digest(name: str) -> str:
-    """8 hex digits over everything that makes a checkpoint: recipes, family, corpus, library versions."""
+    """8 hex digits over what makes a checkpoint: recipes, family, world, corpus, training code, library versions."""
     family, recipe = name.split("/")
     made_of = [repr(FAMILIES[family]), transformers.__version__, torch.__version__, *_corpus_sample()]
+    made_of += [phrasing for problem in world.problems() for phrasing in problem.phrasings]
+    made_of += [inspect.getsource(f) for f in (_rows, _batches, _train)]
     step: str | None = recipe
     while step:
         made_of.append(json.dumps(asdict(RECIPES[step])))

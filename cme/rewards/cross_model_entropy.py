@@ -29,7 +29,7 @@ class CrossModelEntropy:
         max_prompt_tokens: longer prompts are cut from the left.
         max_response_tokens: longer responses are cut from the right.
         empty_response: reward of a response without a token to score; None leaves it unscored.
-        dtype, device: of the verifier.
+        dtype, device: of the verifier; by default on the GPU where there is one.
 
     Example:
         trainer = GRPOTrainer(model, reward_funcs=CrossModelEntropy("google/gemma-3-4b-it"), ...)
@@ -47,7 +47,7 @@ class CrossModelEntropy:
         max_response_tokens: int = 2048,
         empty_response: float | None = None,
         dtype: str = "float32",
-        device: str = "cpu",
+        device: str | None = None,
     ) -> None:
         from cme.checkpoints import load
         from cme.scorer import Scorer

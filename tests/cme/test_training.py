@@ -217,7 +217,9 @@ def test_the_guard_counts_steps_in_a_row(logs: list[dict[str, float]], stopped: 
     callback = training._GuardCallback(Guard(patience=2, max_unscored=0.3))
     control = TrainerControl()
     for step, entry in enumerate(logs, start=1):
-        callback.on_log(None, TrainerState(global_step=step), control, entry)
+        callback.on_log(
+            None, TrainerState(global_step=step, max_steps=9), control, {"grad_norm": 1.0, **entry}
+        )
     assert callback.stopped == stopped
     assert control.should_training_stop == (stopped is not None)
 
@@ -237,6 +239,6 @@ def test_gradients_that_are_not_finite_raise(
 ) -> None:
     policy = tiny("qwen")
     next(policy.model.parameters()).register_hook(lambda gradient: gradient * math.nan)
-    with pytest.raises(TrainingFailed, match="gradient norm is not finite"):
+    with pytest.raises(TrainingFailed, match="gradient norm is nan at step 1"):
         run(tiny, tmp_path, letters, policy=policy, max_steps=1)
     assert not (tmp_path / "model.safetensors").exists()

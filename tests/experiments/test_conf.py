@@ -57,7 +57,7 @@ def test_the_same_data_have_every_split_that_is_named() -> None:
 
     known = {
         "world": world.SPLITS,
-        "instructions": ("train", "tune_train", "tune", "eval"),
+        "instructions": instructions.SPLITS,
         "ultrafeedback": ("train", "eval"),
     }
     assert hub.load_prompts.__name__ == instructions.load_prompts.__name__ == "load_prompts"

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.generation import generate
 from cme.miniature import world
-from cme.records import Generation, RunRecord, read_json, read_record
+from cme.records import Generation, RunRecord, read_json, read_record, write_json
 from experiments import grid, identity, stages
 from experiments.store import Store
 
@@ -110,7 +110,7 @@ def test_a_crash_after_training_resumes_without_training_again(
     monkeypatch.setattr(stages, "train", never)
     monkeypatch.setattr(stages, "generate", never)
     record = read_record(stages.run(config))
-    assert record.history == trained["history"]
+    assert record.history == trained["value"]["history"]
     assert record.seconds["train"] == trained["seconds"]
     assert store.generations.read_bytes() == generated
     assert len(record.verdicts) == 24
@@ -131,6 +131,16 @@ def test_the_starts_responses_are_made_once_for_two_rewards(
     assert said == ["start answers", "policy answers", "policy answers"]
     assert [p.start for p in first.pairs] == [p.start for p in second.pairs]
     assert first.run_id != second.run_id
+
+
+def test_a_stage_made_from_something_else_is_made_again(cell: Cell) -> None:
+    config = composed(cell("reward=random"))
+    store = Store.of(config)
+    stale = {"response": "of other weights", "finished": True, "tokens": 3}
+    write_json(store.start, {"made_from": "00000000", "seconds": 1.0, "value": [stale] * 12})
+    record = read_record(stages.run(config))
+    assert "of other weights" not in {pair.start.response for pair in record.pairs}
+    assert read_json(store.start)["made_from"] != "00000000"
 
 
 def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:

@@ -8,7 +8,7 @@ import pytest
 from cme.answers import normalize
 from cme.data.instructions import load_prompts
 
-SPLITS = ("train", "tune_train", "tune", "eval")
+SPLITS = ("train", "eval")
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -77,5 +77,5 @@ def test_the_seed_decides_the_draw() -> None:
 
 
 def test_an_unknown_split_is_named_with_the_known() -> None:
-    with pytest.raises(ValueError, match=r"'trian'.*train, tune_train, tune, eval"):
+    with pytest.raises(ValueError, match=r"'trian'.*train, eval"):
         load_prompts("trian", 1, 0)
