@@ -10,12 +10,17 @@ def names(*records):
 
 
 def with_beta(make_record, beta, seed, **fields):
-    config = {"seed": seed, "trainer": {"beta": beta, "data_seed": seed}, "results_dir": f"run {seed}"}
+    config = {"seed": seed, "trainer": {"beta": beta}, "reward": {"seed": seed}, "results_dir": f"run {seed}"}
     return make_record(seed=seed, config=config, run_id=f"{beta}-{seed}-{fields}", **fields)
 
 
 def test_seeds_and_output_folders_are_one_method(make_record):
     assert names(*(with_beta(make_record, 0.0, seed) for seed in (0, 1))) == ["cme", "cme"]
+
+
+def test_other_evaluation_prompts_are_another_setting(make_record):
+    runs = [make_record(config={"data": {"seed": n}}, run_id=str(n)) for n in (0, 1)]
+    assert names(*runs) == ["cme (data.seed=0)", "cme (data.seed=1)"]
 
 
 def test_settings_that_differ_are_named_even_at_different_seeds(make_record):

@@ -140,6 +140,7 @@ def test_data_that_cannot_be_had_are_unavailable(monkeypatch: pytest.MonkeyPatch
     def unreachable() -> list[str]:
         raise Unavailable("data set x cannot be reached")
 
+    monkeypatch.setattr(checkpoints, "check", lambda names: None)
     monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
     monkeypatch.setattr(hub, "_ultrafeedback", unreachable)
     with pytest.raises(Unavailable, match="data set x cannot be reached"):
