@@ -1,4 +1,4 @@
-"""One run, stage by stage: train, generate, judge, record. A stage whose file is there is not run again."""
+"""One run, stage by stage: train, generate, judge, record. A stage made from the same inputs is not run again."""
 
 import logging
 import os

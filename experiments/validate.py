@@ -146,7 +146,7 @@ def _fits(value: Any, annotation: Any) -> bool:
     if annotation is int:
         return isinstance(value, int) and not isinstance(value, bool)
     if annotation in (bool, str, type(None)):
-        return isinstance(value, annotation or type(None))
+        return isinstance(value, annotation)
     return True
 
 

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -72,6 +72,7 @@ def names() -> list[str]:
     return [f"{family}/{recipe}" for family in FAMILIES for recipe in RECIPES]
 
 
+@cache
 def _corpus_sample() -> list[str]:
     """Text that covers the world: what tokenizers are trained on and what the digest is taken over."""
     told = itertools.islice(corpus.statements(0), 2000)
