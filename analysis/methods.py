@@ -16,7 +16,17 @@ REGIMES = ("pretrained", "sft", "instruct")
 REWARDS = ("cme", "majority_vote", "token_entropy", "self_likelihood", "random", "ground_truth")
 
 # Fields that name or place a run and change nothing in it, as `experiments.identity` has them.
-NEUTRAL = ("family", "regime", "verifier", "experiment", "results_dir", "evaluation.batch_size")
+NEUTRAL = (
+    "family",
+    "regime",
+    "verifier",
+    "experiment",
+    "results_dir",
+    "evaluation.batch_size",
+    "scoring.batch_tokens",
+    "reward.batch_tokens",
+    "reward.device",
+)
 ABSENT = "absent"
 
 

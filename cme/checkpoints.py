@@ -171,6 +171,18 @@ def load(name: str, *, dtype: str = "float32", device: str | None = None) -> Che
     model = AutoModelForCausalLM.from_pretrained(
         place, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
     )
+    tokenizer = _tokenizer(place)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return Checkpoint(name, model.to(device).eval(), tokenizer)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint alone, as `load` gives it. See `ensure` for the errors."""
+    return _tokenizer(ensure([name])[name])
+
+
+def _tokenizer(place: str) -> PreTrainedTokenizerBase:
     # tokenizer.json is the tokenizer; AutoTokenizer would remake Qwen's by its class, with other rules
     exact = PreTrainedTokenizerFast if (Path(place) / "tokenizer.json").exists() else AutoTokenizer
     tokenizer = exact.from_pretrained(place, trust_remote_code=False)
@@ -181,6 +193,4 @@ def load(name: str, *, dtype: str = "float32", device: str | None = None) -> Che
     tokenizer.padding_side = "left"
     end = chat.end_of_turn_id(tokenizer)
     tokenizer.eos_token = str(tokenizer.convert_ids_to_tokens(end))  # TRL stops at this one
-    model.generation_config.eos_token_id = end
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return Checkpoint(name, model.to(device).eval(), tokenizer)
+    return tokenizer

@@ -14,7 +14,8 @@ from trl import GRPOTrainer
 from cme import chat
 from cme.answers import normalize
 from cme.checkpoints import Checkpoint
-from cme.scorer import Scorer, score_ids
+from cme.scorer import Scorer
+from cme.token_scorer import TokenScorer
 
 
 def repetition(text: str) -> float:
@@ -84,8 +85,8 @@ class Monitors:
         assert self._trainer is not None
         heads = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
         policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        ours = score_ids(policy, heads, completion_ids, batch_tokens=8192)
-        theirs = score_ids(self.start.model, heads, completion_ids, batch_tokens=8192)
+        ours = TokenScorer(policy).score(heads, completion_ids)
+        theirs = TokenScorer(self.start.model).score(heads, completion_ids)
         differences = [
             float((a.log_likelihoods - b.log_likelihoods).sum()) for a, b in zip(ours, theirs, strict=True)
         ]

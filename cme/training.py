@@ -1,4 +1,7 @@
-"""GRPO by TRL's GRPOTrainer, unmodified, with one trained reward, the monitors and the guard.
+"""GRPO by TRL's GRPOTrainer with one trained reward, the monitors and the guard.
+
+For a reward of one number a completion it is TRL's trainer, unmodified. A reward with values per token, or
+with a floor under the group's standard deviation, has its advantages computed here (`cme.advantages`).
 
 The guard ends a training that cannot learn any more (constant rewards, everything cut at the length limit,
 too many completions without a reward) and keeps the policy as it is; rewards that are not finite raise.
@@ -7,8 +10,9 @@ too many completions without a reward) and keeps the policy as it is; rewards th
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -16,6 +20,7 @@ from transformers import PrinterCallback, ProgressCallback, TrainerCallback, Tra
 from trl import GRPOConfig, GRPOTrainer
 
 from cme import TrainingFailed
+from cme import advantages as advantages_of
 from cme.checkpoints import Checkpoint
 from cme.monitors import Monitors
 from cme.records import Prompt
@@ -62,6 +67,7 @@ class _Watched:
     def __init__(self, reward: Reward) -> None:
         self.reward = reward
         self.__name__ = str(getattr(reward, "__name__", "reward"))
+        self.values: list[float | None] = []
 
     def __call__(
         self, *args: Any, log_metric: Callable[[str, float], None], **columns: Any
@@ -73,7 +79,52 @@ class _Watched:
                 f"reward {self.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} completions"
             )
         log_metric("unscored", sum(v is None for v in values) / len(values))
+        self.values = values
         return values
+
+
+class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
+    """TRL's trainer with advantages from the reward's values of the same call, row by row."""
+
+    def __init__(self, watched: _Watched, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.watched = watched
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        reward: Any = self.watched.reward
+        group, scale = self.num_generations, self.args.scale_rewards != "none"
+        floor = float(reward.std_floor)
+        if reward.granularity == "token":
+            width = batch["completion_mask"].shape[1]
+            values = self._everyones(_rectangle(reward.token_values, width))
+            advantages = advantages_of.dense(values, group, reward.normalize, floor=floor, scale=scale)
+        else:
+            values = self._everyones(_rectangle([torch.tensor([_or_nan(v)]) for v in self.watched.values], 1))
+            advantages = advantages_of.scalar(values[:, 0], group, floor=floor, scale=scale)
+        mine = slice(
+            self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs)
+        )
+        batch["advantages"] = advantages[mine].to(batch["advantages"].device)
+        return batch
+
+    def _everyones(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows (B, T) of all processes in order, NaN where another process's are longer."""
+        rows = rows.to(self.accelerator.device)
+        padded = self.accelerator.pad_across_processes(rows, dim=1, pad_index=float("nan"))
+        return cast("torch.Tensor", self.accelerator.gather(padded))
+
+
+def _rectangle(rows: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+    """Rows of differing length as (B, width), float32, NaN behind each row's end."""
+    full = torch.full((len(rows), width), float("nan"))
+    for i, row in enumerate(rows):
+        full[i, : len(row)] = row
+    return full
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
 
 
 class _GuardCallback(TrainerCallback):  # type: ignore[misc]
@@ -144,10 +195,11 @@ def train(
         **settings,
     )
     watcher = _GuardCallback(guard)
-    trainer = GRPOTrainer(
+    watched = _Watched(reward)
+    trainer = _trainer_for(watched)(
         model=start.model,
         processing_class=start.tokenizer,
-        reward_funcs=[_Watched(reward), monitors],
+        reward_funcs=[watched, monitors],
         args=config,
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
@@ -166,6 +218,13 @@ def train(
     trainer.model.save_pretrained(folder)
     start.tokenizer.save_pretrained(folder)
     return Trained(_columns(logs), watcher.stopped)
+
+
+def _trainer_for(watched: _Watched) -> Callable[..., GRPOTrainer]:
+    granularity = getattr(watched.reward, "granularity", "sequence")
+    if granularity == "token" or getattr(watched.reward, "std_floor", 0.0) > 0:
+        return partial(_AdvantageTrainer, watched)
+    return cast("Callable[..., GRPOTrainer]", GRPOTrainer)
 
 
 def _columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:

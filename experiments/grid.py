@@ -204,6 +204,5 @@ def checkpoints(configs: list[DictConfig]) -> list[str]:
     for config in configs:
         held = identity.heldout(config)
         used = [config.generator, *([held] if held else [])]
-        verifier = config.reward.get("verifier")
-        wanted += used if verifier is None else [verifier, *used]
+        wanted += [*identity.verifiers(config), *used]
     return list(dict.fromkeys(wanted))

@@ -30,6 +30,9 @@ CHANGES_NOTHING = (
     "experiment",
     "results_dir",
     "evaluation.batch_size",
+    "scoring.batch_tokens",
+    "reward.batch_tokens",
+    "reward.device",
 )
 
 
@@ -89,3 +92,9 @@ def heldout(config: DictConfig) -> str | None:
     """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
     taken = {config.family.name, config.verifier.family}
     return next((str(c) for family, c in config.scale.heldout.items() if family not in taken), None)
+
+
+def verifiers(config: DictConfig) -> list[str]:
+    """Names of the reward's verifiers; none for a reward without."""
+    verifier = config.reward.get("verifier")
+    return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)

@@ -111,6 +111,7 @@ class Scoring:
     max_prompt_tokens: int = MISSING
     max_response_tokens: int = MISSING
     dtype: str = MISSING
+    batch_tokens: int = MISSING
 
 
 @dataclass

@@ -30,6 +30,7 @@ from cme.records import (
     write_record,
 )
 from cme.scorer import Scorer
+from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
 from experiments import identity
 from experiments.grid import checkpoints
@@ -105,8 +106,10 @@ def _heldout(config: DictConfig) -> Scorer | None:
     name = identity.heldout(config)
     if name is None:
         return None
+    verifier = load(name, dtype=config.scoring.dtype)
     return Scorer(
-        load(name, dtype=config.scoring.dtype),
+        verifier.tokenizer,
+        TokenScorer(verifier.model, batch_tokens=config.scoring.batch_tokens),
         score_end_of_turn=True,
         max_prompt_tokens=config.scoring.max_prompt_tokens,
         max_response_tokens=config.scoring.max_response_tokens,

@@ -43,6 +43,7 @@ POSITIVE = (
     "evaluation.batch_size",
     "scoring.max_prompt_tokens",
     "scoring.max_response_tokens",
+    "scoring.batch_tokens",
     "guard.patience",
     "monitor_every",
 )
@@ -62,9 +63,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def validate(config: DictConfig) -> list[str]:
     """Check a composed configuration and return the warnings to record. Raises BadConfig."""
     _check_cell(config)
+    _check_numbers(config)
     for field in ("reward", "judge", "data.source"):
         _check_target(config, field)
-    _check_numbers(config)
     _check_answers(config)
     try:
         identity.run_id(config)
@@ -75,7 +76,7 @@ def validate(config: DictConfig) -> list[str]:
             f"{error.args[0]} is no field of the configuration; `python run.py --cfg job` prints all"
         ) from error
     warnings = []
-    if config.experiment.independent_verifier and config.reward.get("verifier") == config.generator:
+    if config.experiment.independent_verifier and config.generator in identity.verifiers(config):
         warnings.append(
             f"verifier equals generator ({config.generator}), but the experiment claims an independent verifier"
         )
@@ -133,6 +134,12 @@ def _check_target(config: DictConfig, field: str) -> None:
         signature.bind(**given)
     except TypeError as error:
         raise BadConfig(f"{field}: {target} has a {error}") from error
+    check = getattr(_callable(target), "check", None)
+    if check is not None:
+        try:
+            check(**values)
+        except ValueError as error:
+            raise BadConfig(f"{field}: {error}") from error
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -38,12 +38,12 @@ class TokenEntropy:
         **columns: Any,
     ) -> list[float | None]:
         """Score B completions under the policy as it is now; None for one without a token."""
-        from cme.scorer import score_ids
+        from cme.token_scorer import TokenScorer
 
         if self._trainer is None:
             raise RuntimeError("token entropy needs bind(trainer) before training")
         tokenizer = self._trainer.processing_class
         heads = [chat.prompt_ids(tokenizer, p) for p in prompts]
         policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        scored = score_ids(policy, heads, completion_ids, batch_tokens=8192, entropy=True)
+        scored = TokenScorer(policy).score(heads, completion_ids, entropy=True)
         return [-float(s.entropies.mean()) if len(s.entropies) else None for s in scored]

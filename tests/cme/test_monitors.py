@@ -11,6 +11,7 @@ from cme import chat
 from cme.checkpoints import Checkpoint
 from cme.monitors import Monitors, repetition
 from cme.scorer import Scorer
+from cme.token_scorer import TokenScorer
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = ["what is 3 plus 4?", "name two animals."]
@@ -76,9 +77,19 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
     assert found["repetition"] == pytest.approx((0 + repetition(texts[1])) / 2)
 
 
+def scorer(verifier: Checkpoint, end: bool) -> Scorer:
+    return Scorer(
+        verifier.tokenizer,
+        TokenScorer(verifier.model),
+        score_end_of_turn=end,
+        max_prompt_tokens=100,
+        max_response_tokens=100,
+    )
+
+
 def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     policy = tiny("qwen")
-    heldout = Scorer(tiny("olmo"), score_end_of_turn=True, max_prompt_tokens=100, max_response_tokens=100)
+    heldout = scorer(tiny("olmo"), True)
     asked = []
 
     def oracle(prompt: str, response: str, finished: bool) -> float:
@@ -100,7 +111,7 @@ def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
 
 def test_responses_that_heldout_cannot_score_are_left_out(tiny: Tiny) -> None:
     policy = tiny("qwen")
-    heldout = Scorer(tiny("olmo"), score_end_of_turn=False, max_prompt_tokens=100, max_response_tokens=100)
+    heldout = scorer(tiny("olmo"), False)
     monitors = bound(Monitors(tiny("qwen"), heldout, None), policy)
     [alone] = heldout.score(PROMPTS[:1], ["fox."], [True])
     assert measure(monitors, policy, ["fox.", ""])["heldout"] == pytest.approx(alone.mean)

@@ -16,6 +16,7 @@ from cme.miniature import world
 from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy
 from cme.scorer import Scorer
+from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, TrainingFailed, train
 
 Tiny = Callable[..., Checkpoint]
@@ -68,18 +69,29 @@ def weights(checkpoint: Checkpoint) -> list[torch.Tensor]:
     return [p.detach().clone() for p in checkpoint.model.parameters()]
 
 
+def scorer(verifier: Checkpoint) -> Scorer:
+    return Scorer(
+        verifier.tokenizer,
+        TokenScorer(verifier.model),
+        score_end_of_turn=True,
+        max_prompt_tokens=99,
+        max_response_tokens=99,
+    )
+
+
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
 
 
-def modules(checkpoint: Checkpoint) -> set[int]:
+def modules(checkpoint: Checkpoint | TokenScorer) -> set[int]:
     return {id(m) for m in checkpoint.model.modules()}
 
 
 def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> None:
     policy, start = tiny(family), tiny(family)
-    heldout = Scorer(tiny("llama"), score_end_of_turn=True, max_prompt_tokens=99, max_response_tokens=99)
-    before, held_before = weights(start), weights(heldout.checkpoint)
+    verifier = tiny("llama")
+    heldout = scorer(verifier)
+    before, held_before = weights(start), weights(verifier)
     result = run(tiny, tmp_path, letters, policy=policy, monitors=Monitors(start, heldout, world.quality))
     history = result.history
     assert result.stopped is None
@@ -93,7 +105,7 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
     assert all(h is not None and h < 0 for h in history["heldout"])
     assert all(n is not None and 0 < n <= 6 for n in history["length"])
 
-    assert same(weights(start), before) and same(weights(heldout.checkpoint), held_before)
+    assert same(weights(start), before) and same(weights(verifier), held_before)
     assert not same(weights(policy), before)
     saved = load(str(tmp_path))
     assert same(weights(saved), weights(policy))
@@ -113,14 +125,16 @@ def test_a_verifier_shares_no_module_with_the_policy_of_the_same_name(
     tiny: Tiny, tiny_folder: Folder, tmp_path: Path
 ) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), score_end_of_turn=True)
-    policy, verifier = tiny("qwen"), reward.scorer.checkpoint
+    policy, verifier = tiny("qwen"), reward.scorers[0].engine
+    assert isinstance(verifier, TokenScorer)
     assert not modules(policy) & modules(verifier)
     before = weights(verifier)
-    fixed = reward.scorer.score(["name two animals."], ["fox, bear."], [True])
+    [fixed] = reward.scorers[0].score(["name two animals."], ["fox, bear."], [True])
     run(tiny, tmp_path, reward, policy=policy)
     assert same(weights(verifier), before)
     assert not same(weights(policy), before)
-    assert reward.scorer.score(["name two animals."], ["fox, bear."], [True]) == fixed
+    [again] = reward.scorers[0].score(["name two animals."], ["fox, bear."], [True])
+    assert again.mean == fixed.mean
     assert not any(p.requires_grad for p in verifier.model.parameters())
     assert all(p.requires_grad for p in policy.model.parameters())
 

@@ -188,17 +188,34 @@ def test_every_reward_runs(cell: Cell, reward: str) -> None:
     assert all(r is not None for r in record.history["reward"])
 
 
+@pytest.mark.parametrize(
+    "variant",
+    [
+        ("reward.granularity=token",),
+        ("reward.granularity=token", "reward.alignment=sum", "reward.normalize=sequence"),
+        ("reward.metric=predictive_entropy", "reward.granularity=token"),
+        ("reward.metric=perplexity", "reward.span=blended", "reward.std_floor=0.1"),
+        ("reward.pmi=true", "reward.clip=[-2,2]"),
+        ("reward.verifier=[miniature:gemma/verifier,miniature:llama/verifier]", "reward.ensemble=min"),
+    ],
+)
+def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> None:
+    record = read_record(stages.run(composed(cell("family=qwen", "regime=sft", *variant))))
+    assert all(r is not None for r in record.history["reward"])
+    assert any(g != 0 for g in record.history["grad_norm"])
+
+
 def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> None:
     """One frozen copy of the start, and one policy: after a large step, the two must differ."""
     config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
     reward = stages._made(config.reward)
     policy = load(config.generator)
-    assert not {id(m) for m in reward.scorer.checkpoint.model.modules()} & {
+    assert not {id(m) for m in reward.scorers[0].engine.model.modules()} & {
         id(m) for m in policy.model.modules()
     }
     record = read_record(stages.run(config))
     prompt, response = record.pairs[0].prompt, "fox, bear."
-    reward.scorer.score_end_of_turn = False
+    reward.scorers[0].score_end_of_turn = reward.score_end_of_turn = False
     before = reward([prompt], [response], [[1]])
     moved = type(reward)(str(Store.of(config).checkpoint))([prompt], [response], [[1]])
     assert before == type(reward)(config.generator)([prompt], [response], [[1]])

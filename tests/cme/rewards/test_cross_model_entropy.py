@@ -79,7 +79,7 @@ def test_empty_responses_get_what_the_field_says(tiny_folder: Folder, value: flo
 def test_a_broken_verifier_leaves_responses_unscored(tiny_folder: Folder) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), empty_response=0.0)
     with torch.no_grad():
-        next(reward.scorer.checkpoint.model.parameters()).fill_(float("nan"))
+        next(reward.scorers[0].engine.model.parameters()).fill_(float("nan"))
     assert reward(PROMPTS, RESPONSES, [[1], [1]]) == [None, None]
 
 

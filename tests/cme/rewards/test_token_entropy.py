@@ -21,13 +21,21 @@ TABLE = torch.tensor(
 ENTROPY = [math.log(4), math.log(2), 0.0, -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
 
 
-class Markov:
-    """A policy with the interface that scoring uses."""
+class Markov(torch.nn.Module):
+    """A policy with the interface that scoring uses; it keeps no keys and values, so it is scored densely."""
 
-    device = torch.device("cpu")
+    device, dtype = torch.device("cpu"), torch.float32
 
-    def __call__(self, input_ids: torch.Tensor, logits_to_keep: int, **_: Any) -> Any:
+    def forward(self, input_ids: torch.Tensor, logits_to_keep: int, **_: Any) -> Any:
         return SimpleNamespace(logits=(TABLE[input_ids] + 1e-30).log()[:, -logits_to_keep:])
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return torch.nn.Linear(4, 4)
+
+    def get_decoder(self) -> Any:
+        return lambda input_ids, **_: SimpleNamespace(last_hidden_state=torch.zeros(*input_ids.shape, 4))
+
+    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
 
 
 class Digits:

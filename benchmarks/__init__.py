@@ -1,0 +1,1 @@
+"""Benchmarks: what the hot operation costs, beside other ways to do the same."""

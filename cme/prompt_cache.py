@@ -1,0 +1,96 @@
+"""Keys and values of prompts that many responses share.
+
+A first pass over the distinct prompts stores their keys and values. Passes over responses then attend to
+them: for the length of one layer the prompt's are put before the response's own, and nothing of a response
+is stored. Prompts are left-padded and responses right-padded, so no row has a gap between the two, and a
+layer with a sliding window sees the distances that it would see without padding.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import Cache, DynamicLayer, PreTrainedModel
+
+
+class _Layer(DynamicLayer):  # type: ignore[misc]
+    """One layer's keys and values of B prompts, (B, heads, P, head size)."""
+
+    rows: torch.Tensor | None = None
+    """Which prompt each response of the pass at hand belongs to, (N,)."""
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store the prompts' on the first pass; on later ones return theirs and the responses' own together."""
+        if self.rows is None:
+            self.lazy_initialization(key_states, value_states)
+            self.keys, self.values = key_states, value_states
+            return key_states, value_states
+        return (
+            torch.cat([self.keys[self.rows], key_states], dim=-2),
+            torch.cat([self.values[self.rows], value_states], dim=-2),
+        )
+
+
+class PromptCache:
+    """Distinct prompts, read once; the hidden states of responses to them on request.
+
+    Args:
+        model: a causal language model whose layers attend to keys and values of a cache.
+        prompts: token ids of each distinct prompt, none empty.
+    """
+
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+        self.decoder = model.get_decoder()
+        self.device = model.device
+        self.cache = Cache(layer_class_to_replicate=_Layer)
+        ids, self.mask = padded(prompts, self.device, left=True)  # (B, P)
+        self.lengths = self.mask.sum(1)
+        self.last = self.decoder(
+            input_ids=ids,
+            attention_mask=self.mask,
+            position_ids=(self.mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state[:, -1]  # (B, d)
+        if len(self.cache.layers) == 0:
+            raise ValueError("the model puts no keys and values into its cache")
+
+    def hidden(
+        self, rows: Sequence[int], responses: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states (M, d) that predict the responses' M tokens, and those tokens (M,), row by row.
+
+        `rows` (N,) says which prompt each of the N responses, none empty, belongs to. What predicts the first
+        token is the prompt's last hidden state; a response's last token predicts nothing and is not read.
+        """
+        ids, mask = padded(responses, self.device, left=False)  # (N, R)
+        index = torch.tensor(rows, device=self.device)
+        first = self.last[index][:, None]  # (N, 1, d)
+        if ids.shape[1] == 1:
+            return first[:, 0], ids[:, 0]
+        for layer in self.cache.layers:
+            layer.rows = index
+        length = ids.shape[1] - 1
+        states = self.decoder(
+            input_ids=ids[:, :-1],
+            attention_mask=torch.cat([self.mask[index], mask[:, :-1]], dim=1),
+            position_ids=self.lengths[index][:, None] + torch.arange(length, device=self.device),
+            past_key_values=self.cache,
+            use_cache=True,
+        ).last_hidden_state  # (N, R-1, d)
+        real = mask.bool()
+        return torch.cat([first, states], dim=1)[real], ids[real]
+
+
+def padded(
+    rows: Sequence[Sequence[int]], device: torch.device, *, left: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (B, T) padded with 0 on the left or right, and their mask (B, T)."""
+    width = max(map(len, rows))
+    gaps = [[0] * (width - len(row)) for row in rows]
+    ids = [[*g, *row] if left else [*row, *g] for g, row in zip(gaps, rows, strict=True)]
+    ones = [[1] * len(row) for row in rows]
+    mask = [[*g, *o] if left else [*o, *g] for g, o in zip(gaps, ones, strict=True)]
+    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

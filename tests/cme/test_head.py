@@ -1,0 +1,85 @@
+"""The head against whole logits in float64."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from cme import head as module
+from cme.head import Head
+
+D, V, N = 8, 37, 23
+
+
+def model(bias: bool = False, **config: Any) -> Any:
+    """What the head reads of a model."""
+    torch.manual_seed(0)
+    output = torch.nn.Linear(D, V, bias=bias)
+    text = SimpleNamespace(**config)
+    return SimpleNamespace(
+        config=SimpleNamespace(get_text_config=lambda: text), get_output_embeddings=lambda: output
+    )
+
+
+def whole(model: Any, hidden: torch.Tensor, targets: torch.Tensor, **config: float) -> Any:
+    output = model.get_output_embeddings().double()
+    logits = output(hidden.double()) * config.get("logit_scale", 1.0) / config.get("logits_scaling", 1.0)
+    if cap := config.get("final_logit_softcapping"):
+        logits = cap * torch.tanh(logits / cap)
+    log_p = logits.log_softmax(-1)
+    return log_p[torch.arange(N), targets], -(log_p.exp() * log_p).sum(-1)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"logit_scale": 0.25}, {"logits_scaling": 6.0}, {"final_logit_softcapping": 0.7}],
+)
+@pytest.mark.parametrize(("rows", "tile"), [(1024, 8192), (5, 8192), (1024, 10), (7, 1)])
+@torch.no_grad()
+def test_chunks_and_tiles_change_nothing(
+    monkeypatch: pytest.MonkeyPatch, rows: int, tile: int, config: dict[str, float], bias: bool
+) -> None:
+    monkeypatch.setattr(module, "ROWS", rows)
+    monkeypatch.setattr(module, "TILE", tile)
+    made = model(bias, **config)
+    hidden, targets = 4 * torch.randn(N, D), torch.randint(0, V, (N,))
+    values, entropies = Head(made).score(hidden, targets, entropy=True)
+    alone, nothing = Head(made).score(hidden, targets)
+    expected, spread = whole(made, hidden, targets, **config)
+    assert values.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert alone.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+    assert entropies.tolist() == pytest.approx(spread.tolist(), abs=1e-5)
+    assert nothing.shape == (0,)
+
+
+@torch.no_grad()
+def test_large_logits_neither_overflow_nor_vanish() -> None:
+    made = model()
+    hidden, targets = 1e4 * torch.randn(N, D), torch.randint(0, V, (N,))
+    values, entropies = Head(made).score(hidden, targets, entropy=True)
+    expected, _ = whole(made, hidden, targets)
+    assert values.tolist() == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-2)
+    assert entropies.tolist() == pytest.approx([0.0] * N, abs=1e-2)
+
+
+@torch.no_grad()
+def test_a_masked_token_has_no_share_in_the_entropy() -> None:
+    made = model(bias=True)
+    made.get_output_embeddings().bias[3] = -torch.inf
+    hidden = torch.randn(N, D)
+    values, entropies = Head(made).score(hidden, torch.full((N,), 3), entropy=True)
+    others = made.get_output_embeddings()(hidden).double()[:, [i for i in range(V) if i != 3]].log_softmax(-1)
+    assert (values == -torch.inf).all()
+    assert entropies.tolist() == pytest.approx((-(others.exp() * others).sum(-1)).tolist(), abs=1e-5)
+
+
+def test_no_rows() -> None:
+    values, entropies = Head(model()).score(torch.empty(0, D), torch.empty(0, dtype=torch.long), entropy=True)
+    assert values.shape == entropies.shape == (0,)
+
+
+def test_what_is_held_at_once_is_bounded() -> None:
+    """The logits of a tile, their exponentials and a copy in the model's dtype stay under 256 MiB."""
+    assert module.ROWS * module.TILE * (4 + 4 + 4 + 4) <= 256 * 2**20

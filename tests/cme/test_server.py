@@ -1,0 +1,507 @@
+"""The completion server against a real one on loopback that speaks both dialects and fails when told to."""
+
+import asyncio
+import json
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+
+import httpx2
+import pytest
+import torch
+
+from cme import Unavailable
+from cme.checkpoints import Checkpoint
+from cme.server import CompletionServer
+from cme.token_scorer import TokenScorer
+
+Dialect = Literal["vllm", "sglang"]
+Fault = Callable[["Handler", dict[str, Any]], dict[str, Any] | None]
+"""Turns a true reply into the one that is sent; None where it has sent something itself, or nothing."""
+
+KEY = "sk-very-secret-8431"
+TLS = httpx2.create_ssl_context()  # not used, and slower to make anew in every test than the test itself
+PROMPTS, RESPONSES = [[5, 6, 7], [8], [5, 6]], [[9, 10], [11, 5, 7, 7], [12]]
+
+
+def invented(ids: list[int]) -> list[dict[int, float]]:
+    """Log-probabilities by position that a model could give: of the token itself and of a likelier one."""
+    rows = [{(token + 1) % 50: -0.5, token: -1.0 - i / 8 - token / 32} for i, token in enumerate(ids)]
+    return rows[1:]
+
+
+def expected(prompt: list[int], response: list[int]) -> list[float]:
+    ids = [*prompt, *response]
+    return [row[token] for row, token in zip(invented(ids), ids[1:], strict=True)][-len(response) :]
+
+
+class Stub(ThreadingHTTPServer):
+    """A server of both dialects; `faults` are used up in order, one a request for scores."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.rows: Callable[[list[int]], list[dict[int, float]]] = invented
+        self.faults: list[Fault] = []
+        self.always: Fault | None = None
+        self.missing: set[str] = set()
+        self.bodies: list[dict[str, Any]] = []
+        self.times: list[float] = []
+        self.keys: set[str | None] = set()
+        self.seconds = 0.0
+        self.in_flight = self.most_in_flight = 0
+        self.lock = threading.Lock()
+        self.released = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """What the true server answers."""
+        if path == "/v1/completions":
+            assert {k: body[k] for k in ("model", "max_tokens", "temperature", "prompt_logprobs")} == {
+                "model": "tiny",
+                "max_tokens": 1,
+                "temperature": 0,
+                "prompt_logprobs": 0,
+            }
+            entries = [
+                {str(k): {"logprob": v, "rank": 1} for k, v in r.items()} for r in self.rows(body["prompt"])
+            ]
+            return {"choices": [{"index": 0, "text": "x", "prompt_logprobs": [None, *entries]}]}
+        assert path == "/generate"
+        assert body["return_logprob"] is True
+        assert body["sampling_params"] == {"max_new_tokens": 0, "temperature": 0}
+        ids, start = body["input_ids"], body["logprob_start_len"]
+        values = [None, *(row[token] for row, token in zip(self.rows(ids), ids[1:], strict=True))]
+        triples = [[value, token, None] for value, token in zip(values, ids, strict=True)][start:]
+        triples[0][0] = None
+        return {"text": "", "meta_info": {"input_token_logprobs": triples}}
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Stub
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+    def send(
+        self, status: int, text: str, headers: dict[str, str] | None = None, length: int | None = None
+    ) -> None:
+        body = text.encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(length or len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def drop(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        self.server.keys.add(self.headers.get("Authorization"))
+        replies: dict[str, Any] = {
+            "/v1/models": {"data": [{"id": "tiny"}, {"id": "other"}]},
+            "/get_model_info": {"model_path": "tiny"},
+            "/model_info": {"model_path": "tiny"},
+        }
+        if self.path in replies and self.path not in self.server.missing:
+            self.send(200, json.dumps(replies[self.path]))
+        else:
+            self.send(404, "no such path")
+
+    def do_POST(self) -> None:
+        stub = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with stub.lock:
+            stub.times.append(time.monotonic())
+            stub.bodies.append(body)
+            stub.keys.add(self.headers.get("Authorization"))
+            stub.in_flight += 1
+            stub.most_in_flight = max(stub.most_in_flight, stub.in_flight)
+            fault = stub.faults.pop(0) if stub.faults else stub.always
+        time.sleep(stub.seconds)
+        reply: dict[str, Any] | None = stub.reply(self.path, body)
+        with stub.lock:
+            stub.in_flight -= 1
+        if fault is not None:
+            assert reply is not None
+            reply = fault(self, reply)
+        if reply is not None:
+            self.send(200, json.dumps(reply))
+
+
+def status(code: int, text: str = "busy", **headers: str) -> Fault:
+    return lambda handler, _: handler.send(code, text, {k.replace("_", "-"): v for k, v in headers.items()})
+
+
+def drop(handler: Handler, _: dict[str, Any]) -> None:
+    handler.drop()
+
+
+def silent(handler: Handler, _: dict[str, Any]) -> None:
+    handler.server.released.wait(20)
+    handler.drop()
+
+
+def cut_short(handler: Handler, reply: dict[str, Any]) -> None:
+    """Half of the body that the header announces, then the connection ends."""
+    text = json.dumps(reply)
+    handler.send(200, text[: len(text) // 2], length=len(text))
+    handler.drop()
+
+
+def broken_json(handler: Handler, reply: dict[str, Any]) -> None:
+    text = json.dumps(reply)
+    handler.send(200, text[: len(text) // 2])
+
+
+def entries_of(reply: dict[str, Any]) -> list[Any]:
+    """The list of log-probabilities in a reply of either dialect."""
+    found = (
+        reply["choices"][0]["prompt_logprobs"]
+        if "choices" in reply
+        else reply["meta_info"]["input_token_logprobs"]
+    )
+    assert isinstance(found, list)
+    return found
+
+
+def with_last(value: float | None) -> Fault:
+    """The true reply but for the value of the last token."""
+
+    def changed(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
+        entries = entries_of(reply)
+        if "choices" in reply:
+            entries[-1][list(entries[-1])[-1]]["logprob"] = value
+        else:
+            entries[-1][0] = value
+        return reply
+
+    return changed
+
+
+def other_ids(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
+    entries = entries_of(reply)
+    entries[-1] = {"4711": {"logprob": -1.0}} if "choices" in reply else [-1.0, 4711, None]
+    return reply
+
+
+def too_few(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
+    del entries_of(reply)[0]
+    del entries_of(reply)[0]
+    return reply
+
+
+def no_log_probabilities(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
+    return {"choices": [{"prompt_logprobs": None}], "meta_info": {"input_token_logprobs": None}}
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("SCORING_KEY", KEY)
+    monkeypatch.setattr(CompletionServer, "backoff", 0.01)
+    monkeypatch.setattr(httpx2, "Client", partial(httpx2.Client, verify=TLS))
+    server = Stub()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield server
+    server.released.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(params=["vllm", "sglang"])
+def dialect(request: pytest.FixtureRequest) -> Dialect:
+    found: Dialect = request.param
+    return found
+
+
+def connect(stub: Stub, dialect: Dialect, **options: Any) -> CompletionServer:
+    return CompletionServer(stub.url, "tiny", dialect=dialect, **options)
+
+
+def check_scores(server: CompletionServer) -> None:
+    scored = server.score(PROMPTS, RESPONSES)
+    for one, prompt, response in zip(scored, PROMPTS, RESPONSES, strict=True):
+        assert one.log_likelihoods.tolist() == pytest.approx(expected(prompt, response))
+
+
+def test_scores_equal_those_of_the_same_model_in_process(
+    stub: Stub, tiny: Callable[..., Checkpoint], family: str
+) -> None:
+    model = tiny(family).model
+    lock = threading.Lock()
+
+    @torch.no_grad()
+    def rows(ids: list[int]) -> list[dict[int, float]]:
+        with lock:
+            log_p = torch.log_softmax(model(input_ids=torch.tensor([ids])).logits[0].float(), -1)
+        tops = log_p.argmax(-1).tolist()
+        return [{top: float(p[top]), t: float(p[t])} for p, top, t in zip(log_p, tops, ids[1:], strict=False)]
+
+    stub.rows = rows
+    rng = random.Random(0)
+    lengths = [(1, 1), (3, 20), (70, 7), (5, 0), (12, 40), (2, 1)]
+    prompts, responses = (
+        [[rng.randrange(6, model.config.vocab_size) for _ in range(pair[side])] for pair in lengths]
+        for side in (0, 1)
+    )
+    truth = TokenScorer(model).score(prompts, responses)
+    for dialect in ("vllm", "sglang"):
+        scored = CompletionServer(stub.url, "tiny", dialect=dialect).score(prompts, responses)
+        for one, other in zip(scored, truth, strict=True):
+            assert one.log_likelihoods.dtype == torch.float32
+            assert one.log_likelihoods.shape == other.log_likelihoods.shape
+            assert one.entropies.shape == (0,)
+            assert one.log_likelihoods.tolist() == pytest.approx(other.log_likelihoods.tolist(), abs=1e-4)
+    assert len(stub.bodies) == 2 * sum(
+        after > 0 for _, after in lengths
+    )  # nothing is asked about an empty response
+
+
+def test_sglang_is_asked_from_the_last_prompt_token_on(stub: Stub) -> None:
+    connect(stub, "sglang").score([[5, 6, 7]], [[8, 9]])
+    assert stub.bodies[0]["logprob_start_len"] == 2
+
+
+def test_an_entry_that_leads_with_a_likelier_token_is_not_misread(stub: Stub) -> None:
+    assert next(iter(invented([5, 6])[0])) != 6  # the stub puts the other token first
+    check_scores(connect(stub, "vllm"))
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+def test_the_url_may_end_in_v1(stub: Stub, dialect: Dialect, ending: str) -> None:
+    check_scores(CompletionServer(stub.url + ending, "tiny", dialect=dialect))
+
+
+def test_it_scores_inside_a_running_event_loop(stub: Stub) -> None:
+    server = connect(stub, "vllm")
+
+    async def cell() -> None:
+        check_scores(server)
+
+    asyncio.run(cell())
+
+
+@pytest.mark.parametrize(
+    ("prompts", "responses", "entropy", "message"),
+    [
+        ([[]], [[5]], False, "a prompt has no tokens"),
+        ([[5]], [[5]], True, "log-probabilities only"),
+        ([[5], [6]], [[5]], False, "shorter"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_any_request(
+    stub: Stub, prompts: list[list[int]], responses: list[list[int]], entropy: bool, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        connect(stub, "vllm").score(prompts, responses, entropy=entropy)
+    assert not stub.bodies
+
+
+def test_nothing_to_score_is_an_empty_list(stub: Stub) -> None:
+    assert connect(stub, "vllm").score([], []) == []
+
+
+@pytest.mark.parametrize("fault", [status(429), status(500), status(503), drop, cut_short])
+def test_a_passing_failure_is_retried(stub: Stub, dialect: Dialect, fault: Fault) -> None:
+    stub.faults = [fault] * 3
+    check_scores(connect(stub, dialect))
+    assert len(stub.bodies) == 6
+
+
+def test_a_slow_reply_is_asked_for_again(stub: Stub) -> None:
+    stub.faults = [silent]
+    check_scores(connect(stub, "vllm", timeout=0.5))
+    assert len(stub.bodies) == 4
+
+
+def test_retry_after_is_waited_for(stub: Stub) -> None:
+    stub.faults = [status(429, Retry_After="1")]
+    connect(stub, "vllm").score([[5]], [[6]])
+    assert stub.times[1] - stub.times[0] >= 1
+
+
+def test_a_retry_after_that_is_a_date_leaves_the_usual_wait(stub: Stub) -> None:
+    stub.faults = [status(503, Retry_After="Fri, 31 Dec 2100 23:59:59 GMT")]
+    check_scores(connect(stub, "vllm"))
+
+
+def test_the_waits_double(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CompletionServer, "backoff", 0.05)
+    stub.faults = [status(500)] * 3
+    connect(stub, "sglang").score([[5]], [[6]])
+    waits = [b - a for a, b in zip(stub.times, stub.times[1:], strict=False)]
+    assert all(wait >= 0.05 * 2**i for i, wait in enumerate(waits))
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (status(429, "slow down"), "status 429: slow down"),
+        (status(500, "out of memory"), "status 500: out of memory"),
+        (drop, "RemoteProtocolError|ReadError"),
+        (silent, "ReadTimeout"),
+    ],
+)
+def test_a_lasting_failure_says_what_it_was(stub: Stub, fault: Fault, reason: str) -> None:
+    stub.always = fault
+    server = connect(stub, "vllm", timeout=0.3, retries=1)
+    with pytest.raises(Unavailable, match=rf"{stub.url}/\S+ did not answer in 2 attempt.*({reason})"):
+        server.score([[5]], [[6]])
+    assert len(stub.bodies) == 2
+
+
+@pytest.mark.parametrize("code", [302, 400, 401, 404])
+def test_a_refusal_is_final(stub: Stub, code: int) -> None:
+    stub.always = status(code, "not\nallowed " + "x" * 500)
+    with pytest.raises(
+        ValueError, match=rf"{stub.url}/\S+ refused with status {code}: not allowed x+$"
+    ) as caught:
+        connect(stub, "vllm", concurrency=1).score(PROMPTS, RESPONSES)
+    assert len(str(caught.value)) < 300
+    assert len(stub.bodies) <= 2  # the second may have begun before the first one's failure was seen
+
+
+def test_a_refusal_ends_the_waits_of_the_others(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CompletionServer, "backoff", 30.0)
+    stub.faults = [status(500), status(401)]
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="401"):
+        connect(stub, "vllm", concurrency=2).score(PROMPTS, RESPONSES)
+    assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (broken_json, "JSONDecodeError"),
+        (other_ids, "4711.* came back where"),
+        (too_few, "came back where"),
+        (no_log_probabilities, "null.*TypeError"),
+        (lambda _, reply: {"error": "no"}, "error.*KeyError"),
+        (with_last("-1.0"), "TypeError"),  # type: ignore[arg-type]
+    ],
+)
+def test_an_unexpected_reply_is_an_error_that_names_it(
+    stub: Stub, dialect: Dialect, fault: Fault, message: str
+) -> None:
+    stub.always = fault
+    with pytest.raises(ValueError, match=message) as caught:
+        connect(stub, dialect).score([[5, 6, 7]], [[8, 9]])
+    assert stub.url in str(caught.value)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("value", [None, -9999.0, float("-inf"), float("nan")])
+def test_a_value_that_is_no_number_is_nan(stub: Stub, dialect: Dialect, value: float | None) -> None:
+    stub.always = with_last(value)
+    [one] = connect(stub, dialect).score([[5, 6, 7]], [[8, 9]])
+    assert one.log_likelihoods[0] == pytest.approx(expected([5, 6, 7], [8, 9])[0])
+    assert one.log_likelihoods[1].isnan()
+
+
+@pytest.mark.parametrize("entry", [None, {"9": None}, {"9": {"rank": 3}}])
+def test_a_value_that_vllm_leaves_out_is_nan(stub: Stub, entry: object) -> None:
+    def changed(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
+        entries_of(reply)[-1] = entry
+        return reply
+
+    stub.always = changed
+    [one] = connect(stub, "vllm").score([[5, 6, 7]], [[8, 9]])
+    assert one.log_likelihoods.isnan().tolist() == [False, True]
+
+
+def test_requests_in_flight_are_bounded(stub: Stub) -> None:
+    stub.seconds = 0.03
+    server = connect(stub, "vllm", concurrency=4)
+    scored = server.score([[5, i] for i in range(24)], [[6, 7]] * 24)
+    assert [float(s.log_likelihoods[0]) for s in scored] == pytest.approx(
+        [expected([5, i], [6, 7])[0] for i in range(24)]
+    )
+    assert 1 < stub.most_in_flight <= 4
+
+
+@pytest.mark.parametrize("missing", ["/get_model_info", "/model_info"])
+def test_sglang_of_any_age_is_recognised(stub: Stub, missing: str) -> None:
+    stub.missing = {missing}
+    check_scores(connect(stub, "sglang"))
+
+
+def test_another_server_is_recognised_at_once(stub: Stub, dialect: Dialect) -> None:
+    stub.missing = {"/v1/models", "/get_model_info", "/model_info"}
+    with pytest.raises(ValueError, match="refused with status 404: no such path"):
+        connect(stub, dialect)
+
+
+def test_a_model_that_is_not_served_is_named_beside_those_that_are(stub: Stub) -> None:
+    with pytest.raises(ValueError, match="'gemma' but tiny, other"):
+        CompletionServer(stub.url, "gemma", dialect="vllm")
+
+
+def test_a_server_that_is_not_there_is_unavailable(stub: Stub, dialect: Dialect) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(
+            Unavailable, match=rf"{url}.*ConnectError.*start the {dialect} server or correct its url"
+        ):
+            CompletionServer(url, "tiny", dialect=dialect)
+
+
+def test_a_url_without_its_scheme_is_refused() -> None:
+    with pytest.raises(ValueError, match="http://"):
+        CompletionServer("localhost:8000", "tiny", dialect="vllm")
+
+
+def test_an_unknown_dialect_is_refused() -> None:
+    with pytest.raises(ValueError, match="neither vllm nor sglang"):
+        CompletionServer("http://localhost:8000", "tiny", dialect="tgi")  # type: ignore[arg-type]
+
+
+def test_the_key_is_sent_and_never_shown(stub: Stub, dialect: Dialect) -> None:
+    server = connect(stub, dialect, api_key_variable="SCORING_KEY", retries=1)
+    check_scores(server)
+    assert stub.keys == {f"Bearer {KEY}"}
+    assert KEY not in repr(server) + repr(vars(server))
+    for fault in (status(401, f"bad key {KEY}"), status(500, KEY), lambda _, reply: {"key": KEY}):
+        stub.always = fault  # the server repeats the key
+        with pytest.raises((ValueError, Unavailable), match=r"\*\*\*") as caught:
+            server.score([[5]], [[6]])
+        assert KEY not in repr(caught.value)
+        assert KEY not in repr(caught.value.__cause__)
+
+
+def test_no_key_is_sent_unless_named(stub: Stub) -> None:
+    check_scores(connect(stub, "vllm"))
+    assert stub.keys == {None}
+
+
+@pytest.mark.parametrize("key", ["", "sk-\x07-bell", "clé"])
+def test_a_key_that_cannot_be_sent_is_unavailable(
+    stub: Stub, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCORING_KEY", key)
+    with pytest.raises(Unavailable, match="SCORING_KEY holds no usable key") as caught:
+        connect(stub, "vllm", api_key_variable="SCORING_KEY")
+    assert not key or key not in str(caught.value)
+
+
+def test_blanks_around_the_key_do_not_matter(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCORING_KEY", f" {KEY}\n")
+    check_scores(connect(stub, "vllm", api_key_variable="SCORING_KEY"))
+    assert stub.keys == {f"Bearer {KEY}"}

@@ -1,0 +1,236 @@
+"""Token scores against a slow obvious loop: a row at a time, no padding, full logits, float64."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from cme.checkpoints import Checkpoint
+from cme.prompt_cache import PromptCache
+from cme.token_scorer import TokenScorer
+
+Tiny = Callable[..., Checkpoint]
+
+
+@torch.no_grad()
+def slow(
+    model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]
+) -> tuple[list[float], list[float]]:
+    """Log-likelihood and entropy of every response token."""
+    if not response:
+        return [], []
+    logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[0].double()
+    found, spreads = [], []
+    for t, token in enumerate(response):
+        log_p = torch.log_softmax(logits[len(prompt) + t - 1], -1)
+        found.append(float(log_p[token]))
+        spreads.append(float(-(log_p.exp() * log_p).sum()))
+    return found, spreads
+
+
+def cases(vocabulary: int) -> tuple[list[list[int]], list[list[int]]]:
+    """Prompts with groups of responses of very different lengths; some longer than Gemma's sliding window of 64."""
+    rng = random.Random(0)
+    groups = [
+        (1, [1]),
+        (3, [20, 2]),
+        (90, [7, 1, 0, 70]),
+        (5, [0]),
+        (12, [80, 4, 4]),
+        (40, [33]),
+        (2, [1, 1]),
+    ]
+    prompts, responses = [], []
+    for length, group in groups:
+        prompt = [rng.randrange(6, vocabulary) for _ in range(length)]
+        prompts += [list(prompt) for _ in group]
+        responses += [[rng.randrange(6, vocabulary) for _ in range(n)] for n in group]
+    order = rng.sample(range(len(prompts)), len(prompts))  # groups need not stand together
+    return [prompts[i] for i in order], [responses[i] for i in order]
+
+
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("batch_tokens", [1, 150, 100_000])
+def test_scores_equal_the_slow_loop(tiny: Tiny, family: str, batch_tokens: int, share: bool) -> None:
+    model = tiny(family).model
+    prompts, responses = cases(model.config.vocab_size)
+    scorer = TokenScorer(model, batch_tokens=batch_tokens, share=share)
+    scored = scorer.score(prompts, responses, entropy=True)
+    assert scorer.share == share, "the shared path was given up"
+    for one, prompt, response in zip(scored, prompts, responses, strict=True):
+        log_likelihoods, entropies = slow(model, prompt, response)
+        assert one.log_likelihoods.tolist() == pytest.approx(log_likelihoods, abs=1e-4)
+        assert one.entropies.tolist() == pytest.approx(entropies, abs=1e-4)
+
+
+def test_the_cases_tell_positions_apart(tiny: Tiny, family: str) -> None:
+    """The comparison above has teeth only if these random models depend on the prompt."""
+    model = tiny(family).model
+    near, _ = slow(model, [9, 10, 11], [12, 13])
+    far, _ = slow(model, [11, 10, 9, 11], [12, 13])
+    assert max(abs(a - b) for a, b in zip(near, far, strict=True)) > 1e-2
+
+
+def test_order_of_rows_does_not_matter(tiny: Tiny, family: str) -> None:
+    model = tiny(family).model
+    prompts, responses = cases(model.config.vocab_size)
+    straight = TokenScorer(model, batch_tokens=200).score(prompts, responses)
+    turned = TokenScorer(model, batch_tokens=200).score(prompts[::-1], responses[::-1])[::-1]
+    for a, b in zip(straight, turned, strict=True):
+        assert a.log_likelihoods.tolist() == pytest.approx(b.log_likelihoods.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_passes_stay_within_their_bound(tiny: Tiny, monkeypatch: pytest.MonkeyPatch, share: bool) -> None:
+    model = tiny("qwen").model
+    prompts, responses = cases(model.config.vocab_size)
+    sizes = []
+    decoder = model.get_decoder()
+    forward = decoder.forward
+
+    def watched(**kwargs: Any) -> object:
+        sizes.append(tuple(kwargs["attention_mask"].shape))
+        return forward(**kwargs)
+
+    scorer = TokenScorer(model, batch_tokens=200, share=share)
+    scorer._checked = True
+    monkeypatch.setattr(decoder, "forward", watched)
+    scorer.score(prompts, responses)
+    assert all(rows * columns <= 200 for rows, columns in sizes)
+    assert any(rows > 1 for rows, _ in sizes)
+
+
+def test_each_distinct_prompt_is_read_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny("llama").model
+    read = []
+    whole = PromptCache.__init__
+
+    def watched(self: PromptCache, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+        read.extend(map(tuple, prompts))
+        whole(self, model, prompts)
+
+    monkeypatch.setattr(PromptCache, "__init__", watched)
+    scorer = TokenScorer(model, batch_tokens=100)
+    scorer._checked = True
+    prompts, responses = cases(model.config.vocab_size)
+    scorer.score(prompts, responses)
+    assert sorted(read) == sorted({tuple(p) for p, r in zip(prompts, responses, strict=True) if r})
+
+
+def test_responses_leave_nothing_in_the_cache(tiny: Tiny) -> None:
+    cache = PromptCache(tiny("gemma").model, [[7, 8, 9], [10, 11]])
+    before = [layer.keys.clone() for layer in cache.cache.layers]
+    cache.hidden([0, 1, 1], [[12, 13, 14], [15, 16], [17]])
+    assert all(torch.equal(a, b.keys) for a, b in zip(before, cache.cache.layers, strict=True))
+    assert cache.cache.get_seq_length() == 3
+
+
+def test_log_softmax_is_float32_under_bfloat16(tiny: Tiny) -> None:
+    model = tiny("llama").model.to(torch.bfloat16)
+    [one] = TokenScorer(model, share=False).score([[7, 8, 9]], [[10, 11, 12]])
+    expected, _ = slow(model, [7, 8, 9], [10, 11, 12])
+    assert one.log_likelihoods.dtype == torch.float32
+    assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_bfloat16_shares_prompts_too(tiny: Tiny, family: str) -> None:
+    model = tiny(family).model.to(torch.bfloat16)
+    prompts, responses = cases(model.config.vocab_size)
+    shared, dense = TokenScorer(model), TokenScorer(model, share=False)
+    pairs = zip(shared.score(prompts, responses), dense.score(prompts, responses), strict=True)
+    gaps = torch.cat([(a.log_likelihoods - b.log_likelihoods).abs() for a, b in pairs])
+    assert gaps.mean() < 0.05
+
+
+def test_empty_response_gets_empty_tensors(tiny: Tiny, family: str) -> None:
+    [one] = TokenScorer(tiny(family).model).score([[7, 8]], [[]], entropy=True)
+    assert one.log_likelihoods.shape == (0,)
+    assert one.entropies.shape == (0,)
+
+
+def test_no_rows_give_no_scores(tiny: Tiny) -> None:
+    assert TokenScorer(tiny("qwen").model).score([], []) == []
+
+
+def test_empty_prompt_is_refused(tiny: Tiny) -> None:
+    with pytest.raises(ValueError, match="a prompt has no tokens"):
+        TokenScorer(tiny("qwen").model).score([[7], []], [[8], [9]])
+
+
+@pytest.mark.parametrize("how", ["wrong keys", "an error"])
+def test_a_model_that_cannot_share_is_scored_densely_and_says_so(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    model = tiny("olmo").model
+
+    def broken(self: object, keys: torch.Tensor, values: torch.Tensor, *args: Any) -> Any:
+        if how == "an error":
+            raise AttributeError("this cache has states of another kind")
+        self.rows = None  # type: ignore[attr-defined]
+        self.lazy_initialization(keys, values)  # type: ignore[attr-defined]
+        self.keys, self.values = keys, values  # type: ignore[attr-defined]
+        return torch.zeros_like(keys), torch.zeros_like(values)
+
+    monkeypatch.setattr("cme.prompt_cache._Layer.update", broken)
+    prompts, responses = cases(model.config.vocab_size)
+    scorer = TokenScorer(model)
+    scored = scorer.score(prompts, responses)
+    assert not scorer.share
+    [record] = caplog.records
+    assert "Olmo2ForCausalLM" in record.message and "densely" in record.message
+    for one, prompt, response in zip(scored, prompts, responses, strict=True):
+        assert one.log_likelihoods.tolist() == pytest.approx(slow(model, prompt, response)[0], abs=1e-4)
+
+
+def test_running_out_of_memory_halves_the_budget_and_loses_nothing(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = tiny("qwen").model
+    prompts, responses = cases(model.config.vocab_size)
+    calm = TokenScorer(model).score(prompts, responses)
+    hidden = PromptCache.hidden
+
+    def small(self: PromptCache, rows: Sequence[int], given: Sequence[Sequence[int]]) -> Any:
+        if len(rows) * max(map(len, given)) > 150:
+            raise torch.OutOfMemoryError("out of memory")
+        return hidden(self, rows, given)
+
+    scorer = TokenScorer(model, batch_tokens=1600)
+    scorer._checked = True
+    monkeypatch.setattr(PromptCache, "hidden", small)
+    scored = scorer.score(prompts, responses)
+    assert scorer.batch_tokens < 1600
+    assert [r.message for r in caplog.records][-1].endswith(f"batch_tokens={scorer.batch_tokens}")
+    for a, b in zip(scored, calm, strict=True):
+        assert a.log_likelihoods.tolist() == pytest.approx(b.log_likelihoods.tolist(), abs=1e-5)
+
+
+def test_one_row_that_does_not_fit_is_an_error(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(PromptCache, "hidden", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        TokenScorer(tiny("qwen").model).score([[7, 8]], [[9, 10]])
+
+
+def test_a_policy_in_training_is_scored_as_if_it_were_not(tiny: Tiny) -> None:
+    model = tiny("qwen").model
+    calm = TokenScorer(model).score([[7, 8, 9]] * 2, [[10, 11], [12]])
+    model.train()
+    model.gradient_checkpointing_enable()
+    scorer = TokenScorer(model)
+    scored = scorer.score([[7, 8, 9]] * 2, [[10, 11], [12]])
+    assert model.training and scorer.share
+    assert all(torch.equal(a.log_likelihoods, b.log_likelihoods) for a, b in zip(scored, calm, strict=True))
+
+
+def test_values_that_are_not_finite_stay_so(tiny: Tiny) -> None:
+    model = tiny("qwen").model
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    [one] = TokenScorer(model).score([[7, 8]], [[9, 10]])
+    assert one.log_likelihoods.isnan().all()
