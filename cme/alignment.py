@@ -105,20 +105,31 @@ def align(values: npt.ArrayLike, source_ends: Ends, target_ends: Ends, mode: Mod
     return result
 
 
-def align_response(
-    values: npt.ArrayLike, source_ends: Ends, target_ends: Ends, ended: bool, mode: Mode
+def carry(
+    values: npt.ArrayLike,
+    source_ends: Ends,
+    target_ends: Ends,
+    *,
+    source_ended: bool,
+    target_ended: bool,
+    mode: Mode,
 ) -> npt.NDArray[np.float64]:
-    """As `align`; if `ended`, the last value (n,) and the last target token (m,) are both the end of turn.
+    """Values (n,) of a response's scored tokens on the tokens (m,) that were sampled; NaN where there is none.
 
-    They are mapped onto each other and the rest is aligned by itself. `source_ends` may then be the text
-    tokens' alone, (n-1,), or hold an end for the end of turn too, which is not read.
+    `source_ended` and `target_ended` say that the last token is the end of turn; those two are mapped onto
+    each other, the others by their text. `source_ends` and `target_ends` are byte ends of the whole text's tokens,
+    of which only the first n may have been scored: what was sampled behind them gets NaN, and so does a
+    sampled end of turn where none was scored.
     """
-    if not ended:
-        return align(values, source_ends, target_ends, mode)
     given = np.asarray(values, dtype=np.float64)
-    if not len(given) or not len(target_ends):
-        raise ValueError("a response that ended has an end-of-turn token on both sides")
-    return np.append(align(given[:-1], source_ends[: len(given) - 1], target_ends[:-1], mode), given[-1])
+    text, targets = given[: len(given) - source_ended], target_ends[: len(target_ends) - target_ended]
+    sources = source_ends[: len(text)]
+    carried = np.full(len(targets), np.nan)
+    if len(text) and len(targets):
+        read = sources[-1]  # bytes
+        carried = align(text, sources, np.minimum(targets, read), mode)
+        carried[(np.append(0, targets[:-1]) >= read) & (targets > read)] = np.nan
+    return np.append(carried, given[-1] if source_ended else np.nan) if target_ended else carried
 
 
 def _overlaps(source_ends: Ends, target_ends: Ends) -> tuple[Ends, Ends, Ends]:
@@ -267,30 +278,3 @@ def _decoded_ends(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], text
             f"all {len(ids)} sampled ids decode to {prefix[-20:]!r} at the end, not {text[-20:]!r}"
         )
     return np.minimum.accumulate(agreed[:0:-1])[::-1]
-
-
-def carry(
-    values: npt.ArrayLike,
-    source_ends: Ends,
-    target_ends: Ends,
-    *,
-    source_ended: bool,
-    target_ended: bool,
-    mode: Mode,
-) -> npt.NDArray[np.float64]:
-    """Values (n,) of a response's scored tokens on the tokens (m,) that were sampled; NaN where there is none.
-
-    `source_ended` and `target_ended` say that the last token is the end of turn; those two are mapped onto
-    each other, the others by their text. `source_ends` and `target_ends` are byte ends of the whole text's tokens,
-    of which only the first n may have been scored: what was sampled behind them gets NaN, and so does a
-    sampled end of turn where none was scored.
-    """
-    given = np.asarray(values, dtype=np.float64)
-    text, targets = given[: len(given) - source_ended], target_ends[: len(target_ends) - target_ended]
-    sources = source_ends[: len(text)]
-    carried = np.full(len(targets), np.nan)
-    if len(text) and len(targets):
-        read = sources[-1]  # bytes
-        carried = align(text, sources, np.minimum(targets, read), mode)
-        carried[(np.append(0, targets[:-1]) >= read) & (targets > read)] = np.nan
-    return np.append(carried, given[-1] if source_ended else np.nan) if target_ended else carried

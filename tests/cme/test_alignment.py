@@ -15,7 +15,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from cme import alignment, chat
-from cme.alignment import Misaligned, Mode, align, align_response, sampled_ends, text_ends
+from cme.alignment import Misaligned, Mode, align, carry, sampled_ends, text_ends
 from cme.checkpoints import Checkpoint
 
 Tiny = Callable[..., Checkpoint]
@@ -267,16 +267,31 @@ def test_nothing_on_nothing_is_nothing() -> None:
 
 @pytest.mark.parametrize("mode", ["sum", "mean"])
 def test_the_end_of_turn_is_mapped_onto_the_end_of_turn(mode: Mode) -> None:
-    text_part = align([-1.0, -4.0], ends_of([2, 6]), ends_of([3, 6]), mode)
-    for source in ([2, 6], [2, 6, 6]):
-        found = align_response([-1.0, -4.0, -9.0], ends_of(source), ends_of([3, 6, 6]), True, mode)
-        np.testing.assert_array_equal(found, [*text_part, -9.0])
-    cut = align_response([-1.0, -4.0], ends_of([2, 6]), ends_of([3, 6]), False, mode)
-    np.testing.assert_array_equal(cut, text_part)
-    alone = align_response([-9.0], ends_of([]), ends_of([0]), True, mode)
+    sources, targets = ends_of([2, 6]), ends_of([3, 6, 6])
+    text_part = align([-1.0, -4.0], sources, targets[:2], mode)
+    found = carry([-1.0, -4.0, -9.0], sources, targets, source_ended=True, target_ended=True, mode=mode)
+    np.testing.assert_array_equal(found, [*text_part, -9.0])
+    unscored = carry([-1.0, -4.0], sources, targets, source_ended=False, target_ended=True, mode=mode)
+    np.testing.assert_array_equal(unscored, [*text_part, np.nan])
+    running = carry([-1.0, -4.0], sources, targets[:2], source_ended=False, target_ended=False, mode=mode)
+    np.testing.assert_array_equal(running, text_part)
+    alone = carry([-9.0], ends_of([]), ends_of([0]), source_ended=True, target_ended=True, mode=mode)
     np.testing.assert_array_equal(alone, [-9.0])
-    with pytest.raises(ValueError, match="end-of-turn"):
-        align_response([], ends_of([]), ends_of([]), True, mode)
+
+
+def test_what_was_sampled_behind_a_cut_has_no_value() -> None:
+    """Of source tokens that end at 2, 5 and 9, two were scored; targets end at 2, 4, 7, 7, 9, then end of turn."""
+    found = carry(
+        [-1.0, -4.0],
+        ends_of([2, 5, 9]),
+        ends_of([2, 4, 7, 7, 9, 9]),
+        source_ended=False,
+        target_ended=True,
+        mode="sum",
+    )
+    np.testing.assert_allclose(found, [-1.0, -4.0 * 2 / 3, -4.0 / 3, np.nan, np.nan, np.nan])
+    nothing = carry([], ends_of([2]), ends_of([1, 2]), source_ended=False, target_ended=False, mode="sum")
+    np.testing.assert_array_equal(nothing, [np.nan, np.nan])
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -306,7 +321,14 @@ def test_families_reach_one_another(tiny: Tiny, family: str) -> None:
         text = decoded(generator, sampled)
         ids, ends = text_ends(verifier, text)
         values = -np.arange(1.0, len(ids) + 2)
-        found = align_response(values, ends, sampled_ends(generator, sampled, text), True, "sum")
+        found = carry(
+            values,
+            ends,
+            sampled_ends(generator, sampled, text),
+            source_ended=True,
+            target_ended=True,
+            mode="sum",
+        )
         assert found.shape == (len(sampled),) and found[-1] == values[-1]
         np.testing.assert_allclose(found.sum(), values.sum())
 
