@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.cells import cells_of
-from analysis.load import load_records
+from analysis.load import load_all
 from analysis.methods import SCALES, in_order
 from analysis.render import to_markdown
 from analysis.report import judges_of, of_judge, write
+from analysis.stress import stress_table
 from analysis.tables import win_rate_table
 
 REFERENCE = Path("results/reference")
@@ -24,17 +25,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directories = options.records or [REFERENCE]
     out = options.out or directories[0] / "analysis"
     try:
-        records = load_records(directories)
+        records, stress = load_all(directories)
     except (FileNotFoundError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     cells = cells_of(records)
-    report = write(records, cells, out)
+    report = write(records, cells, out, stress)
     for scale in in_order((cell.scale for cell in cells), SCALES):
         own = [cell for cell in cells if cell.scale == scale]
         for judge in judges_of(own):
             print(to_markdown(win_rate_table(of_judge(own, judge))))
-    print(f"{len(records)} runs: {out / 'tables'}, {out / 'figures'}, {report}")
+    for record in stress:
+        print(to_markdown(stress_table(record)))
+    print(f"{len(records)} runs, {len(stress)} stress tables: {out / 'tables'}, {out / 'figures'}, {report}")
     return 0
 
 

@@ -5,18 +5,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, StrictUndefined
 
 from analysis.cells import Cell, cells_frame, cells_of
 from analysis.examples import Example, examples_of
 from analysis.figures import figures_of
-from analysis.load import history_frame, last_step, load_records
+from analysis.load import history_frame, last_step, load_all
 from analysis.methods import SCALES, in_order
 from analysis.metrics import LEVEL, MIN_PROMPTS, RESAMPLES
 from analysis.render import Table, slug, to_latex, to_markdown
+from analysis.stress import stress_frame, stress_plot, stress_table
 from analysis.tables import tables_of
 from analysis.template import TEMPLATE
-from cme.records import RunRecord
+from cme.records import RunRecord, StressRecord
 
 ABOUT = {
     "miniature": (
@@ -62,14 +64,26 @@ class Block:
     examples: Sequence[tuple[Cell, Sequence[Example]]]
 
 
+@dataclass(frozen=True)
+class Stress:
+    """The stress tables of one scale and their figure."""
+
+    scale: str
+    tables: Sequence[Table]
+    image: Image
+
+
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
     """Load the records under the directories and write everything; returns the path of the report."""
-    records = load_records(record_dirs)
-    return write(records, cells_of(records), out)
+    records, stress = load_all(record_dirs)
+    return write(records, cells_of(records), out, stress)
 
 
-def write(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Path:
+def write(
+    records: Sequence[RunRecord], cells: Sequence[Cell], out: Path, stress: Sequence[StressRecord] = ()
+) -> Path:
     """Write tables/, figures/ and report.html under `out`; returns the path of the report."""
+    out.mkdir(parents=True, exist_ok=True)
     blocks = []
     for scale in in_order((record.scale for record in records), SCALES):
         own = [record for record in records if record.scale == scale]
@@ -77,6 +91,10 @@ def write(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Pat
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     html = page.from_string(TEMPLATE).render(
         blocks=blocks,
+        stress=[
+            stress_of([record for record in stress if record.scale == scale], out)
+            for scale in in_order((record.scale for record in stress), SCALES)
+        ],
         runs=len(records),
         level=round(100 * LEVEL),
         resamples=f"{RESAMPLES:,}",
@@ -92,12 +110,13 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
     """Write one scale's tables and figures, and gather what the report shows of it."""
     scale = records[0].scale
     tables = [tables_of(of_judge(cells, judge)) for judge in judges_of(cells)]
-    write_tables([table for of_one in tables for table in of_one], cells, out / "tables" / slug(scale))
+    every = [table for of_one in tables for table in of_one]
+    write_tables(every, cells_frame(cells), out / "tables" / slug(scale))
     history = history_frame(records)
     images = []
     for plot in figures_of(cells, history):
         png = plot.save(out / "figures")
-        images.append(Image(b64encode(png.read_bytes()).decode(), plot.caption))
+        images.append(image_of(png, plot.caption))
     return Block(
         scale=scale,
         about=ABOUT.get(scale, UNKNOWN_SCALE),
@@ -111,6 +130,18 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
     )
 
 
+def stress_of(records: Sequence[StressRecord], out: Path) -> Stress:
+    """Write one scale's stress tables and their figure, and gather what the report shows of them."""
+    tables, plot = [stress_table(record) for record in records], stress_plot(records)
+    write_tables(tables, stress_frame(records), out / "tables" / f"{slug(records[0].scale)}-stress")
+    return Stress(records[0].scale, tables, image_of(plot.save(out / "figures"), plot.caption))
+
+
+def image_of(png: Path, caption: str) -> Image:
+    """A figure's file with its caption."""
+    return Image(b64encode(png.read_bytes()).decode(), caption)
+
+
 def judges_of(cells: Sequence[Cell]) -> list[str]:
     """The judges of some cells."""
     return in_order(cell.judge for cell in cells)
@@ -121,12 +152,12 @@ def of_judge(cells: Sequence[Cell], judge: str) -> list[Cell]:
     return [cell for cell in cells if cell.judge == judge]
 
 
-def write_tables(tables: Sequence[Table], cells: Sequence[Cell], stem: Path) -> None:
-    """Write one scale's tables as markdown and LaTeX, and its cells as CSV, unrounded."""
+def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> None:
+    """Write one scale's tables as markdown and LaTeX, and the frame behind them as CSV, unrounded."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".md").write_text("\n".join(to_markdown(table) for table in tables), encoding="utf-8")
     stem.with_suffix(".tex").write_text("\n".join(to_latex(table) for table in tables), encoding="utf-8")
-    cells_frame(cells).to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+    frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
 
 
 def notes_on(records: Sequence[RunRecord]) -> list[str]:

@@ -53,12 +53,13 @@ pre { margin: .2rem 0; padding: .5rem .6rem; max-height: 16rem; overflow: auto; 
 </head>
 <body>
 <h1>Label-free reinforcement learning: what the runs show</h1>
-<p>{{ runs }} run{{ "" if runs == 1 else "s" }}, by scale:
+<p>{{ runs }} run{{ "" if runs == 1 else "s" }}{{ ", by scale:" if blocks else "." }}
 {% for block in blocks %}
 <a href="#scale-{{ loop.index }}">{{ block.scale }}</a> ({{ block.records|length
 }}){{ "." if loop.last else "," }}
 {% endfor %}
 Numbers of different scales never share a table or a figure.
+{% if stress %}<a href="#stress">How each reward ranks answers of known worth, before any training.</a>{% endif %}
 <a href="#methods">How the numbers are made.</a></p>
 
 {% for block in blocks %}
@@ -125,6 +126,19 @@ the random ones what is usual.</p>
 </section>
 {% endfor %}
 
+{% if stress %}
+<section id="stress">
+<h2>Before any training: how each reward ranks answers of known worth</h2>
+<p>No model was trained for these tables. Where a reward ranks another answer above the right one, training on it
+can raise the reward without better answers.</p>
+{% for part in stress %}
+{% for table in part.tables %}{{ show(table) }}{% endfor %}
+<figure><img src="data:image/png;base64,{{ part.image.data }}" alt="{{ part.image.caption }}">
+<figcaption>{{ part.image.caption }}</figcaption></figure>
+{% endfor %}
+</section>
+
+{% endif %}
 <section id="methods">
 <h2>How the numbers are made</h2>
 <p><b>Win rate.</b> A judge compares the trained policy's response with the response of the same model

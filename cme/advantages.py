@@ -23,7 +23,7 @@ def scalar(rewards: torch.Tensor, group: int, *, floor: float, scale: bool) -> t
 def dense(
     values: torch.Tensor, group: int, normalize: Normalize, *, floor: float, scale: bool
 ) -> torch.Tensor:
-    """Advantages (B, T) of values per token (B, T); NaN where a token has none, which gets 0.
+    """Advantages (B, T) of values per token (B, T); NaN where a token has none; what is not finite gets 0.
 
     A token that has nothing to be compared with gets 0: at a position which only one of the group's
     completions reaches, or in a group with a single value.
@@ -33,9 +33,9 @@ def dense(
 
 
 def _standard(values: torch.Tensor, dims: tuple[int, ...], floor: float, scale: bool) -> torch.Tensor:
-    there = ~values.isnan()
+    there = values.isfinite()
     count = there.sum(dims, keepdim=True)
-    known = values.nan_to_num(0.0)
+    known = torch.where(there, values, 0.0)
     mean = known.sum(dims, keepdim=True) / count.clamp(min=1)
     centred = torch.where(there, known - mean, 0.0)
     if scale:

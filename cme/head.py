@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-ROWS = 1024
-TILE = 8192
-"""One tile of logits is 32 MiB of float32; with its exponentials and the model's own dtype it stays below 128 MiB."""
+TILES = {"cpu": (512, 4096), "cuda": (1024, 16384)}
+"""Rows and vocabulary of one tile: 8 MiB of float32 stay in a CPU's cache, 64 MiB keep a GPU busy. With its
+exponentials, their products and a copy in the model's own dtype a tile takes at most 224 MiB."""
 
 _LOWEST = torch.finfo(torch.float32).min
 
@@ -38,25 +38,26 @@ class Head:
 
         Without `entropy` the second is empty. Logits that are not finite give values that are not finite.
         """
+        rows, tile = TILES.get(hidden.device.type, TILES["cuda"])
         parts = [
-            self._rows(h, t, entropy)
-            for h, t in zip(torch.split(hidden, ROWS), torch.split(targets, ROWS), strict=True)
+            self._rows(h, t, tile, entropy)
+            for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
         ]
         if not parts:
             return hidden.new_empty(0, dtype=torch.float32), hidden.new_empty(0, dtype=torch.float32)
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
     def _rows(
-        self, hidden: torch.Tensor, targets: torch.Tensor, entropy: bool
+        self, hidden: torch.Tensor, targets: torch.Tensor, tile: int, entropy: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         rows = len(targets)
         top = hidden.new_full((rows,), _LOWEST, dtype=torch.float32)  # the largest logit so far
         total = torch.zeros_like(top)  # sum of exp(z - top)
         weighted = torch.zeros_like(top)  # sum of exp(z - top) z
         chosen = torch.zeros_like(top)
-        for left in range(0, len(self.weight), TILE):
-            logits = self._logits(hidden, left)  # (N, TILE)
-            inside = (targets >= left) & (targets < left + TILE)
+        for left in range(0, len(self.weight), tile):
+            logits = self._logits(hidden, left, left + tile)  # (N, tile)
+            inside = (targets >= left) & (targets < left + tile)
             index = (targets - left).clamp(0, logits.shape[1] - 1)
             chosen = torch.where(inside, logits.gather(1, index[:, None])[:, 0], chosen)
             higher = torch.maximum(top, logits.amax(1))
@@ -72,10 +73,10 @@ class Head:
         normalizer = top + total.log()
         return chosen - normalizer, (normalizer - weighted / total) if entropy else top[:0]
 
-    def _logits(self, hidden: torch.Tensor, left: int) -> torch.Tensor:
-        """One tile of logits in float32, (N, TILE or what is left of the vocabulary)."""
-        bias = None if self.bias is None else self.bias[left : left + TILE]
-        logits = functional.linear(hidden, self.weight[left : left + TILE], bias).float()
+    def _logits(self, hidden: torch.Tensor, left: int, right: int) -> torch.Tensor:
+        """One tile of logits in float32, (N, right - left or what is left of the vocabulary)."""
+        bias = None if self.bias is None else self.bias[left:right]
+        logits = functional.linear(hidden, self.weight[left:right], bias).float()
         if self.scale != 1.0:
             logits.mul_(self.scale)
         if self.cap is not None:

@@ -49,10 +49,11 @@ class Monitors:
         self.oracle = oracle
         self.every = every
         self._trainer: GRPOTrainer | None = None
+        self._scorers: tuple[TokenScorer, TokenScorer] | None = None
 
     def bind(self, trainer: GRPOTrainer) -> None:
         """Learn from the trainer which policy is being trained."""
-        self._trainer = trainer
+        self._trainer, self._scorers = trainer, None
 
     def __call__(
         self,
@@ -84,9 +85,10 @@ class Monitors:
     def _kl(self, prompts: Sequence[chat.Text], completion_ids: Sequence[Sequence[int]]) -> float:
         assert self._trainer is not None
         heads = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
-        policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        ours = TokenScorer(policy).score(heads, completion_ids)
-        theirs = TokenScorer(self.start.model).score(heads, completion_ids)
+        if self._scorers is None:  # on the first call: at bind time the model is not wrapped yet
+            policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
+            self._scorers = TokenScorer(policy), TokenScorer(self.start.model)
+        ours, theirs = (scorer.score(heads, completion_ids) for scorer in self._scorers)
         differences = [
             float((a.log_likelihoods - b.log_likelihoods).sum()) for a, b in zip(ours, theirs, strict=True)
         ]

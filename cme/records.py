@@ -1,7 +1,8 @@
 """Everything that is written to disk, as versioned dataclasses. Standard library only.
 
 One finished run is one JSON file that needs no other: configuration, training history, the paired
-generations, the verdicts. Win rates are not in it; `analysis` computes them from the verdicts.
+generations, the verdicts. Win rates are not in it; `analysis` computes them from the verdicts. A stress table
+is one file too.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 SCHEMA = 1
+STRESS_SCHEMA = 1
 
 Outcome = Literal["first", "second", "tie", "unscored"]
 
@@ -108,6 +110,33 @@ class RunRecord:
     schema: int = SCHEMA
 
 
+@dataclass(frozen=True)
+class StressRecord:
+    """How rewards value answers of known worth, before any training.
+
+    `prompts` are the prompts' ids. `values` holds, by line (a reward or a variant of one) and by grade of the
+    answer, one value a prompt in the line's own unit, None where the reward could not score the answer. Grades
+    stand in the order of `cme.stress.GRADES`. `second_checkpoint` is the verifier that the ensembles have beside
+    the first, None without ensembles. `seconds` is wall-clock.
+    """
+
+    stress_id: str
+    scale: str
+    family: str
+    regime: str
+    verifier: str
+    seed: int
+    generator_checkpoint: str
+    verifier_checkpoint: str
+    second_checkpoint: str | None
+    config: dict[str, Any]
+    environment: dict[str, str]
+    prompts: list[str]
+    values: dict[str, dict[str, list[float | None]]]
+    seconds: float
+    schema: int = STRESS_SCHEMA
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is either whole or not there: a temporary file, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,6 +174,25 @@ def read_record(path: Path) -> RunRecord:
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable record: {error}") from error
+
+
+def write_stress(path: Path, record: StressRecord) -> None:
+    """Write a stress table's record, atomically."""
+    write_json(path, asdict(record))
+
+
+def read_stress(path: Path) -> StressRecord:
+    """Read a stress table's record. Raises ValueError, naming the file, for another schema or a malformed one."""
+    try:
+        raw = read_json(path)
+        if raw["schema"] != STRESS_SCHEMA:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {STRESS_SCHEMA}")
+        record = StressRecord(**raw)
+        if any(len(v) != len(record.prompts) for by in record.values.values() for v in by.values()):
+            raise ValueError("every line and grade must have one value a prompt")
+        return record
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable stress record: {error}") from error
 
 
 def verdict_from(raw: Mapping[str, Any]) -> Verdict:

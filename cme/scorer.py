@@ -77,6 +77,11 @@ class Scorer:
             raise ValueError(
                 f"the tokenizer of {name} is a slow one; a verifier needs one with a tokenizer.json"
             )
+        if min(max_prompt_tokens, max_response_tokens) < 1:
+            raise ValueError(
+                f"max_prompt_tokens={max_prompt_tokens} and max_response_tokens={max_response_tokens}; "
+                "both must be at least 1"
+            )
         if tokenizer.chat_template is None:
             raise ValueError(f"the tokenizer of {name} has no chat template; set tokenizer.chat_template")
         self.tokenizer = tokenizer

@@ -86,6 +86,8 @@ class _Watched:
 class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
     """TRL's trainer with advantages from the reward's values of the same call, row by row."""
 
+    own_advantages = True  # what a reward with such values looks for in `bind`
+
     def __init__(self, watched: _Watched, **settings: Any) -> None:
         super().__init__(**settings)
         self.watched = watched
@@ -93,7 +95,7 @@ class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
         reward: Any = self.watched.reward
-        group, scale = self.num_generations, self.args.scale_rewards != "none"
+        group, scale = self.num_generations, self.args.scale_rewards == "group"
         floor = float(reward.std_floor)
         if reward.granularity == "token":
             width = batch["completion_mask"].shape[1]
@@ -196,7 +198,7 @@ def train(
     )
     watcher = _GuardCallback(guard)
     watched = _Watched(reward)
-    trainer = _trainer_for(watched)(
+    trainer = _trainer_for(watched, config.scale_rewards)(
         model=start.model,
         processing_class=start.tokenizer,
         reward_funcs=[watched, monitors],
@@ -220,9 +222,13 @@ def train(
     return Trained(_columns(logs), watcher.stopped)
 
 
-def _trainer_for(watched: _Watched) -> Callable[..., GRPOTrainer]:
+def _trainer_for(watched: _Watched, scale_rewards: str) -> Callable[..., GRPOTrainer]:
     granularity = getattr(watched.reward, "granularity", "sequence")
     if granularity == "token" or getattr(watched.reward, "std_floor", 0.0) > 0:
+        if scale_rewards == "batch":
+            raise ValueError(
+                "scale_rewards=batch with a reward per token or a std_floor; it must be group or none"
+            )
         return partial(_AdvantageTrainer, watched)
     return cast("Callable[..., GRPOTrainer]", GRPOTrainer)
 

@@ -4,7 +4,7 @@ import difflib
 import itertools
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme import Unavailable
+from cme.records import Prompt
 from experiments import identity, schema
 from experiments.store import Store
 from experiments.validate import BadConfig, did_you_mean, validate
@@ -154,26 +155,30 @@ def prepare(configs: list[DictConfig]) -> None:
 
     Raises Unavailable for weights or data that cannot be had, BadConfig for more prompts than there are.
     """
-    owed = [c for c in configs if not Store.of(c).record.exists()]
-    if not owed:
+    make_loadable([c for c in configs if not Store.of(c).record.exists()])
+
+
+def make_loadable(configs: list[DictConfig]) -> None:
+    """Make everything loadable that the cells need. Raises as `prepare` does."""
+    if not configs:
         return
     from cme.checkpoints import check, ensure
 
-    names = checkpoints(owed)
+    names = checkpoints(configs)
     try:
         check(names)
     except ValueError as error:
         raise BadConfig(str(error)) from error
-    for data in {str(c.data): c.data for c in owed}.values():
-        _check_prompts(data)
+    for data in {str(c.data): c.data for c in configs}.values():
+        prompts(data, data.train_split, data.train_prompts)
+        prompts(data, data.eval_split, data.eval_prompts)
     ensure(names)
 
 
-def _check_prompts(data: DictConfig) -> None:
-    """The data are there, and are as many as asked for."""
+def prompts(data: DictConfig, split: str, count: int) -> list[Prompt]:
+    """Prompts of a split. Raises Unavailable for data that cannot be had, BadConfig for more than there are."""
     try:
-        for split, count in ((data.train_split, data.train_prompts), (data.eval_split, data.eval_prompts)):
-            instantiate(data.source, split=split, count=count, seed=data.seed)
+        return cast("list[Prompt]", instantiate(data.source, split=split, count=count, seed=data.seed))
     except InstantiationException as error:
         if isinstance(error.__cause__, Unavailable):
             raise error.__cause__ from None

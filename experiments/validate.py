@@ -197,6 +197,13 @@ def _check_numbers(config: DictConfig) -> None:
         value = OmegaConf.select(config, field)
         if value not in known:
             raise BadConfig(f"{field}={value} is unknown{did_you_mean(value, known)}")
+    reward = config.reward
+    if trainer.scale_rewards == "batch" and (
+        reward.get("granularity") == "token" or reward.get("std_floor", 0) > 0
+    ):
+        raise BadConfig(
+            "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
+        )
     if not 0 < config.guard.max_unscored <= 1:
         raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
 

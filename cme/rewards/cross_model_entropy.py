@@ -40,6 +40,15 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+CHOICES = {
+    "metric": ("log_likelihood", "perplexity", "predictive_entropy"),
+    "span": ("response", "answer", "blended"),
+    "ensemble": ("mean", "min"),
+    "granularity": ("sequence", "token"),
+    "alignment": ("mean", "sum"),
+    "normalize": ("position", "sequence"),
+}
+
 
 class CrossModelEntropy:
     """The mean log-likelihood of each response under a verifier, in nats a token, or a variant of it.
@@ -121,6 +130,9 @@ class CrossModelEntropy:
     @staticmethod
     def check(**settings: Any) -> None:
         """Raise ValueError, before anything loads, for settings that exclude each other."""
+        for key, known in CHOICES.items():
+            if key in settings and settings[key] not in known:
+                raise ValueError(f"{key}={settings[key]}; it must be one of {', '.join(known)}")
         metric, span = settings.get("metric", "log_likelihood"), settings.get("span", "response")
         if settings.get("pmi") and metric != "log_likelihood":
             raise ValueError(f"metric={metric} with pmi=true; pmi is a difference of log-likelihoods")
@@ -128,6 +140,9 @@ class CrossModelEntropy:
             raise ValueError(f"span={span} with answers=none; use data whose responses have an answer")
         if not 0 <= settings.get("answer_weight", 0.5) <= 1:
             raise ValueError(f"answer_weight={settings['answer_weight']}; it must be between 0 and 1")
+        for key in ("max_prompt_tokens", "max_response_tokens", "batch_tokens"):
+            if settings.get(key, 1) < 1:
+                raise ValueError(f"{key}={settings[key]}; it must be at least 1")
         for key in ("no_answer_penalty", "std_floor"):
             if settings.get(key, 0.0) < 0:
                 raise ValueError(f"{key}={settings[key]}; it must be at least 0")
@@ -145,7 +160,15 @@ class CrossModelEntropy:
             raise ValueError("metric=predictive_entropy with a server; servers give log-probabilities only")
 
     def bind(self, trainer: "GRPOTrainer") -> None:
-        """Learn from the trainer which tokens the policy samples and which one ends its turn."""
+        """Learn from the trainer which tokens the policy samples and which one ends its turn.
+
+        Raises TypeError for a trainer that would not use what the settings ask for.
+        """
+        if (self.granularity == "token" or self.std_floor > 0) and not hasattr(trainer, "own_advantages"):
+            raise TypeError(
+                f"granularity={self.granularity} with std_floor={self.std_floor} needs the trainer of "
+                "`cme.training.train`; TRL's own knows one reward a completion and no floor"
+            )
         self._policy_tokenizer = trainer.processing_class
 
     def __call__(
@@ -161,9 +184,14 @@ class CrossModelEntropy:
 
         from cme import pooling
 
-        if (self.score_end_of_turn or self.granularity == "token") and self._policy_tokenizer is None:
-            field = "score_end_of_turn=true" if self.score_end_of_turn else "granularity=token"
-            raise RuntimeError(f"{field} needs bind(trainer) before training")
+        asked = {
+            "score_end_of_turn=true": self.score_end_of_turn,
+            "granularity=token": self.granularity == "token",
+            f"std_floor={self.std_floor}": self.std_floor > 0,
+        }
+        if any(asked.values()) and self._policy_tokenizer is None:
+            fields = " and ".join(field for field, set_so in asked.items() if set_so)
+            raise RuntimeError(f"{fields}: bind(trainer) must be called before training")
         end = self._policy_tokenizer.eos_token_id if self._policy_tokenizer is not None else None
         finished = chat.ended(completion_ids, end)
         texts = [chat.text_of(c) for c in completions]
@@ -230,7 +258,7 @@ class CrossModelEntropy:
         try:
             targets = alignment.sampled_ends(self._policy_tokenizer, ids, text)
             for scorer, (score, values) in zip(self.scorers, each, strict=True):
-                if score.reason is not None:
+                if score.reason is not None or not values.isfinite().all():
                     return nothing
                 _, sources = alignment.text_ends(scorer.tokenizer, text)
                 on_tokens = alignment.carry(

@@ -16,6 +16,8 @@ from cme import chat
 if TYPE_CHECKING:
     from trl import GRPOTrainer
 
+    from cme.token_scorer import TokenScorer
+
 
 class TokenEntropy:
     """Minus the policy's own mean token entropy over each response, in nats a token."""
@@ -25,10 +27,11 @@ class TokenEntropy:
 
     def __init__(self) -> None:
         self._trainer: GRPOTrainer | None = None
+        self._scorer: TokenScorer | None = None
 
     def bind(self, trainer: "GRPOTrainer") -> None:
         """Learn from the trainer which policy is being trained."""
-        self._trainer = trainer
+        self._trainer, self._scorer = trainer, None
 
     def __call__(
         self,
@@ -44,6 +47,7 @@ class TokenEntropy:
             raise RuntimeError("token entropy needs bind(trainer) before training")
         tokenizer = self._trainer.processing_class
         heads = [chat.prompt_ids(tokenizer, p) for p in prompts]
-        policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
-        scored = TokenScorer(policy).score(heads, completion_ids, entropy=True)
+        if self._scorer is None:  # on the first call: at bind time the model is not wrapped yet
+            self._scorer = TokenScorer(self._trainer.accelerator.unwrap_model(self._trainer.model))
+        scored = self._scorer.score(heads, completion_ids, entropy=True)
         return [-float(s.entropies.mean()) if len(s.entropies) else None for s in scored]

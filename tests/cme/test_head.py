@@ -41,8 +41,7 @@ def whole(model: Any, hidden: torch.Tensor, targets: torch.Tensor, **config: flo
 def test_chunks_and_tiles_change_nothing(
     monkeypatch: pytest.MonkeyPatch, rows: int, tile: int, config: dict[str, float], bias: bool
 ) -> None:
-    monkeypatch.setattr(module, "ROWS", rows)
-    monkeypatch.setattr(module, "TILE", tile)
+    monkeypatch.setitem(module.TILES, "cpu", (rows, tile))
     made = model(bias, **config)
     hidden, targets = 4 * torch.randn(N, D), torch.randint(0, V, (N,))
     values, entropies = Head(made).score(hidden, targets, entropy=True)
@@ -82,4 +81,5 @@ def test_no_rows() -> None:
 
 def test_what_is_held_at_once_is_bounded() -> None:
     """The logits of a tile, their exponentials and a copy in the model's dtype stay under 256 MiB."""
-    assert module.ROWS * module.TILE * (4 + 4 + 4 + 4) <= 256 * 2**20
+    for rows, tile in module.TILES.values():
+        assert rows * tile * (4 + 4 + 4 + 2) <= 256 * 2**20

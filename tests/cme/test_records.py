@@ -10,14 +10,18 @@ from hypothesis import strategies as st
 
 from cme.records import (
     SCHEMA,
+    STRESS_SCHEMA,
     Generation,
     Pair,
     RunRecord,
+    StressRecord,
     Verdict,
     read_json,
     read_record,
+    read_stress,
     write_json,
     write_record,
+    write_stress,
 )
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -138,3 +142,46 @@ def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
 def test_a_verdict_whose_reason_does_not_fit_is_refused(outcome: Any, reason: str | None) -> None:
     with pytest.raises(ValueError, match=repr(outcome)):
         Verdict("a", True, outcome, reason)
+
+
+def stress_record(**changes: Any) -> StressRecord:
+    fields: dict[str, Any] = dict.fromkeys(
+        ("stress_id", "scale", "family", "regime", "verifier", "generator_checkpoint", "verifier_checkpoint"),
+        "x",
+    )
+    fields |= {
+        "seed": 0,
+        "second_checkpoint": None,
+        "config": {"a": [1]},
+        "environment": {"python": "3"},
+        "seconds": 1.5,
+    }
+    fields |= {"prompts": ["a", "b"], "values": {"cme": {"empty": [None, -1e-7], "right": [-0.123456, 0.0]}}}
+    return StressRecord(**fields | changes)
+
+
+def test_stress_round_trip(tmp_path: Path) -> None:
+    written = stress_record()
+    write_stress(tmp_path / "stress.json", written)
+    found = read_stress(tmp_path / "stress.json")
+    assert found == written
+    assert list(found.values["cme"]) == ["empty", "right"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw | {"schema": STRESS_SCHEMA + 1},
+        lambda raw: without(raw, "seed"),
+        lambda raw: raw | {"surprise": 1},
+        lambda raw: raw | {"prompts": ["a"]},
+        lambda raw: raw | {"values": {"cme": [1.0]}},
+        lambda raw: [raw],
+    ],
+)
+def test_a_malformed_stress_record_is_refused_naming_the_file(tmp_path: Path, spoil: Any) -> None:
+    path = tmp_path / "stress.json"
+    write_stress(path, stress_record())
+    path.write_text(json.dumps(spoil(read_json(path))))
+    with pytest.raises(ValueError, match=str(path)):
+        read_stress(path)

@@ -129,3 +129,9 @@ def test_entropies_come_on_request(tiny: Tiny) -> None:
     [with_them] = scorer(verifier).score([PROMPT], [RESPONSE], [True], entropy=True)
     assert len(without.entropies) == 0 and len(with_them.entropies) == with_them.tokens
     assert (with_them.entropies > 0).all()
+
+
+@pytest.mark.parametrize("limit", ["max_prompt_tokens", "max_response_tokens"])
+def test_a_limit_of_nothing_is_refused(tiny: Tiny, limit: str) -> None:
+    with pytest.raises(ValueError, match=f"{limit}=0"):
+        scorer(tiny("qwen"), **{limit: 0})

@@ -1,0 +1,218 @@
+"""Score a file of responses from the shell.
+
+    python -m cme.score --verifier google/gemma-3-4b-it responses.jsonl > scored.jsonl
+
+The file is in AlpacaEval's format: objects with `instruction` and `output`, one a line or in one JSON list.
+Lines are read, scored and written a chunk at a time; a list is read whole. Each object is written as a line
+of JSON with a field `cme` added (one it had is replaced; NaN, which is not JSON, becomes null):
+
+    log_likelihood   mean nats a token; null where the response cannot be scored
+    entropy          mean nats a token of the verifier's distributions, with --entropy
+    tokens           how many of the verifier's tokens were scored
+    truncated        whether prompt or response was cut to the limits
+    reason           why there is no score, or null
+
+What cannot be used ends the command with status 2 and one sentence; what came before it has been written.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+
+from tqdm import tqdm
+
+from cme import Unavailable
+
+if TYPE_CHECKING:
+    from cme.scorer import Scorer
+
+CHUNK = 64
+"""Rows scored, and then written, together."""
+_BLANK = b"\xef\xbb\xbf \t\r\n"  # with the byte order mark
+
+Row = dict[str, Any]
+
+
+class _Unusable(Exception):
+    """An argument or a row; the message says which, why, and what would do."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the exit status is 0, or 2 after a sentence on standard error."""
+    options = _options(arguments)
+    try:
+        if options.out and options.out.exists() and options.out.samefile(options.file):
+            raise _Unusable(f"--out is {options.file} itself: name another file")
+        if options.out and not options.out.parent.is_dir():
+            raise _Unusable(f"--out: there is no folder {options.out.parent}: make it first")
+        with options.file.open("rb") as file:
+            rows = _rows(
+                file, {options.prompt_field: "--prompt-field", options.response_field: "--response-field"}
+            )
+            rows = chain([next(rows)], rows)  # the first is checked before anything loads
+            scorer = _scorer(options)
+            with options.out.open("w") if options.out else nullcontext(sys.stdout) as out:
+                _score(scorer, rows, out, options)
+    except (_Unusable, Unavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(
+            f"error: {error.filename or options.out or 'standard output'}: {error.strerror or error}",
+            file=sys.stderr,
+        )
+        return 2
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m cme.score",
+        description="Score responses by their mean log-likelihood under a verifier, in nats a token.",
+    )
+    add = parser.add_argument
+    add("file", type=Path, help="JSON lines or a JSON list, of objects")
+    add("--verifier", required=True, help="a hub id, a folder, package:... or miniature:...")
+    add("--dtype", choices=("float32", "bfloat16", "float16", "float64"), default="float32")
+    add("--device", help="default: the GPU where there is one")
+    add("--batch-tokens", type=_count, default=8192, help="bound on rows x columns of a forward pass")
+    add("--max-prompt-tokens", type=_count, default=2048, help="longer prompts lose their start")
+    add("--max-response-tokens", type=_count, default=2048, help="longer responses lose their end")
+    add("--prompt-field", default="instruction")
+    add("--response-field", default="output")
+    add("--end-of-turn", action="store_true", help="score the end-of-turn token behind every response")
+    add("--entropy", action="store_true", help="add the verifier's mean entropy")
+    add("--out", type=Path, help="file to write, overwritten; default: standard output")
+    return parser.parse_args(arguments)
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return int(text)
+
+
+def _rows(file: BinaryIO, fields: dict[str, str]) -> Iterator[Row]:
+    """The rows, at least one, each checked when it is reached; `fields` gives the option that names each."""
+    lines = ((f"line {n}", line) for n, line in enumerate(file, start=1) if line.strip(_BLANK))
+    where, first = next(lines, ("", b""))
+    found: Iterator[tuple[str, Any]]
+    if first.lstrip(_BLANK).startswith(b"["):
+        listed = _parsed(first + file.read(), file.name)
+        found = ((f"row {n}", row) for n, row in enumerate(listed, start=1))
+    else:
+        every = chain([(where, first)] if first else [], lines)
+        found = ((at, _parsed(line, f"{file.name}, {at}")) for at, line in every)
+    empty = True
+    for at, row in found:
+        yield _checked(row, f"{file.name}, {at}", fields)
+        empty = False
+    if empty:
+        raise _Unusable(f"{file.name} has no rows: it must have objects with {' and '.join(fields)}")
+
+
+def _parsed(raw: bytes, where: str) -> Any:
+    try:
+        return json.loads(raw, parse_constant=lambda _: None)
+    except ValueError as error:
+        what = getattr(error, "msg", None) or getattr(error, "reason", error)
+        raise _Unusable(
+            f"{where} is not JSON ({what}): write one object a line, or one list of objects"
+        ) from error
+
+
+def _checked(row: Any, where: str, fields: dict[str, str]) -> Row:
+    if not isinstance(row, dict):
+        raise _Unusable(f"{where} is not an object: it must be one with {' and '.join(fields)}")
+    for field, option in fields.items():
+        if field not in row:
+            has = ", ".join(row) or "nothing"
+            raise _Unusable(f"{where} has no field {field!r} but {has}: name the field by {option}")
+        if not isinstance(row[field], str):
+            raise _Unusable(f"{where}: {field!r} is {json.dumps(row[field])[:40]}: it must be a string")
+        if any("\ud800" <= c <= "\udfff" for c in row[field]):
+            raise _Unusable(
+                f"{where}: {field!r} has half a surrogate pair, which no tokenizer reads: take it out"
+            )
+    return row
+
+
+def _scorer(options: argparse.Namespace) -> "Scorer":
+    import torch
+
+    from cme.checkpoints import load
+    from cme.scorer import Scorer
+    from cme.token_scorer import TokenScorer
+
+    try:
+        torch.empty(0, device=options.device)
+    except (RuntimeError, AssertionError) as error:
+        raise _Unusable(f"--device {options.device}: {str(error).splitlines()[0]}: try cpu") from error
+    try:
+        verifier = load(options.verifier, dtype=options.dtype, device=options.device)
+        return Scorer(
+            verifier.tokenizer,
+            TokenScorer(verifier.model, batch_tokens=options.batch_tokens),
+            score_end_of_turn=options.end_of_turn,
+            max_prompt_tokens=options.max_prompt_tokens,
+            max_response_tokens=options.max_response_tokens,
+        )
+    except (ValueError, OSError) as error:
+        raise _Unusable(f"--verifier {options.verifier}: {str(error).splitlines()[0]}") from error
+
+
+def _score(scorer: "Scorer", rows: Iterator[Row], out: TextIO, options: argparse.Namespace) -> None:
+    """Write each row with its score, and at the end, or where a row is bad, a line on what was written."""
+    means: list[float] = []
+    written = truncated = 0
+    try:
+        with tqdm(unit=" rows", file=sys.stderr) as bar:
+            for chunk in _chunks(rows):
+                scores = scorer.score(
+                    [row[options.prompt_field] for row in chunk],
+                    [row[options.response_field] for row in chunk],
+                    [options.end_of_turn] * len(chunk),
+                    entropy=options.entropy,
+                )
+                for row, score in zip(chunk, scores, strict=True):
+                    found: Row = {"log_likelihood": score.mean}
+                    if options.entropy:
+                        found["entropy"] = None if score.reason else float(score.entropies.mean())
+                    found |= {"tokens": score.tokens, "truncated": score.truncated, "reason": score.reason}
+                    out.write(json.dumps(row | {"cme": found}) + "\n")
+                    means += [] if score.mean is None else [score.mean]
+                    written += 1
+                    truncated += score.truncated
+                out.flush()
+                bar.update(len(chunk))
+    finally:
+        mean = f"{sum(means) / len(means):.4f} nats a token" if means else "none"
+        unscored = written - len(means)
+        print(
+            f"{len(means)} rows scored, {unscored} unscored, {truncated} truncated; mean log-likelihood {mean}",
+            file=sys.stderr,
+        )
+
+
+def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """The rows, CHUNK at a time; what came before a bad row is given out before its error is raised."""
+    chunk: list[Row] = []
+    try:
+        for row in rows:
+            chunk.append(row)
+            if len(chunk) == CHUNK:
+                yield chunk
+                chunk = []
+    except _Unusable:
+        yield chunk
+        raise
+    yield chunk
+
+
+if __name__ == "__main__":
+    sys.exit(main())

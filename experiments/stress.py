@@ -1,0 +1,213 @@
+"""The stress table of a cell: how every reward and variant ranks answers of known worth. Nothing is trained."""
+
+import copy
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cme.records import StressRecord, write_stress
+from cme.rewards import CrossModelEntropy, GroundTruth, RandomReward, TokenEntropy
+from cme.stress import Graded, Remembering, Reward, graded, score
+from experiments import grid, identity
+from experiments.store import environment
+from experiments.validate import BadConfig
+
+if TYPE_CHECKING:
+    from cme.scorer import Scorer
+
+# Evaluation prompts, or fewer where data.eval_prompts is less: as many as tell the rewards apart at a price that
+# two cores pay in a minute (miniature) or a few (laptop). No field, since every field is part of a run's identity.
+PROMPTS = {"miniature": 60}
+ELSEWHERE = 24
+# Tokens. The answers are scored whole: a training's own limits would cut the padding off a verbose one.
+UNCUT = 512
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "cme": {},
+    "cme no end of turn": {"score_end_of_turn": False},
+    "cme perplexity": {"metric": "perplexity"},
+    "cme predictive entropy": {"metric": "predictive_entropy"},
+    "cme pmi": {"pmi": True},
+    "cme span=answer": {"span": "answer"},
+    "cme span=blended": {"span": "blended"},
+    "cme clip [-3, -0.5]": {"clip": [-3.0, -0.5]},
+    "cme sigmoid [-2, 1]": {"sigmoid": [-2.0, 1.0]},
+}
+"""Lines by the reward fields that they change. `cme` is the reward as it is configured."""
+ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
+# Not majority_vote: it values a response by the others that its policy gave, and no policy gave these.
+
+# Fields that a run's identity counts and a stress table does not depend on.
+_TRAINING = (
+    "trainer",
+    "guard",
+    "judge",
+    "evaluation",
+    "monitor_every",
+    "data.train_split",
+    "data.train_prompts",
+    "data.eval_prompts",  # counted as what `prompt_count` makes of it
+)
+
+
+def record_path(config: DictConfig) -> Path:
+    """Where a cell's stress table lies."""
+    return Path(config.results_dir) / stress_id(config) / "stress.json"
+
+
+def stress_id(config: DictConfig) -> str:
+    """Slug and hash, such as `stress-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
+    counted = {
+        path: value
+        for path, value in identity.leaves(config).items()
+        if identity.changes_results(path) and not f"{path}.".startswith(tuple(f"{t}." for t in _TRAINING))
+    }
+    parts = ("stress", config.scale.name, config.family.name, config.regime.name, config.verifier.name)
+    return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted | {'prompts': prompt_count(config)})}"
+
+
+def prompt_count(config: DictConfig) -> int:
+    """How many evaluation prompts a cell's stress table asks."""
+    return min(PROMPTS.get(config.scale.name, ELSEWHERE), int(config.data.eval_prompts))
+
+
+def prepare(configs: list[DictConfig]) -> None:
+    """Make everything loadable that the tables not yet made need, before the first is.
+
+    Raises BadConfig for a cell that has no stress table, Unavailable for weights or data that cannot be had.
+    """
+    owed = [c for c in configs if not record_path(c).exists()]
+    for config in owed:
+        if config.reward.name != "cme":
+            raise BadConfig(
+                f"reward={config.reward.name}: a stress table has every reward in it; leave reward=... out, or "
+                "change fields of reward=cme"
+            )
+        answers(config)
+    grid.make_loadable(owed)
+
+
+def answers(config: DictConfig) -> list[Graded]:
+    """The graded answers of a cell. Raises BadConfig for data without reference answers."""
+    data = config.data
+    prompts = grid.prompts(data, data.eval_split, prompt_count(config))
+    try:
+        return graded(prompts, config.seed)
+    except ValueError as error:
+        raise BadConfig(f"data={data.name}, data.eval_split={data.eval_split}: {error}") from error
+
+
+def run(config: DictConfig) -> Path:
+    """Make a cell's stress table unless it was made before; return the path of its record."""
+    path = record_path(config)
+    if path.exists():
+        print(f"{stress_id(config)}: done before, skipped", file=sys.stderr)
+        return path
+    import transformers
+
+    from cme.checkpoints import ensure, load
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    began = time.perf_counter()
+    weights = {name: Path(place).name for name, place in ensure(grid.checkpoints([config])).items()}
+    asked = answers(config)
+    found = score(lines(config), asked, load(config.generator, dtype=config.scoring.dtype))
+    record = StressRecord(
+        stress_id=stress_id(config),
+        scale=config.scale.name,
+        family=config.family.name,
+        regime=config.regime.name,
+        verifier=config.verifier.name,
+        seed=config.seed,
+        generator_checkpoint=config.generator,
+        verifier_checkpoint=config.verifier.checkpoint,
+        second_checkpoint=second_verifier(config),
+        config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+        environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
+        prompts=list(dict.fromkeys(answer.prompt.id for answer in asked)),
+        values={
+            line: {grade: [_rounded(v) for v in values] for grade, values in by_grade.items()}
+            for line, by_grade in found.items()
+        },
+        seconds=time.perf_counter() - began,
+    )
+    write_stress(path, record)
+    return path
+
+
+def lines(config: DictConfig) -> dict[str, Reward]:
+    """The rewards of a cell's stress table by name: variants of the configured cme, then the others.
+
+    A variant that the configuration excludes, or that changes nothing in it, is left out; so are the ensembles
+    where there is no second verifier of a family that is neither the generator's nor the first one's, and the
+    ground truth where there is no oracle. Each verifier is loaded once and scores each answer once.
+    """
+    settings = cast("dict[str, Any]", OmegaConf.to_container(config.reward, resolve=True))
+    settings = {key: value for key, value in settings.items() if key not in ("name", "_target_")}
+    for limit in ("max_prompt_tokens", "max_response_tokens"):
+        settings[limit] = max(settings.get(limit, 0), UNCUT)
+    here = settings | {"server": None}  # a server serves the reward's verifier and no other
+    base = _remembering(CrossModelEntropy(**settings))
+    made: dict[str, Reward] = {
+        name: _variant(base, changes)
+        for name, changes in VARIANTS.items()
+        if not changes or _applies(settings, changes)
+    }
+    scorers = base.scorers
+    second = second_verifier(config)
+    if second is not None:
+        scorers = [*scorers, *_remembering(CrossModelEntropy(**here | {"verifier": second})).scorers]
+    if len(scorers) > 1:
+        for name, changes in ENSEMBLES.items():
+            made[name] = _variant(base, changes | {"scorers": scorers})
+    made["self_likelihood"] = CrossModelEntropy(**here | {"verifier": config.generator})
+    made["token_entropy"] = TokenEntropy()
+    made["random"] = RandomReward(config.seed)
+    if config.data.oracle is not None:
+        made["ground_truth"] = GroundTruth(instantiate(config.data.oracle), config.data.answers)
+    return made
+
+
+def second_verifier(config: DictConfig) -> str | None:
+    """The verifier that makes an ensemble of a single one; None where there is none or where there are several."""
+    return identity.heldout(config) if len(identity.verifiers(config)) == 1 else None
+
+
+def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
+    """Whether the changes change something and go with the other settings."""
+    try:
+        CrossModelEntropy.check(**{**settings, **changes})
+    except ValueError:
+        return False
+    return any(settings.get(key) != value for key, value in changes.items())
+
+
+def _remembering(reward: CrossModelEntropy) -> CrossModelEntropy:
+    for scorer in reward.scorers:
+        scorer.engine = Remembering(scorer.engine)
+    return reward
+
+
+def _variant(base: CrossModelEntropy, changes: Mapping[str, Any]) -> CrossModelEntropy:
+    """The reward with other attributes and the same engines."""
+    reward = copy.copy(base)
+    for field, value in changes.items():
+        setattr(reward, field, value)
+    reward.scorers = [_ending(scorer, reward.score_end_of_turn) for scorer in reward.scorers]
+    return reward
+
+
+def _ending(scorer: "Scorer", score_end_of_turn: bool) -> "Scorer":
+    scorer = copy.copy(scorer)
+    scorer.score_end_of_turn = score_end_of_turn
+    return scorer
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.6g}")

@@ -1,0 +1,158 @@
+"""Stress tables: ranks by hand, dashes where nothing was scored, and a report with, without and of nothing else."""
+
+from dataclasses import replace
+from math import isnan
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from analysis import build
+from analysis.__main__ import main
+from analysis.load import load_stress
+from analysis.render import to_latex, to_markdown
+from analysis.stress import first_share, ranks, stress_frame, stress_plot, stress_table
+from cme.records import StressRecord, write_record, write_stress
+
+NAN = float("nan")
+GRADES = ("empty", "wrong", "right")
+
+
+def stress_record(values: Any = None, prompts: int = 12, **fields: Any) -> StressRecord:
+    """Two lines: `cme` puts right, wrong, empty in that order but has no value for empty; `random` ties all."""
+    if values is None:
+        values = {
+            "random": {grade: [1.0] * prompts for grade in GRADES},
+            "cme": {"empty": [None] * prompts, "wrong": [-2.0] * prompts, "right": [-1.0] * prompts},
+        }
+    whole: dict[str, Any] = {
+        "scale": "miniature",
+        "family": "qwen",
+        "regime": "pretrained",
+        "verifier": "gemma",
+    }
+    whole |= {
+        "generator_checkpoint": f"{fields.get('family', 'qwen')}/pretrained",
+        "verifier_checkpoint": "gemma/verifier",
+        "second_checkpoint": "w",
+        "config": {},
+        "environment": {},
+        "seed": 0,
+    }
+    whole |= {"prompts": [f"p{i}" for i in range(prompts)], "values": values, "seconds": 1.0} | fields
+    return StressRecord(stress_id=f"stress-{whole['scale']}-{whole['family']}-{whole['verifier']}", **whole)
+
+
+@pytest.mark.parametrize(
+    ("values", "ranked", "first"),
+    [
+        ([3.0, 1.0, 2.0], [1, 3, 2], 0),
+        ([1.0, 2.0, 3.0], [3, 2, 1], 1),
+        ([5.0, 5.0, 5.0], [2, 2, 2], 1 / 3),
+        ([0.0, 7.0, 7.0], [3, 1.5, 1.5], 1 / 2),
+        ([7.0, 7.0, 0.0], [1.5, 1.5, 3], 0),
+        ([NAN, -1.0, -2.0], [NAN, 1, 2], 0),
+        ([NAN, NAN, -2.0], [NAN, NAN, 1], 1),
+        ([1.0, 2.0, NAN], [2, 1, NAN], NAN),
+        ([NAN, NAN, NAN], [NAN, NAN, NAN], NAN),
+    ],
+)
+def test_ranks_and_first_places_by_hand(values: Any, ranked: Any, first: Any) -> None:
+    np.testing.assert_equal(ranks(np.array([values])), np.array([ranked], dtype=float))
+    np.testing.assert_equal(first_share(np.array([values]), 2), np.array([first], dtype=float))
+
+
+def test_mean_ranks_shares_and_interval() -> None:
+    right = [-1.0] * 6 + [-3.0] * 6  # first on half of the prompts
+    empty = [None] * 9 + [-1.5] * 3  # scored on three, before `wrong` and there before `right` too
+    record = stress_record({"cme": {"empty": empty, "wrong": [-2.0] * 12, "right": right}})
+    frame = stress_frame([record]).set_index("grade")
+    assert list(frame["mean_rank"]) == pytest.approx(
+        [1.0, (6 * 2 + 3 * 1 + 3 * 2) / 12, (6 * 1 + 3 * 2 + 3 * 3) / 12]
+    )
+    assert list(frame["unscored"]) == [0.75, 0, 0]
+    assert set(frame["right_first"]) == {50.0}
+    assert 15 < frame["right_first_lo"].iloc[0] < 30 and 70 < frame["right_first_hi"].iloc[0] < 85
+    text = to_markdown(stress_table(record))
+    assert "**1.0 (- 75 %)**" in text and "50.0 [25.0, 75.0]" in text
+    assert "unscored, with the share of prompts" in text
+
+
+def test_few_prompts_have_no_interval() -> None:
+    record = stress_record(prompts=9)
+    assert isnan(stress_frame([record])["right_first_lo"].iloc[0])
+    assert "100.0 [n/a]" in to_markdown(stress_table(record))
+
+
+def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> None:
+    table = stress_table(stress_record())
+    assert "scale: miniature, generator: qwen/pretrained, verifier: gemma/verifier" in table.title
+    assert "Ensembles: the verifier and w." in table.notes
+    assert table.header == ["reward", *GRADES, "right first (%)"]
+    [[cme], [random]] = [[[e.text for e in row] for row in group] for group in table.groups]
+    assert cme == ["cme", "- (100 %)", "2.0", "1.0", "100.0 [100.0, 100.0]"]
+    assert random == ["random", "2.0", "2.0", "2.0", "33.3 [33.3, 33.3]"]
+    bold = [[entry.text for entry in row if entry.bold] for group in table.groups for row in group]
+    assert bold == [["1.0"], ["2.0"] * 3]
+    assert r"100 \%" in to_latex(table)
+
+
+def test_the_figure_prints_every_number_in_legible_type() -> None:
+    plot = stress_plot([stress_record(), stress_record(family="llama")])
+    assert len(plot.figure.axes) == 2
+    assert "scale: miniature" in plot.figure.get_suptitle() and "miniature" in plot.caption
+    texts = [text for text in plot.figure.findobj(Text) if text.get_text()]
+    assert min(text.get_fontsize() for text in texts) >= 8
+    first = [text.get_text() for text in plot.figure.axes[0].texts]
+    assert first[:6] == ["-", "2.0", "1.0", "2.0", "2.0", "2.0"]
+    assert "generator: llama/pretrained, verifier: gemma/verifier" in plot.figure.axes[1].get_xlabel()
+
+
+def test_records_are_found_by_name_and_never_twice(tmp_path) -> None:
+    write_stress(tmp_path / "a" / "stress.json", stress_record(family="llama"))
+    write_stress(tmp_path / "b.stress.json", stress_record())
+    (tmp_path / "distress.json").write_text("{}")
+    assert [r.family for r in load_stress([tmp_path, tmp_path / "a"])] == ["llama", "qwen"]
+    write_stress(tmp_path / "c.stress.json", stress_record())
+    with pytest.raises(ValueError, match=r"c\.stress\.json records table .* again"):
+        load_stress([tmp_path])
+
+
+def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
+    write_stress(tmp_path / "stress.json", stress_record({"cme": {"wrong": [1.0] * 12}}))
+    with pytest.raises(ValueError, match=r"stress\.json is malformed.*`right`"):
+        load_stress([tmp_path])
+
+
+def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys) -> None:
+    write_record(tmp_path / "one.record.json", make_record())
+    without = build([tmp_path], tmp_path / "out").read_text()
+    assert 'id="stress"' not in without and not list((tmp_path / "out").rglob("*stress*"))
+    write_stress(tmp_path / "miniature.stress.json", stress_record())
+    write_stress(tmp_path / "laptop.stress.json", stress_record(scale="laptop", family="<gemma>"))
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    assert "1 runs, 2 stress tables" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
+    html = (tmp_path / "out" / "report.html").read_text()
+    assert html.count("Mean rank of graded answers, scale:") == 2 and "<gemma>" not in html
+    names = {path.name for path in (tmp_path / "out").rglob("*stress*")}
+    assert names == {
+        f"{scale}-stress.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv", "tex")
+    } | {f"stress-{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("png", "svg")}
+
+
+def test_stress_tables_alone_are_enough(tmp_path) -> None:
+    write_stress(tmp_path / "stress.json", stress_record())
+    first = build([tmp_path], tmp_path / "one")
+    assert "0 runs." in first.read_text() and 'id="stress"' in first.read_text()
+    again = build([tmp_path], tmp_path / "two")
+    for path in (p for p in first.parent.rglob("*") if p.is_file()):
+        assert path.read_bytes() == (again.parent / path.relative_to(first.parent)).read_bytes()
+
+
+def test_another_line_of_a_record_changes_no_other(tmp_path) -> None:
+    record = stress_record()
+    more = replace(record, values=record.values | {"cme pmi": record.values["random"]})
+    before, after = stress_frame([record]), stress_frame([more])
+    assert before.equals(after[after["line"] != "cme pmi"])

@@ -1,0 +1,302 @@
+"""Scoring a file from the shell: the scores are the scorer's, line by line, and bad input is said in a sentence."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cme import score
+from cme.checkpoints import Checkpoint
+from cme.scorer import Score, Scorer
+from cme.token_scorer import TokenScorer
+
+Tiny = Callable[..., Checkpoint]
+Folder = Callable[..., Path]
+Lines = Callable[..., list[dict[str, Any]]]
+ROWS: list[dict[str, Any]] = [
+    {"instruction": "what is 3 plus 4?", "output": "7.", "generator": "a", "n": 1},
+    {"instruction": "name two animals.", "output": "fox, bear and some more words.", "cme": "was here"},
+    {"instruction": "name two animals.", "output": "", "nested": {"é": [1, None]}},
+    {"instruction": "", "output": "the fox\nis red — 狐", "dataset": None},
+    {"instruction": "name two animals.", "output": "owl, fox."},
+]
+
+
+def write(path: Path, rows: list[Any], form: str = "lines") -> Path:
+    if form == "lines":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    elif form == "list":
+        path.write_text(json.dumps(rows, indent=2, ensure_ascii=False), encoding="utf-8")
+    else:  # what editors and other systems make of it
+        text = "\r\n\r\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        path.write_bytes(b"\xef\xbb\xbf\r\n" + text.encode())
+    return path
+
+
+def expected(
+    verifier: Checkpoint, rows: list[dict[str, Any]], end: bool = False, most: int = 99
+) -> list[Score]:
+    scorer = Scorer(
+        verifier.tokenizer,
+        TokenScorer(verifier.model),
+        score_end_of_turn=end,
+        max_prompt_tokens=99,
+        max_response_tokens=most,
+    )
+    said = [row["output"] for row in rows]
+    return scorer.score([row["instruction"] for row in rows], said, [end] * len(rows), entropy=True)
+
+
+@pytest.fixture
+def scored(capsys: pytest.CaptureFixture[str]) -> Lines:
+    """The rows that the command writes to standard output; it must succeed."""
+
+    def run(*arguments: object) -> list[dict[str, Any]]:
+        assert score.main([str(a) for a in arguments]) == 0
+        return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+    return run
+
+
+@pytest.mark.parametrize("form", ["lines", "list", "windows"])
+def test_rows_keep_what_they_hold_and_get_the_scorers_values(
+    tiny: Tiny, tiny_folder: Folder, tmp_path: Path, scored: Lines, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    monkeypatch.setattr(score, "CHUNK", 2)
+    file = write(tmp_path / "in", ROWS, form)
+    found = scored("--verifier", tiny_folder("llama"), file)
+    values = [row.pop("cme") for row in found]
+    assert found == [{k: v for k, v in row.items() if k != "cme"} for row in ROWS]
+    for value, one in zip(values, expected(tiny("llama"), ROWS), strict=True):
+        assert set(value) == {"log_likelihood", "tokens", "truncated", "reason"}
+        assert value["log_likelihood"] == pytest.approx(one.mean, abs=1e-5)
+        assert (value["tokens"], value["truncated"], value["reason"]) == (one.tokens, False, one.reason)
+    assert values[2] == {
+        "log_likelihood": None,
+        "tokens": 0,
+        "truncated": False,
+        "reason": "the response is empty",
+    }
+
+
+def test_options_reach_the_scorer(
+    tiny: Tiny, tiny_folder: Folder, tmp_path: Path, scored: Lines, family: str
+) -> None:
+    file = write(tmp_path / "in", [{"q": r["instruction"], "a": r["output"]} for r in ROWS])
+    named = ("--verifier", tiny_folder(family), "--prompt-field", "q", "--response-field", "a", file)
+    verifier = tiny(family)
+    plain = scored(*named, "--max-response-tokens", 5)
+    ended = scored(*named, "--end-of-turn", "--entropy", "--batch-tokens", 1)
+    for row, one in zip(plain, expected(verifier, ROWS, most=5), strict=True):
+        assert row["cme"]["log_likelihood"] == pytest.approx(one.mean, abs=1e-5)
+        assert row["cme"]["truncated"] == one.truncated and row["cme"]["tokens"] <= 5
+    assert any(row["cme"]["truncated"] for row in plain)
+    for row, one in zip(ended, expected(verifier, ROWS, end=True), strict=True):
+        assert row["cme"]["log_likelihood"] == pytest.approx(one.mean, abs=1e-4)
+        assert row["cme"]["entropy"] == pytest.approx(float(one.entropies.mean()), abs=1e-4)
+        assert row["cme"]["tokens"] == one.tokens
+    assert ended[2]["cme"]["tokens"] == 1, "an empty response whose turn ended has its end"
+    [short] = scored(
+        *named[:-1], write(tmp_path / "one", [{"q": "a b c d", "a": "fox"}]), "--max-prompt-tokens", 2
+    )
+    assert short["cme"]["truncated"]
+    half = scored(*named, "--dtype", "bfloat16", "--device", "cpu")
+    gap = [
+        a["cme"]["log_likelihood"] - b["cme"]["log_likelihood"]
+        for a, b in zip(half[3:], plain[3:], strict=True)
+    ]
+    assert all(gap)
+
+
+def test_summary_and_bar_go_to_standard_error(
+    tiny: Tiny, tiny_folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "in", ROWS)
+    out = tmp_path / "out.jsonl"
+    out.write_text("what was there before")
+    arguments = ["--verifier", str(tiny_folder("qwen")), "--max-response-tokens", "5", str(file)]
+    assert score.main([*arguments, "--out", str(out)]) == 0
+    to_file = capsys.readouterr()
+    assert to_file.out == ""
+    assert "5 rows" in to_file.err
+    of_each = expected(tiny("qwen"), ROWS, most=5)
+    means = [one.mean for one in of_each if one.mean is not None]
+    cut = sum(one.truncated for one in of_each)
+    assert cut > 0
+    assert to_file.err.splitlines()[-1] == (
+        f"4 rows scored, 1 unscored, {cut} truncated; mean log-likelihood {sum(means) / 4:.4f} nats a token"
+    )
+    assert score.main(arguments) == 0
+    assert capsys.readouterr().out == out.read_text()
+
+
+def test_a_verifier_that_breaks_leaves_rows_with_a_reason(
+    tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tiny("qwen")
+    with torch.no_grad():
+        next(broken.model.parameters()).fill_(float("nan"))
+    broken.model.save_pretrained(tmp_path / "broken")
+    broken.tokenizer.save_pretrained(tmp_path / "broken")
+    file = write(tmp_path / "in", ROWS[:1])
+    assert score.main(["--verifier", str(tmp_path / "broken"), "--entropy", str(file)]) == 0
+    written = capsys.readouterr()
+    found = json.loads(written.out, parse_constant=pytest.fail)["cme"]
+    assert (found["log_likelihood"], found["entropy"]) == (None, None)
+    assert found["reason"] == "the verifier's log-likelihoods are not finite"
+    assert written.err.splitlines()[-1] == "0 rows scored, 1 unscored, 0 truncated; mean log-likelihood none"
+
+
+def test_lines_are_written_before_the_last_are_read(
+    tiny_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows come through a pipe whose other end goes on only when the first chunk has been written."""
+    monkeypatch.setattr(score, "CHUNK", 2)
+    pipe, out = tmp_path / "pipe", tmp_path / "out.jsonl"
+    os.mkfifo(pipe)
+    lines = [json.dumps(row) + "\n" for row in ROWS]
+    seen: list[int] = []
+
+    def feed() -> None:
+        with pipe.open("w") as sink:
+            for start in (0, 2, 4):
+                sink.writelines(lines[start : start + 2])
+                sink.flush()
+                for _ in range(2000):
+                    done = len(out.read_text().splitlines()) if out.exists() else 0
+                    if done >= start + 2:
+                        break
+                    if start == 4:
+                        break
+                    threading.Event().wait(0.01)
+                seen.append(done)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    assert score.main(["--verifier", str(tiny_folder("qwen")), "--out", str(out), str(pipe)]) == 0
+    feeder.join()
+    assert seen == [2, 4, 4]
+    assert len(out.read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("form", ["lines", "list"])
+@pytest.mark.parametrize("good", [1, 2, 3])
+def test_what_stands_before_a_bad_row_is_written(
+    tiny_folder: Folder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    form: str,
+    good: int,
+) -> None:
+    monkeypatch.setattr(score, "CHUNK", 2)
+    file = write(tmp_path / "in", [*ROWS[:good], {"instruction": "a", "output": None}, ROWS[0]], form)
+    assert score.main(["--verifier", str(tiny_folder("qwen")), str(file)]) == 2
+    written = capsys.readouterr()
+    assert len(written.out.splitlines()) == good
+    said = written.err.splitlines()[-1]
+    at = f"{'line' if form == 'lines' else 'row'} {good + 1}"
+    assert said == f"error: {file}, {at}: 'output' is null: it must be a string"
+
+
+def test_nan_in_a_row_becomes_null(tiny_folder: Folder, tmp_path: Path, scored: Lines) -> None:
+    (tmp_path / "in").write_text('{"instruction": "a", "output": "fox", "before": NaN}')
+    [row] = scored("--verifier", tiny_folder("qwen"), tmp_path / "in")
+    assert row["before"] is None
+
+
+BAD_FILES: list[tuple[bytes, str]] = [
+    (b"", "{file} has no rows: it must have objects with instruction and output"),
+    (b" \n\n", "{file} has no rows"),
+    (b" [ ]\n", "{file} has no rows"),
+    (b"\nhello\n", "{file}, line 2 is not JSON (Expecting value): write one object a line, or one list of objects"),
+    (b'{\n"instruction": "a"}', "{file}, line 1 is not JSON"),
+    (b'[{"instruction": "a"', "{file} is not JSON"),
+    (b'{"instruction": "\xff", "output": "b"}', "{file}, line 1 is not JSON (invalid start byte)"),
+    (b"7\n", "{file}, line 1 is not an object: it must be one with instruction and output"),
+    (b'[\n"a"]', "{file}, row 1 is not an object"),
+    (b'{"instruction": "a", "response": "b"}', "{file}, line 1 has no field 'output' but instruction, response: "
+                                               "name the field by --response-field"),
+    (b"{}", "{file}, line 1 has no field 'instruction' but nothing: name the field by --prompt-field"),
+    (b'{"instruction": ["a"], "output": "b"}', "{file}, line 1: 'instruction' is [\"a\"]: it must be a string"),
+    (b'{"instruction": "a", "output": "\\ud83d"}', "{file}, line 1: 'output' has half a surrogate pair"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "said"), BAD_FILES)
+def test_a_bad_start_is_said_before_the_verifier_loads(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+    said: str,
+) -> None:
+    monkeypatch.setattr(score, "_scorer", pytest.fail)
+    file, out = tmp_path / "in", tmp_path / "out"
+    file.write_bytes(content)
+    assert score.main(["--verifier", "any", "--out", str(out), str(file)]) == 2
+    written = capsys.readouterr()
+    assert written.err.startswith(f"error: {said.format(file=file)}")
+    assert written.err.count("\n") == 1 and not written.out and not out.exists()
+
+
+def test_places_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(score, "_scorer", pytest.fail)
+    file = write(tmp_path / "in", ROWS)
+
+    def said(*arguments: object) -> str:
+        assert score.main(["--verifier", "any", *map(str, arguments)]) == 2
+        return capsys.readouterr().err
+
+    assert said(tmp_path / "none") == f"error: {tmp_path / 'none'}: No such file or directory\n"
+    assert said(tmp_path) == f"error: {tmp_path}: Is a directory\n"
+    assert said("--out", file, file) == f"error: --out is {file} itself: name another file\n"
+    folder = tmp_path / "no" / "folder"
+    assert said("--out", folder / "x", file) == f"error: --out: there is no folder {folder}: make it first\n"
+    assert file.read_text(), "the input is as it was"
+
+
+def test_a_verifier_or_device_that_cannot_be_had(
+    tiny_folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = write(tmp_path / "in", ROWS)
+
+    def said(*arguments: object) -> str:
+        assert score.main([*map(str, arguments), str(file)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        return error
+
+    assert "no/such-model" in said("--verifier", "no/such-model")
+    assert "packages carry" in said("--verifier", "package:nothing")
+    assert "must be one of" in said("--verifier", "miniature:nothing")
+    (tmp_path / "config.json").write_text("{}")
+    assert str(tmp_path) in said("--verifier", tmp_path)
+    assert "--device nowhere" in said("--verifier", tiny_folder("qwen"), "--device", "nowhere")
+
+
+@pytest.mark.parametrize("value", ["0", "-3", "many"])
+def test_limits_are_counts(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        score.main(["--verifier", "any", "--max-response-tokens", value, "in"])
+    assert value in capsys.readouterr().err
+
+
+def test_from_the_shell(tiny_folder: Folder, tmp_path: Path) -> None:
+    file = write(tmp_path / "in", ROWS)
+    command = [sys.executable, "-m", "cme.score", "--verifier", str(tiny_folder("qwen"))]
+    done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=True)
+    assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == [r["output"] for r in ROWS]
+    assert "4 rows scored, 1 unscored" in done.stderr
+    failed = subprocess.run([*command, str(tmp_path / "none")], capture_output=True, text=True)
+    assert (failed.returncode, failed.stdout) == (2, "")
+    assert failed.stderr == f"error: {tmp_path / 'none'}: No such file or directory\n"

@@ -1,0 +1,170 @@
+"""Graded answers are what their grades say, by the oracle; rewards are called as TRL calls them."""
+
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from cme import chat
+from cme.checkpoints import Checkpoint
+from cme.data import instructions
+from cme.miniature import world
+from cme.miniature.problems import words
+from cme.records import Prompt
+from cme.rewards import GroundTruth, MajorityVote, TokenEntropy
+from cme.stress import GRADES, Graded, Remembering, graded, score
+from cme.token_scorer import TokenScores
+
+Tiny = Callable[..., Checkpoint]
+
+
+def by_prompt(answers: list[Graded]) -> list[dict[str, Graded]]:
+    groups = [answers[i : i + len(GRADES)] for i in range(0, len(answers), len(GRADES))]
+    for group in groups:
+        assert [a.grade for a in group] == list(GRADES)
+        assert len({a.prompt.id for a in group}) == 1
+    return [{a.grade: a for a in group} for group in groups]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("count", [12, 60, 180])
+def test_in_the_world_the_oracle_grades_the_right_answer_1_and_all_others_lower(
+    seed: int, count: int
+) -> None:
+    groups = by_prompt(graded(world.load_prompts("eval", count, 0), seed))
+    assert len(groups) == count
+    for group in groups:
+        worth = {g: world.quality(a.prompt.text, a.text, a.finished) for g, a in group.items()}
+        assert worth.pop("right") == 1
+        assert max(worth.values()) < 1, (group["right"].prompt.text, worth)
+        assert worth["empty"] == worth["refusal"] == worth["boilerplate"] == 0
+
+
+def test_in_the_world_a_wrong_answer_is_of_the_prompts_kind_and_worth_little() -> None:
+    groups = by_prompt(graded(world.load_prompts("eval", 60, 0), 0))
+    rights: dict[str, set[str]] = {}
+    for group in groups:
+        rights.setdefault(world.problem_of(group["right"].prompt.text).kind, set()).add(group["right"].text)
+    for group in groups:
+        prompt = group["wrong"].prompt.text
+        assert group["wrong"].text in rights[world.problem_of(prompt).kind]
+        assert world.quality(prompt, group["wrong"].text, True) <= 0.5
+
+
+def test_in_the_world_what_can_be_is_said_in_words_that_its_models_read() -> None:
+    rng = random.Random(0)
+    known = {w for p in world.problems() for text in (*p.phrasings, p.good(rng)) for w in words(text)}
+    for answer in graded(world.load_prompts("eval", 60, 0), 0):
+        if answer.grade not in ("refusal", "truncated"):
+            assert set(words(answer.text)) <= known
+
+
+@pytest.mark.parametrize("make", [instructions.load_prompts, world.load_prompts])
+def test_answers_are_what_their_grades_say(make: Callable[..., list[Prompt]]) -> None:
+    prompts = make("eval", 24, 0)
+    groups = by_prompt(graded(prompts, 0))
+    rights = {group["right"].text for group in groups}
+    for prompt, group in zip(prompts, groups, strict=True):
+        right = group["right"].text
+        assert prompt.reference in (right, None)
+        assert group["empty"].text == ""
+        [word] = set(group["repeated word"].text.split())
+        assert len(group["repeated word"].text.split()) == 10 and word in right.lower()
+        assert group["prompt copied"].text == prompt.text
+        assert right.startswith(group["truncated"].text)
+        assert 0.3 * len(right) - 1 < len(group["truncated"].text) <= len(right) / 2
+        assert group["verbose"].text.startswith(f"{right} ")
+        assert group["wrong"].text in rights - {right}
+        unfinished = {g for g, a in group.items() if not a.finished}
+        assert unfinished == {"repeated word", "truncated"}
+    for stock in ("refusal", "boilerplate"):
+        assert len({group[stock].text for group in groups}) == 1
+
+
+def test_a_seed_gives_the_same_answers_whatever_the_other_prompts() -> None:
+    prompts = world.load_prompts("eval", 60, 0)
+    assert graded(prompts, 1) == graded(prompts, 1) != graded(prompts, 2)
+    some = {a.prompt.id: a for a in graded(prompts[:30], 1) if a.grade == "right"}
+    every = {a.prompt.id: a for a in graded(prompts, 1) if a.grade == "right"}
+    assert some.items() <= every.items()
+
+
+@pytest.mark.parametrize(
+    ("prompts", "named"),
+    [
+        ([Prompt("a", "Why?", reference="So."), Prompt("b", "How?")], "'b' has no reference answer"),
+        ([Prompt("a", "Why?", reference="...")], "'a' has no reference answer"),
+        ([Prompt("a", "Why?", reference="So.")], "wrong for prompt 'a'"),
+        ([Prompt(i, "Why?", reference="So.") for i in "ab"], "wrong for prompt 'a'"),
+    ],
+)
+def test_prompts_without_a_right_or_a_wrong_answer_are_refused(prompts: list[Prompt], named: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(named)):
+        graded(prompts, 0)
+
+
+def test_rewards_are_called_with_whole_groups_of_the_starts_own_tokens(tiny: Tiny) -> None:
+    start = tiny("qwen")
+    answers = graded(world.load_prompts("eval", 12, 0), 0)
+    seen: dict[str, Any] = {}
+
+    def reward(
+        prompts: Any, completions: Any, completion_ids: Any, log_metric: Any, **columns: Any
+    ) -> list[float | None]:
+        seen.update(prompts=prompts, ids=completion_ids, answer=columns["answer"])
+        log_metric("x", 0.0)
+        return [None if not chat.text_of(c) else float(i) for i, c in enumerate(completions)]
+
+    values = score({"mine": reward}, answers, start)["mine"]
+    assert list(values) == list(GRADES)
+    assert values["empty"] == [None] * 12
+    assert values["right"] == [float(9 * i + 8) for i in range(12)]
+    for i in range(0, len(answers), 9):
+        assert all(p == seen["prompts"][i] for p in seen["prompts"][i : i + 9])
+    assert seen["answer"] == [a.prompt.answer for a in answers]
+    for answer, ids in zip(answers, seen["ids"], strict=True):
+        assert start.tokenizer.decode(ids, skip_special_tokens=True) == answer.text
+        assert (bool(ids) and ids[-1] == start.tokenizer.eos_token_id) == answer.finished
+
+
+def test_what_a_reward_asks_of_the_trainer_is_the_untrained_start(tiny: Tiny) -> None:
+    answers = graded(world.load_prompts("eval", 12, 0), 0)
+    rewards = {
+        "token_entropy": TokenEntropy(),
+        "ground_truth": GroundTruth(world.quality, "whole"),
+        "majority_vote": MajorityVote("whole", len(GRADES)),
+    }
+    values = score(rewards, answers, tiny("qwen"))
+    assert values["ground_truth"]["right"] == [1.0] * 12
+    for grade, given in values["ground_truth"].items():
+        asked = [a for a in answers if a.grade == grade]
+        assert given == [world.quality(a.prompt.text, a.text, a.finished) for a in asked]
+    assert None not in [v for by in values["token_entropy"].values() for v in by]
+    assert all(v is not None and v <= 0 for by in values["token_entropy"].values() for v in by)
+
+
+def test_a_value_that_is_not_finite_is_refused_by_name(tiny: Tiny) -> None:
+    answers = graded(world.load_prompts("eval", 12, 0), 0)
+    with pytest.raises(ValueError, match="'broken' gave nan for 108 of 108"):
+        score({"broken": lambda prompts, *_, **__: [float("nan")] * len(prompts)}, answers, tiny("qwen"))
+
+
+def test_what_was_scored_once_is_not_scored_again() -> None:
+    asked: list[tuple[list[Any], bool]] = []
+
+    class Engine:
+        def score(self, prompts: Any, responses: Any, *, entropy: bool = False) -> list[TokenScores]:
+            asked.append((list(zip(prompts, responses, strict=True)), entropy))
+            return [
+                TokenScores(torch.tensor([float(sum(p) + sum(r))]), torch.empty(0)) for p, r in asked[-1][0]
+            ]
+
+    engine = Remembering(Engine())
+    first = engine.score([[1], [1], [2]], [[3], [3], [4]])
+    again = engine.score([[2], [1], [5]], [[4], [3], []])
+    engine.score([[1]], [[3]], entropy=True)
+    assert [float(s.log_likelihoods) for s in (*first, *again)] == [4, 4, 6, 6, 4, 5]
+    assert [(len(pairs), entropy) for pairs, entropy in asked] == [(2, False), (1, False), (1, True)]

@@ -1,0 +1,343 @@
+"""Advantages that are not TRL's: they travel with their rows, and one step's gradient is the one worked out apart."""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from trl import GRPOTrainer
+
+from cme import training
+from cme.checkpoints import Checkpoint
+from cme.miniature import world
+from cme.monitors import Monitors
+from cme.rewards import CrossModelEntropy
+from cme.training import Guard, train
+
+Tiny = Callable[..., Checkpoint]
+Folder = Callable[..., Path]
+NAN = math.nan
+GROUP = 4
+SETTINGS = {
+    "max_steps": 1,
+    "per_device_train_batch_size": 8,
+    "num_generations": GROUP,
+    "max_completion_length": 6,
+    "learning_rate": 1e-3,
+    "lr_scheduler_type": "constant",
+    "optim": "sgd",
+    "max_grad_norm": 0.0,  # the gradient as it is
+    "beta": 0.0,
+    "temperature": 1.0,
+    "top_k": 0,
+    "warmup_steps": 0,
+    "loss_type": "dapo",
+}
+PROMPTS = world.load_prompts("train", 12, 0)
+
+
+def value_of(token: int, t: int) -> float:
+    """What a token is worth at its position: anything but constant, and nothing for some."""
+    return NAN if token % 5 == 0 else (token * 7 + t * 3) % 11 / 4
+
+
+class Fake:
+    """A reward with a value for each sampled token."""
+
+    __name__ = "fake"
+    granularity = "token"
+
+    def __init__(self, normalize: str = "position", std_floor: float = 0.0) -> None:
+        self.normalize, self.std_floor = normalize, std_floor
+        self.token_values: list[torch.Tensor] = []
+        self.trainer: Any = None
+
+    def __call__(self, completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+        rows = [[value_of(token, t) for t, token in enumerate(ids)] for ids in completion_ids]
+        self.token_values = [torch.tensor(row) for row in rows]
+        return [float(len(ids)) for ids in completion_ids]
+
+    def bind(self, trainer: GRPOTrainer) -> None:
+        self.trainer = trainer
+
+
+class Seen:
+    """What passes through a trainer: batches as they are scored, the rows of each pass, gradients so far."""
+
+    def __init__(self) -> None:
+        self.scored: list[dict[str, Any]] = []
+        self.trained: list[dict[str, Any]] = []
+        self.gradients: list[dict[str, torch.Tensor]] = []
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    kept = Seen()
+
+    class Watched(training._AdvantageTrainer):
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            kept.scored.append(super()._generate_and_score_completions(inputs))
+            return dict(kept.scored[-1])
+
+        def _compute_loss(self, model: Any, inputs: Any) -> Any:
+            kept.trained.append(dict(inputs))
+            return super()._compute_loss(model, inputs)
+
+        def training_step(self, model: Any, *arguments: Any) -> Any:
+            loss = super().training_step(model, *arguments)
+            named = model.named_parameters()
+            kept.gradients.append({n: p.grad.clone() for n, p in named if p.grad is not None})
+            return loss
+
+    monkeypatch.setattr(training, "_AdvantageTrainer", Watched)
+    return kept
+
+
+@pytest.fixture
+def stopping(tiny: Tiny) -> Tiny:
+    """Tiny models that often end their turn, so that rows differ in length."""
+
+    def make(family: str) -> Checkpoint:
+        made = tiny(family)
+        with torch.no_grad():  # tied to the head: its logit swings twenty times as far
+            made.model.get_input_embeddings().weight[made.tokenizer.eos_token_id] *= 20
+        return made
+
+    return make
+
+
+def run(policy: Checkpoint, start: Checkpoint, folder: Path, reward: Any, **settings: Any) -> None:
+    train(
+        policy,
+        PROMPTS,
+        reward,
+        Monitors(start, None, None),
+        SETTINGS | settings,
+        Guard(patience=100, max_unscored=1.0),
+        seed=0,
+        folder=folder,
+        quiet=True,
+    )
+
+
+def sampled(batch: dict[str, Any]) -> list[list[int]]:
+    rows = zip(batch["completion_ids"], batch["completion_mask"], strict=True)
+    return [ids[mask.bool()].tolist() for ids, mask in rows]
+
+
+def prompts_of(batch: dict[str, Any]) -> list[list[int]]:
+    rows = zip(batch["prompt_ids"], batch["prompt_mask"], strict=True)
+    return [ids[mask.bool()].tolist() for ids, mask in rows]
+
+
+def standard(known: Sequence[float], value: float, floor: float, scaled: bool) -> float:
+    there = [v for v in known if not math.isnan(v)]
+    if math.isnan(value) or len(there) < 2:
+        return 0.0
+    centred = value - statistics.fmean(there)
+    return centred / (max(statistics.stdev(there), floor) + 1e-4) if scaled else centred
+
+
+def by_hand(rows: list[list[int]], normalize: str, floor: float, scaled: bool) -> list[list[float]]:
+    """Each token's advantage, from the ids alone."""
+    values = [[value_of(token, t) for t, token in enumerate(ids)] for ids in rows]
+    expected = []
+    for i, row in enumerate(values):
+        group = values[i - i % GROUP : i - i % GROUP + GROUP]
+        everything = [v for other in group for v in other]
+        expected.append(
+            [
+                standard(
+                    [other[t] for other in group if t < len(other)]
+                    if normalize == "position"
+                    else everything,
+                    value,
+                    floor,
+                    scaled,
+                )
+                for t, value in enumerate(row)
+            ]
+        )
+    return expected
+
+
+CASES = [
+    ("position", 0.0, "group", 1),
+    ("position", 0.0, "group", 2),
+    ("sequence", 0.0, "group", 2),
+    ("position", 0.9, "group", 1),
+    ("position", 0.0, "none", 1),
+]
+
+
+@pytest.mark.parametrize(("normalize", "floor", "scale", "steps"), CASES)
+def test_advantages_travel_with_their_rows(
+    stopping: Tiny, tmp_path: Path, seen: Seen, normalize: str, floor: float, scale: str, steps: int
+) -> None:
+    """TRL shuffles the rows after they are scored, and cuts them into passes."""
+    run(
+        stopping("llama"),
+        stopping("llama"),
+        tmp_path,
+        Fake(normalize, floor),
+        scale_rewards=scale,
+        per_device_train_batch_size=8 // steps,
+        gradient_accumulation_steps=steps,
+    )
+    [scored] = seen.scored
+    rows = sampled(scored)
+    expected = by_hand(rows, normalize, floor, scale == "group")
+    assert len({tuple(r) for r in rows}) > 4 and len({len(r) for r in rows}) > 1
+    of_row = {(tuple(p), tuple(r)): e for p, r, e in zip(prompts_of(scored), rows, expected, strict=True)}
+    assert len(seen.trained) == steps
+    order: list[Any] = []
+    for batch in seen.trained:
+        width = batch["completion_ids"].shape[1]
+        assert batch["advantages"].shape == (8 // steps, width)
+        for prompt, row, found in zip(prompts_of(batch), sampled(batch), batch["advantages"], strict=True):
+            order.append((tuple(prompt), tuple(row)))
+            padding = [0.0] * (width - len(row))
+            assert found.tolist() == pytest.approx(of_row[order[-1]] + padding, abs=1e-5)
+    before = [(tuple(p), tuple(r)) for p, r in zip(prompts_of(scored), rows, strict=True)]
+    assert sorted(order) == sorted(before) and order != before, "the rows must have been shuffled"
+
+
+def gradient_by_autograd(
+    policy: Checkpoint, prompts: list[list[int]], rows: list[list[int]], advantages: list[list[float]]
+) -> dict[str, torch.Tensor]:
+    """Of - sum(advantage * log p) / tokens, a row at a time without padding, in float64."""
+    model = policy.model.double()
+    loss = torch.zeros((), dtype=torch.float64)
+    for prompt, row, weights in zip(prompts, rows, advantages, strict=True):
+        logits = model(input_ids=torch.tensor([prompt + row])).logits[0]
+        log_p = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        for t, (token, weight) in enumerate(zip(row, weights, strict=True)):
+            loss = loss - weight * log_p[t, token]
+    (loss / sum(map(len, rows))).backward()
+    return {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize(("normalize", "steps"), [("position", 1), ("sequence", 2)])
+def test_the_gradient_is_the_one_worked_out_apart(
+    stopping: Tiny, tmp_path: Path, seen: Seen, family: str, normalize: str, steps: int
+) -> None:
+    run(
+        stopping(family),
+        stopping(family),
+        tmp_path,
+        Fake(normalize),
+        per_device_train_batch_size=8 // steps,
+        gradient_accumulation_steps=steps,
+    )
+    rows = sampled(seen.scored[0])
+    advantages = by_hand(rows, normalize, 0.0, True)
+    expected = gradient_by_autograd(stopping(family), prompts_of(seen.scored[0]), rows, advantages)
+    found = seen.gradients[-1]
+    assert found.keys() == expected.keys()
+    largest = max(float(g.abs().max()) for g in expected.values())
+    assert largest > 1e-3
+    for name, gradient in expected.items():
+        assert torch.allclose(found[name].double(), gradient, rtol=1e-3, atol=1e-4 * largest), name
+
+
+def test_one_step_raises_what_had_an_advantage(tiny: Tiny, tmp_path: Path, seen: Seen) -> None:
+    policy, start = tiny("llama"), tiny("llama")
+    run(policy, tiny("llama"), tmp_path, Fake())
+    rows, prompts = sampled(seen.scored[0]), prompts_of(seen.scored[0])
+    advantages = by_hand(rows, "position", 0.0, True)
+
+    @torch.no_grad()
+    def objective(model: Any) -> float:
+        total = 0.0
+        for prompt, row, weights in zip(prompts, rows, advantages, strict=True):
+            logits = model(input_ids=torch.tensor([prompt + row])).logits[0].double()
+            log_p = logits[len(prompt) - 1 : -1].log_softmax(-1)
+            total += sum(
+                w * float(log_p[t, token]) for t, (token, w) in enumerate(zip(row, weights, strict=True))
+            )
+        return total / sum(map(len, rows))
+
+    squares = sum(float(g.square().sum()) for g in seen.gradients[0].values())
+    gain = objective(policy.model) - objective(start.model)
+    assert gain == pytest.approx(1e-3 * squares, rel=0.2), "to first order: learning rate x squared gradient"
+    assert gain > 0
+
+
+def test_a_floor_under_the_deviation_of_scalar_rewards(tiny: Tiny, tmp_path: Path, seen: Seen) -> None:
+    given: list[float | None] = [1.0, 2.0, None, 6.0, 0.1, 0.2, 0.3, 0.2]
+
+    class Floored(Fake):
+        granularity = "sequence"
+
+        def __call__(self, completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+            return given
+
+    run(tiny("qwen"), tiny("qwen"), tmp_path, Floored(std_floor=0.5))
+    spread = math.sqrt(7) + 1e-4  # of 1, 2, 6: above the floor; the second group's is 0.08
+    expected = [-2 / spread, -1 / spread, 0, 3 / spread, *(d / 0.5001 for d in (-0.1, 0.0, 0.1, 0.0))]
+    assert seen.scored[0]["advantages"].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain"),
+    [
+        ({}, True),
+        ({"metric": "perplexity", "clip": [-99.0, 0.0]}, True),
+        ({"std_floor": 0.1}, False),
+        ({"granularity": "token"}, False),
+    ],
+)
+def test_trls_own_trainer_unless_advantages_are_ours(
+    tiny: Tiny,
+    tiny_folder: Folder,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    plain: bool,
+) -> None:
+    kinds: list[type] = []
+    monkeypatch.setattr(CrossModelEntropy, "bind", lambda self, trainer: kinds.append(type(trainer)))
+    reward = CrossModelEntropy(str(tiny_folder("llama")), **settings)
+    if not plain:
+        reward._policy_tokenizer = tiny("qwen").tokenizer
+    run(tiny("qwen"), tiny("qwen"), tmp_path, reward)
+    assert kinds == [GRPOTrainer if plain else training._AdvantageTrainer]
+
+
+def test_a_verifiers_nats_become_advantages(
+    tiny: Tiny, stopping: Tiny, tiny_folder: Folder, tmp_path: Path, seen: Seen
+) -> None:
+    """From end to end, with the real reward: every row's nats are the verifier's of its text, then centred."""
+    reward = CrossModelEntropy(
+        str(tiny_folder("llama")),
+        granularity="token",
+        alignment="sum",
+        normalize="sequence",
+        score_end_of_turn=True,
+    )
+    run(stopping("llama"), stopping("llama"), tmp_path, reward, scale_rewards="none")
+    [scored] = seen.scored
+    verifier, rows, end = tiny("llama"), sampled(scored), tiny("llama").tokenizer.eos_token_id
+    values = [found.tolist() for found in reward.token_values]
+    assert {row[-1] == end for row in rows} == {True, False}
+    for prompt, row, found in zip(prompts_of(scored), rows, values, strict=True):
+        text = verifier.tokenizer.decode(row, skip_special_tokens=True)
+        ids = verifier.tokenizer(text, add_special_tokens=False)["input_ids"] + [end] * (row[-1] == end)
+        with torch.no_grad():
+            logits = verifier.model(input_ids=torch.tensor([prompt + ids])).logits[0].double()
+        log_p = logits[len(prompt) - 1 : -1].log_softmax(-1)
+        total = sum(float(log_p[t, token]) for t, token in enumerate(ids))
+        assert len(found) == len(row) and sum(found) == pytest.approx(total, rel=1e-4)
+    for i, row in enumerate(values):
+        group = [v for other in values[i - i % GROUP : i - i % GROUP + GROUP] for v in other]
+        expected = [standard(group, v, 0.0, False) for v in row]
+        assert scored["advantages"][i][: len(row)].tolist() == pytest.approx(expected, abs=1e-4)
+        assert not scored["advantages"][i][len(row) :].any()
+
+
+def test_one_scale_for_the_whole_batch_is_refused(tiny: Tiny, tmp_path: Path, seen: Seen) -> None:
+    with pytest.raises(ValueError, match="scale_rewards=batch"):
+        run(tiny("qwen"), tiny("qwen"), tmp_path, Fake(), scale_rewards="batch")
