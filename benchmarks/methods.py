@@ -13,7 +13,10 @@ from types import MethodType
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
+
+from cme.head import Head
+from cme.prompt_cache import PromptCache
 
 Ids = list[int]
 Scoring = Callable[[list[Ids], list[list[Ids]]], list[torch.Tensor]]
@@ -138,6 +141,37 @@ def _block_mask(model: PreTrainedModel, lengths: torch.Tensor) -> torch.Tensor |
     return {"full_attention": causal[None, None], "sliding_attention": near[None, None]}
 
 
+def shared_whole(model: PreTrainedModel, prompts: list[Ids], groups: list[list[Ids]]) -> list[torch.Tensor]:
+    """Ours with the logits of all response rows held whole, group by group."""
+    found = []
+    for prompt, responses in zip(prompts, groups, strict=True):
+        hidden, targets = PromptCache(model, [prompt]).hidden([0] * len(responses), responses)
+        log_p = model.get_output_embeddings()(hidden).float().log_softmax(-1)
+        values = log_p.gather(1, targets[:, None])[:, 0].cpu()
+        found += list(values.split([len(r) for r in responses]))
+    return found
+
+
+def shared_kept(model: PreTrainedModel, prompts: list[Ids], groups: list[list[Ids]]) -> list[torch.Tensor]:
+    """Ours with transformers' own cache: the prompt's keys repeated for every response, the responses' kept."""
+    found = []
+    for prompt, responses in zip(prompts, groups, strict=True):
+        ids, mask = _padded(responses, model.device)
+        cache = DynamicCache()
+        decoder = model.get_decoder()
+        head = torch.tensor([prompt], device=model.device)
+        last = decoder(input_ids=head, past_key_values=cache, use_cache=True).last_hidden_state[:, -1:]
+        cache.batch_repeat_interleave(len(responses))
+        whole = torch.cat([mask.new_ones(len(responses), len(prompt)), mask], dim=1)
+        states = decoder(
+            input_ids=ids[:, :-1], attention_mask=whole[:, :-1], past_key_values=cache, use_cache=True
+        ).last_hidden_state
+        hidden = torch.cat([last.expand(len(responses), -1, -1), states], dim=1)[mask.bool()]
+        values, _ = Head(model).score(hidden, ids[mask.bool()])
+        found += list(values.cpu().split([len(r) for r in responses]))
+    return found
+
+
 def _pairs(prompts: list[Ids], groups: list[list[Ids]]) -> Iterable[tuple[Ids, Ids]]:
     for prompt, responses in zip(prompts, groups, strict=True):
         for response in responses:
@@ -222,22 +256,12 @@ UNSHARED = [
 
 OURS = Method("**ours**", _prepare_ours, lambda p, r, g: 0, shared=True)
 
-WITHOUT: list[tuple[str, dict[str, Any]]] = [
-    ("ours without sharing the prompt", {"share": False}),
-]
-"""Ours minus one ingredient each: name and what `TokenScorer` is given for it."""
-
 METHODS: list[Method] = [
     PAPER,
     *UNSHARED,
     OURS,
-    *(
-        Method(
-            name,
-            partial(_prepare_ours, **options),
-            lambda p, r, g: g * (r + 1),
-            shared=options.get("share", True),
-        )
-        for name, options in WITHOUT
-    ),
+    Method("ours, prompt not shared", partial(_prepare_ours, share=False), lambda p, r, g: g * (r + 1)),
+    Method("ours, whole logits", _bound(shared_whole), lambda p, r, g: 2 * g * r, shared=True),
+    Method("ours, responses' keys kept", _bound(shared_kept), lambda p, r, g: 0, shared=True),
 ]
+"""All rows; the last three are ours minus one ingredient each."""

@@ -85,6 +85,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--models", default=MODELS, help="names of checkpoints, or random:gemma3-4b")
     parser.add_argument("--shapes", default=SHAPES, help="PROMPTxRESPONSExGROUP in tokens, or ragged")
+    parser.add_argument(
+        "--methods", help="parts of names of methods, `paper` always among them; all unless given"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", help="float32 on a CPU and bfloat16 on a GPU unless it is named")
@@ -100,8 +103,9 @@ def _options() -> argparse.Namespace:
 
 def _command(options: argparse.Namespace) -> str:
     """The command with every choice spelled out, but not where the record went."""
-    names = ("models", "shapes", "repeats", "device", "dtype", "budget", "batch_tokens")
-    chosen = [f"--{name.replace('_', '-')} {getattr(options, name)}" for name in names]
+    names = ("models", "shapes", "methods", "repeats", "device", "dtype", "budget", "batch_tokens")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    chosen = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
     return " ".join(["python -m benchmarks.scorer", *chosen])
 
 
@@ -132,9 +136,11 @@ def measure(
     """Every method on one model and one set of groups: first what it returns and holds, then the rounds."""
     reference = _reference(model, work)
     setting = Setting(model, tokenizer, work.largest[2], options.batch_tokens)
-    rows = {m.name: Row(m.name, sums=m.sums) for m in METHODS}
+    parts = options.methods.split(",") if options.methods else [""]
+    methods = [m for m in METHODS if m is PAPER or any(part in m.name for part in parts)]
+    rows = {m.name: Row(m.name, sums=m.sums) for m in methods}
     ready: dict[str, Scoring] = {}
-    for method in METHODS:
+    for method in methods:
         row = rows[method.name]
         row.failure = _too_large(method, model, work)
         if row.failure:
