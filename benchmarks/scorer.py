@@ -95,7 +95,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--budget", type=float, default=120.0, help="seconds of rounds a method, two at least"
     )
-    parser.add_argument("--batch-tokens", type=int, default=16384, help="bound of a forward pass of ours")
+    parser.add_argument("--batch-tokens", type=int, default=4096, help="bound of a forward pass of ours")
     options = parser.parse_args()
     options.dtype = options.dtype or ("bfloat16" if options.device.startswith("cuda") else "float32")
     return options

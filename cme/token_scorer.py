@@ -41,7 +41,7 @@ class TokenScorer:
         share: compute each distinct prompt once; False scores densely, prompt and response in one row.
     """
 
-    def __init__(self, model: PreTrainedModel, *, batch_tokens: int = 8192, share: bool = True) -> None:
+    def __init__(self, model: PreTrainedModel, *, batch_tokens: int = 4096, share: bool = True) -> None:
         self.model = model
         self.batch_tokens = batch_tokens
         self.share = share

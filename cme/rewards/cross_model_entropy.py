@@ -98,7 +98,7 @@ class CrossModelEntropy:
         empty_response: float | None = None,
         dtype: str = "float32",
         device: str | None = None,
-        batch_tokens: int = 8192,
+        batch_tokens: int = 4096,
         server: dict[str, Any] | None = None,
     ) -> None:
         given = {key: value for key, value in locals().items() if key not in ("self", "verifier")}
