@@ -80,7 +80,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--verifier", required=True, help="a hub id, a folder, package:... or miniature:...")
     add("--dtype", choices=("float32", "bfloat16", "float16", "float64"), default="float32")
     add("--device", help="default: the GPU where there is one")
-    add("--batch-tokens", type=_count, default=8192, help="bound on rows x columns of a forward pass")
+    add("--batch-tokens", type=_count, default=4096, help="bound on rows x columns of a forward pass")
     add("--max-prompt-tokens", type=_count, default=2048, help="longer prompts lose their start")
     add("--max-response-tokens", type=_count, default=2048, help="longer responses lose their end")
     add("--prompt-field", default="instruction")

@@ -120,12 +120,18 @@ class TokenScorer:
         return scored
 
     def _check_once(self, pairs: Sequence[tuple[Ids, Ids]]) -> None:
-        """Compare the shared path with the dense one on up to two responses of the first prompt."""
-        group = [(p, r) for p, r in pairs if p == pairs[0][0] and len(r)][:2]
-        if self._checked or not self.share or not group:
+        """Compare the shared path with the dense one on the longest response and one more to its prompt.
+
+        Responses of one token do not count: they need no pass of their own.
+        """
+        if self._checked or not self.share or not pairs:
+            return
+        longest = max(pairs, key=lambda pair: len(pair[1]))
+        if len(longest[1]) < 2:
             return
         self._checked = True
-        reason = self._difference(group)
+        others = [pair for pair in pairs if pair[0] == longest[0] and len(pair[1]) and pair is not longest]
+        reason = self._difference([longest, *others[:1]])
         if reason:
             self.share = False
             name = type(self.model).__name__

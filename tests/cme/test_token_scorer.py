@@ -185,6 +185,20 @@ def test_a_model_that_cannot_share_is_scored_densely_and_says_so(
         assert one.log_likelihoods.tolist() == pytest.approx(slow(model, prompt, response)[0], abs=1e-4)
 
 
+def test_the_check_waits_for_a_response_that_needs_a_pass(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer = TokenScorer(tiny("llama").model)
+    compared = []
+    monkeypatch.setattr(scorer, "_difference", lambda group: compared.append(group))
+    scorer.score([[7, 8], [9]], [[10], [11]])
+    assert compared == []
+    scorer.score([[7, 8], [9], [7, 8]], [[10], [11, 12], [13, 14, 15]])
+    assert compared == [[([7, 8], [13, 14, 15]), ([7, 8], [10])]]
+    scorer.score([[7, 8]], [[10, 11]])
+    assert len(compared) == 1
+
+
 def test_running_out_of_memory_halves_the_budget_and_loses_nothing(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
