@@ -27,10 +27,12 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states, value_states
             return key_states, value_states
-        return (
-            torch.cat([self.keys[self.rows], key_states], dim=-2),
-            torch.cat([self.values[self.rows], value_states], dim=-2),
-        )
+        return self._before(self.keys, key_states), self._before(self.values, value_states)
+
+    def _before(self, prompts: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        """What the prompts stored, put before each response's own, (N, heads, P + R, head size)."""
+        one = len(prompts) == 1  # a single prompt is not copied twice
+        return torch.cat([prompts.expand(len(own), -1, -1, -1) if one else prompts[self.rows], own], dim=-2)
 
 
 class PromptCache:
