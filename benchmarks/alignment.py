@@ -21,13 +21,14 @@ from cme.token_scorer import TokenScorer
 def nested_loops(values: np.ndarray, source_ends: alignment.Ends, target_ends: alignment.Ends) -> list[float]:
     """Each target token's mean over the source tokens that overlap it, by looking at every pair."""
     found = []
-    for t, stop in enumerate(target_ends):
-        start = target_ends[t - 1] if t else 0
+    given, sources, targets = values.tolist(), source_ends.tolist(), target_ends.tolist()
+    for t, stop in enumerate(targets):
+        start = targets[t - 1] if t else 0
         overlapping = []
-        for s, end in enumerate(source_ends):
-            begin = source_ends[s - 1] if s else 0
+        for s, end in enumerate(sources):
+            begin = sources[s - 1] if s else 0
             if min(stop, end) > max(start, begin):
-                overlapping.append(values[s])
+                overlapping.append(given[s])
         found.append(sum(overlapping) / len(overlapping) if overlapping else float("nan"))
     return found
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 TILES = {"cpu": (512, 4096), "cuda": (1024, 16384)}
 """Rows and vocabulary of one tile: 8 MiB of float32 stay in a CPU's cache, 64 MiB keep a GPU busy. With its
-exponentials, their products and a copy in the model's own dtype a tile takes at most 224 MiB."""
+exponentials and a copy in the model's own dtype a tile takes at most 160 MiB."""
 
 _LOWEST = torch.finfo(torch.float32).min
 
@@ -63,13 +63,14 @@ class Head:
             higher = torch.maximum(top, logits.amax(1))
             shrink = (top - higher).exp()
             if entropy:
-                share = (logits - higher[:, None]).exp()
+                share = (logits - higher[:, None]).exp_()
                 # a masked token's logit is -inf and its share 0: their product must be 0, not NaN
-                weighted = weighted * shrink + (share * logits.clamp(min=_LOWEST)).sum(1)
+                weighted = weighted * shrink + logits.clamp_(min=_LOWEST).mul_(share).sum(1)
             else:
                 share = logits.sub_(higher[:, None]).exp_()
             total = total * shrink + share.sum(1)
             top = higher
+            del logits, share  # before the next tile is made
         normalizer = top + total.log()
         return chosen - normalizer, (normalizer - weighted / total) if entropy else top[:0]
 

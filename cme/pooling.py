@@ -1,6 +1,5 @@
 """From a verifier's per-token values to one reward: pooling over a span, combining verifiers, bounding."""
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -19,12 +18,12 @@ def inside(score: Score, start: int, end: int) -> torch.Tensor:
 
 
 def pooled(values: torch.Tensor, metric: Metric) -> float:
-    """The reward of one span: the mean of its values (T,), for perplexity -exp of minus that mean.
+    """The reward of one span: the mean of its values (T,), for perplexity -exp of minus that mean (-inf beyond floats).
 
     `values` are log-likelihoods, or minus the predictive entropies, in nats; higher is better for all three.
     """
-    mean = float(values.mean())
-    return -math.exp(-mean) if metric == "perplexity" else mean
+    mean = values.double().mean()
+    return float(-torch.exp(-mean) if metric == "perplexity" else mean)
 
 
 def over_span(

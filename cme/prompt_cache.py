@@ -49,13 +49,17 @@ class PromptCache:
         self.cache = Cache(layer_class_to_replicate=_Layer)
         ids, self.mask = padded(prompts, self.device, left=True)  # (B, P)
         self.lengths = self.mask.sum(1)
-        self.last = self.decoder(
-            input_ids=ids,
-            attention_mask=self.mask,
-            position_ids=(self.mask.cumsum(1) - 1).clamp(min=0),
-            past_key_values=self.cache,
-            use_cache=True,
-        ).last_hidden_state[:, -1]  # (B, d)
+        self.last = (
+            self.decoder(
+                input_ids=ids,
+                attention_mask=self.mask,
+                position_ids=(self.mask.cumsum(1) - 1).clamp(min=0),
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+            .last_hidden_state[:, -1]
+            .clone()
+        )  # (B, d)
         if len(self.cache.layers) == 0:
             raise ValueError("the model puts no keys and values into its cache")
 

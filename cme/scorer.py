@@ -104,9 +104,9 @@ class Scorer:
             return []
         rendered: dict[str, list[int]] = {}
         for prompt in prompts:
-            if str(prompt) not in rendered:
-                rendered[str(prompt)] = chat.prompt_ids(self.tokenizer, prompt)
-        heads = [rendered[str(prompt)] for prompt in prompts]
+            if repr(prompt) not in rendered:
+                rendered[repr(prompt)] = chat.prompt_ids(self.tokenizer, prompt)
+        heads = [rendered[repr(prompt)] for prompt in prompts]
         encoded = self.tokenizer(list(responses), add_special_tokens=False, return_offsets_mapping=True)
         ends = [self.score_end_of_turn and f for f in finished]
         tails = [[*ids, *[self._end] * e] for ids, e in zip(encoded["input_ids"], ends, strict=True)]

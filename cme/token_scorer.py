@@ -1,8 +1,8 @@
 """Per-token log-likelihood and entropy of responses under a model: the hot operation of this project.
 
 Each distinct prompt is computed once for all its responses (`cme.prompt_cache`), the head runs on response
-rows alone and never holds whole logits (`cme.head`). On its first use this shared path is compared with
-the model's own forward pass on one group; a model whose cache cannot be shared is scored densely, aloud.
+rows alone and never holds whole logits (`cme.head`). On first use the head is compared with the model's own and
+the shared path with a dense one; a model whose cache cannot be shared is scored densely, aloud.
 """
 
 import logging
@@ -18,8 +18,8 @@ from cme.prompt_cache import PromptCache, padded
 
 Ids = Sequence[int]
 
-TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
-"""Nats a token by which the shared path may differ, on average, from the model's own; 0.05 for lower precisions."""
+LIMITS = {torch.float32: (1e-3, 1e-2), torch.float64: (1e-6, 1e-5)}
+"""Nats by which values that should agree may differ, on average and at most; else (0.05, 1), for lower precisions."""
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class TokenScorer:
         self.batch_tokens = batch_tokens
         self.share = share
         self._checked = False
+        self._halved = False
 
     @torch.no_grad()
     def score(
@@ -62,13 +63,15 @@ class TokenScorer:
         nothing = torch.empty(0)
         found = {i: TokenScores(nothing, nothing) for i, (_, r) in enumerate(pairs) if not len(r)}
         with _evaluating(self.model):
-            self._check_once(pairs)
             while len(found) < len(pairs):
                 owed = {i: pair for i, pair in enumerate(pairs) if i not in found}
                 try:
+                    self._check_once(pairs)
                     for batch in plan(owed, self.batch_tokens):
-                        found |= self._score_batch(batch, pairs, entropy)
-                except torch.OutOfMemoryError:
+                        found |= self._score_batch(batch, pairs, entropy, self.share and self._checked)
+                except RuntimeError as error:
+                    if not _out_of_memory(error):
+                        raise
                     if self.batch_tokens <= min(len(p) + len(r) for p, r in owed.values()):
                         raise  # a pass of one row did not fit either
                     self._halve()
@@ -77,92 +80,116 @@ class TokenScorer:
     def _halve(self) -> None:
         self.batch_tokens //= 2
         torch.cuda.empty_cache()
-        _log.warning("out of memory: scoring goes on with batch_tokens=%d", self.batch_tokens)
+        if not self._halved:
+            _log.warning("out of memory: scoring goes on with passes of %d tokens or less", self.batch_tokens)
+        self._halved = True
 
     def _score_batch(
-        self, batch: "Batch", pairs: Sequence[tuple[Ids, Ids]], entropy: bool
+        self, batch: "Batch", pairs: Sequence[tuple[Ids, Ids]], entropy: bool, share: bool
     ) -> dict[int, TokenScores]:
         found: dict[int, TokenScores] = {}
-        if not self.share:
-            for rows in batch.chunks:
-                found |= zip(rows, self._dense([pairs[i] for i in rows], entropy), strict=True)
-            return found
         head = Head(self.model)
-        cache = PromptCache(self.model, batch.prompts)
+        cache = PromptCache(self.model, batch.prompts) if share else None
         for rows in batch.chunks:
             responses = [pairs[i][1] for i in rows]
-            hidden, targets = cache.hidden([batch.prompt_of[i] for i in rows], responses)
+            if cache is None:
+                hidden, targets = self._dense([pairs[i] for i in rows])
+            else:
+                hidden, targets = cache.hidden([batch.prompt_of[i] for i in rows], responses)
             values, spreads = (part.cpu() for part in head.score(hidden, targets, entropy))
             lengths = [len(r) for r in responses]
             spread_rows = torch.split(spreads, lengths) if entropy else [spreads] * len(rows)
-            scored = map(TokenScores, torch.split(values, lengths), spread_rows)
-            found |= zip(rows, scored, strict=True)
+            found |= zip(rows, map(TokenScores, torch.split(values, lengths), spread_rows), strict=True)
         return found
 
-    def _dense(self, pairs: Sequence[tuple[Ids, Ids]], entropy: bool) -> list[TokenScores]:
-        """The model's own forward pass over prompt and response, head on the response's columns."""
-        prompt_ids, prompt_mask = padded([p for p, _ in pairs], self.model.device, left=True)
-        ids, mask = padded([r for _, r in pairs], self.model.device, left=False)  # (B, R)
-        whole = torch.cat([prompt_mask, mask], dim=1)  # (B, P+R)
-        logits = self.model(
-            input_ids=torch.cat([prompt_ids, ids], dim=1),
-            attention_mask=whole,
-            position_ids=(whole.cumsum(1) - 1).clamp(min=0),
-            use_cache=False,
-            logits_to_keep=ids.shape[1] + 1,
-        ).logits[:, :-1]  # (B, R, V); column t predicts response token t
-        scored = []
-        for row, targets, (_, response) in zip(logits, ids, pairs, strict=True):
-            log_p = row[: len(response)].float().log_softmax(-1)  # (T, V)
-            values = log_p.gather(1, targets[: len(response), None])[:, 0]
-            spread = -(log_p.exp() * log_p).nansum(-1) if entropy else values[:0]
-            scored.append(TokenScores(values.cpu(), spread.cpu()))
-        return scored
+    def _dense(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Hidden states (M, d) that predict the responses' M tokens, and those tokens (M,), row by row.
+
+        Prompt and response in one row, padded on the right: what is behind a token cannot change it in any
+        causal model, whatever it makes of masks and positions.
+        """
+        ids, mask = padded([[*p, *r] for p, r in pairs], self.model.device, left=False)  # (B, P+R)
+        hidden = self.model.get_decoder()(
+            input_ids=ids, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        starts = torch.tensor([[len(p)] for p, _ in pairs], device=ids.device)
+        place = torch.arange(ids.shape[1], device=ids.device)
+        wanted = (place >= starts) & mask.bool()  # (B, P+R)
+        return hidden[:, :-1][wanted[:, 1:]], ids[wanted]
 
     def _check_once(self, pairs: Sequence[tuple[Ids, Ids]]) -> None:
-        """Compare the shared path with the dense one on the longest response and one more to its prompt.
+        """On first use, compare the head with the model's own and the shared path with the dense one.
 
-        Responses of one token do not count: they need no pass of their own.
+        On the longest response, one more to its prompt and one to a prompt of another length, where there are
+        such. Responses of one token do not count, since they need no pass of their own; until a longer one comes,
+        scoring is dense. Raises ValueError for a
+        model whose logits are not its head on its hidden states.
         """
-        if self._checked or not self.share or not pairs:
+        longest = max(pairs, key=lambda pair: len(pair[1]), default=([], []))
+        if self._checked or len(longest[1]) < 2:
             return
-        longest = max(pairs, key=lambda pair: len(pair[1]))
-        if len(longest[1]) < 2:
-            return
+        others = [pair for pair in pairs if len(pair[1]) and pair is not longest]
+        siblings = [pair for pair in others if pair[0] == longest[0]][:1]
+        strangers = [pair for pair in others if len(pair[0]) != len(longest[0])][:1]
+        self._check_head(longest)
+        if self.share:
+            reason = self._difference([longest, *siblings, *strangers])
+            if reason:
+                self.share = False
+                name = type(self.model).__name__
+                _log.warning(
+                    "%s: prompts cannot be shared between responses (%s); scoring densely", name, reason
+                )
         self._checked = True
-        others = [pair for pair in pairs if pair[0] == longest[0] and len(pair[1]) and pair is not longest]
-        reason = self._difference([longest, *others[:1]])
-        if reason:
-            self.share = False
-            name = type(self.model).__name__
-            _log.warning("%s: prompts cannot be shared between responses (%s); scoring densely", name, reason)
 
-    def _difference(self, group: Sequence[tuple[Ids, Ids]]) -> str | None:
+    def _check_head(self, pair: tuple[Ids, Ids]) -> None:
+        """Compare the head with the model's own logits at the last 32 tokens of a response."""
+        hidden, targets = (part[-32:] for part in self._dense([pair]))
+        ours, _ = Head(self.model).score(hidden, targets)
+        ids = torch.tensor([[*pair[0], *pair[1]]], device=self.model.device)
+        # in mixed-precision training accelerate wraps `forward`; the hidden states above are not cast either
+        forward = self.model.__dict__.get("_original_forward", self.model.forward)
+        logits = forward(input_ids=ids, use_cache=False, logits_to_keep=len(targets) + 1).logits[0, :-1]
+        own = logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+        reason = _apart(ours, own, self.model.dtype)
+        if reason:
+            name = type(self.model).__name__
+            raise ValueError(
+                f"{name} cannot be scored: its logits are not its head on its hidden states ({reason})"
+            )
+
+    def _difference(self, pairs: Sequence[tuple[Ids, Ids]]) -> str | None:
         """Why the shared path is not the dense one, or None."""
-        [batch] = plan(dict(enumerate(group)), 2**62)
+        shared: dict[int, TokenScores] = {}
         try:
-            shared = self._score_batch(batch, group, False)
-        except torch.OutOfMemoryError:
-            raise
-        except (
-            AttributeError,
-            IndexError,
-            KeyError,
-            NotImplementedError,
-            TypeError,
-            ValueError,
-            RuntimeError,
-        ) as error:
+            for batch in plan(dict(enumerate(pairs)), self.batch_tokens):
+                shared |= self._score_batch(batch, pairs, entropy=False, share=True)
+        except Exception as error:
+            if _out_of_memory(error):
+                raise
             return f"{type(error).__name__}: {error}"
-        dense = self._dense(group, False)
-        gap = torch.cat(
-            [shared[i].log_likelihoods - one.log_likelihoods for i, one in enumerate(dense)]
-        ).abs()
-        limit = TOLERANCE.get(self.model.dtype, 0.05)
-        # where the model itself gives values that are not finite, both paths do and callers say so
-        finite = torch.cat([one.log_likelihoods for one in dense]).isfinite()
-        apart = float(gap[finite].mean()) if finite.any() else 0.0
-        return None if apart <= limit else f"differs by {apart:.2g} nats a token"
+        hidden, targets = self._dense(pairs)
+        dense, _ = Head(self.model).score(hidden, targets)
+        together = torch.cat([shared[i].log_likelihoods for i in range(len(pairs))])
+        return _apart(together, dense.cpu(), self.model.dtype)
+
+
+def _apart(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> str | None:
+    """How far values that should agree are apart, None within the limits.
+
+    Values that are not finite are left out: both paths give them, and callers say so.
+    """
+    gap = (a - b).abs()
+    gap = gap[gap.isfinite()]
+    mean, most = LIMITS.get(dtype, (0.05, 1.0))
+    if not len(gap) or (gap.mean() <= mean and gap.max() <= most):
+        return None
+    return f"differs by {float(gap.mean()):.2g} nats a token, at most {float(gap.max()):.2g}"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    # on a CPU torch raises a plain RuntimeError
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,11 @@ class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        batch["advantages"] = self._own_advantages(batch, len(inputs)).to(batch["advantages"].device)
+        return batch
+
+    def _own_advantages(self, batch: Mapping[str, Any], rows: int) -> torch.Tensor:
+        """Advantages of this process's rows, (rows,) or (rows, T); a group may span processes."""
         reward: Any = self.watched.reward
         group, scale = self.num_generations, self.args.scale_rewards == "group"
         floor = float(reward.std_floor)
@@ -101,14 +106,12 @@ class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
             width = batch["completion_mask"].shape[1]
             values = self._everyones(_rectangle(reward.token_values, width))
             advantages = advantages_of.dense(values, group, reward.normalize, floor=floor, scale=scale)
+            advantages = advantages[:, :width]  # another process's completions may be longer
         else:
             values = self._everyones(_rectangle([torch.tensor([_or_nan(v)]) for v in self.watched.values], 1))
             advantages = advantages_of.scalar(values[:, 0], group, floor=floor, scale=scale)
-        mine = slice(
-            self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs)
-        )
-        batch["advantages"] = advantages[mine].to(batch["advantages"].device)
-        return batch
+        first = self.accelerator.process_index * rows
+        return advantages[first : first + rows]
 
     def _everyones(self, rows: torch.Tensor) -> torch.Tensor:
         """The rows (B, T) of all processes in order, NaN where another process's are longer."""

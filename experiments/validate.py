@@ -67,6 +67,7 @@ def validate(config: DictConfig) -> list[str]:
     for field in ("reward", "judge", "data.source"):
         _check_target(config, field)
     _check_answers(config)
+    _check_advantages(config)
     try:
         identity.run_id(config)
     except OmegaConfBaseException as error:
@@ -197,13 +198,6 @@ def _check_numbers(config: DictConfig) -> None:
         value = OmegaConf.select(config, field)
         if value not in known:
             raise BadConfig(f"{field}={value} is unknown{did_you_mean(value, known)}")
-    reward = config.reward
-    if trainer.scale_rewards == "batch" and (
-        reward.get("granularity") == "token" or reward.get("std_floor", 0) > 0
-    ):
-        raise BadConfig(
-            "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
-        )
     if not 0 < config.guard.max_unscored <= 1:
         raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
 
@@ -225,4 +219,13 @@ def _check_answers(config: DictConfig) -> None:
         raise BadConfig(
             f"judge={config.judge.name} needs an oracle, but data={data.name} has none; "
             "use judge=reference_similarity"
+        )
+
+
+def _check_advantages(config: DictConfig) -> None:
+    """A reward whose advantages are not TRL's own goes with the trainer's scaling."""
+    own = config.reward.get("granularity") == "token" or config.reward.get("std_floor", 0) > 0
+    if own and config.trainer.scale_rewards == "batch":
+        raise BadConfig(
+            "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
         )

@@ -13,7 +13,8 @@ Variants, all off by default. With v_t the value of token t:
     span=answer | blended      r over the answer's tokens, or (1 - w) r(response) + w r(answer); a response
                                without an answer gets r(response) - no_answer_penalty
     several verifiers          mean or minimum of their rewards
-    clip, sigmoid              min(max(r, low), high);  1 / (1 + exp(-(r - center) / width))
+    clip, sigmoid              min(max(r, low), high);  1 / (1 + exp(-(r - center) / width)); with
+                               granularity=token of each token's value, too
     std_floor                  the advantage divides by max(std of the group's rewards, std_floor)
     granularity=token          one advantage a token ("dense"): v_t carried from the verifier's tokens to the
                                policy's by overlapping text (`cme.alignment`), normalised over the group
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LARGEST = 3.4e38
+"""TRL keeps rewards in float32: a perplexity beyond it is no reward."""
+
 CHOICES = {
     "metric": ("log_likelihood", "perplexity", "predictive_entropy"),
     "span": ("response", "answer", "blended"),
@@ -63,7 +67,8 @@ class CrossModelEntropy:
             itself. Needs `bind(trainer)`, since text alone does not show how a response ended.
         max_prompt_tokens: longer prompts are cut from the left.
         max_response_tokens: longer responses are cut from the right.
-        empty_response: reward of a response without a token to score; None leaves it unscored.
+        empty_response: reward of a response without a token to score; None leaves it unscored. An empty response
+            whose end of turn is scored has a token.
         dtype, device: of the verifier; by default on the GPU where there is one.
         batch_tokens: bound on rows x columns of a forward pass.
         server: arguments of `cme.server.CompletionServer`, which then scores in the verifier's place.
@@ -101,7 +106,7 @@ class CrossModelEntropy:
         batch_tokens: int = 4096,
         server: dict[str, Any] | None = None,
     ) -> None:
-        given = {key: value for key, value in locals().items() if key not in ("self", "verifier")}
+        given = {key: value for key, value in locals().items() if key != "self"}
         self.check(**given)
         self.metric, self.pmi, self.span, self.answers = metric, pmi, span, answers
         self.answer_weight, self.no_answer_penalty = answer_weight, no_answer_penalty
@@ -125,6 +130,7 @@ class CrossModelEntropy:
         ]
         self.token_values: list[torch.Tensor] = []
         """After a call with granularity=token: per completion one value a sampled token, NaN where it has none."""
+        self._misaligned = 0
         self._policy_tokenizer: Any = None
 
     @staticmethod
@@ -140,6 +146,13 @@ class CrossModelEntropy:
             raise ValueError(f"span={span} with answers=none; use data whose responses have an answer")
         if not 0 <= settings.get("answer_weight", 0.5) <= 1:
             raise ValueError(f"answer_weight={settings['answer_weight']}; it must be between 0 and 1")
+        verifier, server = settings.get("verifier", "?"), settings.get("server")
+        if not verifier or not all(isinstance(name, str) for name in verifier):
+            raise ValueError(f"verifier={verifier}; it must be the name of a checkpoint, or a list of names")
+        if server and not isinstance(verifier, str) and len(verifier) > 1:
+            raise ValueError(f"server with {len(verifier)} verifiers; a server stands in for one")
+        if server and not {"url", "model", "dialect"} <= set(server):
+            raise ValueError(f"server={server}; it needs url, model and dialect")
         for key in ("max_prompt_tokens", "max_response_tokens", "batch_tokens"):
             if settings.get(key, 1) < 1:
                 raise ValueError(f"{key}={settings[key]}; it must be at least 1")
@@ -147,10 +160,10 @@ class CrossModelEntropy:
             if settings.get(key, 0.0) < 0:
                 raise ValueError(f"{key}={settings[key]}; it must be at least 0")
         clip, sigmoid = settings.get("clip"), settings.get("sigmoid")
-        if clip is not None and (len(clip) != 2 or clip[0] >= clip[1]):
-            raise ValueError(f"clip={list(clip)}; it must be [low, high] with low below high")
-        if sigmoid is not None and (len(sigmoid) != 2 or sigmoid[1] <= 0):
-            raise ValueError(f"sigmoid={list(sigmoid)}; it must be [center, width] with width above 0")
+        if clip is not None and not (_is_pair(clip) and clip[0] < clip[1]):
+            raise ValueError(f"clip={clip}; it must be [low, high] with low below high")
+        if sigmoid is not None and not (_is_pair(sigmoid) and sigmoid[1] > 0):
+            raise ValueError(f"sigmoid={sigmoid}; it must be [center, width] with width above 0")
         if settings.get("granularity") == "token" and (span != "response" or metric == "perplexity"):
             raise ValueError(
                 f"granularity=token with span={span} and metric={metric}; it takes span=response and "
@@ -197,20 +210,21 @@ class CrossModelEntropy:
         texts = [chat.text_of(c) for c in completions]
         scored = [self._values(scorer, prompts, texts, finished) for scorer in self.scorers]
         if log_metric:
-            log_metric("truncated", sum(s.truncated for s, _ in scored[0]) / len(scored[0]))
+            cut = [any(score.truncated for score, _ in each) for each in zip(*scored, strict=True)]
+            log_metric("truncated", sum(cut) / len(cut))
         rows = list(zip(texts, *scored, strict=True))
         pooled = torch.tensor(
             [[self._pool(text, *one) for one in each] for text, *each in rows]
         )  # (B, verifiers)
         rewards = pooling.bounded(pooling.combined(pooled.T, self.ensemble), self.clip, self.sigmoid)
         if self.granularity == "token":
+            self._misaligned = 0
             self.token_values = [
                 self._on_sampled_tokens(text, ids, each)
                 for (text, *each), ids in zip(rows, completion_ids, strict=True)
             ]
             if log_metric:
-                lost = sum(bool(v.isnan().all()) for v in self.token_values)
-                log_metric("unaligned", lost / len(self.token_values))
+                log_metric("unaligned", self._misaligned / len(self.token_values))
         return [
             self.empty_response if not one.tokens else None if reward.isnan() else float(reward)
             for reward, (one, _) in zip(rewards, scored[0], strict=True)
@@ -237,9 +251,10 @@ class CrossModelEntropy:
             return float("nan")
         place = None if self.span == "response" else answer_span(text, self.answers)
         answer = None if place is None else pooling.inside(score, *place)
-        return pooling.over_span(
+        value = pooling.over_span(
             values, answer, self.metric, self.span, self.answer_weight, self.no_answer_penalty
         )
+        return value if abs(value) <= LARGEST else float("nan")
 
     def _on_sampled_tokens(
         self, text: str, ids: Sequence[int], each: "Sequence[tuple[Score, torch.Tensor]]"
@@ -272,9 +287,15 @@ class CrossModelEntropy:
                 carried.append(torch.as_tensor(on_tokens, dtype=torch.float32))
         except alignment.Misaligned as error:
             _log.warning("a completion gets no advantage: %s", error)
+            self._misaligned += 1
             return nothing
         combined = pooling.combined(torch.stack(carried), self.ensemble)  # (verifiers, T) -> (T,)
         return pooling.bounded(combined, self.clip, self.sigmoid)
+
+
+def _is_pair(value: Any) -> bool:
+    numbers = isinstance(value, Sequence) and all(isinstance(v, int | float) for v in value)
+    return numbers and len(value) == 2
 
 
 def _scorer(

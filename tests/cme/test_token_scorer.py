@@ -190,17 +190,22 @@ def test_the_check_waits_for_a_response_that_needs_a_pass(
 ) -> None:
     scorer = TokenScorer(tiny("llama").model)
     compared = []
-    monkeypatch.setattr(scorer, "_difference", lambda group: compared.append(group))
-    scorer.score([[7, 8], [9]], [[10], [11]])
+    monkeypatch.setattr(scorer, "_difference", lambda pairs: compared.append(pairs))
+    [one, other] = scorer.score([[7, 8], [9]], [[10], [11]])
     assert compared == []
+    assert float(one.log_likelihoods) == pytest.approx(slow(scorer.model, [7, 8], [10])[0][0], abs=1e-4)
+    assert float(other.log_likelihoods) == pytest.approx(slow(scorer.model, [9], [11])[0][0], abs=1e-4)
     scorer.score([[7, 8], [9], [7, 8]], [[10], [11, 12], [13, 14, 15]])
-    assert compared == [[([7, 8], [13, 14, 15]), ([7, 8], [10])]]
+    assert compared == [[([7, 8], [13, 14, 15]), ([7, 8], [10]), ([9], [11, 12])]]
     scorer.score([[7, 8]], [[10, 11]])
     assert len(compared) == 1
 
 
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory: y")]
+)
 def test_running_out_of_memory_halves_the_budget_and_loses_nothing(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: RuntimeError
 ) -> None:
     model = tiny("qwen").model
     prompts, responses = cases(model.config.vocab_size)
@@ -209,26 +214,99 @@ def test_running_out_of_memory_halves_the_budget_and_loses_nothing(
 
     def small(self: PromptCache, rows: Sequence[int], given: Sequence[Sequence[int]]) -> Any:
         if len(rows) * max(map(len, given)) > 150:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return hidden(self, rows, given)
 
     scorer = TokenScorer(model, batch_tokens=1600)
-    scorer._checked = True
     monkeypatch.setattr(PromptCache, "hidden", small)
     scored = scorer.score(prompts, responses)
-    assert scorer.batch_tokens < 1600
-    assert [r.message for r in caplog.records][-1].endswith(f"batch_tokens={scorer.batch_tokens}")
+    assert scorer.batch_tokens < 800 and scorer.share
+    [record] = caplog.records
+    assert record.message.startswith("out of memory")
     for a, b in zip(scored, calm, strict=True):
         assert a.log_likelihoods.tolist() == pytest.approx(b.log_likelihoods.tolist(), abs=1e-5)
 
 
-def test_one_row_that_does_not_fit_is_an_error(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("checked", [True, False])
+def test_one_row_that_does_not_fit_is_an_error(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, checked: bool
+) -> None:
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(PromptCache, "hidden", full)
+    scorer = TokenScorer(tiny("qwen").model)
+    scorer._checked = checked
     with pytest.raises(torch.OutOfMemoryError):
-        TokenScorer(tiny("qwen").model).score([[7, 8]], [[9, 10]])
+        scorer.score([[7, 8]], [[9, 10]])
+
+
+def test_other_errors_are_not_taken_for_want_of_memory(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    scorer = TokenScorer(tiny("qwen").model)
+    scorer._checked = True
+    monkeypatch.setattr(PromptCache, "hidden", broken)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        scorer.score([[7, 8]], [[9, 10]])
+
+
+@pytest.mark.parametrize("kind", ["rwkv", "mamba"])
+def test_models_without_keys_and_values_are_scored_right(caplog: pytest.LogCaptureFixture, kind: str) -> None:
+    """They keep states in place of keys, and make nothing of masks: no pad may stand before a token."""
+    from transformers import MambaConfig, MambaForCausalLM, RwkvConfig, RwkvForCausalLM
+
+    torch.manual_seed(0)
+    if kind == "rwkv":
+        model: PreTrainedModel = RwkvForCausalLM(
+            RwkvConfig(vocab_size=60, hidden_size=16, attention_hidden_size=16, num_hidden_layers=2)
+        )
+    else:
+        model = MambaForCausalLM(
+            MambaConfig(vocab_size=60, hidden_size=16, num_hidden_layers=2, state_size=4)
+        )
+    model.eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(3)
+    prompts, responses = cases(60)
+    scorer = TokenScorer(model)
+    scored = scorer.score(prompts, responses)
+    assert not scorer.share and "densely" in caplog.text
+    for one, prompt, response in zip(scored, prompts, responses, strict=True):
+        expected = slow(model, prompt, response)[0]
+        assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-3)
+
+
+def test_one_wrong_token_in_a_long_response_is_seen(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = PromptCache.hidden
+
+    def spoiled(self: PromptCache, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        states, targets = hidden(self, *args)
+        states[0] *= 1.2
+        return states, targets
+
+    monkeypatch.setattr(PromptCache, "hidden", spoiled)
+    scorer = TokenScorer(tiny("llama").model)
+    scorer.score([[7, 8, 9]], [[10, 11, 12] * 60])
+    assert not scorer.share
+
+
+def test_a_model_whose_logits_are_more_than_its_head_is_refused(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny("qwen").model
+    forward = model.forward
+
+    def scaled(**kwargs: Any) -> Any:
+        output = forward(**kwargs)
+        output.logits = output.logits * 0.5
+        return output
+
+    monkeypatch.setattr(model, "forward", scaled)
+    with pytest.raises(ValueError, match="Qwen2ForCausalLM cannot be scored"):
+        TokenScorer(model).score([[7, 8]], [[9, 10]])
 
 
 def test_a_policy_in_training_is_scored_as_if_it_were_not(tiny: Tiny) -> None:

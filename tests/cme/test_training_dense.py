@@ -4,13 +4,14 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from trl import GRPOTrainer
 
-from cme import training
+from cme import advantages, training
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.monitors import Monitors
@@ -341,3 +342,32 @@ def test_a_verifiers_nats_become_advantages(
 def test_one_scale_for_the_whole_batch_is_refused(tiny: Tiny, tmp_path: Path, seen: Seen) -> None:
     with pytest.raises(ValueError, match="scale_rewards=batch"):
         run(tiny("qwen"), tiny("qwen"), tmp_path, Fake(), scale_rewards="batch")
+
+
+def test_completions_of_another_process_may_be_longer(tiny: Tiny, tmp_path: Path) -> None:
+    """Two processes hold half a group each; the other's completions are two tokens longer than ours."""
+    mine, theirs = (
+        torch.tensor([[1.0, 2.0], [3.0, 5.0]]),
+        torch.tensor([[2.0, 2.0, 9.0, 1.0], [0.0, 1.0, 7.0, 3.0]]),
+    )
+
+    class Two:
+        device, process_index = torch.device("cpu"), 0
+
+        def pad_across_processes(self, rows: torch.Tensor, dim: int, pad_index: float) -> torch.Tensor:
+            return torch.nn.functional.pad(rows, (0, 2), value=pad_index)
+
+        def gather(self, rows: torch.Tensor) -> torch.Tensor:
+            return torch.cat([rows, theirs])
+
+    reward = Fake()
+    reward.token_values = list(mine)
+    trainer = object.__new__(training._AdvantageTrainer)
+    trainer.watched = training._Watched(reward)
+    trainer.accelerator, trainer.num_generations = Two(), 4
+    trainer.args = SimpleNamespace(scale_rewards="group")
+    batch = {"completion_mask": torch.ones(2, 2), "advantages": torch.zeros(2)}
+    found = trainer._own_advantages(batch, 2)
+    both = torch.cat([torch.nn.functional.pad(mine, (0, 2), value=float("nan")), theirs])
+    assert found.shape == (2, 2)
+    assert torch.allclose(found, advantages.dense(both, 4, "position", floor=0.0, scale=True)[:2, :2])

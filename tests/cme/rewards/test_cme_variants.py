@@ -199,6 +199,9 @@ def test_bounds_apply_to_the_combined_reward(tiny: Tiny, tiny_folder: Folder) ->
 # values on the policy's tokens
 
 
+SERVER = {"url": "http://127.0.0.1:1", "model": "m", "dialect": "vllm"}
+
+
 def trainer(end: int, tokenizer: Any = None) -> Any:
     policy = tokenizer or SimpleNamespace(eos_token_id=end)
     return SimpleNamespace(processing_class=policy, own_advantages=True)
@@ -458,7 +461,10 @@ def test_an_infinite_value_without_the_prompt_leaves_the_row_without_values(
         ({"no_answer_penalty": -1.0}, "no_answer_penalty=-1.0;"),
         ({"std_floor": -0.1}, "std_floor=-0.1;"),
         ({"clip": [1.0, 0.0]}, "clip=[1.0, 0.0];"),
-        ({"clip": (2.0, 2.0)}, "clip=[2.0, 2.0];"),
+        ({"clip": [2.0, 2.0]}, "clip=[2.0, 2.0];"),
+        ({"clip": 5.0}, "clip=5.0;"),
+        ({"clip": ["a", "b"]}, "clip=['a', 'b'];"),
+        ({"server": {"url": "x"}}, "server={'url': 'x'}; it needs url, model and dialect"),
         ({"clip": [1.0]}, "clip=[1.0];"),
         ({"clip": []}, "clip=[];"),
         ({"sigmoid": [0.0, 0.0]}, "sigmoid=[0.0, 0.0];"),
@@ -466,7 +472,7 @@ def test_an_infinite_value_without_the_prompt_leaves_the_row_without_values(
         ({"sigmoid": [0.0, 1.0, 2.0]}, "sigmoid=[0.0, 1.0, 2.0];"),
         ({"granularity": "token", "span": "answer", "answers": "boxed"}, "granularity=token with span=answer"),
         ({"granularity": "token", "metric": "perplexity"}, "granularity=token with span=response and metric=perp"),
-        ({"server": {"url": "x"}, "metric": "predictive_entropy"}, "metric=predictive_entropy with a server"),
+        ({"server": SERVER, "metric": "predictive_entropy"}, "metric=predictive_entropy with a server"),
     ],
 )  # fmt: skip
 def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
@@ -484,8 +490,42 @@ def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
         {"span": "blended", "answers": "boxed", "answer_weight": 1.0, "metric": "perplexity"},
         {"granularity": "token", "metric": "predictive_entropy", "normalize": "sequence", "std_floor": 0.0},
         {"clip": [-5.0, 0.0], "sigmoid": [0.0, 1e-3], "std_floor": 0.1, "no_answer_penalty": 0.0},
-        {"server": {"url": "x"}, "pmi": True},
+        {"server": SERVER, "pmi": True},
     ],
 )
 def test_settings_that_can_be(settings: dict[str, Any]) -> None:
     CrossModelEntropy.check(**settings)
+
+
+@pytest.mark.parametrize(
+    ("verifier", "settings", "said"),
+    [
+        ([], {}, "verifier=[];"),
+        ("", {}, "verifier=;"),
+        ([None], {}, "verifier=[None];"),
+        (["a", "b"], {"server": SERVER}, "server with 2 verifiers"),
+    ],
+)
+def test_verifiers_that_cannot_be(verifier: Any, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        CrossModelEntropy(verifier, **settings)
+
+
+@pytest.mark.parametrize("unlikely_as", [-100.0, -1000.0])
+def test_a_perplexity_beyond_floats_is_no_reward(
+    tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch, unlikely_as: float
+) -> None:
+    reward = CrossModelEntropy(str(tiny_folder("qwen")), metric="perplexity")
+    [scorer] = reward.scorers
+    whole = scorer.score
+
+    def unlikely(*args: Any, **kwargs: Any) -> Any:
+        scores = whole(*args, **kwargs)
+        scores[0].log_likelihoods.fill_(unlikely_as)
+        scores[1].log_likelihoods.fill_(-80.0)
+        return scores
+
+    monkeypatch.setattr(scorer, "score", unlikely)
+    found = reward(["name two animals."] * 2, ["fox, bear.", "the fox."], [[1], [1]])
+    assert found[0] is None
+    assert found[1] == pytest.approx(-math.exp(80.0))

@@ -18,6 +18,7 @@ TABLE = torch.tensor(
         [0.0, 0.0, 0.75, 0.25],
     ]
 )
+LOGITS = (TABLE + 1e-30).log()
 ENTROPY = [math.log(4), math.log(2), 0.0, -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
 
 
@@ -27,13 +28,14 @@ class Markov(torch.nn.Module):
     device, dtype = torch.device("cpu"), torch.float32
 
     def forward(self, input_ids: torch.Tensor, logits_to_keep: int, **_: Any) -> Any:
-        return SimpleNamespace(logits=(TABLE[input_ids] + 1e-30).log()[:, -logits_to_keep:])
+        return SimpleNamespace(logits=LOGITS[input_ids][:, -logits_to_keep:])
 
-    def get_output_embeddings(self) -> torch.nn.Module:
-        return torch.nn.Linear(4, 4)
+    def get_output_embeddings(self) -> Any:
+        return SimpleNamespace(weight=LOGITS.T)
 
     def get_decoder(self) -> Any:
-        return lambda input_ids, **_: SimpleNamespace(last_hidden_state=torch.zeros(*input_ids.shape, 4))
+        one_hot = torch.eye(4)
+        return lambda input_ids, **_: SimpleNamespace(last_hidden_state=one_hot[input_ids])
 
     config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
 
