@@ -59,7 +59,9 @@ def distinguished(runs: Sequence[RunRecord]) -> dict[str, str]:
         details = [run.verifier] if several_verifiers else []
         if several_settings and run.experiment is not None:
             details.append(run.experiment)
-        details += [f"{field.removeprefix('reward.')}={settings.get(field, ABSENT)}" for field in sorted(fields)]
+        details += [
+            f"{field.removeprefix('reward.')}={settings.get(field, ABSENT)}" for field in sorted(fields)
+        ]
         names[run.run_id] = f"{run.reward} ({', '.join(details)})" if details else run.reward
     return names
 
