@@ -59,7 +59,7 @@ pre { margin: .2rem 0; padding: .5rem .6rem; max-height: 16rem; overflow: auto; 
 }}){{ "." if loop.last else "," }}
 {% endfor %}
 Numbers of different scales never share a table or a figure.
-{% if stress %}<a href="#stress">How each reward ranks answers of known worth, before any training.</a>{% endif %}
+{% if stress %}<a href="#stress">How each reward ranks answers of known worth, before any training.</a> {% endif %}
 <a href="#methods">How the numbers are made.</a></p>
 
 {% for block in blocks %}
