@@ -37,12 +37,10 @@ def first_mean(values: pd.Series) -> float:
 
 def seed_curve(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     """Mean, lowest and highest seed of a column by step, each run smoothed first by a running mean."""
-    table = runs.dropna(subset=[column]).pivot(index="step", columns="run_id", values=column)
-    known = table.notna()
-    if (known.astype(int).diff().iloc[1:] <= 0).all(axis=None):  # gaps only behind a run's end: all at once
-        smooth = table.rolling(WINDOW, center=True, min_periods=1).mean().where(known)
-    else:
-        smooth = table.apply(lambda run: run.dropna().rolling(WINDOW, center=True, min_periods=1).mean())
+    known = runs.dropna(subset=[column]).sort_values("step").set_index("step")
+    smooth = (
+        known.groupby("run_id")[column].rolling(WINDOW, center=True, min_periods=1).mean().unstack("run_id")
+    )
     return pd.DataFrame({"mean": smooth.mean(axis=1), "low": smooth.min(axis=1), "high": smooth.max(axis=1)})
 
 

@@ -122,8 +122,7 @@ class TokenScorer:
 
         On the longest response, one more to its prompt and one to a prompt of another length, where there are
         such. Responses of one token do not count, since they need no pass of their own; until a longer one comes,
-        scoring is dense. Raises ValueError for a
-        model whose logits are not its head on its hidden states.
+        scoring is dense. Raises ValueError for a model whose logits are not its head on its hidden states.
         """
         longest = max(pairs, key=lambda pair: len(pair[1]), default=([], []))
         if self._checked or len(longest[1]) < 2:
