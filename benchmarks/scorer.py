@@ -8,6 +8,7 @@ ratios are taken within a round, so that a machine whose speed wanders hits all 
 
 import argparse
 import copy
+import fcntl
 import json
 import logging
 import os
@@ -15,6 +16,8 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -96,6 +99,9 @@ def _options() -> argparse.Namespace:
         "--budget", type=float, default=120.0, help="seconds of rounds a method, two at least"
     )
     parser.add_argument("--batch-tokens", type=int, default=4096, help="bound of a forward pass of ours")
+    parser.add_argument(
+        "--lock", type=Path, help="file locked while a call is timed, for other work here to wait on"
+    )
     options = parser.parse_args()
     options.dtype = options.dtype or ("bfloat16" if options.device.startswith("cuda") else "float32")
     return options
@@ -215,20 +221,33 @@ def _rounds(
     names = list(ready)
     products = []
     for turn in range(options.repeats):
-        products.append(_product_speed(model))
+        with _alone(options.lock):
+            products.append(_product_speed(model))
         shift = turn % max(1, len(names))
         for name in names[shift:] + names[:shift]:
             row = rows[name]
             if row.spent > options.budget and len(row.seconds) >= 2:
                 row.seconds.append(None)
                 continue
-            _synchronize(model.device)
-            start = time.perf_counter()
-            ready[name](work.prompts, work.groups)
-            _synchronize(model.device)
-            row.seconds.append(time.perf_counter() - start)
+            with _alone(options.lock):
+                _synchronize(model.device)
+                start = time.perf_counter()
+                ready[name](work.prompts, work.groups)
+                _synchronize(model.device)
+                row.seconds.append(time.perf_counter() - start)
         print(f"  round {turn + 1} of {options.repeats}", file=sys.stderr)
     return products
+
+
+@contextmanager
+def _alone(lock: Path | None) -> Iterator[None]:
+    """Hold the lock, if there is one, so that whoever else waits on it is quiet."""
+    if lock is None:
+        yield
+        return
+    with lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _synchronize(device: torch.device) -> None:
