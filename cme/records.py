@@ -31,11 +31,16 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Generation:
-    """One response; `finished` says that the model ended it itself, `tokens` counts its own tokens."""
+    """One response; `finished` says that the model ended it itself, `tokens` counts its own tokens.
+
+    `surprisal` is minus its mean log-likelihood under an independent language model, in nats a token of that
+    model's; None where it was not measured.
+    """
 
     response: str
     finished: bool
     tokens: int
+    surprisal: float | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Verdict:
     """One call of a judge on one pair in one order.
 
     `policy_first` says that the trained policy's response was shown first. `reason` is set when and only
-    when the outcome is `unscored`. `scores` are the judge's values of (first, second) where it has any.
+    when the outcome is `unscored`. `scores` are the judge's values of (first, second) where it has any, `note`
+    what it said for itself. `judge` names the member of a panel; None is the record's one judge.
     """
 
     prompt_id: str
@@ -51,6 +57,8 @@ class Verdict:
     outcome: Outcome
     reason: str | None = None
     scores: tuple[float, float] | None = None
+    note: str | None = None
+    judge: str | None = None
 
     def __post_init__(self) -> None:
         if self.outcome not in ("first", "second", "tie", "unscored"):
@@ -83,7 +91,8 @@ class RunRecord:
     repeated word bigrams); `entropy` (policy, nats a token); `kl` (policy from its start, nats a
     response); `unscored` (share of completions without a reward); `loss`; `grad_norm`.
     `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a
-    reward uses them only where `config.reward.verifier` names them.
+    reward uses them only where `config.reward.verifier` names them. `language_model` is the checkpoint that
+    measured the generations' surprisal, None where it was not measured.
     `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
     """
 
@@ -107,6 +116,7 @@ class RunRecord:
     pairs: list[Pair]
     verdicts: list[Verdict]
     seconds: dict[str, float]
+    language_model: str | None = None
     schema: int = SCHEMA
 
 
