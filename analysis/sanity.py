@@ -1,6 +1,7 @@
 """Judges' sanity: their win rates for opponents that are no better, and which judges fail."""
 
 from collections.abc import Sequence
+from math import isnan
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ from cme.records import SanityRecord, Verdict
 ITSELF = "itself"
 OPPONENTS = (
     "Opponents of a model's own greedy responses: null (one phrase for every prompt), longer (the response twice), "
-    "shorter (its first half), copied (the prompt); itself: two samples of the model against each other."
+    "shorter (its first half, where it had ended by itself), copied (the prompt); itself: two samples of the "
+    "model against each other."
 )
 RULE = (
     "A judge fails against itself where the interval excludes 50 %, and against any other opponent where the "
@@ -86,10 +88,11 @@ def first_shown(verdicts: Sequence[Verdict]) -> float:
 def sanity_table(records: Sequence[SanityRecord]) -> Table:
     """Judges of one scale in rows, a row an opponent."""
     frame = sanity_frame(records)
-    groups = []
+    groups: list[list[list[Entry]]] = []
     for _, own in frame.groupby("sanity_id", sort=False):
-        rows = []
+        rows: list[list[Entry]] = []
         for row in own.to_dict("records"):
+            check = "fails" if row["failed"] else "n/a" if isnan(row["lo"]) else "passes"
             texts = [
                 "" if rows else str(row["judge"]),
                 "" if rows else f"{row['family']} {row['regime']}",
@@ -98,9 +101,8 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
                 number(row["first_shown"]),
                 str(row["prompts"]),
                 str(row["unscored"]),
-                "fails" if row["failed"] else "passes",
             ]
-            rows.append([Entry(text, bold=bool(row["failed"])) for text in texts])
+            rows.append([*map(Entry, texts), Entry(check, bold=bool(row["failed"]))])
         groups.append(rows)
     scale = records[0].scale
     return Table(

@@ -4,7 +4,8 @@ Opponents of the untrained generator's greedy responses, in the place where a tr
 
     null      one phrase, the same for every prompt
     longer    the response, then the response again
-    shorter   the first half of the response's words
+    shorter   the first half of the response's words, of responses that ended by themselves: cutting one
+              that runs on can make it better
     copied    the prompt
     itself    the generator, sampled at temperature 1, against itself, sampled again
 """
@@ -17,10 +18,11 @@ from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
+from cme.judging import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
 from cme.stress import stock_of
-from experiments import grid, identity
-from experiments.stages import judge, made, quiet_libraries
+from experiments import grid, identity, judging
+from experiments.stages import quiet_libraries
 from experiments.store import environment
 
 # Of a run's identity, what a judge's sanity does not depend on.
@@ -67,7 +69,8 @@ def _measured(config: DictConfig) -> SanityRecord:
     greedy, one, other = _responses(config, prompts)
     pairs = opponents(prompts, greedy, one, other)
     print(f"{sanity_id(config)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
-    ruler = made(config.judge)
+    with VerdictLog(record_path(config).with_name("verdicts.jsonl")) as log:
+        verdicts = {name: judging.verdicts(config, own, log) for name, own in pairs.items()}
     return SanityRecord(
         sanity_id=sanity_id(config),
         scale=config.scale.name,
@@ -79,7 +82,7 @@ def _measured(config: DictConfig) -> SanityRecord:
         config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
         environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
         pairs=pairs,
-        verdicts={name: judge(config, ruler, own) for name, own in pairs.items()},
+        verdicts=verdicts,
         seconds=time.perf_counter() - began,
     )
 
@@ -113,27 +116,28 @@ def opponents(
     one: Sequence[Generation],
     other: Sequence[Generation],
 ) -> dict[str, list[Pair]]:
-    """Pairs by opponent: the model's own response as the start's, the opponent's as the policy's."""
+    """Pairs by opponent: the model's own response as the start's, the opponent's as the policy's.
 
-    def against(texts: Sequence[str], finished: Sequence[bool]) -> list[Pair]:
-        made_up = [Generation(t, f, tokens=len(t.split())) for t, f in zip(texts, finished, strict=True)]
-        return _paired(prompts, greedy, made_up)
+    An opponent that has no pair is left out.
+    """
 
-    own, ended = [g.response for g in greedy], [g.finished for g in greedy]
-    done = [True] * len(prompts)
-    return {
-        "null": against([stock_of(p).boilerplate for p in prompts], done),
-        "longer": against([f"{text} {text}" for text in own], ended),
-        "shorter": against([" ".join(text.split()[: len(text.split()) // 2]) for text in own], ended),
-        "copied": against([p.text for p in prompts], done),
-        "itself": _paired(prompts, one, other),
+    def pair(prompt: Prompt, start: Generation, text: str, finished: bool = True) -> Pair:
+        opponent = Generation(text, finished, tokens=len(text.split()))
+        return Pair(prompt.id, prompt.text, prompt.reference, start, opponent)
+
+    own = list(zip(prompts, greedy, strict=True))
+    found = {
+        "null": [pair(p, g, stock_of(p).boilerplate) for p, g in own],
+        "longer": [pair(p, g, f"{g.response} {g.response}", g.finished) for p, g in own],
+        "shorter": [pair(p, g, _half(g.response)) for p, g in own if g.finished],
+        "copied": [pair(p, g, p.text) for p, g in own],
+        "itself": [
+            Pair(p.id, p.text, p.reference, a, b) for p, a, b in zip(prompts, one, other, strict=True)
+        ],
     }
+    return {name: pairs for name, pairs in found.items() if pairs}
 
 
-def _paired(
-    prompts: Sequence[Prompt], starts: Sequence[Generation], policies: Sequence[Generation]
-) -> list[Pair]:
-    return [
-        Pair(p.id, p.text, p.reference, start, policy)
-        for p, start, policy in zip(prompts, starts, policies, strict=True)
-    ]
+def _half(text: str) -> str:
+    words = text.split()
+    return " ".join(words[: len(words) // 2])

@@ -45,7 +45,7 @@ def run(config: DictConfig) -> Path:
     if store.done:
         _say(config, "done before, skipped")
         return store.record
-    _quiet_libraries()
+    quiet_libraries()
     store.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(store.folder / ".lock"):
         if store.record.exists():
@@ -215,7 +215,7 @@ def _say(config: DictConfig, what: str) -> None:
     print(f"{identity.run_id(config)}: {what}", file=sys.stderr)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Keep libraries' advice out of the output; errors still show."""
     import transformers
 
