@@ -59,7 +59,8 @@ def agreement(points: Floats, prompts: NDArray[np.object_], judges: tuple[str, .
 
 def pair_sums(ratings: Floats) -> Floats:
     """The confusion matrix (N, 9) of each item's two ratings (N, 2, 3)."""
-    return np.einsum("na,nb->nab", ratings[:, 0], ratings[:, 1]).reshape(len(ratings), 9)
+    one, other = ratings[:, 0, :, None], ratings[:, 1, None, :]
+    return (one * other).reshape(len(ratings), 9)
 
 
 def panel_sums(ratings: Floats) -> Floats:

@@ -8,16 +8,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.agreement import Agreement, agreement
+from analysis.contrasts import Contrast, contrast
 from analysis.intervals import holm
 from analysis.load import MAJORITY, last_step, verdicts_frame
 from analysis.methods import in_order
 from analysis.metrics import (
-    Contrast,
     Quality,
     SeedSpread,
     Tally,
     WinRate,
-    contrast,
     first_shown_share,
     position_consistency,
     quality_change,

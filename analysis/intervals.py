@@ -33,21 +33,21 @@ ROUNDING = 1e-12
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
-def t_p(statistic: float, freedom: int) -> float:
+def t_p(statistic: float, freedom: float) -> float:
     """Two-sided p-value of Student's t: the integral of cos(x)^(freedom - 1) beyond atan(|t| / sqrt(freedom))."""
     end = min(pi / 2, 12 / sqrt(freedom))  # nothing beyond 12 standard deviations is left to add
     start = min(atan(abs(statistic) / sqrt(freedom)), end)
     return cosine_power(start, end, freedom - 1) / cosine_power(0, end, freedom - 1)
 
 
-def cosine_power(start: float, end: float, power: int) -> float:
+def cosine_power(start: float, end: float, power: float) -> float:
     """The integral of cos(x)^power from start to end, by Gauss and Legendre."""
     half = (end - start) / 2
     return float(half * NODE_WEIGHTS @ np.cos(start + half * (1 + NODES)) ** power)
 
 
 @lru_cache(maxsize=256)
-def t_quantile(level: float, freedom: int) -> float:
+def t_quantile(level: float, freedom: float) -> float:
     """The value that |t| stays below with probability `level`, by bisection over atan(t / sqrt(freedom))."""
     low, high = 0.0, pi / 2
     for _ in range(60):
@@ -58,7 +58,8 @@ def t_quantile(level: float, freedom: int) -> float:
 
 def influence(sums: Floats, counts: Floats) -> Floats:
     """What each prompt (P,) adds to the mean sums.sum() / counts.sum(): deviations whose own mean is 0."""
-    return (sums - sums.sum() / counts.sum() * counts) / counts.mean()
+    mean = float(sums.sum() / counts.sum())
+    return (sums - mean * counts) / float(counts.mean())
 
 
 def standard_error(deviations: Floats) -> float:

@@ -1,4 +1,4 @@
-"""Win rates, quality differences, the spread over seeds, and contrasts: pure functions of arrays.
+"""Win rates, quality differences and the spread over seeds: pure functions of arrays.
 
 All intervals are 95 %, over prompts, with whatever was judged on a prompt (orders, judges, seeds) kept together:
 they are about other prompts of the same kind, for these trained models. Only the intervals named `wide` are also
@@ -19,7 +19,6 @@ from analysis.intervals import (
     RESAMPLES,
     SEED,
     Floats,
-    Interval,
     clustered_interval,
     even_error,
     influence,
@@ -27,7 +26,6 @@ from analysis.intervals import (
     share_p,
     standard_error,
     t_interval,
-    t_p,
     t_quantile,
 )
 from analysis.power import detectable
@@ -39,14 +37,12 @@ __all__ = [
     "MIN_SEEDS",
     "RESAMPLES",
     "SEED",
-    "Contrast",
     "Floats",
     "Quality",
     "SeedSpread",
     "Tally",
     "WinRate",
     "clustered_interval",
-    "contrast",
     "first_shown_share",
     "interquartile_mean",
     "interval_covers_half",
@@ -149,27 +145,6 @@ class SeedSpread:
     wide_hi: float
     iqm_lo: float
     iqm_hi: float
-
-
-@dataclass(frozen=True)
-class Contrast:
-    """One method's win rate less another's on the prompts that both have scored, in percentage points.
-
-    `p` tests a true difference of 0. `wide_lo` and `wide_hi` are about other seeds of both too, NaN below
-    `MIN_SEEDS`. `improvement` is the chance, in percent, that on a random prompt a random seed of the one gets more
-    points than a random seed of the other, equal points counting half (Agarwal et al. 2021, prompts as tasks).
-    """
-
-    prompts: int
-    difference: float
-    lo: float
-    hi: float
-    wide_lo: float
-    wide_hi: float
-    p: float
-    improvement: float
-    improvement_lo: float
-    improvement_hi: float
 
 
 def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> Tally:
@@ -275,49 +250,6 @@ def seed_error(of: Tally) -> float:
     rest = means - means.mean(axis=1, keepdims=True) - by_seed + means.mean()
     noise = (rest**2).sum() / ((prompts - 1) * (seeds - 1)) / prompts
     return sqrt(max(0.0, float(by_seed.var(ddof=1) - noise)) / seeds)
-
-
-def contrast(one: Tally, other: Tally) -> Contrast:
-    """How much more `one` wins than `other` does, on the prompts that both have scored."""
-    names, mine, theirs = np.intersect1d(one.prompts, other.prompts, return_indices=True)
-    if not len(names):
-        return Contrast(0, *[nan] * 9)
-    one, other = on(one, mine), on(other, theirs)
-    difference, prompts = one.rate - other.rate, len(names)
-    error = standard_error(one.deviations - other.deviations) if prompts > 1 else 0.0
-    lo, hi = t_interval(difference, error, prompts) if error else constant_interval(difference, prompts)
-    wide_lo, wide_hi = NOWHERE
-    if min(len(one.seeds), len(other.seeds)) >= MIN_SEEDS and prompts > 1:
-        halves = [half_width(seed_error(of), len(of.seeds)) for of in (one, other)]
-        half = sqrt(max(hi - difference, difference - lo) ** 2 + sum(half**2 for half in halves))
-        wide_lo, wide_hi = difference - half, difference + half
-    p = t_p(difference / error, prompts - 1) if error else share_p((difference + 1) / 2, 0.0, prompts)
-    better = improvement(one.means, other.means)
-    spread = standard_error(better - better.mean()) if prompts > 1 else 0.0
-    chance = float(better.mean())
-    bounds = share_interval(chance, half_width(spread, prompts), prompts)
-    shown = (difference, lo, hi, wide_lo, wide_hi)
-    return Contrast(prompts, *(100 * v for v in shown), p, *(100 * v for v in (chance, *bounds)))
-
-
-def on(of: Tally, rows: NDArray[np.intp]) -> Tally:
-    """The tally of some of its prompts, by row."""
-    seeds = of.counts[rows].sum(axis=0) > 0
-    return Tally(of.prompts[rows], of.seeds[seeds], of.sums[rows][:, seeds], of.counts[rows][:, seeds])
-
-
-def constant_interval(difference: float, prompts: int) -> Interval:
-    """Interval of a difference (-1 to 1) that is the same on every prompt: as `share_interval` bounds the others."""
-    lo, hi = share_interval((difference + 1) / 2, 0.0, prompts)
-    return 2 * lo - 1, 2 * hi - 1
-
-
-def improvement(one: Floats, other: Floats) -> Floats:
-    """By prompt (P,), the share of pairs of seeds, of points (P, S) and (P, T), that the one wins; equal: half."""
-    mine, theirs = one[:, :, None], other[:, None, :]
-    known = ~np.isnan(mine + theirs)
-    won = (mine > theirs) + 0.5 * (mine == theirs)
-    return np.asarray((won * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2)), dtype=np.float64)
 
 
 def first_shown_share(points: Floats, policy_first: NDArray[np.bool_]) -> float:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from math import isnan
 
 from analysis.cells import Cell, cells_of, contrasts_of
+from analysis.contrasts import Contrast
 from analysis.methods import REGIMES, REWARDS, in_order, position
-from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, Contrast, interval_covers_half
+from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, interval_covers_half
 from analysis.render import Entry, Table, slug
 from cme.records import RunRecord
 
