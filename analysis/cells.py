@@ -66,9 +66,9 @@ def cells_of(records: Sequence[RunRecord]) -> list[Cell]:
     panels = {
         key: panel_agreement(verdicts)
         for key, verdicts in frame[frame["panel"].notna()].groupby(["panel", *PLACE], sort=False)
+        if verdicts["judge"].nunique() > 2  # two members and the majority
     }
-    whole = [replace(cell, agreement=panels.get(panel_key(cell))) for cell in cells]
-    return corrected(whole)
+    return corrected([replace(cell, agreement=panels.get(panel_key(cell))) for cell in cells])
 
 
 def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
@@ -109,15 +109,12 @@ def panel_key(cell: Cell) -> tuple[str, ...]:
     return cell.judge.removesuffix(f": {MAJORITY}"), *(getattr(cell, name) for name in PLACE)
 
 
-def panel_agreement(verdicts: pd.DataFrame) -> Agreement | None:
-    """How far a panel's members agree on one cell; None for a panel of one."""
+def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
+    """How far a panel's members agree on one cell."""
     votes = verdicts[~verdicts["judge"].str.endswith(f": {MAJORITY}")]
-    table = votes.pivot_table(
-        index=["run_id", "prompt_id", "policy_first"], columns="judge", values="points", dropna=False
-    ).dropna(how="all")
+    keys = ["run_id", "prompt_id", "policy_first"]
+    table = votes.set_index([*keys, "judge"])["points"].unstack("judge")
     judges = tuple(str(name).split(": ", 1)[1] for name in table.columns)
-    if len(judges) < 2:
-        return None
     prompts = table.index.get_level_values("prompt_id").to_numpy(object)
     return agreement(table.to_numpy(float), prompts, judges)
 

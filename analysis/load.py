@@ -147,12 +147,14 @@ def scores(verdict: Verdict) -> tuple[float, float]:
 
 
 def majority_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """What a panel's majority says of each pair in each order; nothing where no verdict names a member.
+    """What a panel's majority says of each pair in each order; nothing without two members or more.
 
     A win or a loss needs more than half of the votes, any other vote that is a tie. Without votes from more than
     half of the members the majority is unscored.
     """
     members = {verdict.judge for verdict in verdicts} - {None}
+    if len(members) < 2:
+        return []
     votes: dict[tuple[str, bool], list[Outcome]] = defaultdict(list)
     for verdict in verdicts:
         if verdict.judge is not None:

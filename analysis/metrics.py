@@ -210,7 +210,11 @@ def quality_change(start: Floats, policy: Floats, prompts: NDArray[np.object_]) 
 
 
 def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> SeedSpread:
-    """Each seed's win rate apart: how far training repeats itself, which the pooled interval doesn't say."""
+    """Each seed's win rate apart: how far training repeats itself, which the pooled interval doesn't say.
+
+    The wide intervals add two half widths in squares: that over prompts, with its own Student's t, and that over
+    seeds with its own, on seeds - 1 degrees of freedom.
+    """
     of = tally(points, prompts, seeds)
     totals = of.counts.sum(axis=0)
     own = dict(zip(of.seeds.tolist(), (of.sums.sum(axis=0) / totals).tolist(), strict=True))

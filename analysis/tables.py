@@ -206,11 +206,11 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
         ]
 
     notes = [
-        "Difference: win rate less that of `against`, in percentage points, on the prompts both have scored, with "
+        "Difference: win rate less that of the other, in percentage points, on the prompts both have scored, with "
         "the paired 95 % interval over prompts. Any seed: its interval for other seeds too, "
         f"[n/a] below {MIN_SEEDS}.",
         "p (Holm): test of no difference over prompts, corrected over this table.",
-        "Improvement: the chance that on a random prompt a random seed gets more points than one of `against`, "
+        "Improvement: the chance that on a random prompt a random seed gets more points than one of the other, "
         "equal points counting half.",
     ]
     cells = [cell for cell, *_ in contrasts]

@@ -7,7 +7,8 @@ A simulated judge prefers the trained policy where its advantage on a pair is ab
 prompt (0.3), the seed on the prompt (0.3) and the single verdict (0.3), plus a taste of each judge and 0.2 for the
 response shown first; so each truth has a closed form. Two truths: for the trained models at hand and other prompts
 of the kind, and for other seeds too. The intervals are those of `analysis`, from the verdicts alone; a
-tenth of the verdicts is unscored, at random.
+tenth of the verdicts is unscored, at random. The contrast is with another method on the same prompts, whose mean
+advantage is 0; the interquartile mean is held to the truth of the mean.
 """
 
 import argparse
@@ -133,7 +134,9 @@ def held(setting: Setting, rng: np.random.Generator) -> dict[str, bool]:
 def coverage(setting: Setting, evaluations: int, seed: int) -> dict[str, float]:
     """Percent of simulated evaluations in which each interval holds its truth."""
     rng = np.random.default_rng([seed, *(round(10 * value) for value in astuple(setting))])
-    counts = Counter(name for _ in range(evaluations) for name, holds in held(setting, rng).items() if holds)
+    counts: Counter[str] = Counter()
+    for _ in range(evaluations):
+        counts.update(held(setting, rng))
     return {name: 100 * count / evaluations for name, count in counts.items()}
 
 
@@ -154,9 +157,7 @@ def main() -> None:
         shown = [f"{found[name]:.1f}" if name in found else "-" for name in INTERVALS]
         print("| " + " | ".join([*map(str, astuple(setting)), f"{rate:.0f}", *shown]) + " |", flush=True)
     error = 100 * (LEVEL * (1 - LEVEL) / options.evaluations) ** 0.5
-    print(
-        f"\nPer cent of {options.evaluations} evaluations; standard error {error:.1f} where the truth is 95."
-    )
+    print(f"\nPer cent of {options.evaluations} evaluations; standard error {error:.1f} at 95.")
 
 
 if __name__ == "__main__":

@@ -123,6 +123,18 @@ def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
     assert of.kappa == pytest.approx(fleiss_kappa(table)) and (of.items, of.left_out) == (78, 2)
 
 
+def test_a_panel_of_one_has_no_majority_and_a_silent_member_leaves_nothing_to_compare(make_record):
+    (only,) = cells_of([make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one")])])
+    assert only.judge == "panel: one" and only.agreement is None
+    silent = Verdict("p", True, "unscored", "no reply", judge="two")
+    cells = cells_of(
+        [make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one"), silent])]
+    )
+    majority = cells[-1]
+    assert majority.win.unscored == 1 and (majority.agreement.items, majority.agreement.left_out) == (0, 1)
+    assert "n/a [n/a]" in "".join(map(to_markdown, tables_of([majority])))
+
+
 def test_the_majoritys_tables_show_the_agreement(make_record):
     cells = cells_of([panel(make_record, seed=seed) for seed in (0, 1)])
     majority = [cell for cell in cells if cell.judge == "panel: majority"]

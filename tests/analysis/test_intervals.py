@@ -30,7 +30,7 @@ def test_students_t_is_scipys(freedom):
 
 
 @given(st.lists(st.floats(0, 1) | st.just(float("nan")), min_size=1, max_size=20))
-@settings(deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_holm_is_statsmodels(values):
     p_values = np.array(values)
     known = ~np.isnan(p_values)
