@@ -1,28 +1,43 @@
 """The unit of every table: one method on one family and regime at one scale, its seeds pooled."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from math import nan
 
+import numpy as np
 import pandas as pd
 
-from analysis.load import last_step, verdicts_frame
+from analysis.agreement import Agreement, agreement
+from analysis.contrasts import Contrast, contrast
+from analysis.intervals import holm
+from analysis.load import MAJORITY, last_step, verdicts_frame
+from analysis.methods import in_order
 from analysis.metrics import (
     Quality,
     SeedSpread,
+    Tally,
     WinRate,
     first_shown_share,
+    position_consistency,
     quality_change,
     seed_spread,
+    tally,
     win_rate,
 )
+from analysis.power import prompts_needed
 from cme.records import RunRecord
 
-CELL = ("scale", "judge", "family", "regime", "reward", "verifier", "method")
+PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
+CELL = ("judge", *PLACE)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell and all that its verdicts say. `stopped` has a line for each run that ended early."""
+    """One cell and all that its verdicts say.
+
+    `p_holm` is the win rate's p-value, corrected over the cells of its scale and judge. `agreement` is that of a
+    panel's members, and only the majority's cell has it. `stopped` has a line for each run that ended early.
+    """
 
     scale: str
     judge: str
@@ -33,8 +48,12 @@ class Cell:
     method: str
     runs: tuple[str, ...]
     win: WinRate
+    p_holm: float
     seeds: SeedSpread
     first_shown: float
+    consistent: float
+    agreement: Agreement | None
+    tally: Tally = field(repr=False, compare=False)
     quality: Quality | None
     stopped: tuple[str, ...]
 
@@ -42,26 +61,83 @@ class Cell:
 def cells_of(records: Sequence[RunRecord]) -> list[Cell]:
     """The cells in the order of their records. A run without verdicts has no cell."""
     by_id = {record.run_id: record for record in records}
-    cells = []
-    for _, verdicts in verdicts_frame(records).groupby(list(CELL), sort=False):
-        identity: dict[str, str] = {field: verdicts[field].iloc[0] for field in CELL}
-        runs = tuple(dict.fromkeys(verdicts["run_id"]))
-        points = verdicts["points"].to_numpy(float)
-        prompts = verdicts["prompt_id"].to_numpy(object)
-        cells.append(
-            Cell(
-                **identity,
-                runs=runs,
-                win=win_rate(points, prompts),
-                seeds=seed_spread(points, verdicts["seed"].to_numpy(int)),
-                first_shown=first_shown_share(points, verdicts["policy_first"].to_numpy(bool)),
-                quality=quality_change(
-                    verdicts["score_start"].to_numpy(float), verdicts["score_policy"].to_numpy(float), prompts
-                ),
-                stopped=tuple(stop_line(by_id[run]) for run in runs if by_id[run].stopped is not None),
-            )
-        )
-    return cells
+    frame = verdicts_frame(records)
+    cells = [cell_of(verdicts, by_id) for _, verdicts in frame.groupby(list(CELL), sort=False)]
+    panels = {
+        key: panel_agreement(verdicts)
+        for key, verdicts in frame[frame["panel"].notna()].groupby(["panel", *PLACE], sort=False)
+        if verdicts["judge"].nunique() > 2  # two members and the majority
+    }
+    return corrected([replace(cell, agreement=panels.get(panel_key(cell))) for cell in cells])
+
+
+def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
+    """One cell from its verdicts, before what it takes other cells for."""
+    identity: dict[str, str] = {name: verdicts[name].iloc[0] for name in CELL}
+    runs = tuple(dict.fromkeys(verdicts["run_id"]))
+    points = verdicts["points"].to_numpy(float)
+    prompts = verdicts["prompt_id"].to_numpy(object)
+    seeds = verdicts["seed"].to_numpy(int)
+    policy_first = verdicts["policy_first"].to_numpy(bool)
+    pairs = (verdicts["run_id"] + "\n" + verdicts["prompt_id"]).to_numpy(object)
+    before, after = (verdicts[name].to_numpy(float) for name in ("score_start", "score_policy"))
+    return Cell(
+        **identity,
+        runs=runs,
+        win=win_rate(points, prompts),
+        p_holm=nan,
+        seeds=seed_spread(points, prompts, seeds),
+        first_shown=first_shown_share(points, policy_first),
+        consistent=position_consistency(points, policy_first, pairs),
+        quality=quality_change(before, after, prompts),
+        agreement=None,
+        tally=tally(points, prompts, seeds),
+        stopped=tuple(stop_line(by_id[run]) for run in runs if by_id[run].stopped is not None),
+    )
+
+
+def corrected(cells: Sequence[Cell]) -> list[Cell]:
+    """The cells with their p-values corrected by Holm over each scale and judge."""
+    adjusted = pd.Series([cell.win.p for cell in cells], dtype=float)
+    groups = pd.Series([f"{cell.scale}\n{cell.judge}" for cell in cells], dtype=object)
+    adjusted = adjusted.groupby(groups).transform(lambda p: holm(p.to_numpy(float)))
+    return [replace(cell, p_holm=float(p)) for cell, p in zip(cells, adjusted, strict=True)]
+
+
+def panel_key(cell: Cell) -> tuple[str, ...]:
+    """The panel and place of a majority's cell."""
+    return cell.judge.removesuffix(f": {MAJORITY}"), *(getattr(cell, name) for name in PLACE)
+
+
+def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
+    """How far a panel's members agree on one cell."""
+    votes = verdicts[~verdicts["judge"].str.endswith(f": {MAJORITY}")]
+    keys = ["run_id", "prompt_id", "policy_first"]
+    table = votes.set_index([*keys, "judge"])["points"].unstack("judge")
+    judges = tuple(str(name).split(": ", 1)[1] for name in table.columns)
+    prompts = table.index.get_level_values("prompt_id").to_numpy(object)
+    return agreement(table.to_numpy(float), prompts, judges)
+
+
+def contrasts_of(cells: Sequence[Cell], reward: str = "cme") -> list[tuple[Cell, Cell, Contrast, float]]:
+    """Each method against the first method of `reward` in its scale, judge, family and regime.
+
+    A cell, the one it is held against, their contrast, and its p-value corrected by Holm over all that are given.
+    """
+    found = []
+    for cell in cells:
+        place = [other for other in cells if alike(cell, other)]
+        methods = in_order(other.method for other in place if other.reward == reward)
+        if methods and cell.method != methods[0]:
+            against = next(other for other in place if other.method == methods[0])
+            found.append((cell, against, contrast(cell.tally, against.tally)))
+    adjusted = holm(np.array([of.p for _, _, of in found]))
+    return [(*each, float(p)) for each, p in zip(found, adjusted, strict=True)]
+
+
+def alike(one: Cell, other: Cell) -> bool:
+    """Whether two cells may be held against each other."""
+    return all(getattr(one, name) == getattr(other, name) for name in ("scale", "judge", "family", "regime"))
 
 
 def stop_line(record: RunRecord) -> str:
@@ -69,19 +145,36 @@ def stop_line(record: RunRecord) -> str:
     return f"seed {record.seed} stopped after step {last_step(record)}: {record.stopped}"
 
 
-def cells_frame(cells: Iterable[Cell]) -> pd.DataFrame:
+def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     """One row a cell, numbers unrounded: win rates in percent, quality in the judge's unit."""
-    return pd.DataFrame([row_of(cell) for cell in cells])
+    judgements = dict.fromkeys((cell.scale, cell.judge) for cell in cells)
+    tables = [[cell for cell in cells if (cell.scale, cell.judge) == one] for one in judgements]
+    contrasts = {id(each[0]): each for table in tables for each in contrasts_of(table)}
+    return pd.DataFrame([row_of(cell) | contrast_row(contrasts.get(id(cell))) for cell in cells])
+
+
+def contrast_row(held: tuple[Cell, Cell, Contrast, float] | None) -> dict[str, str | float | None]:
+    """A cell's contrast as columns of its row, empty where it is held against none."""
+    found: dict[str, str | float | None] = {"against": held[1].method if held else None}
+    values = asdict(held[2]) if held else {}
+    found |= {f"contrast_{column.name}": values.get(column.name) for column in fields(Contrast)}
+    return found | {"contrast_p_holm": held[3] if held else None}
 
 
 def row_of(cell: Cell) -> dict[str, str | float | None]:
     """A cell as one flat row."""
     win, seeds, quality = cell.win, cell.seeds, cell.quality
     return {
-        **{field: getattr(cell, field) for field in CELL},
+        **{name: getattr(cell, name) for name in ("scale", "judge", *PLACE[1:])},
         "win_rate": win.rate,
         "lo": win.lo,
         "hi": win.hi,
+        "boot_lo": win.boot_lo,
+        "boot_hi": win.boot_hi,
+        "p": win.p,
+        "p_holm": cell.p_holm,
+        "detectable": win.detectable,
+        "prompts_for_5": prompts_needed(win.sd, 5) if win.sd > 0 else None,
         "n_prompts": win.prompts,
         "n_verdicts": win.verdicts,
         "unscored": win.unscored,
@@ -93,7 +186,17 @@ def row_of(cell: Cell) -> dict[str, str | float | None]:
         "seed_std": seeds.std,
         "seed_low": seeds.low,
         "seed_high": seeds.high,
+        "seed_iqm": seeds.iqm,
+        "wide_lo": seeds.wide_lo,
+        "wide_hi": seeds.wide_hi,
+        "seed_iqm_lo": seeds.iqm_lo,
+        "seed_iqm_hi": seeds.iqm_hi,
         "first_shown": cell.first_shown,
+        "consistent": cell.consistent,
+        "agreement": cell.agreement.alike if cell.agreement else None,
+        "kappa": cell.agreement.kappa if cell.agreement else None,
+        "kappa_lo": cell.agreement.lo if cell.agreement else None,
+        "kappa_hi": cell.agreement.hi if cell.agreement else None,
         "quality_start": quality.start if quality else None,
         "quality_policy": quality.policy if quality else None,
         "difference": quality.difference if quality else None,

@@ -26,7 +26,7 @@ from analysis.curves import (
     with_derived,
 )
 from analysis.methods import REGIMES, REWARDS, in_order
-from analysis.metrics import interval_covers_half
+from analysis.metrics import FEW_PROMPTS, interval_covers_half
 from analysis.render import slug
 from analysis.style import RC, WIDTH, Style, method_styles, reward_style
 from analysis.tables import method_key
@@ -114,9 +114,9 @@ def win_rates(cells: Sequence[Cell]) -> Plot:
     caption = (
         f"Win rates at scale {scale}, judge {judge}. Each dot is the share of comparisons with the untrained "
         "start that the trained policy won, a tie counting half, all seeds pooled; the bar is its 95 % "
-        "interval (bootstrap by prompt). Right of the dashed line training helped. Filled: the interval "
-        "excludes 50 %; hollow: it does not, so the cell shows no difference. †: a run stopped before its "
-        "last step."
+        "interval over prompts, for these trained models. Right of the dashed line training helped. Filled: the "
+        f"interval excludes 50 %; hollow: it does not, or rests on fewer than {FEW_PROMPTS} prompts, so the cell "
+        "shows no difference. †: a run stopped before its last step."
     )
     return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
 

@@ -1,5 +1,6 @@
 """Records from disk, and the two long frames of the runs that everything but stress tables is computed from."""
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from math import nan
 from pathlib import Path
@@ -8,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from analysis.methods import REGIMES, REWARDS, SCALES, method_names, position
-from cme.records import RunRecord, StressRecord, Verdict, read_record, read_stress
+from cme.records import Outcome, RunRecord, StressRecord, Verdict, read_record, read_stress
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
+MAJORITY = "majority"  # the name that a panel's majority has beside its members
 HISTORY = (
     "step",
     "reward_value",
@@ -144,17 +146,53 @@ def scores(verdict: Verdict) -> tuple[float, float]:
     return (second, first) if verdict.policy_first else (first, second)
 
 
+def majority_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """What a panel's majority says of each pair in each order; nothing without two members or more.
+
+    A win or a loss needs more than half of the votes, any other vote that is a tie. Without votes from more than
+    half of the members the majority is unscored.
+    """
+    members = {verdict.judge for verdict in verdicts} - {None}
+    if len(members) < 2:
+        return []
+    votes: dict[tuple[str, bool], list[Outcome]] = defaultdict(list)
+    for verdict in verdicts:
+        if verdict.judge is not None:
+            cast = votes[verdict.prompt_id, verdict.policy_first]
+            cast += [verdict.outcome] if verdict.outcome != "unscored" else []
+    return [
+        majority(prompt_id, policy_first, cast, len(members))
+        for (prompt_id, policy_first), cast in votes.items()
+    ]
+
+
+def majority(prompt_id: str, policy_first: bool, cast: Sequence[Outcome], members: int) -> Verdict:
+    """The majority's verdict from the scored votes of a panel of so many members."""
+    if 2 * len(cast) <= members:
+        reason = f"{len(cast)} of {members} judges scored it"
+        return Verdict(prompt_id, policy_first, "unscored", reason, judge=MAJORITY)
+    winner, count = Counter(cast).most_common(1)[0]
+    return Verdict(prompt_id, policy_first, winner if 2 * count > len(cast) else "tie", judge=MAJORITY)
+
+
 def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a verdict: the run's identity, the verdict, the policy's points, the judge's two scores."""
+    """One row a verdict: the run's identity, the verdict, the policy's points, the judge's two scores.
+
+    `judge` is the record's or, where that is a panel, `panel: member`; a panel's majority has rows of its own, as
+    the member `majority`. `panel` is the panel's name, None for a judge of its own.
+    """
     names = method_names(records)
     rows = []
     for record in records:
         identity = identity_of(record, names)
-        for verdict in record.verdicts:
+        for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
             score_start, score_policy = scores(verdict)
+            member = verdict.judge
             rows.append(
                 identity
                 | {
+                    "judge": record.judge if member is None else f"{record.judge}: {member}",
+                    "panel": None if member is None else record.judge,
                     "prompt_id": verdict.prompt_id,
                     "policy_first": verdict.policy_first,
                     "outcome": verdict.outcome,
@@ -163,7 +201,7 @@ def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
                     "score_policy": score_policy,
                 }
             )
-    columns = ("prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
+    columns = ("panel", "prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
     return pd.DataFrame(rows, columns=[*IDENTITY, "method", *columns])
 
 

@@ -1,31 +1,98 @@
-"""Win rates, quality differences and their intervals: pure functions of arrays.
+"""Win rates, quality differences and the spread over seeds: pure functions of arrays.
 
-Verdicts on one prompt are not independent (two orders, several seeds), so intervals come from a
-percentile bootstrap that resamples prompts, each with all its verdicts (Field and Welsh 2007, the
-cluster bootstrap). Win rates are in percent, scores in the judge's own unit.
+All intervals are 95 %, over prompts, with whatever was judged on a prompt (orders, judges, seeds) kept together:
+they are about other prompts of the same kind, for these trained models. Only the intervals named `wide` are also
+about other training seeds. Win rates are in percent, scores in the judge's own unit.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from math import nan
+from math import nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from analysis.intervals import (
+    FEW_PROMPTS,
+    LEVEL,
+    MIN_PROMPTS,
+    NOWHERE,
+    RESAMPLES,
+    SEED,
+    Floats,
+    clustered_interval,
+    even_error,
+    influence,
+    share_interval,
+    share_p,
+    standard_error,
+    t_interval,
+    t_quantile,
+)
+from analysis.power import detectable
 
-RESAMPLES = 10_000
-LEVEL = 0.95
-SEED = 20260527
-MIN_PROMPTS = 10  # a percentile bootstrap of fewer clusters covers far less than it says
+__all__ = [
+    "FEW_PROMPTS",
+    "LEVEL",
+    "MIN_PROMPTS",
+    "MIN_SEEDS",
+    "RESAMPLES",
+    "SEED",
+    "Floats",
+    "Quality",
+    "SeedSpread",
+    "Tally",
+    "WinRate",
+    "clustered_interval",
+    "first_shown_share",
+    "interquartile_mean",
+    "interval_covers_half",
+    "position_consistency",
+    "quality_change",
+    "seed_spread",
+    "tally",
+    "win_rate",
+]
+
+MIN_SEEDS = 3  # fewer say nothing about the seeds to come
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """Sums of points and counts of the scored verdicts, (prompts, seeds), 0 where there is none.
+
+    Only prompts and seeds with a scored verdict are in it.
+    """
+
+    prompts: NDArray[np.object_]
+    seeds: NDArray[np.int64]
+    sums: Floats
+    counts: Floats
+
+    @property
+    def means(self) -> Floats:
+        """Mean points by prompt and seed (P, S), NaN where nothing is scored."""
+        return np.where(self.counts > 0, self.sums / np.maximum(self.counts, 1), nan)
+
+    @property
+    def rate(self) -> float:
+        """Mean points over all scored verdicts."""
+        return float(self.sums.sum() / self.counts.sum())
+
+    @property
+    def deviations(self) -> Floats:
+        """What each prompt (P,) adds to the rate."""
+        return influence(self.sums.sum(axis=1), self.counts.sum(axis=1))
 
 
 @dataclass(frozen=True)
 class WinRate:
     """Tie-adjusted win rate of the trained policy against its start, in percent.
 
-    `lo` and `hi` bound the 95 % interval (NaN below `MIN_PROMPTS`); `worst_lo` and `worst_hi` are the rate
-    were every unscored verdict lost, or won. `verdicts` counts all of them, the unscored too.
+    `lo` and `hi` bound the 95 % interval (NaN where nothing is scored), `boot_lo` and `boot_hi` the bootstrap's (NaN
+    below `MIN_PROMPTS`); `p` tests a true rate of 50 %; `detectable` is the distance from 50 that this many prompts
+    find with 80 % power, `sd` the spread over prompts behind it. `worst_lo` and `worst_hi` are the rate were every
+    unscored verdict lost, or won. `prompts` and `verdicts` count all, the unscored too, `scored` the prompts with a
+    scored verdict.
     """
 
     rate: float
@@ -36,6 +103,17 @@ class WinRate:
     unscored: int
     worst_lo: float
     worst_hi: float
+    scored: int
+    boot_lo: float
+    boot_hi: float
+    p: float
+    sd: float
+    detectable: float
+
+    @property
+    def few(self) -> bool:
+        """Whether there are so few scored prompts that the interval means little."""
+        return self.scored < FEW_PROMPTS
 
 
 @dataclass(frozen=True)
@@ -51,64 +129,131 @@ class Quality:
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Win rates of single seeds, in percent; `std` has n - 1 in its denominator, NaN for one seed."""
+    """Win rates of single seeds, in percent; `std` has n - 1 in its denominator, NaN for one seed.
+
+    `iqm` is their interquartile mean. The wide intervals, of the mean and of the `iqm`, are about other seeds and
+    other prompts both; NaN below `MIN_SEEDS`.
+    """
 
     rates: dict[int, float]
     mean: float
     std: float
     low: float
     high: float
+    iqm: float
+    wide_lo: float
+    wide_hi: float
+    iqm_lo: float
+    iqm_hi: float
+
+
+def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> Tally:
+    """The verdicts summed up, from points (1, 0.5, 0, NaN where unscored), prompt and seed of each."""
+    known = ~np.isnan(points)
+    names, row = np.unique(prompts[known], return_inverse=True)
+    numbers, column = np.unique(seeds[known], return_inverse=True)
+    sums, counts = np.zeros((2, len(names), len(numbers)))
+    np.add.at(sums, (row, column), points[known])
+    np.add.at(counts, (row, column), 1)
+    return Tally(names, numbers, sums, counts)
 
 
 def win_rate(points: Floats, prompts: NDArray[np.object_], seed: int = SEED) -> WinRate:
-    """Win rate from the policy's points (1, 0.5, 0, NaN where unscored) and the prompt of each verdict."""
+    """Win rate from the policy's points (1, 0.5, 0, NaN where unscored) and the prompt of each verdict.
+
+    Raises ValueError for no verdict at all. `seed` is the bootstrap's.
+    """
     if not len(points):
         raise ValueError("a win rate needs at least one verdict")
     unscored = int(np.isnan(points).sum())
     total = float(np.nansum(points))
-    scored = len(points) - unscored
-    lo, hi = clustered_interval(100 * points, prompts, seed)
+    of = tally(points, prompts, np.zeros(len(points), dtype=np.int64))
+    scored = len(of.prompts)
+    rate = of.rate if scored else nan
+    error = standard_error(of.deviations) if scored > 1 else 0.0
+    lo, hi = share_interval(rate, half_width(error, scored), scored) if scored else NOWHERE
+    boot_lo, boot_hi = clustered_interval(100 * points, prompts, seed)
+    sd = 100 * even_error(rate, error) * sqrt(scored) if error else nan
     return WinRate(
-        rate=100 * total / scored if scored else nan,
-        lo=lo,
-        hi=hi,
+        rate=100 * rate,
+        lo=100 * lo,
+        hi=100 * hi,
         prompts=len(set(prompts)),
         verdicts=len(points),
         unscored=unscored,
         worst_lo=100 * total / len(points),
         worst_hi=100 * (total + unscored) / len(points),
+        scored=scored,
+        boot_lo=boot_lo,
+        boot_hi=boot_hi,
+        p=share_p(rate, error, scored) if scored else nan,
+        sd=sd,
+        detectable=detectable(sd, scored) if error else nan,
     )
 
 
-def quality_change(
-    start: Floats, policy: Floats, prompts: NDArray[np.object_], seed: int = SEED
-) -> Quality | None:
+def half_width(error: float, number: int) -> float:
+    """Half the t interval of an estimate over `number` prompts or seeds, 0 where its error is."""
+    return t_quantile(LEVEL, number - 1) * error if error else 0.0
+
+
+def quality_change(start: Floats, policy: Floats, prompts: NDArray[np.object_]) -> Quality | None:
     """Mean scores and their paired difference over the verdicts that carry both; None if none does."""
     scored = ~np.isnan(policy - start)
     if not scored.any():
         return None
     before, after = start[scored], policy[scored]
-    lo, hi = clustered_interval(after - before, prompts[scored], seed)
-    return Quality(
-        start=float(before.mean()),
-        policy=float(after.mean()),
-        difference=float((after - before).mean()),
-        lo=lo,
-        hi=hi,
-    )
+    of = tally(after - before, prompts[scored], np.zeros(len(after), dtype=np.int64))
+    error = standard_error(of.deviations) if len(of.prompts) > 1 else nan
+    lo, hi = t_interval(of.rate, error, len(of.prompts))
+    return Quality(start=float(before.mean()), policy=float(after.mean()), difference=of.rate, lo=lo, hi=hi)
 
 
-def seed_spread(points: Floats, seeds: NDArray[np.int64]) -> SeedSpread:
-    """Each seed's win rate apart: how far training repeats itself, which the pooled interval doesn't say."""
-    rates = {}
-    for seed in sorted({int(seed) for seed in seeds}):
-        scored = points[(seeds == seed) & ~np.isnan(points)]
-        rates[seed] = 100 * float(scored.mean()) if len(scored) else nan
-    known = np.array([rate for rate in rates.values() if not np.isnan(rate)])
-    if not len(known):
-        return SeedSpread(rates, nan, nan, nan, nan)
-    std = float(known.std(ddof=1)) if len(known) > 1 else nan
-    return SeedSpread(rates, float(known.mean()), std, float(known.min()), float(known.max()))
+def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> SeedSpread:
+    """Each seed's win rate apart: how far training repeats itself, which the pooled interval doesn't say.
+
+    The wide intervals add two half widths in squares: that over prompts, with its own Student's t, and that over
+    seeds with its own, on seeds - 1 degrees of freedom.
+    """
+    of = tally(points, prompts, seeds)
+    totals = of.counts.sum(axis=0)
+    own = dict(zip(of.seeds.tolist(), (of.sums.sum(axis=0) / totals).tolist(), strict=True))
+    rates = {seed: 100 * own.get(seed, nan) for seed in sorted({int(seed) for seed in seeds})}
+    if not own:
+        return SeedSpread(rates, *[nan] * 9)
+    shares = np.array(list(own.values()))
+    mean, iqm = float(shares.mean()), interquartile_mean(shares)
+    wide, iqm_wide = NOWHERE, NOWHERE
+    if len(own) >= MIN_SEEDS and len(of.prompts) > 1:
+        by_prompt = half_width(standard_error(of.deviations), len(of.prompts))
+        half = sqrt(by_prompt**2 + half_width(seed_error(of), len(own)) ** 2)
+        wide, iqm_wide = (share_interval(share, half, len(of.prompts)) for share in (mean, iqm))
+    std = float(shares.std(ddof=1)) if len(own) > 1 else nan
+    low, high = float(shares.min()), float(shares.max())
+    return SeedSpread(rates, *(100 * v for v in (mean, std, low, high, iqm, *wide, *iqm_wide)))
+
+
+def interquartile_mean(values: Floats) -> float:
+    """Mean of the middle half of the values; a value that a quartile cuts counts by its part inside."""
+    quarters = np.sort(np.repeat(values, 4))
+    return float(quarters[len(values) : 3 * len(values)].mean())
+
+
+def seed_error(of: Tally) -> float:
+    """Standard error of the rate from the seeds alone, prompts fixed: the crossed random effects' component.
+
+    The variance of the seeds' means less what prompts differing within seeds put into it, at least 0, over the
+    prompts that every seed has scored (Searle, Casella and McCulloch 1992, two-way without replication). NaN for
+    fewer than two such prompts or seeds.
+    """
+    means = of.means[~np.isnan(of.means).any(axis=1)]
+    prompts, seeds = means.shape
+    if min(prompts, seeds) < 2:
+        return nan
+    by_seed = means.mean(axis=0)
+    rest = means - means.mean(axis=1, keepdims=True) - by_seed + means.mean()
+    noise = (rest**2).sum() / ((prompts - 1) * (seeds - 1)) / prompts
+    return sqrt(max(0.0, float(by_seed.var(ddof=1) - noise)) / seeds)
 
 
 def first_shown_share(points: Floats, policy_first: NDArray[np.bool_]) -> float:
@@ -119,29 +264,22 @@ def first_shown_share(points: Floats, policy_first: NDArray[np.bool_]) -> float:
     return 100 * float(((points[decided] == 1) == policy_first[decided]).mean())
 
 
-def clustered_interval(
-    values: Floats, clusters: NDArray[np.object_], seed: int = SEED
-) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of the mean of the known values, resampling whole clusters."""
-    known = ~np.isnan(values)
-    _, index = np.unique(clusters[known], return_inverse=True)
-    counts = np.bincount(index)
-    if len(counts) < MIN_PROMPTS:
-        return nan, nan
-    sums = np.bincount(index, weights=values[known])
-    weights = bootstrap_weights(len(counts), RESAMPLES, seed)
-    means = (weights @ sums) / (weights @ counts)
-    lo, hi = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(lo), float(hi)
-
-
-@lru_cache(maxsize=2)
-def bootstrap_weights(clusters: int, resamples: int, seed: int) -> Floats:
-    """How often each resample draws each cluster, (resamples, clusters); the same draw for every cell."""
-    draws = np.random.default_rng(seed).multinomial(clusters, np.full(clusters, 1 / clusters), size=resamples)
-    return draws.astype(np.float64)
+def position_consistency(
+    points: Floats, policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]
+) -> float:
+    """Percent of the pairs scored in both orders that got the same verdict in both; NaN if there is none."""
+    known = ~np.isnan(points)
+    names, row = np.unique(pairs[known], return_inverse=True)
+    sums, counts = np.zeros((2, len(names), 2))
+    np.add.at(sums, (row, policy_first[known].astype(int)), points[known])
+    np.add.at(counts, (row, policy_first[known].astype(int)), 1)
+    both = (counts > 0).all(axis=1)
+    if not both.any():
+        return nan
+    first, second = (sums[both] / counts[both]).T
+    return 100 * float((first == second).mean())
 
 
 def interval_covers_half(win: WinRate) -> bool:
-    """Whether 50 % is within the interval; a rate without an interval is not told from 50 % either."""
-    return not (win.lo > 50 or win.hi < 50)
+    """Whether a rate is not told from 50 %: its interval covers 50, or rests on too few prompts to mean much."""
+    return win.few or not (win.lo > 50 or win.hi < 50)

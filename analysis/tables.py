@@ -3,17 +3,25 @@
 from collections.abc import Callable, Sequence
 from math import isnan
 
-from analysis.cells import Cell, cells_of
+from analysis.cells import Cell, cells_of, contrasts_of
+from analysis.contrasts import Contrast
 from analysis.methods import REGIMES, REWARDS, in_order, position
-from analysis.metrics import MIN_PROMPTS, interval_covers_half
+from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, interval_covers_half
 from analysis.render import Entry, Table, slug
 from cme.records import RunRecord
 
 NOT_RUN = Entry("-")
+FEW = "°"
 EVIDENCE = (
     *("family", "regime", "reward", "verifier", "prompts", "verdicts", "unscored", "worst cases"),
-    *("seeds", "seed mean", "seed range", "seed std", "first won"),
+    *("p (Holm)", "detectable", "consistent", "first won"),
 )
+SEEDS = ("family", "regime", "reward", "seeds", "mean, any seed", "range", "std", "IQM, any seed")
+CONTRASTS = (
+    *("family", "regime", "reward", "against", "prompts", "difference", "any seed", "p (Holm)"),
+    "improvement (%)",
+)
+AGREEMENT = ("family", "regime", "reward", "judges", "items", "left out", "alike (%)", "kappa")
 
 
 def summarize(records: Sequence[RunRecord]) -> str:
@@ -29,6 +37,8 @@ def summary_line(cell: Cell) -> str:
         f"win rate {number(win.rate)} % {interval(win.lo, win.hi)} against its untrained start "
         f"({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
     )
+    if win.few:
+        line += "; few prompts: the interval means little"
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
     return "; ".join([line, *cell.stopped])
@@ -40,18 +50,28 @@ def tables_of(cells: Sequence[Cell]) -> list[Table]:
     if len(judgements) != 1:
         raise ValueError(f"a table has one scale and one judge; these cells have {sorted(judgements)}")
     scored = any(cell.quality is not None for cell in cells)
-    return [win_rate_table(cells), *([quality_table(cells)] if scored else []), evidence_table(cells)]
+    contrasts = contrasts_of(cells)
+    return [
+        win_rate_table(cells),
+        *([quality_table(cells)] if scored else []),
+        *([contrast_table(contrasts)] if contrasts else []),
+        *([agreement_table(cells)] if any(cell.agreement for cell in cells) else []),
+        seed_table(cells),
+        evidence_table(cells),
+    ]
 
 
 def win_rate_table(cells: Sequence[Cell]) -> Table:
     """Win rates with intervals: family x reward in rows, regimes in columns."""
     notes = [
         f"Comparisons won, a tie counting half, judged by {cells[0].judge}; all seeds pooled.",
-        "In brackets: 95 % interval, bootstrapped by prompt.",
-        "Bold: the interval excludes 50 %.",
+        "In brackets: 95 % interval over prompts, for these trained models (cluster-robust Wilson).",
+        "Bold: the interval excludes 50 %, each taken alone; the evidence table corrects over all.",
     ]
-    if any(isnan(cell.win.lo) for cell in cells):
-        notes.append(f"[n/a]: fewer than {MIN_PROMPTS} scored prompts, too few for an interval.")
+    if any(cell.win.few for cell in cells):
+        notes.append(
+            f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval means little and is never bold."
+        )
     unscored = sum(cell.win.unscored for cell in cells)
     if unscored:
         notes.append(f"{unscored} verdicts are unscored and left out; the evidence table has bounds.")
@@ -62,7 +82,7 @@ def quality_table(cells: Sequence[Cell]) -> Table:
     """Mean score of the start's and the policy's responses, with the interval of the difference."""
     notes = [
         f"Mean score given by {cells[0].judge}, in its own unit: untrained start → trained.",
-        "In parentheses: the paired difference with its 95 % interval, bootstrapped by prompt.",
+        "In parentheses: the paired difference with its 95 % interval over prompts.",
         "Bold: the interval of the difference excludes 0.",
     ]
     title = f"{score_name(cells[0].judge).capitalize()} before and after training"
@@ -71,7 +91,8 @@ def quality_table(cells: Sequence[Cell]) -> Table:
 
 def score_name(judge: str) -> str:
     """What a judge's score measures: only the oracle's is quality."""
-    return "quality" if judge == "oracle" else judge.replace("_", " ")
+    member = judge.split(": ")[-1]
+    return "quality" if member == "oracle" else member.replace("_", " ")
 
 
 def grid(
@@ -98,50 +119,136 @@ def grid(
     )
 
 
-def evidence_table(cells: Sequence[Cell]) -> Table:
-    """What each win rate rests on: counts, worst cases, and the seeds apart."""
+def listing(
+    name: str,
+    title: str,
+    header: Sequence[str],
+    cells: Sequence[Cell],
+    entries: Callable[[Cell], Sequence[str]],
+    notes: Sequence[str],
+) -> Table:
+    """A table with one row a cell: family, regime and method, then the entries; a block a family."""
     groups = []
     for family in dict.fromkeys(cell.family for cell in cells):
         rows: list[list[Entry]] = []
         for cell in (cell for cell in cells if cell.family == family):
-            first = Entry("" if rows else family)
-            rows.append([first, *map(Entry, (cell.regime, cell.method, cell.verifier)), *evidence(cell)])
+            place = ("" if rows else family, cell.regime, cell.method)
+            rows.append([*map(Entry, place), *map(Entry, entries(cell))])
         groups.append(rows)
-    return Table(
-        name=label("evidence", cells[0]),
-        title=f"Evidence behind the win rates, scale: {cells[0].scale}, judge: {cells[0].judge}",
-        header=EVIDENCE,
-        groups=groups,
-        notes=[
-            "All but counts in percent. Worst cases: the win rate were all unscored lost, or all won.",
-            "Seed mean, range, std: of each seed's own win rate, so how training varies from run to run.",
-            "First won: decided verdicts that went to the response shown first; 50 is blind to order.",
-            *stop_notes(cells),
-        ],
-    )
+    title = f"{title}, scale: {cells[0].scale}, judge: {cells[0].judge}"
+    return Table(label(name, cells[0]), title, header, groups, notes)
 
 
-def evidence(cell: Cell) -> list[Entry]:
+def evidence_table(cells: Sequence[Cell]) -> Table:
+    """What each win rate rests on: counts, worst cases, the test, its power, and the judge's taste for places."""
+    notes = [
+        "All but counts and p in percent. Worst cases: the win rate were all unscored lost, or all won.",
+        "p (Holm): test of a true rate of 50 %, corrected over this table.",
+        "Detectable: the distance from 50 that so many prompts find with 80 % power at 5 %, uncorrected.",
+        "Consistent: pairs judged in both orders with one verdict. "
+        "First won: decided verdicts that went to the response shown first; 50 is blind to order.",
+        *stop_notes(cells),
+    ]
+    return listing("evidence", "Evidence behind the win rates", EVIDENCE, cells, evidence, notes)
+
+
+def evidence(cell: Cell) -> list[str]:
     """The numbers of one row of the evidence table."""
-    win, seeds = cell.win, cell.seeds
-    texts = [
+    win = cell.win
+    return [
+        cell.verifier,
         str(win.prompts),
         str(win.verdicts),
         str(win.unscored),
         f"{number(win.worst_lo)}, {number(win.worst_hi)}" if win.unscored else "-",
-        str(len(seeds.rates)),
-        number(seeds.mean),
-        f"{number(seeds.low)} to {number(seeds.high)}" if len(seeds.rates) > 1 else "-",
-        number(seeds.std),
+        p_text(cell.p_holm),
+        number(win.detectable),
+        number(cell.consistent),
         number(cell.first_shown),
     ]
-    return [Entry(text) for text in texts]
+
+
+def seed_table(cells: Sequence[Cell]) -> Table:
+    """The win rates of single seeds: how training varies from run to run."""
+    notes = [
+        "Of each seed's own win rate, in percent: mean, range, standard deviation, interquartile mean (IQM).",
+        "Any seed: the intervals are about other seeds and other prompts both, those of the win rates about "
+        f"other prompts alone; [n/a] below {MIN_SEEDS} seeds.",
+    ]
+    return listing("seeds", "Win rates of single seeds", SEEDS, cells, seed_texts, notes)
+
+
+def seed_texts(cell: Cell) -> list[str]:
+    """The numbers of one row of the table of seeds."""
+    seeds = cell.seeds
+    return [
+        str(len(seeds.rates)),
+        f"{number(seeds.mean)} {interval(seeds.wide_lo, seeds.wide_hi)}",
+        f"{number(seeds.low)} to {number(seeds.high)}" if len(seeds.rates) > 1 else "-",
+        number(seeds.std),
+        f"{number(seeds.iqm)} {interval(seeds.iqm_lo, seeds.iqm_hi)}",
+    ]
+
+
+def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> Table:
+    """Each reward against CME on the same prompts."""
+    rows = {id(cell): (against, of, p) for cell, against, of, p in contrasts}
+
+    def texts(cell: Cell) -> list[str]:
+        against, of, p = rows[id(cell)]
+        return [
+            against.method,
+            str(of.prompts),
+            f"{of.difference:+.1f} {interval(of.lo, of.hi)}",
+            interval(of.wide_lo, of.wide_hi),
+            p_text(p),
+            f"{number(of.improvement)} {interval(of.improvement_lo, of.improvement_hi)}",
+        ]
+
+    notes = [
+        "Difference: win rate less that of the other, in percentage points, on the prompts both have scored, with "
+        "the paired 95 % interval over prompts. Any seed: its interval for other seeds too, "
+        f"[n/a] below {MIN_SEEDS}.",
+        "p (Holm): test of no difference over prompts, corrected over this table.",
+        "Improvement: the chance that on a random prompt a random seed gets more points than one of the other, "
+        "equal points counting half.",
+    ]
+    cells = [cell for cell, *_ in contrasts]
+    return listing("contrast", "Rewards against CME", CONTRASTS, cells, texts, notes)
+
+
+def agreement_table(cells: Sequence[Cell]) -> Table:
+    """How far the judges of a panel agree."""
+    held = {id(cell): cell.agreement for cell in cells if cell.agreement is not None}
+
+    def texts(cell: Cell) -> list[str]:
+        of = held[id(cell)]
+        kappa = "n/a" if isnan(of.kappa) else f"{of.kappa:.2f}"
+        return [
+            ", ".join(of.judges),
+            str(of.items),
+            str(of.left_out),
+            number(of.alike),
+            f"{kappa} {interval(of.lo, of.hi, 2)}",
+        ]
+
+    notes = [
+        "Items: one pair in one order, with a win, a tie or a loss of the trained policy from every judge. "
+        "Left out: items that a judge could not score.",
+        "Alike: pairs of judges with one outcome. Kappa: Cohen's for two judges, Fleiss' for more, with its "
+        "95 % interval, bootstrapped by prompt; 1 is full agreement, 0 what chance gives.",
+        "The majority: a win or a loss that more than half of the votes give, or else a tie; unscored without "
+        "votes from more than half of the judges.",
+    ]
+    whole = [cell for cell in cells if id(cell) in held]
+    return listing("agreement", "Agreement of the judges", AGREEMENT, whole, texts, notes)
 
 
 def win_rate_entry(cell: Cell) -> Entry:
     """A win rate with its interval, such as 58.3 [52.1, 64.5]."""
     win = cell.win
-    return Entry(f"{number(win.rate)} {interval(win.lo, win.hi)}", bold=not interval_covers_half(win))
+    few = f" {FEW}" if win.few else ""
+    return Entry(f"{number(win.rate)} {interval(win.lo, win.hi)}{few}", bold=not interval_covers_half(win))
 
 
 def quality_entry(cell: Cell) -> Entry:
@@ -182,6 +289,11 @@ def label(name: str, cell: Cell) -> str:
 def number(value: float) -> str:
     """A percentage to one decimal, or n/a."""
     return "n/a" if isnan(value) else f"{value:.1f}"
+
+
+def p_text(p: float) -> str:
+    """A p-value to three decimals, or n/a."""
+    return "n/a" if isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def interval(lo: float, hi: float, decimals: int = 1) -> str:

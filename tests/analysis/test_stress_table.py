@@ -75,7 +75,7 @@ def test_mean_ranks_shares_and_interval() -> None:
     assert set(frame["right_first"]) == {50.0}
     assert 15 < frame["right_first_lo"].iloc[0] < 30 and 70 < frame["right_first_hi"].iloc[0] < 85
     text = to_markdown(stress_table(record))
-    assert "**1.0 (- 75 %)**" in text and "50.0 [25.0, 75.0]" in text
+    assert "**1.0 (- 75 %)**" in text and "50.0 [16.7, 83.3]" in text
     assert "unscored, with the share of prompts" in text
 
 

@@ -1,9 +1,10 @@
 """Tables: one scale and judge each, bold and daggers where they belong, escaped in every format."""
 
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from analysis import summarize
-from analysis.cells import cells_frame, cells_of
+from analysis.cells import cells_frame, cells_of, contrasts_of
 from analysis.render import Entry, Table, to_latex, to_markdown
 from analysis.tables import quality_table, tables_of, win_rate_table
 
@@ -33,13 +34,14 @@ def test_scales_and_judges_never_share_a_table(make_record):
 
 
 def test_bold_only_where_the_interval_excludes_half(make_record, make_verdict):
-    won = make_record(verdicts=points(make_verdict, 20, 1))
-    tied = make_record(verdicts=points(make_verdict, 20, 0.5), reward="random")
-    few = make_record(verdicts=points(make_verdict, 5, 1), reward="majority_vote")
+    won = make_record(verdicts=points(make_verdict, 30, 1))
+    tied = make_record(verdicts=points(make_verdict, 30, 0.5), reward="random")
+    few = make_record(verdicts=points(make_verdict, 29, 1), reward="majority_vote")
     text = to_markdown(win_rate_table(cells_of([won, tied, few])))
-    assert "**100.0 [100.0, 100.0]**" in text
-    assert "| 50.0 [50.0, 50.0]" in text
-    assert "| 100.0 [n/a]" in text and "fewer than 10" in text
+    assert "**100.0 [88.4, 100.0]**" in text  # 0.025 ** (1 / 30)
+    assert "| 50.0 [44.2, 55.8] " in text
+    assert "| 100.0 [88.1, 100.0] °" in text and "fewer than 30" in text
+    assert "means little" in summarize([few]) and "means little" not in summarize([won])
 
 
 def test_unscored_verdicts_are_counted_and_bounded(make_record, make_verdict):
@@ -61,8 +63,8 @@ def test_stopped_runs_are_marked_and_explained(make_record):
 
 
 def test_quality_is_shown_only_where_scores_exist(make_record, make_verdict):
-    assert len(tables_of(cells_of([make_record()]))) == 3
-    assert len(tables_of(cells_of([make_record(verdicts=points(make_verdict, 20, 1))]))) == 2
+    assert len(tables_of(cells_of([make_record()]))) == 4
+    assert len(tables_of(cells_of([make_record(verdicts=points(make_verdict, 20, 1))]))) == 3
 
 
 def test_quality_numbers_are_those_of_the_scores(make_record):
@@ -72,6 +74,46 @@ def test_quality_numbers_are_those_of_the_scores(make_record):
     after = sum(policy for policy, _ in scores.values()) / len(scores)
     text = to_markdown(quality_table(cells_of([record])))
     assert f"{before:.2f} → {after:.2f} (+{after - before:.2f} [" in text
+
+
+def test_p_values_are_corrected_over_one_table(make_record):
+    methods = {"cme": 0.1, "random": 0.0, "majority_vote": 0.05}
+    cells = cells_of([make_record(reward=name, gain=gain) for name, gain in methods.items()])
+    other = cells_of(
+        [make_record(scale="laptop"), *[make_record(reward=r, gain=g) for r, g in methods.items()]]
+    )
+    theirs = multipletests([cell.win.p for cell in cells], method="holm")[1]
+    assert [cell.p_holm for cell in cells] == pytest.approx(theirs)
+    assert [cell.p_holm for cell in other[1:]] == pytest.approx(theirs) and other[0].p_holm == other[0].win.p
+
+
+def test_every_reward_is_held_against_the_first_cme(make_record):
+    sweep = [("cme", "olmo"), ("cme", "gemma"), ("random", "gemma")]
+    records = [make_record(reward=r, verifier=v, family=f) for r, v in sweep for f in ("qwen", "llama")]
+    cells = cells_of([*records, make_record(reward="random", family="olmo")])
+    held = [(cell.family, cell.method, against.method) for cell, against, *_ in contrasts_of(cells)]
+    assert sorted(held) == [
+        ("llama", "cme (olmo)", "cme (gemma)"),
+        ("llama", "random", "cme (gemma)"),
+        ("qwen", "cme (olmo)", "cme (gemma)"),
+        ("qwen", "random", "cme (gemma)"),
+    ]
+    frame = cells_frame(cells).set_index(["family", "method"])
+    own = frame.loc[("llama", "random")]
+    assert own["against"] == "cme (gemma)"
+    assert own["contrast_difference"] == pytest.approx(
+        own["win_rate"] - frame.loc[("llama", "cme (gemma)"), "win_rate"]
+    )
+    assert "contrast-miniature-oracle" in [table.name for table in tables_of(cells)]
+    alone = [cell for cell in cells if cell.family == "olmo"]
+    assert not any(table.name.startswith("contrast") for table in tables_of(alone))
+
+
+def test_no_table_is_too_wide_to_read(make_record):
+    cells = cells_of([make_record(seed=s, reward=r) for s in range(3) for r in ("cme", "random")])
+    for table in tables_of(cells):
+        assert len(table.header) <= 12
+        assert all(len(row) == len(table.header) for group in table.groups for row in group)
 
 
 def test_latex_and_markdown_escape_what_they_give_meaning():

@@ -1,0 +1,28 @@
+"""How many prompts it takes to see a difference, for a two-sided paired test at 5 %.
+
+`sd` is the standard deviation over prompts of one prompt's mean: a standard error times sqrt(prompts). The sum
+of the two quantiles of Student's t stands for the exact noncentral distribution: 5 % too small at 3 prompts,
+within 0.2 % from 10 on.
+"""
+
+from math import ceil, sqrt
+
+from analysis.intervals import LEVEL, t_quantile
+
+POWER = 0.8
+
+
+def detectable(sd: float, prompts: int) -> float:
+    """The difference that a test on so many prompts (2 or more) finds with 80 % power, in the unit of `sd`."""
+    freedom = prompts - 1
+    return (t_quantile(LEVEL, freedom) + t_quantile(2 * POWER - 1, freedom)) * sd / sqrt(prompts)
+
+
+def prompts_needed(sd: float, difference: float) -> int:
+    """The fewest prompts on which a test finds the difference with 80 % power. Raises ValueError for none."""
+    if difference <= 0:
+        raise ValueError(f"difference is {difference}; it must be above 0")
+    prompts = 3
+    while detectable(sd, prompts) > difference:
+        prompts = max(prompts + 1, ceil(prompts * min(2, (detectable(sd, prompts) / difference) ** 2)) - 1)
+    return prompts

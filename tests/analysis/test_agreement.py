@@ -1,0 +1,148 @@
+"""Kappa against statsmodels, and panels from their verdicts to their tables."""
+
+from math import isnan
+
+import numpy as np
+import pytest
+from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa, to_table
+
+from analysis.agreement import OUTCOMES, agreement
+from analysis.cells import cells_frame, cells_of
+from analysis.load import majority_verdicts, verdicts_frame
+from analysis.render import to_markdown
+from analysis.tables import tables_of
+from cme.records import Verdict
+
+
+def ratings(rng, items, judges, follow=0.6):
+    """Points of judges who follow a common outcome with some probability."""
+    common = rng.choice(OUTCOMES, (items, 1), p=[0.5, 0.3, 0.2])
+    own = rng.choice(OUTCOMES, (items, judges))
+    return np.where(rng.random((items, judges)) < follow, common, own)
+
+
+def prompts_of(items):
+    return np.array([f"p{i // 2}" for i in range(items)], dtype=object)
+
+
+def test_two_judges_have_cohens_kappa():
+    points = ratings(np.random.default_rng(0), 400, 2)
+    table, _ = to_table((2 * points).astype(int))
+    theirs = cohens_kappa(table)
+    of = agreement(points, prompts_of(400), ("a", "b"))
+    assert of.kappa == pytest.approx(theirs.kappa)
+    assert of.alike == pytest.approx(100 * (points[:, 0] == points[:, 1]).mean())
+    # Items are independent here, so resampling prompts must come near the analytic interval.
+    assert (of.lo, of.hi) == pytest.approx((theirs.kappa_low, theirs.kappa_upp), abs=0.02)
+
+
+@pytest.mark.parametrize("judges", [3, 5])
+def test_more_judges_have_fleiss_kappa(judges):
+    points = ratings(np.random.default_rng(1), 200, judges)
+    table, _ = aggregate_raters((2 * points).astype(int))
+    of = agreement(points, prompts_of(200), tuple("abcde"[:judges]))
+    assert of.kappa == pytest.approx(fleiss_kappa(table))
+    assert of.lo < of.kappa < of.hi
+    pairs = [(points[:, i] == points[:, j]).mean() for i in range(judges) for j in range(i)]
+    assert of.alike == pytest.approx(100 * np.mean(pairs))
+
+
+def test_interval_keeps_the_items_of_a_prompt_together():
+    points = np.repeat(ratings(np.random.default_rng(2), 50, 3), 8, axis=0)
+    together = agreement(points, np.repeat(np.arange(50).astype(str), 8).astype(object), tuple("abc"))
+    apart = agreement(points, np.arange(400).astype(str).astype(object), tuple("abc"))
+    assert together.kappa == pytest.approx(apart.kappa)
+    assert together.hi - together.lo > 2 * (apart.hi - apart.lo)
+
+
+def test_unscored_items_are_left_out_and_one_outcome_has_no_kappa():
+    points = np.ones((12, 2))
+    points[0, 1] = np.nan
+    of = agreement(points, prompts_of(12), ("a", "b"))
+    assert (of.items, of.left_out, of.alike) == (11, 1, 100) and isnan(of.kappa) and isnan(of.lo)
+    nothing = agreement(np.full((2, 2), np.nan), prompts_of(2), ("a", "b"))
+    assert nothing.items == 0 and isnan(nothing.kappa)
+    with pytest.raises(ValueError, match="two judges; there is a"):
+        agreement(np.ones((2, 1)), prompts_of(2), ("a",))
+
+
+@pytest.mark.parametrize(
+    ("votes", "verdict"),
+    [
+        (("first", "first", "second"), "first"),
+        (("first", "tie", "tie"), "tie"),
+        (("first", "tie", "second"), "tie"),
+        (("first", "second", "unscored"), "tie"),
+        (("first", "first", "unscored"), "first"),
+        (("first", "unscored", "unscored"), "unscored"),
+        (("first", "tie"), "tie"),
+        (("first", "unscored"), "unscored"),
+        (("first", "first", "tie", "second"), "tie"),
+    ],
+)
+def test_majority(votes, verdict):
+    cast = [
+        Verdict("p", True, vote, "no reply" if vote == "unscored" else None, judge=f"judge {i}")
+        for i, vote in enumerate(votes)
+    ]
+    (found,) = majority_verdicts(cast)
+    assert (found.outcome, found.judge, found.policy_first) == (verdict, "majority", True)
+
+
+def panel(make_record, prompts=40, **fields):
+    """A panel of three; the third judge prefers what it is shown first and could not score prompt p0."""
+    rng = np.random.default_rng(3)
+    verdicts = []
+    for i in range(prompts):
+        better = rng.random() < 0.7
+        for policy_first in (True, False):
+            honest = "first" if better == policy_first else "second"
+            verdicts += [
+                Verdict(f"p{i}", policy_first, honest, judge="one"),
+                Verdict(f"p{i}", policy_first, honest if rng.random() < 0.8 else "tie", judge="two"),
+                Verdict(f"p{i}", policy_first, "first", judge="three")
+                if i
+                else Verdict("p0", policy_first, "unscored", "no reply", judge="three"),
+            ]
+    return make_record(judge="panel", verdicts=verdicts, **fields)
+
+
+def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
+    record = panel(make_record)
+    cells = {cell.judge: cell for cell in cells_of([record])}
+    assert list(cells) == ["panel: one", "panel: two", "panel: three", "panel: majority"]
+    assert [cell.win.unscored for cell in cells.values()] == [0, 0, 2, 0]
+    assert cells["panel: three"].consistent == 0 and cells["panel: three"].first_shown == 100
+    assert cells["panel: one"].consistent == 100
+    assert cells["panel: one"].agreement is None
+    of = cells["panel: majority"].agreement
+    frame = verdicts_frame([record])
+    members = frame[frame["judge"] != "panel: majority"]
+    votes = members.pivot(index=["prompt_id", "policy_first"], columns="judge", values="points").dropna()
+    table, _ = aggregate_raters((2 * votes.to_numpy()).astype(int), n_cat=3)
+    assert of.kappa == pytest.approx(fleiss_kappa(table)) and (of.items, of.left_out) == (78, 2)
+
+
+def test_a_panel_of_one_has_no_majority_and_a_silent_member_leaves_nothing_to_compare(make_record):
+    (only,) = cells_of([make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one")])])
+    assert only.judge == "panel: one" and only.agreement is None
+    silent = Verdict("p", True, "unscored", "no reply", judge="two")
+    cells = cells_of(
+        [make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one"), silent])]
+    )
+    majority = cells[-1]
+    assert majority.win.unscored == 1 and (majority.agreement.items, majority.agreement.left_out) == (0, 1)
+    assert "n/a [n/a]" in "".join(map(to_markdown, tables_of([majority])))
+
+
+def test_the_majoritys_tables_show_the_agreement(make_record):
+    cells = cells_of([panel(make_record, seed=seed) for seed in (0, 1)])
+    majority = [cell for cell in cells if cell.judge == "panel: majority"]
+    text = "\n".join(map(to_markdown, tables_of(majority)))
+    assert "Agreement of the judges, scale: miniature, judge: panel: majority" in text
+    assert "one, three, two" in text and "| 156" in text
+    frame = cells_frame(cells).set_index("judge")
+    assert frame.loc["panel: majority", "kappa"] == majority[0].agreement.kappa
+    assert np.isnan(frame.loc["panel: one", "kappa"])
+    one = [cell for cell in cells if cell.judge == "panel: one"]
+    assert "Agreement" not in "".join(map(to_markdown, tables_of(one)))
