@@ -40,6 +40,12 @@ def winner(first: str, second: str) -> str:
     return "tie" if len(first) == len(second) else "A" if len(first) > len(second) else "B"
 
 
+def completion(content: str, finish: str = "stop", logprobs: Any = None) -> bytes:
+    """A reply in the form of the API."""
+    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
+    return json.dumps({"choices": [choice | {"logprobs": logprobs}], "usage": USAGE}).encode()
+
+
 class ChatStub(ThreadingHTTPServer):
     """Answers for the models it has; `rates` are of faults, drawn by seed, question and attempt alone.
 
@@ -79,6 +85,17 @@ class ChatStub(ThreadingHTTPServer):
                 self.drawn[kind] += 1
                 return kind
         return None
+
+    def judged(self, body: dict[str, Any], question: str) -> bytes:
+        """The true reply."""
+        first, second = texts(question)
+        if body.get("logprobs"):
+            p = 1 / (1 + math.exp((len(second) - len(first)) / 10))
+            likely = {"A": 0.9 * p, " A": 0.1 * p, "B": 1 - p, "The": 1e-9}
+            top = [{"token": t, "logprob": math.log(q)} for t, q in likely.items()]
+            return completion("A", "length", {"content": [{"token": "A", "top_logprobs": top}]})
+        said = {"reason": f"{len(first)} against {len(second)}", "winner": winner(first, second)}
+        return completion(json.dumps(said) if self.reply is None else self.reply)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that has gone away is no matter."""
@@ -132,29 +149,15 @@ class Handler(BaseHTTPRequestHandler):
             fault = stub.fault(question)
         if stub.seconds:
             stub.released.wait(stub.seconds)
-        self.misbehave(stub, body, question, fault) if fault else self.behave(stub, body, question)
-        return None
-
-    def completion(self, content: str, finish: str = "stop", logprobs: Any = None) -> bytes:
-        choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content}}
-        return json.dumps({"choices": [choice | {"logprobs": logprobs}], "usage": USAGE}).encode()
-
-    def behave(self, stub: ChatStub, body: dict[str, Any], question: str) -> None:
-        first, second = texts(question)
-        if body.get("logprobs"):
-            p = 1 / (1 + math.exp((len(second) - len(first)) / 10))
-            likely = {"A": 0.9 * p, " A": 0.1 * p, "B": 1 - p, "The": 1e-9}
-            top = [{"token": t, "logprob": math.log(q)} for t, q in likely.items()]
-            reply = self.completion("A", "length", {"content": [{"token": "A", "top_logprobs": top}]})
-        else:
-            said = {"reason": f"{len(first)} against {len(second)}", "winner": winner(first, second)}
-            reply = self.completion(json.dumps(said) if stub.reply is None else stub.reply)
+        if fault:
+            return self.misbehave(stub, fault)
+        reply = stub.judged(body, question)
         with stub.lock:
             stub.answered[question] += 1
-        self.send(200, reply)
+        return self.send(200, reply)
 
-    def misbehave(self, stub: ChatStub, body: dict[str, Any], question: str, fault: str) -> None:
-        whole = self.completion('{"reason": "x", "winner": "tie"}')
+    def misbehave(self, stub: ChatStub, fault: str) -> None:
+        whole = completion('{"reason": "x", "winner": "tie"}')
         match fault:
             case "rate_limited":
                 headers = {} if stub.retry_after is None else {"Retry_After": stub.retry_after}
@@ -167,9 +170,9 @@ class Handler(BaseHTTPRequestHandler):
             case "truncated":
                 self.send(200, whole[: len(whole) // 2])
             case "prose":
-                self.send(200, self.completion('Both are good, but WINNER: A. {"winner": "A"}'))
+                self.send(200, completion('Both are good, but WINNER: A. {"winner": "A"}'))
             case "wrong_label":
-                self.send(200, self.completion('{"reason": "x", "winner": "C"}'))
+                self.send(200, completion('{"reason": "x", "winner": "C"}'))
             case "trickle":
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(whole)))
@@ -189,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.close()
             case "cut_reply":
-                self.send(200, self.completion('{"reason": "so far', "length"))
+                self.send(200, completion('{"reason": "so far', "length"))
 
 
 @contextmanager

@@ -36,8 +36,8 @@ class Judge(Protocol):
 
     A judge may also have: `concurrency`, how many rulings it makes at once, in threads (1 without it);
     `max_response_chars`, where it cuts a response; `resume(calls, usd)`, told before the first ruling what was
-    spent before; `stop()`, after which it makes no more attempts; `probe()`, one trial before a run begins; and
-    `tokens(prompt, first, second)`, what a ruling takes at most.
+    spent before; `stop()`, after which it makes no more attempts; `probe()`, one trial before a run begins;
+    `tokens(prompt, first, second)` and `usd(tokens_in, tokens_out)`, by which a run's judging is priced.
     """
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:

@@ -10,6 +10,7 @@ import email.utils
 import json
 import math
 import os
+import re
 import threading
 import time
 from dataclasses import replace
@@ -66,7 +67,8 @@ class ChatEndpoint:
         usd_per_million_input, usd_per_million_output: prices of tokens; None where they are unknown.
         max_calls, max_usd: a budget of requests and of money for all of a run's judging, over all restarts. No
             request is sent that could pass it: it counts as the most it can cost until the server says what it
-            took, and stays so if it never does (a time-out). The trial call is not in it.
+            took, and stays so if it never does (a time-out). Not in it are the trial call and, after a kill, the
+            calls that were in flight then.
         concurrency: rulings made at once.
         timeout: seconds that an attempt may take.
         retries: attempts after the first where the server cannot be reached, is silent or too slow, answers 408,
@@ -133,6 +135,11 @@ class ChatEndpoint:
             )
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"base_url={settings['base_url']}; it must begin with http:// or https://")
+        variable = settings.get("api_key_variable")
+        if variable is not None and not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):
+            raise ValueError(  # without its value: it may be the key itself
+                "api_key_variable must be the name of an environment variable, in capitals, such as OPENAI_API_KEY"
+            )
         if any(settings["prompt"].count(field) != 1 for field in FIELDS):
             raise ValueError(f"prompt must have each of {', '.join(FIELDS)} once")
         decoding = settings["decoding"]

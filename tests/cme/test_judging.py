@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
@@ -135,16 +136,14 @@ def test_another_judge_or_member_is_asked_anew(tmp_path: Path) -> None:
             assert len(judge.shown) == calls
 
 
-@given(st.data())
-def test_a_log_cut_at_any_byte_loses_only_its_torn_line(data: st.DataObject) -> None:
-    import tempfile
-
+@given(st.integers(0, 10**6))
+def test_a_log_cut_at_any_byte_loses_only_its_torn_line(where: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log"
         with VerdictLog(path) as log:
             truth = judge_pairs(Longest(), PAIRS, True, log)
         whole = path.read_bytes()
-        cut = data.draw(st.integers(0, len(whole)))
+        cut = where % (len(whole) + 1)
         path.write_bytes(whole[:cut])
         again = Longest()
         with VerdictLog(path) as log:
@@ -191,7 +190,7 @@ def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> Non
 
     judge = GivesUp(concurrency=4)
     with pytest.raises(KeyboardInterrupt):
-        judged(judge, PAIRS, tmp_path)
+        judged(judge, PAIRS[:2], tmp_path)
     assert len(judge.shown) == len(VerdictLog(tmp_path / "run" / "log.jsonl").scored) == 3
 
 

@@ -408,6 +408,7 @@ def test_the_key_is_in_nothing_that_is_written(
         ({"decoding": {"max_tokens": 5, "stream": True}}, "decoding.stream"),
         ({"reply": "label"}, "top_logprobs"),
         ({"max_usd": 1.0}, "usd_per_million_input"),
+        ({"api_key_variable": "sk-1-the-key-itself"}, "the name of an environment variable"),
         ({"max_calls": 0}, "max_calls=0"),
         ({"concurrency": 0}, "concurrency=0"),
         ({"retries": -1}, "retries=-1"),

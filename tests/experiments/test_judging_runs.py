@@ -1,0 +1,329 @@
+"""A chat model as judge of whole cells: recorded, tried again where it failed, on a panel, and reckoned before."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_stub import ChatStub, serving, winner
+from omegaconf import DictConfig
+
+from cme import Unavailable
+from cme.judges.chat_endpoint import ChatEndpoint
+from cme.records import RunRecord, Verdict, read_record
+from experiments import cost, grid, identity, judging, stages
+from experiments.__main__ import main
+from experiments.store import Store
+from experiments.validate import BadConfig
+
+Cell = Callable[..., list[str]]
+KEY = "sk-very-secret-8431"
+OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
+    monkeypatch.setattr(ChatEndpoint, "backoff", 0.005)
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    with serving(ChatStub()) as running:
+        running.key = KEY
+        yield running
+
+
+def judged_by(stub: ChatStub, *more: str) -> list[str]:
+    return [
+        "reward=random",
+        "judge=openai",
+        "judge.model=stub",
+        f"judge.base_url={stub.url}",
+        "judge.api_key_variable=JUDGE_KEY",
+        *more,
+    ]
+
+
+def composed(arguments: list[str]) -> DictConfig:
+    [config] = grid.cells(arguments)
+    return config
+
+
+def expected(record: RunRecord, judge: str | None = None) -> list[Verdict]:
+    """What a judge by length says of a record's pairs."""
+    found = []
+    for pair in record.pairs:
+        for policy_first in (True, False):
+            shown = (pair.policy.response, pair.start.response)[:: 1 if policy_first else -1]
+            note = f"{len(shown[0])} against {len(shown[1])}"
+            outcome: Any = OUTCOMES[winner(*shown)]
+            found.append(Verdict(pair.prompt_id, policy_first, outcome, note=note, judge=judge))
+    return found
+
+
+def scored(record: RunRecord) -> list[bool]:
+    return [v.outcome != "unscored" for v in record.verdicts]
+
+
+def questions(record: RunRecord) -> int:
+    """How many distinct questions a record's pairs make in both orders."""
+    texts = [(p.prompt, *(g.response for g in (p.policy, p.start))) for p in record.pairs]
+    return len({*texts, *((a, c, b) for a, b, c in texts)})
+
+
+def never(*_: object, **__: object) -> Any:
+    raise AssertionError("this was done before")
+
+
+def test_its_verdicts_are_recorded_and_its_key_nowhere(
+    cell: Cell, stub: ChatStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = composed(cell(*judged_by(stub)))
+    grid.prepare([config])
+    assert len(stub.bodies) == 1
+    record = read_record(stages.run(config))
+    assert record.verdicts == expected(record)
+    assert record.judge == "openai" and record.config["judge"]["model"] == "stub"
+    assert record.warnings == []
+    assert len(stub.bodies) == 1 + questions(record)
+    assert stages.run(config) and len(stub.bodies) == 1 + questions(record)
+    printed = capfd.readouterr()
+    assert KEY not in printed.out + printed.err
+    written = [p for p in (tmp_path / "runs").rglob("*") if p.is_file()]
+    assert len(written) > 5
+    assert not any(KEY.encode() in p.read_bytes() for p in written)
+
+
+def test_responses_that_a_judge_did_not_see_whole_are_counted(cell: Cell, stub: ChatStub) -> None:
+    record = read_record(stages.run(composed(cell(*judged_by(stub, "judge.max_response_chars=12")))))
+    longer = sum(len(g.response) > 12 for p in record.pairs for g in (p.start, p.policy))
+    assert 0 < longer < 24
+    assert record.warnings == [
+        f"{longer} of 24 responses were cut at judge.max_response_chars=12 for judging"
+    ]
+
+
+def test_what_failed_is_judged_when_run_again_and_only_that(
+    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stub.rates = {"server_error": 0.3, "prose": 0.2}
+    config = composed(cell(*judged_by(stub, "judge.retries=0")))
+    path = stages.run(config)
+    first = read_record(path)
+    failed = scored(first).count(False)
+    assert 3 < failed < 21
+    assert f"{failed} of 24 verdicts are unscored, the first because" in capsys.readouterr().err
+    for name in ("ensure", "train", "generate", "load"):
+        monkeypatch.setattr(stages, name, never)
+    stub.rates = {}
+    grid.prepare([config])
+    again = read_record(stages.run(config))
+    assert again.verdicts == expected(again)
+    assert again.pairs == first.pairs
+    assert again.seconds["judge"] > first.seconds["judge"]
+    del stub.answered[next(q for q in stub.answered if "Name a colour." in q)]
+    assert set(stub.answered.values()) == {1} and len(stub.answered) == questions(again)
+    asked = len(stub.bodies)
+    grid.prepare([config])
+    assert stages.run(config) == path
+    assert len(stub.bodies) == asked
+
+
+def test_a_record_alone_is_enough_to_judge_what_is_owed(cell: Cell, stub: ChatStub) -> None:
+    stub.rates = {"server_error": 0.3}
+    config = composed(cell(*judged_by(stub, "judge.retries=0")))
+    first = read_record(stages.run(config))
+    store = Store.of(config)
+    for file in (store.verdicts, store.training, store.generations):
+        file.unlink()
+    stub.rates = {}
+    again = read_record(stages.run(config))
+    assert again.verdicts == expected(again)
+    kept = [v for v, good in zip(first.verdicts, scored(first), strict=True) if good]
+    assert [v for v, good in zip(again.verdicts, scored(first), strict=True) if good] == kept
+
+
+def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -> None:
+    small, large = (composed(cell(*judged_by(stub, f"judge.max_calls={n}"))) for n in (5, 100))
+    record = read_record(stages.run(small))
+    assert len(stub.bodies) == 5
+    assert not all(scored(record))
+    assert stages.run(large) == Store.of(small).record
+    record = read_record(Store.of(small).record)
+    assert record.verdicts == expected(record)
+    assert len(stub.bodies) == questions(record)
+
+
+def test_what_can_never_be_judged_does_no_harm(cell: Cell) -> None:
+    """The world's prompts have no reference answers."""
+    config = composed(cell("reward=random", "judge=reference_similarity"))
+    path = stages.run(config)
+    before = path.read_bytes()
+    assert not any(scored(read_record(path)))
+    assert stages.run(config) == path
+    assert path.read_bytes() == before
+
+
+def panel(stub: ChatStub, *more: str) -> list[str]:
+    members = ("openai", "anthropic")
+    own = [f"judge.members.{m}.{k}" for m in members for k in ("model=stub", f"base_url={stub.url}")]
+    keys = [f"judge.members.{m}.api_key_variable=JUDGE_KEY" for m in members]
+    return ["reward=random", "judge=panel", *own, *keys, *more]
+
+
+def test_each_member_of_a_panel_judges_every_pair(cell: Cell, stub: ChatStub) -> None:
+    config = composed(cell(*panel(stub, "judge.members.anthropic.max_calls=7")))
+    grid.prepare([config])
+    assert len(stub.bodies) == 2
+    record = read_record(stages.run(config))
+    assert record.judge == "panel"
+    assert record.verdicts[:24] == expected(record, "openai")
+    assert [v.judge for v in record.verdicts[24:]] == ["anthropic"] * 24
+    assert len(stub.bodies) == 2 + questions(record) + 7
+    stages.run(composed(cell(*panel(stub))))
+    again = read_record(Store.of(config).record)
+    assert again.verdicts == expected(record, "openai") + expected(record, "anthropic")
+    assert len(stub.bodies) == 2 + 2 * questions(record)
+
+
+def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
+    carried = ("base_url=http://elsewhere/v1", "concurrency=3", "timeout=7", "retries=1", "max_calls=9",
+               "api_key_variable=X", "usd_per_million_input=1", "usd_per_million_output=1")  # fmt: skip
+    decided = (
+        "model=other",
+        "reply_with=x",
+        "decoding.temperature=1",
+        "max_response_chars=9",
+        "tie_margin=0.5",
+    )
+    for base, prefix in (
+        (["judge=openai", "judge.model=a"], "judge"),
+        (
+            ["judge=panel", "judge.members.openai.model=a", "judge.members.anthropic.model=b"],
+            "judge.members.openai",
+        ),
+    ):
+        name = None if prefix == "judge" else "openai"
+        config = composed(base)
+        before = identity.run_id(config), judging.key(config, name)
+        for fields, same in ((carried, True), (decided, False)):
+            for field in fields:
+                other = composed([*base, f"{prefix}.{field}"])
+                after = identity.run_id(other), judging.key(other, name)
+                assert [a == b for a, b in zip(before, after, strict=True)] == [same, same], field
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["judge.model=Qwen/Qwen3-32B"],
+            ["judge.model=Qwen/Qwen3-32B is of the family of the generator (qwen)"],
+        ),
+        (["judge.model=gemma-3"], ["judge.model=gemma-3 is of the family of the verifier (gemma)"]),
+        (["judge.model=gemma-3", "reward=random"], []),
+        (["judge.model=gpt-5.2"], []),
+        (
+            ["judge.model=google/gemma-3-4b-it", "reward.verifier=google/gemma-3-4b-it"],
+            ["judge.model=google/gemma-3-4b-it is the verifier"],
+        ),
+    ],
+)
+def test_a_judge_that_is_kin_to_what_it_judges_is_flagged(
+    overrides: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    composed(["judge=openai", *overrides])
+    assert capsys.readouterr().err.splitlines() == [f"warning: {line}" for line in said]
+
+
+def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixture[str]) -> None:
+    models = ["judge=panel", "judge.members.openai.model=qwen-max"]
+    with pytest.raises(BadConfig, match=r"judge\.members\.anthropic\.model=None; it must be str"):
+        composed(models)
+    composed([*models, "judge.members.anthropic.model=claude"])
+    assert "judge.members.openai.model=qwen-max is of the family" in capsys.readouterr().err
+    with pytest.raises(BadConfig, match=r"judge\.model=None; it must be str"):
+        composed(["judge=openai"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["judge.api_key_variable=NO_SUCH_KEY"], "NO_SUCH_KEY"),
+        ([], "gives the key in JUDGE_KEY no access"),
+        (["judge.model=nope"], "'nope'"),
+        (["judge.base_url=http://127.0.0.1:9/v1"], "127.0.0.1:9"),
+    ],
+)
+def test_a_judge_that_cannot_work_is_one_line_before_anything_runs(
+    stub: ChatStub, tmp_path: Path, overrides: list[str], named: str
+) -> None:
+    if named.startswith("gives"):
+        stub.key = "another"
+    done = subprocess.run(
+        [sys.executable, str(grid.CONF.parent / "run.py"), *judged_by(stub), f"results_dir={tmp_path / 'runs'}",
+         *overrides],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert named in done.stderr
+    assert KEY not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(cell: Cell, stub: ChatStub) -> None:
+    config = composed(cell(*judged_by(stub, "judge.max_calls=5")))
+    stages.run(config)
+    stub.key = "another"
+    with pytest.raises(Unavailable, match="no access"):
+        stages.run(composed(cell(*judged_by(stub))))
+    assert scored(read_record(Store.of(config).record)).count(True) >= 5
+
+
+def test_cost_is_bounded_before_and_reckoned_after_and_asks_nobody(
+    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    priced = ["judge.usd_per_million_input=2", "judge.usd_per_million_output=8"]
+    arguments = cell(*judged_by(stub, *priced))
+    monkeypatch.delenv("JUDGE_KEY")
+    assert main(["cost", *arguments]) == 0
+    before = capsys.readouterr().out
+    config = composed(arguments)
+    assert f"{identity.run_id(config)}: judge openai: at most 24 calls" in before
+    assert stub.bodies == []
+
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    with monkeypatch.context() as broken:
+        broken.setattr(judging, "verdicts", never)
+        with pytest.raises(AssertionError):
+            stages.run(config)
+    [line, total, assumed] = cost.lines([config])
+    record = read_record(stages.run(config))
+    sent = sum(-(-len(q) // 4) for q in stub.asked)
+    n = len(stub.asked)
+    usd = (sent * 2 + n * 1024 * 8) / 1e6
+    assert n == questions(record)
+    assert line.endswith(f"judge openai: {n} calls, {sent} tokens sent, {n * 1024} replied, {usd:.2f} USD")
+    assert total == f"in all {n} calls, {usd:.2f} USD"
+    assert "4 characters a token" in assumed
+    words = before.split("at most 24 calls, ")[1].split()
+    assert int(words[0]) >= sent * 24 / n  # the bound holds
+    assert cost.lines([config])[1] == "in all 0 calls, 0.00 USD"
+
+
+def test_cost_without_prices_or_calls_says_so(cell: Cell) -> None:
+    [line, total, _] = cost.lines([composed(cell("judge=openai", "judge.model=x"))])
+    assert "unknown cost; set judge.usd_per_million_input" in line and "unknown cost" in total
+    [line, total, _] = cost.lines([composed(cell())])
+    assert line.endswith("judge oracle makes no calls") and total == "in all 0 calls, 0.00 USD"
+
+
+def test_the_log_of_the_oracle_holds_what_the_record_has(cell: Cell) -> None:
+    config = composed(cell("reward=random"))
+    record = read_record(stages.run(config))
+    lines = [json.loads(line) for line in Store.of(config).verdicts.read_text().splitlines()]
+    assert {line["prompt_id"] for line in lines} <= {p.prompt_id for p in record.pairs}
+    assert {(line["calls"], line["usd"]) for line in lines} == {(0, 0.0)}
+    assert sum(line["seconds"] for line in lines) == pytest.approx(record.seconds["judge"])
