@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,6 +18,8 @@ CHANGES_RESULTS = (
     "guard",
     "monitor_every",
     "evaluation",
+    "selection",
+    "capabilities",
     "scoring",
     "scale.name",
     "scale.heldout",
@@ -30,14 +32,27 @@ CHANGES_NOTHING = (
     "experiment",
     "results_dir",
     "evaluation.batch_size",
+    "capabilities.batch_size",
+    "selection.keep",
     "scoring.batch_tokens",
     "reward.batch_tokens",
     "reward.device",
 )
 
+# Parts that are off unless this field of theirs is set. What is off is no part of a run: a run without it is the
+# same run as before the part was there to be switched on.
+SWITCHES = {"selection": "every", "capabilities": "tasks"}
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration without the parts that are off."""
+    values = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    off = [part for part, switch in SWITCHES.items() if part in values and not values[part][switch]]
+    return {key: value for key, value in values.items() if key not in off}
+
 
 def leaves(config: DictConfig) -> dict[str, Any]:
-    """Every resolved value of a configuration by its dotted path."""
+    """Every value of a configuration's `settings` by its dotted path."""
     found: dict[str, Any] = {}
 
     def walk(node: Any, path: str) -> None:
@@ -47,7 +62,7 @@ def leaves(config: DictConfig) -> dict[str, Any]:
         else:
             found[path] = node
 
-    walk(OmegaConf.to_container(config, resolve=True), "")
+    walk(settings(config), "")
     return found
 
 

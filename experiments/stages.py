@@ -4,9 +4,7 @@ import logging
 import os
 import shutil
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -24,16 +22,16 @@ from cme.records import (
     Pair,
     Prompt,
     RunRecord,
-    read_json,
     verdict_from,
-    write_json,
     write_record,
 )
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
-from experiments import identity
+from experiments import capabilities, identity, selection
 from experiments.grid import checkpoints
+from experiments.parts import made as _made
+from experiments.parts import once as _once
 from experiments.store import Store, environment
 from experiments.validate import validate
 
@@ -51,6 +49,9 @@ def run(config: DictConfig) -> Path:
         trained = _once(store.training, weights, lambda: _train(config, store))
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
         judged = _once(store.verdicts, [asdict(p) for p in pairs], lambda: _judge(config, pairs))
+        seconds = {"train": trained["seconds"], "generate": generate_seconds, "judge": judged["seconds"]}
+        chosen = selection.run(config, store, weights, trained["value"], pairs)
+        kept = capabilities.run(config, store, weights, trained["value"])
         record = RunRecord(
             run_id=store.folder.name,
             scale=config.scale.name,
@@ -64,16 +65,22 @@ def run(config: DictConfig) -> Path:
             generator_checkpoint=config.generator,
             verifier_checkpoint=config.verifier.checkpoint,
             heldout_checkpoint=identity.heldout(config),
-            config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+            config=identity.settings(config),
             environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
             warnings=validate(config),
             stopped=trained["value"]["stopped"],
             history=trained["value"]["history"],
             pairs=pairs,
             verdicts=[verdict_from(v) for v in judged["value"]],
-            seconds={"train": trained["seconds"], "generate": generate_seconds, "judge": judged["seconds"]},
+            seconds=seconds
+            | ({"select": chosen.seconds} if chosen else {})
+            | ({"capabilities": kept.seconds} if kept else {}),
+            trajectory=chosen.trajectory if chosen else None,
+            selected=chosen.selected if chosen else None,
+            capabilities=kept.scores if kept else None,
         )
         write_record(store.record, record)
+        selection.tidy(config, store)
     return store.record
 
 
@@ -94,6 +101,7 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
         Guard(config.guard.patience, config.guard.max_unscored),
         seed=config.seed,
         folder=unfinished,
+        save_every=config.selection.every,
     )
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(unfinished, store.checkpoint)
@@ -120,14 +128,6 @@ def _prompts(config: DictConfig, split: str, count: int) -> list[Prompt]:
     return cast(
         "list[Prompt]", instantiate(config.data.source, split=split, count=count, seed=config.data.seed)
     )
-
-
-def _made(node: DictConfig | None) -> Any:
-    """What a `_target_` node makes; the node's `name` is not an argument."""
-    if node is None:
-        return None
-    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    return instantiate({key: value for key, value in values.items() if key != "name"})
 
 
 def _pairs(
@@ -163,22 +163,6 @@ def _pairs(
 def _judge(config: DictConfig, pairs: list[Pair]) -> list[dict[str, Any]]:
     verdicts = judge_pairs(_made(config.judge), pairs, config.evaluation.both_orders)
     return [asdict(v) for v in verdicts]
-
-
-def _once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
-    """A stage's file: its `value`, the `seconds` it took, and a digest of the `inputs` it was made from.
-
-    It is made, and written whole, where there is none or where it was made from something else.
-    """
-    made_from = identity.digest(inputs)
-    if path.exists():
-        found = cast("dict[str, Any]", read_json(path))
-        if found["made_from"] == made_from:
-            return found
-    began = time.perf_counter()
-    value = make()
-    write_json(path, {"made_from": made_from, "seconds": time.perf_counter() - began, "value": value})
-    return cast("dict[str, Any]", read_json(path))
 
 
 def _say(config: DictConfig, what: str) -> None:
