@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.load import identity_of
 from analysis.methods import method_names
-from analysis.metrics import MIN_PROMPTS, clustered_interval
+from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval
 from analysis.render import Entry, Table
 from cme.records import Capability, RunRecord
 
@@ -53,11 +53,13 @@ def row_of(runs: Sequence[Capability]) -> dict[str, float]:
     }
 
 
-def paired(run: Capability) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def paired(run: Capability) -> Floats:
     """Each item's metric after minus before training; empty where items have none."""
     if run.before_items is None or run.after_items is None:
         return np.array([])
-    return np.array(run.after_items) - np.array(run.before_items)
+    before, after = (np.array(items, dtype=float) for items in (run.before_items, run.after_items))
+    change: Floats = after - before
+    return change
 
 
 def known(stderr: float | None) -> float:

@@ -46,8 +46,7 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         if path is None:
             continue
         identity = identity_of(record, names) | {"selection_judge": path.judge}
-        start = floats(path.start_quality, len(path.prompts))
-        rows.append(identity | {"step": 0, "win_rate": 50.0, "quality": mean(start)})
+        rows.append(identity | {"step": 0} | at_start([path]))
         for milestone in path.milestones:
             marks = {
                 "step": milestone.step,
@@ -56,6 +55,15 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             }
             rows.append(identity | marks | measured([(path, milestone)]))
     return pd.DataFrame(rows)
+
+
+def at_start(paths: Sequence[Trajectory]) -> dict[str, float]:
+    """The start's measures: 50 % against itself, by definition, and its quality with the interval over prompts."""
+    quality = np.concatenate([floats(path.start_quality, len(path.prompts)) for path in paths])
+    prompts = np.array([prompt for path in paths for prompt in path.prompts], dtype=object)
+    lo, hi = clustered_interval(quality, prompts)
+    win = {"win_rate": 50.0, "win_rate_lo": 50.0, "win_rate_hi": 50.0}
+    return win | {"quality": mean(quality), "quality_lo": lo, "quality_hi": hi}
 
 
 def measured(seen: Sequence[tuple[Trajectory, Milestone]]) -> dict[str, float]:
@@ -105,11 +113,13 @@ def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
     return first
 
 
-def collapses(run: pd.DataFrame) -> tuple[int | None, int | None]:
-    """Collapse steps of one run's rows, by win rate and by quality."""
+def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
+    """The collapse step of one run's rows by `win_rate` or `quality`, "n/a" where the measure has no intervals."""
+    bound, level = {"win_rate": ("win_rate_hi", 50), "quality": ("gain_hi", 0)}[measure]
     seen = run[run["step"] > 0].sort_values("step")
-    steps = [int(step) for step in seen["step"]]
-    return collapse_step(steps, seen["win_rate_hi"] < 50), collapse_step(steps, seen["gain_hi"] < 0)
+    if seen[bound].isna().all():
+        return "n/a"
+    return collapse_step((int(step) for step in seen["step"]), seen[bound] < level)
 
 
 def trajectory_table(records: Sequence[RunRecord]) -> Table:
@@ -153,15 +163,14 @@ def entries(records: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
     ]
     known = [c for c in chosen if c is not None]
     whole = len(known) == len(records)
-    fell = [collapses(frame[frame["run_id"] == record.run_id]) for record in records]
+    rows = [frame[frame["run_id"] == record.run_id] for record in records]
     return [
         Entry(" ".join(str(r.seed) for r in records)),
         rate_entry(final),
         rate_entry(known) if whole else Entry("n/a"),
         gain_entry(final, known) if whole else Entry("n/a"),
         by_seed(None if r.selected is None else r.selected.step for r in records),
-        by_seed(step for step, _ in fell),
-        by_seed(step for _, step in fell),
+        *(by_seed(collapse_of(run, measure) for run in rows) for measure in MEASURES),
         by_seed(None if r.stopped is None else last_step(r) for r in records),
     ]
 
@@ -189,7 +198,7 @@ def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> E
     return Entry(f"{mean(values):+.1f} {interval(lo, hi)}", bold=lo > 0 or hi < 0)
 
 
-def by_seed(steps: Iterable[int | None]) -> Entry:
+def by_seed(steps: Iterable[int | str | None]) -> Entry:
     """Steps in the order of the seeds, - for none."""
     return Entry(" ".join("-" if step is None else str(step) for step in steps))
 
@@ -231,8 +240,8 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
         f"none of them an evaluation prompt; selection judge: {judge}), at scale {scale}. Lines pool all seeds and "
         "end at the last step that all of them reached; bands are 95 % intervals over prompts. Rings: selected "
         "checkpoints. A ring is the best of its line, by luck too: the table has what selection gained on the "
-        "evaluation prompts. Crosses: collapse, the first checkpoint of a run from which on its whole interval is "
-        "below the start's level."
+        "evaluation prompts. Crosses: collapse, the first checkpoint of a run from which on all are worse than the "
+        "start for certain (quality is compared prompt by prompt, so also where bands overlap)."
     )
     return Plot(f"trajectory-{slug(measure)}-{slug(scale)}-{slug(judge)}", caption, figure)
 
@@ -241,7 +250,7 @@ def draw_trajectory(
     axes: Axes, records: Sequence[RunRecord], frame: pd.DataFrame, measure: str, style: Style
 ) -> None:
     """A cell's line with its band, from step 0 on, with rings where its runs were selected and crosses for collapse."""
-    curve = pooled(records, frame).dropna(subset=[measure])
+    curve = pooled(records).dropna(subset=[measure])
     steps = curve.index.to_numpy()
     axes.fill_between(
         steps, curve[f"{measure}_lo"], curve[f"{measure}_hi"], color=style.colour, alpha=0.15, linewidth=0
@@ -249,23 +258,18 @@ def draw_trajectory(
     axes.plot(
         steps, curve[measure], color=style.colour, linestyle=style.line, marker=style.marker, markersize=3
     )
-    fell = [collapses(run)[measure == "quality"] for _, run in frame.groupby("run_id", sort=False)]
-    for marked, look in (
-        (frame.loc[frame["selected"].eq(True), "step"], {"marker": "o", "markersize": 9}),
-        ([step for step in fell if step is not None], {"marker": "x", "markersize": 7}),
-    ):
-        there = [step for step in marked if step in curve.index]
-        axes.plot(
-            there, curve.loc[there, measure], linestyle="", color="black", markerfacecolor="none", **look
-        )
+    fell = [collapse_of(run, measure) for _, run in frame.groupby("run_id", sort=False)]
+    for marked, marker, size in ((frame.loc[frame["selected"].eq(True), "step"], "o", 9), (fell, "x", 7)):
+        there = np.array([step for step in marked if step in curve.index], dtype=int)
+        heights = curve.loc[there, measure].to_numpy()
+        axes.plot(there, heights, marker, color="black", markerfacecolor="none", markersize=size)
 
 
-def pooled(records: Sequence[RunRecord], frame: pd.DataFrame) -> pd.DataFrame:
+def pooled(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A cell's measures by step, its runs pooled, at the steps that all of them have; step 0 is the start."""
     paths = [record.trajectory for record in records if record.trajectory is not None]
     seen = [{m.step: (path, m) for m in path.milestones} for path in paths]
-    start = frame.loc[frame["step"] == 0, list(MEASURES)].mean()
-    rows = {0: {**start, **{f"{m}_{end}": start[m] for m in MEASURES for end in ("lo", "hi")}}}
+    rows = {0: at_start(paths)}
     for step in sorted(set.intersection(*(set(of_run) for of_run in seen))):
         rows[step] = measured([of_run[step] for of_run in seen])
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from math import isfinite
 from pathlib import Path
@@ -45,6 +46,7 @@ def ours() -> list[str]:
 
 def check(tasks: Sequence[str]) -> None:
     """Load the tasks and their items. ValueError for an unknown name, Unavailable for what cannot be had here."""
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     manager = _manager(tasks)
     for name in tasks:
         if name not in manager.all_subtasks:
@@ -58,12 +60,12 @@ def check(tasks: Sequence[str]) -> None:
         except ImportError as error:
             raise Unavailable(
                 f"capability task {name} needs the package {error.name}, which is not installed: "
-                f'run `pip install "lm-eval[{name}]"` or leave the task out of capabilities.tasks'
+                f"run `pip install {error.name}`, or leave the task out of capabilities.tasks"
             ) from error
         except OSError as error:
             raise Unavailable(
-                f"capability task {name} reads its items from the hub, which cannot be reached, and they are not in "
-                "the local cache: connect, or leave the task out of capabilities.tasks"
+                f"capability task {name} reads its items from the hub; they are neither in the local cache nor to be "
+                f"had there ({str(error).splitlines()[0]}): connect, or leave the task out of capabilities.tasks"
             ) from error
 
 
@@ -99,10 +101,15 @@ def measure(
 
 
 def _manager(tasks: Sequence[str]) -> "TaskManager":
+    return _index(with_theirs=not set(tasks) <= set(ours()))
+
+
+@cache
+def _index(*, with_theirs: bool) -> "TaskManager":
     from lm_eval.tasks import TaskManager
 
     with _quiet():
-        return TaskManager(include_path=str(OURS), include_defaults=not set(tasks) <= set(ours()))
+        return TaskManager(include_path=str(OURS), include_defaults=with_theirs)
 
 
 @contextmanager
@@ -136,4 +143,5 @@ def _scores(task: str, found: Mapping[str, Any]) -> list[Score]:
 def _items(samples: Sequence[Mapping[str, Any]], metric: str) -> list[float] | None:
     """A metric's value on each item, by the item's place in the task; None unless each is a number."""
     values = [sample.get(metric) for sample in sorted(samples, key=lambda s: int(s["doc_id"]))]
-    return [float(v) for v in values] if all(isinstance(v, int | float) for v in values) else None
+    numbers = [float(v) for v in values if isinstance(v, int | float)]
+    return numbers if len(numbers) == len(values) else None

@@ -248,6 +248,9 @@ def read_record(path: Path) -> RunRecord:
         raw["verdicts"] = [verdict_from(v) for v in raw["verdicts"]]
         for field, made in (("trajectory", trajectory_from), ("selected", selected_from)):
             raw[field] = made(raw[field]) if raw.get(field) is not None else None
+        responses = raw["selected"].responses if raw["selected"] else None
+        if responses is not None and len(responses) != len(raw["pairs"]):
+            raise ValueError("the selected checkpoint must have one response a pair")
         if raw.get("capabilities") is not None:
             raw["capabilities"] = [Capability(**c) for c in raw["capabilities"]]
         return RunRecord(**raw)
