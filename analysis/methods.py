@@ -24,6 +24,8 @@ NEUTRAL = (
     "experiment",
     "results_dir",
     "evaluation.batch_size",
+    "capabilities.batch_size",
+    "selection.keep",
     "scoring.batch_tokens",
     "reward.batch_tokens",
     "reward.device",

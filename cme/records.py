@@ -82,6 +82,67 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Milestone:
+    """A checkpoint of the training against the untrained start, on the selection prompts.
+
+    For each of the trajectory's prompts, in their order: `points` are the policy's points of each verdict (1 for
+    a win, 0.5 for a tie, 0 for a loss, None unscored), `quality` is the true quality of its response (0-1), None
+    without an oracle. `unscored` counts the unscored verdicts by reason.
+    """
+
+    step: int
+    points: list[list[float | None]]
+    quality: list[float] | None
+    unscored: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A training seen at its saved checkpoints, the final policy last.
+
+    `prompts` are the ids of the selection prompts, none of them an evaluation prompt; `judge` decided the points;
+    `start_quality` is the true quality of the untrained start's response to each prompt.
+    """
+
+    judge: str
+    prompts: list[str]
+    start_quality: list[float] | None
+    milestones: list[Milestone]
+
+
+@dataclass(frozen=True)
+class Selected:
+    """The checkpoint chosen on the selection prompts, and how it fares on the evaluation prompts.
+
+    `responses` go with the record's pairs, in their order; `verdicts` are the record's judge's. Both are None
+    where the final policy was chosen: the record's own pairs and verdicts are its.
+    """
+
+    step: int
+    responses: list[Generation] | None
+    verdicts: list[Verdict] | None
+
+
+@dataclass(frozen=True)
+class Capability:
+    """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
+
+    `before_items` and `after_items` are the metric of each item, in the same order; None for a metric that is not
+    a mean over items. A standard error is None where lm-eval gives none.
+    """
+
+    task: str
+    metric: str
+    n: int
+    before: float
+    before_stderr: float | None
+    after: float
+    after_stderr: float | None
+    before_items: list[float] | None
+    after_items: list[float] | None
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """One run, whole.
 
@@ -94,6 +155,7 @@ class RunRecord:
     `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a
     reward uses them only where `config.reward.verifier` names them. `language_model` is the checkpoint that
     measured the generations' surprisal, None where it was not measured.
+    `trajectory` is None where no checkpoints were saved, `selected` where none was, or none has a scored verdict.
     `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
     """
 
@@ -118,6 +180,9 @@ class RunRecord:
     verdicts: list[Verdict]
     seconds: dict[str, float]
     language_model: str | None = None
+    trajectory: Trajectory | None = None
+    selected: Selected | None = None
+    capabilities: list[Capability] | None = None
     schema: int = SCHEMA
 
 
@@ -205,6 +270,13 @@ def read_record(path: Path) -> RunRecord:
             raise ValueError(f"schema is {raw['schema']}; this version reads schema {SCHEMA}")
         raw["pairs"] = [pair_from(p) for p in raw["pairs"]]
         raw["verdicts"] = [verdict_from(v) for v in raw["verdicts"]]
+        for field, made in (("trajectory", trajectory_from), ("selected", selected_from)):
+            raw[field] = made(raw[field]) if raw.get(field) is not None else None
+        responses = raw["selected"].responses if raw["selected"] else None
+        if responses is not None and len(responses) != len(raw["pairs"]):
+            raise ValueError("the selected checkpoint must have one response a pair")
+        if raw.get("capabilities") is not None:
+            raw["capabilities"] = [Capability(**c) for c in raw["capabilities"]]
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable record: {error}") from error
@@ -258,3 +330,21 @@ def verdict_from(raw: Mapping[str, Any]) -> Verdict:
 def pair_from(raw: Mapping[str, Any]) -> Pair:
     """A pair from its JSON form."""
     return Pair(**{**raw, "start": Generation(**raw["start"]), "policy": Generation(**raw["policy"])})
+
+
+def trajectory_from(raw: Mapping[str, Any]) -> Trajectory:
+    """A trajectory from its JSON form. Raises ValueError unless every milestone has an entry a prompt."""
+    found = Trajectory(**{**raw, "milestones": [Milestone(**m) for m in raw["milestones"]]})
+    columns: list[Any] = [found.start_quality]
+    columns += [column for m in found.milestones for column in (m.points, m.quality)]
+    if any(len(column) != len(found.prompts) for column in columns if column is not None):
+        raise ValueError("every milestone of a trajectory must have one entry a prompt")
+    return found
+
+
+def selected_from(raw: Mapping[str, Any]) -> Selected:
+    """A selected checkpoint from its JSON form."""
+    if raw["responses"] is None:
+        return Selected(raw["step"], None, None)
+    responses = [Generation(**g) for g in raw["responses"]]
+    return Selected(raw["step"], responses, [verdict_from(v) for v in raw["verdicts"]])

@@ -168,6 +168,33 @@ class _GuardCallback(TrainerCallback):  # type: ignore[misc]
                 control.should_training_stop = True
 
 
+class _Saver(TrainerCallback):  # type: ignore[misc]
+    """Saves the policy every so many steps, but for the last: that one is saved as the final policy."""
+
+    def __init__(self, every: int, folder: Path) -> None:
+        self.every = every
+        self.folder = folder
+
+    def on_step_end(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        processing_class: Any = None,
+        **_: Any,
+    ) -> None:
+        """Save after a step that is a multiple of `every`."""
+        if state.global_step % self.every == 0 and state.global_step < state.max_steps:
+            model.save_pretrained(milestone(self.folder, state.global_step))
+            processing_class.save_pretrained(milestone(self.folder, state.global_step))
+
+
+def milestone(folder: Path, step: int) -> Path:
+    """Where the policy as it was after a step lies, beside the final policy in `folder`."""
+    return folder / f"step-{step}"
+
+
 def train(
     start: Checkpoint,
     prompts: Sequence[Prompt],
@@ -178,12 +205,15 @@ def train(
     *,
     seed: int,
     folder: Path,
+    save_every: int | None = None,
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by GRPO and save the policy to `folder`.
 
-    `settings` are GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the
-    device. Raises TrainingFailed for rewards or gradients that are not finite.
+    With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
+    weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
+    GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the device. Raises
+    TrainingFailed for rewards or gradients that are not finite.
     """
     on_gpu = torch.cuda.is_available()
     config = GRPOConfig(
@@ -209,7 +239,7 @@ def train(
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
         ),
-        callbacks=[watcher],
+        callbacks=[watcher, *([_Saver(save_every, folder)] if save_every else [])],
     )
     trainer.remove_callback(PrinterCallback)
     if not quiet:

@@ -29,13 +29,13 @@ def lines(configs: Sequence[DictConfig]) -> list[str]:
     for config in configs:
         pairs, most = _pairs(config)
         log = VerdictLog(Store.of(config).verdicts)
-        for name, node in judging.judges(config).items():
+        for name, node in judging.judges(config.judge).items():
             who = f"{run_id(config)}: judge {name or node.name}"
             if not hasattr(get_object(node._target_), "tokens"):
                 found.append(f"{who} makes no calls")
                 continue
             judge = judging.made(node)
-            asked = owed(pairs, config.evaluation.both_orders, log, judging.key(config, name), name).values()
+            asked = owed(pairs, config.evaluation.both_orders, log, judging.key(node), name).values()
             tokens = [judge.tokens(shown.prompt, shown.first, shown.second) for shown in asked]
             sent, back = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
             price = judge.usd(sent, back)

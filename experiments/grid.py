@@ -159,24 +159,49 @@ def prepare(configs: list[DictConfig]) -> None:
     from experiments import judging
 
     judging.probe([c for c in configs if not Store.of(c).done])
-    make_loadable([c for c in configs if not Store.of(c).record.exists()])
+    owed = [c for c in configs if not Store.of(c).record.exists()]
+    if owed:
+        _check_checkpoints(owed)
+        _check_parts(owed)
+        make_loadable(owed)
+
+
+def _check_checkpoints(configs: list[DictConfig]) -> None:
+    from cme.checkpoints import check
+
+    try:
+        check(checkpoints(configs))
+    except ValueError as error:
+        raise BadConfig(str(error)) from error
+
+
+def _check_parts(configs: list[DictConfig]) -> None:
+    """Check the selection prompts and the capability tasks of the cells that have any."""
+    for config in configs:
+        if config.selection.every is not None:
+            from experiments import selection
+
+            selection.prompts(config)
+    if tasks := list(dict.fromkeys(task for config in configs for task in config.capabilities.tasks)):
+        from cme import capabilities
+
+        try:
+            capabilities.check(tasks)
+        except ValueError as error:
+            raise BadConfig(str(error)) from error
 
 
 def make_loadable(configs: list[DictConfig]) -> None:
     """Make everything loadable that the cells need. Raises as `prepare` does."""
     if not configs:
         return
-    from cme.checkpoints import check, ensure
+    from cme.checkpoints import ensure
 
-    names = checkpoints(configs)
-    try:
-        check(names)
-    except ValueError as error:
-        raise BadConfig(str(error)) from error
+    _check_checkpoints(configs)
     for data in {str(c.data): c.data for c in configs}.values():
         prompts(data, data.train_split, data.train_prompts)
         prompts(data, data.eval_split, data.eval_prompts)
-    ensure(names)
+    ensure(checkpoints(configs))
 
 
 def prompts(data: DictConfig, split: str, count: int) -> list[Prompt]:

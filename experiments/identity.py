@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -19,6 +19,8 @@ CHANGES_RESULTS = (
     "guard",
     "monitor_every",
     "evaluation",
+    "selection",
+    "capabilities",
     "scoring",
     "scale.name",
     "scale.heldout",
@@ -31,6 +33,8 @@ CHANGES_NOTHING = (
     "experiment",
     "results_dir",
     "evaluation.batch_size",
+    "capabilities.batch_size",
+    "selection.keep",
     "scoring.batch_tokens",
     "reward.batch_tokens",
     "reward.device",
@@ -45,28 +49,40 @@ CHANGES_NOTHING = (
     "judge.retries",
 )
 
+# Parts that are off unless this field of theirs is set. What is off is no part of a run: a run without it is the
+# same run as before the part was there to be switched on.
+SWITCHES = {"selection": "every", "capabilities": "tasks"}
+
+
+def settings(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration without the parts that are off."""
+    values = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    off = [part for part, switch in SWITCHES.items() if part in values and not values[part][switch]]
+    return {key: value for key, value in values.items() if key not in off}
+
 
 def leaves(config: DictConfig) -> dict[str, Any]:
-    """Every resolved value of a configuration by its dotted path."""
-    found: dict[str, Any] = {}
+    """Every value of a configuration's `settings` by its dotted path."""
+    return flat(settings(config))
 
-    def walk(node: Any, path: str) -> None:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                walk(value, f"{path}.{key}" if path else str(key))
-        else:
-            found[path] = node
 
-    walk(OmegaConf.to_container(config, resolve=True), "")
-    return found
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Every value of nested mappings by its dotted path, which begins with `path`."""
+    if not (isinstance(node, dict) and node):
+        return {path: node}
+    return {
+        name: value
+        for key, child in node.items()
+        for name, value in flat(child, f"{path}.{key}" if path else str(key)).items()
+    }
 
 
 def changes_results(path: str) -> bool:
     """Whether the field at a dotted path belongs to a run's identity. Raises KeyError for an unclassified one.
 
-    A field of a panel's member counts as that of a single judge would.
+    A field of a panel's member, or of the judge of checkpoint selection, counts as that of a single judge would.
     """
-    field = re.sub(r"^judge\.members\.[^.]+\.", "judge.", path)
+    field = re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", path)
 
     def depth(prefixes: tuple[str, ...]) -> int:
         return max((len(p) for p in prefixes if field == p or field.startswith(f"{p}.")), default=0)

@@ -11,10 +11,10 @@ from cme.records import Pair, Verdict
 from experiments import identity
 
 
-def judges(config: DictConfig) -> dict[str | None, DictConfig]:
+def judges(judge: DictConfig) -> dict[str | None, DictConfig]:
     """The configuration of each judge by its name in the panel; None for a judge that is on none."""
-    members = config.judge.get("members")
-    return {None: config.judge} if members is None else {str(name): node for name, node in members.items()}
+    members = judge.get("members")
+    return {None: judge} if members is None else {str(name): node for name, node in members.items()}
 
 
 def made(node: DictConfig) -> Any:
@@ -23,31 +23,30 @@ def made(node: DictConfig) -> Any:
     return instantiate({key: value for key, value in values.items() if key != "name"}, _convert_="all")
 
 
-def key(config: DictConfig, name: str | None) -> str:
+def key(node: DictConfig) -> str:
     """Digest of all fields of a judge that change its rulings."""
-    prefix = "judge." if name is None else f"judge.members.{name}."
-    fields = {
-        path: value
-        for path, value in identity.leaves(config).items()
-        if path.startswith(prefix) and identity.changes_results(path)
-    }
-    return identity.digest(fields)
+    fields = identity.flat(OmegaConf.to_container(node, resolve=True), "judge")
+    return identity.digest({path: value for path, value in fields.items() if identity.changes_results(path)})
 
 
 def probe(configs: Iterable[DictConfig]) -> None:
     """One trial call to each judge that is asked over a network, each once. Raises Unavailable."""
-    nodes = [node for config in configs for node in judges(config).values()]
+    asked = [
+        judge
+        for config in configs
+        for judge in (config.judge, *([] if config.selection.every is None else [config.selection.judge]))
+    ]
+    nodes = [node for judge in asked for node in judges(judge).values()]
     for node in {str(node): node for node in nodes if hasattr(get_object(node._target_), "probe")}.values():
         made(node).probe()
 
 
-def verdicts(config: DictConfig, pairs: Sequence[Pair], log: VerdictLog) -> list[Verdict]:
+def verdicts(judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog) -> list[Verdict]:
     """What each judge says of the pairs, from the log where it is there."""
     found = []
-    orders = config.evaluation.both_orders
-    for name, node in judges(config).items():
+    for name, node in judges(judge).items():
         found += judge_pairs(
-            made(node), pairs, orders, log, identity=key(config, name), name=name, progress=True
+            made(node), pairs, both_orders, log, identity=key(node), name=name, progress=True
         )
     return found
 
@@ -56,7 +55,7 @@ def cut(config: DictConfig, pairs: Sequence[Pair]) -> list[str]:
     """Warnings for the record: how many responses a judge did not see whole."""
     found = []
     responses = [response for pair in pairs for response in (pair.start.response, pair.policy.response)]
-    for name, node in judges(config).items():
+    for name, node in judges(config.judge).items():
         limit = node.get("max_response_chars")
         longer = sum(len(response) > limit for response in responses) if limit is not None else 0
         if longer:

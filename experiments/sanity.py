@@ -70,7 +70,8 @@ def _measured(config: DictConfig) -> SanityRecord:
     pairs = opponents(prompts, greedy, one, other)
     print(f"{sanity_id(config)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
     with VerdictLog(record_path(config).with_name("verdicts.jsonl")) as log:
-        verdicts = {name: judging.verdicts(config, own, log) for name, own in pairs.items()}
+        orders = config.evaluation.both_orders
+        verdicts = {name: judging.verdicts(config.judge, own, orders, log) for name, own in pairs.items()}
     return SanityRecord(
         sanity_id=sanity_id(config),
         scale=config.scale.name,

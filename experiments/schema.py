@@ -105,6 +105,34 @@ class Evaluation:
 
 
 @dataclass
+class Selection:
+    """Which checkpoint is the best: the win rate against the start on prompts that evaluation never sees.
+
+    Off where `every`, the steps between saved checkpoints, is null. `prompts` of `split` are used; where that is
+    the evaluation's own split, they are drawn from what the evaluation leaves. `keep` keeps the saved checkpoints.
+    """
+
+    every: int | None = MISSING
+    split: str = MISSING
+    prompts: int = MISSING
+    judge: dict[str, Any] = MISSING
+    keep: bool = MISSING
+
+
+@dataclass
+class Capabilities:
+    """lm-eval's tasks, before and after training; off without tasks. `limit` takes the first items of each alone.
+
+    `chat_template` puts each item to the model as a user's turn, otherwise it is plain text to continue.
+    """
+
+    tasks: list[str] = MISSING
+    chat_template: bool = MISSING
+    limit: int | None = MISSING
+    batch_size: int = MISSING
+
+
+@dataclass
 class Scoring:
     """Limits of the verifier's pass, for the reward and the held-out verifier alike; tokens."""
 
@@ -147,6 +175,8 @@ class Config:
     trainer: Trainer = field(default_factory=Trainer)
     guard: Guard = field(default_factory=Guard)
     evaluation: Evaluation = field(default_factory=Evaluation)
+    selection: Selection = field(default_factory=Selection)
+    capabilities: Capabilities = field(default_factory=Capabilities)
     scoring: Scoring = field(default_factory=Scoring)
     scale: Scale = field(default_factory=Scale)
     experiment: Experiment = field(default_factory=Experiment)

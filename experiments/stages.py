@@ -4,9 +4,7 @@ import logging
 import os
 import shutil
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,16 +23,15 @@ from cme.records import (
     Prompt,
     RunRecord,
     Verdict,
-    read_json,
     read_record,
-    write_json,
     write_record,
 )
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
-from experiments import identity, judging
+from experiments import capabilities, identity, judging, selection
 from experiments.grid import checkpoints
+from experiments.parts import made, once
 from experiments.store import Store, environment
 from experiments.validate import validate
 
@@ -52,9 +49,12 @@ def run(config: DictConfig) -> Path:
             _judge_again(config, store)
             return store.record
         weights = {name: Path(place).name for name, place in ensure(checkpoints([config])).items()}
-        trained = _once(store.training, weights, lambda: _train(config, store))
+        trained = once(store.training, weights, lambda: _train(config, store))
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
         verdicts, judge_seconds = _judge(config, store, pairs)
+        seconds = {"train": trained["seconds"], "generate": generate_seconds, "judge": judge_seconds}
+        chosen = selection.run(config, store, weights, trained["value"], pairs)
+        kept = capabilities.run(config, store, weights, trained["value"])
         record = RunRecord(
             run_id=store.folder.name,
             scale=config.scale.name,
@@ -68,16 +68,22 @@ def run(config: DictConfig) -> Path:
             generator_checkpoint=config.generator,
             verifier_checkpoint=config.verifier.checkpoint,
             heldout_checkpoint=identity.heldout(config),
-            config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+            config=identity.settings(config),
             environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
             warnings=validate(config) + judging.cut(config, pairs),
             stopped=trained["value"]["stopped"],
             history=trained["value"]["history"],
             pairs=pairs,
             verdicts=verdicts,
-            seconds={"train": trained["seconds"], "generate": generate_seconds, "judge": judge_seconds},
+            seconds=seconds
+            | ({"select": chosen.seconds} if chosen else {})
+            | ({"capabilities": kept.seconds} if kept else {}),
+            trajectory=chosen.trajectory if chosen else None,
+            selected=chosen.selected if chosen else None,
+            capabilities=kept.scores if kept else None,
         )
         write_record(store.record, record)
+        selection.tidy(config, store)
     return store.record
 
 
@@ -85,19 +91,20 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
     _say(config, f"training {config.generator} with reward {config.reward.name}")
     start = load(config.generator)
     monitors = Monitors(
-        load(config.generator), _heldout(config), _made(config.data.oracle), config.monitor_every
+        load(config.generator), _heldout(config), made(config.data.oracle), config.monitor_every
     )
     unfinished = store.folder / "checkpoint.partial"
     shutil.rmtree(unfinished, ignore_errors=True)
     result = train(
         start,
         _prompts(config, config.data.train_split, config.data.train_prompts),
-        _made(config.reward),
+        made(config.reward),
         monitors,
         cast("dict[str, Any]", OmegaConf.to_container(config.trainer)),
         Guard(config.guard.patience, config.guard.max_unscored),
         seed=config.seed,
         folder=unfinished,
+        save_every=config.selection.every,
     )
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(unfinished, store.checkpoint)
@@ -126,14 +133,6 @@ def _prompts(config: DictConfig, split: str, count: int) -> list[Prompt]:
     )
 
 
-def _made(node: DictConfig | None) -> Any:
-    """What a `_target_` node makes; the node's `name` is not an argument."""
-    if node is None:
-        return None
-    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    return instantiate({key: value for key, value in values.items() if key != "name"})
-
-
 def _pairs(
     config: DictConfig, store: Store, weights: dict[str, str], trained: dict[str, Any]
 ) -> tuple[list[Pair], float]:
@@ -155,8 +154,8 @@ def _pairs(
     store.start.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{store.start}.lock"):
         origin = [weights[config.generator], asked]
-        before = _once(store.start, origin, lambda: respond(load(config.generator), "start"))
-    after = _once(store.generations, [trained, asked], lambda: respond(load(str(store.checkpoint)), "policy"))
+        before = once(store.start, origin, lambda: respond(load(config.generator), "start"))
+    after = once(store.generations, [trained, asked], lambda: respond(load(str(store.checkpoint)), "policy"))
     pairs = [
         Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a))
         for p, b, a in zip(prompts, before["value"], after["value"], strict=True)
@@ -167,7 +166,7 @@ def _pairs(
 def _judge(config: DictConfig, store: Store, pairs: list[Pair]) -> tuple[list[Verdict], float]:
     """The verdicts and the seconds they took, both over all restarts."""
     with VerdictLog(store.verdicts) as log:
-        verdicts = judging.verdicts(config, pairs, log)
+        verdicts = judging.verdicts(config.judge, pairs, config.evaluation.both_orders, log)
     unscored = [v.reason for v in verdicts if v.outcome == "unscored"]
     if unscored:
         _say(
@@ -193,22 +192,6 @@ def _judge_again(config: DictConfig, store: Store) -> None:
         write_record(
             store.record, replace(record, verdicts=verdicts, seconds=record.seconds | {"judge": took})
         )
-
-
-def _once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
-    """A stage's file: its `value`, the `seconds` it took, and a digest of the `inputs` it was made from.
-
-    It is made, and written whole, where there is none or where it was made from something else.
-    """
-    made_from = identity.digest(inputs)
-    if path.exists():
-        found = cast("dict[str, Any]", read_json(path))
-        if found["made_from"] == made_from:
-            return found
-    began = time.perf_counter()
-    value = make()
-    write_json(path, {"made_from": made_from, "seconds": time.perf_counter() - began, "value": value})
-    return cast("dict[str, Any]", read_json(path))
 
 
 def _say(config: DictConfig, what: str) -> None:

@@ -44,6 +44,21 @@ class Store:
         return self.folder / "verdicts.jsonl"
 
     @property
+    def starts(self) -> Path:
+        """What is known of untrained starts, shared between runs."""
+        return self.start.parent
+
+    @property
+    def selection(self) -> Path:
+        """The folder of what checkpoint selection saw, a file a checkpoint."""
+        return self.folder / "selection"
+
+    @property
+    def capabilities(self) -> Path:
+        """The trained policy's scores on lm-eval's tasks."""
+        return self.folder / "capabilities.json"
+
+    @property
     def record(self) -> Path:
         """The run, whole."""
         return self.folder / "record.json"

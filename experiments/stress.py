@@ -52,6 +52,8 @@ _TRAINING = (
     "guard",
     "judge",
     "evaluation",
+    "selection",
+    "capabilities",
     "monitor_every",
     "data.train_split",
     "data.train_prompts",
@@ -132,7 +134,7 @@ def run(config: DictConfig) -> Path:
         generator_checkpoint=config.generator,
         verifier_checkpoint=config.verifier.checkpoint,
         second_checkpoint=second_verifier(config),
-        config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+        config=identity.settings(config),
         environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
         prompts=list(dict.fromkeys(answer.prompt.id for answer in asked)),
         values={

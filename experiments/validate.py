@@ -41,6 +41,8 @@ POSITIVE = (
     "data.eval_prompts",
     "evaluation.max_new_tokens",
     "evaluation.batch_size",
+    "selection.prompts",
+    "capabilities.batch_size",
     "scoring.max_prompt_tokens",
     "scoring.max_response_tokens",
     "scoring.batch_tokens",
@@ -68,6 +70,7 @@ def validate(config: DictConfig) -> list[str]:
         _check_target(config, field)
     _check_answers(config)
     _check_advantages(config)
+    _check_selection(config)
     try:
         identity.run_id(config)
     except OmegaConfBaseException as error:
@@ -244,6 +247,27 @@ def _check_answers(config: DictConfig) -> None:
                 f"{field}={judge.name} needs an oracle, but data={data.name} has none; "
                 f"use {field}=reference_similarity"
             )
+
+
+def _check_selection(config: DictConfig) -> None:
+    """Selection, where it is on, has checkpoints to choose from and a judge that can work on these data."""
+    every, limit = config.selection.every, config.capabilities.limit
+    if limit is not None and limit < 1:
+        raise BadConfig(f"capabilities.limit={limit}; it must be at least 1, or null for all items")
+    if every is None:
+        return
+    if not 0 < every < config.trainer.max_steps:
+        raise BadConfig(
+            f"selection.every={every}; it must be above 0 and below trainer.max_steps={config.trainer.max_steps}, "
+            "or null for no selection"
+        )
+    _check_target(config, "selection.judge")
+    judge = config.selection.judge
+    if "oracle" in judge and judge.oracle is None:
+        raise BadConfig(
+            f"selection.judge={judge.name} needs an oracle, but data={config.data.name} has none; "
+            "use judge@selection.judge=reference_similarity"
+        )
 
 
 def _check_advantages(config: DictConfig) -> None:

@@ -11,10 +11,14 @@ from hypothesis import strategies as st
 from cme.records import (
     SCHEMA,
     STRESS_SCHEMA,
+    Capability,
     Generation,
+    Milestone,
     Pair,
     RunRecord,
+    Selected,
     StressRecord,
+    Trajectory,
     Verdict,
     read_json,
     read_record,
@@ -70,6 +74,46 @@ def record(**changes: Any) -> RunRecord:
 def test_round_trip(tmp_path: Path, written: RunRecord) -> None:
     write_record(tmp_path / "record.json", written)
     assert read_record(tmp_path / "record.json") == written
+
+
+SAID = Generation("a", True, 1)
+WHOLE = {
+    "pairs": [Pair("e", "?", None, SAID, SAID)],
+    "trajectory": Trajectory(
+        "j", ["p", "q"], None, [Milestone(5, [[1.0, None], [0.5]], [0.1, 0.2], {"down": 1})]
+    ),
+    "selected": Selected(5, [SAID], [Verdict("e", True, "first", scores=(1.0, 0.0))]),
+    "capabilities": [Capability("t", "acc", 2, 0.5, None, 1.0, 0.0, [0.0, 1.0], None)],
+}
+
+
+@pytest.mark.parametrize("selected", [WHOLE["selected"], Selected(5, None, None), None])
+def test_selection_and_capabilities_survive(tmp_path: Path, selected: Selected | None) -> None:
+    written = record(**WHOLE | {"selected": selected})
+    write_record(tmp_path / "record.json", written)
+    assert read_record(tmp_path / "record.json") == written
+
+
+def test_a_record_from_before_they_were_there_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    write_record(path, record())
+    before = {k: v for k, v in read_json(path).items() if k not in ("trajectory", "selected", "capabilities")}
+    path.write_text(json.dumps(before))
+    assert read_record(path) == record()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"trajectory": Trajectory("j", ["p"], [0.1, 0.2], [])}, "one entry a prompt"),
+        ({"trajectory": Trajectory("j", ["p"], None, [Milestone(5, [], None, {})])}, "one entry a prompt"),
+        ({"selected": Selected(5, [], [])}, "one response a pair"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path, changes: Any, message: str) -> None:
+    write_record(tmp_path / "record.json", record(**WHOLE | changes))
+    with pytest.raises(ValueError, match=message):
+        read_record(tmp_path / "record.json")
 
 
 def test_text_of_any_language_survives(tmp_path: Path) -> None:

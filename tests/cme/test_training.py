@@ -256,3 +256,40 @@ def test_gradients_that_are_not_finite_raise(
     with pytest.raises(TrainingFailed, match="gradient norm is nan at step 1"):
         run(tiny, tmp_path, letters, policy=policy, max_steps=1)
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: Path) -> None:
+    """With a constant learning rate, the policy after two of three steps is that of a training of two steps."""
+    constant = {"lr_scheduler_type": "constant"}
+
+    def trained(name: str, steps: int, every: int | None) -> Path:
+        train(
+            tiny("qwen"),
+            PROMPTS,
+            letters,
+            Monitors(tiny("qwen"), None, None),
+            SETTINGS | constant | {"max_steps": steps},
+            PATIENT,
+            seed=0,
+            folder=tmp_path / name,
+            save_every=every,
+            quiet=True,
+        )
+        return tmp_path / name
+
+    whole, short, plain = trained("whole", 3, 1), trained("short", 2, None), trained("plain", 3, None)
+
+    def same(a: Path, b: Path) -> bool:
+        return all(
+            torch.equal(x, y) for x, y in zip(weights(load(str(a))), weights(load(str(b))), strict=True)
+        )
+
+    assert same(training.milestone(whole, 2), short)
+    assert same(whole, plain)
+    assert not same(training.milestone(whole, 1), short)
+    assert sorted(p.name for p in whole.glob("step-*")) == [
+        "step-1",
+        "step-2",
+    ]  # the last is the policy itself
+    kept = {p.suffix for p in training.milestone(whole, 1).iterdir()}
+    assert kept <= {".json", ".jinja", ".safetensors"}

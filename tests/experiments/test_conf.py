@@ -36,6 +36,7 @@ def test_there_are_the_groups_of_the_design() -> None:
         "trainer",
         "scale",
         "experiment",
+        "capabilities",
     } == set(GROUPS)
 
 

@@ -36,7 +36,10 @@ def changed(config: DictConfig, path: str) -> DictConfig:
     return OmegaConf.create(plain)
 
 
-@pytest.mark.parametrize("overrides", [(), ("scale=laptop",), ("scale=paper", "family=llama")])
+ALL_ON = ("selection.every=10", "capabilities=world")
+
+
+@pytest.mark.parametrize("overrides", [(), ALL_ON, ("scale=laptop",), ("scale=paper", "family=llama")])
 def test_any_field_that_changes_results_changes_the_run(overrides: tuple[str, ...]) -> None:
     config = cell(*overrides)
     before = identity.run_id(config)

@@ -205,11 +205,11 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
     ):
         name = None if prefix == "judge" else "openai"
         config = composed(base)
-        before = identity.run_id(config), judging.key(config, name)
+        before = identity.run_id(config), judging.key(judging.judges(config.judge)[name])
         for fields, same in ((carried, True), (decided, False)):
             for field in fields:
                 other = composed([*base, f"{prefix}.{field}"])
-                after = identity.run_id(other), judging.key(other, name)
+                after = identity.run_id(other), judging.key(judging.judges(other.judge)[name])
                 assert [a == b for a, b in zip(before, after, strict=True)] == [same, same], field
 
 

@@ -208,7 +208,7 @@ def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> No
 def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> None:
     """One frozen copy of the start, and one policy: after a large step, the two must differ."""
     config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
-    reward = stages._made(config.reward)
+    reward = stages.made(config.reward)
     policy = load(config.generator)
     assert not {id(m) for m in reward.scorers[0].engine.model.modules()} & {
         id(m) for m in policy.model.modules()

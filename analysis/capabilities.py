@@ -1,0 +1,109 @@
+"""Capabilities kept: lm-eval's metrics before and after training, as a frame and a table."""
+
+from collections.abc import Sequence
+from math import isnan, nan
+
+import numpy as np
+import pandas as pd
+
+from analysis.load import identity_of
+from analysis.methods import method_names
+from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval
+from analysis.render import Entry, Table
+from cme.records import Capability, RunRecord
+
+HEADER = ("family", "regime", "reward", "task", "metric", "items", "before", "after", "change")
+
+
+def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row a cell, task and metric: before and after training with standard errors, and the change.
+
+    `after` is the mean over seeds, with its standard error where there is one seed. `change` is paired by item, its
+    95 % interval bootstrapped over items with all seeds of an item kept together; NaN for a metric that is not a mean
+    over items.
+    """
+    names = method_names(records)
+    cells: dict[tuple[str, ...], list[Capability]] = {}
+    for record in records:
+        of = identity_of(record, names)
+        for found in record.capabilities or []:
+            key = (of["family"], of["regime"], of["reward"], of["method"], found.task, found.metric)
+            cells.setdefault(key, []).append(found)
+    columns = ("family", "regime", "reward", "method", "task", "metric")
+    return pd.DataFrame([dict(zip(columns, key, strict=True)) | row_of(runs) for key, runs in cells.items()])
+
+
+def row_of(runs: Sequence[Capability]) -> dict[str, float]:
+    """One metric of a cell's runs."""
+    changes = [paired(run) for run in runs]
+    lo, hi = nan, nan
+    if all(len(change) for change in changes):
+        items = np.concatenate([np.arange(len(change)) for change in changes]).astype(object)
+        lo, hi = clustered_interval(np.concatenate(changes), items)
+    return {
+        "seeds": len(runs),
+        "items": runs[0].n,
+        "before": float(np.mean([run.before for run in runs])),
+        "before_stderr": known(runs[0].before_stderr),
+        "after": float(np.mean([run.after for run in runs])),
+        "after_stderr": known(runs[0].after_stderr) if len(runs) == 1 else nan,
+        "change": float(np.mean([run.after - run.before for run in runs])),
+        "change_lo": lo,
+        "change_hi": hi,
+    }
+
+
+def paired(run: Capability) -> Floats:
+    """Each item's metric after minus before training; empty where items have none."""
+    if run.before_items is None or run.after_items is None:
+        return np.array([])
+    before, after = (np.array(items, dtype=float) for items in (run.before_items, run.after_items))
+    change: Floats = after - before
+    return change
+
+
+def known(stderr: float | None) -> float:
+    """A standard error, NaN for none."""
+    return nan if stderr is None else stderr
+
+
+def capability_table(records: Sequence[RunRecord]) -> Table:
+    """The runs of one scale that measured capabilities: tasks and metrics in rows, before beside after."""
+    frame = capability_frame(records)
+    groups = [
+        [row_entries(row) for _, row in rows.iterrows()] for _, rows in frame.groupby("family", sort=False)
+    ]
+    notes = [
+        "Metrics of lm-eval in their own units, of the untrained start and the trained policy on the same items; "
+        "± is lm-eval's standard error. With several seeds, after is their mean.",
+        "Change: paired by item, with its 95 % interval, bootstrapped over items. Bold: it excludes 0. One of no width "
+        "says that these items did not change, not that no other would.",
+    ]
+    if frame["change_lo"].isna().any():
+        notes.append(
+            f"[n/a]: fewer than {MIN_PROMPTS} items, or a metric that is not a mean over items: no paired interval."
+        )
+    return Table(
+        name="capabilities",
+        title=f"Capabilities before and after training (scale: {records[0].scale})",
+        header=HEADER,
+        groups=groups,
+        notes=notes,
+    )
+
+
+def row_entries(row: "pd.Series[float]") -> list[Entry]:
+    """One metric as a row of the table."""
+    lo, hi = row["change_lo"], row["change_hi"]
+    bounds = "[n/a]" if isnan(lo) else f"[{lo:+.3f}, {hi:+.3f}]"
+    return [
+        *(Entry(str(row[field])) for field in ("family", "regime", "method", "task", "metric", "items")),
+        Entry(with_error(row["before"], row["before_stderr"])),
+        Entry(with_error(row["after"], row["after_stderr"])),
+        Entry(f"{row['change']:+.3f} {bounds}", bold=lo > 0 or hi < 0),
+    ]
+
+
+def with_error(value: float, stderr: float) -> str:
+    """A value with its standard error where it has one."""
+    return f"{value:.3f}" if isnan(stderr) else f"{value:.3f} ± {stderr:.3f}"

@@ -1,0 +1,275 @@
+"""Trainings at their saved checkpoints: which was selected, what it gained, and from where on a policy was lost.
+
+Two sets of prompts are never mixed here. The trajectory (win rate and true quality by step) is of the selection
+prompts; the best of it is good by luck too, so what the selected and the final policy are worth is measured on the
+evaluation prompts alone.
+
+Collapse: the first saved checkpoint from which on every one is worse than the untrained start for certain: the whole
+95 % interval of its win rate below 50 %, or of its quality's paired difference from the start below 0. A training
+that the guard ended stands apart with its reason: it can have stopped where there was nothing left to learn.
+"""
+
+from collections.abc import Iterable, Sequence
+from math import nan
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+
+from analysis.curves import by_method, finish_grid, note_if_empty, panel_grid, styles_of
+from analysis.figures import Plot
+from analysis.load import identity_of, last_step, points
+from analysis.methods import REGIMES, in_order, method_names
+from analysis.metrics import Floats, clustered_interval, win_rate
+from analysis.render import Entry, Table, slug
+from analysis.style import RC, Style
+from analysis.tables import interval, number
+from cme.records import Milestone, RunRecord, Trajectory, Verdict
+
+MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
+HEADER = (
+    *("family", "regime", "reward", "seeds", "final (%)", "selected (%)", "selected - final"),
+    *("selected at step", "collapse: win rate", "collapse: quality", "stopped at step"),
+)
+
+
+def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row a run and checkpoint: win rate in percent and true quality on the selection prompts, with intervals.
+
+    Step 0 is the untrained start, whose win rate against itself is 50 by definition. `gain` is the paired difference
+    of quality from the start. NaN where there is no oracle.
+    """
+    names, rows = method_names(records), []
+    for record in records:
+        path = record.trajectory
+        if path is None:
+            continue
+        identity = identity_of(record, names) | {"selection_judge": path.judge}
+        rows.append(identity | {"step": 0} | at_start([path]))
+        for milestone in path.milestones:
+            marks = {
+                "step": milestone.step,
+                "selected": record.selected is not None and record.selected.step == milestone.step,
+                "final": milestone is path.milestones[-1],
+            }
+            rows.append(identity | marks | measured([(path, milestone)]))
+    return pd.DataFrame(rows)
+
+
+def at_start(paths: Sequence[Trajectory]) -> dict[str, float]:
+    """The start's measures: 50 % against itself, by definition, and its quality with the interval over prompts."""
+    quality = np.concatenate([floats(path.start_quality, len(path.prompts)) for path in paths])
+    prompts = np.array([prompt for path in paths for prompt in path.prompts], dtype=object)
+    lo, hi = clustered_interval(quality, prompts)
+    win = {"win_rate": 50.0, "win_rate_lo": 50.0, "win_rate_hi": 50.0}
+    return win | {"quality": mean(quality), "quality_lo": lo, "quality_hi": hi}
+
+
+def measured(seen: Sequence[tuple[Trajectory, Milestone]]) -> dict[str, float]:
+    """Win rate and quality of one or several runs' checkpoints pooled, with intervals over prompts."""
+    won = [
+        (nan if point is None else point, prompt)
+        for path, milestone in seen
+        for prompt, own in zip(path.prompts, milestone.points, strict=True)
+        for point in own
+    ]
+    win = win_rate(np.array([w for w, _ in won]), np.array([p for _, p in won], dtype=object))
+    prompts = np.array([prompt for path, _ in seen for prompt in path.prompts], dtype=object)
+    quality = np.concatenate([floats(m.quality, len(path.prompts)) for path, m in seen])
+    gain = quality - np.concatenate([floats(path.start_quality, len(path.prompts)) for path, _ in seen])
+    quality_lo, quality_hi = clustered_interval(quality, prompts)
+    gain_lo, gain_hi = clustered_interval(gain, prompts)
+    return {
+        "win_rate": win.rate,
+        "win_rate_lo": win.lo,
+        "win_rate_hi": win.hi,
+        "unscored": win.unscored,
+        "quality": mean(quality),
+        "quality_lo": quality_lo,
+        "quality_hi": quality_hi,
+        "gain": mean(gain),
+        "gain_lo": gain_lo,
+        "gain_hi": gain_hi,
+    }
+
+
+def floats(values: Sequence[float] | None, count: int) -> Floats:
+    """The values (count,), NaN where there are none."""
+    return np.full(count, nan) if values is None else np.array(values, dtype=float)
+
+
+def mean(values: Floats) -> float:
+    """Mean of the known values, NaN without any."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else nan
+
+
+def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
+    """The first of the steps from which on all are worse; None where the last one is not."""
+    first = None
+    for step, is_worse in zip(steps, worse, strict=True):
+        first = (step if first is None else first) if is_worse else None
+    return first
+
+
+def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
+    """The collapse step of one run's rows by `win_rate` or `quality`, "n/a" where the measure has no intervals."""
+    bound, level = {"win_rate": ("win_rate_hi", 50), "quality": ("gain_hi", 0)}[measure]
+    seen = run[run["step"] > 0].sort_values("step")
+    if seen[bound].isna().all():
+        return "n/a"
+    return collapse_step((int(step) for step in seen["step"]), seen[bound] < level)
+
+
+def trajectory_table(records: Sequence[RunRecord]) -> Table:
+    """The runs of one scale that have a trajectory: final and selected policy, and where they came to grief."""
+    frame = trajectory_frame(records)
+    by_id = {record.run_id: record for record in records}
+    cells = ["family", "regime", "reward", "method", "judge", "selection_judge"]
+    groups: dict[str, list[list[Entry]]] = {}
+    for (family, regime, _, method, _, _), rows in frame.groupby(cells, sort=False):
+        own = [by_id[run] for run in dict.fromkeys(rows["run_id"])]
+        groups.setdefault(str(family), []).append(
+            [Entry(str(family)), Entry(str(regime)), Entry(str(method)), *entries(own, frame)]
+        )
+    judges = in_order(record.judge for record in records if record.trajectory)
+    choosers = in_order(record.trajectory.judge for record in records if record.trajectory)
+    return Table(
+        name="selection",
+        title=f"Final and selected checkpoint (scale: {records[0].scale})",
+        header=HEADER,
+        groups=list(groups.values()),
+        notes=[
+            f"Final, selected: win rate on the evaluation prompts, judged by {', '.join(judges)}, all seeds pooled; in "
+            "brackets the 95 % interval, bootstrapped by prompt. Bold: it excludes 50 %.",
+            f"Selected: the checkpoint that won most against the start on the selection prompts, judged by "
+            f"{', '.join(choosers)}; none of these is an evaluation prompt. The earliest of equals.",
+            "Selected - final: in points of the win rate, paired by comparison. Bold: its interval excludes 0.",
+            "Collapse: the first saved checkpoint from which on all are worse than the start for certain, on the "
+            "selection prompts, by seed; - is none. Stopped: the guard ended the training.",
+        ],
+    )
+
+
+def entries(records: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
+    """A cell's entries behind its name: its seeds pooled, and by seed what is a step."""
+    final = [comparisons(record.verdicts) for record in records]
+    chosen = [
+        None
+        if r.selected is None
+        else comparisons(r.verdicts if r.selected.verdicts is None else r.selected.verdicts)
+        for r in records
+    ]
+    known = [c for c in chosen if c is not None]
+    whole = len(known) == len(records)
+    rows = [frame[frame["run_id"] == record.run_id] for record in records]
+    return [
+        Entry(" ".join(str(r.seed) for r in records)),
+        rate_entry(final),
+        rate_entry(known) if whole else Entry("n/a"),
+        gain_entry(final, known) if whole else Entry("n/a"),
+        by_seed(None if r.selected is None else r.selected.step for r in records),
+        *(by_seed(collapse_of(run, measure) for run in rows) for measure in MEASURES),
+        by_seed(None if r.stopped is None else last_step(r) for r in records),
+    ]
+
+
+Comparisons = dict[tuple[str, bool, str | None], float]
+
+
+def comparisons(verdicts: Sequence[Verdict]) -> Comparisons:
+    """The policy's points by prompt, order and judge; NaN where unscored."""
+    return {(v.prompt_id, v.policy_first, v.judge): points(v) for v in verdicts}
+
+
+def rate_entry(runs: Sequence[Comparisons]) -> Entry:
+    """A win rate with its interval."""
+    own = [(point, key[0]) for run in runs for key, point in run.items()]
+    win = win_rate(np.array([p for p, _ in own]), np.array([k for _, k in own], dtype=object))
+    return Entry(f"{number(win.rate)} {interval(win.lo, win.hi)}", bold=win.lo > 50 or win.hi < 50)
+
+
+def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> Entry:
+    """How much higher one policy's win rate is than another's, comparison by comparison, with its interval."""
+    gains = [(new[key] - old[key], key[0]) for old, new in zip(before, after, strict=True) for key in old]
+    values = 100 * np.array([gain for gain, _ in gains])
+    lo, hi = clustered_interval(values, np.array([prompt for _, prompt in gains], dtype=object))
+    return Entry(f"{mean(values):+.1f} {interval(lo, hi)}", bold=lo > 0 or hi < 0)
+
+
+def by_seed(steps: Iterable[int | str | None]) -> Entry:
+    """Steps in the order of the seeds, - for none."""
+    return Entry(" ".join("-" if step is None else str(step) for step in steps))
+
+
+def trajectory_plots(records: Sequence[RunRecord]) -> list[Plot]:
+    """Win rate and, with an oracle, true quality by step: the records of one scale, a figure a selection judge."""
+    frame = trajectory_frame(records)
+    if frame.empty:
+        return []
+    plots = []
+    for judge, runs in frame.groupby("selection_judge", sort=False):
+        measures = [m for m in MEASURES if runs[m].iloc[1:].notna().any()]
+        plots += [trajectory_plot(records, runs, str(judge), measure) for measure in measures]
+    return plots
+
+
+def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: str, measure: str) -> Plot:
+    """One measure by step: regimes as rows, families as columns, a line a method."""
+    scale = records[0].scale
+    families, regimes = in_order(frame["family"]), in_order(frame["regime"], REGIMES)
+    styles = styles_of(frame)
+    with rc_context(RC):
+        figure, panels = panel_grid(len(regimes), len(families), 1.6, styles)
+        for regime, row in zip(regimes, panels, strict=True):
+            for family, axes in zip(families, row, strict=True):
+                here = frame[(frame["regime"] == regime) & (frame["family"] == family)]
+                for method, runs in by_method(here):
+                    own = [record for record in records if record.run_id in set(runs["run_id"])]
+                    draw_trajectory(axes, own, runs, measure, styles[method])
+                note_if_empty(axes)
+                if measure == "win_rate":
+                    axes.axhline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+            row[0].set_ylabel(f"{regime}\n{MEASURES[measure].replace(' against the start', '')}")
+        title = f"{MEASURES[measure].split(' (')[0].capitalize()} at saved checkpoints (scale: {scale})"
+        finish_grid(figure, panels, families, "training step", title, styles)
+    prompts = max(len(record.trajectory.prompts) for record in records if record.trajectory)
+    caption = (
+        f"{MEASURES[measure].capitalize()} at saved checkpoints, on the selection prompts (at most {prompts} a run, "
+        f"none of them an evaluation prompt; selection judge: {judge}), at scale {scale}. Lines pool all seeds and "
+        "end at the last step that all of them reached; bands are 95 % intervals over prompts. Rings: selected "
+        "checkpoints. A ring is the best of its line, by luck too: the table has what selection gained on the "
+        "evaluation prompts. Crosses: collapse, the first checkpoint of a run from which on all are worse than the "
+        "start for certain (quality is compared prompt by prompt, so also where bands overlap)."
+    )
+    return Plot(f"trajectory-{slug(measure)}-{slug(scale)}-{slug(judge)}", caption, figure)
+
+
+def draw_trajectory(
+    axes: Axes, records: Sequence[RunRecord], frame: pd.DataFrame, measure: str, style: Style
+) -> None:
+    """A cell's line with its band, from step 0 on, with rings where its runs were selected and crosses for collapse."""
+    curve = pooled(records).dropna(subset=[measure])
+    steps = curve.index.to_numpy()
+    axes.fill_between(
+        steps, curve[f"{measure}_lo"], curve[f"{measure}_hi"], color=style.colour, alpha=0.15, linewidth=0
+    )
+    axes.plot(
+        steps, curve[measure], color=style.colour, linestyle=style.line, marker=style.marker, markersize=3
+    )
+    fell = [collapse_of(run, measure) for _, run in frame.groupby("run_id", sort=False)]
+    for marked, marker, size in ((frame.loc[frame["selected"].eq(True), "step"], "o", 9), (fell, "x", 7)):
+        there = np.array([step for step in marked if step in curve.index], dtype=int)
+        heights = curve.loc[there, measure].to_numpy()
+        axes.plot(there, heights, marker, color="black", markerfacecolor="none", markersize=size)
+
+
+def pooled(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """A cell's measures by step, its runs pooled, at the steps that all of them have; step 0 is the start."""
+    paths = [record.trajectory for record in records if record.trajectory is not None]
+    seen = [{m.step: (path, m) for m in path.milestones} for path in paths]
+    rows = {0: at_start(paths)}
+    for step in sorted(set.intersection(*(set(of_run) for of_run in seen))):
+        rows[step] = measured([of_run[step] for of_run in seen])
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,0 +1,36 @@
+"""What stages are made of: a stage's file, and the object that a `_target_` node makes."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from cme.records import read_json, write_json
+from experiments import identity
+
+
+def made(node: DictConfig | None) -> Any:
+    """What a `_target_` node makes; the node's `name` is not an argument."""
+    if node is None:
+        return None
+    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
+    return instantiate({key: value for key, value in values.items() if key != "name"})
+
+
+def once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
+    """A stage's file: its `value`, the `seconds` it took, and a digest of the `inputs` it was made from.
+
+    It is made, and written whole, where there is none or where it was made from something else.
+    """
+    made_from = identity.digest(inputs)
+    if path.exists():
+        found = cast("dict[str, Any]", read_json(path))
+        if found["made_from"] == made_from:
+            return found
+    began = time.perf_counter()
+    value = make()
+    write_json(path, {"made_from": made_from, "seconds": time.perf_counter() - began, "value": value})
+    return cast("dict[str, Any]", read_json(path))

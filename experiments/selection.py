@@ -1,0 +1,202 @@
+"""Checkpoint selection, kept apart from evaluation: prompts of its own, a judge of its own.
+
+Every saved checkpoint, the final policy among them, meets the untrained start on the selection prompts. The one with
+the highest win rate there is selected, the earliest of equals, and answers the evaluation prompts too. The final
+policy's evaluation stays the run's result; the selected one's stands beside it.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from omegaconf import DictConfig
+
+from analysis.load import points
+from cme.checkpoints import load
+from cme.generation import generate
+from cme.judging import VerdictLog
+from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
+from cme.training import milestone
+from experiments import grid, identity, judging
+from experiments.parts import made, once
+from experiments.store import Store
+from experiments.validate import BadConfig
+
+Oracle = Callable[[str, str, bool], float]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """A checkpoint's responses and the verdicts on them."""
+
+    responses: list[Generation]
+    verdicts: list[Verdict]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the stage leaves: the whole trajectory, the selected checkpoint, and the seconds it took."""
+
+    trajectory: Trajectory
+    selected: Selected | None
+    seconds: float
+
+
+def prompts(config: DictConfig) -> list[Prompt]:
+    """The selection prompts. Where their split is the evaluation's own, they are drawn from what it leaves.
+
+    Raises BadConfig where there are too few and where one of them is an evaluation or a training prompt.
+    """
+    data, chosen = config.data, config.selection
+    evaluated = {p.id for p in grid.prompts(data, data.eval_split, data.eval_prompts)}
+    where = f"selection.split={chosen.split}, selection.prompts={chosen.prompts}"
+    try:
+        if chosen.split == data.eval_split:
+            # among so many draws without replacement, at least chosen.prompts are not the evaluation's
+            drawn = grid.prompts(data, chosen.split, data.eval_prompts + chosen.prompts)
+            return [p for p in drawn if p.id not in evaluated][: chosen.prompts]
+        found = grid.prompts(data, chosen.split, chosen.prompts)
+    except BadConfig as error:
+        raise BadConfig(f"{where}: {error}") from error
+    trained = {p.id for p in grid.prompts(data, data.train_split, data.train_prompts)}
+    for taken, use in ((evaluated, "evaluation"), (trained, "training")):
+        if shared := [p.id for p in found if p.id in taken]:
+            raise BadConfig(
+                f"{where}: {len(shared)} of these are {use} prompts too, such as {shared[0]}; selection needs prompts "
+                f"of its own, such as those of selection.split={data.eval_split} that evaluation leaves"
+            )
+    return found
+
+
+def steps(config: DictConfig, last: int) -> list[int]:
+    """The steps whose policies are compared: the saved ones before the last, and the last."""
+    return [*range(config.selection.every, last, config.selection.every), last]
+
+
+def run(
+    config: DictConfig, store: Store, weights: dict[str, str], trained: dict[str, Any], pairs: list[Pair]
+) -> Selection | None:
+    """The trajectory of a finished training and its selected checkpoint; None where selection is off."""
+    if config.selection.every is None:
+        return None
+    asked = prompts(config)
+    made_of = [weights[config.generator], [asdict(p) for p in asked]]
+    path = store.starts / f"{identity.start_id(config)}-selection-{identity.digest(made_of)}.json"
+    with FileLock(f"{path}.lock"):
+        before = once(path, made_of, lambda: _responses(config, config.generator, asked))
+    last = int(trained["history"]["step"][-1])
+    places = {step: milestone(store.checkpoint, step) for step in steps(config, last)} | {
+        last: store.checkpoint
+    }
+    start = [Generation(**b) for b in before["value"]]
+    stages = {}
+    for step, place in places.items():
+        answer = partial(_responses, config, str(place), asked)
+        stages[step] = once(
+            store.selection / f"step-{step}.json", [trained, before["value"], made_of], answer
+        )
+    with VerdictLog(store.selection / "verdicts.jsonl") as log:
+        met = {
+            step: _meet(config, config.selection.judge, asked, start, stage["value"], log)
+            for step, stage in stages.items()
+        }
+    trajectory = _trajectory(config, asked, start, met)
+    chosen = best(trajectory)
+    selected = None if chosen is None else Selected(chosen, None, None)
+    seconds = before["seconds"] + sum(stage["seconds"] for stage in stages.values()) + log.seconds
+    if chosen is not None and chosen != last:
+        evaluated = [Prompt(p.prompt_id, p.prompt, reference=p.reference) for p in pairs]
+        answer = partial(_responses, config, str(places[chosen]), evaluated)
+        stage = once(store.selection / "selected.json", [trained, chosen, [asdict(p) for p in pairs]], answer)
+        with VerdictLog(store.selection / "selected.jsonl") as log:
+            meeting = _meet(config, config.judge, evaluated, [p.start for p in pairs], stage["value"], log)
+        selected = Selected(chosen, meeting.responses, meeting.verdicts)
+        seconds += stage["seconds"] + log.seconds
+    return Selection(trajectory, selected, seconds)
+
+
+def best(trajectory: Trajectory) -> int | None:
+    """The step with the highest win rate on the selection prompts, the earliest of equals.
+
+    None where no checkpoint has a scored verdict.
+    """
+    rates = {
+        m.step: [p for of_prompt in m.points for p in of_prompt if p is not None]
+        for m in trajectory.milestones
+    }
+    scored = {step: float(np.mean(known)) for step, known in rates.items() if known}
+    return max(scored, key=lambda step: (scored[step], -step)) if scored else None
+
+
+def tidy(config: DictConfig, store: Store) -> None:
+    """Delete the saved checkpoints unless they are kept; the final policy stays."""
+    if not config.selection.keep:
+        for folder in store.checkpoint.glob("step-*"):
+            shutil.rmtree(folder)
+
+
+def _responses(config: DictConfig, checkpoint: str, asked: Sequence[Prompt]) -> list[dict[str, Any]]:
+    policy = load(checkpoint)
+    responses = generate(
+        policy.model,
+        policy.tokenizer,
+        [p.text for p in asked],
+        max_new_tokens=config.evaluation.max_new_tokens,
+        batch_size=config.evaluation.batch_size,
+        progress=f"answers of {Path(checkpoint).name}",
+    )
+    return [asdict(r) for r in responses]
+
+
+def _meet(
+    config: DictConfig,
+    judge: DictConfig,
+    asked: Sequence[Prompt],
+    start: Sequence[Generation],
+    responses: Sequence[dict[str, Any]],
+    log: VerdictLog,
+) -> Meeting:
+    """The judge's verdicts on a checkpoint's responses to some prompts against the start's."""
+    after = [Generation(**r) for r in responses]
+    pairs = [Pair(p.id, p.text, p.reference, b, a) for p, b, a in zip(asked, start, after, strict=True)]
+    return Meeting(after, judging.verdicts(judge, pairs, config.evaluation.both_orders, log))
+
+
+def _trajectory(
+    config: DictConfig,
+    asked: Sequence[Prompt],
+    start: Sequence[Generation],
+    met: dict[int, Meeting],
+) -> Trajectory:
+    oracle: Oracle | None = made(config.data.oracle)
+
+    def quality(responses: Sequence[Generation]) -> list[float] | None:
+        if oracle is None:
+            return None
+        graded = zip(asked, responses, strict=True)
+        return [round(oracle(p.text, r.response, r.finished), 6) for p, r in graded]
+
+    def milestone_of(step: int, meeting: Meeting) -> Milestone:
+        by_prompt: dict[str, list[float | None]] = {p.id: [] for p in asked}
+        for verdict in meeting.verdicts:
+            by_prompt[verdict.prompt_id].append(None if verdict.outcome == "unscored" else points(verdict))
+        reasons = Counter(v.reason for v in meeting.verdicts if v.reason is not None)
+        return Milestone(
+            step,
+            list(by_prompt.values()),
+            quality(meeting.responses),
+            dict(reasons),
+        )
+
+    return Trajectory(
+        judge=config.selection.judge.name,
+        prompts=[p.id for p in asked],
+        start_quality=quality(start),
+        milestones=[milestone_of(step, meeting) for step, meeting in met.items()],
+    )

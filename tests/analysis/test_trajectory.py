@@ -1,0 +1,156 @@
+"""Trajectories: collapse by hand, final and selected pooled by hand, and figures that mark what the table says."""
+
+from dataclasses import replace
+from math import isnan
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+
+from analysis.capabilities import capability_frame, capability_table
+from analysis.render import to_latex, to_markdown
+from analysis.trajectory import (
+    collapse_step,
+    pooled,
+    trajectory_frame,
+    trajectory_plots,
+    trajectory_table,
+)
+from cme.records import Capability, Generation, Milestone, RunRecord, Selected, Trajectory
+
+PROMPTS = [f"s{i}" for i in range(12)]
+
+
+def milestone(step: int, wins: int, quality: float | None = None, unscored: int = 0) -> Milestone:
+    """The policy wins on the first `wins` of 12 prompts in both orders, loses the others; the last are unscored."""
+    points: list[list[float | None]] = [[1.0, 1.0] if i < wins else [0.0, 0.0] for i in range(12)]
+    points[12 - unscored :] = [[None, None]] * unscored
+    grades = None if quality is None else [quality] * 12
+    return Milestone(step, points, grades, {"no answer": 2 * unscored} if unscored else {})
+
+
+def with_path(record: RunRecord, milestones: list[Milestone], selected: int | None, **of: Any) -> RunRecord:
+    start = None if milestones[0].quality is None else [0.5] * 12
+    path = Trajectory("chooser", PROMPTS, start, milestones)
+    chosen = None if selected is None else Selected(selected, None, None)
+    return replace(record, trajectory=path, selected=chosen, **of)
+
+
+@pytest.mark.parametrize(
+    ("worse", "step"),
+    [
+        ("....", None),
+        ("xxxx", 10),
+        ("..xx", 30),
+        (".x.x", 40),  # what recovers is no collapse
+        ("xxx.", None),
+        ("x..x", 40),
+        ("", None),
+    ],
+)
+def test_collapse_is_where_nothing_recovers_any_more(worse: str, step: int | None) -> None:
+    assert collapse_step(range(10, 10 * len(worse) + 1, 10), (w == "x" for w in worse)) == step
+
+
+def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
+    record = with_path(
+        make_record(), [milestone(10, 9, 0.75), milestone(20, 3, 0.25, unscored=3)], selected=10
+    )
+    frame = trajectory_frame([record, make_record(seed=1)])  # the second has no trajectory
+    assert list(frame["step"]) == [0, 10, 20]
+    assert list(frame["win_rate"]) == pytest.approx([50, 75, 100 * 3 / 9])
+    assert list(frame["quality"]) == [0.5, 0.75, 0.25]
+    assert list(frame["gain"])[1:] == [0.25, -0.25]
+    assert list(frame["unscored"])[1:] == [0, 6]
+    assert list(frame["selected"])[1:] == [True, False] and list(frame["final"])[1:] == [False, True]
+    lo, hi = frame.loc[1, ["win_rate_lo", "win_rate_hi"]]
+    assert 45 < lo < 60 and 90 < hi <= 100
+
+
+def test_seeds_are_pooled_at_the_steps_that_all_reached(make_record) -> None:
+    whole = with_path(make_record(), [milestone(10, 12), milestone(20, 6), milestone(30, 0)], selected=10)
+    stopped = with_path(make_record(seed=1), [milestone(10, 6), milestone(20, 0)], selected=10)
+    curve = pooled([whole, stopped])
+    assert list(curve.index) == [0, 10, 20]
+    assert list(curve["win_rate"]) == [50, 75, 25]
+    # a prompt's verdicts of both seeds stay together: 6 prompts at 100 % and 6 at 50 %
+    expected = 75 + 25 * 1.96 / np.sqrt(12) * np.array([-1, 1])
+    assert curve.loc[10, ["win_rate_lo", "win_rate_hi"]].to_numpy(float) == pytest.approx(expected, abs=3)
+
+
+def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, make_verdict) -> None:
+    """Final wins a quarter, selected a half of 24 prompts: 25.0, 50.0, and a paired gain of 25 points."""
+    final = [make_verdict(i, float(i < 6), order) for i in range(24) for order in (True, False)]
+    chosen = [make_verdict(i, float(i < 12), order) for i in range(24) for order in (True, False)]
+    record = make_record(verdicts=final)
+    record = with_path(record, [milestone(10, 8), milestone(20, 1)], selected=10)
+    responses = [Generation("yes", True, 2)] * 24
+    record = replace(record, selected=Selected(10, responses, chosen))
+    other = with_path(make_record(seed=1, verdicts=final), [milestone(10, 1), milestone(20, 1)], selected=20)
+    table = trajectory_table([record, other])
+    [[row]] = [[[e.text for e in row] for row in group] for group in table.groups]
+    assert row[:4] == ["qwen", "pretrained", "cme", "0 1"]
+    assert row[4].startswith("25.0 [") and row[5].startswith("37.5 [") and row[6].startswith("+12.5 [")
+    assert row[7:] == ["10 20", "20 10", "n/a n/a", "- -"]
+    [alone] = trajectory_table([record]).groups
+    assert alone[0][5].text.startswith("50.0 [") and alone[0][6].text.startswith("+25.0 [")
+    assert alone[0][4].bold and not alone[0][5].bold and alone[0][6].bold
+    assert "chooser" in to_markdown(table) and "scale: miniature" in to_latex(table)
+
+
+def test_a_run_without_a_selected_checkpoint_is_not_given_one(make_record) -> None:
+    silent = milestone(10, 0, unscored=12)
+    record = with_path(make_record(), [silent, replace(silent, step=20)], selected=None)
+    [[row]] = trajectory_table([record]).groups
+    assert [entry.text for entry in row[5:]] == ["n/a", "n/a", "-", "n/a", "n/a", "-"]
+
+
+def test_the_figures_mark_selection_and_collapse(make_record) -> None:
+    good = with_path(make_record(), [milestone(10, 12, 0.9), milestone(20, 10, 0.8)], selected=10)
+    bad = with_path(make_record(reward="random"), [milestone(10, 6, 0.5), milestone(20, 0, 0.1)], selected=10)
+    plots = trajectory_plots([good, bad])
+    assert [p.name for p in plots] == [f"trajectory-{m}-miniature-chooser" for m in ("win-rate", "quality")]
+    for plot, end in zip(plots, ([100, 100 * 10 / 12], [0.9, 0.8]), strict=True):
+        [axes] = plot.figure.axes
+        lines = [(line.get_marker(), list(line.get_xdata()), list(line.get_ydata())) for line in axes.lines]
+        assert ("o", [0, 10, 20], pytest.approx([lines[0][2][0], *end])) in lines
+        crosses = [x for marker, x, _ in lines if marker == "x"]
+        assert crosses == [[], [20]]
+        texts = [text for text in plot.figure.findobj(Text) if text.get_text()]
+        assert min(text.get_fontsize() for text in texts) >= 8
+        assert "miniature" in plot.caption and "miniature" in plot.figure.get_suptitle()
+    unknown = with_path(make_record(), [milestone(10, 12), milestone(20, 10)], selected=10)
+    assert [p.name for p in trajectory_plots([unknown])] == ["trajectory-win-rate-miniature-chooser"]
+    assert trajectory_plots([make_record()]) == []
+
+
+def capability(before: list[float], after: list[float], **of: Any) -> Capability:
+    whole: dict[str, Any] = {"task": "sums", "metric": "acc", "before_stderr": 0.1, "after_stderr": 0.1}
+    whole |= {"before": float(np.mean(before)), "after": float(np.mean(after)), "n": len(before)}
+    whole |= {"before_items": before, "after_items": after}
+    return Capability(**(whole | of))
+
+
+def test_capabilities_are_compared_item_by_item(make_record) -> None:
+    first = capability([1.0] * 20, [1.0] * 10 + [0.0] * 10)
+    second = capability([1.0] * 20, [1.0] * 10 + [0.0] * 10)
+    records = [make_record(seed=s, capabilities=[c]) for s, c in enumerate((first, second))]
+    [row] = capability_frame(records).to_dict("records")
+    assert (row["items"], row["seeds"], row["before"], row["after"], row["change"]) == (20, 2, 1.0, 0.5, -0.5)
+    # both seeds lose the same items: 40 changes are worth no more than 20
+    [alone] = capability_frame(records[:1]).to_dict("records")
+    assert (row["change_lo"], row["change_hi"]) == (alone["change_lo"], alone["change_hi"])
+    assert -0.75 <= row["change_lo"] <= -0.65 and -0.35 <= row["change_hi"] <= -0.25
+    [[entries]] = capability_table(records).groups
+    assert [e.text for e in entries[3:8]] == ["sums", "acc", "20", "1.000 ± 0.100", "0.500"]
+    assert entries[8].bold
+
+
+def test_a_metric_without_items_has_no_paired_interval(make_record) -> None:
+    plain = capability([0.0, 1.0], [1.0, 1.0], before_items=None, after_items=None, after_stderr=None)
+    table = capability_table([make_record(capabilities=[plain]), make_record(seed=1)])
+    [[entries]] = table.groups
+    assert [e.text for e in entries[6:]] == ["0.500 ± 0.100", "1.000", "+0.500 [n/a]"]
+    assert any("n/a" in note for note in table.notes)
+    assert isnan(capability_frame([make_record(capabilities=[plain])])["change_lo"].iloc[0])

@@ -1,0 +1,120 @@
+"""lm-eval on our tasks: items that are true, and scores that a plain forward pass gives too."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from importlib.resources import files
+
+import pytest
+import torch
+
+from cme import capabilities
+from cme.checkpoints import Checkpoint
+from cme.data import instructions, tasks
+from cme.miniature import world
+
+Tiny = Callable[..., Checkpoint]
+ASK = {"is": "what color is the {}?", "the": "where does the {} live?", "eats": "what does the {} eat?"}
+
+
+def test_facts_are_those_of_the_world() -> None:
+    rows = list(tasks.facts()["test"])
+    assert len({row["text"] for row in rows}) == len(rows) == 36
+    for row in rows:
+        words = row["text"].split()
+        problem = world.problem_of(ASK[words[-1]].format(words[1]))
+        assert row["choices"][row["label"]] == problem.answer
+        assert len(set(row["choices"])) == 6
+
+
+def test_sums_are_right_and_every_result_is_a_choice() -> None:
+    rows = list(tasks.sums()["test"])
+    assert len({row["text"] for row in rows}) == len(rows) == 36
+    for row in rows:
+        a, b = (int(word) for word in row["text"].split() if word.isdigit())
+        assert int(row["choices"][row["label"]]) == a + b
+
+
+def test_backwards_is_backwards() -> None:
+    rows = list(tasks.backwards()["test"])
+    assert len({row["text"] for row in rows}) == len(rows) == 60
+    for row in rows:
+        given = row["text"].removesuffix(", backwards").split()
+        assert row["answer"].removesuffix(".").split()[::-1] == given
+
+
+def test_no_item_of_the_world_is_a_prompt_of_it() -> None:
+    prompts = {text for problem in world.problems() for text in problem.phrasings}
+    for made in (tasks.facts, tasks.sums, tasks.backwards):
+        assert not prompts & {row["text"] for row in made()["test"]}
+
+
+def test_questions_have_four_answers_of_which_one_is_marked() -> None:
+    rows = list(tasks.questions()["test"])
+    assert len({row["question"] for row in rows}) == len(rows) == 40
+    assert all(len(set(row["choices"])) == 4 and 0 <= row["label"] < 4 for row in rows)
+    assert max(Counter(row["label"] for row in rows).values()) <= 15  # no position is the right one by habit
+    asked = {
+        p.text for split, n in (("train", 266), ("eval", 140)) for p in instructions.load_prompts(split, n, 0)
+    }
+    assert not asked & {row["question"] for row in rows}
+    lines = (files("cme.data.tasks") / "questions.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [f"question-{i:02}" for i in range(1, 41)]
+
+
+@torch.no_grad()
+def log_likelihood(checkpoint: Checkpoint, context: str, ending: str) -> float:
+    """Sum of log-probabilities of the ending's tokens behind the context, one forward pass, no batch."""
+    head = checkpoint.tokenizer.encode(context)
+    whole = checkpoint.tokenizer.encode(context + ending)
+    logits = checkpoint.model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
+    return sum(float(logits[t - 1, whole[t]]) for t in range(len(head), len(whole)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_multiple_choice_is_the_likeliest_ending(tiny: Tiny, family: str, batch_size: int) -> None:
+    checkpoint = tiny(family)
+    [score] = capabilities.measure(
+        checkpoint, ["world_facts"], chat_template=False, limit=12, batch_size=batch_size
+    )
+    expected = []
+    for row in list(tasks.facts()["test"])[:12]:
+        ends = [log_likelihood(checkpoint, row["text"], f" {choice}") for choice in row["choices"]]
+        expected.append(float(ends.index(max(ends)) == row["label"]))
+    assert (score.task, score.metric, score.n) == ("world_facts", "acc", 12)
+    assert score.items == expected
+    p = sum(expected) / 12
+    assert score.value == pytest.approx(p)
+    assert score.stderr == pytest.approx(math.sqrt(p * (1 - p) / 11))
+
+
+def test_only_an_exact_continuation_counts(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_eval.models.huggingface import HFLM
+
+    rows = list(tasks.backwards()["test"])[:4]
+    right = [row["answer"].removesuffix(".") for row in rows]
+    said = [f" {right[0]}", f"{right[1]} ", f" {right[2]} and more", " "]
+    monkeypatch.setattr(HFLM, "generate_until", lambda self, requests, **_: said)
+    [score] = capabilities.measure(
+        tiny("qwen"), ["world_backwards"], chat_template=False, limit=4, batch_size=4
+    )
+    assert score.items is not None and score.items[0] == 1.0
+    assert score.items[2:] == [0.0, 0.0]
+
+
+def test_the_chat_template_is_used_where_it_is_asked_for(tiny: Tiny) -> None:
+    checkpoint = tiny("qwen")
+    [plain], [chatty] = (
+        capabilities.measure(checkpoint, ["world_sums"], chat_template=chat, limit=None, batch_size=64)
+        for chat in (False, True)
+    )
+    assert plain.items != chatty.items
+    again = capabilities.measure(checkpoint, ["world_sums"], chat_template=True, limit=None, batch_size=64)
+    assert again == [chatty]
+
+
+def test_our_tasks_are_those_that_are_configured_and_load_without_lm_evals_index() -> None:
+    assert capabilities.ours() == ["questions", "world_backwards", "world_facts", "world_sums"]
+    capabilities.check(capabilities.ours())
+    assert set(capabilities._manager(["questions"]).all_subtasks) == set(capabilities.ours())

@@ -1,0 +1,64 @@
+"""Capabilities in a run: the start measured once for all its runs, and refusals before any training."""
+
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import pytest
+
+from cme import Unavailable, capabilities
+from cme.checkpoints import load
+from cme.records import read_record
+from experiments import capabilities as stage
+from experiments import grid, stages
+from experiments.store import Store
+from experiments.validate import BadConfig
+
+Cell = Callable[..., list[str]]
+ON = ("capabilities=world", "capabilities.limit=8")
+
+
+def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def counted(checkpoint: Any, *rest: Any, **settings: Any) -> Any:
+        measured.append(checkpoint.name)
+        return capabilities.measure(checkpoint, *rest, **settings)
+
+    monkeypatch.setattr(stage, "measure", counted)
+    configs = [
+        grid.cells(cell(*ON, reward, "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))[0]
+        for reward in ("reward=random", "reward=ground_truth")
+    ]
+    records = [read_record(stages.run(config)) for config in configs]
+    policies = [str(Store.of(config).checkpoint) for config in configs]
+    assert measured == ["miniature:qwen/pretrained", *policies]
+    for record, policy in zip(records, policies, strict=True):
+        assert record.capabilities is not None and record.seconds["capabilities"] > 0
+        for which, name in (("before", "miniature:qwen/pretrained"), ("after", policy)):
+            scores = capabilities.measure(
+                load(name), list(configs[0].capabilities.tasks), chat_template=False, limit=8, batch_size=3
+            )
+            found = [
+                (c.task, c.metric, c.n, getattr(c, which), getattr(c, f"{which}_items"))
+                for c in record.capabilities
+            ]
+            assert found == [(s.task, s.metric, s.n, s.value, s.items) for s in scores]
+
+
+def test_without_tasks_there_are_none(cell: Cell) -> None:
+    record = read_record(stages.run(grid.cells(cell("reward=random"))[0]))
+    assert record.capabilities is None and "capabilities" not in record.seconds
+
+
+def test_what_cannot_be_measured_is_said_before_training(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: Any, **__: Any) -> Any:
+        raise ConnectionError("no route to the hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", unreachable)
+    with pytest.raises(BadConfig, match=r"'world_fact', which is no task .* did you mean world_facts\?"):
+        grid.prepare(grid.cells(cell("capabilities.tasks=[world_fact]")))
+    with pytest.raises(
+        Unavailable, match=r"task gsm8k reads its items from the hub; .*\(no route to the hub\)"
+    ):
+        grid.prepare(grid.cells(cell("capabilities.tasks=[world_facts,gsm8k]")))

@@ -1,0 +1,214 @@
+"""Selection: prompts that evaluation never sees, a trajectory that follows the oracle, and the same training."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from cme.checkpoints import load
+from cme.generation import generate
+from cme.miniature import world
+from cme.records import Generation, Milestone, Trajectory, read_record
+from experiments import grid, identity, selection, stages
+from experiments.store import Store
+from experiments.validate import BadConfig
+
+Cell = Callable[..., list[str]]
+ON = ("reward=random", "trainer.max_steps=3", "selection.every=1", "selection.prompts=12")
+
+
+def composed(arguments: list[str]) -> DictConfig:
+    [config] = grid.cells(arguments)
+    return config
+
+
+def said(name: str, texts: list[str]) -> list[Generation]:
+    """A checkpoint's greedy responses, one prompt at a time."""
+    policy = load(name)
+    return [generate(policy.model, policy.tokenizer, [t], max_new_tokens=6, batch_size=1)[0] for t in texts]
+
+
+def duel(prompt: str, policy: Generation, start: Generation) -> float:
+    """The policy's points by the oracle."""
+    a, b = (world.quality(prompt, g.response, g.finished) for g in (policy, start))
+    return 0.5 if abs(a - b) < 1e-9 else float(a > b)
+
+
+def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
+    config = composed(
+        cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
+    )
+    record = read_record(stages.run(config))
+    store, path = Store.of(config), record.trajectory
+    assert path is not None and path.judge == "oracle"
+    asked = selection.prompts(config)
+    texts = [p.text for p in asked]
+    assert path.prompts == [p.id for p in asked]
+    assert [m.step for m in path.milestones] == [1, 2, 3]
+    start = said(config.generator, texts)
+    assert path.start_quality == pytest.approx(
+        [world.quality(t, g.response, g.finished) for t, g in zip(texts, start, strict=True)], abs=1e-6
+    )
+    places = {1: store.checkpoint / "step-1", 2: store.checkpoint / "step-2", 3: store.checkpoint}
+    distinct = set()
+    for milestone in path.milestones:
+        policy = said(str(places[milestone.step]), texts)
+        distinct.add(tuple(g.response for g in policy))
+        expected = [duel(t, p, s) for t, p, s in zip(texts, policy, start, strict=True)]
+        assert milestone.points == [[e, e] for e in expected]
+        assert milestone.quality == pytest.approx(
+            [world.quality(t, g.response, g.finished) for t, g in zip(texts, policy, strict=True)], abs=1e-6
+        )
+        assert milestone.unscored == {}
+    assert len(distinct) > 1  # checkpoints that all say the same would test nothing
+
+
+def test_the_selected_checkpoint_answers_the_evaluation_prompts(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "best", lambda trajectory: 2)
+    config = composed(cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02"))
+    record = read_record(stages.run(config))
+    texts = [p.prompt for p in record.pairs]
+    assert record.selected is not None and record.selected.step == 2
+    responses = said(str(Store.of(config).checkpoint / "step-2"), texts)
+    assert record.selected.responses == responses
+    assert record.selected.verdicts is not None
+    for pair, response, verdict in zip(record.pairs, responses, record.selected.verdicts[::2], strict=True):
+        points = {"first": 1.0, "tie": 0.5, "second": 0.0}[verdict.outcome]
+        assert verdict.policy_first and verdict.prompt_id == pair.prompt_id
+        assert points == duel(pair.prompt, response, pair.start)
+
+
+def test_selection_changes_nothing_else(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = read_record(stages.run(composed(cell("reward=random", "trainer.max_steps=3"))))
+    config = composed(cell(*ON))
+    record = read_record(stages.run(config))
+    assert (record.pairs, record.verdicts) == (without.pairs, without.verdicts)
+    assert record.history == without.history
+    assert without.trajectory is without.selected is None
+    assert "selection" not in without.config and record.config["selection"]["every"] == 1
+    assert not list(Store.of(config).checkpoint.glob("step-*"))
+    assert (Store.of(config).checkpoint / "model.safetensors").exists()
+
+
+def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, asked = composed(cell(*ON)), []
+
+    def counted(config: DictConfig, checkpoint: str, *rest: Any) -> Any:
+        asked.append(Path(checkpoint).name)
+        if asked[-2:] == ["step-1", "step-2"]:
+            raise RuntimeError("the power is out")
+        return respond(config, checkpoint, *rest)
+
+    respond = selection._responses
+    monkeypatch.setattr(selection, "_responses", counted)
+    with pytest.raises(RuntimeError, match="the power is out"):
+        stages.run(config)
+    record = read_record(stages.run(config))
+    assert asked[1:5] == ["step-1", "step-2", "step-2", "checkpoint"]  # after the start
+    assert record.trajectory is not None and len(record.trajectory.milestones) == 3
+
+
+@pytest.mark.parametrize(
+    ("points", "step"),
+    [
+        ([[[1.0, 0.5]], [[1.0, 1.0]], [[0.0, 0.5]]], 20),
+        ([[[1.0, 0.5]], [[0.5, 1.0]], [[0.5, 0.5]]], 10),  # the earliest of equals
+        ([[[0.5, None]], [[None, 1.0]], [[0.0, 1.0]]], 20),  # unscored verdicts do not count
+        ([[[None, None]], [[None, None]], [[0.0, 0.0]]], 30),
+        ([[[None]], [[None]], [[None]]], None),
+    ],
+)
+def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]]], step: int | None) -> None:
+    milestones = [Milestone(10 * (i + 1), own, None, {}) for i, own in enumerate(points)]
+    assert selection.best(Trajectory("oracle", ["p"], None, milestones)) == step
+
+
+@pytest.mark.parametrize(
+    ("every", "last", "steps"),
+    [(10, 60, [10, 20, 30, 40, 50, 60]), (25, 60, [25, 50, 60]), (10, 7, [7]), (10, 20, [10, 20])],
+)
+def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) -> None:
+    config = OmegaConf.create({"selection": {"every": every}})
+    assert selection.steps(config, last) == steps
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("data.eval_prompts=90", "selection.split=eval", "selection.prompts=30"),
+        ("scale=laptop",),
+        ("scale=laptop", "selection.prompts=76"),  # all that evaluation leaves of 140
+    ],
+)
+def test_no_selection_prompt_is_an_evaluation_prompt(overrides: tuple[str, ...]) -> None:
+    config = composed(["selection.every=5", *overrides])
+    found = selection.prompts(config)
+    evaluated = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+    assert len({p.id for p in found}) == len({p.text for p in found}) == config.selection.prompts
+    assert not {p.text for p in found} & {p.text for p in evaluated}
+    assert not {p.id for p in found} & {p.id for p in evaluated}
+    assert selection.prompts(config) == found
+
+
+def test_prompts_of_another_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadConfig, match=r"selection\.split=train.*are training prompts too, such as"):
+        selection.prompts(composed(["selection.every=5", "selection.split=train"]))
+    monkeypatch.setitem(world.SPLITS, "again", world.SPLITS["eval"])  # the same prompts by another name
+    with pytest.raises(BadConfig, match=r"selection\.split=again.*are evaluation prompts too, such as"):
+        selection.prompts(composed(["selection.every=5", "selection.split=again"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ("selection.prompts=5000",),
+            r"selection\.split=tune, selection\.prompts=5000: data=world: .*asked for",
+        ),
+        (("selection.split=elsewhere",), r"selection\.split=elsewhere.*it must be one of"),
+    ],
+)
+def test_what_cannot_be_had_is_said_before_training(
+    cell: Cell, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(BadConfig, match=message):
+        grid.prepare(grid.cells(cell("selection.every=1", *overrides)))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("selection.every=60",), r"selection\.every=60; it must be above 0 and below trainer\.max_steps=60"),
+        (("selection.every=0",), r"selection\.every=0; it must be"),
+        (("selection.every=10", "selection.prompts=0"), r"selection\.prompts=0; it must be above 0"),
+        (
+            ("scale=laptop", "selection.every=4", "judge@selection.judge=oracle"),
+            r"selection\.judge=oracle needs an oracle",
+        ),
+        (("capabilities.limit=0",), r"capabilities\.limit=0; it must be at least 1"),
+    ],
+)
+def test_a_selection_that_cannot_work_is_refused(overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
+        grid.cells(list(overrides))
+
+
+def test_what_is_off_is_no_part_of_a_run() -> None:
+    plain, other = composed([]), composed(["selection.prompts=7", "capabilities.chat_template=true"])
+    assert identity.run_id(plain) == identity.run_id(other)
+    assert not any(path.startswith(("selection", "capabilities")) for path in identity.leaves(plain))
+    on = composed(["selection.every=10"])
+    assert (
+        len(
+            {identity.run_id(c) for c in (plain, on, composed(["selection.every=10", "selection.prompts=7"]))}
+        )
+        == 3
+    )
+    assert identity.run_id(on) == identity.run_id(composed(["selection.every=10", "selection.keep=true"]))
+    assert identity.start_id(on) == identity.start_id(plain)
+    assert identity.run_id(composed(["capabilities=world"])) != identity.run_id(plain)
