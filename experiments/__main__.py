@@ -2,6 +2,9 @@
 
 The overrides are those of `run.py`, such as `scale=laptop`, `family=llama verifier=olmo`, `reward.pmi=true`, or
 `-m family=qwen,llama` for several tables.
+
+`python -m experiments import ...` and `python -m experiments judge ...`: outputs made elsewhere, with their verdicts or
+judged here, as records; each has its own --help.
 """
 
 import os
@@ -15,8 +18,12 @@ from experiments.validate import BadConfig
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code: 2 for what cannot run, 1 for what failed while it ran."""
+    if arguments and arguments[0] in ("import", "judge"):
+        from experiments import imports
+
+        return imports.main(arguments)
     if not arguments or arguments[0] != "stress":
-        print("usage: python -m experiments stress [overrides]", file=sys.stderr)
+        print("usage: python -m experiments {stress [overrides] | import ... | judge ...}", file=sys.stderr)
         return 2
     from experiments import stress
 

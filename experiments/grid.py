@@ -208,6 +208,7 @@ def checkpoints(configs: list[DictConfig]) -> list[str]:
     wanted: list[str] = []
     for config in configs:
         held = identity.heldout(config)
-        used = [config.generator, *([held] if held else [])]
+        judge = config.judge.get("checkpoint")
+        used = [config.generator, *([held] if held else []), *([judge] if judge else [])]
         wanted += [*identity.verifiers(config), *used]
     return list(dict.fromkeys(wanted))

@@ -19,6 +19,7 @@ from cme.checkpoints import Checkpoint, ensure, load
 from cme.generation import generate
 from cme.judges import judge_pairs
 from cme.monitors import Monitors
+from cme.outputs import write_outputs
 from cme.records import (
     Generation,
     Pair,
@@ -73,6 +74,7 @@ def run(config: DictConfig) -> Path:
             verdicts=[verdict_from(v) for v in judged["value"]],
             seconds={"train": trained["seconds"], "generate": generate_seconds, "judge": judged["seconds"]},
         )
+        write_outputs(store.folder, record)
         write_record(store.record, record)
     return store.record
 
