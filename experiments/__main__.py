@@ -19,9 +19,9 @@ from experiments.validate import BadConfig
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code: 2 for what cannot run, 1 for what failed while it ran."""
     if arguments and arguments[0] in ("import", "judge"):
-        from experiments import imports
+        from experiments import head_to_head
 
-        return imports.main(arguments)
+        return head_to_head.main(arguments)
     if not arguments or arguments[0] != "stress":
         print("usage: python -m experiments {stress [overrides] | import ... | judge ...}", file=sys.stderr)
         return 2

@@ -1,31 +1,20 @@
-"""`python -m experiments import`: published outputs and verdicts as records, so that `python -m analysis` reads them.
-
-    python -m experiments import --start base_outputs.json --policy finetuned_outputs.json \\
-        --verdicts judge_base_vs_finetuned__gpt-5_2.json --name qwen-instruct --out FOLDER
-    python -m experiments judge --start A.json --policy B.json --name NAME --out FOLDER [overrides, such as judge=local]
+"""Outputs and verdicts that were made elsewhere, as records.
 
 Outputs are in AlpacaEval's format. A file of verdicts is in the format released with arXiv 2605.29009: `label_a`,
 `label_b` and a list `per_sample` of {index, instruction, order_shown, verdict, winner, reason}; there a failed call
-is written as a tie, with "(judge error: ...)" for its reason, and here it is unscored. Each judge gets a record of
-its own. Prompts that are in one outputs file alone, and verdicts on other texts than the outputs', are counted and
-named, never joined away.
+is written as a tie, with "(judge error: ...)" for its reason, and here it is unscored. Prompts that are in one
+outputs file alone, and verdicts on other texts than the outputs', are counted and named, never joined away.
 """
 
-import argparse
 import re
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from omegaconf import OmegaConf
-
-from cme import Unavailable
 from cme.outputs import BadOutputs, Row, read_outputs
-from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json, write_record
+from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json
 from experiments.identity import digest
 
 SCALE = "imported"
@@ -33,6 +22,7 @@ CUT = 200
 """Characters of an instruction that a file of verdicts repeats."""
 FAILED = "(judge error"
 """How the reason of a failed call begins."""
+OTHER = "the verdict is on another instruction than the outputs'"
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 FIELDS = ("index", "instruction", "order_shown", "verdict", "winner", "reason")
 NAMED = 5
@@ -55,16 +45,16 @@ def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] 
     An instruction that a file has several times is paired in the order of its rows. Raises BadOutputs for files
     without a common prompt, and as `read_outputs` does.
     """
-    files = [_occurrences(read_outputs(path)) for path in (start, policy)]
+    before, after = (_occurrences(read_outputs(path)) for path in (start, policy))
     pairs = [
-        Pair(str(n), text, None, _generation(row), _generation(files[1][text, nth]))
-        for n, ((text, nth), row) in enumerate(files[0].items())
-        if (text, nth) in files[1]
+        Pair(str(n), key[0], None, _generation(row), _generation(after[key]))
+        for n, (key, row) in enumerate(before.items())
+        if key in after
     ]
     if not pairs:
         raise BadOutputs(f"{start} and {policy} have no prompt in common: both must answer the same prompts")
     warnings = []
-    for path, own, other in ((start, *files), (policy, *files[::-1])):
+    for path, own, other in ((start, before, after), (policy, after, before)):
         alone = [text for text, nth in own if (text, nth) not in other]
         if alone:
             warnings.append(
@@ -72,7 +62,7 @@ def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] 
             )
     return Outputs(
         (labels[0] or _label(start), labels[1] or _label(policy)),
-        (_generator(files[0].values()), _generator(files[1].values())),
+        (_generator(before.values()), _generator(after.values())),
         pairs,
         warnings,
     )
@@ -84,48 +74,53 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
     Every pair has at least one: where the file has none, or one on another text, it is unscored. Raises BadOutputs
     for a file of another format, labels that are not those of the outputs, and two verdicts on one pair in one order.
     """
+    labels, rows = _verdict_rows(path)
+    if set(labels) != set(outputs.labels) or len(set(outputs.labels)) != 2:
+        raise BadOutputs(
+            f"{path} compares {labels[0]!r} with {labels[1]!r}, but start is called {outputs.labels[0]!r} and "
+            f"policy {outputs.labels[1]!r}: name them by --start-label and --policy-label"
+        )
+    policy = "ab"[labels.index(outputs.labels[1])]
+    pairs = {pair.prompt_id: pair for pair in outputs.pairs}
+    verdicts = [_verdict(row, pairs[str(row["index"])], policy) for row in rows if str(row["index"]) in pairs]
+    judged = {verdict.prompt_id for verdict in verdicts}
+    verdicts += [
+        Verdict(prompt_id, True, "unscored", "the file has no verdict on it")
+        for prompt_id in pairs
+        if prompt_id not in judged
+    ]
+    strays = [str(row["instruction"]) for row in rows if str(row["index"]) not in pairs]
+    warnings = [f"{len(strays)} verdicts are on no pair, so left out: {_named(strays)}"] if strays else []
+    other = [pairs[v.prompt_id].prompt for v in verdicts if v.reason == OTHER]
+    warnings += (
+        [f"{len(other)} verdicts are on other instructions than the outputs': {_named(other)}"]
+        if other
+        else []
+    )
+    reasons = Counter(v.reason for v in verdicts if v.reason is not None)
+    warnings += [f"{n} of {len(verdicts)} verdicts unscored: {why}" for why, n in reasons.most_common(NAMED)]
+    return verdicts, warnings
+
+
+def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
+    """The labels of a and b, and the rows of `per_sample`, each with every field and an order."""
     try:
         raw = read_json(path)
     except ValueError as error:
         raise BadOutputs(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict) or not {"label_a", "label_b", "per_sample"} <= set(raw):
         raise BadOutputs(f"{path} is no file of verdicts: it must have label_a, label_b and per_sample")
-    names = {"a": raw["label_a"], "b": raw["label_b"]}
-    if sorted(names.values()) != sorted(outputs.labels) or len(set(outputs.labels)) != 2:
-        raise BadOutputs(
-            f"{path} compares {names['a']!r} with {names['b']!r}, but start is called {outputs.labels[0]!r} and "
-            f"policy {outputs.labels[1]!r}: name them by --start-label and --policy-label"
-        )
-    policy = "a" if names["a"] == outputs.labels[1] else "b"
-    pairs = {pair.prompt_id: pair for pair in outputs.pairs}
-    verdicts, strays, seen = [], [], set()
+    seen = set()
     for row in raw["per_sample"]:
         if not isinstance(row, dict) or not set(FIELDS) <= set(row):
-            raise BadOutputs(
-                f"{path}: a row of per_sample is {str(row)[:80]}; it must have {', '.join(FIELDS)}"
-            )
-        if row["order_shown"] not in ("ab", "ba"):
-            raise BadOutputs(
-                f"{path}: order_shown is {row['order_shown']!r} at index {row['index']}; it must be ab or ba"
-            )
-        if (row["index"], row["order_shown"]) in seen:
-            raise BadOutputs(
-                f"{path} has two verdicts on index {row['index']} in the order {row['order_shown']}"
-            )
-        seen.add((row["index"], row["order_shown"]))
-        pair = pairs.get(str(row["index"]))
-        if pair is None:
-            strays.append(row["instruction"])
-            continue
-        verdicts.append(_verdict(row, pair, policy))
-    missing = [pair for pair in outputs.pairs if pair.prompt_id not in {v.prompt_id for v in verdicts}]
-    verdicts += [Verdict(p.prompt_id, True, "unscored", "the file has no verdict on it") for p in missing]
-    warnings = [f"{len(strays)} verdicts are on no pair, so left out: {_named(strays)}"] if strays else []
-    reasons = Counter(v.reason for v in verdicts if v.reason is not None)
-    warnings += [
-        f"{count} of {len(verdicts)} verdicts unscored: {why}" for why, count in reasons.most_common(NAMED)
-    ]
-    return verdicts, warnings
+            raise BadOutputs(f"{path}: {str(row)[:80]} in per_sample must have {', '.join(FIELDS)}")
+        index, order = row["index"], row["order_shown"]
+        if order not in ("ab", "ba"):
+            raise BadOutputs(f"{path}: order_shown is {order!r} at index {index}; it must be ab or ba")
+        if (index, order) in seen:
+            raise BadOutputs(f"{path} has two verdicts on index {index} in the order {order}; leave one")
+        seen.add((index, order))
+    return (str(raw["label_a"]), str(raw["label_b"])), raw["per_sample"]
 
 
 def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
@@ -136,7 +131,7 @@ def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
         return Verdict(pair.prompt_id, order[0] == policy, "unscored", why)
 
     if row["instruction"] not in (pair.prompt, pair.prompt[:CUT]):
-        return unscored("the verdict is on another instruction than the outputs'")
+        return unscored(OTHER)
     if reason.startswith(FAILED):
         return unscored(reason)
     if said not in OUTCOMES:
@@ -180,91 +175,6 @@ def record_of(
         verdicts=verdicts,
         seconds={},
     )
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run `import` or `judge`; returns the exit code, 2 for what cannot be read."""
-    parser = argparse.ArgumentParser(
-        prog=f"python -m experiments {arguments[0]}",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add(
-        "--start",
-        type=Path,
-        required=True,
-        metavar="FILE",
-        help="outputs of the untrained start, or of the baseline",
-    )
-    add("--policy", type=Path, required=True, metavar="FILE", help="outputs of the trained policy")
-    add("--start-label", help="what the verdicts call it; default: the file's name, without `_outputs`")
-    add("--policy-label", help="the same for the policy")
-    add("--name", required=True, help="what the tables call the comparison")
-    add("--out", type=Path, required=True, metavar="FOLDER", help="where the records go")
-    if arguments[0] == "import":
-        add(
-            "--verdicts",
-            type=Path,
-            required=True,
-            action="append",
-            metavar="FILE",
-            help="one judge's; repeatable",
-        )
-    else:
-        add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
-    options = parser.parse_intermixed_args(arguments[1:])
-    try:
-        outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
-        records = _imported(options, outputs) if arguments[0] == "import" else [_judged(options, outputs)]
-    except (ValueError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    from analysis import summarize
-
-    for record in records:
-        path = options.out / f"{record.run_id}.record.json"
-        write_record(path, record)
-        for warning in record.warnings:
-            print(f"warning: {record.judge}: {warning}", file=sys.stderr)
-        print(f"{record.judge}: {summarize([record])}\nrecord: {path}")
-    return 0
-
-
-def _imported(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
-    """A record for each file of verdicts; the judge is what its name has behind `__`."""
-    by_judge = {path.stem.rpartition("__")[2]: path for path in options.verdicts}
-    if len(by_judge) < len(options.verdicts):
-        raise BadOutputs("--verdicts: two files are of one judge, which is what their names have behind `__`")
-    return [
-        record_of(options.name, outputs, judge, *read_verdicts(path, outputs), {})
-        for judge, path in by_judge.items()
-    ]
-
-
-def _judged(options: argparse.Namespace, outputs: Outputs) -> RunRecord:
-    """The record of a configured judge's verdicts, in both orders."""
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    from cme.judges import judge_pairs
-    from experiments import grid
-
-    [config] = grid.cells(options.overrides)
-    settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
-    try:
-        judge = instantiate({key: value for key, value in settings.items() if key != "name"})
-    except InstantiationException as error:
-        if isinstance(error.__cause__, Unavailable | ValueError):
-            raise error.__cause__ from None
-        raise
-    began = time.perf_counter()
-    verdicts = judge_pairs(judge, outputs.pairs, both_orders=True)
-    record = record_of(options.name, outputs, settings["name"], verdicts, [], {"judge": settings})
-    return replace(record, seconds={"judge": time.perf_counter() - began})
 
 
 def _occurrences(rows: Sequence[Row]) -> dict[tuple[str, int], Row]:

@@ -50,21 +50,18 @@ class AlpacaEvalAnnotator:
         logging.root.setLevel(level)  # the package sets it to INFO, and logs to the root itself
         logging.root.addFilter(_not_by_alpaca_eval)
         decoder.tqdm = SimpleNamespace(tqdm=_no_bar)  # it would draw one a call
-        pool = PairwiseAnnotator(
-            annotators_config=_place(annotator), caching_path=None, is_randomize_output_order=False
-        )
+        settings = {"caching_path": None, "is_randomize_output_order": False}
+        try:
+            pool = PairwiseAnnotator(annotators_config=_place(annotator), **settings)
+        except FileNotFoundError as error:
+            raise ValueError(
+                f"annotator is {annotator!r}, whose prompt_template is not at {error.filename}: give its whole path"
+            ) from error
         if len(pool.annotators) != 1:
             raise ValueError(
                 f"annotator is {annotator!r}, which draws from {', '.join(pool.annotators)}: name one of a kind"
             )
         [self._annotator] = pool.annotators.values()
-        if (
-            "{output_1}" not in self._annotator.prompt_template
-        ):  # alpaca-eval takes a path that is not there for text
-            raise ValueError(
-                f"annotator is {annotator!r}, whose prompt_template is {self._annotator.prompt_template[:80]!r}: "
-                "it must be a template, or the whole path of one"
-            )
 
     @staticmethod
     def check(annotator: str) -> None:
