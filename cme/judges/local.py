@@ -76,8 +76,10 @@ class LocalJudge:
             return Ruling(
                 "unscored", f"the judging prompt has {len(asked)} tokens, above {self.max_prompt_tokens}"
             )
-        scores = self.engine.score([asked] * len(LABELS), self._labels)
-        first_label, second_label = (float(score.log_likelihoods.double().sum()) for score in scores)
+        # the prompt's last token goes with the labels: behind responses of one token no prompt is shared
+        tails = [[asked[-1], *label] for label in self._labels]
+        scores = self.engine.score([asked[:-1]] * len(tails), tails)
+        first_label, second_label = (float(score.log_likelihoods[1:].double().sum()) for score in scores)
         gap = first_label - second_label
         if not math.isfinite(gap):
             return Ruling("unscored", "the judge's log-likelihoods are not finite")

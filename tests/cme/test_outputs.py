@@ -1,6 +1,7 @@
 """AlpacaEval's outputs: what a run leaves is what alpaca-eval itself reads, and what others wrote is read whole."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,10 @@ def test_a_run_leaves_both_sides_in_order(tmp_path: Path) -> None:
 
 
 def test_alpaca_eval_reads_and_pairs_them(tmp_path: Path) -> None:
+    level = logging.root.level
     from alpaca_eval import utils
 
+    logging.root.setLevel(level)  # the import sets it to INFO
     write_outputs(tmp_path, record(TEXTS))
     start, policy = (
         utils.load_or_convert_to_dataframe(tmp_path / f"{w}_outputs.json") for w in ("start", "policy")

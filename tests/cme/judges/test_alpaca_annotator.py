@@ -23,7 +23,6 @@ from cme.records import Generation, Pair, Prompt
 
 NAME = "weighted_alpaca_eval_gpt4_turbo"
 KEY = "sk-very-secret"
-LEVEL = logging.root.level
 
 
 class Server:
@@ -100,7 +99,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def judge() -> AlpacaEvalAnnotator:
-    return AlpacaEvalAnnotator(NAME)
+    level = logging.root.level
+    made = AlpacaEvalAnnotator(NAME)
+    assert logging.root.level == level, "the package's import sets it to INFO"
+    return made
 
 
 def said(text: str) -> Generation:
@@ -283,7 +285,3 @@ def test_an_annotator_of_ones_own_names_another_model(server: Server, tmp_path: 
     own = AlpacaEvalAnnotator(str(tmp_path / "mine"))
     assert own.rule(Prompt("p", "fair"), said("longer"), said("short")).outcome == "first"
     assert server.models == {"served-here"}
-
-
-def test_the_root_logger_is_left_as_it_was(judge: AlpacaEvalAnnotator) -> None:
-    assert logging.root.level == LEVEL
