@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from cme import Unavailable
 from cme.judges import Ruling, by_scores
 from cme.records import Generation, Prompt
 
@@ -36,12 +37,14 @@ class AlpacaEvalAnnotator:
     Args:
         annotator: the name of one, such as `weighted_alpaca_eval_gpt4_turbo` (AlpacaEval 2.0), or a folder with a
             `configs.yaml` in alpaca-eval's format, such as a copy of one that names another model.
+        concurrency: how many rulings may be asked for at once.
 
     Raises ValueError for an annotator that does not exist, that draws from several, or that has no template.
     """
 
-    def __init__(self, annotator: str) -> None:
-        self.check(annotator)
+    def __init__(self, annotator: str, concurrency: int) -> None:
+        self.check(annotator, concurrency)
+        self.concurrency = concurrency
         level = logging.root.level
         with warnings.catch_warnings(action="ignore"):  # it imports pkg_resources, which says that it is old
             from alpaca_eval.annotators import PairwiseAnnotator
@@ -64,8 +67,10 @@ class AlpacaEvalAnnotator:
         [self._annotator] = pool.annotators.values()
 
     @staticmethod
-    def check(annotator: str) -> None:
-        """Raise ValueError for an annotator that does not exist; loads nothing."""
+    def check(annotator: str, concurrency: int) -> None:
+        """Raise ValueError for an annotator that does not exist, or no concurrency; loads nothing."""
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}; it must be at least 1")
         if not (Path(_place(annotator)) / "configs.yaml").is_file():
             near = difflib.get_close_matches(annotator, [p.name for p in _folder().iterdir()], n=1)
             hint = f"did you mean {near[0]}?" if near else "name one of alpaca-eval's, or a folder with one"
@@ -88,6 +93,15 @@ class AlpacaEvalAnnotator:
             reply = f"the reply {said[0][:80]!r} has" if said and said[0].strip() else "no reply, so"
             return Ruling("unscored", f"{reply} no preference that alpaca-eval reads")
         return by_scores(2 - preference, preference - 1, margin=0)
+
+    def probe(self) -> None:
+        """Ask once, before a run begins. Raises Unavailable with the reason for which nothing would be scored."""
+        question = Prompt("probe", "What is the capital of France?")
+        ruling = self.rule(question, Generation("Paris.", True, None), Generation("Rome.", True, None))
+        if ruling.outcome == "unscored":
+            raise Unavailable(
+                f"judge alpaca_eval: {ruling.reason}: set OPENAI_BASE_URL and OPENAI_API_KEY, or use another judge"
+            )
 
     def _preference(self, texts: tuple[str, str, str], said: list[str]) -> float | None:
         """From 1, the first is better, to 2, the second is; None where there is none. Puts the reply in `said`."""

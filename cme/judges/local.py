@@ -38,34 +38,38 @@ class LocalJudge:
     Args:
         checkpoint: a chat model by name: a hub id, a folder, package:... or miniature:...
         margin: difference of the two probabilities, 0 to 1, up to which the verdict is a tie.
-        max_characters: each response is shown up to here (2,500 in the paper).
+        max_response_chars: each response is shown up to here (2,500 in the paper).
         max_prompt_tokens: a judging prompt of more tokens is unscored, since cutting it would favour a response.
         dtype: of the weights.
     """
 
     def __init__(
-        self, checkpoint: str, margin: float, max_characters: int, max_prompt_tokens: int, dtype: Dtype
+        self, checkpoint: str, margin: float, max_response_chars: int, max_prompt_tokens: int, dtype: Dtype
     ) -> None:
         from cme.checkpoints import load
         from cme.token_scorer import TokenScorer
 
-        self.check(checkpoint, margin, max_characters, max_prompt_tokens, dtype)
+        self.check(checkpoint, margin, max_response_chars, max_prompt_tokens, dtype)
         loaded = load(checkpoint, dtype=dtype)
-        self.margin, self.max_characters, self.max_prompt_tokens = margin, max_characters, max_prompt_tokens
+        self.margin, self.max_response_chars, self.max_prompt_tokens = (
+            margin,
+            max_response_chars,
+            max_prompt_tokens,
+        )
         self.tokenizer = loaded.tokenizer
         self.engine = TokenScorer(loaded.model)
         self._labels = [chat.response_ids(self.tokenizer, label) for label in LABELS]
 
     @staticmethod
     def check(
-        checkpoint: str, margin: float, max_characters: int, max_prompt_tokens: int, dtype: Dtype
+        checkpoint: str, margin: float, max_response_chars: int, max_prompt_tokens: int, dtype: Dtype
     ) -> None:
         """Raise ValueError for settings that cannot judge; loads nothing."""
         if not 0 <= margin < 1:
             raise ValueError(f"margin is {margin}; it must be at least 0 and below 1")
-        if min(max_characters, max_prompt_tokens) < 1:
+        if min(max_response_chars, max_prompt_tokens) < 1:
             raise ValueError(
-                f"max_characters={max_characters} and max_prompt_tokens={max_prompt_tokens}; "
+                f"max_response_chars={max_response_chars} and max_prompt_tokens={max_prompt_tokens}; "
                 "both must be at least 1"
             )
 
@@ -88,7 +92,7 @@ class LocalJudge:
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""
-        cut = [response[: self.max_characters] for response in (first, second)]
+        cut = [response[: self.max_response_chars] for response in (first, second)]
         question = QUESTION.format(instruction=instruction, first=cut[0], second=cut[1])
         rendered = self.tokenizer.apply_chat_template(
             chat.messages_of(_HERE), tokenize=False, add_generation_prompt=True

@@ -17,6 +17,7 @@ import pytest
 
 from analysis.load import points, scores
 from analysis.metrics import win_rate
+from cme import Unavailable
 from cme.judges import judge_pairs
 from cme.judges.alpaca_annotator import MARKS, AlpacaEvalAnnotator
 from cme.records import Generation, Pair, Prompt
@@ -100,7 +101,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def judge() -> AlpacaEvalAnnotator:
     level = logging.root.level
-    made = AlpacaEvalAnnotator(NAME)
+    made = AlpacaEvalAnnotator(NAME, 8)
     assert logging.root.level == level, "the package's import sets it to INFO"
     return made
 
@@ -230,6 +231,24 @@ def test_a_server_that_is_not_there_is_unscored(
     assert (ruling.outcome, ruling.reason) == ("unscored", "the call failed: APIConnectionError")
 
 
+def test_a_trial_call_says_before_a_run_what_is_wrong(server: Server, judge: AlpacaEvalAnnotator) -> None:
+    judge.probe()
+    assert len(server.asked) == 1
+    server.broken = "status"
+    with pytest.raises(Unavailable, match="the server answered 500") as caught:
+        judge.probe()
+    assert KEY not in str(caught.value)
+
+
+def test_without_a_key_nothing_is_asked(
+    server: Server, judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(Unavailable, match="set OPENAI_BASE_URL and OPENAI_API_KEY"):
+        judge.probe()
+    assert server.asked == []
+
+
 @pytest.mark.parametrize("mark", MARKS)
 def test_a_text_that_would_break_the_template_is_unscored_unasked(
     server: Server, judge: AlpacaEvalAnnotator, mark: str
@@ -263,7 +282,7 @@ def test_calls_may_run_side_by_side(server: Server, judge: AlpacaEvalAnnotator) 
 def test_annotators_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     def refused(annotator: str) -> str:
         with pytest.raises(ValueError, match="annotator is") as caught:
-            AlpacaEvalAnnotator(annotator)
+            AlpacaEvalAnnotator(annotator, 8)
         return str(caught.value)
 
     assert f"did you mean {NAME}?" in refused(NAME[:-1])
@@ -282,6 +301,6 @@ def test_an_annotator_of_ones_own_names_another_model(server: Server, tmp_path: 
     (tmp_path / "mine" / "configs.yaml").write_text(
         text.replace("alpaca_eval_clf_gpt4_turbo/", f"{configs}/alpaca_eval_clf_gpt4_turbo/")
     )
-    own = AlpacaEvalAnnotator(str(tmp_path / "mine"))
+    own = AlpacaEvalAnnotator(str(tmp_path / "mine"), 8)
     assert own.rule(Prompt("p", "fair"), said("longer"), said("short")).outcome == "first"
     assert server.models == {"served-here"}

@@ -123,7 +123,7 @@ def test_both_orders_are_two_questions(tiny_folder: Folder) -> None:
     [
         (("x", 1.0, 2500, 99, "float32"), "margin is 1.0"),
         (("x", -0.1, 2500, 99, "float32"), "margin is -0.1"),
-        (("x", 0.1, 0, 99, "float32"), "max_characters=0"),
+        (("x", 0.1, 0, 99, "float32"), "max_response_chars=0"),
         (("x", 0.1, 2500, 0, "float32"), "max_prompt_tokens=0"),
     ],
 )
