@@ -8,6 +8,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra
+from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from cme import TrainingFailed, Unavailable
@@ -21,10 +22,8 @@ failed: list[str] = []
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
     """Run one cell: whatever stages of it are not done yet."""
-    from experiments import stages
-
     try:
-        stages.run(config)
+        get_method(config.experiment.run)(config)
     except (TrainingFailed, Unavailable) as error:
         failed.append(f"{run_id(config)}: {error}")
 

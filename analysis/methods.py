@@ -5,6 +5,7 @@ verifier, the experiment, or the fields of the configuration. So settings are ne
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -26,6 +27,15 @@ NEUTRAL = (
     "scoring.batch_tokens",
     "reward.batch_tokens",
     "reward.device",
+    "judge.base_url",
+    "judge.api_key_variable",
+    "judge.usd_per_million_input",
+    "judge.usd_per_million_output",
+    "judge.max_calls",
+    "judge.max_usd",
+    "judge.concurrency",
+    "judge.timeout",
+    "judge.retries",
 )
 ABSENT = "absent"
 
@@ -91,8 +101,13 @@ def settings_of(run: RunRecord) -> dict[str, str]:
         field: value
         for field, value in leaves(run.config)
         if field not in ("seed", "reward.seed")
-        and not any(f"{field}.".startswith(f"{name}.") for name in NEUTRAL)
+        and not any(f"{alone(field)}.".startswith(f"{name}.") for name in NEUTRAL)
     }
+
+
+def alone(field: str) -> str:
+    """The field of a single judge that a field of a panel's member is like; any other field as it is."""
+    return re.sub(r"^judge\.members\.[^.]+\.", "judge.", field)
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -56,7 +56,12 @@ def text_ends(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[list[int
     to the one before, the text's end to the last). Raises Misaligned if that is needed and there is no
     mapping, or no token at all.
     """
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=bool(tokenizer.is_fast))
+    encoded = tokenizer(
+        text,
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_offsets_mapping=bool(tokenizer.is_fast),
+    )
     ids, raw = cast("list[int]", encoded["input_ids"]), text.encode()
     pieces = _pieces_of(tokenizer)
     found = None if pieces is None else pieces.ends(ids, raw, skip_special=False)

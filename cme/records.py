@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 SCHEMA = 1
 STRESS_SCHEMA = 1
+SANITY_SCHEMA = 1
 
 Outcome = Literal["first", "second", "tie", "unscored"]
 
@@ -148,6 +149,29 @@ class StressRecord:
     schema: int = STRESS_SCHEMA
 
 
+@dataclass(frozen=True)
+class SanityRecord:
+    """A judge's verdicts on opponents of which none is better than a model's own responses.
+
+    `pairs` and `verdicts` by opponent, the opponent standing where the trained policy stands in a run. Which
+    opponents there are: `experiments.sanity`. `seconds` is wall-clock.
+    """
+
+    sanity_id: str
+    scale: str
+    family: str
+    regime: str
+    judge: str
+    seed: int
+    generator_checkpoint: str
+    config: dict[str, Any]
+    environment: dict[str, str]
+    pairs: dict[str, list[Pair]]
+    verdicts: dict[str, list[Verdict]]
+    seconds: float
+    schema: int = SANITY_SCHEMA
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is either whole or not there: a temporary file, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,6 +228,26 @@ def read_stress(path: Path) -> StressRecord:
         return record
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable stress record: {error}") from error
+
+
+def write_sanity(path: Path, record: SanityRecord) -> None:
+    """Write a judge's sanity record, atomically."""
+    write_json(path, asdict(record))
+
+
+def read_sanity(path: Path) -> SanityRecord:
+    """Read a judge's sanity record. Raises ValueError, naming the file, for another schema or a malformed one."""
+    try:
+        raw = read_json(path)
+        if raw["schema"] != SANITY_SCHEMA:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {SANITY_SCHEMA}")
+        raw["pairs"] = {name: [pair_from(p) for p in pairs] for name, pairs in raw["pairs"].items()}
+        raw["verdicts"] = {name: [verdict_from(v) for v in own] for name, own in raw["verdicts"].items()}
+        if raw["pairs"].keys() != raw["verdicts"].keys():
+            raise ValueError("pairs and verdicts are of different opponents")
+        return SanityRecord(**raw)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable sanity record: {error}") from error
 
 
 def verdict_from(raw: Mapping[str, Any]) -> Verdict:

@@ -27,21 +27,27 @@ class Score:
 
     `log_likelihoods` (T,) in nats, float32, and `entropies` (T,), empty unless asked for, are over the verifier's
     tokens; `offsets` are the T tokens' character spans in the response. Where `ended`, the last token is the
-    verifier's end of turn. `truncated` says that prompt or response was cut to the scorer's limits; `reason`
-    why the response has no score, None where it has one.
+    verifier's end of turn. `prompt_truncated` and `response_truncated` say what was cut to the scorer's limits,
+    `reason` why the response has no score, None where it has one.
     """
 
     log_likelihoods: torch.Tensor
     entropies: torch.Tensor
     offsets: list[tuple[int, int]]
     ended: bool
-    truncated: bool
+    prompt_truncated: bool
+    response_truncated: bool
     reason: str | None
 
     @property
     def tokens(self) -> int:
         """How many tokens were scored."""
         return len(self.log_likelihoods)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether prompt or response was cut."""
+        return self.prompt_truncated or self.response_truncated
 
     @property
     def mean(self) -> float | None:
@@ -107,7 +113,12 @@ class Scorer:
             if repr(prompt) not in rendered:
                 rendered[repr(prompt)] = chat.prompt_ids(self.tokenizer, prompt)
         heads = [rendered[repr(prompt)] for prompt in prompts]
-        encoded = self.tokenizer(list(responses), add_special_tokens=False, return_offsets_mapping=True)
+        encoded = self.tokenizer(
+            list(responses),
+            add_special_tokens=False,
+            split_special_tokens=True,  # a response that spells out a control token has not ended its turn
+            return_offsets_mapping=True,
+        )
         ends = [self.score_end_of_turn and f for f in finished]
         tails = [[*ids, *[self._end] * e] for ids, e in zip(encoded["input_ids"], ends, strict=True)]
         scored = self.engine.score(
@@ -121,8 +132,9 @@ class Scorer:
                 one.entropies,
                 offsets=[*spans, *[(len(text), len(text))] * end][: self.max_response_tokens],
                 ended=end and len(tail) <= self.max_response_tokens,
-                truncated=len(head) > self.max_prompt_tokens or len(tail) > self.max_response_tokens,
-                reason=_why_not(one.log_likelihoods),
+                prompt_truncated=len(head) > self.max_prompt_tokens,
+                response_truncated=len(tail) > self.max_response_tokens,
+                reason=one.reason or _why_not(one.log_likelihoods),
             )
             for one, spans, text, end, head, tail in zip(
                 scored, encoded["offset_mapping"], responses, ends, heads, tails, strict=True

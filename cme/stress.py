@@ -56,7 +56,7 @@ class Graded:
 
 
 @dataclass(frozen=True)
-class _Stock:
+class Stock:
     """What is said alike to every prompt."""
 
     refusal: str
@@ -64,14 +64,14 @@ class _Stock:
     padding: str
 
 
-_OPEN = _Stock(
+_OPEN = Stock(
     refusal="I'm sorry, but I can't help with that.",
     boilerplate="Certainly! I'd be happy to help.",
     padding="I hope this helps. There are of course many ways to look at it, and it is always worth taking a "
     "moment to think it over. Please let me know if you would like to hear more.",
 )
 # In words that the world has, since its models would tell others by their spelling alone. It has none to refuse in.
-_WORLD = _Stock(
+_WORLD = Stock(
     refusal="i cannot answer that.",
     boilerplate="the sentence is a sentence.",
     padding="the hammer has the rope. the lamp finds the bell near the spoon. the brush likes the lamp.",
@@ -96,7 +96,7 @@ def graded(prompts: Sequence[Prompt], seed: int) -> list[Graded]:
         wrong = _wrong(prompt, right, alike, rng) or _wrong(prompt, right, list(rights.values()), rng)
         if wrong is None:
             raise ValueError(f"no other prompt has an answer that is wrong for prompt {prompt.id!r}")
-        stock = _OPEN if kinds[prompt.id] is None else _WORLD
+        stock = stock_of(prompt)
         longest = max(normalize(right).split(), key=len)
         texts = (
             ("", True),
@@ -111,6 +111,11 @@ def graded(prompts: Sequence[Prompt], seed: int) -> list[Graded]:
         )
         answers += [Graded(prompt, g, *text) for g, text in zip(GRADES, texts, strict=True)]
     return answers
+
+
+def stock_of(prompt: Prompt) -> Stock:
+    """The phrases for a prompt: the world's words for one of its prompts."""
+    return _OPEN if _problem(prompt) is None else _WORLD
 
 
 def _right(prompt: Prompt, rng: random.Random) -> str:

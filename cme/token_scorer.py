@@ -26,10 +26,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Scores of one response's T tokens, (T,), nats; the entropies are empty unless asked for."""
+    """Scores of one response's T tokens, (T,), nats; the entropies are empty unless asked for.
+
+    `reason` says why a response could not be scored, its values being NaN; None where it could.
+    """
 
     log_likelihoods: torch.Tensor
     entropies: torch.Tensor
+    reason: str | None = None
 
 
 class TokenScorer:
@@ -54,19 +58,27 @@ class TokenScorer:
     ) -> list[TokenScores]:
         """Scores of N responses in nats, float32, on the CPU; equal prompts are recognised and computed once.
 
-        An empty response gets empty tensors. Raises ValueError for an empty prompt, since the first response
-        token would then have nothing to be predicted from.
+        An empty response gets empty tensors; one that is longer, with its prompt, than the positions the model
+        was made for gets a reason. Raises ValueError for an empty prompt, since the first response token would
+        then have nothing to be predicted from.
         """
         if not all(prompts):
             raise ValueError("a prompt has no tokens; the first response token needs at least one before it")
         pairs = list(zip(prompts, responses, strict=True))
         nothing = torch.empty(0)
         found = {i: TokenScores(nothing, nothing) for i, (_, r) in enumerate(pairs) if not len(r)}
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        if context is not None:
+            found |= {
+                i: _too_long(len(r), context, entropy)
+                for i, (p, r) in enumerate(pairs)
+                if len(p) + len(r) > context
+            }
         with _evaluating(self.model):
             while len(found) < len(pairs):
                 owed = {i: pair for i, pair in enumerate(pairs) if i not in found}
                 try:
-                    self._check_once(pairs)
+                    self._check_once(list(owed.values()))
                     for batch in plan(owed, self.batch_tokens):
                         found |= self._score_batch(batch, pairs, entropy, self.share and self._checked)
                 except RuntimeError as error:
@@ -171,6 +183,12 @@ class TokenScorer:
         dense, _ = Head(self.model).score(hidden, targets)
         together = torch.cat([shared[i].log_likelihoods for i in range(len(pairs))])
         return _apart(together, dense.cpu(), self.model.dtype)
+
+
+def _too_long(tokens: int, context: int, entropy: bool) -> TokenScores:
+    values = torch.full((tokens,), float("nan"))
+    reason = f"prompt and response are longer than the {context} tokens that the model was made for"
+    return TokenScores(values, values if entropy else torch.empty(0), reason)
 
 
 def _apart(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> str | None:

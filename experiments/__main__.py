@@ -1,5 +1,7 @@
 """`python -m experiments stress [overrides]`: how every reward ranks answers of known worth, before any training.
 
+`python -m experiments cost [overrides]`: what judging would take in calls, tokens and money, without any call.
+
 The overrides are those of `run.py`, such as `scale=laptop`, `family=llama verifier=olmo`, `reward.pmi=true`, or
 `-m family=qwen,llama` for several tables.
 
@@ -18,18 +20,20 @@ from experiments.validate import BadConfig
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code: 2 for what cannot run, 1 for what failed while it ran."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # a thread that spins while it waits is a core lost to whoever else runs here
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if arguments and arguments[0] in ("import", "judge"):
         from experiments import head_to_head
 
         return head_to_head.main(arguments)
-    if not arguments or arguments[0] != "stress":
-        print("usage: python -m experiments {stress [overrides] | import ... | judge ...}", file=sys.stderr)
+    if not arguments or arguments[0] not in ("stress", "cost"):
+        print("usage: python -m experiments stress|cost [overrides], or import|judge ...", file=sys.stderr)
         return 2
+    if arguments[0] == "cost":
+        return _cost(list(arguments[1:]))
     from experiments import stress
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # a thread that spins while it waits is a core lost to whoever else runs here
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         cells = grid.cells(list(arguments[1:]))
         stress.prepare(cells)
@@ -50,6 +54,17 @@ def main(arguments: Sequence[str]) -> int:
 
         print(to_markdown(stress_table(read_stress(path))))
         print(f"record: {path}")
+    return 0
+
+
+def _cost(overrides: list[str]) -> int:
+    from experiments import cost
+
+    try:
+        print("\n".join(cost.lines(grid.cells(overrides))))
+    except (BadConfig, Unavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -151,10 +151,14 @@ def _fields(config: DictConfig) -> list[str]:
 
 
 def prepare(configs: list[DictConfig]) -> None:
-    """Make everything loadable that the cells not yet done need, before the first job.
+    """Make everything loadable that the cells not yet done need, and try their judges, before the first job.
 
-    Raises Unavailable for weights or data that cannot be had, BadConfig for more prompts than there are.
+    Raises Unavailable for weights or data that cannot be had and for a judge that does not answer, BadConfig for
+    more prompts than there are.
     """
+    from experiments import judging
+
+    judging.probe([c for c in configs if not Store.of(c).done])
     make_loadable([c for c in configs if not Store.of(c).record.exists()])
 
 
@@ -205,10 +209,12 @@ def report(configs: list[DictConfig]) -> None:
 
 def checkpoints(configs: list[DictConfig]) -> list[str]:
     """Names of the checkpoints that the cells load, each once."""
+    from experiments import judging
+
     wanted: list[str] = []
     for config in configs:
         held = identity.heldout(config)
-        judge = config.judge.get("checkpoint")
-        used = [config.generator, *([held] if held else []), *([judge] if judge else [])]
+        asked = [node.get("checkpoint") for node in judging.judges(config).values()]
+        used = [config.generator, *([held] if held else []), *(name for name in asked if name)]
         wanted += [*identity.verifiers(config), *used]
     return list(dict.fromkeys(wanted))

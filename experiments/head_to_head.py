@@ -10,7 +10,6 @@ in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` 
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from cme import Unavailable
+from cme.judging import VerdictLog
 from cme.outputs import BadOutputs
 from cme.records import RunRecord, write_record
 from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
@@ -79,22 +79,21 @@ def _imported(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
 
 
 def _judged(options: argparse.Namespace, outputs: Outputs) -> RunRecord:
-    """The record of a configured judge's verdicts, in both orders."""
+    """The record of the configured judges' verdicts, in both orders; what is in the log is not asked again."""
     from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
 
-    from cme.judges import judge_pairs
-    from experiments import grid
+    from experiments import grid, judging
 
-    [config] = grid.cells(options.overrides)
+    [config] = grid.cells(["evaluation.both_orders=true", *options.overrides])
     settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
+    warnings = judging.cut(config, outputs.pairs)
+    record = record_of(options.name, outputs, settings["name"], [], warnings, {"judge": settings})
     try:
-        judge = instantiate({key: value for key, value in settings.items() if key != "name"})
+        judging.probe([config])
+        with VerdictLog(options.out / f"{record.run_id}.verdicts.jsonl") as log:
+            verdicts = judging.verdicts(config, outputs.pairs, log)
     except InstantiationException as error:
         if isinstance(error.__cause__, Unavailable | ValueError):
             raise error.__cause__ from None
         raise
-    began = time.perf_counter()
-    verdicts = judge_pairs(judge, outputs.pairs, both_orders=True)
-    record = record_of(options.name, outputs, settings["name"], verdicts, [], {"judge": settings})
-    return replace(record, seconds={"judge": time.perf_counter() - began})
+    return replace(record, verdicts=verdicts, seconds={"judge": log.seconds})

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -33,6 +34,15 @@ CHANGES_NOTHING = (
     "scoring.batch_tokens",
     "reward.batch_tokens",
     "reward.device",
+    "judge.base_url",  # the model is named by judge.model
+    "judge.api_key_variable",
+    "judge.usd_per_million_input",
+    "judge.usd_per_million_output",
+    "judge.max_calls",
+    "judge.max_usd",
+    "judge.concurrency",
+    "judge.timeout",
+    "judge.retries",
 )
 
 
@@ -52,10 +62,14 @@ def leaves(config: DictConfig) -> dict[str, Any]:
 
 
 def changes_results(path: str) -> bool:
-    """Whether the field at a dotted path belongs to a run's identity. Raises KeyError for an unclassified one."""
+    """Whether the field at a dotted path belongs to a run's identity. Raises KeyError for an unclassified one.
+
+    A field of a panel's member counts as that of a single judge would.
+    """
+    field = re.sub(r"^judge\.members\.[^.]+\.", "judge.", path)
 
     def depth(prefixes: tuple[str, ...]) -> int:
-        return max((len(p) for p in prefixes if path == p or path.startswith(f"{p}.")), default=0)
+        return max((len(p) for p in prefixes if field == p or field.startswith(f"{p}.")), default=0)
 
     inside, outside = depth(CHANGES_RESULTS), depth(CHANGES_NOTHING)
     if inside == outside:

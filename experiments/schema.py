@@ -124,10 +124,14 @@ class Scale:
 
 @dataclass
 class Experiment:
-    """A named experiment; `independent_verifier` says that it claims verifier and generator to differ."""
+    """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
+
+    `run` is the dotted path of what runs a cell of it.
+    """
 
     name: str | None = None
     independent_verifier: bool = True
+    run: str = "experiments.stages.run"
 
 
 @dataclass

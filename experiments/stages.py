@@ -7,7 +7,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cme.checkpoints import Checkpoint, ensure, load
 from cme.generation import generate
-from cme.judges import judge_pairs
+from cme.judging import VerdictLog
 from cme.monitors import Monitors
 from cme.outputs import write_outputs
 from cme.records import (
@@ -25,15 +25,16 @@ from cme.records import (
     Pair,
     Prompt,
     RunRecord,
+    Verdict,
     read_json,
-    verdict_from,
+    read_record,
     write_json,
     write_record,
 )
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
-from experiments import identity
+from experiments import identity, judging
 from experiments.grid import checkpoints
 from experiments.store import Store, environment
 from experiments.validate import validate
@@ -42,16 +43,19 @@ from experiments.validate import validate
 def run(config: DictConfig) -> Path:
     """Run whatever stages of a cell are not done yet; return the path of its record."""
     store = Store.of(config)
-    if store.record.exists():
+    if store.done:
         _say(config, "done before, skipped")
         return store.record
-    _quiet_libraries()
+    quiet_libraries()
     store.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(store.folder / ".lock"):
+        if store.record.exists():
+            _judge_again(config, store)
+            return store.record
         weights = {name: Path(place).name for name, place in ensure(checkpoints([config])).items()}
         trained = _once(store.training, weights, lambda: _train(config, store))
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
-        judged = _once(store.verdicts, [asdict(p) for p in pairs], lambda: _judge(config, pairs))
+        verdicts, judge_seconds = _judge(config, store, pairs)
         record = RunRecord(
             run_id=store.folder.name,
             scale=config.scale.name,
@@ -67,12 +71,12 @@ def run(config: DictConfig) -> Path:
             heldout_checkpoint=identity.heldout(config),
             config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
             environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
-            warnings=validate(config),
+            warnings=validate(config) + judging.cut(config, pairs),
             stopped=trained["value"]["stopped"],
             history=trained["value"]["history"],
             pairs=pairs,
-            verdicts=[verdict_from(v) for v in judged["value"]],
-            seconds={"train": trained["seconds"], "generate": generate_seconds, "judge": judged["seconds"]},
+            verdicts=verdicts,
+            seconds={"train": trained["seconds"], "generate": generate_seconds, "judge": judge_seconds},
         )
         write_outputs(store.folder, record)
         write_record(store.record, record)
@@ -162,9 +166,35 @@ def _pairs(
     return pairs, before["seconds"] + after["seconds"]
 
 
-def _judge(config: DictConfig, pairs: list[Pair]) -> list[dict[str, Any]]:
-    verdicts = judge_pairs(_made(config.judge), pairs, config.evaluation.both_orders)
-    return [asdict(v) for v in verdicts]
+def _judge(config: DictConfig, store: Store, pairs: list[Pair]) -> tuple[list[Verdict], float]:
+    """The verdicts and the seconds they took, both over all restarts."""
+    with VerdictLog(store.verdicts) as log:
+        verdicts = judging.verdicts(config, pairs, log)
+    unscored = [v.reason for v in verdicts if v.outcome == "unscored"]
+    if unscored:
+        _say(
+            config,
+            f"{len(unscored)} of {len(verdicts)} verdicts are unscored, the first because {unscored[0]}; "
+            "the same command tries them again",
+        )
+    return verdicts, log.seconds
+
+
+def _judge_again(config: DictConfig, store: Store) -> None:
+    """Judge what a record has unscored, from the pairs in it, and put what is scored now into the record."""
+    record = read_record(store.record)
+    owed = {v.prompt_id for v in record.verdicts if v.outcome == "unscored"}
+    before = VerdictLog(store.verdicts).seconds
+    found, seconds = _judge(config, store, [p for p in record.pairs if p.prompt_id in owed])
+    again = {(v.judge, v.prompt_id, v.policy_first): v for v in found}
+    verdicts = [
+        again[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in record.verdicts
+    ]
+    if verdicts != record.verdicts:
+        took = record.seconds["judge"] + seconds - before
+        write_record(
+            store.record, replace(record, verdicts=verdicts, seconds=record.seconds | {"judge": took})
+        )
 
 
 def _once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
@@ -187,7 +217,7 @@ def _say(config: DictConfig, what: str) -> None:
     print(f"{identity.run_id(config)}: {what}", file=sys.stderr)
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Keep libraries' advice out of the output; errors still show."""
     import transformers
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from cme.records import read_record
 from experiments import identity
 
 
@@ -39,13 +40,20 @@ class Store:
 
     @property
     def verdicts(self) -> Path:
-        """The judge's verdicts."""
-        return self.folder / "verdicts.json"
+        """The log of the judge's verdicts."""
+        return self.folder / "verdicts.jsonl"
 
     @property
     def record(self) -> Path:
         """The run, whole."""
         return self.folder / "record.json"
+
+    @property
+    def done(self) -> bool:
+        """Whether the run has a record in which every verdict is scored."""
+        if not self.record.exists():
+            return False
+        return all(verdict.outcome != "unscored" for verdict in read_record(self.record).verdicts)
 
 
 def environment() -> dict[str, str]:

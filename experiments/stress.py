@@ -34,11 +34,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cme predictive entropy": {"metric": "predictive_entropy"},
     "cme pmi": {"pmi": True},
     "cme span=answer": {"span": "answer"},
+    "cme span=answer, penalty 2": {"span": "answer", "no_answer_penalty": 2.0},
     "cme span=blended": {"span": "blended"},
     "cme clip [-3, -0.5]": {"clip": [-3.0, -0.5]},
     "cme sigmoid [-2, 1]": {"sigmoid": [-2.0, 1.0]},
 }
-"""Lines by the reward fields that they change. `cme` is the reward as it is configured."""
+"""Lines by the reward fields that they change. `cme` is the reward as it is configured.
+
+`granularity` and `std_floor` have no line: they change what is made of a group's rewards, not the rewards.
+"""
 ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
 # Not majority_vote: it values a response by the others that its policy gave, and no policy gave these.
 

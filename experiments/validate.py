@@ -64,7 +64,7 @@ def validate(config: DictConfig) -> list[str]:
     """Check a composed configuration and return the warnings to record. Raises BadConfig."""
     _check_cell(config)
     _check_numbers(config)
-    for field in ("reward", "judge", "data.source"):
+    for field in ("reward", *_judge_fields(config), "data.source"):
         _check_target(config, field)
     _check_answers(config)
     _check_advantages(config)
@@ -81,6 +81,28 @@ def validate(config: DictConfig) -> list[str]:
         warnings.append(
             f"verifier equals generator ({config.generator}), but the experiment claims an independent verifier"
         )
+    return warnings + _kin(config)
+
+
+def _judge_fields(config: DictConfig) -> list[str]:
+    """Where the judge stands in the configuration, or each member of a panel."""
+    members = OmegaConf.select(config, "judge.members")
+    return ["judge"] if members is None else [f"judge.members.{name}" for name in members]
+
+
+def _kin(config: DictConfig) -> list[str]:
+    """A warning for each judge that is the generator or a verifier, or of their family by its name."""
+    parties = {"generator": (config.family.name, [config.generator])}
+    if identity.verifiers(config):
+        parties["verifier"] = (config.verifier.family, identity.verifiers(config))
+    warnings = []
+    for field in _judge_fields(config):
+        model = str(OmegaConf.select(config, f"{field}.model") or "")
+        for party, (family, checkpoints) in parties.items():
+            if model in checkpoints:
+                warnings.append(f"{field}.model={model} is the {party}")
+            elif family in model.lower():
+                warnings.append(f"{field}.model={model} is of the family of the {party} ({family})")
     return warnings
 
 
@@ -215,11 +237,13 @@ def _check_answers(config: DictConfig) -> None:
             f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "
             "use data with answers, such as data=world, or another reward"
         )
-    if "oracle" in config.judge and config.judge.oracle is None:
-        raise BadConfig(
-            f"judge={config.judge.name} needs an oracle, but data={data.name} has none; "
-            "use judge=reference_similarity"
-        )
+    for field in _judge_fields(config):
+        judge = OmegaConf.select(config, field)
+        if "oracle" in judge and judge.oracle is None:
+            raise BadConfig(
+                f"{field}={judge.name} needs an oracle, but data={data.name} has none; "
+                f"use {field}=reference_similarity"
+            )
 
 
 def _check_advantages(config: DictConfig) -> None:

@@ -1,28 +1,44 @@
 """Judges: which of two responses is better. One file each.
 
-A judge has `rule(prompt, reference, first, second) -> Ruling` and never sees which response is whose.
-`judge_pairs` asks it in both orders. A ruling that could not be made is `unscored` with its reason.
+A judge has `rule(prompt, first, second) -> Ruling` and never sees which response is whose. `cme.judging` asks it
+in both orders. A ruling that could not be made is `unscored` with its reason.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from cme.records import Generation, Outcome, Pair, Prompt, Verdict
+from cme.records import Generation, Outcome, Prompt
 
 
 @dataclass(frozen=True)
 class Ruling:
-    """One comparison: the outcome, why it is unscored if it is, and the judge's scores of both if any."""
+    """One comparison: the outcome, why it is unscored if it is, and the judge's scores of both if any.
+
+    `note` is what the judge said for itself. `calls` and `usd` are what the ruling took, failed attempts included:
+    requests to a server, and at most so much money (None where prices are unknown).
+    """
 
     outcome: Outcome
     reason: str | None = None
     scores: tuple[float, float] | None = None
+    note: str | None = None
+    calls: int = 0
+    usd: float | None = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.outcome == "unscored") != (self.reason is not None):
+            raise ValueError(f"a reason goes with unscored and nothing else; outcome is {self.outcome!r}")
 
 
 class Judge(Protocol):
-    """What every judge can do."""
+    """What every judge can do.
+
+    A judge may also have: `concurrency`, how many rulings it makes at once, in threads (1 without it);
+    `max_response_chars`, where it cuts a response; `resume(calls, usd)`, told before the first ruling what was
+    spent before; `stop()`, after which it makes no more attempts; `probe()`, one trial before a run begins; and
+    `tokens(prompt, first, second)`, what a ruling takes at most.
+    """
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
         """Compare two responses to a prompt."""
@@ -35,17 +51,3 @@ def by_scores(first: float, second: float, margin: float) -> Ruling:
         return Ruling("unscored", f"the judge's scores are {first} and {second}")
     outcome: Outcome = "tie" if abs(gap) <= margin else "first" if gap > 0 else "second"
     return Ruling(outcome, scores=(round(first, 6), round(second, 6)))
-
-
-def judge_pairs(judge: Judge, pairs: Sequence[Pair], both_orders: bool) -> list[Verdict]:
-    """Judge each pair, policy first and then, with `both_orders`, start first."""
-    verdicts = []
-    for pair in pairs:
-        prompt = Prompt(pair.prompt_id, pair.prompt, reference=pair.reference)
-        for policy_first in (True, False) if both_orders else (True,):
-            shown = (pair.policy, pair.start) if policy_first else (pair.start, pair.policy)
-            ruling = judge.rule(prompt, *shown)
-            verdicts.append(
-                Verdict(pair.prompt_id, policy_first, ruling.outcome, ruling.reason, ruling.scores)
-            )
-    return verdicts

@@ -14,6 +14,7 @@ import difflib
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -88,11 +89,12 @@ class AlpacaEvalAnnotator:
         try:
             preference = self._preference(texts, said)
         except _Failed as error:
-            return Ruling("unscored", str(error))
+            return Ruling("unscored", str(error), calls=1, usd=None)
         if preference is None:
             reply = f"the reply {said[0][:80]!r} has" if said and said[0].strip() else "no reply, so"
-            return Ruling("unscored", f"{reply} no preference that alpaca-eval reads")
-        return by_scores(2 - preference, preference - 1, margin=0)
+            reason = f"{reply} no preference that alpaca-eval reads"
+            return Ruling("unscored", reason, calls=1, usd=None)
+        return replace(by_scores(2 - preference, preference - 1, margin=0), calls=1, usd=None)
 
     def probe(self) -> None:
         """Ask once, before a run begins. Raises Unavailable with the reason for which nothing would be scored."""

@@ -27,8 +27,8 @@ policy's untrained start as verifier this is the control `self_likelihood`.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from cme import chat
 from cme.answers import AnswerKind, answer_span
@@ -43,15 +43,6 @@ _log = logging.getLogger(__name__)
 
 LARGEST = 3.4e38
 """TRL keeps rewards in float32: a perplexity beyond it is no reward."""
-
-CHOICES = {
-    "metric": ("log_likelihood", "perplexity", "predictive_entropy"),
-    "span": ("response", "answer", "blended"),
-    "ensemble": ("mean", "min"),
-    "granularity": ("sequence", "token"),
-    "alignment": ("mean", "sum"),
-    "normalize": ("position", "sequence"),
-}
 
 
 class CrossModelEntropy:
@@ -131,14 +122,15 @@ class CrossModelEntropy:
         self.token_values: list[torch.Tensor] = []
         """After a call with granularity=token: per completion one value a sampled token, NaN where it has none."""
         self._misaligned = 0
+        self._said: set[str] = set()
         self._policy_tokenizer: Any = None
 
     @staticmethod
     def check(**settings: Any) -> None:
         """Raise ValueError, before anything loads, for settings that exclude each other."""
-        for key, known in CHOICES.items():
-            if key in settings and settings[key] not in known:
-                raise ValueError(f"{key}={settings[key]}; it must be one of {', '.join(known)}")
+        for key, hint in get_type_hints(CrossModelEntropy.__init__).items():
+            if key in settings and get_origin(hint) is Literal and settings[key] not in get_args(hint):
+                raise ValueError(f"{key}={settings[key]}; it must be one of {', '.join(get_args(hint))}")
         metric, span = settings.get("metric", "log_likelihood"), settings.get("span", "response")
         if settings.get("pmi") and metric != "log_likelihood":
             raise ValueError(f"metric={metric} with pmi=true; pmi is a difference of log-likelihoods")
@@ -210,8 +202,9 @@ class CrossModelEntropy:
         texts = [chat.text_of(c) for c in completions]
         scored = [self._values(scorer, prompts, texts, finished) for scorer in self.scorers]
         if log_metric:
-            cut = [any(score.truncated for score, _ in each) for each in zip(*scored, strict=True)]
-            log_metric("truncated", sum(cut) / len(cut))
+            for part in ("prompt_truncated", "response_truncated"):
+                cut = [any(getattr(score, part) for score, _ in each) for each in zip(*scored, strict=True)]
+                log_metric(part, sum(cut) / len(cut))
         rows = list(zip(texts, *scored, strict=True))
         pooled = torch.tensor(
             [[self._pool(text, *one) for one in each] for text, *each in rows]
@@ -225,10 +218,12 @@ class CrossModelEntropy:
             ]
             if log_metric:
                 log_metric("unaligned", self._misaligned / len(self.token_values))
-        return [
+        values = [
             self.empty_response if not one.tokens else None if reward.isnan() else float(reward)
             for reward, (one, _) in zip(rewards, scored[0], strict=True)
         ]
+        self._say_why(s.reason for i, v in enumerate(values) if v is None for s, _ in (e[i] for e in scored))
+        return values
 
     def _values(
         self, scorer: "Scorer", prompts: Sequence[chat.Text], texts: Sequence[str], finished: Sequence[bool]
@@ -242,6 +237,13 @@ class CrossModelEntropy:
             return [(s, s.log_likelihoods) for s in scores]
         alone = scorer.score([""] * len(texts), texts, finished)
         return [(s, s.log_likelihoods - a.log_likelihoods) for s, a in zip(scores, alone, strict=True)]
+
+    def _say_why(self, reasons: Iterable[str | None]) -> None:
+        """Log each reason for which a response has no reward, once."""
+        for reason in dict.fromkeys(reasons):
+            if reason is not None and reason not in self._said:
+                self._said.add(reason)
+                _log.warning("a response has no reward: %s (said once)", reason)
 
     def _pool(self, text: str, score: "Score", values: "torch.Tensor") -> float:
         """One response's reward under one verifier; NaN where it cannot be scored."""

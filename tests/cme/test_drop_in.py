@@ -45,5 +45,5 @@ def test_reward_in_a_trl_script(
     for entry in logs:
         assert math.isfinite(entry["rewards/cme/mean"]) and entry["rewards/cme/mean"] == entry["reward"]
         assert entry["reward"] < 0 or "pmi" in settings
-        assert entry["rewards/cme/std"] > 0 and entry["truncated"] == 0
+        assert entry["rewards/cme/std"] > 0 and entry["response_truncated"] == 0
         assert math.isfinite(entry["loss"]) and entry["grad_norm"] > 0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from cme import chat
+from cme import alignment, chat
 from cme.checkpoints import Checkpoint
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
@@ -67,7 +67,8 @@ def test_prompts_are_cut_from_the_left_and_responses_from_the_right(tiny: Tiny, 
     )[0]
     left = slow(verifier.model, head[-5:], tail)
     right = slow(verifier.model, head, tail[:3])
-    assert cut_head.truncated and cut_tail.truncated
+    assert (cut_head.prompt_truncated, cut_head.response_truncated) == (True, False)
+    assert (cut_tail.prompt_truncated, cut_tail.response_truncated) == (False, True)
     assert cut_head.mean == pytest.approx(sum(left) / len(left), abs=1e-4)
     assert cut_tail.tokens == 3
     assert cut_tail.mean == pytest.approx(sum(right) / 3, abs=1e-4)
@@ -81,6 +82,30 @@ def test_the_end_of_turn_counts_towards_the_limit(tiny: Tiny, room: int, truncat
         [PROMPT], [RESPONSE], [True]
     )
     assert (score.tokens, score.truncated) == (words + room, truncated)
+
+
+def test_a_response_that_spells_out_a_control_token_is_scored_as_text(tiny: Tiny, family: str) -> None:
+    verifier = tiny(family)
+    typed = f"seven {verifier.tokenizer.eos_token} eight"
+    [score] = scorer(verifier).score([PROMPT], [typed], [False])
+    pieces = [verifier.tokenizer.backend_tokenizer.model.token_to_id(typed[a:b]) for a, b in score.offsets]
+    assert verifier.tokenizer.eos_token_id not in pieces
+    assert score.tokens > len(chat.response_ids(verifier.tokenizer, typed))  # there the control token is one
+    _, ends = alignment.text_ends(verifier.tokenizer, typed)
+    assert len(ends) == score.tokens
+
+
+def test_what_is_longer_than_the_context_is_unscored_and_the_rest_is_not(tiny: Tiny) -> None:
+    verifier = tiny("llama")
+    context = verifier.model.config.max_position_embeddings
+    long = " ".join(["seven"] * context)
+    alone = scorer(verifier).score([PROMPT], [RESPONSE], [True])[0]
+    short, beyond = scorer(verifier, max_response_tokens=4 * context).score(
+        [PROMPT, PROMPT], [RESPONSE, long], [True, True]
+    )
+    assert short.mean == pytest.approx(alone.mean, abs=1e-5)
+    assert beyond.mean is None and beyond.reason is not None and str(context) in beyond.reason
+    assert beyond.tokens == len(chat.response_ids(verifier.tokenizer, long))
 
 
 def test_nothing_to_score_has_a_reason(tiny: Tiny) -> None:

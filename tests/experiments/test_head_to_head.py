@@ -218,13 +218,17 @@ def test_two_files_are_judged_in_both_orders(
         "--name", "n", "--out", released / "out", f"judge.checkpoint={tiny_folder('qwen')}", "judge.margin=0",
     ]  # fmt: skip
     assert main(list(map(str, command))) == 0
-    [path] = (released / "out").iterdir()
+    [path] = (released / "out").glob("*.record.json")
     record = read_record(path)
     assert f"record: {path}" in capsys.readouterr().out
     assert (record.judge, record.regime, len(record.verdicts)) == ("local", "base", 4)
     assert [v.policy_first for v in record.verdicts] == [True, False] * 2
     assert all(v.scores is not None and sum(v.scores) == pytest.approx(1, abs=2e-6) for v in record.verdicts)
     assert record.config["judge"]["checkpoint"] == str(tiny_folder("qwen")) and record.seconds["judge"] > 0
+    [log] = (released / "out").glob("*.verdicts.jsonl")
+    before = log.read_bytes()
+    assert main(list(map(str, command))) == 0
+    assert log.read_bytes() == before and read_record(path) == record, "nothing is asked twice"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from cme.generation import generate
 from cme.miniature import world
 from cme.outputs import read_outputs
 from cme.records import Generation, RunRecord, read_json, read_record, write_json
-from experiments import grid, identity, stages
+from experiments import grid, identity, judging, stages
 from experiments.store import Store
 
 Cell = Callable[..., list[str]]
@@ -86,7 +86,7 @@ def test_a_finished_cell_is_skipped(
     config = composed(cell("reward=random"))
     path = stages.run(config)
     before = path.stat().st_mtime_ns, path.read_bytes()
-    for name in ("load", "train", "generate", "judge_pairs"):
+    for name in ("load", "train", "generate", "_judge"):
         monkeypatch.setattr(stages, name, never)
     capsys.readouterr()
     assert stages.run(config) == path
@@ -104,11 +104,11 @@ def test_a_crash_after_training_resumes_without_training_again(
         raise RuntimeError("the judge is down")
 
     with monkeypatch.context() as broken:
-        broken.setattr(stages, "judge_pairs", crash)
+        broken.setattr(judging, "verdicts", crash)
         with pytest.raises(RuntimeError, match="the judge is down"):
             stages.run(config)
     assert store.training.exists() and store.generations.exists() and store.start.exists()
-    assert not store.verdicts.exists() and not store.record.exists()
+    assert store.verdicts.read_bytes() == b"" and not store.record.exists()
 
     trained, generated = read_json(store.training), store.generations.read_bytes()
     monkeypatch.setattr(stages, "train", never)

@@ -18,9 +18,9 @@ import pytest
 from analysis.load import points, scores
 from analysis.metrics import win_rate
 from cme import Unavailable
-from cme.judges import judge_pairs
 from cme.judges.alpaca_annotator import MARKS, AlpacaEvalAnnotator
-from cme.records import Generation, Pair, Prompt
+from cme.judging import VerdictLog, judge_pairs
+from cme.records import Generation, Pair, Prompt, Verdict
 
 NAME = "weighted_alpaca_eval_gpt4_turbo"
 KEY = "sk-very-secret"
@@ -161,8 +161,15 @@ def test_a_ruling_is_what_alpaca_eval_says_of_the_same_pair_in_the_same_order(
     assert server.models == {"gpt-4-1106-preview"}
 
 
-def test_alpaca_evals_random_order_is_one_of_our_two(server: Server, judge: AlpacaEvalAnnotator) -> None:
-    verdicts = judge_pairs(judge, PAIRS, both_orders=True)
+def judged(judge: AlpacaEvalAnnotator, pairs: list[Pair], folder: Path) -> list[Verdict]:
+    with VerdictLog(folder / "verdicts.jsonl") as log:
+        return judge_pairs(judge, pairs, True, log)
+
+
+def test_alpaca_evals_random_order_is_one_of_our_two(
+    server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path
+) -> None:
+    verdicts = judged(judge, PAIRS, tmp_path)
     server.asked.clear()
     own = theirs(ordered=False)
     shown = set(server.asked)
@@ -174,12 +181,12 @@ def test_alpaca_evals_random_order_is_one_of_our_two(server: Server, judge: Alpa
         assert scores(same)[1] == pytest.approx(row["preference"] - 1, abs=1e-6)
 
 
-def test_win_rates_are_alpaca_evals_own(server: Server, judge: AlpacaEvalAnnotator) -> None:
+def test_win_rates_are_alpaca_evals_own(server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path) -> None:
     """Both orders' annotations, failures among them, through `alpaca_eval.metrics` and through our analysis."""
     from alpaca_eval.metrics import get_winrate
 
     refused = Pair("p9", MARKS[1], None, said("a"), said("b"))
-    verdicts = judge_pairs(judge, [*PAIRS, refused], both_orders=True)
+    verdicts = judged(judge, [*PAIRS, refused], tmp_path)
     annotations: list[dict[str, Any]] = [{"preference": None}] * 2  # as alpaca-eval has what failed
     for text, start, policy in TEXTS:
         same = start == policy

@@ -1,69 +1,17 @@
-"""Judges: both orders, ties within the margin, and what cannot be judged."""
-
-from dataclasses import dataclass
+"""Judges: ties within the margin, and what cannot be judged."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.judges import Ruling, by_scores, judge_pairs
+from cme.judges import Ruling, by_scores
 from cme.judges.oracle import OracleJudge
 from cme.judges.reference_similarity import ReferenceSimilarity
-from cme.records import Generation, Pair, Prompt, Verdict
+from cme.records import Generation, Prompt
 
 
 def said(text: str, finished: bool = True) -> Generation:
     return Generation(text, finished, len(text))
-
-
-def pair(start: str, policy: str, reference: str | None = None) -> Pair:
-    return Pair("p1", "the prompt", reference, said(start), said(policy))
-
-
-@dataclass
-class Longest:
-    """The longer response wins; it remembers what it was shown and refuses the word `refuse`."""
-
-    shown: list[tuple[Prompt, str, str]]
-
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
-        self.shown.append((prompt, first.response, second.response))
-        if "refuse" in (first.response, second.response):
-            return Ruling("unscored", "it would not say")
-        return by_scores(len(first.response), len(second.response), margin=0)
-
-
-def test_each_pair_is_shown_in_both_orders() -> None:
-    judge = Longest([])
-    found = judge_pairs(judge, [pair("ab", "abcd", "a reference")], both_orders=True)
-    prompt = Prompt("p1", "the prompt", None, "a reference")
-    assert judge.shown == [(prompt, "abcd", "ab"), (prompt, "ab", "abcd")]
-    assert found == [
-        Verdict("p1", True, "first", None, (4, 2)),
-        Verdict("p1", False, "second", None, (2, 4)),
-    ]
-
-
-def test_one_order_shows_the_policy_first() -> None:
-    found = judge_pairs(Longest([]), [pair("ab", "a"), pair("ab", "ab")], both_orders=False)
-    assert found == [
-        Verdict("p1", True, "second", None, (1, 2)),
-        Verdict("p1", True, "tie", None, (2, 2)),
-    ]
-
-
-def test_what_cannot_be_judged_keeps_its_reason() -> None:
-    found = judge_pairs(Longest([]), [pair("refuse", "abc")], both_orders=True)
-    assert [(v.outcome, v.reason, v.scores) for v in found] == [("unscored", "it would not say", None)] * 2
-
-
-def test_a_ruling_that_contradicts_itself_is_refused() -> None:
-    class Confused:
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
-            return Ruling("tie", "but why")
-
-    with pytest.raises(ValueError, match="reason"):
-        judge_pairs(Confused(), [pair("a", "b")], both_orders=True)
 
 
 @pytest.mark.parametrize(

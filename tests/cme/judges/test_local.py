@@ -8,8 +8,8 @@ import torch
 
 from cme import chat
 from cme.checkpoints import Checkpoint
-from cme.judges import judge_pairs
 from cme.judges.local import QUESTION, Dtype, LocalJudge
+from cme.judging import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt
 
 Tiny = Callable[..., Checkpoint]
@@ -110,10 +110,11 @@ def test_a_model_that_breaks_is_unscored(tiny: Tiny, tmp_path: Path) -> None:
     assert ruling.outcome == "unscored" and ruling.reason is not None and "not finite" in ruling.reason
 
 
-def test_both_orders_are_two_questions(tiny_folder: Folder) -> None:
+def test_both_orders_are_two_questions(tiny_folder: Folder, tmp_path: Path) -> None:
     pair = Pair("p", ASKED.text, None, said("fox"), said("owl and bear"))
     judge = made(tiny_folder("llama"))
-    policy_first, start_first = judge_pairs(judge, [pair], both_orders=True)
+    with VerdictLog(tmp_path / "verdicts.jsonl") as log:
+        policy_first, start_first = judge_pairs(judge, [pair], True, log)
     assert policy_first.scores == judge.rule(ASKED, pair.policy, pair.start).scores
     assert start_first.scores == judge.rule(ASKED, pair.start, pair.policy).scores
 

@@ -76,15 +76,20 @@ def test_empty_responses_get_what_the_field_says(tiny_folder: Folder, value: flo
     assert found[1] is not None and found[1] < 0 and found[1] != value
 
 
-def test_a_broken_verifier_leaves_responses_unscored(tiny_folder: Folder) -> None:
+def test_a_broken_verifier_leaves_responses_unscored_and_says_why_once(
+    tiny_folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), empty_response=0.0)
     with torch.no_grad():
         next(reward.scorers[0].engine.model.parameters()).fill_(float("nan"))
     assert reward(PROMPTS, RESPONSES, [[1], [1]]) == [None, None]
+    assert reward(PROMPTS, RESPONSES, [[1], [1]]) == [None, None]
+    said = [r.message for r in caplog.records if "has no reward" in r.message]
+    assert len(said) == 1 and "not finite" in said[0]
 
 
 def test_the_share_of_truncated_is_logged(tiny_folder: Folder) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), max_response_tokens=4)
     logged: dict[str, float] = {}
     reward(PROMPTS, RESPONSES, [[1], [1]], log_metric=logged.__setitem__)
-    assert logged == {"truncated": 0.5}
+    assert logged == {"prompt_truncated": 0, "response_truncated": 0.5}

@@ -1,0 +1,76 @@
+"""What a chat model is asked as a judge, and how its reply is read.
+
+Marker lines around each text carry a digest of all three texts, so that no text can close its own block. A reply
+is read whole, never searched: what a response says, and a judge repeats, cannot be taken for a verdict.
+"""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from cme.judges import Ruling, by_scores
+from cme.records import Outcome
+
+FIELDS = ("{instruction}", "{first}", "{second}")
+"""What a prompt has, each once: they are where the texts go."""
+
+NAMES = ("instruction", "response A", "response B")
+OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
+
+
+def question(prompt: str, instruction: str, first: str, second: str, max_response_chars: int) -> str:
+    """The prompt with its three texts in their blocks; a longer response is cut, with a line that says so."""
+    texts = [instruction, _cut(first, max_response_chars), _cut(second, max_response_chars)]
+    mark = digest("\0".join(texts))
+    blocks = {
+        field: f"[[{name} {mark}]]\n{text}\n[[end of {name} {mark}]]"
+        for field, name, text in zip(FIELDS, NAMES, texts, strict=True)
+    }
+    return re.sub("|".join(map(re.escape, FIELDS)), lambda found: blocks[found[0]], prompt)
+
+
+def digest(text: str) -> str:
+    """12 hex digits of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def verdict(content: str) -> Ruling:
+    """The ruling of a reply that is one JSON object with `winner` (A, B or tie), bare or in one code fence.
+
+    Its `reason`, if it has one, is the ruling's note. Raises ValueError for any other reply.
+    """
+    fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", content, re.DOTALL)
+    try:
+        said = json.loads(fenced[1] if fenced else content)
+        outcome = OUTCOMES[said["winner"].strip().upper()]
+    except (LookupError, TypeError, AttributeError, ValueError):
+        raise ValueError(f"the reply is not the JSON asked for: {content}") from None
+    note = said.get("reason")
+    return Ruling(outcome, note=note if isinstance(note, str) else None)
+
+
+def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float) -> Ruling:
+    """The ruling by the likeliest first tokens, each a `token` and its `logprob`, with or without a space.
+
+    P(first) = p(A) / (p(A) + p(B)), where a label that is not among them counts as 0; the scores are
+    (P(first), P(second)), and up to `tie_margin` between them is a tie. Raises ValueError without either label.
+    """
+    weight = {"A": 0.0, "B": 0.0}
+    for entry in likeliest:
+        if (label := entry["token"].strip()) in weight:
+            weight[label] += math.exp(entry["logprob"])
+    total = sum(weight.values())
+    if not total:
+        raise ValueError(f"neither A nor B is among the likeliest tokens: {[e['token'] for e in likeliest]}")
+    ruling = by_scores(weight["A"] / total, weight["B"] / total, tie_margin)
+    return replace(ruling, note=f"A and B have {total:.4f} of the probability")
+
+
+def _cut(response: str, limit: int) -> str:
+    if len(response) <= limit:
+        return response
+    return f"{response[:limit]}\n[only the first {limit} characters are shown]"

@@ -1,0 +1,180 @@
+"""Judging that survives: every ruling is in an append-only log before the next is asked for.
+
+A ruling is known by its judge, the prompt and both texts in the order they were shown. What is in the log is not
+asked again; what could not be scored is never taken for an answer, and is owed again.
+"""
+
+import hashlib
+import json
+import os
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tqdm import tqdm
+
+from cme.judges import Judge, Ruling
+from cme.records import Generation, Pair, Prompt, Verdict
+
+SYNC_SECONDS = 1.0
+"""A killed process loses no line that was written; a machine that loses power loses at most these seconds."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a judge is shown, and whether the trained policy's response is the first."""
+
+    prompt: Prompt
+    first: Generation
+    second: Generation
+    policy_first: bool
+
+    def key(self, judge: str) -> str:
+        """Digest of a judge's identity and of all that it is shown, in the order of showing."""
+        shown = [(g.response, g.finished) for g in (self.first, self.second)]
+        asked = [judge, self.prompt.text, self.prompt.reference, shown]
+        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+
+
+class VerdictLog:
+    """Rulings as JSON lines in a file that only grows; read on making, written to in a `with` statement.
+
+    Each line has the ruling, its `key`, the `judge` (a panel member's name or null), the prompt's id and the
+    `seconds` since the line before, so that they add up to the wall-clock time of judging over all restarts.
+    `calls` and `usd` are what each judge took. A torn last line is cut off. Raises ValueError, naming file and
+    line, for any other line that is no verdict.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.scored: dict[str, Ruling] = {}
+        self.seconds = 0.0
+        self.calls: defaultdict[str | None, int] = defaultdict(int)
+        self.usd: defaultdict[str | None, float] = defaultdict(float)
+        self._lock = threading.Lock()
+        text = path.read_bytes() if path.exists() else b""
+        self._whole = text.rfind(b"\n") + 1
+        for number, line in enumerate(text[: self._whole].split(b"\n")[:-1], start=1):
+            try:
+                self._count(json.loads(line))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path}, line {number}, is no verdict ({error!r}); delete the line"
+                ) from None
+
+    def __enter__(self) -> "VerdictLog":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file: BinaryIO = self.path.open("ab")
+        self._file.truncate(self._whole)
+        self._last = self._synced = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def add(self, key: str, judge: str | None, prompt_id: str, ruling: Ruling) -> None:
+        """Append a ruling. One that is unscored is there for the account of what it took, and stays owed."""
+        with self._lock:
+            now = time.monotonic()
+            line = {"key": key, "judge": judge, "prompt_id": prompt_id, **asdict(ruling)}
+            line["seconds"] = round(now - self._last, 6)
+            self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            self._file.flush()
+            self._last = now
+            if now - self._synced > SYNC_SECONDS:
+                os.fsync(self._file.fileno())
+                self._synced = now
+            self._count(line)
+
+    def _count(self, line: dict[str, Any]) -> None:
+        ruling = Ruling(**{field: line[field] for field in Ruling.__dataclass_fields__})
+        self.seconds += line["seconds"]
+        self.calls[line["judge"]] += ruling.calls
+        self.usd[line["judge"]] += ruling.usd or 0.0
+        if ruling.outcome != "unscored":
+            scores = None if ruling.scores is None else (ruling.scores[0], ruling.scores[1])
+            self.scored[line["key"]] = replace(ruling, scores=scores)
+
+
+def owed(
+    pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, identity: str, name: str | None
+) -> dict[str, Comparison]:
+    """The comparisons that the log has no scored ruling of, by key; those that show the same are one."""
+    asked = _comparisons(pairs, both_orders)
+    keyed = {comparison.key(f"{identity}/{name}"): comparison for comparison in asked}
+    return {key: comparison for key, comparison in keyed.items() if key not in log.scored}
+
+
+def judge_pairs(
+    judge: Judge,
+    pairs: Sequence[Pair],
+    both_orders: bool,
+    log: VerdictLog,
+    *,
+    identity: str = "",
+    name: str | None = None,
+    progress: bool = False,
+) -> list[Verdict]:
+    """Judge each pair, policy first and then, with `both_orders`, start first.
+
+    `identity` stands for all of the judge that changes its rulings, `name` for it in a panel. Only what the log
+    does not have is asked, `judge.concurrency` rulings at a time. Whatever a judge raises ends the judging; what
+    was in flight is in the log by then.
+    """
+    if hasattr(judge, "resume"):
+        judge.resume(log.calls[name], log.usd[name])
+    made = _ask(judge, owed(pairs, both_orders, log, identity, name), log, name, progress)
+    verdicts = []
+    for asked in _comparisons(pairs, both_orders):
+        key = asked.key(f"{identity}/{name}")
+        said = log.scored[key] if key in log.scored else made[key]
+        shown = (asked.prompt.id, asked.policy_first)
+        verdicts.append(Verdict(*shown, said.outcome, said.reason, said.scores, said.note, name))
+    return verdicts
+
+
+def _comparisons(pairs: Sequence[Pair], both_orders: bool) -> list[Comparison]:
+    found = []
+    for pair in pairs:
+        prompt = Prompt(pair.prompt_id, pair.prompt, reference=pair.reference)
+        found.append(Comparison(prompt, pair.policy, pair.start, policy_first=True))
+        if both_orders:
+            found.append(Comparison(prompt, pair.start, pair.policy, policy_first=False))
+    return found
+
+
+def _ask(
+    judge: Judge, asked: dict[str, Comparison], log: VerdictLog, name: str | None, progress: bool
+) -> dict[str, Ruling]:
+    """Rulings by key, each logged by the thread that made it, so that an interrupt loses none."""
+
+    def ask(key: str, shown: Comparison) -> Ruling:
+        ruling = judge.rule(shown.prompt, shown.first, shown.second)
+        if ruling.outcome != "unscored" or ruling.calls:
+            log.add(key, name, shown.prompt.id, ruling)
+        return ruling
+
+    unscored = 0
+    title = f"judging ({name})" if name else "judging"
+    with (
+        ThreadPoolExecutor(getattr(judge, "concurrency", 1)) as pool,
+        tqdm(total=len(asked), desc=title, disable=not progress, leave=False) as bar,
+    ):
+        jobs = {key: pool.submit(ask, key, shown) for key, shown in asked.items()}
+        try:
+            for job in as_completed(jobs.values()):
+                unscored += job.result().outcome == "unscored"
+                spent = f"{log.usd[name]:.4f} USD, " if log.usd[name] else ""
+                bar.set_postfix_str(f"{spent}{unscored} unscored", refresh=False)
+                bar.update()
+        except BaseException:
+            getattr(judge, "stop", lambda: None)()
+            pool.shutdown(cancel_futures=True)
+            raise
+    return {key: job.result() for key, job in jobs.items()}

@@ -1,0 +1,143 @@
+"""A judge's sanity: what it says of opponents that are not better than a model's own responses. No training.
+
+Opponents of the untrained generator's greedy responses, in the place where a trained policy stands:
+
+    null      one phrase, the same for every prompt
+    longer    the response, then the response again
+    shorter   the first half of the response's words, of responses that ended by themselves: cutting one
+              that runs on can make it better
+    copied    the prompt
+    itself    the generator, sampled at temperature 1, against itself, sampled again
+"""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from cme.judging import VerdictLog
+from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
+from cme.stress import stock_of
+from experiments import grid, identity, judging
+from experiments.stages import quiet_libraries
+from experiments.store import environment
+
+# Of a run's identity, what a judge's sanity does not depend on.
+_TRAINING = ("trainer", "guard", "reward", "verifier", "scoring", "monitor_every", "scale.heldout")
+
+
+def record_path(config: DictConfig) -> Path:
+    """Where a cell's sanity record lies."""
+    return Path(config.results_dir) / sanity_id(config) / "sanity.json"
+
+
+def sanity_id(config: DictConfig) -> str:
+    """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
+    counted = {
+        path: value
+        for path, value in identity.leaves(config).items()
+        if identity.changes_results(path) and not f"{path}.".startswith(tuple(f"{t}." for t in _TRAINING))
+    }
+    parts = ("sanity", config.scale.name, config.judge.name, config.family.name, config.regime.name)
+    return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
+
+
+def run(config: DictConfig) -> Path:
+    """Judge the opponents unless it was done before, and print the table; return the record's path."""
+    from analysis.render import to_markdown
+    from analysis.sanity import sanity_table
+
+    path = record_path(config)
+    if not path.exists():
+        write_sanity(path, _measured(config))
+    record = read_sanity(path)
+    print(to_markdown(sanity_table([record])))
+    print(f"record: {path}")
+    return path
+
+
+def _measured(config: DictConfig) -> SanityRecord:
+    from cme.checkpoints import ensure
+
+    quiet_libraries()
+    began = time.perf_counter()
+    weights = {name: Path(place).name for name, place in ensure([config.generator]).items()}
+    prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+    greedy, one, other = _responses(config, prompts)
+    pairs = opponents(prompts, greedy, one, other)
+    print(f"{sanity_id(config)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
+    with VerdictLog(record_path(config).with_name("verdicts.jsonl")) as log:
+        verdicts = {name: judging.verdicts(config, own, log) for name, own in pairs.items()}
+    return SanityRecord(
+        sanity_id=sanity_id(config),
+        scale=config.scale.name,
+        family=config.family.name,
+        regime=config.regime.name,
+        judge=config.judge.name,
+        seed=config.seed,
+        generator_checkpoint=config.generator,
+        config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+        environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
+        pairs=pairs,
+        verdicts=verdicts,
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _responses(config: DictConfig, prompts: Sequence[Prompt]) -> list[list[Generation]]:
+    """The generator's responses, greedy and sampled twice."""
+    import torch
+
+    from cme.checkpoints import load
+    from cme.generation import generate
+
+    checkpoint = load(config.generator)
+    torch.manual_seed(config.seed)
+    return [
+        generate(
+            checkpoint.model,
+            checkpoint.tokenizer,
+            [p.text for p in prompts],
+            max_new_tokens=config.evaluation.max_new_tokens,
+            batch_size=config.evaluation.batch_size,
+            temperature=temperature,
+            progress="answers",
+        )
+        for temperature in (0.0, 1.0, 1.0)
+    ]
+
+
+def opponents(
+    prompts: Sequence[Prompt],
+    greedy: Sequence[Generation],
+    one: Sequence[Generation],
+    other: Sequence[Generation],
+) -> dict[str, list[Pair]]:
+    """Pairs by opponent: the model's own response as the start's, the opponent's as the policy's.
+
+    An opponent that has no pair is left out.
+    """
+
+    def pair(prompt: Prompt, start: Generation, text: str, finished: bool | None = True) -> Pair:
+        opponent = Generation(text, finished, tokens=len(text.split()))
+        return Pair(prompt.id, prompt.text, prompt.reference, start, opponent)
+
+    own = list(zip(prompts, greedy, strict=True))
+    found = {
+        "null": [pair(p, g, stock_of(p).boilerplate) for p, g in own],
+        "longer": [pair(p, g, f"{g.response} {g.response}", g.finished) for p, g in own],
+        "shorter": [pair(p, g, _half(g.response)) for p, g in own if g.finished],
+        "copied": [pair(p, g, p.text) for p, g in own],
+        "itself": [
+            Pair(p.id, p.text, p.reference, a, b) for p, a, b in zip(prompts, one, other, strict=True)
+        ],
+    }
+    return {name: pairs for name, pairs in found.items() if pairs}
+
+
+def _half(text: str) -> str:
+    words = text.split()
+    return " ".join(words[: len(words) // 2])

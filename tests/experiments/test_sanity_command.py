@@ -1,0 +1,86 @@
+"""The sanity command as a user runs it, and the opponents that it makes."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cme.records import Generation, Prompt, read_sanity
+from experiments import grid, sanity
+from experiments.sanity import opponents
+
+Cell = Callable[..., list[str]]
+
+
+def test_opponents_are_what_they_are_called() -> None:
+    prompts = [Prompt("a", "name a colour"), Prompt("b", "count to four")]
+    greedy = [Generation("blue it is", True, 3), Generation("one two three four", False, 4)]
+    one, other = [[Generation(f"{name}{i}", True, 1) for i in range(2)] for name in ("x", "y")]
+    found = opponents(prompts, greedy, one, other)
+    assert {name: [p.prompt_id for p in pairs] for name, pairs in found.items()} == {
+        "null": ["a", "b"],
+        "longer": ["a", "b"],
+        "shorter": ["a"],  # the other runs on
+        "copied": ["a", "b"],
+        "itself": ["a", "b"],
+    }
+    assert found["null"][0].policy.response == found["null"][1].policy.response
+    assert [p.policy.response for p in found["longer"]] == [
+        "blue it is blue it is",
+        "one two three four one two three four",
+    ]
+    assert found["longer"][1].policy.finished is False
+    assert found["shorter"][0].policy.response == "blue"
+    assert [p.policy.response for p in found["copied"]] == ["name a colour", "count to four"]
+    assert [(p.start.response, p.policy.response) for p in found["itself"]] == [("x0", "y0"), ("x1", "y1")]
+    assert all(
+        p.start == g
+        for name in ("null", "longer", "copied")
+        for p, g in zip(found[name], greedy, strict=True)
+    )
+
+
+def test_an_opponent_without_a_pair_is_left_out() -> None:
+    endless = [Generation("on and on", False, 3)]
+    assert "shorter" not in opponents([Prompt("a", "speak")], endless, endless, endless)
+
+
+def test_one_command_judges_records_and_is_not_run_twice(
+    cell: Cell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [config] = grid.cells(cell("experiment=judge_sanity", "seed=4"))
+    path = sanity.run(config)
+    printed = capsys.readouterr().out
+    record = read_sanity(path)
+    assert record.sanity_id == path.parent.name
+    assert (record.judge, record.seed) == ("oracle", 4)
+    assert all(len(record.verdicts[name]) == 2 * len(pairs) for name, pairs in record.pairs.items())
+    assert "| oracle" in printed and "itself" in printed
+    before = path.read_bytes()
+    assert sanity.run(config) == path
+    assert capsys.readouterr().out == printed and path.read_bytes() == before
+
+
+def test_training_settings_leave_its_identity_alone_and_the_judge_does_not(cell: Cell) -> None:
+    def identity(*overrides: str) -> str:
+        [config] = grid.cells(cell("experiment=judge_sanity", *overrides))
+        return sanity.sanity_id(config)
+
+    assert identity() == identity("trainer.max_steps=7", "reward=random", "monitor_every=3")
+    assert identity() != identity("judge=reference_similarity")
+    assert identity() != identity("data.eval_prompts=11")
+
+
+def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "run.py", *cell("experiment=judge_sanity")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Sanity of judges" in done.stdout
+    assert len(list((tmp_path / "runs").glob("sanity-*/sanity.json"))) == 1
+    assert not list((tmp_path / "runs").glob("*/record.json"))
