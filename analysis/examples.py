@@ -89,4 +89,6 @@ def shortened(text: str) -> str:
 
 def length(generation: Generation) -> str:
     """A response's length in words."""
-    return f"{generation.tokens} tokens{'' if generation.finished else ', cut at the limit'}"
+    if generation.tokens is None:
+        return f"{len(generation.response)} characters"
+    return f"{generation.tokens} tokens{', cut at the limit' if generation.finished is False else ''}"

@@ -29,7 +29,7 @@ from analysis.methods import REGIMES, REWARDS, in_order
 from analysis.metrics import FEW_PROMPTS, interval_covers_half
 from analysis.render import slug
 from analysis.style import RC, WIDTH, Style, method_styles, reward_style
-from analysis.tables import method_key
+from analysis.tables import method_key, names
 
 CURVES = {
     "quality": "true quality\n(0 to 1)",
@@ -106,15 +106,15 @@ def win_rates(cells: Sequence[Cell]) -> Plot:
         for tick, (_, method) in zip(panels[0].get_yticklabels(), rows, strict=True):
             tick.set_fontweight("normal" if method else "bold")
         panels[0].set_ylim(0.3 - len(rows), 0.7)
-        figure.supxlabel("win rate against the untrained start (%)", fontsize=8)
+        figure.supxlabel(f"win rate against the {names(scale)[0]} (%)", fontsize=8)
         span = min(30.0, panels[0].get_xlim()[0]), max(70.0, panels[0].get_xlim()[1])  # ticks beside 50
         panels[0].set_xlim(span)
         panels[0].xaxis.set_major_locator(MultipleLocator(20 if span[1] - span[0] > 40 else 10, offset=10))
         figure.suptitle(f"Win rates (scale: {scale}, judge: {judge})")
     caption = (
-        f"Win rates at scale {scale}, judge {judge}. Each dot is the share of comparisons with the untrained "
-        "start that the trained policy won, a tie counting half, all seeds pooled; the bar is its 95 % "
-        "interval over prompts, for these trained models. Right of the dashed line training helped. Filled: the "
+        f"Win rates at scale {scale}, judge {judge}. Each dot is the share of comparisons with the "
+        f"{names(scale)[0]} that the policy won, a tie counting half, all seeds pooled; the bar is its 95 % "
+        "interval over prompts, for these models. Right of the dashed line the policy won more often. Filled: the "
         f"interval excludes 50 %; hollow: it does not, or rests on fewer than {FEW_PROMPTS} prompts, so the cell "
         "shows no difference. †: a run stopped before its last step."
     )

@@ -27,6 +27,7 @@ ABOUT = {
     ),
     "laptop": "Small real language models on our own prompts. Not comparable with the paper's numbers.",
     "paper": "The paper's checkpoints, prompts and kind of judge.",
+    "imported": "Outputs that were made elsewhere, read from files; nothing of them was trained here.",
 }
 UNKNOWN_SCALE = "A scale of its own; its numbers are not comparable with those of any other."
 

@@ -34,7 +34,7 @@ def summary_line(cell: Cell) -> str:
     win = cell.win
     line = (
         f"{cell.scale}: {cell.family} {cell.regime} {cell.method}: "
-        f"win rate {number(win.rate)} % {interval(win.lo, win.hi)} against its untrained start "
+        f"win rate {number(win.rate)} % {interval(win.lo, win.hi)} against its {names(cell.scale)[0]} "
         f"({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
     )
     if win.few:
@@ -75,17 +75,20 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
     unscored = sum(cell.win.unscored for cell in cells)
     if unscored:
         notes.append(f"{unscored} verdicts are unscored and left out; the evidence table has bounds.")
-    return grid("win-rate", "Win rate against the untrained start (%)", cells, win_rate_entry, notes)
+    title = f"Win rate against the {names(cells[0].scale)[0]} (%)"
+    return grid("win-rate", title, cells, win_rate_entry, notes)
 
 
 def quality_table(cells: Sequence[Cell]) -> Table:
     """Mean score of the start's and the policy's responses, with the interval of the difference."""
+    start, policy = names(cells[0].scale)
     notes = [
-        f"Mean score given by {cells[0].judge}, in its own unit: untrained start → trained.",
+        f"Mean score given by {cells[0].judge}, in its own unit: {start} → {policy}.",
         "In parentheses: the paired difference with its 95 % interval over prompts.",
         "Bold: the interval of the difference excludes 0.",
     ]
-    title = f"{score_name(cells[0].judge).capitalize()} before and after training"
+    when = "of start and policy" if policy == "policy" else "before and after training"
+    title = f"{score_name(cells[0].judge).capitalize()} {when}"
     return grid("quality", title, cells, quality_entry, notes)
 
 
@@ -93,6 +96,11 @@ def score_name(judge: str) -> str:
     """What a judge's score measures: only the oracle's is quality."""
     member = judge.split(": ")[-1]
     return "quality" if member == "oracle" else member.replace("_", " ")
+
+
+def names(scale: str) -> tuple[str, str]:
+    """What the two sides of a comparison are called; how imported outputs came about nobody knows here."""
+    return ("start", "policy") if scale == "imported" else ("untrained start", "trained")
 
 
 def grid(

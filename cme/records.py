@@ -34,13 +34,14 @@ class Prompt:
 class Generation:
     """One response; `finished` says that the model ended it itself, `tokens` counts its own tokens.
 
-    `surprisal` is minus its mean log-likelihood under an independent language model, in nats a token of that
-    model's; None where it was not measured.
+    Both are None where they are not known, as for outputs made elsewhere. `surprisal` is minus its mean
+    log-likelihood under an independent language model, in nats a token of that model's; None where it was not
+    measured.
     """
 
     response: str
-    finished: bool
-    tokens: int
+    finished: bool | None
+    tokens: int | None
     surprisal: float | None = None
 
 

@@ -22,24 +22,22 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
 from cme import Unavailable
+from cme.outputs import BadOutputs, Row, checked_rows
 
 if TYPE_CHECKING:
     from cme.scorer import Scorer
 
 CHUNK = 64
 """Rows scored, and then written, together."""
-_BLANK = b"\xef\xbb\xbf \t\r\n"  # with the byte order mark
-
-Row = dict[str, Any]
 
 
 class _Unusable(Exception):
-    """An argument or a row; the message says which, why, and what would do."""
+    """An argument; the message says which, why, and what would do."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,14 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.out and not options.out.parent.is_dir():
             raise _Unusable(f"--out: there is no folder {options.out.parent}: make it first")
         with options.file.open("rb") as file:
-            rows = _rows(
-                file, {options.prompt_field: "--prompt-field", options.response_field: "--response-field"}
-            )
+            remedies = {
+                options.prompt_field: "name the field by --prompt-field",
+                options.response_field: "name the field by --response-field",
+            }
+            rows = checked_rows(file, remedies)
             rows = chain([next(rows)], rows)  # the first is checked before anything loads
             scorer = _scorer(options)
             with options.out.open("w") if options.out else nullcontext(sys.stdout) as out:
                 _score(scorer, rows, out, options)
-    except (_Unusable, Unavailable) as error:
+    except (_Unusable, BadOutputs, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
@@ -95,51 +95,6 @@ def _count(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return int(text)
-
-
-def _rows(file: BinaryIO, fields: dict[str, str]) -> Iterator[Row]:
-    """The rows, at least one, each checked when it is reached; `fields` gives the option that names each."""
-    lines = ((f"line {n}", line) for n, line in enumerate(file, start=1) if line.strip(_BLANK))
-    where, first = next(lines, ("", b""))
-    found: Iterator[tuple[str, Any]]
-    if first.lstrip(_BLANK).startswith(b"["):
-        listed = _parsed(first + file.read(), file.name)
-        found = ((f"row {n}", row) for n, row in enumerate(listed, start=1))
-    else:
-        every = chain([(where, first)] if first else [], lines)
-        found = ((at, _parsed(line, f"{file.name}, {at}")) for at, line in every)
-    empty = True
-    for at, row in found:
-        yield _checked(row, f"{file.name}, {at}", fields)
-        empty = False
-    if empty:
-        raise _Unusable(f"{file.name} has no rows: it must have objects with {' and '.join(fields)}")
-
-
-def _parsed(raw: bytes, where: str) -> Any:
-    try:
-        return json.loads(raw, parse_constant=lambda _: None)
-    except ValueError as error:
-        what = getattr(error, "msg", None) or getattr(error, "reason", error)
-        raise _Unusable(
-            f"{where} is not JSON ({what}): write one object a line, or one list of objects"
-        ) from error
-
-
-def _checked(row: Any, where: str, fields: dict[str, str]) -> Row:
-    if not isinstance(row, dict):
-        raise _Unusable(f"{where} is not an object: it must be one with {' and '.join(fields)}")
-    for field, option in fields.items():
-        if field not in row:
-            has = ", ".join(row) or "nothing"
-            raise _Unusable(f"{where} has no field {field!r} but {has}: name the field by {option}")
-        if not isinstance(row[field], str):
-            raise _Unusable(f"{where}: {field!r} is {json.dumps(row[field])[:40]}: it must be a string")
-        if any("\ud800" <= c <= "\udfff" for c in row[field]):
-            raise _Unusable(
-                f"{where}: {field!r} has half a surrogate pair, which no tokenizer reads: take it out"
-            )
-    return row
 
 
 def _scorer(options: argparse.Namespace) -> "Scorer":
@@ -208,7 +163,7 @@ def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
             if len(chunk) == CHUNK:
                 yield chunk
                 chunk = []
-    except _Unusable:
+    except BadOutputs:
         yield chunk
         raise
     yield chunk

@@ -4,6 +4,9 @@
 
 The overrides are those of `run.py`, such as `scale=laptop`, `family=llama verifier=olmo`, `reward.pmi=true`, or
 `-m family=qwen,llama` for several tables.
+
+`python -m experiments import ...` and `python -m experiments judge ...`: outputs made elsewhere, with their verdicts or
+judged here, as records; each has its own --help.
 """
 
 import os
@@ -17,16 +20,20 @@ from experiments.validate import BadConfig
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code: 2 for what cannot run, 1 for what failed while it ran."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # a thread that spins while it waits is a core lost to whoever else runs here
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if arguments and arguments[0] in ("import", "judge"):
+        from experiments import head_to_head
+
+        return head_to_head.main(arguments)
     if not arguments or arguments[0] not in ("stress", "cost"):
-        print("usage: python -m experiments stress|cost [overrides]", file=sys.stderr)
+        print("usage: python -m experiments stress|cost [overrides], or import|judge ...", file=sys.stderr)
         return 2
     if arguments[0] == "cost":
         return _cost(list(arguments[1:]))
     from experiments import stress
 
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # a thread that spins while it waits is a core lost to whoever else runs here
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         cells = grid.cells(list(arguments[1:]))
         stress.prepare(cells)

@@ -234,9 +234,12 @@ def report(configs: list[DictConfig]) -> None:
 
 def checkpoints(configs: list[DictConfig]) -> list[str]:
     """Names of the checkpoints that the cells load, each once."""
+    from experiments import judging
+
     wanted: list[str] = []
     for config in configs:
         held = identity.heldout(config)
-        used = [config.generator, *([held] if held else [])]
+        asked = [node.get("checkpoint") for node in judging.judges(config).values()]
+        used = [config.generator, *([held] if held else []), *(name for name in asked if name)]
         wanted += [*identity.verifiers(config), *used]
     return list(dict.fromkeys(wanted))

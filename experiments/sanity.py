@@ -122,7 +122,7 @@ def opponents(
     An opponent that has no pair is left out.
     """
 
-    def pair(prompt: Prompt, start: Generation, text: str, finished: bool = True) -> Pair:
+    def pair(prompt: Prompt, start: Generation, text: str, finished: bool | None = True) -> Pair:
         opponent = Generation(text, finished, tokens=len(text.split()))
         return Pair(prompt.id, prompt.text, prompt.reference, start, opponent)
 

@@ -17,6 +17,7 @@ from cme.checkpoints import Checkpoint, ensure, load
 from cme.generation import generate
 from cme.judging import VerdictLog
 from cme.monitors import Monitors
+from cme.outputs import write_outputs
 from cme.records import (
     Generation,
     Pair,
@@ -82,6 +83,7 @@ def run(config: DictConfig) -> Path:
             selected=chosen.selected if chosen else None,
             capabilities=kept.scores if kept else None,
         )
+        write_outputs(store.folder, record)
         write_record(store.record, record)
         selection.tidy(config, store)
     return store.record

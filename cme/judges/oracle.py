@@ -14,5 +14,7 @@ class OracleJudge:
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
         """Compare two responses by their true quality."""
-        qualities = [self.oracle(prompt.text, g.response, g.finished) for g in (first, second)]
+        if first.finished is None or second.finished is None:
+            return Ruling("unscored", "it is not known whether the responses were finished")
+        qualities = [self.oracle(prompt.text, g.response, bool(g.finished)) for g in (first, second)]
         return by_scores(qualities[0], qualities[1], margin=1e-9)

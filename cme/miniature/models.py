@@ -260,5 +260,5 @@ def sampled_quality(
     prompts = world.sample_prompts("train", count, seed)
     torch.manual_seed(seed)
     sampled = generate(model, tokenizer, prompts, max_new_tokens=16, batch_size=count, temperature=1.0)
-    graded = [world.quality(p, g.response, g.finished) for p, g in zip(prompts, sampled, strict=True)]
+    graded = [world.quality(p, g.response, bool(g.finished)) for p, g in zip(prompts, sampled, strict=True)]
     return sum(graded) / len(graded)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.generation import generate
 from cme.miniature import world
+from cme.outputs import read_outputs
 from cme.records import Generation, RunRecord, read_json, read_record, write_json
 from experiments import grid, identity, judging, stages
 from experiments.store import Store
@@ -60,6 +61,9 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
     assert [p.start for p in record.pairs] == answers("miniature:qwen/pretrained", record)
     assert [p.policy for p in record.pairs] == answers(str(store.checkpoint), record)
+    said = {who: read_outputs(path.with_name(f"{who}_outputs.json")) for who in ("start", "policy")}
+    assert [row["output"] for row in said["policy"]] == [p.policy.response for p in record.pairs]
+    assert [row["output"] for row in said["start"]] == [p.start.response for p in record.pairs]
 
 
 def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:

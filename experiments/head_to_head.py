@@ -1,0 +1,99 @@
+"""Two outputs files head to head: `import` reads the verdicts of others, `judge` asks a judge of ours.
+
+    python -m experiments import --start base_outputs.json --policy finetuned_outputs.json \\
+        --verdicts judge_base_vs_finetuned__gpt-5_2.json --name qwen-instruct --out FOLDER
+    python -m experiments judge --start A.json --policy B.json --name NAME --out FOLDER [overrides, such as judge=local]
+
+Outputs are in AlpacaEval's format, verdicts in that of `experiments.imports`. Each judge gets a record of its own
+in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` asks in both orders.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from omegaconf import OmegaConf
+
+from cme import Unavailable
+from cme.judging import VerdictLog
+from cme.outputs import BadOutputs
+from cme.records import RunRecord, write_record
+from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `import` or `judge`; returns the exit code, 2 for what cannot be read."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m experiments {arguments[0]}",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--start", type=Path, required=True, metavar="FILE", help="outputs of the start, or of a baseline")
+    add("--policy", type=Path, required=True, metavar="FILE", help="outputs of the trained policy")
+    add("--start-label", help="what the verdicts call it; default: the file's name, without `_outputs`")
+    add("--policy-label", help="the same for the policy")
+    add("--name", required=True, help="what the tables call the comparison")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="where the records go")
+    if arguments[0] == "import":
+        add(
+            "--verdicts",
+            type=Path,
+            required=True,
+            action="append",
+            metavar="FILE",
+            help="of one judge; repeatable",
+        )
+    else:
+        add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
+    options = parser.parse_intermixed_args(arguments[1:])
+    try:
+        outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
+        records = _imported(options, outputs) if arguments[0] == "import" else [_judged(options, outputs)]
+    except (ValueError, OSError, Unavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from analysis import summarize
+
+    for record in records:
+        path = options.out / f"{record.run_id}.record.json"
+        write_record(path, record)
+        for warning in record.warnings:
+            print(f"warning: {record.judge}: {warning}", file=sys.stderr)
+        print(f"{record.judge}: {summarize([record])}\nrecord: {path}")
+    return 0
+
+
+def _imported(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
+    """A record for each file of verdicts; the judge is what its name has behind `__`."""
+    by_judge = {path.stem.rpartition("__")[2]: path for path in options.verdicts}
+    if len(by_judge) < len(options.verdicts):
+        raise BadOutputs("--verdicts: two files are of one judge, which is what their names have behind `__`")
+    return [
+        record_of(options.name, outputs, judge, *read_verdicts(path, outputs), {})
+        for judge, path in by_judge.items()
+    ]
+
+
+def _judged(options: argparse.Namespace, outputs: Outputs) -> RunRecord:
+    """The record of the configured judges' verdicts, in both orders; what is in the log is not asked again."""
+    from hydra.errors import InstantiationException
+
+    from experiments import grid, judging
+
+    [config] = grid.cells(["evaluation.both_orders=true", *options.overrides])
+    settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
+    warnings = judging.cut(config, outputs.pairs)
+    record = record_of(options.name, outputs, settings["name"], [], warnings, {"judge": settings})
+    try:
+        judging.probe([config])
+        with VerdictLog(options.out / f"{record.run_id}.verdicts.jsonl") as log:
+            verdicts = judging.verdicts(config, outputs.pairs, log)
+    except InstantiationException as error:
+        if isinstance(error.__cause__, Unavailable | ValueError):
+            raise error.__cause__ from None
+        raise
+    return replace(record, verdicts=verdicts, seconds={"judge": log.seconds})

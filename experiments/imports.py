@@ -1,0 +1,207 @@
+"""Outputs and verdicts that were made elsewhere, as records.
+
+Outputs are in AlpacaEval's format. A file of verdicts is in the format released with arXiv 2605.29009: `label_a`,
+`label_b` and a list `per_sample` of {index, instruction, order_shown, verdict, winner, reason}; there a failed call
+is written as a tie, with "(judge error: ...)" for its reason, and here it is unscored. Prompts that are in one
+outputs file alone, and verdicts on other texts than the outputs', are counted and named, never joined away.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cme.outputs import BadOutputs, Row, read_outputs
+from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json
+from experiments.identity import digest
+
+SCALE = "imported"
+CUT = 200
+"""Characters of an instruction that a file of verdicts repeats."""
+FAILED = "(judge error"
+"""How the reason of a failed call begins."""
+OTHER = "the verdict is on another instruction than the outputs'"
+OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
+FIELDS = ("index", "instruction", "order_shown", "verdict", "winner", "reason")
+NAMED = 5
+"""Differing prompts that a warning names."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Two outputs files side by side. `labels` say what start and policy are called."""
+
+    labels: tuple[str, str]
+    generators: tuple[str, str]
+    pairs: list[Pair]
+    warnings: list[str] = field(default_factory=list)
+
+
+def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] = (None, None)) -> Outputs:
+    """Pair the outputs by instruction; the prompt ids are the rows of `start`, from 0.
+
+    An instruction that a file has several times is paired in the order of its rows. Raises BadOutputs for files
+    without a common prompt, and as `read_outputs` does.
+    """
+    before, after = (_occurrences(read_outputs(path)) for path in (start, policy))
+    pairs = [
+        Pair(str(n), key[0], None, _generation(row), _generation(after[key]))
+        for n, (key, row) in enumerate(before.items())
+        if key in after
+    ]
+    if not pairs:
+        raise BadOutputs(f"{start} and {policy} have no prompt in common: both must answer the same prompts")
+    warnings = []
+    for path, own, other in ((start, before, after), (policy, after, before)):
+        alone = [text for text, nth in own if (text, nth) not in other]
+        if alone:
+            warnings.append(
+                f"{len(alone)} prompts are in {path.name} alone, so not compared: {_named(alone)}"
+            )
+    return Outputs(
+        (labels[0] or _label(start), labels[1] or _label(policy)),
+        (_generator(before.values()), _generator(after.values())),
+        pairs,
+        warnings,
+    )
+
+
+def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str]]:
+    """One judge's verdicts on the pairs, and what to warn of.
+
+    Every pair has at least one: where the file has none, or one on another text, it is unscored. Raises BadOutputs
+    for a file of another format, labels that are not those of the outputs, and two verdicts on one pair in one order.
+    """
+    labels, rows = _verdict_rows(path)
+    if set(labels) != set(outputs.labels) or len(set(outputs.labels)) != 2:
+        raise BadOutputs(
+            f"{path} compares {labels[0]!r} with {labels[1]!r}, but start is called {outputs.labels[0]!r} and "
+            f"policy {outputs.labels[1]!r}: name them by --start-label and --policy-label"
+        )
+    policy = "ab"[labels.index(outputs.labels[1])]
+    pairs = {pair.prompt_id: pair for pair in outputs.pairs}
+    verdicts = [_verdict(row, pairs[str(row["index"])], policy) for row in rows if str(row["index"]) in pairs]
+    judged = {verdict.prompt_id for verdict in verdicts}
+    verdicts += [
+        Verdict(prompt_id, True, "unscored", "the file has no verdict on it")
+        for prompt_id in pairs
+        if prompt_id not in judged
+    ]
+    strays = [str(row["instruction"]) for row in rows if str(row["index"]) not in pairs]
+    warnings = [f"{len(strays)} verdicts are on no pair, so left out: {_named(strays)}"] if strays else []
+    other = [pairs[v.prompt_id].prompt for v in verdicts if v.reason == OTHER]
+    warnings += (
+        [f"{len(other)} verdicts are on other instructions than the outputs': {_named(other)}"]
+        if other
+        else []
+    )
+    reasons = Counter(v.reason for v in verdicts if v.reason is not None)
+    warnings += [f"{n} of {len(verdicts)} verdicts unscored: {why}" for why, n in reasons.most_common(NAMED)]
+    return verdicts, warnings
+
+
+def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
+    """The labels of a and b, and the rows of `per_sample`, each with every field and an order."""
+    try:
+        raw = read_json(path)
+    except ValueError as error:
+        raise BadOutputs(f"{path} is not JSON: {error}") from error
+    if not isinstance(raw, dict) or not {"label_a", "label_b", "per_sample"} <= set(raw):
+        raise BadOutputs(f"{path} is no file of verdicts: it must have label_a, label_b and per_sample")
+    seen = set()
+    for row in raw["per_sample"]:
+        if not isinstance(row, dict) or not set(FIELDS) <= set(row):
+            raise BadOutputs(f"{path}: {str(row)[:80]} in per_sample must have {', '.join(FIELDS)}")
+        index, order = row["index"], row["order_shown"]
+        if order not in ("ab", "ba"):
+            raise BadOutputs(f"{path}: order_shown is {order!r} at index {index}; it must be ab or ba")
+        if (index, order) in seen:
+            raise BadOutputs(f"{path} has two verdicts on index {index} in the order {order}; leave one")
+        seen.add((index, order))
+    return (str(raw["label_a"]), str(raw["label_b"])), raw["per_sample"]
+
+
+def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
+    """The verdict of one row; `policy` is the letter of the trained policy."""
+    order, said, reason = row["order_shown"], row["verdict"], str(row["reason"])
+
+    def unscored(why: str) -> Verdict:
+        return Verdict(pair.prompt_id, order[0] == policy, "unscored", why)
+
+    if row["instruction"] not in (pair.prompt, pair.prompt[:CUT]):
+        return unscored(OTHER)
+    if reason.startswith(FAILED):
+        return unscored(reason)
+    if said not in OUTCOMES:
+        return unscored(f"the verdict is {said!r}, which is none of A, B, TIE")
+    if row["winner"] != {"A": order[0], "B": order[1], "TIE": "tie"}[said]:
+        return unscored(f"the verdict {said} in the order {order} contradicts the winner {row['winner']}")
+    return Verdict(pair.prompt_id, order[0] == policy, OUTCOMES[said], note=reason)
+
+
+def record_of(
+    name: str,
+    outputs: Outputs,
+    judge: str,
+    verdicts: list[Verdict],
+    warnings: list[str],
+    more: dict[str, Any],
+) -> RunRecord:
+    """The record of one judge's verdicts on two outputs files; `more` is configuration to keep."""
+    config = {"imported": dict(zip(("start", "policy"), outputs.labels, strict=True)), **more}
+    made_from = [judge, config, [[p.prompt, p.start.response, p.policy.response] for p in outputs.pairs]]
+    slug = re.sub(r"[^\w.-]+", "-", f"{SCALE}-{name}-{judge}")
+    return RunRecord(
+        run_id=f"{slug}-{digest(made_from)}",
+        scale=SCALE,
+        family=name,
+        regime=outputs.labels[0],
+        reward=SCALE,
+        verifier="none",
+        judge=judge,
+        seed=0,
+        experiment=None,
+        generator_checkpoint=outputs.generators[0],
+        verifier_checkpoint="none",
+        heldout_checkpoint=None,
+        config=config,
+        environment={"policy": outputs.generators[1]},
+        warnings=[*outputs.warnings, *warnings],
+        stopped=None,
+        history={},
+        pairs=outputs.pairs,
+        verdicts=verdicts,
+        seconds={},
+    )
+
+
+def _occurrences(rows: Sequence[Row]) -> dict[tuple[str, int], Row]:
+    """Rows by instruction and how often it came before."""
+    seen: Counter[str] = Counter()
+    found = {}
+    for row in rows:
+        text = row["instruction"]
+        found[text, seen[text]] = row
+        seen[text] += 1
+    return found
+
+
+def _generation(row: Row) -> Generation:
+    return Generation(row["output"], finished=None, tokens=None)
+
+
+def _generator(rows: Iterable[Row]) -> str:
+    """What the rows say made them."""
+    return ", ".join(sorted({str(row.get("generator", "unknown")) for row in rows}))
+
+
+def _label(path: Path) -> str:
+    return path.stem.removesuffix("_outputs")
+
+
+def _named(texts: Sequence[str]) -> str:
+    """The first few texts, shortened."""
+    few = [repr(text if len(text) <= 60 else f"{text[:60]}...") for text in texts[:NAMED]]
+    return ", ".join([*few, *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])])

@@ -1,0 +1,313 @@
+"""AlpacaEval's annotators against a server on this machine, beside alpaca-eval's own calls on the same pairs."""
+
+import json
+import logging
+import math
+import re
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.load import points, scores
+from analysis.metrics import win_rate
+from cme import Unavailable
+from cme.judges.alpaca_annotator import MARKS, AlpacaEvalAnnotator
+from cme.judging import VerdictLog, judge_pairs
+from cme.records import Generation, Pair, Prompt, Verdict
+
+NAME = "weighted_alpaca_eval_gpt4_turbo"
+KEY = "sk-very-secret"
+
+
+class Server:
+    """Speaks chat completions with log-probabilities: longer is better, and shown first is better by a little.
+
+    `p_first` of two responses of equal length is 0.6, 0.5 where the instruction says `fair`. `broken` is a way to
+    answer wrongly. `asked` holds the (first, second) of every request.
+    """
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+        self.models: set[str] = set()
+        self.broken = ""
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                assert self.path == "/v1/chat/completions"
+                status, body = outer.answer(request)
+                raw = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(raw)))
+                self.send_header("x-should-retry", "false")
+                self.end_headers()
+                self.wfile.write(raw)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def answer(self, request: dict[str, Any]) -> tuple[int, Any]:
+        text = request["messages"][-1]["content"]
+        first, second = re.findall(r'"output": """(.*?)"""', text, re.DOTALL)
+        [instruction] = re.findall(r'"instruction": """(.*?)"""', text, re.DOTALL)
+        self.asked.append((first, second))
+        self.models.add(request["model"])
+        assert request["logprobs"] and request["top_logprobs"] == 5 and request["max_tokens"] == 1
+        if self.broken == "status":
+            return 500, {"error": {"message": f"wrong key {KEY}"}}
+        if self.broken == "shape":
+            return 200, {"choices": None}
+        p = self.p_first(instruction, first, second)
+        top = [
+            {"token": t, "logprob": v, "bytes": None} for t, v in (("m", math.log(p)), ("M", math.log1p(-p)))
+        ]
+        if self.broken == "words":
+            top = [{"token": "Both", "logprob": -0.1, "bytes": None}]
+        said = {"role": "assistant", "content": "Both" if self.broken else "m" if p > 0.5 else "M"}
+        logprobs = None if self.broken == "logprobs" else {"content": [{**top[0], "top_logprobs": top}]}
+        choice = {"index": 0, "finish_reason": "length", "message": said, "logprobs": logprobs}
+        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+        whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "x", "choices": [choice]}
+        return 200, whole if self.broken == "usage" else whole | {"usage": usage}
+
+    @staticmethod
+    def p_first(instruction: str, first: str, second: str) -> float:
+        lead = (len(first) - len(second)) / 10 + (0 if "fair" in instruction else 0.4)
+        return 1 / (1 + math.exp(-lead))
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    made = Server()
+    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{made.http.server_port}/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    yield made
+    made.http.shutdown()
+    made.http.server_close()
+
+
+@pytest.fixture(scope="module")
+def judge() -> AlpacaEvalAnnotator:
+    level = logging.root.level
+    made = AlpacaEvalAnnotator(NAME, 8)
+    assert logging.root.level == level, "the package's import sets it to INFO"
+    return made
+
+
+def said(text: str) -> Generation:
+    return Generation(text, True, len(text))
+
+
+TEXTS = [
+    ("count to three", "one two three", "one"),
+    ("a fair one", "abcd", "dcba"),
+    ("name a fox", "the fox is red", "owl and fox, and bear and owl"),
+    ("same", "equal words", "equal words"),
+    ("braces {x} and 狐", 'with "quotes" and\nlines', "{output} is no mark"),
+    ("equal lengths", "xxxx", "yyyy"),
+]
+PAIRS = [
+    Pair(f"p{n}", text, None, said(start), said(policy)) for n, (text, start, policy) in enumerate(TEXTS)
+]
+
+
+def theirs(ordered: bool) -> list[dict[str, Any]]:
+    """What alpaca-eval says itself of the pairs, start as output 1; `ordered` without its random order."""
+    from alpaca_eval.annotators import PairwiseAnnotator
+
+    settings = {"is_randomize_output_order": False} if ordered else {}
+    annotator = PairwiseAnnotator(
+        annotators_config=NAME, caching_path=None, is_avoid_reannotations=False, **settings
+    )
+    rows = [
+        [{"instruction": p.prompt, "output": getattr(p, w).response} for p in PAIRS]
+        for w in ("start", "policy")
+    ]
+    found: list[dict[str, Any]] = annotator.annotate_head2head(*rows)
+    return found
+
+
+def test_a_ruling_is_what_alpaca_eval_says_of_the_same_pair_in_the_same_order(
+    server: Server, judge: AlpacaEvalAnnotator
+) -> None:
+    rulings = [judge.rule(Prompt(p.prompt_id, p.prompt), p.start, p.policy) for p in PAIRS]
+    ours = list(server.asked)
+    assert ours == [
+        (start, policy) for _, start, policy in TEXTS if start != policy
+    ]  # equal texts are not asked
+    server.asked.clear()
+    own = theirs(ordered=True)
+    assert sorted(server.asked) == sorted(ours)
+    for ruling, row, (text, start, policy) in zip(rulings, own, TEXTS, strict=True):
+        assert row["instruction"] == text
+        assert ruling.scores == pytest.approx((2 - row["preference"], row["preference"] - 1), abs=1e-6)
+        expected = 0.5 if start == policy else server.p_first(text, start, policy)
+        assert ruling.scores is not None and ruling.scores[0] == pytest.approx(expected, abs=1e-6)
+        tie = row["preference"] == 1.5
+        assert ruling.outcome == ("tie" if tie else "first" if row["preference"] < 1.5 else "second")
+    assert [r.outcome for r in rulings] == ["first", "tie", "second", "tie", "first", "first"]
+    assert server.models == {"gpt-4-1106-preview"}
+
+
+def judged(judge: AlpacaEvalAnnotator, pairs: list[Pair], folder: Path) -> list[Verdict]:
+    with VerdictLog(folder / "verdicts.jsonl") as log:
+        return judge_pairs(judge, pairs, True, log)
+
+
+def test_alpaca_evals_random_order_is_one_of_our_two(
+    server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path
+) -> None:
+    verdicts = judged(judge, PAIRS, tmp_path)
+    server.asked.clear()
+    own = theirs(ordered=False)
+    shown = set(server.asked)
+    assert {first == start for _, start, policy in TEXTS for first, _ in shown & {(start, policy), (policy, start)}
+            } == {True, False}, "both orders were drawn"  # fmt: skip
+    for pair, row in zip(PAIRS, own, strict=True):
+        policy_first = (pair.policy.response, pair.start.response) in shown
+        [same] = [v for v in verdicts if (v.prompt_id, v.policy_first) == (pair.prompt_id, policy_first)]
+        assert scores(same)[1] == pytest.approx(row["preference"] - 1, abs=1e-6)
+
+
+def test_win_rates_are_alpaca_evals_own(server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path) -> None:
+    """Both orders' annotations, failures among them, through `alpaca_eval.metrics` and through our analysis."""
+    from alpaca_eval.metrics import get_winrate
+
+    refused = Pair("p9", MARKS[1], None, said("a"), said("b"))
+    verdicts = judged(judge, [*PAIRS, refused], tmp_path)
+    annotations: list[dict[str, Any]] = [{"preference": None}] * 2  # as alpaca-eval has what failed
+    for text, start, policy in TEXTS:
+        same = start == policy
+        annotations.append({"preference": 1.5 if same else 2 - server.p_first(text, start, policy)})
+        annotations.append({"preference": 1.5 if same else 1 + server.p_first(text, policy, start)})
+    own = get_winrate(annotations)
+    ours = win_rate(
+        np.array([points(v) for v in verdicts]), np.array([v.prompt_id for v in verdicts], object)
+    )
+    assert (ours.verdicts, ours.unscored, own["n_total"]) == (14, 2, 12)
+    assert ours.rate == pytest.approx(own["discrete_win_rate"], abs=1e-9)
+    assert own["n_draws"] == 5 and ours.rate not in (0, 50, 100)  # one pair's in one order alone
+    policy_scores = [scores(v)[1] for v in verdicts if v.scores is not None]
+    assert 100 * float(np.mean(policy_scores)) == pytest.approx(own["win_rate"], abs=1e-4)
+    assert own["win_rate"] != pytest.approx(ours.rate, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("status", "the server answered 500 (InternalServerError)"),
+        ("shape", "the reply is not a chat completion with its usage (TypeError)"),
+        ("usage", "the reply is not a chat completion with its usage (AttributeError)"),
+        ("logprobs", "the reply 'Both' has no preference that alpaca-eval reads"),
+        ("words", "the reply 'Both' has no preference that alpaca-eval reads"),
+    ],
+)
+def test_a_failure_is_unscored_with_its_reason_and_asked_again(
+    server: Server, judge: AlpacaEvalAnnotator, capfd: pytest.CaptureFixture[str], broken: str, why: str
+) -> None:
+    prompt, first, second = Prompt("p", "name a fox"), said("the fox is red"), said("owl")
+    server.broken = broken
+    ruling = judge.rule(prompt, first, second)
+    assert (ruling.outcome, ruling.reason, ruling.scores) == ("unscored", why, None)
+    server.broken = ""
+    assert judge.rule(prompt, first, second).outcome == "first"
+    assert len(server.asked) == 2
+    printed = capfd.readouterr()
+    assert printed.out == printed.err == "", "no bars, no log, no key"
+
+
+def test_a_server_that_is_not_there_is_unscored(
+    judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_: 0.0)
+    ruling = judge.rule(Prompt("p", "a"), said("b"), said("c"))
+    assert (ruling.outcome, ruling.reason) == ("unscored", "the call failed: APIConnectionError")
+
+
+def test_a_trial_call_says_before_a_run_what_is_wrong(server: Server, judge: AlpacaEvalAnnotator) -> None:
+    judge.probe()
+    assert len(server.asked) == 1
+    server.broken = "status"
+    with pytest.raises(Unavailable, match="the server answered 500") as caught:
+        judge.probe()
+    assert KEY not in str(caught.value)
+
+
+def test_without_a_key_nothing_is_asked(
+    server: Server, judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(Unavailable, match="set OPENAI_BASE_URL and OPENAI_API_KEY"):
+        judge.probe()
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_a_text_that_would_break_the_template_is_unscored_unasked(
+    server: Server, judge: AlpacaEvalAnnotator, mark: str
+) -> None:
+    for texts in ((mark, "a", "b"), ("a", f"b {mark}", "c"), ("a", "b", f"{mark} c")):
+        ruling = judge.rule(Prompt("p", texts[0]), said(texts[1]), said(texts[2]))
+        assert ruling.outcome == "unscored" and ruling.reason is not None and mark in ruling.reason
+    assert server.asked == []
+
+
+def test_nothing_is_cached_where_packages_lie(server: Server, judge: AlpacaEvalAnnotator) -> None:
+    spec = find_spec("alpaca_eval")
+    assert spec is not None and spec.origin is not None
+    place = Path(spec.origin).parent
+    before = {p: p.stat().st_mtime_ns for p in place.rglob("*.json")}
+    for _ in range(2):
+        judge.rule(Prompt("p", "name a fox"), said("the fox is red"), said("owl"))
+    assert len(server.asked) == 2
+    assert {p: p.stat().st_mtime_ns for p in place.rglob("*.json")} == before
+
+
+def test_calls_may_run_side_by_side(server: Server, judge: AlpacaEvalAnnotator) -> None:
+    asked = [(Prompt(str(n), "fair"), said("x" * n), said("y" * 12)) for n in range(1, 25)]
+    with ThreadPoolExecutor(8) as pool:
+        rulings = list(pool.map(lambda one: judge.rule(*one), asked))
+    for (prompt, first, second), ruling in zip(asked, rulings, strict=True):
+        expected = server.p_first(prompt.text, first.response, second.response)
+        assert ruling.scores == pytest.approx((expected, 1 - expected), abs=1e-6)
+
+
+def test_annotators_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    def refused(annotator: str) -> str:
+        with pytest.raises(ValueError, match="annotator is") as caught:
+            AlpacaEvalAnnotator(annotator, 8)
+        return str(caught.value)
+
+    assert f"did you mean {NAME}?" in refused(NAME[:-1])
+    assert "no configs.yaml" in refused(str(tmp_path))
+    assert "draws from" in refused("alpaca_farm")
+    (tmp_path / "configs.yaml").write_text('mine:\n  prompt_template: "not/there.txt"\n')
+    assert "prompt_template is not at" in refused(str(tmp_path))
+
+
+def test_an_annotator_of_ones_own_names_another_model(server: Server, tmp_path: Path) -> None:
+    spec = find_spec("alpaca_eval")
+    assert spec is not None and spec.origin is not None
+    configs = Path(spec.origin).parent / "evaluators_configs"
+    text = (configs / NAME / "configs.yaml").read_text().replace("gpt-4-1106-preview", "served-here")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "configs.yaml").write_text(
+        text.replace("alpaca_eval_clf_gpt4_turbo/", f"{configs}/alpaca_eval_clf_gpt4_turbo/")
+    )
+    own = AlpacaEvalAnnotator(str(tmp_path / "mine"), 8)
+    assert own.rule(Prompt("p", "fair"), said("longer"), said("short")).outcome == "first"
+    assert server.models == {"served-here"}

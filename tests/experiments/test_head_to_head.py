@@ -1,0 +1,265 @@
+"""Published outputs and verdicts as records: the numbers are theirs, their failures are not ties, nothing is lost."""
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.cells import Cell, cells_of
+from analysis.load import load_records
+from cme.records import RunRecord, read_record
+from experiments.__main__ import main
+
+Folder = Callable[..., Path]
+COUNT = 40
+PROMPTS = [f"prompt {n} " + "long " * (60 * (n % 3 == 0)) for n in range(COUNT)]
+
+
+def outputs(path: Path, generator: str, prompts: list[str] = PROMPTS) -> Path:
+    rows = [{"instruction": p, "output": f"{generator} on {p[:9]}", "generator": generator} for p in prompts]
+    path.write_text(json.dumps(rows, indent=2))
+    return path
+
+
+def sample(index: int, winner: str, order: str, instruction: str | None = None) -> dict[str, Any]:
+    """One row as released: `winner` is a, b or tie."""
+    verdict = "TIE" if winner == "tie" else "AB"[order.index(winner)]
+    return {
+        "index": index,
+        "instruction": (PROMPTS[index] if instruction is None else instruction)[:200],
+        "winner": winner,
+        "winner_label": {"a": "base", "b": "tuned", "tie": "TIE"}[winner],
+        "order_shown": order,
+        "verdict": verdict,
+        "reason": f"because of {index}",
+    }
+
+
+def failed(index: int) -> dict[str, Any]:
+    return sample(index, "tie", "ab") | {"reason": "(judge error: ModuleNotFoundError: No module named 'x')"}
+
+
+def verdicts(path: Path, samples: list[dict[str, Any]], labels: tuple[str, str] = ("base", "tuned")) -> Path:
+    path.write_text(
+        json.dumps({"label_a": labels[0], "label_b": labels[1], "total": 0, "per_sample": samples})
+    )
+    return path
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A folder with outputs of both sides."""
+    outputs(tmp_path / "base_outputs.json", "org/base")
+    outputs(tmp_path / "tuned_outputs.json", "runs/tuned")
+    return tmp_path
+
+
+@pytest.fixture
+def imported(released: Path) -> Callable[..., list[RunRecord]]:
+    def run(*arguments: object) -> list[RunRecord]:
+        files = ("--start", released / "base_outputs.json", "--policy", released / "tuned_outputs.json")
+        place = ("--name", "a name/with a slash", "--out", released / "records")
+        assert main(["import", *map(str, (*files, *place, *arguments))]) == 0
+        return load_records([released / "records"])
+
+    return run
+
+
+def cell(record: RunRecord) -> Cell:
+    [found] = cells_of([record])
+    return found
+
+
+def test_the_win_rate_is_that_of_the_counts(released: Path, imported: Callable[..., list[RunRecord]]) -> None:
+    drawn = random.Random(1)
+    winners = ["b"] * 24 + ["a"] * 9 + ["tie"] * 7
+    samples = [sample(n, w, drawn.choice(["ab", "ba"])) for n, w in enumerate(drawn.sample(winners, COUNT))]
+    [record] = imported("--verdicts", verdicts(released / "judge_base_vs_tuned__gpt-x.json", samples))
+    found = cell(record)
+    assert found.win.rate == pytest.approx(100 * (24 + 7 / 2) / 40)
+    assert (found.win.prompts, found.win.verdicts, found.win.unscored) == (40, 40, 0)
+    assert found.win.lo < found.win.rate < found.win.hi
+    first = sum(s["verdict"] == "A" for s in samples)
+    assert found.first_shown == pytest.approx(100 * first / 33)
+    assert (record.scale, record.judge, record.reward, record.regime) == (
+        "imported",
+        "gpt-x",
+        "imported",
+        "base",
+    )
+    assert record.generator_checkpoint == "org/base" and record.environment["policy"] == "runs/tuned"
+    assert record.history == {} and record.seconds == {} and record.warnings == []
+    assert [v.note for v in record.verdicts] == [f"because of {n}" for n in range(COUNT)]
+    assert [p.policy.response for p in record.pairs] == [f"runs/tuned on {p[:9]}" for p in PROMPTS]
+    assert {(p.start.tokens, p.start.finished) for p in record.pairs} == {(None, None)}
+
+
+def test_the_other_way_round_is_the_complement(released: Path) -> None:
+    samples = [sample(n, "b" if n < 30 else "a", "ab" if n % 2 else "ba") for n in range(COUNT)]
+    file = verdicts(released / "judge__x.json", samples)
+    rates = []
+    for start, policy in (("base", "tuned"), ("tuned", "base")):
+        files = [f"--start={released}/{start}_outputs.json", f"--policy={released}/{policy}_outputs.json"]
+        assert main(["import", *files, f"--verdicts={file}", "--name=n", f"--out={released / start}"]) == 0
+        [record] = load_records([released / start])
+        rates.append(cell(record).win.rate)
+    assert rates == [75.0, 25.0]
+
+
+def test_a_judge_that_failed_is_unscored_and_beside_the_other(
+    released: Path, imported: Callable[..., list[RunRecord]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = verdicts(released / "judge__down.json", [failed(n) for n in range(COUNT)])
+    works = verdicts(released / "judge__up.json", [sample(n, "b", "ab") for n in range(COUNT)])
+    records = imported("--verdicts", broken, "--verdicts", works)
+    by_judge = {record.judge: cell(record) for record in records}
+    assert by_judge["down"].win.unscored == COUNT and by_judge["down"].win.rate != by_judge["down"].win.rate
+    assert (by_judge["down"].win.worst_lo, by_judge["down"].win.worst_hi) == (0, 100)
+    assert by_judge["up"].win.rate == 100
+    said = capsys.readouterr()
+    assert "40 verdicts, 40 unscored" in said.out and "50.0 %" not in said.out
+    assert "40 of 40 verdicts unscored: (judge error: ModuleNotFoundError" in said.err
+    assert "trained" not in said.out
+
+
+def test_differing_prompts_are_counted_and_named(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    outputs(released / "tuned_outputs.json", "runs/tuned", ["only here", *reversed(PROMPTS[2:])])
+    file = verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)])
+    [record] = imported("--verdicts", file)
+    assert [p.prompt for p in record.pairs] == PROMPTS[2:]
+    assert all(p.policy.response == f"runs/tuned on {p.prompt[:9]}" for p in record.pairs)
+    assert len(record.verdicts) == COUNT - 2 and cell(record).win.rate == 100
+    alone, here, strays = record.warnings
+    assert alone.startswith("2 prompts are in base_outputs.json alone") and "'prompt 1 '" in alone
+    assert here == "1 prompts are in tuned_outputs.json alone, so not compared: 'only here'"
+    assert strays.startswith("2 verdicts are on no pair, so left out") and "'prompt 1 '" in strays
+
+
+def test_verdicts_that_do_not_fit_are_unscored(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    samples = [sample(n, "b", "ab") for n in range(COUNT - 1)]  # none on the last
+    samples[3] |= {"instruction": "another"}
+    samples[4] |= {"instruction": PROMPTS[4][:3]}
+    samples[5] |= {"winner": "a"}  # against its verdict
+    samples[6] |= {"verdict": "C"}
+    [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
+    why = {v.prompt_id: v.reason for v in record.verdicts if v.outcome == "unscored"}
+    assert list(why) == ["3", "4", "5", "6", "39"]
+    assert why["3"] == why["4"] == "the verdict is on another instruction than the outputs'"
+    assert why["5"] == "the verdict B in the order ab contradicts the winner a"
+    assert why["6"] == "the verdict is 'C', which is none of A, B, TIE"
+    assert why["39"] == "the file has no verdict on it"
+    found = cell(record).win
+    assert (found.verdicts, found.unscored, found.rate) == (40, 5, 100)
+    assert record.warnings[0] == (
+        f"2 verdicts are on other instructions than the outputs': {PROMPTS[3][:60] + '...'!r}, 'prompt 4 '"
+    )
+
+
+def test_prompts_that_come_twice_are_paired_in_their_order(released: Path) -> None:
+    twice = ["same", "other", "same"]
+    for name in ("base", "tuned"):
+        rows = [{"instruction": p, "output": f"{name} {n}"} for n, p in enumerate(twice)]
+        (released / f"{name}_outputs.json").write_text(json.dumps(rows if name == "base" else rows[::-1]))
+    file = verdicts(released / "judge__x.json", [sample(n, "b", "ab", twice[n]) for n in range(3)])
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    assert main(["import", *files, f"--verdicts={file}", "--name=n", f"--out={released / 'out'}"]) == 0
+    [record] = load_records([released / "out"])
+    assert [(p.prompt_id, p.start.response, p.policy.response) for p in record.pairs] == [
+        ("0", "base 0", "tuned 2"),
+        ("1", "base 1", "tuned 1"),
+        ("2", "base 2", "tuned 0"),
+    ]
+
+
+def test_what_cannot_be_imported_is_one_sentence(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = [sample(n, "b", "ab") for n in range(COUNT)]
+    place = ["--name=n", f"--out={released / 'out'}"]
+    base, tuned = f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"
+
+    def said(*arguments: object) -> str:
+        assert main(["import", *map(str, arguments), *place]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == "" and len(printed.err.splitlines()) == 1
+        return printed.err
+
+    file = verdicts(released / "judge__x.json", good)
+    other = verdicts(released / "judge__y.json", good, ("base", "finetuned"))
+    assert "compares 'base' with 'finetuned'" in said(base, tuned, f"--verdicts={other}")
+    assert "--policy-label" in said(base, tuned, f"--verdicts={other}")
+    twice = verdicts(released / "judge__z.json", [*good, good[7]])
+    assert "two verdicts on index 7 in the order ab" in said(base, tuned, f"--verdicts={twice}")
+    lacks = verdicts(released / "judge__w.json", [{"index": 0, "instruction": "a"}])
+    assert "must have index, instruction, order_shown" in said(base, tuned, f"--verdicts={lacks}")
+    assert "must have label_a" in said(base, tuned, f"--verdicts={released}/base_outputs.json")
+    assert "no prompt in common" in said(
+        base, f"--policy={outputs(released / 'q.json', 'q', ['x'])}", f"--verdicts={file}"
+    )
+    assert "two files are of one judge" in said(base, tuned, f"--verdicts={file}", f"--verdicts={file}")
+    assert "none.json" in said(base, f"--policy={released}/none.json", f"--verdicts={file}")
+    assert not (released / "out").exists()
+    named = ["--policy-label=finetuned", f"--verdicts={other}"]
+    assert main(["import", base, tuned, *named, *place]) == 0
+
+
+def test_two_files_are_judged_in_both_orders(
+    released: Path, tiny_folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("base", "tuned"):
+        outputs(released / f"{name}.json", name, PROMPTS[1:3])
+    command = [
+        "judge", "--start", released / "base.json", "judge=local", "--policy", released / "tuned.json",
+        "--name", "n", "--out", released / "out", f"judge.checkpoint={tiny_folder('qwen')}", "judge.margin=0",
+    ]  # fmt: skip
+    assert main(list(map(str, command))) == 0
+    [path] = (released / "out").glob("*.record.json")
+    record = read_record(path)
+    assert f"record: {path}" in capsys.readouterr().out
+    assert (record.judge, record.regime, len(record.verdicts)) == ("local", "base", 4)
+    assert [v.policy_first for v in record.verdicts] == [True, False] * 2
+    assert all(v.scores is not None and sum(v.scores) == pytest.approx(1, abs=2e-6) for v in record.verdicts)
+    assert record.config["judge"]["checkpoint"] == str(tiny_folder("qwen")) and record.seconds["judge"] > 0
+    [log] = (released / "out").glob("*.verdicts.jsonl")
+    before = log.read_bytes()
+    assert main(list(map(str, command))) == 0
+    assert log.read_bytes() == before and read_record(path) == record, "nothing is asked twice"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("judge=locl", "judge=locl is unknown; did you mean local?"),
+        ("judge.margin=2", "there is no field judge.margin"),
+        ("judge=alpaca_eval judge.annotator=weighted", "has no configs.yaml"),
+        ("judge=local judge.margin=1", "margin is 1"),
+        ("judge=local judge.dtype=float12", "it must be one of float32, bfloat16, float16"),
+        ("judge=local judge.checkpoint=package:none", "checkpoint is 'package:none'"),
+    ],
+)
+def test_a_judge_that_cannot_be_is_one_sentence(
+    released: Path, capsys: pytest.CaptureFixture[str], override: str, said: str
+) -> None:
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    assert main(["judge", *files, "--name=n", f"--out={released / 'out'}", *override.split()]) == 2
+    printed = capsys.readouterr().err
+    assert said in printed and len(printed.splitlines()) == 1
+
+
+def test_reports_do_not_claim_what_was_not_trained_here(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    from analysis.__main__ import main as analyse
+
+    imported("--verdicts", verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)]))
+    assert analyse([str(released / "records")]) == 0
+    table = (released / "records" / "analysis" / "tables" / "imported.md").read_text()
+    assert "Win rate against the start (%), scale: imported, judge: x" in table
+    assert "trained" not in table and "100.0 [100.0, 100.0]" in table
+    report = (released / "records" / "analysis" / "report.html").read_text()
+    assert "Outputs that were made elsewhere, read from files; nothing of them was trained here." in report
