@@ -38,7 +38,7 @@ class Texts:
 def packed(records: Sequence[RunRecord]) -> str:
     """The records' pairs as the report embeds them; unpack by base64, zlib and JSON."""
     text = json.dumps(pairs_of(records), allow_nan=False, separators=(",", ":"))
-    return b64encode(zlib.compress(text.encode(), 9)).decode()
+    return b64encode(zlib.compress(text.encode())).decode()
 
 
 def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:

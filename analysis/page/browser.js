@@ -5,9 +5,10 @@
   const ROW = 56; // height of a row of the list in pixels, as in the style
   const BEYOND = 8; // rows that are kept drawn above and below what is seen
   const NAMES = [...FIELDS, "judge", "outcome", "sort", "q"]; // the controls, and their names in the address
-  const VERDICTS = new Map([[1, "trained won"], [0.5, "tie"], [0, "start won"], [null, "unscored"]]);
+  const VERDICTS = new Map([[1, "trained won"], [0.5, "tie"], [0, "start won"], [null, "unscored"]]); // by points
   const byId = (id) => document.getElementById(id);
-  const [browser, form, status, list, rows, detail] = ["browser", "filters", "status", "list", "rows", "detail"].map(byId);
+  const PARTS = ["browser", "filters", "status", "list", "rows", "detail"];
+  const [browser, form, status, list, rows, detail] = PARTS.map(byId);
 
   let data; // Pairs
   let shown = []; // numbers of the pairs that pass the filters, in the order of the list
@@ -60,11 +61,12 @@
   }
 
   function row(pair, place) {
-    const made = element("div", { class: "row", role: "option", id: `row-${place}`, "aria-selected": place === chosen });
-    made.setAttribute("aria-posinset", place + 1);
-    made.setAttribute("aria-setsize", shown.length);
+    const made = element("div", { class: "row", role: "option", id: `row-${place}` });
+    const state = { selected: place === chosen, posinset: place + 1, setsize: shown.length };
+    for (const [name, is] of Object.entries(state)) made.setAttribute(`aria-${name}`, is);
     made.style.top = `${place * ROW}px`;
-    if (value("sort")) made.append(element("span", { class: "small value" }, signed(data.measure(value("sort"), pair))));
+    const sort = value("sort");
+    if (sort) made.append(element("span", { class: "small value" }, signed(data.measure(sort, pair))));
     const { family, regime, seed, method } = data.run(pair);
     made.append(
       element("div", { dir: "auto" }, data.text("prompt", pair).slice(0, 200)),
@@ -84,7 +86,7 @@
   function view(pair) {
     const [start, policy] = [data.text("start", pair), data.text("policy", pair)];
     const marks = differences(start, policy);
-    const told = marks ? "Marked: words that only one of the two has." : "Too long to mark the difference word by word.";
+    const told = marks ? "Marked: words that only one of the two has." : "Too long to mark the difference by words.";
     const sides = [
       side("Untrained start", "start", pair, marks && marks[0], "del"),
       side("Trained", "policy", pair, marks && marks[1], "ins"),
@@ -148,25 +150,36 @@
   }
 
   // The columns of the table of verdicts; one that has nothing to show is left out.
-  const said = (number) => (number === null ? null : data.texts[number]);
   const change = (before, after) => (before === null ? null : `${rounded(before)} → ${rounded(after)}`);
   const COLUMNS = [
     { title: "judge", show: (i) => data.texts[data.verdicts.judge[i]] },
     { title: "shown first", show: (i) => (data.verdicts.policy_first[i] ? "trained" : "start") },
     { title: "verdict", show: (i) => VERDICTS.get(data.verdicts.points[i]) },
-    { title: "score: start → trained", show: (i) => change(data.verdicts.start_score[i], data.verdicts.policy_score[i]) },
-    { title: "why unscored", show: (i) => said(data.verdicts.reason[i]), style: "wrap" },
-    { title: "note", show: (i) => said(data.verdicts.note[i]), style: "wrap" },
+    {
+      title: "score: start → trained",
+      show: (i) => change(data.verdicts.start_score[i], data.verdicts.policy_score[i]),
+    },
   ];
 
   function judgements(own) {
     if (!own.length) return [element("p", {}, "No judge has seen this pair.")];
     const columns = COLUMNS.filter(({ show }) => own.some((i) => show(i) !== null));
-    const cell = (i) => ({ show, style }) => element("td", { dir: "auto", class: style ?? "" }, show(i) ?? "-");
+    const cells = (i) => columns.map(({ show }) => element("td", {}, show(i) ?? "-"));
     const head = element("tr", {}, ...columns.map(({ title }) => element("th", { scope: "col" }, title)));
-    const body = own.map((i) => element("tr", {}, ...columns.map(cell(i))));
+    const body = own.flatMap((i) => [
+      element("tr", {}, ...cells(i)),
+      ...said("Why unscored", data.verdicts.reason[i], columns.length),
+      ...said("Note", data.verdicts.note[i], columns.length),
+    ]);
     const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...body));
-    return [element("h4", {}, "Verdicts"), element("div", { class: "scroll", tabindex: "0" }, table)];
+    return [element("h4", {}, "Verdicts"), table];
+  }
+
+  // What a judge said, as a row below its verdict; none where it said nothing.
+  function said(title, number, width) {
+    if (number === null) return [];
+    const text = element("bdi", {}, data.texts[number]);
+    return [element("tr", {}, element("td", { colspan: width, class: "said" }, `${title}: `, text))];
   }
 
   // ---- the address: filters and the open pair

@@ -9,7 +9,6 @@ from analysis.cells import cells_of
 from analysis.findings import findings_of
 from analysis.provenance import provenance_of
 
-
 ON = " of the comparisons on 180 prompts (qwen pretrained): "
 
 
