@@ -3,21 +3,25 @@
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.cells import Cell, cells_frame, cells_of
-from analysis.examples import Example, examples_of
 from analysis.figures import figures_of
+from analysis.findings import Finding, findings_of
 from analysis.load import history_frame, last_step, load_all
 from analysis.methods import SCALES, in_order
 from analysis.metrics import LEVEL, MIN_PROMPTS, RESAMPLES
+from analysis.pairs import packed
+from analysis.provenance import Provenance, provenance_of
 from analysis.render import Table, slug, to_latex, to_markdown
+from analysis.sections import Image, Part, Section, image_of
 from analysis.stress import stress_frame, stress_plot, stress_table
 from analysis.tables import tables_of
-from analysis.template import TEMPLATE
 from cme.records import RunRecord, StressRecord
 
 ABOUT = {
@@ -29,15 +33,9 @@ ABOUT = {
     "paper": "The paper's checkpoints, prompts and kind of judge.",
     "imported": "Outputs that were made elsewhere, read from files; nothing of them was trained here.",
 }
+PAGE = Path(__file__).with_name("page")
+SCRIPTS = ("difference.js", "pairs.js", "browser.js")
 UNKNOWN_SCALE = "A scale of its own; its numbers are not comparable with those of any other."
-
-
-@dataclass(frozen=True)
-class Image:
-    """A figure as the report embeds it: PNG bytes in base64."""
-
-    data: str
-    caption: str
 
 
 @dataclass(frozen=True)
@@ -52,26 +50,18 @@ class Run:
 
 @dataclass(frozen=True)
 class Block:
-    """All that the report shows of one scale."""
+    """All that the report shows of one scale; `findings` by judge."""
 
     scale: str
     about: str
     records: Sequence[RunRecord]
+    findings: Sequence[tuple[str, Sequence[Finding]]]
     results: Sequence[Table]
     evidence: Sequence[Table]
     images: Sequence[Image]
     notes: Sequence[str]
     flagged: Sequence[Run]
-    examples: Sequence[tuple[Cell, Sequence[Example]]]
-
-
-@dataclass(frozen=True)
-class Stress:
-    """The stress tables of one scale and their figure."""
-
-    scale: str
-    tables: Sequence[Table]
-    image: Image
+    provenance: Provenance
 
 
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
@@ -89,14 +79,12 @@ def write(
     for scale in in_order((record.scale for record in records), SCALES):
         own = [record for record in records if record.scale == scale]
         blocks.append(block(own, [cell for cell in cells if cell.scale == scale], out))
-    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    html = page.from_string(TEMPLATE).render(
+    html = render(
         blocks=blocks,
-        stress=[
-            stress_of([record for record in stress if record.scale == scale], out)
-            for scale in in_order((record.scale for record in stress), SCALES)
-        ],
+        sections=sections_of(stress, out),
         runs=len(records),
+        pairs=sum(len(record.pairs) for record in records),
+        data=packed(records),
         level=round(100 * LEVEL),
         resamples=f"{RESAMPLES:,}",
         few=MIN_PROMPTS,
@@ -105,6 +93,31 @@ def write(
     # A model can emit half a surrogate pair, which UTF-8 cannot hold.
     report.write_text(html, encoding="utf-8", errors="replace")
     return report
+
+
+def render(**content: Any) -> str:
+    """The page. Its policy lets no style and no script work but its own, known by their digests."""
+    pages = Environment(
+        loader=PackageLoader("analysis", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style = (PAGE / "report.css").read_text()
+    script = "\n".join((PAGE / name).read_text() for name in SCRIPTS)
+    return pages.get_template("report.html.j2").render(
+        style=style,
+        script=script,
+        style_digest=digest(style),
+        script_digest=digest(script),
+        **content,
+    )
+
+
+def digest(text: str) -> str:
+    """A text's digest as a content security policy names it."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Block:
@@ -122,25 +135,36 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
         scale=scale,
         about=ABOUT.get(scale, UNKNOWN_SCALE),
         records=records,
+        findings=[(judge, findings_of(of_judge(cells, judge))) for judge in judges_of(cells)],
         results=[table for *results, _ in tables for table in results],
         evidence=[evidence for *_, evidence in tables],
         images=images,
         notes=notes_on(records),
         flagged=[run_of(record) for record in records if record.stopped is not None or record.warnings],
-        examples=[(cell, examples_of(cell, records)) for cell in cells],
+        provenance=provenance_of(records),
     )
 
 
-def stress_of(records: Sequence[StressRecord], out: Path) -> Stress:
-    """Write one scale's stress tables and their figure, and gather what the report shows of them."""
-    tables, plot = [stress_table(record) for record in records], stress_plot(records)
-    write_tables(tables, stress_frame(records), out / "tables" / f"{slug(records[0].scale)}-stress")
-    return Stress(records[0].scale, tables, image_of(plot.save(out / "figures"), plot.caption))
+def sections_of(stress: Sequence[StressRecord], out: Path) -> list[Section]:
+    """Write the tables and figures of the sections that stand beside those of the scales, and gather them."""
+    return [stress_section(stress, out)] if stress else []
 
 
-def image_of(png: Path, caption: str) -> Image:
-    """A figure's file with its caption."""
-    return Image(b64encode(png.read_bytes()).decode(), caption)
+def stress_section(stress: Sequence[StressRecord], out: Path) -> Section:
+    """The stress tables and their figures, scale by scale."""
+    parts = []
+    for scale in in_order((record.scale for record in stress), SCALES):
+        own = [record for record in stress if record.scale == scale]
+        tables, plot = [stress_table(record) for record in own], stress_plot(own)
+        write_tables(tables, stress_frame(own), out / "tables" / f"{slug(scale)}-stress")
+        parts.append(Part(tables, [image_of(plot.save(out / "figures"), plot.caption)]))
+    return Section(
+        "stress",
+        "Before any training: how each reward ranks answers of known worth",
+        "No model was trained for these tables. Where a reward ranks another answer above the right one, training "
+        "on it can raise the reward without better answers.",
+        parts,
+    )
 
 
 def judges_of(cells: Sequence[Cell]) -> list[str]:

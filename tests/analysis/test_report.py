@@ -3,14 +3,13 @@
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
 
 from analysis import build
 from analysis.__main__ import main
-from analysis.cells import cells_of
-from analysis.examples import LIMIT, examples_of
 from cme.records import write_record
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -41,7 +40,7 @@ def report(folder, tmp_path_factory):
 
 def test_model_written_text_is_escaped(report):
     html = report.read_text()
-    assert "<script" not in html and "<img src=x" not in html
+    assert "<script>alert" not in html and "<img src=x" not in html
     assert "&lt;script&gt;alert(1)" in html
 
 
@@ -55,7 +54,7 @@ def test_scales_have_sections_and_files_of_their_own(report):
     html = report.read_text()
     miniature, laptop = html.split("<h2>Scale: laptop</h2>")
     assert "scale: laptop" not in miniature
-    assert "scale: miniature" not in laptop.split('id="methods"')[0]
+    assert "scale: miniature" not in laptop.split('id="pairs"')[0]
     names = {path.name for path in (report.parent / "tables").iterdir()}
     assert names == {f"{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv", "tex")}
     assert "laptop" not in (report.parent / "tables" / "miniature.md").read_text()
@@ -98,16 +97,32 @@ def test_nothing_to_read_is_one_sentence_and_code_2(tmp_path, capsys, missing):
     assert printed.out == "" and printed.err.count("\n") == 1 and str(tmp_path) in printed.err
 
 
-def test_examples_are_gains_losses_and_random_ones_never_twice(make_record):
-    record = make_record(prompts=40, gain=0.0, response="x" * (LIMIT + 5))
-    (cell,) = cells_of([record])
-    examples = examples_of(cell, [record])
-    assert [example.kind for example in examples] == ["gain"] * 2 + ["loss"] * 2 + ["random"] * 2
-    assert len({example.prompt for example in examples}) == 6
-    gains = [v.scores[0] - v.scores[1] for v in record.verdicts if v.policy_first]
-    assert examples[0].gain == pytest.approx(max(gains)) and examples[2].gain == pytest.approx(min(gains))
-    assert examples[0].policy.endswith("… (5 more characters)")
-    assert examples == examples_of(cell, [record])
+def test_the_policy_names_the_digests_of_the_style_and_the_script(report):
+    html = report.read_text()
+    allowed = re.search(r'Content-Security-Policy"\s+content="([^"]+)"', html)[1].replace("&#39;", "'")
+    for tag in ("style", "script"):
+        (inline,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = subprocess.run(
+            ["openssl", "dgst", "-sha256", "-binary"], input=inline.encode(), capture_output=True, check=True
+        ).stdout
+        assert f"{tag}-src 'sha256-{b64encode(digest).decode()}'" in allowed
+    assert "default-src 'none'" in allowed and "unsafe" not in allowed
+
+
+def test_the_script_never_parses_text_as_html():
+    pages = Path(__file__).parents[2] / "analysis" / "page"
+    script = "".join(path.read_text() for path in pages.glob("*.js"))
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|on\w+=", script
+    )
+    assert "</" not in script
+
+
+def test_the_pairs_say_that_they_need_a_script_and_the_tables_do_not(report):
+    without = re.sub(r"<script.*?</script>", "", report.read_text(), flags=re.DOTALL)
+    assert re.search(r"<noscript><p>This list of 96 pairs needs JavaScript", without)
+    assert '<div id="browser" hidden>' in without
+    assert without.index("Win rate against the untrained start") < without.index("<noscript>")
 
 
 def test_analysis_imports_nothing_heavy():

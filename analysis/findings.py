@@ -1,0 +1,89 @@
+"""The result in sentences: one a method, for one scale and one judge, each with its intervals."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan
+
+from analysis.cells import Cell
+from analysis.metrics import MIN_PROMPTS
+from analysis.tables import interval, method_key, number
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the cells of one method say; `text` goes on where `method` ends."""
+
+    method: str
+    text: str
+
+
+def findings_of(cells: Sequence[Cell]) -> list[Finding]:
+    """One finding for each method of the cells of one scale and judge, in the order of the tables."""
+    by_method: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=method_key):
+        by_method.setdefault(cell.method, []).append(cell)
+    return [
+        Finding(method, one_cell(own[0]) if len(own) == 1 else several_cells(own))
+        for method, own in by_method.items()
+    ]
+
+
+def one_cell(cell: Cell) -> str:
+    """A method that ran in one cell: its win rate, and on which side of 50 % the interval lies."""
+    win = cell.win
+    if isnan(win.rate):
+        return f"has no scored verdict ({place(cell)}; {win.unscored} unscored)."
+    conclusion = {
+        "won": "better than its start",
+        "lost": "worse than its start",
+        "even": "not told apart from 50 %",
+        "unknown": f"too few prompts for an interval (fewer than {MIN_PROMPTS})",
+    }[standing(cell)]
+    return (
+        f"won {rate(cell)} of the comparisons on {win.prompts} prompts ({place(cell)}): {conclusion}"
+        f"{unscored([cell])}."
+    )
+
+
+def several_cells(cells: Sequence[Cell]) -> str:
+    """A method that ran in several cells: in how many it won, and the range of its win rates."""
+    counts = dict.fromkeys(("won", "lost", "even", "unknown"), 0)
+    for cell in cells:
+        counts[standing(cell)] += 1
+    text = (
+        f"beat its start in {counts['won']} of {len(cells)} cells, lost to it in {counts['lost']}, was not told "
+        f"apart from it in {counts['even']}"
+    )
+    if counts["unknown"]:
+        text += f", and has too few scored prompts for an interval in {counts['unknown']}"
+    rated = sorted((cell for cell in cells if not isnan(cell.win.rate)), key=lambda cell: cell.win.rate)
+    if rated:
+        low, high = rated[0], rated[-1]
+        text += f"; from {rate(low)} ({place(low)}) to {rate(high)} ({place(high)})"
+    prompts = sorted({cell.win.prompts for cell in cells})
+    text += f"; {' to '.join(map(str, dict.fromkeys((prompts[0], prompts[-1]))))} prompts a cell"
+    return f"{text}{unscored(cells)}."
+
+
+def standing(cell: Cell) -> str:
+    """On which side of 50 % a cell's interval lies: won, lost, even, or unknown where it has none."""
+    win = cell.win
+    if isnan(win.lo):
+        return "unknown"
+    return "won" if win.lo > 50 else "lost" if win.hi < 50 else "even"
+
+
+def rate(cell: Cell) -> str:
+    """A win rate with its interval, such as 84.2 % [79.2, 88.9]."""
+    return f"{number(cell.win.rate)} % {interval(cell.win.lo, cell.win.hi)}"
+
+
+def place(cell: Cell) -> str:
+    """Where a cell stands among those of its method."""
+    return f"{cell.family} {cell.regime}"
+
+
+def unscored(cells: Sequence[Cell]) -> str:
+    """How many verdicts are missing, where any is."""
+    missing, of = sum(cell.win.unscored for cell in cells), sum(cell.win.verdicts for cell in cells)
+    return f"; {missing:,} of {of:,} verdicts unscored and left out" if missing else ""

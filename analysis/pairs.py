@@ -1,0 +1,110 @@
+"""Every pair of responses with its verdicts, packed for the report's browser: JSON, deflated, in base64.
+
+Base64 has no character that HTML gives a meaning, and each distinct text is held once: the start's responses
+are the same in many runs.
+"""
+
+import json
+import zlib
+from base64 import b64encode
+from collections import defaultdict
+from collections.abc import Sequence
+from math import isnan
+from typing import Any
+
+from analysis.load import points, scores
+from analysis.methods import method_names
+from cme.records import Pair, RunRecord, Verdict
+
+PAIR = (
+    *("run", "id", "prompt", "reference", "start", "policy", "start_tokens", "policy_tokens"),
+    *("start_finished", "policy_finished", "start_surprisal", "policy_surprisal", "verdicts"),
+)
+VERDICT = ("judge", "policy_first", "points", "start_score", "policy_score", "reason", "note")
+DECIMALS = 4
+
+
+class Texts:
+    """Distinct texts, each with its number."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def number(self, text: str | None) -> int | None:
+        """The text's number, None for None."""
+        return None if text is None else self.numbers.setdefault(text, len(self.numbers))
+
+
+def packed(records: Sequence[RunRecord]) -> str:
+    """The records' pairs as the report embeds them; unpack by base64, zlib and JSON."""
+    text = json.dumps(pairs_of(records), allow_nan=False, separators=(",", ":"))
+    return b64encode(zlib.compress(text.encode())).decode()
+
+
+def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """Texts, runs, and columns of pairs and of verdicts; texts stand in the columns as numbers.
+
+    `pairs["verdicts"]` counts each pair's verdicts, which follow one another in the order of the pairs. `points`
+    are the policy's, None where unscored.
+    """
+    names, texts = method_names(records), Texts()
+    pairs: list[list[Any]] = []
+    verdicts: list[list[Any]] = []
+    for run, record in enumerate(records):
+        by_prompt: dict[str, list[Verdict]] = defaultdict(list)
+        for verdict in record.verdicts:
+            by_prompt[verdict.prompt_id].append(verdict)
+        for pair in record.pairs:
+            own = by_prompt[pair.prompt_id]
+            pairs.append([run, *pair_row(pair, texts), len(own)])
+            verdicts += [verdict_row(verdict, record.judge, texts) for verdict in own]
+    runs = [
+        {
+            "id": record.run_id,
+            "scale": record.scale,
+            "family": record.family,
+            "regime": record.regime,
+            "method": names[record.run_id],
+            "seed": record.seed,
+        }
+        for record in records
+    ]
+    return {
+        "texts": list(texts.numbers),
+        "runs": runs,
+        "pairs": columns(PAIR, pairs),
+        "verdicts": columns(VERDICT, verdicts),
+    }
+
+
+def pair_row(pair: Pair, texts: Texts) -> list[Any]:
+    """One pair, in the order of `PAIR` between its run and its number of verdicts."""
+    start, policy = pair.start, pair.policy
+    return [
+        *map(texts.number, (pair.prompt_id, pair.prompt, pair.reference, start.response, policy.response)),
+        *(start.tokens, policy.tokens, int(start.finished), int(policy.finished)),
+        *map(rounded, (start.surprisal, policy.surprisal)),
+    ]
+
+
+def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
+    """One verdict of a panel's member or of the record's one judge, in the order of `VERDICT`."""
+    given = points(verdict)
+    return [
+        texts.number(verdict.judge or judge),
+        int(verdict.policy_first),
+        None if isnan(given) else given,
+        *(map(rounded, scores(verdict)) if verdict.scores else (None, None)),
+        texts.number(verdict.reason),
+        texts.number(verdict.note),
+    ]
+
+
+def rounded(value: float | None) -> float | None:
+    """A number to the decimals that the report shows."""
+    return None if value is None else round(value, DECIMALS)
+
+
+def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Rows as columns by name."""
+    return {name: [row[index] for row in rows] for index, name in enumerate(names)}

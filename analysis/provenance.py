@@ -1,0 +1,79 @@
+"""Settings and provenance of the runs of one scale: what all share once, then what each has of its own."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from analysis.load import last_step
+from analysis.methods import leaves
+from cme.records import RunRecord
+
+Fields = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: `facts` of its record, and the `settings` and `versions` that not all runs of its scale share."""
+
+    run_id: str
+    facts: Fields
+    settings: Fields
+    versions: Fields
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The runs of one scale; `settings` and `versions` are those that all of them share."""
+
+    scale: str
+    settings: Fields
+    versions: Fields
+    runs: Sequence[Run]
+
+
+def provenance_of(records: Sequence[RunRecord]) -> Provenance:
+    """The provenance of records of one scale."""
+    settings = [dict(leaves(record.config)) for record in records]
+    shared_settings = shared(settings)
+    shared_versions = shared([record.environment for record in records])
+    return Provenance(
+        scale=records[0].scale,
+        settings=sorted(shared_settings.items()),
+        versions=sorted(shared_versions.items()),
+        runs=[
+            Run(
+                record.run_id,
+                facts(record),
+                beside(own, shared_settings),
+                beside(record.environment, shared_versions),
+            )
+            for record, own in zip(records, settings, strict=True)
+        ],
+    )
+
+
+def shared(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The fields that every run has with the same value."""
+    first, *others = fields
+    return {name: value for name, value in first.items() if all(own.get(name) == value for own in others)}
+
+
+def beside(fields: Mapping[str, str], common: Mapping[str, str]) -> Fields:
+    """The fields that are not common, sorted."""
+    return sorted((name, value) for name, value in fields.items() if name not in common)
+
+
+def facts(record: RunRecord) -> Fields:
+    """What a record says of its run beside configuration and environment."""
+    found = {
+        "generator": record.generator_checkpoint,
+        "verifier": record.verifier_checkpoint,
+        "held-out verifier": record.heldout_checkpoint,
+        "language model (surprisal)": record.language_model,
+        "judge": record.judge,
+        "experiment": record.experiment,
+        "seed": str(record.seed),
+        "training steps": str(last_step(record)),
+        "stopped": record.stopped,
+        "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in record.seconds.items()),
+    }
+    return [(name, value) for name, value in found.items() if value]

@@ -1,0 +1,396 @@
+"""The report's browser of pairs in a real browser: what it shows, what runs in it, keys, sizes, time."""
+
+import json
+import random
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+from chromium import BINARY, chromium
+
+from analysis.cells import cells_of
+from analysis.report import write
+from cme.records import Generation, Pair, Verdict
+
+pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium on the PATH")
+
+HOSTILE = [
+    "</script><script>window.hacked = 1</script>",
+    '"><img src=x onerror="window.hacked = 1"><svg onload="window.hacked = 1">',
+    "<!-- <script> -->",
+    "__proto__",
+    "constructor",
+    "half a pair: \ud83d",
+    "\u05e9\u05dc\u05d5\u05dd \u202eright to left\u202c",
+    "\u2028\u2029\x00\x1b ]]> {{ 7 * 7 }} &lt;b&gt; &amp;",
+    "<a href='javascript:window.hacked = 1'>" * 2_500,  # 100 kB
+    "x" * 100_000,
+    "",
+]
+# Policy's points in the two orders, None unscored, with what the list must call the pair.
+KNOWN = {
+    "p0": (1, 1, "won"),
+    "p1": (0, 0, "lost"),
+    "p2": (0.5, 0.5, "tie"),
+    "p3": (1, 0, "inconsistent"),
+    "p4": (None, None, "unscored"),
+    "p5": (1, None, "won"),
+    "p6": (0.5, 1, "inconsistent"),
+    "p7": (0, 0.5, "inconsistent"),
+    "p8": (None, 0, "lost"),
+}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with chromium(tmp_path_factory.mktemp("profile")) as page:
+        page.look(1280, 900)
+        yield page
+
+
+@pytest.fixture
+def clean(page):
+    page.requests.clear()
+    page.errors.clear()
+    page.look(1280, 900)
+    return page
+
+
+def report_of(records, folder):
+    return write(records, cells_of(records), folder)
+
+
+def pair(
+    prompt_id, prompt="a prompt", start="no idea", policy="the answer is seven", surprisals=(None, None)
+):
+    before, after = surprisals
+    return Pair(
+        prompt_id, prompt, None, Generation(start, False, 2, before), Generation(policy, True, 4, after)
+    )
+
+
+@pytest.fixture(scope="module")
+def hostile(make_record, tmp_path_factory):
+    """A report in which every text that a model or a configuration may hold is hostile."""
+    pairs = [
+        Pair(f"{i} {HOSTILE[0]}", text, text, Generation(text, False, 1), Generation(f"{text}!", True, 1))
+        for i, text in enumerate(HOSTILE)
+    ]
+    verdicts = []
+    for each, text in zip(pairs, HOSTILE, strict=True):
+        verdicts += [
+            Verdict(each.prompt_id, True, "first", note=text, judge=HOSTILE[1]),
+            Verdict(each.prompt_id, False, "unscored", text or "none", note=text, judge=HOSTILE[1]),
+        ]
+    attack = HOSTILE[0] + HOSTILE[1]
+    record = make_record(
+        verdicts=verdicts,
+        family="__proto__",
+        regime="<svg onload='hacked=1'>",
+        reward="<img src=x onerror='hacked=1'>",
+        judge=attack,
+        steps=0,
+        run_id=attack,
+        warnings=[attack],
+        stopped=attack,
+        experiment=attack,
+        config={attack: attack},
+        environment={attack: attack},
+    )
+    record = replace(record, pairs=pairs)
+    return record, report_of([record], tmp_path_factory.mktemp("hostile"))
+
+
+@pytest.fixture(scope="module")
+def known(make_record, make_verdict, tmp_path_factory):
+    """A report whose outcomes, lengths, scores and surprisals are known by hand; a panel's run beside it."""
+    verdicts = []
+    for prompt, (first, second, _) in KNOWN.items():
+        verdicts += [make_verdict(prompt, first, True), make_verdict(prompt, second, False)]
+    scored = (
+        Verdict("p0", True, "first", scores=(0.9, 0.4)),
+        Verdict("p0", False, "second", scores=(0.2, 0.5)),
+    )
+    verdicts[:2] = scored  # gains 0.5 and 0.3
+    verdicts[2] = replace(verdicts[2], scores=(0.1, 0.8))  # p1 loses 0.7
+    alone = replace(
+        make_record(verdicts=verdicts, steps=0, run_id="alone"),
+        pairs=[
+            pair("p0", "Name a bird.", "the Heron", "the heron is gray", (2.0, 3.0)),
+            pair("p1", policy="no", surprisals=(5.0, 1.0)),
+            pair("p2", start="", policy="z" * 500, surprisals=(None, 9.0)),
+            *(pair(f"p{i}") for i in range(3, 9)),
+        ],
+    )
+    panel = [
+        *(Verdict("q", order, "first" if order else "second", judge="kind") for order in (True, False)),
+        *(Verdict("q", order, "second" if order else "first", judge="stern") for order in (True, False)),
+    ]
+    beside = make_record(verdicts=panel, seed=1, judge="panel", steps=0, run_id="beside", family="llama")
+    beside = replace(beside, pairs=[*beside.pairs, pair("never judged")])
+    return report_of([alone, beside], tmp_path_factory.mktemp("known"))
+
+
+def listed(page):
+    """The prompt ids behind the list, in its order, by opening one pair after another."""
+    ids = []
+    for _ in range(int(page.run("document.documentElement.dataset.shown"))):
+        ids.append(page.run("new URLSearchParams(location.hash.slice(1)).get('pair')"))
+        page.press("j")
+    return ids
+
+
+def opened(page, path, **state):
+    """Open the report with this state, make it write its address, and return the listed ids."""
+    page.open(path, f"#{urlencode(state) or 'all='}")
+    page.run("document.getElementById('list').focus()")
+    page.press("Home")
+    return listed(page)
+
+
+def test_every_hostile_text_is_shown_as_it_is_and_none_runs(clean, hostile):
+    page, (record, path) = clean, hostile
+    for number, each in enumerate(record.pairs):
+        page.open(path, "#all=")
+        assert page.run("document.documentElement.dataset.ready") == str(len(record.pairs))
+        page.run("document.getElementById('list').focus()")
+        page.press("Home", *"j" * number)
+        shown = json.loads(
+            page.run(
+                "JSON.stringify([...document.querySelectorAll('#detail pre')].map((each) => each.textContent))"
+            )
+        )
+        assert shown == [
+            text or "(empty)"
+            for text in (each.prompt, each.reference, each.start.response, each.policy.response)
+        ]
+        notes = json.loads(
+            page.run(
+                "JSON.stringify([...document.querySelectorAll('#detail .said bdi')].map((said) => said.textContent))"
+            )
+        )
+        assert notes.count(HOSTILE[number]) >= 2
+        assert page.run("typeof window.hacked") == "undefined"
+    assert page.run("document.scripts.length") == 2
+    assert page.run("[...document.images].every((image) => image.src.startsWith('data:image/png;base64,'))")
+    assert (
+        page.run("document.querySelectorAll('svg, iframe, [onerror], [onload], a[href^=javascript]').length")
+        == 0
+    )
+    assert (
+        page.run("({}).polluted === undefined && document.getElementById('family').options[1].value")
+        == "__proto__"
+    )
+    assert page.errors == []
+
+
+def test_it_asks_nothing_of_the_network(clean, known):
+    clean.open(known)
+    clean.press("j", "j", "/")
+    assert {url.split(":")[0] for url in clean.requests} <= {"file", "data", "about"}
+    assert sum(url.startswith("file") for url in clean.requests) == 1
+
+
+def test_the_policy_stops_script_and_style_that_escaping_would_have_let_through(clean, known):
+    clean.open(known)
+    blocked = """new Promise((done) => {
+      const stopped = [];
+      addEventListener("securitypolicyviolation", (event) => stopped.push(event.effectiveDirective));
+      const script = document.createElement("script");
+      try { script.textContent = "window.hacked = 1"; document.body.append(script); } catch { stopped.push("typed"); }
+      try { document.body.innerHTML += "<p>"; } catch { stopped.push("typed"); }
+      const image = document.createElement("img");
+      try { image.setAttribute("onerror", "window.hacked = 1"); } catch { stopped.push("typed"); }
+      image.src = "https://127.0.0.1/x";
+      document.body.append(image, Object.assign(document.createElement("style"), { textContent: "p { color: red }" }));
+      fetch("https://127.0.0.1/").catch(() => setTimeout(() => done(stopped.join(" ")), 300));
+    })"""
+    stopped = clean.run(blocked)
+    assert clean.run("typeof window.hacked") == "undefined"
+    assert {"img-src", "connect-src", "style-src-elem", "typed"} <= set(stopped.split())
+
+
+@pytest.mark.parametrize("outcome", ["won", "lost", "tie", "inconsistent"])
+def test_an_outcome_filters(clean, known, outcome):
+    expected = [prompt for prompt, (*_, name) in KNOWN.items() if name == outcome]
+    assert opened(clean, known, outcome=outcome, judge="oracle") == expected
+
+
+def test_unscored_is_every_pair_with_a_verdict_missing(clean, known):
+    assert opened(clean, known, outcome="unscored") == ["p4", "p5", "p8"]
+
+
+def test_a_panel_s_members_are_judges_of_their_own(clean, known):
+    assert opened(clean, known, family="llama", outcome="tie") == ["q"]
+    assert opened(clean, known, judge="kind") == opened(clean, known, judge="kind", outcome="won") == ["q"]
+    assert opened(clean, known, judge="stern", outcome="lost") == ["q"]
+    assert opened(clean, known, seed="1") == ["q", "never judged"]
+    clean.open(known, "#run=beside&pair=never+judged")
+    assert "No judge has seen this pair." in clean.run("document.getElementById('detail').textContent")
+
+
+def test_orders_put_the_biggest_first_and_the_unmeasured_last(clean, known):
+    assert opened(clean, known, sort="length")[:2] == ["p2", "p3"]
+    assert opened(clean, known, sort="surprisal")[:3] == ["p1", "p0", "p2"]
+    assert opened(clean, known, sort="gain")[:3] == ["p0", "p1", "p2"]
+    assert opened(clean, known, sort="loss")[:3] == ["p1", "p0", "p2"]
+    clean.open(known, "#sort=gain")
+    values = clean.run(
+        "[...document.querySelectorAll('.row .value')].slice(0, 3).map((e) => e.textContent).join()"
+    )
+    assert values == "+0.4,\u22120.7,n/a"
+
+
+def test_search_is_in_prompts_and_responses_whatever_the_case(clean, known):
+    assert opened(clean, known, q="a BIRD") == ["p0"]
+    assert opened(clean, known, q="heron") == ["p0"]
+    assert opened(clean, known, q="zzzz") == ["p2"]
+    assert opened(clean, known, q="nowhere") == []
+    assert "No pair passes these filters" in clean.run("document.getElementById('detail').textContent")
+
+
+def test_an_address_opens_its_pair_even_where_its_filters_hide_it(clean, known):
+    clean.open(known, "#run=alone&pair=p4")
+    assert clean.run("document.querySelector('#detail .bar').textContent").startswith(
+        "PreviousNext5 of 11unscored"
+    )
+    clean.open(known, "#outcome=won&run=alone&pair=p4")
+    assert clean.run("document.querySelector('#detail .bar').textContent").startswith(
+        "PreviousNext5 of 11unscored"
+    )
+    clean.open(known, "#run=alone&pair=%3Cb%3E")
+    assert "There is no pair <b> of run alone here." in clean.run(
+        "document.getElementById('status').textContent"
+    )
+    clean.open(known, "#family=nobody&sort=__proto__")
+    assert clean.run("document.documentElement.dataset.shown") == "11"
+
+
+def test_a_run_s_link_opens_its_settings(clean, hostile):
+    _, path = hostile
+    clean.open(path)
+    clean.run(
+        "[...document.querySelectorAll('#detail a')].find((a) => a.textContent.startsWith('settings')).click()"
+    )
+    clean.wait("document.querySelector('details.run').open")
+
+
+def test_keys(clean, known):
+    page = clean
+    page.open(known)
+    focused = "document.activeElement.id"
+    place = "document.querySelector('[aria-selected=true]').getAttribute('aria-posinset')"
+    page.press("j", "j", "k")
+    assert page.run(place) == "2"
+    page.press("/")
+    assert page.run(focused) == "q"
+    page.press(*"heron")
+    page.wait("document.documentElement.dataset.shown === '1'")
+    assert page.run("document.getElementById('q').value") == "heron"
+    page.press("Enter")
+    assert page.run(focused) == "list"
+    assert page.run("getComputedStyle(document.getElementById('list')).outlineStyle") == "solid"
+    page.run("document.querySelector('button[type=reset]').click()")
+    page.wait("document.documentElement.dataset.shown === '11'")
+    page.press("End")
+    assert page.run(place) == "11"
+    assert page.run("document.getElementById('list').getAttribute('aria-activedescendant')") == "row-10"
+    page.press("ArrowUp", "ArrowUp", "ArrowDown", "Home", "k")
+    assert page.run(place) == "1"
+    page.press("/", "Escape")
+    assert page.run(focused) == "list"
+    page.press("Escape")
+    assert page.run("document.activeElement === document.body")
+
+
+def common_length(a, b):
+    """Length of the longest common subsequence, slowly."""
+    lengths = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
+    for i, left in enumerate(a):
+        for j, right in enumerate(b):
+            lengths[i + 1][j + 1] = (
+                lengths[i][j] + 1 if left == right else max(lengths[i][j + 1], lengths[i + 1][j])
+            )
+    return lengths[-1][-1]
+
+
+def test_the_marked_words_are_those_beside_a_longest_common_subsequence(clean, known):
+    clean.open(known)
+    draw = random.Random(5)
+    texts = [
+        (
+            " ".join(draw.choices("abcde", k=draw.randrange(12))),
+            " ".join(draw.choices("abcde", k=draw.randrange(12))),
+        )
+        for _ in range(200)
+    ]
+    found = clean.run(f"{json.dumps(texts)}.map(([a, b]) => differences(a, b))")
+    for (before, after), marks in zip(texts, found, strict=True):
+        left = [unmarked(text, ranges).split() for text, ranges in zip((before, after), marks, strict=True)]
+        assert left[0] == left[1]
+        assert len(left[0]) == common_length(before.split(), after.split())
+
+
+def unmarked(text, ranges):
+    """The text without its marked ranges."""
+    for start, end in reversed(ranges):
+        text = text[:start] + text[end:]
+    return text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "marks"),
+    [
+        ("It is red.", "It is dark red!", [[[9, 10]], [[6, 10], [14, 15]]]),
+        ("", "new", [[], [[0, 3]]]),
+        ("\u732b\u304c\u597d\u304d", "\u72ac\u304c\u597d\u304d", [[[0, 1]], [[0, 1]]]),
+        ("a " * 4000, "b " * 4000, None),
+    ],
+)  # fmt: skip
+def test_marks_by_hand(clean, known, before, after, marks):
+    clean.open(known)
+    assert clean.run(f"differences({json.dumps(before)}, {json.dumps(after)})") == marks
+
+
+@pytest.mark.parametrize("width", [360, 390, 800, 1280])
+def test_nothing_is_wider_than_the_screen(clean, known, hostile, width):
+    clean.look(width, 800)
+    for path in (known, hostile[1]):
+        clean.open(path, "#sort=length")
+        assert clean.run("document.documentElement.scrollWidth") <= width
+
+
+def test_dark_where_the_reader_has_it_dark_but_figures_stay_on_white(clean, known):
+    brightness = (
+        "getComputedStyle({}).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number).reduce((a, b) => a + b)"
+    )
+    shades = []
+    for dark in (False, True):
+        clean.look(1280, 900, dark=dark)
+        clean.open(known)
+        shades.append(clean.run(brightness.format("document.body")))
+        assert clean.run(brightness.format("document.querySelector('figure img')")) == 3 * 255
+    assert shades[0] > 700 and shades[1] < 150
+
+
+def test_five_thousand_pairs_open_within_two_seconds_and_draw_few_rows(clean, make_record, tmp_path):
+    draw = random.Random(7)
+    vocabulary = ["".join(draw.choices("abcdefghijklmnop", k=draw.randrange(2, 9))) for _ in range(4000)]
+
+    def said(words):
+        return " ".join(draw.choices(vocabulary, k=words))
+
+    record = make_record(prompts=5000, steps=0)
+    pairs = [pair(each.prompt_id, said(30), said(200), said(200), (1.0, 2.0)) for each in record.pairs]
+    path = write([replace(record, pairs=pairs)], [], tmp_path)
+    times = []
+    for _ in range(3):
+        clean.open(path)
+        times.append(int(clean.run("document.documentElement.dataset.milliseconds")))
+    assert min(times) < 2000, times
+    assert clean.run("document.querySelectorAll('.row').length") < 40
+    clean.run("document.getElementById('list').scrollTop = 3000 * 56")
+    clean.wait(
+        "[...document.querySelectorAll('.row')].some((row) => row.getAttribute('aria-posinset') === '3001')"
+    )
+    assert clean.run("document.querySelectorAll('.row').length") < 40
