@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.cells import cells_of
-from analysis.load import load_all
 from analysis.methods import SCALES, in_order
+from analysis.read import load_all
 from analysis.render import to_markdown
 from analysis.report import judges_of, of_judge, write
+from analysis.sanity import sanity_table
+from analysis.sections import by_scale
 from analysis.stress import stress_table
 from analysis.tables import win_rate_table
 
@@ -25,19 +27,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directories = options.records or [REFERENCE]
     out = options.out or directories[0] / "analysis"
     try:
-        records, stress = load_all(directories)
+        records = load_all(directories)
     except (FileNotFoundError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    cells = cells_of(records)
-    report = write(records, cells, out, stress)
+    cells = cells_of(records.runs)
+    report = write(records, cells, out)
     for scale in in_order((cell.scale for cell in cells), SCALES):
-        own = [cell for cell in cells if cell.scale == scale]
-        for judge in judges_of(own):
-            print(to_markdown(win_rate_table(of_judge(own, judge))))
-    for record in stress:
+        there = [cell for cell in cells if cell.scale == scale]
+        for judge in judges_of(there):
+            print(to_markdown(win_rate_table(of_judge(there, judge))))
+    for record in records.stress:
         print(to_markdown(stress_table(record)))
-    print(f"{len(records)} runs, {len(stress)} stress tables: {out / 'tables'}, {out / 'figures'}, {report}")
+    for _, own in by_scale(records.sanity):
+        print(to_markdown(sanity_table(own)))
+    counts = (
+        f"{len(records.runs)} runs, {len(records.stress)} stress tables, {len(records.sanity)} judges' sanity"
+    )
+    print(f"{counts}: {out / 'tables'}, {out / 'figures'}, {report}")
     return 0
 
 

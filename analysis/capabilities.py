@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan, nan
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,8 @@ import pandas as pd
 from analysis.load import identity_of
 from analysis.methods import method_names
 from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval
-from analysis.render import Entry, Table
+from analysis.render import Entry, Table, slug
+from analysis.sections import Part, Section, by_scale, write_tables
 from cme.records import Capability, RunRecord
 
 HEADER = ("family", "regime", "reward", "task", "metric", "items", "before", "after", "change")
@@ -107,3 +109,18 @@ def row_entries(row: "pd.Series[float]") -> list[Entry]:
 def with_error(value: float, stderr: float) -> str:
     """A value with its standard error where it has one."""
     return f"{value:.3f}" if isnan(stderr) else f"{value:.3f} ± {stderr:.3f}"
+
+
+def capability_section(records: Sequence[RunRecord], out: Path) -> Section:
+    """What the runs measured of capabilities, scale by scale."""
+    parts = []
+    for scale, own in by_scale([record for record in records if record.capabilities]):
+        table = capability_table(own)
+        write_tables([table], capability_frame(own), out / "tables" / f"{slug(scale)}-capabilities")
+        parts.append(Part([table], []))
+    return Section(
+        "capabilities",
+        "What training kept: capabilities before and after",
+        "lm-eval's tasks, the same items put to the untrained start and to the trained policy.",
+        parts,
+    )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from analysis.cells import Cell
-from analysis.metrics import MIN_PROMPTS
+from analysis.metrics import FEW_PROMPTS
 from analysis.tables import interval, method_key, number
 
 
@@ -37,7 +37,7 @@ def one_cell(cell: Cell) -> str:
         "won": "better than its start",
         "lost": "worse than its start",
         "even": "not told apart from 50 %",
-        "unknown": f"too few prompts for an interval (fewer than {MIN_PROMPTS})",
+        "unknown": f"too few prompts to tell (fewer than {FEW_PROMPTS})",
     }[standing(cell)]
     return (
         f"won {rate(cell)} of the comparisons on {win.prompts} prompts ({place(cell)}): {conclusion}"
@@ -55,7 +55,7 @@ def several_cells(cells: Sequence[Cell]) -> str:
         f"apart from it in {counts['even']}"
     )
     if counts["unknown"]:
-        text += f", and has too few scored prompts for an interval in {counts['unknown']}"
+        text += f", and rests on too few scored prompts in {counts['unknown']}"
     rated = sorted((cell for cell in cells if not isnan(cell.win.rate)), key=lambda cell: cell.win.rate)
     if rated:
         low, high = rated[0], rated[-1]
@@ -66,9 +66,9 @@ def several_cells(cells: Sequence[Cell]) -> str:
 
 
 def standing(cell: Cell) -> str:
-    """On which side of 50 % a cell's interval lies: won, lost, even, or unknown where it has none."""
+    """On which side of 50 % a cell's interval lies: won, lost, even, or unknown on few prompts."""
     win = cell.win
-    if isnan(win.lo):
+    if isnan(win.lo) or win.few:
         return "unknown"
     return "won" if win.lo > 50 else "lost" if win.hi < 50 else "even"
 

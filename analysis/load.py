@@ -1,15 +1,14 @@
-"""Records from disk, and the two long frames of the runs that everything but stress tables is computed from."""
+"""The two long frames of the runs, that everything but stress and sanity tables is computed from."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from math import nan
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.methods import REGIMES, REWARDS, SCALES, method_names, position
-from cme.records import Outcome, RunRecord, StressRecord, Verdict, read_record, read_stress
+from analysis.methods import method_names
+from cme.records import Outcome, RunRecord, Verdict
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
 MAJORITY = "majority"  # the name that a panel's majority has beside its members
@@ -28,107 +27,6 @@ HISTORY = (
     "loss",
     "grad_norm",
 )
-
-
-def load_all(directories: Iterable[Path]) -> tuple[list[RunRecord], list[StressRecord]]:
-    """The records of runs and of stress tables; one of the two may be missing. Raises as either does alone."""
-    directories = list(directories)
-    stress = load_stress(directories)
-    return load_records(directories, may_be_none=bool(stress)), stress
-
-
-def load_records(directories: Iterable[Path], *, may_be_none: bool = False) -> list[RunRecord]:
-    """Every `record.json` and `*.record.json` under the directories, in the order of the tables.
-
-    Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed
-    record, for two records of one run, and, unless there may be none, when there is none at all.
-    """
-    directories = list(directories)
-    sources: dict[str, Path] = {}
-    records = []
-    for path in record_files(directories):
-        record = read_record(path)
-        check(record, path)
-        if record.run_id in sources:
-            raise ValueError(
-                f"{path} records run {record.run_id} again; it is already in {sources[record.run_id]}"
-            )
-        sources[record.run_id] = path
-        records.append(record)
-    if not records and not may_be_none:
-        raise ValueError(
-            f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
-        )
-    return sorted(records, key=table_order)
-
-
-def load_stress(directories: Iterable[Path]) -> list[StressRecord]:
-    """Every `stress.json` and `*.stress.json` under the directories, in the order of the tables; often none.
-
-    Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed record
-    and for two of one table.
-    """
-    sources: dict[str, Path] = {}
-    records = []
-    for path in record_files(directories, "stress.json"):
-        record = read_stress(path)
-        if any("right" not in by_grade for by_grade in record.values.values()):
-            raise ValueError(f"{path} is malformed: every line needs the grade `right`")
-        if record.stress_id in sources:
-            raise ValueError(
-                f"{path} records table {record.stress_id} again; it is already in {sources[record.stress_id]}"
-            )
-        sources[record.stress_id] = path
-        records.append(record)
-    return sorted(
-        records,
-        key=lambda r: (
-            position(r.scale, SCALES),
-            r.family,
-            position(r.regime, REGIMES),
-            r.verifier,
-            r.stress_id,
-        ),
-    )
-
-
-def record_files(directories: Iterable[Path], name: str = "record.json") -> list[Path]:
-    """The files `name` and `*.name` under the directories, each once even where directories overlap."""
-    found = set()
-    for directory in directories:
-        if not directory.is_dir():
-            raise FileNotFoundError(f"{directory} is not a directory")
-        found |= {path.resolve() for path in directory.rglob(f"*{name}") if is_called(path, name)}
-    return sorted(found)
-
-
-def is_called(path: Path, name: str) -> bool:
-    """Whether a file is called `name`, or something before a dot and `name`."""
-    return path.name == name or path.name.endswith(f".{name}")
-
-
-def check(record: RunRecord, path: Path) -> None:
-    """Raise ValueError, naming the file, when the parts of a record don't fit together."""
-    lengths = {len(column) for column in record.history.values()}
-    if len(lengths) > 1 or (record.history and "step" not in record.history):
-        raise ValueError(f"{path} is malformed: history needs `step` and columns of equal length")
-    unknown = {verdict.prompt_id for verdict in record.verdicts} - {pair.prompt_id for pair in record.pairs}
-    if unknown:
-        raise ValueError(f"{path} is malformed: verdicts on prompts without a pair: {sorted(unknown)[:3]}")
-
-
-def table_order(record: RunRecord) -> tuple[Any, ...]:
-    """Sort key: scale, family, regime, reward, then the rest of a run's identity."""
-    return (
-        position(record.scale, SCALES),
-        record.family,
-        position(record.regime, REGIMES),
-        position(record.reward, REWARDS),
-        record.verifier,
-        record.judge,
-        record.seed,
-        record.run_id,
-    )
 
 
 def points(verdict: Verdict) -> float:

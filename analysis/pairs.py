@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.load import points, scores
 from analysis.methods import method_names
+from analysis.tables import names
 from cme.records import Pair, RunRecord, Verdict
 
 PAIR = (
@@ -47,7 +48,7 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     `pairs["verdicts"]` counts each pair's verdicts, which follow one another in the order of the pairs. `points`
     are the policy's, None where unscored.
     """
-    names, texts = method_names(records), Texts()
+    methods, texts = method_names(records), Texts()
     pairs: list[list[Any]] = []
     verdicts: list[list[Any]] = []
     for run, record in enumerate(records):
@@ -64,8 +65,9 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
             "scale": record.scale,
             "family": record.family,
             "regime": record.regime,
-            "method": names[record.run_id],
+            "method": methods[record.run_id],
             "seed": record.seed,
+            "sides": names(record.scale),
         }
         for record in records
     ]
@@ -82,7 +84,7 @@ def pair_row(pair: Pair, texts: Texts) -> list[Any]:
     start, policy = pair.start, pair.policy
     return [
         *map(texts.number, (pair.prompt_id, pair.prompt, pair.reference, start.response, policy.response)),
-        *(start.tokens, policy.tokens, int(start.finished), int(policy.finished)),
+        *(start.tokens, policy.tokens, start.finished, policy.finished),
         *map(rounded, (start.surprisal, policy.surprisal)),
     ]
 

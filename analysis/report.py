@@ -7,22 +7,25 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from analysis.capabilities import capability_section
 from analysis.cells import Cell, cells_frame, cells_of
 from analysis.figures import figures_of
 from analysis.findings import Finding, findings_of
-from analysis.load import history_frame, last_step, load_all
-from analysis.methods import SCALES, in_order
-from analysis.metrics import LEVEL, MIN_PROMPTS, RESAMPLES
+from analysis.load import history_frame, last_step
+from analysis.methods import in_order
+from analysis.metrics import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.pairs import packed
 from analysis.provenance import Provenance, provenance_of
-from analysis.render import Table, slug, to_latex, to_markdown
-from analysis.sections import Image, Part, Section, image_of
-from analysis.stress import stress_frame, stress_plot, stress_table
+from analysis.read import Records, load_all
+from analysis.render import Table, slug
+from analysis.sanity import failures, sanity_section
+from analysis.sections import Image, Section, by_scale, image_of, write_tables
+from analysis.stress import stress_section
 from analysis.tables import tables_of
-from cme.records import RunRecord, StressRecord
+from analysis.trajectory import trajectory_section
+from cme.records import RunRecord
 
 ABOUT = {
     "miniature": (
@@ -35,6 +38,8 @@ ABOUT = {
 }
 PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("difference.js", "pairs.js", "browser.js")
+EVIDENCE = ("contrast", "agreement", "seeds", "evidence")
+"""Tables that stand behind the figures, by the first word of their names."""
 UNKNOWN_SCALE = "A scale of its own; its numbers are not comparable with those of any other."
 
 
@@ -66,28 +71,28 @@ class Block:
 
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
     """Load the records under the directories and write everything; returns the path of the report."""
-    records, stress = load_all(record_dirs)
-    return write(records, cells_of(records), out, stress)
+    records = load_all(record_dirs)
+    return write(records, cells_of(records.runs), out)
 
 
-def write(
-    records: Sequence[RunRecord], cells: Sequence[Cell], out: Path, stress: Sequence[StressRecord] = ()
-) -> Path:
+def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     """Write tables/, figures/ and report.html under `out`; returns the path of the report."""
     out.mkdir(parents=True, exist_ok=True)
-    blocks = []
-    for scale in in_order((record.scale for record in records), SCALES):
-        own = [record for record in records if record.scale == scale]
-        blocks.append(block(own, [cell for cell in cells if cell.scale == scale], out))
+    failed = [sentence for record in records.sanity for sentence in failures(record)]
+    blocks = [
+        block(own, [cell for cell in cells if cell.scale == scale], out)
+        for scale, own in by_scale(records.runs)
+    ]
     html = render(
         blocks=blocks,
-        sections=sections_of(stress, out),
-        runs=len(records),
-        pairs=sum(len(record.pairs) for record in records),
-        data=packed(records),
+        sections=sections_of(records, out),
+        insane=failed,
+        runs=len(records.runs),
+        pairs=sum(len(record.pairs) for record in records.runs),
+        data=packed(records.runs),
         level=round(100 * LEVEL),
         resamples=f"{RESAMPLES:,}",
-        few=MIN_PROMPTS,
+        few=FEW_PROMPTS,
     )
     report = out / "report.html"
     # A model can emit half a surrogate pair, which UTF-8 cannot hold.
@@ -125,6 +130,7 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
     scale = records[0].scale
     tables = [tables_of(of_judge(cells, judge)) for judge in judges_of(cells)]
     every = [table for of_one in tables for table in of_one]
+    evident = [table for table in every if table.name.split("-")[0] in EVIDENCE]
     write_tables(every, cells_frame(cells), out / "tables" / slug(scale))
     history = history_frame(records)
     images = []
@@ -136,8 +142,8 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
         about=ABOUT.get(scale, UNKNOWN_SCALE),
         records=records,
         findings=[(judge, findings_of(of_judge(cells, judge))) for judge in judges_of(cells)],
-        results=[table for *results, _ in tables for table in results],
-        evidence=[evidence for *_, evidence in tables],
+        results=[table for table in every if table not in evident],
+        evidence=evident,
         images=images,
         notes=notes_on(records),
         flagged=[run_of(record) for record in records if record.stopped is not None or record.warnings],
@@ -145,26 +151,15 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
     )
 
 
-def sections_of(stress: Sequence[StressRecord], out: Path) -> list[Section]:
+def sections_of(records: Records, out: Path) -> list[Section]:
     """Write the tables and figures of the sections that stand beside those of the scales, and gather them."""
-    return [stress_section(stress, out)] if stress else []
-
-
-def stress_section(stress: Sequence[StressRecord], out: Path) -> Section:
-    """The stress tables and their figures, scale by scale."""
-    parts = []
-    for scale in in_order((record.scale for record in stress), SCALES):
-        own = [record for record in stress if record.scale == scale]
-        tables, plot = [stress_table(record) for record in own], stress_plot(own)
-        write_tables(tables, stress_frame(own), out / "tables" / f"{slug(scale)}-stress")
-        parts.append(Part(tables, [image_of(plot.save(out / "figures"), plot.caption)]))
-    return Section(
-        "stress",
-        "Before any training: how each reward ranks answers of known worth",
-        "No model was trained for these tables. Where a reward ranks another answer above the right one, training "
-        "on it can raise the reward without better answers.",
-        parts,
-    )
+    found = [
+        sanity_section(records.sanity, out),
+        trajectory_section(records.runs, out),
+        capability_section(records.runs, out),
+        stress_section(records.stress, out),
+    ]
+    return [section for section in found if section.parts]
 
 
 def judges_of(cells: Sequence[Cell]) -> list[str]:
@@ -175,14 +170,6 @@ def judges_of(cells: Sequence[Cell]) -> list[str]:
 def of_judge(cells: Sequence[Cell], judge: str) -> list[Cell]:
     """The cells that a judge decided."""
     return [cell for cell in cells if cell.judge == judge]
-
-
-def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> None:
-    """Write one scale's tables as markdown and LaTeX, and the frame behind them as CSV, unrounded."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".md").write_text("\n".join(to_markdown(table) for table in tables), encoding="utf-8")
-    stem.with_suffix(".tex").write_text("\n".join(to_latex(table) for table in tables), encoding="utf-8")
-    frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
 
 
 def notes_on(records: Sequence[RunRecord]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pandas as pd
 from analysis.load import points
 from analysis.metrics import WinRate, first_shown_share, win_rate
 from analysis.render import Entry, Table, slug
+from analysis.sections import Part, Section, by_scale, write_tables
 from analysis.tables import interval, number
 from cme.records import SanityRecord, Verdict
 
@@ -115,4 +117,20 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
             RULE,
             "First won: decided verdicts for the response shown first; 50 is blind to order.",
         ],
+    )
+
+
+def sanity_section(records: Sequence[SanityRecord], out: Path) -> Section:
+    """The judges' sanity, scale by scale."""
+    parts = []
+    for scale, own in by_scale(records):
+        table = sanity_table(own)
+        write_tables([table], sanity_frame(own), out / "tables" / f"{slug(scale)}-sanity")
+        parts.append(Part([table], []))
+    return Section(
+        "judges",
+        "Can the judges be trusted?",
+        "Each judge met opponents of which none is better than the model's own responses. What it says of a trained "
+        "policy is worth no more than what it says of these.",
+        parts,
     )

@@ -1,11 +1,26 @@
 """What the report's sections are made of: tables, and figures as it embeds them."""
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
-from analysis.render import Table
+import pandas as pd
+
+from analysis.methods import SCALES, in_order
+from analysis.render import Table, to_latex, to_markdown
+
+
+class Scaled(Protocol):
+    """A record of any kind."""
+
+    @property
+    def scale(self) -> str:
+        """The scale that it was made at."""
+
+
+T = TypeVar("T", bound=Scaled)
 
 
 @dataclass(frozen=True)
@@ -37,3 +52,17 @@ class Section:
 def image_of(png: Path, caption: str) -> Image:
     """A figure's file with its caption."""
     return Image(b64encode(png.read_bytes()).decode(), caption)
+
+
+def by_scale(records: Sequence[T]) -> Iterator[tuple[str, list[T]]]:
+    """The records of each scale, scale by scale."""
+    for scale in in_order((record.scale for record in records), SCALES):
+        yield scale, [record for record in records if record.scale == scale]
+
+
+def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> None:
+    """Write one scale's tables as markdown and LaTeX, and the frame behind them as CSV, unrounded."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    stem.with_suffix(".md").write_text("\n".join(to_markdown(table) for table in tables), encoding="utf-8")
+    stem.with_suffix(".tex").write_text("\n".join(to_latex(table) for table in tables), encoding="utf-8")
+    frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isnan
+from pathlib import Path
 from textwrap import fill
 
 import numpy as np
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from analysis.figures import Plot
 from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval
 from analysis.render import Entry, Table, slug
+from analysis.sections import Part, Section, by_scale, image_of, write_tables
 from analysis.style import RC, STYLES, WIDTH
 from analysis.tables import interval
 from cme.records import StressRecord
@@ -196,3 +198,19 @@ def draw_ranks(axes: Axes, record: StressRecord) -> None:
     axes.spines[:].set_visible(False)
     axes.grid(visible=False)
     axes.set_xlabel(models(record))
+
+
+def stress_section(records: Sequence[StressRecord], out: Path) -> Section:
+    """The stress tables and their figures, scale by scale."""
+    parts = []
+    for scale, own in by_scale(records):
+        tables, plot = [stress_table(record) for record in own], stress_plot(own)
+        write_tables(tables, stress_frame(own), out / "tables" / f"{slug(scale)}-stress")
+        parts.append(Part(tables, [image_of(plot.save(out / "figures"), plot.caption)]))
+    return Section(
+        "stress",
+        "Before any training: how each reward ranks answers of known worth",
+        "No model was trained for these tables. Where a reward ranks another answer above the right one, training "
+        "on it can raise the reward without better answers.",
+        parts,
+    )

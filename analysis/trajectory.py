@@ -11,6 +11,7 @@ that the guard ended stands apart with its reason: it can have stopped where the
 
 from collections.abc import Iterable, Sequence
 from math import nan
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from analysis.load import identity_of, last_step, points
 from analysis.methods import REGIMES, in_order, method_names
 from analysis.metrics import Floats, clustered_interval, win_rate
 from analysis.render import Entry, Table, slug
+from analysis.sections import Part, Section, by_scale, image_of, write_tables
 from analysis.style import RC, Style
 from analysis.tables import interval, number
 from cme.records import Milestone, RunRecord, Trajectory, Verdict
@@ -273,3 +275,20 @@ def pooled(records: Sequence[RunRecord]) -> pd.DataFrame:
     for step in sorted(set.intersection(*(set(of_run) for of_run in seen))):
         rows[step] = measured([of_run[step] for of_run in seen])
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def trajectory_section(records: Sequence[RunRecord], out: Path) -> Section:
+    """The trajectories of the runs that saved checkpoints, scale by scale."""
+    parts = []
+    for scale, own in by_scale([record for record in records if record.trajectory is not None]):
+        table = trajectory_table(own)
+        write_tables([table], trajectory_frame(own), out / "tables" / f"{slug(scale)}-trajectory")
+        images = [image_of(plot.save(out / "figures"), plot.caption) for plot in trajectory_plots(own)]
+        parts.append(Part([table], images))
+    return Section(
+        "trajectory",
+        "During training: saved checkpoints, the selected and the final one",
+        "Checkpoints were compared on prompts of their own, by a judge of their own; what the selected and the final "
+        "policy are worth was measured on the evaluation prompts alone.",
+        parts,
+    )

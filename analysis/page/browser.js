@@ -5,7 +5,7 @@
   const ROW = 56; // height of a row of the list in pixels, as in the style
   const BEYOND = 8; // rows that are kept drawn above and below what is seen
   const NAMES = [...FIELDS, "judge", "outcome", "sort", "q"]; // the controls, and their names in the address
-  const VERDICTS = new Map([[1, "trained won"], [0.5, "tie"], [0, "start won"], [null, "unscored"]]); // by points
+  const VERDICTS = new Map([[1, "policy won"], [0.5, "tie"], [0, "start won"], [null, "unscored"]]); // by points
   const byId = (id) => document.getElementById(id);
   const PARTS = ["browser", "filters", "status", "list", "rows", "detail"];
   const [browser, form, status, list, rows, detail] = PARTS.map(byId);
@@ -87,9 +87,10 @@
     const [start, policy] = [data.text("start", pair), data.text("policy", pair)];
     const marks = differences(start, policy);
     const told = marks ? "Marked: words that only one of the two has." : "Too long to mark the difference by words.";
+    const [before, after] = data.run(pair).sides;
     const sides = [
-      side("Untrained start", "start", pair, marks && marks[0], "del"),
-      side("Trained", "policy", pair, marks && marks[1], "ins"),
+      side(before, "start", pair, marks && marks[0], "del"),
+      side(after, "policy", pair, marks && marks[1], "ins"),
     ];
     const reference = data.text("reference", pair);
     return [
@@ -130,8 +131,10 @@
   function side(title, role, pair, marks, tag) {
     const text = data.text(role, pair);
     const surprisal = data.pairs[`${role}_surprisal`][pair];
-    const facts = [`${counted(text.length)} characters`, `${counted(data.pairs[`${role}_tokens`][pair])} tokens`];
-    if (!data.pairs[`${role}_finished`][pair]) facts.push("cut at the limit");
+    const tokens = data.pairs[`${role}_tokens`][pair];
+    const facts = [`${counted(text.length)} characters`];
+    if (tokens !== null) facts.push(`${counted(tokens)} tokens`);
+    if (data.pairs[`${role}_finished`][pair] === false) facts.push("cut at the limit");
     if (surprisal !== null) facts.push(`surprisal ${rounded(surprisal)}`);
     const under = element("p", { class: "small" }, facts.join(", "));
     return element("div", {}, element("h4", {}, title), under, box(text, marks ?? [], tag));

@@ -1,7 +1,7 @@
 """The result in sentences: which side of 50 % an interval lies on, and never more than that."""
 
 from dataclasses import replace
-from math import nan
+from math import isnan, nan
 
 import pytest
 
@@ -17,7 +17,16 @@ def cell(make_record):
     (cell,) = cells_of([make_record(prompts=12)])
 
     def made(rate, lo, hi, family="qwen", unscored=0):
-        win = replace(cell.win, rate=rate, lo=lo, hi=hi, prompts=180, verdicts=360, unscored=unscored)
+        win = replace(
+            cell.win,
+            rate=rate,
+            lo=lo,
+            hi=hi,
+            prompts=180,
+            verdicts=360,
+            unscored=unscored,
+            scored=12 if isnan(lo) else 180,
+        )
         return replace(cell, family=family, win=win)
 
     return made
@@ -29,7 +38,7 @@ def cell(make_record):
         ((84.2, 79.2, 88.9), f"won 84.2 % [79.2, 88.9]{ON}better than its start."),
         ((30.0, 20.0, 49.9), f"won 30.0 % [20.0, 49.9]{ON}worse than its start."),
         ((56.0, 50.0, 62.0), f"won 56.0 % [50.0, 62.0]{ON}not told apart from 50 %."),
-        ((56.0, nan, nan), f"won 56.0 % [n/a]{ON}too few prompts for an interval (fewer than 10)."),
+        ((56.0, nan, nan), f"won 56.0 % [n/a]{ON}too few prompts to tell (fewer than 30)."),
         ((nan, nan, nan), "has no scored verdict (qwen pretrained; 0 unscored)."),
     ],
 )
@@ -49,8 +58,8 @@ def test_several_cells_are_counted_and_their_range_is_given(cell):
         ]
     )
     assert finding.text == (
-        "beat its start in 2 of 5 cells, lost to it in 1, was not told apart from it in 1, and has too few scored "
-        "prompts for an interval in 1; from 40.0 % [35.0, 45.0] (gemma pretrained) to 90.0 % [n/a] (tiny "
+        "beat its start in 2 of 5 cells, lost to it in 1, was not told apart from it in 1, and rests on "
+        "too few scored prompts in 1; from 40.0 % [35.0, 45.0] (gemma pretrained) to 90.0 % [n/a] (tiny "
         "pretrained); 180 prompts a cell; 12 of 1,800 verdicts unscored and left out."
     )
 

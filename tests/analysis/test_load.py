@@ -5,7 +5,8 @@ from math import isnan
 
 import pytest
 
-from analysis.load import history_frame, load_records, verdicts_frame
+from analysis.load import history_frame, verdicts_frame
+from analysis.read import load_all, load_records
 from cme.records import Verdict, write_record
 
 
@@ -47,8 +48,9 @@ def test_one_run_recorded_twice_is_an_error(tmp_path, make_record):
 def test_missing_and_empty_directories(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_records([tmp_path / "nowhere"])
+    assert load_records([tmp_path]) == []
     with pytest.raises(ValueError, match="no file named"):
-        load_records([tmp_path])
+        load_all([tmp_path])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from analysis import build
 from analysis.__main__ import main
-from analysis.load import load_stress
+from analysis.read import load_stress
 from analysis.render import to_latex, to_markdown
 from analysis.stress import first_share, ranks, stress_frame, stress_plot, stress_table
 from cme.records import StressRecord, write_record, write_stress
@@ -115,7 +115,7 @@ def test_records_are_found_by_name_and_never_twice(tmp_path) -> None:
     (tmp_path / "distress.json").write_text("{}")
     assert [r.family for r in load_stress([tmp_path, tmp_path / "a"])] == ["llama", "qwen"]
     write_stress(tmp_path / "c.stress.json", stress_record())
-    with pytest.raises(ValueError, match=r"c\.stress\.json records table .* again"):
+    with pytest.raises(ValueError, match=r"c\.stress\.json records .* again"):
         load_stress([tmp_path])
 
 

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.capabilities import capability_frame, capability_table
+from analysis.metrics import win_rate
 from analysis.render import to_latex, to_markdown
 from analysis.trajectory import (
     collapse_step,
@@ -65,7 +66,7 @@ def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
     assert list(frame["unscored"])[1:] == [0, 6]
     assert list(frame["selected"])[1:] == [True, False] and list(frame["final"])[1:] == [False, True]
     lo, hi = frame.loc[1, ["win_rate_lo", "win_rate_hi"]]
-    assert 45 < lo < 60 and 90 < hi <= 100
+    assert 40 < lo < 60 and 90 < hi <= 100
 
 
 def test_seeds_are_pooled_at_the_steps_that_all_reached(make_record) -> None:
@@ -75,8 +76,9 @@ def test_seeds_are_pooled_at_the_steps_that_all_reached(make_record) -> None:
     assert list(curve.index) == [0, 10, 20]
     assert list(curve["win_rate"]) == [50, 75, 25]
     # a prompt's verdicts of both seeds stay together: 6 prompts at 100 % and 6 at 50 %
-    expected = 75 + 25 * 1.96 / np.sqrt(12) * np.array([-1, 1])
-    assert curve.loc[10, ["win_rate_lo", "win_rate_hi"]].to_numpy(float) == pytest.approx(expected, abs=3)
+    points = np.array([[1, 1, 1, 1]] * 6 + [[1, 1, 0, 0]] * 6, dtype=float)
+    one = win_rate(points.ravel(), np.repeat(PROMPTS, 4).astype(object))
+    assert curve.loc[10, ["win_rate_lo", "win_rate_hi"]].to_list() == pytest.approx([one.lo, one.hi])
 
 
 def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, make_verdict) -> None:

@@ -1,0 +1,123 @@
+"""Records from disk: runs, stress tables and the sanity of judges, each once and each checked."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from analysis.methods import REGIMES, REWARDS, SCALES, position
+from cme.records import (
+    RunRecord,
+    SanityRecord,
+    StressRecord,
+    read_record,
+    read_sanity,
+    read_stress,
+)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Records:
+    """What was read: runs, stress tables and the sanity of judges."""
+
+    runs: list[RunRecord]
+    stress: list[StressRecord]
+    sanity: list[SanityRecord]
+
+
+def load_all(directories: Iterable[Path]) -> Records:
+    """All records under the directories. Raises as the loaders of each kind do, and ValueError where there is none."""
+    directories = list(directories)
+    found = Records(load_records(directories), load_stress(directories), load_sanity(directories))
+    if not (found.runs or found.stress or found.sanity):
+        raise ValueError(
+            f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
+        )
+    return found
+
+
+def load_records(directories: Iterable[Path]) -> list[RunRecord]:
+    """Every `record.json` and `*.record.json` under the directories, in the order of the tables.
+
+    Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed record and
+    for two records of one run.
+    """
+    read = _each(directories, "record.json", read_record, lambda record: record.run_id)
+    for path, record in read.items():
+        check(record, path)
+    return sorted(read.values(), key=table_order)
+
+
+def load_stress(directories: Iterable[Path]) -> list[StressRecord]:
+    """Every `stress.json` and `*.stress.json`, in the order of the tables. Raises as `load_records` does."""
+    read = _each(directories, "stress.json", read_stress, lambda record: record.stress_id)
+    for path, record in read.items():
+        if any("right" not in by_grade for by_grade in record.values.values()):
+            raise ValueError(f"{path} is malformed: every line needs the grade `right`")
+    return sorted(read.values(), key=lambda r: (*_place(r), r.verifier, r.stress_id))
+
+
+def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
+    """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_records` does."""
+    read = _each(directories, "sanity.json", read_sanity, lambda record: record.sanity_id)
+    return sorted(read.values(), key=lambda r: (position(r.scale, SCALES), r.judge, *_place(r), r.sanity_id))
+
+
+def _each(
+    directories: Iterable[Path], name: str, read: Callable[[Path], T], identity: Callable[[T], str]
+) -> dict[Path, T]:
+    """Every record of a kind by its file. Raises ValueError for two with one identity."""
+    found: dict[Path, T] = {}
+    sources: dict[str, Path] = {}
+    for path in record_files(directories, name):
+        record = read(path)
+        known = sources.setdefault(identity(record), path)
+        if known != path:
+            raise ValueError(f"{path} records {identity(record)} again; it is already in {known}")
+        found[path] = record
+    return found
+
+
+def _place(record: StressRecord | SanityRecord) -> tuple[Any, ...]:
+    return position(record.scale, SCALES), record.family, position(record.regime, REGIMES)
+
+
+def record_files(directories: Iterable[Path], name: str) -> list[Path]:
+    """The files `name` and `*.name` under the directories, each once even where directories overlap."""
+    found = set()
+    for directory in directories:
+        if not directory.is_dir():
+            raise FileNotFoundError(f"{directory} is not a directory")
+        found |= {path.resolve() for path in directory.rglob(f"*{name}") if is_called(path, name)}
+    return sorted(found)
+
+
+def is_called(path: Path, name: str) -> bool:
+    """Whether a file is called `name`, or something before a dot and `name`."""
+    return path.name == name or path.name.endswith(f".{name}")
+
+
+def check(record: RunRecord, path: Path) -> None:
+    """Raise ValueError, naming the file, when the parts of a record don't fit together."""
+    lengths = {len(column) for column in record.history.values()}
+    if len(lengths) > 1 or (record.history and "step" not in record.history):
+        raise ValueError(f"{path} is malformed: history needs `step` and columns of equal length")
+    unknown = {verdict.prompt_id for verdict in record.verdicts} - {pair.prompt_id for pair in record.pairs}
+    if unknown:
+        raise ValueError(f"{path} is malformed: verdicts on prompts without a pair: {sorted(unknown)[:3]}")
+
+
+def table_order(record: RunRecord) -> tuple[Any, ...]:
+    """Sort key: scale, family, regime, reward, then the rest of a run's identity."""
+    return (
+        position(record.scale, SCALES),
+        record.family,
+        position(record.regime, REGIMES),
+        position(record.reward, REWARDS),
+        record.verifier,
+        record.judge,
+        record.seed,
+        record.run_id,
+    )
