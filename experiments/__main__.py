@@ -2,6 +2,9 @@
 
 The overrides are those of `run.py`, such as `scale=laptop`, `family=llama verifier=olmo`, `reward.pmi=true`, or
 `-m family=qwen,llama` for several tables.
+
+`python -m experiments measure [RECORD_DIR ...] [--model CHECKPOINT]`: how surprising recorded responses are to an
+independent language model.
 """
 
 import os
@@ -15,14 +18,18 @@ from experiments.validate import BadConfig
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; returns its exit code: 2 for what cannot run, 1 for what failed while it ran."""
-    if not arguments or arguments[0] != "stress":
-        print("usage: python -m experiments stress [overrides]", file=sys.stderr)
+    if not arguments or arguments[0] not in ("stress", "measure"):
+        print("usage: python -m experiments {stress [overrides] | measure [RECORD_DIR ...]}", file=sys.stderr)
         return 2
-    from experiments import stress
-
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # a thread that spins while it waits is a core lost to whoever else runs here
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if arguments[0] == "measure":
+        from experiments import measure
+
+        return measure.main(arguments[1:])
+    from experiments import stress
+
     try:
         cells = grid.cells(list(arguments[1:]))
         stress.prepare(cells)

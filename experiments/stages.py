@@ -34,6 +34,7 @@ from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
 from experiments import identity
 from experiments.grid import checkpoints
+from experiments.measure import measured
 from experiments.store import Store, environment
 from experiments.validate import validate
 
@@ -73,7 +74,7 @@ def run(config: DictConfig) -> Path:
             verdicts=[verdict_from(v) for v in judged["value"]],
             seconds={"train": trained["seconds"], "generate": generate_seconds, "judge": judged["seconds"]},
         )
-        write_record(store.record, record)
+        write_record(store.record, measured(record))
     return store.record
 
 
