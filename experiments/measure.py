@@ -53,7 +53,9 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
         return record
     parts, run = took_part(record), record.run_id
     if name in parts:
-        raise NotIndependent(f"language model {name} is the {parts[name]} of {run}; name one that took no part")
+        raise NotIndependent(
+            f"language model {name} is the {parts[name]} of {run}; name one that took no part"
+        )
     weights, recorded = Path(ensure([name])[name]).name, record.environment
     for used, part in parts.items():
         if recorded.get(f"weights of {used}") == weights:
