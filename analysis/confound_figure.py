@@ -80,7 +80,7 @@ def judges_of(cells: Sequence[ControlledCell]) -> dict[str, list[ControlledCell]
     for judge in in_order((each.judged.cell.judge for each in cells), (ORACLE,)):
         panels[judge] = [each for each in cells if each.judged.cell.judge == judge]
         judged = [each.judged for each in panels[judge]]
-        if judge == ORACLE and all(map(knows_truth, judged)):
+        if all(map(knows_truth, judged)):
             panels |= {name: simulated_cells(judged, name) for name in SHOWN}
     return panels
 
@@ -104,31 +104,39 @@ def place_name(row: tuple[str, str, str]) -> str:
 
 
 def draw_panel(axes: Axes, cells: Sequence[ControlledCell], height: Places, truth: Places) -> None:
-    """One judge's cells of a regime: for each a mark and bar by control, and a bar across at the truth."""
+    """One judge's cells of a regime: for each a mark and bar by control, and a bar across at the truth.
+
+    An extrapolated rate is hollow; where there is no rate there is nothing.
+    """
     axes.axvline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-    reach = LINE * len(STYLES) / 2
     for row in height.keys() & truth.keys():
-        ends = [height[row] - reach, height[row] + reach]
-        axes.plot([truth[row]] * 2, ends, color=TRUTH, linewidth=3, solid_capstyle="butt")
-    for each in cells:
-        for index, (control, style) in enumerate(STYLES.items()):
-            y = height[place(each)] + LINE * ((len(STYLES) - 1) / 2 - index)
-            draw_rate(axes, each.rates[control], y, style)
+        reach = LINE * len(STYLES) / 2
+        axes.vlines(truth[row], height[row] - reach, height[row] + reach, color=TRUTH, linewidth=3)
+    for index, (control, style) in enumerate(STYLES.items()):
+        shift = LINE * ((len(STYLES) - 1) / 2 - index)
+        rates = [(each.rates[control], height[place(each)] + shift) for each in cells]
+        draw_rates(axes, [(rate, y) for rate, y in rates if not (rate.reason or rate.extrapolated)], style)
+        draw_rates(axes, [(rate, y) for rate, y in rates if rate.extrapolated], style, hollow=True)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
 
-def draw_rate(axes: Axes, rate: Controlled, y: float, style: Style) -> None:
-    """A rate with its interval; hollow and without it where it is extrapolated, nothing where there is none."""
-    face = "white" if rate.extrapolated else style.colour
-    if not rate.extrapolated:
-        axes.plot([rate.lo, rate.hi], [y, y], color=style.colour, linewidth=1, solid_capstyle="butt")
+def draw_rates(
+    axes: Axes, rates: Sequence[tuple[Controlled, float]], style: Style, hollow: bool = False
+) -> None:
+    """Marks at rates and heights, on their intervals unless they are hollow."""
+    if not rates:  # an empty collection of lines has no extent, and the layout then fails
+        return
+    heights = [y for _, y in rates]
+    if not hollow:
+        lows, highs = zip(*((rate.lo, rate.hi) for rate, _ in rates), strict=True)
+        axes.hlines(heights, lows, highs, color=style.colour, linewidth=1)
     axes.plot(
-        rate.rate,
-        y,
-        marker=style.marker,
+        [rate.rate for rate, _ in rates],
+        heights,
+        style.marker,
         color=style.colour,
-        markerfacecolor=face,
+        markerfacecolor="white" if hollow else style.colour,
         markersize=3.2,
         markeredgewidth=0.7,
         clip_on=False,
@@ -144,11 +152,17 @@ def legend(judges: Mapping[str, Sequence[ControlledCell]]) -> list[Line2D]:
         if any(not isnan(each.rates[control].rate) for each in cells)
     ]
     if any(each.rates[control].extrapolated for each in cells for control in STYLES):
-        hollow = {"marker": "o", "color": "#444444", "markerfacecolor": "white", "linestyle": ""}
-        handles.append(Line2D([], [], **hollow, label="extrapolated"))
+        handles.append(
+            Line2D(
+                [], [], color="#444444", marker="o", markerfacecolor="white", linestyle="", label="extrapolated"
+            )
+        )
     if ORACLE in judges:
-        across = {"marker": "|", "color": TRUTH, "markersize": 9, "markeredgewidth": 3, "linestyle": ""}
-        handles.append(Line2D([], [], **across, label="truth"))
+        handles.append(
+            Line2D(
+                [], [], color=TRUTH, marker="|", markersize=9, markeredgewidth=3, linestyle="", label="truth"
+            )
+        )
     return handles
 
 

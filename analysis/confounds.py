@@ -65,6 +65,11 @@ class ControlledCell:
     unmeasured: int
 
 
+def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[ControlledCell]:
+    """The win rates of each cell, raw and under every control; cells without a scored verdict are left out."""
+    return [controlled_cell(judged) for judged in judged_cells(records, cells)]
+
+
 def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Judged]:
     """The verdicts of each cell with their pairs' differences, those without a scored verdict left out."""
     by_id = {record.run_id: record for record in records}

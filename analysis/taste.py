@@ -23,7 +23,6 @@ JUDGES: dict[str, dict[str, float]] = {
     "truth": {"quality": 8.0},
     "truth + length": {"quality": 8.0, "length": 0.1},
     "truth + likelihood": {"quality": 8.0, "surprisal": -1.0},
-    "truth + both": {"quality": 8.0, "length": 0.1, "surprisal": -1.0},
     "length alone": {"length": 0.1},
     "likelihood alone": {"surprisal": -1.0},
 }
@@ -45,8 +44,8 @@ class Errors:
 
 
 def knows_truth(judged: Judged) -> bool:
-    """Whether the true difference in quality of every verdict is known, and what judges like was measured."""
-    return not any(np.isnan(judged.differences[name]).any() for name in ("quality", "length", "surprisal"))
+    """Whether the oracle judged, and what judges like was measured on every pair."""
+    return judged.cell.judge == ORACLE and not any(np.isnan(judged.differences[name]).any() for name in ("quality", "length", "surprisal"))
 
 
 def simulated(judged: Judged, weights: Mapping[str, float], seed: int = SEED) -> Judged:
@@ -83,9 +82,9 @@ def errors(cells: Sequence[Judged]) -> list[Errors]:
     return found
 
 
-def truth_table(cells: Sequence[Judged]) -> Table | None:
+def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
     """Judges x controls: distance from the oracle's win rate by regime; None where the truth is not known."""
-    known = [each for each in cells if each.cell.judge == ORACLE and knows_truth(each)]
+    known = [each.judged for each in cells if knows_truth(each.judged)]
     if not known:
         return None
     found = errors(known)
