@@ -115,8 +115,9 @@ def draw_panel(axes: Axes, cells: Sequence[ControlledCell], height: Places, trut
     for index, (control, style) in enumerate(STYLES.items()):
         shift = LINE * ((len(STYLES) - 1) / 2 - index)
         rates = [(each.rates[control], height[place(each)] + shift) for each in cells]
-        draw_rates(axes, [(rate, y) for rate, y in rates if not (rate.reason or rate.extrapolated)], style)
-        draw_rates(axes, [(rate, y) for rate, y in rates if rate.extrapolated], style, hollow=True)
+        known = [(rate, y) for rate, y in rates if rate.reason is None]
+        draw_rates(axes, [(rate, y) for rate, y in known if not rate.extrapolated], style)
+        draw_rates(axes, [(rate, y) for rate, y in known if rate.extrapolated], style, hollow=True)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
 
@@ -154,7 +155,13 @@ def legend(judges: Mapping[str, Sequence[ControlledCell]]) -> list[Line2D]:
     if any(each.rates[control].extrapolated for each in cells for control in STYLES):
         handles.append(
             Line2D(
-                [], [], color="#444444", marker="o", markerfacecolor="white", linestyle="", label="extrapolated"
+                [],
+                [],
+                color="#444444",
+                marker="o",
+                markerfacecolor="white",
+                linestyle="",
+                label="extrapolated",
             )
         )
     if ORACLE in judges:

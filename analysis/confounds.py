@@ -207,7 +207,7 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
             "‡: not to be had; fewer than 2.5 % of the pairs lie at no difference or beyond it, so a rate there "
             "would rest on the form of the regression and not on pairs."
         )
-    if reasons := in_order({rate.reason for rate in rates if rate.reason}):
+    if reasons := in_order({rate.reason for rate in rates if rate.reason and not rate.extrapolated}):
         notes.append(f"n/a: {'; '.join(reasons)}.")
     unmeasured = sum(each.unmeasured for each in cells)
     if models and unmeasured:

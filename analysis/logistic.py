@@ -39,7 +39,7 @@ class Controlled:
     """A win rate at no difference in the covariates, in percent, with its 95 % interval.
 
     `extrapolated` says that fewer than 2.5 % of the pairs lie at or beyond zero on one side of it, in any covariate:
-    the rate is then about pairs that were hardly seen, and no result. `reason` is why there is no rate (NaN), None
+    a rate is then about pairs that were hardly seen, and no result. `reason` is why there is no rate (NaN), None
     where there is one.
     """
 
@@ -93,6 +93,7 @@ def controlled_rate(points: Floats, differences: dict[str, Floats], clusters: Co
     named `tanh ...` then goes through tanh, as the length term of AlpacaEval 2.0 does. The interval is that of the
     intercept, carried through expit. Where nothing can be estimated the reason is given in place of a rate.
     """
+    outside = any(map(zero_is_outside, differences.values()))
     try:
         columns = [standardised(name, values) for name, values in differences.items()]
         if len(np.unique(clusters)) < MIN_PROMPTS:
@@ -101,10 +102,10 @@ def controlled_rate(points: Floats, differences: dict[str, Floats], clusters: Co
             raise NotEstimable("every verdict is a " + ("win" if points[0] == 1 else "loss"))
         fit = fit_logistic(points, np.column_stack([np.ones(len(points)), *columns]), clusters)
     except NotEstimable as error:
-        return Controlled(nan, nan, nan, reason=str(error))
+        return Controlled(nan, nan, nan, outside, str(error))
     margin = Z * sqrt(float(fit.covariance[0, 0]))
     rate, lo, hi = 100 * expit(fit.coefficients[0] + np.array([0.0, -margin, margin]))
-    return Controlled(float(rate), float(lo), float(hi), any(map(zero_is_outside, differences.values())))
+    return Controlled(float(rate), float(lo), float(hi), outside)
 
 
 def standardised(name: str, values: Floats) -> Floats:

@@ -45,7 +45,9 @@ class Errors:
 
 def knows_truth(judged: Judged) -> bool:
     """Whether the oracle judged, and what judges like was measured on every pair."""
-    return judged.cell.judge == ORACLE and not any(np.isnan(judged.differences[name]).any() for name in ("quality", "length", "surprisal"))
+    return judged.cell.judge == ORACLE and not any(
+        np.isnan(judged.differences[name]).any() for name in ("quality", "length", "surprisal")
+    )
 
 
 def simulated(judged: Judged, weights: Mapping[str, float], seed: int = SEED) -> Judged:

@@ -1,4 +1,4 @@
-"""The clustered logistic regression against statsmodels, alpaca_eval's own formula, hand-made cases and its coverage."""
+"""The clustered logistic regression against statsmodels, alpaca_eval's formula, cases by hand, and its coverage."""
 
 from typing import Any
 
@@ -26,7 +26,9 @@ def judged(seed: int, n: int = 400, prompts: int = 40, effect: float = 1.0) -> D
 
 
 @given(st.integers(0, 10_000), st.integers(1, 3), st.integers(12, 60))
-def test_coefficients_and_covariance_are_those_of_statsmodels(seed: int, covariates: int, prompts: int) -> None:
+def test_coefficients_and_covariance_are_those_of_statsmodels(
+    seed: int, covariates: int, prompts: int
+) -> None:
     points, _, clusters = judged(seed, prompts=prompts)
     more = np.random.default_rng(seed).normal(size=(len(points), covariates))
     design = np.column_stack([np.ones(len(points)), more])
@@ -44,7 +46,9 @@ def test_the_length_term_is_that_of_alpaca_eval() -> None:
     design = dmatrix(glm.GLM_INFO["length_controlled_minimal"]["formula"], data, return_type="dataframe")
     peer = sm.GLM(points, design, family=sm.families.Binomial()).fit(tol=1e-12)
     expected = 100 * glm._logistic(peer.params["not_gamed_baseline.astype(float)"])
-    assert controlled_rate(points, {"tanh length": length}, clusters).rate == pytest.approx(expected, abs=1e-6)
+    assert controlled_rate(points, {"tanh length": length}, clusters).rate == pytest.approx(
+        expected, abs=1e-6
+    )
 
 
 def test_without_covariates_it_is_the_mean_with_its_clustered_error() -> None:
@@ -65,7 +69,9 @@ def test_a_rate_at_no_difference_does_not_depend_on_units_or_on_who_is_called_th
         meters = controlled_rate(points, {name: length / 1000}, clusters)
         turned = controlled_rate(1 - points, {name: -length}, clusters)
         assert (meters.rate, meters.lo, meters.hi) == pytest.approx((rate.rate, rate.lo, rate.hi))
-        assert (turned.rate, turned.lo, turned.hi) == pytest.approx((100 - rate.rate, 100 - rate.hi, 100 - rate.lo))
+        assert (turned.rate, turned.lo, turned.hi) == pytest.approx(
+            (100 - rate.rate, 100 - rate.hi, 100 - rate.lo)
+        )
 
 
 def test_the_interval_covers_what_it_says() -> None:
@@ -92,7 +98,12 @@ PROMPTS = np.arange(80)
         (np.where(LENGTHS > 1, 1, PROMPTS % 2), {"x": LENGTHS > 1}, PROMPTS, "the covariates separate"),
         (np.ones(80), {"length": LENGTHS}, PROMPTS, "every verdict is a win"),
         (np.zeros(80), {"length": LENGTHS}, PROMPTS, "every verdict is a loss"),
-        (PROMPTS % 2, {"tanh length": np.full(80, -3.0)}, PROMPTS, "all pairs have the same difference in length"),
+        (
+            PROMPTS % 2,
+            {"tanh length": np.full(80, -3.0)},
+            PROMPTS,
+            "all pairs have the same difference in length",
+        ),
         (PROMPTS % 2, {"length": LENGTHS, "x": 2 * LENGTHS}, PROMPTS, "the covariates can't be told apart"),
         (PROMPTS % 2, {"length": LENGTHS}, PROMPTS % 9, "fewer than 10 prompts"),
     ],
@@ -128,3 +139,5 @@ def test_zero_outside_the_differences_is_extrapolation(values: list[float], outs
     assert zero_is_outside(-np.array(values)) is outside
     points = np.arange(100) % 2 * 1.0
     assert controlled_rate(points, {"length": np.array(values)}, np.arange(100)).extrapolated is outside
+    refused = controlled_rate(np.ones(100), {"length": np.array(values)}, np.arange(100))
+    assert refused.extrapolated is outside and refused.reason is not None

@@ -1,6 +1,7 @@
 """A whole cell on random-weight models: run, run again, killed in between, and shared between rewards."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,11 @@ def answers(name: str, record: RunRecord) -> list[Generation]:
     ]
 
 
+def both(record: RunRecord) -> list[tuple[Generation, Generation]]:
+    """Each pair's responses, start and policy."""
+    return [(pair.start, pair.policy) for pair in record.pairs]
+
+
 def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     config = composed(cell("seed=3"))
     path = stages.run(config)
@@ -58,8 +64,9 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert "${" not in str(record.config)
 
     assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
-    assert [p.start for p in record.pairs] == answers("miniature:qwen/pretrained", record)
-    assert [p.policy for p in record.pairs] == answers(str(store.checkpoint), record)
+    start, policy = [[replace(g, surprisal=None) for g in gs] for gs in zip(*both(record), strict=True)]
+    assert start == answers("miniature:qwen/pretrained", record)
+    assert policy == answers(str(store.checkpoint), record)
 
 
 def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
