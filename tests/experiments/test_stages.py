@@ -36,9 +36,9 @@ def answers(name: str, record: RunRecord) -> list[Generation]:
     ]
 
 
-def both(record: RunRecord) -> list[tuple[Generation, Generation]]:
-    """Each pair's responses, start and policy."""
-    return [(pair.start, pair.policy) for pair in record.pairs]
+def responses(record: RunRecord, who: str) -> list[Generation]:
+    """The recorded responses of `start` or `policy` as they were generated, without what was measured later."""
+    return [replace(getattr(pair, who), surprisal=None) for pair in record.pairs]
 
 
 def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
@@ -64,9 +64,8 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert "${" not in str(record.config)
 
     assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
-    start, policy = [[replace(g, surprisal=None) for g in gs] for gs in zip(*both(record), strict=True)]
-    assert start == answers("miniature:qwen/pretrained", record)
-    assert policy == answers(str(store.checkpoint), record)
+    assert responses(record, "start") == answers("miniature:qwen/pretrained", record)
+    assert responses(record, "policy") == answers(str(store.checkpoint), record)
 
 
 def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
@@ -166,7 +165,7 @@ def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
     assert len(record.history["step"]) == 2
     assert not unfinished.exists()
     assert not (store.checkpoint / "stray.bin").exists()
-    assert [p.policy for p in record.pairs] == answers(str(store.checkpoint), record)
+    assert responses(record, "policy") == answers(str(store.checkpoint), record)
 
 
 def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
