@@ -63,7 +63,7 @@ def fit_logistic(points: Floats, design: Floats, clusters: Codes) -> Fit:
     for _ in range(STEPS):
         chance = expit(design @ beta)
         information = (design * (chance * (1 - chance))[:, None]).T @ design
-        if np.abs(step).max() < 1e-9:
+        if np.abs(step).max() < 1e-7:  # steps shrink quadratically: the next would be below rounding
             break
         try:
             step = np.linalg.solve(information, design.T @ (points - chance))

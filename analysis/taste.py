@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from analysis.cells import CELL
-from analysis.confounds import CONTROLS, RAW, ControlledCell, Judged, controlled, controlled_cell
-from analysis.logistic import expit
+from analysis.confounds import RAW, ControlledCell, Judged, controlled, controlled_cell
+from analysis.logistic import controlled_rate, expit
 from analysis.methods import REGIMES, in_order
-from analysis.metrics import SEED, Floats, win_rate
+from analysis.metrics import SEED, Floats
 from analysis.render import Entry, Table
 from analysis.tables import label
 
@@ -28,6 +28,8 @@ JUDGES: dict[str, dict[str, float]] = {
 }
 """Simulated judges by their weights, logits per unit of quality, per character and per nat/token."""
 ORACLE = "oracle"
+TESTED = ("length", "surprisal", "both")
+"""The controls whose errors are measured."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,12 @@ def simulated(judged: Judged, weights: Mapping[str, float], seed: int = SEED) ->
 
 
 def simulated_cells(cells: Sequence[Judged], judge: str) -> list[ControlledCell]:
-    """The cells under a simulated judge, raw and with every control."""
+    """The cells under a simulated judge, raw and with every control; their `Cell` stays the oracle's."""
     found = []
     for each in cells:
-        seen = simulated(each, JUDGES[judge])
-        win = win_rate(seen.points, seen.prompts.astype(object))
-        found.append(controlled_cell(replace(seen, cell=replace(each.cell, judge=judge, win=win))))
+        seen = controlled_cell(simulated(each, JUDGES[judge]))
+        raw = controlled_rate(seen.judged.points, {}, seen.judged.prompts)
+        found.append(replace(seen, rates={**seen.rates, RAW: raw}))
     return found
 
 
@@ -76,7 +78,7 @@ def errors(cells: Sequence[Judged]) -> list[Errors]:
         truth = 100 * float(each.points.mean())
         eyes = {ORACLE: each} | {judge: simulated(each, weights) for judge, weights in JUDGES.items()}
         for judge, seen in eyes.items():
-            rates = {control: controlled(seen, control) for control in CONTROLS}
+            rates = {control: controlled(seen, control) for control in TESTED}
             by_control = {RAW: 100 * float(seen.points.mean()) - truth}
             by_control |= {control: rate.rate - truth for control, rate in rates.items()}
             extrapolated = any(rate.extrapolated for rate in rates.values())
@@ -102,7 +104,7 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
     return Table(
         name=label("truth", known[0].cell),
         title=f"Distance from the true win rate (points), scale: {known[0].cell.scale}, simulated judges",
-        header=["regime", "judge", "cells", RAW, *CONTROLS],
+        header=["regime", "judge", "cells", RAW, *TESTED],
         groups=[rows for rows in groups if rows],
         notes=[
             "Rate minus the oracle's win rate: mean over cells (all families and rewards) and, in parentheses, mean "
