@@ -7,6 +7,9 @@ The overrides are those of `run.py`, such as `scale=laptop`, `family=llama verif
 
 `python -m experiments import ...` and `python -m experiments judge ...`: outputs made elsewhere, with their verdicts or
 judged here, as records; each has its own --help.
+
+`python -m experiments measure [RECORD_DIR ...] [--model CHECKPOINT]`: how surprising recorded responses are to an
+independent language model.
 """
 
 import os
@@ -27,8 +30,13 @@ def main(arguments: Sequence[str]) -> int:
         from experiments import head_to_head
 
         return head_to_head.main(arguments)
+    if arguments and arguments[0] == "measure":
+        from experiments import measure
+
+        return measure.main(arguments[1:])
     if not arguments or arguments[0] not in ("stress", "cost"):
-        print("usage: python -m experiments stress|cost [overrides], or import|judge ...", file=sys.stderr)
+        usage = "usage: python -m experiments stress|cost [overrides], or import|judge|measure ..."
+        print(usage, file=sys.stderr)
         return 2
     if arguments[0] == "cost":
         return _cost(list(arguments[1:]))

@@ -84,14 +84,14 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> RunRecord:
 
     from experiments import grid, judging
 
-    [config] = grid.cells(["evaluation.both_orders=true", *options.overrides])
+    [config] = grid.cells(list(options.overrides))
     settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
     warnings = judging.cut(config, outputs.pairs)
     record = record_of(options.name, outputs, settings["name"], [], warnings, {"judge": settings})
     try:
         judging.probe([config])
         with VerdictLog(options.out / f"{record.run_id}.verdicts.jsonl") as log:
-            verdicts = judging.verdicts(config, outputs.pairs, log)
+            verdicts = judging.verdicts(config.judge, outputs.pairs, both_orders=True, log=log)
     except InstantiationException as error:
         if isinstance(error.__cause__, Unavailable | ValueError):
             raise error.__cause__ from None

@@ -180,7 +180,7 @@ def _trajectory(
         if oracle is None:
             return None
         graded = zip(asked, responses, strict=True)
-        return [round(oracle(p.text, r.response, r.finished), 6) for p, r in graded]
+        return [round(oracle(p.text, r.response, bool(r.finished)), 6) for p, r in graded]
 
     def milestone_of(step: int, meeting: Meeting) -> Milestone:
         by_prompt: dict[str, list[float | None]] = {p.id: [] for p in asked}

@@ -32,6 +32,7 @@ from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
 from experiments import capabilities, identity, judging, selection
 from experiments.grid import checkpoints
+from experiments.measure import measured
 from experiments.parts import made, once
 from experiments.store import Store, environment
 from experiments.validate import validate
@@ -84,7 +85,7 @@ def run(config: DictConfig) -> Path:
             capabilities=kept.scores if kept else None,
         )
         write_outputs(store.folder, record)
-        write_record(store.record, record)
+        write_record(store.record, measured(record))
         selection.tidy(config, store)
     return store.record
 

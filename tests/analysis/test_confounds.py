@@ -1,0 +1,324 @@
+"""Controls for length and surprisal: differences by hand, judges of known taste, what is refused, the figure."""
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.cells import cells_of
+from analysis.confound_figure import STYLES, confound_plot
+from analysis.confounds import (
+    CONTROLS,
+    ControlledCell,
+    bins_table,
+    confound_frame,
+    confound_tables,
+    controlled_cells,
+    judged_cells,
+    language_models,
+)
+from analysis.logistic import expit
+from analysis.render import Table, to_latex, to_markdown
+from analysis.taste import JUDGES, errors, knows_truth, simulated, truth_table
+from cme.records import Generation, Pair, RunRecord, Verdict
+
+MakeRecord = Callable[..., RunRecord]
+
+
+def world(
+    make_record: MakeRecord,
+    likes: Callable[[Any, Any, Any], Any] | None = None,
+    *,
+    n: int = 240,
+    longer: float = 20.0,
+    judge: str = "oracle",
+    **fields: Any,
+) -> RunRecord:
+    """A run whose pairs differ in quality, length and surprisal, unrelated to each other.
+
+    The policy's responses are `longer` characters more in the mean. The judge's logit is `likes(quality, length,
+    surprisal)` of the differences; without it the better one wins, and equals tie.
+    """
+    rng = np.random.default_rng(7)
+    quality = rng.integers(-2, 4, n) / 4
+    length = np.rint(rng.normal(longer, 25, n)).astype(int)
+    surprisal = rng.normal(-0.5, 1.0, n)
+    pairs, verdicts = [], []
+    for i in range(n):
+        start = Generation("x" * 300, True, 300, 3.0)
+        policy = Generation("y" * (300 + int(length[i])), True, 300, 3.0 + float(surprisal[i]))
+        pairs.append(Pair(f"p{i}", "?", None, start, policy))
+        if likes is None:
+            outcome = "tie" if quality[i] == 0 else "first" if quality[i] > 0 else "second"
+        else:
+            chance = expit(np.asarray(likes(quality[i], length[i], surprisal[i]), float))
+            outcome = "first" if rng.random() < chance else "second"
+        scores = (0.5 + quality[i] / 2, 0.5 - quality[i] / 2)
+        verdicts.append(Verdict(f"p{i}", True, outcome, scores=scores))  # type: ignore[arg-type]
+    return replace(
+        make_record(verdicts=verdicts, judge=judge, **fields),
+        pairs=pairs,
+        language_model="miniature:olmo/verifier",
+    )
+
+
+def controlled_of(*records: RunRecord) -> list[ControlledCell]:
+    return controlled_cells(records, cells_of(records))
+
+
+def rows(table: Table) -> list[list[str]]:
+    return [[entry.text for entry in row] for group in table.groups for row in group]
+
+
+def test_differences_are_policy_minus_start_of_the_verdicts_own_pair(make_record: MakeRecord) -> None:
+    pairs = [
+        Pair("a", "?", None, Generation("four", True, 1, 2.5), Generation("sixsix", True, 9, 1.0)),
+        Pair("b", "?", None, Generation("same", True, 1, 2.0), Generation("same", True, 1, 2.0)),
+        Pair("c", "?", None, Generation("", True, 0, None), Generation("c", True, 1, 1.0)),
+    ]
+    verdicts = [
+        Verdict("a", True, "first", scores=(0.9, 0.4)),
+        Verdict("a", False, "first", scores=(0.4, 0.1)),
+        Verdict("b", False, "tie", scores=(0.5, 0.5)),
+        Verdict("b", True, "unscored", "no answer"),
+        Verdict("c", False, "second", scores=(0.0, 1.0)),
+        Verdict("c", False, "second", judge="another"),
+    ]
+    record = replace(make_record(verdicts=verdicts), pairs=pairs)
+    [judged] = judged_cells([record], cells_of([replace(record, verdicts=verdicts[:5])]))
+    assert judged.points.tolist() == [1, 0, 0.5, 1]
+    assert judged.prompts.tolist() == [0, 0, 1, 2]
+    assert judged.differences["length"].tolist() == [2, 2, 0, 1]
+    np.testing.assert_array_equal(judged.differences["surprisal"], [-1.5, -1.5, 0, nan])
+    np.testing.assert_allclose(judged.differences["quality"], [0.5, -0.3, 0, 1])
+    assert judged.identical.tolist() == [False, False, True, False]
+    assert controlled_of(replace(record, verdicts=verdicts[:5]))[0].unmeasured == 1
+
+
+def test_raw_is_the_win_rate_of_the_other_tables(make_record: MakeRecord) -> None:
+    record = world(make_record)
+    [cell], [each] = cells_of([record]), controlled_of(record)
+    raw = each.rates["raw"]
+    assert (raw.rate, raw.lo, raw.hi) == (cell.win.rate, cell.win.lo, cell.win.hi)
+
+
+@pytest.mark.parametrize(
+    ("likes", "control"),
+    [
+        (lambda q, length, s: 0.08 * length, "length, linear"),
+        (lambda q, length, s: 3 * np.tanh(length / 25), "length"),
+        (lambda q, length, s: -2.0 * s, "surprisal"),
+        (lambda q, length, s: 3 * np.tanh(length / 25) - 2.0 * s, "both"),
+    ],
+)
+def test_the_control_of_a_judges_one_taste_takes_it_out(
+    make_record: MakeRecord, likes: Any, control: str
+) -> None:
+    [each] = controlled_of(world(make_record, likes, n=900, judge="taste"))
+    assert each.rates["raw"].lo > 55
+    assert each.rates[control].lo < 50 < each.rates[control].hi
+
+
+def test_a_judge_of_quality_keeps_its_rate_where_quality_goes_with_nothing(make_record: MakeRecord) -> None:
+    [each] = controlled_of(world(make_record, n=900))
+    raw = each.rates["raw"].rate
+    assert raw > 60
+    assert all(each.rates[control].rate == pytest.approx(raw, abs=3) for control in CONTROLS)
+
+
+def test_what_is_not_to_be_had_is_marked_and_explained(make_record: MakeRecord) -> None:
+    far = world(make_record, longer=60, family="llama")
+    blind = world(make_record, family="qwen")
+    unmeasured = [
+        replace(p, start=replace(p.start, surprisal=None), policy=replace(p.policy, surprisal=None))
+        for p in blind.pairs
+    ]
+    records = [replace(blind, pairs=unmeasured, language_model=None), far]
+    cells = controlled_of(*records)
+    table = confound_tables(cells, language_models(records))[0]
+    by_family = {row[0]: dict(zip(table.header, row, strict=True)) for row in rows(table)}
+    assert by_family["llama"]["length"] == by_family["llama"]["both"] == "‡"
+    assert by_family["qwen"]["surprisal"] == by_family["qwen"]["both"] == "n/a"
+    assert "[" in by_family["llama"]["surprisal"] and "[" in by_family["qwen"]["length"]
+    notes = " ".join(table.notes)
+    assert "n/a: surprisal was not measured." in notes and "‡" in notes
+    assert "240 of 480 verdicts are on a response without surprisal" in notes
+    assert "under miniature:olmo/verifier" in notes
+    frame = confound_frame(cells)
+    assert len(frame) == 2 * (1 + len(CONTROLS))
+    assert frame[frame["extrapolated"]]["control"].tolist() == ["length", "length, linear", "both"]
+    assert frame[frame["extrapolated"]]["win_rate"].notna().all()
+
+
+def test_unscored_verdicts_are_left_out_and_a_cell_of_nothing_else_with_them(
+    make_record: MakeRecord, make_verdict: Callable[..., Verdict]
+) -> None:
+    assert controlled_of(make_record(verdicts=[make_verdict(i, None) for i in range(20)])) == []
+    [each] = controlled_of(make_record(verdicts=[make_verdict(i, None if i % 2 else 1) for i in range(40)]))
+    assert len(each.judged.points) == 20
+    assert each.rates["length"].reason == "all pairs have the same difference in length"
+
+
+def test_judges_have_tables_of_their_own(make_record: MakeRecord) -> None:
+    records = [world(make_record), world(make_record, judge="other", seed=1)]
+    tables = confound_tables(controlled_of(*records), ["m"])
+    assert [table.name for table in tables] == [
+        *("controlled-miniature-oracle", "bins-length-miniature-oracle", "bins-surprisal-miniature-oracle"),
+        *("controlled-miniature-other", "bins-length-miniature-other", "bins-surprisal-miniature-other"),
+    ]
+    assert all("scale: miniature, judge: o" in table.title for table in tables)
+    assert [t.name for t in confound_tables(controlled_of(records[0]), [])] == [t.name for t in tables[:2]]
+    for table in tables:
+        assert to_markdown(table) and to_latex(table)
+
+
+def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
+    """Fifty differing pairs, 1 to 50 characters longer, of which those over 20 longer win; ten identical ones tie."""
+    pairs = [
+        Pair(str(i), "?", None, Generation("s" * 9, True, 9, 1.0), Generation("p" * (9 + i), True, 9, 2.0))
+        for i in range(1, 51)
+    ]
+    same = Generation("same", True, 4, 1.0)
+    pairs += [Pair(f"same{i}", "?", None, same, same) for i in range(10)]
+    outcomes = ["first" if 20 < i <= 50 else "second" if i <= 20 else "tie" for i in range(1, 61)]
+    outcomes[19], outcomes[20] = "first", "second"
+    verdicts = [Verdict(p.prompt_id, True, o) for p, o in zip(pairs, outcomes, strict=True)]  # type: ignore[arg-type]
+    record = replace(make_record(verdicts=verdicts), pairs=pairs)
+    judged = judged_cells([record], cells_of([record]))
+    [row] = rows(bins_table(judged, "length"))
+    assert row[:2] == ["pretrained", "cme"]
+    assert row[2] == "+5.5: 0.0 [n/a]"
+    assert row[3].startswith("+15.5: 10.0 [") and row[4].startswith("+25.5: 90.0 [")
+    assert row[5:] == ["+35.5: 100.0 [n/a]", "+45.5: 100.0 [n/a]", "17"]
+    [row] = rows(bins_table(judged, "surprisal"))
+    assert row[2].startswith("+1.00: 60.0 [") and row[3:] == ["-", "-", "-", "-", "17"]
+
+
+def test_a_simulated_judge_is_the_same_every_time_and_follows_its_weights(make_record: MakeRecord) -> None:
+    record = world(make_record, n=2000)
+    [judged] = judged_cells([record], cells_of([record]))
+    length, surprisal = judged.differences["length"], judged.differences["surprisal"]
+    for weights, logits in [
+        (JUDGES["truth + length"], 8 * judged.differences["quality"] + 0.1 * length),
+        (JUDGES["likelihood alone"], -surprisal),
+    ]:
+        seen = simulated(judged, weights)
+        assert set(seen.points) == {0, 1}
+        assert seen.points.mean() == pytest.approx(expit(logits).mean(), abs=0.03)
+        assert (seen.points == simulated(judged, weights).points).all()
+    other = replace(judged, cell=replace(judged.cell, family="llama"))
+    assert (simulated(other, JUDGES["truth"]).points != simulated(judged, JUDGES["truth"]).points).any()
+    sure = simulated(judged, {"quality": 1e6}).points
+    decided = judged.differences["quality"] != 0
+    assert (sure[decided] == judged.points[decided]).all()
+    tied = replace(judged, identical=np.ones_like(judged.identical))
+    assert (simulated(tied, JUDGES["length alone"]).points == 0.5).all()
+
+
+def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
+    record = world(make_record, n=900, longer=15)
+    [judged] = judged_cells([record], cells_of([record]))
+    by_judge = {found.judge: found.by_control for found in errors([judged])}
+    assert list(by_judge) == ["oracle", *JUDGES]
+    assert by_judge["oracle"]["raw"] == 0
+    tasteful = simulated(judged, JUDGES["truth + length"])
+    expected = 100 * (tasteful.points.mean() - judged.points.mean())
+    assert by_judge["truth + length"]["raw"] == pytest.approx(expected)
+    # its taste undone, the judge that sees no quality is left without an opinion, not with the truth
+    assert by_judge["length alone"]["length"] == pytest.approx(50 - 100 * judged.points.mean(), abs=5)
+
+
+def test_the_truth_table_has_only_cells_whose_truth_is_known(make_record: MakeRecord) -> None:
+    near, far = world(make_record, family="qwen"), world(make_record, longer=60, family="llama")
+    other = world(make_record, judge="other", family="gemma")
+    unmeasured = make_record(family="olmo")
+    cells = controlled_of(near, far, other, unmeasured)
+    assert [knows_truth(each.judged) for each in cells].count(True) == 2
+    table = truth_table(cells)
+    assert table is not None
+    shown = rows(table)
+    assert len(shown) == 2 * (1 + len(JUDGES))
+    assert shown[0][:4] == ["pretrained", "oracle", "1", "+0.0 (0.0)"]
+    assert shown[1 + len(JUDGES)][:2] == ["pretrained ‡", "oracle"]
+    assert "truth + length: +8 per unit of quality, +0.1 per character" in " ".join(table.notes)
+    assert truth_table(controlled_of(other, unmeasured)) is None
+
+
+def marks(axes: Any) -> list[tuple[float, bool, str]]:
+    """Place on the x axis, whether hollow, and colour of every mark."""
+    return sorted(
+        (float(x), line.get_markerfacecolor() == "white", line.get_color())
+        for line in axes.lines
+        if line.get_marker() not in ("None", None, "")
+        for x in line.get_xdata()
+    )
+
+
+def test_the_figure_shows_every_rate_of_cme_and_names_scale_and_judge(make_record: MakeRecord) -> None:
+    records = [
+        world(make_record, longer=longer, regime=regime, reward=reward)
+        for regime, longer in (("pretrained", 60), ("sft", 5))
+        for reward in ("cme", "random")
+    ]
+    cells = controlled_of(*records)
+    plot = confound_plot(cells)
+    assert plot is not None and plot.name == "confounds-miniature"
+    assert "scale: miniature" in plot.figure.get_suptitle() and "+0.1 per character" in plot.caption
+    panels = plot.figure.axes
+    assert [axes.get_title() for axes in panels[:3]] == [
+        *("judge: oracle", "simulated judge:\ntruth + length", "simulated judge:\ntruth + likelihood"),
+    ]
+    assert [axes.get_ylabel() for axes in panels[::3]] == ["pretrained", "sft"]
+    for regime, axes in zip(("pretrained", "sft"), panels[::3], strict=True):
+        [own] = [c for c in cells if c.judged.cell.regime == regime and c.judged.cell.reward == "cme"]
+        rates = {control: own.rates[control] for control in STYLES}
+        drawn = [(rate.rate, rate.extrapolated, STYLES[control].colour) for control, rate in rates.items()]
+        assert marks(axes) == sorted(drawn)
+    assert [text.get_text() for text in plot.figure.legends[0].texts][-2:] == ["extrapolated", "truth"]
+
+
+def test_the_figure_does_without_truth_or_surprisal_and_is_not_drawn_without_cme(
+    make_record: MakeRecord, tmp_path: Any
+) -> None:
+    record = make_record(scale="laptop", judge="reference_similarity")
+    varied = [
+        replace(p, policy=replace(p.policy, response="y" * (i % 7 + 1))) for i, p in enumerate(record.pairs)
+    ]
+    plot = confound_plot(controlled_of(replace(record, pairs=varied)))
+    assert plot is not None
+    assert [axes.get_title() for axes in plot.figure.axes] == ["judge: reference_similarity"]
+    assert [text.get_text() for text in plot.figure.legends[0].texts] == ["raw", "length"]
+    assert "oracle" not in plot.caption
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where a layout fails
+        assert plot.save(tmp_path).exists()
+    assert confound_plot(controlled_of(make_record(reward="random"))) is None
+    assert confound_plot([]) is None
+
+
+def overlaps(boxes: Sequence[Any]) -> list[tuple[int, int]]:
+    return [(i, j) for i, a in enumerate(boxes) for j, b in enumerate(boxes[:i]) if a.overlaps(b)]
+
+
+def test_no_words_of_the_figure_overlap(make_record: MakeRecord) -> None:
+    records = [
+        world(make_record, regime=r, family=f) for r in ("pretrained", "sft") for f in ("qwen", "llama")
+    ]
+    plot = confound_plot(controlled_of(*records))
+    assert plot is not None
+    plot.figure.draw_without_rendering()
+    words = [plot.figure.legends[0], *(axes.xaxis.label for axes in plot.figure.axes)]
+    words += [label for axes in plot.figure.axes for label in axes.get_xticklabels()]
+    words += [axes.title for axes in plot.figure.axes[:3]]
+    boxes = [w.get_window_extent() for w in words if not (hasattr(w, "get_text") and not w.get_text())]
+    assert len(boxes) > 15 and not overlaps(boxes)
+
+
+def test_no_rate_is_silently_a_number(make_record: MakeRecord) -> None:
+    for each in controlled_of(make_record()):
+        for rate in each.rates.values():
+            assert isnan(rate.rate) == (rate.reason is not None)

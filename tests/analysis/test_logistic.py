@@ -1,0 +1,143 @@
+"""The clustered logistic regression against statsmodels, alpaca_eval's formula, cases by hand, and its coverage."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from hypothesis import given
+from hypothesis import strategies as st
+from patsy import dmatrix
+
+from analysis.logistic import NotEstimable, controlled_rate, expit, fit_logistic, zero_is_outside
+
+Data = tuple[Any, Any, Any]
+
+
+def judged(seed: int, n: int = 400, prompts: int = 40, effect: float = 1.0) -> Data:
+    """Points that follow length and a quality of the prompt's own, the lengths (not centred), the prompts."""
+    rng = np.random.default_rng(seed)
+    clusters = np.sort(rng.integers(0, prompts, n))
+    length = rng.normal(30, 60, n)
+    logits = 0.4 + effect * np.tanh(length / length.std(ddof=1)) + rng.normal(0, 0.7, prompts)[clusters]
+    won = (rng.random(n) < expit(logits)).astype(float)
+    return np.where(rng.random(n) < 0.2, 0.5, won), length, clusters
+
+
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(12, 60))
+def test_coefficients_and_covariance_are_those_of_statsmodels(
+    seed: int, covariates: int, prompts: int
+) -> None:
+    points, _, clusters = judged(seed, prompts=prompts)
+    more = np.random.default_rng(seed).normal(size=(len(points), covariates))
+    design = np.column_stack([np.ones(len(points)), more])
+    fit = fit_logistic(points, design, clusters)
+    peer = sm.GLM(points, design, family=sm.families.Binomial())
+    peer = peer.fit(cov_type="cluster", cov_kwds={"groups": clusters}, tol=1e-12)
+    np.testing.assert_allclose(fit.coefficients, peer.params, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(fit.covariance, peer.cov_params(), rtol=1e-5, atol=1e-9)
+
+
+def test_the_length_term_is_that_of_alpaca_eval() -> None:
+    glm = pytest.importorskip("alpaca_eval.metrics.glm_winrate")
+    points, length, clusters = judged(3)
+    data = pd.DataFrame({"std_delta_len": length / pd.Series(length).std(), "not_gamed_baseline": True})
+    design = dmatrix(glm.GLM_INFO["length_controlled_minimal"]["formula"], data, return_type="dataframe")
+    peer = sm.GLM(points, design, family=sm.families.Binomial()).fit(tol=1e-12)
+    expected = 100 * glm._logistic(peer.params["not_gamed_baseline.astype(float)"])
+    assert controlled_rate(points, {"tanh length": length}, clusters).rate == pytest.approx(
+        expected, abs=1e-6
+    )
+
+
+def test_without_covariates_it_is_the_mean_with_its_clustered_error() -> None:
+    points = np.array([1.0, 1, 0.5, 0] * 5 + [1.0, 1, 1, 0.5] * 5)
+    clusters = np.repeat(np.arange(10), 4)
+    rate = controlled_rate(points, {}, clusters)
+    mean, spread = 0.75, np.sqrt(10 / 9 * 39 / 39 * 10 * 0.5**2)  # each prompt's points are off by 0.5
+    error = spread / (40 * mean * (1 - mean))
+    ends = 100 * expit(np.log(3) + 1.959963984540054 * error * np.array([-1, 1]))
+    assert (rate.rate, rate.lo, rate.hi) == pytest.approx((75, *ends))
+    assert rate.reason is None and not rate.extrapolated
+
+
+def test_a_rate_at_no_difference_does_not_depend_on_units_or_on_who_is_called_the_policy() -> None:
+    points, length, clusters = judged(5)
+    for name in ("length", "tanh length"):
+        rate = controlled_rate(points, {name: length}, clusters)
+        meters = controlled_rate(points, {name: length / 1000}, clusters)
+        turned = controlled_rate(1 - points, {name: -length}, clusters)
+        assert (meters.rate, meters.lo, meters.hi) == pytest.approx((rate.rate, rate.lo, rate.hi))
+        assert (turned.rate, turned.lo, turned.hi) == pytest.approx(
+            (100 - rate.rate, 100 - rate.hi, 100 - rate.lo)
+        )
+
+
+def test_the_interval_covers_what_it_says() -> None:
+    """Two hundred draws of 60 prompts whose four verdicts share a length and a prompt's own luck."""
+    covered = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        length = np.repeat(rng.normal(0.5, 1, 60), 4)
+        won = rng.random(240) < expit(0.6 + 1.1 * length)
+        won[2::4], won[3::4] = won[::4], won[1::4]  # both orders of two seeds agree
+        rate = controlled_rate(won.astype(float), {"length": length}, np.repeat(np.arange(60), 4))
+        covered.append(rate.lo <= 100 * expit(np.array(0.6)) <= rate.hi)
+    assert 0.90 <= np.mean(covered) <= 0.985
+
+
+LENGTHS = np.random.default_rng(1).normal(size=80)
+PROMPTS = np.arange(80)
+
+
+@pytest.mark.parametrize(
+    ("points", "differences", "prompts", "reason"),
+    [
+        (LENGTHS > 0, {"length": LENGTHS}, PROMPTS, "the covariates separate wins from losses"),
+        (np.where(LENGTHS > 1, 1, PROMPTS % 2), {"x": LENGTHS > 1}, PROMPTS, "the covariates separate"),
+        (np.ones(80), {"length": LENGTHS}, PROMPTS, "every verdict is a win"),
+        (np.zeros(80), {"length": LENGTHS}, PROMPTS, "every verdict is a loss"),
+        (
+            PROMPTS % 2,
+            {"tanh length": np.full(80, -3.0)},
+            PROMPTS,
+            "all pairs have the same difference in length",
+        ),
+        (PROMPTS % 2, {"length": LENGTHS, "x": 2 * LENGTHS}, PROMPTS, "the covariates can't be told apart"),
+        (PROMPTS % 2, {"length": LENGTHS}, PROMPTS % 9, "fewer than 10 prompts"),
+    ],
+)
+def test_what_cannot_be_estimated_is_refused_with_the_reason(
+    points: Any, differences: Any, prompts: Any, reason: str
+) -> None:
+    differences = {name: np.asarray(values, float) for name, values in differences.items()}
+    rate = controlled_rate(np.asarray(points, float), differences, prompts)
+    assert rate.reason is not None and rate.reason.startswith(reason)
+    assert np.isnan([rate.rate, rate.lo, rate.hi]).all()
+
+
+def test_ties_alone_are_even() -> None:
+    rate = controlled_rate(np.full(80, 0.5), {"length": LENGTHS}, PROMPTS)
+    assert (rate.rate, rate.lo, rate.hi) == pytest.approx((50, 50, 50))
+
+
+def test_separation_is_told_from_a_strong_effect() -> None:
+    with pytest.raises(NotEstimable, match="separate"):
+        fit_logistic((LENGTHS > 0).astype(float), np.column_stack([np.ones(80), LENGTHS]), PROMPTS)
+    almost = (LENGTHS > 0).astype(float)
+    almost[[LENGTHS.argmax(), LENGTHS.argmin()]] = 0, 1
+    assert fit_logistic(almost, np.column_stack([np.ones(80), LENGTHS]), PROMPTS).coefficients[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("values", "outside"),
+    [([-1.0] * 97 + [1.0] * 3, False), ([-1.0] * 98 + [1.0] * 2, True), ([-1.0] * 97 + [0.0] * 3, False)],
+)
+def test_zero_outside_the_differences_is_extrapolation(values: list[float], outside: bool) -> None:
+    assert zero_is_outside(np.array(values)) is outside
+    assert zero_is_outside(-np.array(values)) is outside
+    points = np.arange(100) % 2 * 1.0
+    assert controlled_rate(points, {"length": np.array(values)}, np.arange(100)).extrapolated is outside
+    refused = controlled_rate(np.ones(100), {"length": np.array(values)}, np.arange(100))
+    assert refused.extrapolated is outside and refused.reason is not None

@@ -1,0 +1,157 @@
+"""Surprisal of recorded responses on random-weight models: the numbers, what is refused, what is left alone."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from cme import chat
+from cme.checkpoints import cache_dir, load
+from cme.miniature import models
+from cme.records import Generation, Pair, RunRecord, read_record, write_record
+from experiments import grid, measure, stages
+from experiments.__main__ import main
+from experiments.measure import NotIndependent, independent_model, measured
+
+Cell = Callable[..., list[str]]
+LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "olmo", "gemma"))
+
+
+@pytest.fixture
+def unmeasured(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
+    """The record of a run that was never measured, with an empty response in it."""
+    monkeypatch.setattr(stages, "measured", lambda record: record)
+    [config] = grid.cells(cell("reward=random"))
+    record = read_record(stages.run(config))
+    first = replace(record.pairs[0], policy=Generation("", True, 1))
+    return replace(record, pairs=[first, *record.pairs[1:]])
+
+
+def slow_surprisal(name: str, prompt: str, response: str) -> float:
+    """One response, one forward pass, transformers' own logits."""
+    model = load(name)
+    head, tail = chat.prompt_ids(model.tokenizer, prompt), chat.response_ids(model.tokenizer, response)
+    with torch.inference_mode():
+        logits = model.model(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1].double()
+    return float(torch.nn.functional.cross_entropy(logits, torch.tensor(tail)))
+
+
+def test_surprisal_is_the_mean_negative_log_likelihood_of_the_text(unmeasured: RunRecord) -> None:
+    record = measured(unmeasured)
+    assert record.language_model == OLMO == independent_model(unmeasured)
+    for pair in record.pairs[:4]:
+        for response in (pair.start, pair.policy):
+            if response.response:
+                expected = slow_surprisal(OLMO, pair.prompt, response.response)
+                assert response.surprisal == pytest.approx(expected, abs=2e-5)
+    assert record.pairs[0].policy.surprisal is None
+    others = [r for p in record.pairs for r in (p.start, p.policy) if r.response]
+    assert len(others) == 23 and all(r.surprisal is not None and r.surprisal > 0 for r in others)
+
+
+def test_nothing_else_of_a_record_changes_and_it_is_measured_once(
+    unmeasured: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "records" / "a.record.json"
+    write_record(path, unmeasured)
+    assert main(["measure", str(path.parent)]) == 0
+    assert capsys.readouterr().out == "1 measured, 0 measured before, 0 without an independent model\n"
+
+    def bare(pair: Pair) -> Pair:
+        return replace(
+            pair, start=replace(pair.start, surprisal=None), policy=replace(pair.policy, surprisal=None)
+        )
+
+    record = read_record(path)
+    assert record.language_model == OLMO
+    pairs = [bare(pair) for pair in record.pairs]
+    assert replace(record, pairs=pairs, language_model=None) == unmeasured
+
+    before = path.stat().st_mtime_ns, path.read_bytes()
+    assert main(["measure", str(path.parent)]) == 0
+    assert capsys.readouterr().out == "0 measured, 1 measured before, 0 without an independent model\n"
+    assert (path.stat().st_mtime_ns, path.read_bytes()) == before
+
+    assert main(["measure", str(path.parent), "--model", LLAMA]) == 0
+    again = read_record(path)
+    assert again.language_model == LLAMA and again.pairs[1] != record.pairs[1]
+    assert again.environment[f"weights of {LLAMA}"].startswith("llama-verifier-")
+
+
+def test_equal_questions_are_asked_once_across_records(
+    unmeasured: RunRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure.remembering_scorer.cache_clear()
+    first = measured(unmeasured)
+    scorer = measure.remembering_scorer(OLMO, **unmeasured.config["scoring"])
+    asked: list[str] = []
+    score = scorer.scorer.score
+    monkeypatch.setattr(scorer.scorer, "score", lambda p, r, f: asked.extend(r) or score(p, r, f))
+    assert measured(unmeasured) == first and asked == []
+    changed = replace(unmeasured.pairs[0], policy=Generation("seven", True, 1))
+    measured(replace(unmeasured, pairs=[changed, *unmeasured.pairs[1:]]))
+    assert asked == ["seven"]
+
+
+@pytest.mark.parametrize(("model", "part"), [(GEMMA, "verifier"), ("miniature:qwen/pretrained", "generator")])
+def test_a_model_of_the_run_is_refused(
+    unmeasured: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, part: str
+) -> None:
+    path = tmp_path / "records" / "record.json"
+    write_record(path, unmeasured)
+    before = path.read_bytes()
+    assert main(["measure", str(path.parent), "--model", model]) == 2
+    error = capsys.readouterr().err
+    assert f"error: language model {model} is the {part} of {unmeasured.run_id}" in error
+    assert path.read_bytes() == before
+
+
+def test_a_member_of_an_ensemble_is_no_independent_model(unmeasured: RunRecord) -> None:
+    config = json.loads(json.dumps(unmeasured.config))
+    config["reward"] = {"name": "cme", "verifier": [GEMMA, OLMO], "ensemble": "min"}
+    record = replace(unmeasured, config=config)
+    assert independent_model(record) is None
+    assert measured(record) is record
+    with pytest.raises(NotIndependent, match=f"{OLMO} is the verifier of"):
+        measured(record, OLMO)
+
+
+def test_the_same_weights_under_another_name_are_refused(unmeasured: RunRecord) -> None:
+    place = str(models.folder("qwen/pretrained", cache_dir()))
+    with pytest.raises(NotIndependent, match=r"has the weights of miniature:qwen/pretrained, the generator"):
+        measured(unmeasured, place)
+
+
+def test_other_weights_under_a_recorded_name_are_refused(unmeasured: RunRecord) -> None:
+    environment = unmeasured.environment | {f"weights of {OLMO}": "olmo-verifier-00000000"}
+    with pytest.raises(NotIndependent, match=r"but .* had olmo-verifier-00000000"):
+        measured(replace(unmeasured, environment=environment))
+
+
+def test_a_run_without_a_held_out_verifier_is_counted(
+    unmeasured: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(tmp_path / "records" / "record.json", replace(unmeasured, heldout_checkpoint=None))
+    assert main(["measure", str(tmp_path / "records")]) == 0
+    assert capsys.readouterr().out == "0 measured, 0 measured before, 1 without an independent model\n"
+
+
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["measure", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path / 'nowhere'} is not a directory\n"
+    (tmp_path / "record.json").write_text("{}")
+    assert main(["measure", str(tmp_path)]) == 2
+    assert "is not a readable record" in capsys.readouterr().err
+
+
+def test_a_run_measures_its_responses(cell: Cell) -> None:
+    [config] = grid.cells(cell("reward=random"))
+    record = read_record(stages.run(config))
+    assert record.language_model == OLMO
+    surprisal = record.pairs[0].policy.surprisal
+    assert surprisal == pytest.approx(
+        slow_surprisal(OLMO, record.pairs[0].prompt, record.pairs[0].policy.response), abs=2e-5
+    )
