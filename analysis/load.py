@@ -73,6 +73,11 @@ def majority(prompt_id: str, policy_first: bool, cast: Sequence[Outcome], member
     return Verdict(prompt_id, policy_first, winner if 2 * count > len(cast) else "tie", judge=MAJORITY)
 
 
+def judge_of(record: RunRecord, verdict: Verdict) -> str:
+    """Whose verdict it is: the record's judge's or, where that is a panel, `panel: member`."""
+    return record.judge if verdict.judge is None else f"{record.judge}: {verdict.judge}"
+
+
 def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row a verdict: the run's identity, the verdict, the policy's points, the judge's two scores.
 
@@ -89,7 +94,7 @@ def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             rows.append(
                 identity
                 | {
-                    "judge": record.judge if member is None else f"{record.judge}: {member}",
+                    "judge": judge_of(record, verdict),
                     "panel": None if member is None else record.judge,
                     "prompt_id": verdict.prompt_id,
                     "policy_first": verdict.policy_first,

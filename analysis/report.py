@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.capabilities import capability_section
 from analysis.cells import Cell, cells_frame, cells_of
+from analysis.confound_section import confound_section
 from analysis.figures import figures_of
 from analysis.findings import Finding, findings_of
 from analysis.load import history_frame, last_step
@@ -85,7 +86,7 @@ def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     ]
     html = render(
         blocks=blocks,
-        sections=sections_of(records, out),
+        sections=sections_of(records, cells, out),
         insane=failed,
         runs=len(records.runs),
         pairs=sum(len(record.pairs) for record in records.runs),
@@ -151,9 +152,10 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
     )
 
 
-def sections_of(records: Records, out: Path) -> list[Section]:
+def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Section]:
     """Write the tables and figures of the sections that stand beside those of the scales, and gather them."""
     found = [
+        confound_section(records.runs, cells, out),
         sanity_section(records.sanity, out),
         trajectory_section(records.runs, out),
         capability_section(records.runs, out),

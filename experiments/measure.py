@@ -132,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
     transformers.logging.disable_progress_bar()
     counts = {"measured": 0, "measured before": 0, "without an independent model": 0}
     try:
-        for path in record_files(options.records or [RUNS]):
+        for path in record_files(options.records or [RUNS], "record.json"):
             before = read_record(path)
             after = measured(before, options.model)
             if after is not before:
