@@ -1,14 +1,13 @@
 """Judges' sanity: their win rates for opponents that are no better, and which judges fail."""
 
 from collections.abc import Sequence
-from math import isnan
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.load import points
-from analysis.metrics import WinRate, first_shown_share, win_rate
+from analysis.metrics import FEW_PROMPTS, WinRate, first_shown_share, win_rate
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, Section, by_scale, write_tables
 from analysis.tables import interval, number
@@ -35,8 +34,8 @@ def wins_of(verdicts: Sequence[Verdict]) -> WinRate:
 
 
 def failed(opponent: str, win: WinRate) -> bool:
-    """Whether a judge fails against an opponent; one without an interval does not."""
-    return win.lo > 50 or (opponent == ITSELF and win.hi < 50)
+    """Whether a judge fails against an opponent; so few prompts that nothing can be told are no failure."""
+    return not win.few and (win.lo > 50 or (opponent == ITSELF and win.hi < 50))
 
 
 def failures(record: SanityRecord) -> list[str]:
@@ -73,6 +72,7 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
                     "prompts": win.prompts,
                     "unscored": win.unscored,
                     "first_shown": first_shown(verdicts),
+                    "few": win.few,
                     "failed": failed(opponent, win),
                 }
             )
@@ -94,7 +94,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
     for _, own in frame.groupby("sanity_id", sort=False):
         rows: list[list[Entry]] = []
         for row in own.to_dict("records"):
-            check = "fails" if row["failed"] else "n/a" if isnan(row["lo"]) else "passes"
+            check = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
             texts = [
                 "" if rows else str(row["judge"]),
                 "" if rows else f"{row['family']} {row['regime']}",
@@ -114,7 +114,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
         groups=groups,
         notes=[
             OPPONENTS,
-            RULE,
+            f"{RULE} n/a: fewer than {FEW_PROMPTS} scored prompts.",
             "First won: decided verdicts for the response shown first; 50 is blind to order.",
         ],
     )

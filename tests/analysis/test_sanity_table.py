@@ -56,3 +56,12 @@ def test_the_table_names_the_judge_once_and_marks_failures() -> None:
     assert [e.text for e in second[:3]] == ["", "", "copied"]
     assert (first[-1].text, first[-1].bold) == ("fails", True)
     assert (second[-1].text, second[-1].bold) == ("passes", False)
+
+
+def test_few_prompts_are_no_failure_and_say_so() -> None:
+    record = sane()
+    record.verdicts["null"] = [Verdict(str(i), True, "first") for i in range(29)]
+    [row] = sanity_frame([record]).to_dict("records")
+    assert (row["win_rate"], row["failed"]) == (100.0, False)
+    [[entries]] = sanity_table([record]).groups
+    assert entries[-1].text == "n/a"
