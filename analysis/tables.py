@@ -65,7 +65,7 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
     """Win rates with intervals: family x reward in rows, regimes in columns."""
     notes = [
         f"Comparisons won, a tie counting half, judged by {cells[0].judge}; all seeds pooled.",
-        "In brackets: 95 % interval over prompts, for these trained models (cluster-robust Wilson).",
+        "In brackets: 95 % interval over prompts, for these models (cluster-robust Wilson).",
         "Bold: the interval excludes 50 %, each taken alone; the evidence table corrects over all.",
     ]
     if any(cell.win.few for cell in cells):

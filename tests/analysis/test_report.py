@@ -54,9 +54,10 @@ def test_scales_have_sections_and_files_of_their_own(report):
     html = report.read_text()
     miniature, laptop = html.split("<h2>Scale: laptop</h2>")
     assert "scale: laptop" not in miniature
-    assert "scale: miniature" not in laptop.split('id="pairs"')[0]
+    assert "scale: miniature" not in laptop.split('<section id="confounds">')[0]
     names = {path.name for path in (report.parent / "tables").iterdir()}
-    assert names == {f"{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv", "tex")}
+    stems = [f"{scale}{part}" for scale in ("miniature", "laptop") for part in ("", "-confounds")]
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "tex")}
     assert "laptop" not in (report.parent / "tables" / "miniature.md").read_text()
 
 

@@ -15,7 +15,7 @@ ANSWER = torch.tensor([False, True, True])
 
 
 def score(*offsets: tuple[int, int]) -> Score:
-    return Score(torch.zeros(len(offsets)), torch.empty(0), list(offsets), False, False, None)
+    return Score(torch.zeros(len(offsets)), torch.empty(0), list(offsets), False, False, False, None)
 
 
 @pytest.mark.parametrize(

@@ -144,7 +144,9 @@ def test_data_that_cannot_be_had_are_unavailable(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
     monkeypatch.setattr(hub, "_ultrafeedback", unreachable)
     with pytest.raises(Unavailable, match="data set x cannot be reached"):
-        grid.prepare(grid.cells(["scale=paper", "family=llama", f"results_dir={tmp_path}"]))
+        grid.prepare(
+            grid.cells(["scale=paper", "family=llama", "capabilities=none", f"results_dir={tmp_path}"])
+        )
 
 
 @pytest.mark.parametrize(
