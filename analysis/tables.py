@@ -241,7 +241,7 @@ def agreement_table(cells: Sequence[Cell]) -> Table:
         ]
 
     notes = [
-        "Items: one pair in one order, with a win, a tie or a loss of the trained policy from every judge. "
+        "Items: one pair in one order, with a win, a tie or a loss of the policy from every judge. "
         "Left out: items that a judge could not score.",
         "Alike: pairs of judges with one outcome. Kappa: Cohen's for two judges, Fleiss' for more, with its "
         "95 % interval, bootstrapped by prompt; 1 is full agreement, 0 what chance gives.",
