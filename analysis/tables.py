@@ -139,7 +139,8 @@ def listing(
     groups = []
     for family in dict.fromkeys(cell.family for cell in cells):
         rows: list[list[Entry]] = []
-        for cell in (cell for cell in cells if cell.family == family):
+        own = (cell for cell in cells if cell.family == family)
+        for cell in sorted(own, key=lambda cell: (position(cell.regime, REGIMES), method_key(cell))):
             place = ("" if rows else family, cell.regime, cell.method)
             rows.append([*map(Entry, place), *map(Entry, entries(cell))])
         groups.append(rows)
