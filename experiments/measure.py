@@ -16,13 +16,15 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cme import Unavailable
-from cme.checkpoints import ensure, load
+from cme.checkpoints import load
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from experiments import identity
+from experiments.parts import weights_of
 
 RUNS = Path("results/runs")
+SCORING = {"max_prompt_tokens": 2048, "max_response_tokens": 2048, "dtype": "float32", "batch_tokens": 4096}
 
 
 class NotIndependent(ValueError):
@@ -36,7 +38,8 @@ def independent_model(record: RunRecord) -> str | None:
 
 def took_part(record: RunRecord) -> dict[str, str]:
     """The models of a run that can't measure it, each with its part."""
-    rewarding = dict.fromkeys(identity.verifiers(OmegaConf.create(record.config)), "verifier")
+    reward = record.config.get("reward", {})  # what was made elsewhere has none
+    rewarding = dict.fromkeys(identity.verifiers(OmegaConf.create({"reward": reward})), "verifier")
     return rewarding | {record.verifier_checkpoint: "verifier", record.generator_checkpoint: "generator"}
 
 
@@ -44,7 +47,8 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
     """The record with the surprisal of every response under `model`, by default the run's independent model.
 
     It is the record itself where there is no such model or where this one has measured it already. An empty
-    response has no tokens and keeps None. Limits, dtype and batches are those of the run's `scoring`. Raises
+    response has no tokens and keeps None. Limits, dtype and batches are those of the run's `scoring`, or `SCORING`
+    for what was made elsewhere. Raises
     NotIndependent for a model of the run itself, by name or by weights, and for weights other than those that the
     run had under this name; Unavailable for weights that cannot be had.
     """
@@ -56,9 +60,10 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
         raise NotIndependent(
             f"language model {name} is the {parts[name]} of {run}; name one that took no part"
         )
-    weights, recorded = Path(ensure([name])[name]).name, record.environment
+    weights, recorded = weights_of([name])[name], record.environment
+    known_as = {weights, Path(name).name} if Path(name).is_dir() else {weights}  # a built one's folder by its path
     for used, part in parts.items():
-        if recorded.get(f"weights of {used}") == weights:
+        if recorded.get(f"weights of {used}") in known_as:
             raise NotIndependent(
                 f"language model {name} has the weights of {used}, the {part} of {run}; name one that took no part"
             )
@@ -67,7 +72,7 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
             f"{name} is {weights} here, but {run} had {recorded[f'weights of {name}']}: under other versions of "
             "torch or transformers it is another model; measure under those of the record"
         )
-    scorer = remembering_scorer(name, **record.config["scoring"])
+    scorer = remembering_scorer(name, **record.config.get("scoring", SCORING))
     return replace(
         record,
         pairs=scorer.measure(record.pairs),

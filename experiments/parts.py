@@ -1,7 +1,7 @@
 """What stages are made of: a stage's file, and the object that a `_target_` node makes."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +18,16 @@ def made(node: DictConfig | None) -> Any:
         return None
     values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
     return instantiate({key: value for key, value in values.items() if key != "name"})
+
+
+def weights_of(names: Iterable[str]) -> dict[str, str]:
+    """What each checkpoint's name stands for, made loadable: the digest-named folder of one that is built or
+    converted here, else the name itself. Raises as `cme.checkpoints.ensure` does.
+    """
+    from cme.checkpoints import ensure
+
+    places = ensure(list(names))
+    return {name: name if place == name else Path(place).name for name, place in places.items()}
 
 
 def once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:

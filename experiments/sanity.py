@@ -22,6 +22,7 @@ from cme.judging import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
 from cme.stress import stock_of
 from experiments import grid, identity, judging
+from experiments.parts import weights_of
 from experiments.stages import quiet_libraries
 from experiments.store import environment
 
@@ -46,12 +47,13 @@ def sanity_id(config: DictConfig) -> str:
 
 
 def run(config: DictConfig) -> Path:
-    """Judge the opponents unless it was done before, and print the table; return the record's path."""
+    """Judge the opponents, or those that no judge could score before, and print the table; return the record's path."""
     from analysis.render import to_markdown
     from analysis.sanity import sanity_table
 
     path = record_path(config)
-    if not path.exists():
+    if not path.exists() or owed(read_sanity(path)):
+        judging.probe([config])
         write_sanity(path, _measured(config))
     record = read_sanity(path)
     print(to_markdown(sanity_table([record])))
@@ -59,12 +61,15 @@ def run(config: DictConfig) -> Path:
     return path
 
 
-def _measured(config: DictConfig) -> SanityRecord:
-    from cme.checkpoints import ensure
+def owed(record: SanityRecord) -> bool:
+    """Whether a verdict is unscored."""
+    return any(v.outcome == "unscored" for verdicts in record.verdicts.values() for v in verdicts)
 
+
+def _measured(config: DictConfig) -> SanityRecord:
     quiet_libraries()
     began = time.perf_counter()
-    weights = {name: Path(place).name for name, place in ensure([config.generator]).items()}
+    weights = weights_of([config.generator])
     prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     greedy, one, other = _responses(config, prompts)
     pairs = opponents(prompts, greedy, one, other)

@@ -114,10 +114,12 @@ def run(
         evaluated = [Prompt(p.prompt_id, p.prompt, reference=p.reference) for p in pairs]
         answer = partial(_responses, config, str(places[chosen]), evaluated)
         stage = once(store.selection / "selected.json", [trained, chosen, [asdict(p) for p in pairs]], answer)
-        with VerdictLog(store.selection / "selected.jsonl") as log:
+        # the run's own log, since its judge has one budget for both
+        with VerdictLog(store.verdicts) as log:
+            before_it = log.seconds
             meeting = _meet(config, config.judge, evaluated, [p.start for p in pairs], stage["value"], log)
         selected = Selected(chosen, meeting.responses, meeting.verdicts)
-        seconds += stage["seconds"] + log.seconds
+        seconds += stage["seconds"] + log.seconds - before_it
     return Selection(trajectory, selected, seconds)
 
 

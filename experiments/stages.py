@@ -13,7 +13,7 @@ from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.checkpoints import Checkpoint, ensure, load
+from cme.checkpoints import Checkpoint, load
 from cme.generation import generate
 from cme.judging import VerdictLog
 from cme.monitors import Monitors
@@ -32,9 +32,9 @@ from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
 from experiments import capabilities, identity, judging, selection
 from experiments.grid import checkpoints
-from experiments.measure import measured
-from experiments.parts import made, once
-from experiments.store import Store, environment
+from experiments.measure import NotIndependent, measured
+from experiments.parts import made, once, weights_of
+from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
 
 
@@ -47,10 +47,10 @@ def run(config: DictConfig) -> Path:
     quiet_libraries()
     store.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(store.folder / ".lock"):
-        if store.record.exists():
+        if store.record.exists() and not selection_owed(read_record(store.record)):
             _judge_again(config, store)
             return store.record
-        weights = {name: Path(place).name for name, place in ensure(checkpoints([config])).items()}
+        weights = weights_of(checkpoints([config]))
         trained = once(store.training, weights, lambda: _train(config, store))
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
         verdicts, judge_seconds = _judge(config, store, pairs)
@@ -85,8 +85,9 @@ def run(config: DictConfig) -> Path:
             capabilities=kept.scores if kept else None,
         )
         write_outputs(store.folder, record)
-        write_record(store.record, measured(record))
-        selection.tidy(config, store)
+        write_record(store.record, _with_surprisal(record))
+        if not selection_owed(record):
+            selection.tidy(config, store)
     return store.record
 
 
@@ -164,6 +165,14 @@ def _pairs(
         for p, b, a in zip(prompts, before["value"], after["value"], strict=True)
     ]
     return pairs, before["seconds"] + after["seconds"]
+
+
+def _with_surprisal(record: RunRecord) -> RunRecord:
+    """The record with its responses' surprisal, or with a warning where the independent model is none."""
+    try:
+        return measured(record)
+    except NotIndependent as error:
+        return replace(record, warnings=[*record.warnings, f"surprisal was not measured: {error}"])
 
 
 def _judge(config: DictConfig, store: Store, pairs: list[Pair]) -> tuple[list[Verdict], float]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cme.records import read_record
+from cme.records import RunRecord, read_record
 from experiments import identity
 
 
@@ -65,10 +65,18 @@ class Store:
 
     @property
     def done(self) -> bool:
-        """Whether the run has a record in which every verdict is scored."""
+        """Whether the run has a record in which every verdict is scored, those of checkpoint selection too."""
         if not self.record.exists():
             return False
-        return all(verdict.outcome != "unscored" for verdict in read_record(self.record).verdicts)
+        record = read_record(self.record)
+        return not selection_owed(record) and all(v.outcome != "unscored" for v in record.verdicts)
+
+
+def selection_owed(record: RunRecord) -> bool:
+    """Whether checkpoint selection has an unscored verdict."""
+    compared = [] if record.trajectory is None else record.trajectory.milestones
+    chosen = [] if record.selected is None else record.selected.verdicts or []
+    return any(m.unscored for m in compared) or any(v.outcome == "unscored" for v in chosen)
 
 
 def environment() -> dict[str, str]:

@@ -14,6 +14,7 @@ from cme.records import StressRecord, write_stress
 from cme.rewards import CrossModelEntropy, GroundTruth, RandomReward, TokenEntropy
 from cme.stress import Graded, Remembering, Reward, graded, score
 from experiments import grid, identity
+from experiments.parts import weights_of
 from experiments.store import environment
 from experiments.validate import BadConfig
 
@@ -116,12 +117,12 @@ def run(config: DictConfig) -> Path:
         return path
     import transformers
 
-    from cme.checkpoints import ensure, load
+    from cme.checkpoints import load
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     began = time.perf_counter()
-    weights = {name: Path(place).name for name, place in ensure(grid.checkpoints([config])).items()}
+    weights = weights_of(grid.checkpoints([config]))
     asked = answers(config)
     found = score(lines(config), asked, load(config.generator, dtype=config.scoring.dtype))
     record = StressRecord(

@@ -113,7 +113,7 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     failed = scored(first).count(False)
     assert 3 < failed < 21
     assert f"{failed} of 24 verdicts are unscored, the first because" in capsys.readouterr().err
-    for name in ("ensure", "train", "generate", "load"):
+    for name in ("weights_of", "train", "generate", "load"):
         monkeypatch.setattr(stages, name, never)
     stub.rates = {}
     grid.prepare([config])
@@ -327,3 +327,39 @@ def test_the_log_of_the_oracle_holds_what_the_record_has(cell: Cell) -> None:
     assert {line["prompt_id"] for line in lines} <= {p.prompt_id for p in record.pairs}
     assert {(line["calls"], line["usd"]) for line in lines} == {(0, 0.0)}
     assert sum(line["seconds"] for line in lines) == pytest.approx(record.seconds["judge"])
+
+
+def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Cell, stub: ChatStub) -> None:
+    picked = [
+        "judge@selection.judge=openai",
+        "selection.judge.model=stub",
+        f"selection.judge.base_url={stub.url}",
+        "selection.judge.api_key_variable=JUDGE_KEY",
+        "selection.judge.retries=0",
+    ]
+    config = composed(
+        cell("reward=random", "trainer.max_steps=2", "selection.every=1", "selection.prompts=12", *picked)
+    )
+    stub.rates = {"server_error": 1.0}
+    store, first = Store.of(config), read_record(stages.run(config))
+    assert first.trajectory is not None and first.selected is None
+    assert all(sum(m.unscored.values()) == 24 for m in first.trajectory.milestones)
+    assert not store.done and (store.checkpoint / "step-1").exists()
+    stub.rates = {}
+    again = read_record(stages.run(config))
+    assert again.trajectory is not None and again.selected is not None
+    assert not any(m.unscored for m in again.trajectory.milestones)
+    assert store.done and not (store.checkpoint / "step-1").exists()
+    assert (again.pairs, again.verdicts, again.history) == (first.pairs, first.verdicts, first.history)
+
+
+def test_the_run_s_budget_holds_for_the_selected_checkpoint_too(cell: Cell, stub: ChatStub) -> None:
+    config = composed(
+        cell(
+            *judged_by(stub, "judge.max_calls=7", "judge.retries=0"),
+            *("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0"),
+            *("selection.every=1", "selection.prompts=12"),
+        )
+    )
+    stages.run(config)
+    assert sum(stub.asked.values()) <= 7

@@ -155,3 +155,46 @@ def test_a_run_measures_its_responses(cell: Cell) -> None:
     assert surprisal == pytest.approx(
         slow_surprisal(OLMO, record.pairs[0].prompt, record.pairs[0].policy.response), abs=2e-5
     )
+
+
+def test_outputs_made_elsewhere_can_be_measured(unmeasured: RunRecord) -> None:
+    elsewhere = replace(
+        unmeasured,
+        scale="imported",
+        config={"judge": {"name": "x"}},
+        environment={},
+        generator_checkpoint="theirs",
+        verifier_checkpoint="none",
+        heldout_checkpoint=None,
+    )
+    assert measured(elsewhere) is elsewhere
+    found = measured(elsewhere, OLMO)
+    pair = found.pairs[1]
+    expected = slow_surprisal(OLMO, pair.prompt, pair.policy.response)
+    assert pair.policy.surprisal == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(record: RunRecord) -> RunRecord:
+        raise NotIndependent("the model took part")
+
+    monkeypatch.setattr(stages, "measured", refused)
+    [config] = grid.cells(cell("reward=random"))
+    record = read_record(stages.run(config))
+    assert "surprisal was not measured: the model took part" in record.warnings
+    assert record.language_model is None
+
+
+def test_checkpoints_of_the_hub_are_known_by_their_whole_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cme import checkpoints
+    from experiments.parts import weights_of
+
+    places = {"one/model": "one/model", "other/model": "other/model", "miniature:a/b": "/cache/a-b-1234"}
+    monkeypatch.setattr(checkpoints, "ensure", lambda names: places)
+    assert weights_of(places) == {
+        "one/model": "one/model",
+        "other/model": "other/model",
+        "miniature:a/b": "a-b-1234",
+    }

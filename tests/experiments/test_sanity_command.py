@@ -84,3 +84,18 @@ def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:
     assert "Sanity of judges" in done.stdout
     assert len(list((tmp_path / "runs").glob("sanity-*/sanity.json"))) == 1
     assert not list((tmp_path / "runs").glob("*/record.json"))
+
+
+def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cme.judges import Ruling
+    from cme.judges.oracle import OracleJudge
+
+    rule = OracleJudge.rule
+    monkeypatch.setattr(OracleJudge, "rule", lambda *_: Ruling("unscored", "it is down"))
+    [config] = grid.cells(cell("experiment=judge_sanity", "seed=5"))
+    record = read_sanity(sanity.run(config))
+    assert all(v.outcome == "unscored" for own in record.verdicts.values() for v in own)
+    monkeypatch.setattr(OracleJudge, "rule", rule)
+    again = read_sanity(sanity.run(config))
+    assert all(v.outcome != "unscored" for own in again.verdicts.values() for v in own)
+    assert again.pairs == record.pairs
