@@ -6,7 +6,7 @@ in both orders. A ruling that could not be made is `unscored` with its reason.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cme.records import Generation, Outcome, Prompt
 
@@ -29,6 +29,14 @@ class Ruling:
     def __post_init__(self) -> None:
         if (self.outcome == "unscored") != (self.reason is not None):
             raise ValueError(f"a reason goes with unscored and nothing else; outcome is {self.outcome!r}")
+
+
+Text = TypeVar("Text", str, str | None)
+
+
+def encodable(text: Text) -> Text:
+    """The text with `?` for what no UTF-8 has: the half of a surrogate pair that JSON lets through."""
+    return text if text is None else text.encode("utf-8", "replace").decode()
 
 
 class Judge(Protocol):

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from cme import Unavailable
-from cme.judges import Ruling, by_scores
+from cme.judges import Ruling, by_scores, encodable
 from cme.records import Generation, Prompt
 
 # What alpaca-eval's template and ChatML take for their own marks: a text with one would be put in another's place.
@@ -81,7 +81,7 @@ class AlpacaEvalAnnotator:
         """Compare two responses, the first shown first. A call that fails is unscored; equal texts tie unasked."""
         if first.response == second.response:  # as in alpaca-eval
             return by_scores(0.5, 0.5, margin=0)
-        texts = (prompt.text, first.response, second.response)
+        texts = (encodable(prompt.text), encodable(first.response), encodable(second.response))
         found = [mark for mark in MARKS if any(mark in text for text in texts)]
         if found:
             return Ruling("unscored", f"a text has {found[0]}, which alpaca-eval takes for a mark of its own")

@@ -9,7 +9,8 @@ import math
 from typing import Literal
 
 from cme import chat
-from cme.judges import Ruling, by_scores
+from cme.judges import Ruling, by_scores, encodable
+from cme.judges.chat_format import cut
 from cme.records import Generation, Prompt
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -38,7 +39,7 @@ class LocalJudge:
     Args:
         checkpoint: a chat model by name: a hub id, a folder, package:... or miniature:...
         margin: difference of the two probabilities, 0 to 1, up to which the verdict is a tie.
-        max_response_chars: each response is shown up to here (2,500 in the paper).
+        max_response_chars: each response is shown up to here (2,500 in the paper), with a line that says so.
         max_prompt_tokens: a judging prompt of more tokens is unscored, since cutting it would favour a response.
         dtype: of the weights.
     """
@@ -92,8 +93,8 @@ class LocalJudge:
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""
-        cut = [response[: self.max_response_chars] for response in (first, second)]
-        question = QUESTION.format(instruction=instruction, first=cut[0], second=cut[1])
+        shown = [cut(response, self.max_response_chars) for response in (first, second)]
+        question = encodable(QUESTION.format(instruction=instruction, first=shown[0], second=shown[1]))
         rendered = self.tokenizer.apply_chat_template(
             chat.messages_of(_HERE), tokenize=False, add_generation_prompt=True
         )

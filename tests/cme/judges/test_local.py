@@ -91,7 +91,10 @@ def test_special_tokens_in_texts_are_letters(tiny: Tiny, tiny_folder: Folder, fa
 def test_responses_are_shown_up_to_the_limit_and_the_prompt_whole(tiny_folder: Folder) -> None:
     judge = made(tiny_folder("olmo"), characters=5)
     whole = judge.rule(ASKED, said("fox, "), said("owl"))
-    assert judge.rule(ASKED, said("fox, and much that is not shown"), said("owl")) == whole
+    long = judge.rule(ASKED, said("fox, and much that is not shown"), said("owl"))
+    assert judge.rule(ASKED, said("fox, but another rest"), said("owl")) == long != whole
+    shown = judge.tokenizer.decode(judge.prompt_ids("x", "fox, and more", "owl"))
+    assert "fox, \n[only the first 5 characters are shown]\n" in shown and shown.count("[only") == 1
     assert judge.rule(ASKED, said("fox; "), said("owl")) != whole
     count = len(judge.prompt_ids(ASKED.text, "fox, ", "owl"))
     assert made(tiny_folder("olmo"), tokens=count).rule(ASKED, said("fox, "), said("owl")) == whole
