@@ -42,6 +42,10 @@ class Comparison:
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
+class BadLog(ValueError):
+    """A log that cannot be read; the message names the file and the line."""
+
+
 class VerdictLog:
     """Rulings as JSON lines in a file that only grows; read on making, written to in a `with` statement.
 
@@ -49,7 +53,7 @@ class VerdictLog:
 
     Each line has the ruling, its `key`, the `judge` (a panel member's name or null), the prompt's id and the
     `seconds` since the line before, so that they add up to the wall-clock time of judging over all restarts.
-    `calls` and `usd` are what each judge took. A torn last line is cut off. Raises ValueError, naming file and
+    `calls` and `usd` are what each judge took. A torn last line is cut off. Raises BadLog, naming file and
     line, for any other line that is no verdict.
     """
 
@@ -69,8 +73,8 @@ class VerdictLog:
         for number, line in enumerate(text[: self._whole].split(b"\n")[:-1], start=1):
             try:
                 self._count(json.loads(line))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
+            except (LookupError, TypeError, ValueError) as error:
+                raise BadLog(
                     f"{self.path}, line {number}, is no verdict ({error!r}); delete the line"
                 ) from None
 

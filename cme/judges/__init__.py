@@ -45,7 +45,8 @@ class Judge(Protocol):
     A judge may also have: `concurrency`, how many rulings it makes at once, in threads (1 without it);
     `max_response_chars`, where it cuts a response; `resume(calls, usd)`, told before the first ruling what was
     spent before; `stop()`, after which it makes no more attempts; `probe()`, one trial before a run begins;
-    `tokens(prompt, first, second)` and `usd(tokens_in, tokens_out)`, by which a run's judging is priced.
+    `tokens(prompt, first, second)` and `usd(tokens_in, tokens_out)`, by which a run's judging is priced;
+    `fingerprint(**settings)`, static, a digest of what its settings only name, such as the contents of files.
     """
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:

@@ -56,11 +56,13 @@ def verdict(content: str) -> Ruling:
     return Ruling(outcome, note=note if isinstance(note, str) else None)
 
 
-def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float) -> Ruling:
+def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass: float) -> Ruling:
     """The ruling by the likeliest first tokens, each a `token` and its `logprob`, with or without a space.
 
     P(first) = p(A) / (p(A) + p(B)), where a label that is not among them counts as 0; the scores are
-    (P(first), P(second)), and up to `tie_margin` between them is a tie. Raises ValueError without either label.
+    (P(first), P(second)), and up to `tie_margin` between them is a tie. Where A and B have
+    less than `min_mass` of the probability, the model did not answer the question: unscored. Raises ValueError
+    without either label.
     """
     weight = {"A": 0.0, "B": 0.0}
     for entry in likeliest:
@@ -69,6 +71,8 @@ def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float) -> Ruling
     total = sum(weight.values())
     if not total:
         raise ValueError(f"neither A nor B is among the likeliest tokens: {[e['token'] for e in likeliest]}")
+    if total < min_mass:
+        return Ruling("unscored", f"A and B have {total:.4f} of the probability, below {min_mass:g}")
     ruling = by_scores(weight["A"] / total, weight["B"] / total, tie_margin)
     return replace(ruling, note=f"A and B have {total:.4f} of the probability")
 

@@ -22,7 +22,8 @@ def said(text: str) -> Generation:
 
 
 def made(folder: Path, margin: float = 0.0, characters: int = 2500, tokens: int = 4096) -> LocalJudge:
-    return LocalJudge(str(folder), margin, characters, tokens, "float32")
+    # random weights give every word of the vocabulary its share, and the labels no more
+    return LocalJudge(str(folder), margin, characters, tokens, "float32", min_label_mass=0.0)
 
 
 def by_hand(
@@ -67,6 +68,12 @@ def test_labels_of_several_tokens_count_whole(tiny: Tiny, tiny_folder: Folder) -
     expected = by_hand(model, ASKED.text, "a", "b", labels)
     scores = judge.rule(ASKED, said("a"), said("b")).scores
     assert scores == pytest.approx((expected, 1 - expected), abs=1e-4) and 0.001 < expected < 0.999
+
+
+def test_labels_that_the_model_would_not_say_are_unscored(tiny_folder: Folder) -> None:
+    strict = LocalJudge(str(tiny_folder("qwen")), 0.0, 2500, 4096, "float32", min_label_mass=0.9)
+    ruling = strict.rule(ASKED, said("fox"), said("owl"))
+    assert ruling.outcome == "unscored" and "of the probability, below 0.9" in str(ruling.reason)
 
 
 def test_the_margin_makes_ties(tiny: Tiny, tiny_folder: Folder) -> None:
