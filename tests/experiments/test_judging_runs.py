@@ -258,13 +258,11 @@ def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixt
         composed(models)
     composed([*models, "judge.members.anthropic.model=claude"])
     assert "judge.members.openai.model=qwen-max is of the family" in capsys.readouterr().err
-    for name, member in (("empty", "{}"), ("majority", "{majority: {_target_: x, name: x}}")):
-        with pytest.raises(BadConfig, match=name):
-            validate(
-                OmegaConf.merge(
-                    composed([]), {"judge": None}, {"judge": {"members": OmegaConf.create(member)}}
-                )
-            )
+    config = composed([*models, "judge.members.anthropic.model=claude"])
+    for said, members in (("empty", {}), ("majority", {"majority": config.judge.members.openai})):
+        OmegaConf.update(config, "judge.members", members, merge=False)
+        with pytest.raises(BadConfig, match=said):
+            validate(config)
     with pytest.raises(BadConfig, match=r"judge\.model=None; it must be str"):
         composed(["judge=openai"])
 
