@@ -22,7 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from omegaconf import OmegaConf
+import yaml
 
 from cme import Unavailable
 from cme.judges import Ruling, by_scores, encodable
@@ -89,7 +89,7 @@ class AlpacaEvalAnnotator:
     def fingerprint(annotator: str, concurrency: int) -> str:
         """The alpaca-eval version, and a digest of the annotator's files, which its name alone does not tell."""
         config = Path(_place(annotator)) / "configs.yaml"
-        templates = [str(each.get("prompt_template")) for each in OmegaConf.load(config).values()]
+        templates = [str(each.get("prompt_template")) for each in yaml.safe_load(config.read_text()).values()]
         files = [config, *(path for name in templates if (path := _folder() / name).is_file())]
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
         return f"alpaca-eval {version('alpaca-eval')}, {digest}"
