@@ -12,6 +12,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from cme import TrainingFailed, Unavailable
+from cme.judging import BadLog
 from experiments import grid
 from experiments.identity import run_id
 from experiments.validate import BadConfig
@@ -24,7 +25,7 @@ def main(config: DictConfig) -> None:
     """Run one cell: whatever stages of it are not done yet."""
     try:
         get_method(config.experiment.run)(config)
-    except (TrainingFailed, Unavailable) as error:
+    except (TrainingFailed, Unavailable, BadConfig, BadLog) as error:
         failed.append(f"{run_id(config)}: {error}")
 
 
@@ -32,7 +33,7 @@ if __name__ == "__main__":
     try:
         cells = grid.cells(sys.argv[1:])
         grid.prepare(cells)
-    except (BadConfig, Unavailable) as error:
+    except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     main()

@@ -16,9 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from filelock import FileLock
 from tqdm import tqdm
 
-from cme.judges import Judge, Ruling
+from cme.judges import Judge, Ruling, encodable
 from cme.records import Generation, Pair, Prompt, Verdict
 
 SYNC_SECONDS = 1.0
@@ -41,42 +42,61 @@ class Comparison:
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
+class BadLog(ValueError):
+    """A log that cannot be read; the message names the file and the line."""
+
+
 class VerdictLog:
     """Rulings as JSON lines in a file that only grows; read on making, written to in a `with` statement.
 
+    That waits until no other process writes to the file, and reads what was written meanwhile.
+
     Each line has the ruling, its `key`, the `judge` (a panel member's name or null), the prompt's id and the
     `seconds` since the line before, so that they add up to the wall-clock time of judging over all restarts.
-    `calls` and `usd` are what each judge took. A torn last line is cut off. Raises ValueError, naming file and
+    `calls` and `usd` are what each judge took. A torn last line is cut off. Raises BadLog, naming file and
     line, for any other line that is no verdict.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
+        self._writing = FileLock(f"{path}.lock")
+        self._read()
+
+    def _read(self) -> None:
         self.scored: dict[str, Ruling] = {}
         self.seconds = 0.0
         self.calls: defaultdict[str | None, int] = defaultdict(int)
         self.usd: defaultdict[str | None, float] = defaultdict(float)
-        self._lock = threading.Lock()
-        text = path.read_bytes() if path.exists() else b""
+        text = self.path.read_bytes() if self.path.exists() else b""
         self._whole = text.rfind(b"\n") + 1
         for number, line in enumerate(text[: self._whole].split(b"\n")[:-1], start=1):
             try:
                 self._count(json.loads(line))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {number}, is no verdict ({error!r}); delete the line"
+            except (LookupError, TypeError, ValueError) as error:
+                raise BadLog(
+                    f"{self.path}, line {number}, is no verdict ({error!r}); delete the line"
                 ) from None
 
     def __enter__(self) -> "VerdictLog":
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: BinaryIO = self.path.open("ab")
-        self._file.truncate(self._whole)
+        self._writing.acquire()
+        try:
+            self._read()
+            self._file: BinaryIO = self.path.open("ab")
+            self._file.truncate(self._whole)
+        except BaseException:
+            self._writing.release()
+            raise
         self._last = self._synced = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.fsync(self._file.fileno())
-        self._file.close()
+        try:
+            os.fsync(self._file.fileno())
+            self._file.close()
+        finally:
+            self._writing.release()
 
     def add(self, key: str, judge: str | None, prompt_id: str, ruling: Ruling) -> None:
         """Append a ruling. One that is unscored is there for the account of what it took, and stays owed."""
@@ -156,6 +176,7 @@ def _ask(
 
     def ask(key: str, shown: Comparison) -> Ruling:
         ruling = judge.rule(shown.prompt, shown.first, shown.second)
+        ruling = replace(ruling, reason=encodable(ruling.reason), note=encodable(ruling.note))
         if ruling.outcome != "unscored" or ruling.calls:
             log.add(key, name, shown.prompt.id, ruling)
         return ruling

@@ -70,7 +70,7 @@ def _cost(overrides: list[str]) -> int:
 
     try:
         print("\n".join(cost.lines(grid.cells(overrides))))
-    except (BadConfig, Unavailable) as error:
+    except (ValueError, Unavailable) as error:  # BadConfig, and a log or a record that cannot be read
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -5,17 +5,22 @@ of responses as long as they may become.
 """
 
 import math
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from cme.judges.chat_endpoint import CHARACTERS_A_TOKEN
 from cme.judging import VerdictLog, owed
-from cme.records import Generation, Pair, read_json, read_record
+from cme.records import Generation, Pair, Prompt, read_json, read_record
 from experiments import grid, judging
 from experiments.identity import run_id
 from experiments.store import Store
+
+OPPONENTS = 5  # of `experiments.sanity`
 
 ASSUMED = """\
 Reckoned with 4 characters a token, each reply at the longest that judge.decoding allows, no attempt failed; not
@@ -23,26 +28,88 @@ counted is one trial call a command to each judge. `at most`: the responses do n
 long as evaluation.max_new_tokens and judge.max_response_chars allow."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """Pairs that a judge is to judge; `most` is `at most ` where they stand for responses that do not exist yet."""
+
+    of: str
+    judge: DictConfig
+    pairs: Sequence[Pair]
+    both_orders: bool
+    log: VerdictLog
+    most: str = ""
+
+
 def lines(configs: Sequence[DictConfig]) -> list[str]:
-    """One line a run and judge, one of the sum, and what is assumed. Raises as `grid.prompts` does."""
+    """One line a run and judge, one of the sum, and what is assumed.
+
+    Raises as `grid.prompts` does, and ValueError for a log or a record that cannot be read.
+    """
+    return priced([part for config in configs for part in _parts(config)])
+
+
+def priced(parts: Sequence[Part]) -> list[str]:
+    """One line a part and judge, one of the sum, and what is assumed."""
     found, calls, usd = [], 0, 0.0
-    for config in configs:
-        pairs, most = _pairs(config)
-        log = VerdictLog(Store.of(config).verdicts)
-        for name, node in judging.judges(config.judge).items():
-            who = f"{run_id(config)}: judge {name or node.name}"
-            if not hasattr(get_object(node._target_), "tokens"):
+    for part in parts:
+        for name, node in judging.judges(part.judge).items():
+            who = f"{part.of}: judge {name or node.name}"
+            target = get_object(node._target_)
+            if not (hasattr(target, "probe") or hasattr(target, "tokens")):
                 found.append(f"{who} makes no calls")
                 continue
+            asked = owed(part.pairs, part.both_orders, part.log, judging.key(node), name).values()
+            if not hasattr(target, "tokens"):
+                found.append(f"{who}: {part.most}{len(asked)} calls, unknown tokens, unknown cost")
+                calls, usd = calls + len(asked), usd + (math.nan if asked else 0.0)
+                continue
             judge = judging.made(node)
-            asked = owed(pairs, config.evaluation.both_orders, log, judging.key(node), name).values()
             tokens = [judge.tokens(shown.prompt, shown.first, shown.second) for shown in asked]
             sent, back = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
             price = judge.usd(sent, back)
-            found.append(f"{who}: {most}{_take(len(asked), sent, back, price)}")
+            found.append(f"{who}: {part.most}{_take(len(asked), sent, back, price)}")
             calls, usd = calls + len(asked), usd + (math.nan if price is None else price)
-    priced = f"{usd:.2f} USD" if math.isfinite(usd) else "unknown cost"
-    return [*found, f"in all {calls} calls, {priced}", ASSUMED]
+    total = f"{usd:.2f} USD" if math.isfinite(usd) else "unknown cost"
+    return [*found, f"in all {calls} calls, {total}", ASSUMED]
+
+
+def _parts(config: DictConfig) -> list[Part]:
+    """What a cell's judges have yet to judge: a sanity check's opponents, or a run's evaluation and selection."""
+    both, nothing = config.evaluation.both_orders, VerdictLog(Path(os.devnull))
+    if config.experiment.run == "experiments.sanity.run":
+        from experiments import sanity
+
+        if sanity.record_path(config).exists():
+            return []
+        prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+        pairs = _stand_ins(config, prompts, OPPONENTS)
+        return [Part(sanity.sanity_id(config), config.judge, pairs, both, nothing, "at most ")]
+    run, store = run_id(config), Store.of(config)
+    pairs, most = _pairs(config)
+    parts = [Part(run, config.judge, pairs, both, VerdictLog(store.verdicts), most)]
+    if config.selection.every is None or store.record.exists():
+        return parts
+    from experiments import selection
+
+    saved = len(selection.steps(config, config.trainer.max_steps))
+    met = _stand_ins(config, selection.prompts(config), saved)
+    chosen = _stand_ins(config, [Prompt(p.prompt_id, p.prompt, reference=p.reference) for p in pairs], 1)
+    return [
+        *parts,
+        Part(f"{run}, selection", config.selection.judge, met, both, nothing, "at most "),
+        Part(f"{run}, selected checkpoint", config.judge, chosen, both, nothing, "at most "),
+    ]
+
+
+def _stand_ins(config: DictConfig, prompts: Sequence[Prompt], opponents: int) -> list[Pair]:
+    """A pair for each prompt and opponent, of responses as long as they may become, all of them different."""
+    length = math.ceil(config.evaluation.max_new_tokens * CHARACTERS_A_TOKEN)
+    start = Generation("x" * length, False, 0)
+    return [
+        Pair(p.id, p.text, p.reference, start, Generation(f"{n}".ljust(length, "y"), False, 0))
+        for n in range(opponents)
+        for p in prompts
+    ]
 
 
 def _take(calls: int, sent: int, back: int, price: float | None) -> str:
@@ -62,14 +129,10 @@ def _pairs(config: DictConfig) -> tuple[list[Pair], str]:
         unscored = {v.prompt_id for v in record.verdicts if v.outcome == "unscored"}
         return [pair for pair in record.pairs if pair.prompt_id in unscored], ""
     prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
-    if store.generations.exists() and store.start.exists():
-        sides = [
-            [Generation(**response) for response in read_json(path)["value"]]
-            for path in (store.start, store.generations)
-        ]
-        most = ""
-    else:
-        length = math.ceil(config.evaluation.max_new_tokens * CHARACTERS_A_TOKEN)
-        sides = [[Generation(letter * length, False, 0)] * len(prompts) for letter in "xy"]
-        most = "at most "
-    return [Pair(p.id, p.text, p.reference, *both) for p, *both in zip(prompts, *sides, strict=True)], most
+    if not (store.generations.exists() and store.start.exists()):
+        return _stand_ins(config, prompts, 1), "at most "
+    sides = [
+        [Generation(**response) for response in read_json(path)["value"]]
+        for path in (store.start, store.generations)
+    ]
+    return [Pair(p.id, p.text, p.reference, *both) for p, *both in zip(prompts, *sides, strict=True)], ""

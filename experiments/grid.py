@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -35,9 +36,10 @@ SHOWS_ONLY = (
 )
 
 
-def cells(arguments: list[str]) -> list[DictConfig]:
+def cells(arguments: list[str], generators: Sequence[str] = ()) -> list[DictConfig]:
     """Every cell that a command line asks for, composed and validated. Raises BadConfig for the first bad one.
 
+    `generators` made what is to be judged, where the cells do not: judges that are kin to these are warned of.
     An empty list when the command line only asks Hydra to show something.
     """
     schema.register()
@@ -56,7 +58,7 @@ def cells(arguments: list[str]) -> list[DictConfig]:
             found = []
             for combination in itertools.product(*choices):
                 config = _compose(list(combination))
-                for warning in _validated(config, combination if sweep else ()):
+                for warning in _validated(config, combination if sweep else (), generators):
                     print(f"warning: {warning}", file=sys.stderr)
                 found.append(config)
     except HydraException as error:
@@ -64,9 +66,9 @@ def cells(arguments: list[str]) -> list[DictConfig]:
     return found
 
 
-def _validated(config: DictConfig, combination: tuple[str, ...]) -> list[str]:
+def _validated(config: DictConfig, combination: tuple[str, ...], generators: Sequence[str]) -> list[str]:
     try:
-        return validate(config)
+        return validate(config, generators)
     except BadConfig as error:
         where = f" (cell {' '.join(combination)})" if combination else ""
         raise BadConfig(f"{error}{where}") from error
@@ -239,7 +241,8 @@ def checkpoints(configs: list[DictConfig]) -> list[str]:
     wanted: list[str] = []
     for config in configs:
         held = identity.heldout(config)
-        asked = [node.get("checkpoint") for node in judging.judges(config).values()]
+        judges = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
+        asked = [node.get("checkpoint") for judge in judges for node in judging.judges(judge).values()]
         used = [config.generator, *([held] if held else []), *(name for name in asked if name)]
         wanted += [*identity.verifiers(config), *used]
     return list(dict.fromkeys(wanted))

@@ -11,7 +11,7 @@ in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,11 +48,12 @@ def main(arguments: Sequence[str]) -> int:
             help="of one judge; repeatable",
         )
     else:
+        add("--dry-run", action="store_true", help="print what judging would take and ask nobody")
         add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
     options = parser.parse_intermixed_args(arguments[1:])
     try:
         outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
-        records = _imported(options, outputs) if arguments[0] == "import" else [_judged(options, outputs)]
+        records = _imported(options, outputs) if arguments[0] == "import" else _judged(options, outputs)
     except (ValueError, OSError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -72,28 +73,33 @@ def _imported(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     by_judge = {path.stem.rpartition("__")[2]: path for path in options.verdicts}
     if len(by_judge) < len(options.verdicts):
         raise BadOutputs("--verdicts: two files are of one judge, which is what their names have behind `__`")
-    return [
-        record_of(options.name, outputs, judge, *read_verdicts(path, outputs), {})
-        for judge, path in by_judge.items()
-    ]
+    records = []
+    for judge, path in by_judge.items():
+        verdicts, warnings = read_verdicts(path, outputs)
+        said = [asdict(verdict) for verdict in verdicts]
+        records.append(record_of(options.name, outputs, judge, verdicts, warnings, {}, said))
+    return records
 
 
-def _judged(options: argparse.Namespace, outputs: Outputs) -> RunRecord:
-    """The record of the configured judges' verdicts, in both orders; what is in the log is not asked again."""
-    from hydra.errors import InstantiationException
+def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
+    """The record of the configured judges' verdicts, in both orders; what is in the log is not asked again.
 
-    from experiments import grid, judging
+    With `--dry-run` there is none, and what judging would take is printed.
+    """
+    from experiments import cost, grid, judging
 
-    [config] = grid.cells(list(options.overrides))
+    generators = sorted({name for names in outputs.generators for name in names.split(", ")})
+    [config] = grid.cells(list(options.overrides), generators)
     settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
     warnings = judging.cut(config, outputs.pairs)
-    record = record_of(options.name, outputs, settings["name"], [], warnings, {"judge": settings})
-    try:
-        judging.probe([config])
-        with VerdictLog(options.out / f"{record.run_id}.verdicts.jsonl") as log:
-            verdicts = judging.verdicts(config.judge, outputs.pairs, both_orders=True, log=log)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, Unavailable | ValueError):
-            raise error.__cause__ from None
-        raise
-    return replace(record, verdicts=verdicts, seconds={"judge": log.seconds})
+    keys = {str(name): judging.key(node) for name, node in judging.judges(config.judge).items()}
+    record = record_of(options.name, outputs, settings["name"], [], warnings, {"judge": settings}, keys)
+    path = options.out / f"{record.run_id}.verdicts.jsonl"
+    if options.dry_run:
+        part = cost.Part(record.run_id, config.judge, outputs.pairs, True, VerdictLog(path))
+        print("\n".join(cost.priced([part])))
+        return []
+    judging.probe([config])
+    with VerdictLog(path) as log:
+        verdicts = judging.verdicts(config.judge, outputs.pairs, both_orders=True, log=log)
+    return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds})]

@@ -71,7 +71,8 @@ def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] 
 def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str]]:
     """One judge's verdicts on the pairs, and what to warn of.
 
-    Every pair has at least one: where the file has none, or one on another text, it is unscored. Raises BadOutputs
+    Every pair has at least one, and two where the file has any pair in both orders: where the file has none, or one
+    on another text, it is unscored. Raises BadOutputs
     for a file of another format, labels that are not those of the outputs, and two verdicts on one pair in one order.
     """
     labels, rows = _verdict_rows(path)
@@ -83,12 +84,15 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
     policy = "ab"[labels.index(outputs.labels[1])]
     pairs = {pair.prompt_id: pair for pair in outputs.pairs}
     verdicts = [_verdict(row, pairs[str(row["index"])], policy) for row in rows if str(row["index"]) in pairs]
-    judged = {verdict.prompt_id for verdict in verdicts}
-    verdicts += [
-        Verdict(prompt_id, True, "unscored", "the file has no verdict on it")
-        for prompt_id in pairs
-        if prompt_id not in judged
-    ]
+    judged = {(verdict.prompt_id, verdict.policy_first) for verdict in verdicts}
+    both = any((prompt_id, True) in judged and (prompt_id, False) in judged for prompt_id in pairs)
+    for prompt_id in pairs:
+        lacking = [first for first in (True, False) if (prompt_id, first) not in judged]
+        if both:
+            reason = "the file has no verdict on it in this order"
+            verdicts += [Verdict(prompt_id, first, "unscored", reason) for first in lacking]
+        elif len(lacking) == 2:
+            verdicts.append(Verdict(prompt_id, True, "unscored", "the file has no verdict on it"))
     strays = [str(row["instruction"]) for row in rows if str(row["index"]) not in pairs]
     warnings = [f"{len(strays)} verdicts are on no pair, so left out: {_named(strays)}"] if strays else []
     other = [pairs[v.prompt_id].prompt for v in verdicts if v.reason == OTHER]
@@ -110,11 +114,13 @@ def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
         raise BadOutputs(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict) or not {"label_a", "label_b", "per_sample"} <= set(raw):
         raise BadOutputs(f"{path} is no file of verdicts: it must have label_a, label_b and per_sample")
+    if not isinstance(raw["per_sample"], list):
+        raise BadOutputs(f"{path}: per_sample is {str(raw['per_sample'])[:80]}; it must be a list")
     seen = set()
     for row in raw["per_sample"]:
         if not isinstance(row, dict) or not set(FIELDS) <= set(row):
             raise BadOutputs(f"{path}: {str(row)[:80]} in per_sample must have {', '.join(FIELDS)}")
-        index, order = row["index"], row["order_shown"]
+        index, order = str(row["index"]), row["order_shown"]
         if order not in ("ab", "ba"):
             raise BadOutputs(f"{path}: order_shown is {order!r} at index {index}; it must be ab or ba")
         if (index, order) in seen:
@@ -134,7 +140,7 @@ def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
         return unscored(OTHER)
     if reason.startswith(FAILED):
         return unscored(reason)
-    if said not in OUTCOMES:
+    if not isinstance(said, str) or said not in OUTCOMES:
         return unscored(f"the verdict is {said!r}, which is none of A, B, TIE")
     if row["winner"] != {"A": order[0], "B": order[1], "TIE": "tie"}[said]:
         return unscored(f"the verdict {said} in the order {order} contradicts the winner {row['winner']}")
@@ -148,10 +154,20 @@ def record_of(
     verdicts: list[Verdict],
     warnings: list[str],
     more: dict[str, Any],
+    identity: Any,
 ) -> RunRecord:
-    """The record of one judge's verdicts on two outputs files; `more` is configuration to keep."""
-    config = {"imported": dict(zip(("start", "policy"), outputs.labels, strict=True)), **more}
-    made_from = [judge, config, [[p.prompt, p.start.response, p.policy.response] for p in outputs.pairs]]
+    """The record of one judge's verdicts on two outputs files; `more` is configuration to keep.
+
+    `identity` is what the run id tells apart beside the outputs: what is said, or whom it is asked.
+    """
+    labels = dict(zip(("start", "policy"), outputs.labels, strict=True))
+    config = {"imported": labels, **more}
+    made_from = [
+        judge,
+        labels,
+        identity,
+        [[p.prompt, p.start.response, p.policy.response] for p in outputs.pairs],
+    ]
     slug = re.sub(r"[^\w.-]+", "-", f"{SCALE}-{name}-{judge}")
     return RunRecord(
         run_id=f"{slug}-{digest(made_from)}",

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
+from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cme import Unavailable
 from cme.judging import VerdictLog, judge_pairs
 from cme.records import Pair, Verdict
 from experiments import identity
+from experiments.validate import BadConfig
 
 
 def judges(judge: DictConfig) -> dict[str | None, DictConfig]:
@@ -18,15 +21,33 @@ def judges(judge: DictConfig) -> dict[str | None, DictConfig]:
 
 
 def made(node: DictConfig) -> Any:
-    """The judge that a configuration names."""
-    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    return instantiate({key: value for key, value in values.items() if key != "name"}, _convert_="all")
+    """The judge that a configuration names. Raises Unavailable or BadConfig where it cannot be made."""
+    try:
+        return instantiate(_arguments(node), _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, Unavailable):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, ValueError):
+            raise BadConfig(f"judge={node.get('name')}: {error.__cause__}") from None
+        raise
 
 
 def key(node: DictConfig) -> str:
-    """Digest of all fields of a judge that change its rulings."""
+    """Digest of all that changes a judge's rulings: fields, and its `fingerprint` of what they name, if any."""
     fields = identity.flat(OmegaConf.to_container(node, resolve=True), "judge")
-    return identity.digest({path: value for path, value in fields.items() if identity.changes_results(path)})
+    counted = {path: value for path, value in fields.items() if identity.changes_results(path)}
+    if node.get("api_key_variable", "") is None:  # a server of one's own: its model's name says little
+        counted["judge.base_url"] = node.base_url
+    if hasattr(target := get_object(node._target_), "fingerprint"):
+        arguments = _arguments(node)
+        del arguments["_target_"]
+        counted["fingerprint"] = target.fingerprint(**arguments)
+    return identity.digest(counted)
+
+
+def _arguments(node: DictConfig) -> dict[str, Any]:
+    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
+    return {key: value for key, value in values.items() if key != "name"}
 
 
 def probe(configs: Iterable[DictConfig]) -> None:

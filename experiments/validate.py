@@ -3,7 +3,8 @@
 import difflib
 import inspect
 import pydoc
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -62,8 +63,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(options)}"
 
 
-def validate(config: DictConfig) -> list[str]:
-    """Check a composed configuration and return the warnings to record. Raises BadConfig."""
+def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
+    """Check a composed configuration and return the warnings to record. Raises BadConfig.
+
+    `generators` made the outputs to judge, where the configured generator does not.
+    """
     _check_cell(config)
     _check_numbers(config)
     for field in ("reward", *_judge_fields(config), "data.source"):
@@ -84,29 +88,45 @@ def validate(config: DictConfig) -> list[str]:
         warnings.append(
             f"verifier equals generator ({config.generator}), but the experiment claims an independent verifier"
         )
-    return warnings + _kin(config)
+    return warnings + _kin(config, generators)
 
 
 def _judge_fields(config: DictConfig) -> list[str]:
     """Where the judge stands in the configuration, or each member of a panel."""
     members = OmegaConf.select(config, "judge.members")
+    if members is not None and not members:
+        raise BadConfig("judge.members is empty; a panel needs at least one judge")
+    if "majority" in (members or ()):
+        raise BadConfig(
+            "judge.members.majority: that is what the panel's verdict is called; use another name"
+        )
     return ["judge"] if members is None else [f"judge.members.{name}" for name in members]
 
 
-def _kin(config: DictConfig) -> list[str]:
-    """A warning for each judge that is the generator or a verifier, or of their family by its name."""
-    parties = {"generator": (config.family.name, [config.generator])}
-    if identity.verifiers(config):
-        parties["verifier"] = (config.verifier.family, identity.verifiers(config))
+def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
+    """A warning for each judge that is a generator or a verifier, or of their family by its name."""
+    parties = [("generator", _family(name), [name]) for name in generators]
+    if not generators:
+        parties = [("generator", config.family.name, [config.generator])]
+        if identity.verifiers(config):
+            parties.append(("verifier", config.verifier.family, identity.verifiers(config)))
+    judges = [*_judge_fields(config), *([] if config.selection.every is None else ["selection.judge"])]
+    fields = [f"{judge}.{key}" for judge in judges for key in ("model", "checkpoint")]
     warnings = []
-    for field in _judge_fields(config):
-        model = str(OmegaConf.select(config, f"{field}.model") or "")
-        for party, (family, checkpoints) in parties.items():
+    for field in fields:
+        model = str(OmegaConf.select(config, field) or "")
+        for party, family, checkpoints in parties:
             if model in checkpoints:
-                warnings.append(f"{field}.model={model} is the {party}")
-            elif family in model.lower():
-                warnings.append(f"{field}.model={model} is of the family of the {party} ({family})")
-    return warnings
+                warnings.append(f"{field}={model} is the {party}")
+            elif family and family in model.lower():
+                warnings.append(f"{field}={model} is of the family of the {party} ({family})")
+    return list(dict.fromkeys(warnings))
+
+
+def _family(name: str) -> str:
+    """What a checkpoint's own name begins with, such as qwen; empty where that is too short to tell anything."""
+    found = re.match(r"[a-z]{3,}", re.split("[/:]", name.lower())[-1])
+    return found[0] if found else ""
 
 
 def _check_cell(config: DictConfig) -> None:

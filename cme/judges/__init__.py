@@ -6,7 +6,7 @@ in both orders. A ruling that could not be made is `unscored` with its reason.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cme.records import Generation, Outcome, Prompt
 
@@ -31,13 +31,22 @@ class Ruling:
             raise ValueError(f"a reason goes with unscored and nothing else; outcome is {self.outcome!r}")
 
 
+Text = TypeVar("Text", str, str | None)
+
+
+def encodable(text: Text) -> Text:
+    """The text with `?` for what no UTF-8 has: the half of a surrogate pair that JSON lets through."""
+    return text if text is None else text.encode("utf-8", "replace").decode()
+
+
 class Judge(Protocol):
     """What every judge can do.
 
     A judge may also have: `concurrency`, how many rulings it makes at once, in threads (1 without it);
     `max_response_chars`, where it cuts a response; `resume(calls, usd)`, told before the first ruling what was
     spent before; `stop()`, after which it makes no more attempts; `probe()`, one trial before a run begins;
-    `tokens(prompt, first, second)` and `usd(tokens_in, tokens_out)`, by which a run's judging is priced.
+    `tokens(prompt, first, second)` and `usd(tokens_in, tokens_out)`, by which a run's judging is priced;
+    `fingerprint(**settings)`, static, a digest of what its settings only name, such as the contents of files.
     """
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:

@@ -11,17 +11,21 @@ environment: OPENAI_BASE_URL and OPENAI_API_KEY.
 
 import copy
 import difflib
+import hashlib
 import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import yaml
+
 from cme import Unavailable
-from cme.judges import Ruling, by_scores
+from cme.judges import Ruling, by_scores, encodable
 from cme.records import Generation, Prompt
 
 # What alpaca-eval's template and ChatML take for their own marks: a text with one would be put in another's place.
@@ -50,13 +54,13 @@ class AlpacaEvalAnnotator:
         with warnings.catch_warnings(action="ignore"):  # it imports pkg_resources, which says that it is old
             from alpaca_eval.annotators import PairwiseAnnotator
             from alpaca_eval.decoders import openai as decoder
+            from alpaca_eval.processors import RandomSwitchTwoColumnsProcessor
 
         logging.root.setLevel(level)  # the package sets it to INFO, and logs to the root itself
         logging.root.addFilter(_not_by_alpaca_eval)
         decoder.tqdm = SimpleNamespace(tqdm=_no_bar)  # it would draw one a call
-        settings = {"caching_path": None, "is_randomize_output_order": False}
         try:
-            pool = PairwiseAnnotator(annotators_config=_place(annotator), **settings)
+            pool = PairwiseAnnotator(annotators_config=_place(annotator), caching_path=None)
         except FileNotFoundError as error:
             raise ValueError(
                 f"annotator is {annotator!r}, whose prompt_template is not at {error.filename}: give its whole path"
@@ -66,6 +70,10 @@ class AlpacaEvalAnnotator:
                 f"annotator is {annotator!r}, which draws from {', '.join(pool.annotators)}: name one of a kind"
             )
         [self._annotator] = pool.annotators.values()
+        # not an argument above, since some annotators' own configurations give it too
+        self._annotator.processors = [
+            p for p in self._annotator.processors if not isinstance(p, RandomSwitchTwoColumnsProcessor)
+        ]
 
     @staticmethod
     def check(annotator: str, concurrency: int) -> None:
@@ -77,11 +85,23 @@ class AlpacaEvalAnnotator:
             hint = f"did you mean {near[0]}?" if near else "name one of alpaca-eval's, or a folder with one"
             raise ValueError(f"annotator is {annotator!r}, which has no configs.yaml; {hint}")
 
+    @staticmethod
+    def fingerprint(annotator: str, concurrency: int) -> str:
+        """The alpaca-eval version, and a digest of the annotator's files, which its name alone does not tell."""
+        config = Path(_place(annotator)) / "configs.yaml"
+        templates = [str(each.get("prompt_template")) for each in yaml.safe_load(config.read_text()).values()]
+        files = [config, *(path for name in templates if (path := _folder() / name).is_file())]
+        digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+        return f"alpaca-eval {version('alpaca-eval')}, {digest}"
+
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
-        """Compare two responses, the first shown first. A call that fails is unscored; equal texts tie unasked."""
+        """Compare two responses, the first shown first. A call that fails is unscored; equal texts tie unasked.
+
+        A preference of 0 is a tie, as alpaca-eval's `completion_parsers` define it for all parsers.
+        """
         if first.response == second.response:  # as in alpaca-eval
             return by_scores(0.5, 0.5, margin=0)
-        texts = (prompt.text, first.response, second.response)
+        texts = (encodable(prompt.text), encodable(first.response), encodable(second.response))
         found = [mark for mark in MARKS if any(mark in text for text in texts)]
         if found:
             return Ruling("unscored", f"a text has {found[0]}, which alpaca-eval takes for a mark of its own")
@@ -116,9 +136,18 @@ class AlpacaEvalAnnotator:
             said.extend(str(text) for text in completions["completions"])
             return completions
 
+        def parse(completion: Any) -> list[Any]:
+            found = list(self._annotator.fn_completion_parser(completion))
+            odd.extend(p for p in found if isinstance(p, int | float) and p != 0 and (p < 1 or p > 2))
+            return [1.5 if p == 0 else None if p in odd else p for p in found]
+
+        odd: list[float] = []
+        annotator.fn_completion_parser = parse
         annotator.fn_completions = complete
         asked = pd.DataFrame([texts], columns=["instruction", "output_1", "output_2"])
         annotated = annotator(asked)
+        if annotated.empty and odd:
+            raise _Failed(f"the preference is {odd[0]:g}, neither from 1 to 2 nor 0 for a tie")
         return None if annotated.empty else float(annotated["preference"].iloc[0])
 
 

@@ -61,6 +61,7 @@ class ChatEndpoint:
         reply: `json`, an object with `winner` (A, B or tie) and `reason`; `label`, one token, A or B, whose
             `top_logprobs` give P(first) = p(A) / (p(A) + p(B)), kept as the scores (P(first), P(second)).
         tie_margin: with `label`, |P(first) - P(second)| up to this is a tie.
+        min_label_mass: with `label`, a ruling for which A and B together have less probability is unscored.
         decoding: further fields of the request, as they are; those that are None are left out. It must have
             `max_completion_tokens` or `max_tokens`.
         max_response_chars: a longer response is cut there, with a line that says so, on both sides alike.
@@ -100,12 +101,14 @@ class ChatEndpoint:
         concurrency: int = 16,
         timeout: float = 120.0,
         retries: int = 5,
+        min_label_mass: float = 0.5,
     ) -> None:
         self.base_url = base_url
         self.model = model
         self.prompt = f"{prompt}\n{reply_with}"
         self.reply = reply
         self.tie_margin = tie_margin
+        self.min_label_mass = min_label_mass
         self.decoding = {key: value for key, value in decoding.items() if value is not None}
         self.max_response_chars = max_response_chars
         self.api_key_variable = api_key_variable
@@ -157,6 +160,8 @@ class ChatEndpoint:
         for key in ("max_response_chars", "concurrency", "timeout", "max_calls", "max_usd"):
             if settings.get(key) is not None and settings[key] <= 0:
                 raise ValueError(f"{key}={settings[key]}; it must be above 0")
+        if not 0 <= settings.get("min_label_mass", 0) <= 1:
+            raise ValueError(f"min_label_mass={settings['min_label_mass']}; it must be from 0 to 1")
         for key in ("retries", "tie_margin"):
             if settings.get(key, 0) < 0:
                 raise ValueError(f"{key}={settings[key]}; it must be at least 0")
@@ -282,7 +287,8 @@ class ChatEndpoint:
         try:
             choice = reply["choices"][0]
             if self.reply == "label":
-                return weighed(choice["logprobs"]["content"][0]["top_logprobs"], self.tie_margin)
+                likeliest = choice["logprobs"]["content"][0]["top_logprobs"]
+                return weighed(likeliest, self.tie_margin, self.min_label_mass)
             if choice.get("finish_reason") == "length":
                 raise _Failed(f"the reply was cut at its limit of {self._longest_reply} tokens")
             ruling = verdict(choice["message"]["content"])

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cme.judges import Ruling, by_scores
+from cme.judges import Ruling, by_scores, encodable
 from cme.records import Outcome
 
 FIELDS = ("{instruction}", "{first}", "{second}")
@@ -24,7 +24,10 @@ OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 
 def question(prompt: str, instruction: str, first: str, second: str, max_response_chars: int) -> str:
     """The prompt with its three texts in their blocks; a longer response is cut, with a line that says so."""
-    texts = [instruction, _cut(first, max_response_chars), _cut(second, max_response_chars)]
+    texts = [
+        encodable(text)
+        for text in (instruction, cut(first, max_response_chars), cut(second, max_response_chars))
+    ]
     mark = digest("\0".join(texts))
     blocks = {
         field: f"[[{name} {mark}]]\n{text}\n[[end of {name} {mark}]]"
@@ -35,7 +38,7 @@ def question(prompt: str, instruction: str, first: str, second: str, max_respons
 
 def digest(text: str) -> str:
     """12 hex digits of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256(encodable(text).encode()).hexdigest()[:12]
 
 
 def verdict(content: str) -> Ruling:
@@ -53,11 +56,13 @@ def verdict(content: str) -> Ruling:
     return Ruling(outcome, note=note if isinstance(note, str) else None)
 
 
-def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float) -> Ruling:
+def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass: float) -> Ruling:
     """The ruling by the likeliest first tokens, each a `token` and its `logprob`, with or without a space.
 
     P(first) = p(A) / (p(A) + p(B)), where a label that is not among them counts as 0; the scores are
-    (P(first), P(second)), and up to `tie_margin` between them is a tie. Raises ValueError without either label.
+    (P(first), P(second)), and up to `tie_margin` between them is a tie. Where A and B have
+    less than `min_mass` of the probability, the model did not answer the question: unscored. Raises ValueError
+    without either label.
     """
     weight = {"A": 0.0, "B": 0.0}
     for entry in likeliest:
@@ -66,11 +71,14 @@ def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float) -> Ruling
     total = sum(weight.values())
     if not total:
         raise ValueError(f"neither A nor B is among the likeliest tokens: {[e['token'] for e in likeliest]}")
+    if total < min_mass:
+        return Ruling("unscored", f"A and B have {total:.4f} of the probability, below {min_mass:g}")
     ruling = by_scores(weight["A"] / total, weight["B"] / total, tie_margin)
     return replace(ruling, note=f"A and B have {total:.4f} of the probability")
 
 
-def _cut(response: str, limit: int) -> str:
+def cut(response: str, limit: int) -> str:
+    """The response up to so many characters, with a line that says so where it is longer."""
     if len(response) <= limit:
         return response
     return f"{response[:limit]}\n[only the first {limit} characters are shown]"

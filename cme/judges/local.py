@@ -9,7 +9,8 @@ import math
 from typing import Literal
 
 from cme import chat
-from cme.judges import Ruling, by_scores
+from cme.judges import Ruling, by_scores, encodable
+from cme.judges.chat_format import cut
 from cme.records import Generation, Prompt
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -38,18 +39,29 @@ class LocalJudge:
     Args:
         checkpoint: a chat model by name: a hub id, a folder, package:... or miniature:...
         margin: difference of the two probabilities, 0 to 1, up to which the verdict is a tie.
-        max_response_chars: each response is shown up to here (2,500 in the paper).
+        max_response_chars: each response is shown up to here (2,500 in the paper), with a line that says so.
         max_prompt_tokens: a judging prompt of more tokens is unscored, since cutting it would favour a response.
         dtype: of the weights.
+        min_label_mass: of the next words' probability that the two labels must have together; with less the ruling
+            is unscored. The default is low: the labels come right behind the prompt and nothing else is generated,
+            so, as in a multiple-choice benchmark, a model that would begin with other words still has a
+            preference. Below 1 % the ratio is that of two words which the model would not say.
     """
 
     def __init__(
-        self, checkpoint: str, margin: float, max_response_chars: int, max_prompt_tokens: int, dtype: Dtype
+        self,
+        checkpoint: str,
+        margin: float,
+        max_response_chars: int,
+        max_prompt_tokens: int,
+        dtype: Dtype,
+        min_label_mass: float = 0.01,
     ) -> None:
         from cme.checkpoints import load
         from cme.token_scorer import TokenScorer
 
-        self.check(checkpoint, margin, max_response_chars, max_prompt_tokens, dtype)
+        self.check(checkpoint, margin, max_response_chars, max_prompt_tokens, dtype, min_label_mass)
+        self.min_label_mass = min_label_mass
         loaded = load(checkpoint, dtype=dtype)
         self.margin, self.max_response_chars, self.max_prompt_tokens = (
             margin,
@@ -62,11 +74,18 @@ class LocalJudge:
 
     @staticmethod
     def check(
-        checkpoint: str, margin: float, max_response_chars: int, max_prompt_tokens: int, dtype: Dtype
+        checkpoint: str,
+        margin: float,
+        max_response_chars: int,
+        max_prompt_tokens: int,
+        dtype: Dtype,
+        min_label_mass: float = 0.01,
     ) -> None:
         """Raise ValueError for settings that cannot judge; loads nothing."""
         if not 0 <= margin < 1:
             raise ValueError(f"margin is {margin}; it must be at least 0 and below 1")
+        if not 0 <= min_label_mass <= 1:
+            raise ValueError(f"min_label_mass is {min_label_mass}; it must be from 0 to 1")
         if min(max_response_chars, max_prompt_tokens) < 1:
             raise ValueError(
                 f"max_response_chars={max_response_chars} and max_prompt_tokens={max_prompt_tokens}; "
@@ -87,13 +106,18 @@ class LocalJudge:
         gap = first_label - second_label
         if not math.isfinite(gap):
             return Ruling("unscored", "the judge's log-likelihoods are not finite")
+        mass = math.exp(first_label) + math.exp(second_label)
+        if mass < self.min_label_mass:
+            return Ruling(
+                "unscored", f"A and B have {mass:.2g} of the probability, below {self.min_label_mass:g}"
+            )
         p_first = (1 + math.tanh(gap / 2)) / 2  # the logistic function, which cannot overflow so
         return by_scores(p_first, 1 - p_first, self.margin)
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""
-        cut = [response[: self.max_response_chars] for response in (first, second)]
-        question = QUESTION.format(instruction=instruction, first=cut[0], second=cut[1])
+        shown = [cut(response, self.max_response_chars) for response in (first, second)]
+        question = encodable(QUESTION.format(instruction=instruction, first=shown[0], second=shown[1]))
         rendered = self.tokenizer.apply_chat_template(
             chat.messages_of(_HERE), tokenize=False, add_generation_prompt=True
         )

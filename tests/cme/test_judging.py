@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 from chat_stub import ChatStub, serving
+from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cme.judges import Ruling, by_scores
+from cme.judges.chat_format import digest, question
 from cme.judging import VerdictLog, judge_pairs, owed
 from cme.records import Generation, Pair, Prompt, Verdict
 
@@ -160,6 +162,34 @@ def test_a_line_that_is_no_verdict_is_named(tmp_path: Path) -> None:
     path.write_text("".join([*lines[:2], "{}\n", *lines[2:]]))
     with pytest.raises(ValueError, match=r"log\.jsonl, line 3, is no verdict"):
         VerdictLog(path)
+
+
+def test_what_another_process_wrote_meanwhile_is_kept_and_not_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    stale = VerdictLog(path)
+    with VerdictLog(path) as log:
+        truth = judge_pairs(Longest(), PAIRS, True, log)
+    judge, whole = Longest(), path.read_bytes()
+    with stale as log:
+        assert judge_pairs(judge, PAIRS, True, log) == truth
+        with pytest.raises(Timeout):
+            FileLock(f"{path}.lock", timeout=0).acquire()
+    assert judge.shown == [] and path.read_bytes() == whole
+    FileLock(f"{path}.lock", timeout=0).acquire().lock.release()
+
+
+def test_half_a_surrogate_pair_does_not_end_judging(tmp_path: Path) -> None:
+    half = json.loads('"\\ud83d"')
+
+    class Torn(Longest):
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+            asked = question("{instruction}{first}{second}", half, first.response, second.response, 9)
+            assert digest(half) == digest("?") and half not in asked
+            return Ruling("first", note=f"so {half}")
+
+    torn = [pair("a", f"b{half}")]
+    assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
+    assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
 
 
 def test_looking_at_a_log_changes_nothing(tmp_path: Path) -> None:

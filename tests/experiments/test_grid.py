@@ -120,6 +120,15 @@ def test_checkpoints_are_those_that_cells_load_each_once() -> None:
     ]
     [alone] = grid.cells(["reward=random", "family=qwen"])
     assert sorted(grid.checkpoints([alone])) == ["miniature:olmo/verifier", "miniature:qwen/pretrained"]
+    judged = [
+        "judge=local",
+        "judge.checkpoint=x",
+        "judge@selection.judge=local",
+        "selection.judge.checkpoint=y",
+    ]
+    [off] = grid.cells(judged)
+    [on] = grid.cells([*judged, "selection.every=1"])
+    assert [set("xy") & set(grid.checkpoints([cell])) for cell in (off, on)] == [{"x"}, {"x", "y"}]
 
 
 @pytest.mark.parametrize(

@@ -162,6 +162,25 @@ def test_verdicts_that_do_not_fit_are_unscored(
     )
 
 
+def test_an_order_that_the_file_lacks_is_unscored(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    samples = [sample(n, "b", order) for n in range(COUNT) for order in ("ab", "ba")][1:]
+    [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
+    assert len(record.verdicts) == 2 * COUNT
+    [lacking] = [v for v in record.verdicts if v.outcome == "unscored"]
+    assert (lacking.prompt_id, lacking.policy_first) == ("0", False)
+    assert lacking.reason == "the file has no verdict on it in this order"
+
+
+def test_other_verdicts_of_one_judge_are_another_record(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    for winner, count in (("b", 1), ("a", 2), ("a", 2)):
+        samples = [sample(n, winner, "ab") for n in range(COUNT)]
+        assert len(imported("--verdicts", verdicts(released / "judge__x.json", samples))) == count
+
+
 def test_prompts_that_come_twice_are_paired_in_their_order(released: Path) -> None:
     twice = ["same", "other", "same"]
     for name in ("base", "tuned"):
@@ -197,6 +216,16 @@ def test_what_cannot_be_imported_is_one_sentence(released: Path, capsys: pytest.
     assert "two verdicts on index 7 in the order ab" in said(base, tuned, f"--verdicts={twice}")
     lacks = verdicts(released / "judge__w.json", [{"index": 0, "instruction": "a"}])
     assert "must have index, instruction, order_shown" in said(base, tuned, f"--verdicts={lacks}")
+    null = released / "judge__n.json"
+    null.write_text('{"label_a": "base", "label_b": "tuned", "per_sample": null}')
+    assert "per_sample is None; it must be a list" in said(base, tuned, f"--verdicts={null}")
+    odd = [good[0] | {"index": [1]}, good[1] | {"verdict": ["A"]}]
+    file_of_odd = verdicts(released / "judge__odd.json", odd)
+    assert (
+        main(["import", base, tuned, f"--verdicts={file_of_odd}", "--name=n", f"--out={released / 'odd'}"])
+        == 0
+    )
+    assert "the verdict is ['A'], which is none of A, B, TIE" in capsys.readouterr().err
     assert "must have label_a" in said(base, tuned, f"--verdicts={released}/base_outputs.json")
     assert "no prompt in common" in said(
         base, f"--policy={outputs(released / 'q.json', 'q', ['x'])}", f"--verdicts={file}"
@@ -216,6 +245,7 @@ def test_two_files_are_judged_in_both_orders(
     command = [
         "judge", "--start", released / "base.json", "judge=local", "--policy", released / "tuned.json",
         "--name", "n", "--out", released / "out", f"judge.checkpoint={tiny_folder('qwen')}", "judge.margin=0",
+        "+judge.min_label_mass=0",
     ]  # fmt: skip
     assert main(list(map(str, command))) == 0
     [path] = (released / "out").glob("*.record.json")
@@ -229,6 +259,20 @@ def test_two_files_are_judged_in_both_orders(
     before = log.read_bytes()
     assert main(list(map(str, command))) == 0
     assert log.read_bytes() == before and read_record(path) == record, "nothing is asked twice"
+
+
+def test_how_a_judge_is_reached_does_not_make_another_record(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    lines = []
+    for more in ("judge.max_calls=5", "judge.concurrency=2", "judge.max_response_chars=9"):
+        command = ["judge", *files, "--name=n", f"--out={released / 'out'}", "--dry-run", "judge=openai"]
+        assert main([*command, "judge.model=x", more]) == 0
+        lines.append(capsys.readouterr().out.splitlines()[0])
+    assert f"judge openai: {2 * COUNT} calls, " in lines[0]
+    assert lines[0] == lines[1] != lines[2]
+    assert not (released / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from chat_stub import ChatStub, serving, winner
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
 from cme.judges.chat_endpoint import ChatEndpoint
@@ -17,7 +17,7 @@ from cme.records import RunRecord, Verdict, read_record
 from experiments import cost, grid, identity, judging, stages
 from experiments.__main__ import main
 from experiments.store import Store
-from experiments.validate import BadConfig
+from experiments.validate import BadConfig, validate
 
 Cell = Callable[..., list[str]]
 KEY = "sk-very-secret-8431"
@@ -236,12 +236,33 @@ def test_a_judge_that_is_kin_to_what_it_judges_is_flagged(
     assert capsys.readouterr().err.splitlines() == [f"warning: {line}" for line in said]
 
 
+def test_local_judges_and_the_selections_are_flagged_too(capsys: pytest.CaptureFixture[str]) -> None:
+    judged = ["judge=local", "judge.checkpoint=Qwen/Qwen3-32B"]
+    chosen = ["judge@selection.judge=openai", "selection.judge.model=gemma-3"]
+    composed([*judged, *chosen])
+    first = "warning: judge.checkpoint=Qwen/Qwen3-32B is of the family of the generator (qwen)"
+    second = "warning: selection.judge.model=gemma-3 is of the family of the verifier (gemma)"
+    assert capsys.readouterr().err.splitlines() == [first]
+    composed([*judged, *chosen, "selection.every=1"])
+    assert capsys.readouterr().err.splitlines() == [first, second]
+    grid.cells(judged, generators=["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
+    same = "warning: judge.checkpoint=Qwen/Qwen3-32B is the generator"
+    assert capsys.readouterr().err.splitlines() == [first, same]
+    grid.cells(judged, generators=["org/base"])
+    assert capsys.readouterr().err == ""
+
+
 def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixture[str]) -> None:
     models = ["judge=panel", "judge.members.openai.model=qwen-max"]
     with pytest.raises(BadConfig, match=r"judge\.members\.anthropic\.model=None; it must be str"):
         composed(models)
     composed([*models, "judge.members.anthropic.model=claude"])
     assert "judge.members.openai.model=qwen-max is of the family" in capsys.readouterr().err
+    config = composed([*models, "judge.members.anthropic.model=claude"])
+    for said, members in (("empty", {}), ("majority", {"majority": config.judge.members.openai})):
+        OmegaConf.update(config, "judge.members", members, merge=False)
+        with pytest.raises(BadConfig, match=said):
+            validate(config)
     with pytest.raises(BadConfig, match=r"judge\.model=None; it must be str"):
         composed(["judge=openai"])
 
@@ -318,6 +339,52 @@ def test_cost_without_prices_or_calls_says_so(cell: Cell) -> None:
     assert "unknown cost; set judge.usd_per_million_input" in line and "unknown cost" in total
     [line, total, _] = cost.lines([composed(cell())])
     assert line.endswith("judge oracle makes no calls") and total == "in all 0 calls, 0.00 USD"
+
+
+def test_cost_counts_whatever_is_asked(cell: Cell) -> None:
+    unpriced = ["judge=alpaca_eval", "data.eval_prompts=3"]
+    [line, total, _] = cost.lines([composed(cell(*unpriced))])
+    assert line.endswith("judge alpaca_eval: at most 6 calls, unknown tokens, unknown cost")
+    assert total == "in all 6 calls, unknown cost"
+    sanity = cost.lines([composed(cell(*unpriced, "experiment.run=experiments.sanity.run"))])
+    assert sanity[0].startswith("sanity-") and "at most 30 calls" in sanity[0] and len(sanity) == 3
+    every = [
+        "judge@selection.judge=alpaca_eval",
+        "selection.every=2",
+        "trainer.max_steps=5",
+        "selection.prompts=4",
+    ]
+    found = cost.lines([composed(cell(*unpriced, *every))])
+    assert [line.split("at most ")[1].split()[0] for line in found[:3]] == ["6", str(3 * 4 * 2), "6"]
+    assert found[3] == "in all 36 calls, unknown cost"
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [["judge=local", "judge.checkpoint=package:none"], ["judge=alpaca_eval", "judge.annotator=alpaca_farm"]],
+)
+def test_a_judge_that_cannot_be_made_is_one_sentence(cell: Cell, bad: list[str]) -> None:
+    config = composed(cell(*bad))
+    with pytest.raises(BadConfig, match=r"judge=(local|alpaca_eval): (checkpoint|annotator) is"):
+        judging.made(config.judge)
+    with pytest.raises(BadConfig, match=r"(checkpoint|annotator) is"):
+        grid.prepare([config])
+
+
+def test_a_log_that_cannot_be_read_is_one_line(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = cell("judge=openai", "judge.model=x")
+    path = Store.of(composed(arguments)).verdicts
+    path.parent.mkdir(parents=True)
+    path.write_text("{}\n")
+    assert main(["cost", *arguments]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{path}, line 1, is no verdict" in line
+
+
+def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:
+    own = ["judge=vllm", "judge.model=a"]
+    there = composed([*own, "judge.base_url=http://elsewhere/v1"])
+    assert judging.key(composed(own).judge) != judging.key(there.judge)
 
 
 def test_the_log_of_the_oracle_holds_what_the_record_has(cell: Cell) -> None:

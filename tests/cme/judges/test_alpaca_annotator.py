@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -297,6 +298,42 @@ def test_annotators_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     assert "draws from" in refused("alpaca_farm")
     (tmp_path / "configs.yaml").write_text('mine:\n  prompt_template: "not/there.txt"\n')
     assert "prompt_template is not at" in refused(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("parsed", "said"),
+    [
+        (0, ("tie", (0.5, 0.5))),
+        (1.25, ("first", (0.75, 0.25))),
+        (7, ("unscored", None)),
+        (-1, ("unscored", None)),
+    ],
+)
+def test_a_preference_is_from_1_to_2_or_0_for_a_tie(
+    server: Server, judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch, parsed: float, said: Any
+) -> None:
+    monkeypatch.setattr(judge._annotator, "fn_completion_parser", lambda _: [parsed])
+    ruling = judge.rule(Prompt("p", "a"), Generation("b", True, 1), Generation("c", True, 1))
+    assert (ruling.outcome, ruling.scores) == said
+    assert (ruling.reason is None) == (said[0] != "unscored") and str(parsed) in (
+        ruling.reason or str(parsed)
+    )
+
+
+@pytest.mark.parametrize("annotator", ["lmsys_gpt4", "aviary_gpt4"])
+def test_annotators_that_say_themselves_how_to_order_can_be_made(annotator: str) -> None:
+    assert AlpacaEvalAnnotator(annotator, 8)._annotator.processors == []
+
+
+def test_the_fingerprint_is_of_the_annotators_files(tmp_path: Path) -> None:
+    (tmp_path / "ask.txt").write_text("{instruction}")
+    (tmp_path / "configs.yaml").write_text(f"mine: {{prompt_template: {tmp_path}/ask.txt, a: 1}}")
+    before = AlpacaEvalAnnotator.fingerprint(str(tmp_path), 8)
+    assert AlpacaEvalAnnotator.fingerprint(str(tmp_path), 3) == before and version("alpaca-eval") in before
+    (tmp_path / "ask.txt").write_text("{instruction}!")
+    asked = AlpacaEvalAnnotator.fingerprint(str(tmp_path), 8)
+    (tmp_path / "configs.yaml").write_text(f"mine: {{prompt_template: {tmp_path}/ask.txt, a: 2}}")
+    assert len({before, asked, AlpacaEvalAnnotator.fingerprint(str(tmp_path), 8)}) == 3
 
 
 def test_an_annotator_of_ones_own_names_another_model(server: Server, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from cme import Unavailable
 from cme.judges.budget import Budget
 from cme.judges.chat_endpoint import ChatEndpoint
+from cme.judges.chat_format import weighed as weighed_by
 from cme.judging import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt, Verdict
 from experiments.grid import CONF
@@ -246,6 +247,10 @@ def test_one_token_is_weighed_by_its_probabilities(stub: ChatStub) -> None:
         assert ruling.note == "A and B have 1.0000 of the probability"
     assert stub.bodies[0]["logprobs"] is True and stub.bodies[0]["top_logprobs"] == 20
     assert stub.bodies[0]["max_completion_tokens"] == 1 and "response_format" not in stub.bodies[0]
+    likeliest = [{"token": t, "logprob": math.log(q)} for t, q in (("The", 0.7), ("A", 0.2), (" B", 0.1))]
+    assert weighed_by(likeliest, 0.0, 0.3 - 1e-9).outcome == "first"
+    vague = weighed_by(likeliest, 0.0, 0.5)
+    assert (vague.outcome, vague.reason) == ("unscored", "A and B have 0.3000 of the probability, below 0.5")
     near = judge(stub, "openai_logprobs", tie_margin=0.5).rule(Prompt("p", "?"), said("a"), said("bbb"))
     assert near.outcome == "tie" and near.scores is not None and near.scores[0] < 0.5
 

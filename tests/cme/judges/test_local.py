@@ -22,7 +22,8 @@ def said(text: str) -> Generation:
 
 
 def made(folder: Path, margin: float = 0.0, characters: int = 2500, tokens: int = 4096) -> LocalJudge:
-    return LocalJudge(str(folder), margin, characters, tokens, "float32")
+    # random weights give every word of the vocabulary its share, and the labels no more
+    return LocalJudge(str(folder), margin, characters, tokens, "float32", min_label_mass=0.0)
 
 
 def by_hand(
@@ -69,6 +70,12 @@ def test_labels_of_several_tokens_count_whole(tiny: Tiny, tiny_folder: Folder) -
     assert scores == pytest.approx((expected, 1 - expected), abs=1e-4) and 0.001 < expected < 0.999
 
 
+def test_labels_that_the_model_would_not_say_are_unscored(tiny_folder: Folder) -> None:
+    strict = LocalJudge(str(tiny_folder("qwen")), 0.0, 2500, 4096, "float32", min_label_mass=0.9)
+    ruling = strict.rule(ASKED, said("fox"), said("owl"))
+    assert ruling.outcome == "unscored" and "of the probability, below 0.9" in str(ruling.reason)
+
+
 def test_the_margin_makes_ties(tiny: Tiny, tiny_folder: Folder) -> None:
     gap = 2 * by_hand(tiny("gemma"), ASKED.text, "fox", "owl") - 1
     assert abs(gap) > 1e-3
@@ -91,7 +98,10 @@ def test_special_tokens_in_texts_are_letters(tiny: Tiny, tiny_folder: Folder, fa
 def test_responses_are_shown_up_to_the_limit_and_the_prompt_whole(tiny_folder: Folder) -> None:
     judge = made(tiny_folder("olmo"), characters=5)
     whole = judge.rule(ASKED, said("fox, "), said("owl"))
-    assert judge.rule(ASKED, said("fox, and much that is not shown"), said("owl")) == whole
+    long = judge.rule(ASKED, said("fox, and much that is not shown"), said("owl"))
+    assert judge.rule(ASKED, said("fox, but another rest"), said("owl")) == long != whole
+    shown = judge.tokenizer.decode(judge.prompt_ids("x", "fox, and more", "owl"))
+    assert "fox, \n[only the first 5 characters are shown]\n" in shown and shown.count("[only") == 1
     assert judge.rule(ASKED, said("fox; "), said("owl")) != whole
     count = len(judge.prompt_ids(ASKED.text, "fox, ", "owl"))
     assert made(tiny_folder("olmo"), tokens=count).rule(ASKED, said("fox, "), said("owl")) == whole
