@@ -116,10 +116,13 @@ def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
 
 
 def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
-    """The collapse step of one run's rows by `win_rate` or `quality`, "n/a" where the measure has no intervals."""
+    """The collapse step of one run's rows by `win_rate` or `quality`, "n/a" where no checkpoint has an interval.
+
+    A checkpoint without an interval, such as an unscored one, is passed over: it is no recovery.
+    """
     bound, level = {"win_rate": ("win_rate_hi", 50), "quality": ("gain_hi", 0)}[measure]
-    seen = run[run["step"] > 0].sort_values("step")
-    if seen[bound].isna().all():
+    seen = run[run["step"] > 0].dropna(subset=[bound]).sort_values("step")
+    if seen.empty:
         return "n/a"
     return collapse_step((int(step) for step in seen["step"]), seen[bound] < level)
 
@@ -149,7 +152,7 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
             f"{', '.join(choosers)}; none of these is an evaluation prompt. The earliest of equals.",
             "Selected - final: in points of the win rate, paired by comparison. Bold: its interval excludes 0.",
             "Collapse: the first saved checkpoint from which on all are worse than the start for certain, on the "
-            "selection prompts, by seed; - is none. Stopped: the guard ended the training.",
+            "selection prompts, by seed; - is none. Unscored checkpoints are passed over. Stopped: the guard ended the training.",
         ],
     )
 

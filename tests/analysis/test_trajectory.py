@@ -54,6 +54,14 @@ def test_collapse_is_where_nothing_recovers_any_more(worse: str, step: int | Non
     assert collapse_step(range(10, 10 * len(worse) + 1, 10), (w == "x" for w in worse)) == step
 
 
+def test_an_unscored_checkpoint_is_no_recovery(make_record) -> None:
+    path = [milestone(10, 0), milestone(20, 0), milestone(30, 0, unscored=12)]
+    [[row]] = trajectory_table([with_path(make_record(), path, selected=10)]).groups
+    assert [entry.text for entry in row[8:10]] == ["10", "n/a"]
+    [[row]] = trajectory_table([with_path(make_record(), [path[2]], selected=10)]).groups
+    assert row[8].text == "n/a"
+
+
 def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
     record = with_path(
         make_record(), [milestone(10, 9, 0.75), milestone(20, 3, 0.25, unscored=3)], selected=10
