@@ -108,8 +108,8 @@ def settings_of(run: RunRecord) -> dict[str, str]:
 
 
 def alone(field: str) -> str:
-    """The field of a single judge that a field of a panel's member is like; any other field as it is."""
-    return re.sub(r"^judge\.members\.[^.]+\.", "judge.", field)
+    """The field of a single judge that one of a panel's member, or of selection's judge, is like; others as they are."""
+    return re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field)
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
