@@ -70,6 +70,15 @@ def controlled_of(*records: RunRecord) -> list[ControlledCell]:
     return controlled_cells(records, cells_of(records))
 
 
+@pytest.mark.parametrize(("n", "bold"), [(29, False), (30, True)])
+def test_few_prompts_are_never_bold(make_record: MakeRecord, n: int, bold: bool) -> None:
+    record = world(make_record, n=n, judge="taste")
+    verdicts = [replace(v, outcome="first" if i % 10 else "second") for i, v in enumerate(record.verdicts)]
+    table = confound_tables(controlled_of(replace(record, verdicts=verdicts)), [])[0]
+    [[row]] = table.groups
+    assert [row[i].bold for i in (3, 6)] == [bold, bold]  # raw, and controlled for surprisal
+
+
 def rows(table: Table) -> list[list[str]]:
     return [[entry.text for entry in row] for group in table.groups for row in group]
 
