@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.cells import CELL, Cell
-from analysis.load import judge_of, majority_verdicts, points, scores
+from analysis.load import judge_of, majority_verdicts, points, prompt_names, scores
 from analysis.logistic import Codes, Controlled, controlled_rate
 from analysis.methods import REGIMES, REWARDS, in_order, position
 from analysis.metrics import Floats, excludes
@@ -86,7 +86,7 @@ def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Ju
 
 def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tuple[float | bool, ...]]:
     """A judge's scored verdicts: prompt, points, differences in length, surprisal and quality, and if identical."""
-    pairs = {pair.prompt_id: pair for pair in record.pairs}
+    pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, prompt_names(record)
     for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
         won = points(verdict)
         if judge_of(record, verdict) != judge or isnan(won):
@@ -94,7 +94,7 @@ def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tu
         start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy
         before, after = scores(verdict) if judge == "oracle" else (nan, nan)
         yield (
-            codes.setdefault(verdict.prompt_id, len(codes)),
+            codes.setdefault(prompts[verdict.prompt_id], len(codes)),
             won,
             float(len(policy.response) - len(start.response)),
             surprisal_of(policy) - surprisal_of(start),
