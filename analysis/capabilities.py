@@ -9,9 +9,10 @@ import pandas as pd
 
 from analysis.load import identity_of
 from analysis.methods import method_names
-from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval
+from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, Section, by_scale, write_tables
+from analysis.tables import NEVER
 from cme.records import Capability, RunRecord
 
 HEADER = ("family", "regime", "reward", "task", "metric", "items", "before", "after", "change")
@@ -78,8 +79,8 @@ def capability_table(records: Sequence[RunRecord]) -> Table:
     notes = [
         "Metrics of lm-eval in their own units, of the untrained start and the trained policy on the same items; "
         "± is lm-eval's standard error. With several seeds, after is their mean.",
-        "Change: paired by item, with its 95 % interval, bootstrapped over items. Bold: it excludes 0. One of no width "
-        "says that these items did not change, not that no other would.",
+        "Change: paired by item, with its 95 % interval, bootstrapped over items. Bold: it excludes 0, "
+        f"{NEVER} items. One of no width says that these items did not change, not that no other would.",
     ]
     if frame["change_lo"].isna().any():
         notes.append(
@@ -102,7 +103,7 @@ def row_entries(row: "pd.Series[float]") -> list[Entry]:
         *(Entry(str(row[field])) for field in ("family", "regime", "method", "task", "metric", "items")),
         Entry(with_error(row["before"], row["before_stderr"])),
         Entry(with_error(row["after"], row["after_stderr"])),
-        Entry(f"{row['change']:+.3f} {bounds}", bold=lo > 0 or hi < 0),
+        Entry(f"{row['change']:+.3f} {bounds}", bold=excludes(lo, hi, 0, row["items"])),
     ]
 
 

@@ -14,9 +14,10 @@ from analysis.logistic import Controlled
 from analysis.methods import REGIMES, in_order
 from analysis.render import slug
 from analysis.style import RC, WIDTH, Style
-from analysis.taste import ORACLE, knows_truth, recipe, simulated_cells
+from analysis.tables import names
+from analysis.taste import ORACLE, known_truth, recipe, simulated_cells
 
-REWARD = "cme"
+REWARDS = ("cme", "imported")  # the second is what outputs made elsewhere have for a reward
 STYLES = {
     RAW: Style("#000000", "o", ()),
     "length": Style("#E69F00", "s", ()),
@@ -34,12 +35,12 @@ Places = Mapping[tuple[str, str, str], float]
 
 
 def confound_plot(cells: Sequence[ControlledCell]) -> Plot | None:
-    """Win rates of one scale's cells of `cme` by control: judges as columns, regimes as rows; None without such cells.
+    """Win rates of one scale by control: judges as columns, regimes as rows. Cells of `cme`, or imported; None without.
 
     Where the oracle judged, its win rate is the truth: it is marked in every panel, and judges with a taste are
     simulated beside it.
     """
-    own = [each for each in cells if each.judged.cell.reward == REWARD]
+    own = [each for each in cells if each.judged.cell.reward in REWARDS]
     if not own:
         return None
     judges, scale = judges_of(own), own[0].judged.cell.scale
@@ -68,8 +69,8 @@ def confound_plot(cells: Sequence[ControlledCell]) -> Plot | None:
             row[0].set_xlim(min(low, 40.0), max(high, 60.0))
         for judge, axes in zip(judges, panels[0], strict=True):
             axes.set_title(f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge}")
-        panels[-1, len(judges) // 2].set_xlabel("win rate against the untrained start (%)")
-        figure.suptitle(f"CME's win rates, raw and controlled (scale: {scale})")
+        panels[-1, len(judges) // 2].set_xlabel(f"win rate against the {names(scale)[0]} (%)")
+        figure.suptitle(f"{subject(scale)}, raw and controlled (scale: {scale})")
         figure.legend(handles=legend(judges), loc="outside lower center", ncols=6)
     return Plot(f"confounds-{slug(scale)}", caption(scale, judges), figure)
 
@@ -79,9 +80,8 @@ def judges_of(cells: Sequence[ControlledCell]) -> dict[str, list[ControlledCell]
     panels: dict[str, list[ControlledCell]] = {}
     for judge in in_order((each.judged.cell.judge for each in cells), (ORACLE,)):
         panels[judge] = [each for each in cells if each.judged.cell.judge == judge]
-        judged = [each.judged for each in panels[judge]]
-        if all(map(knows_truth, judged)):
-            panels |= {name: simulated_cells(judged, name) for name in SHOWN}
+        if known := known_truth([each.judged for each in panels[judge]]):
+            panels |= {name: simulated_cells(known, name) for name in SHOWN}
     return panels
 
 
@@ -99,7 +99,7 @@ def place(each: ControlledCell) -> tuple[str, str, str]:
 
 def place_name(row: tuple[str, str, str]) -> str:
     """What a row is called: `gemma`, or `gemma, granularity=token` for a method told apart by that."""
-    details = row[2].removeprefix(REWARD).strip(" ()")
+    details = row[2].partition(" (")[2].removesuffix(")")
     return f"{row[1]}, {details}" if details else row[1]
 
 
@@ -173,18 +173,28 @@ def legend(judges: Mapping[str, Sequence[ControlledCell]]) -> list[Line2D]:
     return handles
 
 
+def subject(scale: str) -> str:
+    """Whose win rates the figure of a scale shows."""
+    return "Win rates" if scale == "imported" else "Win rates of CME"
+
+
 def caption(scale: str, judges: Mapping[str, Sequence[ControlledCell]]) -> str:
     """How to read the figure."""
     text = (
-        f"Win rates of CME at scale {scale} by judge: raw, and at no difference in length (AlpacaEval 2.0's form), in "
+        f"{subject(scale)} at scale {scale} by judge: raw, and at no difference in length (AlpacaEval 2.0's form), in "
         "surprisal under an independent language model, and in both, with 95 % intervals. Each regime has an axis of "
         "its own. Hollow: extrapolated, fewer than 2.5 % of the pairs lying at no difference or beyond it; such a mark "
         "is no result and shows only how far off one can be. No mark: no estimate."
     )
     if ORACLE not in judges:
         return text
-    return (
+    text = (
         f"{text} The bar across a row is the truth, the oracle's own win rate: from 50 % to it is quality, from it to "
-        "another judge's raw rate is that judge's taste, and how far a control lands from it is the control's error. "
-        f"Simulated judges see quality and have a taste beside: {'; '.join(map(recipe, SHOWN))} (logits)."
+        "another judge's raw rate is that judge's taste, and how far a control lands from it is the control's error."
+    )
+    if not any(name in judges for name in SHOWN):
+        return text
+    return (
+        f"{text} Simulated judges see quality and have a taste beside: {'; '.join(map(recipe, SHOWN))} (logits); they "
+        "judge the pairs whose surprisal is known."
     )

@@ -17,12 +17,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.cells import CELL, Cell
-from analysis.load import judge_of, majority_verdicts, points, scores
+from analysis.load import judge_of, majority_verdicts, points, prompt_names, scores
 from analysis.logistic import Codes, Controlled, controlled_rate
 from analysis.methods import REGIMES, REWARDS, in_order, position
-from analysis.metrics import Floats
+from analysis.metrics import Floats, excludes
 from analysis.render import Entry, Table
-from analysis.tables import interval, label, method_key, number
+from analysis.tables import NEVER, interval, label, method_key, number
 from cme.records import Generation, RunRecord
 
 CONTROLS: dict[str, dict[str, str]] = {
@@ -86,7 +86,7 @@ def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Ju
 
 def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tuple[float | bool, ...]]:
     """A judge's scored verdicts: prompt, points, differences in length, surprisal and quality, and if identical."""
-    pairs = {pair.prompt_id: pair for pair in record.pairs}
+    pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, prompt_names(record)
     for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
         won = points(verdict)
         if judge_of(record, verdict) != judge or isnan(won):
@@ -94,7 +94,7 @@ def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tu
         start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy
         before, after = scores(verdict) if judge == "oracle" else (nan, nan)
         yield (
-            codes.setdefault(verdict.prompt_id, len(codes)),
+            codes.setdefault(prompts[verdict.prompt_id], len(codes)),
             won,
             float(len(policy.response) - len(start.response)),
             surprisal_of(policy) - surprisal_of(start),
@@ -111,7 +111,7 @@ def surprisal_of(generation: Generation) -> float:
 def controlled_cell(judged: Judged) -> ControlledCell:
     """One cell's win rate, raw and under every control."""
     win = judged.cell.win
-    rates = {RAW: Controlled(win.rate, win.lo, win.hi)} | {
+    rates = {RAW: Controlled(win.rate, win.lo, win.hi, prompts=win.scored)} | {
         name: controlled(judged, name) for name in CONTROLS
     }
     return ControlledCell(judged, rates, int(np.isnan(judged.differences["surprisal"]).sum()))
@@ -191,7 +191,8 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
     notes = [
         "Raw: as in the table of win rates. The others: 100 / (1 + exp(-intercept)) of a logistic regression of the "
         "points (1, 0.5, 0) on the difference, policy minus start, so the rate of a pair without a difference. In "
-        "brackets: 95 % intervals, of the intercept, robust to clusters of prompts. Bold: excludes 50 %.",
+        f"brackets: 95 % intervals, of the intercept, robust to clusters of prompts. Bold: excludes 50 %, "
+        f"{NEVER} prompts.",
         "Length: in characters, tanh(difference / its standard deviation), AlpacaEval 2.0's form without the "
         "instruction difficulties and gamed baselines that its full model takes from many models' outputs on its "
         f"own prompts. Length, linear: without tanh. Surprisal: minus mean log-likelihood {measured_by}, nats a "
@@ -223,7 +224,7 @@ def rate_entry(rate: Controlled) -> Entry:
     """A rate such as 58.3 [52.1, 64.5], ‡ for one that would be extrapolated, or n/a."""
     if rate.extrapolated or rate.reason:
         return Entry("‡" if rate.extrapolated else "n/a")
-    bold = rate.lo > 50 or rate.hi < 50
+    bold = excludes(rate.lo, rate.hi, 50, rate.prompts)
     return Entry(f"{number(rate.rate)} {interval(rate.lo, rate.hi)}", bold)
 
 
@@ -248,8 +249,8 @@ def bins_table(cells: Sequence[Judged], column: str) -> Table:
         notes=[
             f"Verdicts on differing responses in fifths of the difference in {column}, policy minus start, "
             f"{UNITS[column]}: its mean in the fifth, then the win rate with its 95 % interval (logit scale, robust "
-            "to clusters of prompts; [n/a] where all won, all lost or prompts are fewer than 10). All families and "
-            "seeds of a reward together. Equal differences share a fifth, so there can be fewer.",
+            "to clusters of prompts; [n/a] where all verdicts or prompts are alike, or prompts fewer than 10). All "
+            "families and seeds of a reward together. Equal differences share a fifth, so there can be fewer.",
             "Identical: verdicts on equal responses, in no fifth.",
         ],
     )

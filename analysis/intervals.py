@@ -108,6 +108,14 @@ def even_error(share: float, error: float) -> float:
     return error / sqrt(4 * share * (1 - share))
 
 
+def excludes(lo: float, hi: float, value: float, units: int) -> bool:
+    """Whether an interval over so many prompts (or items) excludes a value; over `FEW_PROMPTS` or more, or it is False.
+
+    What a table has in bold is this and nothing else.
+    """
+    return units >= FEW_PROMPTS and (lo > value or hi < value)
+
+
 def clustered_interval(values: Floats, clusters: NDArray[np.object_], seed: int = SEED) -> Interval:
     """95 % bootstrap interval of the mean of the known values, resampling whole clusters.
 

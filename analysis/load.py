@@ -78,16 +78,26 @@ def judge_of(record: RunRecord, verdict: Verdict) -> str:
     return record.judge if verdict.judge is None else f"{record.judge}: {verdict.judge}"
 
 
+def prompt_names(record: RunRecord) -> dict[str, str]:
+    """What each prompt id of a record is called beside other records: the ids of imported outputs are row numbers."""
+    imported = record.scale == "imported"
+    return {
+        pair.prompt_id: f"{pair.prompt_id}\n{pair.prompt}" if imported else pair.prompt_id
+        for pair in record.pairs
+    }
+
+
 def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row a verdict: the run's identity, the verdict, the policy's points, the judge's two scores.
 
     `judge` is the record's or, where that is a panel, `panel: member`; a panel's majority has rows of its own, as
-    the member `majority`. `panel` is the panel's name, None for a judge of its own.
+    the member `majority`. `panel` is the panel's name, None for a judge of its own. `prompt_id` is
+    the prompt's name among all records.
     """
     names = method_names(records)
     rows = []
     for record in records:
-        identity = identity_of(record, names)
+        identity, prompts = identity_of(record, names), prompt_names(record)
         for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
             score_start, score_policy = scores(verdict)
             member = verdict.judge
@@ -96,7 +106,7 @@ def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
                 | {
                     "judge": judge_of(record, verdict),
                     "panel": None if member is None else record.judge,
-                    "prompt_id": verdict.prompt_id,
+                    "prompt_id": prompts[verdict.prompt_id],
                     "policy_first": verdict.policy_first,
                     "outcome": verdict.outcome,
                     "points": points(verdict),

@@ -7,18 +7,18 @@ one. What can't be estimated is refused with its reason; nothing is penalised to
 
 from dataclasses import dataclass
 from math import nan, sqrt
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.metrics import LEVEL, MIN_PROMPTS, Floats
+from analysis.intervals import ROUNDING
+from analysis.metrics import LEVEL, MIN_PROMPTS, Floats, t_quantile
 
 Codes = NDArray[np.intp]
 
-Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
 OUTSIDE = (1 - LEVEL) / 2  # share of differences on either side of 0 below which 0 lies outside the data
 STEPS = 25  # Newton's method needs six or so; where there is no maximum it would go on for ever
+OUTCOMES = {1.0: "win", 0.5: "tie", 0.0: "loss"}
 SEPARATED = "the covariates separate wins from losses"
 
 
@@ -40,7 +40,7 @@ class Controlled:
 
     `extrapolated` says that fewer than 2.5 % of the pairs lie at or beyond zero on one side of it, in any covariate:
     a rate is then about pairs that were hardly seen, and no result. `reason` is why there is no rate (NaN), None
-    where there is one.
+    where there is one. The rate is over so many `prompts`.
     """
 
     rate: float
@@ -48,6 +48,7 @@ class Controlled:
     hi: float
     extrapolated: bool = False
     reason: str | None = None
+    prompts: int = 0
 
 
 def fit_logistic(points: Floats, design: Floats, clusters: Codes) -> Fit:
@@ -91,21 +92,26 @@ def controlled_rate(points: Floats, differences: dict[str, Floats], clusters: Co
 
     Each difference is divided by its standard deviation and not centred, so that zero stays "no difference"; one
     named `tanh ...` then goes through tanh, as the length term of AlpacaEval 2.0 does. The interval is that of the
-    intercept, carried through expit. Where nothing can be estimated the reason is given in place of a rate.
+    intercept, by Student's t with prompts - 1 degrees of freedom, carried through expit. Where nothing can be
+    estimated the reason is given in place of a rate.
     """
+    prompts = len(np.unique(clusters))
     outside = any(map(zero_is_outside, differences.values()))
     try:
         columns = [standardised(name, values) for name, values in differences.items()]
-        if len(np.unique(clusters)) < MIN_PROMPTS:
+        if prompts < MIN_PROMPTS:
             raise NotEstimable(f"fewer than {MIN_PROMPTS} prompts")
-        if points.min() == points.max() != 0.5:
-            raise NotEstimable("every verdict is a " + ("win" if points[0] == 1 else "loss"))
+        if points.min() == points.max():
+            raise NotEstimable(f"every verdict is a {OUTCOMES[points[0]]}")
         fit = fit_logistic(points, np.column_stack([np.ones(len(points)), *columns]), clusters)
-    except NotEstimable as error:
-        return Controlled(nan, nan, nan, outside, str(error))
-    margin = Z * sqrt(float(fit.covariance[0, 0]))
+        error = sqrt(float(fit.covariance[0, 0]))
+        if error < ROUNDING:  # such as a judge that always prefers what it is shown first
+            raise NotEstimable("every prompt has the same points")
+    except NotEstimable as refusal:
+        return Controlled(nan, nan, nan, outside, str(refusal))
+    margin = t_quantile(LEVEL, prompts - 1) * error
     rate, lo, hi = 100 * expit(fit.coefficients[0] + np.array([0.0, -margin, margin]))
-    return Controlled(float(rate), float(lo), float(hi), outside)
+    return Controlled(float(rate), float(lo), float(hi), outside, prompts=prompts)
 
 
 def standardised(name: str, values: Floats) -> Floats:

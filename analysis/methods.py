@@ -8,6 +8,7 @@ import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from cme.records import RunRecord
@@ -102,14 +103,19 @@ def settings_of(run: RunRecord) -> dict[str, str]:
     return {
         field: value
         for field, value in leaves(run.config)
-        if field not in ("seed", "reward.seed")
-        and not any(f"{alone(field)}.".startswith(f"{name}.") for name in NEUTRAL)
+        if field not in ("seed", "reward.seed") and not neutral(field)
     }
 
 
+@cache  # the runs have the same few fields
+def neutral(field: str) -> bool:
+    """Whether a field of the configuration changes nothing in a run."""
+    return any(f"{alone(field)}.".startswith(f"{name}.") for name in NEUTRAL)
+
+
 def alone(field: str) -> str:
-    """The field of a single judge that a field of a panel's member is like; any other field as it is."""
-    return re.sub(r"^judge\.members\.[^.]+\.", "judge.", field)
+    """The field of a single judge that one of a panel's member or of selection's judge is like; any other as it is."""
+    return re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field)
 
 
 def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

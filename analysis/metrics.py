@@ -21,6 +21,7 @@ from analysis.intervals import (
     Floats,
     clustered_interval,
     even_error,
+    excludes,
     influence,
     share_interval,
     share_p,
@@ -43,6 +44,7 @@ __all__ = [
     "Tally",
     "WinRate",
     "clustered_interval",
+    "excludes",
     "first_shown_share",
     "interquartile_mean",
     "interval_covers_half",
@@ -118,13 +120,14 @@ class WinRate:
 
 @dataclass(frozen=True)
 class Quality:
-    """Mean score before and after training, and the paired difference with its 95 % interval."""
+    """Mean score before and after training, and the paired difference with its 95 % interval over `prompts`."""
 
     start: float
     policy: float
     difference: float
     lo: float
     hi: float
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -204,9 +207,10 @@ def quality_change(start: Floats, policy: Floats, prompts: NDArray[np.object_]) 
         return None
     before, after = start[scored], policy[scored]
     of = tally(after - before, prompts[scored], np.zeros(len(after), dtype=np.int64))
-    error = standard_error(of.deviations) if len(of.prompts) > 1 else nan
-    lo, hi = t_interval(of.rate, error, len(of.prompts))
-    return Quality(start=float(before.mean()), policy=float(after.mean()), difference=of.rate, lo=lo, hi=hi)
+    count = len(of.prompts)
+    error = standard_error(of.deviations) if count > 1 else nan
+    lo, hi = t_interval(of.rate, error, count)
+    return Quality(float(before.mean()), float(after.mean()), of.rate, lo, hi, count)
 
 
 def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> SeedSpread:
@@ -282,4 +286,4 @@ def position_consistency(
 
 def interval_covers_half(win: WinRate) -> bool:
     """Whether a rate is not told from 50 %: its interval covers 50, or rests on too few prompts to mean much."""
-    return win.few or not (win.lo > 50 or win.hi < 50)
+    return not excludes(win.lo, win.hi, 50, win.scored)

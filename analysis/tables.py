@@ -6,12 +6,13 @@ from math import isnan
 from analysis.cells import Cell, cells_of, contrasts_of
 from analysis.contrasts import Contrast
 from analysis.methods import REGIMES, REWARDS, in_order, position
-from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, interval_covers_half
+from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, excludes, interval_covers_half
 from analysis.render import Entry, Table, slug
 from cme.records import RunRecord
 
 NOT_RUN = Entry("-")
 FEW = "°"
+NEVER = f"never over fewer than {FEW_PROMPTS}"  # what no table has in bold
 EVIDENCE = (
     *("family", "regime", "reward", "verifier", "prompts", "verdicts", "unscored", "worst cases"),
     *("p (Holm)", "detectable", "consistent", "first won"),
@@ -85,7 +86,7 @@ def quality_table(cells: Sequence[Cell]) -> Table:
     notes = [
         f"Mean score given by {cells[0].judge}, in its own unit: {start} → {policy}.",
         "In parentheses: the paired difference with its 95 % interval over prompts.",
-        "Bold: the interval of the difference excludes 0.",
+        f"Bold: the interval of the difference excludes 0, {NEVER} prompts.",
     ]
     when = "of start and policy" if policy == "policy" else "before and after training"
     title = f"{score_name(cells[0].judge).capitalize()} {when}"
@@ -266,9 +267,8 @@ def quality_entry(cell: Cell) -> Entry:
     if quality is None:
         return NOT_RUN
     change = f"{quality.difference:+.2f} {interval(quality.lo, quality.hi, 2)}"
-    return Entry(
-        f"{quality.start:.2f} → {quality.policy:.2f} ({change})", bold=quality.lo > 0 or quality.hi < 0
-    )
+    bold = excludes(quality.lo, quality.hi, 0, quality.prompts)
+    return Entry(f"{quality.start:.2f} → {quality.policy:.2f} ({change})", bold)
 
 
 def marked(entry: Entry, cell: Cell) -> Entry:

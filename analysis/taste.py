@@ -45,11 +45,16 @@ class Errors:
     extrapolated: bool
 
 
-def knows_truth(judged: Judged) -> bool:
-    """Whether the oracle judged, and what judges like was measured on every pair."""
-    return judged.cell.judge == ORACLE and not any(
-        np.isnan(judged.differences[name]).any() for name in ("quality", "length", "surprisal")
-    )
+def known_truth(cells: Sequence[Judged]) -> list[Judged]:
+    """The oracle's cells with the verdicts where all that judges like was measured; no cell without any."""
+    found = []
+    for each in cells:
+        whole = ~np.isnan(sum(each.differences[name] for name in ("quality", "length", "surprisal")))
+        if each.cell.judge == ORACLE and whole.any():
+            differences = {name: values[whole] for name, values in each.differences.items()}
+            kept = (each.points[whole], each.prompts[whole], differences, each.identical[whole])
+            found.append(Judged(each.cell, *kept))
+    return found
 
 
 def simulated(judged: Judged, weights: Mapping[str, float], seed: int = SEED) -> Judged:
@@ -88,9 +93,14 @@ def errors(cells: Sequence[Judged]) -> list[Errors]:
 
 def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
     """Judges x controls: distance from the oracle's win rate by regime; None where the truth is not known."""
-    known = [each.judged for each in cells if knows_truth(each.judged)]
+    known = known_truth([each.judged for each in cells])
     if not known:
         return None
+    total = sum(len(each.judged.points) for each in cells if each.judged.cell.judge == ORACLE)
+    left_out = total - sum(len(each.points) for each in known)
+    missing = (
+        f"{left_out} of {total} verdicts are on a response without surprisal, such as an empty one: left out."
+    )
     found = errors(known)
     groups = []
     for regime in in_order((each.cell.regime for each in known), REGIMES):
@@ -114,6 +124,7 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
             f"1 / (1 + exp(-logit)); equal responses tie. Logits: {'; '.join(map(recipe, JUDGES))}.",
             "The oracle has no taste: what a control does to its verdicts is the control's own error, quality that "
             "goes with length or surprisal taken for taste. The judge `truth` has none either, only noise.",
+            *([missing] if left_out else []),
         ],
     )
 

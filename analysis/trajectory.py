@@ -10,7 +10,7 @@ that the guard ended stands apart with its reason: it can have stopped where the
 """
 
 from collections.abc import Iterable, Sequence
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +20,13 @@ from matplotlib.axes import Axes
 
 from analysis.curves import by_method, finish_grid, note_if_empty, panel_grid, styles_of
 from analysis.figures import Plot
-from analysis.load import identity_of, last_step, points
+from analysis.load import identity_of, last_step, majority_verdicts, points
 from analysis.methods import REGIMES, in_order, method_names
-from analysis.metrics import Floats, clustered_interval, win_rate
+from analysis.metrics import Floats, clustered_interval, excludes, win_rate
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, Section, by_scale, image_of, write_tables
 from analysis.style import RC, Style
-from analysis.tables import interval, number
+from analysis.tables import NEVER, interval, number
 from cme.records import Milestone, RunRecord, Trajectory, Verdict
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
@@ -116,10 +116,13 @@ def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
 
 
 def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
-    """The collapse step of one run's rows by `win_rate` or `quality`, "n/a" where the measure has no intervals."""
+    """The collapse step of one run's rows by `win_rate` or `quality`, "n/a" where no checkpoint has an interval.
+
+    A checkpoint without an interval, such as an unscored one, is passed over: it is no recovery.
+    """
     bound, level = {"win_rate": ("win_rate_hi", 50), "quality": ("gain_hi", 0)}[measure]
-    seen = run[run["step"] > 0].sort_values("step")
-    if seen[bound].isna().all():
+    seen = run[run["step"] > 0].dropna(subset=[bound]).sort_values("step")
+    if seen.empty:
         return "n/a"
     return collapse_step((int(step) for step in seen["step"]), seen[bound] < level)
 
@@ -144,14 +147,32 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
         groups=list(groups.values()),
         notes=[
             f"Final, selected: win rate on the evaluation prompts, judged by {', '.join(judges)}, all seeds pooled; in "
-            "brackets the 95 % interval, bootstrapped by prompt. Bold: it excludes 50 %.",
+            f"brackets the 95 % interval over prompts. Bold: it excludes 50 %, {NEVER} prompts.",
             f"Selected: the checkpoint that won most against the start on the selection prompts, judged by "
             f"{', '.join(choosers)}; none of these is an evaluation prompt. The earliest of equals.",
-            "Selected - final: in points of the win rate, paired by comparison. Bold: its interval excludes 0.",
+            "Selected - final: in points of the win rate, paired by comparison; its interval is bootstrapped by "
+            f"prompt. Bold: it excludes 0, {NEVER} prompts.",
             "Collapse: the first saved checkpoint from which on all are worse than the start for certain, on the "
-            "selection prompts, by seed; - is none. Stopped: the guard ended the training.",
+            "selection prompts, by seed; - is none. Unscored checkpoints are passed over. "
+            "Stopped: the guard ended the training.",
+            *verdict_notes(records),
         ],
     )
+
+
+def verdict_notes(records: Sequence[RunRecord]) -> list[str]:
+    """What the win rates of final and selected policies leave out, and whose they are where a panel judged."""
+    selected = [
+        r.selected.verdicts for r in records if r.selected is not None and r.selected.verdicts is not None
+    ]
+    judged = [record.verdicts for record in records] + selected
+    found = [point for verdicts in judged for point in comparisons(verdicts).values()]
+    missing = sum(map(isnan, found))
+    panel = any(map(majority_verdicts, judged))
+    return [
+        *(["A panel's verdict is that of its majority."] if panel else []),
+        *([f"{missing} of {len(found)} verdicts are unscored and left out."] if missing else []),
+    ]
 
 
 def entries(records: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
@@ -181,23 +202,31 @@ Comparisons = dict[tuple[str, bool, str | None], float]
 
 
 def comparisons(verdicts: Sequence[Verdict]) -> Comparisons:
-    """The policy's points by prompt, order and judge; NaN where unscored."""
-    return {(v.prompt_id, v.policy_first, v.judge): points(v) for v in verdicts}
+    """The policy's points by prompt, order and judge, a panel's by its majority; NaN where unscored."""
+    decisive = majority_verdicts(verdicts) or verdicts
+    return {(v.prompt_id, v.policy_first, v.judge): points(v) for v in decisive}
 
 
 def rate_entry(runs: Sequence[Comparisons]) -> Entry:
-    """A win rate with its interval."""
+    """A win rate with its interval, n/a without any verdict."""
     own = [(point, key[0]) for run in runs for key, point in run.items()]
+    if not own:
+        return Entry("n/a")
     win = win_rate(np.array([p for p, _ in own]), np.array([k for _, k in own], dtype=object))
-    return Entry(f"{number(win.rate)} {interval(win.lo, win.hi)}", bold=win.lo > 50 or win.hi < 50)
+    return Entry(
+        f"{number(win.rate)} {interval(win.lo, win.hi)}", bold=excludes(win.lo, win.hi, 50, win.scored)
+    )
 
 
 def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> Entry:
     """How much higher one policy's win rate is than another's, comparison by comparison, with its interval."""
     gains = [(new[key] - old[key], key[0]) for old, new in zip(before, after, strict=True) for key in old]
-    values = 100 * np.array([gain for gain, _ in gains])
-    lo, hi = clustered_interval(values, np.array([prompt for _, prompt in gains], dtype=object))
-    return Entry(f"{mean(values):+.1f} {interval(lo, hi)}", bold=lo > 0 or hi < 0)
+    known = [(gain, prompt) for gain, prompt in gains if not isnan(gain)]
+    if not known:
+        return Entry("n/a")
+    values, prompts = 100 * np.array([gain for gain, _ in known]), [prompt for _, prompt in known]
+    lo, hi = clustered_interval(values, np.array(prompts, dtype=object))
+    return Entry(f"{mean(values):+.1f} {interval(lo, hi)}", bold=excludes(lo, hi, 0, len(set(prompts))))
 
 
 def by_seed(steps: Iterable[int | str | None]) -> Entry:

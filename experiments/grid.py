@@ -217,13 +217,16 @@ def prompts(data: DictConfig, split: str, count: int) -> list[Prompt]:
 
 
 def report(configs: list[DictConfig]) -> None:
-    """Print each cell's win rate and write one report over all of them, if there are any."""
+    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity."""
     from analysis import build, summarize
-    from cme.records import read_record
+    from cme.records import read_record, read_sanity
 
     paths = [Store.of(c).record for c in configs if Store.of(c).record.exists()]
+    shown = set()
     for path in paths:
-        print(summarize([read_record(path)]))
+        record = read_record(path)
+        print(summarize([record]))
+        shown.add((record.scale, record.judge))
     if paths:
         root = Path(configs[0].results_dir)
         out = (
@@ -231,6 +234,8 @@ def report(configs: list[DictConfig]) -> None:
             if len(paths) == 1
             else root / f"report-{identity.digest([str(p) for p in paths])}"
         )
+        checks = {path: read_sanity(path) for path in sorted(root.glob("sanity-*/sanity.json"))}
+        paths += [path for path, check in checks.items() if (check.scale, check.judge) in shown]
         print(f"report: {build([p.parent for p in paths], out)}")
 
 

@@ -13,7 +13,8 @@ from cme.records import Generation, Prompt
 class ReferenceSimilarity:
     """Compares cosine similarities to the prompt's reference; within `margin` is a tie.
 
-    An empty response has similarity -1. A prompt without a reference is unscored.
+    An empty response has similarity -1. A prompt without a reference is unscored. The encoder reads the first 256
+    word pieces of a text (its `max_seq_length`): of a longer one, response or reference, the rest is cut off unseen.
     """
 
     def __init__(self, margin: float) -> None:

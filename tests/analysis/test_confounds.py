@@ -23,7 +23,7 @@ from analysis.confounds import (
 )
 from analysis.logistic import expit
 from analysis.render import Table, to_latex, to_markdown
-from analysis.taste import JUDGES, errors, knows_truth, simulated, truth_table
+from analysis.taste import JUDGES, errors, known_truth, simulated, truth_table
 from cme.records import Generation, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]
@@ -68,6 +68,15 @@ def world(
 
 def controlled_of(*records: RunRecord) -> list[ControlledCell]:
     return controlled_cells(records, cells_of(records))
+
+
+@pytest.mark.parametrize(("n", "bold"), [(29, False), (30, True)])
+def test_few_prompts_are_never_bold(make_record: MakeRecord, n: int, bold: bool) -> None:
+    record = world(make_record, n=n, judge="taste")
+    verdicts = [replace(v, outcome="first" if i % 10 else "second") for i, v in enumerate(record.verdicts)]
+    table = confound_tables(controlled_of(replace(record, verdicts=verdicts)), [])[0]
+    [[row]] = table.groups
+    assert [row[i].bold for i in (3, 6)] == [bold, bold]  # raw, and controlled for surprisal
 
 
 def rows(table: Table) -> list[list[str]]:
@@ -237,7 +246,7 @@ def test_the_truth_table_has_only_cells_whose_truth_is_known(make_record: MakeRe
     other = world(make_record, judge="other", family="gemma")
     unmeasured = make_record(family="olmo")
     cells = controlled_of(near, far, other, unmeasured)
-    assert [knows_truth(each.judged) for each in cells].count(True) == 2
+    assert [each.cell.family for each in known_truth([each.judged for each in cells])] == ["qwen", "llama"]
     table = truth_table(cells)
     assert table is not None
     shown = rows(table)
@@ -246,6 +255,56 @@ def test_the_truth_table_has_only_cells_whose_truth_is_known(make_record: MakeRe
     assert shown[1 + len(JUDGES)][:2] == ["pretrained ‡", "oracle"]
     assert "truth + length: +8 per unit of quality, +0.1 per character" in " ".join(table.notes)
     assert truth_table(controlled_of(other, unmeasured)) is None
+
+
+def test_an_empty_response_costs_its_verdict_and_not_the_cell(make_record: MakeRecord) -> None:
+    record = world(make_record)
+    empty = replace(record.pairs[0], policy=Generation("", True, 0, None))
+    cells = controlled_of(replace(record, pairs=[empty, *record.pairs[1:]]))
+    [kept] = known_truth([each.judged for each in cells])
+    [whole] = controlled_of(record)
+    assert kept.points.tolist() == whole.judged.points.tolist()[1:]
+    assert not np.isnan(list(kept.differences.values())).any()
+    table, plot = truth_table(cells), confound_plot(cells)
+    assert table is not None and any("1 of 240 verdicts" in note for note in table.notes)
+    assert plot is not None and len(plot.figure.axes) == 3 and "Simulated judges see" in plot.caption
+    assert truth_table([whole]).notes == table.notes[:-1]  # type: ignore[union-attr]
+
+
+def test_the_caption_tells_of_simulated_judges_only_where_they_are_drawn(make_record: MakeRecord) -> None:
+    record = world(make_record)
+    pairs = [replace(p, policy=replace(p.policy, surprisal=None)) for p in record.pairs]
+    plot = confound_plot(controlled_of(replace(record, pairs=pairs)))
+    assert plot is not None and [axes.get_title() for axes in plot.figure.axes] == ["judge: oracle"]
+    assert "The bar across a row is the truth" in plot.caption and "imulated" not in plot.caption
+
+
+def imported(make_record: MakeRecord, name: str, text: str) -> RunRecord:
+    """Outputs from a file of 40 rows whose prompts are numbered from 0."""
+    record = world(make_record, n=40, judge="model", scale="imported", reward="imported", family=name)
+    verdicts = [replace(v, prompt_id=str(i)) for i, v in enumerate(record.verdicts)]
+    pairs = [replace(p, prompt_id=str(i), prompt=f"{text} {i}") for i, p in enumerate(record.pairs)]
+    return replace(record, run_id=f"{name} {text}", verdicts=verdicts, pairs=pairs)
+
+
+def test_equal_rows_of_different_files_are_different_prompts(make_record: MakeRecord) -> None:
+    one, other = (imported(make_record, "file", text) for text in ("why", "how"))
+    [cell] = cells_of([one, other])
+    assert cell.win.prompts == 80
+    [judged] = judged_cells([one, other], [cell])
+    assert len(set(judged.prompts)) == 80
+    assert len(set(judged_cells([one], cells_of([one]))[0].prompts)) == 40
+
+
+def test_imported_outputs_have_their_figure(make_record: MakeRecord) -> None:
+    cells = controlled_of(*(imported(make_record, name, "why") for name in ("a", "b")))
+    plot = confound_plot(cells)
+    assert plot is not None and plot.name == "confounds-imported"
+    [axes] = plot.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert len(marks(axes)) == 2 * len(STYLES)
+    words = plot.caption + plot.figure.get_suptitle() + axes.get_xlabel()
+    assert "CME" not in words and "untrained" not in words
 
 
 def marks(axes: Any) -> list[tuple[float, bool, str]]:

@@ -9,6 +9,7 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from patsy import dmatrix
+from scipy.stats import t
 
 from analysis.logistic import NotEstimable, controlled_rate, expit, fit_logistic, zero_is_outside
 
@@ -57,9 +58,19 @@ def test_without_covariates_it_is_the_mean_with_its_clustered_error() -> None:
     rate = controlled_rate(points, {}, clusters)
     mean, spread = 0.75, np.sqrt(10 / 9 * 39 / 39 * 10 * 0.5**2)  # each prompt's points are off by 0.5
     error = spread / (40 * mean * (1 - mean))
-    ends = 100 * expit(np.log(3) + 1.959963984540054 * error * np.array([-1, 1]))
+    ends = 100 * expit(np.log(3) + t.ppf(0.975, 9) * error * np.array([-1, 1]))
     assert (rate.rate, rate.lo, rate.hi) == pytest.approx((75, *ends))
     assert rate.reason is None and not rate.extrapolated
+
+
+def test_the_interval_is_that_of_statsmodels_with_students_t() -> None:
+    points, length, clusters = judged(4, prompts=12)
+    rate = controlled_rate(points, {"length": length}, clusters)
+    design = np.column_stack([np.ones(len(points)), length / length.std(ddof=1)])
+    peer = sm.GLM(points, design, family=sm.families.Binomial())
+    peer = peer.fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True, tol=1e-12)
+    assert [rate.lo, rate.hi] == pytest.approx(100 * expit(peer.conf_int()[0]), abs=1e-5)
+    assert rate.prompts == 12
 
 
 def test_a_rate_at_no_difference_does_not_depend_on_units_or_on_who_is_called_the_policy() -> None:
@@ -98,6 +109,9 @@ PROMPTS = np.arange(80)
         (np.where(LENGTHS > 1, 1, PROMPTS % 2), {"x": LENGTHS > 1}, PROMPTS, "the covariates separate"),
         (np.ones(80), {"length": LENGTHS}, PROMPTS, "every verdict is a win"),
         (np.zeros(80), {"length": LENGTHS}, PROMPTS, "every verdict is a loss"),
+        (np.full(80, 0.5), {"length": LENGTHS}, PROMPTS, "every verdict is a tie"),
+        (PROMPTS % 2, {"length": LENGTHS[PROMPTS // 2]}, PROMPTS // 2, "every prompt has the same points"),
+        (PROMPTS % 4 > 0, {}, PROMPTS // 4, "every prompt has the same points"),
         (
             PROMPTS % 2,
             {"tanh length": np.full(80, -3.0)},
@@ -115,11 +129,6 @@ def test_what_cannot_be_estimated_is_refused_with_the_reason(
     rate = controlled_rate(np.asarray(points, float), differences, prompts)
     assert rate.reason is not None and rate.reason.startswith(reason)
     assert np.isnan([rate.rate, rate.lo, rate.hi]).all()
-
-
-def test_ties_alone_are_even() -> None:
-    rate = controlled_rate(np.full(80, 0.5), {"length": LENGTHS}, PROMPTS)
-    assert (rate.rate, rate.lo, rate.hi) == pytest.approx((50, 50, 50))
 
 
 def test_separation_is_told_from_a_strong_effect() -> None:

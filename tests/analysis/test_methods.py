@@ -23,6 +23,15 @@ def test_other_evaluation_prompts_are_another_setting(make_record):
     assert names(*runs) == ["cme (data.seed=0)", "cme (data.seed=1)"]
 
 
+def test_how_a_judge_of_selection_is_reached_is_no_setting(make_record):
+    judges = [{"timeout": 30, "members": {"a": {"retries": n}}, "model": "m"} for n in (1, 2)]
+    judges += [{"timeout": 60, "members": {"a": {"retries": 1}}, "model": "m"}]
+    runs = [make_record(config={"selection": {"judge": j}}, run_id=str(n)) for n, j in enumerate(judges)]
+    assert names(*runs) == ["cme"] * 3
+    other = make_record(config={"selection": {"judge": judges[0] | {"model": "n"}}}, run_id="other")
+    assert names(runs[0], other) == ["cme (selection.judge.model=m)", "cme (selection.judge.model=n)"]
+
+
 def test_settings_that_differ_are_named_even_at_different_seeds(make_record):
     runs = [with_beta(make_record, 0.0, 0), with_beta(make_record, 0.1, 1)]
     assert names(*runs) == ["cme (trainer.beta=0.0)", "cme (trainer.beta=0.1)"]

@@ -1,9 +1,14 @@
 """Sanity tables: which judges fail, by win rates that are known."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from analysis.sanity import failures, sanity_frame, sanity_table
-from cme.records import SanityRecord, Verdict
+from cme.records import SanityRecord, Verdict, write_record, write_sanity
+from experiments import grid
+from experiments.store import Store
 
 
 def sane(**points: float) -> SanityRecord:
@@ -65,3 +70,20 @@ def test_few_prompts_are_no_failure_and_say_so() -> None:
     assert (row["win_rate"], row["failed"]) == (100.0, False)
     [[entries]] = sanity_table([record]).groups
     assert entries[-1].text == "n/a"
+
+
+def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
+    make_record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configs = grid.cells([f"results_dir={tmp_path}"])
+    write_record(Store.of(configs[0]).record, make_record(scale="laptop", judge="strict"))
+    for number, (scale, judge) in enumerate([("laptop", "strict"), ("paper", "strict"), ("laptop", "other")]):
+        record = replace(
+            sane(null=1.0), sanity_id=f"sanity-{number}", scale=scale, judge=judge, pairs={"null": []}
+        )
+        write_sanity(tmp_path / record.sanity_id / "sanity.json", record)
+    grid.report(configs)
+    page = Path(capsys.readouterr().out.split("report: ")[1].strip())
+    table = (page.parent / "tables" / "laptop-sanity.csv").read_text(encoding="utf-8")
+    assert "sanity-0" in table and "sanity-2" not in table
+    assert not (page.parent / "tables" / "paper-sanity.csv").exists()

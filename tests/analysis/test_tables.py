@@ -6,7 +6,7 @@ from statsmodels.stats.multitest import multipletests
 from analysis import summarize
 from analysis.cells import cells_frame, cells_of, contrasts_of
 from analysis.render import Entry, Table, to_latex, to_markdown
-from analysis.tables import quality_table, tables_of, win_rate_table
+from analysis.tables import quality_entry, quality_table, tables_of, win_rate_table
 
 
 def points(make_verdict, prompts, value):
@@ -123,3 +123,10 @@ def test_latex_and_markdown_escape_what_they_give_meaning():
     assert r"50 \% of A\_B" in latex and r"\$5" in latex
     markdown = to_markdown(table)
     assert r"a\|b" in markdown and "&lt;b&gt;" in markdown and "<b>" not in markdown
+
+
+@pytest.mark.parametrize(("prompts", "bold"), [(29, False), (30, True)])
+def test_a_change_of_quality_over_few_prompts_is_never_bold(make_record, prompts, bold):
+    [cell] = cells_of([make_record(gain=0.9, prompts=prompts)])
+    assert cell.quality is not None and cell.quality.lo > 0
+    assert quality_entry(cell).bold is bold

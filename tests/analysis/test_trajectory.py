@@ -54,6 +54,14 @@ def test_collapse_is_where_nothing_recovers_any_more(worse: str, step: int | Non
     assert collapse_step(range(10, 10 * len(worse) + 1, 10), (w == "x" for w in worse)) == step
 
 
+def test_an_unscored_checkpoint_is_no_recovery(make_record) -> None:
+    path = [milestone(10, 0), milestone(20, 0), milestone(30, 0, unscored=12)]
+    [[row]] = trajectory_table([with_path(make_record(), path, selected=10)]).groups
+    assert [entry.text for entry in row[8:10]] == ["10", "n/a"]
+    [[row]] = trajectory_table([with_path(make_record(), [path[2]], selected=10)]).groups
+    assert row[8].text == "n/a"
+
+
 def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
     record = with_path(
         make_record(), [milestone(10, 9, 0.75), milestone(20, 3, 0.25, unscored=3)], selected=10
@@ -82,12 +90,12 @@ def test_seeds_are_pooled_at_the_steps_that_all_reached(make_record) -> None:
 
 
 def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, make_verdict) -> None:
-    """Final wins a quarter, selected a half of 24 prompts: 25.0, 50.0, and a paired gain of 25 points."""
-    final = [make_verdict(i, float(i < 6), order) for i in range(24) for order in (True, False)]
-    chosen = [make_verdict(i, float(i < 12), order) for i in range(24) for order in (True, False)]
+    """Final wins a quarter, selected a half of 48 prompts: 25.0, 50.0, and a paired gain of 25 points."""
+    final = [make_verdict(i, float(i < 12), order) for i in range(48) for order in (True, False)]
+    chosen = [make_verdict(i, float(i < 24), order) for i in range(48) for order in (True, False)]
     record = make_record(verdicts=final)
     record = with_path(record, [milestone(10, 8), milestone(20, 1)], selected=10)
-    responses = [Generation("yes", True, 2)] * 24
+    responses = [Generation("yes", True, 2)] * 48
     record = replace(record, selected=Selected(10, responses, chosen))
     other = with_path(make_record(seed=1, verdicts=final), [milestone(10, 1), milestone(20, 1)], selected=20)
     table = trajectory_table([record, other])
@@ -106,6 +114,37 @@ def test_a_run_without_a_selected_checkpoint_is_not_given_one(make_record) -> No
     record = with_path(make_record(), [silent, replace(silent, step=20)], selected=None)
     [[row]] = trajectory_table([record]).groups
     assert [entry.text for entry in row[5:]] == ["n/a", "n/a", "-", "n/a", "n/a", "-"]
+
+
+def test_without_verdicts_there_is_no_rate(make_record) -> None:
+    record = with_path(make_record(verdicts=[]), [milestone(10, 8)], selected=10)
+    [[row]] = trajectory_table([record]).groups
+    assert [entry.text for entry in row[4:7]] == ["n/a"] * 3
+
+
+def test_a_panel_counts_by_its_majority_and_the_unscored_are_counted(make_record, make_verdict) -> None:
+    """Two of three members find for the policy on every prompt; on one of 40 two could not score."""
+    votes = {"a": 1.0, "b": 1.0, "c": 0.0}
+    verdicts = [replace(make_verdict(i, votes[m]), judge=m) for i in range(39) for m in votes]
+    verdicts += [replace(make_verdict(39, v), judge=m) for m, v in (("a", None), ("b", None), ("c", 0.0))]
+    table = trajectory_table([with_path(make_record(verdicts=verdicts), [milestone(10, 8)], selected=10)])
+    assert table.groups[0][0][4].text.startswith("100.0 [")
+    assert table.notes[-2:] == [
+        "A panel's verdict is that of its majority.",
+        "1 of 40 verdicts are unscored and left out.",
+    ]
+
+
+@pytest.mark.parametrize(("count", "bold"), [(29, False), (30, True)])
+def test_few_prompts_or_items_are_never_bold(make_record, make_verdict, count: int, bold: bool) -> None:
+    lost, won = ([make_verdict(i, p) for i in range(count)] for p in (0.0, 1.0))
+    record = with_path(make_record(verdicts=lost), [milestone(10, 8)], selected=10)
+    record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * count, won))
+    [[row]] = trajectory_table([record]).groups
+    assert row[6].text == "+100.0 [100.0, 100.0]" and [entry.bold for entry in row[4:7]] == [bold] * 3
+    change = capability([1.0] * count, [0.0] * count)
+    [[entries]] = capability_table([make_record(capabilities=[change])]).groups
+    assert entries[8].bold is bold
 
 
 def test_the_figures_mark_selection_and_collapse(make_record) -> None:
@@ -135,17 +174,17 @@ def capability(before: list[float], after: list[float], **of: Any) -> Capability
 
 
 def test_capabilities_are_compared_item_by_item(make_record) -> None:
-    first = capability([1.0] * 20, [1.0] * 10 + [0.0] * 10)
-    second = capability([1.0] * 20, [1.0] * 10 + [0.0] * 10)
+    first = capability([1.0] * 40, [1.0] * 20 + [0.0] * 20)
+    second = capability([1.0] * 40, [1.0] * 20 + [0.0] * 20)
     records = [make_record(seed=s, capabilities=[c]) for s, c in enumerate((first, second))]
     [row] = capability_frame(records).to_dict("records")
-    assert (row["items"], row["seeds"], row["before"], row["after"], row["change"]) == (20, 2, 1.0, 0.5, -0.5)
-    # both seeds lose the same items: 40 changes are worth no more than 20
+    assert (row["items"], row["seeds"], row["before"], row["after"], row["change"]) == (40, 2, 1.0, 0.5, -0.5)
+    # both seeds lose the same items: 80 changes are worth no more than 40
     [alone] = capability_frame(records[:1]).to_dict("records")
     assert (row["change_lo"], row["change_hi"]) == (alone["change_lo"], alone["change_hi"])
-    assert -0.75 <= row["change_lo"] <= -0.65 and -0.35 <= row["change_hi"] <= -0.25
+    assert -0.7 <= row["change_lo"] <= -0.6 and -0.4 <= row["change_hi"] <= -0.3
     [[entries]] = capability_table(records).groups
-    assert [e.text for e in entries[3:8]] == ["sums", "acc", "20", "1.000 ± 0.100", "0.500"]
+    assert [e.text for e in entries[3:8]] == ["sums", "acc", "40", "1.000 ± 0.100", "0.500"]
     assert entries[8].bold
 
 
