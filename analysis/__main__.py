@@ -1,6 +1,7 @@
 """`python -m analysis [RECORDS_DIR ...] [--out DIR]`: tables, figures and the report, from records alone."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileNotFoundError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
+    gc.freeze()  # the records stay to the end: looking through them for garbage takes long
     cells = cells_of(records.runs)
     report = write(records, cells, out)
     for scale in in_order((cell.scale for cell in cells), SCALES):

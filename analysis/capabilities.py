@@ -103,7 +103,7 @@ def row_entries(row: "pd.Series[float]") -> list[Entry]:
         *(Entry(str(row[field])) for field in ("family", "regime", "method", "task", "metric", "items")),
         Entry(with_error(row["before"], row["before_stderr"])),
         Entry(with_error(row["after"], row["after_stderr"])),
-        Entry(f"{row['change']:+.3f} {bounds}", bold=excludes(lo, hi, 0, row["items"])),
+        Entry(f"{row['change']:+.3f} {bounds}", bold=excludes(lo, hi, 0, int(row["items"]))),
     ]
 
 

@@ -109,7 +109,7 @@ def draw_panel(axes: Axes, cells: Sequence[ControlledCell], height: Places, trut
     An extrapolated rate is hollow; where there is no rate there is nothing.
     """
     axes.axvline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-    for row in height.keys() & truth.keys():
+    for row in (row for row in height if row in truth):  # a set has an order of its own in every process
         reach = LINE * len(STYLES) / 2
         axes.vlines(truth[row], height[row] - reach, height[row] + reach, color=TRUTH, linewidth=3)
     for index, (control, style) in enumerate(STYLES.items()):

@@ -11,8 +11,8 @@ from math import nan, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import ROUNDING
-from analysis.metrics import LEVEL, MIN_PROMPTS, Floats, t_quantile
+from analysis.intervals import ROUNDING, t_quantile
+from analysis.metrics import LEVEL, MIN_PROMPTS, Floats
 
 Codes = NDArray[np.intp]
 
