@@ -61,7 +61,9 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
             f"language model {name} is the {parts[name]} of {run}; name one that took no part"
         )
     weights, recorded = weights_of([name])[name], record.environment
-    known_as = {weights, Path(name).name} if Path(name).is_dir() else {weights}  # a built one's folder by its path
+    known_as = (
+        {weights, Path(name).name} if Path(name).is_dir() else {weights}
+    )  # a built one's folder by its path
     for used, part in parts.items():
         if recorded.get(f"weights of {used}") in known_as:
             raise NotIndependent(
