@@ -35,7 +35,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cme predictive entropy": {"metric": "predictive_entropy"},
     "cme pmi": {"pmi": True},
     "cme span=answer": {"span": "answer"},
-    "cme span=answer, penalty 2": {"span": "answer", "no_answer_penalty": 2.0},
+    "cme answer, penalty 2": {"span": "answer", "no_answer_penalty": 2.0},
     "cme span=blended": {"span": "blended"},
     "cme clip [-3, -0.5]": {"clip": [-3.0, -0.5]},
     "cme sigmoid [-2, 1]": {"sigmoid": [-2.0, 1.0]},

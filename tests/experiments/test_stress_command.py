@@ -70,7 +70,7 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
 def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
     [config] = grid.cells(cell("data.answers=none", "data.oracle=null", "judge=reference_similarity"))
     lines = stress.lines(config)
-    gone = {"cme span=answer", "cme span=answer, penalty 2", "cme span=blended", "ground_truth"}
+    gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "ground_truth"}
     assert set(lines) == set(LINES) - gone
     [config] = grid.cells(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
     gone = {"cme no end of turn", "cme perplexity", "cme predictive entropy", "cme pmi"}
