@@ -1,6 +1,12 @@
 """The chat judge with a real language model behind the endpoint: SmolLM2, from its package, on a CPU."""
 
+import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +17,7 @@ from chat_stub import FAULTS, ChatStub, completion, serving
 from test_chat_endpoint import judge
 
 from cme import chat
-from cme.checkpoints import Checkpoint, load
+from cme.checkpoints import Checkpoint, ensure, load
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.judging import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt
@@ -116,3 +122,65 @@ def test_what_it_says_in_words_is_a_verdict_or_unscored_with_its_reason(
             assert verdict.reason and ("JSON" in verdict.reason or "limit of 48 tokens" in verdict.reason)
         else:
             assert verdict.note is not None
+
+
+@pytest.fixture
+def transformers_serve(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Address and model of `transformers serve`, somebody else's OpenAI-compatible server, with SmolLM2."""
+    model = ensure(["package:smollm2-135m-instruct"])["package:smollm2-135m-instruct"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", model]
+    with (
+        (tmp_path / "serve.log").open("w") as said,
+        subprocess.Popen(
+            [*command, "--host", "127.0.0.1", "--port", str(port)], stdout=said, stderr=said
+        ) as server,
+    ):
+        try:
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
+                    break
+                except (urllib.error.URLError, TimeoutError):
+                    time.sleep(1)
+            yield f"http://127.0.0.1:{port}/v1", model
+        finally:
+            server.terminate()
+
+
+def test_a_server_of_others_is_understood(
+    smollm2: Checkpoint, transformers_serve: tuple[str, str], tmp_path: Path
+) -> None:
+    """Its replies, as the judge quotes them, are the model's own greedy words to the same question."""
+    url, model = transformers_serve
+    asked = ChatEndpoint(
+        base_url=url,
+        model=model,
+        prompt="{instruction} {first} {second}",
+        reply_with="Answer with the better one.",
+        reply="json",
+        tie_margin=0.0,
+        decoding={"max_tokens": 200, "temperature": 0},
+        max_response_chars=1000,
+        timeout=120.0,
+        retries=0,
+        concurrency=2,
+    )
+    with VerdictLog(tmp_path / "log") as log:
+        found = judge_pairs(asked, pairs(), True, log)
+    assert len(found) == 6 and log.calls[None] == 6
+    quoted = 0
+    for verdict, pair in zip(found[::2], pairs(), strict=True):
+        ids = torch.tensor([chat.prompt_ids(smollm2.tokenizer, asked._question(*_shown(pair)))])
+        with torch.no_grad():
+            out = smollm2.model.generate(ids, max_new_tokens=200, do_sample=False)[0, ids.shape[1] :]
+        words = smollm2.tokenizer.decode(out, skip_special_tokens=True)
+        assert verdict.outcome == "unscored" and verdict.reason is not None
+        if "not the JSON asked for" in verdict.reason:
+            quoted += 1
+            assert " ".join(words.split())[:80] in verdict.reason
+        else:
+            assert "cut at its limit of 200 tokens" in verdict.reason and len(out) == 200
+    assert quoted
