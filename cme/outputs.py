@@ -5,12 +5,12 @@ record, and whatever others have released in it can be read here.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cme.records import RunRecord, write_json
+from cme.records import write_json
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"  # with the byte order mark
 
@@ -32,19 +32,13 @@ def read_outputs(path: Path) -> list[Row]:
         )
 
 
-def write_outputs(folder: Path, record: RunRecord) -> None:
-    """Write a run's `start_outputs.json` and `policy_outputs.json`, atomically."""
-    for who, generator in (("start", record.generator_checkpoint), ("policy", record.run_id)):
-        found = [
-            {
-                "instruction": pair.prompt,
-                "output": getattr(pair, who).response,
-                "generator": generator,
-                "dataset": record.config["data"]["name"],
-            }
-            for pair in record.pairs
-        ]
-        write_json(folder / f"{who}_outputs.json", found)
+def write_outputs(path: Path, said: Iterable[tuple[str, str]], generator: str, dataset: str) -> None:
+    """Write instructions, each with what `generator` said to it, atomically."""
+    rows = [
+        {"instruction": instruction, "output": output, "generator": generator, "dataset": dataset}
+        for instruction, output in said
+    ]
+    write_json(path, rows)
 
 
 def checked_rows(file: BinaryIO, fields: Mapping[str, str]) -> Iterator[Row]:

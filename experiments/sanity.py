@@ -19,6 +19,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from cme.judging import VerdictLog
+from cme.outputs import write_outputs
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
 from cme.stress import stock_of
 from experiments import grid, identity, judging
@@ -55,10 +56,19 @@ def run(config: DictConfig) -> Path:
     if not path.exists() or owed(read_sanity(path)):
         judging.probe([config])
         write_sanity(path, _measured(config))
+        _write_outputs(path.parent, read_sanity(path))
     record = read_sanity(path)
     print(to_markdown(sanity_table([record])))
     print(f"record: {path}")
     return path
+
+
+def _write_outputs(folder: Path, record: SanityRecord) -> None:
+    """The opponents' responses, in AlpacaEval's format."""
+    for name, pairs in record.pairs.items():
+        said = [(p.prompt, p.policy.response) for p in pairs]
+        generator, data = f"{record.generator_checkpoint} ({name})", record.config["data"]["name"]
+        write_outputs(folder / f"{name}_outputs.json", said, generator, data)
 
 
 def owed(record: SanityRecord) -> bool:

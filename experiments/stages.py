@@ -84,7 +84,7 @@ def run(config: DictConfig) -> Path:
             selected=chosen.selected if chosen else None,
             capabilities=kept.scores if kept else None,
         )
-        write_outputs(store.folder, record)
+        _write_outputs(store, record)
         write_record(store.record, _with_surprisal(record))
         if not selection_owed(record):
             selection.tidy(config, store)
@@ -165,6 +165,19 @@ def _pairs(
         for p, b, a in zip(prompts, before["value"], after["value"], strict=True)
     ]
     return pairs, before["seconds"] + after["seconds"]
+
+
+def _write_outputs(store: Store, record: RunRecord) -> None:
+    """What the run's models said, in AlpacaEval's format."""
+    said = {"start": [p.start for p in record.pairs], "policy": [p.policy for p in record.pairs]}
+    if record.selected is not None and record.selected.responses is not None:
+        said["selected"] = record.selected.responses
+    for who, responses in said.items():
+        rows = [(p.prompt, r.response) for p, r in zip(record.pairs, responses, strict=True)]
+        generator = {"start": record.generator_checkpoint, "policy": record.run_id}.get(
+            who, f"{record.run_id} ({who})"
+        )
+        write_outputs(store.folder / f"{who}_outputs.json", rows, generator, record.config["data"]["name"])
 
 
 def _with_surprisal(record: RunRecord) -> RunRecord:

@@ -9,34 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cme.outputs import BadOutputs, read_outputs, write_outputs
-from cme.records import Generation, Pair, RunRecord
 
 TEXTS = ["12", "", 'a "quoted"\nline', "狐 and 🦊", "  spaces  ", "1999-01-01"]
 
 
-def record(texts: list[str]) -> RunRecord:
-    pairs = [
-        Pair(f"p{n}", f"prompt {n}", None, Generation(text, True, 1), Generation(text[::-1], False, 2))
-        for n, text in enumerate(texts)
-    ]
-    return RunRecord(
-        "a-run", "laptop", "qwen", "sft", "cme", "gemma", "oracle", 0, None, "the/start", "v", None,
-        {"data": {"name": "world"}}, {}, [], None, {}, pairs, [], {},
-    )  # fmt: skip
+def said(texts: list[str]) -> list[tuple[str, str]]:
+    return [(f"prompt {n}", text) for n, text in enumerate(texts)]
 
 
-def test_a_run_leaves_both_sides_in_order(tmp_path: Path) -> None:
-    write_outputs(tmp_path, record(TEXTS))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["policy_outputs.json", "start_outputs.json"]
-    start = json.loads((tmp_path / "start_outputs.json").read_text())
-    assert start == [
+def test_rows_are_in_order_and_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "start_outputs.json"
+    write_outputs(path, said(TEXTS), "the/start", "world")
+    rows = [
         {"instruction": f"prompt {n}", "output": text, "generator": "the/start", "dataset": "world"}
         for n, text in enumerate(TEXTS)
     ]
-    policy = json.loads((tmp_path / "policy_outputs.json").read_text())
-    assert [row["output"] for row in policy] == [text[::-1] for text in TEXTS]
-    assert {row["generator"] for row in policy} == {"a-run"}
-    assert read_outputs(tmp_path / "policy_outputs.json") == policy
+    assert json.loads(path.read_text()) == rows == read_outputs(path)
 
 
 def test_alpaca_eval_reads_and_pairs_them(tmp_path: Path) -> None:
@@ -44,7 +32,8 @@ def test_alpaca_eval_reads_and_pairs_them(tmp_path: Path) -> None:
     from alpaca_eval import utils
 
     logging.root.setLevel(level)  # the import sets it to INFO
-    write_outputs(tmp_path, record(TEXTS))
+    for who, texts in (("start", TEXTS), ("policy", [text[::-1] for text in TEXTS])):
+        write_outputs(tmp_path / f"{who}_outputs.json", said(texts), who, "world")
     start, policy = (
         utils.load_or_convert_to_dataframe(tmp_path / f"{w}_outputs.json") for w in ("start", "policy")
     )
@@ -55,9 +44,9 @@ def test_alpaca_eval_reads_and_pairs_them(tmp_path: Path) -> None:
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), min_size=1, max_size=4))
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
-    folder = tmp_path_factory.mktemp("outputs")
-    write_outputs(folder, record(texts))
-    assert [row["output"] for row in read_outputs(folder / "start_outputs.json")] == texts
+    path = tmp_path_factory.mktemp("outputs") / "outputs.json"
+    write_outputs(path, said(texts), "a", "b")
+    assert [row["output"] for row in read_outputs(path)] == texts
 
 
 def test_lines_and_further_fields_are_read_too(tmp_path: Path) -> None:

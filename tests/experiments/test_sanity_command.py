@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from cme.outputs import read_outputs
 from cme.records import Generation, Prompt, read_sanity
 from experiments import grid, sanity
 from experiments.sanity import opponents
@@ -58,6 +59,9 @@ def test_one_command_judges_records_and_is_not_run_twice(
     assert (record.judge, record.seed) == ("oracle", 4)
     assert all(len(record.verdicts[name]) == 2 * len(pairs) for name, pairs in record.pairs.items())
     assert "| oracle" in printed and "itself" in printed
+    for name, pairs in record.pairs.items():
+        said = read_outputs(path.with_name(f"{name}_outputs.json"))
+        assert [row["output"] for row in said] == [p.policy.response for p in pairs]
     before = path.read_bytes()
     assert sanity.run(config) == path
     assert capsys.readouterr().out == printed and path.read_bytes() == before

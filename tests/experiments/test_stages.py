@@ -70,6 +70,10 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     said = {who: read_outputs(path.with_name(f"{who}_outputs.json")) for who in ("start", "policy")}
     assert [row["output"] for row in said["policy"]] == [p.policy.response for p in record.pairs]
     assert [row["output"] for row in said["start"]] == [p.start.response for p in record.pairs]
+    assert {who: {row["generator"] for row in rows} for who, rows in said.items()} == {
+        "start": {"miniature:qwen/pretrained"},
+        "policy": {record.run_id},
+    }
 
 
 def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
