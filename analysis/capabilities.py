@@ -11,7 +11,7 @@ from analysis.load import identity_of
 from analysis.methods import method_names
 from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval, excludes
 from analysis.render import Entry, Table, slug
-from analysis.sections import Part, Section, by_scale, write_tables
+from analysis.sections import Section, by_scale, write_part
 from analysis.tables import NEVER
 from cme.records import Capability, RunRecord
 
@@ -116,9 +116,8 @@ def capability_section(records: Sequence[RunRecord], out: Path) -> Section:
     """What the runs measured of capabilities, scale by scale."""
     parts = []
     for scale, own in by_scale([record for record in records if record.capabilities]):
-        table = capability_table(own)
-        write_tables([table], capability_frame(own), out / "tables" / f"{slug(scale)}-capabilities")
-        parts.append(Part([table], []))
+        tables = [capability_table(own)]
+        parts.append(write_part(f"{slug(scale)}-capabilities", tables, capability_frame(own), [], out))
     return Section(
         "capabilities",
         "What training kept: capabilities before and after",

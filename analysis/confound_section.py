@@ -7,7 +7,7 @@ from analysis.cells import Cell
 from analysis.confound_figure import confound_plot
 from analysis.confounds import confound_frame, confound_tables, controlled_cells, language_models
 from analysis.render import slug
-from analysis.sections import Part, Section, by_scale, image_of, write_tables
+from analysis.sections import Section, by_scale, write_part
 from analysis.taste import truth_table
 from cme.records import RunRecord
 
@@ -21,10 +21,9 @@ def confound_section(records: Sequence[RunRecord], cells: Sequence[Cell], out: P
             continue
         truth = truth_table(controlled)
         tables = [*confound_tables(controlled, language_models(own)), *([] if truth is None else [truth])]
-        write_tables(tables, confound_frame(controlled), out / "tables" / f"{slug(scale)}-confounds")
         plot = confound_plot(controlled)
-        images = [] if plot is None else [image_of(plot.save(out / "figures"), plot.caption)]
-        parts.append(Part(tables, images))
+        plots = [] if plot is None else [plot]
+        parts.append(write_part(f"{slug(scale)}-confounds", tables, confound_frame(controlled), plots, out))
     return Section(
         "confounds",
         "What else can win: length, and the judge's taste",

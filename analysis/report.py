@@ -22,7 +22,7 @@ from analysis.provenance import Provenance, provenance_of
 from analysis.read import Records, load_all
 from analysis.render import Table, slug
 from analysis.sanity import failures, sanity_section
-from analysis.sections import Image, Section, by_scale, image_of, write_tables
+from analysis.sections import Image, Section, by_scale, write_images, write_tables
 from analysis.stress import stress_section
 from analysis.tables import tables_of
 from analysis.trajectory import trajectory_section
@@ -134,10 +134,7 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
     evident = [table for table in every if table.name.split("-")[0] in EVIDENCE]
     write_tables(every, cells_frame(cells), out / "tables" / slug(scale))
     history = history_frame(records)
-    images = []
-    for plot in figures_of(cells, history):
-        png = plot.save(out / "figures")
-        images.append(image_of(png, plot.caption))
+    images = write_images(figures_of(cells, history), out)
     return Block(
         scale=scale,
         about=ABOUT.get(scale, UNKNOWN_SCALE),

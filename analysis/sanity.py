@@ -9,7 +9,7 @@ import pandas as pd
 from analysis.load import points
 from analysis.metrics import FEW_PROMPTS, WinRate, first_shown_share, win_rate
 from analysis.render import Entry, Table, slug
-from analysis.sections import Part, Section, by_scale, write_tables
+from analysis.sections import Section, by_scale, write_part
 from analysis.tables import interval, number
 from cme.records import SanityRecord, Verdict
 
@@ -124,9 +124,8 @@ def sanity_section(records: Sequence[SanityRecord], out: Path) -> Section:
     """The judges' sanity, scale by scale."""
     parts = []
     for scale, own in by_scale(records):
-        table = sanity_table(own)
-        write_tables([table], sanity_frame(own), out / "tables" / f"{slug(scale)}-sanity")
-        parts.append(Part([table], []))
+        tables = [sanity_table(own)]
+        parts.append(write_part(f"{slug(scale)}-sanity", tables, sanity_frame(own), [], out))
     return Section(
         "judges",
         "Can the judges be trusted?",

@@ -1,13 +1,14 @@
 """What the report's sections are made of: tables, and figures as it embeds them."""
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import pandas as pd
 
+from analysis.figures import Plot
 from analysis.methods import SCALES, in_order
 from analysis.render import Table, to_latex, to_markdown
 
@@ -49,11 +50,6 @@ class Section:
     parts: Sequence[Part]
 
 
-def image_of(png: Path, caption: str) -> Image:
-    """A figure's file with its caption."""
-    return Image(b64encode(png.read_bytes()).decode(), caption)
-
-
 def by_scale(records: Sequence[T]) -> Iterator[tuple[str, list[T]]]:
     """The records of each scale, scale by scale."""
     for scale in in_order((record.scale for record in records), SCALES):
@@ -66,3 +62,18 @@ def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> No
     stem.with_suffix(".md").write_text("\n".join(to_markdown(table) for table in tables), encoding="utf-8")
     stem.with_suffix(".tex").write_text("\n".join(to_latex(table) for table in tables), encoding="utf-8")
     frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+
+
+def write_images(plots: Iterable[Plot], out: Path) -> list[Image]:
+    """Save the figures under `out`; returns them as the report embeds them."""
+    return [
+        Image(b64encode(plot.save(out / "figures").read_bytes()).decode(), plot.caption) for plot in plots
+    ]
+
+
+def write_part(
+    name: str, tables: Sequence[Table], frame: pd.DataFrame, plots: Iterable[Plot], out: Path
+) -> Part:
+    """Write tables, the frame behind them and figures under `out`; returns them as a part of a section."""
+    write_tables(tables, frame, out / "tables" / name)
+    return Part(tables, write_images(plots, out))

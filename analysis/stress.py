@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from analysis.figures import Plot
 from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval
 from analysis.render import Entry, Table, slug
-from analysis.sections import Part, Section, by_scale, image_of, write_tables
+from analysis.sections import Section, by_scale, write_part
 from analysis.style import RC, STYLES, WIDTH
 from analysis.tables import interval
 from cme.records import StressRecord
@@ -204,9 +204,8 @@ def stress_section(records: Sequence[StressRecord], out: Path) -> Section:
     """The stress tables and their figures, scale by scale."""
     parts = []
     for scale, own in by_scale(records):
-        tables, plot = [stress_table(record) for record in own], stress_plot(own)
-        write_tables(tables, stress_frame(own), out / "tables" / f"{slug(scale)}-stress")
-        parts.append(Part(tables, [image_of(plot.save(out / "figures"), plot.caption)]))
+        tables = [stress_table(record) for record in own]
+        parts.append(write_part(f"{slug(scale)}-stress", tables, stress_frame(own), [stress_plot(own)], out))
     return Section(
         "stress",
         "Before any training: how each reward ranks answers of known worth",

@@ -24,7 +24,7 @@ from analysis.load import identity_of, last_step, majority_verdicts, points
 from analysis.methods import REGIMES, in_order, method_names
 from analysis.metrics import Floats, clustered_interval, excludes, win_rate
 from analysis.render import Entry, Table, slug
-from analysis.sections import Part, Section, by_scale, image_of, write_tables
+from analysis.sections import Section, by_scale, write_part
 from analysis.style import RC, Style
 from analysis.tables import NEVER, interval, number
 from cme.records import Milestone, RunRecord, Trajectory, Verdict
@@ -310,10 +310,8 @@ def trajectory_section(records: Sequence[RunRecord], out: Path) -> Section:
     """The trajectories of the runs that saved checkpoints, scale by scale."""
     parts = []
     for scale, own in by_scale([record for record in records if record.trajectory is not None]):
-        table = trajectory_table(own)
-        write_tables([table], trajectory_frame(own), out / "tables" / f"{slug(scale)}-trajectory")
-        images = [image_of(plot.save(out / "figures"), plot.caption) for plot in trajectory_plots(own)]
-        parts.append(Part([table], images))
+        tables, plots = [trajectory_table(own)], trajectory_plots(own)
+        parts.append(write_part(f"{slug(scale)}-trajectory", tables, trajectory_frame(own), plots, out))
     return Section(
         "trajectory",
         "During training: saved checkpoints, the selected and the final one",
