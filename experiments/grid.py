@@ -160,7 +160,7 @@ def prepare(configs: list[DictConfig]) -> None:
     """
     from experiments import judging
 
-    judging.probe([c for c in configs if not Store.of(c).done])
+    judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
     owed = [c for c in configs if not Store.of(c).record.exists()]
     if owed:
         _check_checkpoints(owed)

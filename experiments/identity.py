@@ -98,9 +98,18 @@ def digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def counted(config: DictConfig, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The fields that change results by their dotted paths, but for those at or below the paths `without`."""
+    left_out = tuple(f"{path}." for path in without)
+    return {
+        path: value
+        for path, value in leaves(config).items()
+        if changes_results(path) and not f"{path}.".startswith(left_out)
+    }
+
+
 def run_id(config: DictConfig) -> str:
     """Slug and hash of one run, such as `miniature-qwen-pretrained-cme-gemma-s0-1a2b3c4d`."""
-    counted = {path: value for path, value in leaves(config).items() if changes_results(path)}
     parts = (
         config.scale.name,
         config.family.name,
@@ -108,7 +117,7 @@ def run_id(config: DictConfig) -> str:
         config.reward.name,
         config.verifier.name,
     )
-    return f"{'-'.join(parts)}-s{config.seed}-{digest(counted)}"
+    return f"{'-'.join(parts)}-s{config.seed}-{digest(counted(config))}"
 
 
 def start_id(config: DictConfig) -> str:

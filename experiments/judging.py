@@ -1,7 +1,7 @@
 """The configured judges of a run: one, or the members of a panel."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
@@ -11,6 +11,7 @@ from cme import Unavailable
 from cme.judging import VerdictLog, judge_pairs
 from cme.records import Pair, Verdict
 from experiments import identity
+from experiments.parts import arguments
 from experiments.validate import BadConfig
 
 
@@ -23,7 +24,7 @@ def judges(judge: DictConfig) -> dict[str | None, DictConfig]:
 def made(node: DictConfig) -> Any:
     """The judge that a configuration names. Raises Unavailable or BadConfig where it cannot be made."""
     try:
-        return instantiate(_arguments(node), _convert_="all")
+        return instantiate(arguments(node), _convert_="all")
     except InstantiationException as error:
         if isinstance(error.__cause__, Unavailable):
             raise error.__cause__ from None
@@ -39,26 +40,21 @@ def key(node: DictConfig) -> str:
     if node.get("api_key_variable", "") is None:  # a server of one's own: its model's name says little
         counted["judge.base_url"] = node.base_url
     if hasattr(target := get_object(node._target_), "fingerprint"):
-        arguments = _arguments(node)
-        del arguments["_target_"]
-        counted["fingerprint"] = target.fingerprint(**arguments)
+        given = {key: value for key, value in arguments(node).items() if key != "_target_"}
+        counted["fingerprint"] = target.fingerprint(**given)
     return identity.digest(counted)
 
 
-def _arguments(node: DictConfig) -> dict[str, Any]:
-    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    return {key: value for key, value in values.items() if key != "name"}
+def networked(config: DictConfig) -> list[DictConfig]:
+    """The judges of a cell that are asked over a network, those of checkpoint selection too."""
+    asked = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
+    nodes = [node for judge in asked for node in judges(judge).values()]
+    return [node for node in nodes if hasattr(get_object(node._target_), "probe")]
 
 
 def probe(configs: Iterable[DictConfig]) -> None:
     """One trial call to each judge that is asked over a network, each once. Raises Unavailable."""
-    asked = [
-        judge
-        for config in configs
-        for judge in (config.judge, *([] if config.selection.every is None else [config.selection.judge]))
-    ]
-    nodes = [node for judge in asked for node in judges(judge).values()]
-    for node in {str(node): node for node in nodes if hasattr(get_object(node._target_), "probe")}.values():
+    for node in {str(node): node for config in configs for node in networked(config)}.values():
         made(node).probe()
 
 

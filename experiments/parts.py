@@ -16,8 +16,13 @@ def made(node: DictConfig | None) -> Any:
     """What a `_target_` node makes; the node's `name` is not an argument."""
     if node is None:
         return None
+    return instantiate(arguments(node))
+
+
+def arguments(node: DictConfig) -> dict[str, Any]:
+    """The fields of a `_target_` node without its name."""
     values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    return instantiate({key: value for key, value in values.items() if key != "name"})
+    return {key: value for key, value in values.items() if key != "name"}
 
 
 def weights_of(names: Iterable[str]) -> dict[str, str]:

@@ -38,11 +38,7 @@ def record_path(config: DictConfig) -> Path:
 
 def sanity_id(config: DictConfig) -> str:
     """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
-    counted = {
-        path: value
-        for path, value in identity.leaves(config).items()
-        if identity.changes_results(path) and not f"{path}.".startswith(tuple(f"{t}." for t in _TRAINING))
-    }
+    counted = identity.counted(config, without=_TRAINING)
     parts = ("sanity", config.scale.name, config.judge.name, config.family.name, config.regime.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
 
@@ -53,11 +49,12 @@ def run(config: DictConfig) -> Path:
     from analysis.sanity import sanity_table
 
     path = record_path(config)
-    if not path.exists() or owed(read_sanity(path)):
+    record = read_sanity(path) if path.exists() else None
+    if record is None or owed(record):
         judging.probe([config])
-        write_sanity(path, _measured(config))
-        _write_outputs(path.parent, read_sanity(path))
-    record = read_sanity(path)
+        record = _measured(config)
+        write_sanity(path, record)
+        _write_outputs(path.parent, record)
     print(to_markdown(sanity_table([record])))
     print(f"record: {path}")
     return path
@@ -108,22 +105,11 @@ def _responses(config: DictConfig, prompts: Sequence[Prompt]) -> list[list[Gener
     import torch
 
     from cme.checkpoints import load
-    from cme.generation import generate
+    from experiments.responses import respond
 
     checkpoint = load(config.generator)
     torch.manual_seed(config.seed)
-    return [
-        generate(
-            checkpoint.model,
-            checkpoint.tokenizer,
-            [p.text for p in prompts],
-            max_new_tokens=config.evaluation.max_new_tokens,
-            batch_size=config.evaluation.batch_size,
-            temperature=temperature,
-            progress="answers",
-        )
-        for temperature in (0.0, 1.0, 1.0)
-    ]
+    return [respond(config, checkpoint, prompts, progress="answers", temperature=t) for t in (0.0, 1.0, 1.0)]
 
 
 def opponents(

@@ -19,12 +19,12 @@ from omegaconf import DictConfig
 
 from analysis.load import points
 from cme.checkpoints import load
-from cme.generation import generate
 from cme.judging import VerdictLog
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training import milestone
 from experiments import grid, identity, judging
 from experiments.parts import made, once
+from experiments.responses import respond
 from experiments.store import Store
 from experiments.validate import BadConfig
 
@@ -144,16 +144,8 @@ def tidy(config: DictConfig, store: Store) -> None:
 
 
 def _responses(config: DictConfig, checkpoint: str, asked: Sequence[Prompt]) -> list[dict[str, Any]]:
-    policy = load(checkpoint)
-    responses = generate(
-        policy.model,
-        policy.tokenizer,
-        [p.text for p in asked],
-        max_new_tokens=config.evaluation.max_new_tokens,
-        batch_size=config.evaluation.batch_size,
-        progress=f"answers of {Path(checkpoint).name}",
-    )
-    return [asdict(r) for r in responses]
+    progress = f"answers of {Path(checkpoint).name}"
+    return [asdict(r) for r in respond(config, load(checkpoint), asked, progress=progress)]
 
 
 def _meet(

@@ -10,18 +10,15 @@ from pathlib import Path
 from typing import Any, cast
 
 from filelock import FileLock
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.checkpoints import Checkpoint, load
-from cme.generation import generate
+from cme.checkpoints import load
 from cme.judging import VerdictLog
 from cme.monitors import Monitors
 from cme.outputs import write_outputs
 from cme.records import (
     Generation,
     Pair,
-    Prompt,
     RunRecord,
     Verdict,
     read_record,
@@ -30,10 +27,10 @@ from cme.records import (
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
-from experiments import capabilities, identity, judging, selection
-from experiments.grid import checkpoints
+from experiments import capabilities, grid, identity, judging, selection
 from experiments.measure import NotIndependent, measured
 from experiments.parts import made, once, weights_of
+from experiments.responses import respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
 
@@ -47,10 +44,11 @@ def run(config: DictConfig) -> Path:
     quiet_libraries()
     store.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(store.folder / ".lock"):
-        if store.record.exists() and not selection_owed(read_record(store.record)):
-            _judge_again(config, store)
+        before = read_record(store.record) if store.record.exists() else None
+        if before is not None and not selection_owed(before):
+            _judge_again(config, store, before)
             return store.record
-        weights = weights_of(checkpoints([config]))
+        weights = weights_of(grid.checkpoints([config]))
         trained = once(store.training, weights, lambda: _train(config, store))
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
         verdicts, judge_seconds = _judge(config, store, pairs)
@@ -101,7 +99,7 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
     shutil.rmtree(unfinished, ignore_errors=True)
     result = train(
         start,
-        _prompts(config, config.data.train_split, config.data.train_prompts),
+        grid.prompts(config.data, config.data.train_split, config.data.train_prompts),
         made(config.reward),
         monitors,
         cast("dict[str, Any]", OmegaConf.to_container(config.trainer)),
@@ -131,35 +129,21 @@ def _heldout(config: DictConfig) -> Scorer | None:
     )
 
 
-def _prompts(config: DictConfig, split: str, count: int) -> list[Prompt]:
-    return cast(
-        "list[Prompt]", instantiate(config.data.source, split=split, count=count, seed=config.data.seed)
-    )
-
-
 def _pairs(
     config: DictConfig, store: Store, weights: dict[str, str], trained: dict[str, Any]
 ) -> tuple[list[Pair], float]:
     """Start's and policy's responses to the evaluation prompts, side by side, and the seconds they took."""
-    prompts = _prompts(config, config.data.eval_split, config.data.eval_prompts)
+    prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     asked = [asdict(p) for p in prompts]
 
-    def respond(checkpoint: Checkpoint, who: str) -> list[dict[str, Any]]:
-        responses = generate(
-            checkpoint.model,
-            checkpoint.tokenizer,
-            [p.text for p in prompts],
-            max_new_tokens=config.evaluation.max_new_tokens,
-            batch_size=config.evaluation.batch_size,
-            progress=f"{who} answers",
-        )
-        return [asdict(r) for r in responses]
+    def answers(checkpoint: str, who: str) -> list[dict[str, Any]]:
+        return [asdict(r) for r in respond(config, load(checkpoint), prompts, progress=f"{who} answers")]
 
     store.start.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{store.start}.lock"):
         origin = [weights[config.generator], asked]
-        before = once(store.start, origin, lambda: respond(load(config.generator), "start"))
-    after = once(store.generations, [trained, asked], lambda: respond(load(str(store.checkpoint)), "policy"))
+        before = once(store.start, origin, lambda: answers(config.generator, "start"))
+    after = once(store.generations, [trained, asked], lambda: answers(str(store.checkpoint), "policy"))
     pairs = [
         Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a))
         for p, b, a in zip(prompts, before["value"], after["value"], strict=True)
@@ -202,9 +186,8 @@ def _judge(config: DictConfig, store: Store, pairs: list[Pair]) -> tuple[list[Ve
     return verdicts, log.seconds
 
 
-def _judge_again(config: DictConfig, store: Store) -> None:
+def _judge_again(config: DictConfig, store: Store, record: RunRecord) -> None:
     """Judge what a record has unscored, from the pairs in it, and put what is scored now into the record."""
-    record = read_record(store.record)
     owed = {v.prompt_id for v in record.verdicts if v.outcome == "unscored"}
     before = VerdictLog(store.verdicts).seconds
     found, seconds = _judge(config, store, [p for p in record.pairs if p.prompt_id in owed])

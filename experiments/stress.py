@@ -69,11 +69,7 @@ def record_path(config: DictConfig) -> Path:
 
 def stress_id(config: DictConfig) -> str:
     """Slug and hash, such as `stress-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
-    counted = {
-        path: value
-        for path, value in identity.leaves(config).items()
-        if identity.changes_results(path) and not f"{path}.".startswith(tuple(f"{t}." for t in _TRAINING))
-    }
+    counted = identity.counted(config, without=_TRAINING)
     parts = ("stress", config.scale.name, config.family.name, config.regime.name, config.verifier.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted | {'prompts': prompt_count(config)})}"
 

@@ -96,7 +96,7 @@ def test_a_finished_cell_is_skipped(
     config = composed(cell("reward=random"))
     path = stages.run(config)
     before = path.stat().st_mtime_ns, path.read_bytes()
-    for name in ("load", "train", "generate", "_judge"):
+    for name in ("load", "train", "respond", "_judge"):
         monkeypatch.setattr(stages, name, never)
     capsys.readouterr()
     assert stages.run(config) == path
@@ -122,7 +122,7 @@ def test_a_crash_after_training_resumes_without_training_again(
 
     trained, generated = read_json(store.training), store.generations.read_bytes()
     monkeypatch.setattr(stages, "train", never)
-    monkeypatch.setattr(stages, "generate", never)
+    monkeypatch.setattr("experiments.responses.generate", never)
     record = read_record(stages.run(config))
     assert record.history == trained["value"]["history"]
     assert record.seconds["train"] == trained["seconds"]
@@ -139,7 +139,7 @@ def test_the_starts_responses_are_made_once_for_two_rewards(
         said.append(settings["progress"])
         return generate(*arguments, **settings)
 
-    monkeypatch.setattr(stages, "generate", counted)
+    monkeypatch.setattr("experiments.responses.generate", counted)
     first = read_record(stages.run(composed(cell("reward=random"))))
     second = read_record(stages.run(composed(cell("reward=ground_truth", "seed=1"))))
     assert said == ["start answers", "policy answers", "policy answers"]
