@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import reduce
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -53,10 +54,18 @@ CHANGES_NOTHING = (
 # same run as before the part was there to be switched on.
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
 
+# Fields that were added with a value that means "as it always was": at that value they are no part of a run either.
+AS_BEFORE: dict[str, Any] = {}
+
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration without the parts that are off."""
+    """The resolved configuration without the parts that are off and the fields that are as they always were."""
     values = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    for path, usual in AS_BEFORE.items():
+        *parents, name = path.split(".")
+        node = reduce(lambda inner, key: inner.get(key) or {}, parents, values)
+        if name in node and node[name] == usual:
+            del node[name]
     off = [part for part, switch in SWITCHES.items() if part in values and not values[part][switch]]
     return {key: value for key, value in values.items() if key not in off}
 
