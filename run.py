@@ -31,12 +31,15 @@ def main(config: DictConfig) -> None:
 
 if __name__ == "__main__":
     try:
+        lines = grid.command_lines(sys.argv[1:])
         cells = grid.cells(sys.argv[1:])
         grid.prepare(cells)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    main()
+    for line in lines:
+        sys.argv[1:] = line
+        main()
     grid.report(cells)
     for line in failed:
         print(f"error: {line}", file=sys.stderr)

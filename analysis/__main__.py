@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     gc.freeze()  # the records stay to the end: looking through them for garbage takes long
-    cells = cells_of(records.runs)
+    cells = cells_of(records.overview)
     report = write(records, cells, out)
     for scale in in_order((cell.scale for cell in cells), SCALES):
         there = [cell for cell in cells if cell.scale == scale]

@@ -7,9 +7,11 @@ from typing import Any, TypeVar
 
 from analysis.methods import REGIMES, REWARDS, SCALES, position
 from cme.records import (
+    ExperimentRecord,
     RunRecord,
     SanityRecord,
     StressRecord,
+    read_experiment,
     read_record,
     read_sanity,
     read_stress,
@@ -17,20 +19,41 @@ from cme.records import (
 
 T = TypeVar("T")
 
+OVERVIEW = ("reference", "main_table")
+"""Experiments whose runs the tables over all runs show; the others' runs are in their own sections."""
+
 
 @dataclass(frozen=True)
 class Records:
-    """What was read: runs, stress tables and the sanity of judges."""
+    """What was read: runs, stress tables, the sanity of judges, and which runs make up an experiment."""
 
     runs: list[RunRecord]
     stress: list[StressRecord]
     sanity: list[SanityRecord]
+    experiments: list[ExperimentRecord]
+
+    def of(self, experiment: ExperimentRecord) -> list[RunRecord]:
+        """The runs of an experiment that have a record, in the order of the tables."""
+        named = set(experiment.runs)
+        return [run for run in self.runs if run.run_id in named]
+
+    @property
+    def overview(self) -> list[RunRecord]:
+        """The runs that the tables over all runs show: those of no experiment, or of one in OVERVIEW."""
+        shown = {run for e in self.experiments if e.name in OVERVIEW for run in e.runs}
+        left = {run for e in self.experiments for run in e.runs} - shown
+        return [run for run in self.runs if run.run_id not in left]
 
 
 def load_all(directories: Iterable[Path]) -> Records:
     """All records under the directories. Raises as the loaders of each kind do, and ValueError where there is none."""
     directories = list(directories)
-    found = Records(load_records(directories), load_stress(directories), load_sanity(directories))
+    found = Records(
+        load_records(directories),
+        load_stress(directories),
+        load_sanity(directories),
+        load_experiments(directories),
+    )
     if not (found.runs or found.stress or found.sanity):
         raise ValueError(
             f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
@@ -63,6 +86,15 @@ def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
     """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_records` does."""
     read = _each(directories, "sanity.json", read_sanity, lambda record: record.sanity_id)
     return sorted(read.values(), key=lambda r: (position(r.scale, SCALES), r.judge, *_place(r), r.sanity_id))
+
+
+def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
+    """Every `*.experiment.json`, those of one experiment and scale as one. Raises as `load_records` does."""
+    runs: dict[tuple[str, str], set[str]] = {}
+    for path in record_files(directories, "experiment.json"):
+        read = read_experiment(path)
+        runs.setdefault((read.scale, read.name), set()).update(read.runs)
+    return [ExperimentRecord(name, scale, sorted(ids)) for (scale, name), ids in sorted(runs.items())]
 
 
 def _each(

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from analysis.capabilities import capability_section
 from analysis.cells import Cell, cells_frame, cells_of
 from analysis.confound_section import confound_section
+from analysis.experiments import experiment_sections
 from analysis.figures import figures_of
 from analysis.findings import Finding, findings_of
 from analysis.load import history_frame, last_step
@@ -73,7 +74,7 @@ class Block:
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
     """Load the records under the directories and write everything; returns the path of the report."""
     records = load_all(record_dirs)
-    return write(records, cells_of(records.runs), out)
+    return write(records, cells_of(records.overview), out)
 
 
 def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
@@ -82,15 +83,15 @@ def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     failed = [sentence for record in records.sanity for sentence in failures(record)]
     blocks = [
         block(own, [cell for cell in cells if cell.scale == scale], out)
-        for scale, own in by_scale(records.runs)
+        for scale, own in by_scale(records.overview)
     ]
     html = render(
         blocks=blocks,
         sections=sections_of(records, cells, out),
         insane=failed,
-        runs=len(records.runs),
-        pairs=sum(len(record.pairs) for record in records.runs),
-        data=packed(records.runs),
+        runs=len(records.overview),
+        pairs=sum(len(record.pairs) for record in records.overview),
+        data=packed(records.overview),
         level=round(100 * LEVEL),
         resamples=f"{RESAMPLES:,}",
         few=FEW_PROMPTS,
@@ -152,10 +153,11 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
 def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Section]:
     """Write the tables and figures of the sections that stand beside those of the scales, and gather them."""
     found = [
-        confound_section(records.runs, cells, out),
+        confound_section(records.overview, cells, out),
         sanity_section(records.sanity, out),
-        trajectory_section(records.runs, out),
-        capability_section(records.runs, out),
+        trajectory_section(records.overview, out),
+        capability_section(records.overview, out),
+        *experiment_sections(records, out),
         stress_section(records.stress, out),
     ]
     return [section for section in found if section.parts]

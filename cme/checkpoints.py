@@ -1,8 +1,9 @@
 """Where weights come from: the hub (or a local folder), a package that carries them, or the miniature.
 
 A checkpoint is named by a string: `miniature:qwen/pretrained`, `package:gemma-3-270m`, or whatever
-`from_pretrained` takes: a hub id or a folder. This is the only module that calls `from_pretrained` on
-weights it did not make itself.
+`from_pretrained` takes: a hub id or a folder. `random:` before any of these is the same architecture and
+tokenizer with weights drawn anew by the model's own initialisation, always the same ones. This is the only module
+that calls `from_pretrained` on weights it did not make itself.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ import torch
 import transformers
 from filelock import FileLock
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -72,13 +74,16 @@ PACKAGES: dict[str, Callable[[Path], Path]] = {
 }
 
 
+RANDOM = "random:"
+
+
 def check(names: Sequence[str]) -> None:
     """Raise, before any work, for a name that cannot be loaded here.
 
     Unavailable: neither a folder, nor in the hub's cache, nor reachable on the hub. ValueError: no such
     packaged or miniature model.
     """
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys(map(_trained, names)):
         kind, _, rest = name.partition(":")
         if kind == "package":
             if rest not in PACKAGES:
@@ -95,10 +100,16 @@ def ensure(names: Sequence[str]) -> dict[str, str]:
     Builds miniatures and converts packaged files on first use. Raises as `check` does.
     """
     check(names)
-    wanted = list(dict.fromkeys(names))
+    wanted = list(dict.fromkeys(map(_trained, names)))
     built = miniature.ensure([_bare(n) for n in wanted if n.startswith("miniature:")], cache_dir())
     places = {name: name for name in wanted} | {f"miniature:{n}": str(folder) for n, folder in built.items()}
-    return places | {n: str(_converted(_bare(n))) for n in wanted if n.startswith("package:")}
+    places |= {n: str(_converted(_bare(n))) for n in wanted if n.startswith("package:")}
+    return {name: places[_trained(name)] for name in names}
+
+
+def _trained(name: str) -> str:
+    """The checkpoint whose architecture and tokenizer a name with `random:` takes; any other as it is."""
+    return name.removeprefix(RANDOM)
 
 
 def _bare(name: str) -> str:
@@ -168,13 +179,25 @@ def load(name: str, *, dtype: str = "float32", device: str | None = None) -> Che
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = ensure([name])[name]
-    model = AutoModelForCausalLM.from_pretrained(
-        place, dtype=getattr(torch, dtype), use_safetensors=True, trust_remote_code=False
-    )
+    model = (_drawn if name.startswith(RANDOM) else _read)(place, getattr(torch, dtype))
     tokenizer = _tokenizer(place)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
     return Checkpoint(name, model.to(device).eval(), tokenizer)
+
+
+def _read(place: str, dtype: torch.dtype) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(
+        place, dtype=dtype, use_safetensors=True, trust_remote_code=False
+    )
+
+
+def _drawn(place: str, dtype: torch.dtype) -> PreTrainedModel:
+    """A model of the architecture at `place` with random weights."""
+    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:

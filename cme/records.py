@@ -16,6 +16,7 @@ from typing import Any, Literal
 SCHEMA = 1
 STRESS_SCHEMA = 1
 SANITY_SCHEMA = 1
+EXPERIMENT_SCHEMA = 1
 
 Outcome = Literal["first", "second", "tie", "unscored"]
 
@@ -237,6 +238,16 @@ class SanityRecord:
     schema: int = SANITY_SCHEMA
 
 
+@dataclass(frozen=True)
+class ExperimentRecord:
+    """Which runs make up an experiment at a scale, by their run ids; a run may belong to several experiments."""
+
+    name: str
+    scale: str
+    runs: list[str]
+    schema: int = EXPERIMENT_SCHEMA
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is either whole or not there: a temporary file, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -320,6 +331,22 @@ def read_sanity(path: Path) -> SanityRecord:
         return SanityRecord(**raw)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable sanity record: {error}") from error
+
+
+def write_experiment(path: Path, record: ExperimentRecord) -> None:
+    """Write an experiment's list of runs, atomically."""
+    write_json(path, asdict(record))
+
+
+def read_experiment(path: Path) -> ExperimentRecord:
+    """Read an experiment's list of runs. Raises ValueError, naming the file, for another schema or a malformed one."""
+    try:
+        raw = read_json(path)
+        if raw["schema"] != EXPERIMENT_SCHEMA:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {EXPERIMENT_SCHEMA}")
+        return ExperimentRecord(**raw)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable experiment: {error}") from error
 
 
 def verdict_from(raw: Mapping[str, Any]) -> Verdict:

@@ -17,8 +17,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme import Unavailable
 from cme.records import Prompt
-from experiments import identity, schema
-from experiments.store import Store
+from experiments import identity, schema, sweep
+from experiments.store import Store, enrol
 from experiments.validate import BadConfig, did_you_mean, validate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -37,28 +37,44 @@ SHOWS_ONLY = (
 
 
 def cells(arguments: list[str], generators: Sequence[str] = ()) -> list[DictConfig]:
-    """Every cell that a command line asks for, composed and validated. Raises BadConfig for the first bad one.
+    """Every cell that a command line asks for, composed and validated, each once.
 
-    `generators` made what is to be judged, where the cells do not: judges that are kin to these are warned of.
+    Raises BadConfig for the first bad one. `generators` made what is to be judged, where the cells do not: judges
+    that are kin to these are warned of.
     An empty list when the command line only asks Hydra to show something.
     """
+    found = [cell for line in command_lines(arguments) for cell in composed(line, generators)]
+    return list({identity.run_id(cell): cell for cell in found}.values())
+
+
+def command_lines(arguments: list[str]) -> list[list[str]]:
+    """The command lines that one with an experiment's own grids stands for. Raises BadConfig."""
     schema.register()
-    if any(a.split("=")[0] in SHOWS_ONLY for a in arguments):
+    return [arguments] if _shows_only(arguments) else sweep.expanded(arguments, str(CONF))
+
+
+def _shows_only(arguments: list[str]) -> bool:
+    return any(a.split("=")[0] in SHOWS_ONLY for a in arguments)
+
+
+def composed(arguments: list[str], generators: Sequence[str] = ()) -> list[DictConfig]:
+    """The cells of a command line as it stands, without its experiment's own grids. See `cells`."""
+    if _shows_only(arguments):
         return []
-    sweep = any(a in ("-m", "--multirun") for a in arguments)
+    several = any(a in sweep.MULTIRUN for a in arguments)
     overrides = [a for a in arguments if not a.startswith("-")]
     try:
         parsed = [_parse(o) for o in overrides]
         for override in parsed:
             _check_group(override)
-            if override.is_sweep_override() and not sweep:
+            if override.is_sweep_override() and not several:
                 raise BadConfig(f"{override.input_line} names several values; add -m to sweep over them")
         choices = [_values(o) for o in parsed]
         with initialize_config_dir(str(CONF), version_base="1.3"):
             found = []
             for combination in itertools.product(*choices):
                 config = _compose(list(combination))
-                for warning in _validated(config, combination if sweep else (), generators):
+                for warning in _validated(config, combination if several else (), generators):
                     print(f"warning: {warning}", file=sys.stderr)
                 found.append(config)
     except HydraException as error:
@@ -166,6 +182,7 @@ def prepare(configs: list[DictConfig]) -> None:
         _check_checkpoints(owed)
         _check_parts(owed)
         make_loadable(owed)
+    enrol(c for c in configs if c.experiment.run == schema.Experiment.run)
 
 
 def _check_checkpoints(configs: list[DictConfig]) -> None:

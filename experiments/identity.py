@@ -146,3 +146,9 @@ def verifiers(config: DictConfig) -> list[str]:
     """Names of the reward's verifiers; none for a reward without."""
     verifier = config.reward.get("verifier")
     return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)
+
+
+def verifier_name(config: DictConfig) -> str:
+    """The configured verifier's checkpoint, or those of an ensemble in one line."""
+    checkpoint = config.verifier.checkpoint
+    return checkpoint if isinstance(checkpoint, str) else ", ".join(checkpoint)

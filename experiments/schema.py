@@ -32,12 +32,12 @@ class Regime:
 
 @dataclass
 class Verifier:
-    """The frozen model whose likelihood is the reward; `checkpoints` by scale."""
+    """The frozen model whose likelihood is the reward, or several of them; `checkpoints` by scale."""
 
     name: str = MISSING
     family: str = MISSING
-    checkpoints: dict[str, str] = MISSING
-    checkpoint: str = MISSING
+    checkpoints: dict[str, Any] = MISSING
+    checkpoint: Any = MISSING  # a name or a list of names
 
 
 @dataclass
@@ -154,12 +154,13 @@ class Scale:
 class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
-    `run` is the dotted path of what runs a cell of it.
+    `run` is the dotted path of what runs a cell of it. `sweep` is its grids by scale: see `experiments.sweep`.
     """
 
     name: str | None = None
     independent_verifier: bool = True
     run: str = "experiments.stages.run"
+    sweep: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -66,7 +66,7 @@ def run(config: DictConfig) -> Path:
             seed=config.seed,
             experiment=config.experiment.name,
             generator_checkpoint=config.generator,
-            verifier_checkpoint=config.verifier.checkpoint,
+            verifier_checkpoint=identity.verifier_name(config),
             heldout_checkpoint=identity.heldout(config),
             config=identity.settings(config),
             environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},

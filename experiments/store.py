@@ -1,12 +1,14 @@
 """Where a run's files lie, and whether a stage is done: a file under its final name is whole."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from omegaconf import DictConfig
 
-from cme.records import RunRecord, read_record
+from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
 from experiments import identity
 
 
@@ -70,6 +72,22 @@ class Store:
             return False
         record = read_record(self.record)
         return not selection_owed(record) and all(v.outcome != "unscored" for v in record.verdicts)
+
+
+def enrol(configs: Iterable[DictConfig]) -> None:
+    """Write down which runs belong to each named experiment, beside those that did before."""
+    found: dict[Path, list[DictConfig]] = {}
+    for config in configs:
+        if config.experiment.name is not None:
+            name = f"{config.scale.name}-{config.experiment.name}.experiment.json"
+            found.setdefault(Path(config.results_dir) / "experiments" / name, []).append(config)
+    for path, cells in found.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            runs = set(read_experiment(path).runs) if path.exists() else set()
+            runs |= {identity.run_id(cell) for cell in cells}
+            experiment = ExperimentRecord(cells[0].experiment.name, cells[0].scale.name, sorted(runs))
+            write_experiment(path, experiment)
 
 
 def selection_owed(record: RunRecord) -> bool:

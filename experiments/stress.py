@@ -129,7 +129,7 @@ def run(config: DictConfig) -> Path:
         verifier=config.verifier.name,
         seed=config.seed,
         generator_checkpoint=config.generator,
-        verifier_checkpoint=config.verifier.checkpoint,
+        verifier_checkpoint=identity.verifier_name(config),
         second_checkpoint=second_verifier(config),
         config=identity.settings(config),
         environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},

@@ -58,7 +58,7 @@ def clean(page):
 
 
 def report_of(records, folder):
-    return write(Records(records, [], []), cells_of(records), folder)
+    return write(Records(records, [], [], []), cells_of(records), folder)
 
 
 def pair(
@@ -383,7 +383,7 @@ def test_five_thousand_pairs_open_within_two_seconds_and_draw_few_rows(clean, ma
 
     record = make_record(prompts=5000, steps=0)
     pairs = [pair(each.prompt_id, said(30), said(200), said(200), (1.0, 2.0)) for each in record.pairs]
-    path = write(Records([replace(record, pairs=pairs)], [], []), [], tmp_path)
+    path = write(Records([replace(record, pairs=pairs)], [], [], []), [], tmp_path)
     times = []
     for _ in range(3):
         clean.open(path)

@@ -42,9 +42,10 @@ def test_there_are_the_groups_of_the_design() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(CONF)))
 def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
-    [config] = grid.cells(first_cell(command(file)))
-    for path in identity.leaves(config):
-        assert identity.changes_results(path) in (True, False)
+    for line in grid.command_lines(command(file)):
+        [config] = grid.composed(first_cell(line))
+        for path in identity.leaves(config):
+            assert identity.changes_results(path) in (True, False)
     group = file.parent.name
     if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale"):
         assert config[group].name == file.stem
