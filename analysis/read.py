@@ -1,4 +1,4 @@
-"""Records from disk: runs, stress tables and the sanity of judges, each once and each checked."""
+"""Records from disk: runs, stress tables, the sanity of judges and separations, each once and each checked."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -9,9 +9,11 @@ from analysis.methods import REGIMES, REWARDS, SCALES, position
 from cme.records import (
     RunRecord,
     SanityRecord,
+    SeparationRecord,
     StressRecord,
     read_record,
     read_sanity,
+    read_separation,
     read_stress,
 )
 
@@ -20,18 +22,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Records:
-    """What was read: runs, stress tables and the sanity of judges."""
+    """What was read: runs, stress tables, the sanity of judges and separations."""
 
     runs: list[RunRecord]
     stress: list[StressRecord]
     sanity: list[SanityRecord]
+    separation: list[SeparationRecord]
 
 
 def load_all(directories: Iterable[Path]) -> Records:
     """All records under the directories. Raises as the loaders of each kind do, and ValueError where there is none."""
     directories = list(directories)
-    found = Records(load_records(directories), load_stress(directories), load_sanity(directories))
-    if not (found.runs or found.stress or found.sanity):
+    found = Records(
+        load_records(directories),
+        load_stress(directories),
+        load_sanity(directories),
+        load_separation(directories),
+    )
+    if not (found.runs or found.stress or found.sanity or found.separation):
         raise ValueError(
             f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
         )
@@ -65,6 +73,12 @@ def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
     return sorted(read.values(), key=lambda r: (position(r.scale, SCALES), r.judge, *_place(r), r.sanity_id))
 
 
+def load_separation(directories: Iterable[Path]) -> list[SeparationRecord]:
+    """Every `separation.json` and `*.separation.json`, in the order of the tables. Raises as `load_records` does."""
+    read = _each(directories, "separation.json", read_separation, lambda record: record.separation_id)
+    return sorted(read.values(), key=lambda r: (*_place(r), r.data, r.verifier, r.seed, r.separation_id))
+
+
 def _each(
     directories: Iterable[Path], name: str, read: Callable[[Path], T], identity: Callable[[T], str]
 ) -> dict[Path, T]:
@@ -80,7 +94,7 @@ def _each(
     return found
 
 
-def _place(record: StressRecord | SanityRecord) -> tuple[Any, ...]:
+def _place(record: StressRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
     return position(record.scale, SCALES), record.family, position(record.regime, REGIMES)
 
 

@@ -154,12 +154,13 @@ class Scale:
 class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
-    `run` is the dotted path of what runs a cell of it.
+    `run` is the dotted path of what runs a cell of it, `needs_answers` says that it tells right answers from wrong.
     """
 
     name: str | None = None
     independent_verifier: bool = True
     run: str = "experiments.stages.run"
+    needs_answers: bool = False
 
 
 @dataclass
