@@ -58,7 +58,8 @@ class Wins:
         """AUROC (R,) with the prompts counted as often as `weights` (R, P) says; NaN without a pair."""
         pairs = (weights @ self.wrong) * (weights @ self.right)
         won = ((weights @ self.won) * weights).sum(axis=1)
-        return np.divide(won, pairs, out=np.full(len(weights), nan), where=pairs > 0)
+        found: Floats = np.divide(won, pairs, out=np.full(len(weights), nan), where=pairs > 0)
+        return found
 
     @property
     def mixed(self) -> Bools:
@@ -68,7 +69,8 @@ class Wins:
     @property
     def within(self) -> Floats:
         """AUROC of each of the mixed prompts by itself."""
-        return (np.diag(self.won) / np.maximum(self.wrong * self.right, 1))[self.mixed]
+        own: Floats = np.diag(self.won) / np.maximum(self.wrong * self.right, 1)
+        return own[self.mixed]
 
 
 def wins_of(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> Wins:

@@ -63,13 +63,14 @@ class Separation:
     @cached_property
     def counted(self) -> Bools:
         """Which of the record's responses are compared."""
-        graded = np.array([c is not None for c in self.record.correct], dtype=bool)
-        return graded & np.array(self.record.answered, dtype=bool)
+        pairs = zip(self.record.correct, self.record.answered, strict=True)
+        return np.array([c is not None and answered for c, answered in pairs], dtype=bool)
 
     @cached_property
     def correct(self) -> Bools:
         """Whether each is right."""
-        return np.array(self.record.correct, dtype=object)[self.counted].astype(bool)
+        every = np.array([c is True for c in self.record.correct], dtype=bool)
+        return every[self.counted]
 
     @cached_property
     def prompts(self) -> NDArray[np.object_]:

@@ -64,8 +64,8 @@ def auroc_plot(found: Sequence[Separation]) -> Plot:
             say(panels[2], height[signal], "not published")
         for axes in panels:
             mark_chance(axes)
-            for y in list(height.values())[1:]:
-                axes.axhline(y + row / 2, color="#d0d0d0", linewidth=0.5)
+            for below in list(height.values())[1:]:
+                axes.axhline(below + row / 2, color="#d0d0d0", linewidth=0.5)
         panels[0].set_yticks(list(height.values()), [label(signal) for signal in signals])
         panels[0].set_ylim(-(len(signals) - 0.5) * row, 0.5 * row)
         panels[0].set_xlim(min(panels[0].get_xlim()[0], 0.38), 1.02)

@@ -69,7 +69,7 @@ def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> N
         own = values[(one.correct == correct) & ~np.isnan(values)]
         shown = own if signal == LENGTH else np.maximum(own, FLOOR)
         axes.hist(
-            shown, edges, weights=np.full(len(own), 1 / max(len(own), 1)), color=style.colour, alpha=0.45,
+            shown, edges.tolist(), weights=np.full(len(own), 1 / max(len(own), 1)), color=style.colour, alpha=0.45,
             histtype="stepfilled", edgecolor=style.colour, linewidth=0.8,
         )  # fmt: skip
     if signal != LENGTH:

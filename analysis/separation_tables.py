@@ -51,12 +51,13 @@ def separation_table(records: Sequence[SeparationRecord]) -> Table:
 def signal_table(found: Sequence[Separation]) -> Table:
     """As `separation_table`."""
     published = published_frame().groupby("signal")["auroc"].agg(list).to_dict()
-    frame = separation_frame(found).set_index(["separation_id", "signal"])
+    shown = separation_frame(found).to_dict("records")
+    found_rows = {(row["separation_id"], row["signal"]): row for row in shown}
     groups = []
     for one, name in zip(found, names_of(found), strict=True):
-        rows = []
+        rows: list[list[Entry]] = []
         for signal, (pooled, within) in one.estimates.items():
-            row = frame.loc[(one.record.separation_id, signal)]
+            row = found_rows[one.record.separation_id, signal]
             texts = ["", "", ""] if rows else [name, one.record.verifier, f"{one.accuracy:.3f}"]
             entries = [*map(Entry, texts), Entry(label(signal)), auroc_entry(pooled), auroc_entry(within)]
             means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("right", "wrong")]
@@ -115,7 +116,7 @@ def contrast_table(found: Sequence[Separation]) -> Table:
     groups = []
     ours = published_frame().pivot(index="generator", columns="signal", values="auroc")
     for one, name in zip(found, names_of(found), strict=True):
-        rows = []
+        rows: list[list[Entry]] = []
         for verifier, generator in contrasts(one):
             pair = one.wins(verifier, generator)
             there = {verifier, generator} <= set(ours)
@@ -139,8 +140,8 @@ def contrast_table(found: Sequence[Separation]) -> Table:
         groups=groups,
         notes=[
             "Above 0: the verifier tells wrong from right better than the generator itself. Intervals as in the table "
-            "of signals, paired by response; bold: excludes 0. Where one of the two is 1.000, no resample puts it lower: "
-            "a bound next to 0 then says little.",
+            "of signals, paired by response; bold: excludes 0. Where one of the two is 1.000, no resample puts "
+            "it lower: a bound next to 0 then says little.",
             f"Last column: of {', '.join(ours.index)}. {SOURCE}",
         ],
     )
@@ -158,7 +159,7 @@ def published_table() -> Table:
     groups = []
     for generator in dict.fromkeys(frame["generator"]):
         own = frame[frame["generator"] == generator]
-        rows = []
+        rows: list[list[Entry]] = []
         for row in own.sort_values("signal", key=lambda s: s.map(SIGNALS.index)).to_dict("records"):
             texts = ["", ""] if rows else [str(generator), f"{row['generator_accuracy']:.3f}"]
             means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")]

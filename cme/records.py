@@ -372,7 +372,8 @@ def read_separation(path: Path) -> SeparationRecord:
         raw["prompts"] = [Prompt(**p) for p in raw["prompts"]]
         raw["responses"] = [Generation(**g) for g in raw["responses"]]
         record = SeparationRecord(**raw)
-        columns = [record.responses, record.correct, record.answered, *record.signals.values()]
+        columns: list[list[Any]] = [record.responses, record.correct, record.answered]
+        columns += record.signals.values()
         if any(len(column) != len(record.prompts) * record.samples for column in columns):
             raise ValueError("every column must have one value a response, and `samples` responses a prompt")
         return record
