@@ -1,7 +1,7 @@
 """Records from disk: runs, stress tables, the sanity of judges and separations, each once and each checked."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ class Records:
     runs: list[RunRecord]
     stress: list[StressRecord]
     sanity: list[SanityRecord]
-    separation: list[SeparationRecord]
+    separation: list[SeparationRecord] = field(default_factory=list)
 
 
 def load_all(directories: Iterable[Path]) -> Records:

@@ -107,7 +107,10 @@ def small_print(found: Sequence[Separation]) -> list[str]:
         "of length in tokens.",
     ]
     if not any(" answer" in signal for one in found for signal in one.values):
-        notes.append("The whole response is the answer in these data, so there is no answer span of its own.")
+        notes.append(
+            "The whole response is the answer in these data, so there is no answer span of its own, and a response "
+            "that says the right thing and goes on is wrong: a signal that only dislikes going on separates these too."
+        )
     return notes
 
 
