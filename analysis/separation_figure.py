@@ -101,15 +101,18 @@ def verifier_plot(found: Sequence[Separation]) -> Plot:
     for name, own in blocks.items():
         best = sorted(own, key=lambda one: -one.estimates["cross_entropy verifier response"][0].value)
         rows += [(name, None, ""), (name, own[0], "generator"), *((name, one, "verifier") for one in best)]
+    apart = any(s.endswith(" answer") for one in found for s in one.values)
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 1.1 + 0.19 * len(rows)), layout="constrained")
+        size = (WIDTH, 1.1 + (0.19 + 0.08 * apart) * len(rows) + 0.2 * apart)
+        figure = Figure(figsize=size, layout="constrained")
         panels = figure.subplots(1, 2, sharex=True, sharey=True)
         for kind, axes in enumerate(panels):
             for index, (_, one, model) in enumerate(rows):
                 for span, style in SPANS.items():
                     signal = f"cross_entropy {model} {span}"
                     if one is not None and signal in one.estimates:
-                        draw_estimate(axes, one.estimates[signal][kind], -index, style)
+                        shift = apart * (0.18 if span == "response" else -0.18)
+                        draw_estimate(axes, one.estimates[signal][kind], shift - index, style)
             axes.set_title(KINDS[kind])
             mark_chance(axes)
         called = {"": "{}", "generator": "itself", "verifier": "{}"}
@@ -119,17 +122,16 @@ def verifier_plot(found: Sequence[Separation]) -> Plot:
             tick.set_fontweight("bold" if one is None else "normal")
         panels[0].set_ylim(0.5 - len(rows), 0.5)
         panels[0].set_xlim(min(panels[0].get_xlim()[0], 0.48), 1.01)
-        figure.supxlabel(
-            "AUROC of cross-entropy: chance that a wrong response has the higher one", fontsize=8
-        )
+        for axes in panels:
+            axes.set_xlabel("AUROC of cross-entropy, higher when wrong")
         record = found[0].record
         figure.suptitle(f"Cross-entropy under which verifier? (scale: {record.scale}, data: {record.data})")
-        if any(s.endswith(" answer") for own in blocks.values() for one in own for s in one.values):
+        if apart:
             handles = [
                 Line2D([], [], color=style.colour, marker=style.marker, label=f"over the {span}")
                 for span, style in SPANS.items()
             ]
-            figure.legend(handles=handles, loc="outside upper right", ncols=2)
+            figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
         f"AUROC of cross-entropy for wrong against right responses of each generator (bold; scale: {record.scale}, "
         f"data: {record.data}) under itself and under verifiers, the best pooled one first, with 95 % intervals over "

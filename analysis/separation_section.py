@@ -8,7 +8,7 @@ from analysis.render import slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.separation import Separation, by_data, published_frame, separation_frame
 from analysis.separation_figure import auroc_plot, verifier_plot
-from analysis.separation_shapes import distribution_plot, scatter_plot
+from analysis.separation_shapes import distribution_plot, scatter_plot, spans_of
 from analysis.separation_tables import contrast_table, published_table, signal_table
 from cme.records import SeparationRecord
 
@@ -37,5 +37,6 @@ def plots_of(found: Sequence[Separation]) -> list[Plot]:
     verifiers = [one.record.verifier for one in found]
     usual = [one for one in found if one.record.verifier == max(verifiers, key=verifiers.count)]
     several = len(set(verifiers)) > 1 and len({one.name for one in found}) < len(found)
-    plots = [auroc_plot(usual), distribution_plot(usual), scatter_plot(usual)]
+    distributions = [distribution_plot(usual, span) for span in spans_of(usual)]
+    plots = [auroc_plot(usual), *distributions, scatter_plot(usual)]
     return [*plots, *([verifier_plot(found)] if several else [])]

@@ -22,9 +22,16 @@ FLOOR = 1e-4
 BINS = 24
 
 
-def distribution_plot(found: Sequence[Separation]) -> Plot:
-    """Histograms of each signal (columns) for right and wrong responses of each generator (rows)."""
-    signals = [s for s in SIGNALS if any(s in one.values for one in found)]
+def spans_of(found: Sequence[Separation]) -> list[str]:
+    """The spans that there are signals over: response, and answer where it is only a part of it."""
+    there = {signal.split()[-1] for one in found for signal in one.values}
+    return [span for span in ("response", "answer") if span in there]
+
+
+def distribution_plot(found: Sequence[Separation], span: str) -> Plot:
+    """Histograms of a span's signals (columns) for right and wrong responses of each generator (rows)."""
+    there = {signal for one in found for signal in one.values}
+    signals = [s for s in SIGNALS if s in there and s.endswith(f" {span}")]
     names = names_of(found)
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 1.1 + 1.15 * len(found)), layout="constrained")
@@ -39,18 +46,18 @@ def distribution_plot(found: Sequence[Separation]) -> Plot:
             panels[-1, column].set_xlabel("tokens" if signal == LENGTH else "nats/token")
         for name, row in zip(names, panels, strict=True):
             row[0].set_ylabel(f"{name}\n(share)", fontweight="bold")
-        figure.suptitle(f"Signals of right and wrong responses ({place(found)})")
+        figure.suptitle(f"Signals over the {span}, right and wrong responses ({place(found)})")
         handles = [
             Patch(facecolor=style.colour, alpha=0.55, label=name)
             for style, name in ((RIGHT, "right responses"), (WRONG, "wrong responses"))
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
-        f"Distributions of each signal over right and wrong responses ({place(found)}). Heights are shares of the "
-        "right and of the wrong responses of a generator, each adding up to 1, so the classes' sizes do not show. The "
-        f"axis in nats a token is logarithmic; what lies below {FLOOR:g} is drawn there."
+        f"Distributions of the signals over the {span} of right and of wrong responses ({place(found)}). Heights are "
+        "shares of the right and of the wrong responses of a generator, each adding up to 1, so the classes' sizes do "
+        f"not show. The axis in nats a token is logarithmic; what lies below {FLOOR:g} is drawn there."
     )
-    return Plot(f"separation-distributions-{stem(found)}", caption, figure)
+    return Plot(f"separation-distributions-{span}-{stem(found)}", caption, figure)
 
 
 def edges_of(values: Floats, signal: str) -> Floats:
@@ -79,34 +86,21 @@ def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> N
 
 
 def scatter_plot(found: Sequence[Separation]) -> Plot:
-    """Cross-entropy of each response under the generator against that under the verifier, a panel a generator."""
-    signals = [
-        s for s in SIGNALS if s.startswith("cross_entropy generator") and any(s in o.values for o in found)
-    ]
-    names = names_of(found)
-    panels_of = [
-        (one, name, s) for one, name in zip(found, names, strict=True) for s in signals if s in one.values
-    ]
-    columns = min(len(panels_of), 4)
-    rows = ceil(len(panels_of) / columns)
+    """Cross-entropy of each response under its generator and under the verifier, a panel a generator and span."""
+    spans = spans_of(found)
+    shown = [(one, name, span) for span in spans for one, name in zip(found, names_of(found), strict=True)]
+    columns = min(len(found), 4)
+    rows = ceil(len(shown) / columns)
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 0.9 + 1.9 * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-        for axes, (one, name, signal) in zip(panels.flat, panels_of, strict=False):
-            x, y = one.values[signal], one.values[signal.replace("generator", "verifier")]
-            for style, correct in ((WRONG, False), (RIGHT, True)):
-                own = one.correct == correct
-                axes.plot(
-                    np.maximum(x[own], FLOOR), np.maximum(y[own], FLOOR), linestyle="", marker=style.marker,
-                    markersize=2.5, color=style.colour, alpha=0.4, markeredgewidth=0.7, rasterized=True,
-                )  # fmt: skip
-            axes.set(xscale="log", yscale="log")
-            axes.axline((1e-3, 1e-3), (1, 1), color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-            span = signal.split()[-1]
-            axes.set_title(name if len(signals) == 1 else f"{name}, {span}")
-        for axes in panels.flat[len(panels_of) :]:
+        for axes, (one, name, span) in zip(panels.flat, shown, strict=False):
+            draw_scatter(axes, one, span)
+            axes.set_title(name if len(spans) == 1 else f"{name}, {span}")
+        for axes in panels.flat[len(shown) :]:
             axes.set_axis_off()
-        for axes in panels[-1]:
+        for axes in panels.flat[max(0, len(shown) - columns) : len(shown)]:  # the lowest of each column
+            axes.tick_params(labelbottom=True)
             axes.set_xlabel("under itself")
         for row in panels:
             row[0].set_ylabel("under the verifier")
@@ -123,3 +117,16 @@ def scatter_plot(found: Sequence[Separation]) -> Plot:
         "colours do along its axis."
     )
     return Plot(f"separation-scatter-{stem(found)}", caption, figure)
+
+
+def draw_scatter(axes: Axes, one: Separation, span: str) -> None:
+    """A generator's responses, the right ones on top, and the line on which both models agree."""
+    x, y = (one.values[f"cross_entropy {model} {span}"] for model in ("generator", "verifier"))
+    for style, correct in ((WRONG, False), (RIGHT, True)):
+        own = one.correct == correct
+        axes.plot(
+            np.maximum(x[own], FLOOR), np.maximum(y[own], FLOOR), linestyle="", marker=style.marker,
+            markersize=2.5, color=style.colour, alpha=0.4, markeredgewidth=0.7, rasterized=True,
+        )  # fmt: skip
+    axes.set(xscale="log", yscale="log")
+    axes.axline((1e-3, 1e-3), (1, 1), color="black", linewidth=0.8, linestyle=(0, (4, 2)))

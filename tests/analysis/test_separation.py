@@ -22,7 +22,7 @@ from analysis.separation import (
 )
 from analysis.separation_figure import auroc_plot, verifier_plot
 from analysis.separation_section import separation_section
-from analysis.separation_shapes import distribution_plot, scatter_plot
+from analysis.separation_shapes import distribution_plot, scatter_plot, spans_of
 from analysis.separation_tables import contrast_table, published_table, signal_table
 from cme.records import Generation, Prompt, SeparationRecord, write_separation
 
@@ -187,7 +187,7 @@ def test_figures_say_scale_units_and_what_is_missing(answer: bool) -> None:
     ]
     for plot in (
         auroc_plot(found[:1]),
-        distribution_plot(found[:1]),
+        distribution_plot(found[:1], "response"),
         scatter_plot(found[:1]),
         verifier_plot(found),
     ):
@@ -195,8 +195,12 @@ def test_figures_say_scale_units_and_what_is_missing(answer: bool) -> None:
     auroc = texts_of(auroc_plot(found[:1]).figure)
     assert "not published" in auroc and "paper's scale" in auroc
     assert ("answer = response" in auroc) is not answer
-    assert "nats/token" in texts_of(distribution_plot(found[:1]).figure)
+    assert "nats/token" in texts_of(distribution_plot(found[:1], "response").figure)
     assert "nats/token" in texts_of(scatter_plot(found[:1]).figure)
+    assert spans_of(found) == (["response", "answer"] if answer else ["response"])
+    if answer:
+        assert "over the answer" in texts_of(distribution_plot(found[:1], "answer").figure)
+        assert "qwen sft, answer" in texts_of(scatter_plot(found[:1]).figure)
     assert "gemma_sft" in texts_of(verifier_plot(found).figure)
     assert "itself" in texts_of(verifier_plot(found).figure)
 
@@ -219,7 +223,8 @@ def test_the_section_writes_tables_and_figures_and_is_empty_without_records(tmp_
     assert len(frame) == 10 and set(frame["verifier"]) == {"gemma", "gemma_sft"}
     assert (tmp_path / "tables" / "published-separation.csv").exists()
     assert {p.stem for p in (tmp_path / "figures").glob("*.png")} == {
-        f"separation-{kind}-miniature-world" for kind in ("auroc", "distributions", "scatter", "verifiers")
+        f"separation-{kind}-miniature-world"
+        for kind in ("auroc", "distributions-response", "scatter", "verifiers")
     }
     assert separation_section([], tmp_path).parts == []
 
