@@ -13,6 +13,7 @@ from analysis.render import to_markdown
 from analysis.report import judges_of, of_judge, write
 from analysis.sanity import sanity_table
 from analysis.sections import by_scale
+from analysis.separation_tables import tables_by_data
 from analysis.stress import stress_table
 from analysis.tables import win_rate_table
 
@@ -43,8 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(to_markdown(stress_table(record)))
     for _, own in by_scale(records.sanity):
         print(to_markdown(sanity_table(own)))
+    for table in tables_by_data(records.separation):
+        print(to_markdown(table))
     counts = (
-        f"{len(records.runs)} runs, {len(records.stress)} stress tables, {len(records.sanity)} judges' sanity"
+        f"{len(records.runs)} runs, {len(records.stress)} stress tables, {len(records.sanity)} judges' sanity, "
+        f"{len(records.separation)} separations"
     )
     print(f"{counts}: {out / 'tables'}, {out / 'figures'}, {report}")
     return 0

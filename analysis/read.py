@@ -1,7 +1,7 @@
-"""Records from disk: runs, stress tables and the sanity of judges, each once and each checked."""
+"""Records from disk: runs, stress tables, the sanity of judges and separations, each once and each checked."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,10 +10,12 @@ from cme.records import (
     ExperimentRecord,
     RunRecord,
     SanityRecord,
+    SeparationRecord,
     StressRecord,
     read_experiment,
     read_record,
     read_sanity,
+    read_separation,
     read_stress,
 )
 
@@ -25,12 +27,13 @@ OVERVIEW = ("reference", "main_table")
 
 @dataclass(frozen=True)
 class Records:
-    """What was read: runs, stress tables, the sanity of judges, and which runs make up an experiment."""
+    """What was read: runs, stress tables, the sanity of judges, which runs make up an experiment, separations."""
 
     runs: list[RunRecord]
     stress: list[StressRecord]
     sanity: list[SanityRecord]
     experiments: list[ExperimentRecord]
+    separation: list[SeparationRecord] = field(default_factory=list)
 
     def of(self, experiment: ExperimentRecord) -> list[RunRecord]:
         """The runs of an experiment that have a record, in the order of the tables."""
@@ -53,8 +56,9 @@ def load_all(directories: Iterable[Path]) -> Records:
         load_stress(directories),
         load_sanity(directories),
         load_experiments(directories),
+        load_separation(directories),
     )
-    if not (found.runs or found.stress or found.sanity):
+    if not (found.runs or found.stress or found.sanity or found.separation):
         raise ValueError(
             f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
         )
@@ -97,6 +101,12 @@ def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
     return [ExperimentRecord(name, scale, sorted(ids)) for (scale, name), ids in sorted(runs.items())]
 
 
+def load_separation(directories: Iterable[Path]) -> list[SeparationRecord]:
+    """Every `separation.json` and `*.separation.json`, in the order of the tables. Raises as `load_records` does."""
+    read = _each(directories, "separation.json", read_separation, lambda record: record.separation_id)
+    return sorted(read.values(), key=lambda r: (*_place(r), r.data, r.verifier, r.seed, r.separation_id))
+
+
 def _each(
     directories: Iterable[Path], name: str, read: Callable[[Path], T], identity: Callable[[T], str]
 ) -> dict[Path, T]:
@@ -112,7 +122,7 @@ def _each(
     return found
 
 
-def _place(record: StressRecord | SanityRecord) -> tuple[Any, ...]:
+def _place(record: StressRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
     return position(record.scale, SCALES), record.family, position(record.regime, REGIMES)
 
 

@@ -24,6 +24,7 @@ from analysis.read import Records, load_all
 from analysis.render import Table, slug
 from analysis.sanity import failures, sanity_section
 from analysis.sections import Image, Section, by_scale, write_images, write_tables
+from analysis.separation_section import separation_section
 from analysis.stress import stress_section
 from analysis.tables import tables_of
 from analysis.trajectory import trajectory_section
@@ -159,6 +160,7 @@ def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Sect
         capability_section(records.overview, out),
         *experiment_sections(records, out),
         stress_section(records.stress, out),
+        separation_section(records.separation, out),
     ]
     return [section for section in found if section.parts]
 

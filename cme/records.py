@@ -2,7 +2,7 @@
 
 One finished run is one JSON file that needs no other: configuration, training history, the paired
 generations, the verdicts. Win rates are not in it; `analysis` computes them from the verdicts. A stress table
-is one file too.
+is one file too, and so are a judge's sanity and a separation.
 """
 
 import json
@@ -17,6 +17,7 @@ SCHEMA = 1
 STRESS_SCHEMA = 1
 SANITY_SCHEMA = 1
 EXPERIMENT_SCHEMA = 1
+SEPARATION_SCHEMA = 1
 
 Outcome = Literal["first", "second", "tie", "unscored"]
 
@@ -248,6 +249,41 @@ class ExperimentRecord:
     schema: int = EXPERIMENT_SCHEMA
 
 
+@dataclass(frozen=True)
+class SeparationRecord:
+    """What signals say of right and wrong responses of an untrained generator, response by response.
+
+    `prompts` are those with a right answer; `left_out` counts the others. `responses` holds `samples` responses to
+    each prompt, prompt by prompt, sample by sample; `correct` (None where it could not be graded) and `answered`
+    (whether a response has an answer that parses) go with them, and so does each list of `signals`, None where a
+    response has no value. A signal is named
+    by measure, model and span, such as `cross_entropy verifier response`; nats a token. `cut` counts, by model, the
+    responses scored with prompt or response cut to the scorer's limits. `seconds` is wall-clock by stage.
+    """
+
+    separation_id: str
+    scale: str
+    family: str
+    regime: str
+    verifier: str
+    data: str
+    seed: int
+    generator_checkpoint: str
+    verifier_checkpoint: str
+    config: dict[str, Any]
+    environment: dict[str, str]
+    prompts: list[Prompt]
+    left_out: int
+    samples: int
+    responses: list[Generation]
+    correct: list[bool | None]
+    answered: list[bool]
+    signals: dict[str, list[float | None]]
+    cut: dict[str, int]
+    seconds: dict[str, float]
+    schema: int = SEPARATION_SCHEMA
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that the file is either whole or not there: a temporary file, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -347,6 +383,29 @@ def read_experiment(path: Path) -> ExperimentRecord:
         return ExperimentRecord(**raw)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable experiment: {error}") from error
+
+
+def write_separation(path: Path, record: SeparationRecord) -> None:
+    """Write a separation's record, atomically."""
+    write_json(path, asdict(record))
+
+
+def read_separation(path: Path) -> SeparationRecord:
+    """Read a separation's record. Raises ValueError, naming the file, for another schema or a malformed one."""
+    try:
+        raw = read_json(path)
+        if raw["schema"] != SEPARATION_SCHEMA:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {SEPARATION_SCHEMA}")
+        raw["prompts"] = [Prompt(**p) for p in raw["prompts"]]
+        raw["responses"] = [Generation(**g) for g in raw["responses"]]
+        record = SeparationRecord(**raw)
+        columns: list[list[Any]] = [record.responses, record.correct, record.answered]
+        columns += record.signals.values()
+        if any(len(column) != len(record.prompts) * record.samples for column in columns):
+            raise ValueError("every column must have one value a response, and `samples` responses a prompt")
+        return record
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable separation record: {error}") from error
 
 
 def verdict_from(raw: Mapping[str, Any]) -> Verdict:

@@ -155,12 +155,14 @@ class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
     `run` is the dotted path of what runs a cell of it. `sweep` is its grids by scale: see `experiments.sweep`.
+    `needs_answers` says that it tells right answers from wrong.
     """
 
     name: str | None = None
     independent_verifier: bool = True
     run: str = "experiments.stages.run"
     sweep: dict[str, Any] = field(default_factory=dict)
+    needs_answers: bool = False
 
 
 @dataclass

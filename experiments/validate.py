@@ -252,13 +252,18 @@ def _divisors(number: int) -> list[str]:
 
 
 def _check_answers(config: DictConfig) -> None:
-    """Rewards and judges that need a truth have one in these data."""
+    """Rewards, experiments and judges that need a truth have one in these data."""
     reward, data = config.reward, config.data
     needs = getattr(_callable(reward._target_), "needs_answers", False)
     if needs and data.answers == "none" and reward.get("oracle") is None:
         raise BadConfig(
             f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "
             "use data with answers, such as data=world, or another reward"
+        )
+    if config.experiment.needs_answers and data.answers == "none":
+        raise BadConfig(
+            f"experiment={config.experiment.name} tells right answers from wrong, but data={data.name} has none "
+            "(data.answers=none); use data with answers, such as data=world"
         )
     for field in _judge_fields(config):
         judge = OmegaConf.select(config, field)

@@ -10,21 +10,26 @@ from hypothesis import strategies as st
 
 from cme.records import (
     SCHEMA,
+    SEPARATION_SCHEMA,
     STRESS_SCHEMA,
     Capability,
     Generation,
     Milestone,
     Pair,
+    Prompt,
     RunRecord,
     Selected,
+    SeparationRecord,
     StressRecord,
     Trajectory,
     Verdict,
     read_json,
     read_record,
+    read_separation,
     read_stress,
     write_json,
     write_record,
+    write_separation,
     write_stress,
 )
 
@@ -229,3 +234,51 @@ def test_a_malformed_stress_record_is_refused_naming_the_file(tmp_path: Path, sp
     path.write_text(json.dumps(spoil(read_json(path))))
     with pytest.raises(ValueError, match=str(path)):
         read_stress(path)
+
+
+def separation_record(**changes: Any) -> SeparationRecord:
+    fields: dict[str, Any] = dict.fromkeys(
+        ("separation_id", "scale", "family", "regime", "verifier", "data", "generator_checkpoint",
+         "verifier_checkpoint"), "x",
+    )  # fmt: skip
+    fields |= {
+        "seed": 0,
+        "config": {"a": [1]},
+        "environment": {"python": "3"},
+        "prompts": [Prompt("p", "one and one?", "2")],
+        "left_out": 1,
+        "samples": 2,
+        "responses": [Generation("2", True, 2), Generation("späť", False, 3)],
+        "correct": [True, None],
+        "answered": [True, False],
+        "signals": {"cross_entropy verifier response": [0.5, None]},
+        "cut": {"generator": 0, "verifier": 1},
+        "seconds": {"sample": 1.0, "score": 2.0},
+    }
+    return SeparationRecord(**fields | changes)
+
+
+def test_separation_round_trip(tmp_path: Path) -> None:
+    written = separation_record()
+    write_separation(tmp_path / "separation.json", written)
+    assert read_separation(tmp_path / "separation.json") == written
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda raw: raw | {"schema": SEPARATION_SCHEMA + 1},
+        lambda raw: without(raw, "signals"),
+        lambda raw: raw | {"signals": {"cross_entropy verifier response": [0.5]}},
+        lambda raw: raw | {"correct": [True]},
+        lambda raw: raw | {"samples": 3},
+        lambda raw: raw | {"prompts": ["p"]},
+        lambda raw: [raw],
+    ],
+)
+def test_a_malformed_separation_record_is_refused_naming_the_file(tmp_path: Path, spoil: Any) -> None:
+    path = tmp_path / "separation.json"
+    write_separation(path, separation_record())
+    path.write_text(json.dumps(spoil(read_json(path))))
+    with pytest.raises(ValueError, match=str(path)):
+        read_separation(path)

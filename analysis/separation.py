@@ -1,0 +1,175 @@
+"""Separation: how well each signal tells wrong responses from right ones, as numbers; and the published ones."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.auroc import (
+    Bools,
+    Estimate,
+    Wins,
+    pooled_auroc,
+    wins_of,
+    within_auroc,
+)
+from analysis.intervals import Floats
+from analysis.methods import in_order
+from analysis.render import slug
+from cme.records import SeparationRecord
+
+PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published" / "separation_math500.csv"
+SOURCE = (
+    "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; MATH-500, 100 problems x 8 "
+    "samples, four generators, at the paper's scale. Not comparable in size with ours: other models, other problems."
+)
+MEASURES = {"ce": "cross_entropy"}
+"""What the published file calls a measure."""
+SPANS = {"full": "response", "answer": "answer"}
+LENGTH = "length generator response"
+SIGNALS = (
+    "cross_entropy verifier response",
+    "cross_entropy generator response",
+    "cross_entropy verifier answer",
+    "cross_entropy generator answer",
+    "predictive_entropy verifier response",
+    "predictive_entropy generator response",
+    "predictive_entropy verifier answer",
+    "predictive_entropy generator answer",
+    LENGTH,
+)
+"""In the order in which they are shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Separation:
+    """A record with its responses that have an answer and were graded, as arrays (N,).
+
+    `values` by signal, in the order in which they are shown: nats a token, `length` in the generator's tokens.
+    """
+
+    record: SeparationRecord
+
+    @property
+    def name(self) -> str:
+        """The generator, and the seed unless it is the first."""
+        seed = f", seed {self.record.seed}" if self.record.seed else ""
+        return f"{self.record.family} {self.record.regime}{seed}"
+
+    @cached_property
+    def counted(self) -> Bools:
+        """Which of the record's responses are compared."""
+        pairs = zip(self.record.correct, self.record.answered, strict=True)
+        return np.array([c is not None and answered for c, answered in pairs], dtype=bool)
+
+    @cached_property
+    def correct(self) -> Bools:
+        """Whether each is right."""
+        every = np.array([c is True for c in self.record.correct], dtype=bool)
+        return every[self.counted]
+
+    @cached_property
+    def prompts(self) -> NDArray[np.object_]:
+        """The prompt of each."""
+        ids = np.array([p.id for p in self.record.prompts], dtype=object)
+        return np.repeat(ids, self.record.samples)[self.counted]
+
+    @cached_property
+    def values(self) -> dict[str, Floats]:
+        """The signals' values, NaN where there is none."""
+        lengths: list[float | None] = [r.tokens for r in self.record.responses]
+        columns = self.record.signals | {LENGTH: lengths}
+        return {s: np.array(columns[s], dtype=float)[self.counted] for s in in_order(columns, SIGNALS)}
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right ones among all graded responses, those without an answer too."""
+        graded = [c for c in self.record.correct if c is not None]
+        return sum(graded) / len(graded) if graded else float("nan")
+
+    def wins(self, *signals: str) -> list[Wins]:
+        """The pairs under each signal, over the responses that all of them have a value for."""
+        known = ~np.isnan(np.array([self.values[s] for s in signals])).any(axis=0)
+        return [wins_of(self.values[s][known], self.correct[known], self.prompts[known]) for s in signals]
+
+    @cached_property
+    def estimates(self) -> dict[str, tuple[Estimate, Estimate]]:
+        """Pooled and within AUROC by signal."""
+        return {s: (pooled_auroc(w), within_auroc(w)) for s in self.values for w in self.wins(s)}
+
+
+def names_of(found: Sequence[Separation]) -> list[str]:
+    """What to call each: its generator, and the end of its id where another of that verifier is called the same."""
+    called = [(one.name, one.record.verifier) for one in found]
+    return [
+        one.name if called.count(key) == 1 else f"{one.name} ({one.record.separation_id[-8:]})"
+        for one, key in zip(found, called, strict=True)
+    ]
+
+
+def place(found: Sequence[Separation]) -> str:
+    """Scale, data and verifier, for a title."""
+    record = found[0].record
+    return f"scale: {record.scale}, data: {record.data}, verifier: {record.verifier}"
+
+
+def stem(found: Sequence[Separation]) -> str:
+    """Scale and data, for a file's name."""
+    return f"{slug(found[0].record.scale)}-{slug(found[0].record.data)}"
+
+
+def label(signal: str) -> str:
+    """A signal in words, such as `cross-entropy, verifier, answer`."""
+    if signal == LENGTH:
+        return "length"
+    return ", ".join(signal.replace("cross_entropy", "cross-entropy").split()).replace("_", " ")
+
+
+def published_frame() -> pd.DataFrame:
+    """The published figures, a row a generator and signal, the signals named as ours."""
+    frame = pd.read_csv(PUBLISHED)
+    parts = frame["metric"].str.split("_", expand=True)
+    signal = parts[0].map(MEASURES) + " " + parts[1] + " " + parts[2].map(SPANS)
+    return frame.assign(signal=signal, auroc=frame["auroc_wrong_gt_correct"])
+
+
+def separation_frame(found: Sequence[Separation]) -> pd.DataFrame:
+    """One row a record and signal: AUROC pooled and within prompts with their intervals, and both classes' spread."""
+    rows = []
+    for one in found:
+        record = one.record
+        fields = ("separation_id", "scale", "data", "family", "regime", "verifier", "seed")
+        identity = {field: getattr(record, field) for field in fields}
+        for signal, (pooled, within) in one.estimates.items():
+            known = ~np.isnan(one.values[signal])
+            right, wrong = (one.values[signal][known & (one.correct == c)] for c in (True, False))
+            rows.append(
+                identity
+                | {"signal": signal, "accuracy": one.accuracy}
+                | {"auroc": pooled.value, "lo": pooled.lo, "hi": pooled.hi, "prompts": pooled.prompts}
+                | {"within": within.value, "within_lo": within.lo, "within_hi": within.hi}
+                | {"mixed_prompts": within.prompts, "unscored": int((~known).sum())}
+                | {"right": len(right), "right_mean": mean(right), "right_std": spread(right)}
+                | {"wrong": len(wrong), "wrong_mean": mean(wrong), "wrong_std": spread(wrong)}
+            )
+    return pd.DataFrame(rows)
+
+
+def mean(values: Floats) -> float:
+    """Mean, NaN of nothing."""
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def spread(values: Floats) -> float:
+    """Standard deviation with n - 1, NaN of fewer than two."""
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
+
+
+def by_data(found: Sequence[Separation]) -> Iterator[list[Separation]]:
+    """Those of one data set after the other."""
+    for data in in_order(one.record.data for one in found):
+        yield [one for one in found if one.record.data == data]
