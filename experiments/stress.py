@@ -194,7 +194,9 @@ def lines(config: DictConfig) -> dict[str, Reward]:
 
 def _defaults(reward: str) -> dict[str, Any]:
     """The arguments that stand in a reward's own YAML."""
-    node = cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.load(grid.CONF / "reward" / f"{reward}.yaml")))
+    node = cast(
+        "dict[str, Any]", OmegaConf.to_container(OmegaConf.load(grid.CONF / "reward" / f"{reward}.yaml"))
+    )
     return {key: value for key, value in node.items() if key not in ("name", "_target_", "defaults")}
 
 

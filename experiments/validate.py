@@ -154,8 +154,8 @@ def _check_preset(config: DictConfig) -> None:
     """A source's own settings go with models such as the source's."""
     if config.preset.name == "paper" and config.scale.name != "paper":
         raise BadConfig(
-            f"preset=paper at scale={config.scale.name}: its learning rates and lengths are those of the sources' models; "
-            "use scale=paper, or preset=matched"
+            f"preset=paper at scale={config.scale.name}: its learning rates and lengths are for models of the "
+            "sources' sizes; use scale=paper, or preset=matched"
         )
 
 

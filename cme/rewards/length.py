@@ -2,9 +2,9 @@
 
     r(y) = 1 - |T / target - 1|
 
-T counts the policy's own tokens, its end-of-turn token included. It is the length-only reward of Singhal et al. (arXiv
-2310.03716), who found that it reproduces much of what a learned reward model gains. A target at the length limit rewards
-the longer response, a target of 1 the shorter. Whatever another reward gains and this one gains too may be length.
+T counts the policy's own tokens, its end-of-turn token included. It is the length-only reward of Singhal et al.
+(arXiv 2310.03716), who found that it reproduces much of what a learned reward model gains. A target at the length limit
+rewards the longer response, a target of 1 the shorter. What another reward gains and this one too may be length.
 
 Deviation: the source's target is 156 tokens; here it is an argument.
 """

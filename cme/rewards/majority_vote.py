@@ -2,9 +2,9 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it; answers are counted up to `cme.answers.same_answer`. A response
-without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the whole group
-is unscored (None). Ties go to the answer that was given first in the group.
+a(y) is the answer of a response, as the data define it; answers are counted up to `cme.answers.same_answer`. A
+response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the
+whole group is unscored (None). Ties go to the answer that was given first in the group.
 
 TTRL draws 64 votes and trains on 32 of them: the first 32 of the group, as its code has it (they are drawn alike, so
 that any would do). With `train_on=N` the first N completions get a reward; the others vote and get None, which gives

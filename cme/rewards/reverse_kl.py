@@ -82,6 +82,8 @@ class ReverseKL:
         theirs = self._verifier(prompts, completions, completion_ids, **columns)
         ours = self._policy.score(prompts, completion_ids)
         return [
-            None if q is None or p.reason or not len(p.log_likelihoods) else q - float(p.log_likelihoods.mean())
+            None
+            if q is None or p.reason or not len(p.log_likelihoods)
+            else q - float(p.log_likelihoods.mean())
             for q, p in zip(theirs, ours, strict=True)
         ]

@@ -36,9 +36,7 @@ class TokenEntropy:
     __name__ = "token_entropy"
     needs_answers = False
 
-    def __init__(
-        self, chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None
-    ) -> None:
+    def __init__(self, chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None) -> None:
         self.check(chunks, answers, no_answer)
         self.chunks, self.answers, self.no_answer = chunks, answers, no_answer
         self._policy = LivePolicy("token entropy")

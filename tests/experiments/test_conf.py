@@ -108,7 +108,9 @@ def test_a_verifier_is_never_its_generators_family_by_default(scale: str) -> Non
 )
 def test_the_sources_own_settings(reward: str, expected: tuple[int, float, float]) -> None:
     cell = ["scale=paper", "family=llama", "regime=instruct", "data=world", f"reward={reward}"]
-    [own], [matched], [usual] = (grid.cells([*cell, *more]) for more in (["preset=paper"], ["preset=matched"], []))
+    [own], [matched], [usual] = (
+        grid.cells([*cell, *more]) for more in (["preset=paper"], ["preset=matched"], [])
+    )
     assert (own.trainer.num_generations, own.trainer.learning_rate, own.trainer.beta) == expected
     assert own.trainer.steps_per_generation == own.trainer.gradient_accumulation_steps == expected[0]
     assert (matched.trainer.num_generations, matched.trainer.learning_rate) == (8, 3e-6)
@@ -120,7 +122,11 @@ def test_the_sources_own_settings(reward: str, expected: tuple[int, float, float
 def test_ttrl_trains_on_half_of_its_votes() -> None:
     cell = ["scale=paper", "family=llama", "regime=instruct", "data=world", "reward=majority_vote"]
     [own] = grid.cells([*cell, "preset=paper"])
-    assert (own.reward.train_on, own.reward.num_generations, own.trainer.max_completion_length) == (32, 64, 3072)
+    assert (own.reward.train_on, own.reward.num_generations, own.trainer.max_completion_length) == (
+        32,
+        64,
+        3072,
+    )
 
 
 def test_a_preset_alone_is_no_part_of_a_run() -> None:
