@@ -88,13 +88,13 @@ class MajorityVote:
     @staticmethod
     def _vote(votes: Sequence[str | None]) -> tuple[str | None, list[bool]]:
         """The first of a group's most common answers, None where nobody votes, and which completions gave it."""
-        cast = [i for i, vote in enumerate(votes) if vote is not None]
+        cast = {i: vote for i, vote in enumerate(votes) if vote is not None}
         if not cast:
             return None, [False] * len(votes)
-        found = groups.clusters([votes[i] for i in cast], same_answer)
+        found = groups.clusters(list(cast.values()), same_answer)
         [(most, _)] = Counter(found).most_common(1)  # equal counts come in order of first vote
-        agreed = {i for i, cluster in zip(cast, found, strict=True) if cluster == most}
-        return votes[min(agreed)], [i in agreed for i in range(len(votes))]
+        agreed = [i for i, cluster in zip(cast, found, strict=True) if cluster == most]
+        return cast[agreed[0]], [i in agreed for i in range(len(votes))]
 
     def _gold(self, answer: str) -> str:
         """The data's answer as `extract` would give it."""
