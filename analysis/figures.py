@@ -39,10 +39,17 @@ CURVES = {
 }
 UNITS = {
     "cme": "nats/token",
+    "reverse_kl": "nats/token",
+    "self_certainty": "nats/token",
+    "semantic_entropy": "share",
     "token_entropy": "nats/token",
+    "token_entropy_last": "nats/token",
+    "token_entropy_format": "nats/token",
     "self_likelihood": "nats/token",
     "majority_vote": "share",
     "ground_truth": "0 to 1",
+    "length": "up to 1",
+    "format": "0 or 1",
     "random": "0 or 1",
 }
 REGIME_LINES = (Style("black", "o", ()), Style("black", "s", (4, 1.5)), Style("black", "^", (1, 1)))

@@ -15,7 +15,21 @@ from cme.records import RunRecord
 
 SCALES = ("miniature", "laptop", "paper")
 REGIMES = ("pretrained", "sft", "instruct")
-REWARDS = ("cme", "majority_vote", "token_entropy", "self_likelihood", "random", "ground_truth")
+REWARDS = (
+    "cme",
+    "reverse_kl",
+    "majority_vote",
+    "semantic_entropy",
+    "self_certainty",
+    "token_entropy",
+    "token_entropy_last",
+    "token_entropy_format",
+    "self_likelihood",
+    "length",
+    "format",
+    "random",
+    "ground_truth",
+)
 
 # Fields that name or place a run and change nothing in it, as `experiments.identity` has them.
 NEUTRAL = (
@@ -23,6 +37,7 @@ NEUTRAL = (
     "regime",
     "verifier",
     "experiment",
+    "preset",
     "results_dir",
     "evaluation.batch_size",
     "capabilities.batch_size",

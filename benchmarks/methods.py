@@ -167,7 +167,7 @@ def shared_kept(model: PreTrainedModel, prompts: list[Ids], groups: list[list[Id
             input_ids=ids[:, :-1], attention_mask=whole[:, :-1], past_key_values=cache, use_cache=True
         ).last_hidden_state
         hidden = torch.cat([last.expand(len(responses), -1, -1), states], dim=1)[mask.bool()]
-        values, _ = Head(model).score(hidden, ids[mask.bool()])
+        values = Head(model).score(hidden, ids[mask.bool()]).log_likelihoods
         found += list(values.cpu().split([len(r) for r in responses]))
     return found
 

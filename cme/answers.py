@@ -24,6 +24,11 @@ def extract(response: str, kind: AnswerKind) -> str | None:
     return normalize(answer) if kind == "whole" else answer.strip()
 
 
+def same_answer(first: str, second: str) -> bool:
+    """Whether two extracted answers are the same one."""
+    return first == second
+
+
 def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
     """Where a response's answer lies, in characters [start, end); None where it has none. Raises as `extract`."""
     if kind == "whole":

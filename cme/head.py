@@ -1,8 +1,11 @@
-"""The language-model head on chosen rows: log-likelihood and entropy without ever holding whole logits.
+"""The language-model head on chosen rows: log-likelihood, entropy, certainty without ever holding whole logits.
 
 Rows are taken a chunk at a time and the vocabulary a tile at a time. The log-sum-exp is carried from tile to
 tile in float32, so what is held at once does not grow with batch, length or vocabulary.
 """
+
+import math
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -13,6 +16,18 @@ TILES = {"cpu": (512, 4096), "cuda": (1024, 16384)}
 exponentials and a copy in the model's own dtype a tile takes at most 160 MiB."""
 
 _LOWEST = torch.finfo(torch.float32).min
+
+
+class HeadScores(NamedTuple):
+    """Values of N rows, (N,) each, nats, float32; what was not asked for is empty.
+
+    With logits z over the V rows of the output embedding and p = softmax(z): log p of the target, the entropy H(p),
+    and the certainty KL(uniform || p) = logsumexp(z) - mean(z) - log V, which is infinite where a token is masked.
+    """
+
+    log_likelihoods: torch.Tensor
+    entropies: torch.Tensor
+    certainties: torch.Tensor
 
 
 class Head:
@@ -32,28 +47,29 @@ class Head:
         self.cap: float | None = getattr(config, "final_logit_softcapping", None)
 
     def score(
-        self, hidden: torch.Tensor, targets: torch.Tensor, entropy: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-likelihoods (N,) of `targets` (N,) and entropies (N,) given hidden states (N, d), nats, float32.
+        self, hidden: torch.Tensor, targets: torch.Tensor, *, entropy: bool = False, certainty: bool = False
+    ) -> HeadScores:
+        """Scores of `targets` (N,) given hidden states (N, d).
 
-        Without `entropy` the second is empty. Logits that are not finite give values that are not finite.
+        Logits that are not finite give values that are not finite.
         """
         rows, tile = TILES.get(hidden.device.type, TILES["cuda"])
         parts = [
-            self._rows(h, t, tile, entropy)
+            self._rows(h, t, tile, entropy, certainty)
             for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
         ]
         if not parts:
-            return hidden.new_empty(0, dtype=torch.float32), hidden.new_empty(0, dtype=torch.float32)
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+            return HeadScores(*[hidden.new_empty(0, dtype=torch.float32)] * 3)
+        return HeadScores(*map(torch.cat, zip(*parts, strict=True)))
 
     def _rows(
-        self, hidden: torch.Tensor, targets: torch.Tensor, tile: int, entropy: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, hidden: torch.Tensor, targets: torch.Tensor, tile: int, entropy: bool, certainty: bool
+    ) -> HeadScores:
         rows = len(targets)
         top = hidden.new_full((rows,), _LOWEST, dtype=torch.float32)  # the largest logit so far
         total = torch.zeros_like(top)  # sum of exp(z - top)
         weighted = torch.zeros_like(top)  # sum of exp(z - top) z
+        summed = torch.zeros_like(top)  # sum of z
         chosen = torch.zeros_like(top)
         for left in range(0, len(self.weight), tile):
             logits = self._logits(hidden, left, left + tile)  # (N, tile)
@@ -62,6 +78,8 @@ class Head:
             chosen = torch.where(inside, logits.gather(1, index[:, None])[:, 0], chosen)
             higher = torch.maximum(top, logits.amax(1))
             shrink = (top - higher).exp()
+            if certainty:
+                summed += logits.sum(1)
             if entropy:
                 share = (logits - higher[:, None]).exp_()
                 # a masked token's logit is -inf and its share 0: their product must be 0, not NaN
@@ -72,7 +90,12 @@ class Head:
             top = higher
             del logits, share  # before the next tile is made
         normalizer = top + total.log()
-        return chosen - normalizer, (normalizer - weighted / total) if entropy else top[:0]
+        vocabulary = len(self.weight)
+        return HeadScores(
+            chosen - normalizer,
+            normalizer - weighted / total if entropy else top[:0],
+            normalizer - summed / vocabulary - math.log(vocabulary) if certainty else top[:0],
+        )
 
     def _logits(self, hidden: torch.Tensor, left: int, right: int) -> torch.Tensor:
         """One tile of logits in float32, (N, right - left or what is left of the vocabulary)."""

@@ -1,4 +1,4 @@
-"""Per-token log-likelihood and entropy of responses under a model: the hot operation of this project.
+"""Per-token log-likelihood, entropy and certainty of responses under a model: the hot operation of this project.
 
 Each distinct prompt is computed once for all its responses (`cme.prompt_cache`), the head runs on response
 rows alone and never holds whole logits (`cme.head`). On first use the head is compared with the model's own and
@@ -21,19 +21,23 @@ Ids = Sequence[int]
 LIMITS = {torch.float32: (1e-3, 1e-2), torch.float64: (1e-6, 1e-5)}
 """Nats by which values that should agree may differ, on average and at most; else (0.05, 1), for lower precisions."""
 
+NOTHING = torch.empty(0)
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TokenScores:
-    """Scores of one response's T tokens, (T,), nats; the entropies are empty unless asked for.
+    """Scores of one response's T tokens, (T,), nats; entropies and certainties are empty unless asked for.
 
-    `reason` says why a response could not be scored, its values being NaN; None where it could.
+    `reason` says why a response could not be scored, its values being NaN; None where it could. A certainty is
+    KL(uniform || p), as `cme.head` has it.
     """
 
     log_likelihoods: torch.Tensor
     entropies: torch.Tensor
     reason: str | None = None
+    certainties: torch.Tensor = NOTHING
 
 
 class TokenScorer:
@@ -54,7 +58,12 @@ class TokenScorer:
 
     @torch.no_grad()
     def score(
-        self, prompts: Sequence[Ids], responses: Sequence[Ids], *, entropy: bool = False
+        self,
+        prompts: Sequence[Ids],
+        responses: Sequence[Ids],
+        *,
+        entropy: bool = False,
+        certainty: bool = False,
     ) -> list[TokenScores]:
         """Scores of N responses in nats, float32, on the CPU; equal prompts are recognised and computed once.
 
@@ -65,12 +74,11 @@ class TokenScorer:
         if not all(prompts):
             raise ValueError("a prompt has no tokens; the first response token needs at least one before it")
         pairs = list(zip(prompts, responses, strict=True))
-        nothing = torch.empty(0)
-        found = {i: TokenScores(nothing, nothing) for i, (_, r) in enumerate(pairs) if not len(r)}
+        found = {i: TokenScores(NOTHING, NOTHING) for i, (_, r) in enumerate(pairs) if not len(r)}
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if context is not None:
             found |= {
-                i: _too_long(len(r), context, entropy)
+                i: _too_long(len(r), context, entropy, certainty)
                 for i, (p, r) in enumerate(pairs)
                 if len(p) + len(r) > context
             }
@@ -80,7 +88,8 @@ class TokenScorer:
                 try:
                     self._check_once(list(owed.values()))
                     for batch in plan(owed, self.batch_tokens):
-                        found |= self._score_batch(batch, pairs, entropy, self.share and self._checked)
+                        share = self.share and self._checked
+                        found |= self._score_batch(batch, pairs, share, entropy, certainty)
                 except RuntimeError as error:
                     if not _out_of_memory(error):
                         raise
@@ -97,7 +106,12 @@ class TokenScorer:
         self._halved = True
 
     def _score_batch(
-        self, batch: "Batch", pairs: Sequence[tuple[Ids, Ids]], entropy: bool, share: bool
+        self,
+        batch: "Batch",
+        pairs: Sequence[tuple[Ids, Ids]],
+        share: bool,
+        entropy: bool = False,
+        certainty: bool = False,
     ) -> dict[int, TokenScores]:
         found: dict[int, TokenScores] = {}
         head = Head(self.model)
@@ -108,10 +122,11 @@ class TokenScorer:
                 hidden, targets = self._dense([pairs[i] for i in rows])
             else:
                 hidden, targets = cache.hidden([batch.prompt_of[i] for i in rows], responses)
-            values, spreads = (part.cpu() for part in head.score(hidden, targets, entropy))
-            lengths = [len(r) for r in responses]
-            spread_rows = torch.split(spreads, lengths) if entropy else [spreads] * len(rows)
-            found |= zip(rows, map(TokenScores, torch.split(values, lengths), spread_rows), strict=True)
+            scores = head.score(hidden, targets, entropy=entropy, certainty=certainty)
+            values, spreads, certainties = (_by_row(part.cpu(), responses) for part in scores)
+            found |= {
+                i: TokenScores(values[n], spreads[n], certainties=certainties[n]) for n, i in enumerate(rows)
+            }
         return found
 
     def _dense(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -156,7 +171,7 @@ class TokenScorer:
     def _check_head(self, pair: tuple[Ids, Ids]) -> None:
         """Compare the head with the model's own logits at the last 32 tokens of a response."""
         hidden, targets = (part[-32:] for part in self._dense([pair]))
-        ours, _ = Head(self.model).score(hidden, targets)
+        ours = Head(self.model).score(hidden, targets).log_likelihoods
         ids = torch.tensor([[*pair[0], *pair[1]]], device=self.model.device)
         # in mixed-precision training accelerate wraps `forward`; the hidden states above are not cast either
         forward = self.model.__dict__.get("_original_forward", self.model.forward)
@@ -174,21 +189,26 @@ class TokenScorer:
         shared: dict[int, TokenScores] = {}
         try:
             for batch in plan(dict(enumerate(pairs)), self.batch_tokens):
-                shared |= self._score_batch(batch, pairs, entropy=False, share=True)
+                shared |= self._score_batch(batch, pairs, share=True)
         except Exception as error:
             if _out_of_memory(error):
                 raise
             return f"{type(error).__name__}: {error}"
         hidden, targets = self._dense(pairs)
-        dense, _ = Head(self.model).score(hidden, targets)
+        dense = Head(self.model).score(hidden, targets).log_likelihoods
         together = torch.cat([shared[i].log_likelihoods for i in range(len(pairs))])
         return _apart(together, dense.cpu(), self.model.dtype)
 
 
-def _too_long(tokens: int, context: int, entropy: bool) -> TokenScores:
+def _by_row(values: torch.Tensor, responses: Sequence[Ids]) -> Sequence[torch.Tensor]:
+    """Values of all responses' tokens, response by response; nothing for each where they were not asked for."""
+    return torch.split(values, [len(r) for r in responses]) if len(values) else [values] * len(responses)
+
+
+def _too_long(tokens: int, context: int, entropy: bool, certainty: bool) -> TokenScores:
     values = torch.full((tokens,), float("nan"))
     reason = f"prompt and response are longer than the {context} tokens that the model was made for"
-    return TokenScores(values, values if entropy else torch.empty(0), reason)
+    return TokenScores(values, values if entropy else NOTHING, reason, values if certainty else NOTHING)
 
 
 def _apart(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> str | None:

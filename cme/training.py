@@ -40,6 +40,9 @@ HISTORY = {
     "entropy": "entropy",
     "kl": "kl",
     "unscored": "unscored",
+    "majority_share": "majority_share",
+    "label_accuracy": "label_accuracy",
+    "semantic_entropy": "semantic_entropy",
     "loss": "loss",
     "grad_norm": "grad_norm",
 }
@@ -62,7 +65,10 @@ class Trained:
 
 
 class _Watched:
-    """The trained reward, checked on every call: finite or None, and the share of None logged."""
+    """The trained reward, checked on every call: finite or None, and the share of None logged.
+
+    Completions that a reward says it has `left_out` on purpose do not count as unscored.
+    """
 
     def __init__(self, reward: Reward) -> None:
         self.reward = reward
@@ -78,7 +84,8 @@ class _Watched:
             raise TrainingFailed(
                 f"reward {self.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} completions"
             )
-        log_metric("unscored", sum(v is None for v in values) / len(values))
+        left_out = int(getattr(self.reward, "left_out", 0))
+        log_metric("unscored", (values.count(None) - left_out) / (len(values) - left_out))
         self.values = values
         return values
 

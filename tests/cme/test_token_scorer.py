@@ -1,5 +1,6 @@
 """Token scores against a slow obvious loop: a row at a time, no padding, full logits, float64."""
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,17 +19,18 @@ Tiny = Callable[..., Checkpoint]
 @torch.no_grad()
 def slow(
     model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]
-) -> tuple[list[float], list[float]]:
-    """Log-likelihood and entropy of every response token."""
+) -> tuple[list[float], list[float], list[float]]:
+    """Log-likelihood, entropy and certainty of every response token."""
     if not response:
-        return [], []
+        return [], [], []
     logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[0].double()
-    found, spreads = [], []
+    found, spreads, certainties = [], [], []
     for t, token in enumerate(response):
         log_p = torch.log_softmax(logits[len(prompt) + t - 1], -1)
         found.append(float(log_p[token]))
         spreads.append(float(-(log_p.exp() * log_p).sum()))
-    return found, spreads
+        certainties.append(float(-log_p.mean()) - math.log(len(log_p)))
+    return found, spreads, certainties
 
 
 def cases(vocabulary: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -58,19 +60,20 @@ def test_scores_equal_the_slow_loop(tiny: Tiny, family: str, batch_tokens: int, 
     model = tiny(family).model
     prompts, responses = cases(model.config.vocab_size)
     scorer = TokenScorer(model, batch_tokens=batch_tokens, share=share)
-    scored = scorer.score(prompts, responses, entropy=True)
+    scored = scorer.score(prompts, responses, entropy=True, certainty=True)
     assert scorer.share == share, "the shared path was given up"
     for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        log_likelihoods, entropies = slow(model, prompt, response)
+        log_likelihoods, entropies, certainties = slow(model, prompt, response)
         assert one.log_likelihoods.tolist() == pytest.approx(log_likelihoods, abs=1e-4)
         assert one.entropies.tolist() == pytest.approx(entropies, abs=1e-4)
+        assert one.certainties.tolist() == pytest.approx(certainties, abs=1e-4)
 
 
 def test_the_cases_tell_positions_apart(tiny: Tiny, family: str) -> None:
     """The comparison above has teeth only if these random models depend on the prompt."""
     model = tiny(family).model
-    near, _ = slow(model, [9, 10, 11], [12, 13])
-    far, _ = slow(model, [11, 10, 9, 11], [12, 13])
+    near, *_ = slow(model, [9, 10, 11], [12, 13])
+    far, *_ = slow(model, [11, 10, 9, 11], [12, 13])
     assert max(abs(a - b) for a, b in zip(near, far, strict=True)) > 1e-2
 
 
@@ -131,7 +134,7 @@ def test_responses_leave_nothing_in_the_cache(tiny: Tiny) -> None:
 def test_log_softmax_is_float32_under_bfloat16(tiny: Tiny) -> None:
     model = tiny("llama").model.to(torch.bfloat16)
     [one] = TokenScorer(model, share=False).score([[7, 8, 9]], [[10, 11, 12]])
-    expected, _ = slow(model, [7, 8, 9], [10, 11, 12])
+    expected, *_ = slow(model, [7, 8, 9], [10, 11, 12])
     assert one.log_likelihoods.dtype == torch.float32
     assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
 
@@ -146,9 +149,16 @@ def test_bfloat16_shares_prompts_too(tiny: Tiny, family: str) -> None:
 
 
 def test_empty_response_gets_empty_tensors(tiny: Tiny, family: str) -> None:
-    [one] = TokenScorer(tiny(family).model).score([[7, 8]], [[]], entropy=True)
-    assert one.log_likelihoods.shape == (0,)
-    assert one.entropies.shape == (0,)
+    [one] = TokenScorer(tiny(family).model).score([[7, 8]], [[]], entropy=True, certainty=True)
+    assert one.log_likelihoods.shape == one.entropies.shape == one.certainties.shape == (0,)
+
+
+def test_what_is_not_asked_for_is_empty(tiny: Tiny) -> None:
+    scorer = TokenScorer(tiny("qwen").model)
+    [one] = scorer.score([[7, 8]], [[9, 10]], entropy=True)
+    assert (len(one.entropies), len(one.certainties)) == (2, 0)
+    [one] = scorer.score([[7, 8]], [[9, 10]], certainty=True)
+    assert (len(one.entropies), len(one.certainties)) == (0, 2)
 
 
 def test_no_rows_give_no_scores(tiny: Tiny) -> None:

@@ -33,6 +33,7 @@ SETTINGS = {
     "warmup_steps": 0,
     "loss_type": "dapo",
 }
+OF_VOTES = {"majority_share", "label_accuracy", "semantic_entropy"}  # columns of rewards that compare answers
 PATIENT = Guard(patience=100, max_unscored=1.0)
 PROMPTS = world.load_prompts("train", 12, 0)
 
@@ -97,7 +98,7 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
     assert result.stopped is None
     assert {len(column) for column in history.values()} == {3}
     assert history["step"] == [1, 2, 3]
-    assert set(history) == set(training.HISTORY)
+    assert set(history) == set(training.HISTORY) - OF_VOTES
     assert history["kl"][0] == pytest.approx(0, abs=1e-4), "the policy is its start before the first update"
     assert history["kl"][2] is not None and abs(history["kl"][2]) > 1e-3
     assert history["unscored"] == [0, 0, 0]
@@ -111,6 +112,34 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
     assert same(weights(saved), weights(policy))
     assert saved.tokenizer.chat_template == policy.tokenizer.chat_template
     assert saved.tokenizer.eos_token_id == policy.tokenizer.eos_token_id
+
+
+def test_completions_left_out_on_purpose_are_not_unscored_and_get_no_advantage(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of groups of four the first two are trained, and only the first of the other two is what cannot be scored."""
+    seen = []
+    whole = GRPOTrainer._generate_and_score_completions
+
+    def watched(self: Any, inputs: Any) -> Any:
+        seen.append((batch := whole(self, inputs))["advantages"].tolist())
+        return batch
+
+    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", watched)
+
+    class Some:
+        __name__ = "some"
+        left_out = 4
+
+        def __call__(self, completions: list[Any], **_: Any) -> list[float | None]:
+            return [1.0, 0.0, None, None, None, 0.5, None, None]
+
+    result = run(tiny, tmp_path, Some())
+    assert result.history["unscored"] == [1 / 4] * 3
+    assert result.history["reward"] == [0.5] * 3
+    for advantages in seen:
+        assert advantages[0] == pytest.approx(-advantages[1]) and advantages[0] > 0.5
+        assert advantages[2:] == [0] * 6
 
 
 def test_training_is_the_same_again_from_the_same_seed(tiny: Tiny, tmp_path: Path) -> None:

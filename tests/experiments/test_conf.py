@@ -37,6 +37,8 @@ def test_there_are_the_groups_of_the_design() -> None:
         "scale",
         "experiment",
         "capabilities",
+        "preset",
+        "source",
     } == set(GROUPS)
 
 
@@ -47,7 +49,7 @@ def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
         for path in identity.leaves(config):
             assert identity.changes_results(path) in (True, False)
     group = file.parent.name
-    if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale"):
+    if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale", "preset"):
         assert config[group].name == file.stem
     if group == "experiment":
         assert config.experiment.name == (None if file.stem == "none" else file.stem)
@@ -92,6 +94,46 @@ def test_a_verifier_is_never_its_generators_family_by_default(scale: str) -> Non
     [config] = grid.cells([f"scale={scale}", *f"family={families}".split()])
     assert config.verifier.family != config.family.name
     assert config.verifier.checkpoint != config.generator
+
+
+@pytest.mark.parametrize(
+    ("reward", "expected"),
+    [  # generations, learning rate, KL penalty
+        ("token_entropy", (5, 1e-6, 0.001)),
+        ("token_entropy_last", (5, 1e-6, 0.001)),
+        ("token_entropy_format", (5, 1e-6, 0.001)),
+        ("self_certainty", (7, 3e-6, 0.005)),
+        ("semantic_entropy", (7, 1e-6, 0.0)),
+        ("majority_vote", (64, 5e-7, 0.01)),
+    ],
+)
+def test_the_sources_own_settings(reward: str, expected: tuple[int, float, float]) -> None:
+    cell = ["scale=paper", "family=llama", "regime=instruct", "data=world", f"reward={reward}"]
+    [own], [matched], [usual] = (
+        grid.cells([*cell, *more]) for more in (["preset=paper"], ["preset=matched"], [])
+    )
+    assert (own.trainer.num_generations, own.trainer.learning_rate, own.trainer.beta) == expected
+    assert own.trainer.steps_per_generation == own.trainer.gradient_accumulation_steps == expected[0]
+    assert (matched.trainer.num_generations, matched.trainer.learning_rate) == (8, 3e-6)
+    assert identity.run_id(matched) == identity.run_id(usual) != identity.run_id(own)
+    [chosen] = grid.cells([*cell, "preset=paper", "trainer.learning_rate=1e-4"])
+    assert chosen.trainer.learning_rate == 1e-4
+
+
+def test_ttrl_trains_on_half_of_its_votes() -> None:
+    cell = ["scale=paper", "family=llama", "regime=instruct", "data=world", "reward=majority_vote"]
+    [own] = grid.cells([*cell, "preset=paper"])
+    assert (own.reward.train_on, own.reward.num_generations, own.trainer.max_completion_length) == (
+        32,
+        64,
+        3072,
+    )
+
+
+def test_a_preset_alone_is_no_part_of_a_run() -> None:
+    cell = ["scale=paper", "family=llama", "regime=instruct", "reward=cme"]
+    [own], [usual] = grid.cells([*cell, "preset=paper"]), grid.cells(cell)
+    assert identity.run_id(own) == identity.run_id(usual)
 
 
 @pytest.mark.slow

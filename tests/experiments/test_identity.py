@@ -137,6 +137,19 @@ def test_without_a_third_family_there_is_none() -> None:
     assert identity.heldout(cell("scale=laptop")) is None
 
 
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("reward=cme", "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"),
+        ("reward=majority_vote", "miniature-qwen-pretrained-majority_vote-gemma-s0-d1579a59"),
+        ("reward=token_entropy", "miniature-qwen-pretrained-token_entropy-gemma-s0-11457003"),
+    ],
+)
+def test_runs_that_are_on_record_keep_their_names(override: str, expected: str) -> None:
+    assert identity.run_id(cell(override)) == expected
+    assert identity.run_id(cell("reward=majority_vote", "reward.train_on=8")) != expected
+
+
 def test_leaves_resolve_what_they_point_to() -> None:
     found = identity.leaves(cell("seed=5", "reward=random"))
     assert found["reward.seed"] == 5

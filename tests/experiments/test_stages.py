@@ -193,13 +193,20 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
     assert len(read_record(stages.run(config)).history["step"]) == 2
 
 
-@pytest.mark.parametrize(
-    "reward", ["majority_vote", "token_entropy", "ground_truth", "self_likelihood", "random"]
-)
+@pytest.mark.parametrize("reward", sorted({p.stem for p in (grid.CONF / "reward").glob("*.yaml")} - {"cme"}))
 def test_every_reward_runs(cell: Cell, reward: str) -> None:
     record = read_record(stages.run(composed(cell(f"reward={reward}", "family=olmo", "regime=sft"))))
     assert record.reward == reward
     assert all(r is not None for r in record.history["reward"])
+
+
+def test_votes_that_are_not_trained_are_in_the_share_and_not_in_the_unscored(cell: Cell) -> None:
+    record = read_record(stages.run(composed(cell("reward=majority_vote", "reward.train_on=2"))))
+    assert record.config["reward"]["train_on"] == 2
+    assert all(share is not None and share >= 1 / 4 for share in record.history["majority_share"])
+    assert all(
+        share in (0, 1 / 2) for share in record.history["unscored"]
+    )  # a group of two in which nobody votes
 
 
 @pytest.mark.parametrize(

