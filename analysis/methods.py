@@ -23,6 +23,7 @@ NEUTRAL = (
     "regime",
     "verifier",
     "experiment",
+    "plan",
     "results_dir",
     "evaluation.batch_size",
     "capabilities.batch_size",

@@ -32,6 +32,7 @@ CHANGES_NOTHING = (
     "regime",
     "verifier",
     "experiment",
+    "plan",
     "results_dir",
     "evaluation.batch_size",
     "capabilities.batch_size",
