@@ -19,6 +19,7 @@ RESPONSE = (
     440  # tokens: 1,750 characters, the middle of what the paper's trained policies write, at 4 a token
 )
 PROMPT = 128  # tokens
+REPLY = 100  # tokens of a judge: one or two sentences in JSON
 LONGEST = 2.0  # the longest response of a batch, in mean responses
 LAYER_SECONDS = 1e-3  # of a decoding step
 PEAK = 989e12  # FLOP/s of an H100, dense bfloat16
@@ -29,25 +30,28 @@ GIB = 2**30
 ASSUMED = f"""\
 At most: every prompt and response at its limit. Expected, in brackets: {RESPONSE} tokens a response (1,750 characters,
 the middle of what the paper's trained policies write), but a pretrained start's to the limit; {PROMPT} tokens a prompt;
-the longest response of a batch twice the mean.
-GPU hours, of one H100: {LAYER_SECONDS * 1e3:g} ms a layer and decoding step (transformers' own generation, bound by kernel
-launches, whatever the batch), and {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s for 8 FLOP a parameter and token in training (activations
-computed twice) and 2 in scoring. Not in them: loading, lm-eval's tasks, what the guard saves by stopping early.
+the longest response of a batch twice the mean; {REPLY} tokens a judge's reply.
+GPU hours, of one H100: {LAYER_SECONDS * 1e3:g} ms a layer and decoding step whatever the batch (transformers' own
+generation, bound by kernel launches); and {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s for 8 FLOP a parameter and
+token in training (activations computed twice) and 2 in scoring. Not in them: loading, lm-eval's tasks, what the guard
+saves by stopping early. The milliseconds and the {UTILISATION:.0%} are assumed, not measured.
 Memory: weights of policy, of start (it measures KL) and, where trainer.beta > 0, of TRL's reference in float32, as
 are gradients; two moments of Adam; verifiers in scoring.dtype; the total has the larger of the KV cache of one batch
 (float32) and one micro-batch's logits with their gradient. Not in it: other activations, fragmentation.
-An untrained start that several cells share is counted in the first. Judges: each call at its longest reply, at the
-prices in conf/judge."""
+An untrained start that several cells share is counted in the first. Judges: no call fails; the prices in conf/judge."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a prompt, of a response of the policy and of the untrained start, and of the longest of a batch."""
+    """Tokens of a prompt, of a response of the policy and of the untrained start, of the longest of a batch, and of
+    a judge's reply.
+    """
 
     prompt: float
     response: float
     start: float
     longest: float
+    reply: float
 
 
 @dataclass(frozen=True)
@@ -74,17 +78,17 @@ def lengths(config: DictConfig) -> tuple[Lengths, Lengths]:
     start = limit if config.regime.name == "pretrained" else response
     longest = min(LONGEST * response, limit)
     return (
-        Lengths(config.scoring.max_prompt_tokens, limit, limit, limit),
-        Lengths(min(PROMPT, config.scoring.max_prompt_tokens), response, start, longest),
+        Lengths(config.scoring.max_prompt_tokens, limit, limit, limit, math.inf),
+        Lengths(min(PROMPT, config.scoring.max_prompt_tokens), response, start, longest, REPLY),
     )
 
 
 def work(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Work | None:
     """What a cell does, its untrained start's responses included or not; None for a model of unknown size."""
-    sizes = [SIZES.get(name) for name in (config.generator, *_verifiers(config))]
-    policy, *verifiers = [size for size in sizes if size is not None]
-    if None in sizes:
+    names = (config.generator, *_verifiers(config))
+    if any(name not in SIZES for name in names):
         return None
+    policy, *verifiers = [SIZES[name] for name in names]
     trainer, both = config.trainer, tokens.prompt + tokens.response
     rows = trainer.per_device_train_batch_size * trainer.steps_per_generation  # of one call of generate
     trained = completions(config) * trainer.max_steps
@@ -108,10 +112,10 @@ def work(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Work | Non
 
 def memory(config: DictConfig) -> dict[str, float] | None:
     """GiB by what they are for, in all at `total`; None for a model of unknown size."""
-    sizes = [SIZES.get(name) for name in (config.generator, *_verifiers(config))]
-    policy, *verifiers = [size for size in sizes if size is not None]
-    if None in sizes:
+    names = (config.generator, *_verifiers(config))
+    if any(name not in SIZES for name in names):
         return None
+    policy, *verifiers = [SIZES[name] for name in names]
     trainer = config.trainer
     limit, width = trainer.max_completion_length, 4 if config.scoring.dtype == "float32" else 2
     rows = max(
@@ -243,7 +247,8 @@ def _price(node: DictConfig, tokens: Lengths) -> float:
         Generation("x" * round(CHARACTERS_A_TOKEN * length), False, 0)
         for length in (tokens.start, tokens.response)
     )
-    usd = judge.usd(*judge.tokens(prompt, start, policy))
+    sent, replied = judge.tokens(prompt, start, policy)
+    usd = judge.usd(sent, min(replied, tokens.reply))
     return math.nan if usd is None else float(usd)
 
 

@@ -61,6 +61,6 @@ def load_prompts(
 def _answer(value: Any) -> str | None:
     """A gold answer as text: a whole number without its point, None for a blank."""
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else None if value != value else str(value)  # noqa: PLR0124
+        return str(int(value)) if value.is_integer() else None if value != value else str(value)
     text = "" if value is None else str(value).strip()
     return text.removesuffix(".0") or None
