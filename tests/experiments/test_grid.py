@@ -15,7 +15,7 @@ ROOT = Path(grid.CONF).parent
 
 BAD = [
     (["family=qwn"], ["family=qwn", "qwen"]),
-    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, smollm2"]),
+    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, qwen_math, smollm2"]),
     (["reward=cmee"], ["reward=cmee", "cme"]),
     (["verifier=gema"], ["verifier=gema", "gemma"]),
     (["regime=sftt"], ["regime=sftt", "sft"]),
