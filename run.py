@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from cme import TrainingFailed, Unavailable
 from cme.judging import BadLog
-from experiments import grid
+from experiments import grid, plan
 from experiments.identity import run_id
 from experiments.validate import BadConfig
 
@@ -33,9 +33,13 @@ if __name__ == "__main__":
     try:
         lines = grid.command_lines(sys.argv[1:])
         cells = grid.cells(sys.argv[1:])
+        if any(cell.plan for cell in cells):
+            print("\n".join(plan.lines(cells)))
+            sys.exit(0)
         grid.prepare(cells)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
-        print(f"error: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     for line in lines:
         sys.argv[1:] = line

@@ -38,6 +38,7 @@ NEUTRAL = (
     "verifier",
     "experiment",
     "preset",
+    "plan",
     "results_dir",
     "evaluation.batch_size",
     "capabilities.batch_size",

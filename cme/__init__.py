@@ -2,7 +2,7 @@
 
 
 class Unavailable(Exception):
-    """Weights or data that a run needs cannot be had here; the message says which, why and what to do."""
+    """What a run needs cannot be had here; the message says which, why and what to do, a line for each thing."""
 
 
 class TrainingFailed(Exception):

@@ -7,7 +7,6 @@ that calls `from_pretrained` on weights it did not make itself.
 """
 
 import hashlib
-import logging
 import os
 import shutil
 import sys
@@ -28,7 +27,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from cme import Unavailable, chat
+from cme import Unavailable, chat, hub
 from cme.miniature import models as miniature
 
 
@@ -78,11 +77,12 @@ RANDOM = "random:"
 
 
 def check(names: Sequence[str]) -> None:
-    """Raise, before any work, for a name that cannot be loaded here.
+    """Raise, before any work, for names that cannot be loaded here.
 
-    Unavailable: neither a folder, nor in the hub's cache, nor reachable on the hub. ValueError: no such
-    packaged or miniature model.
+    Unavailable: neither a folder, nor in the hub's cache, nor to be had from the hub; a line for each of them.
+    ValueError: no such packaged or miniature model.
     """
+    on_hub = []
     for name in dict.fromkeys(map(_trained, names)):
         kind, _, rest = name.partition(":")
         if kind == "package":
@@ -90,8 +90,10 @@ def check(names: Sequence[str]) -> None:
                 raise ValueError(f"checkpoint is {name!r}; packages carry {', '.join(PACKAGES)}")
         elif kind == "miniature":
             miniature.folder(rest, cache_dir())
-        else:
-            _look_up(name)
+        elif not (Path(name) / "config.json").exists():
+            on_hub.append(hub.Repository(name))
+    if why := hub.missing(on_hub):
+        raise Unavailable("\n".join(why))
 
 
 def ensure(names: Sequence[str]) -> dict[str, str]:
@@ -114,33 +116,6 @@ def _trained(name: str) -> str:
 
 def _bare(name: str) -> str:
     return name.partition(":")[2]
-
-
-def _look_up(name: str) -> None:
-    """Raise Unavailable unless `name` is a folder with a model, cached, or on the hub."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
-
-    if (Path(name) / "config.json").exists():
-        return
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    try:
-        hf_hub_download(name, "config.json")  # from the cache where it is there
-    except HFValidationError as error:
-        raise Unavailable(
-            f"checkpoint {name!r} is neither a folder with a config.json nor a hub id"
-        ) from error
-    except GatedRepoError as error:
-        raise Unavailable(
-            f"checkpoint {name} is gated: accept its licence on the hub, then run `hf auth login`"
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise Unavailable(f"checkpoint {name} is not on the hub: check its spelling") from error
-    except OSError as error:
-        raise Unavailable(
-            f"checkpoint {name} is not in the local cache and the hub cannot be reached: connect, or run "
-            f"`hf download {name}` where there is a connection and copy the cache, or use scale=miniature"
-        ) from error
 
 
 def _converted(name: str) -> Path:

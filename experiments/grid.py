@@ -3,7 +3,8 @@
 import difflib
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from cme import Unavailable
 from cme.records import Prompt
 from experiments import identity, schema, sweep
 from experiments.store import Store, enrol
-from experiments.validate import BadConfig, did_you_mean, validate
+from experiments.validate import BadConfig, NoSuchCell, did_you_mean, validate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 SHOWS_ONLY = (
@@ -71,12 +72,22 @@ def composed(arguments: list[str], generators: Sequence[str] = ()) -> list[DictC
                 raise BadConfig(f"{override.input_line} names several values; add -m to sweep over them")
         choices = [_values(o) for o in parsed]
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            found = []
+            found, left_out = [], None
             for combination in itertools.product(*choices):
                 config = _compose(list(combination))
-                for warning in _validated(config, combination if several else (), generators):
+                try:
+                    warnings = _validated(config, combination if several else (), generators)
+                except NoSuchCell as error:  # a plan is of the cells that there can be
+                    if not config.plan:
+                        raise
+                    left_out = error
+                    print(f"left out: {error}", file=sys.stderr)
+                    continue
+                for warning in warnings:
                     print(f"warning: {warning}", file=sys.stderr)
                 found.append(config)
+            if left_out is not None and not found:
+                raise left_out
     except HydraException as error:
         raise BadConfig(str(error).splitlines()[0]) from error
     return found
@@ -87,7 +98,7 @@ def _validated(config: DictConfig, combination: tuple[str, ...], generators: Seq
         return validate(config, generators)
     except BadConfig as error:
         where = f" (cell {' '.join(combination)})" if combination else ""
-        raise BadConfig(f"{error}{where}") from error
+        raise type(error)(f"{error}{where}") from error
 
 
 def _parse(override: str) -> Override:
@@ -171,18 +182,45 @@ def _fields(config: DictConfig) -> list[str]:
 def prepare(configs: list[DictConfig]) -> None:
     """Make everything loadable that the cells not yet done need, and try their judges, before the first job.
 
-    Raises Unavailable for weights or data that cannot be had and for a judge that does not answer, BadConfig for
-    more prompts than there are.
+    Raises Unavailable for weights and data that cannot be had and for judges that do not answer, with a line for each
+    of them, and BadConfig for more prompts than there are.
     """
     from experiments import judging
 
-    judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
     owed = [c for c in configs if not Store.of(c).record.exists()]
+    why = [
+        *_complaints(
+            lambda: judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
+        ),
+        *(_complaints(lambda: _check_checkpoints(owed)) if owed else []),
+        *_data_missing(owed),
+    ]
+    if why:
+        raise Unavailable("\n".join(why))
     if owed:
-        _check_checkpoints(owed)
         _check_parts(owed)
         make_loadable(owed)
     enrol(c for c in configs if c.experiment.run == schema.Experiment.run)
+
+
+def _complaints(check: Callable[[], None]) -> list[str]:
+    """What a check says is not to be had, nothing where it passes."""
+    try:
+        check()
+    except Unavailable as error:
+        return str(error).splitlines()
+    return []
+
+
+def _data_missing(configs: Sequence[DictConfig]) -> list[str]:
+    """What the cells' data sources say they lack. See `cme.data` for the contract."""
+    found = []
+    for source in {str(c.data.source): c.data.source for c in configs}.values():
+        lacking = getattr(import_module(source._target_.rpartition(".")[0]), "missing", None)
+        if lacking is not None:
+            given = cast("dict[str, Any]", OmegaConf.to_container(source, resolve=True))
+            found += lacking(**{key: value for key, value in given.items() if key != "_target_"})
+    return list(dict.fromkeys(found))
 
 
 def _check_checkpoints(configs: list[DictConfig]) -> None:

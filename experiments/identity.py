@@ -33,6 +33,7 @@ CHANGES_NOTHING = (
     "verifier",
     "experiment",
     "preset",  # it is there as what it sets
+    "plan",
     "results_dir",
     "evaluation.batch_size",
     "capabilities.batch_size",

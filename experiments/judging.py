@@ -53,9 +53,15 @@ def networked(config: DictConfig) -> list[DictConfig]:
 
 
 def probe(configs: Iterable[DictConfig]) -> None:
-    """One trial call to each judge that is asked over a network, each once. Raises Unavailable."""
+    """One trial call to each judge that is asked over a network, each once. Raises Unavailable, a line for each."""
+    why = []
     for node in {str(node): node for config in configs for node in networked(config)}.values():
-        made(node).probe()
+        try:
+            made(node).probe()
+        except Unavailable as error:
+            why.append(str(error))
+    if why:
+        raise Unavailable("\n".join(why))
 
 
 def verdicts(judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog) -> list[Verdict]:

@@ -1,14 +1,17 @@
 """What stages are made of: a stage's file, and the object that a `_target_` node makes."""
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.records import read_json, write_json
+from cme.records import Prompt, read_json, write_json
 from experiments import identity
 
 
@@ -33,6 +36,11 @@ def weights_of(names: Iterable[str]) -> dict[str, str]:
 
     places = ensure(list(names))
     return {name: name if place == name else Path(place).name for name, place in places.items()}
+
+
+def fingerprint(prompts: Iterable[Prompt]) -> str:
+    """SHA-256 of prompts, their ids, gold answers and references included, in their order."""
+    return hashlib.sha256(json.dumps([asdict(p) for p in prompts]).encode()).hexdigest()
 
 
 def once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:

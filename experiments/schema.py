@@ -15,10 +15,12 @@ from omegaconf import MISSING
 class Family:
     """A generator family; `checkpoints` by scale, then regime. What is not listed does not exist.
 
-    `counterpart` is the family whose bundled model verifies this one at scale=laptop.
+    `counterpart` is the family whose bundled model verifies this one at scale=laptop. `ours` lists the regimes that the
+    paper did not run.
     """
 
     name: str = MISSING
+    ours: list[str] = field(default_factory=list)
     counterpart: str | None = MISSING
     checkpoints: dict[str, dict[str, str]] = MISSING
 
@@ -194,6 +196,7 @@ class Config:
     generator: str = MISSING
     monitor_every: int = MISSING
     seed: int = MISSING
+    plan: bool = MISSING
     results_dir: str = MISSING
 
 

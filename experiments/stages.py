@@ -19,6 +19,7 @@ from cme.outputs import write_outputs
 from cme.records import (
     Generation,
     Pair,
+    Prompt,
     RunRecord,
     Verdict,
     read_record,
@@ -29,7 +30,7 @@ from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
 from experiments import capabilities, grid, identity, judging, selection
 from experiments.measure import NotIndependent, measured
-from experiments.parts import made, once, weights_of
+from experiments.parts import fingerprint, made, once, weights_of
 from experiments.responses import respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
@@ -49,6 +50,11 @@ def run(config: DictConfig) -> Path:
             _judge_again(config, store, before)
             return store.record
         weights = weights_of(grid.checkpoints([config]))
+        data = config.data
+        prompts = {
+            "training": grid.prompts(data, data.train_split, data.train_prompts),
+            "evaluation": grid.prompts(data, data.eval_split, data.eval_prompts),
+        }
         trained = once(store.training, weights, lambda: _train(config, store))
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
         verdicts, judge_seconds = _judge(config, store, pairs)
@@ -69,8 +75,10 @@ def run(config: DictConfig) -> Path:
             verifier_checkpoint=identity.verifier_name(config),
             heldout_checkpoint=identity.heldout(config),
             config=identity.settings(config),
-            environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
-            warnings=validate(config) + judging.cut(config, pairs),
+            environment=environment()
+            | {f"weights of {name}": folder for name, folder in weights.items()}
+            | {f"sha256 of {use} prompts": fingerprint(found) for use, found in prompts.items()},
+            warnings=validate(config) + judging.cut(config, pairs) + _unanswered(config, prompts),
             stopped=trained["value"]["stopped"],
             history=trained["value"]["history"],
             pairs=pairs,
@@ -87,6 +95,18 @@ def run(config: DictConfig) -> Path:
         if not selection_owed(record):
             selection.tidy(config, store)
     return store.record
+
+
+def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[str]:
+    """Warnings for the record: how many prompts lack a gold answer, in data whose only truth these are."""
+    if config.data.answers == "none" or config.data.oracle is not None:
+        return []
+    lacking = {use: sum(p.answer is None for p in found) for use, found in prompts.items()}
+    return [
+        f"{n} of {len(prompts[use])} {use} prompts have no gold answer and are no part of any accuracy"
+        for use, n in lacking.items()
+        if n
+    ]
 
 
 def _train(config: DictConfig, store: Store) -> dict[str, Any]:

@@ -56,6 +56,10 @@ class BadConfig(ValueError):
     """A configuration that cannot run; the message names the field, its value and what would do."""
 
 
+class NoSuchCell(BadConfig):
+    """A family that has no checkpoint of a regime at a scale."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` when something known is near, else what is known."""
     options = sorted(known)
@@ -140,7 +144,7 @@ def _check_cell(config: DictConfig) -> None:
             if there
             else f"its scales are {', '.join(config.family.checkpoints)}"
         )
-        raise BadConfig(f"regime={regime} does not exist for family={family} at scale={scale}: {have}")
+        raise NoSuchCell(f"regime={regime} does not exist for family={family} at scale={scale}: {have}")
     try:
         _ = config.verifier.checkpoint
     except OmegaConfBaseException:

@@ -39,6 +39,7 @@ def test_there_are_the_groups_of_the_design() -> None:
         "capabilities",
         "preset",
         "source",
+        "cell",
     } == set(GROUPS)
 
 
@@ -56,17 +57,19 @@ def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
 
 
 def test_the_same_data_have_every_split_that_is_named() -> None:
-    from cme.data import hub, instructions
+    from cme.data import instructions, math, ultrafeedback
     from cme.miniature import world
 
     known = {
         "world": world.SPLITS,
         "instructions": instructions.SPLITS,
-        "ultrafeedback": ("train", "eval"),
+        "ultrafeedback": ultrafeedback.SPLITS,
+        "math": math.SPLITS,
+        "math_amc23": math.SPLITS,
+        "math_aime24": math.SPLITS,
     }
-    assert hub.load_prompts.__name__ == instructions.load_prompts.__name__ == "load_prompts"
     for file in sorted((CONF / "data").glob("*.yaml")):
-        data = OmegaConf.load(file)
+        data = OmegaConf.merge({"train_split": "train", "eval_split": "eval"}, OmegaConf.load(file))
         assert {data.train_split, data.eval_split} <= set(known[file.stem])
 
 
@@ -141,3 +144,77 @@ def test_the_whole_reference_grid_is_valid() -> None:
     cells = grid.cells(command(CONF / "experiment" / "reference.yaml"))
     assert len(cells) == len({identity.run_id(c) for c in cells}) == 4 * 3 * 5 * 3
     assert len({identity.start_id(c) for c in cells}) == 4 * 3
+
+
+# family, regime, generator, beta, length, steps: what the paper says of its cells
+PAPER = [
+    ("qwen", "pretrained", "Qwen/Qwen2.5-0.5B", 0.01, 2048, 5000),
+    ("qwen", "instruct", "Qwen/Qwen2.5-0.5B-Instruct", 0.01, 2048, 5000),
+    ("llama", "pretrained", "meta-llama/Llama-3.2-1B", 0.0, 1536, 3000),
+    ("llama", "instruct", "meta-llama/Llama-3.2-1B-Instruct", 0.01, 2048, 5000),
+    ("gemma", "pretrained", "google/gemma-3-1b-pt", 0.0, 1536, 3000),
+    ("gemma", "instruct", "google/gemma-3-270m-it", 0.01, 2048, 5000),
+    ("olmo", "sft", "allenai/OLMo-2-0425-1B-SFT", 0.0, 1536, 3000),
+]
+
+
+@pytest.mark.parametrize(("family", "regime", "generator", "beta", "length", "steps"), PAPER)
+def test_the_papers_cells(
+    family: str, regime: str, generator: str, beta: float, length: int, steps: int
+) -> None:
+    [config] = grid.cells(["scale=paper", f"family={family}", f"regime={regime}"])
+    trainer = config.trainer
+    assert config.generator == generator
+    assert (trainer.beta, trainer.max_completion_length, trainer.max_steps) == (beta, length, steps)
+    assert config.evaluation.max_new_tokens == config.scoring.max_response_tokens == length
+    odd = (family, regime) == ("gemma", "pretrained")
+    assert trainer.repetition_penalty == (1.25 if odd else 1.0)
+    assert trainer.gradient_accumulation_steps == trainer.steps_per_generation == (32 if odd else 8)
+    assert (trainer.learning_rate, trainer.lr_scheduler_type, trainer.warmup_steps) == (3e-6, "linear", 20)
+    assert (trainer.num_generations, trainer.temperature, trainer.top_p, trainer.max_grad_norm) == (
+        8,
+        1,
+        1,
+        1,
+    )
+    assert (trainer.per_device_train_batch_size, config.seed) == (1, 42)
+    assert config.verifier.checkpoint == "google/gemma-4-E4B-it"
+    assert (config.judge.model, config.judge.max_response_chars) == ("gpt-5.2", 2500)
+    assert (config.data.train_prompts, config.data.eval_prompts, config.data.seed) == (5000, 200, 42)
+    assert (config.data.source.max_prompt_tokens, config.data.source.tokenizer) == (512, generator)
+    assert (config.selection.every, config.selection.prompts) == (200, 50)
+    assert regime not in config.family.ours
+
+
+def test_cells_that_are_ours_say_so() -> None:
+    cells = grid.cells(["-m", "scale=paper", "family=olmo", "regime=pretrained,sft,instruct"])
+    assert [c.regime.name in c.family.ours for c in cells] == [True, False, True]
+    files = {f"paper_{family}_{regime}.yaml" for family, regime, *_ in PAPER}
+    for file in (CONF / "cell").glob("*.yaml"):
+        assert ("Ours, not the paper's" in file.read_text()) != (
+            file.name in files or file.stem == "paper_qwen_math_pretrained"
+        )
+
+
+def test_a_cells_own_settings_yield_to_the_command_line_and_stay_at_their_scale() -> None:
+    [second] = grid.cells(
+        ["scale=paper", "family=qwen", "regime=instruct", "trainer.beta=0", "trainer.max_steps=3000"]
+    )
+    assert (second.trainer.beta, second.trainer.max_steps) == (0, 3000)
+    [miniature] = grid.cells(["family=gemma"])
+    assert (miniature.trainer.repetition_penalty, miniature.trainer.max_steps) == (1.0, 60)
+
+
+def test_the_papers_mathematics() -> None:
+    [config] = grid.cells(
+        ["scale=paper", "family=qwen_math", "verifier=qwen_math", "data=math", "reward.no_answer_penalty=5",
+         "reward.span=answer"]
+    )  # fmt: skip
+    assert config.generator == "Qwen/Qwen2.5-Math-1.5B"
+    assert config.verifier.checkpoint == "Qwen/Qwen2.5-Math-7B-Instruct"
+    assert (config.trainer.beta, config.trainer.max_completion_length, config.trainer.max_steps) == (
+        0,
+        3072,
+        600,
+    )
+    assert (config.data.answers, config.data.eval_prompts) == ("boxed", 100)

@@ -4,9 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hub_stub
 import pytest
 
-from cme import Unavailable, checkpoints
+from cme import checkpoints
 from experiments import grid
 from experiments.validate import BadConfig
 
@@ -14,7 +15,7 @@ ROOT = Path(grid.CONF).parent
 
 BAD = [
     (["family=qwn"], ["family=qwn", "qwen"]),
-    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, smollm2"]),
+    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, qwen_math, smollm2"]),
     (["reward=cmee"], ["reward=cmee", "cme"]),
     (["verifier=gema"], ["verifier=gema", "gemma"]),
     (["regime=sftt"], ["regime=sftt", "sft"]),
@@ -24,7 +25,7 @@ BAD = [
     (["trainer.max_steps=ten"], ["trainer.max_steps=ten", "int"]),
     (["trainer.max_steps=1.5"], ["trainer.max_steps=1.5", "int"]),
     (["seed=abc"], ["seed=abc", "int"]),
-    (["scale=paper", "family=olmo"], ["regime=pretrained", "family=olmo", "scale=paper", "sft"]),
+    (["scale=paper", "regime=sft"], ["regime=sft", "family=qwen", "scale=paper", "pretrained, instruct"]),
     (["scale=laptop", "family=qwen"], ["family=qwen", "scale=laptop", "miniature, paper"]),
     (["scale=paper", "verifier=gemma_sft"], ["verifier=gemma_sft", "scale=paper", "miniature"]),
     (["scale=laptop", "reward=majority_vote"], ["reward=majority_vote", "data=instructions", "data=world"]),
@@ -89,8 +90,8 @@ def test_what_could_only_fail_after_models_load_is_refused_before(override: str,
 
 
 def test_one_bad_cell_fails_the_whole_sweep_and_is_named() -> None:
-    with pytest.raises(BadConfig, match=r"cell scale=paper family=olmo"):
-        grid.cells(["-m", "scale=paper", "family=llama,olmo"])
+    with pytest.raises(BadConfig, match=r"cell scale=paper family=llama regime=sft"):
+        grid.cells(["-m", "scale=paper", "family=olmo,llama", "regime=sft"])
     with pytest.raises(BadConfig, match=r"trainer\.max_steps=0.*cell trainer\.max_steps=0"):
         grid.cells(["-m", "trainer.max_steps=2,0"])
 
@@ -153,19 +154,43 @@ def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
         grid.prepare(grid.cells([override, f"results_dir={tmp_path}"]))
 
 
-def test_data_that_cannot_be_had_are_unavailable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from cme.data import hub
+def test_all_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
+    """The judge's key, two gated models and both data sets, from a hub of our own over real HTTP."""
+    with hub_stub.running() as (url, asked):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), "scale=paper", "family=llama", "regime=instruct",
+             f"results_dir={tmp_path / 'runs'}"],
+            capture_output=True, text=True, cwd=tmp_path, timeout=120,
+            env=hub_stub.environment(tmp_path / "home", url),
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    key, *weights, train, evaluation = done.stderr.splitlines()
+    assert "OPENAI_API_KEY" in key and "gpt-5.2" in key
+    assert [line.split(" is gated")[0] for line in weights] == [
+        "error: checkpoint google/gemma-4-E4B-it",
+        "error: checkpoint meta-llama/Llama-3.2-1B-Instruct",
+    ]
+    assert "data set openbmb/UltraFeedback is not on the hub" in train
+    assert "data set tatsu-lab/alpaca_eval is not on the hub" in evaluation
+    assert len(asked) == 4, "one request each"
+    assert not (tmp_path / "runs").exists()
 
-    def unreachable() -> list[str]:
-        raise Unavailable("data set x cannot be reached")
 
-    monkeypatch.setattr(checkpoints, "check", lambda names: None)
-    monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
-    monkeypatch.setattr(hub, "_ultrafeedback", unreachable)
-    with pytest.raises(Unavailable, match="data set x cannot be reached"):
-        grid.prepare(
-            grid.cells(["scale=paper", "family=llama", "capabilities=none", f"results_dir={tmp_path}"])
-        )
+@pytest.mark.parametrize(
+    "overrides", [["data=ultrafeedback", "data.source.tokenizer=t"], ["data=math", "judge=openai"]]
+)
+def test_a_local_file_with_wrong_columns_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+    (tmp_path / "x.jsonl").write_text('{"prompt": "p", "completion": "c"}\n')
+    judge = ["judge=openai", "judge.model=x"]
+    [config] = grid.cells([*overrides, *judge, f"data.source.path={tmp_path / 'x.jsonl'}"])
+    with pytest.raises(BadConfig, match=r"lacks the column.*prompt, completion.*are needed") as caught:
+        grid.prompts(config.data, "train", 1)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """A whole cell on random-weight models: run, run again, killed in between, and shared between rewards."""
 
+import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ from cme.checkpoints import load
 from cme.generation import generate
 from cme.miniature import world
 from cme.outputs import read_outputs
-from cme.records import Generation, RunRecord, read_json, read_record, write_json
+from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
 from experiments import grid, identity, judging, stages
+from experiments.parts import fingerprint
 from experiments.store import Store
 
 Cell = Callable[..., list[str]]
@@ -241,3 +244,24 @@ def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> No
     moved = type(reward)(str(Store.of(config).checkpoint))([prompt], [response], [[1]])
     assert before == type(reward)(config.generator)([prompt], [response], [[1]])
     assert abs(before[0] - moved[0]) > 1e-3
+
+
+def test_the_record_names_the_prompts_that_were_used(cell: Cell) -> None:
+    record = read_record(stages.run(composed(cell())))
+    used = [asdict(p) for p in world.load_prompts("eval", 12, 0)]
+    digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()
+    assert record.environment["sha256 of evaluation prompts"] == digest
+    trained = record.environment["sha256 of training prompts"]
+    assert trained == fingerprint(world.load_prompts("train", 24, 0))
+    assert trained != fingerprint(world.load_prompts("train", 24, 1))
+
+
+def test_missing_gold_answers_are_counted_where_these_are_the_only_truth(cell: Cell) -> None:
+    config = composed(cell())
+    prompts = {"training": [Prompt("a", "a", "1")], "evaluation": [Prompt("b", "b"), Prompt("c", "c", "2")]}
+    assert stages._unanswered(config, prompts) == []  # an oracle grades what has no one answer
+    config.data.oracle = None
+    [warning] = stages._unanswered(config, prompts)
+    assert warning.startswith("1 of 2 evaluation prompts have no gold answer")
+    config.data.answers = "none"
+    assert stages._unanswered(config, prompts) == []

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cme import checkpoints
-from cme.data import hub
+from cme.data import files
 from cme.records import Prompt, read_stress
 from cme.rewards import CrossModelEntropy
 from cme.stress import GRADES, score
@@ -156,8 +156,7 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
         raise AssertionError("built before it was checked")
 
     monkeypatch.setattr(checkpoints, "ensure", never)
-    monkeypatch.setattr(hub, "_ultrafeedback", lambda: ["a"] * 5000)
-    monkeypatch.setattr(hub, "_alpaca_eval", lambda: ["a"] * 805)
+    monkeypatch.setattr(files, "read", lambda source, path: [{"instruction": "a"}] * source.rows)
     place = [f"results_dir={tmp_path / 'runs'}"] if arguments and arguments[0] == "stress" else []
     assert main([*arguments, *place]) == 2
     printed = capsys.readouterr()

@@ -1,0 +1,66 @@
+"""The paper's mathematics: MATH to train on; MATH-500, AMC 2023 or AIME 2024 to evaluate on, with gold answers."""
+
+from typing import Any, Literal, get_args
+
+from cme.answers import extract
+from cme.data import files
+from cme.records import Prompt
+
+EvalSource = Literal["math500", "amc23", "aime24"]
+SPLITS = ("train", "eval")
+ASKED = "{}\n\nReason step by step, and put the final answer within \\boxed{{}}."
+
+TRAIN = files.Source("DigitalLearningGmbH/MATH-lighteval", "train", ("problem", "solution"), 7500)
+EVAL: dict[EvalSource, files.Source] = {
+    "math500": files.Source("HuggingFaceH4/MATH-500", "test", ("problem", "answer"), 500),
+    "amc23": files.Source("math-ai/amc23", "test", ("question", "answer"), 40),
+    "aime24": files.Source("Maxwell-Jia/AIME_2024", "train", ("Problem", "Answer"), 30),
+}
+
+
+def missing(
+    path: str | None = None, eval_source: EvalSource = "math500", eval_path: str | None = None
+) -> list[str]:
+    """What of it cannot be had here, and what to do."""
+    return files.missing(TRAIN, path) + files.missing(EVAL[eval_source], eval_path)
+
+
+def load_prompts(
+    split: str,
+    count: int,
+    seed: int,
+    *,
+    path: str | None = None,
+    eval_source: EvalSource = "math500",
+    eval_path: str | None = None,
+) -> list[Prompt]:
+    """`count` problems of `train` or `eval`, drawn by `seed`, with their gold answers.
+
+    The gold answer of a training problem is the last box of its solution. A row without one is kept, its answer None.
+    Raises Unavailable for what cannot be had, and ValueError for another split and as `files.read` and `files.draw`.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    if eval_source not in EVAL:
+        raise ValueError(
+            f"eval_source is {eval_source!r}; it must be one of {', '.join(get_args(EvalSource))}"
+        )
+    name, source, place = (
+        ("math", TRAIN, path) if split == "train" else (eval_source, EVAL[eval_source], eval_path)
+    )
+    problem, gold = source.columns
+    rows = files.read(source, place)
+    found = []
+    for i in files.draw(source, len(rows), count, seed):
+        row = rows[i]
+        answer = extract(str(row[gold] or ""), "boxed") if split == "train" else _answer(row[gold])
+        found.append(Prompt(f"{name}-{i}", ASKED.format(row[problem]), answer))
+    return found
+
+
+def _answer(value: Any) -> str | None:
+    """A gold answer as text: a whole number without its point, None for a blank."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else None if value != value else str(value)
+    text = "" if value is None else str(value).strip()
+    return text.removesuffix(".0") or None

@@ -1,0 +1,75 @@
+"""Mathematics from local files: problems, what they ask for, gold answers, rows without one."""
+
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+
+from cme.data import math
+from cme.data.math import EvalSource
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+
+
+def write(path: Path, rows: list[dict[str, object]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_the_gold_answer_of_a_training_problem_is_the_last_box_of_its_solution(tmp_path: Path) -> None:
+    solutions = {
+        "one": (r"First \boxed{3}, so $\boxed{\frac{1}{2}}$.", r"\frac{1}{2}"),
+        "two": (r"The set is \boxed{\{1, 2\}}", r"\{1, 2\}"),
+        "none": ("We find 7.", None),
+        "open": (r"\boxed{7", None),
+        "null": (None, None),
+    }
+    rows: list[dict[str, object]] = [
+        {"problem": p, "solution": s, "level": "Level 1", "type": "Algebra"}
+        for p, (s, _) in solutions.items()
+    ]
+    found = math.load_prompts("train", 5, 42, path=write(tmp_path / "train.jsonl", rows))
+    assert {p.text.split("\n")[0]: p.answer for p in found} == {p: gold for p, (_, gold) in solutions.items()}
+    assert all(p.text.endswith(r"\boxed{}.") for p in found)
+    assert {p.id for p in found} == {f"math-{i}" for i in range(5)}
+
+
+@pytest.mark.parametrize(
+    ("source", "row", "answer"),
+    [
+        ("math500", {"problem": "p", "answer": r"\left( 3, \frac{\pi}{2} \right)", "unique_id": "x"},
+         r"\left( 3, \frac{\pi}{2} \right)"),
+        ("amc23", {"id": 0, "question": "p", "answer": "27", "url": "u"}, "27"),
+        ("amc23", {"id": 0, "question": "p", "answer": 27.0, "url": "u"}, "27"),
+        ("amc23", {"id": 0, "question": "p", "answer": "27.0", "url": "u"}, "27"),
+        ("amc23", {"id": 0, "question": "p", "answer": 2.5, "url": "u"}, "2.5"),
+        ("aime24", {"ID": "2024-II-4", "Problem": "p", "Solution": "s", "Answer": 33}, "33"),
+        ("aime24", {"ID": "2024-II-4", "Problem": "p", "Solution": "s", "Answer": "080"}, "080"),
+        ("aime24", {"ID": "2024-II-4", "Problem": "p", "Solution": "s", "Answer": " "}, None),
+    ],
+)  # fmt: skip
+def test_gold_answers_of_the_evaluations(
+    tmp_path: Path, source: EvalSource, row: dict[str, object], answer: str | None
+) -> None:
+    path = write(tmp_path / "x.jsonl", [row])
+    [found] = math.load_prompts("eval", 1, 42, eval_source=source, eval_path=path)
+    assert (found.id, found.answer) == (f"{source}-0", answer)
+    assert found.text.startswith("p\n")
+
+
+def test_a_row_without_an_answer_is_kept(tmp_path: Path) -> None:
+    rows: list[dict[str, object]] = [{"question": "a", "answer": 3.0}, {"question": "b", "answer": None}]
+    path = write(tmp_path / "x.jsonl", rows)
+    found = math.load_prompts("eval", 2, 0, eval_source="amc23", eval_path=path)
+    assert sorted((p.text[0], p.answer) for p in found) == [("a", "3"), ("b", None)]
+
+
+def test_bad_requests(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"'test'.*train, eval"):
+        math.load_prompts("test", 1, 0)
+    with pytest.raises(ValueError, match=r"'gsm8k'.*math500, amc23, aime24"):
+        math.load_prompts("eval", 1, 0, eval_source="gsm8k")  # type: ignore[arg-type]
