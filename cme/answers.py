@@ -51,7 +51,7 @@ def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
                      f"{', '.join(k for k in get_args(AnswerKind) if k != 'none')}")  # fmt: skip
 
 
-def in_part(kind: AnswerKind) -> bool:
+def in_part(kind: str) -> bool:
     """Whether the answer is a part of the response that can be right or wrong: a mathematics track's data."""
     return kind not in ("none", "whole")
 

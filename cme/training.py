@@ -40,6 +40,9 @@ HISTORY = {
     "entropy": "entropy",
     "kl": "kl",
     "unscored": "unscored",
+    "accuracy": "accuracy",
+    "majority_share": "majority_share",
+    "label_accuracy": "label_accuracy",
     "loss": "loss",
     "grad_norm": "grad_norm",
 }

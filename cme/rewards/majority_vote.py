@@ -2,7 +2,7 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it. A response without a parsable answer does not vote
+a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.answers.cluster`). A response without a parsable answer does not vote
 and gets 0, since it cannot agree; where none in the group votes, the whole group is unscored (None).
 Ties go to the answer that was given first in the group.
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cme import chat
-from cme.answers import AnswerKind, extract
+from cme.answers import AnswerKind, cluster, extract
 
 
 class MajorityVote:
@@ -53,7 +53,8 @@ class MajorityVote:
                 raise ValueError(
                     f"the group from completion {start} on mixes prompts; it must be one prompt's"
                 )
-            group = given[start : start + size]
+            named = iter(cluster([a for a in given[start : start + size] if a is not None], self.answers))
+            group = [None if a is None else next(named) for a in given[start : start + size]]
             votes = Counter(a for a in group if a is not None)
             if not votes:
                 rewards += [None] * size
