@@ -10,7 +10,10 @@ AnswerKind = Literal["none", "whole", "number", "boxed"]
 """What part of a response is its answer: nothing (open-ended data), all of it, its last number in digits, or its
 last \\boxed{...}'s content."""
 
-_NUMBER = re.compile(r"(?:(?<![\w)])[-−])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)")
+_NUMBER = re.compile(
+    r"(?:(?<![\w)])[-\u2212])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+)
+_MINUS = "-\u2212"
 _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|[{}]")
 
 
@@ -95,16 +98,14 @@ def cluster(answers: Sequence[str], kind: AnswerKind) -> list[int]:
 
 
 def _last_number(text: str) -> tuple[int, int] | None:
-    last = None
-    for last in _NUMBER.finditer(text):
-        pass
-    return last.span() if last else None
+    found = [match.span() for match in _NUMBER.finditer(text)]
+    return found[-1] if found else None
 
 
 def _digits(number: str) -> str:
     """A number's sign, digits and point without what does not change its value; exact at any length."""
-    sign = "-" if number[0] in "-−" else ""
-    whole, _, decimals = number.lstrip("-−").replace(",", "").partition(".")
+    sign = "-" if number[0] in _MINUS else ""
+    whole, _, decimals = number.lstrip(_MINUS).replace(",", "").partition(".")
     whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
     value = f"{whole}.{decimals}" if decimals else whole
     return value if value == "0" else sign + value

@@ -107,7 +107,9 @@ class Monitors:
             if not votes:
                 continue
             found = cluster(votes, self.answers)
-            [(winner, count)] = Counter(found).most_common(1)  # equal counts: the first given, as in a majority vote
+            [(winner, count)] = Counter(found).most_common(
+                1
+            )  # equal counts: the first given, as in a majority vote
             shares.append(count / size)
             right = gold[start]
             if right is not None:

@@ -160,8 +160,7 @@ def _meet(
     after = [Generation(**r) for r in responses]
     prompts = accuracy.asked(config, asked)
     pairs = [
-        Pair(p.id, p.text, p.reference, b, a, p.answer)
-        for p, b, a in zip(prompts, start, after, strict=True)
+        Pair(p.id, p.text, p.reference, b, a, p.answer) for p, b, a in zip(prompts, start, after, strict=True)
     ]
     return Meeting(after, judging.verdicts(judge, pairs, config.evaluation.both_orders, log))
 

@@ -31,18 +31,63 @@ class Template:
     allowed: Callable[[int, int], bool] = lambda a, b: True
 
 
+def _plus(a: int, b: int) -> int:
+    return a + b
+
+
+def _minus(a: int, b: int) -> int:
+    return a - b
+
+
+def _times(a: int, b: int) -> int:
+    return a * b
+
+
+def _more(a: int, b: int) -> bool:
+    return a > b
+
+
+_NOW = "How many {things} does {name} have now?"
+_LEFT = "How many {things} are left?"
 TEMPLATES = (
-    Template("gain", "{name} has {a} {things} and gets {b} more. How many {things} does {name} have now?", lambda a, b: a + b),
-    Template("lose", "{name} has {a} {things} and gives away {b}. How many {things} are left?", lambda a, b: a - b, lambda a, b: a > b),
-    Template("boxes", "There are {a} boxes with {b} {things} in each. How many {things} are there in all?", lambda a, b: a * b),
-    Template("share", "{name} shares {a} {things} equally among {b} friends. How many {things} does each friend get?", lambda a, b: a // b, lambda a, b: a % b == 0),
-    Template("more", "{name} has {a} {things}. A friend has {b} more than {name}. How many {things} does the friend have?", lambda a, b: a + b),
-    Template("differ", "{name} has {a} {things} and a friend has {b}. How many more {things} does {name} have?", lambda a, b: a - b, lambda a, b: a > b),
-    Template("price", "One of the {things} costs {a} dollars. How many dollars do {b} of the {things} cost?", lambda a, b: a * b),
-    Template("twice", "{name} has {a} {things}, finds as many again, and then loses {b}. How many {things} are left?", lambda a, b: 2 * a - b, lambda a, b: 2 * a > b),
-    Template("days", "{name} reads {a} pages a day. How many pages does {name} read in {b} days?", lambda a, b: a * b),
-    Template("both", "{name} buys {a} {things} on Monday and {b} on Tuesday. How many {things} does {name} buy in both days?", lambda a, b: a + b),
-)  # fmt: skip
+    Template("gain", "{name} has {a} {things} and gets {b} more. " + _NOW, _plus),
+    Template("lose", "{name} has {a} {things} and gives away {b}. " + _LEFT, _minus, _more),
+    Template(
+        "boxes", "There are {a} boxes with {b} {things} in each. How many {things} are there in all?", _times
+    ),
+    Template(
+        "share",
+        "{name} shares {a} {things} equally among {b} friends. How many {things} does each friend get?",
+        lambda a, b: a // b,
+        lambda a, b: a % b == 0,
+    ),
+    Template(
+        "more",
+        "{name} has {a} {things}. A friend has {b} more than {name}. How many {things} does the friend have?",
+        _plus,
+    ),
+    Template(
+        "differ",
+        "{name} has {a} {things} and a friend has {b}. How many more {things} does {name} have?",
+        _minus,
+        _more,
+    ),
+    Template(
+        "price", "Each of the {things} costs {a} dollars. How many dollars do {b} {things} cost?", _times
+    ),
+    Template(
+        "twice",
+        "{name} has {a} {things}, finds as many again, and then loses {b}. " + _LEFT,
+        lambda a, b: 2 * a - b,
+        lambda a, b: 2 * a > b,
+    ),
+    Template("days", "{name} reads {a} pages a day. How many pages does {name} read in {b} days?", _times),
+    Template(
+        "both",
+        "{name} buys {a} {things} on Monday and {b} on Tuesday. How many {things} does {name} buy in both days?",
+        _plus,
+    ),
+)
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:

@@ -2,8 +2,9 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.answers.cluster`). A response without a parsable answer does not vote
-and gets 0, since it cannot agree; where none in the group votes, the whole group is unscored (None).
+a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.answers.cluster`). A
+response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes,
+the whole group is unscored (None).
 Ties go to the answer that was given first in the group.
 
 Deviation: TTRL draws 64 votes and trains on 32 of them; here the G completions that are trained on vote.

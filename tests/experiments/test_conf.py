@@ -53,11 +53,13 @@ def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
 
 
 def test_the_same_data_have_every_split_that_is_named() -> None:
-    from cme.data import hub, instructions
+    from cme.data import hub, instructions, word_problems
     from cme.miniature import world
 
     known = {
         "world": world.SPLITS,
+        "arithmetic": world.SPLITS,
+        "word_problems": word_problems.SPLITS,
         "instructions": instructions.SPLITS,
         "ultrafeedback": ("train", "eval"),
     }
