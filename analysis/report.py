@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from analysis.accuracy import accuracy_section
 from analysis.capabilities import capability_section
 from analysis.cells import Cell, cells_frame, cells_of
 from analysis.confound_section import confound_section
@@ -154,6 +155,7 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
 def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Section]:
     """Write the tables and figures of the sections that stand beside those of the scales, and gather them."""
     found = [
+        accuracy_section(records.runs, out),
         confound_section(records.overview, cells, out),
         sanity_section(records.sanity, out),
         trajectory_section(records.overview, out),

@@ -38,7 +38,8 @@ class Comparison:
     def key(self, judge: str) -> str:
         """Digest of a judge's identity and of all that it is shown, in the order of showing."""
         shown = [(g.response, g.finished) for g in (self.first, self.second)]
-        asked = [judge, self.prompt.text, self.prompt.reference, shown]
+        gold = [] if self.prompt.answer is None else [self.prompt.answer]
+        asked = [judge, self.prompt.text, self.prompt.reference, shown, *gold]
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
@@ -162,7 +163,7 @@ def judge_pairs(
 def _comparisons(pairs: Sequence[Pair], both_orders: bool) -> list[Comparison]:
     found = []
     for pair in pairs:
-        prompt = Prompt(pair.prompt_id, pair.prompt, reference=pair.reference)
+        prompt = Prompt(pair.prompt_id, pair.prompt, pair.answer, pair.reference)
         found.append(Comparison(prompt, pair.policy, pair.start, policy_first=True))
         if both_orders:
             found.append(Comparison(prompt, pair.start, pair.policy, policy_first=False))

@@ -5,6 +5,7 @@ weight 0, would make TRL count a completion as scored that the trained reward co
 measures goes through TRL's `log_metric`.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from trl import GRPOTrainer
 
 from cme import chat
-from cme.answers import normalize
+from cme.answers import AnswerKind, canonical, cluster, correct, equivalent, extract, in_part, normalize
 from cme.checkpoints import Checkpoint
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
@@ -27,12 +28,17 @@ def repetition(text: str) -> float:
 
 class Monitors:
     """Logs, per step: `repetition`; `kl` of the policy from its start (also at beta 0); with an oracle,
-    `quality`; with a held-out verifier, `heldout`.
+    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track (`cme.answers.in_part`) `accuracy`,
+    `majority_share` and `label_accuracy`.
 
     `kl` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an
     unbiased estimate of the sequence KL where completions are drawn from the policy as it is (temperature 1,
     top-p 1, repetition penalty 1). `kl` and `heldout` cost forward passes and are measured every `every` steps and
-    at the last planned one.
+    at the last planned one. `accuracy` is the share of right completions among those with a gold answer,
+    `majority_share` the share of its group that gives a group's most common answer, `label_accuracy` the share of
+    these answers that are right, whatever the reward: how good a label the majority would be. The latter two are
+    measured where this process's completions make whole groups, over the groups with any answer; comparisons that are
+    undecided are left out.
     """
 
     __name__ = "monitors"
@@ -43,11 +49,13 @@ class Monitors:
         heldout: Scorer | None,
         oracle: Callable[[str, str, bool], float] | None,
         every: int = 1,
+        answers: AnswerKind = "none",
     ) -> None:
         self.start = start
         self.heldout = heldout
         self.oracle = oracle
         self.every = every
+        self.answers = answers
         self._trainer: GRPOTrainer | None = None
         self._scorers: tuple[TokenScorer, TokenScorer] | None = None
 
@@ -61,6 +69,7 @@ class Monitors:
         completions: Sequence[chat.Text],
         completion_ids: Sequence[Sequence[int]],
         log_metric: Callable[[str, float], None],
+        answer: Sequence[str | None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
         """Measure B completions; every one of them gets None."""
@@ -72,6 +81,10 @@ class Monitors:
             asked = [chat.text_of(p) for p in prompts]
             graded = [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
             log_metric("quality", sum(graded) / len(graded))
+        if answer is not None and in_part(self.answers):
+            for name, shares in self._answered(texts, answer, self._trainer.num_generations).items():
+                if shares:
+                    log_metric(name, sum(shares) / len(shares))
         step = self._trainer.state.global_step
         if step % self.every and step + 1 < self._trainer.state.max_steps:
             return [None] * len(prompts)
@@ -81,6 +94,32 @@ class Monitors:
             if means:
                 log_metric("heldout", sum(means) / len(means))
         return [None] * len(prompts)
+
+    def _answered(
+        self, texts: Sequence[str], gold: Sequence[str | None], size: int
+    ) -> dict[str, list[float]]:
+        """What is known of the answers: of each completion, and of each group of `size`."""
+        graded = [correct(text, right, self.answers) for text, right in zip(texts, gold, strict=True)]
+        shares, labels = [], []
+        for start in range(0, len(texts) if len(texts) % size == 0 else 0, size):
+            given = [extract(text, self.answers) for text in texts[start : start + size]]
+            votes = [answer for answer in given if answer is not None]
+            if not votes:
+                continue
+            found = cluster(votes, self.answers)
+            [(winner, count)] = Counter(found).most_common(
+                1
+            )  # equal counts: the first given, as in a majority vote
+            shares.append(count / size)
+            right = gold[start]
+            if right is not None:
+                winning = votes[found.index(winner)]
+                labels.append(equivalent(canonical(right, self.answers), winning, self.answers))
+        return {
+            "accuracy": [float(value) for value in graded if value is not None],
+            "majority_share": shares,
+            "label_accuracy": [float(value) for value in labels if value is not None],
+        }
 
     def _kl(self, prompts: Sequence[chat.Text], completion_ids: Sequence[Sequence[int]]) -> float:
         assert self._trainer is not None

@@ -75,13 +75,30 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Pair:
-    """One evaluation prompt with the response of the untrained start and of the trained policy."""
+    """One evaluation prompt with the response of the untrained start and of the trained policy.
+
+    `answer` is the gold answer of a mathematics track's prompt; None for one without, and for all other data.
+    """
 
     prompt_id: str
     prompt: str
     reference: str | None
     start: Generation
     policy: Generation
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Whether the responses to the evaluation prompts are right, in the order of the record's pairs.
+
+    None for a prompt without a gold answer and where the comparison with it is undecided; a response without an answer
+    is wrong. `selected` is of the selected checkpoint's responses, None where the record has none of its own.
+    """
+
+    start: list[bool | None]
+    policy: list[bool | None]
+    selected: list[bool | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -154,11 +171,13 @@ class RunRecord:
     (oracle, 0-1); `heldout` (mean log-likelihood under the held-out verifier, nats
     a token); `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of
     repeated word bigrams); `entropy` (policy, nats a token); `kl` (policy from its start, nats a
-    response); `unscored` (share of completions without a reward); `loss`; `grad_norm`.
+    response); `unscored` (share of completions without a reward); `loss`; `grad_norm`; on a mathematics track
+    `accuracy`, `majority_share` and `label_accuracy` (shares; see `cme.monitors`).
     `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a
     reward uses them only where `config.reward.verifier` names them. `language_model` is the checkpoint that
     measured the generations' surprisal, None where it was not measured.
     `trajectory` is None where no checkpoints were saved, `selected` where none was, or none has a scored verdict.
+    `accuracy` is None but on a mathematics track's data.
     `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
     """
 
@@ -186,6 +205,7 @@ class RunRecord:
     trajectory: Trajectory | None = None
     selected: Selected | None = None
     capabilities: list[Capability] | None = None
+    accuracy: Accuracy | None = None
     schema: int = SCHEMA
 
 
@@ -325,6 +345,8 @@ def read_record(path: Path) -> RunRecord:
             raise ValueError("the selected checkpoint must have one response a pair")
         if raw.get("capabilities") is not None:
             raw["capabilities"] = [Capability(**c) for c in raw["capabilities"]]
+        if raw.get("accuracy") is not None:
+            raw["accuracy"] = accuracy_from(raw["accuracy"], len(raw["pairs"]))
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable record: {error}") from error
@@ -417,6 +439,15 @@ def verdict_from(raw: Mapping[str, Any]) -> Verdict:
 def pair_from(raw: Mapping[str, Any]) -> Pair:
     """A pair from its JSON form."""
     return Pair(**{**raw, "start": Generation(**raw["start"]), "policy": Generation(**raw["policy"])})
+
+
+def accuracy_from(raw: Mapping[str, Any], pairs: int) -> Accuracy:
+    """Accuracy from its JSON form. Raises ValueError unless there is one entry a pair."""
+    found = Accuracy(**raw)
+    columns = [column for column in (found.start, found.policy, found.selected) if column is not None]
+    if any(len(column) != pairs for column in columns):
+        raise ValueError("accuracy must have one entry a pair")
+    return found
 
 
 def trajectory_from(raw: Mapping[str, Any]) -> Trajectory:

@@ -40,6 +40,7 @@ HISTORY = {
     "entropy": "entropy",
     "kl": "kl",
     "unscored": "unscored",
+    "accuracy": "accuracy",
     "majority_share": "majority_share",
     "label_accuracy": "label_accuracy",
     "semantic_entropy": "semantic_entropy",

@@ -22,7 +22,7 @@ from cme.judging import VerdictLog
 from cme.outputs import write_outputs
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
 from cme.stress import stock_of
-from experiments import grid, identity, judging
+from experiments import accuracy, grid, identity, judging
 from experiments.parts import weights_of
 from experiments.stages import quiet_libraries
 from experiments.store import environment
@@ -79,7 +79,7 @@ def _measured(config: DictConfig) -> SanityRecord:
     weights = weights_of([config.generator])
     prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     greedy, one, other = _responses(config, prompts)
-    pairs = opponents(prompts, greedy, one, other)
+    pairs = opponents(accuracy.asked(config, prompts), greedy, one, other)
     print(f"{sanity_id(config)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
     with VerdictLog(record_path(config).with_name("verdicts.jsonl")) as log:
         orders = config.evaluation.both_orders
@@ -125,7 +125,7 @@ def opponents(
 
     def pair(prompt: Prompt, start: Generation, text: str, finished: bool | None = True) -> Pair:
         opponent = Generation(text, finished, tokens=len(text.split()))
-        return Pair(prompt.id, prompt.text, prompt.reference, start, opponent)
+        return Pair(prompt.id, prompt.text, prompt.reference, start, opponent, prompt.answer)
 
     own = list(zip(prompts, greedy, strict=True))
     found = {
@@ -134,7 +134,8 @@ def opponents(
         "shorter": [pair(p, g, _half(g.response)) for p, g in own if g.finished],
         "copied": [pair(p, g, p.text) for p, g in own],
         "itself": [
-            Pair(p.id, p.text, p.reference, a, b) for p, a, b in zip(prompts, one, other, strict=True)
+            Pair(p.id, p.text, p.reference, a, b, p.answer)
+            for p, a, b in zip(prompts, one, other, strict=True)
         ],
     }
     return {name: pairs for name, pairs in found.items() if pairs}

@@ -22,7 +22,7 @@ from cme.checkpoints import load
 from cme.judging import VerdictLog
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training import milestone
-from experiments import grid, identity, judging
+from experiments import accuracy, grid, identity, judging
 from experiments.parts import made, once
 from experiments.responses import respond
 from experiments.store import Store
@@ -111,7 +111,7 @@ def run(
     selected = None if chosen is None else Selected(chosen, None, None)
     seconds = before["seconds"] + sum(stage["seconds"] for stage in stages.values()) + log.seconds
     if chosen is not None and chosen != last:
-        evaluated = [Prompt(p.prompt_id, p.prompt, reference=p.reference) for p in pairs]
+        evaluated = [Prompt(p.prompt_id, p.prompt, p.answer, p.reference) for p in pairs]
         answer = partial(_responses, config, str(places[chosen]), evaluated)
         stage = once(store.selection / "selected.json", [trained, chosen, [asdict(p) for p in pairs]], answer)
         # the run's own log, since its judge has one budget for both
@@ -158,7 +158,10 @@ def _meet(
 ) -> Meeting:
     """The judge's verdicts on a checkpoint's responses to some prompts against the start's."""
     after = [Generation(**r) for r in responses]
-    pairs = [Pair(p.id, p.text, p.reference, b, a) for p, b, a in zip(asked, start, after, strict=True)]
+    prompts = accuracy.asked(config, asked)
+    pairs = [
+        Pair(p.id, p.text, p.reference, b, a, p.answer) for p, b, a in zip(prompts, start, after, strict=True)
+    ]
     return Meeting(after, judging.verdicts(judge, pairs, config.evaluation.both_orders, log))
 
 

@@ -28,7 +28,7 @@ from cme.records import (
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
-from experiments import capabilities, grid, identity, judging, selection
+from experiments import accuracy, capabilities, grid, identity, judging, selection
 from experiments.measure import NotIndependent, measured
 from experiments.parts import fingerprint, made, once, weights_of
 from experiments.responses import respond
@@ -89,6 +89,7 @@ def run(config: DictConfig) -> Path:
             trajectory=chosen.trajectory if chosen else None,
             selected=chosen.selected if chosen else None,
             capabilities=kept.scores if kept else None,
+            accuracy=accuracy.measured(config, pairs, chosen.selected if chosen else None),
         )
         _write_outputs(store, record)
         write_record(store.record, _with_surprisal(record))
@@ -113,7 +114,11 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
     _say(config, f"training {config.generator} with reward {config.reward.name}")
     start = load(config.generator)
     monitors = Monitors(
-        load(config.generator), _heldout(config), made(config.data.oracle), config.monitor_every
+        load(config.generator),
+        _heldout(config),
+        made(config.data.oracle),
+        config.monitor_every,
+        config.data.answers,
     )
     unfinished = store.folder / "checkpoint.partial"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -165,8 +170,8 @@ def _pairs(
         before = once(store.start, origin, lambda: answers(config.generator, "start"))
     after = once(store.generations, [trained, asked], lambda: answers(str(store.checkpoint), "policy"))
     pairs = [
-        Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a))
-        for p, b, a in zip(prompts, before["value"], after["value"], strict=True)
+        Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a), p.answer)
+        for p, b, a in zip(accuracy.asked(config, prompts), before["value"], after["value"], strict=True)
     ]
     return pairs, before["seconds"] + after["seconds"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme import chat
-from cme.answers import AnswerKind, extract, normalize
+from cme.answers import AnswerKind, correct, extract
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -46,7 +46,10 @@ class GroundTruth:
         answer: Sequence[str | None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """Grade B completions; None where the data name no answer to compare with."""
+        """Grade B completions; None where the data name no answer to compare with, or the comparison is undecided.
+
+        So a completion that brings the comparison to a halt gains nothing by it, and loses nothing.
+        """
         texts = [chat.text_of(c) for c in completions]
         if self.oracle is not None:
             finished = chat.ended(completion_ids, self._end)
@@ -54,7 +57,5 @@ class GroundTruth:
             return [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
         if answer is None:
             raise ValueError("ground truth without an oracle needs a column `answer` in the data")
-        return [
-            None if right is None else float(extract(t, self.answers) == normalize(right))
-            for t, right in zip(texts, answer, strict=True)
-        ]
+        graded = [correct(t, gold, self.answers) for t, gold in zip(texts, answer, strict=True)]
+        return [None if right is None else float(right) for right in graded]

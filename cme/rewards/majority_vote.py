@@ -2,7 +2,7 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it; answers are counted up to `cme.answers.same_answer`. A
+a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.answers.cluster`). A
 response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the
 whole group is unscored (None). Ties go to the answer that was given first in the group.
 
@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cme import chat, groups
-from cme.answers import AnswerKind, extract, normalize, same_answer
+from cme.answers import AnswerKind, canonical, cluster, equivalent, extract
 
 
 class MajorityVote:
@@ -66,7 +66,8 @@ class MajorityVote:
         """Vote within each group. Raises ValueError when a group is not whole."""
         given = [extract(chat.text_of(c), self.answers) for c in completions]
         rewards: list[float | None] = []
-        shares, right = [], []
+        shares: list[float] = []
+        right: list[bool | None] = []
         self.left_out = 0
         for group in groups.whole(prompts, self.num_generations):
             winner, agreed = self._vote(given[group])
@@ -78,24 +79,20 @@ class MajorityVote:
             shares.append(sum(agreed) / len(agreed))
             truth = None if answer is None else answer[group.start]
             if truth is not None:
-                right.append(same_answer(winner, self._gold(truth)))
+                right.append(equivalent(canonical(truth, self.answers), winner, self.answers))
         if log_metric:
             for metric, values in (("majority_share", shares), ("label_accuracy", right)):
-                if values:
-                    log_metric(metric, sum(values) / len(values))
+                known = [float(value) for value in values if value is not None]
+                if known:
+                    log_metric(metric, sum(known) / len(known))
         return rewards
 
-    @staticmethod
-    def _vote(votes: Sequence[str | None]) -> tuple[str | None, list[bool]]:
+    def _vote(self, votes: Sequence[str | None]) -> tuple[str | None, list[bool]]:
         """The first of a group's most common answers, None where nobody votes, and which completions gave it."""
         cast = {i: vote for i, vote in enumerate(votes) if vote is not None}
         if not cast:
             return None, [False] * len(votes)
-        found = groups.clusters(list(cast.values()), same_answer)
+        found = cluster(list(cast.values()), self.answers)
         [(most, _)] = Counter(found).most_common(1)  # equal counts come in order of first vote
         agreed = [i for i, cluster in zip(cast, found, strict=True) if cluster == most]
         return cast[agreed[0]], [i in agreed for i in range(len(votes))]
-
-    def _gold(self, answer: str) -> str:
-        """The data's answer as `extract` would give it."""
-        return normalize(answer) if self.answers == "whole" else answer.strip()

@@ -1,10 +1,13 @@
-"""Answers: normalisation and extraction."""
+"""Answers: normalisation, extraction, equivalence and clusters."""
+
+import re
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.answers import extract, normalize
+from cme.answers import AnswerKind, answer_span, canonical, cluster, correct, equivalent, extract, normalize
 
 
 @pytest.mark.parametrize(
@@ -39,3 +42,126 @@ def test_the_whole_response_is_its_answer() -> None:
 def test_data_without_answers_are_refused_by_name(kind: str) -> None:
     with pytest.raises(ValueError, match=f"'{kind}'.*whole"):
         extract("7.", kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("response", "number"),
+    [
+        ("7", "7"),
+        ("3 plus 4 is 7.", "7"),
+        ("7. the fox is red.", "7"),
+        ("it costs 1,200.50 dollars", "1200.5"),
+        ("1,2,3", "3"),
+        ("5-3", "3"),
+        ("(4)-3", "3"),
+        ("the answer is -3", "-3"),
+        ("the answer is \u22123", "-3"),
+        ("$-0.50", "-0.5"),
+        ("-0", "0"),
+        ("007.0", "7"),
+        (".5 of it", "0.5"),
+        ("1/2", "2"),  # no fractions
+        ("1234,567", "567"),
+        ("no idea", None),
+        ("", None),
+        ("seven", None),
+        ("\u0667", None),  # a digit, but none that the data have
+    ],
+)
+def test_the_last_number_is_the_answer(response: str, number: str | None) -> None:
+    assert extract(response, "number") == number
+
+
+@given(st.integers(-(10**40), 10**40), st.integers(0, 6))
+def test_numbers_keep_their_value_at_any_length(digits: int, decimals: int) -> None:
+    value = Fraction(digits, 10**decimals)
+    sign, whole = "-" if value < 0 else "", abs(digits) // 10**decimals
+    text = f"{sign}{whole:,}.{abs(digits) % 10**decimals:0{decimals}d}" if decimals else f"{digits:,}"
+    found = extract(f"so it is {text}.", "number")
+    assert found is not None
+    assert Fraction(found) == value
+    assert canonical(found, "number") == found
+
+
+@given(st.text(alphabet="0123456789-,. ax", max_size=30))
+def test_the_span_of_a_number_reads_as_the_number(text: str) -> None:
+    place = answer_span(text, "number")
+    assert (place is None) == (re.search("[0-9]", text) is None)
+    if place is not None:
+        assert extract(text[slice(*place)], "number") == extract(text, "number")
+        assert re.search("[0-9]", text[place[1] :]) is None
+
+
+def slow_last_box(response: str) -> str | None:
+    """The last box whose braces balance, each tried by counting."""
+    for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", response)]):
+        depth = 1
+        for end in range(start, len(response)):
+            depth += (response[end] == "{") - (response[end] == "}")
+            if depth == 0:
+                return response[start:end].strip() or None
+    return None
+
+
+@given(st.lists(st.sampled_from(["\\boxed{", "\\boxed {", "{", "}", "1", " ", "x"]), max_size=14))
+def test_the_last_balanced_box_is_the_answer(parts: list[str]) -> None:
+    response = "".join(parts)
+    assert extract(response, "boxed") == slow_last_box(response)
+
+
+@pytest.mark.parametrize(
+    ("gold", "given", "kind", "same"),
+    [
+        ("the fox", "the fox", "whole", True),
+        ("7", "7 0", "whole", False),
+        ("0.5", "1/2", "whole", False),  # words, not mathematics
+        ("7", "7", "number", True),
+        ("7", "7.5", "number", False),
+        ("\\frac{1}{2}", "0.5", "boxed", True),
+        ("\\frac12", "\\dfrac{2}{4}", "boxed", True),
+        ("1{,}000", "1000", "boxed", True),
+        ("2\\sqrt2", "\\sqrt{8}", "boxed", True),
+        ("(x+1)^2", "x^2+2x+1", "boxed", True),
+        ("\\{1, 2\\}", "\\{2, 1\\}", "boxed", True),
+        ("(1, 2)", "(2, 1)", "boxed", False),
+        ("3", "x=3", "boxed", True),
+        ("7", "7.", "boxed", True),
+        ("12", "12\\text{ cm}", "boxed", True),
+        ("2", "3", "boxed", False),
+        ("\\frac{1}{3}", "0.333", "boxed", False),
+        ("2", "two {", "boxed", False),
+    ],
+)
+def test_equivalence(gold: str, given: str, kind: AnswerKind, same: bool) -> None:
+    assert equivalent(gold, given, kind) is same
+
+
+@pytest.mark.parametrize(
+    ("response", "gold", "kind", "right"),
+    [
+        ("so \\boxed{0.5}", "\\frac{1}{2}", "boxed", True),
+        ("so \\boxed{0.6}", "\\frac{1}{2}", "boxed", False),
+        ("so 0.5", "\\frac{1}{2}", "boxed", False),  # nothing in a box
+        ("so \\boxed{0.5}", None, "boxed", None),
+        ("so \\boxed{9^{9^{9^9}}}", "2", "boxed", None),
+        ("it is 1,000.", "1000.0", "number", True),
+        ("no idea", "7", "number", False),
+        ("Seven.", "seven", "whole", True),
+    ],
+)
+def test_a_response_is_right_wrong_or_undecided(
+    response: str, gold: str | None, kind: AnswerKind, right: bool | None
+) -> None:
+    assert correct(response, gold, kind) is right
+
+
+def test_clusters_are_of_equivalent_answers_in_order_of_appearance() -> None:
+    answers = ["0.5", "1", "\\frac{1}{2}", "2/2", "3", "\\frac{2}{4}"]
+    assert cluster(answers, "boxed") == [0, 1, 0, 1, 2, 0]
+    assert cluster(answers, "whole") == [0, 1, 2, 3, 4, 5]
+    assert cluster([], "boxed") == []
+
+
+def test_what_is_undecided_agrees_with_nothing_but_itself() -> None:
+    endless = "9^{9^{9^{10}}}"
+    assert cluster([endless, "2", endless, "2"], "boxed") == [0, 1, 0, 1]

@@ -127,3 +127,32 @@ def test_costly_ones_are_measured_every_few_steps_and_at_the_last(
     found = measure(monitors, policy, ["fox.", "bear."])
     assert ("kl" in found) == measured
     assert {"quality", "repetition"} <= set(found)
+
+
+def test_answers_are_watched_on_a_mathematics_track(tiny: Tiny) -> None:
+    policy = tiny("qwen")
+    monitors = bound(Monitors(tiny("qwen"), None, None, every=5, answers="number"), policy, step=1)
+    monitors._trainer.num_generations = 4  # type: ignore[union-attr]
+    logged: dict[str, float] = {}
+
+    def watch(texts: list[str], gold: list[str | None]) -> dict[str, float]:
+        logged.clear()
+        monitors(["p"] * len(texts), texts, [[1]] * len(texts), log_metric=logged.__setitem__, answer=gold)
+        return {
+            name: logged[name] for name in ("accuracy", "majority_share", "label_accuracy") if name in logged
+        }
+
+    groups = [
+        *("7", "7.0", "8", "fox"),  # 2 of 4 are right and so is the majority of 2
+        *("3", "5", "5", "4"),  # 1 is right, the majority of 2 is not
+        *("1", "1", "1", "1"),  # without a gold answer: no accuracy, a majority of 4
+        *("fox", "", "owl", "hen"),  # no votes: none right, no majority
+    ]
+    gold = [*["7"] * 4, *["3"] * 4, *[None] * 4, *["2"] * 4]
+    assert watch(groups, gold) == pytest.approx(
+        {"accuracy": 3 / 12, "majority_share": (2 / 4 + 2 / 4 + 4 / 4) / 3, "label_accuracy": 1 / 2}
+    )
+    assert watch(groups[:6], gold[:6]) == pytest.approx({"accuracy": 3 / 6})  # groups of another process
+    assert watch(["fox"] * 4, [None] * 4) == {}
+    monitors.answers = "whole"
+    assert watch(groups, gold) == {}

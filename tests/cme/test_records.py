@@ -1,6 +1,7 @@
 """Records: what is written is what is read, whole or not at all."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cme.records import (
     SCHEMA,
     SEPARATION_SCHEMA,
     STRESS_SCHEMA,
+    Accuracy,
     Capability,
     Generation,
     Milestone,
@@ -57,7 +59,11 @@ records = st.builds(
     stopped=st.none() | st.text(),
     history=st.dictionaries(st.text(), st.lists(floats | st.none(), max_size=3)),
     pairs=st.lists(
-        st.builds(Pair, st.text(), st.text(), st.none() | st.text(), generations, generations), max_size=3
+        st.builds(
+            *(Pair, st.text(), st.text(), st.none() | st.text(), generations, generations),
+            answer=st.none() | st.text(),
+        ),
+        max_size=3,
     ),
     verdicts=st.lists(scored | unscored, max_size=3),
     seconds=st.dictionaries(st.text(), floats),
@@ -282,3 +288,22 @@ def test_a_malformed_separation_record_is_refused_naming_the_file(tmp_path: Path
     path.write_text(json.dumps(spoil(read_json(path))))
     with pytest.raises(ValueError, match=str(path)):
         read_separation(path)
+
+
+EMPTY = RunRecord(
+    *("run", "miniature", "qwen", "sft", "cme", "gemma", "oracle", 0, None, "a", "b", None),
+    *({}, {}, [], None, {}, [], [], {}),
+)
+
+
+@pytest.mark.parametrize("column", ["start", "policy", "selected"])
+def test_accuracy_has_one_entry_a_pair(tmp_path: Path, column: str) -> None:
+    pairs = [Pair(i, "q", None, Generation("a", True, 1), Generation("b", True, 1), "7") for i in "ab"]
+    columns: dict[str, list[bool | None]] = {c: [True, None] for c in ("start", "policy", "selected")}
+    record = replace(EMPTY, pairs=pairs, accuracy=Accuracy(**columns))
+    write_record(tmp_path / "record.json", record)
+    assert read_record(tmp_path / "record.json") == record
+    broken = Accuracy(**(columns | {column: [True]}))
+    write_record(tmp_path / "record.json", replace(record, accuracy=broken))
+    with pytest.raises(ValueError, match="accuracy must have one entry a pair"):
+        read_record(tmp_path / "record.json")

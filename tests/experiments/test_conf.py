@@ -57,11 +57,13 @@ def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
 
 
 def test_the_same_data_have_every_split_that_is_named() -> None:
-    from cme.data import instructions, math, ultrafeedback
+    from cme.data import instructions, math, ultrafeedback, word_problems
     from cme.miniature import world
 
     known = {
         "world": world.SPLITS,
+        "arithmetic": world.SPLITS,
+        "word_problems": word_problems.SPLITS,
         "instructions": instructions.SPLITS,
         "ultrafeedback": ultrafeedback.SPLITS,
         "math": math.SPLITS,

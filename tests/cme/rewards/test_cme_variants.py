@@ -160,6 +160,29 @@ def test_an_answer_behind_the_cut_is_missing(tiny: Tiny, tiny_folder: Folder) ->
     assert called(reward, PROMPTS[:1], RESPONSES[:1]) == near([mean(values) - 2.0])
 
 
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_numbers_as_answers(tiny: Tiny, tiny_folder: Folder, family: str, weight: float) -> None:
+    said = ["3 plus 4 is 7. the fox", "fox, bear.", "12 or 13", "1,200 it is"]
+    places = [(12, 13), None, (6, 8), (0, 5)]
+    reward = CrossModelEntropy(
+        str(tiny_folder(family)),
+        span="blended",
+        answers="number",
+        answer_weight=weight,
+        no_answer_penalty=5.0,
+    )
+    expected = []
+    for prompt, response, place in zip(PROMPTS, said, places, strict=True):
+        one = slow(tiny(family), prompt, response)
+        if place is None:
+            expected.append(one.mean - 5)
+            continue
+        letters = set(range(*place))
+        part = mean([v for v, s in zip(one.values, one.spans, strict=True) if letters & set(range(*s))])
+        expected.append((1 - weight) * one.mean + weight * part)
+    assert called(reward, PROMPTS, said) == near(expected)
+
+
 def test_whole_responses_as_answers(tiny: Tiny, tiny_folder: Folder) -> None:
     reward = CrossModelEntropy(str(tiny_folder("gemma")), span="answer", answers="whole")
     assert called(reward) == near(means(tiny("gemma")))

@@ -115,3 +115,13 @@ def test_a_group_of_two_prompts_is_refused() -> None:
 def test_data_without_answers_are_refused_at_once() -> None:
     with pytest.raises(ValueError, match="'none'"):
         MajorityVote("none", 4)
+
+
+def test_votes_in_boxes_count_by_what_they_mean() -> None:
+    said = [r"\boxed{2}", r"so \boxed{0.5}", r"\boxed{\frac{1}{2}}", "one half"]
+    assert MajorityVote("boxed", 4)(["p"] * 4, said, [[1]] * 4) == [0, 1, 1, 0]
+
+
+def test_votes_are_last_numbers() -> None:
+    said = ["7. the fox is red.", "it is 7.0", "3 plus 4 is 8", "none"]
+    assert MajorityVote("number", 4)(["p"] * 4, said, [[1]] * 4) == [1, 1, 0, 0]

@@ -111,3 +111,9 @@ def test_ground_truth_without_any_truth_is_refused() -> None:
         GroundTruth(None, "none")
     with pytest.raises(ValueError, match="column `answer`"):
         GroundTruth(None, "whole")(["p"], ["c"], [[1]])
+
+
+def test_ground_truth_compares_by_meaning_and_leaves_the_undecided_unscored() -> None:
+    said = [r"\boxed{0.5}", r"\boxed{0.25}", "0.5", r"\boxed{8^{8^{8^{8}}}}"]
+    graded = GroundTruth(None, "boxed")(["p"] * 4, said, [[1]] * 4, answer=[r"\frac{1}{2}"] * 4)
+    assert graded == [1.0, 0.0, 0.0, None]

@@ -1,0 +1,118 @@
+"""Generated word problems of one or two steps with small numbers: the laptop's mathematics track.
+
+A problem is a template with its numbers; it is always told in the same words, and is of one split alone.
+"""
+
+import hashlib
+import itertools
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cme.records import Prompt
+
+SPLITS = ("train", "eval")
+EVAL_PERCENT = 30
+ASKED = "{} Answer with a number."
+NAMES = ("Anna", "Ben", "Carla", "David", "Emma", "Frank", "Grace", "Henry", "Lucy", "Tom")
+THINGS = ("apples", "books", "coins", "eggs", "marbles", "pencils", "shells", "stamps", "stickers", "toys")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A story in which `{name}`, `{things}`, `{a}` and `{b}` are filled in, and its answer from a and b.
+
+    Only numbers for which `allowed` holds make a problem.
+    """
+
+    key: str
+    story: str
+    answer: Callable[[int, int], int]
+    allowed: Callable[[int, int], bool] = lambda a, b: True
+
+
+def _plus(a: int, b: int) -> int:
+    return a + b
+
+
+def _minus(a: int, b: int) -> int:
+    return a - b
+
+
+def _times(a: int, b: int) -> int:
+    return a * b
+
+
+def _more(a: int, b: int) -> bool:
+    return a > b
+
+
+_NOW = "How many {things} does {name} have now?"
+_LEFT = "How many {things} are left?"
+TEMPLATES = (
+    Template("gain", "{name} has {a} {things} and gets {b} more. " + _NOW, _plus),
+    Template("lose", "{name} has {a} {things} and gives away {b}. " + _LEFT, _minus, _more),
+    Template(
+        "boxes", "There are {a} boxes with {b} {things} in each. How many {things} are there in all?", _times
+    ),
+    Template(
+        "share",
+        "{name} shares {a} {things} equally among {b} friends. How many {things} does each friend get?",
+        lambda a, b: a // b,
+        lambda a, b: a % b == 0,
+    ),
+    Template(
+        "more",
+        "{name} has {a} {things}. A friend has {b} more than {name}. How many {things} does the friend have?",
+        _plus,
+    ),
+    Template(
+        "differ",
+        "{name} has {a} {things} and a friend has {b}. How many more {things} does {name} have?",
+        _minus,
+        _more,
+    ),
+    Template(
+        "price", "Each of the {things} costs {a} dollars. How many dollars do {b} {things} cost?", _times
+    ),
+    Template(
+        "twice",
+        "{name} has {a} {things}, finds as many again, and then loses {b}. " + _LEFT,
+        lambda a, b: 2 * a - b,
+        lambda a, b: 2 * a > b,
+    ),
+    Template("days", "{name} reads {a} pages a day. How many pages does {name} read in {b} days?", _times),
+    Template(
+        "both",
+        "{name} buys {a} {things} on Monday and {b} on Tuesday. How many {things} does {name} buy in both days?",
+        _plus,
+    ),
+)
+
+
+def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
+    """`count` problems of `train` or `eval`, drawn by `seed`, with gold answer and a sentence as reference.
+
+    Raises ValueError for another split, or for more problems than there are.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    pool = [
+        (template, a, b)
+        for template, a, b in itertools.product(TEMPLATES, range(2, 13), range(2, 13))
+        if template.allowed(a, b) and (_percent(template, a, b) < EVAL_PERCENT) == (split == "eval")
+    ]
+    if count > len(pool):
+        raise ValueError(f"split {split!r} has {len(pool)} word problems, {count} asked for")
+    return [_told(*problem) for problem in random.Random(f"{split}:{seed}").sample(pool, count)]
+
+
+def _percent(template: Template, a: int, b: int) -> int:
+    return int(hashlib.sha256(f"{template.key} {a} {b}".encode()).hexdigest(), 16) % 100
+
+
+def _told(template: Template, a: int, b: int) -> Prompt:
+    rng = random.Random(f"words:{template.key} {a} {b}")
+    story = template.story.format(name=rng.choice(NAMES), things=rng.choice(THINGS), a=a, b=b)
+    answer = str(template.answer(a, b))
+    return Prompt(f"{template.key}-{a}-{b}", ASKED.format(story), answer, f"The answer is {answer}.")

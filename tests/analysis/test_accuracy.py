@@ -1,0 +1,97 @@
+"""Accuracy tables against hand computations and scipy."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from analysis.accuracy import accuracy_frame, accuracy_section, accuracy_table
+from analysis.render import to_markdown
+from cme.records import Accuracy, Generation, Pair, RunRecord, Selected
+
+SAID = Generation("7", True, 1)
+Rights = list[bool | None]
+
+
+def graded(make_record: Any, start: Rights, policy: Rights, *, seed: int = 0, **fields: Any) -> RunRecord:
+    """A run whose responses to prompts p0, p1, ... are right or not as given."""
+    golds = fields.pop("golds", ["7"] * len(start))
+    pairs = [Pair(f"p{i}", "q", None, SAID, SAID, gold) for i, gold in enumerate(golds)]
+    config = {"seed": seed, "data": {"name": "arithmetic"}}
+    accuracy = Accuracy(start, policy, fields.pop("selected_right", None))
+    return replace(make_record(seed=seed, config=config), pairs=pairs, accuracy=accuracy, **fields)
+
+
+def test_pass_at_1_of_one_seed(make_record: Any) -> None:
+    before, after = [True] * 10 + [False] * 30, [True] * 25 + [False] * 15
+    [row] = accuracy_frame([graded(make_record, before, after)]).to_dict("records")
+    assert (row["before"], row["after"], row["change"]) == pytest.approx((10 / 40, 25 / 40, 15 / 40))
+    differences = np.subtract(after, before, dtype=float)
+    expected = stats.ttest_1samp(differences, 0).confidence_interval(0.95)
+    assert (row["change_lo"], row["change_hi"]) == pytest.approx((expected.low, expected.high))
+    t = stats.t.ppf(0.975, 39)
+    for name, share in (
+        ("before", 10 / 40),
+        ("after", 25 / 40),
+    ):  # Wilson's bounds solve |share - p| = t se(p)
+        for bound in (row[f"{name}_lo"], row[f"{name}_hi"]):
+            assert abs(share - bound) == pytest.approx(t * np.sqrt(bound * (1 - bound) / 39))
+        assert row[f"{name}_lo"] < share < row[f"{name}_hi"]
+    wilson = stats.binomtest(25, 40).proportion_ci(method="wilson")
+    assert (row["after_lo"], row["after_hi"]) == pytest.approx((wilson.low, wilson.high), abs=0.01)
+
+
+def test_what_has_no_gold_answer_or_is_undecided_is_left_out_of_both_sides(make_record: Any) -> None:
+    start: Rights = [True, False, None, None, True, False]
+    policy: Rights = [True, None, True, None, False, True]
+    run = graded(make_record, start, policy, golds=["7", "7", "7", None, "7", "7"])
+    [row] = accuracy_frame([run]).to_dict("records")
+    assert (row["prompts"], row["no_answer"], row["undecided"]) == (3, 1, 2)
+    assert (row["before"], row["after"]) == pytest.approx((2 / 3, 2 / 3))
+    assert "1 + 2" in to_markdown(accuracy_table([run]))
+
+
+def test_seeds_of_a_prompt_are_kept_together(make_record: Any) -> None:
+    one: tuple[Rights, Rights] = ([True, False] * 20, [True, True] * 20)
+    runs = [graded(make_record, *one, seed=seed) for seed in range(3)]
+    [single], [pooled] = (accuracy_frame(r).to_dict("records") for r in (runs[:1], runs))
+    assert (pooled["seeds"], pooled["prompts"]) == (3, 40)
+    for column in ("before", "before_lo", "before_hi", "change", "change_lo", "change_hi"):
+        assert pooled[column] == pytest.approx(single[column])  # the same again is no new prompt
+
+
+def test_nothing_graded_is_said_and_never_bold(make_record: Any) -> None:
+    table = accuracy_table([graded(make_record, [None] * 40, [None] * 40, golds=[None] * 40)])
+    [[row]] = table.groups
+    assert [entry.text for entry in row][-5:] == ["0", "40 + 0", "n/a", "n/a", "n/a"]
+    assert not any(entry.bold for entry in row)
+
+
+@pytest.mark.parametrize(("prompts", "bold"), [(40, True), (20, False)])
+def test_bold_is_a_change_over_enough_prompts(make_record: Any, prompts: int, bold: bool) -> None:
+    start = [False] * prompts
+    policy = [i % 4 > 0 for i in range(prompts)]
+    [[row]] = accuracy_table([graded(make_record, start, policy)]).groups
+    assert row[-1].bold is bold
+    assert row[-1].text.startswith("+75.0 [")
+
+
+def test_the_selected_checkpoint_has_a_row_of_its_own(make_record: Any) -> None:
+    wrong, right = [False] * 30, [True] * 30
+    chosen = Selected(5, [SAID] * 30, [])
+    run = graded(make_record, wrong, wrong, selected=chosen, selected_right=right)
+    final = graded(make_record, wrong, wrong, seed=1, selected=Selected(9, None, None))
+    rows = accuracy_frame([run, final]).to_dict("records")
+    assert [(row["policy"], row["after"]) for row in rows] == [("final", 0.0), ("selected", 0.5)]
+    without = graded(make_record, wrong, wrong, seed=2)
+    assert [r["policy"] for r in accuracy_frame([run, without]).to_dict("records")] == ["final"]
+
+
+def test_other_runs_are_in_no_row(make_record: Any, tmp_path: Path) -> None:
+    assert accuracy_section([make_record()], tmp_path).parts == []
+    [part] = accuracy_section([make_record(), graded(make_record, [True], [False])], tmp_path).parts
+    assert len(part.tables) == 1
+    assert (tmp_path / "tables" / "miniature-accuracy.csv").exists()

@@ -1,0 +1,52 @@
+"""Correctness as judge."""
+
+import pytest
+
+from cme.judges import Ruling
+from cme.judges.correctness import Correctness
+from cme.judging import Comparison
+from cme.records import Generation, Prompt
+
+
+def said(text: str) -> Generation:
+    return Generation(text, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "ruling"),
+    [
+        ("it is 7", "it is 8", Ruling("first", None, (1.0, 0.0))),
+        ("it is 8", "it is 7", Ruling("second", None, (0.0, 1.0))),
+        ("7.0", "it is 7", Ruling("tie", None, (1.0, 1.0))),
+        ("8", "9", Ruling("tie", None, (0.0, 0.0))),
+        ("no idea", "7", Ruling("second", None, (0.0, 1.0))),
+    ],
+)
+def test_the_right_answer_wins(first: str, second: str, ruling: Ruling) -> None:
+    assert Correctness("number").rule(Prompt("p", "3 + 4?", "7"), said(first), said(second)) == ruling
+
+
+def test_answers_in_boxes_count_by_what_they_mean() -> None:
+    prompt = Prompt("p", "half?", r"\frac{1}{2}")
+    ruling = Correctness("boxed").rule(prompt, said(r"\boxed{2}"), said(r"\boxed{0.5}"))
+    assert ruling.outcome == "second"
+
+
+def test_what_cannot_be_decided_is_unscored() -> None:
+    judge = Correctness("boxed")
+    assert judge.rule(Prompt("p", "?"), said("7"), said("8")).reason == "the prompt has no gold answer"
+    hanging = judge.rule(Prompt("p", "?", "7"), said(r"\boxed{7}"), said(r"\boxed{6^{6^{6^{6^6}}}}"))
+    assert hanging.outcome == "unscored" and "could not be decided" in str(hanging.reason)
+
+
+@pytest.mark.parametrize("answers", ["none", "whole"])
+def test_data_without_gold_answers_are_refused(answers: str) -> None:
+    with pytest.raises(ValueError, match=f"answers={answers}; .*data=arithmetic"):
+        Correctness(answers)  # type: ignore[arg-type]
+
+
+def test_rulings_on_another_gold_answer_are_other_rulings() -> None:
+    def key(answer: str | None) -> str:
+        return Comparison(Prompt("p", "q", answer), said("a"), said("b"), True).key("judge")
+
+    assert len({key(None), key("7"), key("8")}) == 3

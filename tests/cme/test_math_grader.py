@@ -1,0 +1,71 @@
+"""The guarded process: hostile answers, real ones, end in time, leave it working and take no secrets."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from cme.math_grader import Grader
+
+HOSTILE = {
+    "tower": "9^{9^{9^{9}}}",
+    "factorial": "(10^{10})!",
+    "big power": "10^{10^{10}}",
+    "modulus": "7^{7^{7^7}} \\mod 100",
+    "nested braces": "{" * 3000 + "1" + "}" * 3000,
+    "nested parentheses": "(" * 2000 + "1" + ")" * 2000,
+    "nested fractions": "\\frac{1}{" * 400 + "2" + "}" * 400,
+    "expansion": "(x+y+z+1)^{300}",
+    "long sum": "1+" * 5000 + "1",
+    "digits": "7" * 20000,
+    "list": "1," * 3000,
+    "integral": "\\int_0^1 e^{-x^{x}} \\sin(x^{x}) dx",
+    "unbalanced": "\\frac{\\sqrt{" * 50,
+    "two lines": "41\n43",
+    "null": "\x00",
+    "half a surrogate pair": "\ud800",
+}
+
+
+@pytest.fixture(scope="module")
+def grader() -> Grader:
+    return Grader(seconds=1.0)
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_answer_ends_in_time_and_is_never_right(grader: Grader, name: str) -> None:
+    grader.equivalent("1", "1.0")  # the worker has started
+    began = time.monotonic()
+    assert not grader.equivalent("42", HOSTILE[name])
+    assert time.monotonic() - began < 10  # a start of the worker may be in between
+    assert grader.equivalent("\\frac{1}{2}", "0.5") is True
+
+
+@pytest.mark.parametrize("name", ["tower", "nested braces", "big power"])
+def test_what_does_not_end_is_undecided_and_not_wrong(grader: Grader, name: str) -> None:
+    assert grader.equivalent("42", HOSTILE[name]) is None
+
+
+def test_a_worker_that_died_is_started_again(grader: Grader) -> None:
+    assert grader.equivalent("2", "3") is False
+    assert grader._worker is not None
+    grader._worker.kill()
+    grader._worker.wait()
+    assert grader.equivalent("2", "3") is None  # what it had been asked is not known
+    assert grader.equivalent("2", "3") is False
+
+
+def test_the_worker_has_a_bound_on_its_memory_and_no_secret(
+    grader: Grader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "secret")
+    fresh = Grader()
+    fresh.equivalent("2", "3")
+    assert fresh._worker is not None
+    process = Path(f"/proc/{fresh._worker.pid}")
+    if not process.exists():
+        pytest.skip("this system shows no processes")
+    assert "Max address space         1073741824" in (process / "limits").read_text()
+    assert "secret" not in (process / "environ").read_text()
+    fresh.close()
+    assert fresh._worker is None
