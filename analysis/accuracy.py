@@ -114,7 +114,8 @@ def graded(runs: Sequence[RunRecord], policy: str) -> Graded:
 def by_prompt(values: Floats, prompts: Sequence[str]) -> tuple[Floats, Floats]:
     """Sums and counts of the values of each prompt, (P,) each."""
     _, index = np.unique(np.array(prompts, dtype=object), return_inverse=True)
-    return np.bincount(index, weights=values).astype(float), np.bincount(index).astype(float)
+    sums: Floats = np.bincount(index, weights=values).astype(float)
+    return sums, np.bincount(index).astype(float)
 
 
 def share_of(right: Floats, prompts: Sequence[str]) -> tuple[float, Interval]:
