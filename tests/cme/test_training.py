@@ -33,7 +33,7 @@ SETTINGS = {
     "warmup_steps": 0,
     "loss_type": "dapo",
 }
-OF_VOTES = {"majority_share", "label_accuracy", "semantic_entropy"}  # columns of rewards that compare answers
+OF_VOTES = {"accuracy", "majority_share", "label_accuracy", "semantic_entropy"}  # of what compares answers
 PATIENT = Guard(patience=100, max_unscored=1.0)
 PROMPTS = world.load_prompts("train", 12, 0)
 
