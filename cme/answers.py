@@ -1,7 +1,6 @@
 """Answer extraction and equivalence, for rewards that compare answers or score their span, and for accuracy."""
 
 import re
-from collections.abc import Sequence
 from typing import Literal, get_args
 
 from cme import math_grader
@@ -79,22 +78,6 @@ def correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None:
         return None
     given = extract(response, kind)
     return False if given is None else equivalent(canonical(gold, kind), given, kind)
-
-
-def cluster(answers: Sequence[str], kind: AnswerKind) -> list[int]:
-    """The cluster of each answer (N,), numbered from 0 in order of appearance.
-
-    Greedy: an answer joins the first cluster whose first member it is equivalent to. One that is undecided against a
-    cluster does not join it: it is no evidence of agreement.
-    """
-    firsts: list[str] = []
-    found = []
-    for answer in answers:
-        at = next((n for n, first in enumerate(firsts) if equivalent(first, answer, kind)), len(firsts))
-        if at == len(firsts):
-            firsts.append(answer)
-        found.append(at)
-    return found
 
 
 def _last_number(text: str) -> tuple[int, int] | None:

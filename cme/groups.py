@@ -1,8 +1,10 @@
 """Groups of completions to one prompt, and which of them say the same."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from cme.answers import AnswerKind, equivalent
 from cme.chat import Text
 
 Item = TypeVar("Item")
@@ -37,3 +39,25 @@ def clusters(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[
             firsts.append(item)
         found.append(at)
     return found
+
+
+def by_answer(answers: Sequence[str], kind: AnswerKind) -> list[int]:
+    """The cluster of each answer (N,), as `clusters` has them, of answers that are equivalent.
+
+    One that is undecided against a cluster does not join it: it is no evidence of agreement.
+    """
+    return clusters(answers, lambda first, answer: equivalent(first, answer, kind) is True)
+
+
+def vote(answers: Sequence[str | None], kind: AnswerKind) -> tuple[str | None, list[bool]]:
+    """The first of a group's most common answers, and which completions (G,) gave it; None does not vote.
+
+    Equal counts go to the answer that was given first. Where nobody votes the answer is None.
+    """
+    cast = {i: answer for i, answer in enumerate(answers) if answer is not None}
+    if not cast:
+        return None, [False] * len(answers)
+    found = by_answer(list(cast.values()), kind)
+    [(most, _)] = Counter(found).most_common(1)  # equal counts come in order of first vote
+    agreed = [i for i, cluster in zip(cast, found, strict=True) if cluster == most]
+    return cast[agreed[0]], [i in agreed for i in range(len(answers))]

@@ -5,15 +5,14 @@ weight 0, would make TRL count a completion as scored that the trained reward co
 measures goes through TRL's `log_metric`.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 from trl import GRPOTrainer
 
-from cme import chat
-from cme.answers import AnswerKind, canonical, cluster, correct, equivalent, extract, in_part, normalize
+from cme import chat, groups
+from cme.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.checkpoints import Checkpoint
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
@@ -103,18 +102,13 @@ class Monitors:
         shares, labels = [], []
         for start in range(0, len(texts) if len(texts) % size == 0 else 0, size):
             given = [extract(text, self.answers) for text in texts[start : start + size]]
-            votes = [answer for answer in given if answer is not None]
-            if not votes:
+            winner, agreed = groups.vote(given, self.answers)
+            if winner is None:
                 continue
-            found = cluster(votes, self.answers)
-            [(winner, count)] = Counter(found).most_common(
-                1
-            )  # equal counts: the first given, as in a majority vote
-            shares.append(count / size)
+            shares.append(sum(agreed) / size)
             right = gold[start]
             if right is not None:
-                winning = votes[found.index(winner)]
-                labels.append(equivalent(canonical(right, self.answers), winning, self.answers))
+                labels.append(equivalent(canonical(right, self.answers), winner, self.answers))
         return {
             "accuracy": [float(value) for value in graded if value is not None],
             "majority_share": shares,

@@ -28,7 +28,7 @@ from cme.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
 from experiments import grid, identity
 from experiments.parts import once, weights_of
-from experiments.stages import quiet_libraries
+from experiments.stages import quiet_libraries, scorer_of
 from experiments.store import environment
 from experiments.validate import BadConfig
 
@@ -147,19 +147,7 @@ def _scores(
     config: DictConfig, name: str, asked: Sequence[Prompt], responses: Sequence[Generation]
 ) -> "list[Score]":
     """The responses' scores under a checkpoint, within the limits of scoring."""
-    from cme.checkpoints import load
-    from cme.scorer import Scorer
-    from cme.token_scorer import TokenScorer
-
-    checkpoint = load(name, dtype=config.scoring.dtype)
-    scorer = Scorer(
-        checkpoint.tokenizer,
-        TokenScorer(checkpoint.model, batch_tokens=config.scoring.batch_tokens),
-        score_end_of_turn=True,
-        max_prompt_tokens=config.scoring.max_prompt_tokens,
-        max_response_tokens=config.scoring.max_response_tokens,
-    )
-    return scorer.score(
+    return scorer_of(config, name).score(
         [p.text for p in asked],
         [r.response for r in responses],
         [bool(r.finished) for r in responses],

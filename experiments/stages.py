@@ -142,12 +142,15 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
 
 def _heldout(config: DictConfig) -> Scorer | None:
     name = identity.heldout(config)
-    if name is None:
-        return None
-    verifier = load(name, dtype=config.scoring.dtype)
+    return None if name is None else scorer_of(config, name)
+
+
+def scorer_of(config: DictConfig, name: str) -> Scorer:
+    """A checkpoint as a scorer within the limits of scoring."""
+    checkpoint = load(name, dtype=config.scoring.dtype)
     return Scorer(
-        verifier.tokenizer,
-        TokenScorer(verifier.model, batch_tokens=config.scoring.batch_tokens),
+        checkpoint.tokenizer,
+        TokenScorer(checkpoint.model, batch_tokens=config.scoring.batch_tokens),
         score_end_of_turn=True,
         max_prompt_tokens=config.scoring.max_prompt_tokens,
         max_response_tokens=config.scoring.max_response_tokens,

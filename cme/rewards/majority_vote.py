@@ -2,7 +2,7 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.answers.cluster`). A
+a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.groups.by_answer`). A
 response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the
 whole group is unscored (None). Ties go to the answer that was given first in the group.
 
@@ -17,12 +17,11 @@ Deviation: TTRL drops the others from the batch; here they stay in it, so that i
 count them.
 """
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from cme import chat, groups
-from cme.answers import AnswerKind, canonical, cluster, equivalent, extract
+from cme.answers import AnswerKind, canonical, equivalent, extract
 
 
 class MajorityVote:
@@ -70,7 +69,7 @@ class MajorityVote:
         right: list[bool | None] = []
         self.left_out = 0
         for group in groups.whole(prompts, self.num_generations):
-            winner, agreed = self._vote(given[group])
+            winner, agreed = groups.vote(given[group], self.answers)
             trained = [None if winner is None else float(agrees) for agrees in agreed[: self.train_on]]
             rewards += [*trained, *[None] * (len(agreed) - len(trained))]
             self.left_out += len(agreed) - len(trained)
@@ -86,13 +85,3 @@ class MajorityVote:
                 if known:
                     log_metric(metric, sum(known) / len(known))
         return rewards
-
-    def _vote(self, votes: Sequence[str | None]) -> tuple[str | None, list[bool]]:
-        """The first of a group's most common answers, None where nobody votes, and which completions gave it."""
-        cast = {i: vote for i, vote in enumerate(votes) if vote is not None}
-        if not cast:
-            return None, [False] * len(votes)
-        found = cluster(list(cast.values()), self.answers)
-        [(most, _)] = Counter(found).most_common(1)  # equal counts come in order of first vote
-        agreed = [i for i, cluster in zip(cast, found, strict=True) if cluster == most]
-        return cast[agreed[0]], [i in agreed for i in range(len(votes))]

@@ -6,7 +6,7 @@ c(y) is the cluster of the responses of a group that mean the same. To raise the
 the semantic entropy H = -sum_c p(c) log p(c), which is logged.
 
 What means the same:
-    data with answers      the same answer (`cme.answers.cluster`)
+    data with answers      the same answer (`cme.groups.by_answer`)
     open-ended data        a cosine of sentence embeddings (all-MiniLM-L6-v2, the first 256 word pieces) of at
                            least `threshold`
 Clustering is greedy, each response against each cluster's first member (`cme.groups.clusters`). A response without
@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from cme import chat, groups
-from cme.answers import AnswerKind, cluster, extract, normalize
+from cme.answers import AnswerKind, extract, normalize
 
 
 class SemanticEntropy:
@@ -102,7 +102,7 @@ class SemanticEntropy:
 
     def _compared(self, meanings: Sequence[str]) -> list[int]:
         if self.answers != "none":
-            return cluster(meanings, self.answers)
+            return groups.by_answer(meanings, self.answers)
         from cme.embeddings import embed
 
         vectors = embed(meanings)  # (N, 384)

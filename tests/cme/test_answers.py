@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.answers import AnswerKind, answer_span, canonical, cluster, correct, equivalent, extract, normalize
+from cme.answers import AnswerKind, answer_span, canonical, correct, equivalent, extract, normalize
+from cme.groups import by_answer
 
 
 @pytest.mark.parametrize(
@@ -157,11 +158,11 @@ def test_a_response_is_right_wrong_or_undecided(
 
 def test_clusters_are_of_equivalent_answers_in_order_of_appearance() -> None:
     answers = ["0.5", "1", "\\frac{1}{2}", "2/2", "3", "\\frac{2}{4}"]
-    assert cluster(answers, "boxed") == [0, 1, 0, 1, 2, 0]
-    assert cluster(answers, "whole") == [0, 1, 2, 3, 4, 5]
-    assert cluster([], "boxed") == []
+    assert by_answer(answers, "boxed") == [0, 1, 0, 1, 2, 0]
+    assert by_answer(answers, "whole") == [0, 1, 2, 3, 4, 5]
+    assert by_answer([], "boxed") == []
 
 
 def test_what_is_undecided_agrees_with_nothing_but_itself() -> None:
     endless = "9^{9^{9^{10}}}"
-    assert cluster([endless, "2", endless, "2"], "boxed") == [0, 1, 0, 1]
+    assert by_answer([endless, "2", endless, "2"], "boxed") == [0, 1, 0, 1]
