@@ -55,7 +55,7 @@ CHANGES_NOTHING = (
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
 
 # Fields that were added with a value that means "as it always was": at that value they are no part of a run either.
-AS_BEFORE: dict[str, Any] = {}
+AS_BEFORE: dict[str, Any] = {"trainer.method": "grpo"}
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
