@@ -115,7 +115,9 @@ def response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) 
 
 def _dataset(rows: list[dict[str, list[int]]], max_length: int) -> Dataset:
     if not rows:
-        raise ValueError(f"max_length={max_length}: no row to train on has room for a response behind its prompt")
+        raise ValueError(
+            f"max_length={max_length}: no row to train on has room for a response behind its prompt"
+        )
     return Dataset.from_list(rows)
 
 
@@ -143,7 +145,8 @@ def _trained(
     trainer.train()
     # TRL's own entropy is over the data's tokens, not over the policy's
     logs = [
-        {key: value for key, value in entry.items() if key != "entropy"} | watching.found.get(entry["step"], {})
+        {key: value for key, value in entry.items() if key != "entropy"}
+        | watching.found.get(entry["step"], {})
         for entry in trainer.state.log_history
         if "loss" in entry
     ]

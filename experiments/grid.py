@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme import Unavailable
-from cme.records import Prompt
+from cme.records import Preference, Prompt
 from experiments import identity, schema
 from experiments.store import Store
 from experiments.validate import BadConfig, did_you_mean, validate
@@ -203,6 +203,9 @@ def make_loadable(configs: list[DictConfig]) -> None:
     for data in {str(c.data): c.data for c in configs}.values():
         prompts(data, data.train_split, data.train_prompts)
         prompts(data, data.eval_split, data.eval_prompts)
+    for config in configs:
+        if config.trainer.method == "dpo":
+            preferences(config)
     ensure(checkpoints(configs))
 
 
@@ -214,6 +217,20 @@ def prompts(data: DictConfig, split: str, count: int) -> list[Prompt]:
         if isinstance(error.__cause__, Unavailable):
             raise error.__cause__ from None
         raise BadConfig(f"data={data.name}: {error.__cause__}") from error
+
+
+def preferences(config: DictConfig) -> list[Preference]:
+    """The preference pairs of a cell's training prompts.
+
+    Raises Unavailable for data that cannot be had, BadConfig for prompts that have no pairs.
+    """
+    data = config.data
+    load_pairs = instantiate(config.trainer.pairs, _partial_=True)
+    try:
+        found = load_pairs(prompts=prompts(data, data.train_split, data.train_prompts), seed=data.seed)
+    except ValueError as error:
+        raise BadConfig(f"trainer.pairs with data={data.name}: {error}") from error
+    return cast("list[Preference]", found)
 
 
 def report(configs: list[DictConfig]) -> None:

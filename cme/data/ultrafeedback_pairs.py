@@ -32,9 +32,7 @@ def load_pairs(prompts: Sequence[Prompt], seed: int) -> list[Preference]:
     return pairs_of(rows.select_columns(["instruction", "completions"]), prompts, seed)
 
 
-def pairs_of(
-    rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int
-) -> list[Preference]:
+def pairs_of(rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int) -> list[Preference]:
     """`load_pairs` from UltraFeedback's rows: `instruction`, and `completions` with `response` and `overall_score`."""
     wanted = {p.text for p in prompts}
     answers = {row["instruction"]: row["completions"] for row in rows if row["instruction"] in wanted}

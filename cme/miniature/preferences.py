@@ -17,7 +17,9 @@ def load_pairs(prompts: Sequence[Prompt], seed: int) -> list[Preference]:
     for prompt in prompts:
         problem, rng = problem_of(prompt.text), random.Random(f"preference:{seed}:{prompt.id}")
         rejected = bad(problem, rng, others)
-        while problem.grade(rejected, finished=True).quality == 1:  # another problem's answer can be right here
+        while (
+            problem.grade(rejected, finished=True).quality == 1
+        ):  # another problem's answer can be right here
             rejected = bad(problem, rng, others)
         found.append(Preference(prompt, problem.good(rng), rejected))
     return found
