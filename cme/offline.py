@@ -91,19 +91,21 @@ def train_sft(
     them, one that was cut off has not. Who gave them may have another tokenizer: their text counts. `settings` are
     SFTConfig's own fields; the rest is as in `train_dpo`.
     """
-    config = SFTConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **settings)
+    limit = settings["max_length"]
+    own = {**settings, "max_length": None}  # the rows are cut here
+    config = SFTConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **own)
     rows = []
     for asked, said in zip(prompts, responses, strict=True):
         prompt = chat.prompt_ids(start.tokenizer, asked.text)
         response = response_row(start.tokenizer, said.response, bool(said.finished))
-        ids = [*prompt, *response][: config.max_length]
+        ids = [*prompt, *response][:limit]
         if len(prompt) < len(ids):
             rows.append({"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]})
     trainer = SFTTrainer(
         model=start.model,
         processing_class=start.tokenizer,
         args=config,
-        train_dataset=_dataset(rows, config.max_length),
+        train_dataset=_dataset(rows, limit),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, quiet)
 

@@ -301,6 +301,7 @@ class Progress(ProgressCallback):  # type: ignore[misc]
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
+        """Show a step's figures behind the bar."""
         if self.training_bar is not None and logs and "loss" in logs:
             figures = ("reward", "quality", "kl") if "reward" in logs else ("loss",)
             shown = {k: f"{logs[k]:.2f}" for k in figures if logs.get(k) is not None}

@@ -13,8 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from cme import Unavailable
 from cme.checkpoints import load
 from cme.records import Generation, Pair, RunRecord, read_record, write_record

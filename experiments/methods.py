@@ -43,7 +43,7 @@ def trained(config: DictConfig, store: Store) -> dict[str, Any]:
 
 
 def answers(config: DictConfig, store: Store, prompts: list[Prompt]) -> list[Generation]:
-    """The policy's responses to the evaluation prompts; those of best-of-n are chosen from what is in `store.samples`."""
+    """The policy's responses to the evaluation prompts; best-of-n's are chosen from what is in `store.samples`."""
     if config.trainer.method != "best_of_n":
         return respond(config, load(str(store.checkpoint)), prompts, progress="policy answers")
     sampled = once(store.samples, [asdict(p) for p in prompts], lambda: _samples(config, prompts))

@@ -1,4 +1,4 @@
-"""Preference pairs of UltraFeedback (Cui et al., arXiv 2310.01377): of the responses to an instruction, two by score."""
+"""Preference pairs of UltraFeedback (Cui et al., arXiv 2310.01377), made from its scores of several responses."""
 
 import logging
 import math
