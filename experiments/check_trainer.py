@@ -24,8 +24,7 @@ def check(config: DictConfig) -> None:
         )
     if missing := sorted(OmegaConf.missing_keys(trainer)):
         raise ValueError(
-            f"trainer={trainer.method} has no sizes at scale={config.scale.name}: set "
-            f"{', '.join(f'trainer.{field}' for field in missing)}"
+            f"trainer={trainer.method} has no sizes at scale={config.scale.name}: set {', '.join(missing)}"
         )
     own = {"grpo": _grpo, "dpo": _dpo, "best_of_n": _best_of_n}
     if trainer.method in own:
@@ -52,10 +51,6 @@ def _grpo(config: DictConfig) -> None:
             f"(per_device_train_batch_size {trainer.per_device_train_batch_size} x steps_per_generation "
             f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(divisors)}"
         )
-    if _own_advantages(config) and trainer.scale_rewards == "batch":
-        raise ValueError(
-            "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
-        )
 
 
 def _dpo(config: DictConfig) -> None:
@@ -73,11 +68,6 @@ def _best_of_n(config: DictConfig) -> None:
         raise ValueError(
             f"trainer.sampling.temperature={trainer.sampling.temperature}; it must be above 0, or all samples are one"
         )
-    if _own_advantages(config):
-        raise ValueError(
-            "trainer=best_of_n with reward.granularity=token or reward.std_floor; it compares one value a response, "
-            "so use reward.granularity=sequence and reward.std_floor=0"
-        )
     if config.selection.every is not None:
         raise ValueError("trainer=best_of_n saves no checkpoints to select from; use selection.every=null")
     if config.capabilities.tasks:
@@ -86,6 +76,15 @@ def _best_of_n(config: DictConfig) -> None:
         )
 
 
-def _own_advantages(config: DictConfig) -> bool:
-    """Whether the reward's advantages are not TRL's own."""
-    return bool(config.reward.get("granularity") == "token" or config.reward.get("std_floor", 0) > 0)
+def check_reward(config: DictConfig) -> None:
+    """Raise ValueError, one sentence, for a reward of which the trainer takes less than it has."""
+    own = config.reward.get("granularity") == "token" or config.reward.get("std_floor", 0) > 0
+    if own and config.trainer.method == "best_of_n":
+        raise ValueError(
+            "trainer=best_of_n with reward.granularity=token or reward.std_floor; it compares one value a response, "
+            "so use reward.granularity=sequence and reward.std_floor=0"
+        )
+    if own and config.trainer.method == "grpo" and config.trainer.scale_rewards == "batch":
+        raise ValueError(
+            "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
+        )

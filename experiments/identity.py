@@ -56,8 +56,7 @@ CHANGES_NOTHING = (
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
 
 # Parts that a trainer has no use for. They are no part of its runs.
-UNUSED = {
-    "grpo": (),
+UNUSED: dict[str, tuple[str, ...]] = {
     "dpo": ("reward", "guard"),
     "sft": ("reward", "guard"),
     "best_of_n": ("guard", "monitor_every"),
@@ -72,7 +71,7 @@ def settings(config: DictConfig) -> dict[str, Any]:
 
     That is the parts that are off or of no use to the trainer, and the fields that are as they always were.
     """
-    unused = UNUSED[config.trainer.method]
+    unused = UNUSED.get(config.trainer.method, ())
     values = {str(key): _plain(config[key]) for key in config if key not in unused}
     for path, usual in AS_BEFORE.items():
         *parents, name = path.split(".")
@@ -176,10 +175,14 @@ def heldout(config: DictConfig) -> str | None:
 
 def verifiers(config: DictConfig) -> list[str]:
     """Names of the verifiers that the run learns from; none where its reward has none, or no reward is used."""
-    by = config.trainer.method
-    if "reward" in UNUSED[by]:
-        return [config.verifier.checkpoint] if by == "sft" else []
-    return named_verifiers(config.reward)
+    if uses_reward(config):
+        return named_verifiers(config.reward)
+    return [config.verifier.checkpoint] if config.trainer.method == "sft" else []
+
+
+def uses_reward(config: DictConfig) -> bool:
+    """Whether the trainer has a use for the configured reward."""
+    return "reward" not in UNUSED.get(config.trainer.method, ())
 
 
 def named_verifiers(reward: Mapping[str, Any]) -> list[str]:

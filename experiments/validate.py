@@ -4,7 +4,7 @@ import difflib
 import inspect
 import pydoc
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -79,10 +79,11 @@ def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
     `generators` made the outputs to judge, where the configured generator does not.
     """
     _check_cell(config)
-    _check_trainer(config)
+    _check_trainer(config, check_trainer.check)
     _check_numbers(config)
     for field in (*_reward_fields(config), *_judge_fields(config), "data.source", *_pairs_fields(config)):
         _check_target(config, field)
+    _check_trainer(config, check_trainer.check_reward)
     _check_answers(config)
     _check_selection(config)
     try:
@@ -103,7 +104,7 @@ def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
 
 def _reward_fields(config: DictConfig) -> list[str]:
     """Where the reward stands, if the trainer has a use for one."""
-    return [] if "reward" in identity.UNUSED[config.trainer.method] else ["reward"]
+    return ["reward"] if identity.uses_reward(config) else []
 
 
 def _pairs_fields(config: DictConfig) -> list[str]:
@@ -253,9 +254,9 @@ def _check_numbers(config: DictConfig) -> None:
         raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
 
 
-def _check_trainer(config: DictConfig) -> None:
+def _check_trainer(config: DictConfig, check: Callable[[DictConfig], None]) -> None:
     try:
-        check_trainer.check(config)
+        check(config)
     except ValueError as error:
         raise BadConfig(str(error)) from error
 

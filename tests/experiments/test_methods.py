@@ -136,11 +136,10 @@ def test_what_cannot_run_is_refused_in_a_sentence(overrides: list[str], said: li
 
 
 def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
-    pairs = "trainer.pairs={_target_: cme.miniature.preferences.load_pairs}"
     with pytest.raises(
         BadConfig, match=r"no sizes at scale=laptop: set .*trainer.learning_rate.*trainer.max_steps"
     ):
-        grid.cells(["scale=laptop", "trainer=dpo", pairs])
+        grid.cells(["scale=laptop", "trainer=dpo", "trainer/pairs=world"])
 
 
 def test_a_reward_without_use_is_not_looked_at() -> None:
