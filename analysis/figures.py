@@ -82,7 +82,9 @@ def figures_of(cells: Sequence[Cell], history: pd.DataFrame) -> list[Plot]:
     ]
     if len(history):
         history = with_derived(history)
-        plots.append(trained_rewards(history))
+        rewarded = history.dropna(subset=["reward_value"])  # DPO and SFT train on none
+        if len(rewarded):
+            plots.append(trained_rewards(rewarded))
         curved = history.dropna(subset=list(CURVES), how="all")
         plots += [training_curves(history, family) for family in in_order(curved["family"])]
         plots += overoptimisation(history)
@@ -207,15 +209,17 @@ def overoptimisation(history: pd.DataFrame) -> list[Plot]:
     }
     plots = []
     for column, (x_label, in_words) in axes_of_x.items():
-        if not (history[column].notna() & history["quality"].notna()).any():
+        measured = history.loc[history[column].notna() & history["quality"].notna(), "method"]
+        if measured.empty:
             continue
+        shown = history[history["method"].isin(measured)]
         caption = (
             f"True quality against {in_words}, at scale {scale}: the path of training from the "
             f"open dot (start) to the filled marker (end). {SMOOTHED}. A path that rises and then falls "
             "as it moves right shows a reward optimised beyond the quality it stands for (Gao et al. 2023)."
         )
         plots.append(
-            Plot(f"overoptimisation-{slug(column)}-{slug(scale)}", caption, paths(history, column, x_label))
+            Plot(f"overoptimisation-{slug(column)}-{slug(scale)}", caption, paths(shown, column, x_label))
         )
     return plots
 

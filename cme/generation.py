@@ -10,7 +10,6 @@ from cme import chat
 from cme.records import Generation
 
 
-@torch.no_grad()
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -19,11 +18,48 @@ def generate(
     max_new_tokens: int,
     batch_size: int,
     temperature: float = 0.0,
+    seed: int | None = None,
     progress: str | None = None,
 ) -> list[Generation]:
-    """One response to each prompt: greedy at temperature 0, else sampled from torch's global generator.
+    """One response to each prompt, as `token_ids` gives it, read as text."""
+    end = chat.end_of_turn_id(tokenizer)
+    found = token_ids(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        temperature=temperature,
+        seed=seed,
+        progress=progress,
+    )
+    return [generation_of(tokenizer, ids, end) for ids in found]
 
-    Prompts of like length share a batch, left-padded; the responses come back in the order of `prompts`.
+
+def generation_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], end: int) -> Generation:
+    """A response's token ids as text; it is finished where its last token is the one that ends a turn."""
+    [finished] = chat.ended([ids], end)
+    own = ids[:-1] if finished else ids
+    return Generation(str(tokenizer.decode(own, skip_special_tokens=True)), finished, len(ids))
+
+
+@torch.no_grad()
+def token_ids(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[chat.Text],
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    temperature: float = 0.0,
+    seed: int | None = None,
+    progress: str | None = None,
+) -> list[list[int]]:
+    """Token ids of one response to each prompt, up to and with the token that ends its turn.
+
+    Greedy at temperature 0, else sampled: from a generator seeded with `seed`, which leaves torch's global one as it
+    is, or without a seed from that one. What a seed gives depends on the batches. Prompts of like length share one,
+    left-padded; the responses come back in the order of `prompts`.
     """
     end = chat.end_of_turn_id(tokenizer)
     rendered = [chat.prompt_ids(tokenizer, p) for p in prompts]
@@ -31,27 +67,27 @@ def generate(
     sampling = (
         {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
     )
-    found: dict[int, Generation] = {}
+    found: dict[int, list[int]] = {}
     starts = range(0, len(order), batch_size)
-    for start in tqdm(starts, desc=progress, disable=progress is None, leave=False):
-        rows = order[start : start + batch_size]
-        width = max(len(rendered[i]) for i in rows)
-        ids = torch.full((len(rows), width), tokenizer.pad_token_id, device=model.device)  # (B, P)
-        mask = torch.zeros_like(ids)
-        for row, i in enumerate(rows):
-            ids[row, width - len(rendered[i]) :] = torch.tensor(rendered[i])
-            mask[row, width - len(rendered[i]) :] = 1
-        out = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=end,
-            pad_token_id=tokenizer.pad_token_id,
-            **({"do_sample": False} | sampling),
-        )
-        for i, new in zip(rows, out[:, width:].tolist(), strict=True):
-            finished = end in new
-            own = new[: new.index(end)] if finished else new
-            response = str(tokenizer.decode(own, skip_special_tokens=True))
-            found[i] = Generation(response, finished, len(own) + finished)
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
+        for start in tqdm(starts, desc=progress, disable=progress is None, leave=False):
+            rows = order[start : start + batch_size]
+            width = max(len(rendered[i]) for i in rows)
+            ids = torch.full((len(rows), width), tokenizer.pad_token_id, device=model.device)  # (B, P)
+            mask = torch.zeros_like(ids)
+            for row, i in enumerate(rows):
+                ids[row, width - len(rendered[i]) :] = torch.tensor(rendered[i])
+                mask[row, width - len(rendered[i]) :] = 1
+            out = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                max_new_tokens=max_new_tokens,
+                eos_token_id=end,
+                pad_token_id=tokenizer.pad_token_id,
+                **({"do_sample": False} | sampling),
+            )
+            for i, new in zip(rows, out[:, width:].tolist(), strict=True):
+                found[i] = new[: new.index(end) + 1] if end in new else new
     return [found[i] for i in range(len(prompts))]

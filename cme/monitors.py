@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from trl import GRPOTrainer
+from transformers import Trainer
 
 from cme import chat, groups
 from cme.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
@@ -55,12 +55,16 @@ class Monitors:
         self.oracle = oracle
         self.every = every
         self.answers = answers
-        self._trainer: GRPOTrainer | None = None
+        self._trainer: Trainer | None = None
         self._scorers: tuple[TokenScorer, TokenScorer] | None = None
 
-    def bind(self, trainer: GRPOTrainer) -> None:
+    def bind(self, trainer: Trainer) -> None:
         """Learn from the trainer which policy is being trained."""
         self._trainer, self._scorers = trainer, None
+
+    def due(self, step: int, last: int) -> bool:
+        """Whether what costs forward passes is measured after so many steps, of `last` planned ones."""
+        return step % self.every == 0 or step + 1 >= last
 
     def __call__(
         self,
@@ -81,11 +85,12 @@ class Monitors:
             graded = [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
             log_metric("quality", sum(graded) / len(graded))
         if answer is not None and in_part(self.answers):
-            for name, shares in self._answered(texts, answer, self._trainer.num_generations).items():
+            for name, shares in self._answered(
+                texts, answer, getattr(self._trainer, "num_generations", 1)
+            ).items():
                 if shares:
                     log_metric(name, sum(shares) / len(shares))
-        step = self._trainer.state.global_step
-        if step % self.every and step + 1 < self._trainer.state.max_steps:
+        if not self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
             return [None] * len(prompts)
         log_metric("kl", self._kl(prompts, completion_ids))
         if self.heldout is not None:

@@ -33,6 +33,15 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Preference:
+    """A prompt with two whole responses, of which the first is the better one."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
 class Generation:
     """One response; `finished` says that the model ended it itself, `tokens` counts its own tokens.
 
@@ -166,13 +175,17 @@ class Capability:
 class RunRecord:
     """One run, whole.
 
+    `reward` is what the tables call the method: the trained reward's name or, where no reward trains, the trainer's:
+    `dpo`, `sft`, and `best_of_n_` with the name of the reward that chooses.
     `history` holds columns of equal length, one entry a training step, None where a value was not
     measured: `step`; `reward` and `reward_std` (of the trained reward, in its own unit); `quality`
     (oracle, 0-1); `heldout` (mean log-likelihood under the held-out verifier, nats
     a token); `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of
     repeated word bigrams); `entropy` (policy, nats a token); `kl` (policy from its start, nats a
     response); `unscored` (share of completions without a reward); `loss`; `grad_norm`; on a mathematics track
-    `accuracy`, `majority_share` and `label_accuracy` (shares; see `cme.monitors`).
+    `accuracy`, `majority_share` and `label_accuracy` (shares; see `cme.monitors`). DPO and SFT sample nothing to
+    train on: what is measured on responses is measured on some sampled for it, before the step. A method that does
+    not train has no columns.
     `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a
     reward uses them only where `config.reward.verifier` names them. `language_model` is the checkpoint that
     measured the generations' surprisal, None where it was not measured.

@@ -8,8 +8,7 @@ import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
@@ -17,6 +16,7 @@ from cme import chat
 from cme.answers import normalize
 from cme.miniature import world
 from cme.records import Prompt
+from cme.untrained import bind
 
 if TYPE_CHECKING:
     from cme.checkpoints import Checkpoint
@@ -162,19 +162,11 @@ def score(
     prompts = [[{"role": "user", "content": a.prompt.text}] for a in answers]
     completions = [[{"role": "assistant", "content": a.text}] for a in answers]
     ids = [[*chat.response_ids(start.tokenizer, a.text), *[end] * a.finished] for a in answers]
-    trainer = SimpleNamespace(
-        processing_class=start.tokenizer,
-        own_advantages=True,
-        model=start.model,
-        accelerator=SimpleNamespace(unwrap_model=lambda model: model),
-    )
     values = {}
     bar = tqdm(rewards.items(), leave=False, mininterval=1)
     for name, reward in bar:
         bar.set_description(name)
-        binding: Any = getattr(reward, "bind", None)
-        if binding is not None:
-            binding(trainer)
+        bind(reward, start)
         given = reward(
             prompts,
             completions,

@@ -16,7 +16,14 @@ from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback, ProgressCallback, TrainerCallback, TrainerControl, TrainerState
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+)
 from trl import GRPOConfig, GRPOTrainer
 
 from cme import TrainingFailed
@@ -176,7 +183,7 @@ class _GuardCallback(TrainerCallback):  # type: ignore[misc]
                 control.should_training_stop = True
 
 
-class _Saver(TrainerCallback):  # type: ignore[misc]
+class Saver(TrainerCallback):  # type: ignore[misc]
     """Saves the policy every so many steps, but for the last: that one is saved as the final policy."""
 
     def __init__(self, every: int, folder: Path) -> None:
@@ -196,6 +203,30 @@ class _Saver(TrainerCallback):  # type: ignore[misc]
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
             model.save_pretrained(milestone(self.folder, state.global_step))
             processing_class.save_pretrained(milestone(self.folder, state.global_step))
+
+
+def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
+    """What every trainer here has alike, by the names of transformers.TrainingArguments."""
+    on_gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(folder),
+        "seed": seed,
+        "bf16": on_gpu,
+        "gradient_checkpointing": on_gpu,
+        "use_cpu": not on_gpu,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "report_to": [],
+        "disable_tqdm": quiet,
+    }
+
+
+def show_progress(trainer: Trainer, quiet: bool) -> None:
+    """Give the trainer a bar in place of its lines of logs, or nothing at all."""
+    trainer.remove_callback(PrinterCallback)
+    if not quiet:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(Progress())
 
 
 def milestone(folder: Path, step: int) -> Path:
@@ -223,20 +254,7 @@ def train(
     GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the device. Raises
     TrainingFailed for rewards or gradients that are not finite.
     """
-    on_gpu = torch.cuda.is_available()
-    config = GRPOConfig(
-        output_dir=str(folder),
-        seed=seed,
-        bf16=on_gpu,
-        gradient_checkpointing=on_gpu,
-        use_cpu=not on_gpu,
-        reward_weights=[1.0, 0.0],
-        logging_steps=1,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=quiet,
-        **settings,
-    )
+    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(folder, seed, quiet), **settings)
     watcher = _GuardCallback(guard)
     watched = _Watched(reward)
     trainer = _trainer_for(watched, config.scale_rewards)(
@@ -247,12 +265,9 @@ def train(
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
         ),
-        callbacks=[watcher, *([_Saver(save_every, folder)] if save_every else [])],
+        callbacks=[watcher, *([Saver(save_every, folder)] if save_every else [])],
     )
-    trainer.remove_callback(PrinterCallback)
-    if not quiet:
-        trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(_Progress())
+    show_progress(trainer, quiet)
     for part in (reward, monitors):
         if hasattr(part, "bind"):
             part.bind(trainer)
@@ -260,7 +275,7 @@ def train(
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     trainer.model.save_pretrained(folder)
     start.tokenizer.save_pretrained(folder)
-    return Trained(_columns(logs), watcher.stopped)
+    return Trained(columns(logs), watcher.stopped)
 
 
 def _trainer_for(watched: _Watched, scale_rewards: str) -> Callable[..., GRPOTrainer]:
@@ -274,7 +289,7 @@ def _trainer_for(watched: _Watched, scale_rewards: str) -> Callable[..., GRPOTra
     return cast("Callable[..., GRPOTrainer]", GRPOTrainer)
 
 
-def _columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+def columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
     """TRL's log as columns; a value that was not measured, or is not a number, is None."""
 
     def value(entry: Mapping[str, float], key: str) -> float | None:
@@ -288,12 +303,14 @@ def _columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None
     }
 
 
-class _Progress(ProgressCallback):  # type: ignore[misc]
+class Progress(ProgressCallback):  # type: ignore[misc]
     """The trainer's bar with the figures that matter, in place of a line of logs a step."""
 
     def on_log(
         self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
     ) -> None:
-        if self.training_bar is not None and logs and "reward" in logs:
-            shown = {k: f"{logs[k]:.2f}" for k in ("reward", "quality", "kl") if logs.get(k) is not None}
+        """Show a step's figures behind the bar."""
+        if self.training_bar is not None and logs and "loss" in logs:
+            figures = ("reward", "quality", "kl") if "reward" in logs else ("loss",)
+            shown = {k: f"{logs[k]:.2f}" for k in figures if logs.get(k) is not None}
             self.training_bar.set_postfix(shown)

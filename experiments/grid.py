@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme import Unavailable
-from cme.records import Prompt
+from cme.records import Preference, Prompt
 from experiments import identity, schema, sweep
 from experiments.store import Store, enrol
 from experiments.validate import BadConfig, NoSuchCell, did_you_mean, validate
@@ -258,6 +258,9 @@ def make_loadable(configs: list[DictConfig]) -> None:
     for data in {str(c.data): c.data for c in configs}.values():
         prompts(data, data.train_split, data.train_prompts)
         prompts(data, data.eval_split, data.eval_prompts)
+    for config in configs:
+        if config.trainer.method == "dpo":
+            preferences(config)
     ensure(checkpoints(configs))
 
 
@@ -269,6 +272,20 @@ def prompts(data: DictConfig, split: str, count: int) -> list[Prompt]:
         if isinstance(error.__cause__, Unavailable):
             raise error.__cause__ from None
         raise BadConfig(f"data={data.name}: {error.__cause__}") from error
+
+
+def preferences(config: DictConfig) -> list[Preference]:
+    """The preference pairs of a cell's training prompts.
+
+    Raises Unavailable for data that cannot be had, BadConfig for prompts that have no pairs.
+    """
+    data = config.data
+    load_pairs = instantiate(config.trainer.pairs, _partial_=True)
+    try:
+        found = load_pairs(prompts=prompts(data, data.train_split, data.train_prompts), seed=data.seed)
+    except ValueError as error:
+        raise BadConfig(f"trainer.pairs with data={data.name}: {error}") from error
+    return cast("list[Preference]", found)
 
 
 def report(configs: list[DictConfig]) -> None:

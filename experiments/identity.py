@@ -3,8 +3,9 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from functools import reduce
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -56,13 +57,24 @@ CHANGES_NOTHING = (
 # same run as before the part was there to be switched on.
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
 
+# Parts that a trainer has no use for. They are no part of its runs.
+UNUSED: dict[str, tuple[str, ...]] = {
+    "dpo": ("reward", "guard"),
+    "sft": ("reward", "guard"),
+    "best_of_n": ("guard", "monitor_every"),
+}
+
 # Fields that were added with a value that means "as it always was": at that value they are no part of a run either.
-AS_BEFORE: dict[str, Any] = {"reward.train_on": None}
+AS_BEFORE: dict[str, Any] = {"reward.train_on": None, "trainer.method": "grpo"}
 
 
 def settings(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration without the parts that are off and the fields that are as they always were."""
-    values = cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True))
+    """The resolved configuration without what is no part of the run.
+
+    That is the parts that are off or of no use to the trainer, and the fields that are as they always were.
+    """
+    unused = UNUSED.get(config.trainer.method, ())
+    values = {str(key): _plain(config[key]) for key in config if key not in unused}
     for path, usual in AS_BEFORE.items():
         *parents, name = path.split(".")
         node = reduce(lambda inner, key: inner.get(key) or {}, parents, values)
@@ -70,6 +82,17 @@ def settings(config: DictConfig) -> dict[str, Any]:
             del node[name]
     off = [part for part, switch in SWITCHES.items() if part in values and not values[part][switch]]
     return {key: value for key, value in values.items() if key not in off}
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def method(config: DictConfig) -> str:
+    """What tables and run ids call the method: the trained reward, or the trainer where no reward trains."""
+    reward, trainer = config.reward.name, config.trainer.method
+    named = {"grpo": reward, "best_of_n": f"best_of_n_{reward}"}
+    return str(named.get(trainer, trainer))
 
 
 def leaves(config: DictConfig) -> dict[str, Any]:
@@ -125,7 +148,7 @@ def run_id(config: DictConfig) -> str:
         config.scale.name,
         config.family.name,
         config.regime.name,
-        config.reward.name,
+        method(config),
         config.verifier.name,
     )
     return f"{'-'.join(parts)}-s{config.seed}-{digest(counted(config))}"
@@ -138,6 +161,14 @@ def start_id(config: DictConfig) -> str:
     return f"{config.scale.name}-{config.family.name}-{config.regime.name}-{digest(made_of)}"
 
 
+def verifier_answers_id(config: DictConfig) -> str:
+    """Slug and hash of a verifier's answers to the training prompts, which runs share."""
+    data = {k: v for k, v in leaves(config).items() if k.startswith("data.") and "eval" not in k}
+    sampling = _plain(config.trainer.sampling) | {"seed": config.seed, "dtype": config.scoring.dtype}
+    made_of = {"verifier": config.verifier.checkpoint, **sampling, **data}
+    return f"{config.scale.name}-{config.verifier.name}-s{config.seed}-{digest(made_of)}"
+
+
 def heldout(config: DictConfig) -> str | None:
     """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
     taken = {config.family.name, config.verifier.family}
@@ -145,8 +176,20 @@ def heldout(config: DictConfig) -> str | None:
 
 
 def verifiers(config: DictConfig) -> list[str]:
-    """Names of the reward's verifiers; none for a reward without."""
-    verifier = config.reward.get("verifier")
+    """Names of the verifiers that the run learns from; none where its reward has none, or no reward is used."""
+    if uses_reward(config):
+        return named_verifiers(config.reward)
+    return [config.verifier.checkpoint] if config.trainer.method == "sft" else []
+
+
+def uses_reward(config: DictConfig) -> bool:
+    """Whether the trainer has a use for the configured reward."""
+    return "reward" not in UNUSED.get(config.trainer.method, ())
+
+
+def named_verifiers(reward: Mapping[str, Any]) -> list[str]:
+    """Names of a reward's verifiers."""
+    verifier = reward.get("verifier")
     return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)
 
 

@@ -13,8 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from cme import Unavailable
 from cme.checkpoints import load
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
@@ -39,7 +37,7 @@ def independent_model(record: RunRecord) -> str | None:
 def took_part(record: RunRecord) -> dict[str, str]:
     """The models of a run that can't measure it, each with its part."""
     reward = record.config.get("reward", {})  # what was made elsewhere has none
-    rewarding = dict.fromkeys(identity.verifiers(OmegaConf.create({"reward": reward})), "verifier")
+    rewarding = dict.fromkeys(identity.named_verifiers(reward), "verifier")
     return rewarding | {record.verifier_checkpoint: "verifier", record.generator_checkpoint: "generator"}
 
 

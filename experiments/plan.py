@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from cme.records import Generation, Prompt
 from experiments import identity, judging
 from experiments.model_sizes import SIZES
+from experiments.validate import BadConfig
 
 RESPONSE = (
     440  # tokens: 1,750 characters, the middle of what the paper's trained policies write, at 4 a token
@@ -167,7 +168,14 @@ def saved(config: DictConfig) -> int:
 
 
 def lines(configs: Sequence[DictConfig]) -> list[str]:
-    """The plan: one table of the cells' work, one of their memory, the sums, and what is assumed."""
+    """The plan: one table of the cells' work, one of their memory, the sums, and what is assumed.
+
+    Raises BadConfig for a trainer that it knows no work of.
+    """
+    if others := sorted({c.trainer.method for c in configs} - {"grpo"}):
+        raise BadConfig(
+            f"plan=true reckons trainer=grpo alone, not trainer={','.join(others)}; leave these out"
+        )
     header = "cell,whose,steps,prompts,generated (M),read by verifiers (M),H100 hours,judge calls,judge USD"
     table, held = [header.split(",")], [["GiB"]]
     sums: dict[str, list[float]] = {"hours": [0.0, 0.0], "usd": [0.0, 0.0], "calls": [0.0]}

@@ -58,12 +58,36 @@ class Data:
 
 
 @dataclass
-class Trainer:
-    """GRPO's settings, by TRL's own names; see trl.GRPOConfig."""
+class Optimization:
+    """How weights are updated, by TRL's own names, which are those of transformers.TrainingArguments."""
 
     max_steps: int = MISSING
     per_device_train_batch_size: int = MISSING
     gradient_accumulation_steps: int = MISSING
+    learning_rate: float = MISSING
+    lr_scheduler_type: str = MISSING
+    warmup_steps: int = MISSING
+    weight_decay: float = MISSING
+    adam_beta1: float = MISSING
+    adam_beta2: float = MISSING
+    max_grad_norm: float = MISSING
+    optim: str = MISSING
+
+
+@dataclass
+class Sampling:
+    """How a model answers when it is sampled. `batch_size` decides which responses a seed gives."""
+
+    temperature: float = MISSING
+    max_new_tokens: int = MISSING
+    batch_size: int = MISSING
+
+
+@dataclass
+class Grpo(Optimization):
+    """GRPO on the configured reward; see trl.GRPOConfig."""
+
+    method: str = "grpo"
     steps_per_generation: int = MISSING
     num_generations: int = MISSING
     num_iterations: int = MISSING
@@ -73,20 +97,53 @@ class Trainer:
     top_p: float = MISSING
     top_k: int = MISSING
     repetition_penalty: float = MISSING
-    learning_rate: float = MISSING
-    lr_scheduler_type: str = MISSING
-    warmup_steps: int = MISSING
-    weight_decay: float = MISSING
-    adam_beta1: float = MISSING
-    adam_beta2: float = MISSING
-    max_grad_norm: float = MISSING
-    optim: str = MISSING
     beta: float = MISSING
     epsilon: float = MISSING
     loss_type: str = MISSING
     scale_rewards: str = MISSING
     importance_sampling_level: str = MISSING
     shuffle_dataset: bool = MISSING
+
+
+@dataclass
+class Dpo(Optimization):
+    """DPO on preference pairs; see trl.DPOConfig. `pairs` yields them, null where the data have none.
+
+    `monitor_prompts` are answered by the policy at each measurement of the monitors.
+    """
+
+    method: str = "dpo"
+    pairs: dict[str, Any] | None = MISSING
+    beta: float = MISSING
+    loss_type: str = MISSING
+    max_length: int = MISSING
+    monitor_prompts: int = MISSING
+
+
+@dataclass
+class Sft(Optimization):
+    """Supervised fine-tuning on what the verifier answers to the training prompts; see trl.SFTConfig.
+
+    `sampling` is the verifier's, `monitor_prompts` are answered by the policy at each measurement of the monitors.
+    """
+
+    method: str = "sft"
+    sampling: Sampling = field(default_factory=Sampling)
+    max_length: int = MISSING
+    monitor_prompts: int = MISSING
+
+
+@dataclass
+class BestOfN:
+    """No training: of `num_generations` samples of the start, the one that the reward puts highest."""
+
+    method: str = "best_of_n"
+    num_generations: int = MISSING
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+TRAINERS = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "best_of_n": BestOfN}
+"""The schema of each option of the group `trainer`, by its `method`."""
 
 
 @dataclass
@@ -184,7 +241,7 @@ class Config:
     reward: dict[str, Any] = MISSING
     data: Data = field(default_factory=Data)
     judge: dict[str, Any] = MISSING
-    trainer: Trainer = field(default_factory=Trainer)
+    trainer: Any = MISSING  # one of TRAINERS
     guard: Guard = field(default_factory=Guard)
     evaluation: Evaluation = field(default_factory=Evaluation)
     selection: Selection = field(default_factory=Selection)
@@ -201,5 +258,11 @@ class Config:
 
 
 def register() -> None:
-    """Put the schema into Hydra's ConfigStore under the name that `conf/config.yaml` builds on."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Put the schema into Hydra's ConfigStore under the name that `conf/config.yaml` builds on.
+
+    That of a trainer goes under `trainer/schema`, by its method.
+    """
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for method, node in TRAINERS.items():
+        store.store(group="trainer/schema", name=method, node=node)

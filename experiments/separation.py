@@ -27,8 +27,9 @@ from omegaconf import DictConfig
 from cme.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
 from experiments import grid, identity
+from experiments.methods import scorer_of
 from experiments.parts import once, weights_of
-from experiments.stages import quiet_libraries, scorer_of
+from experiments.stages import quiet_libraries
 from experiments.store import environment
 from experiments.validate import BadConfig
 

@@ -1,20 +1,17 @@
 """One run, stage by stage: train, generate, judge, record. A stage made from the same inputs is not run again."""
 
 import logging
-import os
-import shutil
 import sys
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cme.checkpoints import load
 from cme.judging import VerdictLog
-from cme.monitors import Monitors
 from cme.outputs import write_outputs
 from cme.records import (
     Generation,
@@ -25,12 +22,9 @@ from cme.records import (
     read_record,
     write_record,
 )
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
-from cme.training import Guard, train
-from experiments import accuracy, capabilities, grid, identity, judging, selection
+from experiments import accuracy, capabilities, grid, identity, judging, methods, selection
 from experiments.measure import NotIndependent, measured
-from experiments.parts import fingerprint, made, once, weights_of
+from experiments.parts import fingerprint, once, weights_of
 from experiments.responses import respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
@@ -66,7 +60,7 @@ def run(config: DictConfig) -> Path:
             scale=config.scale.name,
             family=config.family.name,
             regime=config.regime.name,
-            reward=config.reward.name,
+            reward=identity.method(config),
             verifier=config.verifier.name,
             judge=config.judge.name,
             seed=config.seed,
@@ -78,7 +72,10 @@ def run(config: DictConfig) -> Path:
             environment=environment()
             | {f"weights of {name}": folder for name, folder in weights.items()}
             | {f"sha256 of {use} prompts": fingerprint(found) for use, found in prompts.items()},
-            warnings=validate(config) + judging.cut(config, pairs) + _unanswered(config, prompts),
+            warnings=validate(config)
+            + judging.cut(config, pairs)
+            + methods.warnings(store)
+            + _unanswered(config, prompts),
             stopped=trained["value"]["stopped"],
             history=trained["value"]["history"],
             pairs=pairs,
@@ -111,50 +108,11 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
 
 
 def _train(config: DictConfig, store: Store) -> dict[str, Any]:
-    _say(config, f"training {config.generator} with reward {config.reward.name}")
-    start = load(config.generator)
-    monitors = Monitors(
-        load(config.generator),
-        _heldout(config),
-        made(config.data.oracle),
-        config.monitor_every,
-        config.data.answers,
-    )
-    unfinished = store.folder / "checkpoint.partial"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    result = train(
-        start,
-        grid.prompts(config.data, config.data.train_split, config.data.train_prompts),
-        made(config.reward),
-        monitors,
-        cast("dict[str, Any]", OmegaConf.to_container(config.trainer)),
-        Guard(config.guard.patience, config.guard.max_unscored),
-        seed=config.seed,
-        folder=unfinished,
-        save_every=config.selection.every,
-    )
-    shutil.rmtree(store.checkpoint, ignore_errors=True)
-    os.replace(unfinished, store.checkpoint)
-    if result.stopped:
-        _say(config, f"training stopped {result.stopped}")
-    return asdict(result)
-
-
-def _heldout(config: DictConfig) -> Scorer | None:
-    name = identity.heldout(config)
-    return None if name is None else scorer_of(config, name)
-
-
-def scorer_of(config: DictConfig, name: str) -> Scorer:
-    """A checkpoint as a scorer within the limits of scoring."""
-    checkpoint = load(name, dtype=config.scoring.dtype)
-    return Scorer(
-        checkpoint.tokenizer,
-        TokenScorer(checkpoint.model, batch_tokens=config.scoring.batch_tokens),
-        score_end_of_turn=True,
-        max_prompt_tokens=config.scoring.max_prompt_tokens,
-        max_response_tokens=config.scoring.max_response_tokens,
-    )
+    _say(config, f"{config.generator} by {identity.method(config)}")
+    result = methods.trained(config, store)
+    if result["stopped"]:
+        _say(config, f"training stopped {result['stopped']}")
+    return result
 
 
 def _pairs(
@@ -164,14 +122,18 @@ def _pairs(
     prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     asked = [asdict(p) for p in prompts]
 
-    def answers(checkpoint: str, who: str) -> list[dict[str, Any]]:
-        return [asdict(r) for r in respond(config, load(checkpoint), prompts, progress=f"{who} answers")]
+    def start_answers() -> list[dict[str, Any]]:
+        start = load(config.generator)
+        return [asdict(r) for r in respond(config, start, prompts, progress="start answers")]
+
+    def policy_answers() -> list[dict[str, Any]]:
+        return [asdict(r) for r in methods.answers(config, store, prompts)]
 
     store.start.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{store.start}.lock"):
         origin = [weights[config.generator], asked]
-        before = once(store.start, origin, lambda: answers(config.generator, "start"))
-    after = once(store.generations, [trained, asked], lambda: answers(str(store.checkpoint), "policy"))
+        before = once(store.start, origin, start_answers)
+    after = once(store.generations, [trained, asked], policy_answers)
     pairs = [
         Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a), p.answer)
         for p, b, a in zip(accuracy.asked(config, prompts), before["value"], after["value"], strict=True)

@@ -41,6 +41,11 @@ class Store:
         return self.folder / "generations.json"
 
     @property
+    def samples(self) -> Path:
+        """The start's samples that best-of-n chooses from, with their rewards."""
+        return self.folder / "samples.json"
+
+    @property
     def verdicts(self) -> Path:
         """The log of the judge's verdicts."""
         return self.folder / "verdicts.jsonl"
@@ -49,6 +54,10 @@ class Store:
     def starts(self) -> Path:
         """What is known of untrained starts, shared between runs."""
         return self.start.parent
+
+    def verifier_answers(self, config: DictConfig) -> Path:
+        """The verifier's answers to the training prompts, shared between the starts that learn from them."""
+        return self.folder.parent / "verifiers" / f"{identity.verifier_answers_id(config)}.json"
 
     @property
     def selection(self) -> Path:

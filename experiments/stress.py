@@ -101,6 +101,10 @@ def prepare(configs: list[DictConfig]) -> None:
                 f"reward={config.reward.name}: a stress table has every reward in it; leave reward=... out, or "
                 "change fields of reward=cme"
             )
+        if config.trainer.method != "grpo":
+            raise BadConfig(
+                f"trainer={config.trainer.method}: a stress table trains nothing; leave trainer=... out"
+            )
         answers(config)
     grid.make_loadable(owed)
 

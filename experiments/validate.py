@@ -4,7 +4,7 @@ import difflib
 import inspect
 import pydoc
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -12,10 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme.answers import AnswerKind
-from experiments import identity
+from experiments import check_trainer, identity
 
 CHOICES = {
-    "trainer.loss_type": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo"),
     "trainer.scale_rewards": ("group", "batch", "none"),
     "trainer.lr_scheduler_type": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
     "trainer.optim": ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"),
@@ -29,6 +28,7 @@ AT_LEAST_0 = (
     "trainer.warmup_steps",
     "trainer.weight_decay",
     "trainer.top_k",
+    "trainer.sampling.temperature",
 )
 POSITIVE = (
     "trainer.max_steps",
@@ -38,6 +38,10 @@ POSITIVE = (
     "trainer.max_completion_length",
     "trainer.learning_rate",
     "trainer.temperature",
+    "trainer.max_length",
+    "trainer.monitor_prompts",
+    "trainer.sampling.max_new_tokens",
+    "trainer.sampling.batch_size",
     "data.train_prompts",
     "data.eval_prompts",
     "evaluation.max_new_tokens",
@@ -50,6 +54,12 @@ POSITIVE = (
     "guard.patience",
     "monitor_every",
 )
+
+# What is given to the functions that read data, beside their node's own arguments.
+LOADERS: dict[str, dict[str, Any]] = {
+    "data.source": {"split": "", "count": 0, "seed": 0},
+    "trainer.pairs": {"prompts": [], "seed": 0},
+}
 
 
 class BadConfig(ValueError):
@@ -74,11 +84,12 @@ def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
     """
     _check_cell(config)
     _check_preset(config)
+    _check_trainer(config, check_trainer.check)
     _check_numbers(config)
-    for field in ("reward", *_judge_fields(config), "data.source"):
+    for field in (*_reward_fields(config), *_judge_fields(config), "data.source", *_pairs_fields(config)):
         _check_target(config, field)
+    _check_trainer(config, check_trainer.check_reward)
     _check_answers(config)
-    _check_advantages(config)
     _check_selection(config)
     try:
         identity.run_id(config)
@@ -94,6 +105,16 @@ def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
             f"verifier equals generator ({config.generator}), but the experiment claims an independent verifier"
         )
     return warnings + _kin(config, generators)
+
+
+def _reward_fields(config: DictConfig) -> list[str]:
+    """Where the reward stands, if the trainer has a use for one."""
+    return ["reward"] if identity.uses_reward(config) else []
+
+
+def _pairs_fields(config: DictConfig) -> list[str]:
+    """Where the source of preference pairs stands, if the trainer has one."""
+    return ["trainer.pairs"] if "pairs" in config.trainer else []
 
 
 def _judge_fields(config: DictConfig) -> list[str]:
@@ -173,7 +194,7 @@ def _check_target(config: DictConfig, field: str) -> None:
     except OmegaConfBaseException as error:
         raise BadConfig(f"{field}: {str(error).splitlines()[0]}") from error
     target = values.pop("_target_", None)
-    if field != "data.source":
+    if field not in LOADERS:
         values.pop("name", None)
     if target is None:
         raise BadConfig(f"{field}._target_ is missing; it names the callable to use")
@@ -183,13 +204,15 @@ def _check_target(config: DictConfig, field: str) -> None:
         raise BadConfig(
             f"{field}._target_={target} cannot be imported: {str(error).splitlines()[0]}"
         ) from error
-    known = {key: p.annotation for key, p in signature.parameters.items() if key not in ("split", "count")}
+    known = {
+        key: p.annotation for key, p in signature.parameters.items() if key not in LOADERS.get(field, {})
+    }
     for key, value in values.items():
         if key not in known:
             raise BadConfig(f"{field}.{key} is not an argument of {target}{did_you_mean(key, known)}")
         if not _fits(value, known[key]):
             raise BadConfig(f"{field}.{key}={value}; it must be {_written(known[key])}")
-    given = {**values, "split": "", "count": 0, "seed": 0} if field == "data.source" else values
+    given = values | LOADERS.get(field, {})
     try:
         signature.bind(**given)
     except TypeError as error:
@@ -231,44 +254,31 @@ def _callable(target: str) -> Any:
 
 
 def _check_numbers(config: DictConfig) -> None:
-    trainer = config.trainer
-    for field in POSITIVE:
-        value = OmegaConf.select(config, field)
-        if value <= 0:
+    """Each field has a value that it can have; fields that the trainer has no use for are not there."""
+    there = {field: OmegaConf.select(config, field) for field in (*POSITIVE, *AT_LEAST_0, *CHOICES)}
+    given = {field: value for field, value in there.items() if value is not None}
+    for field, value in given.items():
+        if field in POSITIVE and value <= 0:
             raise BadConfig(f"{field}={value}; it must be above 0")
-    for field in AT_LEAST_0:
-        value = OmegaConf.select(config, field)
-        if value < 0:
+        if field in AT_LEAST_0 and value < 0:
             raise BadConfig(f"{field}={value}; it must be at least 0")
-    if not 0 < trainer.top_p <= 1:
-        raise BadConfig(f"trainer.top_p={trainer.top_p}; it must be above 0 and at most 1")
-    if trainer.num_generations < 2:
-        raise BadConfig(
-            f"trainer.num_generations={trainer.num_generations}; a group needs at least 2 to have a baseline"
-        )
-    batch = trainer.per_device_train_batch_size * trainer.steps_per_generation
-    if batch % trainer.num_generations:
-        raise BadConfig(
-            f"trainer.num_generations={trainer.num_generations} does not divide the generation batch of {batch} "
-            f"(per_device_train_batch_size {trainer.per_device_train_batch_size} x steps_per_generation "
-            f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(_divisors(batch))}"
-        )
-    for field, known in CHOICES.items():
-        value = OmegaConf.select(config, field)
-        if value not in known:
-            raise BadConfig(f"{field}={value} is unknown{did_you_mean(value, known)}")
+        if field in CHOICES and value not in CHOICES[field]:
+            raise BadConfig(f"{field}={value} is unknown{did_you_mean(value, CHOICES[field])}")
     if not 0 < config.guard.max_unscored <= 1:
         raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
 
 
-def _divisors(number: int) -> list[str]:
-    return [str(d) for d in range(2, number + 1) if number % d == 0]
+def _check_trainer(config: DictConfig, check: Callable[[DictConfig], None]) -> None:
+    try:
+        check(config)
+    except ValueError as error:
+        raise BadConfig(str(error)) from error
 
 
 def _check_answers(config: DictConfig) -> None:
     """Rewards, experiments and judges that need a truth have one in these data."""
     reward, data = config.reward, config.data
-    needs = getattr(_callable(reward._target_), "needs_answers", False)
+    needs = _reward_fields(config) and getattr(_callable(reward._target_), "needs_answers", False)
     if needs and data.answers == "none" and reward.get("oracle") is None:
         raise BadConfig(
             f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "
@@ -306,13 +316,4 @@ def _check_selection(config: DictConfig) -> None:
         raise BadConfig(
             f"selection.judge={judge.name} needs an oracle, but data={config.data.name} has none; "
             "use judge@selection.judge=reference_similarity"
-        )
-
-
-def _check_advantages(config: DictConfig) -> None:
-    """A reward whose advantages are not TRL's own goes with the trainer's scaling."""
-    own = config.reward.get("granularity") == "token" or config.reward.get("std_floor", 0) > 0
-    if own and config.trainer.scale_rewards == "batch":
-        raise BadConfig(
-            "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
         )

@@ -80,3 +80,38 @@ def test_sampling_follows_torchs_generator(tiny: Tiny) -> None:
 
     assert draw(0) == draw(0)
     assert draw(0) != draw(1)
+
+
+def test_a_seed_decides_alone_and_leaves_torchs_generator(tiny: Tiny) -> None:
+    checkpoint = tiny("olmo")
+
+    def draw(seed: int) -> list[Generation]:
+        return generate(
+            checkpoint.model,
+            checkpoint.tokenizer,
+            PROMPTS,
+            max_new_tokens=6,
+            batch_size=2,
+            temperature=1.0,
+            seed=seed,
+        )
+
+    torch.manual_seed(1)
+    expected_next = torch.rand(3)
+    torch.manual_seed(1)
+    first = draw(0)
+    assert torch.equal(torch.rand(3), expected_next)
+    torch.manual_seed(2)
+    assert draw(0) == first != draw(1)
+
+
+def test_token_ids_are_what_the_text_was_read_from(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = tiny("qwen")
+    end = slow(checkpoint, PROMPTS[0])[3]
+    monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: end)
+    found = generation.token_ids(
+        checkpoint.model, checkpoint.tokenizer, PROMPTS, max_new_tokens=NEW, batch_size=5
+    )
+    for prompt, ids in zip(PROMPTS, found, strict=True):
+        own = slow(checkpoint, prompt)
+        assert ids == (own[: own.index(end) + 1] if end in own else own)

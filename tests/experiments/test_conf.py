@@ -2,6 +2,7 @@
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -75,22 +76,32 @@ def test_the_same_data_have_every_split_that_is_named() -> None:
         assert {data.train_split, data.eval_split} <= set(known[file.stem])
 
 
-def test_trainer_fields_are_trls_own() -> None:
-    from trl import GRPOConfig
+def trls_config(method: str) -> type[Any]:
+    import trl
 
-    [config] = grid.cells([])
-    unknown = set(config.trainer) - set(GRPOConfig.__dataclass_fields__)
-    assert not unknown
+    found: type[Any] = {"grpo": trl.GRPOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}[method]
+    return found
 
 
-def test_every_setting_reaches_trl_unchanged() -> None:
-    from trl import GRPOConfig
+CELLS = [
+    (m, s)
+    for m in ("grpo", "dpo", "sft")
+    for s in ("miniature", "laptop", "paper")
+    if (m, s) != ("dpo", "laptop")
+]
 
-    for scale in ("miniature", "laptop", "paper"):
-        [config] = grid.cells([f"scale={scale}"])
-        made = GRPOConfig(output_dir="x", report_to=[], bf16=False, use_cpu=True, **config.trainer)
-        for name, value in config.trainer.items():
-            assert getattr(made, name) == value, (scale, name)
+
+@pytest.mark.parametrize(("method", "scale"), CELLS)
+def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
+    from experiments.methods import OURS, _settings
+
+    [config] = grid.cells([f"scale={scale}", f"trainer={method}"])
+    settings = _settings(config)
+    assert {*settings, *OURS} >= set(config.trainer) and not {*settings} & {*OURS}
+    made = trls_config(method)(output_dir="x", report_to=[], bf16=False, use_cpu=True, **settings)
+    for name, value in settings.items():
+        expected = [value] if (method, name) == ("dpo", "loss_type") else value
+        assert getattr(made, name) == expected, name
 
 
 @pytest.mark.parametrize("scale", ["miniature", "laptop", "paper"])
@@ -191,10 +202,10 @@ def test_the_papers_cells(
 def test_cells_that_are_ours_say_so() -> None:
     cells = grid.cells(["-m", "scale=paper", "family=olmo", "regime=pretrained,sft,instruct"])
     assert [c.regime.name in c.family.ours for c in cells] == [True, False, True]
-    files = {f"paper_{family}_{regime}.yaml" for family, regime, *_ in PAPER}
+    files = {f"grpo_paper_{family}_{regime}.yaml" for family, regime, *_ in PAPER}
     for file in (CONF / "cell").glob("*.yaml"):
         assert ("Ours, not the paper's" in file.read_text()) != (
-            file.name in files or file.stem == "paper_qwen_math_pretrained"
+            file.name in files or file.stem == "grpo_paper_qwen_math_pretrained"
         )
 
 

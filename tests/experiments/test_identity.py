@@ -39,12 +39,17 @@ def changed(config: DictConfig, path: str) -> DictConfig:
 ALL_ON = ("selection.every=10", "capabilities=world")
 
 
-@pytest.mark.parametrize("overrides", [(), ALL_ON, ("scale=laptop",), ("scale=paper", "family=llama")])
+OTHER_TRAINERS = [("trainer=dpo",), ("trainer=sft",), ("trainer=best_of_n",)]
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ALL_ON, ("scale=laptop",), ("scale=paper", "family=llama"), *OTHER_TRAINERS]
+)
 def test_any_field_that_changes_results_changes_the_run(overrides: tuple[str, ...]) -> None:
     config = cell(*overrides)
     before = identity.run_id(config)
     counted = [path for path in identity.leaves(config) if identity.changes_results(path)]
-    assert len(counted) > 40
+    assert len(counted) > 30
     unmoved = [path for path in counted if identity.run_id(changed(config, path)) == before]
     assert unmoved == []
 
@@ -89,6 +94,47 @@ def test_the_slug_is_readable_and_the_run_stable() -> None:
     found = identity.run_id(cell("family=llama", "regime=sft", "reward=random", "seed=3"))
     assert re.fullmatch(r"miniature-llama-sft-random-gemma-s3-[0-9a-f]{8}", found)
     assert found == identity.run_id(cell("seed=3", "reward=random", "regime=sft", "family=llama"))
+
+
+def test_a_run_of_before_there_were_trainers_keeps_its_id() -> None:
+    assert identity.run_id(cell()) == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "named"),
+    [("dpo", "dpo"), ("sft", "sft"), ("best_of_n", "best_of_n_random"), ("grpo", "random")],
+)
+def test_the_slug_names_the_method(trainer: str, named: str) -> None:
+    found = identity.run_id(cell(f"trainer={trainer}", "reward=random"))
+    assert re.fullmatch(rf"miniature-qwen-pretrained-{named}-gemma-s0-[0-9a-f]{{8}}", found)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "counts"), [("dpo", False), ("sft", False), ("best_of_n", True), ("grpo", True)]
+)
+def test_a_reward_counts_where_it_is_used(trainer: str, counts: bool) -> None:
+    ids = {
+        identity.run_id(cell(f"trainer={trainer}", f"reward={r}")) for r in ("cme", "random", "majority_vote")
+    }
+    assert len(ids) == (3 if counts else 1)
+
+
+def test_who_a_run_learns_from() -> None:
+    teachers = {t: identity.verifiers(cell(f"trainer={t}")) for t in ("grpo", "dpo", "sft", "best_of_n")}
+    gemma = ["miniature:gemma/verifier"]
+    assert teachers == {"grpo": gemma, "dpo": [], "sft": gemma, "best_of_n": gemma}
+    assert identity.verifiers(cell("trainer=best_of_n", "reward=random")) == []
+
+
+def test_a_verifiers_answers_are_shared_between_starts() -> None:
+    def name(*overrides: str) -> str:
+        return identity.verifier_answers_id(cell("trainer=sft", *overrides))
+
+    assert (
+        name() == name("family=llama") == name("trainer.learning_rate=1e-5") == name("data.eval_prompts=60")
+    )
+    others = ("verifier=llama", "seed=1", "trainer.sampling.temperature=1", "data.train_prompts=100")
+    assert len({name(), *map(name, others)}) == 5
 
 
 def test_seeds_and_rewards_are_different_runs_of_one_start() -> None:

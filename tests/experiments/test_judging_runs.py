@@ -113,7 +113,7 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     failed = scored(first).count(False)
     assert 3 < failed < 21
     assert f"{failed} of 24 verdicts are unscored, the first because" in capsys.readouterr().err
-    for name in ("weights_of", "train", "respond", "load"):
+    for name in ("weights_of", "_train", "respond", "load"):
         monkeypatch.setattr(stages, name, never)
     stub.rates = {}
     grid.prepare([config])

@@ -15,7 +15,7 @@ from cme.generation import generate
 from cme.miniature import world
 from cme.outputs import read_outputs
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
-from experiments import grid, identity, judging, stages
+from experiments import grid, identity, judging, methods, stages
 from experiments.parts import fingerprint
 from experiments.store import Store
 
@@ -99,7 +99,7 @@ def test_a_finished_cell_is_skipped(
     config = composed(cell("reward=random"))
     path = stages.run(config)
     before = path.stat().st_mtime_ns, path.read_bytes()
-    for name in ("load", "train", "respond", "_judge"):
+    for name in ("load", "_train", "respond", "_judge"):
         monkeypatch.setattr(stages, name, never)
     capsys.readouterr()
     assert stages.run(config) == path
@@ -124,7 +124,7 @@ def test_a_crash_after_training_resumes_without_training_again(
     assert store.verdicts.read_bytes() == b"" and not store.record.exists()
 
     trained, generated = read_json(store.training), store.generations.read_bytes()
-    monkeypatch.setattr(stages, "train", never)
+    monkeypatch.setattr(methods, "train", never)
     monkeypatch.setattr("experiments.responses.generate", never)
     record = read_record(stages.run(config))
     assert record.history == trained["value"]["history"]
@@ -189,7 +189,7 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(stages, "train", crash)
+        broken.setattr(methods, "train", crash)
         with pytest.raises(KeyboardInterrupt):
             stages.run(config)
     assert not store.training.exists() and not store.checkpoint.exists()
@@ -232,7 +232,7 @@ def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> No
 def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> None:
     """One frozen copy of the start, and one policy: after a large step, the two must differ."""
     config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
-    reward = stages.made(config.reward)
+    reward = methods.made(config.reward)
     policy = load(config.generator)
     assert not {id(m) for m in reward.scorers[0].engine.model.modules()} & {
         id(m) for m in policy.model.modules()

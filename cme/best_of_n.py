@@ -1,0 +1,71 @@
+"""Best-of-n: no training; of n responses sampled from a model, the one that a reward puts highest.
+
+Sampling and choosing are apart, so that what was sampled can be kept and chosen from again.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cme import TrainingFailed
+from cme.checkpoints import Checkpoint
+from cme.generation import generation_of, token_ids
+from cme.records import Generation, Prompt
+from cme.untrained import Reward, bind
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sampled response and its reward, None where the reward could not score it."""
+
+    generation: Generation
+    reward: float | None
+
+
+def samples(
+    start: Checkpoint,
+    prompts: Sequence[Prompt],
+    reward: Reward,
+    n: int,
+    *,
+    temperature: float,
+    max_new_tokens: int,
+    batch_size: int,
+    seed: int,
+    progress: str | None = None,
+) -> list[list[Sample]]:
+    """`n` samples of `start` for each prompt, with their rewards.
+
+    The reward is called once and as TRL calls it, the n responses to a prompt being a group; where it asks for the
+    policy it gets `start`. Raises TrainingFailed for a reward that is not finite.
+    """
+    asked = [p for p in prompts for _ in range(n)]
+    ids = token_ids(
+        start.model,
+        start.tokenizer,
+        [p.text for p in asked],
+        max_new_tokens=max_new_tokens,
+        batch_size=batch_size,
+        temperature=temperature,
+        seed=seed,
+        progress=progress,
+    )
+    said = [generation_of(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
+    bind(reward, start)
+    values = reward(
+        [[{"role": "user", "content": p.text}] for p in asked],
+        [[{"role": "assistant", "content": g.response}] for g in said],
+        ids,
+        answer=[p.answer for p in asked],
+        log_metric=lambda key, value: None,
+    )
+    if broken := [v for v in values if v is not None and not math.isfinite(v)]:
+        name = getattr(reward, "__name__", "reward")
+        raise TrainingFailed(f"reward {name!r} gave {broken[0]} for {len(broken)} of {len(values)} samples")
+    rows = [Sample(g, v) for g, v in zip(said, values, strict=True)]
+    return [rows[i : i + n] for i in range(0, len(rows), n)]
+
+
+def best(group: Sequence[Sample]) -> Generation:
+    """The response with the highest reward, the first of equals; of a group without any reward, the first."""
+    return max(group, key=lambda s: -math.inf if s.reward is None else s.reward).generation

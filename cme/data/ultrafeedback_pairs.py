@@ -1,0 +1,44 @@
+"""Preference pairs of UltraFeedback (Cui et al., arXiv 2310.01377), made from its scores of several responses."""
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cme.data import files
+from cme.data.ultrafeedback import SOURCE as INSTRUCTIONS
+from cme.records import Preference, Prompt
+
+SOURCE = files.Source(
+    INSTRUCTIONS.name, INSTRUCTIONS.split, ("instruction", "completions"), INSTRUCTIONS.rows
+)
+
+
+def load_pairs(prompts: Sequence[Prompt], seed: int, *, path: str | None = None) -> list[Preference]:
+    """For each prompt the response with the highest overall score and the one with the lowest.
+
+    Of responses that share a score, one is drawn. A prompt whose responses do not differ in score has no pair and is
+    left out. `path` is a file or folder in the hub's place. Raises Unavailable for what cannot be had, and ValueError
+    as `files.read` and for a prompt that is no instruction of UltraFeedback.
+    """
+    return pairs_of(files.read(SOURCE, path), prompts, seed)
+
+
+def pairs_of(rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int) -> list[Preference]:
+    """`load_pairs` from UltraFeedback's rows: `instruction`, and `completions` with `response` and `overall_score`."""
+    wanted = {p.text for p in prompts}
+    answers = {row["instruction"]: row["completions"] for row in rows if row["instruction"] in wanted}
+    if lacking := [p.id for p in prompts if p.text not in answers]:
+        raise ValueError(f"{len(lacking)} prompts are no instructions of {SOURCE.name}, such as {lacking[0]}")
+    found = []
+    for prompt in prompts:
+        by_score: dict[float, list[str]] = {}
+        for answer in answers[prompt.text]:
+            score = math.nan if answer["overall_score"] is None else float(answer["overall_score"])
+            if math.isfinite(score):
+                by_score.setdefault(score, []).append(str(answer["response"]))
+        if len(by_score) > 1:
+            rng = random.Random(f"preference:{seed}:{prompt.id}")
+            chosen, rejected = rng.choice(by_score[max(by_score)]), rng.choice(by_score[min(by_score)])
+            found.append(Preference(prompt, chosen, rejected))
+    return found

@@ -1,0 +1,216 @@
+"""Training on responses that are there before it begins: DPO on preference pairs, SFT on another model's answers.
+
+TRL's DPOTrainer and SFTTrainer. Rows are tokenized here, as everywhere (`cme.chat`): the prompt by itself, the
+response's tokens behind it and its end of turn behind these; TRL would tokenize both together and guess the boundary.
+
+Neither trainer samples from the policy, so the monitors that ride along in GRPO are given responses sampled for them.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from cme import TrainingFailed, chat
+from cme.checkpoints import Checkpoint
+from cme.generation import generation_of, token_ids
+from cme.monitors import Monitors
+from cme.records import Generation, Preference, Prompt
+from cme.training import Saver, Trained, arguments, columns, show_progress
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Monitors, and what they look at: sampled responses to `count` of `prompts`, other ones each time."""
+
+    monitors: Monitors
+    prompts: Sequence[Prompt]
+    count: int
+    max_new_tokens: int
+
+
+def train_dpo(
+    start: Checkpoint,
+    reference: Checkpoint,
+    preferences: Sequence[Preference],
+    watch: Watch,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    folder: Path,
+    save_every: int | None = None,
+    quiet: bool = False,
+) -> Trained:
+    """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
+
+    `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
+    fields by TRL's names; responses are cut at `max_length`. `save_every`: see `cme.training.train`. Raises
+    ValueError where no pair has a prompt shorter than `max_length`, TrainingFailed for a loss or gradients that are
+    not finite.
+    """
+    config = DPOConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **settings)
+    rows = []
+    for preference in preferences:
+        prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
+        row: dict[str, list[int]] = {"prompt_ids": prompt}
+        for side in ("chosen", "rejected"):
+            row[f"{side}_ids"] = response_row(start.tokenizer, getattr(preference, side), True)
+        rows.append(row)
+    data = _dataset([r for r in rows if len(r["prompt_ids"]) < config.max_length], config.max_length)
+    trainer = _PairsTrainer(
+        model=start.model,
+        ref_model=reference.model,
+        processing_class=start.tokenizer,
+        args=config,
+        train_dataset=data,
+    )
+    return _trained(trainer, start, watch, seed, folder, save_every, quiet)
+
+
+def train_sft(
+    start: Checkpoint,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Generation],
+    watch: Watch,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    folder: Path,
+    save_every: int | None = None,
+    quiet: bool = False,
+) -> Trained:
+    """Train `start.model` in place on one response to each prompt and save the policy to `folder`.
+
+    The loss is the mean negative log-likelihood of the responses' tokens; a finished one has its end of turn among
+    them, one that was cut off has not. Who gave them may have another tokenizer: their text counts. `settings` are
+    SFTConfig's own fields; the rest is as in `train_dpo`.
+    """
+    limit = settings["max_length"]
+    own = {**settings, "max_length": None}  # the rows are cut here
+    config = SFTConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **own)
+    rows = []
+    for asked, said in zip(prompts, responses, strict=True):
+        prompt = chat.prompt_ids(start.tokenizer, asked.text)
+        response = response_row(start.tokenizer, said.response, bool(said.finished))
+        ids = [*prompt, *response][:limit]
+        if len(prompt) < len(ids):
+            rows.append({"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]})
+    trainer = SFTTrainer(
+        model=start.model,
+        processing_class=start.tokenizer,
+        args=config,
+        train_dataset=_dataset(rows, limit),
+    )
+    return _trained(trainer, start, watch, seed, folder, save_every, quiet)
+
+
+def response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> list[int]:
+    """A response's token ids, with the one that ends a turn where it is finished."""
+    return [*chat.response_ids(tokenizer, text), *[int(tokenizer.eos_token_id)] * finished]
+
+
+def _dataset(rows: list[dict[str, list[int]]], max_length: int) -> Dataset:
+    if not rows:
+        raise ValueError(
+            f"max_length={max_length}: no row to train on has room for a response behind its prompt"
+        )
+    return Dataset.from_list(rows)
+
+
+class _PairsTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer on rows that are tokenized already."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset
+
+
+def _trained(
+    trainer: Trainer,
+    start: Checkpoint,
+    watch: Watch,
+    seed: int,
+    folder: Path,
+    save_every: int | None,
+    quiet: bool,
+) -> Trained:
+    watching = _Watching(trainer, watch, seed)
+    trainer.add_callback(watching)
+    if save_every:
+        trainer.add_callback(Saver(save_every, folder))
+    show_progress(trainer, quiet)
+    trainer.train()
+    # TRL's own entropy is over the data's tokens, not over the policy's
+    logs = [
+        {key: value for key, value in entry.items() if key != "entropy"}
+        | watching.found.get(entry["step"], {})
+        for entry in trainer.state.log_history
+        if "loss" in entry
+    ]
+    trainer.model.save_pretrained(folder)
+    start.tokenizer.save_pretrained(folder)
+    return Trained(columns(logs), None)
+
+
+class _Watching(TrainerCallback):  # type: ignore[misc]
+    """Measures the policy before a step when that is due, and ends a training that has diverged."""
+
+    def __init__(self, trainer: Trainer, watch: Watch, seed: int) -> None:
+        self.trainer, self.watch, self.seed = trainer, watch, seed
+        self.found: dict[int, dict[str, float]] = {}
+        watch.monitors.bind(trainer)
+
+    def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Measure the policy as it is before the step."""
+        if self.watch.monitors.due(state.global_step, state.max_steps):
+            self.found[state.global_step + 1] = self._measured(f"{self.seed}:{state.global_step}")
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Raise TrainingFailed for a loss or a gradient norm that is not finite."""
+        for name in ("loss", "grad_norm"):
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(value):
+                raise TrainingFailed(
+                    f"the {name.replace('grad_', 'gradient ')} is {value} at step {state.global_step}: "
+                    "lower trainer.learning_rate"
+                )
+
+    def _measured(self, seed: str) -> dict[str, float]:
+        rng, tokenizer = random.Random(seed), self.trainer.processing_class
+        asked = rng.sample(list(self.watch.prompts), min(self.watch.count, len(self.watch.prompts)))
+        model = self.trainer.accelerator.unwrap_model(self.trainer.model)
+        model.eval()
+        ids = token_ids(
+            model,
+            tokenizer,
+            [p.text for p in asked],
+            max_new_tokens=self.watch.max_new_tokens,
+            batch_size=self.watch.count,
+            temperature=1.0,
+            seed=rng.getrandbits(32),
+        )
+        said = [generation_of(tokenizer, own, tokenizer.eos_token_id) for own in ids]
+        found = {
+            "completions/mean_length": sum(map(len, ids)) / len(ids),
+            "completions/clipped_ratio": sum(not g.finished for g in said) / len(said),
+        }
+        self.watch.monitors(
+            [[{"role": "user", "content": p.text}] for p in asked],
+            [[{"role": "assistant", "content": g.response}] for g in said],
+            ids,
+            log_metric=found.__setitem__,
+        )
+        model.train()
+        return found

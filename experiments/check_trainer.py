@@ -1,0 +1,90 @@
+"""Checks of the configured trainer: that its fields go together, and with the rest of the configuration."""
+
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.schema import TRAINERS
+
+LOSSES = {
+    "grpo": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo"),
+    "dpo": ("sigmoid", "hinge", "ipo"),
+}
+
+
+def check(config: DictConfig) -> None:
+    """Raise ValueError, one sentence, for a trainer that cannot run."""
+    trainer = config.trainer
+    if TRAINERS.get(trainer.method) is not OmegaConf.get_type(trainer):
+        raise ValueError(
+            f"trainer.method={trainer.method} is not set by itself; use trainer={' or trainer='.join(TRAINERS)}"
+        )
+    if trainer.method == "dpo" and trainer.pairs is None:
+        raise ValueError(
+            f"trainer=dpo needs preference pairs, and data={config.data.name} has none; use data with pairs, such as "
+            "data=world or data=ultrafeedback, or another trainer"
+        )
+    if missing := sorted(OmegaConf.missing_keys(trainer)):
+        raise ValueError(
+            f"trainer={trainer.method} has no sizes at scale={config.scale.name}: set {', '.join(missing)}"
+        )
+    own = {"grpo": _grpo, "dpo": _dpo, "best_of_n": _best_of_n}
+    if trainer.method in own:
+        own[trainer.method](config)
+    if "loss_type" in trainer and trainer.loss_type not in LOSSES[trainer.method]:
+        raise ValueError(
+            f"trainer.loss_type={trainer.loss_type}; it must be one of {', '.join(LOSSES[trainer.method])}"
+        )
+
+
+def _grpo(config: DictConfig) -> None:
+    trainer = config.trainer
+    if not 0 < trainer.top_p <= 1:
+        raise ValueError(f"trainer.top_p={trainer.top_p}; it must be above 0 and at most 1")
+    if trainer.num_generations < 2:
+        raise ValueError(
+            f"trainer.num_generations={trainer.num_generations}; a group needs at least 2 to have a baseline"
+        )
+    batch = trainer.per_device_train_batch_size * trainer.steps_per_generation
+    if batch > 0 and batch % trainer.num_generations:
+        divisors = [str(d) for d in range(2, batch + 1) if batch % d == 0]
+        raise ValueError(
+            f"trainer.num_generations={trainer.num_generations} does not divide the generation batch of {batch} "
+            f"(per_device_train_batch_size {trainer.per_device_train_batch_size} x steps_per_generation "
+            f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(divisors)}"
+        )
+
+
+def _dpo(config: DictConfig) -> None:
+    if config.trainer.beta <= 0:
+        raise ValueError(f"trainer.beta={config.trainer.beta}; for trainer=dpo it must be above 0")
+
+
+def _best_of_n(config: DictConfig) -> None:
+    trainer = config.trainer
+    if trainer.num_generations < 2:
+        raise ValueError(
+            f"trainer.num_generations={trainer.num_generations}; it must be at least 2 to choose from"
+        )
+    if trainer.sampling.temperature <= 0:
+        raise ValueError(
+            f"trainer.sampling.temperature={trainer.sampling.temperature}; it must be above 0, or all samples are one"
+        )
+    if config.selection.every is not None:
+        raise ValueError("trainer=best_of_n saves no checkpoints to select from; use selection.every=null")
+    if config.capabilities.tasks:
+        raise ValueError(
+            "trainer=best_of_n trains nothing, so capabilities before and after are the same; use capabilities=none"
+        )
+
+
+def check_reward(config: DictConfig) -> None:
+    """Raise ValueError, one sentence, for a reward of which the trainer takes less than it has."""
+    own = config.reward.get("granularity") == "token" or config.reward.get("std_floor", 0) > 0
+    if own and config.trainer.method == "best_of_n":
+        raise ValueError(
+            "trainer=best_of_n with reward.granularity=token or reward.std_floor; it compares one value a response, "
+            "so use reward.granularity=sequence and reward.std_floor=0"
+        )
+    if own and config.trainer.method == "grpo" and config.trainer.scale_rewards == "batch":
+        raise ValueError(
+            "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
+        )

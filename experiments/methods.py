@@ -1,0 +1,188 @@
+"""What `trainer` does with the start: GRPO on the reward, DPO on pairs, SFT on the verifier's answers, or best-of-n.
+
+GRPO, DPO and SFT train a policy, which answers the evaluation prompts. Best-of-n trains none: what it chooses from
+samples of the start are its answers.
+"""
+
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock
+from omegaconf import DictConfig, OmegaConf
+
+from cme import best_of_n, offline
+from cme.checkpoints import load
+from cme.generation import generate
+from cme.monitors import Monitors
+from cme.records import Generation, Prompt, read_json
+from cme.scorer import Scorer
+from cme.token_scorer import TokenScorer
+from cme.training import Guard, Trained, train
+from experiments import grid, identity
+from experiments.parts import made, once, weights_of
+from experiments.responses import respond
+from experiments.store import Store
+
+# Fields of the trainers that are ours and not TRL's.
+OURS = ("method", "pairs", "sampling", "monitor_prompts")
+
+
+def trained(config: DictConfig, store: Store) -> dict[str, Any]:
+    """Train a policy and save it, by the configured method; of one that trains nothing, an empty history."""
+    if config.trainer.method == "best_of_n":
+        return asdict(Trained({}, None))
+    unfinished = store.folder / "checkpoint.partial"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    result = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method](config, store, unfinished)
+    shutil.rmtree(store.checkpoint, ignore_errors=True)
+    os.replace(unfinished, store.checkpoint)
+    return asdict(result)
+
+
+def answers(config: DictConfig, store: Store, prompts: list[Prompt]) -> list[Generation]:
+    """The policy's responses to the evaluation prompts; best-of-n's are chosen from what is in `store.samples`."""
+    if config.trainer.method != "best_of_n":
+        return respond(config, load(str(store.checkpoint)), prompts, progress="policy answers")
+    sampled = once(store.samples, [asdict(p) for p in prompts], lambda: _samples(config, prompts))
+    return [best_of_n.best(group) for group in _groups(sampled["value"])]
+
+
+def warnings(store: Store) -> list[str]:
+    """What the record should say of the samples that best-of-n chose from."""
+    if not store.samples.exists():
+        return []
+    groups = _groups(read_json(store.samples)["value"])
+    blind = sum(all(s.reward is None for s in group) for group in groups)
+    unscored = sum(s.reward is None for group in groups for s in group)
+    if not unscored:
+        return []
+    return [
+        f"best-of-n: {unscored} of {sum(map(len, groups))} samples have no reward; {blind} of {len(groups)} prompts "
+        "have none with one, and their first sample is the response"
+    ]
+
+
+def _grpo(config: DictConfig, store: Store, folder: Path) -> Trained:
+    return train(
+        load(config.generator),
+        training_prompts(config),
+        made(config.reward),
+        _monitors(config),
+        _settings(config),
+        Guard(config.guard.patience, config.guard.max_unscored),
+        seed=config.seed,
+        folder=folder,
+        save_every=config.selection.every,
+    )
+
+
+def _dpo(config: DictConfig, store: Store, folder: Path) -> Trained:
+    return offline.train_dpo(
+        load(config.generator),
+        load(config.generator),
+        grid.preferences(config),
+        _watch(config),
+        _settings(config),
+        seed=config.seed,
+        folder=folder,
+        save_every=config.selection.every,
+    )
+
+
+def _sft(config: DictConfig, store: Store, folder: Path) -> Trained:
+    prompts = training_prompts(config)
+    path = store.verifier_answers(config)
+    made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        said = once(path, made_of, lambda: _verifier_answers(config, prompts))
+    return offline.train_sft(
+        load(config.generator),
+        prompts,
+        [Generation(**g) for g in said["value"]],
+        _watch(config),
+        _settings(config),
+        seed=config.seed,
+        folder=folder,
+        save_every=config.selection.every,
+    )
+
+
+def training_prompts(config: DictConfig) -> list[Prompt]:
+    """The prompts that a cell trains on."""
+    return grid.prompts(config.data, config.data.train_split, config.data.train_prompts)
+
+
+def _settings(config: DictConfig) -> dict[str, Any]:
+    """The fields of the trainer that are TRL's."""
+    values = cast("dict[str, Any]", OmegaConf.to_container(config.trainer))
+    return {name: value for name, value in values.items() if name not in OURS}
+
+
+def _monitors(config: DictConfig) -> Monitors:
+    return Monitors(
+        load(config.generator),
+        _heldout(config),
+        made(config.data.oracle),
+        config.monitor_every,
+        config.data.answers,
+    )
+
+
+def _watch(config: DictConfig) -> offline.Watch:
+    return offline.Watch(
+        _monitors(config),
+        training_prompts(config),
+        config.trainer.monitor_prompts,
+        config.evaluation.max_new_tokens,
+    )
+
+
+def _heldout(config: DictConfig) -> Scorer | None:
+    name = identity.heldout(config)
+    return None if name is None else scorer_of(config, name)
+
+
+def scorer_of(config: DictConfig, name: str) -> Scorer:
+    """A checkpoint as a scorer within the limits of scoring."""
+    checkpoint = load(name, dtype=config.scoring.dtype)
+    return Scorer(
+        checkpoint.tokenizer,
+        TokenScorer(checkpoint.model, batch_tokens=config.scoring.batch_tokens),
+        score_end_of_turn=True,
+        max_prompt_tokens=config.scoring.max_prompt_tokens,
+        max_response_tokens=config.scoring.max_response_tokens,
+    )
+
+
+def _verifier_answers(config: DictConfig, prompts: list[Prompt]) -> list[dict[str, Any]]:
+    verifier = load(config.verifier.checkpoint, dtype=config.scoring.dtype)
+    said = generate(
+        verifier.model,
+        verifier.tokenizer,
+        [p.text for p in prompts],
+        seed=config.seed,
+        progress="verifier answers",
+        **config.trainer.sampling,
+    )
+    return [asdict(g) for g in said]
+
+
+def _samples(config: DictConfig, prompts: list[Prompt]) -> list[list[dict[str, Any]]]:
+    groups = best_of_n.samples(
+        load(config.generator),
+        prompts,
+        made(config.reward),
+        config.trainer.num_generations,
+        seed=config.seed,
+        progress="samples of the start",
+        **config.trainer.sampling,
+    )
+    return [[asdict(sample) for sample in group] for group in groups]
+
+
+def _groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Sample]]:
+    return [[best_of_n.Sample(Generation(**s["generation"]), s["reward"]) for s in group] for group in value]

@@ -1,0 +1,90 @@
+"""Best-of-n: which response is chosen, and what the reward is asked."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cme import TrainingFailed, chat
+from cme.best_of_n import Sample, best, samples
+from cme.checkpoints import Checkpoint
+from cme.miniature import world
+from cme.records import Generation
+from cme.rewards import CrossModelEntropy, TokenEntropy
+from cme.token_scorer import TokenScorer
+
+Tiny = Callable[..., Checkpoint]
+PROMPTS = world.load_prompts("train", 6, 0)
+SAMPLING = {"temperature": 1.0, "max_new_tokens": 6, "batch_size": 5}
+
+
+def group(*rewards: float | None) -> list[Sample]:
+    return [Sample(Generation(f"response {i}", True, 1), r) for i, r in enumerate(rewards)]
+
+
+@pytest.mark.parametrize(
+    ("rewards", "chosen"),
+    [
+        ((-3.0, -1.0, -2.0), 1),
+        ((-3.0, None, -7.0), 0),
+        ((None, -5.0, -2.0), 2),
+        ((1.0, 2.0, 2.0), 1),
+        ((None, None), 0),
+    ],
+)
+def test_the_highest_reward_is_chosen(rewards: tuple[float | None, ...], chosen: int) -> None:
+    assert best(group(*rewards)).response == f"response {chosen}"
+
+
+def test_the_reward_is_asked_as_in_training(tiny: Tiny) -> None:
+    asked: dict[str, Any] = {}
+
+    def reward(prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float | None]:
+        asked.update(columns, prompts=prompts, completions=completions, ids=completion_ids)
+        return [float(i) for i in range(len(prompts))]
+
+    start = tiny("qwen")
+    groups = samples(start, PROMPTS, reward, 4, seed=0, **SAMPLING)
+    assert [len(g) for g in groups] == [4] * 6
+    assert [chat.text_of(p) for p in asked["prompts"]] == [p.text for p in PROMPTS for _ in range(4)]
+    assert asked["answer"] == [p.answer for p in PROMPTS for _ in range(4)]
+    rows = [s for g in groups for s in g]
+    assert [s.reward for s in rows] == [float(i) for i in range(24)]
+    assert [s.generation.response for s in rows] == [chat.text_of(c) for c in asked["completions"]]
+    assert [s.generation.tokens for s in rows] == [len(ids) for ids in asked["ids"]]
+    assert all(len({s.generation.response for s in g}) > 1 for g in groups), "the samples of a prompt differ"
+    assert samples(start, PROMPTS, reward, 4, seed=0, **SAMPLING) == groups
+    assert samples(start, PROMPTS, reward, 4, seed=1, **SAMPLING) != groups
+
+
+def test_the_start_stands_for_the_policy(tiny: Tiny) -> None:
+    start, seen = tiny("llama"), []
+    reward = TokenEntropy()
+
+    def watched(*args: Any, **columns: Any) -> list[float | None]:
+        seen.append(args)
+        return reward(*args, **columns)
+
+    watched.bind = reward.bind  # type: ignore[attr-defined]
+    groups = samples(start, PROMPTS, watched, 2, seed=0, **SAMPLING)
+    prompts, _, ids = seen[0]
+    heads = [chat.prompt_ids(start.tokenizer, p) for p in prompts]
+    scored = TokenScorer(start.model).score(heads, ids, entropy=True)
+    expected = [-float(s.entropies.mean()) for s in scored]
+    assert [s.reward for g in groups for s in g] == pytest.approx(expected)
+
+
+def test_cme_that_scores_the_end_of_turn_works_too(tiny: Tiny, tiny_folder: Callable[..., Any]) -> None:
+    reward = CrossModelEntropy(str(tiny_folder("gemma")), score_end_of_turn=True)
+    groups = samples(tiny("qwen"), PROMPTS, reward, 2, seed=0, **SAMPLING)
+    assert all(s.reward is not None and s.reward < 0 for g in groups for s in g)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_a_reward_that_is_not_finite_ends_it(tiny: Tiny, broken: float) -> None:
+    def reward(prompts: Any, *_: Any, **__: Any) -> list[float | None]:
+        return [broken, *[0.0] * (len(prompts) - 1)]
+
+    with pytest.raises(TrainingFailed, match=f"reward 'reward' gave {broken} for 1 of 12 samples"):
+        samples(tiny("olmo"), PROMPTS, reward, 2, seed=0, **SAMPLING)

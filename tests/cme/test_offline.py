@@ -1,0 +1,180 @@
+"""DPO and SFT against log-likelihoods that are computed here, a sequence at a time."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cme import TrainingFailed, chat
+from cme.checkpoints import Checkpoint, load
+from cme.miniature import world
+from cme.miniature.preferences import load_pairs
+from cme.monitors import Monitors
+from cme.offline import Watch, train_dpo, train_sft
+from cme.records import Generation, Preference
+from cme.training import Trained, milestone
+
+Tiny = Callable[..., Checkpoint]
+PROMPTS = world.load_prompts("train", 12, 0)
+PAIRS = load_pairs(PROMPTS, 0)
+SAID = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]  # every third was cut off
+SETTINGS = {
+    "max_steps": 3,
+    "per_device_train_batch_size": 12,
+    "learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "lr_scheduler_type": "constant",
+    "max_length": 256,
+}
+BETA = 0.1
+
+
+@torch.no_grad()
+def log_likelihood(
+    checkpoint: Checkpoint, prompt: str, response: str, finished: bool = True
+) -> tuple[float, int]:
+    """Sum over a response's tokens, the end of turn among them where it is finished, and their number."""
+    head = chat.prompt_ids(checkpoint.tokenizer, prompt)
+    own = checkpoint.tokenizer(response, add_special_tokens=False)["input_ids"]
+    own = [*own, *[checkpoint.tokenizer.eos_token_id] * finished]
+    logits = checkpoint.model(input_ids=torch.tensor([head + own])).logits[0].double()
+    at = logits.log_softmax(-1)[len(head) - 1 : -1]
+    return float(at[range(len(own)), own].sum()), len(own)
+
+
+def margin(policy: Checkpoint, start: Checkpoint, pair: Preference) -> float:
+    """How much more than the start the policy puts the chosen response above the rejected one, in nats."""
+    ratio = [
+        log_likelihood(policy, pair.prompt.text, r)[0] - log_likelihood(start, pair.prompt.text, r)[0]
+        for r in (pair.chosen, pair.rejected)
+    ]
+    return ratio[0] - ratio[1]
+
+
+def watch(tiny: Tiny, family: str = "qwen", every: int = 1, count: int = 4) -> Watch:
+    return Watch(Monitors(tiny(family), None, world.quality, every), PROMPTS, count, 6)
+
+
+def dpo(
+    tiny: Tiny, folder: Path, watched: Watch | None = None, family: str = "qwen", **changes: Any
+) -> Trained:
+    policy = changes.pop("policy", None) or tiny(family)
+    pairs, save_every = changes.pop("pairs", PAIRS), changes.pop("save_every", None)
+    return train_dpo(
+        policy,
+        tiny(family),
+        pairs,
+        watched or watch(tiny, family),
+        SETTINGS | {"beta": BETA, "loss_type": "sigmoid"} | changes,
+        seed=0,
+        folder=folder,
+        save_every=save_every,
+        quiet=True,
+    )
+
+
+def sft(tiny: Tiny, folder: Path, said: list[Generation] = SAID, **changes: Any) -> Trained:
+    policy = changes.pop("policy", None) or tiny("llama")
+    return train_sft(
+        policy, PROMPTS, said, watch(tiny, "llama"), SETTINGS | changes, seed=0, folder=folder, quiet=True
+    )
+
+
+def test_dpos_loss_is_that_of_the_log_ratios(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    history = dpo(tiny, tmp_path, family=family, save_every=1, learning_rate=1e-3).history
+    start = tiny(family)
+    assert history["loss"][0] == pytest.approx(math.log(2), abs=1e-4), "the policy is its reference at first"
+    for step in (1, 2):
+        policy = load(str(milestone(tmp_path, step)))
+        losses = [math.log1p(math.exp(-BETA * margin(policy, start, p))) for p in PAIRS]
+        assert history["loss"][step] == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+
+
+def test_dpo_puts_the_chosen_above_the_rejected(tiny: Tiny, tmp_path: Path) -> None:
+    policy = tiny("qwen")
+    dpo(tiny, tmp_path, policy=policy, max_steps=10)
+    start, margins = tiny("qwen"), [margin(policy, tiny("qwen"), p) for p in PAIRS]
+    assert sum(m > 0 for m in margins) >= 10 and sum(margins) / len(margins) > 1
+    swapped = [Preference(p.prompt, p.rejected, p.chosen) for p in PAIRS]
+    other = tiny("qwen")
+    dpo(tiny, tmp_path / "swapped", policy=other, pairs=swapped, max_steps=10)
+    assert sum(margin(other, start, p) for p in PAIRS) / len(PAIRS) < -1
+
+
+def test_sfts_loss_is_the_targets_mean_negative_log_likelihood(tiny: Tiny, tmp_path: Path) -> None:
+    history = sft(tiny, tmp_path).history
+    start = tiny("llama")
+    found = [
+        log_likelihood(start, p.text, g.response, bool(g.finished))
+        for p, g in zip(PROMPTS, SAID, strict=True)
+    ]
+    expected = -sum(s for s, _ in found) / sum(n for _, n in found)
+    assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
+
+
+def test_sft_raises_the_likelihood_of_its_targets(tiny: Tiny, tmp_path: Path) -> None:
+    policy, start = tiny("llama"), tiny("llama")
+    sft(tiny, tmp_path, policy=policy, max_steps=10)
+    for prompt, said in zip(PROMPTS, SAID, strict=True):
+        after, before = (log_likelihood(c, prompt.text, said.response)[0] for c in (policy, start))
+        assert after > before + 1
+
+
+def test_what_is_cut_off_is_no_lesson_in_ending(tiny: Tiny, tmp_path: Path) -> None:
+    ends = {}
+    for finished in (True, False):
+        policy = tiny("llama")
+        said = [Generation(p.chosen, finished, None) for p in PAIRS]
+        sft(tiny, tmp_path / str(finished), said, policy=policy, max_steps=10)
+        whole, own = (log_likelihood(policy, PROMPTS[0].text, PAIRS[0].chosen, f)[0] for f in (True, False))
+        ends[finished] = whole - own  # log-likelihood of the end of turn
+    assert ends[True] > ends[False] + 1
+
+
+def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path) -> None:
+    policy, start = tiny("qwen"), tiny("qwen")
+    result = dpo(tiny, tmp_path, policy=policy)
+    history = result.history
+    assert result.stopped is None and history["step"] == [1, 2, 3]
+    expected = {"step", "quality", "length", "clipped", "repetition", "kl", "loss", "grad_norm"}
+    assert set(history) == expected and {len(c) for c in history.values()} == {3}
+    assert history["kl"][0] == pytest.approx(0, abs=1e-4) and history["kl"][2] != 0
+    assert all(q is not None and 0 <= q <= 1 for q in history["quality"])
+    assert all(n is not None and 0 < n <= 6 for n in history["length"])
+    saved = load(str(tmp_path))
+    for a, b, c in zip(
+        saved.model.parameters(), policy.model.parameters(), start.model.parameters(), strict=True
+    ):
+        assert torch.equal(a, b)
+        assert a.ndim < 2 or not torch.equal(a, c)
+
+
+def test_watching_changes_nothing_in_the_training(tiny: Tiny, tmp_path: Path) -> None:
+    often = dpo(tiny, tmp_path / "a", watch(tiny, every=1, count=6)).history
+    seldom = dpo(tiny, tmp_path / "b", watch(tiny, every=99, count=2)).history
+    assert often["loss"] == seldom["loss"] and often["grad_norm"] == seldom["grad_norm"]
+    assert seldom["kl"][1] is None and seldom["kl"][2] is not None, "the last step is measured in any case"
+
+
+@pytest.mark.parametrize("trainer", [dpo, sft])
+def test_what_is_not_finite_ends_it(tiny: Tiny, tmp_path: Path, trainer: Callable[..., Trained]) -> None:
+    policy = tiny({dpo: "qwen", sft: "llama"}[trainer])
+    with torch.no_grad():
+        next(policy.model.parameters()).fill_(math.nan)
+    quiet = Watch(Monitors(policy, None, None, 99), PROMPTS, 1, 1)
+    kwargs: dict[str, Any] = {"policy": policy}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cme.offline._Watching._measured", lambda *_: {})  # nothing can be sampled from it
+        if trainer is dpo:
+            kwargs["watched"] = quiet
+        with pytest.raises(TrainingFailed, match=r"the loss is nan at step 1: lower trainer.learning_rate"):
+            trainer(tiny, tmp_path, **kwargs)
+
+
+@pytest.mark.parametrize("trainer", [dpo, sft])
+def test_no_room_for_a_response_is_said(tiny: Tiny, tmp_path: Path, trainer: Callable[..., Trained]) -> None:
+    with pytest.raises(ValueError, match="max_length=3: no row to train on has room"):
+        trainer(tiny, tmp_path, max_length=3)

@@ -1,0 +1,167 @@
+"""DPO, SFT and best-of-n as whole cells on random-weight models, and what is refused before anything loads."""
+
+from collections.abc import Callable
+
+import pytest
+from omegaconf import DictConfig
+
+from analysis import build, summarize
+from cme.best_of_n import best
+from cme.records import read_json, read_record
+from experiments import grid, identity, methods, stages
+from experiments.store import Store
+from experiments.validate import BadConfig
+
+Cell = Callable[..., list[str]]
+TRAINED = ("trainer.max_steps=2", "trainer.per_device_train_batch_size=8", "trainer.monitor_prompts=4")
+
+
+@pytest.fixture
+def run_of(cell: Cell) -> Callable[..., DictConfig]:
+    """Small cells of the trainers; what `cell` says of GRPO's is left out."""
+
+    def composed(trainer: str, *overrides: str) -> DictConfig:
+        small = [a for a in cell() if not a.startswith("trainer.")]
+        own = {"sft": (*TRAINED, "trainer.sampling.max_new_tokens=6"), "dpo": TRAINED}.get(trainer, ())
+        [config] = grid.cells([*small, f"trainer={trainer}", *own, *overrides])
+        return config
+
+    return composed
+
+
+@pytest.mark.parametrize("trainer", ["dpo", "sft"])
+def test_a_trained_cell_is_whole(run_of: Callable[..., DictConfig], trainer: str) -> None:
+    config = run_of(trainer)
+    record = read_record(stages.run(config))
+    assert record.reward == trainer and f"-{trainer}-" in record.run_id
+    assert record.history["step"] == [1, 2] and "reward" not in record.history
+    assert len(record.history["kl"]) == 2 and "quality" in record.history
+    assert "reward" not in record.config and record.config["trainer"]["method"] == trainer
+    assert len(record.pairs) == 12 and len(record.verdicts) == 24
+    assert (Store.of(config).checkpoint / "model.safetensors").exists()
+    assert f"{trainer}: win rate" in summarize([record])
+
+
+def test_selection_works_for_them_too(run_of: Callable[..., DictConfig]) -> None:
+    config = run_of("dpo", "selection.every=1", "selection.prompts=12")
+    record = read_record(stages.run(config))
+    assert record.trajectory is not None and [m.step for m in record.trajectory.milestones] == [1, 2]
+
+
+def test_a_verifier_answers_once(run_of: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = run_of("sft"), run_of("sft", "family=llama")
+    stages.run(first)
+    path = Store.of(first).verifier_answers(first)
+    assert path == Store.of(second).verifier_answers(second)
+    said = read_json(path)["value"]
+    assert len(said) == 24 and len({s["response"] for s in said}) > 12, "sampled, one a prompt"
+
+    def never(*_: object) -> None:
+        raise AssertionError("the verifier answered before")
+
+    monkeypatch.setattr(methods, "_verifier_answers", never)
+    assert read_record(stages.run(second)).family == "llama"
+
+
+def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., DictConfig]) -> None:
+    config = run_of("best_of_n", "trainer.num_generations=3")
+    record = read_record(stages.run(config))
+    assert record.reward == "best_of_n_cme" and record.history == {} and record.stopped is None
+    groups = read_json(Store.of(config).samples)["value"]
+    assert [len(group) for group in groups] == [3] * 12
+    for pair, group in zip(record.pairs, groups, strict=True):
+        highest = max(sample["reward"] for sample in group)
+        assert pair.policy.response in [s["generation"]["response"] for s in group if s["reward"] == highest]
+    assert record.warnings == [] and not Store.of(config).checkpoint.exists()
+    assert stages.run(config) == Store.of(config).record
+
+
+def test_samples_without_a_reward_are_told(
+    run_of: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def some(prompts: list[object], *_: object, **__: object) -> list[float | None]:
+        return [None, None, None, 1.0] + [0.0] * (len(prompts) - 4)
+
+    config = run_of("best_of_n", "trainer.num_generations=2")
+    monkeypatch.setattr(methods, "made", lambda node: some)
+    record = read_record(stages.run(config))
+    assert record.warnings == [
+        "best-of-n: 3 of 24 samples have no reward; 1 of 12 prompts have none with one, and their first sample is "
+        "the response"
+    ]
+    groups = methods._groups(read_json(Store.of(config).samples)["value"])
+    assert record.pairs[1].policy.response == groups[1][1].generation.response == best(groups[1]).response
+
+
+def test_the_report_takes_them_beside_grpo(
+    run_of: Callable[..., DictConfig], cell: Cell, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    configs = [run_of("best_of_n"), run_of("sft"), *grid.cells(cell("reward=random"))]
+    folders = [stages.run(config).parent for config in configs]
+    alone = build(folders[:1], tmp_path_factory.mktemp("alone")).read_text()
+    assert "best_of_n_cme" in alone and "Without a training history" in alone
+    together = build(folders, tmp_path_factory.mktemp("together"))
+    text = together.read_text()
+    assert all(name in text for name in ("best_of_n_cme", "sft", "random"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["scale=laptop", "trainer=dpo"], ["trainer=dpo", "data=instructions", "no", "data=world"]),
+        (["trainer.method=dpo"], ["trainer.method=dpo", "trainer=dpo"]),
+        (["trainer=dpo", "trainer.beta=0"], ["trainer.beta=0", "above 0"]),
+        (["trainer=dpo", "trainer.num_generations=4"], ["trainer.num_generations"]),
+        (["trainer=dpo", "trainer.loss_type=dapo"], ["trainer.loss_type=dapo", "sigmoid"]),
+        (["trainer=dpo", "trainer.learning_rate=0"], ["trainer.learning_rate=0", "above 0"]),
+        (["trainer=dpo", "+trainer.pairs.foo=1"], ["trainer.pairs.foo"]),
+        (["trainer=sft", "trainer.sampling.batch_size=0"], ["trainer.sampling.batch_size=0", "above 0"]),
+        (["trainer=best_of_n", "trainer.num_generations=1"], ["trainer.num_generations=1", "at least 2"]),
+        (["trainer=best_of_n", "trainer.sampling.temperature=0"], ["trainer.sampling.temperature=0"]),
+        (["trainer=best_of_n", "selection.every=1"], ["trainer=best_of_n", "selection.every=null"]),
+        (["trainer=best_of_n", "capabilities=world"], ["trainer=best_of_n", "capabilities=none"]),
+        (
+            ["trainer=best_of_n", "reward.granularity=token"],
+            ["trainer=best_of_n", "reward.granularity=token"],
+        ),
+        (["trainer=ppo"], ["trainer=ppo", "dpo"]),
+    ],
+)
+def test_what_cannot_run_is_refused_in_a_sentence(overrides: list[str], said: list[str]) -> None:
+    with pytest.raises(BadConfig) as refused:
+        grid.cells(overrides)
+    message = str(refused.value)
+    assert all(words in message for words in said), message
+    assert "\n" not in message
+
+
+def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
+    with pytest.raises(
+        BadConfig, match=r"no sizes at scale=laptop: set .*trainer.learning_rate.*trainer.max_steps"
+    ):
+        grid.cells(["scale=laptop", "trainer=dpo", "trainer/pairs=world"])
+
+
+def test_a_reward_without_use_is_not_looked_at() -> None:
+    [config] = grid.cells(["trainer=dpo", "reward=majority_vote"])  # its group size is a field of GRPO
+    assert "reward" not in identity.settings(config)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trainer", "least"), [("dpo", 0.4), ("sft", 0.7), ("best_of_n", 0.3)])
+def test_each_raises_quality_in_the_miniature(
+    trainer: str, least: float, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    from cme.miniature import world
+
+    [config] = grid.cells(
+        [f"trainer={trainer}", "experiment=tuning", f"results_dir={tmp_path_factory.mktemp('runs')}"]
+    )
+    grid.prepare([config])
+    pairs = read_record(stages.run(config)).pairs
+
+    def quality(who: str) -> float:
+        said = [(p.prompt, getattr(p, who)) for p in pairs]
+        return sum(world.quality(q, r.response, bool(r.finished)) for q, r in said) / len(said)
+
+    assert quality("policy") > max(least, quality("start"))
