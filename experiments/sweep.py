@@ -20,11 +20,12 @@ MULTIRUN = ("-m", "--multirun")
 def expanded(arguments: Sequence[str], conf: str) -> list[list[str]]:
     """The command lines that a command line stands for: one for each grid of its experiment, else itself.
 
-    Raises BadConfig for an experiment that has grids but none at the scale, or is asked for without -m.
+    Without -m it is one cell, as every command line. Raises BadConfig for an experiment that has grids, but none at
+    the scale.
     """
     named = dict(a.split("=", 1) for a in arguments if "=" in a and not a.startswith("-"))
     name, scale = named.get("experiment"), named.get("scale")
-    if name is None or "," in name:
+    if name is None or "," in name or not any(a in MULTIRUN for a in arguments):
         return [list(arguments)]
     try:
         with initialize_config_dir(conf, version_base="1.3"):
@@ -41,8 +42,6 @@ def expanded(arguments: Sequence[str], conf: str) -> list[list[str]]:
             f"experiment={name} has no grid at scale={scale}; it runs at scale={' or scale='.join(grids)}, and here "
             "with a grid of your own in conf/experiment/"
         )
-    if not any(a in MULTIRUN for a in arguments):
-        raise BadConfig(f"experiment={name} is a sweep; run it with -m: python run.py -m experiment={name}")
     keys = {_key(a) for a in arguments if not a.startswith("-")}
     return [
         [*arguments, *(f"{key}={value}" for key, value in grid.items() if key.lstrip("+") not in keys)]
