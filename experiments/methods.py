@@ -118,7 +118,7 @@ def training_prompts(config: DictConfig) -> list[Prompt]:
 
 def _settings(config: DictConfig) -> dict[str, Any]:
     """The fields of the trainer that are TRL's."""
-    values = cast("dict[str, Any]", OmegaConf.to_container(config.trainer))
+    values = cast("dict[str, Any]", OmegaConf.to_container(config.trainer, resolve=True))
     return {name: value for name, value in values.items() if name not in OURS}
 
 

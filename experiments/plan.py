@@ -170,12 +170,12 @@ def saved(config: DictConfig) -> int:
 def lines(configs: Sequence[DictConfig]) -> list[str]:
     """The plan: one table of the cells' work, one of their memory, the sums, and what is assumed.
 
-    Raises BadConfig for a trainer that it knows no work of.
+    Cells of trainers other than GRPO are left out and counted. Raises BadConfig where no other is left.
     """
-    if others := sorted({c.trainer.method for c in configs} - {"grpo"}):
-        raise BadConfig(
-            f"plan=true reckons trainer=grpo alone, not trainer={','.join(others)}; leave these out"
-        )
+    others = sorted({c.trainer.method for c in configs} - {"grpo"})
+    count, configs = len(configs), [c for c in configs if c.trainer.method == "grpo"]
+    if not configs:
+        raise BadConfig(f"plan=true reckons trainer=grpo, and not trainer={','.join(others)}")
     header = "cell,whose,steps,prompts,generated (M),read by verifiers (M),H100 hours,judge calls,judge USD"
     table, held = [header.split(",")], [["GiB"]]
     sums: dict[str, list[float]] = {"hours": [0.0, 0.0], "usd": [0.0, 0.0], "calls": [0.0]}
@@ -224,6 +224,7 @@ def lines(configs: Sequence[DictConfig]) -> list[str]:
             if unknown
             else []
         ),
+        *([f"left out: {count - len(configs)} cells of trainer={','.join(others)}"] if others else []),
         ASSUMED,
     ]
 

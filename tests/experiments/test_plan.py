@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from experiments import grid, plan
 from experiments.model_sizes import SIZES, Size
+from experiments.validate import BadConfig
 
 ROOT = Path(grid.CONF).parent
 
@@ -184,3 +185,11 @@ def test_a_plan_is_no_part_of_a_run() -> None:
     plain, planned = grid.cells([]) + grid.cells(["plan=true"])
     assert identity.run_id(plain) == identity.run_id(planned)
     assert identity.run_id(plain) == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+
+
+def test_other_trainers_are_left_out_and_counted() -> None:
+    cells = grid.cells(["-m", "scale=paper", "family=llama", "regime=instruct", "trainer=grpo,dpo,sft"])
+    assert "left out: 2 cells of trainer=dpo,sft" in plan.lines(cells)
+    assert any("plan of 1 cells" in line for line in plan.lines(cells))
+    with pytest.raises(BadConfig, match=r"reckons trainer=grpo, and not trainer=dpo"):
+        plan.lines([cells[1]])
