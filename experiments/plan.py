@@ -86,7 +86,7 @@ def lengths(config: DictConfig) -> tuple[Lengths, Lengths]:
 
 def work(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Work | None:
     """What a cell does, its untrained start's responses included or not; None for a model of unknown size."""
-    names = (config.generator, *_verifiers(config))
+    names = [bare(name) for name in (config.generator, *_verifiers(config))]
     if any(name not in SIZES for name in names):
         return None
     policy, *verifiers = [SIZES[name] for name in names]
@@ -113,7 +113,7 @@ def work(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Work | Non
 
 def memory(config: DictConfig) -> dict[str, float] | None:
     """GiB by what they are for, in all at `total`; None for a model of unknown size."""
-    names = (config.generator, *_verifiers(config))
+    names = [bare(name) for name in (config.generator, *_verifiers(config))]
     if any(name not in SIZES for name in names):
         return None
     policy, *verifiers = [SIZES[name] for name in names]
@@ -211,7 +211,7 @@ def lines(configs: Sequence[DictConfig]) -> list[str]:
         else:
             held[0] = ["GiB", *need]
             held.append([name, *(f"{gib:.1f}" for gib in need.values())])
-    unknown = sorted({n for c in configs for n in (c.generator, *_verifiers(c)) if n not in SIZES})
+    unknown = sorted({n for c in configs for n in (c.generator, *_verifiers(c)) if bare(n) not in SIZES})
     return [
         f"plan of {len(configs)} cells at scale={', '.join(dict.fromkeys(c.scale.name for c in configs))}",
         *_aligned(table),
@@ -227,6 +227,11 @@ def lines(configs: Sequence[DictConfig]) -> list[str]:
         *([f"left out: {count - len(configs)} cells of trainer={','.join(others)}"] if others else []),
         ASSUMED,
     ]
+
+
+def bare(name: str) -> str:
+    """The checkpoint whose shape a name has: random weights are of the shape of another's."""
+    return name.removeprefix("random:")
 
 
 def _verifiers(config: DictConfig) -> list[str]:

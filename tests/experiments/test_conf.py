@@ -231,3 +231,17 @@ def test_the_papers_mathematics() -> None:
         600,
     )
     assert (config.data.answers, config.data.eval_prompts) == ("boxed", 100)
+
+
+SWEEPS = [
+    (file.stem, scale)
+    for file in sorted((CONF / "experiment").glob("*.yaml"))
+    for scale in OmegaConf.load(file).experiment.get("sweep", ())
+    if scale != "miniature"
+]
+
+
+@pytest.mark.parametrize(("experiment", "scale"), SWEEPS)
+def test_every_cell_of_an_experiments_grid_is_valid(experiment: str, scale: str) -> None:
+    for line in grid.command_lines(["-m", f"experiment={experiment}", f"scale={scale}"]):
+        assert grid.composed(line)

@@ -193,3 +193,8 @@ def test_other_trainers_are_left_out_and_counted() -> None:
     assert any("plan of 1 cells" in line for line in plan.lines(cells))
     with pytest.raises(BadConfig, match=r"reckons trainer=grpo, and not trainer=dpo"):
         plan.lines([cells[1]])
+
+
+def test_random_weights_are_as_large_as_trained_ones() -> None:
+    trained, random = paper("family=qwen"), paper("family=qwen", "verifier=random")
+    assert plan.memory(random) == plan.memory(trained) is not None
