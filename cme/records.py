@@ -191,6 +191,8 @@ class RunRecord:
     measured the generations' surprisal, None where it was not measured.
     `trajectory` is None where no checkpoints were saved, `selected` where none was, or none has a scored verdict.
     `accuracy` is None but on a mathematics track's data.
+    `verifier_responses` are the frozen verifier's own greedy responses to the evaluation prompts, in the order of the
+    pairs; None where the run learns from no verifier, from several, or from one behind a server.
     `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
     """
 
@@ -219,6 +221,7 @@ class RunRecord:
     selected: Selected | None = None
     capabilities: list[Capability] | None = None
     accuracy: Accuracy | None = None
+    verifier_responses: list[Generation] | None = None
     schema: int = SCHEMA
 
 
@@ -360,6 +363,10 @@ def read_record(path: Path) -> RunRecord:
             raw["capabilities"] = [Capability(**c) for c in raw["capabilities"]]
         if raw.get("accuracy") is not None:
             raw["accuracy"] = accuracy_from(raw["accuracy"], len(raw["pairs"]))
+        if raw.get("verifier_responses") is not None:
+            raw["verifier_responses"] = [Generation(**g) for g in raw["verifier_responses"]]
+            if len(raw["verifier_responses"]) != len(raw["pairs"]):
+                raise ValueError("the verifier must have one response a pair")
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable record: {error}") from error

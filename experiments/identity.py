@@ -169,6 +169,13 @@ def verifier_answers_id(config: DictConfig) -> str:
     return f"{config.scale.name}-{config.verifier.name}-s{config.seed}-{digest(made_of)}"
 
 
+def verifier_responses_id(config: DictConfig, verifier: str) -> str:
+    """Slug and hash of a verifier's own evaluation responses, which runs share."""
+    data = {k: v for k, v in leaves(config).items() if k.startswith("data.") and "train" not in k}
+    limits = {"max_new_tokens": config.evaluation.max_new_tokens, "dtype": config.scoring.dtype}
+    return f"{config.scale.name}-{config.verifier.name}-{digest({'verifier': verifier, **limits, **data})}"
+
+
 def heldout(config: DictConfig) -> str | None:
     """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
     taken = {config.family.name, config.verifier.family}
@@ -191,6 +198,12 @@ def named_verifiers(reward: Mapping[str, Any]) -> list[str]:
     """Names of a reward's verifiers."""
     verifier = reward.get("verifier")
     return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)
+
+
+def speaking_verifier(config: DictConfig) -> str | None:
+    """The one verifier whose own responses a run records; None for none, for several, and for one behind a server."""
+    names = verifiers(config)
+    return names[0] if len(names) == 1 and config.reward.get("server") is None else None
 
 
 def verifier_name(config: DictConfig) -> str:

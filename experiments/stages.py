@@ -25,7 +25,7 @@ from cme.records import (
 from experiments import accuracy, capabilities, grid, identity, judging, methods, selection
 from experiments.measure import NotIndependent, measured
 from experiments.parts import fingerprint, once, weights_of
-from experiments.responses import respond
+from experiments.responses import of_verifier, respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
 
@@ -51,8 +51,9 @@ def run(config: DictConfig) -> Path:
         }
         trained = once(store.training, weights, lambda: _train(config, store))
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
+        verifier_says, verifier_seconds = of_verifier(config, store, weights, prompts["evaluation"])
         verdicts, judge_seconds = _judge(config, store, pairs)
-        seconds = {"train": trained["seconds"], "generate": generate_seconds, "judge": judge_seconds}
+        seconds = {"train": trained["seconds"], "generate": generate_seconds + verifier_seconds, "judge": judge_seconds}
         chosen = selection.run(config, store, weights, trained["value"], pairs)
         kept = capabilities.run(config, store, weights, trained["value"])
         record = RunRecord(
@@ -87,6 +88,7 @@ def run(config: DictConfig) -> Path:
             selected=chosen.selected if chosen else None,
             capabilities=kept.scores if kept else None,
             accuracy=accuracy.measured(config, pairs, chosen.selected if chosen else None),
+            verifier_responses=verifier_says,
         )
         _write_outputs(store, record)
         write_record(store.record, _with_surprisal(record))

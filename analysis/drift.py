@@ -1,0 +1,177 @@
+"""How far training took a policy from its start: a frame of cells by metric.
+
+The start stands beside the policy, response by response. Diversity is of sets of responses `matched` in length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import nan, sqrt
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.curves import WINDOW
+from analysis.intervals import NOWHERE, Floats, standard_error, t_interval
+from analysis.load import identity_of
+from analysis.methods import REGIMES, REWARDS, method_names, position
+from analysis.metrics import MIN_SEEDS, quality_change
+from analysis.text import compression, distinct, matched, rouge_l, self_bleu, words_of
+from cme.records import Generation, RunRecord
+
+CELL = ("family", "regime", "reward", "method")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of drift: its name in the frame, in words, its unit, and the decimals it is shown with."""
+
+    name: str
+    label: str
+    unit: str
+    decimals: int
+
+
+METRICS = (
+    Metric("length", "length", "words", 1),
+    Metric("distinct_1", "distinct-1", "share", 3),
+    Metric("distinct_2", "distinct-2", "share", 3),
+    Metric("self_bleu", "self-BLEU", "0 to 100", 1),
+    Metric("compression", "compression", "ratio", 2),
+    Metric("verifier_similarity", "likeness to verifier", "ROUGE-L, 0 to 1", 3),
+    Metric("entropy", "entropy", "nats/token", 3),
+    Metric("sqrt_kl", "√KL from start", "√nats", 2),
+)
+FRAME = (
+    *CELL,
+    *("metric", "unit", "start", "policy", "change", "lo", "hi", "prompts"),
+    *("seeds", "seed_low", "seed_high", "seed_lo", "seed_hi"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """A metric of one run on either side; of each prompt (P,) where it is a mean over prompts, else of all (1,)."""
+
+    start: Floats
+    policy: Floats
+    by_prompt: bool = False
+
+    @property
+    def change(self) -> float:
+        """The policy's mean less the start's."""
+        return float(self.policy.mean() - self.start.mean())
+
+
+def drift_of(run: RunRecord) -> dict[str, Sides]:
+    """The metrics of a run by name, but for those that it has no value of.
+
+    `length`, `verifier_similarity`: of whole responses. `distinct_*`, `self_bleu`, `compression`: of all responses,
+    each cut to the words of the shorter of start's and policy's. `entropy`, nats a token, and `sqrt_kl`, root nats
+    a response: of completions sampled in training; entropy over the first and over the last WINDOW steps with a value,
+    KL at the last one (an estimate below 0 has the root 0).
+    """
+    start, policy = ([words_of(g.response) for g in side] for side in sides_of(run))
+    before, after = matched(start, policy)
+    found = {
+        "length": Sides(*(np.array([len(w) for w in side], float) for side in (start, policy)), True),
+        "distinct_1": whole(distinct(before, 1), distinct(after, 1)),
+        "distinct_2": whole(distinct(before, 2), distinct(after, 2)),
+        "self_bleu": whole(self_bleu(before), self_bleu(after)),
+        "compression": whole(compression(before), compression(after)),
+    }
+    if run.verifier_responses is not None:
+        said = [words_of(g.response) for g in run.verifier_responses]
+        alike = (
+            np.array([rouge_l(a, b) for a, b in zip(side, said, strict=True)]) for side in (start, policy)
+        )
+        found["verifier_similarity"] = Sides(*alike, True)
+    if entropy := known(run, "entropy"):
+        found["entropy"] = whole(float(np.mean(entropy[:WINDOW])), float(np.mean(entropy[-WINDOW:])))
+    if kl := known(run, "kl"):
+        found["sqrt_kl"] = whole(0.0, sqrt(max(0.0, kl[-1])))
+    return {name: sides for name, sides in found.items() if not np.isnan(sides.change)}
+
+
+def sides_of(run: RunRecord) -> tuple[list[Generation], list[Generation]]:
+    """The start's and the policy's responses."""
+    return [pair.start for pair in run.pairs], [pair.policy for pair in run.pairs]
+
+
+def whole(start: float, policy: float) -> Sides:
+    """The sides of a metric that is no mean over prompts."""
+    return Sides(np.array([start]), np.array([policy]))
+
+
+def known(run: RunRecord, column: str) -> list[float]:
+    """The known values of a column of the training history."""
+    return [value for value in run.history.get(column, []) if value is not None]
+
+
+def drift_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row a cell (family, regime, method) and metric that any of its runs has a value of.
+
+    `start`, `policy` and `change` are means over seeds. `lo` and `hi`: 95 % interval over prompts of a mean over
+    prompts, the seeds of a prompt kept together; NaN for other metrics. `seed_lo` and `seed_hi`: t interval over
+    the seeds' changes, these prompts held fixed; NaN below MIN_SEEDS. `seed_low` and `seed_high`: their range. Of
+    runs that differ in their judge alone one counts. `prompts` and `seeds` count what the row rests on.
+    """
+    names = method_names(runs)
+    cells: dict[tuple[str, ...], dict[int, RunRecord]] = {}
+    for run in runs:
+        of = identity_of(run, names)
+        cells.setdefault(tuple(of[field] for field in CELL), {})[run.seed] = run
+    rows = []
+    for cell in sorted(cells, key=cell_order):
+        own = list(cells[cell].values())
+        measured = [drift_of(run) for run in own]
+        for metric in METRICS:
+            having = [
+                (run, found[metric.name])
+                for run, found in zip(own, measured, strict=True)
+                if metric.name in found
+            ]
+            if having:
+                place = dict(zip(CELL, cell, strict=True))
+                rows.append(place | {"metric": metric.name, "unit": metric.unit} | row_of(having))
+    return pd.DataFrame(rows, columns=list(FRAME))
+
+
+def cell_order(cell: tuple[str, ...]) -> tuple[Any, ...]:
+    """Sort key of cells: family, regime, reward, method."""
+    family, regime, reward, method = cell
+    return family, position(regime, REGIMES), position(reward, REWARDS), method
+
+
+def row_of(having: Sequence[tuple[RunRecord, Sides]]) -> dict[str, float]:
+    """A metric of a cell's runs as columns of its row."""
+    changes = np.array([sides.change for _, sides in having])
+    prompts = np.array([pair.prompt_id for run, _ in having for pair in run.pairs], dtype=object)
+    lo, hi = NOWHERE
+    if having[0][1].by_prompt:
+        start = np.concatenate([sides.start for _, sides in having])
+        policy = np.concatenate([sides.policy for _, sides in having])
+        paired = quality_change(start, policy, prompts)
+        assert paired is not None  # no side has a NaN
+        lo, hi = paired.lo, paired.hi
+    seed_lo, seed_hi = over_seeds(changes)
+    return {
+        "start": float(np.mean([sides.start.mean() for _, sides in having])),
+        "policy": float(np.mean([sides.policy.mean() for _, sides in having])),
+        "change": float(changes.mean()),
+        "lo": lo,
+        "hi": hi,
+        "prompts": len(set(prompts)),
+        "seeds": len(changes),
+        "seed_low": float(changes.min()),
+        "seed_high": float(changes.max()),
+        "seed_lo": seed_lo,
+        "seed_hi": seed_hi,
+    }
+
+
+def over_seeds(changes: Floats) -> tuple[float, float]:
+    """95 % t interval of the mean of the seeds' changes (S,), on S - 1 degrees of freedom; nowhere below MIN_SEEDS."""
+    if len(changes) < MIN_SEEDS:
+        return nan, nan
+    return t_interval(float(changes.mean()), standard_error(changes), len(changes))
