@@ -25,14 +25,14 @@ from cme.records import RunRecord
 HEADER = ("metric", "family", "regime", "reward", "start", "policy", "change", "over seeds", "seeds")
 COLUMNS = 4  # of panels
 MATCHED = (
-    "Distinct-1 and -2 (distinct n-grams over n-grams), self-BLEU (BLEU-4 of each response with all others as references) "
-    "and compression (bytes over bytes after DEFLATE) are of all responses together, each cut to the words of the "
-    "shorter of start's and policy's response to its prompt, so that length does not count."
+    "Distinct-1 and -2 (distinct n-grams over n-grams), self-BLEU (BLEU-4 of each response with all others as its "
+    "references) and compression (bytes over bytes after DEFLATE) are of all responses together, each cut to the words "
+    "of the shorter of start's and policy's response to its prompt, so that length does not count."
 )
 OTHERS = (
     "Likeness to verifier: ROUGE-L F1 of a whole response and the frozen verifier's own greedy response to the prompt. "
-    f"Entropy (first and last {WINDOW} steps with a value) and the root of the KL divergence from the start (last value) "
-    "are of completions sampled in training; the others are of greedy responses to the evaluation prompts."
+    f"Entropy (first and last {WINDOW} steps with a value) and the root of the KL divergence from the start (last "
+    "value) are of completions sampled in training; the others are of greedy responses to the evaluation prompts."
 )
 
 
@@ -78,8 +78,8 @@ def entries(row: dict[str, Any], metric: Metric) -> list[Entry]:
 def notes(frame: pd.DataFrame) -> list[str]:
     """How to read the table."""
     found = [
-        "Means over seeds. Change: policy less start; in brackets, where a metric is a mean over prompts, its paired 95 % "
-        f"interval over prompts for these models. Bold: that interval excludes 0, {NEVER} prompts.",
+        "Means over seeds. Change: policy less start; in brackets, where a metric is a mean over prompts, its paired "
+        f"95 % interval over prompts for these models. Bold: that interval excludes 0, {NEVER} prompts.",
         f"Over seeds: 95 % t interval of the seeds' changes on these prompts, [n/a] below {MIN_SEEDS} seeds.",
         MATCHED,
         OTHERS,
@@ -114,8 +114,8 @@ def drift_plot(runs: Sequence[RunRecord], name: str) -> Plot:
         figure.suptitle(f"Drift from the start, {name} (scale: {scale})")
     caption = (
         f"Drift in {name} at scale {scale}: from the untrained start (open dot) to the trained policy (filled marker), "
-        "means over seeds; the pale band spans the lowest and the highest seed. Every panel has a unit of its own: compare "
-        f"within a panel. {MATCHED} {OTHERS}"
+        "means over seeds; the pale band spans the lowest and the highest seed. Every panel has a unit of its own: "
+        f"compare within a panel. {MATCHED} {OTHERS}"
     )
     return Plot(f"drift-{slug(name)}-{slug(scale)}", caption, figure)
 

@@ -24,8 +24,8 @@ def words_of(text: str) -> list[str]:
 def matched(one: Sequence[Words], other: Sequence[Words]) -> tuple[list[Words], list[Words]]:
     """Two sets of responses to the same prompts, each pair cut to the words that its shorter response has.
 
-    Then both sets have as many words and n-grams, prompt by prompt, and differ in what these are alone: distinct-n
-    falls, and BLEU and compression rise, with the length of the very same kind of text.
+    Then both sets have as many words and n-grams, prompt by prompt, and differ in what these are alone: of the very
+    same kind of text, distinct-n falls and compression rises with its length, and BLEU moves too.
     """
     lengths = [min(len(a), len(b)) for a, b in zip(one, other, strict=True)]
     return [a[:n] for a, n in zip(one, lengths, strict=True)], [
@@ -50,9 +50,10 @@ def distinct(responses: Sequence[Words], n: int) -> float:
 def self_bleu(responses: Sequence[Words]) -> float:
     """Self-BLEU: the mean BLEU of each response with all others as its references, 0..100; high is alike.
 
-    Zhu et al. 2018 (arXiv 1802.01886), with every response as hypothesis. BLEU-4 (Papineni et al. 2002) as sacreBLEU has
-    it for sentences: clipped precisions of the orders that a response is long enough for, FLOOR for those without a
-    match ("floor" smoothing), the brevity penalty by the closest length. Empty responses are left out; NaN below two.
+    Zhu et al. 2018 (arXiv 1802.01886), with every response as hypothesis. BLEU-4 (Papineni et al. 2002) as sacreBLEU
+    has it for sentences: clipped precisions of the orders that a response is long enough for, FLOOR for those without
+    a match ("floor" smoothing), the brevity penalty by the closest length, 0 without any match. Empty responses are
+    left out; NaN below two.
     """
     spoken = [words for words in responses if words]
     if len(spoken) < 2:
@@ -66,13 +67,13 @@ def self_bleu(responses: Sequence[Words]) -> float:
 
 
 def clipped(responses: Sequence[Words], n: int) -> list[int]:
-    """For each response, its n-grams that some other response has, each counted as often as one other has it at most."""
+    """For each response, its n-grams that some other response has, counted as often as any one has it at most."""
     counts = [Counter(grams(words, n)) for words in responses]
     most: dict[Gram, tuple[int, int]] = {}  # the highest count and whose it is
     second: Counter[Gram] = Counter()  # the highest count of anyone else
     for i, own in enumerate(counts):
         for gram, count in own.items():
-            before, owner = most.get(gram, (0, i))
+            before, _ = most.get(gram, (0, i))
             if count > before:
                 most[gram], second[gram] = (count, i), before
             elif count > second[gram]:
@@ -100,7 +101,7 @@ def bleu(matches: Sequence[int], length: int, reference: int) -> float:
 
 
 def compression(responses: Sequence[Words]) -> float:
-    """Compression ratio: bytes over bytes after DEFLATE (zlib, level 9) of all responses, a line each; NaN without words.
+    """Compression ratio: bytes over bytes after DEFLATE (zlib, level 9) of all responses, a line each; NaN if empty.
 
     Shaib et al. 2024 (arXiv 2403.00553); high is redundant. It rises with the amount of text, so compare sets that are
     `matched`; repetition farther apart than 32 KiB is not seen.

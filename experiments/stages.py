@@ -53,7 +53,11 @@ def run(config: DictConfig) -> Path:
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
         verifier_says, verifier_seconds = of_verifier(config, store, weights, prompts["evaluation"])
         verdicts, judge_seconds = _judge(config, store, pairs)
-        seconds = {"train": trained["seconds"], "generate": generate_seconds + verifier_seconds, "judge": judge_seconds}
+        seconds = {
+            "train": trained["seconds"],
+            "generate": generate_seconds + verifier_seconds,
+            "judge": judge_seconds,
+        }
         chosen = selection.run(config, store, weights, trained["value"], pairs)
         kept = capabilities.run(config, store, weights, trained["value"])
         record = RunRecord(

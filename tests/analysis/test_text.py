@@ -1,0 +1,161 @@
+"""Diversity and likeness of responses against hand-computed values, sacrebleu, rouge_score and slow definitions."""
+
+import time
+import zlib
+from collections import Counter
+from itertools import combinations
+from math import isnan
+
+import numpy as np
+import pytest
+import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
+from rouge_score import rouge_scorer
+
+from analysis import text
+from cme.answers import normalize
+
+few_words = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=9)
+sets = st.lists(few_words, min_size=2, max_size=6)
+
+
+def drawn(responses: int, longest: int, vocabulary: int) -> list[list[str]]:
+    rng = np.random.default_rng(7)
+    lengths = rng.integers(1, longest + 1, responses)
+    return [[f"w{i}" for i in rng.zipf(1.5, n) % vocabulary] for n in lengths]
+
+
+def test_words_are_lower_case_without_marks() -> None:
+    assert text.words_of("The crow's HOME: a field, no 7.") == [
+        "the",
+        "crow",
+        "s",
+        "home",
+        "a",
+        "field",
+        "no",
+        "7",
+    ]
+    assert text.words_of("... !") == []
+
+
+@given(st.text())
+def test_words_are_those_that_repetition_is_measured_on_in_training(said: str) -> None:
+    assert text.words_of(said) == normalize(said).split()
+
+
+def test_each_pair_is_cut_to_its_shorter_response() -> None:
+    one = [["a", "b", "c"], ["a"], [], ["a", "b"]]
+    other = [["x", "y"], ["x", "y", "z"], ["x"], ["x", "y"]]
+    assert text.matched(one, other) == (
+        [["a", "b"], ["a"], [], ["a", "b"]],
+        [["x", "y"], ["x"], [], ["x", "y"]],
+    )
+
+
+def test_distinct_by_hand() -> None:
+    responses = [["a", "b", "a"], ["a", "b"], ["c"]]
+    assert text.distinct(responses, 1) == 3 / 6
+    assert text.distinct(responses, 2) == 2 / 3  # ab twice, ba; none from one response to the next
+    assert isnan(text.distinct(responses, 4))
+
+
+def test_distinct_falls_with_length_but_not_once_matched() -> None:
+    rng = np.random.default_rng(0)
+    short = [[f"w{i}" for i in rng.integers(0, 50, 5)] for _ in range(200)]
+    long = [[f"w{i}" for i in rng.integers(0, 50, 50)] for _ in range(200)]
+    assert text.distinct(long, 2) < 0.8 * text.distinct(short, 2)
+    assert text.compression(long) > 1.2 * text.compression(short)
+    assert abs(text.self_bleu(long) - text.self_bleu(short)) > 2
+    before, after = text.matched(short, long)
+    assert text.distinct(after, 2) == pytest.approx(text.distinct(before, 2), abs=0.03)
+    assert text.self_bleu(after) == pytest.approx(text.self_bleu(before), abs=1.5)
+    assert text.compression(after) == pytest.approx(text.compression(before), rel=0.05)
+
+
+def peer_self_bleu(responses: list[list[str]]) -> float:
+    """By sacrebleu, a sentence at a time."""
+    lines = [" ".join(words) for words in responses if words]
+    bleu = sacrebleu.BLEU(
+        tokenize="none", smooth_method="floor", smooth_value=0.1, effective_order=True, lowercase=False
+    )
+    return float(
+        np.mean([bleu.sentence_score(s, lines[:i] + lines[i + 1 :]).score for i, s in enumerate(lines)])
+    )
+
+
+@given(sets)
+def test_self_bleu_is_sacrebleus(responses: list[list[str]]) -> None:
+    ours = text.self_bleu(responses)
+    if sum(map(bool, responses)) < 2:
+        assert isnan(ours)
+    else:
+        assert ours == pytest.approx(peer_self_bleu(responses))
+
+
+def test_self_bleu_of_many_is_sacrebleus() -> None:
+    responses = drawn(60, 25, 40)
+    assert text.self_bleu(responses) == pytest.approx(peer_self_bleu(responses))
+
+
+def test_self_bleu_at_its_ends() -> None:
+    assert text.self_bleu([["a", "b", "c", "d", "e"]] * 3) == pytest.approx(100)
+    assert text.self_bleu([["a", "b"], ["c", "d"]]) == 0
+
+
+@given(sets, st.integers(1, 4))
+def test_clipped_counts_are_those_of_their_definition(responses: list[list[str]], n: int) -> None:
+    counts = [Counter(zip(*(r[i:] for i in range(n)), strict=False)) for r in responses]
+    expected = [
+        sum(min(c, max(other[g] for j, other in enumerate(counts) if j != i)) for g, c in own.items())
+        for i, own in enumerate(counts)
+    ]
+    assert text.clipped(responses, n) == expected
+
+
+def test_compression_by_its_definition() -> None:
+    responses = [["the", "crow", "is", "black"], [], ["the", "cat", "is", "small"]]
+    whole = b"the crow is black\nthe cat is small"
+    assert text.compression(responses) == len(whole) / len(zlib.compress(whole, 9))
+    assert isnan(text.compression([[], []]))
+    same = [["the", "crow"]] * 200
+    assert text.compression(same) > 10 * text.compression(drawn(200, 3, 100_000))
+
+
+def slow_common_subsequence(one: list[str], other: list[str]) -> int:
+    """The longest of all subsequences of one that are in the other."""
+    for length in range(len(one), 0, -1):
+        for chosen in combinations(one, length):
+            rest = iter(other)
+            if all(word in rest for word in chosen):
+                return length
+    return 0
+
+
+@given(few_words, few_words)
+def test_rouge_l_is_its_definition_and_symmetric(one: list[str], other: list[str]) -> None:
+    common = slow_common_subsequence(one, other)
+    assert text.common_subsequence(one, other) == common
+    if one and other:
+        precision, recall = common / len(one), common / len(other)
+        expected = 2 * precision * recall / (precision + recall) if common else 0
+        assert text.rouge_l(one, other) == pytest.approx(expected)
+    assert text.rouge_l(one, other) == text.rouge_l(other, one)
+
+
+def test_rouge_l_is_rouge_scores() -> None:
+    peer = rouge_scorer.RougeScorer(["rougeL"])
+    for one, other in zip(drawn(40, 150, 30), reversed(drawn(40, 150, 30)), strict=True):
+        expected = peer.score(" ".join(one), " ".join(other))["rougeL"].fmeasure
+        assert text.rouge_l(one, other) == pytest.approx(expected)
+    assert text.rouge_l(text.words_of("Black, white!"), text.words_of("black white")) == 1
+    assert text.rouge_l([], ["a"]) == text.rouge_l([], []) == 0
+
+
+def test_216_responses_take_well_under_a_second() -> None:
+    responses = drawn(216, 60, 500)
+    began = time.process_time()
+    text.self_bleu(responses), text.compression(responses), text.distinct(responses, 2)
+    [text.rouge_l(a, b) for a, b in zip(responses, reversed(responses), strict=True)]
+    assert time.process_time() - began < 0.5

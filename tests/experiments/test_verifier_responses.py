@@ -1,0 +1,82 @@
+"""The frozen verifier's own responses in a run's record: whose, when, and made how often."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+
+from cme.checkpoints import load
+from cme.generation import generate
+from cme.records import Generation, RunRecord, read_record
+from experiments import grid, identity, stages
+from experiments.responses import of_verifier
+from experiments.store import Store
+
+Cell = Callable[..., list[str]]
+
+
+def composed(arguments: list[str]) -> DictConfig:
+    [config] = grid.cells(arguments)
+    return config
+
+
+def greedy(name: str, record: RunRecord) -> list[Generation]:
+    """A checkpoint's greedy responses, one prompt at a time."""
+    checkpoint = load(name)
+    return [
+        generate(checkpoint.model, checkpoint.tokenizer, [p.prompt], max_new_tokens=6, batch_size=1)[0]
+        for p in record.pairs
+    ]
+
+
+def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def counted(*arguments: Any, **settings: Any) -> list[Generation]:
+        said.append(settings["progress"])
+        return generate(*arguments, **settings)
+
+    monkeypatch.setattr("experiments.responses.generate", counted)
+    first = read_record(stages.run(composed(cell("trainer.max_steps=1"))))
+    second = read_record(stages.run(composed(cell("trainer.max_steps=1", "seed=1", "trainer.beta=0.1"))))
+    assert said.count("verifier answers") == 1
+    assert first.verifier_responses == second.verifier_responses == greedy("miniature:gemma/verifier", first)
+    assert first.verifier_responses != [replace(p.start, surprisal=None) for p in first.pairs]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "who"),
+    [
+        (("reward=cme",), "miniature:gemma/verifier"),
+        (("reward=reverse_kl",), "miniature:gemma/verifier"),
+        (("verifier=random",), "random:miniature:gemma/verifier"),
+        (("reward=token_entropy",), None),
+        (("reward.verifier=[miniature:gemma/verifier,miniature:llama/verifier]",), None),
+        (("+reward.server={url: 'http://localhost:1', model: m, dialect: vllm}",), None),
+    ],
+)
+def test_whose_responses_they_are(cell: Cell, arguments: tuple[str, ...], who: str | None) -> None:
+    arguments = tuple(a.lstrip("+") for a in arguments)
+    assert identity.speaking_verifier(composed(cell(*arguments))) == who
+
+
+def test_a_run_without_a_verifier_has_none(cell: Cell) -> None:
+    config = composed(cell("reward=random"))
+    assert of_verifier(config, Store.of(config), {}, []) == (None, 0.0)
+
+
+def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
+    def path(*arguments: str) -> str:
+        config = composed(cell(*arguments))
+        return str(Store.of(config).verifier(config, "v"))
+
+    same = ("seed=3", "family=llama", "verifier=gemma", "trainer.beta=0.2", "evaluation.batch_size=2")
+    other = ("evaluation.max_new_tokens=7", "data.eval_prompts=11", "scoring.dtype=bfloat16")
+    assert len({path("verifier=gemma"), *(path(*{"verifier=gemma", one}) for one in same)}) == 1
+    assert len({path("verifier=gemma"), *(path("verifier=gemma", one) for one in other)}) == 4
+    config = composed(cell())
+    assert Store.of(config).verifier(config, "v") != Store.of(config).verifier(config, "w")
