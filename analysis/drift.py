@@ -3,7 +3,7 @@
 The start stands beside the policy, response by response. Diversity is of sets of responses `matched` in length.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan, sqrt
 from typing import Any
@@ -16,7 +16,7 @@ from analysis.intervals import NOWHERE, Floats, standard_error, t_interval
 from analysis.load import identity_of
 from analysis.methods import REGIMES, REWARDS, method_names, position
 from analysis.metrics import MIN_SEEDS, quality_change
-from analysis.text import compression, distinct, matched, rouge_l, self_bleu, words_of
+from analysis.text import Words, compression, distinct, matched, rouge_l, self_bleu, words_of
 from cme.records import Generation, RunRecord
 
 CELL = ("family", "regime", "reward", "method")
@@ -33,7 +33,7 @@ class Metric:
 
 
 METRICS = (
-    Metric("length", "length", "words", 1),
+    Metric("length", "length", "words", 2),
     Metric("distinct_1", "distinct-1", "share", 3),
     Metric("distinct_2", "distinct-2", "share", 3),
     Metric("self_bleu", "self-BLEU", "0 to 100", 1),
@@ -74,7 +74,7 @@ def drift_of(run: RunRecord) -> dict[str, Sides]:
     start, policy = ([words_of(g.response) for g in side] for side in sides_of(run))
     before, after = matched(start, policy)
     found = {
-        "length": Sides(*(np.array([len(w) for w in side], float) for side in (start, policy)), True),
+        "length": Sides(lengths(start), lengths(policy), True),
         "distinct_1": whole(distinct(before, 1), distinct(after, 1)),
         "distinct_2": whole(distinct(before, 2), distinct(after, 2)),
         "self_bleu": whole(self_bleu(before), self_bleu(after)),
@@ -82,10 +82,7 @@ def drift_of(run: RunRecord) -> dict[str, Sides]:
     }
     if run.verifier_responses is not None:
         said = [words_of(g.response) for g in run.verifier_responses]
-        alike = (
-            np.array([rouge_l(a, b) for a, b in zip(side, said, strict=True)]) for side in (start, policy)
-        )
-        found["verifier_similarity"] = Sides(*alike, True)
+        found["verifier_similarity"] = Sides(likeness(start, said), likeness(policy, said), True)
     if entropy := known(run, "entropy"):
         found["entropy"] = whole(float(np.mean(entropy[:WINDOW])), float(np.mean(entropy[-WINDOW:])))
     if kl := known(run, "kl"):
@@ -98,6 +95,16 @@ def sides_of(run: RunRecord) -> tuple[list[Generation], list[Generation]]:
     return [pair.start for pair in run.pairs], [pair.policy for pair in run.pairs]
 
 
+def lengths(responses: Sequence[Words]) -> Floats:
+    """Words of each response (P,)."""
+    return np.array([len(words) for words in responses], dtype=float)
+
+
+def likeness(responses: Sequence[Words], others: Sequence[Words]) -> Floats:
+    """ROUGE-L F1 of each response and the other one to its prompt (P,)."""
+    return np.array([rouge_l(one, other) for one, other in zip(responses, others, strict=True)], dtype=float)
+
+
 def whole(start: float, policy: float) -> Sides:
     """The sides of a metric that is no mean over prompts."""
     return Sides(np.array([start]), np.array([policy]))
@@ -108,15 +115,16 @@ def known(run: RunRecord, column: str) -> list[float]:
     return [value for value in run.history.get(column, []) if value is not None]
 
 
-def drift_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+def drift_frame(runs: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> pd.DataFrame:
     """One row a cell (family, regime, method) and metric that any of its runs has a value of.
 
     `start`, `policy` and `change` are means over seeds. `lo` and `hi`: 95 % interval over prompts of a mean over
     prompts, the seeds of a prompt kept together; NaN for other metrics. `seed_lo` and `seed_hi`: t interval over
     the seeds' changes, these prompts held fixed; NaN below MIN_SEEDS. `seed_low` and `seed_high`: their range. Of
-    runs that differ in their judge alone one counts. `prompts` and `seeds` count what the row rests on.
+    runs that differ in their judge alone one counts. `prompts` and `seeds` count what the row rests on. `labels` name
+    the runs' methods by run id, by default as `method_names` does.
     """
-    names = method_names(runs)
+    names = dict(labels or method_names(runs))
     cells: dict[tuple[str, ...], dict[int, RunRecord]] = {}
     for run in runs:
         of = identity_of(run, names)

@@ -1,7 +1,7 @@
 """Drift as a table and a figure, for the sections of experiments."""
 
-from collections.abc import Sequence
-from math import isnan
+from collections.abc import Mapping, Sequence
+from math import ceil, isnan
 from pathlib import Path
 from typing import Any
 
@@ -36,32 +36,37 @@ OTHERS = (
 )
 
 
-def drift_part(runs: Sequence[RunRecord], name: str, out: Path) -> Part:
-    """Write the drift of an experiment's runs of one scale; `name` is the experiment's."""
-    stem = f"{slug(runs[0].scale)}-{slug(name)}-drift"
-    return write_part(stem, [drift_table(runs, name)], drift_frame(runs), [drift_plot(runs, name)], out)
+def drift_part(
+    runs: Sequence[RunRecord], name: str, out: Path, labels: Mapping[str, str] | None = None
+) -> Part:
+    """Write the drift of an experiment's runs of one scale; `name` is the experiment's.
+
+    `labels` name the runs' methods by run id, by default as `method_names` does.
+    """
+    frame, scale = drift_frame(runs, labels), runs[0].scale
+    table, plot = drift_table(frame, name, scale), drift_plot(frame, name, scale)
+    return write_part(f"{slug(scale)}-{slug(name)}-drift", [table], frame, [plot], out)
 
 
-def drift_table(runs: Sequence[RunRecord], name: str) -> Table:
-    """Start, policy and change of each cell, in a block for each metric; the runs are of one scale."""
-    frame = drift_frame(runs)
+def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
+    """Start, policy and change of each cell of a drift frame, in a block for each metric."""
     groups = []
     for metric in METRICS:
         rows: list[list[Entry]] = []
-        for row in frame[frame["metric"] == metric.name].to_dict("records"):
+        for _, row in frame[frame["metric"] == metric.name].iterrows():
             label = "" if rows else f"{metric.label} ({metric.unit})"
             rows.append([Entry(label), *entries(row, metric)])
         groups.append(rows)
     return Table(
-        name=f"drift-{slug(name)}-{slug(runs[0].scale)}",
-        title=f"Drift from the start, {name}, scale: {runs[0].scale}",
+        name=f"drift-{slug(name)}-{slug(scale)}",
+        title=f"Drift from the start, {name}, scale: {scale}",
         header=HEADER,
         groups=[rows for rows in groups if rows],
         notes=notes(frame),
     )
 
 
-def entries(row: dict[str, Any], metric: Metric) -> list[Entry]:
+def entries(row: "pd.Series[Any]", metric: Metric) -> list[Entry]:
     """One cell of one metric as a row of the table, without the metric's name."""
     change = f"{row['change']:+.{metric.decimals}f}"
     if not isnan(row["lo"]):
@@ -90,13 +95,12 @@ def notes(frame: pd.DataFrame) -> list[str]:
     return found
 
 
-def drift_plot(runs: Sequence[RunRecord], name: str) -> Plot:
-    """A panel for each metric, a row for each method: open dot the start, filled marker the policy."""
-    frame, scale = drift_frame(runs), runs[0].scale
+def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
+    """A panel for each metric of a drift frame, a row for each method: open dot the start, filled marker the policy."""
     styles = method_styles(dict(zip(frame["method"], frame["reward"], strict=True)))
     height = heights(frame)
     shown = [metric for metric in METRICS if metric.name in set(frame["metric"])]
-    lines = -(-len(shown) // COLUMNS)
+    lines = ceil(len(shown) / COLUMNS)
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 0.5 + lines * (0.55 + 0.17 * len(height))), layout="constrained")
         panels = figure.subplots(lines, COLUMNS, sharey=True, squeeze=False)

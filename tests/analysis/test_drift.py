@@ -129,14 +129,15 @@ def test_the_table_reads_like_the_frame(make_record: Any) -> None:
         for seed in range(3)
     ]
     runs += [run(make_record, start, start, reward="random")]
-    table = to_markdown(drift_table(runs, "kl_beta"))
-    assert "length (words)" in table and "**+1.0 [1.0, 1.0]**" in table
+    table = to_markdown(drift_table(drift_frame(runs), "kl_beta", "miniature"))
+    assert "length (words)" in table and "**+1.00 [1.00, 1.00]**" in table
     assert "√KL from start (√nats)" in table and "Drift from the start, kl_beta, scale: miniature" in table
     assert "Without one recorded verifier's own responses: random." in table
     for line in table.splitlines():
         if "| random" in line and "length" not in line:
             assert "**" not in line
-    few = drift_table([run(make_record, start[:5], [f"{s} x" for s in start[:5]])], "kl_beta")
+    five = drift_frame([run(make_record, start[:5], [f"{s} x" for s in start[:5]])])
+    few = drift_table(five, "kl_beta", "miniature")
     assert not any(entry.bold for group in few.groups for row in group for entry in row)
 
 
@@ -146,7 +147,7 @@ def test_the_figure_has_a_panel_a_metric_and_a_row_a_method(make_record: Any) ->
         run(make_record, start, ["a b"] * 40, reward=reward, kl=[1.0], entropy=[1.0])
         for reward in ("cme", "random")
     ]
-    plot = drift_plot(runs, "kl_beta")
+    plot = drift_plot(drift_frame(runs), "kl_beta", "miniature")
     assert plot.name == "drift-kl-beta-miniature"
     shown = [axes for axes in plot.figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == [
@@ -157,11 +158,11 @@ def test_the_figure_has_a_panel_a_metric_and_a_row_a_method(make_record: Any) ->
 
 def test_the_part_writes_table_frame_and_figure(make_record: Any, tmp_path: Path) -> None:
     runs = [run(make_record, ["a b c"] * 40, ["a b d"] * 40, kl=[4.0])]
-    part = drift_part(runs, "kl_beta", tmp_path)
+    part = drift_part(runs, "kl_beta", tmp_path, {runs[0].run_id: "beta 0.1"})
     assert len(part.tables) == len(part.images) == 1
     written = pd.read_csv(tmp_path / "tables" / "miniature-kl-beta-drift.csv")
     row = rows(written)["sqrt_kl"]
-    assert (row["policy"], row["seeds"]) == (sqrt(4), 1)
+    assert (row["policy"], row["seeds"], row["method"]) == (sqrt(4), 1, "beta 0.1")
     assert (tmp_path / "figures" / "drift-kl-beta-miniature.png").exists()
 
 
