@@ -203,7 +203,8 @@ def named_verifiers(reward: Mapping[str, Any]) -> list[str]:
 def speaking_verifier(config: DictConfig) -> str | None:
     """The one verifier whose own responses a run records; None for none, for several, and for one behind a server."""
     names = verifiers(config)
-    return names[0] if len(names) == 1 and config.reward.get("server") is None else None
+    served = uses_reward(config) and config.reward.get("server") is not None
+    return names[0] if len(names) == 1 and not served else None
 
 
 def verifier_name(config: DictConfig) -> str:

@@ -47,9 +47,9 @@ def of_verifier(
 
     def answers() -> list[dict[str, object]]:
         verifier = load(name, dtype=config.scoring.dtype)
-        return [asdict(r) for r in respond(config, verifier, asked, progress="verifier answers")]
+        return [asdict(r) for r in respond(config, verifier, asked, progress="verifier responses")]
 
-    path = store.verifier(config, name)
+    path = store.verifier_responses(config, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         found = once(path, [weights[name], [asdict(p) for p in asked]], answers)

@@ -59,7 +59,7 @@ class Store:
         """The verifier's answers to the training prompts, shared between the starts that learn from them."""
         return self.folder.parent / "verifiers" / f"{identity.verifier_answers_id(config)}.json"
 
-    def verifier(self, config: DictConfig, name: str) -> Path:
+    def verifier_responses(self, config: DictConfig, name: str) -> Path:
         """A verifier's own responses to the evaluation prompts, shared between runs."""
         return self.folder.parent / "verifiers" / f"{identity.verifier_responses_id(config, name)}.json"
 

@@ -43,7 +43,7 @@ def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
     monkeypatch.setattr("experiments.responses.generate", counted)
     first = read_record(stages.run(composed(cell("trainer.max_steps=1"))))
     second = read_record(stages.run(composed(cell("trainer.max_steps=1", "seed=1", "trainer.beta=0.1"))))
-    assert said.count("verifier answers") == 1
+    assert said.count("verifier responses") == 1
     assert first.verifier_responses == second.verifier_responses == greedy("miniature:gemma/verifier", first)
     assert first.verifier_responses != [replace(p.start, surprisal=None) for p in first.pairs]
 
@@ -56,12 +56,14 @@ def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
         (("verifier=random",), "random:miniature:gemma/verifier"),
         (("reward=token_entropy",), None),
         (("reward.verifier=[miniature:gemma/verifier,miniature:llama/verifier]",), None),
-        (("+reward.server={url: 'http://localhost:1', model: m, dialect: vllm}",), None),
+        (("reward.server={url: 'http://localhost:1', model: m, dialect: vllm}",), None),
+        (("trainer=sft",), "miniature:gemma/verifier"),
+        (("trainer=dpo",), None),
+        (("trainer=best_of_n", "reward=cme"), "miniature:gemma/verifier"),
     ],
 )
-def test_whose_responses_they_are(cell: Cell, arguments: tuple[str, ...], who: str | None) -> None:
-    arguments = tuple(a.lstrip("+") for a in arguments)
-    assert identity.speaking_verifier(composed(cell(*arguments))) == who
+def test_whose_responses_they_are(arguments: tuple[str, ...], who: str | None) -> None:
+    assert identity.speaking_verifier(composed([*arguments])) == who
 
 
 def test_a_run_without_a_verifier_has_none(cell: Cell) -> None:
@@ -72,11 +74,11 @@ def test_a_run_without_a_verifier_has_none(cell: Cell) -> None:
 def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
     def path(*arguments: str) -> str:
         config = composed(cell(*arguments))
-        return str(Store.of(config).verifier(config, "v"))
+        return str(Store.of(config).verifier_responses(config, "v"))
 
     same = ("seed=3", "family=llama", "verifier=gemma", "trainer.beta=0.2", "evaluation.batch_size=2")
     other = ("evaluation.max_new_tokens=7", "data.eval_prompts=11", "scoring.dtype=bfloat16")
     assert len({path("verifier=gemma"), *(path(*{"verifier=gemma", one}) for one in same)}) == 1
     assert len({path("verifier=gemma"), *(path("verifier=gemma", one) for one in other)}) == 4
     config = composed(cell())
-    assert Store.of(config).verifier(config, "v") != Store.of(config).verifier(config, "w")
+    assert Store.of(config).verifier_responses(config, "v") != Store.of(config).verifier(config, "w")
