@@ -34,8 +34,9 @@ the middle of what the paper's trained policies write), but a pretrained start's
 the longest response of a batch twice the mean; {REPLY} tokens a judge's reply.
 GPU hours, of one H100: {LAYER_SECONDS * 1e3:g} ms a layer and decoding step whatever the batch (transformers' own
 generation, bound by kernel launches); and {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s for 8 FLOP a parameter and
-token in training (activations computed twice) and 2 in scoring. Not in them: loading, lm-eval's tasks, what the guard
-saves by stopping early. The milliseconds and the {UTILISATION:.0%} are assumed, not measured.
+token in training (activations computed twice) and 2 in scoring. Not in them: loading, lm-eval's tasks, a verifier's own
+responses to the evaluation prompts (once a verifier), what the guard saves by stopping early. The milliseconds and the
+{UTILISATION:.0%} are assumed, not measured.
 Memory: weights of policy, of start (it measures KL) and, where trainer.beta > 0, of TRL's reference in float32, as
 are gradients; two moments of Adam; verifiers in scoring.dtype; the total has the larger of the KV cache of one batch
 (float32) and one micro-batch's logits with their gradient. Not in it: other activations, fragmentation.
