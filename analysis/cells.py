@@ -119,15 +119,19 @@ def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
     return agreement(table.to_numpy(float), prompts, judges)
 
 
-def contrasts_of(cells: Sequence[Cell], reward: str = "cme") -> list[tuple[Cell, Cell, Contrast, float]]:
-    """Each method against the first method of `reward` in its scale, judge, family and regime.
+def contrasts_of(
+    cells: Sequence[Cell], reward: str = "cme", baseline: str | None = None
+) -> list[tuple[Cell, Cell, Contrast, float]]:
+    """Each method against `baseline`, or else the first method of `reward`, in its scale, judge, family and regime.
 
     A cell, the one it is held against, their contrast, and its p-value corrected by Holm over all that are given.
     """
     found = []
     for cell in cells:
         place = [other for other in cells if alike(cell, other)]
-        methods = in_order(other.method for other in place if other.reward == reward)
+        methods = in_order(
+            o.method for o in place if (o.method == baseline if baseline else o.reward == reward)
+        )
         if methods and cell.method != methods[0]:
             against = next(other for other in place if other.method == methods[0])
             found.append((cell, against, contrast(cell.tally, against.tally)))

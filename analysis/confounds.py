@@ -11,6 +11,7 @@ no others. Ours is its formula without them (`length_controlled_minimal` in alpa
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan, nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from analysis.cells import CELL, Cell
 from analysis.load import judge_of, majority_verdicts, points, prompt_names, scores
 from analysis.logistic import Codes, Controlled, controlled_rate
-from analysis.methods import REGIMES, REWARDS, in_order, position
+from analysis.methods import REGIMES, REWARDS, in_order, natural, position
 from analysis.metrics import Floats, excludes
 from analysis.render import Entry, Table
 from analysis.tables import NEVER, interval, label, method_key, number
@@ -282,10 +283,10 @@ def language_models(records: Sequence[RunRecord]) -> list[str]:
     return in_order(record.language_model for record in records if record.language_model is not None)
 
 
-def row_key(each: ControlledCell) -> tuple[tuple[int, str], tuple[int, str], str]:
+def row_key(each: ControlledCell) -> tuple[Any, ...]:
     """Sort key within a family: regime, reward, method."""
     cell = each.judged.cell
-    return position(cell.regime, REGIMES), position(cell.reward, REWARDS), cell.method
+    return position(cell.regime, REGIMES), position(cell.reward, REWARDS), natural(cell.method)
 
 
 def subject(cell: Cell) -> str:

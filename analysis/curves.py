@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.methods import REWARDS, position
+from analysis.methods import REWARDS, natural, position
 from analysis.style import WIDTH, Style, method_styles
 
 WINDOW = 5  # steps in the running mean
@@ -53,7 +53,7 @@ def by_method(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def method_rewards(runs: pd.DataFrame) -> dict[str, str]:
     """Each method's reward: ordered by reward, then by name."""
     pairs = set(zip(runs["method"], runs["reward"], strict=True))
-    return dict(sorted(pairs, key=lambda pair: (position(pair[1], REWARDS), pair[0])))
+    return dict(sorted(pairs, key=lambda pair: (position(pair[1], REWARDS), natural(pair[0]))))
 
 
 def styles_of(runs: pd.DataFrame) -> dict[str, Style]:
@@ -147,13 +147,21 @@ def finish_grid(
     height = figure.get_figheight()
     figure.suptitle(title, y=1 - 0.08 / height, va="top")
     figure.supxlabel(x_label, fontsize=8, y=(0.05 + legend_height(styles)) / height, va="bottom")
-    handles = [
+    figure.legend(
+        handles=handles_of(styles),
+        loc="lower center",
+        ncols=legend_columns(styles),
+        handlelength=3,
+        columnspacing=1.2,
+    )
+
+
+def handles_of(styles: Mapping[str, Style]) -> list[Line2D]:
+    """What a legend shows of the styles."""
+    return [
         Line2D([], [], color=style.colour, linestyle=style.line, marker=style.marker, label=name)
         for name, style in styles.items()
     ]
-    figure.legend(
-        handles=handles, loc="lower center", ncols=legend_columns(styles), handlelength=3, columnspacing=1.2
-    )
 
 
 def note_if_empty(axes: Axes) -> None:

@@ -17,7 +17,9 @@ SCALES = ("miniature", "laptop", "paper")
 REGIMES = ("pretrained", "sft", "instruct")
 REWARDS = (
     "cme",
+    "best_of_n_cme",
     "reverse_kl",
+    "sft",
     "majority_vote",
     "semantic_entropy",
     "self_certainty",
@@ -28,6 +30,7 @@ REWARDS = (
     "length",
     "format",
     "random",
+    "dpo",
     "ground_truth",
 )
 
@@ -60,13 +63,19 @@ ABSENT = "absent"
 
 
 def in_order(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:
-    """The distinct names: known ones first in their given order, then the others alphabetically."""
+    """The distinct names: known ones first in their given order, then the others alphabetically, numbers by value."""
     return sorted(set(names), key=lambda name: position(name, known))
 
 
-def position(name: str, known: Sequence[str]) -> tuple[int, str]:
+def position(name: str, known: Sequence[str]) -> tuple[Any, ...]:
     """Sort key that puts known names first."""
-    return (known.index(name) if name in known else len(known), name)
+    return (known.index(name) if name in known else len(known), natural(name))
+
+
+def natural(name: str) -> tuple[Any, ...]:
+    """Sort key of names that have numbers in them: groups of 4 come before groups of 16."""
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", name)
+    return tuple(float(part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def method_names(records: Sequence[RunRecord]) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from math import isnan
+from typing import Any
 
 from analysis.cells import Cell, cells_of, contrasts_of
 from analysis.contrasts import Contrast
-from analysis.methods import REGIMES, REWARDS, in_order, position
+from analysis.methods import REGIMES, REWARDS, in_order, natural, position
 from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, excludes, interval_covers_half
 from analysis.render import Entry, Table, slug
 from cme.records import RunRecord
@@ -285,9 +286,9 @@ def stop_notes(cells: Sequence[Cell]) -> list[str]:
     ]
 
 
-def method_key(cell: Cell) -> tuple[tuple[int, str], str]:
+def method_key(cell: Cell) -> tuple[Any, ...]:
     """Sort key of methods: by reward, then by name."""
-    return position(cell.reward, REWARDS), cell.method
+    return position(cell.reward, REWARDS), natural(cell.method)
 
 
 def label(name: str, cell: Cell) -> str:

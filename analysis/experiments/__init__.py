@@ -11,7 +11,14 @@ from pathlib import Path
 from analysis.read import Records
 from analysis.sections import Part, Section
 
-NAMES: tuple[str, ...] = ()
+NAMES: tuple[str, ...] = (
+    "main_table",
+    "rewards",
+    "granularity",
+    "advantage_norm",
+    "kl_beta",
+    "group_size",
+)
 """The experiments that have a section, in the order of the report."""
 
 

@@ -1,0 +1,185 @@
+"""The main result: CME against its untrained start in every family and regime, beside the published range."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.cells import Cell
+from analysis.experiments._settings import Compared, written
+from analysis.figures import Plot, draw_interval
+from analysis.findings import place, standing
+from analysis.methods import in_order
+from analysis.metrics import MIN_SEEDS
+from analysis.render import Entry, Table, slug
+from analysis.sections import Part
+from analysis.style import RC, WIDTH, Style, reward_style
+from analysis.tables import (
+    evidence_table,
+    interval,
+    names,
+    number,
+    quality_table,
+    score_name,
+    seed_table,
+    win_rate_table,
+)
+from cme.records import RunRecord
+
+TITLE = "The main table: CME against its untrained start"
+INTRO = (
+    "The paper's claim: trained with CME, a model beats its untrained start in four families and three regimes. A "
+    "cell refutes it here where the whole interval of its win rate lies below 50 %, and fails to support it where the "
+    "interval covers 50 %. Published is the range of the win rates alone, no cell and no interval; it was had with "
+    "other models, prompts and judges, so of it only the side of 50 % can be compared."
+)
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "main_table.csv"
+BAND = "#e3e3e3"
+
+
+def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
+    """The tables and the figure of one scale."""
+    compared = Compared.by(lambda run: run.reward, runs)
+    tables, plots = [], []
+    for _, cells in compared.by_judge():
+        tables.append(win_rate_table(cells))
+        tables.append(beside_table(cells))
+        if any(cell.quality is not None for cell in cells):
+            tables.append(quality_table(cells))
+        tables += [seed_table(cells), evidence_table(cells)]
+        plots.append(main_plot(cells))
+    return written("main_table", compared, tables, plots, out)
+
+
+def published() -> pd.Series:
+    """The published range: `low_pct`, `high_pct` and `source`."""
+    [row] = pd.read_csv(PUBLISHED).to_dict("records")
+    return pd.Series(row)
+
+
+def other(scale: str) -> str:
+    """How the published scale compares with one of ours."""
+    return "the paper's scale" if scale == "paper" else "other scale"
+
+
+def beside_table(cells: Sequence[Cell]) -> Table:
+    """The published range and ours, each in a column of its own."""
+    known, scale, judge = published(), cells[0].scale, cells[0].judge
+    rated = sorted(
+        (cell for cell in cells if cell.win.verdicts > cell.win.unscored), key=lambda c: c.win.rate
+    )
+    stand = [standing(cell) for cell in cells]
+
+    def ends(index: int) -> str:
+        if not rated:
+            return "n/a"
+        win = rated[index].win
+        return f"{number(win.rate)} {interval(win.lo, win.hi)} ({place(rated[index])})"
+
+    rows = [
+        ("lowest win rate of a cell (%)", number(known["low_pct"]), ends(0)),
+        ("highest win rate of a cell (%)", number(known["high_pct"]), ends(-1)),
+        ("cells", "not stated", str(len(cells))),
+        ("cells told above 50 %", "no interval published", str(stand.count("won"))),
+        ("cells told below 50 %", "no interval published", str(stand.count("lost"))),
+    ]
+    return Table(
+        name=f"published-{slug(scale)}-{slug(judge)}",
+        title=f"CME against its untrained start: published, and ours at scale: {scale}, judge: {judge}",
+        header=["", f"published ({other(scale)})", f"ours (scale: {scale})"],
+        groups=[[[Entry(text) for text in row] for row in rows]],
+        notes=[
+            f"Published: {known['source']}; {known['families']}; {known['regimes']}. LLM judges, one order per pair; "
+            "ours: both orders. Each column has its own scale, models, prompts and judge: compare the sides of 50 %, "
+            "not the sizes.",
+            "Ours: in brackets the 95 % interval over prompts. Told above or below: the whole interval is, on 30 "
+            "prompts or more, each cell taken alone.",
+        ],
+    )
+
+
+def main_plot(cells: Sequence[Cell]) -> Plot:
+    """Win rate with its intervals by family and regime, and the judge's score before and after beside it."""
+    scale, judge = cells[0].scale, cells[0].judge
+    families = in_order(cell.family for cell in cells)
+    scored = any(cell.quality is not None for cell in cells)
+    several = len({cell.method for cell in cells}) > 1
+    rows: list[tuple[str, Cell | None]] = []
+    for family in families:
+        own = [cell for cell in cells if cell.family == family]
+        rows += [(family, None), *((f"{c.regime} {c.method}" if several else c.regime, c) for c in own)]
+    known = published()
+    with rc_context(RC):
+        figure = Figure(figsize=(WIDTH, 1.15 + 0.19 * len(rows)), layout="constrained")
+        panels = figure.subplots(
+            1, 1 + scored, sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + scored]
+        )[0]
+        draw_band(panels[0], known["low_pct"], known["high_pct"], scale)
+        for y, (_, cell) in enumerate(rows):
+            if cell is None:
+                continue
+            style = reward_style(cell.reward)
+            draw_seeds(panels[0], cell, -y, style)
+            draw_interval(panels[0], cell, -y, style)
+            if scored:
+                draw_change(panels[1], cell, -y, style)
+        panels[0].set_yticks([-y for y in range(len(rows))], [text for text, _ in rows])
+        for tick, (_, cell) in zip(panels[0].get_yticklabels(), rows, strict=True):
+            tick.set_fontweight("bold" if cell is None else "normal")
+        panels[0].set_ylim(0.4 - len(rows), 1.6)
+        panels[0].set_xlim(min(30.0, panels[0].get_xlim()[0]), max(75.0, panels[0].get_xlim()[1]))
+        panels[0].set_xlabel(f"win rate against the {names(scale)[0]} (%)")
+        for axes in panels:
+            axes.grid(axis="y", visible=False)
+            axes.tick_params(axis="y", length=0)
+        if scored:
+            panels[1].set_xlabel(f"{score_name(judge)} of the responses: start → policy")
+        figure.suptitle(f"CME against its untrained start (scale: {scale}, judge: {judge})")
+    caption = (
+        f"CME against its untrained start at scale {scale}, judge {judge}, all seeds pooled. Left: win rate; the thick "
+        "bar is its 95 % interval over prompts, for these models; the thin one is for other seeds too (from "
+        f"{MIN_SEEDS} seeds on); ticks are single seeds. Filled: the thick bar excludes 50 % (dashed). Gray: the range "
+        f"of the published win rates, {known['low_pct']} to {known['high_pct']} % ({known['source']}; "
+        f"{other(scale)}, other models, prompts and judges; compare its side of 50 %, not its size). †: a run stopped "
+        "before its last step."
+    )
+    if scored:
+        caption += (
+            f" Right: mean {score_name(judge)} of the start's (open) and of the policy's responses (filled); the bar "
+            "at the latter is the 95 % interval of their paired difference."
+        )
+    return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
+
+
+def draw_band(axes: Axes, low: float, high: float, scale: str) -> None:
+    """The published range as a labelled band behind the dots, and the line at 50 %."""
+    axes.axvspan(low, high, color=BAND, linewidth=0, zorder=0)
+    axes.axvline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+    at = axes.get_xaxis_transform()
+    text = f"published range,\n{other(scale)}"
+    axes.text((low + high) / 2, 0.99, text, transform=at, ha="center", va="top", fontsize=7, color="#444444")
+
+
+def draw_seeds(axes: Axes, cell: Cell, y: float, style: Style) -> None:
+    """The interval for other seeds too as a thin bar, and single seeds as ticks."""
+    seeds = cell.seeds
+    axes.plot([seeds.wide_lo, seeds.wide_hi], [y, y], color=style.colour, linewidth=0.6)
+    rates = list(seeds.rates.values())
+    axes.plot(rates, [y - 0.28] * len(rates), "|", color=style.colour, markersize=4, markeredgewidth=0.8)
+
+
+def draw_change(axes: Axes, cell: Cell, y: float, style: Style) -> None:
+    """The score before (open) and after (filled), with the interval of the difference at the latter."""
+    change = cell.quality
+    if change is None:
+        return
+    line = replace(style, dashes=(1, 1)).line
+    axes.plot([change.start, change.policy], [y, y], color=style.colour, linewidth=0.7, linestyle=line)
+    ends = [change.start + change.lo, change.start + change.hi]
+    axes.plot(ends, [y, y], color=style.colour, linewidth=1.4, solid_capstyle="butt")
+    axes.plot(change.start, y, style.marker, color=style.colour, markerfacecolor="white", markersize=4.5)
+    axes.plot(change.policy, y, style.marker, color=style.colour, markersize=5)
