@@ -1,7 +1,7 @@
 """The main result: CME against its untrained start in every family and regime, beside the published range."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -37,7 +37,7 @@ INTRO = (
     "interval covers 50 %. Published is the range of the win rates alone, no cell and no interval; it was had with "
     "other models, prompts and judges, so of it only the side of 50 % can be compared."
 )
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "main_table.csv"
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 BAND = "#e3e3e3"
 
 
@@ -55,10 +55,25 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     return written("main_table", compared, tables, plots, out)
 
 
-def published() -> pd.Series:
-    """The published range: `low_pct`, `high_pct` and `source`."""
-    [row] = pd.read_csv(PUBLISHED).to_dict("records")
-    return pd.Series(row)
+@dataclass(frozen=True)
+class Published:
+    """The published range of the win rates, in percent, the number of cells that have a configuration, the source."""
+
+    low: float
+    high: float
+    cells: int
+    source: str
+
+
+def published() -> Published:
+    """What is published of the main table."""
+    frame = pd.read_csv(PUBLISHED / "main_table.csv")
+    sources = pd.read_csv(PUBLISHED / "sources.csv").set_index("file")
+    whole = frame["generator"] == "all"
+    low, high = frame.loc[whole, ["lowest_win_rate_pct", "highest_win_rate_pct"]].to_numpy(float)[0]
+    return Published(
+        float(low), float(high), int((~whole).sum()), str(sources.at["main_table.csv", "source"])
+    )
 
 
 def other(scale: str) -> str:
@@ -81,9 +96,9 @@ def beside_table(cells: Sequence[Cell]) -> Table:
         return f"{number(win.rate)} {interval(win.lo, win.hi)} ({place(rated[index])})"
 
     rows = [
-        ("lowest win rate of a cell (%)", number(known["low_pct"]), ends(0)),
-        ("highest win rate of a cell (%)", number(known["high_pct"]), ends(-1)),
-        ("cells", "not stated", str(len(cells))),
+        ("lowest win rate of a cell (%)", number(known.low), ends(0)),
+        ("highest win rate of a cell (%)", number(known.high), ends(-1)),
+        ("cells", f"{known.cells} have a configuration", str(len(cells))),
         ("cells told above 50 %", "no interval published", str(stand.count("won"))),
         ("cells told below 50 %", "no interval published", str(stand.count("lost"))),
     ]
@@ -93,8 +108,8 @@ def beside_table(cells: Sequence[Cell]) -> Table:
         header=["", f"published ({other(scale)})", f"ours (scale: {scale})"],
         groups=[[[Entry(text) for text in row] for row in rows]],
         notes=[
-            f"Published: {known['source']}; {known['families']}; {known['regimes']}. LLM judges, one order per pair; "
-            "ours: both orders. Each column has its own scale, models, prompts and judge: compare the sides of 50 %, "
+            f"Published: {known.source}. Four families, three regimes; LLM judges, one order per pair; ours: both "
+            "orders. Each column has its own scale, models, prompts and judge: compare the sides of 50 %, "
             "not the sizes.",
             "Ours: in brackets the 95 % interval over prompts. Told above or below: the whole interval is, on 30 "
             "prompts or more, each cell taken alone.",
@@ -118,7 +133,7 @@ def main_plot(cells: Sequence[Cell]) -> Plot:
         panels = figure.subplots(
             1, 1 + scored, sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + scored]
         )[0]
-        draw_band(panels[0], known["low_pct"], known["high_pct"], scale)
+        draw_band(panels[0], known.low, known.high, scale)
         for y, (_, cell) in enumerate(rows):
             if cell is None:
                 continue
@@ -143,7 +158,7 @@ def main_plot(cells: Sequence[Cell]) -> Plot:
         f"CME against its untrained start at scale {scale}, judge {judge}, all seeds pooled. Left: win rate; the thick "
         "bar is its 95 % interval over prompts, for these models; the thin one is for other seeds too (from "
         f"{MIN_SEEDS} seeds on); ticks are single seeds. Filled: the thick bar excludes 50 % (dashed). Gray: the range "
-        f"of the published win rates, {known['low_pct']} to {known['high_pct']} % ({known['source']}; "
+        f"of the published win rates, {known.low} to {known.high} % ({known.source}; "
         f"{other(scale)}, other models, prompts and judges; compare its side of 50 %, not its size). †: a run stopped "
         "before its last step."
     )
