@@ -192,7 +192,8 @@ class RunRecord:
     `trajectory` is None where no checkpoints were saved, `selected` where none was, or none has a scored verdict.
     `accuracy` is None but on a mathematics track's data.
     `verifier_responses` are the frozen verifier's own greedy responses to the evaluation prompts, in the order of the
-    pairs; None where the run learns from no verifier, from several, or from one behind a server.
+    pairs; None where the run learns from no verifier, from several, or from one behind a server; `verifier_quality`
+    is their true quality (0-1), None without an oracle too.
     `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
     """
 
@@ -222,6 +223,7 @@ class RunRecord:
     capabilities: list[Capability] | None = None
     accuracy: Accuracy | None = None
     verifier_responses: list[Generation] | None = None
+    verifier_quality: list[float] | None = None
     schema: int = SCHEMA
 
 
@@ -367,6 +369,8 @@ def read_record(path: Path) -> RunRecord:
             raw["verifier_responses"] = [Generation(**g) for g in raw["verifier_responses"]]
             if len(raw["verifier_responses"]) != len(raw["pairs"]):
                 raise ValueError("the verifier must have one response a pair")
+        if raw.get("verifier_quality") is not None and len(raw["verifier_quality"]) != len(raw["pairs"]):
+            raise ValueError("the verifier's quality must have one entry a pair")
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable record: {error}") from error

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,7 @@ def run(config: DictConfig) -> Path:
             capabilities=kept.scores if kept else None,
             accuracy=accuracy.measured(config, pairs, chosen.selected if chosen else None),
             verifier_responses=verifier_says,
+            verifier_quality=_quality(config, prompts["evaluation"], verifier_says),
         )
         _write_outputs(store, record)
         write_record(store.record, _with_surprisal(record))
@@ -145,6 +147,18 @@ def _pairs(
         for p, b, a in zip(accuracy.asked(config, prompts), before["value"], after["value"], strict=True)
     ]
     return pairs, before["seconds"] + after["seconds"]
+
+
+def _quality(
+    config: DictConfig, prompts: Sequence[Prompt], said: Sequence[Generation] | None
+) -> list[float] | None:
+    """The true quality (0-1) of responses to the prompts; None without an oracle or without responses."""
+    oracle = made(config.data.oracle)
+    if oracle is None or said is None:
+        return None
+    return [
+        round(oracle(p.text, r.response, bool(r.finished)), 6) for p, r in zip(prompts, said, strict=True)
+    ]
 
 
 def _write_outputs(store: Store, record: RunRecord) -> None:

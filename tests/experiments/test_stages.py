@@ -79,6 +79,16 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     }
 
 
+def test_the_verifiers_own_quality_is_the_oracles(cell: Cell) -> None:
+    record = read_record(stages.run(composed(cell())))
+    assert record.verifier_responses is not None
+    asked = zip(record.pairs, record.verifier_responses, strict=True)
+    graded = [world.quality(pair.prompt, said.response, bool(said.finished)) for pair, said in asked]
+    assert record.verifier_quality == pytest.approx(graded, abs=1e-6)
+    unverified = read_record(stages.run(composed(cell("reward=token_entropy"))))
+    assert unverified.verifier_quality is None
+
+
 def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
     record = read_record(stages.run(composed(cell("data.eval_prompts=24"))))
     assert len(record.verdicts) == 48
