@@ -26,6 +26,9 @@ HISTORY = (
     "unscored",
     "loss",
     "grad_norm",
+    "accuracy",
+    "majority_share",
+    "label_accuracy",
 )
 
 

@@ -14,10 +14,14 @@ from analysis.sections import Part, Section
 NAMES: tuple[str, ...] = (
     "main_table",
     "rewards",
+    "verifier_sweep",
     "granularity",
     "advantage_norm",
     "kl_beta",
     "group_size",
+    "independence",
+    "overoptimisation",
+    "math",
 )
 """The experiments that have a section, in the order of the report."""
 

@@ -1,0 +1,291 @@
+"""The paper's central claim put to the test: does a verifier of another family protect from gaming?"""
+
+from collections.abc import Mapping, Sequence
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.cells import row_of
+from analysis.contrasts import Contrast, contrast
+from analysis.experiments._blocks import BLOCK, COLLAPSE, HOW, Spread, spread_text
+from analysis.experiments._forest import Block, Dot, Panel, forest
+from analysis.experiments._gaming import courses, rise_plot, spread_of
+from analysis.experiments._verifiers import (
+    ANY_SEED,
+    KINSHIP,
+    Outcome,
+    by_generator,
+    hundredths,
+    outcomes,
+    pooled,
+    seeds_of,
+)
+from analysis.experiments.verifier_sweep import gain_entry, own_text, win_entry
+from analysis.figures import Plot
+from analysis.methods import in_order
+from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, excludes
+from analysis.render import Entry, Table, slug
+from analysis.sections import Part, write_part
+from analysis.tables import p_text
+from cme.records import RunRecord
+
+TITLE = "Independence: does a verifier of another family protect from gaming?"
+INTRO = (
+    "The paper holds that its signal cannot be gamed because the verifier is independent of the generator. The same "
+    "generator was trained for twice the usual steps under verifiers that were made to know the same but differ in "
+    "kinship, under itself, and under random weights. Stated before the runs: true quality of the policies trained "
+    "under verifiers of other families, less that under the verifier of the same family (the test proper: equal "
+    "knowledge), and less that under the untrained generator itself (which knows less too, so that kinship and "
+    "knowledge cannot be told apart). Each is supported here if its 95 % interval over seeds and prompts lies above 0, "
+    "refuted here if it lies below 0, and not supported if it covers 0. The claim is refuted here if either is, "
+    "supported here if both are, and otherwise not supported."
+)
+TESTS = (
+    ("other family", "same family", True),
+    ("other family", "itself", True),
+    ("ensemble", "same family", False),
+    ("ensemble", "other family", False),
+    ("other family", "random weights", False),
+    ("same family", "itself", False),
+)
+"""Which kinships are held against each other, and whether the claim's verdict rests on it."""
+Test = tuple[str, str, bool, Contrast]
+
+
+def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
+    """The tables and figures of one scale; the test comes first."""
+    tables, plots, frames = [], [], []
+    for generator, own in by_generator(runs):
+        found = outcomes(own)
+        order = {run.run_id: of.label for of in found for run in of.runs}
+        course = courses([run for run in own if run.run_id in order], order)
+        tables += [test_table(generator, found, scale), outcome_table(generator, found, course, scale)]
+        tables.append(gaming_table(generator, found, course, scale))
+        place = f"{slug(scale)}-{slug(generator)}"
+        plots.append(outcome_plot(generator, found, course, scale))
+        title = f"Reward, held-out verifier and true quality (scale: {scale}, generator: {generator})"
+        styles = {of.label: of.style for of in found}
+        plots.append(rise_plot(f"independence-gaming-{place}", title, own, order, styles))
+        frames.append(outcome_frame(found).merge(course, on="label"))
+    return write_part(f"{slug(scale)}-independence", tables, pd.concat(frames), plots, out)
+
+
+def outcome_frame(found: Sequence[Outcome]) -> pd.DataFrame:
+    """One row a verifier: kinship, own true quality, and its cell."""
+    return pd.DataFrame(
+        [
+            {"label": of.label, "kinship": of.kin, "knowledge": of.knowledge}
+            | dict(zip(("own_quality", "own_lo", "own_hi"), of.own, strict=True))
+            | row_of(of.cell)
+            for of in found
+        ]
+    )
+
+
+def tests_of(found: Sequence[Outcome]) -> list[Test]:
+    """The contrasts of TESTS of which both sides are there and judged by the oracle, in hundredths of quality."""
+    made = []
+    for one, other, counts in TESTS:
+        sides = [pooled([of for of in found if of.kin == kin]) for kin in (one, other)]
+        if sides[0] is not None and sides[1] is not None:
+            made.append((one, other, counts, contrast(sides[0], sides[1])))
+    return made
+
+
+def verdict(of: Contrast) -> str:
+    """What the rule that was stated before the runs says of one contrast."""
+    if isnan(of.wide_lo):
+        return f"not testable: fewer than {MIN_SEEDS} runs a side"
+    if of.prompts < FEW_PROMPTS:
+        return f"not testable: fewer than {FEW_PROMPTS} prompts"
+    return "supported here" if of.wide_lo > 0 else "refuted here" if of.wide_hi < 0 else "not supported"
+
+
+def overall(tests: Sequence[Test]) -> str:
+    """What the rule says of the claim: from the contrasts that count."""
+    verdicts = [verdict(of) for *_, counts, of in tests if counts]
+    if "refuted here" in verdicts:
+        return "refuted here"
+    if len(verdicts) < sum(counts for *_, counts in TESTS) or any(
+        v.startswith("not testable") for v in verdicts
+    ):
+        return "not testable here"
+    return "supported here" if set(verdicts) == {"supported here"} else "not supported"
+
+
+def conclusion(generator: str, found: Sequence[Outcome], scale: str) -> str:
+    """The verdict in a sentence, with its numbers."""
+    tests = tests_of(found)
+    shown = "; ".join(
+        f"{hundredths(of)} in true quality against {against(other, found)}: {verdict(of)}"
+        for _, other, counts, of in tests
+        if counts
+    )
+    return (
+        f"That independence of the verifier protects from gaming is {overall(tests)} (scale {scale}, generator "
+        f"{generator}): {' + '.join(of.label for of in found if of.kin == 'other family') or 'no other family'}, "
+        f"{shown or 'nothing to hold them against'}."
+    )
+
+
+def against(kin: str, found: Sequence[Outcome]) -> str:
+    """A kinship with its verifiers."""
+    return f"{kin} ({' + '.join(of.label for of in found if of.kin == kin)})"
+
+
+def test_table(generator: str, found: Sequence[Outcome], scale: str) -> Table:
+    """The contrasts: those that count, then the others."""
+    tests = tests_of(found)
+    groups = [
+        [
+            [
+                Entry(against(one, found)),
+                Entry(against(other, found)),
+                Entry(str(of.prompts)),
+                Entry(f"{of.difference / 100:+.3f} [{of.lo / 100:.3f}, {of.hi / 100:.3f}]"),
+                Entry(
+                    f"[{of.wide_lo / 100:.3f}, {of.wide_hi / 100:.3f}]" if not isnan(of.wide_lo) else "[n/a]",
+                    bold=excludes(of.wide_lo, of.wide_hi, 0, of.prompts),
+                ),
+                Entry(p_text(of.p)),
+                Entry(verdict(of) if counts else "-"),
+            ]
+            for one, other, counts, of in tests
+            if counts is wanted
+        ]
+        for wanted in (True, False)
+    ]
+    return Table(
+        name=f"independence-test-{slug(scale)}-{slug(generator)}",
+        title=f"Verifiers of other families against others (scale: {scale}, generator: {generator})",
+        header=["trained under", "against", "prompts", "difference", "any seed", "p", "verdict"],
+        groups=[group for group in groups if group],
+        notes=[
+            conclusion(generator, found, scale),
+            "Difference: mean true quality (0 to 1) of the trained policies' greedy responses to the evaluation "
+            "prompts, less the other side's on the same prompts, with the 95 % interval over prompts, for these "
+            "models; p tests 0 over prompts. Any seed: its 95 % interval about other seeds and other prompts both, "
+            "the runs of all verifiers of a side being its seeds. Bold: it excludes 0.",
+            "Only the first block was stated before the runs and has a verdict. The verifiers of a kinship are few: "
+            "the interval is about other trainings, not about other families.",
+        ],
+    )
+
+
+def outcome_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Table:
+    """A row a verifier: what came of training under it."""
+    by_label = {row["label"]: row for row in course.to_dict("records")}
+    rows = [
+        [
+            *(Entry(text) for text in (of.label, of.kin, own_text(of), seeds_of(of.runs))),
+            gain_entry(of),
+            win_entry(of),
+            Entry(str(by_label[of.label].get("collapse_steps", "n/a"))),
+            Entry(by_label[of.label]["stopped"] or "-"),
+        ]
+        for of in found
+    ]
+    return Table(
+        name=f"independence-{slug(scale)}-{slug(generator)}",
+        title=(
+            f"Training under each verifier (scale: {scale}, generator: {generator}, judge: {found[0].cell.judge})"
+        ),
+        header=[
+            *(
+                "verifier",
+                "kinship",
+                "its own quality",
+                "seeds",
+                "policy's gain in true quality",
+                "win rate (%)",
+            ),
+            *("collapse by step", "stopped at"),
+        ],
+        groups=[rows],
+        notes=[
+            f"Gain: true quality of the trained policy less that of its untrained start. {ANY_SEED}",
+            "Its own quality: true quality of the verifier's own greedy responses, with the 95 % interval over "
+            "prompts; in words where it is not recorded.",
+            f"{COLLAPSE} Stopped: the guard ended the training.",
+        ],
+    )
+
+
+def gaming_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Table:
+    """A row a verifier: rise of reward and of the held-out verifier, their gap, and what quality did."""
+    by_label = {row["label"]: row for row in course.to_dict("records")}
+
+    def entry(row: Mapping[Any, Any], name: str) -> Entry:
+        return Entry(spread_text(spread_of(row, name), 2 if name != "rise_quality" and name != "fall" else 3))
+
+    names = ("rise_reward_beside", "rise_heldout", "rise_gap", "rise_quality", "fall")
+    rows = [
+        [Entry(of.label), Entry(of.kin), *(entry(by_label[of.label], name) for name in names)] for of in found
+    ]
+    heldout = in_order(run.heldout_checkpoint or "none" for of in found for run in of.runs)
+    return Table(
+        name=f"independence-gaming-{slug(scale)}-{slug(generator)}",
+        title=f"What the reward rose by, and what it stood for (scale: {scale}, generator: {generator})",
+        header=[
+            *("verifier", "kinship", "reward's rise", "held-out's rise", "gap", "true quality's rise"),
+            "fall from the peak",
+        ],
+        groups=[rows],
+        notes=[
+            "Rise of the trained reward and of the likelihood under the held-out verifier "
+            f"({', '.join(heldout)}), from the start to the last block of {BLOCK} steps, at the steps that have both, "
+            "in nats per token of each model's own; gap: the one less the other. A reward that rises by more than the "
+            "held-out verifier finds in the same responses is, so far, learnt from what its verifier alone likes: "
+            "gaming. Tokens of different verifiers differ in size, so gaps are described and not tested.",
+            "True quality's rise, and its fall from the peak to the end, are of the same completions sampled in "
+            "training; the peak of each seed is the block in which the other seeds' mean is highest.",
+            f"{HOW} Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
+        ],
+    )
+
+
+def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Plot:
+    """A row a verifier: the policy's gain, its win rate, and the gap between reward and held-out verifier."""
+    by_label = {row["label"]: row for row in course.to_dict("records")}
+
+    def gap(of: Outcome) -> Spread:
+        return spread_of(by_label[of.label], "rise_gap")
+
+    gains = [
+        Dot(of.label, of.gain.difference / 100, of.gain.wide_lo / 100, of.gain.wide_hi / 100, of.style)
+        for of in found
+        if of.gain is not None
+    ]
+    wins = [
+        Dot(of.label, of.cell.seeds.mean, of.cell.seeds.wide_lo, of.cell.seeds.wide_hi, of.style)
+        for of in found
+    ]
+    block = Block(
+        f"generator: {generator}, judge: {found[0].cell.judge}",
+        [of.label for of in found],
+        [
+            Panel("policy's gain in true quality", gains, at=0),
+            Panel("win rate against the start (%)", wins, at=50),
+            Panel(
+                "gap: reward less held-out (nats/token)",
+                [Dot(of.label, *gap(of), of.style) for of in found],
+                at=0,
+            ),
+        ],
+    )
+    shown = in_order((of.kin for of in found), tuple(KINSHIP))
+    figure = forest(
+        f"Kinship of verifier and generator (scale: {scale})",
+        [block],
+        {name: KINSHIP[name] for name in shown},
+    )
+    caption = (
+        f"Training of {generator} at scale {scale} under verifiers of different kinship. Left: true quality of the "
+        "trained policy less its start's; middle: win rate; both with 95 % intervals about other seeds and other "
+        "prompts. Right: how much more the trained reward rose than the held-out verifier's likelihood of the same "
+        "completions (95 % t interval over seeds); right of the dashed line the reward rose by more than anyone else "
+        "finds in the responses. Tokens of different verifiers differ in size."
+    )
+    return Plot(f"independence-{slug(scale)}-{slug(generator)}", caption, figure)

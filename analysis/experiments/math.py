@@ -1,0 +1,214 @@
+"""Mathematics: accuracy before and after training by reward, and how good the votes' labels are."""
+
+from collections.abc import Mapping, Sequence
+from math import isnan, nan
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from analysis.accuracy import accuracy_frame, accuracy_table
+from analysis.experiments._blocks import (
+    BLOCK,
+    Spread,
+    at,
+    blocks_frame,
+    last_blocks,
+    over_seeds,
+    table_of,
+    with_gap,
+)
+from analysis.experiments._forest import Block, Dot, Panel, forest
+from analysis.experiments._verifiers import KINSHIP
+from analysis.figures import Plot
+from analysis.methods import in_order
+from analysis.metrics import MIN_SEEDS
+from analysis.render import Entry, Table, slug
+from analysis.sections import Part, write_part
+from analysis.style import Style
+from cme.records import RunRecord
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "verifier_sweep_math.csv"
+START_PUBLISHED = 44.0  # pass@1 of Qwen2.5-Math-1.5B before training, from the same source
+SOURCE = (
+    "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; generator Qwen2.5-Math-1.5B, "
+    f"MATH-500 (100 problems), {START_PUBLISHED:.0f} % before training, one training each, no intervals. Another "
+    "scale and other problems; it varies the verifier where ours varies the reward."
+)
+TITLE = "Mathematics: are the answers right?"
+INTRO = (
+    "The same generators were trained on problems with one right answer, by each reward; pass@1 is of greedy responses "
+    "to other problems. If CME is a correctness signal, training on it raises accuracy, at least as much as the vote "
+    "of the policy's own samples does (TTRL), and towards the ground truth's. Refuted here if the interval of the "
+    "change lies below 0, not supported if it covers 0."
+)
+SHARES = {
+    "majority_share": "majority share: the most common answer's share of its group",
+    "label_accuracy": "label accuracy: how often that answer is right",
+}
+BEFORE_AFTER = {
+    "before training (hollow)": Style("#767676", "o", ()),
+    "after training": Style("#0072B2", "o", ()),
+}
+VOTES = {"first block (hollow)": Style("#767676", "s", ()), "last block": Style("#E69F00", "s", ())}
+
+
+def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
+    """Accuracy and votes of one scale, and the published sweep. Raises ValueError without any graded run."""
+    graded = [run for run in runs if run.accuracy is not None]
+    if not graded:
+        raise ValueError(f"none of the {len(runs)} runs of the experiment math at scale {scale} is graded")
+    votes = votes_frame(graded)
+    tables = [accuracy_table(graded), votes_table(votes, scale), published_table()]
+    frame = accuracy_frame(graded).merge(
+        votes, on=["data", "family", "regime", "reward", "method"], how="left"
+    )
+    plots = [
+        math_plot(own, scale) for _, own in frame[frame["policy"] == "final"].groupby("data", sort=False)
+    ]
+    return write_part(f"{slug(scale)}-math", tables, frame, plots, out)
+
+
+def votes_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row a cell: majority share and label accuracy in the first and the last block, means over seeds.
+
+    Shares in 0..1 with 95 % t intervals over seeds, `{share}_{when}`, `_lo` and `_hi`; NaN where not measured.
+    """
+    data = {run.run_id: str(run.config["data"]["name"]) for run in runs}
+    blocks = blocks_frame(with_gap(runs))
+    blocks = blocks[blocks["block"] > 0]
+    keys = ["data", "family", "regime", "reward", "method"]
+    rows = []
+    for key, own in blocks.assign(data=blocks["run_id"].map(data)).groupby(keys, sort=False):
+        row: dict[str, Any] = dict(zip(keys, key, strict=True))
+        for share in SHARES:
+            table, last = table_of(own, share), last_blocks(own)
+            for when, block in (("first", pd.Series(1, index=last.index)), ("last", last)):
+                found = over_seeds(at(table, block))
+                row |= dict(zip((f"{share}_{when}{end}" for end in ("", "_lo", "_hi")), found, strict=True))
+        rows.append(row)
+    whole = [f"{s}_{w}{e}" for s in SHARES for w in ("first", "last") for e in ("", "_lo", "_hi")]
+    return pd.DataFrame(rows, columns=[*keys, *whole])
+
+
+def spread_of(row: Mapping[Any, Any], name: str) -> Spread:
+    """A share with its interval from a row of the frame, in percent."""
+    return 100 * row[name], 100 * row[f"{name}_lo"], 100 * row[f"{name}_hi"]
+
+
+def percent(of: Spread) -> str:
+    """A share in percent with its interval."""
+    value, lo, hi = of
+    if isnan(value):
+        return "n/a"
+    return f"{value:.1f} [n/a]" if isnan(lo) else f"{value:.1f} [{lo:.1f}, {hi:.1f}]"
+
+
+def votes_table(votes: pd.DataFrame, scale: str) -> Table:
+    """Majority share and label accuracy at the beginning and at the end of training."""
+    groups = []
+    for _, own in votes.groupby("data", sort=False):
+        groups.append(
+            [
+                [
+                    *(Entry(str(row[f])) for f in ("data", "family", "regime", "method")),
+                    *(Entry(percent(spread_of(row, f"{share}_{when}"))) for share in SHARES for when in ("first", "last")),
+                ]
+                for row in own.to_dict("records")
+            ]
+        )  # fmt: skip
+    return Table(
+        name=f"math-votes-{slug(scale)}",
+        title=f"The vote of the policy's own samples, whatever it is trained on (scale: {scale})",
+        header=[
+            *("data", "family", "regime", "reward", "majority share (%), first", "last"),
+            *("label accuracy (%), first", "last"),
+        ],
+        groups=groups,
+        notes=[
+            f"{'; '.join(SHARES.values())}. Of the completions sampled in training, in the first and the last block of "
+            f"{BLOCK} steps.",
+            f"Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
+            "A share that rises while label accuracy does not is a policy that agrees with itself and is no more right.",
+        ],
+    )
+
+
+def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
+    """Pass@1 before and after by reward, the votes beside it, and the published sweep below."""
+    data = str(frame["data"].iloc[0])
+    several = len(frame[["family", "regime"]].drop_duplicates()) > 1
+    rows = frame.to_dict("records")
+    names = [f"{r['method']} ({r['family']} {r['regime']})" if several else r["method"] for r in rows]
+    accuracy = [
+        Dot(name, *spread_of(row, when), style, hollow=when == "before", below=below)
+        for name, row in zip(names, rows, strict=True)
+        for (when, below), style in zip(
+            (("before", -0.15), ("after", 0.15)), BEFORE_AFTER.values(), strict=True
+        )
+    ]
+    panels = [Panel("pass@1 (%)", accuracy)] + [
+        Panel(
+            f"{share.replace('_', ' ')} (%)",
+            [
+                Dot(name, *spread_of(row, f"{share}_{when}"), style, hollow=when == "first", below=below)
+                for name, row in zip(names, rows, strict=True)
+                for (when, below), style in zip(
+                    (("first", -0.15), ("last", 0.15)), VOTES.values(), strict=True
+                )
+            ],
+        )
+        for share in SHARES
+    ]
+    place = "" if several else f", generator: {rows[0]['family']} {rows[0]['regime']}"
+    ours = Block(f"Ours, scale: {scale}, data: {data}{place}", names, panels)
+    there = published_frame()
+    kin = there["kinship"].map(KINSHIP)
+    published = Block(
+        "Published, the paper's scale: verifiers of Qwen2.5-Math-1.5B on MATH-500, no intervals",
+        list(there["verifier"]),
+        [
+            Panel(label, [Dot(v, x, nan, nan, s) for v, x, s in zip(there["verifier"], there[column], kin, strict=True)], line)
+            for label, column, line in (
+                ("generator's pass@1 after (%)", "generator_math500_pass1_pct", START_PUBLISHED),
+                ("verifier's own pass@1 (%)", "verifier_math500_pass1_pct", None),
+            )
+        ],
+    )  # fmt: skip
+    kinds = {name: KINSHIP[name] for name in in_order(there["kinship"], tuple(KINSHIP))}
+    figure = forest("Mathematics", [ours, published], BEFORE_AFTER | VOTES | kinds)
+    caption = (
+        f"Above, at scale {scale} on {data}: pass@1 before and after training with each reward (95 % intervals over "
+        f"problems), and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals "
+        f"over seeds): {'; '.join(SHARES.values())}. Below, on axes of its own and at another scale, the published "
+        f"sweep of verifiers; dashed: before training. {SOURCE} OLMo's own pass@1 of 0 is a parsing failure."
+    )
+    return Plot(f"math-{slug(scale)}-{slug(data)}", caption, figure)
+
+
+def published_frame() -> pd.DataFrame:
+    """The published sweep with each verifier's kinship to its generator, Qwen2.5-Math-1.5B."""
+    frame = pd.read_csv(PUBLISHED)
+    kin = frame["verifier_family"].map({"qwen": "same family"}).fillna("other family")
+    return frame.assign(kinship=kin.where(frame["verifier"] != "Qwen/Qwen2.5-Math-1.5B", "itself"))
+
+
+def published_table() -> Table:
+    """The published sweep in full."""
+    rows = [
+        [
+            Entry(str(row["verifier"])),
+            Entry(str(row["kinship"])),
+            Entry(str(row["verifier_math500_pass1_pct"])),
+            Entry(str(row["generator_math500_pass1_pct"])),
+            Entry("" if pd.isna(row["note"]) else str(row["note"])),
+        ]
+        for row in published_frame().to_dict("records")
+    ]
+    return Table(
+        name="math-published",
+        title="Published: MATH-500 pass@1 by verifier (the paper's scale, generator Qwen2.5-Math-1.5B)",
+        header=["verifier", "kinship", "its own pass@1 (%)", "generator's after training (%)", "note"],
+        groups=[rows],
+        notes=[SOURCE],
+    )
