@@ -112,7 +112,7 @@ def votes_table(votes: pd.DataFrame, scale: str) -> Table:
             [
                 [
                     *(Entry(str(row[f])) for f in ("data", "family", "regime", "method")),
-                    *(Entry(percent(spread_of(row, f"{share}_{when}"))) for share in SHARES for when in ("first", "last")),
+                    *(Entry(percent(spread_of(row, f"{s}_{when}"))) for s in SHARES for when in ("first", "last")),
                 ]
                 for row in own.to_dict("records")
             ]
@@ -129,7 +129,7 @@ def votes_table(votes: pd.DataFrame, scale: str) -> Table:
             f"{'; '.join(SHARES.values())}. Of the completions sampled in training, in the first and the last block of "
             f"{BLOCK} steps.",
             f"Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
-            "A share that rises while label accuracy does not is a policy that agrees with itself and is no more right.",
+            "A share that rises while label accuracy does not is a policy that agrees with itself, no more right.",
         ],
     )
 
@@ -163,18 +163,18 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
     place = "" if several else f", generator: {rows[0]['family']} {rows[0]['regime']}"
     ours = Block(f"Ours, scale: {scale}, data: {data}{place}", names, panels)
     there = published_frame()
-    kin = there["kinship"].map(KINSHIP)
     published = Block(
         "Published, the paper's scale: verifiers of Qwen2.5-Math-1.5B on MATH-500, no intervals",
         list(there["verifier"]),
         [
-            Panel(label, [Dot(v, x, nan, nan, s) for v, x, s in zip(there["verifier"], there[column], kin, strict=True)], line)
-            for label, column, line in (
-                ("generator's pass@1 after (%)", "generator_math500_pass1_pct", START_PUBLISHED),
-                ("verifier's own pass@1 (%)", "verifier_math500_pass1_pct", None),
-            )
+            Panel(
+                "generator's pass@1 after (%)",
+                published_dots(there, "generator_math500_pass1_pct"),
+                START_PUBLISHED,
+            ),
+            Panel("verifier's own pass@1 (%)", published_dots(there, "verifier_math500_pass1_pct")),
         ],
-    )  # fmt: skip
+    )
     kinds = {name: KINSHIP[name] for name in in_order(there["kinship"], tuple(KINSHIP))}
     figure = forest("Mathematics", [ours, published], BEFORE_AFTER | VOTES | kinds)
     caption = (
@@ -191,6 +191,12 @@ def published_frame() -> pd.DataFrame:
     frame = pd.read_csv(PUBLISHED)
     kin = frame["verifier_family"].map({"qwen": "same family"}).fillna("other family")
     return frame.assign(kinship=kin.where(frame["verifier"] != "Qwen/Qwen2.5-Math-1.5B", "itself"))
+
+
+def published_dots(frame: pd.DataFrame, column: str) -> list[Dot]:
+    """A published column's dots, without intervals, in the style of each verifier's kinship."""
+    rows = frame.to_dict("records")
+    return [Dot(str(r["verifier"]), float(r[column]), nan, nan, KINSHIP[r["kinship"]]) for r in rows]
 
 
 def published_table() -> Table:

@@ -54,7 +54,7 @@ def course_of(runs: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def direction(row: Mapping[Any, Any]) -> str:
-    """What a method's true quality does in the end: falls, rises, or neither for certain; "unknown" without intervals."""
+    """What a method's true quality does in the end: falls, rises, level (neither for certain), or unknown."""
     if isnan(spread_of(row, "fall")[1]):
         return "unknown"
     if spread_of(row, "fall")[1] > 0:

@@ -141,7 +141,7 @@ def against_random(generator: str, own: Sequence[Outcome]) -> str:
 
 
 def sweep_plot(generator: str, own: Sequence[Outcome], scale: str) -> Plot:
-    """Verifiers from the least able to the most able: own quality, the policy's gain, its win rate; then the published."""
+    """Verifiers from the least able to the most able: own quality, policy's gain, win rate; then the published."""
     rows = [of.label for of in own]
     gains = [
         Dot(of.label, of.gain.difference / 100, of.gain.wide_lo / 100, of.gain.wide_hi / 100, of.style)
