@@ -59,6 +59,8 @@ def course(history: pd.DataFrame, runs: Sequence[RunRecord]) -> dict[str, Any]:
         "seeds": " ".join(str(run.seed) for run in kept),
         "left_out": len(runs) - len(kept),
         "stopped": " ".join("-" if run.stopped is None else str(last_step(run)) for run in kept),
+        "peak_steps": "n/a",
+        "collapse_steps": "n/a",
     }
     if not kept:
         return row

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 
 from analysis.cells import Cell, cells_of
 from analysis.contrasts import Contrast, contrast
 from analysis.intervals import FEW_PROMPTS
-from analysis.load import MAJORITY, identity_of, verdicts_frame
+from analysis.load import MAJORITY, verdicts_frame
 from analysis.methods import in_order, method_names, position
 from analysis.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.style import Style
@@ -171,7 +171,15 @@ def hundredths(of: Contrast) -> str:
     return f"{of.difference / 100:+.3f} {interval(of.wide_lo / 100, of.wide_hi / 100, 3)}"
 
 
+def verdict(of: Contrast) -> str:
+    """What the rule that was stated before the runs says of one contrast."""
+    if isnan(of.wide_lo):
+        return f"not testable: fewer than {MIN_SEEDS} runs a side"
+    if of.prompts < FEW_PROMPTS:
+        return f"not testable: fewer than {FEW_PROMPTS} prompts"
+    return "supported here" if of.wide_lo > 0 else "refuted here" if of.wide_hi < 0 else "not supported"
+
+
 def seeds_of(runs: Sequence[RunRecord]) -> str:
     """The seeds of some runs."""
-    names = method_names(runs)
-    return " ".join(str(identity_of(run, names)["seed"]) for run in sorted(runs, key=lambda run: run.seed))
+    return " ".join(map(str, sorted(run.seed for run in runs)))

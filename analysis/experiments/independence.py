@@ -21,11 +21,12 @@ from analysis.experiments._verifiers import (
     outcomes,
     pooled,
     seeds_of,
+    verdict,
 )
 from analysis.experiments.verifier_sweep import gain_entry, own_text, win_entry
 from analysis.figures import Plot
 from analysis.methods import in_order
-from analysis.metrics import FEW_PROMPTS, MIN_SEEDS, excludes
+from analysis.metrics import MIN_SEEDS, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.tables import p_text
@@ -92,15 +93,6 @@ def tests_of(found: Sequence[Outcome]) -> list[Test]:
         if sides[0] is not None and sides[1] is not None:
             made.append((one, other, counts, contrast(sides[0], sides[1])))
     return made
-
-
-def verdict(of: Contrast) -> str:
-    """What the rule that was stated before the runs says of one contrast."""
-    if isnan(of.wide_lo):
-        return f"not testable: fewer than {MIN_SEEDS} runs a side"
-    if of.prompts < FEW_PROMPTS:
-        return f"not testable: fewer than {FEW_PROMPTS} prompts"
-    return "supported here" if of.wide_lo > 0 else "refuted here" if of.wide_hi < 0 else "not supported"
 
 
 def overall(tests: Sequence[Test]) -> str:
@@ -182,7 +174,7 @@ def outcome_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame
             *(Entry(text) for text in (of.label, of.kin, own_text(of), seeds_of(of.runs))),
             gain_entry(of),
             win_entry(of),
-            Entry(str(by_label[of.label].get("collapse_steps", "n/a"))),
+            Entry(str(by_label[of.label]["collapse_steps"])),
             Entry(by_label[of.label]["stopped"] or "-"),
         ]
         for of in found

@@ -1,6 +1,7 @@
 """Mathematics: accuracy before and after training by reward, and how good the votes' labels are."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isnan, nan
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     if not graded:
         raise ValueError(f"none of the {len(runs)} runs of the experiment math at scale {scale} is graded")
     votes = votes_frame(graded)
-    tables = [accuracy_table(graded), votes_table(votes, scale), published_table()]
+    own = replace(accuracy_table(graded), name=f"math-accuracy-{slug(scale)}")
+    tables = [own, votes_table(votes, scale), published_table()]
     frame = accuracy_frame(graded).merge(
         votes, on=["data", "family", "regime", "reward", "method"], how="left"
     )

@@ -33,7 +33,7 @@ INTRO = (
     "Trained for four times the usual steps. If a reward cannot be gamed, true quality goes on rising with it or "
     "levels off; over-optimisation is true quality that falls from its peak while the reward goes on rising (Gao et "
     "al. 2023). A reward is said to be over-optimised here if the 95 % interval over seeds of the fall from the peak "
-    "lies above 0; to go on rising if that of the change over the second half does; and neither is told otherwise."
+    "lies above 0; to go on rising if that of the change over the second half does; otherwise neither is claimed."
 )
 MEASURES = {"quality": "true quality (0 to 1)", "heldout": "held-out verifier (nats/token)"}
 
@@ -70,7 +70,7 @@ def course_table(found: Sequence[tuple[str, pd.DataFrame]], scale: str) -> Table
         for row in frame.to_dict("records"):
             texts = ["" if rows else generator, str(row["label"]), row["seeds"] or "-"]
             texts += [plain(row, name) for name in ("start", "peak")]
-            texts += [str(row.get("peak_steps", "n/a")), plain(row, "final")]
+            texts += [str(row["peak_steps"]), plain(row, "final")]
             fall = Entry(spread_text(spread_of(row, "fall")), bold=direction(row) == "falls")
             late = spread_of(row, "second_half_quality")
             rows.append(
@@ -80,7 +80,7 @@ def course_table(found: Sequence[tuple[str, pd.DataFrame]], scale: str) -> Table
                     Entry(spread_text(late), bold=direction(row) == "rises"),
                     Entry(spread_text(spread_of(row, "since_peak_reward_value"))),
                     Entry(spread_text(spread_of(row, "since_peak_heldout"))),
-                    Entry(str(row.get("collapse_steps", "n/a"))),
+                    Entry(str(row["collapse_steps"])),
                     Entry(row["stopped"] or "-"),
                 ]
             )

@@ -20,7 +20,7 @@ def trained(make_record: Any, quality: Column, *, seed: int = 0, **columns: Colu
     """A run with the given history by step; what is not given is 0 at each step."""
     steps = len(quality)
     nothing: Column = [0.0] * steps
-    history = {name: nothing for name in ("reward", "heldout", "kl")} | columns
+    history: dict[str, Column] = dict.fromkeys(("reward", "heldout", "kl"), nothing) | columns
     history |= {"step": [float(i) for i in range(1, steps + 1)], "quality": quality}
     of: RunRecord = make_record(seed=seed, prompts=2)
     return replace(of, history=history)
