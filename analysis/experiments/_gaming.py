@@ -5,9 +5,11 @@ from typing import Any
 
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 
-from analysis.curves import draw_curve, finish_grid, note_if_empty, panel_grid
+from analysis.curves import finish_grid, note_if_empty, panel_grid
 from analysis.experiments._blocks import (
+    BLOCK,
     Spread,
     at,
     blocks_frame,
@@ -19,7 +21,7 @@ from analysis.experiments._blocks import (
     table_of,
     with_gap,
 )
-from analysis.figures import SMOOTHED, Plot
+from analysis.figures import Plot
 from analysis.load import last_step
 from analysis.style import RC, Style
 from cme.records import RunRecord
@@ -98,12 +100,12 @@ def rise_plot(
     name: str, title: str, runs: Sequence[RunRecord], labels: Mapping[str, str], styles: Mapping[str, Style]
 ) -> Plot:
     """By label in columns: above, reward and held-out verifier since the start; below, true quality by step."""
-    history = with_gap(runs)
-    first = history.groupby("run_id")[["reward_beside", "heldout"]].transform("first")
-    history = history.assign(
-        label=history["run_id"].map(labels),
-        reward_rise=history["reward_beside"] - first["reward_beside"],
-        heldout_rise=history["heldout"] - first["heldout"],
+    blocks = blocks_frame(with_gap(runs))
+    start = blocks.groupby("run_id")[["reward_beside", "heldout"]].transform("first")
+    blocks = blocks.assign(
+        label=blocks["run_id"].map(labels),
+        reward_rise=blocks["reward_beside"] - start["reward_beside"],
+        heldout_rise=blocks["heldout"] - start["heldout"],
     )
     shown = {
         "trained reward": Style("#0072B2", "o", ()),
@@ -114,20 +116,37 @@ def rise_plot(
     with rc_context(RC):
         figure, panels = panel_grid(2, len(names), 1.4, shown)
         for label, above, below in zip(names, *panels, strict=True):
-            own = history[history["label"] == label]
-            draw_curve(above, own, "reward_rise", shown["trained reward"])
-            draw_curve(above, own, "heldout_rise", shown["held-out verifier"])
-            draw_curve(below, own, "quality", shown["true quality"])
+            own = blocks[blocks["label"] == label]
+            draw_path(above, own, "step", "reward_rise", shown["trained reward"])
+            draw_path(above, own, "step", "heldout_rise", shown["held-out verifier"])
+            draw_path(below, own, "step", "quality", shown["true quality"])
             note_if_empty(below)
         panels[0, 0].set_ylabel("rise since the start\n(nats/token)")
         panels[1, 0].set_ylabel("true quality\n(0 to 1)")
-        finish_grid(
-            figure, panels, [head.replace(" (", "\n(") for head in names], "training step", title, shown
-        )
+        heads = [name if len(name) <= 15 else name.replace("_", "_\n", 1) for name in names]
+        finish_grid(figure, panels, heads, "training step", title, shown)
     caption = (
         f"{title}. Above: how far the trained reward and the likelihood under the held-out verifier, never trained on, "
-        "rose since step 1, each in nats per token of its own model, at the same steps. A reward that leaves the "
-        "held-out verifier behind, while true quality (below) stands still or falls, is gamed. "
-        f"{SMOOTHED}; bands span the lowest and the highest seed; a cross marks a run that stopped early."
+        "rose since the start, each in nats per token of its own model, at the same steps. A reward that leaves the "
+        "held-out verifier behind, while true quality (below) stands still or falls, is gamed. A mark is a block of "
+        f"{BLOCK} steps that every seed has, mean over seeds, the open mark the start; bands: lowest and highest seed; "
+        "rings: highest mean of true quality."
     )
     return Plot(name, caption, figure)
+
+
+def draw_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, style: Style) -> None:
+    """A column against another over the blocks that all seeds have, with the band of seeds; a ring at best quality."""
+    known = blocks.dropna(subset=[column, across])
+    whole = known.groupby("block")["run_id"].nunique() == known["run_id"].nunique()
+    by_block = known[known["block"].map(whole).astype(bool)].groupby("block")
+    if not len(by_block):
+        return
+    x, y = by_block[across].mean(), by_block[column].mean()
+    low, high = by_block[column].min(), by_block[column].max()
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+    axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
+    axes.plot(x.iloc[0], y.iloc[0], style.marker, color=style.colour, markerfacecolor="white", markersize=5)
+    axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6)
+    if column == "quality":
+        axes.plot(x[y.idxmax()], y.max(), "o", color="black", markerfacecolor="none", markersize=9)

@@ -261,7 +261,7 @@ def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
             Panel("policy's gain in true quality", gains, at=0),
             Panel("win rate against the start (%)", wins, at=50),
             Panel(
-                "gap: reward less held-out (nats/token)",
+                "gap to held-out (nats/token)",
                 [Dot(of.label, *gap(of), of.style) for of in found],
                 at=0,
             ),

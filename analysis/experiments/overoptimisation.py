@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib import rc_context
-from matplotlib.axes import Axes
 
 from analysis.curves import finish_grid, note_if_empty, panel_grid, styles_of
 from analysis.experiments._blocks import (
@@ -18,14 +17,14 @@ from analysis.experiments._blocks import (
     spread_text,
     with_gap,
 )
-from analysis.experiments._gaming import courses, spread_of
+from analysis.experiments._gaming import courses, draw_path, spread_of
 from analysis.experiments._verifiers import by_generator
 from analysis.figures import Plot
 from analysis.methods import REWARDS, method_names, position
 from analysis.metrics import MIN_SEEDS
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
-from analysis.style import RC, Style
+from analysis.style import RC
 from cme.records import RunRecord
 
 TITLE = "Over-optimisation: does quality go on rising with the reward?"
@@ -160,7 +159,7 @@ def kl_plot(generator: str, runs: Sequence[RunRecord], scale: str) -> Plot:
         figure, panels = panel_grid(len(MEASURES), 1, 2.1, styles)
         for (column, label), [axes] in zip(MEASURES.items(), panels, strict=True):
             for method, style in styles.items():
-                draw_path(axes, blocks[blocks["method"] == method], column, style)
+                draw_path(axes, blocks[blocks["method"] == method], "sqrt_kl", column, style)
             axes.set_ylabel(label.replace(" (", "\n("))
             note_if_empty(axes)
         title = f"Quality and held-out verifier against √KL (scale: {scale}, generator: {generator})"
@@ -169,22 +168,7 @@ def kl_plot(generator: str, runs: Sequence[RunRecord], scale: str) -> Plot:
         f"Long training of {generator} at scale {scale}: true quality and the likelihood under the held-out verifier "
         "against the root of the policy's KL divergence from its start, both of completions sampled in training. A "
         f"mark is a block of {BLOCK} steps, mean over seeds; the open mark is the start, the largest the end; the ring "
-        "is the highest mean. Bands: lowest and highest seed. A line that falls as it moves right is over-optimised."
+        "is the highest mean of true quality. Bands: lowest and highest seed. A line that falls as it moves right is "
+        "over-optimised."
     )
     return Plot(f"overoptimisation-sqrt-kl-{slug(scale)}-{slug(generator)}", caption, figure)
-
-
-def draw_path(axes: Axes, blocks: pd.DataFrame, column: str, style: Style) -> None:
-    """A method's path over the blocks that all its seeds have, with the band of seeds."""
-    known = blocks.dropna(subset=[column, "sqrt_kl"])
-    whole = known.groupby("block")["run_id"].nunique() == known["run_id"].nunique()
-    by_block = known[known["block"].map(whole).astype(bool)].groupby("block")
-    if not len(by_block):
-        return
-    x, y = by_block["sqrt_kl"].mean(), by_block[column].mean()
-    low, high = by_block[column].min(), by_block[column].max()
-    axes.fill_between(x, low, high, color=style.colour, alpha=0.13, linewidth=0)
-    axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
-    axes.plot(x.iloc[0], y.iloc[0], style.marker, color=style.colour, markerfacecolor="white", markersize=5)
-    axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6.5)
-    axes.plot(x[y.idxmax()], y.max(), "o", color="black", markerfacecolor="none", markersize=9)

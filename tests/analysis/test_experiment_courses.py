@@ -87,7 +87,7 @@ def test_paths_run_over_the_root_of_the_divergence(long_runs: list[RunRecord]) -
         (line.get_xdata()[0], line.get_ydata()[0]) for line in quality.lines if line.get_markersize() == 9
     ]
     assert rings[:2] == [(4, pytest.approx(0.6)), (2, pytest.approx(0.6))]
-    assert len(heldout.lines) == 4 * 3
+    assert len(heldout.lines) == 3 * 3
     assert min(text.get_fontsize() for text in plot.figure.findobj(Text) if text.get_text()) >= 8
 
 
