@@ -49,9 +49,9 @@ SHARES = {
 }
 BEFORE_AFTER = {
     "before training (hollow)": Style("#767676", "o", ()),
-    "after training": Style("#0072B2", "o", ()),
+    "after training": Style("#000000", "o", ()),
 }
-VOTES = {"first block (hollow)": Style("#767676", "s", ()), "last block": Style("#E69F00", "s", ())}
+VOTES = {"first block (hollow)": Style("#767676", "^", ()), "last block": Style("#5D3A9B", "^", ())}
 
 
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
@@ -174,7 +174,10 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
                 published_dots(there, "generator_math500_pass1_pct"),
                 START_PUBLISHED,
             ),
-            Panel("verifier's own pass@1 (%)", published_dots(there, "verifier_math500_pass1_pct")),
+            Panel(
+                "verifier's own pass@1 (%)",
+                published_dots(there[there["note"].isna()], "verifier_math500_pass1_pct"),
+            ),
         ],
     )
     kinds = {name: KINSHIP[name] for name in in_order(there["kinship"], tuple(KINSHIP))}
@@ -183,7 +186,7 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
         f"Above, at scale {scale} on {data}: pass@1 before and after training with each reward (95 % intervals over "
         f"problems), and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals "
         f"over seeds): {'; '.join(SHARES.values())}. Below, on axes of its own and at another scale, the published "
-        f"sweep of verifiers; dashed: before training. {SOURCE} OLMo's own pass@1 of 0 is a parsing failure."
+        f"sweep of verifiers; dashed: before training. {SOURCE} OLMo's own pass@1 is a parsing failure and is not drawn."
     )
     return Plot(f"math-{slug(scale)}-{slug(data)}", caption, figure)
 
