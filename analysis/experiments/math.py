@@ -186,7 +186,7 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
         f"Above, at scale {scale} on {data}: pass@1 before and after training with each reward (95 % intervals over "
         f"problems), and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals "
         f"over seeds): {'; '.join(SHARES.values())}. Below, on axes of its own and at another scale, the published "
-        f"sweep of verifiers; dashed: before training. {SOURCE} OLMo's own pass@1 is a parsing failure and is not drawn."
+        f"sweep of verifiers; dashed: before training. {SOURCE} OLMo's own pass@1 is a parsing failure, not drawn."
     )
     return Plot(f"math-{slug(scale)}-{slug(data)}", caption, figure)
 
