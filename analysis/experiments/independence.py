@@ -69,7 +69,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
         title = f"Reward, held-out verifier and true quality (scale: {scale}, generator: {generator})"
         styles = {of.label: of.style for of in found}
         plots.append(rise_plot(f"independence-gaming-{place}", title, own, order, styles))
-        frames.append(outcome_frame(found).merge(course, on="label"))
+        frames.append(outcome_frame(found).merge(course.drop(columns=["seeds", "stopped"]), on="label"))
     return write_part(f"{slug(scale)}-independence", tables, pd.concat(frames), plots, out)
 
 

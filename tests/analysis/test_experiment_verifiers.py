@@ -113,9 +113,9 @@ def arms(under: Under, others: float, same: float, itself: float, seeds: int = 5
     ("others", "same", "itself", "verdicts", "claim"),
     [
         (0.7, 0.5, 0.4, ["supported here", "supported here"], "supported here"),
-        (0.5, 0.7, 0.4, ["refuted here", "supported here"], "refuted here"),
-        (0.5, 0.5, 0.4, ["not supported", "supported here"], "not supported"),
-        (0.5, 0.4, 0.7, ["supported here", "refuted here"], "refuted here"),
+        (0.6, 0.8, 0.4, ["refuted here", "supported here"], "refuted here"),
+        (0.6, 0.6, 0.4, ["not supported", "supported here"], "not supported"),
+        (0.6, 0.4, 0.8, ["supported here", "refuted here"], "refuted here"),
     ],
 )
 def test_the_verdict_follows_the_rule_that_was_stated(
