@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.methods import SCALES
 from analysis.render import Entry, Table
 
 
@@ -48,7 +49,7 @@ COUNTERPARTS = (
         "verifier sweep, quality",
         "verifier_sweep_quality.csv",
         "experiment=verifier_sweep",
-        ("tables/*verifier-sweep.md", "figures/verifier-sweep-[!m]*.png"),
+        ("tables/*-verifier-sweep.md", *(f"figures/verifier-sweep-{scale}-*.png" for scale in SCALES)),
     ),
     Counterpart(
         "verifier sweep, mathematics",

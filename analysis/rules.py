@@ -100,7 +100,7 @@ def differs(null: float, margin: float, what: str) -> Rule:
     text = (
         f"{what}: the interval excludes {null:g}. Contradicted where it lies within {margin:g} of it instead."
     )
-    return Rule(side, text, null, decimals)
+    return Rule(side, text, null)
 
 
 def no_less(margin: float, what: str, decimals: int = 1) -> Rule:
