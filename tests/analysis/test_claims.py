@@ -21,7 +21,7 @@ Runs = Callable[..., list[RunRecord]]
 
 @pytest.fixture
 def runs(make_record: Any, make_verdict: Any) -> Runs:
-    """Runs of some seeds that won the first `wins` prompts, tied on the next, lost or could not be judged on the rest."""
+    """Runs of some seeds that won the first `wins` prompts, tied on the next, and lost or failed on others."""
 
     def made(
         wins: int, *, ties: int = 0, failed: int = 0, seeds: int = 3, both: bool = True, **fields: Any

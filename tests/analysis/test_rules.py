@@ -82,8 +82,8 @@ def test_reasons_count_and_say_what_is_missing() -> None:
     assert decide([], ABOVE, "no run").reason == "no run"
     found = decide([FOR, AGAINST, OPEN, part(60, 70, prompts=12)], ABOVE, "no run", "And so on.")
     assert found.reason == (
-        "Of 4 comparisons 1 supports it, 1 contradicts it, 2 are open (1 on fewer than 30 prompts, or 3 seeds where only "
-        "seeds count). And so on."
+        "Of 4 comparisons 1 supports it, 1 contradicts it, 2 are open (1 on fewer than 30 prompts, or 3 seeds where "
+        "only seeds count). And so on."
     )
 
 
