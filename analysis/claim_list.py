@@ -8,6 +8,8 @@ from analysis.rules import Rule, above, below, between, differs, no_less, same
 
 MARGIN = 5.0  # percentage points: a smaller difference counts as none
 AUROC_MARGIN = 0.05
+QUALITY_MARGIN = 0.05
+POSITION_MARGIN = 2.0  # points: the published preference is 3.4
 NO_FIGURE = "no figure at hand"
 GRID = ("main_table", "reference")
 REWARDS = ("rewards", "reference")
@@ -45,7 +47,7 @@ def training() -> list[Claim]:
         ),
         Claim(
             "majority vote fails",
-            "Agreement with oneself can be gamed: training on the group's majority does not beat the start.",
+            "Agreement with oneself can be gamed: training on the group's majority does worse than the start.",
             "argued about, not run",
             NO_FIGURE,
             REWARDS,
@@ -54,7 +56,7 @@ def training() -> list[Claim]:
         ),
         Claim(
             "token entropy fails",
-            "Rewarding the policy's own certainty (RENT) collapses: it does not beat the start.",
+            "Rewarding the policy's own certainty (RENT) collapses: it does worse than the start.",
             "baselines",
             NO_FIGURE,
             REWARDS,
@@ -134,7 +136,7 @@ def training() -> list[Claim]:
             NO_FIGURE,
             ("overoptimisation",),
             no_less(
-                AUROC_MARGIN,
+                QUALITY_MARGIN,
                 "True quality (0 to 1) late in training less that at a quarter of it, over seeds",
                 decimals=3,
             ),
@@ -282,7 +284,7 @@ def evaluation() -> list[Claim]:
             where,
             f"first {first:,.0f}, second {second:,.0f} ({100 * first / (first + second):.1f} %), one order a pair",
             (*GRID, "rewards"),
-            differs(50, MARGIN, "Share of decided verdicts for the response shown first (%)"),
+            differs(50, POSITION_MARGIN, "Share of decided verdicts for the response shown first (%)"),
             judging.position,
         ),
         Claim(

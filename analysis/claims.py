@@ -62,11 +62,12 @@ def win_range(evidence: Evidence, claim: Claim) -> Result:
     """The size of the win rates, which only the paper's own scale can have."""
     cells = [cell for cell in evidence.cells(*claim.experiments) if evidence.scalar_cme(cell)]
     parts = [win_part(cell) for cell in cells]
-    if evidence.scale != "paper":
-        low, high = (number(pick([p.value for p in parts])) if parts else "n/a" for pick in (min, max))
+    if parts and evidence.scale != "paper":
+        rates = sorted(part.value for part in parts)
+        ends = f"{number(rates[0])} to {number(rates[-1])} % at {evidence.scale} scale"
         reason = (
-            f"A win rate belongs to its checkpoints, prompts and judge: {low} to {high} % at {evidence.scale} scale is "
-            "no other measurement of the published range."
+            f"A win rate belongs to its checkpoints, prompts and judge: {ends} is no other measurement of the "
+            "published range."
         )
         return Result("not testable here", reason, parts)
     return decide(parts, claim.rule, "no run of CME has a verdict")
