@@ -262,9 +262,8 @@ def test_mathematics(name: str, runs: Runs) -> None:
     assert (fell.verdict, values(fell)) == ("not reproduced", [-50.0])
     both = judged(name, trained(10, 30), trained(30, 10, verifier="qwen"))
     assert (both.verdict, values(both)) == ("mixed", [50.0, -50.0])
-    assert judged(name, trained(10, 10)).verdict == "not testable here" or values(
-        judged(name, trained(10, 10))
-    ) == [0.0]
+    still = judged(name, trained(10, 10))
+    assert (still.verdict, values(still)) == ("not reproduced", [0.0])
 
 
 def test_random_weights_are_no_verifier_of_the_published_sweep(runs: Runs) -> None:
