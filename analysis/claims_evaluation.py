@@ -48,7 +48,8 @@ def position(evidence: Evidence, claim: Claim) -> Result:
         shares, prompts, seeds = zip(*rows, strict=True)
         win = win_rate(np.array(shares), np.array(prompts, dtype=object))
         parts.append(rate_part(f"judge {judge}", win, len(set(seeds))))
-    return decide(parts, claim.rule, "no verdict is decided")
+    note = "A judge that is computed from the texts, such as an oracle, has no order to prefer."
+    return decide(parts, claim.rule, "no verdict is decided", note)
 
 
 def without_intervals(evidence: Evidence, claim: Claim) -> Result:
