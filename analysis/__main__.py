@@ -1,4 +1,4 @@
-"""`python -m analysis [RECORDS_DIR ...] [--out DIR]`: tables, figures and the report, from records alone."""
+"""`python -m analysis [RECORDS_DIR ...] [--out DIR]`: tables, figures, report and reproduction, from records."""
 
 import argparse
 import gc
@@ -11,6 +11,7 @@ from analysis.methods import SCALES, in_order
 from analysis.read import load_all
 from analysis.render import to_markdown
 from analysis.report import judges_of, of_judge, write
+from analysis.reproduction import write_reproduction
 from analysis.sanity import sanity_table
 from analysis.sections import by_scale
 from analysis.separation_tables import tables_by_data
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.freeze()  # the records stay to the end: looking through them for garbage takes long
     cells = cells_of(records.overview)
     report = write(records, cells, out)
+    reproduction = write_reproduction(records, out)
     for scale in in_order((cell.scale for cell in cells), SCALES):
         there = [cell for cell in cells if cell.scale == scale]
         for judge in judges_of(there):
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(records.runs)} runs, {len(records.stress)} stress tables, {len(records.sanity)} judges' sanity, "
         f"{len(records.separation)} separations"
     )
-    print(f"{counts}: {out / 'tables'}, {out / 'figures'}, {report}")
+    print(f"{counts}: {out / 'tables'}, {out / 'figures'}, {report}, {reproduction}")
     return 0
 
 

@@ -1,0 +1,62 @@
+"""The published figures: CSV files of the paper's scale, each with a source in `sources.csv`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
+SOURCES = "sources.csv"
+
+
+def published(name: str, folder: Path = FOLDER) -> pd.DataFrame:
+    """The published file of that name. Raises ValueError, naming it, where it has no source."""
+    if name in unsourced(folder):
+        raise ValueError(f"{folder / name} has no source; give it a row with one in {SOURCES}")
+    return pd.read_csv(folder / name)
+
+
+def unsourced(folder: Path = FOLDER) -> list[str]:
+    """The CSV files of the folder for which `sources.csv` names no source."""
+    sources = sources_of(folder)
+    return [path.name for path in sorted(folder.glob("*.csv")) if path.name not in {SOURCES, *sources}]
+
+
+def sources_of(folder: Path = FOLDER) -> dict[str, str]:
+    """The source of each published file."""
+    frame = pd.read_csv(folder / SOURCES, dtype=str, keep_default_na=False)
+    return {row["file"]: row["source"] for row in frame.to_dict("records") if row["source"].strip()}
+
+
+def main_range() -> tuple[float, float]:
+    """Lowest and highest published win rate of the main table, in percent."""
+    frame = published("main_table.csv")
+    return float(frame["lowest_win_rate_pct"].min()), float(frame["highest_win_rate_pct"].max())
+
+
+def kl_weights() -> str:
+    """How many of the published cells have which KL weight."""
+    counts = published("main_table.csv")["kl_beta"].dropna().value_counts().sort_index()
+    return ", ".join(f"{value:g} in {count} cells" for value, count in counts.items())
+
+
+def sweep_of(families: Sequence[str]) -> str:
+    """The published win rates under the verifiers of some families."""
+    frame = published("verifier_sweep_quality.csv")
+    return span(frame.loc[frame["verifier_family"].isin(families), "win_rate_vs_base_pct"]) + " %"
+
+
+def auroc(metric: str) -> "pd.Series[float]":
+    """The published AUROC of a signal by generator."""
+    frame = published("separation_math500.csv")
+    return frame[frame["metric"] == metric].set_index("generator")["auroc_wrong_gt_correct"]
+
+
+def span(values: "Sequence[float] | pd.Series[float]", decimals: int = 1) -> str:
+    """The lowest and the highest of some figures."""
+    return f"{min(values):.{decimals}f} to {max(values):.{decimals}f}"
+
+
+def signed(values: "pd.Series[float]") -> str:
+    """Some differences with their signs."""
+    return ", ".join(f"{value:+.3f}" for value in values)

@@ -1,0 +1,176 @@
+"""`reproduction.md`: the paper's claims one by one, and the list of its tables and figures with ours."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis.claim_list import all_claims
+from analysis.claims import Claim
+from analysis.counterparts import counterpart_table
+from analysis.evidence import Evidence, by_scale
+from analysis.methods import SCALES, in_order
+from analysis.read import Records
+from analysis.render import Entry, Table, to_markdown
+from analysis.rules import Result, shown, side_of
+
+UNTESTED = "not testable here"
+INTRO = """# Reproduction, claim by claim
+
+The claims of *Label-Free Reinforcement Learning via Cross-Model Entropy* (arXiv 2605.29009), each with the published
+figure, ours, and a verdict that a stated rule makes of the records alone. `python -m analysis` writes this page.
+
+A verdict is about one scale. The miniature is a small world with a known truth, models of about a million parameters
+and an exact judge: "reproduced at miniature scale" says that the mechanism shows there, not that the published number
+holds. No published figure stands in one column with ours.
+
+Every claim rests on comparisons, each with a 95 % interval: about other prompts and other trainings where there are
+three seeds or more, else about other prompts alone, as its row says. A comparison supports the claim, contradicts it or
+leaves it open, by the claim's rule; one over fewer than 30 prompts leaves it open. All support it: reproduced. Some do:
+mixed. None does and at least one contradicts it: not reproduced. All are open, or there is none: not testable here.
+"""
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """What one scale's records say of a claim; `scale` and `judges` are empty where there are no records."""
+
+    claim: Claim
+    scale: str
+    judges: str
+    result: Result
+
+    @property
+    def verdict(self) -> str:
+        """The verdict with its scale, which it has where there was a test."""
+        tested = self.result.verdict != UNTESTED
+        return f"{self.result.verdict} at {self.scale} scale" if tested else UNTESTED
+
+
+def write_reproduction(records: Records, out: Path) -> Path:
+    """Write reproduction.md under `out`, after its tables and figures; returns its path."""
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "reproduction.md"
+    path.write_text(reproduction(records, out), encoding="utf-8")
+    return path
+
+
+def reproduction(records: Records, out: Path) -> str:
+    """The page: the verdicts at a glance, the claims one by one, the published tables and figures."""
+    claims = all_claims()
+    rulings = rulings_of(records, claims)
+    parts = [INTRO, "## Verdicts\n", to_markdown(summary_table(rulings)), "## Claim by claim\n"]
+    for number, claim in enumerate(claims, 1):
+        parts.append(section(number, claim, [ruling for ruling in rulings if ruling.claim is claim]))
+    return "\n".join([*parts, "## Tables and figures\n", to_markdown(counterpart_table(out))])
+
+
+def rulings_of(records: Records, claims: Sequence[Claim]) -> list[Ruling]:
+    """A ruling for each claim and scale that has records for it, or one without a scale that says what is missing."""
+    everything = (*records.runs, *records.separation)
+    evidence = [by_scale(records, scale) for scale in in_order((r.scale for r in everything), SCALES)]
+    return [ruling for claim in claims for ruling in rulings_on(claim, evidence)]
+
+
+def rulings_on(claim: Claim, evidence: Sequence[Evidence]) -> list[Ruling]:
+    """The rulings on one claim."""
+    rulings = [
+        Ruling(claim, own.scale, judges_of(own, claim), claim.judge(own, claim))
+        for own in evidence
+        if any(own.has(name) for name in claim.experiments)
+    ]
+    nothing = Result(
+        UNTESTED, f"From these records: experiment {' or '.join(claim.experiments)} has no runs."
+    )
+    return rulings or [Ruling(claim, "", "", nothing)]
+
+
+def judges_of(evidence: Evidence, claim: Claim) -> str:
+    """The judges of the runs that test a claim, in words."""
+    judges = in_order(run.judge for run in evidence.runs(*claim.experiments))
+    return f"{' and '.join(judges)} judge" if judges else ""
+
+
+def summary_table(rulings: Sequence[Ruling]) -> Table:
+    """A row a claim and scale."""
+    numbers = {name: n for n, name in enumerate(dict.fromkeys(r.claim.name for r in rulings), 1)}
+    rows = []
+    for ruling in rulings:
+        texts = [
+            str(numbers[ruling.claim.name]),
+            ruling.claim.name,
+            ruling.scale or "-",
+            ours(ruling.claim, ruling.result),
+            counts(ruling.result),
+            ruling.verdict,
+            ruling.claim.published,
+        ]
+        rows.append([*map(Entry, texts)])
+    return Table(
+        name="reproduction",
+        title="Verdicts",
+        header=["", "claim", "scale", "ours", "over", "verdict", "published, the paper's scale"],
+        groups=[rows],
+        notes=[
+            "Ours: how many comparisons support the claim, the lowest and the highest with their 95 % intervals."
+        ],
+    )
+
+
+def ours(claim: Claim, result: Result) -> str:
+    """The comparisons of a result in brief."""
+    if not result.parts:
+        return "-"
+    supporting = sum(side_of(part, claim.rule) == "supports" for part in result.parts)
+    ordered = sorted(result.parts, key=lambda part: part.value)
+    ends = dict.fromkeys((shown(ordered[0], claim.rule), shown(ordered[-1], claim.rule)))
+    return f"{supporting} of {len(ordered)}; {' to '.join(ends)}"
+
+
+def counts(result: Result) -> str:
+    """Prompts and seeds of a result."""
+    texts = []
+    for values, unit in (
+        ([p.prompts for p in result.parts], "prompt"),
+        ([p.seeds for p in result.parts], "seed"),
+    ):
+        ends = dict.fromkeys(map(str, (min(values), max(values)))) if any(values) else {}
+        if ends:
+            texts.append(f"{'-'.join(ends)} {unit}{'' if max(values) == 1 else 's'}")
+    return ", ".join(texts) or "-"
+
+
+def section(number: int, claim: Claim, rulings: Sequence[Ruling]) -> str:
+    """One claim with its rule, and what each scale says of it."""
+    lines = [
+        f"### {number}. {claim.name[0].upper()}{claim.name[1:]}",
+        "",
+        claim.text,
+        "",
+        f"- Where: {claim.where}.",
+        f"- Published, at the paper's scale: {claim.published}.",
+        f"- Tested by: {', '.join(claim.experiments)}.",
+        f"- Supported by: {claim.rule.text.rstrip('.')}.",
+        "",
+    ]
+    return "\n".join(lines + [text for ruling in rulings for text in (of_scale(ruling), "")])
+
+
+def of_scale(ruling: Ruling) -> str:
+    """What one scale says of a claim: verdict, reason, and the comparisons behind them."""
+    judges = f" ({ruling.judges})" if ruling.judges else ""
+    place = f"At {ruling.scale} scale{judges}: " if ruling.scale else ""
+    text = f"{place}**{ruling.result.verdict}**. {ruling.result.reason}"
+    if not ruling.result.parts:
+        return text
+    rule = ruling.claim.rule
+    rows = [
+        [
+            *map(
+                Entry,
+                (p.name, shown(p, rule), p.about, str(p.prompts or "-"), str(p.seeds), side_of(p, rule)),
+            )
+        ]
+        for p in ruling.result.parts
+    ]
+    table = Table("", "", ["comparison", "ours", "interval over", "prompts", "seeds", "says"], [rows], [])
+    return f"{text}\n\n{to_markdown(table).split(chr(10), 2)[2]}"

@@ -1,0 +1,60 @@
+"""The published figures: each file has a source, and one without is refused by name."""
+
+from pathlib import Path
+
+import pytest
+
+from analysis import published as module
+from analysis.published import (
+    FOLDER,
+    auroc,
+    kl_weights,
+    main_range,
+    published,
+    sources_of,
+    sweep_of,
+    unsourced,
+)
+
+
+def test_every_published_file_has_a_source_and_every_source_a_file() -> None:
+    assert unsourced() == [], f"without a source in sources.csv: {unsourced()}"
+    assert set(sources_of()) == {path.name for path in FOLDER.glob("*.csv")} - {module.SOURCES}
+
+
+@pytest.mark.parametrize("source", ['other.csv,"a paper"', 'mine.csv,""', "mine.csv,   "])
+def test_a_file_without_a_source_is_refused_by_name(tmp_path: Path, source: str) -> None:
+    (tmp_path / "mine.csv").write_text("value\n1\n")
+    (tmp_path / "sources.csv").write_text(f"file,source\n{source}\n")
+    assert unsourced(tmp_path) == ["mine.csv"]
+    with pytest.raises(ValueError, match=r"mine\.csv has no source"):
+        published("mine.csv", tmp_path)
+    (tmp_path / "sources.csv").write_text("file,source\nmine.csv,a paper\n")
+    assert published("mine.csv", tmp_path)["value"].tolist() == [1]
+
+
+def test_the_released_win_rates_are_those_of_their_counts() -> None:
+    frame = published("released_evaluation.csv")
+    counted = frame["wins"] + frame["losses"] + frame["ties"]
+    assert (counted == frame["prompts"]).all()
+    rates = 100 * (frame["wins"] + frame["ties"] / 2) / frame["prompts"]
+    assert rates.tolist() == frame["win_rate_pct"].tolist() == [83.5, 51.5, 50.0, 50.0]
+    failed = frame["failed_calls"] > 0
+    assert (frame["failed_calls"] == frame["ties"])[failed].all()
+
+
+def test_half_widths_are_those_of_a_share_of_one_half() -> None:
+    value = published("evaluation.csv").set_index("quantity")["value"]
+    for prompts, name in (
+        (200, "half-width of a 95 % interval"),
+        (805, "half-width of a 95 % interval at full size"),
+    ):
+        assert value[name] == pytest.approx(196 * (0.25 / prompts) ** 0.5, abs=0.1)
+
+
+def test_published_figures_in_words() -> None:
+    assert main_range() == (52.5, 71.4)
+    assert sweep_of(["qwen"]) == "63.0 to 64.2 %"
+    assert kl_weights() == "0 in 3 cells, 0.01 in 4 cells"
+    difference = auroc("ce_verifier_full") - auroc("ce_generator_full")
+    assert sorted(difference.round(3)) == [-0.054, 0.016, 0.060, 0.343]

@@ -1,0 +1,92 @@
+"""The rules from intervals to verdicts, on intervals made by hand."""
+
+import pytest
+
+from analysis.evidence import Part
+from analysis.rules import Rule, above, below, between, decide, differs, no_less, same, shown, side_of
+
+NAN = float("nan")
+ABOVE, BELOW = above(50, 5, "x"), below(50, 5, "x")
+SAME, DIFFERS, NO_LESS = same(5, "x"), differs(0, 5, "x"), no_less(5, "x")
+BETWEEN = between(52.5, 71.4, "x")
+
+
+def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3) -> Part:
+    return Part("a", (lo + hi) / 2, lo, hi, prompts, seeds, "prompts")
+
+
+@pytest.mark.parametrize(
+    ("rule", "lo", "hi", "side"),
+    [
+        (ABOVE, 50.1, 70, "supports"),
+        (ABOVE, 30, 49.9, "contradicts"),
+        (ABOVE, 48, 54, "contradicts"),  # no more than 5 from 50
+        (ABOVE, 48, 56, "open"),
+        (ABOVE, 50, 70, "open"),
+        (BELOW, 30, 49.9, "supports"),
+        (BELOW, 50.1, 70, "contradicts"),
+        (BELOW, 46, 52, "contradicts"),
+        (BELOW, 40, 52, "open"),
+        (above(0, 0, "x"), -0.1, 0.1, "open"),  # without a margin no interval about 0 contradicts
+        (SAME, -4, 5, "supports"),
+        (SAME, 1, 4, "supports"),
+        (SAME, 1, 6, "contradicts"),
+        (SAME, -9, -1, "contradicts"),
+        (SAME, -6, 6, "open"),
+        (DIFFERS, 1, 6, "supports"),
+        (DIFFERS, -6, -1, "supports"),
+        (DIFFERS, -4, 4, "contradicts"),
+        (DIFFERS, -6, 4, "open"),
+        (NO_LESS, -4.9, 20, "supports"),
+        (NO_LESS, -4.9, -1, "supports"),
+        (NO_LESS, -9, -1, "contradicts"),
+        (NO_LESS, -9, 1, "open"),
+        (BETWEEN, 53, 71, "supports"),
+        (BETWEEN, 72, 90, "contradicts"),
+        (BETWEEN, 20, 52, "contradicts"),
+        (BETWEEN, 60, 90, "open"),
+        *((rule, NAN, NAN, "open") for rule in (ABOVE, BELOW, SAME, DIFFERS, NO_LESS, BETWEEN)),
+    ],
+)
+def test_what_an_interval_says(rule: Rule, lo: float, hi: float, side: str) -> None:
+    assert side_of(part(lo, hi), rule) == side
+
+
+def test_too_little_says_nothing() -> None:
+    assert side_of(part(60, 70, prompts=29), ABOVE) == "open"
+    assert side_of(part(60, 70, prompts=30, seeds=1), ABOVE) == "supports"
+    assert side_of(part(60, 70, prompts=0, seeds=2), ABOVE) == "open"
+    assert side_of(part(60, 70, prompts=0, seeds=3), ABOVE) == "supports"
+
+
+FOR, AGAINST, OPEN = part(60, 70), part(30, 40), part(40, 60)
+
+
+@pytest.mark.parametrize(
+    ("parts", "verdict"),
+    [
+        ([FOR, FOR], "reproduced"),
+        ([FOR, AGAINST], "mixed"),
+        ([FOR, OPEN], "mixed"),
+        ([AGAINST, OPEN], "not reproduced"),
+        ([AGAINST], "not reproduced"),
+        ([OPEN, OPEN], "not testable here"),
+        ([], "not testable here"),
+    ],
+)
+def test_the_verdict_of_several(parts: list[Part], verdict: str) -> None:
+    assert decide(parts, ABOVE, "nothing").verdict == verdict
+
+
+def test_reasons_count_and_say_what_is_missing() -> None:
+    assert decide([], ABOVE, "no run").reason == "no run"
+    found = decide([FOR, AGAINST, OPEN, part(60, 70, prompts=12)], ABOVE, "no run", "And so on.")
+    assert found.reason == (
+        "Of 4 comparisons 1 supports it, 1 contradicts it, 2 are open (1 on fewer than 30 prompts, or 3 seeds where "
+        "only seeds count). And so on."
+    )
+
+
+def test_differences_have_a_sign_and_rates_none() -> None:
+    assert shown(part(60, 70), ABOVE) == "65.0 [60.0, 70.0]"
+    assert shown(part(1, 3), SAME) == "+2.0 [1.0, 3.0]"
