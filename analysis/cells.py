@@ -18,6 +18,8 @@ from analysis.metrics import (
     Tally,
     WinRate,
     first_shown_share,
+    half_scored,
+    in_both_orders,
     position_consistency,
     quality_change,
     seed_spread,
@@ -33,10 +35,11 @@ CELL = ("judge", *PLACE)
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell and all that its verdicts say.
+    """One cell and all that its verdicts say; every number but `win`'s bounds is of the verdicts that count in `win`.
 
-    `p_holm` is the win rate's p-value, corrected over the cells of its scale and judge. `agreement` is that of a
-    panel's members, and only the majority's cell has it. `stopped` has a line for each run that ended early.
+    `both_orders` says whether its pairs were asked in both orders. `p_holm` is the win rate's p-value, corrected over
+    the cells of its scale and judge. `agreement` is that of a panel's members, and only the majority's cell has it.
+    `stopped` has a line for each run that ended early.
     """
 
     scale: str
@@ -52,6 +55,7 @@ class Cell:
     seeds: SeedSpread
     first_shown: float
     consistent: float
+    both_orders: bool
     agreement: Agreement | None
     tally: Tally = field(repr=False, compare=False)
     quality: Quality | None
@@ -80,18 +84,23 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
     seeds = verdicts["seed"].to_numpy(int)
     policy_first = verdicts["policy_first"].to_numpy(bool)
     pairs = (verdicts["run_id"] + "\n" + verdicts["prompt_id"]).to_numpy(object)
-    before, after = (verdicts[name].to_numpy(float) for name in ("score_start", "score_policy"))
+    half = half_scored(points, policy_first, pairs)
+    counted, before, after = (
+        np.where(half, nan, verdicts[name].to_numpy(float))
+        for name in ("points", "score_start", "score_policy")
+    )
     return Cell(
         **identity,
         runs=runs,
-        win=win_rate(points, prompts),
+        win=win_rate(points, prompts, half),
         p_holm=nan,
-        seeds=seed_spread(points, prompts, seeds),
-        first_shown=first_shown_share(points, policy_first),
-        consistent=position_consistency(points, policy_first, pairs),
+        seeds=seed_spread(counted, prompts, seeds),
+        first_shown=first_shown_share(counted, policy_first),
+        consistent=position_consistency(counted, policy_first, pairs),
+        both_orders=in_both_orders(policy_first, pairs),
         quality=quality_change(before, after, prompts),
         agreement=None,
-        tally=tally(points, prompts, seeds),
+        tally=tally(counted, prompts, seeds),
         stopped=tuple(stop_line(by_id[run]) for run in runs if by_id[run].stopped is not None),
     )
 
@@ -182,6 +191,8 @@ def row_of(cell: Cell) -> dict[str, str | float | None]:
         "n_prompts": win.prompts,
         "n_verdicts": win.verdicts,
         "unscored": win.unscored,
+        "half_scored": win.half_scored,
+        "both_orders": cell.both_orders,
         "worst_lo": win.worst_lo,
         "worst_hi": win.worst_hi,
         "seeds": " ".join(map(str, seeds.rates)),

@@ -9,7 +9,7 @@ no others. Ours is its formula without them (`length_controlled_minimal` in alpa
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan, nan
 from typing import Any
 
@@ -21,9 +21,9 @@ from analysis.cells import CELL, Cell
 from analysis.load import judge_of, majority_verdicts, points, prompt_names, scores
 from analysis.logistic import Codes, Controlled, controlled_rate
 from analysis.methods import REGIMES, REWARDS, in_order, natural, position
-from analysis.metrics import Floats, excludes
+from analysis.metrics import Floats, excludes, half_scored
 from analysis.render import Entry, Table
-from analysis.tables import NEVER, interval, label, method_key, number
+from analysis.tables import NEVER, OPEN, interval, label, method_key, number
 from cme.records import Generation, RunRecord
 
 CONTROLS: dict[str, dict[str, str]] = {
@@ -41,10 +41,11 @@ BINS = 5
 
 @dataclass(frozen=True)
 class Judged:
-    """A cell's scored verdicts (N,): the policy's points, the prompt, and the pair's differences, policy minus start.
+    """A cell's verdicts that count in its win rate (N,): the policy's points, the prompt, and the pair's differences.
 
-    `differences` are `length` in characters, `surprisal` in nats a token (NaN where unmeasured) and, where the
-    judge is the oracle, `quality`. `identical` says that the two responses are the same text.
+    `differences`, policy minus start, are `length` in characters, `surprisal` in nats a token (NaN where unmeasured)
+    and, where the judge is the oracle, `quality`. `identical` says that the two responses are the same text.
+    `unmeasured` is why there is no control for surprisal where there is none.
     """
 
     cell: Cell
@@ -52,6 +53,7 @@ class Judged:
     prompts: Codes
     differences: Mapping[str, Floats]
     identical: NDArray[np.bool_]
+    unmeasured: str = "surprisal was not measured"
 
 
 @dataclass(frozen=True)
@@ -72,31 +74,51 @@ def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> lis
 
 
 def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Judged]:
-    """The verdicts of each cell with their pairs' differences, those without a scored verdict left out."""
+    """The verdicts of each cell with their pairs' differences, cells without any that counts left out.
+
+    Surprisals under different language models are not one quantity: a cell whose runs have several gets none.
+    """
     by_id = {record.run_id: record for record in records}
     codes: dict[str, int] = {}
     found = []
     for cell in cells:
-        rows = [row for run in cell.runs for row in rows_of(by_id[run], cell.judge, codes)]
-        if rows:
-            prompts, won, length, surprisal, quality, identical = map(np.array, zip(*rows, strict=True))
-            differences = {"length": length, "surprisal": surprisal, "quality": quality}
-            found.append(Judged(cell, won, prompts, differences, identical))
+        runs = [by_id[run] for run in cell.runs]
+        rows = [row for run in runs for row in rows_of(run, cell.judge, codes)]
+        names, first, *columns = map(np.array, zip(*rows, strict=True))
+        counted = ~np.isnan(columns[1]) & ~half_scored(columns[1], first, names)
+        if not counted.any():
+            continue
+        prompts, won, length, surprisal, quality, identical = (column[counted] for column in columns)
+        differences = {"length": length, "surprisal": surprisal, "quality": quality}
+        judged = Judged(cell, won, prompts, differences, identical)
+        models = language_models(runs)
+        found.append(judged if len(models) < 2 else without_surprisal(judged, models))
     return found
 
 
-def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tuple[float | bool, ...]]:
-    """A judge's scored verdicts: prompt, points, differences in length, surprisal and quality, and if identical."""
+def without_surprisal(judged: Judged, models: Sequence[str]) -> Judged:
+    """The cell without the surprisals that several models measured."""
+    why = f"the runs' surprisal was measured under different language models ({', '.join(models)})"
+    nowhere = np.full(len(judged.points), nan)
+    return replace(judged, differences={**judged.differences, "surprisal": nowhere}, unmeasured=why)
+
+
+def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tuple[str | float | bool, ...]]:
+    """A judge's verdicts: pair, whether the policy was first, prompt, points, three differences, and if identical.
+
+    The differences are those in length, surprisal and quality.
+    """
     pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, prompt_names(record)
     for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
-        won = points(verdict)
-        if judge_of(record, verdict) != judge or isnan(won):
+        if judge_of(record, verdict) != judge:
             continue
         start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy
         before, after = scores(verdict) if judge == "oracle" else (nan, nan)
         yield (
+            f"{record.run_id}\n{verdict.prompt_id}",
+            verdict.policy_first,
             codes.setdefault(prompts[verdict.prompt_id], len(codes)),
-            won,
+            points(verdict),
             float(len(policy.response) - len(start.response)),
             surprisal_of(policy) - surprisal_of(start),
             after - before,
@@ -123,7 +145,7 @@ def controlled(judged: Judged, control: str) -> Controlled:
     columns = {name: judged.differences[column] for name, column in CONTROLS[control].items()}
     known = ~np.isnan(np.sum(list(columns.values()), axis=0))
     if not known.any():
-        return Controlled(nan, nan, nan, reason="surprisal was not measured")
+        return Controlled(nan, nan, nan, reason=judged.unmeasured)
     columns = {name: values[known] for name, values in columns.items()}
     return controlled_rate(judged.points[known], columns, judged.prompts[known])
 
@@ -160,7 +182,7 @@ def confound_tables(cells: Sequence[ControlledCell], models: Sequence[str]) -> l
         own = [each for each in cells if each.judged.cell.judge == judge]
         tables.append(controlled_table(own, models))
         judged = [each.judged for each in own]
-        tables += [bins_table(judged, column) for column in UNITS if column != "surprisal" or models]
+        tables += [bins_table(judged, column, models) for column in UNITS if column != "surprisal" or models]
     return tables
 
 
@@ -171,7 +193,7 @@ def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
         rows: list[list[Entry]] = []
         for each in sorted((c for c in cells if c.judged.cell.family == family), key=row_key):
             cell = each.judged.cell
-            entries = [rate_entry(rate) for rate in each.rates.values()]
+            entries = [rate_entry(rate, cell.win.open) for rate in each.rates.values()]
             same = Entry(f"{100 * each.judged.identical.mean():.0f}")
             first = Entry("" if rows else family)
             rows.append([first, Entry(cell.regime), Entry(cell.method), *entries, same])
@@ -211,6 +233,10 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
         )
     if reasons := in_order({rate.reason for rate in rates if rate.reason and not rate.extrapolated}):
         notes.append(f"n/a: {'; '.join(reasons)}.")
+    if any(each.judged.cell.win.open for each in cells):
+        notes.append(
+            f"{OPEN}: the unscored verdicts could bring the raw rate to 50 % or past it; never bold."
+        )
     unmeasured = sum(each.unmeasured for each in cells)
     if models and unmeasured:
         total = sum(len(each.judged.points) for each in cells)
@@ -221,15 +247,15 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
     return notes
 
 
-def rate_entry(rate: Controlled) -> Entry:
-    """A rate such as 58.3 [52.1, 64.5], ‡ for one that would be extrapolated, or n/a."""
+def rate_entry(rate: Controlled, is_open: bool) -> Entry:
+    """A rate such as 58.3 [52.1, 64.5], ‡ for one that would be extrapolated, or n/a; `?` for one of an open cell."""
     if rate.extrapolated or rate.reason:
         return Entry("‡" if rate.extrapolated else "n/a")
-    bold = excludes(rate.lo, rate.hi, 50, rate.prompts)
-    return Entry(f"{number(rate.rate)} {interval(rate.lo, rate.hi)}", bold)
+    text = f"{number(rate.rate)} {interval(rate.lo, rate.hi)}"
+    return Entry(f"{text} {OPEN}") if is_open else Entry(text, excludes(rate.lo, rate.hi, 50, rate.prompts))
 
 
-def bins_table(cells: Sequence[Judged], column: str) -> Table:
+def bins_table(cells: Sequence[Judged], column: str, models: Sequence[str] = ()) -> Table:
     """Win rate by fifths of a difference, of one scale and judge: families pooled, regime and method in rows."""
     groups = []
     for regime in in_order((each.cell.regime for each in cells), REGIMES):
@@ -242,6 +268,9 @@ def bins_table(cells: Sequence[Judged], column: str) -> Table:
             rows.append([Entry("" if rows else regime), Entry(method), *map(Entry, texts)])
         groups.append(rows)
     first = cells[0].cell
+    pooled_models = (
+        f"Measured under {' or '.join(models)}, and here pooled as it is: the units of two models differ."
+    )
     return Table(
         name=label(f"bins-{column}", first),
         title=f"Win rate (%) by difference in {column}, {subject(first)}",
@@ -253,6 +282,7 @@ def bins_table(cells: Sequence[Judged], column: str) -> Table:
             "to clusters of prompts; [n/a] where all verdicts or prompts are alike, or prompts fewer than 10). All "
             "families and seeds of a reward together. Equal differences share a fifth, so there can be fewer.",
             "Identical: verdicts on equal responses, in no fifth.",
+            *([pooled_models] if column == "surprisal" and len(models) > 1 else []),
         ],
     )
 

@@ -124,8 +124,8 @@ def win_rates(cells: Sequence[Cell]) -> Plot:
         f"Win rates at scale {scale}, judge {judge}. Each dot is the share of comparisons with the "
         f"{names(scale)[0]} that the policy won, a tie counting half, all seeds pooled; the bar is its 95 % "
         "interval over prompts, for these models. Right of the dashed line the policy won more often. Filled: the "
-        f"interval excludes 50 %; hollow: it does not, or rests on fewer than {FEW_PROMPTS} prompts, so the cell "
-        "shows no difference. †: a run stopped before its last step."
+        f"interval excludes 50 %; hollow: it does not, or rests on fewer than {FEW_PROMPTS} prompts, or unscored "
+        "verdicts could change it, so the cell shows no difference. †: a run stopped before its last step."
     )
     return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
 

@@ -37,6 +37,7 @@ def one_cell(cell: Cell) -> str:
         "won": "better than its start",
         "lost": "worse than its start",
         "even": "not told apart from 50 %",
+        "open": f"not told apart from 50 %, since {open_text(cell)}",
         "unknown": f"too few prompts to tell (fewer than {FEW_PROMPTS})",
     }[standing(cell)]
     return (
@@ -47,13 +48,15 @@ def one_cell(cell: Cell) -> str:
 
 def several_cells(cells: Sequence[Cell]) -> str:
     """A method that ran in several cells: in how many it won, and the range of its win rates."""
-    counts = dict.fromkeys(("won", "lost", "even", "unknown"), 0)
+    counts = dict.fromkeys(("won", "lost", "even", "open", "unknown"), 0)
     for cell in cells:
         counts[standing(cell)] += 1
     text = (
         f"beat its start in {counts['won']} of {len(cells)} cells, lost to it in {counts['lost']}, was not told "
-        f"apart from it in {counts['even']}"
+        f"apart from it in {counts['even'] + counts['open']}"
     )
+    if counts["open"]:
+        text += f" (in {counts['open']} only because the unscored verdicts could change it)"
     if counts["unknown"]:
         text += f", and rests on too few scored prompts in {counts['unknown']}"
     rated = sorted((cell for cell in cells if not isnan(cell.win.rate)), key=lambda cell: cell.win.rate)
@@ -66,11 +69,23 @@ def several_cells(cells: Sequence[Cell]) -> str:
 
 
 def standing(cell: Cell) -> str:
-    """On which side of 50 % a cell's interval lies: won, lost, even, or unknown on few prompts."""
+    """On which side of 50 % a cell's interval lies: won, lost, even, or unknown on few prompts.
+
+    Open where it lies on one side, but the unscored verdicts could bring the rate to the other.
+    """
     win = cell.win
     if isnan(win.lo) or win.few:
         return "unknown"
+    if win.open:
+        return "open"
     return "won" if win.lo > 50 else "lost" if win.hi < 50 else "even"
+
+
+def open_text(cell: Cell) -> str:
+    """Between which rates the unscored verdicts leave a cell's."""
+    return (
+        f"with the unscored verdicts it could be {number(cell.win.worst_lo)} to {number(cell.win.worst_hi)} %"
+    )
 
 
 def rate(cell: Cell) -> str:
@@ -84,6 +99,11 @@ def place(cell: Cell) -> str:
 
 
 def unscored(cells: Sequence[Cell]) -> str:
-    """How many verdicts are missing, where any is."""
-    missing, of = sum(cell.win.unscored for cell in cells), sum(cell.win.verdicts for cell in cells)
-    return f"; {missing:,} of {of:,} verdicts unscored and left out" if missing else ""
+    """How many verdicts are missing or do not count, where any is, and whether pairs were judged in one order."""
+    missing, half, of = (
+        sum(getattr(cell.win, name) for cell in cells) for name in ("unscored", "half_scored", "verdicts")
+    )
+    text = f"; {missing:,} of {of:,} verdicts unscored and left out" if missing else ""
+    text += f", and {half:,} more of pairs scored in one order only" if half else ""
+    alone = "" if all(cell.both_orders for cell in cells) else "; judged in one order only"
+    return text + alone

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.methods import method_names
-from cme.records import Outcome, RunRecord, Verdict
+from cme.records import Outcome, RunRecord, SanityRecord, Verdict
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
 MAJORITY = "majority"  # the name that a panel's majority has beside its members
@@ -76,7 +76,7 @@ def majority(prompt_id: str, policy_first: bool, cast: Sequence[Outcome], member
     return Verdict(prompt_id, policy_first, winner if 2 * count > len(cast) else "tie", judge=MAJORITY)
 
 
-def judge_of(record: RunRecord, verdict: Verdict) -> str:
+def judge_of(record: RunRecord | SanityRecord, verdict: Verdict) -> str:
     """Whose verdict it is: the record's judge's or, where that is a panel, `panel: member`."""
     return record.judge if verdict.judge is None else f"{record.judge}: {verdict.judge}"
 

@@ -3,6 +3,11 @@
 All intervals are 95 %, over prompts, with whatever was judged on a prompt (orders, judges, seeds) kept together:
 they are about other prompts of the same kind, for these trained models. Only the intervals named `wide` are also
 about other training seeds. Win rates are in percent, scores in the judge's own unit.
+
+Of a judgement in both orders, a pair counts only where both orders are scored (`half_scored` finds the others). Were
+one order to fail more often than the other, a judge's taste for a place would otherwise pass for a win: now a judge
+that always prefers what it is shown first is at 50 %, whatever fails. Where every pair was asked in one order only, as
+in a released evaluation, each verdict counts; a taste for a place then evens out only over pairs shown in random order.
 """
 
 from dataclasses import dataclass
@@ -46,6 +51,8 @@ __all__ = [
     "clustered_interval",
     "excludes",
     "first_shown_share",
+    "half_scored",
+    "in_both_orders",
     "interquartile_mean",
     "interval_covers_half",
     "position_consistency",
@@ -92,9 +99,10 @@ class WinRate:
 
     `lo` and `hi` bound the 95 % interval (NaN where nothing is scored), `boot_lo` and `boot_hi` the bootstrap's (NaN
     below `MIN_PROMPTS`); `p` tests a true rate of 50 %; `detectable` is the distance from 50 that this many prompts
-    find with 80 % power, `sd` the spread over prompts behind it. `worst_lo` and `worst_hi` are the rate were every
-    unscored verdict lost, or won. `prompts` and `verdicts` count all, the unscored too, `scored` the prompts with a
-    scored verdict.
+    find with 80 % power, `sd` the spread over prompts behind it. `worst_lo` and `worst_hi` are the rate of all pairs
+    were every unscored verdict lost, or won. `prompts` and `verdicts` count all, the unscored too; `half_scored` the
+    scored verdicts that do not count, their pair being unscored in the other order; `scored` the prompts with a verdict
+    that counts.
     """
 
     rate: float
@@ -103,6 +111,7 @@ class WinRate:
     prompts: int
     verdicts: int
     unscored: int
+    half_scored: int
     worst_lo: float
     worst_hi: float
     scored: int
@@ -116,6 +125,11 @@ class WinRate:
     def few(self) -> bool:
         """Whether there are so few scored prompts that the interval means little."""
         return self.scored < FEW_PROMPTS
+
+    @property
+    def open(self) -> bool:
+        """Whether the interval lies on one side of 50 %, and the unscored could bring the rate to the other."""
+        return self.lo > 50 >= self.worst_lo or self.hi < 50 <= self.worst_hi
 
 
 @dataclass(frozen=True)
@@ -161,15 +175,44 @@ def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]
     return Tally(names, numbers, sums, counts)
 
 
-def win_rate(points: Floats, prompts: NDArray[np.object_], seed: int = SEED) -> WinRate:
+def in_both_orders(policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]) -> bool:
+    """Whether any pair was asked in both orders, from the order and the pair of each verdict, scored or not."""
+    return bool(set(pairs[policy_first]) & set(pairs[~policy_first]))
+
+
+def half_scored(
+    points: Floats, policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]
+) -> NDArray[np.bool_]:
+    """Which scored verdicts (N,) of one judge stand alone, their pair not being scored in the other order too.
+
+    None where every pair was asked in one order only. `pairs` names each verdict's pair, one name a run and prompt.
+    """
+    if not in_both_orders(policy_first, pairs):
+        return np.zeros(len(points), dtype=bool)
+    known = ~np.isnan(points)
+    names, row = np.unique(pairs, return_inverse=True)
+    scored = np.zeros((len(names), 2), dtype=bool)
+    scored[row[known], policy_first[known].astype(int)] = True
+    return np.asarray(known & ~scored.all(axis=1)[row], dtype=bool)
+
+
+def win_rate(
+    points: Floats,
+    prompts: NDArray[np.object_],
+    half: NDArray[np.bool_] | None = None,
+    seed: int = SEED,
+) -> WinRate:
     """Win rate from the policy's points (1, 0.5, 0, NaN where unscored) and the prompt of each verdict.
 
-    Raises ValueError for no verdict at all. `seed` is the bootstrap's.
+    `half` (N,) marks verdicts that do not count, as `half_scored` finds them; None is none of them. The rate is the
+    mean points of all that count. Raises ValueError for no verdict at all. `seed` is the bootstrap's.
     """
     if not len(points):
         raise ValueError("a win rate needs at least one verdict")
     unscored = int(np.isnan(points).sum())
     total = float(np.nansum(points))
+    if half is not None:
+        points = np.where(half, nan, points)
     of = tally(points, prompts, np.zeros(len(points), dtype=np.int64))
     scored = len(of.prompts)
     rate = of.rate if scored else nan
@@ -184,6 +227,7 @@ def win_rate(points: Floats, prompts: NDArray[np.object_], seed: int = SEED) -> 
         prompts=len(set(prompts)),
         verdicts=len(points),
         unscored=unscored,
+        half_scored=int(np.isnan(points).sum()) - unscored,
         worst_lo=100 * total / len(points),
         worst_hi=100 * (total + unscored) / len(points),
         scored=scored,
@@ -285,5 +329,5 @@ def position_consistency(
 
 
 def interval_covers_half(win: WinRate) -> bool:
-    """Whether a rate is not told from 50 %: its interval covers 50, or rests on too few prompts to mean much."""
-    return not excludes(win.lo, win.hi, 50, win.scored)
+    """Whether a rate is not told from 50 %: the interval covers 50 or rests on too few prompts, or the rate is open."""
+    return win.open or not excludes(win.lo, win.hi, 50, win.scored)

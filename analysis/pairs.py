@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
-from analysis.load import points, scores
+from analysis.load import majority_verdicts, points, scores
 from analysis.methods import method_names
 from analysis.tables import names
 from cme.records import Pair, RunRecord, Verdict
@@ -53,7 +53,7 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     verdicts: list[list[Any]] = []
     for run, record in enumerate(records):
         by_prompt: dict[str, list[Verdict]] = defaultdict(list)
-        for verdict in record.verdicts:
+        for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
             by_prompt[verdict.prompt_id].append(verdict)
         for pair in record.pairs:
             own = by_prompt[pair.prompt_id]
@@ -90,7 +90,7 @@ def pair_row(pair: Pair, texts: Texts) -> list[Any]:
 
 
 def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
-    """One verdict of a panel's member or of the record's one judge, in the order of `VERDICT`."""
+    """One verdict of a panel's member, of its majority or of the record's one judge, in the order of `VERDICT`."""
     given = points(verdict)
     return [
         texts.number(verdict.judge or judge),

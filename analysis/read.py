@@ -1,17 +1,20 @@
 """Records from disk: runs, stress tables, the sanity of judges and separations, each once and each checked."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from analysis.methods import REGIMES, REWARDS, SCALES, position
+from analysis.methods import REGIMES, REWARDS, SCALES, position, settings_of
 from cme.records import (
     ExperimentRecord,
+    Pair,
     RunRecord,
     SanityRecord,
     SeparationRecord,
     StressRecord,
+    Verdict,
     read_experiment,
     read_record,
     read_sanity,
@@ -20,6 +23,7 @@ from cme.records import (
 )
 
 T = TypeVar("T")
+H = TypeVar("H", bound=Hashable)
 
 OVERVIEW = ("reference", "main_table")
 """Experiments whose runs the tables over all runs show; the others' runs are in their own sections."""
@@ -68,12 +72,13 @@ def load_all(directories: Iterable[Path]) -> Records:
 def load_records(directories: Iterable[Path]) -> list[RunRecord]:
     """Every `record.json` and `*.record.json` under the directories, in the order of the tables.
 
-    Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed record and
-    for two records of one run.
+    Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed record, and for
+    two records of one run or of one cell and seed.
     """
     read = _each(directories, "record.json", read_record, lambda record: record.run_id)
     for path, record in read.items():
         check(record, path)
+    refuse_equals(list(read.values()))
     return sorted(read.values(), key=table_order)
 
 
@@ -89,6 +94,9 @@ def load_stress(directories: Iterable[Path]) -> list[StressRecord]:
 def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
     """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_records` does."""
     read = _each(directories, "sanity.json", read_sanity, lambda record: record.sanity_id)
+    for path, record in read.items():
+        for opponent, verdicts in record.verdicts.items():
+            check_pairs(record.pairs.get(opponent, []), verdicts, path)
     return sorted(read.values(), key=lambda r: (position(r.scale, SCALES), r.judge, *_place(r), r.sanity_id))
 
 
@@ -149,6 +157,43 @@ def check(record: RunRecord, path: Path) -> None:
     unknown = {verdict.prompt_id for verdict in record.verdicts} - {pair.prompt_id for pair in record.pairs}
     if unknown:
         raise ValueError(f"{path} is malformed: verdicts on prompts without a pair: {sorted(unknown)[:3]}")
+    check_pairs(record.pairs, record.verdicts, path)
+    if record.selected is not None:
+        check_pairs([], record.selected.verdicts or [], path)
+
+
+def check_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], path: Path) -> None:
+    """Raise ValueError, naming the file, for two pairs of one prompt, and two verdicts of one judge in one order."""
+    if twice := repeated(pair.prompt_id for pair in pairs):
+        raise ValueError(
+            f"{path} is malformed: several pairs have the prompt_id {twice[0]!r}; give each its own"
+        )
+    if twice := repeated((v.prompt_id, v.policy_first, v.judge) for v in verdicts):
+        prompt_id, policy_first, judge = twice[0]
+        raise ValueError(
+            f"{path} is malformed: {judge or 'the judge'} has several verdicts on prompt_id {prompt_id!r} with "
+            f"policy_first={policy_first}; leave one"
+        )
+
+
+def repeated(keys: Iterable[H]) -> list[H]:
+    """What comes more than once."""
+    return [key for key, count in Counter(keys).items() if count > 1]
+
+
+def refuse_equals(records: Sequence[RunRecord]) -> None:
+    """Raise ValueError for two runs that differ in nothing, not even the seed: pooled, they would count twice."""
+    seen: dict[Hashable, RunRecord] = {}
+    for record in records:
+        names = ("scale", "family", "regime", "reward", "verifier", "judge", "seed")
+        key = *(getattr(record, name) for name in names), frozenset(settings_of(record).items())
+        other = seen.setdefault(key, record)
+        if other is not record:
+            raise ValueError(
+                f"{other.run_id} and {record.run_id} have the same settings, judge and seed ({record.seed}), so that "
+                "each prompt would count twice: leave the record of one, or make the other with a seed of its own, or, "
+                "where it is imported, under another --name"
+            )
 
 
 def table_order(record: RunRecord) -> tuple[Any, ...]:

@@ -82,7 +82,7 @@ def build(record_dirs: Iterable[Path], out: Path) -> Path:
 def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     """Write tables/, figures/ and report.html under `out`; returns the path of the report."""
     out.mkdir(parents=True, exist_ok=True)
-    failed = [sentence for record in records.sanity for sentence in failures(record)]
+    failed = [sentence for record in records.sanity for sentence in failures(record, records.runs)]
     blocks = [
         block(own, [cell for cell in cells if cell.scale == scale], out)
         for scale, own in by_scale(records.overview)

@@ -1,17 +1,21 @@
 """Judges' sanity: their win rates for opponents that are no better, and which judges fail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.load import points
-from analysis.metrics import FEW_PROMPTS, WinRate, first_shown_share, win_rate
+from analysis.load import MAJORITY, judge_of, majority_verdicts, points
+from analysis.methods import ABSENT, leaves, neutral
+from analysis.metrics import FEW_PROMPTS, Floats, WinRate, first_shown_share, half_scored, win_rate
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.tables import interval, number
-from cme.records import SanityRecord, Verdict
+from cme.records import RunRecord, SanityRecord, Verdict
 
 ITSELF = "itself"
 OPPONENTS = (
@@ -25,73 +29,139 @@ RULE = (
 )
 
 
+def by_judge(record: SanityRecord) -> dict[str, dict[str, list[Verdict]]]:
+    """The verdicts by judge and opponent; a panel's members each apart, and its majority."""
+    found: dict[str, dict[str, list[Verdict]]] = {}
+    for opponent, verdicts in record.verdicts.items():
+        for verdict in [*verdicts, *majority_verdicts(verdicts)]:
+            own = found.setdefault(judge_of(record, verdict), {})
+            own.setdefault(opponent, []).append(verdict)
+    return found
+
+
+def arrays_of(
+    verdicts: Sequence[Verdict],
+) -> tuple[Floats, NDArray[np.object_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """One judge's points, prompts, orders (opponent first), and which verdicts do not count."""
+    won = np.array([points(v) for v in verdicts], dtype=float)
+    prompts = np.array([v.prompt_id for v in verdicts], dtype=object)
+    first = np.array([v.policy_first for v in verdicts], dtype=bool)
+    return won, prompts, first, half_scored(won, first, prompts)
+
+
 def wins_of(verdicts: Sequence[Verdict]) -> WinRate:
-    """The opponent's win rate."""
-    return win_rate(
-        np.array([points(v) for v in verdicts], dtype=float),
-        np.array([v.prompt_id for v in verdicts], dtype=object),
-    )
+    """The opponent's win rate, from one judge's verdicts."""
+    won, prompts, _, half = arrays_of(verdicts)
+    return win_rate(won, prompts, half)
 
 
 def failed(opponent: str, win: WinRate) -> bool:
-    """Whether a judge fails against an opponent; so few prompts that nothing can be told are no failure."""
+    """Whether a judge fails against an opponent; so few prompts that nothing can be told are no failure.
+
+    A failure that the unscored verdicts could undo is one all the same: the doubt is not the judge's gain.
+    """
     return not win.few and (win.lo > 50 or (opponent == ITSELF and win.hi < 50))
 
 
-def failures(record: SanityRecord) -> list[str]:
-    """The opponents against which a judge fails, in sentences."""
+def failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
+    """The opponents against which a judge fails, in sentences that say if it is the judge of `runs`."""
     found = []
-    for opponent, verdicts in record.verdicts.items():
-        win = wins_of(verdicts)
-        if failed(opponent, win):
-            found.append(
-                f"Judge {record.judge} fails its sanity check against {opponent} ({record.generator_checkpoint}): "
-                f"win rate {number(win.rate)} % {interval(win.lo, win.hi)}."
-            )
+    for judge, opponents in by_judge(record).items():
+        for opponent, verdicts in opponents.items():
+            win = wins_of(verdicts)
+            if failed(opponent, win):
+                unsure = (
+                    f"; with the unscored verdicts it could be {number(win.worst_lo)} to {number(win.worst_hi)} %"
+                    if win.open
+                    else ""
+                )
+                rate = f"{number(win.rate)} % {interval(win.lo, win.hi)}"
+                found.append(
+                    f"{whose(record, judge, runs)} fails its sanity check against {opponent} "
+                    f"({record.generator_checkpoint}): win rate {rate}{unsure}."
+                )
     return found
+
+
+def whose(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -> str:
+    """The judge as the subject of a sentence: whether judges of its name in `runs` have its settings."""
+    own = settings_by_judge(record).get(judge, {})
+    theirs = [found for run in runs for name, found in settings_by_judge(run).items() if name == judge]
+    other = [settings for settings in theirs if settings != own]
+    if not other:
+        return f"Judge {judge}"
+    unlike = "; ".join(sorted({differences(own, settings) for settings in other}))
+    which = "the results'" if len(other) == len(theirs) else f"that of {len(other)} of {len(theirs)} runs"
+    return f"A judge called {judge}, of other settings than {which} ({unlike}),"
+
+
+def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, str]]:
+    """Of each judge of a record, a panel's members and majority apart, the settings that its verdicts depend on."""
+    node = record.config.get("judge", {})
+    members = node.get("members", {})
+    if not members:
+        return {record.judge: settings_of_judge(node)}
+    own = {f"{record.judge}: {name}": settings_of_judge(member) for name, member in members.items()}
+    return own | {f"{record.judge}: {MAJORITY}": settings_of_judge(node)}
+
+
+def settings_of_judge(node: Mapping[str, Any]) -> dict[str, str]:
+    """A judge's configuration by dotted field, without what changes nothing in its verdicts."""
+    return {field: value for field, value in leaves(node, "judge.") if not neutral(field)}
+
+
+def differences(own: Mapping[str, str], other: Mapping[str, str]) -> str:
+    """What two judges' settings differ in, such as `judge.model: a, there b`."""
+    if not other:
+        return "theirs are not recorded"
+    return ", ".join(
+        f"{field}: {own.get(field, ABSENT)}, there {other.get(field, ABSENT)}"
+        for field in sorted(own.keys() | other.keys())
+        if own.get(field) != other.get(field)
+    )
 
 
 def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
     """One row a judge, generator and opponent: the opponent's win rate in percent with its interval."""
     rows = []
     for record in records:
-        for opponent, verdicts in record.verdicts.items():
-            win = wins_of(verdicts)
-            rows.append(
-                {
-                    "sanity_id": record.sanity_id,
-                    "scale": record.scale,
-                    "judge": record.judge,
-                    "family": record.family,
-                    "regime": record.regime,
-                    "seed": record.seed,
-                    "opponent": opponent,
-                    "win_rate": win.rate,
-                    "lo": win.lo,
-                    "hi": win.hi,
-                    "prompts": win.prompts,
-                    "unscored": win.unscored,
-                    "first_shown": first_shown(verdicts),
-                    "few": win.few,
-                    "failed": failed(opponent, win),
-                }
-            )
+        for judge, opponents in by_judge(record).items():
+            for opponent, verdicts in opponents.items():
+                win = wins_of(verdicts)
+                rows.append(
+                    {
+                        "sanity_id": record.sanity_id,
+                        "scale": record.scale,
+                        "judge": judge,
+                        "family": record.family,
+                        "regime": record.regime,
+                        "seed": record.seed,
+                        "opponent": opponent,
+                        "win_rate": win.rate,
+                        "lo": win.lo,
+                        "hi": win.hi,
+                        "prompts": win.prompts,
+                        "unscored": win.unscored,
+                        "half_scored": win.half_scored,
+                        "first_shown": first_shown(verdicts),
+                        "few": win.few,
+                        "failed": failed(opponent, win),
+                    }
+                )
     return pd.DataFrame(rows)
 
 
 def first_shown(verdicts: Sequence[Verdict]) -> float:
     """Percent of decided verdicts that went to the response shown first."""
-    return first_shown_share(
-        np.array([points(v) for v in verdicts], dtype=float),
-        np.array([v.policy_first for v in verdicts], dtype=bool),
-    )
+    won, _, first, half = arrays_of(verdicts)
+    return first_shown_share(np.where(half, nan, won), first)
 
 
 def sanity_table(records: Sequence[SanityRecord]) -> Table:
     """Judges of one scale in rows, a row an opponent."""
     frame = sanity_frame(records)
     groups: list[list[list[Entry]]] = []
-    for _, own in frame.groupby("sanity_id", sort=False):
+    for _, own in frame.groupby(["sanity_id", "judge"], sort=False):
         rows: list[list[Entry]] = []
         for row in own.to_dict("records"):
             check = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
@@ -102,7 +172,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
                 f"{number(row['win_rate'])} {interval(row['lo'], row['hi'])}",
                 number(row["first_shown"]),
                 str(row["prompts"]),
-                str(row["unscored"]),
+                f"{row['unscored']} + {row['half_scored']}" if row["half_scored"] else str(row["unscored"]),
             ]
             rows.append([*map(Entry, texts), Entry(check, bold=bool(row["failed"]))])
         groups.append(rows)
@@ -115,7 +185,8 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
         notes=[
             OPPONENTS,
             f"{RULE} n/a: fewer than {FEW_PROMPTS} scored prompts.",
-            "First won: decided verdicts for the response shown first; 50 is blind to order.",
+            "First won: decided verdicts for the response shown first; 50 is blind to order. Unscored: behind the +, "
+            "verdicts left out because their pair is unscored in the other order.",
         ],
     )
 

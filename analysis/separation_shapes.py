@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures import Plot
 from analysis.intervals import Floats
@@ -82,6 +82,8 @@ def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> N
     if signal != LENGTH:
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(base=100, numticks=4))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_ylim(bottom=0)
 
 

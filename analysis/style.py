@@ -37,6 +37,7 @@ RC: dict[RcKeyType, Any] = {
     "svg.hashsalt": "analysis",
     "svg.fonttype": "none",
     "path.simplify": True,
+    "text.parse_math": False,  # a dollar in the name of a model or a judge is one
 }
 
 

@@ -13,6 +13,7 @@ from cme.records import RunRecord
 
 NOT_RUN = Entry("-")
 FEW = "°"
+OPEN = "?"
 NEVER = f"never over fewer than {FEW_PROMPTS}"  # what no table has in bold
 EVIDENCE = (
     *("family", "regime", "reward", "verifier", "prompts", "verdicts", "unscored", "worst cases"),
@@ -39,8 +40,14 @@ def summary_line(cell: Cell) -> str:
         f"win rate {number(win.rate)} % {interval(win.lo, win.hi)} against its {names(cell.scale)[0]} "
         f"({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
     )
+    if win.half_scored:
+        line += f"; {win.half_scored} scored in one order only and left out"
+    if not cell.both_orders:
+        line += "; each pair judged in one order only"
     if win.few:
         line += "; few prompts: the interval means little"
+    if win.open:
+        line += f"; with the unscored it could be {number(win.worst_lo)} to {number(win.worst_hi)} %"
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
     return "; ".join([line, *cell.stopped])
@@ -74,11 +81,31 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
         notes.append(
             f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval means little and is never bold."
         )
-    unscored = sum(cell.win.unscored for cell in cells)
-    if unscored:
-        notes.append(f"{unscored} verdicts are unscored and left out; the evidence table has bounds.")
+    notes += left_out_notes(cells)
     title = f"Win rate against the {names(cells[0].scale)[0]} (%)"
     return grid("win-rate", title, cells, win_rate_entry, notes)
+
+
+def left_out_notes(cells: Sequence[Cell]) -> list[str]:
+    """What the win rates leave out, what that leaves open, and which rates rest on one order."""
+    unscored, half = (sum(getattr(cell.win, name) for cell in cells) for name in ("unscored", "half_scored"))
+    notes = (
+        [f"{unscored} verdicts are unscored and left out; the evidence table has bounds."] if unscored else []
+    )
+    if half:
+        notes.append(
+            f"{half} verdicts are left out because their pair is unscored in the other order: a pair judged in one "
+            "order alone would count the judge's taste for a place as a win."
+        )
+    if any(cell.win.open for cell in cells):
+        notes.append(f"{OPEN}: the unscored verdicts could bring the rate to 50 % or past it; never bold.")
+    if not all(cell.both_orders for cell in cells):
+        share = "All" if not any(cell.both_orders for cell in cells) else "Some"
+        notes.append(
+            f"{share} pairs were judged in one order only: a judge's taste for a place evens out over pairs, as far as "
+            "the order was drawn at random, and not within each pair."
+        )
+    return notes
 
 
 def quality_table(cells: Sequence[Cell]) -> Table:
@@ -153,7 +180,8 @@ def listing(
 def evidence_table(cells: Sequence[Cell]) -> Table:
     """What each win rate rests on: counts, worst cases, the test, its power, and the judge's taste for places."""
     notes = [
-        "All but counts and p in percent. Worst cases: the win rate were all unscored lost, or all won.",
+        "All but counts and p in percent. Worst cases: the win rate were all unscored lost, or all won. "
+        "+: scored verdicts left out, their pair being unscored in the other order.",
         "p (Holm): test of a true rate of 50 %, corrected over this table.",
         "Detectable: the distance from 50 that so many prompts find with 80 % power at 5 %, uncorrected.",
         "Consistent: pairs judged in both orders with one verdict. "
@@ -170,7 +198,7 @@ def evidence(cell: Cell) -> list[str]:
         cell.verifier,
         str(win.prompts),
         str(win.verdicts),
-        str(win.unscored),
+        f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
         f"{number(win.worst_lo)}, {number(win.worst_hi)}" if win.unscored else "-",
         p_text(cell.p_holm),
         number(win.detectable),
@@ -259,7 +287,9 @@ def win_rate_entry(cell: Cell) -> Entry:
     """A win rate with its interval, such as 58.3 [52.1, 64.5]."""
     win = cell.win
     few = f" {FEW}" if win.few else ""
-    return Entry(f"{number(win.rate)} {interval(win.lo, win.hi)}{few}", bold=not interval_covers_half(win))
+    unsure = f" {OPEN}" if win.open else ""
+    text = f"{number(win.rate)} {interval(win.lo, win.hi)}{few}{unsure}"
+    return Entry(text, bold=not interval_covers_half(win))
 
 
 def quality_entry(cell: Cell) -> Entry:

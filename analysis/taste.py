@@ -1,9 +1,11 @@
-"""Judges with a known taste, made from a known truth: how far they, and the controls, are from the oracle.
+"""Judges with a known taste, made from a known truth: how far from the oracle they are, raw and under each control.
 
 A simulated judge prefers the policy's response with probability expit(q dq + l dl + s ds), where dq is the true
-difference in quality (0 to 1), dl that in length (characters), ds that in surprisal (nats a token), policy minus
-start, and q, l, s are its weights; equal responses tie. The only error that a control should undo is the judge's taste:
-what it does to the oracle's own verdicts, which have none, is an error of its own.
+difference in quality (-1 to 1), dl that in length (characters), ds that in surprisal (nats a token), policy minus
+start, and q, l, s are its weights. Each verdict is a draw of its own, whatever the order; equal responses tie. So such
+a judge is off the oracle's win rate by noise too, towards 50 %, and by no taste for a place: the judge `truth` has the
+noise alone, and what a judge of taste adds to its distance is the taste. A control should undo that part and nothing
+else; what it does to the verdicts of the oracle, which has neither, is an error of its own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,9 +36,9 @@ TESTED = ("length", "surprisal", "both")
 
 @dataclass(frozen=True)
 class Errors:
-    """A judge's distance from the oracle's win rate in one cell, in points, raw and under each control.
+    """A judge's rate minus the oracle's raw win rate in one cell, in points, raw and under each control.
 
-    NaN where a control has no rate. `extrapolated` says that a control's rate would be.
+    NaN where a control has no rate. `extrapolated` says that at least one control's rate would be extrapolated.
     """
 
     regime: str
@@ -123,7 +125,8 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
             "Judges but the oracle are simulated on the same pairs: they prefer the policy's response with probability "
             f"1 / (1 + exp(-logit)); equal responses tie. Logits: {'; '.join(map(recipe, JUDGES))}.",
             "The oracle has no taste: what a control does to its verdicts is the control's own error, quality that "
-            "goes with length or surprisal taken for taste. The judge `truth` has none either, only noise.",
+            "goes with length or surprisal taken for taste. The judge `truth` has no taste either, but noise, which "
+            "draws its rates towards 50 %: what another judge's distance has beyond its is that judge's taste.",
             *([missing] if left_out else []),
         ],
     )

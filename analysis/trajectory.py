@@ -5,24 +5,34 @@ prompts; the best of it is good by luck too, so what the selected and the final 
 evaluation prompts alone.
 
 Collapse: the first saved checkpoint from which on every one is worse than the untrained start for certain: the whole
-95 % interval of its win rate below 50 %, or of its quality's paired difference from the start below 0. A training
-that the guard ended stands apart with its reason: it can have stopped where there was nothing left to learn.
+95 % interval of its win rate below 50 %, whatever the unscored verdicts would be, or of its quality's paired
+difference from the start below 0. A training that the guard ended stands apart with its reason: it can have stopped
+where there was nothing left to learn.
 """
 
 from collections.abc import Iterable, Sequence
-from math import isnan, nan
+from math import nan
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
 from analysis.curves import by_method, finish_grid, note_if_empty, panel_grid, styles_of
 from analysis.figures import Plot
 from analysis.load import identity_of, last_step, majority_verdicts, points
 from analysis.methods import REGIMES, in_order, method_names
-from analysis.metrics import Floats, clustered_interval, excludes, win_rate
+from analysis.metrics import (
+    Floats,
+    WinRate,
+    clustered_interval,
+    excludes,
+    half_scored,
+    interval_covers_half,
+    win_rate,
+)
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.style import RC, Style
@@ -69,14 +79,18 @@ def at_start(paths: Sequence[Trajectory]) -> dict[str, float]:
 
 
 def measured(seen: Sequence[tuple[Trajectory, Milestone]]) -> dict[str, float]:
-    """Win rate and quality of one or several runs' checkpoints pooled, with intervals over prompts."""
+    """Win rate and quality of one or several runs' checkpoints pooled, with intervals over prompts.
+
+    A prompt counts in a run's win rate only where all of its verdicts are scored.
+    """
     won = [
-        (nan if point is None else point, prompt)
+        (nan if point is None else point, prompt, None in own and point is not None)
         for path, milestone in seen
         for prompt, own in zip(path.prompts, milestone.points, strict=True)
         for point in own
     ]
-    win = win_rate(np.array([w for w, _ in won]), np.array([p for _, p in won], dtype=object))
+    points_won, of_prompts, half = (np.array(column, dtype=object) for column in zip(*won, strict=True))
+    win = win_rate(points_won.astype(float), of_prompts, half.astype(bool))
     prompts = np.array([prompt for path, _ in seen for prompt in path.prompts], dtype=object)
     quality = np.concatenate([floats(m.quality, len(path.prompts)) for path, m in seen])
     gain = quality - np.concatenate([floats(path.start_quality, len(path.prompts)) for path, _ in seen])
@@ -86,7 +100,9 @@ def measured(seen: Sequence[tuple[Trajectory, Milestone]]) -> dict[str, float]:
         "win_rate": win.rate,
         "win_rate_lo": win.lo,
         "win_rate_hi": win.hi,
+        "win_rate_open": win.open,
         "unscored": win.unscored,
+        "half_scored": win.half_scored,
         "quality": mean(quality),
         "quality_lo": quality_lo,
         "quality_hi": quality_hi,
@@ -124,7 +140,10 @@ def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
     seen = run[run["step"] > 0].dropna(subset=[bound]).sort_values("step")
     if seen.empty:
         return "n/a"
-    return collapse_step((int(step) for step in seen["step"]), seen[bound] < level)
+    worse = seen[bound] < level
+    if measure == "win_rate":
+        worse &= ~seen["win_rate_open"].astype(bool)
+    return collapse_step((int(step) for step in seen["step"]), worse)
 
 
 def trajectory_table(records: Sequence[RunRecord]) -> Table:
@@ -166,12 +185,15 @@ def verdict_notes(records: Sequence[RunRecord]) -> list[str]:
         r.selected.verdicts for r in records if r.selected is not None and r.selected.verdicts is not None
     ]
     judged = [record.verdicts for record in records] + selected
-    found = [point for verdicts in judged for point in comparisons(verdicts).values()]
-    missing = sum(map(isnan, found))
+    wins = [win_of([comparisons(verdicts)]) for verdicts in judged if verdicts]
+    unscored, half, total = (
+        sum(getattr(win, name) for win in wins) for name in ("unscored", "half_scored", "verdicts")
+    )
     panel = any(map(majority_verdicts, judged))
     return [
         *(["A panel's verdict is that of its majority."] if panel else []),
-        *([f"{missing} of {len(found)} verdicts are unscored and left out."] if missing else []),
+        *([f"{unscored} of {total} verdicts are unscored and left out."] if unscored else []),
+        *([f"{half} more are left out, their pair being unscored in the other order."] if half else []),
     ]
 
 
@@ -209,24 +231,42 @@ def comparisons(verdicts: Sequence[Verdict]) -> Comparisons:
 
 def rate_entry(runs: Sequence[Comparisons]) -> Entry:
     """A win rate with its interval, n/a without any verdict."""
-    own = [(point, key[0]) for run in runs for key, point in run.items()]
-    if not own:
+    if not any(runs):
         return Entry("n/a")
-    win = win_rate(np.array([p for p, _ in own]), np.array([k for _, k in own], dtype=object))
-    return Entry(
-        f"{number(win.rate)} {interval(win.lo, win.hi)}", bold=excludes(win.lo, win.hi, 50, win.scored)
-    )
+    win = win_of(runs)
+    return Entry(f"{number(win.rate)} {interval(win.lo, win.hi)}", bold=not interval_covers_half(win))
+
+
+def win_of(runs: Sequence[Comparisons]) -> WinRate:
+    """The win rate of some runs' comparisons together."""
+    own = [points_of(run) for run in runs if run]
+    points, prompts, half = (np.concatenate(column) for column in zip(*own, strict=True))
+    return win_rate(points, prompts, half)
+
+
+def points_of(run: Comparisons) -> tuple[Floats, NDArray[np.object_], NDArray[np.bool_]]:
+    """A run's points, the prompt of each, and which do not count, their pair being unscored in the other order."""
+    won = np.array(list(run.values()))
+    prompts = np.array([prompt for prompt, _, _ in run], dtype=object)
+    pairs = np.array([f"{judge}\n{prompt}" for prompt, _, judge in run], dtype=object)
+    return won, prompts, half_scored(won, np.array([first for _, first, _ in run]), pairs)
 
 
 def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> Entry:
     """How much higher one policy's win rate is than another's, comparison by comparison, with its interval."""
-    gains = [(new[key] - old[key], key[0]) for old, new in zip(before, after, strict=True) for key in old]
-    known = [(gain, prompt) for gain, prompt in gains if not isnan(gain)]
-    if not known:
+    gains = [{key: new[key] - old[key] for key in old} for old, new in zip(before, after, strict=True)]
+    if not any(gains):
         return Entry("n/a")
-    values, prompts = 100 * np.array([gain for gain, _ in known]), [prompt for _, prompt in known]
-    lo, hi = clustered_interval(values, np.array(prompts, dtype=object))
-    return Entry(f"{mean(values):+.1f} {interval(lo, hi)}", bold=excludes(lo, hi, 0, len(set(prompts))))
+    own = [points_of(run) for run in gains if run]
+    values, prompts, half = (np.concatenate(column) for column in zip(*own, strict=True))
+    counted = ~np.isnan(values) & ~half
+    if not counted.any():
+        return Entry("n/a")
+    gained, missing = 100 * values[counted], float(np.isnan(values).sum())
+    lo, hi = clustered_interval(gained, prompts[counted])
+    certain = abs(float(np.nansum(values))) > missing  # what is unscored would gain 1 at most, or lose 1
+    bold = certain and excludes(lo, hi, 0, len(set(prompts[counted])))
+    return Entry(f"{mean(gained):+.1f} {interval(lo, hi)}", bold)
 
 
 def by_seed(steps: Iterable[int | str | None]) -> Entry:

@@ -11,7 +11,7 @@ in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` 
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ from cme.judging import VerdictLog
 from cme.outputs import BadOutputs
 from cme.records import RunRecord, write_record
 from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
+from experiments.validate import kinship, makers
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str]) -> int:
 
     for record in records:
         path = options.out / f"{record.run_id}.record.json"
+        if path.exists():
+            print(f"{path} is written anew: same name, outputs and judge", file=sys.stderr)
         write_record(path, record)
         for warning in record.warnings:
             print(f"warning: {record.judge}: {warning}", file=sys.stderr)
@@ -76,8 +79,8 @@ def _imported(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     records = []
     for judge, path in by_judge.items():
         verdicts, warnings = read_verdicts(path, outputs)
-        said = [asdict(verdict) for verdict in verdicts]
-        records.append(record_of(options.name, outputs, judge, verdicts, warnings, {}, said))
+        kin = kinship({"judge": judge}, makers(outputs.makers))
+        records.append(record_of(options.name, outputs, judge, verdicts, [*kin, *warnings], {}))
     return records
 
 
@@ -88,8 +91,7 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     """
     from experiments import cost, grid, judging
 
-    generators = sorted({name for names in outputs.generators for name in names.split(", ")})
-    [config] = grid.cells(list(options.overrides), generators)
+    [config] = grid.cells(list(options.overrides), outputs.makers)
     settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
     warnings = judging.cut(config, outputs.pairs)
     keys = {str(name): judging.key(node) for name, node in judging.judges(config.judge).items()}

@@ -8,7 +8,7 @@ outputs file alone, and verdicts on other texts than the outputs', are counted a
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,11 @@ class Outputs:
     generators: tuple[str, str]
     pairs: list[Pair]
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def makers(self) -> list[str]:
+        """Every model that the rows of either file name."""
+        return sorted({name for names in self.generators for name in names.split(", ")})
 
 
 def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] = (None, None)) -> Outputs:
@@ -154,20 +159,18 @@ def record_of(
     verdicts: list[Verdict],
     warnings: list[str],
     more: dict[str, Any],
-    identity: Any,
+    asked: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """The record of one judge's verdicts on two outputs files; `more` is configuration to keep.
 
-    `identity` is what the run id tells apart beside the outputs: what is said, or whom it is asked.
+    The run id is of the name, the judge, the labels and the outputs, and of `asked`, the digests of our own judges'
+    settings: what a judge says is not in it, so that verdicts read again take the place of those before. The outputs'
+    digest is in the configuration too, so that different outputs are never pooled, whatever they are called.
     """
     labels = dict(zip(("start", "policy"), outputs.labels, strict=True))
-    config = {"imported": labels, **more}
-    made_from = [
-        judge,
-        labels,
-        identity,
-        [[p.prompt, p.start.response, p.policy.response] for p in outputs.pairs],
-    ]
+    texts = digest([[p.prompt, p.start.response, p.policy.response] for p in outputs.pairs])
+    config = {"imported": {**labels, "outputs": texts}, **more}
+    made_from = [name, judge, config["imported"], asked]
     slug = re.sub(r"[^\w.-]+", "-", f"{SCALE}-{name}-{judge}")
     return RunRecord(
         run_id=f"{slug}-{digest(made_from)}",

@@ -4,7 +4,7 @@ import difflib
 import inspect
 import pydoc
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -14,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cme.answers import AnswerKind
 from experiments import check_trainer, identity
 
+Party = tuple[str, str, list[str]]
+"""What has a part in the responses: generator or verifier, its family, its checkpoints."""
 CHOICES = {
     "trainer.scale_rewards": ("group", "batch", "none"),
     "trainer.lr_scheduler_type": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
@@ -131,16 +133,25 @@ def _judge_fields(config: DictConfig) -> list[str]:
 
 def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
     """A warning for each judge that is a generator or a verifier, or of their family by its name."""
-    parties = [("generator", _family(name), [name]) for name in generators]
+    parties = makers(generators)
     if not generators:
         parties = [("generator", config.family.name, [config.generator])]
         if identity.verifiers(config):
             parties.append(("verifier", config.verifier.family, identity.verifiers(config)))
     judges = [*_judge_fields(config), *([] if config.selection.every is None else ["selection.judge"])]
-    fields = [f"{judge}.{key}" for judge in judges for key in ("model", "checkpoint")]
+    fields = [f"{judge}.{key}" for judge in judges for key in ("model", "checkpoint", "annotator")]
+    return kinship({field: str(OmegaConf.select(config, field) or "") for field in fields}, parties)
+
+
+def makers(generators: Iterable[str]) -> list[Party]:
+    """The models that made what is judged, as `kinship` takes them."""
+    return [("generator", _family(name), [name]) for name in generators]
+
+
+def kinship(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
+    """A warning for each judge, a model by its field, that is a party or of its family by its name."""
     warnings = []
-    for field in fields:
-        model = str(OmegaConf.select(config, field) or "")
+    for field, model in judges.items():
         for party, family, checkpoints in parties:
             if model in checkpoints:
                 warnings.append(f"{field}={model} is the {party}")

@@ -156,10 +156,10 @@
   const change = (before, after) => (before === null ? null : `${rounded(before)} → ${rounded(after)}`);
   const COLUMNS = [
     { title: "judge", show: (i) => data.texts[data.verdicts.judge[i]] },
-    { title: "shown first", show: (i) => (data.verdicts.policy_first[i] ? "trained" : "start") },
+    { title: "shown first", show: (i) => (data.verdicts.policy_first[i] ? "policy" : "start") },
     { title: "verdict", show: (i) => VERDICTS.get(data.verdicts.points[i]) },
     {
-      title: "score: start → trained",
+      title: "score: start → policy",
       show: (i) => change(data.verdicts.start_score[i], data.verdicts.policy_score[i]),
     },
   ];

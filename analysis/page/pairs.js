@@ -1,6 +1,7 @@
 // The pairs and their verdicts, as analysis/pairs.py packs them: which pass some filters, and in which order.
 "use strict";
 
+const MAJORITY = "majority"; // the name of a panel's majority among its judges, as analysis/load.py has it
 const FIELDS = ["scale", "family", "regime", "method", "seed"]; // of a run, by which its pairs are filtered
 
 async function unpack(packed) {
@@ -32,9 +33,11 @@ class Pairs {
     return Array.from({ length: this.pairs.verdicts[pair] }, (_, i) => this.first[pair] + i);
   }
 
-  // Sets the outcome, missing verdicts and mean gain in score of every pair, by one judge or by all.
+  // Sets the outcome, missing verdicts and mean gain in score of every pair, by one judge or by all. Where a panel
+  // judged, its majority stands for all, as in the tables; the gain is of the members, which alone have scores.
   judge(name) {
     const only = name === "" ? null : this.texts.indexOf(name);
+    this.majority = this.texts.indexOf(MAJORITY);
     this.outcome = new Array(this.count);
     this.missing = new Int32Array(this.count);
     this.gain = new Float64Array(this.count); // NaN without a score
@@ -43,23 +46,25 @@ class Pairs {
 
   judgePair(pair, only) {
     const { judge, points, start_score, policy_score } = this.verdicts;
+    const own = this.verdictsOf(pair);
+    const decisive = only ?? (own.some((i) => judge[i] === this.majority) ? this.majority : null);
     let [seen, scored, rated, total, gain, turned] = [0, 0, 0, 0, 0, false];
-    for (let i = this.first[pair]; i < this.first[pair + 1]; i++) {
-      if (only !== null && judge[i] !== only) continue;
+    for (const i of own) {
+      if (start_score[i] !== null && points[i] !== null && (only === null || judge[i] === only)) {
+        rated++;
+        gain += policy_score[i] - start_score[i];
+      }
+      if (decisive !== null && judge[i] !== decisive) continue;
       seen++;
       if (points[i] === null) continue;
       scored++;
       total += points[i];
-      if (start_score[i] !== null) {
-        rated++;
-        gain += policy_score[i] - start_score[i];
-      }
       for (let j = this.first[pair]; j < i; j++) turned ||= this.decidedOtherwise(i, j);
     }
     this.missing[pair] = seen - scored;
     this.gain[pair] = gain / rated;
     const side = total / scored > 0.5 ? "won" : total / scored < 0.5 ? "lost" : "tie";
-    this.outcome[pair] = !seen ? "not judged" : !scored ? "unscored" : turned ? "inconsistent" : side;
+    this.outcome[pair] = !seen ? "not judged" : scored < seen ? "unscored" : turned ? "inconsistent" : side;
   }
 
   // Whether a judge's two verdicts, one in each order, differ.
@@ -95,7 +100,7 @@ class Pairs {
     return (pair) => has[prompt[pair]] || has[start[pair]] || has[policy[pair]];
   }
 
-  // By how much the trained response differs from the start's, NaN where that was not measured.
+  // By how much the policy's response differs from the start's, NaN where that was not measured.
   measure(name, pair) {
     if (name === "length") return this.text("policy", pair).length - this.text("start", pair).length;
     if (name !== "surprisal") return this.gain[pair];

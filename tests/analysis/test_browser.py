@@ -35,10 +35,10 @@ KNOWN = {
     "p2": (0.5, 0.5, "tie"),
     "p3": (1, 0, "inconsistent"),
     "p4": (None, None, "unscored"),
-    "p5": (1, None, "won"),
+    "p5": (1, None, "unscored"),
     "p6": (0.5, 1, "inconsistent"),
     "p7": (0, 0.5, "inconsistent"),
-    "p8": (None, 0, "lost"),
+    "p8": (None, 0, "unscored"),
 }
 
 
@@ -225,6 +225,16 @@ def test_a_panel_s_members_are_judges_of_their_own(clean, known):
     assert opened(clean, known, family="llama", outcome="tie") == ["q"]
     assert opened(clean, known, judge="kind") == opened(clean, known, judge="kind", outcome="won") == ["q"]
     assert opened(clean, known, judge="stern", outcome="lost") == ["q"]
+    assert (
+        opened(clean, known, judge="majority")
+        == opened(clean, known, judge="majority", outcome="tie")
+        == ["q"]
+    )
+    clean.open(known, "#run=beside&pair=q")
+    judges = (
+        "[...document.querySelectorAll('#detail tbody tr td:first-child')].map((cell) => cell.textContent)"
+    )
+    assert clean.run(f"{judges}.join()") == "kind,kind,stern,stern,majority,majority"
     assert opened(clean, known, seed="1") == ["q", "never judged"]
     clean.open(known, "#run=beside&pair=never+judged")
     assert "No judge has seen this pair." in clean.run("document.getElementById('detail').textContent")

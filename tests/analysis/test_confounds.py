@@ -93,19 +93,52 @@ def test_differences_are_policy_minus_start_of_the_verdicts_own_pair(make_record
         Verdict("a", True, "first", scores=(0.9, 0.4)),
         Verdict("a", False, "first", scores=(0.4, 0.1)),
         Verdict("b", False, "tie", scores=(0.5, 0.5)),
-        Verdict("b", True, "unscored", "no answer"),
+        Verdict("b", True, "unscored", "no answer"),  # so the pair does not count
         Verdict("c", False, "second", scores=(0.0, 1.0)),
+        Verdict("c", True, "tie", scores=(0.5, 0.5)),
         Verdict("c", False, "second", judge="another"),
     ]
     record = replace(make_record(verdicts=verdicts), pairs=pairs)
-    [judged] = judged_cells([record], cells_of([replace(record, verdicts=verdicts[:5])]))
-    assert judged.points.tolist() == [1, 0, 0.5, 1]
-    assert judged.prompts.tolist() == [0, 0, 1, 2]
-    assert judged.differences["length"].tolist() == [2, 2, 0, 1]
-    np.testing.assert_array_equal(judged.differences["surprisal"], [-1.5, -1.5, 0, nan])
-    np.testing.assert_allclose(judged.differences["quality"], [0.5, -0.3, 0, 1])
-    assert judged.identical.tolist() == [False, False, True, False]
-    assert controlled_of(replace(record, verdicts=verdicts[:5]))[0].unmeasured == 1
+    [judged] = judged_cells([record], cells_of([replace(record, verdicts=verdicts[:6])]))
+    assert judged.points.tolist() == [1, 0, 1, 0.5]
+    assert judged.prompts.tolist() == [0, 0, 2, 2]
+    assert judged.differences["length"].tolist() == [2, 2, 1, 1]
+    np.testing.assert_array_equal(judged.differences["surprisal"], [-1.5, -1.5, nan, nan])
+    np.testing.assert_allclose(judged.differences["quality"], [0.5, -0.3, 1, 0])
+    assert judged.identical.tolist() == [False] * 4
+    assert controlled_of(replace(record, verdicts=verdicts[:6]))[0].unmeasured == 2
+
+
+def test_one_cell_of_two_language_models_has_no_control_for_surprisal(make_record: MakeRecord) -> None:
+    one, other = world(make_record), replace(world(make_record, seed=1), language_model="another")
+    [each] = controlled_of(one, other)
+    why = (
+        "the runs' surprisal was measured under different language models (another, miniature:olmo/verifier)"
+    )
+    assert {each.rates[name].reason for name in ("surprisal", "both")} == {why}
+    assert each.rates["length"].reason is None and each.unmeasured == 480
+    tables = confound_tables([each], ["another", "miniature:olmo/verifier"])
+    assert f"n/a: {why}." in tables[0].notes
+    assert rows(tables[2])[0][2:7] == ["-"] * 5
+    same = replace(other, language_model="miniature:olmo/verifier")
+    assert controlled_of(one, same)[0].rates["surprisal"].reason is None
+
+
+def test_what_the_unscored_could_turn_is_not_bold_under_any_control(make_record: MakeRecord) -> None:
+    record = world(make_record, lambda q, length, s: 1.2, n=240)
+    silent = [Verdict(f"u{i}", True, "unscored", "no answer") for i in range(200)]
+    same = Generation("same", True, 1, 1.0)
+    more = [Pair(v.prompt_id, "?", None, same, same) for v in silent]
+    whole, cut = (
+        confound_tables(controlled_of(r), [])[0].groups[0][0][3:-1]
+        for r in (
+            record,
+            replace(record, verdicts=[*record.verdicts, *silent], pairs=[*record.pairs, *more]),
+        )
+    )
+    assert all(entry.bold for entry in whole)
+    assert [entry.text for entry in cut] == [f"{entry.text} ?" for entry in whole]
+    assert not any(entry.bold for entry in cut)
 
 
 def test_raw_is_the_win_rate_of_the_other_tables(make_record: MakeRecord) -> None:

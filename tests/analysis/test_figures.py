@@ -8,6 +8,8 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.cells import cells_of
+from analysis.confound_figure import confound_plot
+from analysis.confounds import controlled_cells
 from analysis.curves import WINDOW, seed_curve, with_derived
 from analysis.figures import figures_of, overoptimisation, training_curves
 from analysis.load import history_frame
@@ -96,3 +98,14 @@ def test_methods_of_one_reward_share_its_colour_only():
     one, other = method_styles({"cme (gemma)": "cme", "cme (olmo)": "cme"}).values()
     assert one == reward_style("cme")
     assert one.colour == other.colour and one.marker != other.marker and one.dashes != other.dashes
+
+
+@pytest.mark.parametrize("name", ["gpt$^$", "q$x_{$", "a_b$", r"\frac$\frac$"])
+def test_a_dollar_in_a_name_is_a_dollar(make_record, tmp_path, name):
+    record = make_record(judge=name, family=name, reward=name)
+    [cell] = cells_of([record])
+    plots = [*figures_of([cell], history_frame([record])), confound_plot(controlled_cells([record], [cell]))]
+    for plot in filter(None, plots):
+        plot.save(tmp_path)
+    texts = [text.get_text() for text in plots[0].figure.findobj(Text)]
+    assert any(name in text for text in texts)

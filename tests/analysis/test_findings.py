@@ -16,7 +16,8 @@ ON = " of the comparisons on 180 prompts (qwen pretrained): "
 def cell(make_record):
     (cell,) = cells_of([make_record(prompts=12)])
 
-    def made(rate, lo, hi, family="qwen", unscored=0):
+    def made(rate, lo, hi, family="qwen", unscored=0, worst=(None, None)):
+        worst = [rate if bound is None else bound for bound in worst]
         win = replace(
             cell.win,
             rate=rate,
@@ -25,6 +26,8 @@ def cell(make_record):
             prompts=180,
             verdicts=360,
             unscored=unscored,
+            worst_lo=worst[0],
+            worst_hi=worst[1],
             scored=12 if isnan(lo) else 180,
         )
         return replace(cell, family=family, win=win)
@@ -45,6 +48,33 @@ def cell(make_record):
 def test_one_cell(cell, numbers, text):
     (finding,) = findings_of([cell(*numbers)])
     assert (finding.method, finding.text) == ("cme", text)
+
+
+def test_what_the_unscored_could_turn_is_no_conclusion(cell):
+    turned = cell(60.0, 55.0, 65.0, unscored=80, worst=(46.7, 69.0))
+    (finding,) = findings_of([turned])
+    assert finding.text == (
+        f"won 60.0 % [55.0, 65.0]{ON}not told apart from 50 %, since with the unscored verdicts it could be 46.7 to "
+        "69.0 %; 80 of 360 verdicts unscored and left out."
+    )
+    (lost,) = findings_of([cell(40.0, 35.0, 45.0, unscored=80, worst=(31.0, 50.0))])
+    assert "since with the unscored verdicts it could be 31.0 to 50.0 %" in lost.text
+    (finding,) = findings_of([turned, cell(60.0, 55.0, 65.0, "olmo", unscored=80, worst=(50.1, 69.0))])
+    assert finding.text.startswith(
+        "beat its start in 1 of 2 cells, lost to it in 0, was not told apart from it in 1 (in 1 only because the "
+        "unscored verdicts could change it); from"
+    )
+
+
+def test_half_scored_pairs_and_single_orders_are_told(make_record, make_verdict):
+    both = [make_verdict(i, 1, order) for i in range(40) for order in (True, False)]
+    both[0] = make_verdict(0, None, True)
+    (finding,) = findings_of(cells_of([make_record(verdicts=both)]))
+    assert finding.text.endswith(
+        "1 of 80 verdicts unscored and left out, and 1 more of pairs scored in one order only."
+    )
+    (finding,) = findings_of(cells_of([make_record(verdicts=both[1::2])]))
+    assert finding.text.endswith("; judged in one order only.")
 
 
 def test_several_cells_are_counted_and_their_range_is_given(cell):

@@ -38,6 +38,47 @@ def test_a_verdict_needs_its_pair(tmp_path, make_record, make_verdict):
         load_records([tmp_path])
 
 
+def test_two_pairs_of_one_prompt_are_refused(tmp_path, make_record, make_verdict):
+    record = make_record(verdicts=[make_verdict("p1", 1), make_verdict("p2", 1)])
+    write_record(tmp_path / "record.json", replace(record, pairs=[*record.pairs, record.pairs[1]]))
+    with pytest.raises(ValueError, match=r"record\.json is malformed: several pairs have the prompt_id 'p2'"):
+        load_records([tmp_path])
+
+
+@pytest.mark.parametrize("judge", [None, "one"])
+def test_two_verdicts_of_one_judge_in_one_order_are_refused(tmp_path, make_record, make_verdict, judge):
+    verdicts = [replace(make_verdict("p1", 1, order), judge=judge) for order in (True, False)]
+    verdicts.append(replace(verdicts[0], judge="two"))
+    write_record(tmp_path / "record.json", make_record(verdicts=verdicts))
+    assert len(load_records([tmp_path])[0].verdicts) == 3
+    again = replace(make_verdict("p1", None), judge=judge)
+    write_record(tmp_path / "record.json", make_record(verdicts=[*verdicts, again]))
+    who = judge or "the judge"
+    with pytest.raises(
+        ValueError,
+        match=rf"record\.json.*{who} has several verdicts on prompt_id 'p1' with policy_first=True",
+    ):
+        load_records([tmp_path])
+
+
+def test_equal_runs_are_not_pooled(tmp_path, make_record):
+    """Under two run ids, one run; another seed, judge, experiment's name or setting makes two of them."""
+    one = make_record()
+    write_record(tmp_path / "a.record.json", one)
+    others = [
+        make_record(seed=1),
+        make_record(judge="another"),
+        replace(one, config={"trainer": {"beta": 0.1}}, run_id="set otherwise"),
+    ]
+    for number, other in enumerate(others):
+        write_record(tmp_path / f"{number}.record.json", other)
+    assert len(load_records([tmp_path])) == 4
+    for changed in ({"run_id": "copy"}, {"run_id": "copy", "experiment": "main_table"}):
+        write_record(tmp_path / "copy.record.json", replace(one, **changed))
+        with pytest.raises(ValueError, match=f"{one.run_id} and copy have the same settings, judge and seed"):
+            load_records([tmp_path])
+
+
 def test_one_run_recorded_twice_is_an_error(tmp_path, make_record):
     for name in ("a", "b"):
         write_record(tmp_path / name / "record.json", make_record())

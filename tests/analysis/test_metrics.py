@@ -22,6 +22,8 @@ from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 from analysis.metrics import (
     clustered_interval,
     first_shown_share,
+    half_scored,
+    in_both_orders,
     interquartile_mean,
     interval_covers_half,
     position_consistency,
@@ -56,6 +58,69 @@ def test_hand_computed():
     # Influences of the prompts: (2 - 1.25) / 2 and (0.5 - 1.25) / 2; one degree of freedom.
     error = np.std([0.375, -0.375], ddof=1) / np.sqrt(2)
     assert win.p == pytest.approx(2 * stats.t.sf(0.125 / (error / np.sqrt(4 * 0.625 * 0.375)), 1))
+
+
+def in_orders(points):
+    """Verdicts on pairs in both orders, from points (pairs, 2), the policy first in the first: arrays (N,) each."""
+    pairs = np.repeat([f"p{i}" for i in range(len(points))], 2).astype(object)
+    return points.ravel(), np.tile([True, False], len(points)), pairs
+
+
+def test_a_taste_for_a_place_is_no_win_whatever_fails():
+    """A judge that always picks the first response, half of whose calls with the start first failed."""
+    rng = np.random.default_rng(0)
+    points = np.tile([1.0, 0.0], (100, 1))
+    points[rng.random(100) < 0.5, 1] = np.nan
+    won, first, pairs = in_orders(points)
+    assert win_rate(won, pairs).lo > 50  # what it would be called, did the orders not balance
+    win = win_rate(won, pairs, half_scored(won, first, pairs))
+    missing = int(np.isnan(won).sum())
+    assert win.rate == 50 and win.lo < 50 < win.hi and win.p == 1
+    assert (win.prompts, win.scored, win.verdicts) == (100, 100 - missing, 200)
+    assert win.unscored == win.half_scored == missing
+    assert (win.worst_lo, win.worst_hi) == (50, (100 + missing) / 2)
+
+
+def test_half_scored_by_hand():
+    nan = float("nan")
+    won, first, pairs = in_orders(np.array([[1, 0.5], [nan, 1], [0, nan], [nan, nan]]))
+    assert half_scored(won, first, pairs).tolist() == [*[False] * 3, True, True, *[False] * 3]
+    # asked in one order by design, at random: nothing stands alone
+    single = np.array([True, False, True, True, False, False, True, False])
+    alone = np.array([f"p{i}" for i in range(8)], dtype=object)
+    assert not in_both_orders(single, alone) and not half_scored(won, single, alone).any()
+    assert in_both_orders(first, pairs)
+    # a verdict that the other order of its pair never had, beside pairs that have both
+    assert half_scored(won[:3], first[:3], pairs[:3]).tolist() == [False] * 3
+    assert half_scored(np.array([1, 0.0, 1]), first[:3], pairs[:3]).tolist() == [False, False, True]
+
+
+orders = st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, float("nan")])] * 2), min_size=1, max_size=20)
+
+
+@given(orders, st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_balanced_rate_is_that_of_the_whole_pairs_and_bounds_hold_whatever_the_unscored_are(points, random):
+    won, first, pairs = in_orders(np.array(points))
+    win = win_rate(won, pairs, half_scored(won, first, pairs))
+    whole = [sum(both) / 2 for both in points if not any(map(isnan, both))]
+    assert win.rate == pytest.approx(100 * sum(whole) / len(whole) if whole else float("nan"), nan_ok=True)
+    assert win.scored == len(whole)
+    filled = [random.choice([0.0, 0.5, 1.0]) if isnan(p) else p for p in won]
+    assert win.worst_lo - 1e-9 <= 100 * sum(filled) / len(filled) <= win.worst_hi + 1e-9
+
+
+def test_what_the_unscored_could_turn_is_open_and_not_told_from_half():
+    ids = np.arange(100).astype(str).astype(object)
+    points = np.array([1.0] * 60 + [0.0] * 20 + [np.nan] * 20)
+    for settled in (points, 1 - points):  # 60 to 80 % in the worst cases, or 20 to 40
+        win = win_rate(settled, ids)
+        assert not win.open and not interval_covers_half(win)
+    points[40:60] = np.nan
+    for turned in (points, 1 - points):  # 40 to 80 %, or 20 to 60
+        win = win_rate(turned, ids)
+        assert (win.lo > 50 or win.hi < 50) and win.open and interval_covers_half(win)
+    assert not win_rate(np.full(100, 0.5), ids).open
 
 
 def test_nothing_scored_is_no_rate():

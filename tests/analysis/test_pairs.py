@@ -78,6 +78,15 @@ def test_a_real_record_s_points_in_the_order_of_its_pairs(make_record):
     assert sum(data["pairs"]["verdicts"]) == len(record.verdicts)
 
 
+def test_a_panel_s_majority_has_its_verdicts_behind_those_of_the_members(make_record):
+    votes = {"one": "first", "two": "first", "three": "second"}
+    verdicts = [Verdict("a", True, outcome, judge=name) for name, outcome in votes.items()]
+    data = unpacked([make_record(verdicts=verdicts, judge="panel")])
+    judges = [data["texts"][number] for number in data["verdicts"]["judge"]]
+    assert judges == [*votes, "majority"] and data["pairs"]["verdicts"] == [4]
+    assert data["verdicts"]["points"] == [1, 1, 0, 1]
+
+
 def test_a_text_costs_its_size_once(make_record):
     many = [make_record(seed=seed, response="word " * 2000) for seed in range(20)]
     assert len(packed(many)) < 10 * len(packed(many[:1]))

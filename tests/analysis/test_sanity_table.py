@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.read import load_sanity
 from analysis.sanity import failures, sanity_frame, sanity_table
 from cme.records import SanityRecord, Verdict, write_record, write_sanity
 from experiments import grid
@@ -61,6 +62,99 @@ def test_the_table_names_the_judge_once_and_marks_failures() -> None:
     assert [e.text for e in second[:3]] == ["", "", "copied"]
     assert (first[-1].text, first[-1].bold) == ("fails", True)
     assert (second[-1].text, second[-1].bold) == ("passes", False)
+
+
+def of_panel(**judges: bool) -> SanityRecord:
+    """A panel on the null model: a member that is `True` always prefers it, any other never does."""
+    verdicts = [
+        Verdict(str(i), order, "first" if likes == order else "second", judge=name)
+        for name, likes in judges.items()
+        for i in range(40)
+        for order in (True, False)
+    ]
+    return replace(sane(), judge="panel", verdicts={"null": verdicts})
+
+
+def test_a_bad_member_of_a_panel_does_not_hide_behind_the_others() -> None:
+    record = of_panel(bad=True, good=False, kind=False)
+    [said] = failures(record)
+    assert said.startswith(
+        "Judge panel: bad fails its sanity check against null (some/model): win rate 100.0 %"
+    )
+    frame = sanity_frame([record])
+    assert frame["judge"].tolist() == ["panel: bad", "panel: good", "panel: kind", "panel: majority"]
+    assert frame["failed"].tolist() == [True, False, False, False]
+    assert frame["win_rate"].tolist() == [100, 0, 0, 0] and set(frame["prompts"]) == {40}
+    table = sanity_table([record])
+    assert [[row[0].text, row[-1].text] for [row] in table.groups] == [
+        ["panel: bad", "fails"],
+        ["panel: good", "passes"],
+        ["panel: kind", "passes"],
+        ["panel: majority", "passes"],
+    ]
+    both = of_panel(bad=True, worse=True, good=False)
+    assert [said.split(" fails")[0] for said in failures(both)] == [
+        "Judge panel: bad",
+        "Judge panel: worse",
+        "Judge panel: majority",
+    ]
+
+
+def test_a_failure_is_of_the_judge_whose_settings_failed(make_record) -> None:
+    def judge(model: str, **more: object) -> dict[str, object]:
+        return {"judge": {"name": "strict", "model": model, **more}}
+
+    record = replace(sane(null=1.0), config=judge("small", base_url="http://here"))
+    same = make_record(judge="strict", config=judge("small", base_url="http://there"))
+    other = make_record(judge="strict", config=judge("large"))
+    elsewhere = make_record(judge="another", config=judge("large"))
+    for runs in ([], [same], [same, elsewhere], [elsewhere]):
+        assert failures(record, runs)[0].startswith("Judge strict fails its sanity check against null")
+    assert failures(record, [other, elsewhere])[0].startswith(
+        "A judge called strict, of other settings than the results' (judge.model: small, there large), fails its"
+    )
+    assert failures(record, [same, other])[0].startswith(
+        "A judge called strict, of other settings than that of 1 of 2 runs (judge.model: small, there large), fails"
+    )
+    unknown = make_record(judge="strict", scale="imported", config={"imported": {}})
+    assert "(theirs are not recorded), fails" in failures(record, [unknown])[0]
+
+
+def test_opponents_scored_in_one_order_only_are_left_out_and_counted() -> None:
+    """Always the first, failing half of the time where the opponent is second: no liking for the opponent."""
+    record = sane()
+    record.verdicts["null"] = [
+        Verdict(str(i), True, "first")
+        if order
+        else Verdict(str(i), False, "unscored", "silence")
+        if i % 2
+        else Verdict(str(i), False, "first")
+        for i in range(80)
+        for order in (True, False)
+    ]
+    [row] = sanity_frame([record]).to_dict("records")
+    assert (row["win_rate"], row["half_scored"], row["failed"], row["first_shown"]) == (50, 40, False, 100)
+    assert sanity_table([record]).groups[0][0][6].text == "40 + 40"
+
+
+def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
+    record = sane()
+    record.verdicts["null"] = [
+        Verdict(str(i), True, "first") if i < 40 else Verdict(str(i), True, "unscored", "silence")
+        for i in range(100)
+    ]
+    [said] = failures(record)
+    assert said.endswith("; with the unscored verdicts it could be 40.0 to 100.0 %.")
+
+
+def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None:
+    record = sane(null=1.0)
+    record.verdicts["null"].append(record.verdicts["null"][0])
+    write_sanity(tmp_path / "sanity.json", record)
+    with pytest.raises(
+        ValueError, match=r"sanity\.json is malformed: the judge has several verdicts on prompt_id '0'"
+    ):
+        load_sanity([tmp_path])
 
 
 def test_few_prompts_are_no_failure_and_say_so() -> None:

@@ -130,3 +130,40 @@ def test_a_change_of_quality_over_few_prompts_is_never_bold(make_record, prompts
     [cell] = cells_of([make_record(gain=0.9, prompts=prompts)])
     assert cell.quality is not None and cell.quality.lo > 0
     assert quality_entry(cell).bold is bold
+
+
+def test_pairs_scored_in_one_order_are_left_out_counted_and_the_same_everywhere(make_record, make_verdict):
+    """Always the first shown; with the start first, half of the calls fail. Nothing of it may look like a win."""
+    verdicts = []
+    for i in range(60):
+        verdicts += [make_verdict(f"p{i}", 1, True), make_verdict(f"p{i}", None if i % 2 else 0, False)]
+    [cell] = cells_of([make_record(verdicts=verdicts)])
+    assert (cell.win.rate, cell.win.unscored, cell.win.half_scored, cell.both_orders) == (50, 30, 30, True)
+    assert cell.seeds.rates == {0: 50} and cell.tally.rate == 0.5 and len(cell.tally.prompts) == 30
+    assert cell.first_shown == 100 and cell.consistent == 0
+    tables = tables_of([cell])
+    assert "30 verdicts are left out because their pair is unscored in the other order" in to_markdown(
+        tables[0]
+    )
+    assert "| 30 + 30 " in to_markdown(tables[-1]) and "50.0, 75.0" in to_markdown(tables[-1])
+    row = cells_frame([cell]).iloc[0]
+    assert (row["half_scored"], row["both_orders"]) == (30, True)
+    assert "30 scored in one order only and left out" in summarize([make_record(verdicts=verdicts)])
+
+
+def test_rates_that_the_unscored_could_turn_are_marked_and_not_bold(make_record, make_verdict):
+    verdicts = [*points(make_verdict, 40, 1), *(make_verdict(f"u{i}", None) for i in range(90))]
+    record = make_record(verdicts=verdicts)
+    text = to_markdown(win_rate_table(cells_of([record])))
+    assert "| 100.0 [91.2, 100.0] ?" in text and "**" not in text
+    assert "?: the unscored verdicts could bring the rate to 50 % or past it; never bold." in text
+    assert "with the unscored it could be 47.1 to 100.0 %" in summarize([record])
+
+
+def test_pairs_judged_in_one_order_by_design_are_counted_and_flagged(make_record, make_verdict):
+    single = [make_verdict(f"p{i}", float(i % 4 > 0), bool(i % 2)) for i in range(80)]
+    [cell] = cells_of([make_record(verdicts=single)])
+    assert (cell.win.rate, cell.win.half_scored, cell.both_orders) == (75, 0, False)
+    assert "All pairs were judged in one order only" in to_markdown(win_rate_table([cell]))
+    assert "each pair judged in one order only" in summarize([make_record(verdicts=single)])
+    assert "one order" not in summarize([make_record(prompts=40)])

@@ -195,3 +195,38 @@ def test_a_metric_without_items_has_no_paired_interval(make_record) -> None:
     assert [e.text for e in entries[6:]] == ["0.500 ± 0.100", "1.000", "+0.500 [n/a]"]
     assert any("n/a" in note for note in table.notes)
     assert isnan(capability_frame([make_record(capabilities=[plain])])["change_lo"].iloc[0])
+
+
+def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, make_verdict) -> None:
+    """A judge that always prefers what is shown first, half of whose calls in the second order failed."""
+    points: list[list[float | None]] = [[1.0, None if i % 2 else 0.0] for i in range(12)]
+    final = [
+        make_verdict(i, None if i % 2 and not order else float(order), order)
+        for i in range(40)
+        for order in (True, False)
+    ]
+    record = make_record(verdicts=final)
+    record = with_path(record, [Milestone(10, points, None, {"no answer": 6}), milestone(20, 6)], selected=10)
+    record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 40, final))
+    row = trajectory_frame([record]).iloc[1]
+    assert (row["win_rate"], row["unscored"], row["half_scored"]) == (50, 6, 6)
+    table = trajectory_table([record])
+    assert [entry.text[:4] for entry in table.groups[0][0][4:7]] == ["50.0", "50.0", "+0.0"]
+    assert table.notes[-2:] == [
+        "40 of 160 verdicts are unscored and left out.",
+        "40 more are left out, their pair being unscored in the other order.",
+    ]
+
+
+def test_what_the_unscored_could_undo_is_no_collapse_and_not_bold(make_record, make_verdict) -> None:
+    lost = milestone(10, 0, unscored=7)  # five prompts lost, seven unknown
+    [[row]] = trajectory_table([with_path(make_record(), [lost], selected=10)]).groups
+    assert row[8].text == "-"
+    [[row]] = trajectory_table([with_path(make_record(), [milestone(10, 0, unscored=5)], selected=10)]).groups
+    assert row[8].text == "10"
+    won = [make_verdict(i, 1 if i < 40 else None) for i in range(90)]
+    nothing = [make_verdict(i, 0 if i < 40 else None) for i in range(90)]
+    record = with_path(make_record(verdicts=nothing), [milestone(10, 8)], selected=10)
+    record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 90, won))
+    [[row]] = trajectory_table([record]).groups
+    assert row[6].text == "+100.0 [100.0, 100.0]" and not any(entry.bold for entry in row[4:7])

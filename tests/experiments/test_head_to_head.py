@@ -173,12 +173,39 @@ def test_an_order_that_the_file_lacks_is_unscored(
     assert lacking.reason == "the file has no verdict on it in this order"
 
 
-def test_other_verdicts_of_one_judge_are_another_record(
+def test_verdicts_read_again_take_the_place_of_those_before(
+    released: Path, imported: Callable[..., list[RunRecord]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for winner, rate in (("b", 100), ("a", 0)):
+        samples = [sample(n, winner, "ab") for n in range(COUNT)]
+        [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
+        assert cell(record).win.rate == rate and cell(record).win.verdicts == COUNT
+    assert "is written anew: same name, outputs and judge" in capsys.readouterr().err
+
+
+def test_other_outputs_under_the_same_names_are_never_pooled(
     released: Path, imported: Callable[..., list[RunRecord]]
 ) -> None:
-    for winner, count in (("b", 1), ("a", 2), ("a", 2)):
-        samples = [sample(n, winner, "ab") for n in range(COUNT)]
-        assert len(imported("--verdicts", verdicts(released / "judge__x.json", samples))) == count
+    file = verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)])
+    imported("--verdicts", file)
+    outputs(released / "tuned_outputs.json", "runs/another")
+    records = imported("--verdicts", file)
+    assert len(records) == len(cells_of(records)) == 2
+    assert {found.win.verdicts for found in cells_of(records)} == {COUNT}
+    digests = [record.config["imported"]["outputs"] for record in records]
+    assert {found.method for found in cells_of(records)} == {
+        f"imported (imported.outputs={digest})" for digest in digests
+    }
+
+
+def test_an_imported_judge_that_is_kin_to_the_generator_is_flagged(
+    released: Path, imported: Callable[..., list[RunRecord]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs(released / "tuned_outputs.json", "Qwen/Qwen2.5-7B-Instruct")
+    file = verdicts(released / "judge__qwen-max.json", [sample(n, "b", "ab") for n in range(COUNT)])
+    [record] = imported("--verdicts", file)
+    assert record.warnings == ["judge=qwen-max is of the family of the generator (qwen)"]
+    assert "warning: qwen-max: judge=qwen-max is of the family" in capsys.readouterr().err
 
 
 def test_prompts_that_come_twice_are_paired_in_their_order(released: Path) -> None:

@@ -252,6 +252,13 @@ def test_local_judges_and_the_selections_are_flagged_too(capsys: pytest.CaptureF
     assert capsys.readouterr().err == ""
 
 
+def test_the_annotator_of_alpaca_eval_is_flagged_too(capsys: pytest.CaptureFixture[str]) -> None:
+    composed(["judge=alpaca_eval", "judge.annotator=alpaca_eval_llama3_70b_fn", "family=llama"])
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: judge.annotator=alpaca_eval_llama3_70b_fn is of the family of the generator (llama)"
+    ]
+
+
 def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixture[str]) -> None:
     models = ["judge=panel", "judge.members.openai.model=qwen-max"]
     with pytest.raises(BadConfig, match=r"judge\.members\.anthropic\.model=None; it must be str"):
