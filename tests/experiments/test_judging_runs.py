@@ -12,6 +12,7 @@ from chat_stub import ChatStub, serving, winner
 from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
+from cme.judges import chat_format, local
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.records import RunRecord, Verdict, read_record
 from experiments import cost, grid, identity, judging, stages
@@ -141,6 +142,28 @@ def test_a_record_alone_is_enough_to_judge_what_is_owed(cell: Cell, stub: ChatSt
     assert again.verdicts == expected(again)
     kept = [v for v, good in zip(first.verdicts, scored(first), strict=True) if good]
     assert [v for v, good in zip(again.verdicts, scored(first), strict=True) if good] == kept
+
+
+@pytest.mark.parametrize(
+    ("judge", "module", "name", "value"),
+    [
+        ("openai", chat_format, "NAMES", ("instruction", "answer A", "answer B")),
+        ("openai", chat_format, "READING", 2),
+        ("openai_logprobs", chat_format, "cut", lambda text, limit: text[:limit]),
+        ("local", local, "QUESTION", f"{local.QUESTION}!"),
+        ("local", local, "LABELS", ("1", "2")),
+        ("local", local, "cut", lambda text, limit: text[:limit]),
+    ],
+)
+def test_another_template_is_another_question_and_the_same_run(
+    monkeypatch: pytest.MonkeyPatch, judge: str, module: Any, name: str, value: Any
+) -> None:
+    config = composed([f"judge={judge}", *(["judge.model=x"] if judge != "local" else [])])
+    before, run = judging.key(config.judge), identity.run_id(config)
+    assert judging.key(config.judge) == before
+    monkeypatch.setattr(module, name, value)
+    assert judging.key(config.judge) != before
+    assert identity.run_id(config) == run
 
 
 def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -> None:
