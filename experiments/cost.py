@@ -20,8 +20,6 @@ from experiments import grid, judging
 from experiments.identity import run_id
 from experiments.store import Store
 
-OPPONENTS = 5  # of `experiments.sanity`
-
 ASSUMED = """\
 Reckoned with 4 characters a token, each reply at the longest that judge.decoding allows, no attempt failed; not
 counted is one trial call a command to each judge. `at most`: the responses do not exist yet and are taken for as
@@ -82,7 +80,7 @@ def _parts(config: DictConfig) -> list[Part]:
         if sanity.record_path(config).exists():
             return []
         prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
-        pairs = _stand_ins(config, prompts, OPPONENTS)
+        pairs = _stand_ins(config, prompts, len(sanity.OPPONENTS))
         return [Part(sanity.sanity_id(config), config.judge, pairs, both, nothing, "at most ")]
     run, store = run_id(config), Store.of(config)
     pairs, most = _pairs(config)

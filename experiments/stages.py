@@ -78,7 +78,10 @@ def run(config: DictConfig) -> Path:
             environment=environment()
             | {f"weights of {name}": folder for name, folder in weights.items()}
             | {f"sha256 of {use} prompts": fingerprint(found) for use, found in prompts.items()},
-            warnings=validate(config) + judging.cut(config, pairs) + _unanswered(config, prompts),
+            warnings=validate(config)
+            + judging.cut(config, pairs)
+            + (chosen.warnings if chosen else [])
+            + _unanswered(config, prompts),
             stopped=trained["value"]["stopped"],
             history=trained["value"]["history"],
             pairs=pairs,
