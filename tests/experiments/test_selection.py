@@ -130,8 +130,8 @@ def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]
 
 
 def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
-    """By its own prompts the second would win 100 to 75 %; on the shared one the first does."""
-    first, second = [[1.0, 1.0], [1.0, 0.0], [0.5, 1.0]], [[0.5, 0.5], [None, 1.0], [None, None]]
+    """By its own prompts the second would win by 50 to 33 %; on the shared one the first does."""
+    first, second = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [[0.5, 0.5], [None, None], [None, None]]
     path = Trajectory(
         "j", ["a", "b", "c"], None, [Milestone(1, first, None, {}), Milestone(2, second, None, {})]
     )
@@ -139,7 +139,7 @@ def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
     [warning] = selection._narrowed(path)
     assert (
         warning
-        == "the checkpoints have 3 of 6 selection verdicts scored in common, and were compared by these"
+        == "the checkpoints have 2 of 6 selection verdicts scored in common, and were compared by these"
     )
 
 
