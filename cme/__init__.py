@@ -2,7 +2,13 @@
 
 
 class Unavailable(Exception):
-    """What a run needs cannot be had here; the message says which, why and what to do, a line for each thing."""
+    """What a run needs cannot be had here; the message says which, why and what to do, a line for each thing.
+
+    `calls` and `usd` are what a judge that gives up had spent on its last ruling (None where prices are unknown).
+    """
+
+    calls: int = 0
+    usd: float | None = 0.0
 
 
 class TrainingFailed(Exception):

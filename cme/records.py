@@ -9,7 +9,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -189,7 +189,7 @@ class RunRecord:
     `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a
     reward uses them only where `config.reward.verifier` names them. `language_model` is the checkpoint that
     measured the generations' surprisal, None where it was not measured.
-    `trajectory` is None where no checkpoints were saved, `selected` where none was, or none has a scored verdict.
+    `trajectory` is None where no checkpoints were saved, `selected` where none was, or they share no scored verdict.
     `accuracy` is None but on a mathematics track's data.
     `verifier_responses` are the frozen verifier's own greedy responses to the evaluation prompts, in the order of the
     pairs; None where the run learns from no verifier, from several, or from one behind a server; `verifier_quality`
@@ -258,8 +258,8 @@ class StressRecord:
 class SanityRecord:
     """A judge's verdicts on opponents of which none is better than a model's own responses.
 
-    `pairs` and `verdicts` by opponent, the opponent standing where the trained policy stands in a run. Which
-    opponents there are: `experiments.sanity`. `seconds` is wall-clock.
+    `pairs` and `verdicts` by opponent, the opponent standing where the trained policy stands in a run; `tokens` of one
+    that no model wrote is None. Which opponents there are: `experiments.sanity`. `seconds` is wall-clock.
     """
 
     sanity_id: str
@@ -274,6 +274,7 @@ class SanityRecord:
     pairs: dict[str, list[Pair]]
     verdicts: dict[str, list[Verdict]]
     seconds: float
+    warnings: list[str] = field(default_factory=list)
     schema: int = SANITY_SCHEMA
 
 

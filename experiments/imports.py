@@ -2,7 +2,9 @@
 
 Outputs are in AlpacaEval's format. A file of verdicts is in the format released with arXiv 2605.29009: `label_a`,
 `label_b` and a list `per_sample` of {index, instruction, order_shown, verdict, winner, reason}; there a failed call
-is written as a tie, with "(judge error: ...)" for its reason, and here it is unscored. Prompts that are in one
+is written as a tie, with "(judge error: ...)" for its reason, and here it is unscored. No other mark of a failure is
+known: a failed call that is written otherwise, as a tie with "API error: ..." say, counts as the tie that it claims to
+be. A verdict or a winner that is empty, unknown or at odds with the other is unscored too. Prompts that are in one
 outputs file alone, and verdicts on other texts than the outputs', are counted and named, never joined away.
 """
 
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cme.judges import encodable
 from cme.outputs import BadOutputs, Row, read_outputs
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json
 from experiments.identity import digest
@@ -21,7 +24,7 @@ SCALE = "imported"
 CUT = 200
 """Characters of an instruction that a file of verdicts repeats."""
 FAILED = "(judge error"
-"""How the reason of a failed call begins."""
+"""How the reason of a failed call begins; the format has no other mark of one."""
 OTHER = "the verdict is on another instruction than the outputs'"
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 FIELDS = ("index", "instruction", "order_shown", "verdict", "winner", "reason")
@@ -108,6 +111,10 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
     )
     reasons = Counter(v.reason for v in verdicts if v.reason is not None)
     warnings += [f"{n} of {len(verdicts)} verdicts unscored: {why}" for why, n in reasons.most_common(NAMED)]
+    if ties := sum(verdict.outcome == "tie" for verdict in verdicts):
+        warnings.append(
+            f"{ties} ties are taken for such: only a reason that begins with {FAILED!r} tells a failed call from a tie"
+        )
     return verdicts, warnings
 
 
@@ -136,19 +143,22 @@ def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
 
 def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
     """The verdict of one row; `policy` is the letter of the trained policy."""
-    order, said, reason = row["order_shown"], row["verdict"], str(row["reason"])
+    order, said, winner = row["order_shown"], row["verdict"], row["winner"]
+    reason = None if row["reason"] is None else encodable(str(row["reason"]))
 
     def unscored(why: str) -> Verdict:
-        return Verdict(pair.prompt_id, order[0] == policy, "unscored", why)
+        return Verdict(pair.prompt_id, order[0] == policy, "unscored", encodable(why))
 
     if row["instruction"] not in (pair.prompt, pair.prompt[:CUT]):
         return unscored(OTHER)
-    if reason.startswith(FAILED):
+    if reason is not None and reason.startswith(FAILED):
         return unscored(reason)
     if not isinstance(said, str) or said not in OUTCOMES:
         return unscored(f"the verdict is {said!r}, which is none of A, B, TIE")
-    if row["winner"] != {"A": order[0], "B": order[1], "TIE": "tie"}[said]:
-        return unscored(f"the verdict {said} in the order {order} contradicts the winner {row['winner']}")
+    if winner not in ("a", "b", "tie"):
+        return unscored(f"the winner is {winner!r}, which is none of a, b, tie")
+    if winner != {"A": order[0], "B": order[1], "TIE": "tie"}[said]:
+        return unscored(f"the verdict {said} in the order {order} contradicts the winner {winner}")
     return Verdict(pair.prompt_id, order[0] == policy, OUTCOMES[said], note=reason)
 
 
@@ -213,7 +223,7 @@ def _generation(row: Row) -> Generation:
 
 def _generator(rows: Iterable[Row]) -> str:
     """What the rows say made them."""
-    return ", ".join(sorted({str(row.get("generator", "unknown")) for row in rows}))
+    return ", ".join(sorted({encodable(str(row.get("generator", "unknown"))) for row in rows}))
 
 
 def _label(path: Path) -> str:

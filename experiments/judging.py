@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
 from cme.judging import VerdictLog, judge_pairs
-from cme.records import Pair, Verdict
+from cme.records import Generation, Pair, Verdict
 from experiments import identity
 from experiments.parts import arguments
 from experiments.validate import BadConfig
@@ -34,7 +34,7 @@ def made(node: DictConfig) -> Any:
 
 
 def key(node: DictConfig) -> str:
-    """Digest of all that changes a judge's rulings: fields, and its `fingerprint` of what they name, if any."""
+    """Digest of all that changes a judge's rulings: fields, and its `fingerprint` of what is not in them, if any."""
     fields = identity.flat(OmegaConf.to_container(node, resolve=True), "judge")
     counted = {path: value for path, value in fields.items() if identity.changes_results(path)}
     if node.get("api_key_variable", "") is None:  # a server of one's own: its model's name says little
@@ -75,15 +75,35 @@ def verdicts(judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: V
 
 
 def cut(config: DictConfig, pairs: Sequence[Pair]) -> list[str]:
-    """Warnings for the record: how many responses a judge did not see whole."""
+    """Warnings for the record: how many of the pairs' texts a judge of the run did not see whole."""
+    responses = [response for pair in pairs for response in (pair.start, pair.policy)]
+    return unread(config.judge, responses, [pair.reference for pair in pairs])
+
+
+def unread(
+    judge: DictConfig,
+    responses: Sequence[Generation],
+    references: Sequence[str | None],
+    where: str = "judge",
+    whose: str = "of",
+) -> list[str]:
+    """Warnings: how many texts each judge did not see whole, `where` being its place in the configuration."""
     found = []
-    responses = [response for pair in pairs for response in (pair.start.response, pair.policy.response)]
-    for name, node in judges(config.judge).items():
-        limit = node.get("max_response_chars")
-        longer = sum(len(response) > limit for response in responses) if limit is not None else 0
+    said = [response.response for response in responses]
+    known = [reference for reference in references if reference is not None]
+    for name, node in judges(judge).items():
+        field = where if name is None else f"{where}.members.{name}"
+        limit, target = node.get("max_response_chars"), get_object(node._target_)
+        longer = sum(len(text) > limit for text in said) if limit is not None else 0
         if longer:
-            field = "judge" if name is None else f"judge.members.{name}"
             found.append(
-                f"{longer} of {len(responses)} responses were cut at {field}.max_response_chars={limit} for judging"
+                f"{longer} {whose} {len(said)} responses were cut at {field}.max_response_chars={limit} for judging"
             )
+        if not hasattr(target, "unread"):
+            continue
+        for texts, what in ((said, f"{whose} {len(said)} responses"), (known, f"of {len(known)} references")):
+            if longer := target.unread(texts):
+                found.append(
+                    f"{longer} {what} were read by {field}={node.name} up to its encoder's limit alone"
+                )
     return found

@@ -28,6 +28,7 @@ from experiments.stages import quiet_libraries
 from experiments.store import environment
 
 OPPONENTS = ("null", "longer", "shorter", "copied", "itself")
+
 # Of a run's identity, what a judge's sanity does not depend on.
 _TRAINING = ("trainer", "guard", "reward", "verifier", "scoring", "monitor_every", "scale.heldout")
 
@@ -57,6 +58,8 @@ def run(config: DictConfig) -> Path:
         write_sanity(path, record)
         _write_outputs(path.parent, record)
     print(to_markdown(sanity_table([record])))
+    for warning in record.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     print(f"record: {path}")
     return path
 
@@ -98,6 +101,9 @@ def _measured(config: DictConfig) -> SanityRecord:
         pairs=pairs,
         verdicts=verdicts,
         seconds=time.perf_counter() - began,
+        warnings=[
+            f"opponent {name}: {line}" for name, own in pairs.items() for line in judging.cut(config, own)
+        ],
     )
 
 
@@ -125,11 +131,11 @@ def opponents(
     """
 
     def pair(prompt: Prompt, start: Generation, text: str, finished: bool | None = True) -> Pair:
-        opponent = Generation(text, finished, tokens=len(text.split()))
+        opponent = Generation(text, finished, tokens=None)  # no model wrote it
         return Pair(prompt.id, prompt.text, prompt.reference, start, opponent, prompt.answer)
 
     own = list(zip(prompts, greedy, strict=True))
-    found = [
+    found = (
         [pair(p, g, stock_of(p).boilerplate) for p, g in own],
         [pair(p, g, f"{g.response} {g.response}", g.finished) for p, g in own],
         [pair(p, g, _half(g.response)) for p, g in own if g.finished],
@@ -138,7 +144,7 @@ def opponents(
             Pair(p.id, p.text, p.reference, a, b, p.answer)
             for p, a, b in zip(prompts, one, other, strict=True)
         ],
-    ]
+    )
     return {name: pairs for name, pairs in zip(OPPONENTS, found, strict=True) if pairs}
 
 

@@ -1,8 +1,9 @@
 """Checkpoint selection, kept apart from evaluation: prompts of its own, a judge of its own.
 
 Every saved checkpoint, the final policy among them, meets the untrained start on the selection prompts. The one with
-the highest win rate there is selected, the earliest of equals, and answers the evaluation prompts too. The final
-policy's evaluation stays the run's result; the selected one's stands beside it.
+the highest win rate there is selected, the earliest of equals, and answers the evaluation prompts too. They are ranked
+by the verdicts that all of them have scored. The final policy's evaluation stays the run's result; the selected one's
+stands beside it.
 """
 
 import shutil
@@ -41,11 +42,12 @@ class Meeting:
 
 @dataclass(frozen=True)
 class Selection:
-    """What the stage leaves: the whole trajectory, the selected checkpoint, and the seconds it took."""
+    """What the stage leaves: the whole trajectory, the selected checkpoint, the seconds it took, and warnings."""
 
     trajectory: Trajectory
     selected: Selected | None
     seconds: float
+    warnings: list[str]
 
 
 def prompts(config: DictConfig) -> list[Prompt]:
@@ -107,6 +109,10 @@ def run(
             for step, stage in stages.items()
         }
     trajectory = _trajectory(config, asked, start, met)
+    responses = [*start, *(response for meeting in met.values() for response in meeting.responses)]
+    warnings = _narrowed(trajectory) + judging.unread(
+        config.selection.judge, responses, [p.reference for p in asked], "selection.judge"
+    )
     chosen = best(trajectory)
     selected = None if chosen is None else Selected(chosen, None, None)
     seconds = before["seconds"] + sum(stage["seconds"] for stage in stages.values()) + log.seconds
@@ -120,20 +126,36 @@ def run(
             meeting = _meet(config, config.judge, evaluated, [p.start for p in pairs], stage["value"], log)
         selected = Selected(chosen, meeting.responses, meeting.verdicts)
         seconds += stage["seconds"] + log.seconds - before_it
-    return Selection(trajectory, selected, seconds)
+        warnings += judging.unread(config.judge, meeting.responses, [], whose="of the selected checkpoint's")
+    return Selection(trajectory, selected, seconds, warnings)
 
 
 def best(trajectory: Trajectory) -> int | None:
-    """The step with the highest win rate on the selection prompts, the earliest of equals.
+    """The step with the highest win rate by the verdicts that all checkpoints have scored, the earliest of equals.
 
-    None where no checkpoint has a scored verdict.
+    None where there is no such verdict.
     """
-    rates = {
-        m.step: [p for of_prompt in m.points for p in of_prompt if p is not None]
-        for m in trajectory.milestones
-    }
-    scored = {step: float(np.mean(known)) for step, known in rates.items() if known}
-    return max(scored, key=lambda step: (scored[step], -step)) if scored else None
+    points, common = _common(trajectory)
+    if not common.any():
+        return None
+    rates = points[:, common].mean(axis=1)
+    return trajectory.milestones[int(rates.argmax())].step
+
+
+def _common(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+    """Points (checkpoints, verdicts), NaN where unscored, and which verdicts every checkpoint has scored."""
+    points = np.array([np.ravel(np.array(m.points, float)) for m in trajectory.milestones])
+    return points, ~np.isnan(points).any(axis=0)
+
+
+def _narrowed(trajectory: Trajectory) -> list[str]:
+    """A warning where unscored verdicts leave less to select by, or nothing."""
+    _, common = _common(trajectory)
+    kept = int(common.sum())
+    if kept == len(common):
+        return []
+    found = f"the checkpoints have {kept} of {len(common)} selection verdicts scored in common"
+    return [f"{found}, and were compared by these" if kept else f"{found}: none was selected"]
 
 
 def tidy(config: DictConfig, store: Store) -> None:

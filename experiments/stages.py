@@ -81,6 +81,7 @@ def run(config: DictConfig) -> Path:
             warnings=validate(config)
             + judging.cut(config, pairs)
             + methods.warnings(store)
+            + (chosen.warnings if chosen else [])
             + _unanswered(config, prompts),
             stopped=trained["value"]["stopped"],
             history=trained["value"]["history"],

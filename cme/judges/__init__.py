@@ -6,7 +6,7 @@ in both orders. A ruling that could not be made is `unscored` with its reason.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, get_args
 
 from cme.records import Generation, Outcome, Prompt
 
@@ -27,6 +27,8 @@ class Ruling:
     usd: float | None = 0.0
 
     def __post_init__(self) -> None:
+        if self.outcome not in get_args(Outcome):
+            raise ValueError(f"outcome is {self.outcome!r}; it must be one of {', '.join(get_args(Outcome))}")
         if (self.outcome == "unscored") != (self.reason is not None):
             raise ValueError(f"a reason goes with unscored and nothing else; outcome is {self.outcome!r}")
 
@@ -43,10 +45,13 @@ class Judge(Protocol):
     """What every judge can do.
 
     A judge may also have: `concurrency`, how many rulings it makes at once, in threads (1 without it);
-    `max_response_chars`, where it cuts a response; `resume(calls, usd)`, told before the first ruling what was
-    spent before; `stop()`, after which it makes no more attempts; `probe()`, one trial before a run begins;
+    `max_response_chars`, where it cuts a response; `resume(calls, usd)`, told before the first ruling what the log
+    says was spent so far, in all; `stop()`, after which it makes no more attempts; `probe()`, one
+    trial before a run begins;
     `tokens(prompt, first, second)` and `usd(tokens_in, tokens_out)`, by which a run's judging is priced;
-    `fingerprint(**settings)`, static, a digest of what its settings only name, such as the contents of files.
+    `fingerprint(**settings)`, static, a digest of what decides its rulings and is not in its
+    settings: the template around the texts, the contents of files that are named;
+    `unread(texts)`, static, how many texts it would not read to their end, where that is no setting.
     """
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from cme import Unavailable
 from cme.judges import Ruling
 from cme.judges.budget import Budget
-from cme.judges.chat_format import FIELDS, digest, question, verdict, weighed
+from cme.judges.chat_format import FIELDS, digest, fingerprint, question, verdict, weighed
 from cme.records import Generation, Prompt
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ class ChatEndpoint:
         usd_per_million_input, usd_per_million_output: prices of tokens; None where they are unknown.
         max_calls, max_usd: a budget of requests and of money for all of a run's judging, over all restarts. No
             request is sent that could pass it: it counts as the most it can cost until the server says what it
-            took, and stays so if it never does (a time-out). Not in it are the trial call and, after a kill, the
-            calls that were in flight then.
+            took, and stays so if it never does (a time-out) or says what no request can take. What was spent is in
+            the verdict log, also where judging ends early, and counts at the next start. Not in it are the trial
+            call and, after a kill, the rulings that were being made then, with all their attempts.
         concurrency: rulings made at once.
         timeout: seconds that an attempt may take.
         retries: attempts after the first where the server cannot be reached, is silent or too slow, answers 408,
@@ -105,7 +106,7 @@ class ChatEndpoint:
     ) -> None:
         self.base_url = base_url
         self.model = model
-        self.prompt = f"{prompt}\n{reply_with}"
+        self.prompt = _whole(prompt, reply_with)
         self.reply = reply
         self.tie_margin = tie_margin
         self.min_label_mass = min_label_mass
@@ -166,10 +167,15 @@ class ChatEndpoint:
             if settings.get(key, 0) < 0:
                 raise ValueError(f"{key}={settings[key]}; it must be at least 0")
 
+    @staticmethod
+    def fingerprint(**settings: Any) -> str:
+        """Digest of what is sent around the texts, markers included, and of how the reply is read."""
+        return fingerprint(_whole(settings["prompt"], settings["reply_with"]), settings["max_response_chars"])
+
     def resume(self, calls: int, usd: float) -> None:
-        """Count what was spent before against the budget."""
-        self.budget.calls += calls
-        self.budget.usd += usd
+        """Count what was spent so far, by this judge too, against the budget."""
+        self.budget.calls = calls
+        self.budget.usd = usd
 
     def stop(self) -> None:
         """Make no more attempts."""
@@ -214,13 +220,16 @@ class ChatEndpoint:
             usd += took
             if isinstance(said, Ruling):
                 return replace(said, calls=calls, usd=self._known(usd))
+            if isinstance(said, Unavailable):
+                said.calls, said.usd = calls, self._known(usd)
+                raise said
             reason = f"{said.reason} (attempt {calls})"
             if not said.retry:
                 break
             wait = max(said.wait, min(self.backoff * 2**attempt, LONGEST_BACKOFF) * spread)
         return Ruling("unscored", reason, calls=calls, usd=self._known(usd))
 
-    def _attempt(self, message: str, most: float) -> "tuple[float, Ruling | _Failed]":
+    def _attempt(self, message: str, most: float) -> "tuple[float, Ruling | _Failed | Unavailable]":
         """What one request cost at most, and what came of it."""
         took = most
         try:
@@ -230,6 +239,11 @@ class ChatEndpoint:
         except _Failed as failed:
             took = took if failed.billed else 0.0
             return took, failed
+        except RecursionError:
+            return took, _Failed("the reply is nested too deeply to be read")
+        except Unavailable as refused:
+            took = 0.0
+            return took, refused
         finally:
             self.budget.settle(most, took)
 
@@ -275,21 +289,26 @@ class ChatEndpoint:
         return _Failed(said, retry=retry, wait=_retry_after(error.response.headers), billed=False)
 
     def _price(self, reply: Any, most: float) -> float:
-        """What the reply says it took, `most` where it does not say."""
+        """What the reply says it took, `most` where it does not say so in whole numbers of tokens."""
         try:
-            usage = reply["usage"]
-            said = self.usd(int(usage["prompt_tokens"]), int(usage["completion_tokens"]))
-        except (LookupError, TypeError, ValueError):
+            counts = [reply["usage"][f"{side}_tokens"] for side in ("prompt", "completion")]
+            if any(type(count) is not int or count < 0 for count in counts):
+                return most
+            said = self.usd(*counts) or 0.0
+        except (LookupError, OverflowError, TypeError):
             return most
-        return 0.0 if said is None else said
+        return said if math.isfinite(said) else most
 
     def _read(self, reply: Any) -> Ruling:
         try:
             choice = reply["choices"][0]
+            finish = choice.get("finish_reason")
+            if finish == "content_filter":
+                raise _Failed("the server's content filter cut the reply", retry=False)
             if self.reply == "label":
                 likeliest = choice["logprobs"]["content"][0]["top_logprobs"]
                 return weighed(likeliest, self.tie_margin, self.min_label_mass)
-            if choice.get("finish_reason") == "length":
+            if finish == "length":
                 raise _Failed(f"the reply was cut at its limit of {self._longest_reply} tokens")
             ruling = verdict(choice["message"]["content"])
         except (LookupError, TypeError, AttributeError):
@@ -332,6 +351,10 @@ class ChatEndpoint:
         return " ".join(self._without_key(said).split())[:200]
 
 
+def _whole(prompt: str, reply_with: str) -> str:
+    return f"{prompt}\n{reply_with}"
+
+
 def _retry_after(headers: Any) -> float:
     """Seconds that a server asks to be left alone, given as seconds or as a date; 0 where it does not say."""
     asked = headers.get("Retry-After", "")
@@ -340,6 +363,6 @@ def _retry_after(headers: Any) -> float:
     except ValueError:
         try:
             seconds = email.utils.parsedate_to_datetime(asked).timestamp() - time.time()
-        except (TypeError, ValueError):
+        except (OverflowError, TypeError, ValueError):
             return 0.0
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER) if math.isfinite(seconds) else 0.0

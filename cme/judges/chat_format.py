@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +20,9 @@ FIELDS = ("{instruction}", "{first}", "{second}")
 """What a prompt has, each once: they are where the texts go."""
 
 NAMES = ("instruction", "response A", "response B")
+READING = 1
+"""Stands in the key of the verdict log for how a reply is read: one more with any change of that."""
+
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 
 
@@ -36,6 +40,14 @@ def question(prompt: str, instruction: str, first: str, second: str, max_respons
     return re.sub("|".join(map(re.escape, FIELDS)), lambda found: blocks[found[0]], prompt)
 
 
+def fingerprint(prompt: str, max_response_chars: int) -> str:
+    """Digest of all that is sent around the texts, a cut one among them, and of how the reply is read."""
+    sent = question(
+        prompt, "an instruction", "a response", "r" * (max_response_chars + 1), max_response_chars
+    )
+    return digest(f"{READING}\0{sent}")
+
+
 def digest(text: str) -> str:
     """12 hex digits of a text."""
     return hashlib.sha256(encodable(text).encode()).hexdigest()[:12]
@@ -44,13 +56,14 @@ def digest(text: str) -> str:
 def verdict(content: str) -> Ruling:
     """The ruling of a reply that is one JSON object with `winner` (A, B or tie), bare or in one code fence.
 
-    Its `reason`, if it has one, is the ruling's note. Raises ValueError for any other reply.
+    Its `reason`, if it has one, is the ruling's note. Raises ValueError for any other reply, one that names a field
+    twice among them.
     """
     fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", content, re.DOTALL)
     try:
-        said = json.loads(fenced[1] if fenced else content)
+        said = json.loads(fenced[1] if fenced else content, object_pairs_hook=_once_each)
         outcome = OUTCOMES[said["winner"].strip().upper()]
-    except (LookupError, TypeError, AttributeError, ValueError):
+    except (LookupError, RecursionError, TypeError, AttributeError, ValueError):
         raise ValueError(f"the reply is not the JSON asked for: {content}") from None
     note = said.get("reason")
     return Ruling(outcome, note=note if isinstance(note, str) else None)
@@ -62,11 +75,13 @@ def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass:
     P(first) = p(A) / (p(A) + p(B)), where a label that is not among them counts as 0; the scores are
     (P(first), P(second)), and up to `tie_margin` between them is a tie. Where A and B have
     less than `min_mass` of the probability, the model did not answer the question: unscored. Raises ValueError
-    without either label.
+    without either label and for what is no log-probability: above 0 or not finite.
     """
     weight = {"A": 0.0, "B": 0.0}
     for entry in likeliest:
         if (label := entry["token"].strip()) in weight:
+            if not -sys.float_info.max <= entry["logprob"] <= 0:
+                raise ValueError(f"the log-probability of {label} is {entry['logprob']}")
             weight[label] += math.exp(entry["logprob"])
     total = sum(weight.values())
     if not total:
@@ -75,6 +90,14 @@ def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass:
         return Ruling("unscored", f"A and B have {total:.4f} of the probability, below {min_mass:g}")
     ruling = by_scores(weight["A"] / total, weight["B"] / total, tie_margin)
     return replace(ruling, note=f"A and B have {total:.4f} of the probability")
+
+
+def _once_each(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. Raises ValueError for one with a field twice, of which a parser keeps the last unasked."""
+    found = dict(fields)
+    if len(found) < len(fields):
+        raise ValueError("a field is there twice")
+    return found
 
 
 def cut(response: str, limit: int) -> str:

@@ -6,11 +6,11 @@ response is plain text to it: what looks like a special token is tokenized as th
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 from cme import chat
 from cme.judges import Ruling, by_scores, encodable
-from cme.judges.chat_format import cut
+from cme.judges.chat_format import cut, digest
 from cme.records import Generation, Prompt
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -92,6 +92,14 @@ class LocalJudge:
                 "both must be at least 1"
             )
 
+    @staticmethod
+    def fingerprint(**settings: Any) -> str:
+        """Digest of what is asked around the texts, a cut one among them, and of the labels."""
+        limit = settings["max_response_chars"]
+        return digest(
+            "\0".join((*LABELS, _question("an instruction", "a response", "r" * (limit + 1), limit)))
+        )
+
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
         """Compare two responses by the labels' probabilities."""
         asked = self.prompt_ids(prompt.text, first.response, second.response)
@@ -116,8 +124,7 @@ class LocalJudge:
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""
-        shown = [cut(response, self.max_response_chars) for response in (first, second)]
-        question = encodable(QUESTION.format(instruction=instruction, first=shown[0], second=shown[1]))
+        question = _question(instruction, first, second, self.max_response_chars)
         rendered = self.tokenizer.apply_chat_template(
             chat.messages_of(_HERE), tokenize=False, add_generation_prompt=True
         )
@@ -128,3 +135,8 @@ class LocalJudge:
         """Token ids; with `plain`, special tokens in the text are not taken for such."""
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)
         return list(encoded["input_ids"])
+
+
+def _question(instruction: str, first: str, second: str, max_response_chars: int) -> str:
+    shown = [cut(response, max_response_chars) for response in (first, second)]
+    return encodable(QUESTION.format(instruction=instruction, first=shown[0], second=shown[1]))

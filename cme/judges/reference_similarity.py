@@ -4,9 +4,10 @@ Nearness is the cosine of sentence embeddings (all-MiniLM-L6-v2, from a package 
 topic more than truth, so its verdicts are a coarse stand-in for a judge that reads.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
-from cme.embeddings import embed
+from cme.embeddings import beyond, embed
 from cme.judges import Ruling, by_scores
 from cme.records import Generation, Prompt
 
@@ -15,12 +16,18 @@ class ReferenceSimilarity:
     """Compares cosine similarities to the prompt's reference; within `margin` is a tie.
 
     An empty response has similarity -1. A prompt without a reference is unscored. The encoder reads the first 256
-    word pieces of a text (its `max_seq_length`): of a longer one, response or reference, the rest is cut off unseen.
+    word pieces of a text (its `max_seq_length`): of a longer one, response or reference, the rest is cut off unseen;
+    `unread` counts these.
     """
 
     def __init__(self, margin: float) -> None:
         self.margin = margin
         self._embed = lru_cache(maxsize=None)(lambda text: embed([text])[0])
+
+    @staticmethod
+    def unread(texts: Sequence[str]) -> int:
+        """How many of the texts are longer than the encoder reads."""
+        return beyond(texts)
 
     def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
         """Compare two responses by their similarity to the prompt's reference."""

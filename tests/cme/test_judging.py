@@ -111,6 +111,13 @@ def test_the_same_question_is_asked_once(tmp_path: Path) -> None:
     ]
 
 
+def test_two_pairs_of_one_id_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    judge = Longest()
+    with pytest.raises(ValueError, match=r"prompt id 'p1' is on 2 pairs"):
+        judged(judge, [pair("a", "ab"), pair("a", "b", name="p2"), pair("abc", "a")], tmp_path)
+    assert judge.shown == []
+
+
 @pytest.mark.parametrize(
     "other",
     [
@@ -155,11 +162,14 @@ def test_a_log_cut_at_any_byte_loses_only_its_torn_line(where: int) -> None:
         assert len({line["key"] for line in lines}) == len(lines) == 16
 
 
-def test_a_line_that_is_no_verdict_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bad", ["{}", "[" * 2000, "an unknown outcome"])
+def test_a_line_that_is_no_verdict_is_named(tmp_path: Path, bad: str) -> None:
     judged(Longest(), PAIRS, tmp_path)
     path = tmp_path / "run" / "log.jsonl"
     lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([*lines[:2], "{}\n", *lines[2:]]))
+    if "outcome" in bad:
+        bad = json.dumps(json.loads(lines[0]) | {"outcome": "banana"})
+    path.write_text("".join([*lines[:2], f"{bad}\n", *lines[2:]]))
     with pytest.raises(ValueError, match=r"log\.jsonl, line 3, is no verdict"):
         VerdictLog(path)
 

@@ -91,7 +91,10 @@ def test_the_win_rate_is_that_of_the_counts(released: Path, imported: Callable[.
         "base",
     )
     assert record.generator_checkpoint == "org/base" and record.environment["policy"] == "runs/tuned"
-    assert record.history == {} and record.seconds == {} and record.warnings == []
+    assert record.history == {} and record.seconds == {}
+    assert record.warnings == [
+        "7 ties are taken for such: only a reason that begins with '(judge error' tells a failed call from a tie"
+    ]
     assert [v.note for v in record.verdicts] == [f"because of {n}" for n in range(COUNT)]
     assert [p.policy.response for p in record.pairs] == [f"runs/tuned on {p[:9]}" for p in PROMPTS]
     assert {(p.start.tokens, p.start.finished) for p in record.pairs} == {(None, None)}
@@ -148,18 +151,38 @@ def test_verdicts_that_do_not_fit_are_unscored(
     samples[4] |= {"instruction": PROMPTS[4][:3]}
     samples[5] |= {"winner": "a"}  # against its verdict
     samples[6] |= {"verdict": "C"}
+    samples[7] |= {"winner": ""}
+    samples[8] |= {"winner": None, "verdict": "TIE"}
+    samples[9] |= {"winner": ["a"]}
+    samples[10] |= {"verdict": "", "winner": "tie"}
     [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
     why = {v.prompt_id: v.reason for v in record.verdicts if v.outcome == "unscored"}
-    assert list(why) == ["3", "4", "5", "6", "39"]
+    assert list(why) == ["3", "4", "5", "6", "7", "8", "9", "10", "39"]
+    assert [why[n] for n in ("7", "8", "9")] == [
+        f"the winner is {winner}, which is none of a, b, tie" for winner in ("''", "None", "['a']")
+    ]
+    assert why["10"] == "the verdict is '', which is none of A, B, TIE"
     assert why["3"] == why["4"] == "the verdict is on another instruction than the outputs'"
     assert why["5"] == "the verdict B in the order ab contradicts the winner a"
     assert why["6"] == "the verdict is 'C', which is none of A, B, TIE"
     assert why["39"] == "the file has no verdict on it"
     found = cell(record).win
-    assert (found.verdicts, found.unscored, found.rate) == (40, 5, 100)
+    assert (found.verdicts, found.unscored, found.rate) == (40, 9, 100)
     assert record.warnings[0] == (
         f"2 verdicts are on other instructions than the outputs': {PROMPTS[3][:60] + '...'!r}, 'prompt 4 '"
     )
+
+
+def test_reasons_are_kept_as_far_as_they_can_be_written(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    samples = [sample(n, "b", "ab") for n in range(COUNT)]
+    samples[0] |= {"reason": None}
+    samples[1] |= {"reason": "half \ud83d a pair"}
+    samples[2] |= {"reason": "(judge error: \udc00)", "winner": "tie", "verdict": "TIE"}
+    [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
+    assert [v.note for v in record.verdicts[:2]] == [None, "half ? a pair"]
+    assert record.verdicts[2].reason == "(judge error: ?)"
 
 
 def test_an_order_that_the_file_lacks_is_unscored(

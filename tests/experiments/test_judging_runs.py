@@ -12,9 +12,10 @@ from chat_stub import ChatStub, serving, winner
 from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
+from cme.judges import chat_format, local
 from cme.judges.chat_endpoint import ChatEndpoint
-from cme.records import RunRecord, Verdict, read_record
-from experiments import cost, grid, identity, judging, stages
+from cme.records import Generation, Pair, RunRecord, Verdict, read_record
+from experiments import cost, grid, identity, judging, selection, stages
 from experiments.__main__ import main
 from experiments.store import Store
 from experiments.validate import BadConfig, validate
@@ -141,6 +142,28 @@ def test_a_record_alone_is_enough_to_judge_what_is_owed(cell: Cell, stub: ChatSt
     assert again.verdicts == expected(again)
     kept = [v for v, good in zip(first.verdicts, scored(first), strict=True) if good]
     assert [v for v, good in zip(again.verdicts, scored(first), strict=True) if good] == kept
+
+
+@pytest.mark.parametrize(
+    ("judge", "module", "name", "value"),
+    [
+        ("openai", chat_format, "NAMES", ("instruction", "answer A", "answer B")),
+        ("openai", chat_format, "READING", 2),
+        ("openai_logprobs", chat_format, "cut", lambda text, limit: text[:limit]),
+        ("local", local, "QUESTION", f"{local.QUESTION}!"),
+        ("local", local, "LABELS", ("1", "2")),
+        ("local", local, "cut", lambda text, limit: text[:limit]),
+    ],
+)
+def test_another_template_is_another_question_and_the_same_run(
+    monkeypatch: pytest.MonkeyPatch, judge: str, module: Any, name: str, value: Any
+) -> None:
+    config = composed([f"judge={judge}", *(["judge.model=x"] if judge != "local" else [])])
+    before, run = judging.key(config.judge), identity.run_id(config)
+    assert judging.key(config.judge) == before
+    monkeypatch.setattr(module, name, value)
+    assert judging.key(config.judge) != before
+    assert identity.run_id(config) == run
 
 
 def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -> None:
@@ -417,14 +440,54 @@ def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Ce
     stub.rates = {"server_error": 1.0}
     store, first = Store.of(config), read_record(stages.run(config))
     assert first.trajectory is not None and first.selected is None
+    nothing = "the checkpoints have 0 of 24 selection verdicts scored in common: none was selected"
+    assert nothing in first.warnings
     assert all(sum(m.unscored.values()) == 24 for m in first.trajectory.milestones)
     assert not store.done and (store.checkpoint / "step-1").exists()
     stub.rates = {}
     again = read_record(stages.run(config))
     assert again.trajectory is not None and again.selected is not None
+    assert not any("in common" in warning for warning in again.warnings)
     assert not any(m.unscored for m in again.trajectory.milestones)
     assert store.done and not (store.checkpoint / "step-1").exists()
     assert (again.pairs, again.verdicts, again.history) == (first.pairs, first.verdicts, first.history)
+
+
+def test_what_judges_of_checkpoints_do_not_see_whole_is_counted(
+    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "best", lambda trajectory: 1)
+    picked = [
+        "judge@selection.judge=openai",
+        "selection.judge.model=stub",
+        f"selection.judge.base_url={stub.url}",
+        "selection.judge.api_key_variable=JUDGE_KEY",
+        "selection.judge.max_response_chars=7",
+        "selection.keep=true",
+    ]
+    steps = ("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
+    chosen = ("selection.every=1", "selection.prompts=12", *picked)
+    config = composed(cell(*judged_by(stub, "judge.max_response_chars=12"), *steps, *chosen))
+    record, store = read_record(stages.run(config)), Store.of(config)
+    files = [next(store.starts.glob("*-selection-*.json")), *sorted(store.selection.glob("step-*.json"))]
+    compared = [row["response"] for file in files for row in json.loads(file.read_text())["value"]]
+    assert len(compared) == 3 * 12 and record.selected is not None and record.selected.responses is not None
+    own = [response.response for response in record.selected.responses]
+    longer, longer_own = sum(len(r) > 7 for r in compared), sum(len(r) > 12 for r in own)
+    assert longer and longer_own
+    assert [w for w in record.warnings if " cut at " in w][1:] == [
+        f"{longer} of 36 responses were cut at selection.judge.max_response_chars=7 for judging",
+        f"{longer_own} of the selected checkpoint's 12 responses were cut at judge.max_response_chars=12 for judging",
+    ]
+
+
+def test_texts_beyond_the_encoder_are_counted() -> None:
+    config = composed(["scale=laptop", "judge=reference_similarity"])
+    word, fits, beyond = "sky ", Generation("sky " * 254, True, 254), Generation("sky " * 255, True, 255)
+    pairs = [Pair("a", "?", word * 300, fits, beyond), Pair("b", "?", None, beyond, beyond)]
+    limit = "were read by judge=reference_similarity up to its encoder's limit alone"
+    assert judging.cut(config, pairs) == [f"3 of 4 responses {limit}", f"1 of 1 references {limit}"]
+    assert judging.cut(config, [Pair("a", "?", word, fits, fits)]) == []
 
 
 def test_the_run_s_budget_holds_for_the_selected_checkpoint_too(cell: Cell, stub: ChatStub) -> None:

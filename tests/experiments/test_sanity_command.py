@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from cme.outputs import read_outputs
-from cme.records import Generation, Prompt, read_sanity
-from experiments import grid, sanity
+from cme.records import Generation, Pair, Prompt, Verdict, read_sanity
+from experiments import grid, judging, sanity
 from experiments.sanity import opponents
 
 Cell = Callable[..., list[str]]
@@ -27,6 +28,9 @@ def test_opponents_are_what_they_are_called() -> None:
         "copied": ["a", "b"],
         "itself": ["a", "b"],
     }
+    assert set(found) == set(sanity.OPPONENTS)
+    made = [p.policy.tokens for name in ("null", "longer", "shorter", "copied") for p in found[name]]
+    assert set(made) == {None} and {p.policy.tokens for p in found["itself"]} == {1}
     assert found["null"][0].policy.response == found["null"][1].policy.response
     assert [p.policy.response for p in found["longer"]] == [
         "blue it is blue it is",
@@ -65,6 +69,29 @@ def test_one_command_judges_records_and_is_not_run_twice(
     before = path.read_bytes()
     assert sanity.run(config) == path
     assert capsys.readouterr().out == printed and path.read_bytes() == before
+
+
+def test_opponents_that_a_judge_does_not_see_whole_are_counted(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [config] = grid.cells(cell("experiment=judge_sanity", "seed=6", "judge=local"))
+    OmegaConf.update(config, "judge.max_response_chars", 12)
+    prompts, longer = [Prompt("a", "name")], Generation("thirteen char", True, 2)
+    assert len(longer.response) == 13
+    own = opponents(prompts, [Generation("short", True, 1)], [longer], [longer])
+    monkeypatch.setattr(sanity, "opponents", lambda *_: own)
+
+    def ties(judge: DictConfig, pairs: list[Pair], *_: object) -> list[Verdict]:
+        return [Verdict(p.prompt_id, order, "tie") for p in pairs for order in (True, False)]
+
+    monkeypatch.setattr(judging, "verdicts", ties)
+    record = read_sanity(sanity.run(config))
+    null = len(own["null"][0].policy.response) > 12
+    assert record.warnings == [
+        f"opponent {name}: {count} of 2 responses were cut at judge.max_response_chars=12 for judging"
+        for name, count in (("null", int(null)), ("itself", 2))
+        if count
+    ]
 
 
 def test_training_settings_leave_its_identity_alone_and_the_judge_does_not(cell: Cell) -> None:

@@ -117,14 +117,30 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
     [
         ([[[1.0, 0.5]], [[1.0, 1.0]], [[0.0, 0.5]]], 20),
         ([[[1.0, 0.5]], [[0.5, 1.0]], [[0.5, 0.5]]], 10),  # the earliest of equals
-        ([[[0.5, None]], [[None, 1.0]], [[0.0, 1.0]]], 20),  # unscored verdicts do not count
-        ([[[None, None]], [[None, None]], [[0.0, 0.0]]], 30),
+        ([[[0.0, 1.0]], [[0.5, None]], [[0.5, 1.0]]], 20),  # the first order alone is scored of all
+        ([[[1.0, 1.0]], [[1.0, None]], [[0.5, 0.0]]], 10),  # one win of one is no better than two of two
+        ([[[0.5, None]], [[None, 1.0]], [[0.0, 1.0]]], None),  # none that all have scored
+        ([[[None, None]], [[None, None]], [[0.0, 0.0]]], None),
         ([[[None]], [[None]], [[None]]], None),
     ],
 )
 def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]]], step: int | None) -> None:
     milestones = [Milestone(10 * (i + 1), own, None, {}) for i, own in enumerate(points)]
     assert selection.best(Trajectory("oracle", ["p"], None, milestones)) == step
+
+
+def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
+    """By its own prompts the second would win by 50 to 33 %; on the shared one the first does."""
+    first, second = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [[0.5, 0.5], [None, None], [None, None]]
+    path = Trajectory(
+        "j", ["a", "b", "c"], None, [Milestone(1, first, None, {}), Milestone(2, second, None, {})]
+    )
+    assert selection.best(path) == 1
+    [warning] = selection._narrowed(path)
+    assert (
+        warning
+        == "the checkpoints have 2 of 6 selection verdicts scored in common, and were compared by these"
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import chat_stub
 import pytest
 from chat_stub import FAULTS, USAGE, ChatStub, serving, texts, winner
 from omegaconf import OmegaConf
@@ -217,6 +218,71 @@ def test_a_call_that_may_be_billed_counts_as_the_most_it_can_cost(stub: ChatStub
         assert priced.rule(*asked).usd == pytest.approx(usd), fault
 
 
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None,
+        {"prompt_tokens": "100", "completion_tokens": 10},
+        {"prompt_tokens": 100.0, "completion_tokens": 10},
+        {"prompt_tokens": True, "completion_tokens": 10},
+        {"prompt_tokens": 100},
+        {"prompt_tokens": -(10**9), "completion_tokens": 10},
+        {"prompt_tokens": 100, "completion_tokens": -1},
+        {"prompt_tokens": math.inf, "completion_tokens": 10},
+        {"prompt_tokens": math.nan, "completion_tokens": 10},
+        {"prompt_tokens": 10**308, "completion_tokens": 10**308},
+        {"prompt_tokens": 10**400, "completion_tokens": 10},
+    ],
+)
+def test_usage_that_no_request_has_counts_as_the_most_it_can_cost(
+    stub: ChatStub, monkeypatch: pytest.MonkeyPatch, usage: Any
+) -> None:
+    priced = judge(stub, usd_per_million_input=20.0, usd_per_million_output=20.0)
+    asked = (Prompt("p", "?"), said("a"), said("b"))
+    most = 20 * (len(priced._question(*asked).encode()) + 256 + 1024) / 1e6
+    monkeypatch.setattr(chat_stub, "USAGE", usage)
+    ruling = priced.rule(*asked)
+    assert (ruling.outcome, ruling.usd) == ("tie", pytest.approx(most))
+    assert priced.budget.usd == pytest.approx(most)
+
+
+class Expelled(ChatStub):
+    """Takes the key's rights away with its first reply, which is prose."""
+
+    def judged(self, body: dict[str, Any], question: str) -> bytes:
+        self.key = "another"
+        return super().judged(body, question)
+
+
+def test_what_was_spent_before_judging_ended_counts_at_the_next_start(tmp_path: Path) -> None:
+    asked, path = pairs(1), tmp_path / "log"
+    priced = {"usd_per_million_input": 2.0, "usd_per_million_output": 8.0, "max_calls": 3}
+    with serving(Expelled()) as stub:
+        stub.reply = "prose"
+        with VerdictLog(path) as log, pytest.raises(Unavailable, match="no access"):
+            judge_pairs(judge(stub, concurrency=1, **priced), asked, False, log)
+        assert len(stub.bodies) == 2  # the prose, which is billed, and the refusal, which is not
+        log = VerdictLog(path)
+        assert (log.calls[None], log.usd[None]) == (2, pytest.approx((100 * 2 + 10 * 8) / 1e6))
+        stub.key, stub.reply = None, "prose"
+        stub.rates = {"prose": 1.0}
+        again = judge(stub, concurrency=1, **priced)
+        with VerdictLog(path) as log:
+            [verdict] = judge_pairs(again, asked, False, log)
+        assert "the budget of 3 calls (max_calls) is spent" in str(verdict.reason)
+        assert len(stub.bodies) == VerdictLog(path).calls[None] == 3
+        assert again.budget.usd == pytest.approx(VerdictLog(path).usd[None])
+
+
+def test_one_judge_asked_twice_counts_its_spending_once(stub: ChatStub, tmp_path: Path) -> None:
+    one = judge(stub, max_calls=20)
+    for asked in (pairs(4), pairs(10)):
+        with VerdictLog(tmp_path / "log") as log:
+            found = judge_pairs(one, asked, True, log)
+    assert found == expected(pairs(10))
+    assert len(stub.bodies) == one.budget.calls == 20
+
+
 def test_a_budget_waits_for_calls_that_may_leave_it_room() -> None:
     import threading
 
@@ -309,12 +375,53 @@ def test_a_response_cannot_know_its_own_markers(stub: ChatStub) -> None:
         "null",
         "",
         '```json\n{"winner": "A"}\n```\nNo, wait: B.',
+        '{"winner": "A", "winner": "B"}',
+        '{"reason": {"a": 1, "a": 2}, "winner": "A"}',
+        pytest.param("[" * 2000, id="deep"),
+        pytest.param("[" * 200_000, id="deeper"),
     ],
 )
 def test_only_a_whole_reply_of_the_asked_form_is_a_verdict(stub: ChatStub, reply: str) -> None:
     stub.reply = reply
     ruling = judge(stub, retries=0).rule(Prompt("p", "?"), said("a"), said("b"))
     assert ruling.outcome == "unscored"
+
+
+@pytest.mark.parametrize("file", ["openai", "openai_logprobs"])
+def test_a_reply_that_a_filter_cut_is_no_verdict(
+    stub: ChatStub, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    made = chat_stub.completion
+    monkeypatch.setattr(
+        chat_stub, "completion", lambda content, finish="stop", *rest: made(content, "content_filter", *rest)
+    )
+    ruling = judge(stub, file).rule(Prompt("p", "?"), said("a"), said("ab"))
+    assert (ruling.outcome, ruling.scores, ruling.calls) == ("unscored", None, 1)
+    assert "content filter" in str(ruling.reason)
+
+
+def test_a_body_that_is_too_deep_is_unscored(stub: ChatStub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat_stub, "completion", lambda *_: b'{"choices":' + b"[" * 50_000)
+    ruling = judge(stub, retries=0).rule(Prompt("p", "?"), said("a"), said("ab"))
+    assert ruling.outcome == "unscored" and "nested too deeply" in str(ruling.reason)
+
+
+@pytest.mark.parametrize(
+    "logprob", [1000.0, 1e-3, math.inf, -math.inf, math.nan, 10**400, -(10**400), "-1", None]
+)
+def test_what_is_no_log_probability_is_unscored(
+    stub: ChatStub, monkeypatch: pytest.MonkeyPatch, logprob: Any
+) -> None:
+    made = chat_stub.completion
+
+    def odd(content: str, finish: str = "stop", logprobs: Any = None) -> bytes:
+        top = [{"token": "A", "logprob": logprob}, {"token": "B", "logprob": -1.0}]
+        return made(content, finish, {"content": [{"token": "A", "top_logprobs": top}]})
+
+    monkeypatch.setattr(chat_stub, "completion", odd)
+    ruling = judge(stub, "openai_logprobs", retries=0).rule(Prompt("p", "?"), said("a"), said("ab"))
+    assert (ruling.outcome, ruling.scores) == ("unscored", None)
+    assert "log-probability of A" in str(ruling.reason) or "no top_logprobs" in str(ruling.reason)
 
 
 @pytest.mark.parametrize(
