@@ -69,7 +69,7 @@ def win_range(evidence: Evidence, claim: Claim) -> Result:
             f"A win rate belongs to its checkpoints, prompts and judge: {ends} is no other measurement of the "
             "published range."
         )
-        return Result("not testable here", reason, parts)
+        return Result("not testable here", reason)
     return decide(parts, claim.rule, "no run of CME has a verdict")
 
 

@@ -58,10 +58,12 @@ def reproduction(records: Records, out: Path) -> str:
     """The page: the verdicts at a glance, the claims one by one, the published tables and figures."""
     claims = all_claims()
     rulings = rulings_of(records, claims)
-    parts = [INTRO, "## Verdicts\n", to_markdown(summary_table(rulings)), "## Claim by claim\n"]
+    parts = [INTRO, "## Verdicts\n", untitled(summary_table(rulings)), "\n## Claim by claim\n"]
     for number, claim in enumerate(claims, 1):
         parts.append(section(number, claim, [ruling for ruling in rulings if ruling.claim is claim]))
-    return "\n".join([*parts, "## Tables and figures\n", to_markdown(counterpart_table(out))])
+    return "\n".join(
+        [*parts, "## Published tables and figures, and ours\n", untitled(counterpart_table(out)), ""]
+    )
 
 
 def rulings_of(records: Records, claims: Sequence[Claim]) -> list[Ruling]:
@@ -159,7 +161,8 @@ def of_scale(ruling: Ruling) -> str:
     """What one scale says of a claim: verdict, reason, and the comparisons behind them."""
     judges = f" ({ruling.judges})" if ruling.judges else ""
     place = f"At {ruling.scale} scale{judges}: " if ruling.scale else ""
-    text = f"{place}**{ruling.result.verdict}**. {ruling.result.reason}"
+    reason = f"{ruling.result.reason[0].upper()}{ruling.result.reason[1:].rstrip('.')}."
+    text = f"{place}**{ruling.result.verdict}**. {reason}"
     if not ruling.result.parts:
         return text
     rule = ruling.claim.rule
@@ -173,4 +176,9 @@ def of_scale(ruling: Ruling) -> str:
         for p in ruling.result.parts
     ]
     table = Table("", "", ["comparison", "ours", "interval over", "prompts", "seeds", "says"], [rows], [])
-    return f"{text}\n\n{to_markdown(table).split(chr(10), 2)[2]}"
+    return f"{text}\n\n{untitled(table)}"
+
+
+def untitled(table: Table) -> str:
+    """A table in markdown that stands under a heading of the page's own."""
+    return to_markdown(table).split("\n", 2)[2].strip()

@@ -142,6 +142,8 @@ def decide(parts: Sequence[Part], rule: Rule, missing: str, note: str = "") -> R
         f"{'s' * (counts['contradicts'] == 1)} it, {counts['open']} {'is' if counts['open'] == 1 else 'are'} open"
     )
     reason += f" ({few(parts)})." if any(not part.enough for part in parts) else "."
+    if counts["open"] == len(parts):
+        reason += " No interval is narrow enough to tell."
     return Result(verdict, f"{reason} {note}".strip(), parts)
 
 
