@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.cells import Cell, contrasts_of
-from analysis.experiments._settings import Compared, written
-from analysis.figures import win_rates
+from analysis.experiments._settings import Compared, interval_plots, written
 from analysis.metrics import FEW_PROMPTS, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part
@@ -57,14 +56,13 @@ HEADER = ("family", "regime", "method", "learns from", "win rate (%)", "p (Holm)
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and the figure of one scale."""
     compared = Compared.by(lambda run: run.reward, runs)
-    tables, plots = [], []
+    tables = []
     for _, cells in compared.by_judge():
         tables.append(rewards_table(compared, cells))
         if contrasts := contrasts_of(cells):
             tables.append(contrast_table(contrasts))
         tables += [seed_table(cells), evidence_table(cells)]
-        plots.append(win_rates(cells))
-    return written("rewards", compared, tables, plots, out)
+    return written("rewards", compared, tables, interval_plots(compared, "All rewards and trainers"), out)
 
 
 def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
