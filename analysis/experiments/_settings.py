@@ -241,7 +241,8 @@ def interval_plots(compared: Compared, title: str) -> list[Plot]:
     plots = []
     for judge, cells in compared.by_judge():
         plot = win_rates(cells)
-        plot.figure.suptitle(f"{title}: win rates (scale: {compared.scale}, judge: {judge})")
+        with rc_context(RC):
+            plot.figure.suptitle(f"{title}: win rates (scale: {compared.scale}, judge: {judge})")
         plots.append(plot)
     return plots
 

@@ -96,9 +96,9 @@ def size_plot(compared: Compared, cells: Sequence[Cell]) -> Plot:
             if scored:
                 draw_scores(panels[1], x, own, style)
         panels[0].axhline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-        panels[0].set_ylabel(f"win rate against the {names(scale)[0]} (%)")
+        panels[0].set_ylabel("win rate (%)")
         if scored:
-            panels[1].set_ylabel(f"mean {score_name(judge)} of the policy's responses")
+            panels[1].set_ylabel(f"mean {score_name(judge)} after training")
         for axes in panels:
             axes.set_xscale("log", base=2)
             axes.set_xticks(sizes, [str(number) for number in sizes])

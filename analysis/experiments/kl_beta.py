@@ -83,7 +83,8 @@ def drift_paths(compared: Compared, cells: Sequence[Cell]) -> Plot:
             right.axhline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
         panels[0, 0].set_title("true quality along training")
         panels[0, 1].set_title(f"final win rate (judge: {judge})")
-        figure.supxlabel(X_LABEL, fontsize=8)
+        for axes in panels[-1]:
+            axes.set_xlabel(X_LABEL)
         figure.suptitle(f"Gain against distance from the start, by beta (scale: {scale})")
         figure.legend(handles=handles_of(styles), loc="outside lower center", ncols=5, handlelength=3)
     caption = (

@@ -50,7 +50,16 @@ SIGNALS = {
     "ground_truth": "the truth",
 }
 """What a method learns from."""
-HEADER = ("family", "regime", "method", "learns from", "win rate (%)", "p (Holm)", "against CME", "p (Holm)")
+HEADER = (
+    "family",
+    "regime",
+    "method",
+    "learns from",
+    "win rate (%)",
+    "p (Holm)",
+    "against CME",
+    "its p (Holm)",
+)
 
 
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
@@ -101,7 +110,7 @@ def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
             "its 95 % interval over prompts, for these models; the table of seeds has the intervals for other seeds. "
             f"Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
             f"excludes 50 %, or no difference, on {FEW_PROMPTS} prompts or more, each taken alone.",
-            "p (Holm): tests of a true rate of 50 %, and of no difference from CME, each corrected over this table.",
+            "p (Holm): test of a true rate of 50 %, its p: of no difference from CME; each corrected over this table.",
             "Ended: below its start is a policy that is worse than its start for certain, by the score where the "
             "judge has one, else by win rate; the collapse step, by seed, where checkpoints were saved, is the first "
             "from which on all are worse for certain.",
