@@ -230,8 +230,8 @@ def end_of(column: str, decimals: int = 2) -> Extra:
         values = [value for run in runs if not isnan(value := at_end(run, column))]
         if not values:
             return "n/a"
-        low, high = (f"{of(values):.{decimals}f}" for of in (min, max))
-        return f"{np.mean(values):.{decimals}f}" + (f" ({low} to {high})" if len(values) > 1 else "")
+        spread = f" ({min(values):.{decimals}f} to {max(values):.{decimals}f})" if len(values) > 1 else ""
+        return f"{np.mean(values):.{decimals}f}{spread}"
 
     return text
 

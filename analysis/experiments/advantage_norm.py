@@ -7,6 +7,7 @@ from analysis.drift_report import drift_part
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
+    Extra,
     end_of,
     interval_plots,
     length_of,
@@ -30,7 +31,7 @@ LABELS = {"group": "divided by SD", "batch": "divided by the batch's SD", "none"
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and figures of one scale."""
     compared = Compared.by(label, runs)
-    extra = {
+    extra: dict[str, Extra] = {
         "length (tokens)": length_of,
         "entropy (nats/token)": end_of("entropy"),
         "KL (nats)": end_of("kl", 1),

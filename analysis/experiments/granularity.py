@@ -11,6 +11,7 @@ from analysis.curves import WINDOW, seed_curve
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
+    Extra,
     interval_plots,
     length_of,
     setting_tables,
@@ -33,7 +34,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and figures of one scale."""
     compared = Compared.by(label, runs)
     halfway = halfway_steps(compared)
-    extra = {
+    extra: dict[str, Extra] = {
         "halfway at step": lambda own: " ".join(halfway[run.run_id] for run in own),
         "length (tokens)": length_of,
     }

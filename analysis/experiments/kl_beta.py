@@ -15,6 +15,7 @@ from analysis.drift_report import drift_part
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
+    Extra,
     at_end,
     end_of,
     length_of,
@@ -43,7 +44,7 @@ X_LABEL = "√KL from start (√nats, a response)"
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and figures of one scale."""
     compared = Compared.by(label, runs)
-    extra = {"KL (nats)": end_of("kl", 1), "length (tokens)": length_of}
+    extra: dict[str, Extra] = {"KL (nats)": end_of("kl", 1), "length (tokens)": length_of}
     notes = [
         "KL: the policy's divergence from its start, in nats a response, sampled on training prompts at the end of "
         "training: mean over seeds, in parentheses the lowest and the highest.",
