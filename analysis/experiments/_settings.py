@@ -25,7 +25,7 @@ from analysis.curves import (
     styles_of,
     with_derived,
 )
-from analysis.figures import CURVES, SMOOTHED, Plot
+from analysis.figures import CURVES, SMOOTHED, Plot, win_rates
 from analysis.load import history_frame
 from analysis.methods import REGIMES, in_order, method_names, position
 from analysis.metrics import FEW_PROMPTS, Quality, quality_change
@@ -230,10 +230,21 @@ def end_of(column: str, decimals: int = 2) -> Extra:
         values = [value for run in runs if not isnan(value := at_end(run, column))]
         if not values:
             return "n/a"
-        low, high = (f"{of(values):.{decimals}f}" for of in (min, max))
-        return f"{np.mean(values):.{decimals}f}" + (f" ({low} to {high})" if len(values) > 1 else "")
+        spread = f" ({min(values):.{decimals}f} to {max(values):.{decimals}f})" if len(values) > 1 else ""
+        return f"{np.mean(values):.{decimals}f}{spread}"
 
     return text
+
+
+def interval_plots(compared: Compared, title: str) -> list[Plot]:
+    """The house's figure of win rates with their intervals, for each judge, under the experiment's title."""
+    plots = []
+    for judge, cells in compared.by_judge():
+        plot = win_rates(cells)
+        with rc_context(RC):
+            plot.figure.suptitle(f"{title}: win rates (scale: {compared.scale}, judge: {judge})")
+        plots.append(plot)
+    return plots
 
 
 def training_plots(compared: Compared, styles: Mapping[str, Style], what: str) -> list[Plot]:

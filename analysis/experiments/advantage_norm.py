@@ -7,13 +7,14 @@ from analysis.drift_report import drift_part
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
+    Extra,
     end_of,
+    interval_plots,
     length_of,
     setting_tables,
     training_plots,
     written,
 )
-from analysis.figures import win_rates
 from analysis.sections import Part
 from cme.records import RunRecord
 
@@ -30,7 +31,7 @@ LABELS = {"group": "divided by SD", "batch": "divided by the batch's SD", "none"
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and figures of one scale."""
     compared = Compared.by(label, runs)
-    extra = {
+    extra: dict[str, Extra] = {
         "length (tokens)": length_of,
         "entropy (nats/token)": end_of("entropy"),
         "KL (nats)": end_of("kl", 1),
@@ -41,7 +42,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
         "prompts at the end of training: mean over seeds, in parentheses the lowest and the highest.",
     ]
     tables = setting_tables(compared, "Advantages", "advantages", LABELS["group"], extra, notes)
-    plots = [win_rates(cells) for _, cells in compared.by_judge()]
+    plots = interval_plots(compared, "Advantages")
     plots += training_plots(compared, compared.styles(), "advantages")
     own = written("advantage_norm", compared, tables, plots, out)
     drift = drift_part(compared.runs, "advantage_norm", out, compared.labels)

@@ -11,12 +11,13 @@ from analysis.curves import WINDOW, seed_curve
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
+    Extra,
+    interval_plots,
     length_of,
     setting_tables,
     training_plots,
     written,
 )
-from analysis.figures import win_rates
 from analysis.sections import Part
 from cme.records import RunRecord
 
@@ -33,7 +34,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and figures of one scale."""
     compared = Compared.by(label, runs)
     halfway = halfway_steps(compared)
-    extra = {
+    extra: dict[str, Extra] = {
         "halfway at step": lambda own: " ".join(halfway[run.run_id] for run in own),
         "length (tokens)": length_of,
     }
@@ -44,7 +45,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
         LENGTH_NOTE,
     ]
     tables = setting_tables(compared, "Granularity", "granularity", "sequence", extra, notes)
-    plots = [win_rates(cells) for _, cells in compared.by_judge()]
+    plots = interval_plots(compared, "Granularity")
     plots += training_plots(compared, compared.styles(), "granularity")
     return written("granularity", compared, tables, plots, out)
 

@@ -10,7 +10,15 @@ from matplotlib.figure import Figure
 
 from analysis.cells import Cell
 from analysis.curves import handles_of
-from analysis.experiments._settings import MARKERS, Compared, end_of, setting_tables, training_plots, written
+from analysis.experiments._settings import (
+    MARKERS,
+    Compared,
+    Extra,
+    end_of,
+    setting_tables,
+    training_plots,
+    written,
+)
 from analysis.figures import Plot
 from analysis.metrics import Floats, interval_covers_half
 from analysis.render import slug
@@ -32,7 +40,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and figures of one scale."""
     compared = Compared.by(label, runs)
-    extra = {
+    extra: dict[str, Extra] = {
         "prompts x completions": lambda own: ", ".join(dict.fromkeys(shared_out(run) for run in own)),
         "SD in group": end_of("reward_std"),
         "KL (nats)": end_of("kl", 1),
@@ -96,9 +104,9 @@ def size_plot(compared: Compared, cells: Sequence[Cell]) -> Plot:
             if scored:
                 draw_scores(panels[1], x, own, style)
         panels[0].axhline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-        panels[0].set_ylabel(f"win rate against the {names(scale)[0]} (%)")
+        panels[0].set_ylabel("win rate (%)")
         if scored:
-            panels[1].set_ylabel(f"mean {score_name(judge)} of the policy's responses")
+            panels[1].set_ylabel(f"mean {score_name(judge)} after training")
         for axes in panels:
             axes.set_xscale("log", base=2)
             axes.set_xticks(sizes, [str(number) for number in sizes])

@@ -15,6 +15,7 @@ from analysis.drift_report import drift_part
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
+    Extra,
     at_end,
     end_of,
     length_of,
@@ -43,7 +44,7 @@ X_LABEL = "√KL from start (√nats, a response)"
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and figures of one scale."""
     compared = Compared.by(label, runs)
-    extra = {"KL (nats)": end_of("kl", 1), "length (tokens)": length_of}
+    extra: dict[str, Extra] = {"KL (nats)": end_of("kl", 1), "length (tokens)": length_of}
     notes = [
         "KL: the policy's divergence from its start, in nats a response, sampled on training prompts at the end of "
         "training: mean over seeds, in parentheses the lowest and the highest.",
@@ -83,7 +84,8 @@ def drift_paths(compared: Compared, cells: Sequence[Cell]) -> Plot:
             right.axhline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
         panels[0, 0].set_title("true quality along training")
         panels[0, 1].set_title(f"final win rate (judge: {judge})")
-        figure.supxlabel(X_LABEL, fontsize=8)
+        for axes in panels[-1]:
+            axes.set_xlabel(X_LABEL)
         figure.suptitle(f"Gain against distance from the start, by beta (scale: {scale})")
         figure.legend(handles=handles_of(styles), loc="outside lower center", ncols=5, handlelength=3)
     caption = (

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.cells import Cell, contrasts_of
-from analysis.experiments._settings import Compared, written
-from analysis.figures import win_rates
+from analysis.experiments._settings import Compared, interval_plots, written
 from analysis.metrics import FEW_PROMPTS, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part
@@ -51,20 +50,28 @@ SIGNALS = {
     "ground_truth": "the truth",
 }
 """What a method learns from."""
-HEADER = ("family", "regime", "method", "learns from", "win rate (%)", "p (Holm)", "against CME", "p (Holm)")
+HEADER = (
+    "family",
+    "regime",
+    "method",
+    "learns from",
+    "win rate (%)",
+    "p (Holm)",
+    "against CME",
+    "its p (Holm)",
+)
 
 
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and the figure of one scale."""
     compared = Compared.by(lambda run: run.reward, runs)
-    tables, plots = [], []
+    tables = []
     for _, cells in compared.by_judge():
         tables.append(rewards_table(compared, cells))
         if contrasts := contrasts_of(cells):
             tables.append(contrast_table(contrasts))
         tables += [seed_table(cells), evidence_table(cells)]
-        plots.append(win_rates(cells))
-    return written("rewards", compared, tables, plots, out)
+    return written("rewards", compared, tables, interval_plots(compared, "All rewards and trainers"), out)
 
 
 def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
@@ -103,7 +110,7 @@ def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
             "its 95 % interval over prompts, for these models; the table of seeds has the intervals for other seeds. "
             f"Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
             f"excludes 50 %, or no difference, on {FEW_PROMPTS} prompts or more, each taken alone.",
-            "p (Holm): tests of a true rate of 50 %, and of no difference from CME, each corrected over this table.",
+            "p (Holm): test of a true rate of 50 %, its p: of no difference from CME; each corrected over this table.",
             "Ended: below its start is a policy that is worse than its start for certain, by the score where the "
             "judge has one, else by win rate; the collapse step, by seed, where checkpoints were saved, is the first "
             "from which on all are worse for certain.",
