@@ -10,7 +10,7 @@ no others. Ours is its formula without them (`length_controlled_minimal` in alpa
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan, nan
+from math import nan
 from typing import Any
 
 import numpy as np

@@ -25,7 +25,7 @@ from cme.records import (
 )
 from experiments import accuracy, capabilities, grid, identity, judging, methods, selection
 from experiments.measure import NotIndependent, measured
-from experiments.parts import fingerprint, once, weights_of
+from experiments.parts import fingerprint, made, once, weights_of
 from experiments.responses import of_verifier, respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
