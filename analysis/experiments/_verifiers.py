@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import isnan, nan
+from math import inf, isnan, nan
 
 import numpy as np
 
@@ -92,7 +92,11 @@ def knowledge(run: RunRecord) -> str:
 
 
 def outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
-    """The outcomes of one generator's runs under one judge, from the least able verifier to the most able one."""
+    """The outcomes of one generator's runs under one judge, from the least able verifier to the most able one.
+
+    Random weights, then by own true quality where that is known of all but ensembles, or else by what each was made
+    to know.
+    """
     called, by_id = labels(runs), {run.run_id: run for run in runs}
     judge = judge_of_section(runs)
     found = [
@@ -100,6 +104,12 @@ def outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
         for cell in cells_of(runs)
         if cell.judge == judge
     ]
+    measured = not any(isnan(of.own[0]) for of in found if of.kin != "ensemble")
+
+    def ability(of: Outcome) -> tuple[bool, float, tuple[int, str], str]:
+        own = of.own[0] if measured and of.kin != "ensemble" else inf
+        return of.kin != "random weights", own, position(of.knowledge, KNOWLEDGE), of.label
+
     return sorted(found, key=ability)
 
 
@@ -110,17 +120,6 @@ def judge_of_section(runs: Sequence[RunRecord]) -> str:
         raise ValueError("none of the runs has a verdict")
     wanted = [j for j in judges if j == ORACLE] + [j for j in judges if j.endswith(f": {MAJORITY}")]
     return (wanted + judges)[0]
-
-
-def ability(of: Outcome) -> tuple[bool, float, tuple[int, str], str]:
-    """Sort key: random weights, then by own true quality, or else by what it was made to know."""
-    known = nan_last(of.own[0])
-    return of.kin != "random weights", known, position(of.knowledge, KNOWLEDGE), of.label
-
-
-def nan_last(value: float) -> float:
-    """The value, or infinity where it is not known."""
-    return float("inf") if np.isnan(value) else value
 
 
 def outcome(label: str, cell: Cell, runs: Sequence[RunRecord]) -> Outcome:
