@@ -127,8 +127,8 @@ def rise_plot(
         finish_grid(figure, panels, heads, "training step", title, shown)
     caption = (
         f"{title}. Above: how far the trained reward and the likelihood under the held-out verifier, never trained on, "
-        "rose since the start, each in nats per token of its own model, at the same steps. A reward that leaves the "
-        "held-out verifier behind, while true quality (below) stands still or falls, is gamed. A mark is a block of "
+        "rose since the start, each in nats per token of its own model, at the same steps. A reward that rises "
+        "while true quality (below) stands still or falls is gamed. A mark is a block of "
         f"{BLOCK} steps that every seed has, mean over seeds, the open mark the start; bands: lowest and highest seed; "
         "rings: highest mean of true quality."
     )

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.cells import row_of
 from analysis.contrasts import Contrast, contrast
-from analysis.experiments._blocks import BLOCK, COLLAPSE, HOW, Spread, spread_text
+from analysis.experiments._blocks import BLOCK, COLLAPSE, HOW, spread_text
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._gaming import courses, rise_plot, spread_of
 from analysis.experiments._verifiers import (
@@ -206,7 +206,7 @@ def outcome_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame
 
 
 def gaming_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Table:
-    """A row a verifier: rise of reward and of the held-out verifier, their gap, and what quality did."""
+    """A row a verifier: rise of reward and of the held-out verifier, and what quality did meanwhile."""
     by_label = {row["label"]: row for row in course.to_dict("records")}
 
     def entry(row: Mapping[Any, Any], name: str) -> Entry:
@@ -214,23 +214,30 @@ def gaming_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
 
     names = ("rise_reward_beside", "rise_heldout", "rise_gap", "rise_quality", "fall")
     rows = [
-        [Entry(of.label), Entry(of.kin), *(entry(by_label[of.label], name) for name in names)] for of in found
+        [
+            *(Entry(text) for text in (of.label, of.kin)),
+            *(entry(by_label[of.label], name) for name in names),
+            Entry(gamed(of, by_label[of.label])),
+        ]
+        for of in found
     ]
     heldout = in_order(run.heldout_checkpoint or "none" for of in found for run in of.runs)
     return Table(
         name=f"independence-gaming-{slug(scale)}-{slug(generator)}",
         title=f"What the reward rose by, and what it stood for (scale: {scale}, generator: {generator})",
         header=[
-            *("verifier", "kinship", "reward's rise", "held-out's rise", "gap", "true quality's rise"),
-            "fall from the peak",
+            *("verifier", "kinship", "reward's rise", "held-out's rise", "difference", "true quality's rise"),
+            *("fall from the peak", "gamed"),
         ],
         groups=[rows],
         notes=[
             "Rise of the trained reward and of the likelihood under the held-out verifier "
             f"({', '.join(heldout)}), from the start to the last block of {BLOCK} steps, at the steps that have both, "
-            "in nats per token of each model's own; gap: the one less the other. A reward that rises by more than the "
-            "held-out verifier finds in the same responses is, so far, learnt from what its verifier alone likes: "
-            "gaming. Tokens of different verifiers differ in size, so gaps are described and not tested.",
+            "in nats per token of each model's own, and their difference. A verifier that finds the start's responses "
+            "likely has little left to rise, and tokens differ in size: read signs, and not sizes, across rows.",
+            "Gamed: the reward rose for certain while the policy's true quality on the evaluation prompts fell for "
+            "certain (yes) or is not told from its start's (without gain); no: both rose; -: the reward is not known to "
+            "have risen.",
             "True quality's rise, and its fall from the peak to the end, are of the same completions sampled in "
             "training; the peak of each seed is the block in which the other seeds' mean is highest.",
             f"{HOW} Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
@@ -238,13 +245,24 @@ def gaming_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
     )
 
 
+def gamed(of: Outcome, row: Mapping[Any, Any]) -> str:
+    """Whether the reward rose for certain without true quality, by the intervals of both."""
+    if of.gain is None or isnan(of.gain.wide_lo) or isnan(spread_of(row, "rise_reward_beside")[1]):
+        return "n/a"
+    if spread_of(row, "rise_reward_beside")[1] <= 0:
+        return "-"
+    return "yes" if of.gain.wide_hi < 0 else "no" if of.gain.wide_lo > 0 else "without gain"
+
+
 def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Plot:
-    """A row a verifier: the policy's gain, its win rate, and the gap between reward and held-out verifier."""
+    """A row a verifier: the policy's gain, its win rate, and the rise of reward and held-out verifier."""
     by_label = {row["label"]: row for row in course.to_dict("records")}
 
-    def gap(of: Outcome) -> Spread:
-        return spread_of(by_label[of.label], "rise_gap")
-
+    rises = [
+        Dot(of.label, *spread_of(by_label[of.label], name), of.style, hollow=hollow, below=below)
+        for of in found
+        for name, hollow, below in (("rise_reward_beside", False, -0.15), ("rise_heldout", True, 0.15))
+    ]
     gains = [
         Dot(of.label, of.gain.difference / 100, of.gain.wide_lo / 100, of.gain.wide_hi / 100, of.style)
         for of in found
@@ -260,11 +278,7 @@ def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
         [
             Panel("policy's gain in true quality", gains, at=0),
             Panel("win rate against the start (%)", wins, at=50),
-            Panel(
-                "gap to held-out (nats/token)",
-                [Dot(of.label, *gap(of), of.style) for of in found],
-                at=0,
-            ),
+            Panel("rise in training (nats/token)", rises, at=0),
         ],
     )
     shown = in_order((of.kin for of in found), tuple(KINSHIP))
@@ -276,8 +290,8 @@ def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
     caption = (
         f"Training of {generator} at scale {scale} under verifiers of different kinship. Left: true quality of the "
         "trained policy less its start's; middle: win rate; both with 95 % intervals about other seeds and other "
-        "prompts. Right: how much more the trained reward rose than the held-out verifier's likelihood of the same "
-        "completions (95 % t interval over seeds); right of the dashed line the reward rose by more than anyone else "
-        "finds in the responses. Tokens of different verifiers differ in size."
+        "prompts. Right: how far the trained reward (filled) and the held-out verifier's likelihood of the same "
+        "completions (hollow) rose, 95 % t intervals over seeds, each in nats per token of its own model. A reward that "
+        "rises while true quality does not is gamed."
     )
     return Plot(f"independence-{slug(scale)}-{slug(generator)}", caption, figure)

@@ -163,6 +163,23 @@ def test_the_section_on_independence_is_whole(under: Under, tmp_path: Path) -> N
     assert len(list((tmp_path / "figures").glob("independence*-miniature-qwen-pretrained.png"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("levels", "rise", "word"),
+    [
+        ((0.2, 0.2, 0.2), 1.0, "yes"),
+        ((0.7, 0.7, 0.7), 1.0, "no"),
+        ((0.1, 0.4, 0.7), 1.0, "without gain"),
+        ((0.2, 0.2, 0.2), -1.0, "-"),
+        ((0.2, 0.2), 1.0, "n/a"),
+    ],
+)
+def test_gamed_is_a_reward_that_rose_without_quality(
+    under: Under, levels: Sequence[float], rise: float, word: str
+) -> None:
+    [of] = outcomes([under("start", around(level), seed) for seed, level in enumerate(levels)])
+    assert independence.gamed(of, {f"rise_reward_beside{end}": rise for end in ("", "_lo", "_hi")}) == word
+
+
 def test_the_sweep_orders_verifiers_by_their_own_quality(under: Under, tmp_path: Path) -> None:
     """Own quality 0.2, 0.5, 0.9 and gains 0.1, 0.3, 0.2: a rank correlation of +0.5."""
     own = {"gemma_instruct": (0.9, 0.6), "start": (0.2, 0.5), "qwen_instruct": (0.5, 0.7)}
