@@ -236,8 +236,8 @@ def gaming_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
             "in nats per token of each model's own, and their difference. A verifier that finds the start's responses "
             "likely has little left to rise, and tokens differ in size: read signs, and not sizes, across rows.",
             "Gamed: the reward rose for certain while the policy's true quality on the evaluation prompts fell for "
-            "certain (yes) or is not told from its start's (without gain); no: both rose; -: the reward is not known to "
-            "have risen.",
+            "certain (yes) or is not told from its start's (without gain); no: both rose; -: the reward is not known "
+            "to have risen.",
             "True quality's rise, and its fall from the peak to the end, are of the same completions sampled in "
             "training; the peak of each seed is the block in which the other seeds' mean is highest.",
             f"{HOW} Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
@@ -291,7 +291,7 @@ def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
         f"Training of {generator} at scale {scale} under verifiers of different kinship. Left: true quality of the "
         "trained policy less its start's; middle: win rate; both with 95 % intervals about other seeds and other "
         "prompts. Right: how far the trained reward (filled) and the held-out verifier's likelihood of the same "
-        "completions (hollow) rose, 95 % t intervals over seeds, each in nats per token of its own model. A reward that "
-        "rises while true quality does not is gamed."
+        "completions (hollow) rose, 95 % t intervals over seeds, each in nats per token of its own model. A reward "
+        "that rises while true quality does not is gamed."
     )
     return Plot(f"independence-{slug(scale)}-{slug(generator)}", caption, figure)
