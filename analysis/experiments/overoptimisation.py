@@ -139,7 +139,7 @@ def sentence(generator: str, frame: pd.DataFrame) -> str:
         if direction(row) == "falls" and spread_of(row, "since_peak_reward_value")[1] > 0
     ]
     words = {
-        "falls": "true quality falls from its peak under",
+        "falls": "falls from its peak under",
         "rises": "goes on rising over the second half under",
         "level": "is not told from level under",
         "unknown": "cannot be told (too few seeds, or no true quality) under",
@@ -148,7 +148,7 @@ def sentence(generator: str, frame: pd.DataFrame) -> str:
     more = (
         f" While quality fell, the trained reward rose for certain under {', '.join(gamed)}." if gamed else ""
     )
-    return f"{generator}: {told}.{more}"
+    return f"{generator}: true quality {told}.{more}"
 
 
 def kl_plot(generator: str, runs: Sequence[RunRecord], scale: str) -> Plot:
