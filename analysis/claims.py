@@ -240,8 +240,8 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> list[Part]:
         rows = accuracy_frame([run for run in runs if run.verifier == verifier]).to_dict("records")
         for row in (row for row in rows if row["policy"] == "final"):
             name = f"{row['data']}: {row['family']} {row['regime']} {row['method']}, verifier {verifier}"
-            values = [100 * row[column] for column in ("change", "change_lo", "change_hi")]
-            parts.append(Part(name, *values, row["prompts"], row["seeds"], "prompts"))
+            change, lo, hi = (100 * float(row[column]) for column in ("change", "change_lo", "change_hi"))
+            parts.append(Part(name, change, lo, hi, row["prompts"], row["seeds"], "prompts"))
     return parts
 
 

@@ -193,7 +193,8 @@ def half_scored(
     names, row = np.unique(pairs, return_inverse=True)
     scored = np.zeros((len(names), 2), dtype=bool)
     scored[row[known], policy_first[known].astype(int)] = True
-    return np.asarray(known & ~scored.all(axis=1)[row], dtype=bool)
+    both: NDArray[np.bool_] = scored[:, 0] & scored[:, 1]
+    return np.asarray(known & ~both[row], dtype=bool)
 
 
 def win_rate(

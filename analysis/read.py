@@ -168,8 +168,8 @@ def check_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], path: Path) 
         raise ValueError(
             f"{path} is malformed: several pairs have the prompt_id {twice[0]!r}; give each its own"
         )
-    if twice := repeated((v.prompt_id, v.policy_first, v.judge) for v in verdicts):
-        prompt_id, policy_first, judge = twice[0]
+    if again := repeated((v.prompt_id, v.policy_first, v.judge) for v in verdicts):
+        prompt_id, policy_first, judge = again[0]
         raise ValueError(
             f"{path} is malformed: {judge or 'the judge'} has several verdicts on prompt_id {prompt_id!r} with "
             f"policy_first={policy_first}; leave one"

@@ -11,9 +11,10 @@ from analysis.evidence import Evidence, by_scale
 from analysis.methods import SCALES, in_order
 from analysis.read import Records
 from analysis.render import Entry, Table, to_markdown
-from analysis.rules import Result, shown, side_of
+from analysis.rules import Result, Verdict, shown, side_of
+from analysis.sections import Scaled
 
-UNTESTED = "not testable here"
+UNTESTED: Verdict = "not testable here"
 INTRO = """# Reproduction, claim by claim
 
 The claims of *Label-Free Reinforcement Learning via Cross-Model Entropy* (arXiv 2605.29009), each with the published
@@ -68,7 +69,7 @@ def reproduction(records: Records, out: Path) -> str:
 
 def rulings_of(records: Records, claims: Sequence[Claim]) -> list[Ruling]:
     """A ruling for each claim and scale that has records for it, or one without a scale that says what is missing."""
-    everything = (*records.runs, *records.separation)
+    everything: list[Scaled] = [*records.runs, *records.separation]
     evidence = [by_scale(records, scale) for scale in in_order((r.scale for r in everything), SCALES)]
     return [ruling for claim in claims for ruling in rulings_on(claim, evidence)]
 

@@ -149,4 +149,4 @@ def draw_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, style:
     axes.plot(x.iloc[0], y.iloc[0], style.marker, color=style.colour, markerfacecolor="white", markersize=5)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6)
     if column == "quality":
-        axes.plot(x[y.idxmax()], y.max(), "o", color="black", markerfacecolor="none", markersize=9)
+        axes.plot(x.iloc[int(y.argmax())], y.max(), "o", color="black", markerfacecolor="none", markersize=9)

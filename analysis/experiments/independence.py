@@ -79,7 +79,7 @@ def outcome_frame(found: Sequence[Outcome]) -> pd.DataFrame:
         [
             {"label": of.label, "kinship": of.kin, "knowledge": of.knowledge}
             | dict(zip(("own_quality", "own_lo", "own_hi"), of.own, strict=True))
-            | row_of(of.cell)
+            | dict[str, Any](row_of(of.cell))
             for of in found
         ]
     )

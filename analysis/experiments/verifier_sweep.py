@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -58,7 +59,7 @@ def sweep_frame(found: Sequence[tuple[str, Sequence[Outcome]]]) -> pd.DataFrame:
         [
             {"kinship": of.kin, "knowledge": of.knowledge}
             | dict(zip(("own_quality", "own_lo", "own_hi"), of.own, strict=True))
-            | row_of(of.cell)
+            | dict[str, Any](row_of(of.cell))
             for _, own in found
             for of in own
         ]
