@@ -66,16 +66,18 @@ def test_every_figure_is_png_and_svg(report):
     assert {p.stem for p in figures.glob("*.png")} == {p.stem for p in figures.glob("*.svg")} != set()
 
 
-def test_same_records_same_bytes_in_another_process(folder, report, tmp_path):
-    command = [sys.executable, "-m", "analysis", str(folder), "--out", str(tmp_path)]
+def test_same_records_same_bytes_in_another_process(folder, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert main([str(folder), "--out", str(here)]) == 0
+    command = [sys.executable, "-m", "analysis", str(folder), "--out", str(there)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
-    assert "win rate" in done.stdout.lower() and str(tmp_path / "report.html") in done.stdout
-    files = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    first = report.parent
-    assert files == {
-        path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()
-    }
+    assert "win rate" in done.stdout.lower() and str(there / "report.html") in done.stdout
+    first, second = (
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in (here, there)
+    )
+    assert first == second and {Path("report.html"), Path("reproduction.md")} < set(first)
 
 
 def test_outputs_beside_the_records_are_not_read_as_records(records, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.read import load_sanity
 from analysis.sanity import failures, sanity_frame, sanity_table
-from cme.records import SanityRecord, Verdict, write_record, write_sanity
+from cme.records import Generation, Pair, SanityRecord, Verdict, write_record, write_sanity
 from experiments import grid
 from experiments.store import Store
 
@@ -148,7 +148,8 @@ def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
 
 
 def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None:
-    record = sane(null=1.0)
+    pair = Pair("0", "asked", None, Generation("own", True, 1), Generation("stock", True, None))
+    record = replace(sane(null=1.0), pairs={"null": [pair]})
     record.verdicts["null"].append(record.verdicts["null"][0])
     write_sanity(tmp_path / "sanity.json", record)
     with pytest.raises(
