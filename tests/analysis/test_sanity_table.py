@@ -64,6 +64,15 @@ def test_the_table_names_the_judge_once_and_marks_failures() -> None:
     assert (second[-1].text, second[-1].bold) == ("passes", False)
 
 
+def test_warnings_stand_below_the_table() -> None:
+    quiet, loud = (
+        sane(null=0.0),
+        replace(sane(null=0.0), sanity_id="sanity-2", judge="lax", warnings=["cut at 2"]),
+    )
+    assert sanity_table([quiet, loud]).notes[3:] == ["lax, qwen instruct: cut at 2"]
+    assert len(sanity_table([quiet]).notes) == 3
+
+
 def of_panel(**judges: bool) -> SanityRecord:
     """A panel on the null model: a member that is `True` always prefers it, any other never does."""
     verdicts = [
@@ -148,7 +157,7 @@ def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
 
 
 def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None:
-    record = sane(null=1.0)
+    record = replace(sane(null=1.0), pairs={"null": []})
     record.verdicts["null"].append(record.verdicts["null"][0])
     write_sanity(tmp_path / "sanity.json", record)
     with pytest.raises(
