@@ -187,6 +187,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
             f"{RULE} n/a: fewer than {FEW_PROMPTS} scored prompts.",
             "First won: decided verdicts for the response shown first; 50 is blind to order. Unscored: behind the +, "
             "verdicts left out because their pair is unscored in the other order.",
+            *(f"{of.judge}, {of.family} {of.regime}: {said}" for of in records for said in of.warnings),
         ],
     )
 

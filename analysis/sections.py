@@ -32,12 +32,17 @@ class Image:
     caption: str
 
 
+class NothingToShow(ValueError):
+    """An experiment's runs lack what its section shows; the message says what."""
+
+
 @dataclass(frozen=True)
 class Part:
-    """Tables that belong together, most often of one scale, and their figures."""
+    """Tables that belong together, most often of one scale, their figures, and what is to be said before both."""
 
     tables: Sequence[Table]
     images: Sequence[Image]
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from cme.judging import VerdictLog
 from cme.outputs import BadOutputs
 from cme.records import RunRecord, write_record
 from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
-from experiments.validate import kinship, makers
+from experiments.kinship import kinship, makers
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -3,8 +3,7 @@
 import difflib
 import inspect
 import pydoc
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
@@ -13,9 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme.answers import AnswerKind
 from experiments import check_trainer, identity
+from experiments.kinship import kinship, makers
 
-Party = tuple[str, str, list[str]]
-"""What has a part in the responses: generator or verifier, its family, its checkpoints."""
 CHOICES = {
     "trainer.scale_rewards": ("group", "batch", "none"),
     "trainer.lr_scheduler_type": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
@@ -141,29 +139,6 @@ def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
     judges = [*_judge_fields(config), *([] if config.selection.every is None else ["selection.judge"])]
     fields = [f"{judge}.{key}" for judge in judges for key in ("model", "checkpoint", "annotator")]
     return kinship({field: str(OmegaConf.select(config, field) or "") for field in fields}, parties)
-
-
-def makers(generators: Iterable[str]) -> list[Party]:
-    """The models that made what is judged, as `kinship` takes them."""
-    return [("generator", _family(name), [name]) for name in generators]
-
-
-def kinship(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
-    """A warning for each judge, a model by its field, that is a party or of its family by its name."""
-    warnings = []
-    for field, model in judges.items():
-        for party, family, checkpoints in parties:
-            if model in checkpoints:
-                warnings.append(f"{field}={model} is the {party}")
-            elif family and family in model.lower():
-                warnings.append(f"{field}={model} is of the family of the {party} ({family})")
-    return list(dict.fromkeys(warnings))
-
-
-def _family(name: str) -> str:
-    """What a checkpoint's own name begins with, such as qwen; empty where that is too short to tell anything."""
-    found = re.match(r"[a-z]{3,}", re.split("[/:]", name.lower())[-1])
-    return found[0] if found else ""
 
 
 def _check_cell(config: DictConfig) -> None:

@@ -1,20 +1,24 @@
 """A section of the report for each named experiment, one module here each.
 
 A module has a `TITLE`, an `INTRO` that says what is asked and what would refute it, and
-`part(runs, scale, out) -> Part`, which writes the tables and figures of one scale.
+`part(runs, scale, out) -> Part`, which writes the tables and figures of one scale, or raises `NothingToShow`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from analysis.read import Records
-from analysis.sections import Part, Section
+from analysis.sections import NothingToShow, Part, Section
+from cme.records import ExperimentRecord, RunRecord
 
 NAMES: tuple[str, ...] = (
     "main_table",
     "rewards",
     "verifier_sweep",
+    "verifier_sweep_math",
     "granularity",
     "advantage_norm",
     "kl_beta",
@@ -31,17 +35,28 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
     sections = []
     for name in NAMES:
         module = import_module(f"analysis.experiments.{name}")
-        parts: list[Part] = []
+        parts = []
         for experiment in records.experiments:
             runs = records.of(experiment)
             if experiment.name != name or not runs:
                 continue
-            part: Part = module.part(runs, experiment.scale, out)
-            if owed := len(experiment.runs) - len(runs):
-                first, *others = part.tables
-                note = f"{owed} of the experiment's {len(experiment.runs)} runs have no record yet."
-                part = Part([replace(first, notes=[*first.notes, note]), *others], part.images)
-            parts.append(part)
+            parts.append(part_of(module, experiment, runs, out))
         if parts:
             sections.append(Section(name.replace("_", "-"), module.TITLE, module.INTRO, parts))
     return sections
+
+
+def part_of(module: ModuleType, experiment: ExperimentRecord, runs: Sequence[RunRecord], out: Path) -> Part:
+    """One experiment at one scale, with what it lacks in its notes."""
+    scale, notes = experiment.scale, []
+    if owed := len(experiment.runs) - len(runs):
+        notes.append(
+            f"Scale {scale}: {owed} of the experiment's {len(experiment.runs)} runs have no record yet."
+        )
+    try:
+        part: Part = module.part(runs, scale, out)
+    except NothingToShow as lack:
+        return Part([], [], [*notes, f"Scale {scale}: nothing to show of its {len(runs)} runs, {lack}."])
+    if not part.tables:
+        notes.append(f"Scale {scale}: none of its {len(runs)} runs has a verdict, so there is no table.")
+    return replace(part, notes=[*part.notes, *notes])

@@ -1,8 +1,8 @@
 """Dots on their intervals, a row each: blocks of rows, one below the other, each block with panels of its own units."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
+from math import ceil, isnan
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -46,11 +46,15 @@ class Block:
     panels: Sequence[Panel]
 
 
-def forest(title: str, blocks: Sequence[Block], legend: Mapping[str, Style]) -> Figure:
-    """The blocks as one figure of the text width; the legend explains markers."""
+def forest(
+    title: str, blocks: Sequence[Block], legend: Mapping[str, Style], hollow: Collection[str] = ()
+) -> Figure:
+    """The blocks as one figure of the text width; the legend explains markers, those named in `hollow` as hollow."""
     heights = [0.75 + ROW * len(block.rows) for block in blocks]
+    columns = min(5, len(legend))
+    rows = ceil(len(legend) / columns) if legend else 0
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.55 + sum(heights)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.37 + 0.18 * rows + sum(heights)), layout="constrained")
         figure.suptitle(title)
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
         for block, part in zip(blocks, parts, strict=True):
@@ -62,11 +66,19 @@ def forest(title: str, blocks: Sequence[Block], legend: Mapping[str, Style]) -> 
             panels[0].set_ylim(0.4 - len(block.rows), 0.6)
             part.suptitle(block.title, fontsize=8)
         handles = [
-            Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=name)
+            Line2D(
+                [],
+                [],
+                color=style.colour,
+                marker=style.marker,
+                markerfacecolor="white" if name in hollow else style.colour,
+                linestyle="",
+                label=name,
+            )
             for name, style in legend.items()
         ]
         if handles:
-            figure.legend(handles=handles, loc="outside lower center", ncols=min(5, len(handles)))
+            figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
 

@@ -27,7 +27,7 @@ from analysis.curves import (
 )
 from analysis.figures import CURVES, SMOOTHED, Plot, win_rates
 from analysis.load import history_frame
-from analysis.methods import REGIMES, in_order, method_names, position
+from analysis.methods import REGIMES, REWARDS, in_order, method_names, natural, position
 from analysis.metrics import FEW_PROMPTS, Quality, quality_change
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_images, write_tables
@@ -109,7 +109,8 @@ class Compared:
 
     def ramp(self) -> dict[str, Style]:
         """Styles of settings that have an order: from dark to light, each with a marker and dashes of its own."""
-        ordered = list(dict.fromkeys(cell.method for cell in sorted(self.cells, key=method_key)))
+        rewards = {self.labels[run.run_id]: run.reward for run in self.runs}
+        ordered = sorted(rewards, key=lambda label: (position(rewards[label], REWARDS), natural(label)))
         shades = colormaps["viridis"](np.linspace(0.05, 0.8, len(ordered)))
         return {
             label: Style(to_hex(shade), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])

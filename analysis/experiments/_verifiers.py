@@ -12,6 +12,7 @@ from analysis.intervals import FEW_PROMPTS
 from analysis.load import MAJORITY, verdicts_frame
 from analysis.methods import in_order, method_names, position
 from analysis.metrics import MIN_SEEDS, Tally, tally, win_rate
+from analysis.sections import NothingToShow
 from analysis.style import Style
 from analysis.tables import interval
 from cme.records import RunRecord
@@ -114,10 +115,13 @@ def outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
 
 
 def judge_of_section(runs: Sequence[RunRecord]) -> str:
-    """Whose verdicts are shown: the oracle's, or a panel's majority's, or else the first judge's."""
+    """Whose verdicts are shown: the oracle's, or a panel's majority's, or else the first judge's.
+
+    Raises NothingToShow without a verdict.
+    """
     judges = in_order(verdicts_frame(runs)["judge"])
     if not judges:
-        raise ValueError("none of the runs has a verdict")
+        raise NothingToShow("none of the runs has a verdict")
     wanted = [j for j in judges if j == ORACLE] + [j for j in judges if j.endswith(f": {MAJORITY}")]
     return (wanted + judges)[0]
 
@@ -159,6 +163,12 @@ def own_quality(runs: Iterable[RunRecord]) -> tuple[float, float, float]:
             )  # a mean of values from 0 to 1
             return of.rate / 100, of.lo / 100, of.hi / 100
     return nan, nan, nan
+
+
+def own_text(own: tuple[float, float, float], knowledge: str) -> str:
+    """A verifier's own quality with its interval, or what it was made to know."""
+    value, lo, hi = own
+    return f"({knowledge})" if isnan(value) else f"{value:.3f} {interval(lo, hi, 3)}"
 
 
 def pooled(found: Sequence[Outcome]) -> Tally | None:

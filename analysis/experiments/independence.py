@@ -19,16 +19,18 @@ from analysis.experiments._verifiers import (
     by_generator,
     hundredths,
     outcomes,
+    own_text,
     pooled,
     seeds_of,
     verdict,
 )
-from analysis.experiments.verifier_sweep import gain_entry, own_text, win_entry
+from analysis.experiments.verifier_sweep import gain_entry, win_entry
 from analysis.figures import Plot
 from analysis.methods import in_order
 from analysis.metrics import MIN_SEEDS, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
+from analysis.style import Style
 from analysis.tables import p_text
 from cme.records import RunRecord
 
@@ -52,6 +54,7 @@ TESTS = (
     ("same family", "itself", False),
 )
 """Which kinships are held against each other, and whether the claim's verdict rests on it."""
+RISES = {"trained reward": Style("#444444", "o", ()), "held-out verifier": Style("#444444", "o", ())}
 Test = tuple[str, str, bool, Contrast]
 
 
@@ -171,7 +174,7 @@ def outcome_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame
     by_label = {row["label"]: row for row in course.to_dict("records")}
     rows = [
         [
-            *(Entry(text) for text in (of.label, of.kin, own_text(of), seeds_of(of.runs))),
+            *(Entry(text) for text in (of.label, of.kin, own_text(of.own, of.knowledge), seeds_of(of.runs))),
             gain_entry(of),
             win_entry(of),
             Entry(str(by_label[of.label]["collapse_steps"])),
@@ -285,7 +288,8 @@ def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
     figure = forest(
         f"Kinship of verifier and generator (scale: {scale})",
         [block],
-        {name: KINSHIP[name] for name in shown},
+        {name: KINSHIP[name] for name in shown} | RISES,
+        hollow=("held-out verifier",),
     )
     caption = (
         f"Training of {generator} at scale {scale} under verifiers of different kinship. Left: true quality of the "

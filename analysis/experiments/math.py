@@ -20,21 +20,18 @@ from analysis.experiments._blocks import (
     with_gap,
 )
 from analysis.experiments._forest import Block, Dot, Panel, forest
-from analysis.experiments._verifiers import KINSHIP
 from analysis.figures import Plot
-from analysis.methods import in_order
 from analysis.metrics import MIN_SEEDS
+from analysis.published import published
 from analysis.render import Entry, Table, slug
-from analysis.sections import Part, write_part
+from analysis.sections import NothingToShow, Part, write_part
 from analysis.style import Style
 from cme.records import RunRecord
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "verifier_sweep_math.csv"
-START_PUBLISHED = 44.0  # pass@1 of Qwen2.5-Math-1.5B before training, from the same source
 SOURCE = (
-    "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; generator Qwen2.5-Math-1.5B, "
-    f"MATH-500 (100 problems), {START_PUBLISHED:.0f} % before training, one training each, no intervals. Another "
-    "scale and other problems; it varies the verifier where ours varies the reward."
+    "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; CME under eight verifiers, one "
+    "training each, no intervals; which verifier gave what is in the section on the verifier sweep. Another scale and "
+    "other problems: compare directions, not sizes."
 )
 TITLE = "Mathematics: are the answers right?"
 INTRO = (
@@ -48,17 +45,18 @@ SHARES = {
     "label_accuracy": "label accuracy: how often that answer is right",
 }
 BEFORE_AFTER = {
-    "before training (hollow)": Style("#767676", "o", ()),
+    "before training": Style("#767676", "o", ()),
     "after training": Style("#000000", "o", ()),
 }
-VOTES = {"first block (hollow)": Style("#767676", "^", ()), "last block": Style("#5D3A9B", "^", ())}
+VOTES = {"first block": Style("#767676", "^", ()), "last block": Style("#5D3A9B", "^", ())}
+HOLLOW = ("before training", "first block")
 
 
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """Accuracy and votes of one scale, and the published sweep. Raises ValueError without any graded run."""
+    """Accuracy and votes of one scale, and the published change. Raises NothingToShow without any graded run."""
     graded = [run for run in runs if run.accuracy is not None]
     if not graded:
-        raise ValueError(f"none of the {len(runs)} runs of the experiment math at scale {scale} is graded")
+        raise NothingToShow("none of the runs is graded")
     votes = votes_frame(graded)
     own = replace(accuracy_table(graded), name=f"math-accuracy-{slug(scale)}")
     tables = [own, votes_table(votes, scale), published_table()]
@@ -137,7 +135,7 @@ def votes_table(votes: pd.DataFrame, scale: str) -> Table:
 
 
 def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
-    """Pass@1 before and after by reward, the votes beside it, and the published sweep below."""
+    """Pass@1 before and after by reward, the votes beside it, and the published change below."""
     data = str(frame["data"].iloc[0])
     several = len(frame[["family", "regime"]].drop_duplicates()) > 1
     rows = frame.to_dict("records")
@@ -164,62 +162,50 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
     ]
     place = "" if several else f", generator: {rows[0]['family']} {rows[0]['regime']}"
     ours = Block(f"Ours, scale: {scale}, data: {data}{place}", names, panels)
-    there = published_frame()
-    published = Block(
-        "Published, the paper's scale: verifiers of Qwen2.5-Math-1.5B on MATH-500, no intervals",
-        list(there["verifier"]),
-        [
-            Panel(
-                "generator's pass@1 after (%)",
-                published_dots(there, "generator_math500_pass1_pct"),
-                START_PUBLISHED,
-            ),
-            Panel(
-                "verifier's own pass@1 (%)",
-                published_dots(there[there["note"].isna()], "verifier_math500_pass1_pct"),
-            ),
-        ],
+    there = published_rows()
+    published_dots = [
+        Dot(row, share, nan, nan, style, hollow=when == "before", below=below)
+        for row, *shares in there
+        for share, when, below, style in zip(
+            shares, ("before", "after"), (-0.15, 0.15), BEFORE_AFTER.values(), strict=True
+        )
+    ]
+    theirs = Block(
+        "Published, the paper's scale: Qwen2.5-Math-1.5B on MATH-500, no intervals",
+        [row for row, *_ in there],
+        [Panel("pass@1 (%)", published_dots)],
     )
-    kinds = {name: KINSHIP[name] for name in in_order(there["kinship"], tuple(KINSHIP))}
-    figure = forest("Mathematics", [ours, published], BEFORE_AFTER | VOTES | kinds)
+    figure = forest("Mathematics", [ours, theirs], BEFORE_AFTER | VOTES, HOLLOW)
     caption = (
         f"Above, at scale {scale} on {data}: pass@1 before and after training with each reward (95 % intervals over "
         f"problems), and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals "
-        f"over seeds): {'; '.join(SHARES.values())}. Below, on axes of its own and at another scale, the published "
-        f"sweep of verifiers; dashed: before training. {SOURCE} OLMo's own pass@1 is a parsing failure, not drawn."
+        f"over seeds): {'; '.join(SHARES.values())}. Below, on an axis of its own and at another scale, the published "
+        f"pass@1 before and after. {SOURCE}"
     )
     return Plot(f"math-{slug(scale)}-{slug(data)}", caption, figure)
 
 
-def published_frame() -> pd.DataFrame:
-    """The published sweep with each verifier's kinship to its generator, Qwen2.5-Math-1.5B."""
-    frame = pd.read_csv(PUBLISHED)
-    kin = frame["verifier_family"].map({"qwen": "same family"}).fillna("other family")
-    return frame.assign(kinship=kin.where(frame["verifier"] != "Qwen/Qwen2.5-Math-1.5B", "itself"))
-
-
-def published_dots(frame: pd.DataFrame, column: str) -> list[Dot]:
-    """A published column's dots, without intervals, in the style of each verifier's kinship."""
-    rows = frame.to_dict("records")
-    return [Dot(str(r["verifier"]), float(r[column]), nan, nan, KINSHIP[r["kinship"]]) for r in rows]
+def published_rows() -> list[tuple[str, float, float]]:
+    """The published pass@1 before and after training, in percent, under the least and the most fortunate verifier."""
+    row = published("math_accuracy.csv").iloc[0]
+    return [
+        (f"cme, {which} of eight verifiers", 100 * row["before"], 100 * row[f"after_{which}"])
+        for which in ("lowest", "highest")
+    ]
 
 
 def published_table() -> Table:
-    """The published sweep in full."""
-    rows = [
-        [
-            Entry(str(row["verifier"])),
-            Entry(str(row["kinship"])),
-            Entry(str(row["verifier_math500_pass1_pct"])),
-            Entry(str(row["generator_math500_pass1_pct"])),
-            Entry("" if pd.isna(row["note"]) else str(row["note"])),
-        ]
-        for row in published_frame().to_dict("records")
-    ]
+    """The published change."""
+    row = published("math_accuracy.csv").iloc[0]
     return Table(
         name="math-published",
-        title="Published: MATH-500 pass@1 by verifier (the paper's scale, generator Qwen2.5-Math-1.5B)",
-        header=["verifier", "kinship", "its own pass@1 (%)", "generator's after training (%)", "note"],
-        groups=[rows],
+        title=f"Published: {row['benchmark']} pass@1 (the paper's scale, generator {row['generator']})",
+        header=["reward", "problems", "before (%)", "after (%)"],
+        groups=[
+            [
+                [*map(Entry, (name, str(row["problems"]), f"{before:.0f}", f"{after:.0f}"))]
+                for name, before, after in published_rows()
+            ]
+        ],
         notes=[SOURCE],
     )

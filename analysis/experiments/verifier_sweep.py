@@ -17,6 +17,7 @@ from analysis.experiments._verifiers import (
     by_generator,
     hundredths,
     outcomes,
+    own_text,
     seeds_of,
     verdict,
 )
@@ -72,7 +73,13 @@ def sweep_table(found: Sequence[tuple[str, Sequence[Outcome]]], scale: str) -> T
     for generator, own in found:
         rows: list[list[Entry]] = []
         for of in own:
-            names = ["" if rows else generator, of.label, of.kin, own_text(of), seeds_of(of.runs)]
+            names = [
+                "" if rows else generator,
+                of.label,
+                of.kin,
+                own_text(of.own, of.knowledge),
+                seeds_of(of.runs),
+            ]
             rows.append([*map(Entry, names), gain_entry(of), win_entry(of)])
         groups.append(rows)
     judge = found[0][1][0].cell.judge
@@ -93,12 +100,6 @@ def sweep_table(found: Sequence[tuple[str, Sequence[Outcome]]], scale: str) -> T
             f"Gain: true quality of the trained policy less that of its untrained start. {ANY_SEED}",
         ],
     )
-
-
-def own_text(of: Outcome) -> str:
-    """A verifier's own quality with its interval, or what it was made to know."""
-    value, lo, hi = of.own
-    return f"({of.knowledge})" if isnan(value) else f"{value:.3f} {interval(lo, hi, 3)}"
 
 
 def gain_entry(of: Outcome) -> Entry:

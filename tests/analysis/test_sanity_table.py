@@ -7,7 +7,7 @@ import pytest
 
 from analysis.read import load_sanity
 from analysis.sanity import failures, sanity_frame, sanity_table
-from cme.records import Generation, Pair, SanityRecord, Verdict, write_record, write_sanity
+from cme.records import SanityRecord, Verdict, write_record, write_sanity
 from experiments import grid
 from experiments.store import Store
 
@@ -62,6 +62,15 @@ def test_the_table_names_the_judge_once_and_marks_failures() -> None:
     assert [e.text for e in second[:3]] == ["", "", "copied"]
     assert (first[-1].text, first[-1].bold) == ("fails", True)
     assert (second[-1].text, second[-1].bold) == ("passes", False)
+
+
+def test_warnings_stand_below_the_table() -> None:
+    quiet, loud = (
+        sane(null=0.0),
+        replace(sane(null=0.0), sanity_id="sanity-2", judge="lax", warnings=["cut at 2"]),
+    )
+    assert sanity_table([quiet, loud]).notes[3:] == ["lax, qwen instruct: cut at 2"]
+    assert len(sanity_table([quiet]).notes) == 3
 
 
 def of_panel(**judges: bool) -> SanityRecord:
@@ -148,8 +157,7 @@ def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
 
 
 def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None:
-    pair = Pair("0", "asked", None, Generation("own", True, 1), Generation("stock", True, None))
-    record = replace(sane(null=1.0), pairs={"null": [pair]})
+    record = replace(sane(null=1.0), pairs={"null": []})
     record.verdicts["null"].append(record.verdicts["null"][0])
     write_sanity(tmp_path / "sanity.json", record)
     with pytest.raises(

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 
 from analysis.cells import contrasts_of
 from analysis.experiments import (
+    NAMES,
     experiment_sections,
     granularity,
     group_size,
@@ -23,9 +24,19 @@ from analysis.figures import Plot
 from analysis.methods import in_order
 from analysis.read import Records
 from analysis.render import Table
-from cme.records import ExperimentRecord, Milestone, RunRecord, Trajectory, Verdict
+from cme.records import (
+    Accuracy,
+    ExperimentRecord,
+    Generation,
+    Milestone,
+    Pair,
+    RunRecord,
+    Trajectory,
+    Verdict,
+)
 
 PROMPTS = 36
+SAID = Generation("7", True, 1)
 Make = Callable[..., RunRecord]
 
 
@@ -291,16 +302,37 @@ def test_group_sizes_are_drawn_in_order(make_record: Make) -> None:
     assert left.get_xscale() == "log" and [t.get_text() for t in left.get_xticklabels()] == ["2", "16"]
 
 
-@pytest.mark.parametrize(
-    "name", ["main_table", "rewards", "granularity", "advantage_norm", "kl_beta", "group_size"]
-)
+def whole_runs(make_record: Make, **fields: Any) -> list[RunRecord]:
+    """Two seeds of a run that every experiment can show, graded too."""
+    of = config() | {"data": {"name": "arithmetic"}, "verifier": {"name": "gemma", "family": "gemma"}}
+    runs = [
+        make_record(seed=seed, run_id=f"r{seed}", config=of | {"seed": seed}, **fields) for seed in (0, 1)
+    ]
+    pairs = [Pair(f"p{i}", "q", None, SAID, SAID, "7") for i in range(24)]
+    accuracy = Accuracy([False] * 24, [True] * 24)
+    return [replace(run, pairs=pairs, accuracy=accuracy) for run in runs]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_experiment_writes_its_section(name: str, make_record: Make, tmp_path: Path) -> None:
-    runs = [make_record(seed=seed, run_id=f"r{seed}", config=config() | {"seed": seed}) for seed in (0, 1)]
     manifest = ExperimentRecord(name, "miniature", ["r0", "r1", "r2"])
-    [section] = experiment_sections(Records(runs, [], [], [manifest]), tmp_path)
+    [section] = experiment_sections(Records(whole_runs(make_record), [], [], [manifest]), tmp_path)
     assert section.id == name.replace("_", "-")
     [part] = section.parts
-    assert part.tables[0].notes[-1] == "1 of the experiment's 3 runs have no record yet."
+    assert part.notes == ["Scale miniature: 1 of the experiment's 3 runs have no record yet."]
     assert len({table.name for table in part.tables}) == len(part.tables)
     assert part.images and all("miniature" in image.caption for image in part.images)
-    assert all("miniature" in table.title for table in part.tables)
+    assert all("miniature" in table.title for table in part.tables if "published" not in table.name)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_that_nothing_was_judged_or_graded_of_are_said_and_no_error(
+    name: str, make_record: Make, tmp_path: Path
+) -> None:
+    runs = [replace(run, verdicts=[], accuracy=None) for run in whole_runs(make_record)]
+    manifest = ExperimentRecord(name, "miniature", ["r0", "r1", "r2"])
+    [section] = experiment_sections(Records(runs, [], [], [manifest]), tmp_path)
+    [part] = section.parts
+    assert part.notes[0] == "Scale miniature: 1 of the experiment's 3 runs have no record yet."
+    assert bool(part.tables) != (len(part.notes) == 2)  # no table, and no word of why, would be a riddle
+    assert part.tables or "none of" in part.notes[1]
