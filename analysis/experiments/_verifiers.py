@@ -144,7 +144,9 @@ def quality_tally(runs: Sequence[RunRecord], side: str) -> Tally | None:
     if frame.empty:
         return None
     number = frame["run_id"].map({run.run_id: index for index, run in enumerate(runs)})
-    return tally(frame[side].to_numpy(float), frame["prompt_id"].to_numpy(object), np.asarray(number, dtype=np.int64))
+    return tally(
+        frame[side].to_numpy(float), frame["prompt_id"].to_numpy(object), np.asarray(number, dtype=np.int64)
+    )
 
 
 def own_quality(runs: Iterable[RunRecord]) -> tuple[float, float, float]:
