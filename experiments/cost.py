@@ -72,7 +72,7 @@ def priced(parts: Sequence[Part]) -> list[str]:
 
 
 def _parts(config: DictConfig) -> list[Part]:
-    """What a cell's judges have yet to judge: a sanity check's opponents, or a run's evaluation, selection, comparators."""
+    """What a cell's judges have yet to judge: a sanity check's opponents, or all that a run compares."""
     both, nothing = config.evaluation.both_orders, VerdictLog(Path(os.devnull))
     if config.experiment.run == "experiments.sanity.run":
         from experiments import sanity
