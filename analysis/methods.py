@@ -44,6 +44,8 @@ NEUTRAL = (
     "plan",
     "results_dir",
     "evaluation.batch_size",
+    "evaluation.comparators",
+    "scale.reference",
     "capabilities.batch_size",
     "selection.keep",
     "scoring.batch_tokens",

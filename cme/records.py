@@ -153,6 +153,22 @@ class Selected:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """How a run's policy, and its untrained start, fare against a further model on the evaluation prompts.
+
+    `responses` are the further model's, in the order of the record's pairs. `policy` and `start` are the record's
+    judge's verdicts on the policy's and on the start's responses against them: these stand where the policy stands in
+    a run, so that `policy_first` says that they were shown first, and points are theirs.
+    """
+
+    name: str
+    checkpoint: str
+    responses: list[Generation]
+    policy: list[Verdict]
+    start: list[Verdict] | None = None
+
+
+@dataclass(frozen=True)
 class Capability:
     """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
 
@@ -194,6 +210,8 @@ class RunRecord:
     `verifier_responses` are the frozen verifier's own greedy responses to the evaluation prompts, in the order of the
     pairs; None where the run learns from no verifier, from several, or from one behind a server; `verifier_quality`
     is their true quality (0-1), None without an oracle too.
+    `comparisons` are with further models, each of its own name; None where there was none. They may be added to a
+    record after it was made.
     `stopped` is None, or why training ended before its last step. `seconds` is wall-clock by stage.
     """
 
@@ -224,6 +242,7 @@ class RunRecord:
     accuracy: Accuracy | None = None
     verifier_responses: list[Generation] | None = None
     verifier_quality: list[float] | None = None
+    comparisons: list[Comparison] | None = None
     schema: int = SCHEMA
 
 
@@ -372,6 +391,10 @@ def read_record(path: Path) -> RunRecord:
                 raise ValueError("the verifier must have one response a pair")
         if raw.get("verifier_quality") is not None and len(raw["verifier_quality"]) != len(raw["pairs"]):
             raise ValueError("the verifier's quality must have one entry a pair")
+        if raw.get("comparisons") is not None:
+            raw["comparisons"] = [comparison_from(c, len(raw["pairs"])) for c in raw["comparisons"]]
+            if len({c.name for c in raw["comparisons"]}) < len(raw["comparisons"]):
+                raise ValueError("every comparison must have a name of its own")
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a readable record: {error}") from error
@@ -483,6 +506,20 @@ def trajectory_from(raw: Mapping[str, Any]) -> Trajectory:
     if any(len(column) != len(found.prompts) for column in columns if column is not None):
         raise ValueError("every milestone of a trajectory must have one entry a prompt")
     return found
+
+
+def comparison_from(raw: Mapping[str, Any], pairs: int) -> Comparison:
+    """A comparison from its JSON form. Raises ValueError unless there is one response a pair."""
+    if len(raw["responses"]) != pairs:
+        raise ValueError(f"the comparison with {raw['name']} must have one response a pair")
+    start = raw.get("start")
+    return Comparison(
+        raw["name"],
+        raw["checkpoint"],
+        [Generation(**g) for g in raw["responses"]],
+        [verdict_from(v) for v in raw["policy"]],
+        None if start is None else [verdict_from(v) for v in start],
+    )
 
 
 def selected_from(raw: Mapping[str, Any]) -> Selected:

@@ -1,7 +1,7 @@
 """`python -m experiments cost [overrides]`: what judging would take, without a call, a key or a model.
 
 Of a run that has its responses the comparisons still owed are reckoned with, of any other as many as it will have,
-of responses as long as they may become.
+of responses as long as they may become. What runs share, an untrained start against a comparator, counts once.
 """
 
 import math
@@ -15,10 +15,10 @@ from omegaconf import DictConfig
 
 from cme.judges.chat_endpoint import CHARACTERS_A_TOKEN
 from cme.judging import VerdictLog, owed
-from cme.records import Generation, Pair, Prompt, read_json, read_record
-from experiments import grid, judging
+from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_record
+from experiments import comparators, grid, judging
 from experiments.identity import run_id
-from experiments.store import Store
+from experiments.store import Store, comparators_owed
 
 ASSUMED = """\
 Reckoned with 4 characters a token, each reply at the longest that judge.decoding allows, no attempt failed; not
@@ -43,7 +43,7 @@ def lines(configs: Sequence[DictConfig]) -> list[str]:
 
     Raises as `grid.prompts` does, and ValueError for a log or a record that cannot be read.
     """
-    return priced([part for config in configs for part in _parts(config)])
+    return priced(list({part.of: part for config in configs for part in _parts(config)}.values()))
 
 
 def priced(parts: Sequence[Part]) -> list[str]:
@@ -72,7 +72,7 @@ def priced(parts: Sequence[Part]) -> list[str]:
 
 
 def _parts(config: DictConfig) -> list[Part]:
-    """What a cell's judges have yet to judge: a sanity check's opponents, or a run's evaluation and selection."""
+    """What a cell's judges have yet to judge: a sanity check's opponents, or all that a run compares."""
     both, nothing = config.evaluation.both_orders, VerdictLog(Path(os.devnull))
     if config.experiment.run == "experiments.sanity.run":
         from experiments import sanity
@@ -84,7 +84,7 @@ def _parts(config: DictConfig) -> list[Part]:
         return [Part(sanity.sanity_id(config), config.judge, pairs, both, nothing, "at most ")]
     run, store = run_id(config), Store.of(config)
     pairs, most = _pairs(config)
-    parts = [Part(run, config.judge, pairs, both, VerdictLog(store.verdicts), most)]
+    parts = [Part(run, config.judge, pairs, both, VerdictLog(store.verdicts), most), *_against(config, store)]
     if config.selection.every is None or store.record.exists():
         return parts
     from experiments import selection
@@ -97,6 +97,35 @@ def _parts(config: DictConfig) -> list[Part]:
         Part(f"{run}, selection", config.selection.judge, met, both, nothing, "at most "),
         Part(f"{run}, selected checkpoint", config.judge, chosen, both, nothing, "at most "),
     ]
+
+
+def _against(config: DictConfig, store: Store) -> list[Part]:
+    """What is yet to be judged against comparators: of a comparison on record the unscored, of any other all."""
+    record = read_record(store.record) if store.record.exists() else None
+    owed = store.comparators if record is None else comparators_owed(record, store.comparators)
+    known = [] if record is None else record.comparisons or []
+    both, nothing = config.evaluation.both_orders, VerdictLog(Path(os.devnull))
+    parts = []
+    for name, checkpoint in owed.items():
+        who = (store.folder.name, comparators.start_log(config, store).stem)
+        labels = [f"{one} against {checkpoint}" for one in who]
+        met = next((c for c in known if (c.name, c.checkpoint) == (name, checkpoint)), None)
+        if record is None or met is None:
+            prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+            pairs = _stand_ins(config, prompts, 1)
+            parts += [Part(of, config.judge, pairs, both, nothing, "at most ") for of in labels]
+            continue
+        both_sides = comparators.sides(config, store, record.pairs, met.responses)
+        for of, side, verdicts in zip(labels, both_sides, (met.policy, met.start or []), strict=True):
+            pairs = _unscored(side.pairs, verdicts)
+            parts.append(Part(of, config.judge, pairs, both, VerdictLog(side.log)))
+    return parts
+
+
+def _unscored(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[Pair]:
+    """The pairs that have an unscored verdict."""
+    owed = {v.prompt_id for v in verdicts if v.outcome == "unscored"}
+    return [pair for pair in pairs if pair.prompt_id in owed]
 
 
 def _stand_ins(config: DictConfig, prompts: Sequence[Prompt], opponents: int) -> list[Pair]:
@@ -124,8 +153,7 @@ def _pairs(config: DictConfig) -> tuple[list[Pair], str]:
     store = Store.of(config)
     if store.record.exists():
         record = read_record(store.record)
-        unscored = {v.prompt_id for v in record.verdicts if v.outcome == "unscored"}
-        return [pair for pair in record.pairs if pair.prompt_id in unscored], ""
+        return _unscored(record.pairs, record.verdicts), ""
     prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     if not (store.generations.exists() and store.start.exists()):
         return _stand_ins(config, prompts, 1), "at most "

@@ -185,14 +185,17 @@ def prepare(configs: list[DictConfig]) -> None:
     Raises Unavailable for weights and data that cannot be had and for judges that do not answer, with a line for each
     of them, and BadConfig for more prompts than there are.
     """
-    from experiments import judging
+    from experiments import comparators, judging
 
-    owed = [c for c in configs if not Store.of(c).record.exists()]
+    stores = [Store.of(c) for c in configs]
+    owed = [c for c, store in zip(configs, stores, strict=True) if not store.record.exists()]
+    further = [name for store in stores if store.record.exists() for name in comparators.lacking(store)]
+    wanted = [*checkpoints(owed), *further]
     why = [
         *_complaints(
             lambda: judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
         ),
-        *(_complaints(lambda: _check_checkpoints(owed)) if owed else []),
+        *(_complaints(lambda: _check_checkpoints(wanted)) if wanted else []),
         *_data_missing(owed),
     ]
     if why:
@@ -200,6 +203,10 @@ def prepare(configs: list[DictConfig]) -> None:
     if owed:
         _check_parts(owed)
         make_loadable(owed)
+    if further:
+        from cme.checkpoints import ensure
+
+        ensure(further)
     enrol(c for c in configs if c.experiment.run == schema.Experiment.run)
 
 
@@ -223,11 +230,11 @@ def _data_missing(configs: Sequence[DictConfig]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _check_checkpoints(configs: list[DictConfig]) -> None:
+def _check_checkpoints(names: list[str]) -> None:
     from cme.checkpoints import check
 
     try:
-        check(checkpoints(configs))
+        check(names)
     except ValueError as error:
         raise BadConfig(str(error)) from error
 
@@ -254,7 +261,7 @@ def make_loadable(configs: list[DictConfig]) -> None:
         return
     from cme.checkpoints import ensure
 
-    _check_checkpoints(configs)
+    _check_checkpoints(checkpoints(configs))
     for data in {str(c.data): c.data for c in configs}.values():
         prompts(data, data.train_split, data.train_prompts)
         prompts(data, data.eval_split, data.eval_prompts)
@@ -321,5 +328,5 @@ def checkpoints(configs: list[DictConfig]) -> list[str]:
         judges = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
         asked = [node.get("checkpoint") for judge in judges for node in judging.judges(judge).values()]
         used = [config.generator, *([held] if held else []), *(name for name in asked if name)]
-        wanted += [*identity.verifiers(config), *used]
+        wanted += [*identity.verifiers(config), *used, *identity.comparators(config).values()]
     return list(dict.fromkeys(wanted))

@@ -37,6 +37,8 @@ CHANGES_NOTHING = (
     "plan",
     "results_dir",
     "evaluation.batch_size",
+    "evaluation.comparators",  # they add to a run and change nothing in it
+    "scale.reference",
     "capabilities.batch_size",
     "selection.keep",
     "scoring.batch_tokens",
@@ -180,6 +182,12 @@ def heldout(config: DictConfig) -> str | None:
     """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
     taken = {config.family.name, config.verifier.family}
     return next((str(c) for family, c in config.scale.heldout.items() if family not in taken), None)
+
+
+def comparators(config: DictConfig) -> dict[str, str]:
+    """The further models that the policy meets, by name; one that is its own start it has met."""
+    named = config.evaluation.comparators.items()
+    return {str(name): checkpoint for name, checkpoint in named if checkpoint != config.generator}
 
 
 def verifiers(config: DictConfig) -> list[str]:

@@ -74,6 +74,17 @@ def verdicts(judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: V
     return found
 
 
+def again(
+    judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, known: Sequence[Verdict]
+) -> list[Verdict]:
+    """The known verdicts on the pairs, with those that are unscored judged again."""
+    owed = {v.prompt_id for v in known if v.outcome == "unscored"}
+    asked = [p for p in pairs if p.prompt_id in owed]
+    found = verdicts(judge, asked, both_orders, log) if asked else []
+    anew = {(v.judge, v.prompt_id, v.policy_first): v for v in found}
+    return [anew[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
+
+
 def cut(config: DictConfig, pairs: Sequence[Pair]) -> list[str]:
     """Warnings for the record: how many of the pairs' texts a judge of the run did not see whole."""
     responses = [response for pair in pairs for response in (pair.start, pair.policy)]

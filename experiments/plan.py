@@ -35,8 +35,8 @@ the longest response of a batch twice the mean; {REPLY} tokens a judge's reply.
 GPU hours, of one H100: {LAYER_SECONDS * 1e3:g} ms a layer and decoding step whatever the batch (transformers' own
 generation, bound by kernel launches); and {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s for 8 FLOP a parameter and
 token in training (activations computed twice) and 2 in scoring. Not in them: loading, lm-eval's tasks, a verifier's own
-responses to the evaluation prompts (once a verifier), what the guard saves by stopping early. The milliseconds and the
-{UTILISATION:.0%} are assumed, not measured.
+and a comparator's responses to the evaluation prompts (once a model), what the guard saves by stopping early. The
+milliseconds and the {UTILISATION:.0%} are assumed, not measured.
 Memory: weights of policy, of start (it measures KL) and, where trainer.beta > 0, of TRL's reference in float32, as
 are gradients; two moments of Adam; verifiers in scoring.dtype; the total has the larger of the KV cache of one batch
 (float32) and one micro-batch's logits with their gradient. Not in it: other activations, fragmentation.
@@ -140,10 +140,15 @@ def memory(config: DictConfig) -> dict[str, float] | None:
     return {name: value / GIB for name, value in (held | passing | {"total": total}).items()}
 
 
-def judged(config: DictConfig, tokens: Lengths) -> Judging:
-    """The calls that a cell's judges are asked for, where they are asked over a network."""
+def judged(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Judging:
+    """The calls that a cell's judges are asked for, where they are asked over a network.
+
+    Its untrained start's comparisons with further models are included or not.
+    """
     orders = 2 if config.evaluation.both_orders else 1
-    asked = [(config.judge, config.data.eval_prompts * (1 if config.selection.every is None else 2))]
+    further = len(set(identity.comparators(config).values())) * (2 if with_start else 1)
+    compared = 1 + (config.selection.every is not None) + further
+    asked = [(config.judge, config.data.eval_prompts * compared)]
     if config.selection.every is not None:
         asked.append((config.selection.judge, config.selection.prompts * saved(config)))
     calls, usd = 0, 0.0
@@ -187,7 +192,7 @@ def lines(configs: Sequence[DictConfig]) -> list[str]:
         starts.add(identity.start_id(config))
         both = lengths(config)
         done = [work(config, tokens, with_start=with_start) for tokens in both]
-        asked = [judged(config, tokens) for tokens in both]
+        asked = [judged(config, tokens, with_start=with_start) for tokens in both]
         for i in range(2):
             sums["hours"][i] += math.nan if (one := done[i]) is None else one.seconds / 3600
             sums["usd"][i] += math.nan if (usd := asked[i].usd) is None else usd

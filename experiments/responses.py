@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from filelock import FileLock
 from omegaconf import DictConfig
@@ -44,13 +45,36 @@ def of_verifier(
     name = identity.speaking_verifier(config)
     if name is None:
         return None, 0.0
+    origin = [weights[name], [asdict(p) for p in asked]]
+    path = store.verifier_responses(config, name)
+    return _kept(path, origin, config, name, asked, dtype=config.scoring.dtype, progress="verifier responses")
+
+
+def of_comparator(
+    config: DictConfig, store: Store, name: str, weights: str, asked: Sequence[Prompt]
+) -> tuple[list[Generation], float]:
+    """A further model's greedy responses and the seconds they took; made once for all runs that meet it on these."""
+    origin = [weights, config.evaluation.max_new_tokens, [p.text for p in asked]]
+    path = store.starts / f"{config.scale.name}-comparator-{identity.digest(origin)}.json"
+    return _kept(path, origin, config, name, asked, dtype="float32", progress=f"answers of {name}")
+
+
+def _kept(
+    path: Path,
+    origin: list[object],
+    config: DictConfig,
+    name: str,
+    asked: Sequence[Prompt],
+    *,
+    dtype: str,
+    progress: str,
+) -> tuple[list[Generation], float]:
+    """A frozen model's greedy responses from the file, made from `origin`, that runs share; and their seconds."""
 
     def answers() -> list[dict[str, object]]:
-        verifier = load(name, dtype=config.scoring.dtype)
-        return [asdict(r) for r in respond(config, verifier, asked, progress="verifier responses")]
+        return [asdict(r) for r in respond(config, load(name, dtype=dtype), asked, progress=progress)]
 
-    path = store.verifier_responses(config, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        found = once(path, [weights[name], [asdict(p) for p in asked]], answers)
+        found = once(path, origin, answers)
     return [Generation(**g) for g in found["value"]], found["seconds"]

@@ -156,11 +156,15 @@ class Guard:
 
 @dataclass
 class Evaluation:
-    """Greedy responses to the evaluation prompts, judged against the untrained start's."""
+    """Greedy responses to the evaluation prompts, judged against the untrained start's.
+
+    `comparators` are further models by name, each a checkpoint that the policy and the start meet too.
+    """
 
     max_new_tokens: int = MISSING
     batch_size: int = MISSING
     both_orders: bool = MISSING
+    comparators: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -203,10 +207,14 @@ class Scoring:
 
 @dataclass
 class Scale:
-    """Sizes and sources. `heldout` lists held-out verifiers by family, the first of a third family is used."""
+    """Sizes and sources. `heldout` lists held-out verifiers by family, the first of a third family is used.
+
+    `reference` is the fixed model that comparators=paper has beside the family's instruct model.
+    """
 
     name: str = MISSING
     heldout: dict[str, str] = MISSING
+    reference: str = MISSING
 
 
 @dataclass

@@ -23,7 +23,7 @@ from cme.records import (
     read_record,
     write_record,
 )
-from experiments import accuracy, capabilities, grid, identity, judging, methods, selection
+from experiments import accuracy, capabilities, comparators, grid, identity, judging, methods, selection
 from experiments.measure import NotIndependent, measured
 from experiments.parts import fingerprint, made, once, weights_of
 from experiments.responses import of_verifier, respond
@@ -43,6 +43,7 @@ def run(config: DictConfig) -> Path:
         before = read_record(store.record) if store.record.exists() else None
         if before is not None and not selection_owed(before):
             _judge_again(config, store, before)
+            comparators.meet(config, store)
             return store.record
         weights = weights_of(grid.checkpoints([config]))
         data = config.data
@@ -101,6 +102,7 @@ def run(config: DictConfig) -> Path:
         write_record(store.record, _with_surprisal(record))
         if not selection_owed(record):
             selection.tidy(config, store)
+        comparators.meet(config, store)
     return store.record
 
 
@@ -183,10 +185,17 @@ def _with_surprisal(record: RunRecord) -> RunRecord:
         return replace(record, warnings=[*record.warnings, f"surprisal was not measured: {error}"])
 
 
-def _judge(config: DictConfig, store: Store, pairs: list[Pair]) -> tuple[list[Verdict], float]:
-    """The verdicts and the seconds they took, both over all restarts."""
+def _judge(
+    config: DictConfig, store: Store, pairs: list[Pair], known: list[Verdict] | None = None
+) -> tuple[list[Verdict], float]:
+    """The verdicts, of the known ones only those judged again that are unscored, and the seconds over all restarts."""
+    both_orders = config.evaluation.both_orders
     with VerdictLog(store.verdicts) as log:
-        verdicts = judging.verdicts(config.judge, pairs, config.evaluation.both_orders, log)
+        verdicts = (
+            judging.verdicts(config.judge, pairs, both_orders, log)
+            if known is None
+            else judging.again(config.judge, pairs, both_orders, log, known)
+        )
     unscored = [v.reason for v in verdicts if v.outcome == "unscored"]
     if unscored:
         _say(
@@ -199,13 +208,8 @@ def _judge(config: DictConfig, store: Store, pairs: list[Pair]) -> tuple[list[Ve
 
 def _judge_again(config: DictConfig, store: Store, record: RunRecord) -> None:
     """Judge what a record has unscored, from the pairs in it, and put what is scored now into the record."""
-    owed = {v.prompt_id for v in record.verdicts if v.outcome == "unscored"}
     before = VerdictLog(store.verdicts).seconds
-    found, seconds = _judge(config, store, [p for p in record.pairs if p.prompt_id in owed])
-    again = {(v.judge, v.prompt_id, v.policy_first): v for v in found}
-    verdicts = [
-        again[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in record.verdicts
-    ]
+    verdicts, seconds = _judge(config, store, record.pairs, record.verdicts)
     if verdicts != record.verdicts:
         took = record.seconds["judge"] + seconds - before
         write_record(

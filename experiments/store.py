@@ -1,7 +1,7 @@
 """Where a run's files lie, and whether a stage is done: a file under its final name is whole."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,21 @@ from experiments import identity
 
 @dataclass(frozen=True)
 class Store:
-    """The files of one run under `results_dir`. Untrained starts' generations are shared between runs."""
+    """The files of one run under `results_dir`. Untrained starts' generations are shared between runs.
+
+    `comparators` are the further models that the run is to meet, by name.
+    """
 
     folder: Path
     start: Path
+    comparators: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, config: DictConfig) -> "Store":
         """The store of a composed cell."""
         root = Path(config.results_dir)
-        return cls(root / identity.run_id(config), root / "starts" / f"{identity.start_id(config)}.json")
+        start = root / "starts" / f"{identity.start_id(config)}.json"
+        return cls(root / identity.run_id(config), start, identity.comparators(config))
 
     @property
     def checkpoint(self) -> Path:
@@ -80,11 +85,15 @@ class Store:
 
     @property
     def done(self) -> bool:
-        """Whether the run has a record in which every verdict is scored, those of checkpoint selection too."""
+        """Whether the run has a record in which every verdict is scored, those of checkpoint selection too.
+
+        And in which it has met its comparators.
+        """
         if not self.record.exists():
             return False
         record = read_record(self.record)
-        return not selection_owed(record) and all(v.outcome != "unscored" for v in record.verdicts)
+        owed = selection_owed(record) or comparators_owed(record, self.comparators)
+        return not owed and all(v.outcome != "unscored" for v in record.verdicts)
 
 
 def enrol(configs: Iterable[DictConfig]) -> None:
@@ -108,6 +117,16 @@ def selection_owed(record: RunRecord) -> bool:
     compared = [] if record.trajectory is None else record.trajectory.milestones
     chosen = [] if record.selected is None else record.selected.verdicts or []
     return any(m.unscored for m in compared) or any(v.outcome == "unscored" for v in chosen)
+
+
+def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
+    """Those comparators that a record has no comparison with, or one with an unscored verdict."""
+    done = {
+        met.name: met.checkpoint
+        for met in record.comparisons or []
+        if met.start is not None and all(v.outcome != "unscored" for v in (*met.policy, *met.start))
+    }
+    return {name: checkpoint for name, checkpoint in comparators.items() if done.get(name) != checkpoint}
 
 
 def environment() -> dict[str, str]:

@@ -83,6 +83,7 @@ def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
     `generators` made the outputs to judge, where the configured generator does not.
     """
     _check_cell(config)
+    _check_comparators(config)
     _check_preset(config)
     _check_trainer(config, check_trainer.check)
     _check_numbers(config)
@@ -136,6 +137,10 @@ def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
         parties = [("generator", config.family.name, [config.generator])]
         if identity.verifiers(config):
             parties.append(("verifier", config.verifier.family, identity.verifiers(config)))
+        parties += [
+            (f"comparator {name}", _family(checkpoint), [checkpoint])
+            for name, checkpoint in identity.comparators(config).items()
+        ]
     judges = [*_judge_fields(config), *([] if config.selection.every is None else ["selection.judge"])]
     fields = [f"{judge}.{key}" for judge in judges for key in ("model", "checkpoint", "annotator")]
     return kinship({field: str(OmegaConf.select(config, field) or "") for field in fields}, parties)
@@ -159,6 +164,23 @@ def _check_cell(config: DictConfig) -> None:
             f"verifier={config.verifier.name} does not exist at scale={scale} for family={family}; "
             f"it has a checkpoint for {', '.join(config.verifier.checkpoints)}"
         ) from None
+
+
+def _check_comparators(config: DictConfig) -> None:
+    """The further models that the policy is to meet have a checkpoint here."""
+    named = config.evaluation.comparators
+    for name in named:
+        try:
+            checkpoint = named[name]
+        except OmegaConfBaseException as error:
+            lacking = str(error).splitlines()[0].removeprefix("Interpolation key ")
+            raise BadConfig(
+                f"evaluation.comparators.{name} does not exist for family={config.family.name} at "
+                f"scale={config.scale.name}: {lacking}; use comparators=none, or name a checkpoint with "
+                f"evaluation.comparators.{name}=..."
+            ) from None
+        if not checkpoint:
+            raise BadConfig(f"evaluation.comparators.{name}={checkpoint}; it must be a checkpoint")
 
 
 def _check_preset(config: DictConfig) -> None:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.cells import Cell
+from analysis.experiments._comparators import comparator_table, comparators_frame, comparators_of
 from analysis.experiments._settings import Compared, written
 from analysis.figures import Plot, draw_interval
 from analysis.findings import place, standing
@@ -35,7 +36,9 @@ INTRO = (
     "The paper's claim: trained with CME, a model beats its untrained start in four families and three regimes. A "
     "cell refutes it here where the whole interval of its win rate lies below 50 %, and fails to support it where the "
     "interval covers 50 %. Published is the range of the win rates alone, no cell and no interval; it was had with "
-    "other models, prompts and judges, so of it only the side of 50 % can be compared."
+    "other models, prompts and judges, so of it only the side of 50 % can be compared. Beating a weak start is "
+    "little: where the runs met them, policy and start are held against the family's instruct model and a fixed "
+    "reference too, on the same prompts."
 )
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
 BAND = "#e3e3e3"
@@ -44,15 +47,22 @@ BAND = "#e3e3e3"
 def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """The tables and the figure of one scale."""
     compared = Compared.by(lambda run: run.reward, runs)
+    against = comparators_of(compared.runs)
     tables, plots = [], []
     for _, cells in compared.by_judge():
         tables.append(win_rate_table(cells))
+        if against:
+            tables.append(comparator_table(compared, cells))
         tables.append(beside_table(cells))
         if any(cell.quality is not None for cell in cells):
             tables.append(quality_table(cells))
         tables += [seed_table(cells), evidence_table(cells)]
         plots.append(main_plot(cells))
-    return written("main_table", compared, tables, plots, out)
+    made = written("main_table", compared, tables, plots, out)
+    if against:
+        path = out / "tables" / f"{slug(scale)}-main-table-comparators.csv"
+        comparators_frame(compared).to_csv(path, index=False, lineterminator="\n")
+    return made
 
 
 @dataclass(frozen=True)

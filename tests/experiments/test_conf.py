@@ -38,6 +38,7 @@ def test_there_are_the_groups_of_the_design() -> None:
         "scale",
         "experiment",
         "capabilities",
+        "comparators",
         "preset",
         "source",
         "cell",

@@ -73,8 +73,11 @@ def test_judging_by_hand() -> None:
     most, expected = plan.lengths(config)
     # both orders of 200 pairs of the final and of the selected policy, and of 50 of each of 25 checkpoints
     calls = 2 * (200 + 200 + 25 * 50)
-    assert plan.judged(config, most).calls == calls == 3300
-    usd, likely = plan.judged(config, most).usd, plan.judged(config, expected).usd
+    assert plan.judged(config, most, with_start=True).calls == calls == 3300
+    usd, likely = (
+        plan.judged(config, most, with_start=True).usd,
+        plan.judged(config, expected, with_start=True).usd,
+    )
     assert usd is not None and likely is not None
     # two responses of 2,500 characters, a prompt of 512 tokens, what the judge is told; 1,024 tokens replied
     told = len(config.judge.prompt + config.judge.reply_with) / 4
@@ -84,7 +87,7 @@ def test_judging_by_hand() -> None:
     sent = 2 * 440 + 128 + told
     assert likely / calls == pytest.approx((1.75 * sent + 14 * 100) / 1e6, rel=0.03)
     free = paper("family=qwen", "judge=openai", "judge.model=x", "selection.every=null")
-    assert plan.judged(free, most) == plan.Judging(400, None)
+    assert plan.judged(free, most, with_start=True) == plan.Judging(400, None)
 
 
 CLASSES = {

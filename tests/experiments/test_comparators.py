@@ -1,0 +1,287 @@
+"""Further models that a run meets: added to what is finished, asked once, and no part of what the run is."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_stub import ChatStub, serving, winner
+from omegaconf import DictConfig
+
+from cme.checkpoints import load
+from cme.generation import generate
+from cme.judges.chat_endpoint import ChatEndpoint
+from cme.records import Generation, Pair, RunRecord, Verdict, read_record, write_record
+from experiments import comparators, cost, grid, identity, judging, plan, responses, stages
+from experiments.store import Store
+from experiments.validate import BadConfig
+
+Cell = Callable[..., list[str]]
+ON = "comparators=paper"
+INSTRUCT, REFERENCE = "miniature:qwen/instruct", "miniature:gemma/instruct"
+PAPER = {"instruct": INSTRUCT, "reference": REFERENCE}
+
+
+def composed(arguments: list[str]) -> DictConfig:
+    [config] = grid.cells(arguments)
+    return config
+
+
+def never(*_: object, **__: object) -> Any:
+    raise AssertionError("this was done before")
+
+
+def greedy(name: str, record: RunRecord) -> list[Generation]:
+    """A checkpoint's greedy responses, one prompt at a time."""
+    checkpoint = load(name)
+    return [
+        generate(checkpoint.model, checkpoint.tokenizer, [p.prompt], max_new_tokens=6, batch_size=1)[0]
+        for p in record.pairs
+    ]
+
+
+def by_oracle(config: DictConfig, pairs: list[Pair], mine: list[str], theirs: list[Generation]) -> list[str]:
+    """Who is better by the world's own grading, written anew: outcomes of mine first, then theirs first."""
+    oracle = judging.made(config.judge).oracle
+    found = []
+    for pair, response, other in zip(pairs, mine, theirs, strict=True):
+        own = oracle(pair.prompt, *response)
+        its = oracle(pair.prompt, other.response, other.finished)
+        found += ["tie", "tie"] if own == its else ["first", "second"] if own > its else ["second", "first"]
+    return found
+
+
+def test_policy_and_start_meet_each_comparator(cell: Cell) -> None:
+    config = composed(cell(ON))
+    grid.prepare([config])
+    record = read_record(stages.run(config))
+    assert record.comparisons is not None
+    assert {c.name: c.checkpoint for c in record.comparisons} == PAPER
+    assert Store.of(config).done
+    for met in record.comparisons:
+        assert met.responses == greedy(met.checkpoint, record)
+        for who, verdicts in (("policy", met.policy), ("start", met.start)):
+            said = [getattr(p, who) for p in record.pairs]
+            mine = [(g.response, g.finished) for g in said]
+            assert verdicts is not None
+            shown = [(p.prompt_id, order) for p in record.pairs for order in (True, False)]
+            assert [(v.prompt_id, v.policy_first) for v in verdicts] == shown
+            assert [v.outcome for v in verdicts] == by_oracle(config, record.pairs, mine, met.responses)
+        assert f"weights of {met.checkpoint}" in record.environment
+    assert record.seconds["compare"] > 0
+
+
+def test_a_finished_run_meets_them_without_being_trained_again(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off, on = composed(cell()), composed(cell(ON))
+    path = stages.run(off)
+    before = read_record(path)
+    assert before.comparisons is None and Store.of(off).done and not Store.of(on).done
+    assert Store.of(on).record == path
+    for name in ("weights_of", "_train", "respond", "load"):
+        monkeypatch.setattr(stages, name, never)
+    (path.parent / "training.json").unlink()
+    (path.parent / "generations.json").unlink()
+    grid.prepare([on])
+    after = read_record(stages.run(on))
+    assert {c.name: c.checkpoint for c in after.comparisons or []} == PAPER
+    extra = {f"weights of {name}" for name in PAPER.values()}
+    assert after.environment.keys() - before.environment.keys() == extra
+    kept = {k: v for k, v in after.seconds.items() if k != "compare"}
+    environment = {k: v for k, v in after.environment.items() if k not in extra}
+    assert replace(after, comparisons=None, environment=environment, seconds=kept) == before
+    monkeypatch.setattr(comparators, "_met", never)
+    written = path.read_bytes()
+    assert stages.run(on) == stages.run(off) == path
+    assert path.read_bytes() == written
+
+
+def test_what_a_run_met_before_stays_and_only_the_rest_is_met(cell: Cell) -> None:
+    one = f"+evaluation.comparators.instruct={INSTRUCT}"
+    first = read_record(stages.run(composed(cell("reward=random", one))))
+    both = composed(cell("reward=random", ON))
+    assert comparators.lacking(Store.of(both)) == [REFERENCE]
+    second = read_record(stages.run(both))
+    assert first.comparisons is not None and second.comparisons is not None
+    assert second.comparisons[: len(first.comparisons)] == first.comparisons
+    assert [c.name for c in second.comparisons] == ["instruct", "reference"]
+    other = composed(cell("reward=random", "+evaluation.comparators.reference=miniature:olmo/instruct"))
+    third = read_record(stages.run(other))
+    assert [c.checkpoint for c in third.comparisons or []] == [INSTRUCT, "miniature:olmo/instruct"]
+
+
+def test_a_comparator_answers_once_and_is_kept_apart_from_other_prompts(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = []
+
+    def counted(*arguments: Any, **settings: Any) -> list[Generation]:
+        said.append(settings["progress"])
+        return generate(*arguments, **settings)
+
+    monkeypatch.setattr(responses, "generate", counted)
+    for more in (("seed=0",), ("seed=1",), ("family=llama",), ("evaluation.max_new_tokens=5",)):
+        stages.run(composed(cell("reward=random", ON, *more)))
+    assert said.count(f"answers of {REFERENCE}") == 2  # once at each length
+    assert said.count(f"answers of {INSTRUCT}") == 2
+
+
+def test_a_start_is_no_comparator_of_itself(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
+    config = composed(cell("reward=random", ON, "regime=instruct"))
+    assert identity.comparators(config) == {"reference": REFERENCE}
+    record = read_record(stages.run(config))
+    assert [c.name for c in record.comparisons or []] == ["reference"]
+    assert "comparator instruct is the untrained start itself, skipped" in capsys.readouterr().err
+    assert Store.of(config).done
+
+
+@pytest.mark.parametrize("scale", ["miniature", "paper"])
+def test_comparators_are_no_part_of_the_run(scale: str) -> None:
+    cell = [f"scale={scale}", "family=llama", "regime=pretrained"]
+    off, on = composed(cell), composed([*cell, ON])
+    assert identity.run_id(off) == identity.run_id(on)
+    assert identity.start_id(off) == identity.start_id(on)
+    assert set(grid.checkpoints([on])) - set(grid.checkpoints([off])) == set(
+        identity.comparators(on).values()
+    )
+
+
+def test_the_papers_comparators() -> None:
+    found = identity.comparators(composed(["scale=paper", "family=olmo", "regime=sft", ON]))
+    assert found == {"instruct": "allenai/OLMo-2-0425-1B-Instruct", "reference": "google/gemma-3-1b-it"}
+
+
+@pytest.mark.parametrize("scale", ["miniature", "paper"])
+def test_the_main_table_has_them_and_keeps_its_runs(scale: str) -> None:
+    lines = grid.command_lines(["-m", "experiment=main_table", f"scale={scale}"])
+    cells = [c for line in lines for c in grid.composed(line)]
+    assert all({"instruct", "reference"} == set(c.evaluation.comparators) for c in cells)
+    without = [c for line in lines for c in grid.composed([*line, "comparators=none"])]
+    assert [identity.run_id(c) for c in cells] == [identity.run_id(c) for c in without]
+
+
+def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
+    with pytest.raises(BadConfig) as caught:
+        grid.cells(["scale=laptop", ON])
+    said = str(caught.value)
+    assert "evaluation.comparators.instruct does not exist for family=gemma at scale=laptop" in said
+    assert "family.checkpoints.laptop.instruct" in said and "\n" not in said
+
+
+def test_weights_that_cannot_be_had_are_named_even_for_a_finished_run(cell: Cell) -> None:
+    stages.run(composed(cell("reward=random")))
+    with pytest.raises(BadConfig, match="packages carry"):
+        grid.prepare([composed(cell("reward=random", "+evaluation.comparators.x=package:none"))])
+
+
+def test_a_judge_of_a_comparators_family_is_flagged(capsys: pytest.CaptureFixture[str]) -> None:
+    composed(["judge=openai", "judge.model=olmo-3", "+evaluation.comparators.x=allenai/OLMo-2-0425-1B"])
+    assert "judge.model=olmo-3 is of the family of the comparator x (olmo)" in capsys.readouterr().err
+
+
+KEY = "sk-very-secret-8431"
+
+
+def chat(stub: ChatStub, *more: str) -> list[str]:
+    return ["reward=random", "judge=openai", "judge.model=stub", f"judge.base_url={stub.url}",
+            "judge.api_key_variable=JUDGE_KEY", "judge.retries=0", *more]  # fmt: skip
+
+
+def questions(record: RunRecord, who: str, name: str) -> int:
+    [met] = [c for c in record.comparisons or [] if c.name == name]
+    texts = {
+        (p.prompt, getattr(p, who).response, r.response)
+        for p, r in zip(record.pairs, met.responses, strict=True)
+    }
+    return len(texts | {(a, c, b) for a, b, c in texts})
+
+
+def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_failed(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ChatEndpoint, "backoff", 0.005)
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    with serving(ChatStub()) as stub:
+        stub.key = KEY
+        one = f"+evaluation.comparators.instruct={INSTRUCT}"
+        first, second = (composed(cell(*chat(stub, one, f"seed={seed}"))) for seed in (0, 1))
+        calls = cost.lines([first, second])[-2]
+        assert calls == "in all 120 calls, unknown cost"  # 24 for each run twice, and 24 for the start once
+        stages.run(composed(cell(*chat(stub))))
+        before = len(stub.bodies)
+        stub.rates = {"server_error": 0.4}
+        record = read_record(stages.run(first))
+        [met] = record.comparisons or []
+        assert met.start is not None
+        failed = sum(v.outcome == "unscored" for v in (*met.policy, *met.start))
+        assert 3 < failed < 40
+        assert f"{failed} of 48 verdicts against instruct are unscored" in capsys.readouterr().err
+        assert len(stub.bodies) - before == questions(record, "policy", "instruct") + questions(
+            record, "start", "instruct"
+        )
+        stub.rates = {}
+        left = int(cost.lines([first])[-2].split()[2])
+        before = len(stub.bodies)
+        with monkeypatch.context() as alone:
+            for name in ("weights_of", "of_comparator"):
+                alone.setattr(comparators, name, never)
+            record = read_record(stages.run(first))
+        assert len(stub.bodies) - before == left > 0
+        [met] = record.comparisons or []
+        for who, verdicts in (("policy", met.policy), ("start", met.start)):
+            longer = [
+                {"A": "first", "B": "second", "tie": "tie"}[winner(*shown)]
+                for p, r in zip(record.pairs, met.responses, strict=True)
+                for shown in (
+                    (getattr(p, who).response, r.response),
+                    (r.response, getattr(p, who).response),
+                )
+            ]
+            assert [v.outcome for v in verdicts or []] == longer
+        other = read_record(stages.run(second))
+        [again] = other.comparisons or []
+        assert again.start == met.start
+        before = len(stub.bodies)
+        assert cost.lines([first, second])[-2] == "in all 0 calls, unknown cost"
+        stages.run(second)
+        assert len(stub.bodies) == before
+
+
+def test_the_plan_counts_their_calls_and_a_starts_once() -> None:
+    config = composed(["scale=paper", "family=llama", "regime=pretrained", "selection.every=null", ON])
+    most, _ = plan.lengths(config)
+    # 200 prompts in both orders: against the start, and policy and start against two comparators
+    assert plan.judged(config, most, with_start=True).calls == 2 * 200 * (1 + 2 + 2)
+    assert plan.judged(config, most, with_start=False).calls == 2 * 200 * (1 + 2)
+    same = composed(["scale=paper", "family=llama", "regime=instruct", "selection.every=null", ON])
+    assert plan.judged(same, plan.lengths(same)[0], with_start=True).calls == 2 * 200 * (1 + 1 + 1)
+
+
+def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
+    cell: Cell, tmp_path: Path
+) -> None:
+    record = read_record(stages.run(composed(cell("reward=random", ON))))
+    write_record(tmp_path / "record.json", record)
+    assert read_record(tmp_path / "record.json") == record
+    [first, *others] = record.comparisons or []
+    short = replace(first, responses=first.responses[1:])
+    for wrong, said in (
+        ([short, *others], "instruct must have one response a pair"),
+        ([first, first], "name"),
+    ):
+        write_record(tmp_path / "record.json", replace(record, comparisons=wrong))
+        with pytest.raises(ValueError, match=said):
+            read_record(tmp_path / "record.json")
+
+
+def test_unscored_verdicts_and_a_missing_start_are_owed(cell: Cell) -> None:
+    from experiments.store import comparators_owed
+
+    record = read_record(stages.run(composed(cell("reward=random", ON))))
+    assert comparators_owed(record, PAPER) == {}
+    [first, second] = record.comparisons or []
+    failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
+    broken = replace(record, comparisons=[replace(first, policy=failed), replace(second, start=None)])
+    assert comparators_owed(broken, PAPER) == PAPER
