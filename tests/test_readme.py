@@ -12,7 +12,11 @@ from experiments import grid
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PLACEHOLDERS = ("NAME", "shortness", "temperature")  # an experiment's name; what the reader is shown how to add
+PLACEHOLDERS = (
+    "NAME",
+    "shortness",
+    "temperature",
+)  # an experiment's name; what the reader is shown how to add
 LISTED = ("cme", "cme/miniature", "experiments", "analysis")  # folders of which the tree has every module
 
 
@@ -83,4 +87,6 @@ def test_every_experiment_is_in_the_table() -> None:
 
 def test_every_group_is_in_the_tree() -> None:
     [line] = re.findall(r"^conf/ .*?(?=^\S)", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert {folder.name for folder in (ROOT / "conf").iterdir() if folder.is_dir()} <= set(re.findall(r"\w+", line))
+    assert {folder.name for folder in (ROOT / "conf").iterdir() if folder.is_dir()} <= set(
+        re.findall(r"\w+", line)
+    )
