@@ -9,7 +9,7 @@ Party = tuple[str, str, list[str]]
 
 def makers(generators: Iterable[str]) -> list[Party]:
     """The models that made what is judged, as `kinship` takes them."""
-    return [("generator", _family(name), [name]) for name in generators]
+    return [("generator", family_of(name), [name]) for name in generators]
 
 
 def kinship(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
@@ -24,7 +24,7 @@ def kinship(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
     return list(dict.fromkeys(warnings))
 
 
-def _family(name: str) -> str:
+def family_of(name: str) -> str:
     """What a checkpoint's own name begins with, such as qwen; empty where that is too short to tell anything."""
     found = re.match(r"[a-z]{3,}", re.split("[/:]", name.lower())[-1])
     return found[0] if found else ""

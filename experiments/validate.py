@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme.answers import AnswerKind
 from experiments import check_trainer, identity
-from experiments.kinship import kinship, makers
+from experiments.kinship import family_of, kinship, makers
 
 CHOICES = {
     "trainer.scale_rewards": ("group", "batch", "none"),
@@ -138,7 +138,7 @@ def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
         if identity.verifiers(config):
             parties.append(("verifier", config.verifier.family, identity.verifiers(config)))
         parties += [
-            (f"comparator {name}", _family(checkpoint), [checkpoint])
+            (f"comparator {name}", family_of(checkpoint), [checkpoint])
             for name, checkpoint in identity.comparators(config).items()
         ]
     judges = [*_judge_fields(config), *([] if config.selection.every is None else ["selection.judge"])]

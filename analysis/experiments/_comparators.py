@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -161,7 +162,8 @@ def comparators_frame(compared: Compared) -> pd.DataFrame:
     rows = []
     for name in comparators_of(compared.runs):
         for found in met(compared, name).values():
-            cell, row = found.policy, {"comparator": name}
+            cell = found.policy
+            row: dict[str, Any] = {"comparator": name}
             row |= {
                 of: getattr(cell, of) for of in ("scale", "judge", "family", "regime", "reward", "method")
             }
