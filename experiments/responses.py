@@ -61,7 +61,7 @@ def of_comparator(
 
 def _kept(
     path: Path,
-    origin: list[object],
+    origin: Sequence[object],
     config: DictConfig,
     name: str,
     asked: Sequence[Prompt],

@@ -161,7 +161,8 @@ def comparators_frame(compared: Compared) -> pd.DataFrame:
     rows = []
     for name in comparators_of(compared.runs):
         for found in met(compared, name).values():
-            cell, row = found.policy, {"comparator": name}
+            cell = found.policy
+            row: dict[str, str | float] = {"comparator": name}
             row |= {
                 of: getattr(cell, of) for of in ("scale", "judge", "family", "regime", "reward", "method")
             }
