@@ -81,4 +81,6 @@ def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
     assert len({path("verifier=gemma"), *(path(*{"verifier=gemma", one}) for one in same)}) == 1
     assert len({path("verifier=gemma"), *(path("verifier=gemma", one) for one in other)}) == 4
     config = composed(cell())
-    assert Store.of(config).verifier_responses(config, "v") != Store.of(config).verifier(config, "w")
+    assert Store.of(config).verifier_responses(config, "v") != Store.of(config).verifier_responses(
+        config, "w"
+    )
