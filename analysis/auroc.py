@@ -8,7 +8,7 @@ Whitney's U over the number of pairs, exact with ties). Two of them:
 - within prompts: the mean, over prompts that have both, of each prompt's own AUROC. GRPO compares the responses
   to one prompt with each other and with nothing else, so this is what its advantages can use.
 
-Intervals are 95 % and resample whole prompts: pooled, the bootstrap of `intervals.bootstrap_interval`; within, a mean
+Intervals are 95 % and resample whole prompts: pooled, the bootstrap of `intervals.reweighted_interval`; within, a mean
 of values in 0..1 over prompts, `intervals.share_interval`. Where all pairs agree, both give its binomial bound.
 """
 
@@ -22,7 +22,7 @@ from analysis.intervals import (
     LEVEL,
     NOWHERE,
     Floats,
-    bootstrap_interval,
+    reweighted_interval,
     share_interval,
     standard_error,
     t_interval,
@@ -91,7 +91,7 @@ def pooled_auroc(wins: Wins) -> Estimate:
     """AUROC over all pairs; its interval is about the prompts that have a response."""
     number = len(wins.wrong)
     [value] = wins.pooled(np.ones((1, number)))
-    lo, hi = bootstrap_interval(np.eye(number), wins.pooled)
+    lo, hi = reweighted_interval(number, wins.pooled)
     if lo == hi and value in (0, 1):  # all pairs agree and resamples cannot differ; others might
         lo, hi = share_interval(float(value), 0.0, int(min((wins.wrong > 0).sum(), (wins.right > 0).sum())))
     return Estimate(float(value), lo, hi, number)
@@ -116,7 +116,7 @@ def pooled_difference(one: Wins, other: Wins) -> Estimate:
 
     number = len(one.wrong)
     [value] = difference(np.ones((1, number)))
-    return Estimate(float(value), *bootstrap_interval(np.eye(number), difference), number)
+    return Estimate(float(value), *reweighted_interval(number, difference), number)
 
 
 def within_difference(one: Wins, other: Wins) -> Estimate:

@@ -117,7 +117,7 @@ def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
             axes.set_ylim(min(height.values()) - 0.7, 0.7)
         figure.suptitle(f"Drift from the start, {name} (scale: {scale})")
     caption = (
-        f"Drift in {name} at scale {scale}: from the untrained start (open dot) to the trained policy (filled marker), "
+        f"Drift in {name} at scale {scale}: from the untrained start (open dot) to the trained policy (filled dot), "
         "means over seeds; the pale band spans the lowest and the highest seed. Every panel has a unit of its own: "
         f"compare within a panel. {MATCHED} {OTHERS}"
     )
@@ -142,7 +142,9 @@ def draw_metric(
         style, y = styles[row["method"]], height[f"{row['family']} {row['regime']}", row["method"]]
         axes.plot([row["start"], row["policy"]], [y, y], color=style.colour, linewidth=1)
         axes.plot(row["start"], y, "o", color=style.colour, markerfacecolor="white", markersize=4)
-        axes.plot(row["policy"], y, style.marker, color=style.colour, markersize=4.5)
+        axes.plot(
+            row["policy"], y, "o", color=style.colour, markersize=4.5
+        )  # a triangle would pass for an arrow
         axes.plot(
             [row["start"] + row["seed_low"], row["start"] + row["seed_high"]],
             [y, y],
@@ -151,6 +153,6 @@ def draw_metric(
             alpha=0.3,
             solid_capstyle="butt",
         )
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(3, steps=[1, 2, 5, 10]))
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -134,10 +134,20 @@ def bootstrap_interval(sums: Floats, statistic: Callable[[Floats], Floats], seed
     `sums` (P, K) are each prompt's; `statistic` maps totals (R, K) to values (R,). Resamples where the statistic is
     not defined (NaN) are left out. Nowhere for fewer than `MIN_PROMPTS` prompts or nothing defined.
     """
-    prompts = len(sums)
+    return NOWHERE if len(sums) < MIN_PROMPTS else quantiles(statistic(resampled(sums, seed)), len(sums))
+
+
+def reweighted_interval(prompts: int, statistic: Callable[[Floats], Floats], seed: int = SEED) -> Interval:
+    """As `bootstrap_interval`, of a statistic that maps how often each prompt was drawn (R, P) to values (R,)."""
     if prompts < MIN_PROMPTS:
         return NOWHERE
-    values = statistic(resampled(sums, seed))
+    drawn = draws(prompts, RESAMPLES, seed)
+    parts = [statistic(drawn[i : i + CHUNK].astype(float)) for i in range(0, len(drawn), CHUNK)]
+    return quantiles(np.concatenate(parts), prompts)
+
+
+def quantiles(values: Floats, prompts: int) -> Interval:
+    """The 95 % interval of resampled values, widened as Student's t is for so few prompts."""
     values = values[~np.isnan(values)]
     if not len(values):
         return NOWHERE
@@ -152,7 +162,7 @@ def resampled(sums: Floats, seed: int = SEED) -> Floats:
     return np.concatenate([drawn[i : i + CHUNK].astype(float) @ sums for i in range(0, len(drawn), CHUNK)])
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)
 def draws(prompts: int, resamples: int, seed: int) -> NDArray[np.uint8]:
     """How often each resample draws each prompt, (resamples, prompts), a byte each.
 

@@ -22,7 +22,6 @@ from analysis.curves import (
     finish_grid,
     note_if_empty,
     panel_grid,
-    styles_of,
     with_derived,
 )
 from analysis.figures import CURVES, SMOOTHED, Plot, win_rates
@@ -71,15 +70,14 @@ class Compared:
         for run in runs:
             same.setdefault((run.reward, label(run)), set()).add(full[run.run_id])
         several = {key for key, found in same.items() if len(found) > 1}
-        return cls(
-            runs,
-            {
-                run.run_id: label(run)
-                if (run.reward, label(run)) not in several
-                else f"{label(run)}: {full[run.run_id]}"
-                for run in runs
-            },
-        )
+
+        def name(run: RunRecord) -> str:
+            own, whole = label(run), full[run.run_id]
+            if (run.reward, own) not in several:
+                return own
+            return whole if whole.startswith(own) else f"{own}: {whole}"
+
+        return cls(runs, {run.run_id: name(run) for run in runs})
 
     @property
     def scale(self) -> str:
@@ -108,7 +106,7 @@ class Compared:
         return sorted((run for run in self.runs if run.run_id in cell.runs), key=lambda run: run.seed)
 
     def ramp(self) -> dict[str, Style]:
-        """Styles of settings that have an order: from dark to light, each with a marker and dashes of its own."""
+        """Styles of settings in their order: from dark to light, each with a marker and dashes of its own."""
         rewards = {self.labels[run.run_id]: run.reward for run in self.runs}
         ordered = sorted(rewards, key=lambda label: (position(rewards[label], REWARDS), natural(label)))
         shades = colormaps["viridis"](np.linspace(0.05, 0.8, len(ordered)))
@@ -116,10 +114,6 @@ class Compared:
             label: Style(to_hex(shade), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
             for i, (label, shade) in enumerate(zip(ordered, shades, strict=True))
         }
-
-    def styles(self) -> dict[str, Style]:
-        """The house's styles of the settings."""
-        return styles_of(self.history)
 
 
 def setting_tables(

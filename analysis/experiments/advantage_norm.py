@@ -43,7 +43,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     ]
     tables = setting_tables(compared, "Advantages", "advantages", LABELS["group"], extra, notes)
     plots = interval_plots(compared, "Advantages")
-    plots += training_plots(compared, compared.styles(), "advantages")
+    plots += training_plots(compared, compared.ramp(), "advantages")
     own = written("advantage_norm", compared, tables, plots, out)
     drift = drift_part(compared.runs, "advantage_norm", out, compared.labels)
     return Part([*own.tables, *drift.tables], [*own.images, *drift.images])

@@ -46,7 +46,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     ]
     tables = setting_tables(compared, "Granularity", "granularity", "sequence", extra, notes)
     plots = interval_plots(compared, "Granularity")
-    plots += training_plots(compared, compared.styles(), "granularity")
+    plots += training_plots(compared, compared.ramp(), "granularity")
     return written("granularity", compared, tables, plots, out)
 
 

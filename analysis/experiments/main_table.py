@@ -157,12 +157,12 @@ def main_plot(cells: Sequence[Cell]) -> Plot:
             tick.set_fontweight("bold" if cell is None else "normal")
         panels[0].set_ylim(0.4 - len(rows), 1.6)
         panels[0].set_xlim(min(30.0, panels[0].get_xlim()[0]), max(75.0, panels[0].get_xlim()[1]))
-        panels[0].set_xlabel(f"win rate against the {names(scale)[0]} (%)")
+        panels[0].set_xlabel(f"win rate against the\n{names(scale)[0]} (%)")
         for axes in panels:
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)
         if scored:
-            panels[1].set_xlabel(f"{score_name(judge)} of the responses: start → policy")
+            panels[1].set_xlabel(f"{score_name(judge)} of the responses:\nstart → policy")
         figure.suptitle(f"CME against its untrained start (scale: {scale}, judge: {judge})")
     caption = (
         f"CME against its untrained start at scale {scale}, judge {judge}, all seeds pooled. Left: win rate; the thick "
