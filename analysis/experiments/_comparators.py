@@ -9,6 +9,7 @@ import pandas as pd
 from analysis.cells import Cell
 from analysis.contrasts import Contrast, contrast
 from analysis.experiments._settings import Compared
+from analysis.methods import in_order
 from analysis.metrics import FEW_PROMPTS, excludes
 from analysis.render import Entry, Table
 from analysis.tables import (
@@ -37,9 +38,9 @@ class Met:
 
 
 def comparators_of(runs: Sequence[RunRecord]) -> list[str]:
-    """Names of the comparators that any of the runs and its start have met, in the order of the records."""
+    """Names of the comparators that any of the runs and its start have met, in the order of the tables."""
     comparisons = [of for run in runs for of in run.comparisons or [] if of.start is not None]
-    return list(dict.fromkeys(of.name for of in comparisons))
+    return in_order(of.name for of in comparisons)
 
 
 def met(compared: Compared, name: str) -> dict[Place, Met]:
