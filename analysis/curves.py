@@ -95,13 +95,15 @@ def draw_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=5.5)
 
 
-def panel_grid(rows: int, columns: int, height: float, names: Iterable[str]) -> tuple[Figure, Any]:
+def panel_grid(
+    rows: int, columns: int, height: float, names: Iterable[str], head_lines: int = 1
+) -> tuple[Figure, Any]:
     """A figure of the text width with rows x columns panels, each row `height` inches high.
 
     Margins are in inches, so that the room around the panels is the same however many there are: title
-    and column heads above, x label and the legend of the names below.
+    and column heads (of `head_lines` lines) above, x label and the legend of the names below.
     """
-    above, below, left, right = 0.5, 0.55 + legend_height(names), 0.85, 0.1
+    above, below, left, right = 0.36 + 0.14 * head_lines, 0.55 + legend_height(names), 0.85, 0.1
     total = above + height * rows + below
     figure = Figure(figsize=(WIDTH, total))
     panels = figure.subplots(

@@ -99,7 +99,7 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
             0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color="#666666"
         )
     axes.set_xlabel(panel.label)
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.margins(x=0.08)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -113,8 +113,10 @@ def rise_plot(
     }
     shown["true quality"] = Style("#009E73", "s", ())
     names = list(styles)
+    heads = [name if len(name) <= 15 else name.replace("_", "_\n", 1) for name in names]
     with rc_context(RC):
-        figure, panels = panel_grid(2, len(names), 1.4, shown)
+        lines = 1 + max(head.count("\n") for head in heads)
+        figure, panels = panel_grid(2, len(names), 1.4, shown, head_lines=lines)
         for label, above, below in zip(names, *panels, strict=True):
             own = blocks[blocks["label"] == label]
             draw_path(above, own, "step", "reward_rise", shown["trained reward"])
@@ -123,7 +125,6 @@ def rise_plot(
             note_if_empty(below)
         panels[0, 0].set_ylabel("rise since the start\n(nats/token)")
         panels[1, 0].set_ylabel("true quality\n(0 to 1)")
-        heads = [name if len(name) <= 15 else name.replace("_", "_\n", 1) for name in names]
         finish_grid(figure, panels, heads, "training step", title, shown)
     caption = (
         f"{title}. Above: how far the trained reward and the likelihood under the held-out verifier, never trained on, "
@@ -147,6 +148,7 @@ def draw_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, style:
     axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
     axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
     axes.plot(x.iloc[0], y.iloc[0], style.marker, color=style.colour, markerfacecolor="white", markersize=5)
-    axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6)
+    axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6, clip_on=False)
     if column == "quality":
-        axes.plot(x.iloc[int(y.argmax())], y.max(), "o", color="black", markerfacecolor="none", markersize=9)
+        best = x.iloc[int(y.argmax())]
+        axes.plot(best, y.max(), "o", color="black", markerfacecolor="none", markersize=9, clip_on=False)
