@@ -35,8 +35,8 @@ COUNTERPARTS = (
     Counterpart(
         "win rates against the instruct model and a fixed reference",
         "verifier_sweep_quality.csv, released_evaluation.csv",
-        "python -m experiments judge on any two files of outputs",
-        ("tables/imported.md",),
+        "experiment=main_table (comparators=paper); python -m experiments judge on any two files of outputs",
+        ("tables/*-main-table-comparators.csv", "tables/imported.md"),
     ),
     Counterpart(
         "baselines: token entropy, random-weight verifier, DPO, SFT, ground truth",
