@@ -26,18 +26,18 @@ def repetition(text: str) -> float:
 
 
 class Monitors:
-    """Logs, per step: `repetition`; `kl` of the policy from its start (also at beta 0); with an oracle,
+    """Logs, per step: `repetition`; `kl_from_start` of the policy from its start (also at beta 0); with an oracle,
     `quality`; with a held-out verifier, `heldout`; on data of a mathematics track (`cme.answers.in_part`) `accuracy`,
     `majority_share` and `label_accuracy`.
 
-    `kl` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an
+    `kl_from_start` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an
     unbiased estimate of the sequence KL where completions are drawn from the policy as it is (temperature 1,
-    top-p 1, repetition penalty 1). `kl` and `heldout` cost forward passes and are measured every `every` steps and
-    at the last planned one. `accuracy` is the share of right completions among those with a gold answer,
-    `majority_share` the share of its group that gives a group's most common answer, `label_accuracy` the share of
-    these answers that are right, whatever the reward: how good a label the majority would be. The latter two are
-    measured where this process's completions make whole groups, over the groups with any answer; comparisons that are
-    undecided are left out.
+    top-p 1, repetition penalty 1). TRL logs another estimate, a token, as `kl` where beta > 0. `kl_from_start` and
+    `heldout` cost forward passes and are measured every `every` steps and at the last planned one. `accuracy` is the
+    share of right completions among those with a gold answer, `majority_share` the share of its group that gives a
+    group's most common answer, `label_accuracy` the share of these answers that are right, whatever the reward: how
+    good a label the majority would be. The latter two are measured where this process's completions make whole
+    groups, over the groups with any answer; comparisons that are undecided are left out.
     """
 
     __name__ = "monitors"
@@ -92,7 +92,7 @@ class Monitors:
                     log_metric(name, sum(shares) / len(shares))
         if not self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
             return [None] * len(prompts)
-        log_metric("kl", self._kl(prompts, completion_ids))
+        log_metric("kl_from_start", self._kl(prompts, completion_ids))
         if self.heldout is not None:
             means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
             if means:

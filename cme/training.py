@@ -45,7 +45,7 @@ HISTORY = {
     "clipped": "completions/clipped_ratio",
     "repetition": "repetition",
     "entropy": "entropy",
-    "kl": "kl",
+    "kl": "kl_from_start",
     "unscored": "unscored",
     "accuracy": "accuracy",
     "majority_share": "majority_share",
@@ -311,6 +311,6 @@ class Progress(ProgressCallback):  # type: ignore[misc]
     ) -> None:
         """Show a step's figures behind the bar."""
         if self.training_bar is not None and logs and "loss" in logs:
-            figures = ("reward", "quality", "kl") if "reward" in logs else ("loss",)
+            figures = ("reward", "quality", "kl_from_start") if "reward" in logs else ("loss",)
             shown = {k: f"{logs[k]:.2f}" for k in figures if logs.get(k) is not None}
             self.training_bar.set_postfix(shown)

@@ -63,7 +63,7 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
     start, policy = tiny(family), tiny(family)
     texts = ["fox, bear, wolf and frog.", "the fox and the fox and the fox."]
     monitors = bound(Monitors(start, None, None), policy)
-    assert measure(monitors, policy, texts)["kl"] == pytest.approx(0, abs=1e-4)
+    assert measure(monitors, policy, texts)["kl_from_start"] == pytest.approx(0, abs=1e-4)
     with torch.no_grad():
         for weight in policy.model.parameters():
             weight.mul_(1.1)
@@ -73,7 +73,7 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
     expected = [summed(policy, p, r) - summed(start, p, r) for p, r in zip(PROMPTS, ids, strict=True)]
     found = measure(monitors, policy, texts)
     assert abs(sum(expected) / 2) > 1e-2
-    assert found["kl"] == pytest.approx(sum(expected) / 2, abs=1e-3)
+    assert found["kl_from_start"] == pytest.approx(sum(expected) / 2, abs=1e-3)
     assert found["repetition"] == pytest.approx((0 + repetition(texts[1])) / 2)
 
 
@@ -105,7 +105,7 @@ def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     assert found["heldout"] == pytest.approx(sum(m for m in means if m is not None) / 2)
     assert set(measure(bound(Monitors(tiny("qwen"), None, None), policy), policy, texts)) == {
         "repetition",
-        "kl",
+        "kl_from_start",
     }
 
 
@@ -125,7 +125,7 @@ def test_costly_ones_are_measured_every_few_steps_and_at_the_last(
     policy = tiny("qwen")
     monitors = bound(Monitors(tiny("qwen"), None, lambda *_: 1.0, every=5), policy, step, steps=10)
     found = measure(monitors, policy, ["fox.", "bear."])
-    assert ("kl" in found) == measured
+    assert ("kl_from_start" in found) == measured
     assert {"quality", "repetition"} <= set(found)
 
 

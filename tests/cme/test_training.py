@@ -88,6 +88,20 @@ def modules(checkpoint: Checkpoint | TokenScorer) -> set[int]:
     return {id(m) for m in checkpoint.model.modules()}
 
 
+def test_a_penalty_changes_nothing_in_what_kl_is(tiny: Tiny, tmp_path: Path) -> None:
+    """TRL logs a `kl` of its own, a token and at every step, where beta > 0."""
+    histories = []
+    for beta in (0.0, 1e-9):
+        watched = Monitors(tiny("qwen"), None, None, every=2)
+        policy = tiny("qwen")
+        found = run(tiny, tmp_path / str(beta), letters, policy=policy, monitors=watched, beta=beta)
+        histories.append(found.history["kl"])
+    without, penalised = histories
+    assert without[1] is None and penalised[1] is None
+    assert without[2] is not None and abs(without[2]) > 1e-3
+    assert penalised[2] == pytest.approx(without[2], rel=1e-3)
+
+
 def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> None:
     policy, start = tiny(family), tiny(family)
     verifier = tiny("llama")
