@@ -60,7 +60,7 @@ def auroc_plot(found: Sequence[Separation]) -> Plot:
             own = published[published["generator"] == generator]
             y = [height[s] + LINE * ((len(generators) - 1) / 2 - number) for s in own["signal"]]
             panels[2].plot(own["auroc"], y, label=generator, **hollow(MARKERS[number]))
-        for signal in set(signals) - set(published["signal"]):
+        for signal in [s for s in signals if s not in set(published["signal"])]:
             say(panels[2], height[signal], "not published")
         for axes in panels:
             mark_chance(axes)
