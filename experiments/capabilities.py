@@ -5,14 +5,13 @@ from functools import partial
 from importlib.metadata import version
 from typing import Any
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from cme.capabilities import Score, measure
 from cme.checkpoints import load
 from cme.records import Capability
 from experiments import identity
-from experiments.parts import once
+from experiments.parts import once, shared
 from experiments.store import Store
 
 
@@ -32,9 +31,7 @@ def run(config: DictConfig, store: Store, weights: dict[str, str], trained: dict
     settings["lm_eval"] = version("lm-eval")
     made_of = [weights[config.generator], settings]
     path = store.starts / f"{config.scale.name}-capabilities-{identity.digest(made_of)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        before = once(path, made_of, partial(_scores, config, config.generator))
+    before = shared(path, made_of, partial(_scores, config, config.generator))
     after = once(store.capabilities, [trained, settings], partial(_scores, config, str(store.checkpoint)))
     pairs = zip(before["value"], after["value"], strict=True)
     return Kept([_capability(Score(**b), Score(**a)) for b, a in pairs], before["seconds"] + after["seconds"])

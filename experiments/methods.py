@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from cme import best_of_n, offline
@@ -22,7 +21,7 @@ from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
 from experiments import grid, identity
-from experiments.parts import made, once, weights_of
+from experiments.parts import made, once, shared, weights_of
 from experiments.responses import respond
 from experiments.store import Store
 
@@ -94,11 +93,8 @@ def _dpo(config: DictConfig, store: Store, folder: Path) -> Trained:
 
 def _sft(config: DictConfig, store: Store, folder: Path) -> Trained:
     prompts = training_prompts(config)
-    path = store.verifier_answers(config)
     made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        said = once(path, made_of, lambda: _verifier_answers(config, prompts))
+    said = shared(store.verifier_answers(config), made_of, lambda: _verifier_answers(config, prompts))
     return offline.train_sft(
         load(config.generator),
         prompts,

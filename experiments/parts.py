@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
+from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -57,3 +58,10 @@ def once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
     value = make()
     write_json(path, {"made_from": made_from, "seconds": time.perf_counter() - began, "value": value})
     return cast("dict[str, Any]", read_json(path))
+
+
+def shared(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
+    """`once` for a file that several runs share: one makes it, the others wait for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        return once(path, inputs, make)

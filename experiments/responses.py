@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from cme.checkpoints import Checkpoint, load
 from cme.generation import generate
 from cme.records import Generation, Prompt
 from experiments import identity
-from experiments.parts import once
+from experiments.parts import shared
 from experiments.store import Store
 
 
@@ -74,7 +73,5 @@ def _kept(
     def answers() -> list[dict[str, object]]:
         return [asdict(r) for r in respond(config, load(name, dtype=dtype), asked, progress=progress)]
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        found = once(path, origin, answers)
+    found = shared(path, origin, answers)
     return [Generation(**g) for g in found["value"]], found["seconds"]

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from analysis.load import points
@@ -24,7 +23,7 @@ from cme.judging import VerdictLog
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training import milestone
 from experiments import accuracy, grid, identity, judging
-from experiments.parts import made, once
+from experiments.parts import made, once, shared
 from experiments.responses import respond
 from experiments.store import Store
 from experiments.validate import BadConfig
@@ -90,8 +89,7 @@ def run(
     asked = prompts(config)
     made_of = [weights[config.generator], [asdict(p) for p in asked]]
     path = store.starts / f"{identity.start_id(config)}-selection-{identity.digest(made_of)}.json"
-    with FileLock(f"{path}.lock"):
-        before = once(path, made_of, lambda: _responses(config, config.generator, asked))
+    before = shared(path, made_of, lambda: _responses(config, config.generator, asked))
     last = int(trained["history"]["step"][-1])
     places = {step: milestone(store.checkpoint, step) for step in steps(config, last)} | {
         last: store.checkpoint

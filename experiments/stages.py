@@ -25,7 +25,7 @@ from cme.records import (
 )
 from experiments import accuracy, capabilities, comparators, grid, identity, judging, methods, selection
 from experiments.measure import NotIndependent, measured
-from experiments.parts import fingerprint, made, once, weights_of
+from experiments.parts import fingerprint, made, once, shared, weights_of
 from experiments.responses import of_verifier, respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
@@ -52,7 +52,7 @@ def run(config: DictConfig) -> Path:
             "evaluation": grid.prompts(data, data.eval_split, data.eval_prompts),
         }
         trained = once(store.training, weights, lambda: _train(config, store))
-        pairs, generate_seconds = _pairs(config, store, weights, trained["value"])
+        pairs, generate_seconds = _pairs(config, store, weights, trained["value"], prompts["evaluation"])
         verifier_says, verifier_seconds = of_verifier(config, store, weights, prompts["evaluation"])
         verdicts, judge_seconds = _judge(config, store, pairs)
         seconds = {
@@ -127,10 +127,13 @@ def _train(config: DictConfig, store: Store) -> dict[str, Any]:
 
 
 def _pairs(
-    config: DictConfig, store: Store, weights: dict[str, str], trained: dict[str, Any]
+    config: DictConfig,
+    store: Store,
+    weights: dict[str, str],
+    trained: dict[str, Any],
+    prompts: list[Prompt],
 ) -> tuple[list[Pair], float]:
     """Start's and policy's responses to the evaluation prompts, side by side, and the seconds they took."""
-    prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     asked = [asdict(p) for p in prompts]
 
     def start_answers() -> list[dict[str, Any]]:
@@ -140,10 +143,7 @@ def _pairs(
     def policy_answers() -> list[dict[str, Any]]:
         return [asdict(r) for r in methods.answers(config, store, prompts)]
 
-    store.start.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{store.start}.lock"):
-        origin = [weights[config.generator], asked]
-        before = once(store.start, origin, start_answers)
+    before = shared(store.start, [weights[config.generator], asked], start_answers)
     after = once(store.generations, [trained, asked], policy_answers)
     pairs = [
         Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a), p.answer)

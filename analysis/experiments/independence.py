@@ -24,7 +24,7 @@ from analysis.experiments._verifiers import (
     seeds_of,
     verdict,
 )
-from analysis.experiments.verifier_sweep import gain_entry, win_entry
+from analysis.experiments.verifier_sweep import gain_entry, result_panels, win_entry
 from analysis.figures import Plot
 from analysis.methods import in_order
 from analysis.metrics import MIN_SEEDS, excludes
@@ -266,21 +266,11 @@ def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
         for of in found
         for name, hollow, below in (("rise_reward_beside", False, -0.15), ("rise_heldout", True, 0.15))
     ]
-    gains = [
-        Dot(of.label, of.gain.difference / 100, of.gain.wide_lo / 100, of.gain.wide_hi / 100, of.style)
-        for of in found
-        if of.gain is not None
-    ]
-    wins = [
-        Dot(of.label, of.cell.seeds.mean, of.cell.seeds.wide_lo, of.cell.seeds.wide_hi, of.style)
-        for of in found
-    ]
     block = Block(
         f"generator: {generator}, judge: {found[0].cell.judge}",
         [of.label for of in found],
         [
-            Panel("policy's gain in true quality", gains, at=0),
-            Panel("win rate against the start (%)", wins, at=50),
+            *result_panels(found),
             Panel("rise in training (nats/token)", rises, at=0),
         ],
     )

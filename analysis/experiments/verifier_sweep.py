@@ -151,9 +151,8 @@ def against_random(generator: str, own: Sequence[Outcome]) -> str:
     )
 
 
-def sweep_plot(generator: str, own: Sequence[Outcome], scale: str) -> Plot:
-    """Verifiers from the least able to the most able: own quality, policy's gain, win rate; then the published."""
-    rows = [of.label for of in own]
+def result_panels(own: Sequence[Outcome]) -> tuple[Panel, Panel]:
+    """The policies' gains in true quality and their win rates, both with intervals for any seed."""
     gains = [
         Dot(of.label, of.gain.difference / 100, of.gain.wide_lo / 100, of.gain.wide_hi / 100, of.style)
         for of in own
@@ -163,13 +162,21 @@ def sweep_plot(generator: str, own: Sequence[Outcome], scale: str) -> Plot:
         Dot(of.label, of.cell.seeds.mean, of.cell.seeds.wide_lo, of.cell.seeds.wide_hi, of.style)
         for of in own
     ]
+    return (
+        Panel("policy's gain in true quality", gains, at=0),
+        Panel("win rate against the start (%)", wins, at=50),
+    )
+
+
+def sweep_plot(generator: str, own: Sequence[Outcome], scale: str) -> Plot:
+    """Verifiers from the least able to the most able: own quality, policy's gain, win rate; then the published."""
+    rows = [of.label for of in own]
     ours = Block(
         f"Ours, scale: {scale}, generator: {generator}, judge: {own[0].cell.judge}",
         rows,
         [
             Panel("verifier's own quality (0 to 1)", [Dot(of.label, *of.own, of.style) for of in own]),
-            Panel("policy's gain in true quality", gains, at=0),
-            Panel("win rate against the start (%)", wins, at=50),
+            *result_panels(own),
         ],
     )
     there = published_frame()
