@@ -13,3 +13,7 @@ class Unavailable(Exception):
 
 class TrainingFailed(Exception):
     """Training cannot go on and has no policy worth keeping; the message says why."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked the run to stop, and what was done is saved: the same command goes on from there."""

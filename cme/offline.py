@@ -45,6 +45,7 @@ def train_dpo(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
@@ -70,7 +71,7 @@ def train_dpo(
         args=config,
         train_dataset=data,
     )
-    return _trained(trainer, start, watch, seed, folder, save_every, quiet)
+    return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
 
 
 def train_sft(
@@ -83,6 +84,7 @@ def train_sft(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place on one response to each prompt and save the policy to `folder`.
@@ -107,7 +109,7 @@ def train_sft(
         args=config,
         train_dataset=_dataset(rows, limit),
     )
-    return _trained(trainer, start, watch, seed, folder, save_every, quiet)
+    return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
 
 
 def response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> list[int]:
@@ -137,12 +139,15 @@ def _trained(
     seed: int,
     folder: Path,
     save_every: int | None,
+    callbacks: Sequence[TrainerCallback],
     quiet: bool,
 ) -> Trained:
     watching = _Watching(trainer, watch, seed)
     trainer.add_callback(watching)
     if save_every:
         trainer.add_callback(Saver(save_every, folder))
+    for callback in callbacks:
+        trainer.add_callback(callback)
     show_progress(trainer, quiet)
     trainer.train()
     # TRL's own entropy is over the data's tokens, not over the policy's

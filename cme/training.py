@@ -245,6 +245,7 @@ def train(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by GRPO and save the policy to `folder`.
@@ -265,7 +266,7 @@ def train(
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
         ),
-        callbacks=[watcher, *([Saver(save_every, folder)] if save_every else [])],
+        callbacks=[watcher, *([Saver(save_every, folder)] if save_every else []), *callbacks],
     )
     show_progress(trainer, quiet)
     for part in (reward, monitors):

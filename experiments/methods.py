@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
+from transformers import TrainerCallback
 
 from cme import best_of_n, offline
 from cme.checkpoints import load
@@ -75,6 +76,7 @@ def _grpo(config: DictConfig, store: Store, folder: Path) -> Trained:
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        callbacks=_callbacks(config, store),
     )
 
 
@@ -88,6 +90,7 @@ def _dpo(config: DictConfig, store: Store, folder: Path) -> Trained:
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        callbacks=_callbacks(config, store),
     )
 
 
@@ -104,7 +107,13 @@ def _sft(config: DictConfig, store: Store, folder: Path) -> Trained:
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        callbacks=_callbacks(config, store),
     )
+
+
+def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
+    """What rides along with a training and changes nothing in it."""
+    return []
 
 
 def training_prompts(config: DictConfig) -> list[Prompt]:
