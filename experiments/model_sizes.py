@@ -32,6 +32,16 @@ class Size:
         table = 0 if self.tied else self.vocabulary * self.hidden
         return self.effective or self.parameters - table
 
+    @property
+    def head(self) -> int:
+        """Parameters that only predicting a next token multiplies with."""
+        return self.vocabulary * self.hidden
+
+    @property
+    def body(self) -> int:
+        """Parameters that every token is multiplied with."""
+        return self.active - self.head
+
     def cache_bytes(self, tokens: int, width: int) -> int:
         """Keys and values of one sequence of so many tokens, at `width` bytes a number."""
         everywhere = self.layers if self.window is None else self.layers // self.global_every
