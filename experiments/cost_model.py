@@ -10,8 +10,8 @@ Not in it: attention's own products, which grow with the square of the length (1
 0.5B model, 3 % for 570), padding, tokenizing, sampling from logits, loading, and what devices wait for one another.
 """
 
-from dataclasses import dataclass
-from math import ceil, inf
+from dataclasses import dataclass, replace
+from math import ceil
 
 from experiments.model_sizes import Size
 
@@ -22,13 +22,13 @@ float32: 28), and the norm of the gradients taken and applied (8)."""
 
 @dataclass(frozen=True)
 class Machine:
-    """One device, or several that share every pass evenly and wait for nothing.
+    """Speeds of one device and its host.
 
     flops: operations a second that large matrix products reach in training and scoring.
     bandwidth: bytes a second from memory. layer: seconds in which the host launches one layer of a forward pass.
     asynchronous: the host launches ahead of the device. checkpointed: activations are computed a second time for the
     backward pass instead of kept. recast: bytes that a float32 weight moves in a pass (8 under autocast: 4 read, 2
-    written in bfloat16 and 2 read again). link: bytes a second a device gets from the others.
+    written in bfloat16 and 2 read again).
     """
 
     name: str
@@ -38,7 +38,6 @@ class Machine:
     asynchronous: bool
     checkpointed: bool
     recast: float
-    link: float = inf
 
     def seconds(self, operations: float, moved: float, layers: float) -> float:
         """Of a pass that computes so many operations, moves so many bytes and launches so many layers."""
@@ -56,9 +55,9 @@ H100 = Machine(
     asynchronous=True,
     checkpointed=True,
     recast=8,
-    link=450e9,  # NVLink within one machine, as stated, one way
 )
-MEMORY = 80e9  # bytes of an H100
+VLLM = replace(H100, name="H100 with vLLM", layer=1e-4, recast=2)
+"""vLLM's generation: launches captured once (CUDA graphs), weights in bfloat16; the 0.1 ms a layer are assumed."""
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,7 @@ def test_judging_by_hand() -> None:
 
 CLASSES = {
     "Qwen/Qwen2.5": ("Qwen2Config", "Qwen2ForCausalLM"),
+    "package:smollm2": ("LlamaConfig", "LlamaForCausalLM"),
     "meta-llama/": ("LlamaConfig", "LlamaForCausalLM"),
     "google/gemma-3": ("Gemma3TextConfig", "Gemma3ForCausalLM"),
     "google/gemma-2": ("Gemma2Config", "Gemma2ForCausalLM"),
@@ -236,9 +237,13 @@ CLASSES = {
 }
 # what the plan has no use for: width of the feed-forward layers and attention heads
 SHAPES = {
+    "package:smollm2-135m-instruct": (1536, 9),
     "Qwen/Qwen2.5-0.5B": (4864, 14),
     "Qwen/Qwen2.5-Math-1.5B": (8960, 12),
     "Qwen/Qwen2.5-Math-7B-Instruct": (18944, 28),
+    "Qwen/Qwen2.5-32B-Instruct": (27648, 40),
+    "meta-llama/Llama-3.1-70B-Instruct": (28672, 64),
+    "google/gemma-3-4b-it": (10240, 8),
     "meta-llama/Llama-3.2-1B": (8192, 32),
     "meta-llama/Llama-3.1-8B-Instruct": (14336, 32),
     "google/gemma-3-270m-it": (2048, 4),
