@@ -2,6 +2,7 @@
 
     python -m benchmarks.cost_model package:smollm2-135m-instruct --rounds 3 --out FILE    # measures, adds to FILE
     python -m benchmarks.cost_model --table FILE                                           # model against measured
+    python -m benchmarks.cost_model --table FILE --runs results/reference    # and against the records' seconds
 
 A round times, one after the other, what the model is made of (a matrix product of the checkpoint's kind, a copy of
 memory, the host's work for one layer) and then the three operations, so that a machine whose speed wanders hits all
@@ -14,12 +15,15 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks.workload import load, workload
+from cme import chat
 from cme.token_scorer import TokenScorer
 from experiments import cost_model
 from experiments.cost_model import Batch, Machine
@@ -39,9 +43,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, help="JSON lines, one a round, to which these are added")
     parser.add_argument("--table", type=Path, help="print the table of such a file, and measure nothing")
+    parser.add_argument(
+        "--runs", type=Path, help="with --table: predict the trainings of the records in a folder too"
+    )
     options = parser.parse_args()
     if options.table:
-        print(table([json.loads(line) for line in options.table.read_text().splitlines()]))
+        rows = [json.loads(line) for line in options.table.read_text().splitlines()]
+        print(table(rows))
+        if options.runs:
+            print(runs_table(options.runs, _machine(**speeds(rows))))
         return
     if options.checkpoint is None:
         parser.error("name a checkpoint, or --table FILE")
@@ -107,15 +117,12 @@ def size_of(model: PreTrainedModel) -> Size:
 
 def this_machine(model: PreTrainedModel) -> Machine:
     """This CPU's speeds: of products of the model's kind, of copying memory, and of one layer without any work."""
-    return Machine(
-        "this CPU",
-        flops=_product_speed(model.config.get_text_config().hidden_size),
-        bandwidth=_copy_speed(),
-        layer=_layer_seconds(),
-        asynchronous=False,
-        checkpointed=False,
-        recast=4,
-    )
+    width = model.config.get_text_config().hidden_size
+    return _machine(flops=_product_speed(width), bandwidth=_copy_speed(), layer=_layer_seconds())
+
+
+def _machine(flops: float, bandwidth: float, layer: float) -> Machine:
+    return Machine("this CPU", flops, bandwidth, layer, asynchronous=False, checkpointed=False, recast=4)
 
 
 def _product_speed(width: int) -> float:
@@ -215,18 +222,87 @@ def table(rows: list[dict[str, object]]) -> str:
                 f"| {name} | {shape} | {operation} | {middle:.3g} [{min(took):.3g}, {max(took):.3g}] | "
                 f"{group * response / middle:.0f} | {statistics.median(said):.3g} | {ratio:.2f} |"
             )
-    speeds = {
-        key: statistics.median(_of(row, "machine")[key] for row in rows)
-        for key in ("flops", "bandwidth", "layer")
-    }
+    found_speeds = speeds(rows)
     return "\n".join(
         [
             *found,
             "",
-            f"machine, medians: {speeds['flops'] / 1e9:.0f} GFLOP/s, {speeds['bandwidth'] / 1e9:.1f} GB/s, "
-            f"{speeds['layer'] * 1e3:.2f} ms a layer; {len(rows)} rounds",
+            f"machine, medians: {found_speeds['flops'] / 1e9:.0f} GFLOP/s, {found_speeds['bandwidth'] / 1e9:.1f} GB/s, "
+            f"{found_speeds['layer'] * 1e3:.2f} ms a layer; {len(rows)} rounds",
         ]
     )
+
+
+def speeds(rows: list[dict[str, object]]) -> Seconds:
+    """Medians of the machine's speeds over rounds."""
+    names = ("flops", "bandwidth", "layer")
+    return {name: statistics.median(_of(row, "machine")[name] for row in rows) for name in names}
+
+
+def runs_table(folder: Path, machine: Machine) -> str:
+    """GRPO trainings on record, which other work accompanied, beside what the model says of them on this machine."""
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for path in sorted(folder.rglob("*.record.json")):
+        record = json.loads(path.read_text())
+        if record["config"]["trainer"].get("method", "grpo") != "grpo":
+            continue
+        steps = len(record["history"]["step"])
+        kind = (
+            record["generator_checkpoint"] if record["scale"] != "miniature" else "the four of the miniature"
+        )
+        found[record["scale"], kind].append((record["seconds"]["train"] / steps, _of_run(machine, record)))
+    lines = [
+        "| scale | generator | runs | measured, s a step: median [20 %, 80 %] | predicted, median | predicted / measured |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for (scale, kind), pairs in found.items():
+        took = sorted(took for took, _ in pairs)
+        fifth, middle = len(took) // 5, statistics.median(took)
+        said, ratio = (
+            statistics.median(s for _, s in pairs),
+            statistics.median(s / t for t, s in pairs),
+        )
+        lines.append(
+            f"| {scale} | {kind} | {len(took)} | {middle:.3g} [{took[fifth]:.3g}, {took[-1 - fifth]:.3g}] | {said:.3g} | "
+            f"{ratio:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def _of_run(machine: Machine, record: dict[str, Any]) -> float:
+    """Seconds of a step: generation, the reward's verifier, the monitors' passes, update."""
+    trainer, reward, length = (
+        record["config"]["trainer"],
+        record["config"]["reward"],
+        statistics.mean(record["history"]["length"]),
+    )
+    rows = trainer["per_device_train_batch_size"] * trainer["steps_per_generation"]
+    policy, prompt = _known(record["generator_checkpoint"], record["pairs"][0]["prompt"])
+    batch = Batch(rows, rows // trainer["num_generations"], prompt, length)
+    verifiers = (
+        [reward["verifier"]] if isinstance(reward.get("verifier"), str) else reward.get("verifier") or []
+    )
+    watching = [policy, policy, *([_known(held, "")[0]] if (held := record["heldout_checkpoint"]) else [])]
+    readers = [(_known(name, "")[0], 1.0) for name in verifiers] + [
+        (size, 1 / record["config"]["monitor_every"]) for size in watching
+    ]
+    return (
+        cost_model.decoding(machine, policy, rows, prompt, trainer["max_completion_length"])
+        + sum(share * cost_model.scoring(machine, size, batch, 4, 4096) for size, share in readers)
+        + cost_model.updating(
+            machine,
+            policy,
+            Batch(rows, rows, prompt, length),
+            trainer["per_device_train_batch_size"],
+        )
+    )
+
+
+@cache
+def _known(name: str, prompt: str) -> tuple[Size, int]:
+    """A checkpoint's size, and the tokens of a prompt in its template."""
+    model, tokenizer = load(name, "float32", "cpu")
+    return size_of(model), len(chat.prompt_ids(tokenizer, prompt))
 
 
 def _of(row: dict[str, object], key: str) -> Seconds:

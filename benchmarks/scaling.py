@@ -129,10 +129,15 @@ def steps_table() -> str:
             shares = " / ".join(f"{100 * part / one.seconds:.0f}" for part in parts)
             found.append(
                 f"| {name} | {one.devices} | {one.prompts} | {'vLLM' if vllm else 'transformers'} | "
-                + " | ".join(f"{part:.2g}" for part in parts)
-                + f" | {shares} | {3600 * one.prompts / one.seconds / one.devices:.0f} |"
+                + " | ".join(map(_short, parts))
+                + f" | {shares} | {_short(3600 * one.prompts / one.seconds / one.devices)} |"
             )
     return "\n".join(found)
+
+
+def _short(value: float) -> str:
+    """Two digits that say something."""
+    return f"{float(f'{value:.2g}'):.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def held(policy: Size, *, lora: bool, eight_bit: bool, count: int) -> float:
@@ -188,7 +193,7 @@ def figure(path: Path) -> None:
                 share = 100 * getattr(one, part) / one.seconds
                 axis.barh(row, share, left=left, color=colour, label=part if row == 0 else None)
                 left += share
-            axis.text(101, row, f"{one.seconds / one.prompts:.2g} s", va="center", fontsize=8)
+            axis.text(101, row, f"{_short(one.seconds / one.prompts)} s", va="center", fontsize=8)
         axis.set_title("generation by vLLM" if vllm else "generation by transformers", fontsize=10)
         axis.set_xlim(0, 114)
         axis.set_xticks(range(0, 101, 25))
