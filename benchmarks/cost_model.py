@@ -2,7 +2,7 @@
 
     python -m benchmarks.cost_model package:smollm2-135m-instruct --rounds 3 --out FILE    # measures, adds to FILE
     python -m benchmarks.cost_model --table FILE                                           # model against measured
-    python -m benchmarks.cost_model --table FILE --runs results/reference    # and against the records' seconds
+    python -m benchmarks.cost_model --table FILE --runs results/reference                  # and the runs on record
 
 A round times, one after the other, what the model is made of (a matrix product of the checkpoint's kind, a copy of
 memory, the host's work for one layer) and then the three operations, so that a machine whose speed wanders hits all
@@ -15,15 +15,13 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
-from benchmarks.workload import load, workload
-from cme import chat
+from benchmarks import runs
+from benchmarks.workload import load, size_of, workload
 from cme.token_scorer import TokenScorer
 from experiments import cost_model
 from experiments.cost_model import Batch, Machine
@@ -51,7 +49,7 @@ def main() -> None:
         rows = [json.loads(line) for line in options.table.read_text().splitlines()]
         print(table(rows))
         if options.runs:
-            print(runs_table(options.runs, _machine(**speeds(rows))))
+            print(runs.table(options.runs, cpu(**speeds(rows))))
         return
     if options.checkpoint is None:
         parser.error("name a checkpoint, or --table FILE")
@@ -101,27 +99,14 @@ def predicted(machine: Machine, size: Size, batch: Batch) -> Seconds:
     }
 
 
-def size_of(model: PreTrainedModel) -> Size:
-    """A loaded model's shape, as `experiments.model_sizes` has the published ones'."""
-    config = model.config.get_text_config()
-    return Size(
-        parameters=sum(p.numel() for p in model.parameters()),
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        kv_heads=config.num_key_value_heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        vocabulary=model.get_output_embeddings().weight.shape[0],
-        tied=bool(config.tie_word_embeddings),
-    )
-
-
 def this_machine(model: PreTrainedModel) -> Machine:
     """This CPU's speeds: of products of the model's kind, of copying memory, and of one layer without any work."""
     width = model.config.get_text_config().hidden_size
-    return _machine(flops=_product_speed(width), bandwidth=_copy_speed(), layer=_layer_seconds())
+    return cpu(flops=_product_speed(width), bandwidth=_copy_speed(), layer=_layer_seconds())
 
 
-def _machine(flops: float, bandwidth: float, layer: float) -> Machine:
+def cpu(flops: float, bandwidth: float, layer: float) -> Machine:
+    """A CPU of such speeds, in float32."""
     return Machine("this CPU", flops, bandwidth, layer, asynchronous=False, checkpointed=False, recast=4)
 
 
@@ -237,72 +222,6 @@ def speeds(rows: list[dict[str, object]]) -> Seconds:
     """Medians of the machine's speeds over rounds."""
     names = ("flops", "bandwidth", "layer")
     return {name: statistics.median(_of(row, "machine")[name] for row in rows) for name in names}
-
-
-def runs_table(folder: Path, machine: Machine) -> str:
-    """GRPO trainings on record, which other work accompanied, beside what the model says of them on this machine."""
-    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for path in sorted(folder.rglob("*.record.json")):
-        record = json.loads(path.read_text())
-        if record["config"]["trainer"].get("method", "grpo") != "grpo":
-            continue
-        steps = len(record["history"]["step"])
-        kind = (
-            record["generator_checkpoint"] if record["scale"] != "miniature" else "the four of the miniature"
-        )
-        found[record["scale"], kind].append((record["seconds"]["train"] / steps, _of_run(machine, record)))
-    lines = [
-        "| scale | generator | runs | measured, s a step: median [20 %, 80 %] | predicted, median | predicted / measured |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for (scale, kind), pairs in found.items():
-        took = sorted(took for took, _ in pairs)
-        fifth, middle = len(took) // 5, statistics.median(took)
-        said, ratio = (
-            statistics.median(s for _, s in pairs),
-            statistics.median(s / t for t, s in pairs),
-        )
-        lines.append(
-            f"| {scale} | {kind} | {len(took)} | {middle:.3g} [{took[fifth]:.3g}, {took[-1 - fifth]:.3g}] | {said:.3g} | "
-            f"{ratio:.2f} |"
-        )
-    return "\n".join(lines)
-
-
-def _of_run(machine: Machine, record: dict[str, Any]) -> float:
-    """Seconds of a step: generation, the reward's verifier, the monitors' passes, update."""
-    trainer, reward, length = (
-        record["config"]["trainer"],
-        record["config"]["reward"],
-        statistics.mean(record["history"]["length"]),
-    )
-    rows = trainer["per_device_train_batch_size"] * trainer["steps_per_generation"]
-    policy, prompt = _known(record["generator_checkpoint"], record["pairs"][0]["prompt"])
-    batch = Batch(rows, rows // trainer["num_generations"], prompt, length)
-    verifiers = (
-        [reward["verifier"]] if isinstance(reward.get("verifier"), str) else reward.get("verifier") or []
-    )
-    watching = [policy, policy, *([_known(held, "")[0]] if (held := record["heldout_checkpoint"]) else [])]
-    readers = [(_known(name, "")[0], 1.0) for name in verifiers] + [
-        (size, 1 / record["config"]["monitor_every"]) for size in watching
-    ]
-    return (
-        cost_model.decoding(machine, policy, rows, prompt, trainer["max_completion_length"])
-        + sum(share * cost_model.scoring(machine, size, batch, 4, 4096) for size, share in readers)
-        + cost_model.updating(
-            machine,
-            policy,
-            Batch(rows, rows, prompt, length),
-            trainer["per_device_train_batch_size"],
-        )
-    )
-
-
-@cache
-def _known(name: str, prompt: str) -> tuple[Size, int]:
-    """A checkpoint's size, and the tokens of a prompt in its template."""
-    model, tokenizer = load(name, "float32", "cpu")
-    return size_of(model), len(chat.prompt_ids(tokenizer, prompt))
 
 
 def _of(row: dict[str, object], key: str) -> Seconds:
