@@ -286,5 +286,10 @@ def _batch(tokens: Lengths, rows: int, prompts: int | None = None) -> Batch:
 
 def _questions(config: DictConfig) -> list[object]:
     """What cells must have alike for a comparator to answer once."""
-    data = {k: v for k, v in identity.leaves(config).items() if k.startswith("data.") and "train" not in k}
+    training_only = ("train", "tokenizer")  # what a tokenizer counts are training prompts
+    data = {
+        path: value
+        for path, value in identity.leaves(config).items()
+        if path.startswith("data.") and not any(word in path for word in training_only)
+    }
     return [data, config.evaluation.max_new_tokens]
