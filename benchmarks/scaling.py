@@ -17,6 +17,7 @@ from experiments.cost_model import (
     VLLM,
     Batch,
     Machine,
+    adapters,
     decoding,
     forward,
     scoring,
@@ -46,6 +47,7 @@ GENERATORS = {
 }
 VERIFIER = GEMMA4_E4
 GROUP = 8
+RANK = 16  # of LoRA
 LONG = 2048  # tokens of the longest response: what memory must have room for
 DEVICE = 80e9  # bytes of an H100
 USABLE = 0.9  # of them
@@ -143,10 +145,10 @@ def _short(value: float) -> str:
 def held(policy: Size, *, lora: bool, eight_bit: bool, count: int) -> float:
     """Bytes on the fullest GPU, as the code holds them: start and verifier whole on every one, the rest spread.
 
-    With LoRA the reference is the policy without its adapters (1 % of the parameters), and nothing is spread.
+    With LoRA the reference is the policy without its adapters, and nothing is spread.
     """
-    adapters = round(0.01 * policy.parameters) if lora else None
-    parts = training_bytes(policy, micro=1, prompt=512, response=LONG, adapters=adapters)
+    own = adapters(policy, RANK) if lora else None
+    parts = training_bytes(policy, micro=1, prompt=512, response=LONG, adapters=own)
     passing = parts.pop("activations") + parts.pop("logits")
     training = sum(parts.values()) + (0 if lora else 4 * policy.parameters)
     spread = training if lora else training / count

@@ -143,3 +143,13 @@ def training_bytes(
         "activations": units * (4 * policy.layers + 34 if checkpointed else 68 * policy.layers),
         "logits": 8.0 * micro * response * policy.vocabulary,
     }
+
+
+def adapters(model: Size, rank: int) -> int:
+    """Parameters of LoRA on every linear layer of the blocks: `rank` times the sides of each.
+
+    The feed-forward width follows from the body, heads taken to be as wide together as the model.
+    """
+    d, own = model.hidden, model.kv_heads * model.head_dim
+    inner = (model.body / model.layers - 2 * d * d - 2 * d * own) / (3 * d)
+    return round(model.layers * rank * (2 * 2 * d + 2 * (d + own) + 3 * (d + inner)))

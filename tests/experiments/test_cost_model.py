@@ -69,6 +69,11 @@ def test_memory_of_training_by_hand() -> None:
     assert (lora["policy"], lora["gradients"], lora["optimizer"]) == (200 + 12, 12, 24)
 
 
+def test_lora_by_hand_is_what_peft_has() -> None:
+    """Llama-3.1-8B at rank 16 on all linear layers: 41,943,040, as peft's print_trainable_parameters says."""
+    assert cost_model.adapters(scaling.LLAMA_8, 16) == pytest.approx(41_943_040, rel=2e-3)
+
+
 def test_one_gpu_for_a_billion_and_more_for_more() -> None:
     """16 bytes a parameter and 8 of frozen copies, 16 GB of verifier, of 72 GB a GPU."""
     found = {name: scaling.devices(policy) for name, policy in scaling.GENERATORS.items()}
