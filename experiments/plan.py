@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from cme.records import Generation, Prompt
 from experiments import identity, judging
 from experiments.cost_model import H100, UPDATE
+from experiments.footprint import memory
 from experiments.workload import (
     LONGEST,
     PROMPT,
@@ -23,7 +24,6 @@ from experiments.workload import (
     Stage,
     completions,
     lengths,
-    memory,
     saved,
     unknown,
     work,

@@ -1,4 +1,4 @@
-"""What a cell does, reckoned from its configuration alone: stages of generating, scoring and updating; memory."""
+"""What a cell does, reckoned from its configuration alone: stages of generating, scoring and updating."""
 
 import math
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from experiments import grid, identity
-from experiments.cost_model import H100, Batch, decoding, forward, scoring, training_bytes, updating
+from experiments.cost_model import H100, Batch, decoding, forward, scoring, updating
 from experiments.model_sizes import SIZES, Size
 
 RESPONSE = (
@@ -16,7 +16,6 @@ RESPONSE = (
 PROMPT = 128  # tokens
 REPLY = 100  # tokens of a judge: one or two sentences in JSON
 LONGEST = 2.0  # the longest response of a batch, in mean responses
-GIB = 2**30
 
 LIVE = ("TokenEntropy", "SelfCertainty", "ReverseKL")
 """Classes of the rewards that read the responses under the live policy too."""
@@ -114,7 +113,7 @@ def _sft(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
         trainer.sampling.batch_size,
         tokens.prompt,
         tokens.longest,
-        _width(config),
+        width(config),
     )
     shared = identity.verifier_answers_id(config)
     yield Stage("generation", batches * one, generated=count * tokens.response, once=shared)
@@ -140,8 +139,9 @@ def _rewarded(config: DictConfig, batch: Batch, calls: float) -> Stage:
     """The reward's passes: its verifiers', and the live policy's where the reward reads that."""
     names = identity.verifiers(config)
     live = config.reward._target_.rpartition(".")[2] in LIVE
-    readers = [*((size(name), _width(config)) for name in names), *[(size(config.generator), 4)] * live]
-    seconds = sum(scoring(H100, model, batch, width, config.scoring.batch_tokens) for model, width in readers)
+    here = [] if served(config) else names  # a server's seconds are on its own device
+    readers = [*((size(name), width(config)) for name in here), *[(size(config.generator), 4)] * live]
+    seconds = sum(scoring(H100, model, batch, w, config.scoring.batch_tokens) for model, w in readers)
     read = len(names) * (batch.prompts * batch.prompt + batch.rows * batch.response)
     return Stage("scoring", calls * seconds, read=calls * read)
 
@@ -151,8 +151,8 @@ def _monitored(config: DictConfig, batch: Batch) -> Stage:
     every, last = config.monitor_every, config.trainer.max_steps
     times = len({*range(0, last, every), last - 1})
     held = identity.heldout(config)
-    readers = [(size(config.generator), 4)] * 2 + ([(size(held), _width(config))] if held else [])
-    seconds = sum(scoring(H100, model, batch, width, config.scoring.batch_tokens) for model, width in readers)
+    readers = [(size(config.generator), 4)] * 2 + ([(size(held), width(config))] if held else [])
+    seconds = sum(scoring(H100, model, batch, w, config.scoring.batch_tokens) for model, w in readers)
     return Stage("scoring", times * seconds)
 
 
@@ -173,8 +173,8 @@ def _evaluation(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
 
     def answered(name: str, prompts: int, mean: float, longest: float, once: str | None = None) -> Stage:
         batch = config.evaluation.batch_size
-        width = _width(config) if once and once.startswith("verifier") else 4
-        one = decoding(H100, size(name), batch, tokens.prompt, longest, width)
+        weight = width(config) if once and once.startswith("verifier") else 4
+        one = decoding(H100, size(name), batch, tokens.prompt, longest, weight)
         return Stage("generation", math.ceil(prompts / batch) * one, generated=prompts * mean, once=once)
 
     yield answered(config.generator, n, tokens.start, longest_start, start)
@@ -194,34 +194,9 @@ def _evaluation(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
         yield answered(config.generator, n, tokens.answer, tokens.longest_answer)
 
 
-def memory(config: DictConfig) -> dict[str, float] | None:
-    """GiB by what they are for, in all at `total`; None where the size of a model is unknown."""
-    if unknown(config):
-        return None
-    trainer, policy, method = config.trainer, size(config.generator), config.trainer.method
-    most, _ = lengths(config)
-    weights, trains = 4.0 * policy.parameters, method != "best_of_n"
-    held = identity.heldout(config)
-    frozen = [*(identity.verifiers(config) if method != "sft" else []), *([held] if held and trains else [])]
-    micro = 0 if not trains else trainer.per_device_train_batch_size * (2 if method == "dpo" else 1)
-    training = training_bytes(policy, micro=micro, prompt=most.prompt, response=most.response)
-    kept = training | {"start": weights, "reference": weights} if trains else {"policy": weights}
-    if method == "sft" or (method == "grpo" and trainer.beta == 0):
-        del kept["reference"]
-    kept["verifiers"] = sum(_width(config) * size(name).parameters for name in frozen)
-    rows = config.evaluation.batch_size
-    if method == "grpo":
-        rows = max(rows, trainer.per_device_train_batch_size * trainer.steps_per_generation)
-    cache = rows * policy.cache_bytes(config.scoring.max_prompt_tokens + max(most.response, most.answer), 4)
-    columns = ("policy", "gradients", "optimizer", "start", "reference", "verifiers")
-    found = {name: kept.get(name, 0.0) for name in columns} | {
-        "KV cache": cache,
-        "activations": kept.get("activations", 0.0),
-        "logits": kept.get("logits", 0.0),
-    }
-    passing = max(cache, found["activations"] + found["logits"])
-    found["total"] = sum(found[name] for name in columns) + passing
-    return {name: value / GIB for name, value in found.items()}
+def served(config: DictConfig) -> bool:
+    """Whether a server scores in the verifier's place."""
+    return identity.uses_reward(config) and config.reward.get("server") is not None
 
 
 def completions(config: DictConfig) -> int:
@@ -248,7 +223,7 @@ def size(name: str) -> Size:
     return SIZES[bare(name)]
 
 
-def _width(config: DictConfig) -> int:
+def width(config: DictConfig) -> int:
     """Bytes of a frozen verifier's weight."""
     return 4 if config.scoring.dtype == "float32" else 2
 

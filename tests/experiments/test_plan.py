@@ -12,7 +12,7 @@ import transformers
 import yaml
 from omegaconf import DictConfig
 
-from experiments import grid, identity, plan, workload
+from experiments import footprint, grid, identity, plan, workload
 from experiments.model_sizes import SIZES, Size
 from experiments.workload import Stage
 
@@ -95,7 +95,7 @@ def test_dpo_by_hand() -> None:
         (625 * 8 * forward + 126 * 2 * _monitor(8, 128, 2048)) / 3600, rel=1e-9
     )
     assert total(likely, "generated") == (126 * 8 + 2 * 200) * 440
-    need = workload.memory(config)
+    need = footprint.memory(config)
     assert need is not None
     assert need["reference"] == need["start"] == need["policy"] and need["verifiers"] == 0
     assert need["logits"] == pytest.approx(2 * 2432 * 128_256 * 8 / 2**30)
@@ -149,7 +149,7 @@ def test_best_of_n_by_hand() -> None:
     assert total(done, "read") == 200 * 128 + 1600 * 440
     assert hours(done, "generation") == pytest.approx((881 * (200 + 25) * 0.016 + 881 * 25 * 0.042) / 3600)
     assert hours(done, "update") == 0
-    need = workload.memory(config)
+    need = footprint.memory(config)
     assert need is not None and need["gradients"] == need["start"] == need["logits"] == 0
     assert need["total"] == pytest.approx(need["policy"] + need["verifiers"] + need["KV cache"])
     [row] = [line for line in plan.lines([config]) if "best_of_n_cme" in line and "paper" in line]
@@ -193,7 +193,7 @@ def test_rewards_on_the_live_policy_are_known(path: Path) -> None:
 
 def test_memory_of_one_cell_by_hand() -> None:
     """Llama-3.2-1B: 1.236B parameters in float32, a verifier of 8B in bfloat16, 8 KV heads of 64 in 16 layers."""
-    need = workload.memory(paper("family=llama", "regime=pretrained"))
+    need = footprint.memory(paper("family=llama", "regime=pretrained"))
     assert need is not None
     gib = 2**30
     assert need["policy"] == need["gradients"] == need["start"] == pytest.approx(1.2358e9 * 4 / gib, rel=1e-3)
@@ -207,7 +207,7 @@ def test_memory_of_one_cell_by_hand() -> None:
     assert need["total"] == pytest.approx(
         5 * need["policy"] + need["verifiers"] + need["logits"] + need["activations"]
     )
-    penalised = workload.memory(paper("family=llama", "regime=pretrained", "trainer.beta=0.1"))
+    penalised = footprint.memory(paper("family=llama", "regime=pretrained", "trainer.beta=0.1"))
     assert penalised is not None and penalised["reference"] == need["policy"]
 
 
@@ -345,6 +345,20 @@ def test_a_plan_is_no_part_of_a_run() -> None:
     assert identity.run_id(plain) == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
 
 
+def test_a_verifier_behind_a_server_takes_nothing_of_this_gpu() -> None:
+    own = paper("family=llama", "regime=instruct")
+    served = paper(
+        "family=llama", "regime=instruct", "reward.server={url: http://127.0.0.1:1, model: v, dialect: vllm}"
+    )
+    _, tokens = workload.lengths(own)
+    before, after = workload.work(own, tokens), workload.work(served, tokens)
+    assert total(before, "read") == total(after, "read")
+    assert hours(before, "scoring") - hours(after, "scoring") == pytest.approx(5000 * 0.084 / 3600)
+    here, there = footprint.memory(own), footprint.memory(served)
+    assert here is not None and there is not None
+    assert (here["verifiers"], there["verifiers"]) == (pytest.approx(16e9 / 2**30), 0)
+
+
 def test_random_weights_are_as_large_as_trained_ones() -> None:
     trained, random = paper("family=qwen"), paper("family=qwen", "verifier=random")
-    assert workload.memory(random) == workload.memory(trained) is not None
+    assert footprint.memory(random) == footprint.memory(trained) is not None
