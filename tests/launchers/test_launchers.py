@@ -69,7 +69,11 @@ def test_what_a_cell_raises_is_one_sentence(cells: list[list[str]], arguments: l
 def test_a_signal_to_the_sweep_reaches_its_workers_which_save_and_begin_nothing_more(
     cells: list[list[str]], tmp_path: Path
 ) -> None:
-    code = f"import toy_cells; from experiments import launchers; launchers.launch({[*cells, ['seed=2', 'results_dir=runs']]}, {LOCAL}, toy_cells.endless)"
+    asked = [*cells, ["seed=2", "results_dir=runs"]]
+    code = (
+        "import toy_cells; from experiments import launchers; "
+        f"launchers.launch({asked}, {LOCAL}, toy_cells.endless)"
+    )
     path = os.pathsep.join([str(launchers.ROOT), str(Path(__file__).parent)])
     sweep = subprocess.Popen(
         [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.PIPE, text=True
@@ -169,7 +173,10 @@ def test_workers_spread_over_the_gpus_and_a_dead_one_frees_its_own(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv("PYTHONPATH", str(launchers.ROOT))
-    code = "import os; from experiments import worker; worker.take_gpu(); worker.take_gpu(); print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); input()"
+    code = (
+        "import os; from experiments import worker; worker.take_gpu(); worker.take_gpu(); "
+        "print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); input()"
+    )
 
     def started() -> "tuple[subprocess.Popen[str], str]":
         process = subprocess.Popen(
