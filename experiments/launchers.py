@@ -98,7 +98,8 @@ def launch(
     schema.register()
     name = chosen(arguments)
     # what workers import is what this process runs, wherever they are started
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
     task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)
     size = 1 if name is None else BATCH
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -113,11 +114,12 @@ def launch(
 
 def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], object]) -> Launcher:
     """Hydra's launcher, set up by the overrides of Hydra's `own` and, for results_dir, one of the cells."""
-    folder = str(Path(_composed(own, cell).results_dir).absolute()).replace("'", "\\'")
-    config = _composed([*own, f"hydra.sweep.dir='{folder}'"], cell)
-    settings = config.hydra.launcher
-    if settings.get("n_jobs") == -1 and gpus():
-        settings.n_jobs = len(gpus())
+    config = _composed(own, cell)
+    folder = str(Path(config.results_dir).absolute()).replace("'", "\\'")
+    further = [f"hydra.sweep.dir='{folder}'"]
+    if config.hydra.launcher.get("n_jobs") == -1 and gpus():
+        further.append(f"hydra.launcher.n_jobs={len(gpus())}")
+    config = _composed([*own, *further], cell)
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
@@ -152,19 +154,22 @@ def _losses(name: str) -> tuple[type[Exception], ...]:
 
 @contextmanager
 def _stopped_together(name: str) -> Iterator[list[int]]:
-    """Pass signals that stop a run on to the workers of this machine, and wait for these. Raises Interrupted then.
+    """Answer signals that stop a run: on this machine pass them on to the workers and wait for these.
 
-    Yields the signals that have come.
+    What other launchers have started goes on, or is stopped, without this process. Yields the signals that have come;
+    raises Interrupted.
     """
     received: list[int] = []
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
+        if name != LOCAL:
+            raise Interrupted(signal.Signals(number).name)
         for worker in psutil.Process().children():
             with suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGTERM)
 
-    before = {number: signal.signal(number, pass_on) for number in SIGNALS} if name == LOCAL else {}
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
     try:
         yield received
     finally:
