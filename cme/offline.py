@@ -17,12 +17,12 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, chat
+from cme import TrainingFailed, chat, processes
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.monitors import Monitors
 from cme.records import Generation, Preference, Prompt
-from cme.training import Saver, Trained, arguments, columns, show_progress
+from cme.training import Saver, Trained, adapters, arguments, columns, save, show_progress
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,19 @@ def train_dpo(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
-    fields by TRL's names; responses are cut at `max_length`. `save_every`: see `cme.training.train`. Raises
+    fields by TRL's names; responses are cut at `max_length`. `save_every` and `lora`: see `cme.training.train`. Raises
     ValueError where no pair has a prompt shorter than `max_length`, TrainingFailed for a loss or gradients that are
     not finite.
     """
-    config = DPOConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **settings)
+    shared = processes.share(settings, processes.count())
+    config = DPOConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **shared)
     rows = []
     for preference in preferences:
         prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
@@ -66,10 +68,11 @@ def train_dpo(
     data = _dataset([r for r in rows if len(r["prompt_ids"]) < config.max_length], config.max_length)
     trainer = _PairsTrainer(
         model=start.model,
-        ref_model=reference.model,
+        ref_model=None if lora else reference.model,  # with adapters it is the policy without them
         processing_class=start.tokenizer,
         args=config,
         train_dataset=data,
+        peft_config=adapters(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
 
@@ -84,6 +87,7 @@ def train_sft(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
@@ -94,7 +98,7 @@ def train_sft(
     SFTConfig's own fields; the rest is as in `train_dpo`.
     """
     limit = settings["max_length"]
-    own = {**settings, "max_length": None}  # the rows are cut here
+    own = processes.share(settings, processes.count()) | {"max_length": None}  # the rows are cut here
     config = SFTConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **own)
     rows = []
     for asked, said in zip(prompts, responses, strict=True):
@@ -108,6 +112,7 @@ def train_sft(
         processing_class=start.tokenizer,
         args=config,
         train_dataset=_dataset(rows, limit),
+        peft_config=adapters(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
 
@@ -145,7 +150,9 @@ def _trained(
     watching = _Watching(trainer, watch, seed)
     trainer.add_callback(watching)
     if save_every:
-        trainer.add_callback(Saver(save_every, folder))
+        saver = Saver(save_every, folder)
+        saver.bind(trainer)
+        trainer.add_callback(saver)
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
@@ -157,8 +164,7 @@ def _trained(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    trainer.model.save_pretrained(folder)
-    start.tokenizer.save_pretrained(folder)
+    save(trainer, folder)
     return Trained(columns(logs), None)
 
 

@@ -9,12 +9,14 @@ too many completions without a reward) and keeps the policy as it is; rewards th
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import (
     PrinterCallback,
@@ -26,7 +28,7 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from cme import TrainingFailed
+from cme import TrainingFailed, processes
 from cme import advantages as advantages_of
 from cme.checkpoints import Checkpoint
 from cme.monitors import Monitors
@@ -75,7 +77,8 @@ class Trained:
 class _Watched:
     """The trained reward, checked on every call: finite or None, and the share of None logged.
 
-    Completions that a reward says it has `left_out` on purpose do not count as unscored.
+    Completions that a reward says it has `left_out` on purpose do not count as unscored. A reward that looks at a
+    `whole_batch` is given the completions of all processes, and this process's part of its values is taken.
     """
 
     def __init__(self, reward: Reward) -> None:
@@ -83,19 +86,23 @@ class _Watched:
         self.__name__ = str(getattr(reward, "__name__", "reward"))
         self.values: list[float | None] = []
 
-    def __call__(
-        self, *args: Any, log_metric: Callable[[str, float], None], **columns: Any
-    ) -> list[float | None]:
-        values = self.reward(*args, log_metric=log_metric, **columns)
+    def __call__(self, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
+        if getattr(self.reward, "whole_batch", False):
+            columns = {k: processes.everyones(v) if isinstance(v, list) else v for k, v in columns.items()}
+            values = self.reward(log_metric=log_metric, **columns)
+            own = list(processes.mine(values))
+        else:
+            own = self.reward(log_metric=log_metric, **columns)
+            values = processes.everyones(own)
         broken = [v for v in values if v is not None and not math.isfinite(v)]
-        if broken:
+        if broken:  # of any process, so that all of them end here
             raise TrainingFailed(
                 f"reward {self.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} completions"
             )
         left_out = int(getattr(self.reward, "left_out", 0))
         log_metric("unscored", (values.count(None) - left_out) / (len(values) - left_out))
-        self.values = values
-        return values
+        self.values = own
+        return own
 
 
 class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -189,20 +196,40 @@ class Saver(TrainerCallback):  # type: ignore[misc]
     def __init__(self, every: int, folder: Path) -> None:
         self.every = every
         self.folder = folder
+        self._trainer: Trainer | None = None
 
-    def on_step_end(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        processing_class: Any = None,
-        **_: Any,
-    ) -> None:
+    def bind(self, trainer: Trainer) -> None:
+        """Learn from the trainer which policy to save."""
+        self._trainer = trainer
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save after a step that is a multiple of `every`."""
+        assert self._trainer is not None, "the saver needs bind(trainer)"
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
-            model.save_pretrained(milestone(self.folder, state.global_step))
-            processing_class.save_pretrained(milestone(self.folder, state.global_step))
+            save(self._trainer, milestone(self.folder, state.global_step))
+
+
+def adapters(lora: Mapping[str, Any] | None) -> Any:
+    """What TRL's trainers take as `peft_config`; None for None."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(task_type="CAUSAL_LM", **lora)
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Save the policy as it is, adapters merged, and its tokenizer; all processes call, the main one writes."""
+    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        trainer.save_model(str(folder))  # the weights are gathered from all processes
+        (folder / "training_args.bin").unlink(missing_ok=True)
+    elif trainer.is_world_process_zero():
+        model = trainer.model
+        if is_peft_model(model):  # a copy: taken out again, merged adapters would leave rounding errors behind
+            model = deepcopy(model).merge_and_unload()
+        model.save_pretrained(folder)
+    if trainer.is_world_process_zero():
+        trainer.processing_class.save_pretrained(folder)
 
 
 def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
@@ -217,6 +244,7 @@ def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": [],
+        "ddp_timeout": int(processes.TOGETHER.total_seconds()),
         "disable_tqdm": quiet,
     }
 
@@ -245,18 +273,23 @@ def train(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by GRPO and save the policy to `folder`.
 
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
-    weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
-    GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the device. Raises
+    weights and tokenizer, loadable as the policy itself is, and training does not change. With `lora`, arguments of
+    peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. `settings` are
+    GRPOConfig's own fields by TRL's names, `per_device_train_batch_size` being that of all processes of a launch together
+    (`cme.processes.share`). Precision and gradient checkpointing follow the device. Raises
     TrainingFailed for rewards or gradients that are not finite.
     """
-    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(folder, seed, quiet), **settings)
+    own = processes.share(settings, processes.count())
+    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(folder, seed, quiet), **own)
     watcher = _GuardCallback(guard)
+    saver = Saver(save_every, folder) if save_every else None
     watched = _Watched(reward)
     trainer = _trainer_for(watched, config.scale_rewards)(
         model=start.model,
@@ -266,16 +299,16 @@ def train(
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
         ),
-        callbacks=[watcher, *([Saver(save_every, folder)] if save_every else []), *callbacks],
+        peft_config=adapters(lora),
+        callbacks=[watcher, *([saver] if saver else []), *callbacks],
     )
     show_progress(trainer, quiet)
-    for part in (reward, monitors):
+    for part in (reward, monitors, saver):
         if hasattr(part, "bind"):
             part.bind(trainer)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    trainer.model.save_pretrained(folder)
-    start.tokenizer.save_pretrained(folder)
+    save(trainer, folder)
     return Trained(columns(logs), watcher.stopped)
 
 

@@ -38,6 +38,7 @@ class SemanticEntropy:
 
     __name__ = "semantic_entropy"
     needs_answers = False
+    whole_batch = True
 
     def __init__(
         self,
