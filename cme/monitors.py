@@ -14,6 +14,7 @@ from transformers import Trainer
 from cme import chat, groups, processes
 from cme.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.checkpoints import Checkpoint
+from cme.policy import gathered
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 
@@ -136,7 +137,8 @@ class Monitors:
         if self._scorers is None:  # on the first call: at bind time the model is not wrapped yet
             policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
             self._scorers = TokenScorer(policy), TokenScorer(self.start.model)
-        ours, theirs = (scorer.score(heads, completion_ids) for scorer in self._scorers)
+        with gathered(self._trainer):
+            ours, theirs = (scorer.score(heads, completion_ids) for scorer in self._scorers)
         return [
             float((a.log_likelihoods - b.log_likelihoods).sum()) for a, b in zip(ours, theirs, strict=True)
         ]

@@ -21,6 +21,7 @@ from cme import TrainingFailed, chat, processes
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.monitors import Monitors
+from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt
 from cme.training import Saver, Trained, adapters, arguments, columns, save, show_progress
 
@@ -203,15 +204,16 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         asked = rng.sample(list(self.watch.prompts), min(self.watch.count, len(self.watch.prompts)))
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         model.eval()
-        ids = token_ids(
-            model,
-            tokenizer,
-            [p.text for p in asked],
-            max_new_tokens=self.watch.max_new_tokens,
-            batch_size=self.watch.count,
-            temperature=1.0,
-            seed=rng.getrandbits(32),
-        )
+        with gathered(self.trainer):
+            ids = token_ids(
+                model,
+                tokenizer,
+                [p.text for p in asked],
+                max_new_tokens=self.watch.max_new_tokens,
+                batch_size=self.watch.count,
+                temperature=1.0,
+                seed=rng.getrandbits(32),
+            )
         said = [generation_of(tokenizer, own, tokenizer.eos_token_id) for own in ids]
         found = {
             "completions/mean_length": sum(map(len, ids)) / len(ids),

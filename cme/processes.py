@@ -6,11 +6,13 @@ process, however many train.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from math import gcd
+from threading import Thread
 from typing import Any, TypeVar
 
 from cme import Interrupted, TrainingFailed
@@ -19,6 +21,7 @@ T = TypeVar("T")
 
 # In training no process is long alone; between trainings the main one may judge for days.
 TOGETHER, ALONE = timedelta(hours=2), timedelta(days=30)
+GRACE = 20.0  # seconds for the others to hear that the main process leaves
 
 MET_BY_ALL = (TrainingFailed, Interrupted)
 """What all processes raise where one does; anything else may leave the others waiting in the middle of a step."""
@@ -104,7 +107,12 @@ class _Launch:
         return heard[0]
 
     def serve(self) -> int:
-        """Join in what the main process calls to, until it leaves; return its exit code."""
+        """Join in what the main process calls to, until it leaves; return its exit code.
+
+        Signals are for the main process to answer, which the launcher sends them to as well.
+        """
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(number, signal.SIG_IGN)
         while not isinstance(what := self.hear(), int):
             function, arguments = what
             try:
@@ -139,8 +147,10 @@ def launched() -> Iterator[None]:
         raise
     finally:
         _launch.clear()
-        if not launch.broken:
-            launch.tell(code if isinstance(code, int) else 1)
+        if not launch.broken:  # in a thread: one that a second signal left behind in a step will not hear it
+            farewell = Thread(target=launch.tell, args=[code if isinstance(code, int) else 1], daemon=True)
+            farewell.start()
+            farewell.join(GRACE)
 
 
 def together(function: Callable[..., T], *arguments: Any) -> T:
@@ -150,6 +160,10 @@ def together(function: Callable[..., T], *arguments: Any) -> T:
     """
     if count() == 1:
         return function(*arguments)
+    if not _launch:
+        raise RuntimeError(
+            f"a launch of {count()} processes trains in its main process; use no hydra/launcher with accelerate launch"
+        )
     [launch] = _launch
     if launch.broken:
         raise SystemExit("the other processes were lost with the run that failed; the same command goes on")
