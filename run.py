@@ -29,7 +29,6 @@ def main(config: DictConfig) -> None:
         failed.append(f"{run_id(config)}: {error}")
 
 
-
 def run() -> int:
     """All cells of the command line; the exit code."""
     try:

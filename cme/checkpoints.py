@@ -32,7 +32,6 @@ from transformers import (
 from cme import Unavailable, chat, hub
 from cme.miniature import models as miniature
 
-
 Quantization = Literal["8bit"]
 
 
@@ -177,7 +176,9 @@ def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> No
     if quantization is None:
         return
     if quantization not in get_args(Quantization):
-        raise ValueError(f"quantization={quantization}; it must be {' or '.join(get_args(Quantization))}, or null")
+        raise ValueError(
+            f"quantization={quantization}; it must be {' or '.join(get_args(Quantization))}, or null"
+        )
     if any(name.startswith(RANDOM) for name in verifiers):
         raise ValueError(f"quantization={quantization} of random weights; use quantization=null")
     if find_spec("bitsandbytes") is None:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from math import gcd
 from threading import Thread
@@ -115,10 +115,8 @@ class _Launch:
             signal.signal(number, signal.SIG_IGN)
         while not isinstance(what := self.hear(), int):
             function, arguments = what
-            try:
+            with suppress(*MET_BY_ALL):  # the main process tells of it
                 function(*arguments)
-            except MET_BY_ALL:
-                pass  # the main process tells of it
         return what
 
 

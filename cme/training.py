@@ -225,7 +225,9 @@ def save(trainer: Trainer, folder: Path) -> None:
         (folder / "training_args.bin").unlink(missing_ok=True)
     elif trainer.is_world_process_zero():
         model = trainer.model
-        if is_peft_model(model):  # a copy: taken out again, merged adapters would leave rounding errors behind
+        if is_peft_model(
+            model
+        ):  # a copy: taken out again, merged adapters would leave rounding errors behind
             model = deepcopy(model).merge_and_unload()
         model.save_pretrained(folder)
     if trainer.is_world_process_zero():
@@ -282,8 +284,8 @@ def train(
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
     weights and tokenizer, loadable as the policy itself is, and training does not change. With `lora`, arguments of
     peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. `settings` are
-    GRPOConfig's own fields by TRL's names, `per_device_train_batch_size` being that of all processes of a launch together
-    (`cme.processes.share`). Precision and gradient checkpointing follow the device. Raises
+    GRPOConfig's own fields by TRL's names; `per_device_train_batch_size` is that of all processes of a launch
+    together (`cme.processes.share`). Precision and gradient checkpointing follow the device. Raises
     TrainingFailed for rewards or gradients that are not finite.
     """
     own = processes.share(settings, processes.count())

@@ -64,7 +64,6 @@ def _grpo(config: DictConfig) -> None:
             f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(divisors)}"
         )
 
-
     if trainer.use_vllm:
         _vllm(config)
 
@@ -77,8 +76,8 @@ def _lora(config: DictConfig) -> None:
         raise ValueError("adapter=lora needs the package peft, which is not installed: pip install '.[lora]'")
     if lora.r < 1 or lora.lora_alpha < 1 or not 0 <= lora.lora_dropout < 1:
         raise ValueError(
-            f"trainer.lora has r={lora.r}, lora_alpha={lora.lora_alpha} and lora_dropout={lora.lora_dropout}; the first "
-            "two must be at least 1, and lora_dropout at least 0 and below 1"
+            f"trainer.lora has r={lora.r}, lora_alpha={lora.lora_alpha} and lora_dropout={lora.lora_dropout}; r and "
+            "lora_alpha must be at least 1, lora_dropout at least 0 and below 1"
         )
     if processes.sharded():
         raise ValueError(

@@ -169,7 +169,9 @@ class CrossModelEntropy:
             from cme.checkpoints import check_quantization
 
             if server:
-                raise ValueError("quantization with a server; how a server rounds its weights is its own affair")
+                raise ValueError(
+                    "quantization with a server; how a server rounds its weights is its own affair"
+                )
             check_quantization(
                 settings["quantization"], [verifier] if isinstance(verifier, str) else verifier
             )

@@ -32,8 +32,8 @@ class ReverseKL:
     """Mean log-likelihood of each response under a verifier minus that under the policy, in nats a token.
 
     Args:
-        verifier, score_end_of_turn, max_prompt_tokens, max_response_tokens, dtype, device, quantization, batch_tokens: as
-            in `CrossModelEntropy`.
+        verifier, score_end_of_turn, max_prompt_tokens, max_response_tokens, dtype, device, quantization,
+            batch_tokens: as in `CrossModelEntropy`.
     """
 
     __name__ = "reverse_kl"

@@ -10,10 +10,10 @@ from torch.distributed.fsdp import fully_shard
 
 os.environ["ACCELERATE_USE_FSDP"] = "true"
 
-from cme import processes  # noqa: E402
-from cme.checkpoints import load  # noqa: E402
-from cme.policy import gathered  # noqa: E402
-from cme.token_scorer import TokenScorer  # noqa: E402
+from cme import processes
+from cme.checkpoints import load
+from cme.policy import gathered
+from cme.token_scorer import TokenScorer
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
@@ -34,7 +34,8 @@ if __name__ == "__main__":
     assert any(weight.to_local().numel() < weight.numel() for weight in parts.parameters()), "in parts again"
     theirs = TokenScorer(whole).score(prompts[rows], responses[rows])
     assert all(
-        torch.allclose(a.log_likelihoods, b.log_likelihoods, atol=1e-4) for a, b in zip(ours, theirs, strict=True)
+        torch.allclose(a.log_likelihoods, b.log_likelihoods, atol=1e-4)
+        for a, b in zip(ours, theirs, strict=True)
     )
     print("alike")
     torch.distributed.destroy_process_group()

@@ -47,7 +47,9 @@ class Look(TrainerCallback):  # type: ignore[misc]
             if weight.requires_grad:
                 self.trainable.append(name)
             else:
-                self.frozen[name.removeprefix("base_model.model.").replace(".base_layer", "")] = weight.clone()
+                self.frozen[name.removeprefix("base_model.model.").replace(".base_layer", "")] = (
+                    weight.clone()
+                )
 
 
 def greedy(model: Any, tokenizer: Any) -> list[list[int]]:
@@ -80,7 +82,9 @@ def test_adapters_alone_train_and_the_merged_policy_answers_alike(
     assert look.trainable and all("lora_" in weight for weight in look.trainable)
     start = dict(tiny(name).model.named_parameters())
     assert look.frozen.keys() == start.keys()
-    assert all(torch.equal(weight, start[key]) for key, weight in look.frozen.items()), "saving changed a weight"
+    assert all(torch.equal(weight, start[key]) for key, weight in look.frozen.items()), (
+        "saving changed a weight"
+    )
     saved = load(str(tmp_path))
     assert type(saved.model) is type(tiny(name).model) and not (tmp_path / "adapter_config.json").exists()
     assert greedy(saved.model, saved.tokenizer) == look.answers != greedy(tiny(name).model, saved.tokenizer)
@@ -128,9 +132,17 @@ def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
     pairs = [Preference(p, "the fox", "a dog") for p in PROMPTS]
     for method in ("dpo", "sft"):
         look, folder = Look(), tmp_path / method
-        common: dict[str, Any] = {"seed": 0, "folder": folder, "lora": LORA, "callbacks": [look], "quiet": True}
+        common: dict[str, Any] = {
+            "seed": 0,
+            "folder": folder,
+            "lora": LORA,
+            "callbacks": [look],
+            "quiet": True,
+        }
         if method == "dpo":
-            offline.train_dpo(tiny("qwen"), tiny("qwen"), pairs, watch, settings | more | {"beta": 0.1}, **common)
+            offline.train_dpo(
+                tiny("qwen"), tiny("qwen"), pairs, watch, settings | more | {"beta": 0.1}, **common
+            )
         else:
             said = [Generation("the fox", True, 3)] * 12
             offline.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, **common)

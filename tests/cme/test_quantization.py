@@ -11,8 +11,12 @@ from cme.rewards import CrossModelEntropy
 
 pytest.importorskip("bitsandbytes")
 
-PROMPTS = [[{"role": "user", "content": f"where does the {a} live?"}] for a in ("fox", "cow", "mouse", "fish")]
-SAID = [[{"role": "assistant", "content": s}] for s in ("in the forest", "field", "the cave and the river", "4")]
+PROMPTS = [
+    [{"role": "user", "content": f"where does the {a} live?"}] for a in ("fox", "cow", "mouse", "fish")
+]
+SAID = [
+    [{"role": "assistant", "content": s}] for s in ("in the forest", "field", "the cave and the river", "4")
+]
 
 
 @pytest.mark.parametrize("name", ["gemma", "qwen"])

@@ -9,6 +9,7 @@ processes trains on the same. Writes the advantages of each step, the history an
 import json
 import random
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,12 @@ SETTINGS = {
     "warmup_steps": 0,
     "weight_decay": 0.0,
 }
-ROWS = {"one group": {"per_device_train_batch_size": 8}, "two groups": {"per_device_train_batch_size": 16},
-        "by passes": {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8, "steps_per_generation": 8}}  # fmt: skip
+PASSES = {"gradient_accumulation_steps": 8, "steps_per_generation": 8}
+ROWS = {
+    "one group": {"per_device_train_batch_size": 8},
+    "two groups": {"per_device_train_batch_size": 16},
+    "by passes": {"per_device_train_batch_size": 1, **PASSES},
+}
 SAID = ["fox", "the fox", "dog cat", "bird", "4 2", "fish", "field"]
 
 
@@ -52,21 +57,20 @@ def known(self: GRPOTrainer, prompt_ids: list[list[int]], *_: Any) -> tuple[list
     return found, None
 
 
-def rewards(verifier: str) -> dict[str, Any]:
-    return {
-        "majority_vote": MajorityVote("whole", GROUP),
-        "semantic_entropy": SemanticEntropy("whole", GROUP),
-        "random": RandomReward(0),
-        "token_entropy": TokenEntropy(),
-        "cme": CrossModelEntropy(verifier, score_end_of_turn=True),
-        "dense": CrossModelEntropy(verifier, granularity="token", score_end_of_turn=True),
-    }
+REWARDS: dict[str, Callable[[str], Any]] = {
+    "majority_vote": lambda _: MajorityVote("whole", GROUP),
+    "semantic_entropy": lambda _: SemanticEntropy("whole", GROUP),
+    "random": lambda _: RandomReward(0),
+    "token_entropy": lambda _: TokenEntropy(),
+    "cme": lambda verifier: CrossModelEntropy(verifier, score_end_of_turn=True),
+    "dense": lambda verifier: CrossModelEntropy(verifier, granularity="token", score_end_of_turn=True),
+}
 
 
 def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> None:
     """One case, in all processes."""
     seen: list[list[Any]] = []
-    reward = rewards(verifier)[name]
+    reward = REWARDS[name](verifier)
     start = load(generator)
     held = load(verifier)
     heldout = Scorer(
@@ -106,6 +110,6 @@ if __name__ == "__main__":
     generator, verifier, out = sys.argv[1:]
     torch.set_num_threads(1)
     with processes.launched():
-        for name in rewards(verifier):
-            for rows in ROWS if name in ("cme", "majority_vote") else ("one group",):
+        for name in REWARDS:
+            for rows in ROWS if name == "cme" else ["one group"]:
                 processes.together(trained, generator, verifier, Path(out), name, rows)

@@ -41,7 +41,12 @@ def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
     """A group of 8 completions, 4 in each process, whose reward is a vote of the group."""
     folders = {launched: tmp_path / f"launched-{launched}" for launched in (False, True)}
     for launched, folder in folders.items():
-        own = ("reward=majority_vote", "trainer.num_generations=8", "selection.every=1", "selection.prompts=6")
+        own = (
+            "reward=majority_vote",
+            "trainer.num_generations=8",
+            "selection.every=1",
+            "selection.prompts=6",
+        )
         done = run(KNOWN, [*cell(*own), f"results_dir={folder}"], launched)
         assert done.returncode == 0, done.stderr[-3000:]
         assert done.stdout.count("win rate") == 1, "one process reports"
@@ -56,8 +61,12 @@ def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_all_processes_leave_where_the_main_one_does(cell: Cell) -> None:
-    refused = run(ROOT / "run.py", cell("trainer.per_device_train_batch_size=9", "trainer.num_generations=3"), True)
+    refused = run(
+        ROOT / "run.py", cell("trainer.per_device_train_batch_size=9", "trainer.num_generations=3"), True
+    )
     assert refused.returncode != 0
     said = [line for line in refused.stderr.splitlines() if line.startswith("error:")]
     assert len(said) == 1 and "9" in said[0] and "2 cannot share alike" in said[0]
-    assert "exitcode  : 2" in refused.stderr and "Traceback" not in refused.stderr.split("torch/distributed")[0]
+    assert (
+        "exitcode  : 2" in refused.stderr and "Traceback" not in refused.stderr.split("torch/distributed")[0]
+    )
