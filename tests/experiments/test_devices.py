@@ -1,14 +1,30 @@
 """Options of devices: what they do to a run's id, and what is refused before anything loads."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from cme import processes
 from experiments import check_trainer, grid, identity, methods
 from experiments.validate import BadConfig
 
 LAUNCH = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "8"}
+
+
+@pytest.mark.parametrize("file", sorted((grid.CONF / "accelerate").glob("*.yaml")), ids=lambda f: f.stem)
+def test_accelerate_takes_its_configurations(file: Path) -> None:
+    line = file.read_text().splitlines()[0]
+    assert line.startswith(f"# accelerate launch --config_file conf/accelerate/{file.name} ")
+    parsed = launch_command_parser().parse_args(line.split()[3:])
+    given, defaults, _ = _validate_launch_command(parsed)
+    assert (given.num_processes or 0) >= 2 and given.training_script == "run.py"
+    assert given.use_fsdp == (file.stem == "fsdp") and given.use_deepspeed == file.stem.startswith(
+        "deepspeed"
+    )
+    engines = {"fsdp": defaults.fsdp_config, "deepspeed_zero2": defaults.deepspeed_config}
+    assert bool(engines.get(file.stem, {})) == (file.stem in engines)
 
 
 def run_id(*overrides: str) -> str:
