@@ -7,6 +7,7 @@ that calls `from_pretrained` on weights it did not make itself.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -189,6 +190,7 @@ def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> No
 
 
 def _rounded(place: str, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would tell of every layer's precision
     eight = BitsAndBytesConfig(load_in_8bit=True)
     return _read(place, dtype, quantization_config=eight, device_map={"": device})
 

@@ -1,6 +1,6 @@
 """LoRA: adapters alone train, what is measured beside is right, and what is saved is the policy itself, merged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from cme.generation import token_ids
 from cme.miniature import world
 from cme.monitors import Monitors
 from cme.records import Generation, Preference
-from cme.rewards import Length
 from cme.training import Guard, milestone, train
 
 Tiny = Callable[..., Checkpoint]
@@ -26,10 +25,16 @@ SETTINGS = {
     "per_device_train_batch_size": 8,
     "num_generations": 4,
     "max_completion_length": 6,
-    "learning_rate": 1e-2,
+    "learning_rate": 0.1,
+    "lr_scheduler_type": "constant",
     "warmup_steps": 0,
     "beta": 0.1,
 }
+
+
+def even(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """The share of even tokens: something that random weights differ in."""
+    return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
 
 
 class Look(TrainerCallback):  # type: ignore[misc]
@@ -60,7 +65,7 @@ def grpo(start: Checkpoint, beside: Checkpoint, folder: Path, look: Look, **give
     return train(
         start,
         PROMPTS,
-        Length(3),
+        even,
         Monitors(beside, None, None, 1),
         SETTINGS | given,
         Guard(10, 0.5),

@@ -86,12 +86,14 @@ def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: 
         other = tmp_path / "2" / case.relative_to(tmp_path / "1")
         both = json.loads(other.read_text())
         a, b = numbers(alone["advantages"]), numbers(both["advantages"])
-        assert a.abs().max() > 0.5 and len(a) == len(b) and torch.allclose(a, b, atol=2e-4), case
+        assert a.abs().max() > 0.5 and len(a) == len(b) and torch.allclose(a, b, atol=2e-3), case
         assert alone["history"].keys() == both["history"].keys() and alone["stopped"] == both["stopped"]
         for column, values in alone["history"].items():
             assert values == pytest.approx(both["history"][column], rel=2e-3, abs=2e-4), (case, column)
         ours, theirs = (load_file(path.with_suffix("") / "model.safetensors") for path in (case, other))
-        assert all(torch.allclose(ours[key], theirs[key], atol=2e-4) for key in ours), case
+        assert all(torch.allclose(ours[key], theirs[key], atol=2e-5) for key in ours), case
+        start = load_file(models[0] / "model.safetensors")
+        assert max(float((ours[key] - start[key]).abs().max()) for key in ours) > 1e-2, case
 
 
 @pytest.mark.slow

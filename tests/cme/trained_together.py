@@ -31,7 +31,8 @@ SETTINGS = {
     "max_steps": 2,
     "num_generations": GROUP,
     "max_completion_length": 6,
-    "learning_rate": 1e-3,
+    "learning_rate": 0.1,
+    "optim": "sgd",  # Adam would make much of the rounding of gradients near 0
     "beta": 0.1,
     "temperature": 1.0,
     "top_k": 0,
