@@ -17,13 +17,14 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, chat, processes
+from cme import TrainingFailed, chat, processes, resume, signals
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.monitors import Monitors
 from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt
-from cme.training import Saver, Trained, adapters, arguments, columns, save, show_progress
+from cme.resume import Checkpointing
+from cme.training import Saver, Trained, adapters, arguments, columns, named, save, show_progress
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,20 @@ def train_dpo(
     folder: Path,
     save_every: int | None = None,
     lora: Mapping[str, Any] | None = None,
+    checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
-    fields by TRL's names; responses are cut at `max_length`. `save_every` and `lora`: see `cme.training.train`. Raises
-    ValueError where no pair has a prompt shorter than `max_length`, TrainingFailed for a loss or gradients that are
-    not finite.
+    fields by TRL's names; responses are cut at `max_length`. `save_every`, `lora`, `checkpointing`: see
+    `cme.training.train`, which says what else is raised. Raises ValueError where no pair has a prompt shorter than
+    `max_length`, TrainingFailed for a loss or gradients that are not finite.
     """
+    output = folder if checkpointing is None else checkpointing.folder
     shared = processes.share(settings, processes.count())
-    config = DPOConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **shared)
+    config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **shared)
     rows = []
     for preference in preferences:
         prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
@@ -75,7 +78,7 @@ def train_dpo(
         train_dataset=data,
         peft_config=adapters(lora),
     )
-    return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
+    return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
 
 def train_sft(
@@ -89,6 +92,7 @@ def train_sft(
     folder: Path,
     save_every: int | None = None,
     lora: Mapping[str, Any] | None = None,
+    checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
@@ -100,7 +104,8 @@ def train_sft(
     """
     limit = settings["max_length"]
     own = processes.share(settings, processes.count()) | {"max_length": None}  # the rows are cut here
-    config = SFTConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **own)
+    output = folder if checkpointing is None else checkpointing.folder
+    config = SFTConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **own)
     rows = []
     for asked, said in zip(prompts, responses, strict=True):
         prompt = chat.prompt_ids(start.tokenizer, asked.text)
@@ -115,7 +120,7 @@ def train_sft(
         train_dataset=_dataset(rows, limit),
         peft_config=adapters(lora),
     )
-    return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
+    return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
 
 def response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> list[int]:
@@ -145,6 +150,7 @@ def _trained(
     seed: int,
     folder: Path,
     save_every: int | None,
+    checkpointing: Checkpointing | None,
     callbacks: Sequence[TrainerCallback],
     quiet: bool,
 ) -> Trained:
@@ -157,7 +163,11 @@ def _trained(
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
-    trainer.train()
+    with signals.waiting():
+        earlier = resume.run(
+            trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)}
+        )
+        save(trainer, folder)
     # TRL's own entropy is over the data's tokens, not over the policy's
     logs = [
         {key: value for key, value in entry.items() if key != "entropy"}
@@ -165,8 +175,7 @@ def _trained(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    save(trainer, folder)
-    return Trained(columns(logs), None)
+    return Trained(columns(logs), None, earlier)
 
 
 class _Watching(TrainerCallback):  # type: ignore[misc]
@@ -176,6 +185,14 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         self.trainer, self.watch, self.seed = trainer, watch, seed
         self.found: dict[int, dict[str, float]] = {}
         watch.monitors.bind(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was found so far, by step."""
+        return {"found": dict(self.found)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keep what was found before."""
+        self.found = dict(state["found"])
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the policy as it is before the step."""

@@ -202,7 +202,7 @@ class TokenScorer:
 
     def _apart(self, a: torch.Tensor, b: torch.Tensor) -> str | None:
         rounded = getattr(self.model, "is_quantized", False)
-        return _apart(a, b, None if rounded else self.model.dtype)
+        return _apart(a, b, torch.int8 if rounded else self.model.dtype)
 
 
 def _by_row(values: torch.Tensor, responses: Sequence[Ids]) -> Sequence[torch.Tensor]:
@@ -216,14 +216,14 @@ def _too_long(tokens: int, context: int, entropy: bool, certainty: bool) -> Toke
     return TokenScores(values, values if entropy else NOTHING, reason, values if certainty else NOTHING)
 
 
-def _apart(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype | None) -> str | None:
+def _apart(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> str | None:
     """How far values that should agree are apart, None within the limits.
 
     Values that are not finite are left out: both paths give them, and callers say so.
     """
     gap = (a - b).abs()
     gap = gap[gap.isfinite()]
-    mean, most = LIMITS[dtype] if dtype in LIMITS else (0.05, 1.0)
+    mean, most = LIMITS.get(dtype, (0.05, 1.0))
     if not len(gap) or (gap.mean() <= mean and gap.max() <= most):
         return None
     return f"differs by {float(gap.mean()):.2g} nats a token, at most {float(gap.max()):.2g}"

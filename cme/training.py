@@ -8,6 +8,8 @@ too many completions without a reward) and keeps the policy as it is; rewards th
 """
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ import torch
 from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import (
+    PreTrainedModel,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -28,11 +31,13 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from cme import TrainingFailed, processes
+from cme import TrainingFailed, processes, resume, signals
 from cme import advantages as advantages_of
 from cme.checkpoints import Checkpoint
+from cme.files import sync
 from cme.monitors import Monitors
 from cme.records import Prompt
+from cme.resume import Checkpointing
 
 Reward = Callable[..., list[float | None]]
 
@@ -68,10 +73,14 @@ class Guard:
 
 @dataclass(frozen=True)
 class Trained:
-    """The history by column, and why training stopped before its last step (None if it did not)."""
+    """The history by column, and why training stopped before its last step (None if it did not).
+
+    `earlier` is the seconds that a resumed training had taken up to the checkpoint that it went on from.
+    """
 
     history: dict[str, list[float | None]]
     stopped: str | None
+    earlier: float = 0.0
 
 
 class _Watched:
@@ -160,6 +169,14 @@ class _GuardCallback(TrainerCallback):  # type: ignore[misc]
         self.stopped: str | None = None
         self._in_a_row: dict[str, int] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """The counts so far."""
+        return dict(self._in_a_row)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting."""
+        self._in_a_row = dict(state)
+
     def on_log(
         self,
         args: Any,
@@ -206,32 +223,16 @@ class Saver(TrainerCallback):  # type: ignore[misc]
         """Save after a step that is a multiple of `every`."""
         assert self._trainer is not None, "the saver needs bind(trainer)"
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
-            save(self._trainer, milestone(self.folder, state.global_step))
-
-
-def adapters(lora: Mapping[str, Any] | None) -> Any:
-    """What TRL's trainers take as `peft_config`; None for None."""
-    if lora is None:
-        return None
-    from peft import LoraConfig
-
-    return LoraConfig(task_type="CAUSAL_LM", **lora)
-
-
-def save(trainer: Trainer, folder: Path) -> None:
-    """Save the policy as it is, adapters merged, and its tokenizer; all processes call, the main one writes."""
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        trainer.save_model(str(folder))  # the weights are gathered from all processes
-        (folder / "training_args.bin").unlink(missing_ok=True)
-    elif trainer.is_world_process_zero():
-        model = trainer.model
-        if is_peft_model(
-            model
-        ):  # a copy: taken out again, merged adapters would leave rounding errors behind
-            model = deepcopy(model).merge_and_unload()
-        model.save_pretrained(folder)
-    if trainer.is_world_process_zero():
-        trainer.processing_class.save_pretrained(folder)
+            place = milestone(self.folder, state.global_step)
+            partial = place.with_name(f"{place.name}.partial")
+            first = self._trainer.is_world_process_zero()
+            if first:
+                shutil.rmtree(partial, ignore_errors=True)
+            save(self._trainer, partial)
+            if first:
+                # what a training that was resumed from before this step has left there
+                shutil.rmtree(place, ignore_errors=True)
+                os.replace(partial, place)
 
 
 def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
@@ -249,6 +250,42 @@ def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
         "ddp_timeout": int(processes.TOGETHER.total_seconds()),
         "disable_tqdm": quiet,
     }
+
+
+def adapters(lora: Mapping[str, Any] | None) -> Any:
+    """What TRL's trainers take as `peft_config`; None for None."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(task_type="CAUSAL_LM", **lora)
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Save the policy as it is, adapters merged: it is on the disk when this returns.
+
+    All processes call, the main one writes. Raises Unavailable where it cannot be written.
+    """
+    try:
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            trainer.save_model(str(folder))  # the weights are gathered from all processes
+        if not trainer.is_world_process_zero():
+            return
+        if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+            _whole(trainer.model).save_pretrained(folder)
+        (folder / "training_args.bin").unlink(missing_ok=True)  # it has paths of this machine
+        trainer.processing_class.save_pretrained(folder)
+        sync(folder)
+    except resume.NOT_WRITTEN as error:
+        raise resume.not_written(folder, error) from error
+
+
+def _whole(model: Any) -> PreTrainedModel:
+    """The model with its adapters merged, if it has any.
+
+    In a copy: taken out again, merged adapters would leave rounding errors in the weights.
+    """
+    return deepcopy(model).merge_and_unload() if is_peft_model(model) else model
 
 
 def show_progress(trainer: Trainer, quiet: bool) -> None:
@@ -276,20 +313,24 @@ def train(
     folder: Path,
     save_every: int | None = None,
     lora: Mapping[str, Any] | None = None,
+    checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by GRPO and save the policy to `folder`.
 
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
-    weights and tokenizer, loadable as the policy itself is, and training does not change. With `lora`, arguments of
-    peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. `settings` are
+    weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
     GRPOConfig's own fields by TRL's names; `per_device_train_batch_size` is that of all processes of a launch
-    together (`cme.processes.share`). Precision and gradient checkpointing follow the device. Raises
-    TrainingFailed for rewards or gradients that are not finite.
+    together (`cme.processes.share`). Precision and gradient checkpointing follow the device. With `lora`, arguments of
+    peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. With
+    `checkpointing`, training goes on from the newest whole checkpoint (`cme.resume`), the reward, the monitors and
+    the callbacks with it where they have `state_dict` and `load_state_dict`. Raises TrainingFailed for rewards or
+    gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.
     """
+    output = folder if checkpointing is None else checkpointing.folder
     own = processes.share(settings, processes.count())
-    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(folder, seed, quiet), **own)
+    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **own)
     watcher = _GuardCallback(guard)
     saver = Saver(save_every, folder) if save_every else None
     watched = _Watched(reward)
@@ -308,10 +349,17 @@ def train(
     for part in (reward, monitors, saver):
         if hasattr(part, "bind"):
             part.bind(trainer)
-    trainer.train()
+    parts = {"guard": watcher, "reward": reward, "monitors": monitors, **named(callbacks)}
+    with signals.waiting():
+        earlier = resume.run(trainer, checkpointing, parts)
+        save(trainer, folder)
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    save(trainer, folder)
-    return Trained(columns(logs), watcher.stopped)
+    return Trained(columns(logs), watcher.stopped, earlier)
+
+
+def named(callbacks: Sequence[TrainerCallback]) -> dict[str, TrainerCallback]:
+    """Callbacks by a name that is the same when the training is resumed."""
+    return {f"{type(callback).__name__} {i}": callback for i, callback in enumerate(callbacks)}
 
 
 def _trainer_for(watched: _Watched, scale_rewards: str) -> Callable[..., GRPOTrainer]:
