@@ -11,7 +11,7 @@ import hydra
 from hydra.utils import get_method
 from omegaconf import DictConfig
 
-from cme import TrainingFailed, Unavailable
+from cme import TrainingFailed, Unavailable, processes
 from cme.judging import BadLog
 from experiments import grid, plan
 from experiments.identity import run_id
@@ -29,22 +29,28 @@ def main(config: DictConfig) -> None:
         failed.append(f"{run_id(config)}: {error}")
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """All cells of the command line; the exit code."""
     try:
         lines = grid.command_lines(sys.argv[1:])
         cells = grid.cells(sys.argv[1:])
         if any(cell.plan for cell in cells):
             print("\n".join(plan.lines(cells)))
-            sys.exit(0)
+            return 0
         grid.prepare(cells)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
+        return 2
     for line in lines:
         sys.argv[1:] = line
         main()
     grid.report(cells)
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
-    sys.exit(1 if failed else 0)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    with processes.launched():
+        sys.exit(run())

@@ -17,13 +17,14 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, chat, resume, signals
+from cme import TrainingFailed, chat, processes, resume, signals
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.monitors import Monitors
+from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt
 from cme.resume import Checkpointing
-from cme.training import Saver, Trained, arguments, columns, named, save, show_progress
+from cme.training import Saver, Trained, adapters, arguments, columns, named, save, show_progress
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def train_dpo(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
@@ -53,12 +55,13 @@ def train_dpo(
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
-    fields by TRL's names; responses are cut at `max_length`. `save_every`, `checkpointing`: see `cme.training.train`, which says what else is raised. Raises
-    ValueError where no pair has a prompt shorter than `max_length`, TrainingFailed for a loss or gradients that are
-    not finite.
+    fields by TRL's names; responses are cut at `max_length`. `save_every`, `lora`, `checkpointing`: see
+    `cme.training.train`, which says what else is raised. Raises ValueError where no pair has a prompt shorter than
+    `max_length`, TrainingFailed for a loss or gradients that are not finite.
     """
     output = folder if checkpointing is None else checkpointing.folder
-    config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **settings)
+    shared = processes.share(settings, processes.count())
+    config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **shared)
     rows = []
     for preference in preferences:
         prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
@@ -69,10 +72,11 @@ def train_dpo(
     data = _dataset([r for r in rows if len(r["prompt_ids"]) < config.max_length], config.max_length)
     trainer = _PairsTrainer(
         model=start.model,
-        ref_model=reference.model,
+        ref_model=None if lora else reference.model,  # with adapters it is the policy without them
         processing_class=start.tokenizer,
         args=config,
         train_dataset=data,
+        peft_config=adapters(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
@@ -87,6 +91,7 @@ def train_sft(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
@@ -98,7 +103,7 @@ def train_sft(
     SFTConfig's own fields; the rest is as in `train_dpo`.
     """
     limit = settings["max_length"]
-    own = {**settings, "max_length": None}  # the rows are cut here
+    own = processes.share(settings, processes.count()) | {"max_length": None}  # the rows are cut here
     output = folder if checkpointing is None else checkpointing.folder
     config = SFTConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **own)
     rows = []
@@ -113,6 +118,7 @@ def train_sft(
         processing_class=start.tokenizer,
         args=config,
         train_dataset=_dataset(rows, limit),
+        peft_config=adapters(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
@@ -151,13 +157,17 @@ def _trained(
     watching = _Watching(trainer, watch, seed)
     trainer.add_callback(watching)
     if save_every:
-        trainer.add_callback(Saver(save_every, folder))
+        saver = Saver(save_every, folder)
+        saver.bind(trainer)
+        trainer.add_callback(saver)
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
     with signals.waiting():
-        earlier = resume.run(trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)})
-        save(trainer.model, start.tokenizer, folder)
+        earlier = resume.run(
+            trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)}
+        )
+        save(trainer, folder)
     # TRL's own entropy is over the data's tokens, not over the policy's
     logs = [
         {key: value for key, value in entry.items() if key != "entropy"}
@@ -211,15 +221,16 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         asked = rng.sample(list(self.watch.prompts), min(self.watch.count, len(self.watch.prompts)))
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         model.eval()
-        ids = token_ids(
-            model,
-            tokenizer,
-            [p.text for p in asked],
-            max_new_tokens=self.watch.max_new_tokens,
-            batch_size=self.watch.count,
-            temperature=1.0,
-            seed=rng.getrandbits(32),
-        )
+        with gathered(self.trainer):
+            ids = token_ids(
+                model,
+                tokenizer,
+                [p.text for p in asked],
+                max_new_tokens=self.watch.max_new_tokens,
+                batch_size=self.watch.count,
+                temperature=1.0,
+                seed=rng.getrandbits(32),
+            )
         said = [generation_of(tokenizer, own, tokenizer.eos_token_id) for own in ids]
         found = {
             "completions/mean_length": sum(map(len, ids)) / len(ids),

@@ -13,7 +13,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from transformers import TrainerCallback
 
-from cme import best_of_n, offline
+from cme import best_of_n, offline, processes
 from cme.checkpoints import load
 from cme.generation import generate
 from cme.monitors import Monitors
@@ -22,24 +22,34 @@ from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
 from experiments import grid, identity
-from experiments.parts import made, once, shared, weights_of
+from experiments.parts import made, once, quiet_libraries, shared, weights_of
 from experiments.responses import respond
 from experiments.store import Store
 
 # Fields of the trainers that are ours and not TRL's.
-OURS = ("method", "pairs", "sampling", "monitor_prompts")
+OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
 def trained(config: DictConfig, store: Store) -> dict[str, Any]:
-    """Train a policy and save it, by the configured method; of one that trains nothing, an empty history."""
+    """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
+
+    All processes of a launch train, the main one does the rest.
+    """
     if config.trainer.method == "best_of_n":
         return asdict(Trained({}, None))
     unfinished = store.folder / "checkpoint.partial"
     shutil.rmtree(unfinished, ignore_errors=True)
-    result = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method](config, store, unfinished)
+    if config.trainer.method == "sft":
+        _verifier_said(config, store)  # before the others ask for it
+    result = processes.together(_trained, config, store, unfinished)
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(unfinished, store.checkpoint)
     return asdict(result)
+
+
+def _trained(config: DictConfig, store: Store, folder: Path) -> Trained:
+    quiet_libraries()
+    return {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method](config, store, folder)
 
 
 def answers(config: DictConfig, store: Store, prompts: list[Prompt]) -> list[Generation]:
@@ -76,6 +86,7 @@ def _grpo(config: DictConfig, store: Store, folder: Path) -> Trained:
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        lora=_lora(config),
         callbacks=_callbacks(config, store),
     )
 
@@ -90,25 +101,32 @@ def _dpo(config: DictConfig, store: Store, folder: Path) -> Trained:
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        lora=_lora(config),
         callbacks=_callbacks(config, store),
     )
 
 
 def _sft(config: DictConfig, store: Store, folder: Path) -> Trained:
-    prompts = training_prompts(config)
-    made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
-    said = shared(store.verifier_answers(config), made_of, lambda: _verifier_answers(config, prompts))
     return offline.train_sft(
         load(config.generator),
-        prompts,
-        [Generation(**g) for g in said["value"]],
+        training_prompts(config),
+        _verifier_said(config, store),
         _watch(config),
         _settings(config),
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        lora=_lora(config),
         callbacks=_callbacks(config, store),
     )
+
+
+def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
+    """The verifier's answers to the training prompts, which it gives once."""
+    prompts = training_prompts(config)
+    made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
+    said = shared(store.verifier_answers(config), made_of, lambda: _verifier_answers(config, prompts))
+    return [Generation(**g) for g in said["value"]]
 
 
 def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
@@ -125,6 +143,11 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     """The fields of the trainer that are TRL's."""
     values = cast("dict[str, Any]", OmegaConf.to_container(config.trainer, resolve=True))
     return {name: value for name, value in values.items() if name not in OURS}
+
+
+def _lora(config: DictConfig) -> dict[str, Any] | None:
+    """The adapters' settings by the names of peft.LoraConfig; None where all weights are trained."""
+    return cast("dict[str, Any] | None", OmegaConf.to_container(config.trainer, resolve=True)["lora"])  # type: ignore[index, call-overload]
 
 
 def _monitors(config: DictConfig) -> Monitors:

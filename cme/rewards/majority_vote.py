@@ -39,6 +39,7 @@ class MajorityVote:
 
     __name__ = "majority_vote"
     needs_answers = True
+    whole_batch = True
 
     def __init__(self, answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
         extract("probe", answers)

@@ -43,6 +43,7 @@ class SemanticEntropy:
 
     __name__ = "semantic_entropy"
     needs_answers = False
+    whole_batch = True
 
     def __init__(
         self,
