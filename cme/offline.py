@@ -150,13 +150,7 @@ def _trained(
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
     trainer.train()
-    # TRL's own entropy is over the data's tokens, not over the policy's
-    logs = [
-        {key: value for key, value in entry.items() if key != "entropy"}
-        | watching.found.get(entry["step"], {})
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     trainer.model.save_pretrained(folder)
     start.tokenizer.save_pretrained(folder)
     return Trained(columns(logs), None)
@@ -183,7 +177,7 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Raise TrainingFailed for a loss or a gradient norm that is not finite."""
+        """Put what was measured beside the step's loss; raise TrainingFailed where that is not finite."""
         for name in ("loss", "grad_norm"):
             value = (logs or {}).get(name, 0.0)
             if not math.isfinite(value):
@@ -191,6 +185,9 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
                     f"the {name.replace('grad_', 'gradient ')} is {value} at step {state.global_step}: "
                     "lower trainer.learning_rate"
                 )
+        entry = state.log_history[-1]
+        entry.pop("entropy", None)  # TRL's own is over the data's tokens, not over the policy's
+        entry.update(self.found.get(state.global_step, {}))
 
     def _measured(self, seed: str) -> dict[str, float]:
         rng, tokenizer = random.Random(seed), self.trainer.processing_class
