@@ -42,6 +42,7 @@ NEUTRAL = (
     "experiment",
     "preset",
     "plan",
+    "tracker",
     "results_dir",
     "evaluation.batch_size",
     "evaluation.comparators",

@@ -164,17 +164,9 @@ def _trained(
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
     with signals.waiting():
-        earlier = resume.run(
-            trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)}
-        )
+        earlier = resume.run(trainer, checkpointing, {"monitors": watch.monitors, **named(callbacks)})
         save(trainer, folder)
-    # TRL's own entropy is over the data's tokens, not over the policy's
-    logs = [
-        {key: value for key, value in entry.items() if key != "entropy"}
-        | watching.found.get(entry["step"], {})
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     return Trained(columns(logs), None, earlier)
 
 
@@ -185,14 +177,6 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         self.trainer, self.watch, self.seed = trainer, watch, seed
         self.found: dict[int, dict[str, float]] = {}
         watch.monitors.bind(trainer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was found so far, by step."""
-        return {"found": dict(self.found)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Keep what was found before."""
-        self.found = dict(state["found"])
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the policy as it is before the step."""
@@ -207,7 +191,7 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Raise TrainingFailed for a loss or a gradient norm that is not finite."""
+        """Put what was measured beside the step's loss; raise TrainingFailed where that is not finite."""
         for name in ("loss", "grad_norm"):
             value = (logs or {}).get(name, 0.0)
             if not math.isfinite(value):
@@ -215,6 +199,9 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
                     f"the {name.replace('grad_', 'gradient ')} is {value} at step {state.global_step}: "
                     "lower trainer.learning_rate"
                 )
+        entry = state.log_history[-1]
+        entry.pop("entropy", None)  # TRL's own is over the data's tokens, not over the policy's
+        entry.update(self.found.get(state.global_step, {}))
 
     def _measured(self, seed: str) -> dict[str, float]:
         rng, tokenizer = random.Random(seed), self.trainer.processing_class

@@ -21,7 +21,7 @@ from cme.records import Generation, Prompt, read_json
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
-from experiments import grid, identity
+from experiments import grid, identity, tracking
 from experiments.parts import made, once, quiet_libraries, shared, weights_of
 from experiments.responses import respond
 from experiments.store import Store
@@ -61,7 +61,11 @@ def answers(config: DictConfig, store: Store, prompts: list[Prompt]) -> list[Gen
 
 
 def warnings(store: Store) -> list[str]:
-    """What the record should say of the samples that best-of-n chose from."""
+    """What the record should say of a tracker that failed, and of the samples that best-of-n chose from."""
+    return [*tracking.warnings(store), *_sample_warnings(store)]
+
+
+def _sample_warnings(store: Store) -> list[str]:
     if not store.samples.exists():
         return []
     groups = _groups(read_json(store.samples)["value"])
@@ -131,7 +135,7 @@ def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
 
 def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
     """What rides along with a training and changes nothing in it."""
-    return []
+    return [*tracking.callbacks(config, store)]
 
 
 def training_prompts(config: DictConfig) -> list[Prompt]:

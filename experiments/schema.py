@@ -248,6 +248,13 @@ class Preset:
 
 
 @dataclass
+class Tracker:
+    """Where a training's figures are shown beside the record: see cme.tracking."""
+
+    name: str = MISSING
+
+
+@dataclass
 class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
@@ -280,6 +287,7 @@ class Config:
     scoring: Scoring = field(default_factory=Scoring)
     scale: Scale = field(default_factory=Scale)
     preset: Preset = field(default_factory=Preset)
+    tracker: Tracker = field(default_factory=Tracker)
     experiment: Experiment = field(default_factory=Experiment)
     generator: str = MISSING
     monitor_every: int = MISSING

@@ -47,6 +47,11 @@ class Store:
         return self.folder / "generations.json"
 
     @property
+    def tracking(self) -> Path:
+        """Warnings of a tracker that failed."""
+        return self.folder / "tracking.json"
+
+    @property
     def samples(self) -> Path:
         """The start's samples that best-of-n chooses from, with their rewards."""
         return self.folder / "samples.json"
