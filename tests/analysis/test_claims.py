@@ -342,8 +342,7 @@ def test_failed_calls(runs: Runs) -> None:
     )  # 62.5 of the scored, 60 with ties for the failed
     assert "120 of 600 verdicts are of failed calls" in moved.reason
     still = judged("failed calls as ties", runs(49, failed=2))
-    # no change on any of 40 problems: by Wilson's bounds others could still change by more than the margin
-    assert (still.verdict, values(still)) == ("not testable here", [0.0])
+    assert (still.verdict, values(still)) == ("not reproduced", [0.0])
     every = judged("failed calls as ties", runs(0, failed=PROMPTS))
     assert (every.verdict, values(every)) == ("reproduced", [50.0])
     none = judged("failed calls as ties", runs(50))
