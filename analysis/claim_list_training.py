@@ -1,5 +1,7 @@
 """The paper's claims about training on open-ended instructions, as `claim_list` has them."""
 
+from dataclasses import replace
+
 from analysis import claims as of
 from analysis.claims import Claim
 from analysis.claims_course import no_fall
@@ -19,7 +21,7 @@ def training() -> list[Claim]:
     """Claims about training on open-ended instructions."""
     low, high = main_range()
     better = above(0, MARGIN, f"{LESS}, CME less the other")
-    return [
+    claims = [
         Claim(
             "beats start",
             "CME beats the untrained start in four families (Qwen, Llama, Gemma, OLMo) and three regimes.",
@@ -137,6 +139,7 @@ def training() -> list[Claim]:
             no_fall,
         ),
     ]
+    return [replace(claim, by_verdicts=claim.judge is not no_fall) for claim in claims]
 
 
 def verifiers() -> list[Claim]:

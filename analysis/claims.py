@@ -33,7 +33,10 @@ STRONGEST = len(RUNGS)
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim: where the paper makes it, the published figure, the experiments that test it, the rule and its use."""
+    """A claim: where the paper makes it, the published figure, the experiments that test it, the rule and its use.
+
+    `by_verdicts` says that win rates decide it, so that it is worth no more than their judge.
+    """
 
     name: str
     text: str
@@ -42,6 +45,7 @@ class Claim:
     experiments: tuple[str, ...]
     rule: Rule
     judge: Callable[[Evidence, "Claim"], Result]
+    by_verdicts: bool = False
 
 
 def beats_start(evidence: Evidence, claim: Claim) -> Result:

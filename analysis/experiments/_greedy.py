@@ -67,7 +67,7 @@ def greedy_course(runs: Sequence[RunRecord]) -> dict[str, Any]:
     steps = {run.run_id: [step for step in greedy_quality(run) if step] for run in runs}
     half = {run: min(step for step in own if step >= own[-1] / 2) for run, own in steps.items()}
     peak = peaks(quality)
-    value, lo, hi = greedy_change(runs, peak.to_dict())
+    value, lo, hi = greedy_change(runs, {run.run_id: int(peak[run.run_id]) for run in runs})
     blocks = blocks_frame(with_gap(runs))
     origin = np.ceil(peak / BLOCK).astype(int).clip(upper=last_blocks(blocks))
     saved = trajectory_frame(runs)

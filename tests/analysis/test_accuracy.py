@@ -89,7 +89,7 @@ def test_seeds_of_a_prompt_are_kept_together(make_record: Any) -> None:
 def test_nothing_graded_is_said_and_never_bold(make_record: Any) -> None:
     table = accuracy_table([graded(make_record, [None] * 40, [None] * 40, golds=[None] * 40)])
     [[row]] = table.groups
-    assert [entry.text for entry in row][-5:] == ["0", "40 + 0", "n/a", "n/a", "n/a"]
+    assert [entry.text for entry in row][-6:] == ["0", "40 + 0", "n/a", "n/a", "n/a", "[n/a]"]
     assert not any(entry.bold for entry in row)
 
 
@@ -98,8 +98,8 @@ def test_bold_is_a_change_over_enough_prompts(make_record: Any, prompts: int, bo
     start = [False] * prompts
     policy = [i % 4 > 0 for i in range(prompts)]
     [[row]] = accuracy_table([graded(make_record, start, policy)]).groups
-    assert row[-1].bold is bold
-    assert row[-1].text.startswith("+75.0 [")
+    assert row[-2].bold is bold
+    assert row[-2].text.startswith("+75.0 [")
 
 
 def test_the_selected_checkpoint_has_a_row_of_its_own(make_record: Any) -> None:

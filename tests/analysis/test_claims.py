@@ -265,7 +265,7 @@ def test_greedy_responses_can_be_over_optimised_where_samples_are_not(runs: Runs
         with_checkpoints(with_quality(run, 0.5, 0.6), 0.1, 0.8, 0.9, 0.7, late)
         for run, late in zip(runs(50, seeds=3), (0.49, 0.5, 0.51), strict=True)
     ]
-    found = judged("no over-optimisation", *made)
+    found = judged("no over-optimisation", made)
     assert found.verdict == "mixed"
     sampled, greedy = found.parts
     assert sampled.name.endswith(": sampled") and greedy.name.endswith(": greedy")
@@ -297,7 +297,8 @@ def test_mathematics(name: str, runs: Runs) -> None:
     both = judged(name, trained(10, 30), trained(30, 10, verifier="qwen"))
     assert (both.verdict, values(both)) == ("mixed", [50.0, -50.0])
     still = judged(name, trained(10, 10))
-    assert (still.verdict, values(still)) == ("not reproduced", [0.0])
+    # no change on any of 40 problems: by Wilson's bounds others could still change by more than the margin
+    assert (still.verdict, values(still)) == ("not testable here", [0.0])
 
 
 def test_random_weights_are_no_verifier_of_the_published_sweep(runs: Runs) -> None:

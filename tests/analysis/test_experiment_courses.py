@@ -236,6 +236,24 @@ def test_the_section_on_mathematics_keeps_the_published_apart(
     assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 8
 
 
+def test_trainings_shorter_than_a_block_have_no_course_of_votes(make_record: Any, tmp_path: Path) -> None:
+    run = graded(make_record, "cme", 0, 30, 0.3, 0.2)
+    short = replace(run, history={name: column[:16] for name, column in run.history.items()})
+    part = math.part([short], "laptop", tmp_path)
+    assert [table.name for table in part.tables] == ["math-accuracy-laptop", "math-published"]
+    assert part.notes == [
+        "Scale laptop: no training lasts a whole block of 20 steps, so the votes' course is not shown."
+    ]
+    frame = math.accuracy_frame([short]).merge(math.votes_frame([short]), how="left")
+    figure = math.math_plot(frame, "laptop").figure
+    labels = [
+        axes.get_xlabel()
+        for axes in figure.findobj(lambda a: hasattr(a, "get_xlabel") and hasattr(a, "lines"))
+    ]
+    assert labels == ["pass@1 (%)", "pass@1 (%)"]
+    assert not any("block" in text.get_text() for text in figure.findobj(Text))
+
+
 def test_mathematics_without_a_grade_is_an_error(make_record: Any, tmp_path: Path) -> None:
     with pytest.raises(NothingToShow, match="none of the runs is graded"):
         math.part([make_record()], "miniature", tmp_path)
