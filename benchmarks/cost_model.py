@@ -68,11 +68,10 @@ def measured(name: str, shape: str, rounds: int) -> list[dict[str, object]]:
     batch = Batch(len(responses), 1, len(prompt), len(responses[0]))
     size, timed = size_of(model), _operations(model, prompt, responses)
     rows: list[dict[str, object]] = []
-    for turn in range(-1, rounds):  # the first only warms up
+    timed["scoring"]()  # on first use the scorer checks itself
+    for _ in range(rounds):
         machine = this_machine(model)
-        took = {name: _seconds(operation) for name, operation in timed.items()}
-        if turn < 0:
-            continue
+        took = {operation: _seconds(call) for operation, call in timed.items()}
         rows.append(
             {
                 "model": name,

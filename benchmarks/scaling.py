@@ -145,16 +145,18 @@ def _short(value: float) -> str:
 def held(policy: Size, *, lora: bool, eight_bit: bool, count: int) -> float:
     """Bytes on the fullest GPU, as the code holds them: start and verifier whole on every one, the rest spread.
 
-    With LoRA the reference is the policy without its adapters, and nothing is spread.
+    With LoRA the reference is the policy without its adapters, nothing is spread, and a copy is merged to be saved;
+    where the policy is spread, monitors gather it whole for a moment.
     """
     own = adapters(policy, RANK) if lora else None
+    weights = 4.0 * policy.parameters
     parts = training_bytes(policy, micro=1, prompt=512, response=LONG, adapters=own)
     passing = parts.pop("activations") + parts.pop("logits")
-    training = sum(parts.values()) + (0 if lora else 4 * policy.parameters)
-    spread = training if lora else training / count
-    return (
-        spread + passing + 4 * policy.parameters + (1 if eight_bit else 2) * VERIFIER.parameters
-    )  # start, verifier
+    if lora or count > 1:
+        passing = max(passing, weights)
+    training = sum(parts.values()) + (0 if lora else weights)  # the reference
+    frozen = weights + (1 if eight_bit else 2) * VERIFIER.parameters  # the start and the verifier
+    return training / count + passing + frozen
 
 
 def memory_table() -> str:
