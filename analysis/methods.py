@@ -42,6 +42,7 @@ NEUTRAL = (
     "experiment",
     "preset",
     "plan",
+    "fail_fast",
     "results_dir",
     "evaluation.batch_size",
     "evaluation.comparators",

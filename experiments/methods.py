@@ -23,6 +23,7 @@ from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
 from experiments import grid, identity
 from experiments.parts import made, once, shared, weights_of
+from experiments.progress import ProgressFile
 from experiments.responses import respond
 from experiments.store import Store
 
@@ -113,7 +114,7 @@ def _sft(config: DictConfig, store: Store, folder: Path) -> Trained:
 
 def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
     """What rides along with a training and changes nothing in it."""
-    return []
+    return [ProgressFile(store.folder)]
 
 
 def training_prompts(config: DictConfig) -> list[Prompt]:

@@ -8,7 +8,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from cme.checkpoints import load
@@ -23,7 +22,17 @@ from cme.records import (
     read_record,
     write_record,
 )
-from experiments import accuracy, capabilities, comparators, grid, identity, judging, methods, selection
+from experiments import (
+    accuracy,
+    capabilities,
+    comparators,
+    grid,
+    identity,
+    judging,
+    methods,
+    selection,
+    state,
+)
 from experiments.measure import NotIndependent, measured
 from experiments.parts import fingerprint, made, once, shared, weights_of
 from experiments.responses import of_verifier, respond
@@ -38,8 +47,7 @@ def run(config: DictConfig) -> Path:
         _say(config, "done before, skipped")
         return store.record
     quiet_libraries()
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.folder / ".lock"):
+    with state.alone(store.folder):
         before = read_record(store.record) if store.record.exists() else None
         if before is not None and not selection_owed(before):
             _judge_again(config, store, before)
@@ -60,6 +68,7 @@ def run(config: DictConfig) -> Path:
             "generate": generate_seconds + verifier_seconds,
             "judge": judge_seconds,
         }
+        state.stage(store.folder, "evaluating saved checkpoints and capabilities")
         chosen = selection.run(config, store, weights, trained["value"], pairs)
         kept = capabilities.run(config, store, weights, trained["value"])
         record = RunRecord(
@@ -99,6 +108,7 @@ def run(config: DictConfig) -> Path:
             verifier_quality=_quality(config, prompts["evaluation"], verifier_says),
         )
         _write_outputs(store, record)
+        state.stage(store.folder, "measuring surprisal")
         write_record(store.record, _with_surprisal(record))
         if not selection_owed(record):
             selection.tidy(config, store)
@@ -120,6 +130,7 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
 
 def _train(config: DictConfig, store: Store) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
+    state.stage(store.folder, "training")
     result = methods.trained(config, store)
     if result["stopped"]:
         _say(config, f"training stopped {result['stopped']}")
@@ -135,6 +146,7 @@ def _pairs(
 ) -> tuple[list[Pair], float]:
     """Start's and policy's responses to the evaluation prompts, side by side, and the seconds they took."""
     asked = [asdict(p) for p in prompts]
+    state.stage(store.folder, "answering")
 
     def start_answers() -> list[dict[str, Any]]:
         start = load(config.generator)
@@ -190,6 +202,7 @@ def _judge(
 ) -> tuple[list[Verdict], float]:
     """The verdicts, of the known ones only those judged again that are unscored, and the seconds over all restarts."""
     both_orders = config.evaluation.both_orders
+    state.stage(store.folder, "judging")
     with VerdictLog(store.verdicts) as log:
         verdicts = (
             judging.verdicts(config.judge, pairs, both_orders, log)
