@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cme import Unavailable
 from cme.records import RunState
 from experiments import ledger, state
 from experiments.ledger import Entry
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         if command == "owed":
             return _owed(results_dir, experiment)
         return _again(command, results_dir, experiment, given)
-    except ValueError as error:
+    except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
