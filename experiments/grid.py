@@ -38,6 +38,9 @@ SHOWS_ONLY = (
 )
 
 
+REPORTED = 1000  # runs at most in the report that a sweep ends with
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell: its configuration, and the words of a command line that ask for it alone."""
@@ -311,11 +314,17 @@ def preferences(config: DictConfig) -> list[Preference]:
 
 
 def report(configs: list[DictConfig]) -> None:
-    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity."""
+    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
+
+    A report holds all its records in memory: beyond so many runs it is left to `python -m analysis`.
+    """
     from analysis import build, summarize
     from cme.records import read_record, read_sanity
 
     paths = [path for c in configs if (path := Store.of(c).record).exists()]
+    if len(paths) > REPORTED:
+        print(f"{len(paths)} runs are done: python -m analysis {configs[0].results_dir}")
+        return
     shown = set()
     for path in paths:
         record = read_record(path)

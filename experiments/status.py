@@ -110,7 +110,7 @@ def lines(results_dir: Path, experiment: str | None, listed: int | None = LISTED
             f"no cell was asked for yet{'' if experiment is None else f' of {experiment}'} in {results_dir}"
         ]
     total = sum(counts.values(), Counter[str]())
-    table = [("experiment", "scale", *STATES, "all")]
+    table: list[tuple[str, ...]] = [("experiment", "scale", *STATES, "all")]
     table += [(*name, *(str(of[s]) for s in STATES), str(of.total())) for name, of in counts.items()]
     if len(counts) > 1:
         table.append(("all", "", *(str(total[s]) for s in STATES), str(total.total())))
