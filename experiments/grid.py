@@ -61,7 +61,7 @@ def asked(arguments: list[str], generators: Sequence[str] = ()) -> list[Cell]:
     that are kin to these are warned of.
     An empty list when the command line only asks Hydra to show something.
     """
-    found = [cell for line in command_lines(arguments) for cell in composed(line, generators)]
+    found = [cell for line in command_lines(arguments) for cell in _cells(line, generators)]
     return list({(c.config.experiment.run, identity.run_id(c.config)): c for c in found}.values())
 
 
@@ -76,8 +76,12 @@ def shows_only(arguments: list[str]) -> bool:
     return any(a.split("=")[0] in SHOWS_ONLY for a in arguments)
 
 
-def composed(arguments: list[str], generators: Sequence[str] = ()) -> list[Cell]:
-    """The cells of a command line as it stands, without its experiment's own grids. See `asked`."""
+def composed(arguments: list[str]) -> list[DictConfig]:
+    """The configurations of a command line as it stands, without its experiment's own grids. See `asked`."""
+    return [cell.config for cell in _cells(arguments, ())]
+
+
+def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
     if shows_only(arguments):
         return []
     several = any(a in sweep.MULTIRUN for a in arguments)

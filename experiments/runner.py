@@ -121,7 +121,7 @@ def complain(lines: Sequence[str]) -> None:
 
 
 def _recomposed(entry: Entry, results_dir: Path) -> Cell:
-    [found] = grid.composed(entry.overrides)
+    [found] = grid.asked(entry.overrides)
     if _folder(found) != results_dir / entry.run_id:
         raise BadConfig(
             f"{entry.run_id}: its command line now asks for {_folder(found).name}, since the configuration "
