@@ -32,8 +32,10 @@ SEARCH = (
     "print(sum(c.state in ('owed', 'interrupted') for c in status.seen(Path(sys.argv[1]))))\n"
 )
 COMPOSE = (
-    "import time\nfrom experiments import grid\ngrid.composed(['seed=0'])\nbegan = time.perf_counter()\n"
-    "grid.composed(['-m', 'seed=range(0,20)'])\nprint(f'{(time.perf_counter() - began) / 20:.3f}')\n"
+    "import gc, time\nfrom benchmarks.memory import resident\nfrom experiments import grid\n"
+    "grid.composed(['seed=0'])\ngc.collect()\nbegan, before = time.perf_counter(), resident()\n"
+    "found = grid.composed(['-m', 'seed=range(0,40)'])\ntook = time.perf_counter() - began\ngc.collect()\n"
+    "print(f'{took / 40:.3f} s, {(resident() - before) / 40:.2f} MB held')\n"
 )
 
 
@@ -91,7 +93,7 @@ def main(cells: int) -> None:
     one = subprocess.run(
         [sys.executable, "-c", COMPOSE], capture_output=True, text=True, check=True
     ).stdout.strip()
-    print(f"composing one cell: {one} s; this process took at most "
+    print(f"composing one cell: {one}; this process took at most "
           f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")  # fmt: skip
 
 

@@ -74,8 +74,6 @@ def test_fail_fast_goes_through_what_catches_exceptions(tmp_path: Path) -> None:
 def test_an_interruption_is_written_down_and_goes_on_up(tmp_path: Path) -> None:
     config = toy(tmp_path, "seed=2")
     folder = toy_cell.record_path(config).parent
-    folder.mkdir(parents=True)
-    state.progress(folder, Progress("training", 40, 60, 0.5))
     with pytest.raises(Interrupted):
         cells.run(config)
     found = read_state(folder / "state.json")
@@ -108,7 +106,7 @@ def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
     process.wait()
     killed = state.now(folder)
     assert killed is not None and (killed.state, killed.attempts) == ("interrupted", 1)
-    assert killed.reason == "its process was killed"
+    assert killed.reason == "its process was killed while starting"
 
 
 def test_two_processes_run_a_cell_once_and_the_second_says_who_is_at_it(tmp_path: Path) -> None:

@@ -51,6 +51,15 @@ def test_a_failed_cell_stops_no_other_and_is_told_at_the_end(
     assert state.traceback is not None and state.traceback.startswith("Traceback")
 
 
+def test_a_results_dir_that_cannot_be_written_is_one_sentence(cell: Cell, tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    code, said = run(cell("seed=0"), tmp_path)
+    assert code == 2
+    assert said == [
+        f"error: results_dir={tmp_path / 'runs'} cannot be written: Not a directory; choose another, or make room"
+    ]
+
+
 def test_fail_fast_begins_no_further_cell(cell: Cell, tmp_path: Path) -> None:
     code, said = run(["-m", *cell("seed=1,0"), "fail_fast=true"], tmp_path)
     assert code == 1

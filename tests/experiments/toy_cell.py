@@ -7,7 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cme import Interrupted
-from experiments import identity
+from cme.records import Progress
+from experiments import identity, state
 
 FAILS, INTERRUPTED, SLOW, SECRET = 1, 2, 3, 4
 
@@ -26,6 +27,7 @@ def run(config: DictConfig) -> None:
     if config.seed == FAILS:
         raise KeyError("a bug")
     if config.seed == INTERRUPTED:
+        state.progress(path.parent, Progress("training", 40, 60, 0.5))
         raise Interrupted("SIGTERM")
     if config.seed == SLOW:
         time.sleep(60)
