@@ -16,6 +16,7 @@ from cme import Unavailable
 from cme.records import RunState, write_state
 from experiments import identity, schema, state
 from experiments.store import Store
+from experiments.validate import BadConfig
 
 
 class Stopped(BaseException):
@@ -23,10 +24,17 @@ class Stopped(BaseException):
 
 
 def record_path(config: DictConfig) -> Path:
-    """Where a cell's record lies: in a folder of its run's own, which has its lock and its state too."""
+    """Where a cell's record lies: in a folder of its run's own, which has its lock and its state too.
+
+    The module of an experiment's `run` says it by a function of this name. Raises BadConfig for one that does not.
+    """
     if config.experiment.run == schema.Experiment.run:
         return Store.of(config).record
     module = import_module(config.experiment.run.rpartition(".")[0])
+    if not hasattr(module, "record_path"):
+        raise BadConfig(
+            f"experiment.run={config.experiment.run}: {module.__name__} has no function record_path(config)"
+        )
     return cast("Path", module.record_path(config))
 
 
@@ -60,6 +68,7 @@ def run(config: DictConfig) -> None:
             if not was_done:
                 attempt = replace(attempt, attempts=attempt.attempts + 1)
                 write_state(folder / state.STATE, attempt)
+                state.stage(folder, "starting")
             get_method(config.experiment.run)(config)
             if not was_done or known is None or known.state != "done":
                 ended(state.done(record, attempt.attempts, 0.0))

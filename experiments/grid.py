@@ -38,6 +38,9 @@ SHOWS_ONLY = (
 )
 
 
+REPORTED = 1000  # runs at most in the report that a sweep ends with
+
+
 @dataclass(frozen=True)
 class Cell:
     """One cell: its configuration, and the words of a command line that ask for it alone."""
@@ -58,7 +61,7 @@ def asked(arguments: list[str], generators: Sequence[str] = ()) -> list[Cell]:
     that are kin to these are warned of.
     An empty list when the command line only asks Hydra to show something.
     """
-    found = [cell for line in command_lines(arguments) for cell in composed(line, generators)]
+    found = [cell for line in command_lines(arguments) for cell in _cells(line, generators)]
     return list({(c.config.experiment.run, identity.run_id(c.config)): c for c in found}.values())
 
 
@@ -73,8 +76,12 @@ def shows_only(arguments: list[str]) -> bool:
     return any(a.split("=")[0] in SHOWS_ONLY for a in arguments)
 
 
-def composed(arguments: list[str], generators: Sequence[str] = ()) -> list[Cell]:
-    """The cells of a command line as it stands, without its experiment's own grids. See `asked`."""
+def composed(arguments: list[str]) -> list[DictConfig]:
+    """The configurations of a command line as it stands, without its experiment's own grids. See `asked`."""
+    return [cell.config for cell in _cells(arguments, ())]
+
+
+def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
     if shows_only(arguments):
         return []
     several = any(a in sweep.MULTIRUN for a in arguments)
@@ -311,11 +318,17 @@ def preferences(config: DictConfig) -> list[Preference]:
 
 
 def report(configs: list[DictConfig]) -> None:
-    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity."""
+    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
+
+    A report holds all its records in memory: beyond so many runs it is left to `python -m analysis`.
+    """
     from analysis import build, summarize
     from cme.records import read_record, read_sanity
 
     paths = [path for c in configs if (path := Store.of(c).record).exists()]
+    if len(paths) > REPORTED:
+        print(f"{len(paths)} runs are done: python -m analysis {configs[0].results_dir}")
+        return
     shown = set()
     for path in paths:
         record = read_record(path)

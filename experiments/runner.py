@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         enrol(asked)
         owed = [c for c in asked if not _skipped(c)]
         code = launched([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
-    except (ValueError, OSError, Unavailable) as error:  # BadConfig, and a record that cannot be read
+    except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         complain(str(error).splitlines())
         return REFUSED
     except KeyboardInterrupt:
@@ -57,7 +57,7 @@ def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> 
         try:
             configs = [_recomposed(entry, results_dir).config for entry in batch]
             grid.prepare(configs)
-        except (ValueError, OSError, Unavailable) as error:
+        except (ValueError, Unavailable) as error:
             complain(str(error).splitlines())
             codes.append(FAILED)
             continue
@@ -91,17 +91,28 @@ def launched(cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments:
             complaints.append(f"{folder.name}: {known.reason}")
         elif known is not None and known.state == "interrupted":
             print(f"{folder.name}: {known.reason}; the same command goes on", file=sys.stderr)
+    lost = found["owed"] + found["running"]
+    if lost and not interrupted and not complaints:
+        complaints.append(f"{lost} cells did not come to an end; the same command goes on")
     complain(complaints)
     if interrupted or (found["interrupted"] and not complaints):
         print(f"interrupted: {_counts(found)}; the same command goes on", file=sys.stderr)
         return INTERRUPTED
-    return FAILED if complaints or found["owed"] else DONE
+    return FAILED if complaints else DONE
 
 
 def enrol(asked: Sequence[Cell]) -> None:
-    """Write down in the ledger of their results_dir what cells were asked for."""
+    """Write down in the ledger of their results_dir what cells were asked for.
+
+    Raises Unavailable where nothing can be written, ValueError for a ledger that cannot be read.
+    """
     for root in {str(c.config.results_dir): None for c in asked}:
-        ledger.enrol(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
+        try:
+            ledger.enrol(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
+        except OSError as error:
+            raise Unavailable(
+                f"results_dir={root} cannot be written: {error.strerror}; choose another, or make room"
+            ) from error
 
 
 def entry_of(asked: Cell) -> Entry:
@@ -121,7 +132,7 @@ def complain(lines: Sequence[str]) -> None:
 
 
 def _recomposed(entry: Entry, results_dir: Path) -> Cell:
-    [found] = grid.composed(entry.overrides)
+    [found] = grid.asked(entry.overrides)
     if _folder(found) != results_dir / entry.run_id:
         raise BadConfig(
             f"{entry.run_id}: its command line now asks for {_folder(found).name}, since the configuration "

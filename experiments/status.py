@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cme import Unavailable
 from cme.records import RunState
 from experiments import ledger, state
 from experiments.ledger import Entry
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         if command == "owed":
             return _owed(results_dir, experiment)
         return _again(command, results_dir, experiment, given)
-    except ValueError as error:
+    except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -109,7 +110,7 @@ def lines(results_dir: Path, experiment: str | None, listed: int | None = LISTED
             f"no cell was asked for yet{'' if experiment is None else f' of {experiment}'} in {results_dir}"
         ]
     total = sum(counts.values(), Counter[str]())
-    table = [("experiment", "scale", *STATES, "all")]
+    table: list[tuple[str, ...]] = [("experiment", "scale", *STATES, "all")]
     table += [(*name, *(str(of[s]) for s in STATES), str(of.total())) for name, of in counts.items()]
     if len(counts) > 1:
         table.append(("all", "", *(str(total[s]) for s in STATES), str(total.total())))
