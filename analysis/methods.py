@@ -43,6 +43,7 @@ NEUTRAL = (
     "preset",
     "plan",
     "tracker",
+    "fail_fast",
     "checkpoint",
     "results_dir",
     "evaluation.batch_size",

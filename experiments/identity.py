@@ -36,6 +36,7 @@ CHANGES_NOTHING = (
     "preset",  # it is there as what it sets
     "plan",
     "tracker",
+    "fail_fast",
     "checkpoint",
     "results_dir",
     "evaluation.batch_size",

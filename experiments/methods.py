@@ -27,6 +27,7 @@ from cme.training import Guard, Trained, train
 from cme.unfinished import Unfinished
 from experiments import grid, identity, tracking
 from experiments.parts import made, once, quiet_libraries, shared, weights_of
+from experiments.progress import ProgressFile
 from experiments.responses import respond
 from experiments.store import Store
 
@@ -159,7 +160,7 @@ def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
 
 def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
     """What rides along with a training and changes nothing in it."""
-    return [*tracking.callbacks(config, store)]
+    return [ProgressFile(store.folder), *tracking.callbacks(config, store)]
 
 
 def training_prompts(config: DictConfig) -> list[Prompt]:

@@ -301,6 +301,7 @@ class Config:
     monitor_every: int = MISSING
     seed: int = MISSING
     plan: bool = MISSING
+    fail_fast: bool = MISSING
     results_dir: str = MISSING
 
 

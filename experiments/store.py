@@ -130,6 +130,16 @@ def selection_owed(record: RunRecord) -> bool:
     return any(m.unscored for m in compared) or any(v.outcome == "unscored" for v in chosen)
 
 
+def unscored(record: RunRecord) -> int:
+    """How many verdicts of a record are unscored: the run's, those of checkpoint selection, and against comparators."""
+    chosen = [] if record.selected is None else record.selected.verdicts or []
+    met = [v for c in record.comparisons or [] for v in (*c.policy, *(c.start or []))]
+    compared = [] if record.trajectory is None else record.trajectory.milestones
+    return sum(v.outcome == "unscored" for v in (*record.verdicts, *chosen, *met)) + sum(
+        sum(m.unscored.values()) for m in compared
+    )
+
+
 def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
     """Those comparators that a record has no comparison with, or one with an unscored verdict."""
     done = {
