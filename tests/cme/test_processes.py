@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import TrainingArguments
 
+from cme import training
 from cme.processes import share
 
 HERE = Path(__file__).parent
@@ -62,6 +64,15 @@ def test_a_process_gets_its_share(rows: int, passes: int, processes: int, expect
 def test_what_cannot_be_shared_alike_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"per_device_train_batch_size=9.*2 cannot share alike"):
         share({"per_device_train_batch_size": 9, **settings}, 2)
+
+
+def test_a_process_trains_on_one_gpu_of_several(tmp_path: Path) -> None:
+    """As where the verifier has the second: the batch is not that of both."""
+    config = TrainingArguments(**training.arguments(tmp_path, 0, True), per_device_train_batch_size=64)
+    config._n_gpu = 2
+    assert config.train_batch_size == 128
+    training.on_one_device(config)
+    assert config.train_batch_size == 64
 
 
 def numbers(rows: Any) -> torch.Tensor:
