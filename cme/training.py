@@ -354,7 +354,7 @@ def train(
         callbacks=[watcher, *([saver] if saver else []), *callbacks],
     )
     show_progress(trainer, quiet)
-    for part in (reward, monitors, saver):
+    for part in (reward, monitors, *([saver] if saver else [])):
         if hasattr(part, "bind"):
             part.bind(trainer)
     parts = {"guard": watcher, "reward": reward, "monitors": monitors, **named(callbacks)}

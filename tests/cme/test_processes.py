@@ -82,6 +82,11 @@ def numbers(rows: Any) -> torch.Tensor:
     return values[values.abs() > 1e-6]
 
 
+def known(values: Sequence[float | None]) -> dict[int, float]:
+    """Measured values of a column by their place."""
+    return {i: value for i, value in enumerate(values) if value is not None}
+
+
 @pytest.mark.slow
 def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
     """Groups of 8 completions, 4 in each process: advantages, history and weights, by every kind of reward."""
@@ -100,7 +105,10 @@ def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: 
         assert a.abs().max() > 0.5 and len(a) == len(b) and torch.allclose(a, b, atol=2e-3), case
         assert alone["history"].keys() == both["history"].keys() and alone["stopped"] == both["stopped"]
         for column, values in alone["history"].items():
-            assert values == pytest.approx(both["history"][column], rel=2e-3, abs=2e-4), (case, column)
+            assert known(values) == pytest.approx(known(both["history"][column]), rel=2e-3, abs=2e-4), (
+                case,
+                column,
+            )
         ours, theirs = (load_file(path.with_suffix("") / "model.safetensors") for path in (case, other))
         assert all(torch.allclose(ours[key], theirs[key], atol=2e-5) for key in ours), case
         start = load_file(models[0] / "model.safetensors")
