@@ -81,9 +81,10 @@ class Monitors:
         assert self._trainer is not None, "monitors need bind(trainer)"
         texts = [chat.text_of(c) for c in completions]
         finished = chat.ended(completion_ids, self._trainer.processing_class.eos_token_id)
-        rows = [prompts, texts, finished, *([] if answer is None else [answer])]
-        everyones = [processes.everyones(row) for row in rows]
-        found = self._read_off(*everyones) if processes.index() == 0 else {}
+        everyones = processes.everyones
+        asked, said, ended = everyones(prompts), everyones(texts), everyones(finished)
+        gold = None if answer is None else everyones(answer)
+        found = self._read_off(asked, said, ended, gold) if processes.index() == 0 else {}
         if self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
             found["kl_from_start"] = processes.everyones(self._kl(prompts, completion_ids))
             if self.heldout is not None:
@@ -99,7 +100,7 @@ class Monitors:
         prompts: Sequence[chat.Text],
         texts: Sequence[str],
         finished: Sequence[bool],
-        answer: Sequence[str | None] | None = None,
+        answer: Sequence[str | None] | None,
     ) -> dict[str, list[float]]:
         """What is known of the completions without a model."""
         found = {"repetition": [repetition(text) for text in texts]}

@@ -24,7 +24,17 @@ from cme.monitors import Monitors
 from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt
 from cme.resume import Checkpointing
-from cme.training import Saver, Trained, adapters, arguments, columns, named, save, show_progress
+from cme.training import (
+    Saver,
+    Trained,
+    adapters,
+    arguments,
+    columns,
+    named,
+    on_one_device,
+    save,
+    show_progress,
+)
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ def train_dpo(
     output = folder if checkpointing is None else checkpointing.folder
     shared = processes.share(settings, processes.count())
     config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **shared)
+    on_one_device(config)
     rows = []
     for preference in preferences:
         prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
@@ -106,6 +117,7 @@ def train_sft(
     own = processes.share(settings, processes.count()) | {"max_length": None}  # the rows are cut here
     output = folder if checkpointing is None else checkpointing.folder
     config = SFTConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **own)
+    on_one_device(config)
     rows = []
     for asked, said in zip(prompts, responses, strict=True):
         prompt = chat.prompt_ids(start.tokenizer, asked.text)

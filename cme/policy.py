@@ -25,12 +25,12 @@ def gathered(trainer: "Trainer") -> Iterator[None]:
     from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
     model = trainer.model_wrapped
+    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     if isinstance(model, FullyShardedDataParallel):
         with FullyShardedDataParallel.summon_full_params(model, writeback=False):
             yield
     elif isinstance(model, FSDPModule):
-        parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
         model.set_reshard_after_forward(False)
         for part in parts:
             part.unshard()

@@ -28,6 +28,7 @@ from transformers import (
     TrainerCallback,
     TrainerControl,
     TrainerState,
+    TrainingArguments,
 )
 from trl import GRPOConfig, GRPOTrainer
 
@@ -252,6 +253,12 @@ def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
     }
 
 
+def on_one_device(config: TrainingArguments) -> None:
+    """Keep a process to one GPU: transformers would train on all it sees (nn.DataParallel), a whole batch on each."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1  # noqa: SLF001 - transformers has no argument for it
+
+
 def adapters(lora: Mapping[str, Any] | None) -> Any:
     """What TRL's trainers take as `peft_config`; None for None."""
     if lora is None:
@@ -331,6 +338,7 @@ def train(
     output = folder if checkpointing is None else checkpointing.folder
     own = processes.share(settings, processes.count())
     config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **own)
+    on_one_device(config)
     watcher = _GuardCallback(guard)
     saver = Saver(save_every, folder) if save_every else None
     watched = _Watched(reward)
@@ -346,7 +354,7 @@ def train(
         callbacks=[watcher, *([saver] if saver else []), *callbacks],
     )
     show_progress(trainer, quiet)
-    for part in (reward, monitors, saver):
+    for part in (reward, monitors, *([saver] if saver else [])):
         if hasattr(part, "bind"):
             part.bind(trainer)
     parts = {"guard": watcher, "reward": reward, "monitors": monitors, **named(callbacks)}

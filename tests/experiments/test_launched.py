@@ -36,6 +36,11 @@ def told(folder: Path) -> dict[str, Any]:
     return record
 
 
+def known(values: Sequence[float | None]) -> dict[int, float]:
+    """Measured values of a column by their place."""
+    return {i: value for i, value in enumerate(values) if value is not None}
+
+
 @pytest.mark.slow
 def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
     """A group of 8 completions, 4 in each process, whose reward is a vote of the group."""
@@ -52,7 +57,7 @@ def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
         assert done.stdout.count("win rate") == 1, "one process reports"
     alone, both = told(folders[False]), told(folders[True])
     for column, values in alone.pop("history").items():
-        assert values == pytest.approx(both["history"][column], rel=2e-3, abs=2e-4), column
+        assert known(values) == pytest.approx(known(both["history"][column]), rel=2e-3, abs=2e-4), column
     del both["history"]
     assert alone == both
     [path] = folders[True].glob("*/record.json")
