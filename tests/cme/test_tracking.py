@@ -7,63 +7,18 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from trainings import History, Tiny, dpo, expected, grpo, run_in, sft, state
 from transformers import TrainerControl, TrainerState
 
 from cme import Unavailable, tracking
-from cme.checkpoints import Checkpoint
-from cme.miniature import world
-from cme.miniature.preferences import load_pairs
-from cme.monitors import Monitors
-from cme.offline import Watch, train_dpo, train_sft
-from cme.records import Generation
-from cme.tracking import Run, Tracking
-from cme.training import HISTORY, Guard, train
+from cme.tracking import Tracking
+from cme.training import HISTORY
 
-Tiny = Callable[..., Checkpoint]
-History = dict[str, list[float | None]]
-PROMPTS = world.load_prompts("train", 12, 0)
-SETTINGS = {"max_steps": 3, "learning_rate": 1e-2, "warmup_steps": 0}
-SHOWN = {"seed": 7, "reward.granularity": "token", "scale.heldout": None, "plan": True}
 CONTROL = TrainerControl()
-
-
-def run_in(folder: Path) -> Run:
-    return Run("a-run", "cme", SHOWN, folder)
 
 
 def quiet(text: str) -> None:
     raise AssertionError(text)
-
-
-def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
-    def letters(completions: list[Any], **_: Any) -> list[float | None]:
-        return [float(str(c).count("e")) / 7 for c in completions]
-
-    own = {"num_generations": 4, "max_completion_length": 6, "per_device_train_batch_size": 8, "beta": 0.0}
-    monitors, guard = Monitors(tiny("qwen"), None, world.quality, 2), Guard(100, 1.0)
-    return train(
-        tiny("qwen"), PROMPTS, letters, monitors, SETTINGS | own, guard,
-        seed=0, folder=folder, callbacks=[tracker], quiet=True,
-    ).history  # fmt: skip
-
-
-def dpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
-    own = {"per_device_train_batch_size": 12, "max_length": 256}
-    watch = Watch(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
-    return train_dpo(
-        tiny("qwen"), tiny("qwen"), load_pairs(PROMPTS, 0), watch, SETTINGS | own,
-        seed=0, folder=folder, callbacks=[tracker], quiet=True,
-    ).history  # fmt: skip
-
-
-def sft(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
-    own = {"per_device_train_batch_size": 12, "max_length": 256}
-    watch = Watch(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
-    said = [Generation(p.chosen, True, None) for p in load_pairs(PROMPTS, 0)]
-    return train_sft(
-        tiny("qwen"), PROMPTS, said, watch, SETTINGS | own,
-        seed=0, folder=folder, callbacks=[tracker], quiet=True,
-    ).history  # fmt: skip
 
 
 def read(folder: Path) -> dict[str, dict[int, float]]:
@@ -77,17 +32,6 @@ def read(folder: Path) -> dict[str, dict[int, float]]:
     return found
 
 
-def expected(history: History) -> dict[str, dict[int, float]]:
-    """A record's history as `read` gives it."""
-    steps = [int(s or 0) for s in history["step"]]
-    measured = {
-        f"train/{name}": {s: v for s, v in zip(steps, values, strict=True) if v is not None}
-        for name, values in history.items()
-        if name != "step"
-    }
-    return {name: values for name, values in measured.items() if values}
-
-
 @pytest.mark.parametrize("method", [grpo, dpo, sft])
 def test_tensorboard_has_the_records_history(
     tiny: Tiny, tmp_path: Path, method: Callable[[Tiny, Path, Tracking], History]
@@ -97,12 +41,6 @@ def test_tensorboard_has_the_records_history(
     assert found == expected(history)
     assert set(found) >= {"train/loss", "train/quality", "train/kl", "train/length", "train/grad_norm"}
     assert set(found["train/kl"]) == {1, 3} and set(found["train/loss"]) == {1, 2, 3}
-
-
-def state(step: int, value: float, since: int = 1) -> TrainerState:
-    """A trainer's state at a step whose log says `value` of each step."""
-    log = [{"step": s, "loss": value, "reward": value + s} for s in range(since, step + 1)]
-    return TrainerState(global_step=step, log_history=log)
 
 
 def steps(tracker: Tracking, first: int, last: int, value: float) -> None:
@@ -244,7 +182,7 @@ def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
 def test_no_secret_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "abc123")
     assert tracking.redacted("key abc123 refused") == "key $WANDB_API_KEY refused"
-    assert tracking.redacted("no answer from https://u:p@host:1/x?key=k, sorry") == (
-        "no answer from https://***@host:1/x?***, sorry"
+    assert tracking.redacted("no answer from https://u:p@host:1/x?key=k (sorry)") == (
+        "no answer from https://***@host:1/x?*** (sorry)"
     )
     assert tracking.redacted("reward=cme, why?") == "reward=cme, why?"
