@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run laptop test test-slow check analysis install clean
+.PHONY: run laptop test test-slow test-trackers check analysis install clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -18,6 +18,14 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+# the trackers' clients go beside the rest; the MLflow server wants pandas<3, and gets an environment of its own
+test-trackers: $(INSTALLED)
+	$(PYTHON) -m venv $(VENV)-mlflow
+	$(VENV)-mlflow/bin/pip install --quiet mlflow==3.17.2
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[mlflow,wandb]'
+	$(BIN)/pip install --quiet -e '.[trackio]'
+	HF_HUB_OFFLINE=1 MLFLOW_SERVER=$(abspath $(VENV))-mlflow/bin/mlflow $(BIN)/python -m pytest -m trackers tests/cme/test_trackers.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
@@ -42,4 +50,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) results/runs
+	rm -rf $(VENV) $(VENV)-mlflow results/runs
