@@ -47,7 +47,12 @@ def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
 
 def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
     config = composed(
-        cell("experiment=reference", "judge.base_url=https://me:hunter2@host/v1", "judge=openai")
+        cell(
+            "experiment=reference",
+            "judge=openai",
+            "judge.model=gpt-5.2",
+            "judge.base_url=https://me:hunter2@host/v1",
+        )
     )
     [callback] = tracking.callbacks(config, Store.of(config))
     assert callback.run.id == identity.run_id(config) and callback.run.project == "cme-reference"
