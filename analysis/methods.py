@@ -43,6 +43,7 @@ NEUTRAL = (
     "preset",
     "plan",
     "tracker",
+    "checkpoint",
     "results_dir",
     "evaluation.batch_size",
     "evaluation.comparators",

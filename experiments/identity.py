@@ -36,6 +36,7 @@ CHANGES_NOTHING = (
     "preset",  # it is there as what it sets
     "plan",
     "tracker",
+    "checkpoint",
     "results_dir",
     "evaluation.batch_size",
     "evaluation.comparators",  # they add to a run and change nothing in it
