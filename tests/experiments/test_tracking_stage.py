@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from analysis.read import load_records
 from cme import Unavailable
-from cme.records import read_record
-from experiments import grid, identity, stages, tracking
+from cme.records import RunRecord, read_record
+from experiments import grid, identity, methods, stages, tracking
 from experiments.store import Store
 
 Cell = Callable[..., list[str]]
@@ -21,21 +22,48 @@ def composed(arguments: list[str]) -> Any:
     return config
 
 
+class Killed(Exception):
+    """What stands for SIGKILL: nothing is saved on the way out."""
+
+
+class Ending(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self.step:
+            raise Killed
+
+
+def check_tensorboard(config: Any, record: RunRecord) -> None:
+    """It has the record's history: each value at its step, once, to the six digits that a record keeps."""
+    events = EventAccumulator(str(Store.of(config).folder / "tensorboard")).Reload()
+    columns = {name: values for name, values in record.history.items() if name != "step"}
+    for column, values in columns.items():
+        seen = events.Scalars(f"train/{column}") if f"train/{column}" in events.Tags()["scalars"] else []
+        measured = [(s, v) for s, v in zip(record.history["step"], values, strict=True) if v is not None]
+        assert [(e.step, float(f"{e.value:.6g}")) for e in seen] == measured
+    assert "reward" in columns and "quality" in columns
+
+
 def test_tensorboard_lies_beside_the_record(cell: Cell) -> None:
     config = composed(cell())
-    store = Store.of(config)
     record = read_record(stages.run(config))
-    events = EventAccumulator(str(store.folder / "tensorboard")).Reload()
-    for column, values in record.history.items():
-        found = {e.step: float(f"{e.value:.6g}") for e in _scalars(events, f"train/{column}")}
-        measured = {s: v for s, v in zip(record.history["step"], values, strict=True) if v is not None}
-        assert found == ({} if column == "step" else measured)
+    check_tensorboard(config, record)
     assert record.warnings == []
-    assert [found.run_id for found in load_records([store.folder.parent])] == [record.run_id]
+    assert [found.run_id for found in load_records([Store.of(config).folder.parent])] == [record.run_id]
 
 
-def _scalars(events: EventAccumulator, name: str) -> list[Any]:
-    return events.Scalars(name) if name in events.Tags()["scalars"] else []
+def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(cell("trainer.max_steps=5", "checkpoint.every=2"))
+    with monkeypatch.context() as killing:
+        killing.setattr(methods, "_callbacks", lambda c, s: [*tracking.callbacks(c, s), Ending(4)])
+        with pytest.raises(Killed):
+            stages.run(config)
+    record = read_record(stages.run(config))
+    assert record.history["step"] == [1, 2, 3, 4, 5]
+    assert len(list((Store.of(config).folder / "tensorboard").iterdir())) == 2, "a file a start"
+    check_tensorboard(config, record)
 
 
 def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
