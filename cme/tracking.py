@@ -113,10 +113,10 @@ def figures(entry: Mapping[str, float]) -> dict[str, float]:
 
 def check(name: str) -> None:
     """Raise Unavailable where a tracker is not installed, does not answer or lacks a login, as far as that shows."""
-    package = {"tensorboard": "tensorboard"}.get(name, name)
-    if find_spec(package) is None:
+    found = find_spec(name)
+    if found is None or found.origin is None:  # a folder of that name, such as W&B leaves, is no package
         raise Unavailable(
-            f"tracker={name}: the package {package} is not installed; pip install -e '.[{name}]', or use tracker=none"
+            f"tracker={name}: the package {name} is not installed; pip install -e '.[{name}]', or use tracker=none"
         )
     {"mlflow": _check_mlflow, "wandb": _check_wandb}.get(name, lambda: None)()
 
