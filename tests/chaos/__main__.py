@@ -76,7 +76,7 @@ def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
 def _undisturbed(twin: Twin) -> Twin:
     done = attempt(twin, twin.results)
     if done.code:
-        raise SystemExit(f"the undisturbed run {twin.name!r} ended with exit code {done.code}: {done.said}")
+        raise SystemExit(f"the undisturbed run {twin.name!r} ended with exit code {done.code}: {done.last}")
     print(f"{twin.name}: undisturbed in {done.seconds:.0f} s", flush=True)
     return replace(twin, attempt=done)
 

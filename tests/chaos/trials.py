@@ -39,12 +39,17 @@ class Moment:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One process: its exit code (-9: killed), seconds, when it took the run's lock, and its last line of stderr."""
+    """One process: its exit code (-9: killed), seconds, when it took the run's lock, and its stderr."""
 
     code: int
     seconds: float
     locked: float
-    said: str
+    stderr: str
+
+    @property
+    def last(self) -> str:
+        """The last line that it said."""
+        return self.stderr.rpartition("\n")[2]
 
 
 @dataclass(frozen=True)
@@ -107,7 +112,7 @@ def attempt(
         )
         locked = _wait(process, results, twin, moment, began, limit)
     words = Path(said.name).read_bytes()[before:].decode(errors="replace").replace("\r", "\n").strip()
-    return Attempt(process.returncode, time.monotonic() - began, locked, words.rpartition("\n")[2])
+    return Attempt(process.returncode, time.monotonic() - began, locked, words)
 
 
 def _wait(
@@ -162,7 +167,7 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
             sooner = [replace(moment, share=moment.share * 0.7) for moment in moments]
             return survive(twin, sooner, results.parent / "sooner" / results.name, restarts)
         if ended.code != -signal.SIGKILL:
-            trial.problems.append(f"not killed ({moment.name}), exit code {ended.code}: {ended.said}")
+            trial.problems.append(f"not killed ({moment.name}), exit code {ended.code}: {ended.last}")
             return trial
     for _ in range(restarts):
         trial.restarts += 1
@@ -170,7 +175,7 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
         trial.seconds.append(round(ended.seconds, 1))
         if ended.code == 0:
             break
-        trial.problems.append(f"exit code {ended.code}: {ended.said}")
+        trial.problems.append(f"exit code {ended.code}: {ended.last}")
     trial.left_over = sum(_partial(path) for path in results.rglob("*"))
     trial.problems += differences(results, twin.results)
     return trial
