@@ -17,12 +17,13 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, chat
+from cme import TrainingFailed, chat, resume, signals
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.monitors import Monitors
 from cme.records import Generation, Preference, Prompt
-from cme.training import Saver, Trained, arguments, columns, show_progress
+from cme.resume import Checkpointing
+from cme.training import Saver, Trained, arguments, columns, named, save, show_progress
 
 
 @dataclass(frozen=True)
@@ -45,17 +46,19 @@ def train_dpo(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
-    fields by TRL's names; responses are cut at `max_length`. `save_every`: see `cme.training.train`. Raises
+    fields by TRL's names; responses are cut at `max_length`. `save_every`, `checkpointing`: see `cme.training.train`, which says what else is raised. Raises
     ValueError where no pair has a prompt shorter than `max_length`, TrainingFailed for a loss or gradients that are
     not finite.
     """
-    config = DPOConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **settings)
+    output = folder if checkpointing is None else checkpointing.folder
+    config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **settings)
     rows = []
     for preference in preferences:
         prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
@@ -71,7 +74,7 @@ def train_dpo(
         args=config,
         train_dataset=data,
     )
-    return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
+    return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
 
 def train_sft(
@@ -84,6 +87,7 @@ def train_sft(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
@@ -95,7 +99,8 @@ def train_sft(
     """
     limit = settings["max_length"]
     own = {**settings, "max_length": None}  # the rows are cut here
-    config = SFTConfig(logging_nan_inf_filter=False, **arguments(folder, seed, quiet), **own)
+    output = folder if checkpointing is None else checkpointing.folder
+    config = SFTConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **own)
     rows = []
     for asked, said in zip(prompts, responses, strict=True):
         prompt = chat.prompt_ids(start.tokenizer, asked.text)
@@ -109,7 +114,7 @@ def train_sft(
         args=config,
         train_dataset=_dataset(rows, limit),
     )
-    return _trained(trainer, start, watch, seed, folder, save_every, callbacks, quiet)
+    return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
 
 def response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> list[int]:
@@ -139,6 +144,7 @@ def _trained(
     seed: int,
     folder: Path,
     save_every: int | None,
+    checkpointing: Checkpointing | None,
     callbacks: Sequence[TrainerCallback],
     quiet: bool,
 ) -> Trained:
@@ -149,7 +155,9 @@ def _trained(
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
-    trainer.train()
+    with signals.waiting():
+        earlier = resume.run(trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)})
+        save(trainer.model, start.tokenizer, folder)
     # TRL's own entropy is over the data's tokens, not over the policy's
     logs = [
         {key: value for key, value in entry.items() if key != "entropy"}
@@ -157,9 +165,7 @@ def _trained(
         for entry in trainer.state.log_history
         if "loss" in entry
     ]
-    trainer.model.save_pretrained(folder)
-    start.tokenizer.save_pretrained(folder)
-    return Trained(columns(logs), None)
+    return Trained(columns(logs), None, earlier)
 
 
 class _Watching(TrainerCallback):  # type: ignore[misc]
@@ -169,6 +175,14 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         self.trainer, self.watch, self.seed = trainer, watch, seed
         self.found: dict[int, dict[str, float]] = {}
         watch.monitors.bind(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was found so far, by step."""
+        return {"found": dict(self.found)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Keep what was found before."""
+        self.found = dict(state["found"])
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the policy as it is before the step."""

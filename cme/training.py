@@ -8,6 +8,8 @@ too many completions without a reward) and keeps the policy as it is; rewards th
 """
 
 import math
+import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +19,8 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
     PrinterCallback,
     ProgressCallback,
     Trainer,
@@ -26,11 +30,13 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from cme import TrainingFailed
+from cme import TrainingFailed, resume, signals
 from cme import advantages as advantages_of
 from cme.checkpoints import Checkpoint
+from cme.files import sync
 from cme.monitors import Monitors
 from cme.records import Prompt
+from cme.resume import Checkpointing
 
 Reward = Callable[..., list[float | None]]
 
@@ -66,10 +72,14 @@ class Guard:
 
 @dataclass(frozen=True)
 class Trained:
-    """The history by column, and why training stopped before its last step (None if it did not)."""
+    """The history by column, and why training stopped before its last step (None if it did not).
+
+    `earlier` is the seconds that a resumed training had taken up to the checkpoint that it went on from.
+    """
 
     history: dict[str, list[float | None]]
     stopped: str | None
+    earlier: float = 0.0
 
 
 class _Watched:
@@ -153,6 +163,14 @@ class _GuardCallback(TrainerCallback):  # type: ignore[misc]
         self.stopped: str | None = None
         self._in_a_row: dict[str, int] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """The counts so far."""
+        return dict(self._in_a_row)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on counting."""
+        self._in_a_row = dict(state)
+
     def on_log(
         self,
         args: Any,
@@ -201,8 +219,12 @@ class Saver(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         """Save after a step that is a multiple of `every`."""
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
-            model.save_pretrained(milestone(self.folder, state.global_step))
-            processing_class.save_pretrained(milestone(self.folder, state.global_step))
+            place = milestone(self.folder, state.global_step)
+            partial = place.with_name(f"{place.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            save(model, processing_class, partial)
+            shutil.rmtree(place, ignore_errors=True)  # of a training that was resumed from before this step
+            os.replace(partial, place)
 
 
 def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
@@ -219,6 +241,16 @@ def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
         "report_to": [],
         "disable_tqdm": quiet,
     }
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save a policy: it is on the disk when this returns. Raises Unavailable where it cannot be written."""
+    try:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        sync(folder)
+    except resume.NOT_WRITTEN as error:
+        raise resume.not_written(folder, error) from error
 
 
 def show_progress(trainer: Trainer, quiet: bool) -> None:
@@ -245,6 +277,7 @@ def train(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
 ) -> Trained:
@@ -252,10 +285,13 @@ def train(
 
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
     weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
-    GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the device. Raises
-    TrainingFailed for rewards or gradients that are not finite.
+    GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the device. With
+    `checkpointing`, training goes on from the newest whole checkpoint (`cme.resume`), the reward, the monitors and
+    the callbacks with it where they have `state_dict` and `load_state_dict`. Raises TrainingFailed for rewards or
+    gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.
     """
-    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(folder, seed, quiet), **settings)
+    output = folder if checkpointing is None else checkpointing.folder
+    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **settings)
     watcher = _GuardCallback(guard)
     watched = _Watched(reward)
     trainer = _trainer_for(watched, config.scale_rewards)(
@@ -272,11 +308,17 @@ def train(
     for part in (reward, monitors):
         if hasattr(part, "bind"):
             part.bind(trainer)
-    trainer.train()
+    parts = {"guard": watcher, "reward": reward, "monitors": monitors, **named(callbacks)}
+    with signals.waiting():
+        earlier = resume.run(trainer, checkpointing, parts)
+        save(trainer.model, start.tokenizer, folder)
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    trainer.model.save_pretrained(folder)
-    start.tokenizer.save_pretrained(folder)
-    return Trained(columns(logs), watcher.stopped)
+    return Trained(columns(logs), watcher.stopped, earlier)
+
+
+def named(callbacks: Sequence[TrainerCallback]) -> dict[str, TrainerCallback]:
+    """Callbacks by a name that is the same when the training is resumed."""
+    return {f"{type(callback).__name__} {i}": callback for i, callback in enumerate(callbacks)}
 
 
 def _trainer_for(watched: _Watched, scale_rewards: str) -> Callable[..., GRPOTrainer]:
