@@ -7,7 +7,13 @@ from typing import Any
 from .trials import Moment, Twin
 
 DATA = ("data.train_prompts=64", "data.eval_prompts=16")
-SMALL = (*DATA, "trainer.max_steps=8", "trainer.per_device_train_batch_size=16", "monitor_every=2")
+SMALL = (
+    *DATA,
+    "trainer.max_steps=8",
+    "trainer.per_device_train_batch_size=16",
+    "monitor_every=2",
+    "checkpoint.every=2",
+)
 TWINS: dict[str, tuple[str, ...]] = {
     "cme": SMALL,
     "cme, dense": (*SMALL, "reward.granularity=token", "family=llama"),
@@ -54,7 +60,13 @@ def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
         return _kill(
             "milestone, half written", "write", "*/step-*/model.safetensors", "half", draw.randint(1, 3)
         )
+    saved = draw.randint(1, 3)  # checkpoints are saved after steps 2, 4 and 6
     variants = [
+        _kill("checkpoint, half written", "write", "*/resume/checkpoint-*/model.safetensors", "half", saved),
+        _kill("checkpoint's optimizer, half written", "sync", "*/resume/*/optimizer.pt", "half", saved),
+        _kill("checkpoint's marker, half written", "sync", "*/.whole.json.*", "half", saved),
+        _kill("checkpoint's marker's rename, after", "rename", "*/whole.json", "after", saved),
+        _kill("old checkpoint, half deleted", "remove", "*/checkpoint-2/*", "after", draw.randint(1, 4)),
         _kill("policy, half written", "write", "*/checkpoint.partial/model.safetensors", "half"),
         _kill("policy's rename, before", "rename", "*/checkpoint", "before"),
         _kill("policy's rename, after", "rename", "*/checkpoint", "after"),

@@ -105,8 +105,9 @@ def _moved(move: Callable[..., None]) -> Callable[..., None]:
     return moved
 
 
-def _removed(path: Any, **more: Any) -> None:
-    _with_fault("remove", path, lambda: _unlink(path, **more), lambda: None)
+def _removed(path: Any, *, dir_fd: int | None = None) -> None:
+    whole = path if dir_fd is None else f"{_name(dir_fd)}/{path}"
+    _with_fault("remove", whole, lambda: _unlink(path, dir_fd=dir_fd), lambda: None)
 
 
 def _hook_safetensors() -> None:
