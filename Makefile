@@ -5,7 +5,7 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: run laptop test test-slow check analysis install clean
+.PHONY: run laptop test test-slow chaos check analysis install clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -18,6 +18,10 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+# 50 runs, each killed once or twice and restarted: some 20 minutes on two cores; see docs/reliability.md
+chaos: $(INSTALLED)
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

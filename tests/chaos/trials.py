@@ -20,7 +20,7 @@ SABOTEUR = Path(__file__).resolve().parent / "saboteur"
 LIMIT = 600  # seconds after which a run counts as hanging
 # Written anew by every process: how far it is, and figures for the eye.
 FLEETING = ("state.json", "progress.json", "report.html")
-FLEETING_FOLDERS = ("tensorboard", "tables", "figures", "resume")
+FLEETING_FOLDERS = ("tensorboard", "tables", "figures")
 
 
 @dataclass(frozen=True)
