@@ -6,7 +6,7 @@ from typing import Any
 
 from .trials import Moment, Twin
 
-DATA = ("data.train_prompts=64", "data.eval_prompts=16")
+DATA = ("data.train_prompts=64", "data.eval_prompts=16", "evaluation.batch_size=4")
 SMALL = (
     *DATA,
     "trainer.max_steps=8",
@@ -22,9 +22,9 @@ TWINS: dict[str, tuple[str, ...]] = {
     "cme, instruct": (*SMALL, "regime=instruct", "family=olmo", "seed=3"),
     "dpo": (*SMALL, "trainer=dpo"),
     "sft": (*SMALL, "trainer=sft"),
+    "comparators": (*SMALL, "comparators=paper"),
     "best of n": (*DATA, "trainer=best_of_n"),
     "selection": (*SMALL, "selection.every=2", "selection.prompts=8"),
-    "comparators": (*SMALL, "comparators=paper"),
 }
 
 
@@ -52,6 +52,11 @@ def at_work(draw: random.Random) -> Moment:
     return Moment("at work", draw.uniform(0.0, 0.9), "lock")
 
 
+def once_more(draw: random.Random) -> Moment:
+    """A second death: there is less left to do."""
+    return Moment("again at work", draw.uniform(0.0, 0.4), "lock")
+
+
 def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
     """In the midst of saving what the run trains, or what it samples where it trains nothing."""
     if twin.name == "best of n":
@@ -72,6 +77,13 @@ def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
         _kill("policy's rename, after", "rename", "*/checkpoint", "after"),
     ]
     return variants[number % len(variants)]
+
+
+def generation(draw: random.Random) -> Moment:
+    """In the midst of writing down a batch of responses."""
+    return _kill(
+        "batch of responses, half written", "write", "*.unfinished.jsonl", "half", draw.randint(1, 8)
+    )
 
 
 def verdict(twin: Twin, number: int, draw: random.Random) -> Moment:
@@ -95,9 +107,9 @@ def plan(found: list[Twin], runs: int, seed: int) -> list[tuple[Twin, list[Momen
     draw = random.Random(seed)
     kinds = [
         lambda twin, n: [any_time(draw)],
-        lambda twin, n: [at_work(draw), at_work(draw)],
+        lambda twin, n: [generation(draw) if n % 2 else at_work(draw), once_more(draw)],
         lambda twin, n: [checkpoint(twin, n, draw)],
-        lambda twin, n: [verdict(twin, n, draw)] + [at_work(draw)] * (n % 3 == 0),
+        lambda twin, n: [verdict(twin, n, draw)] + [once_more(draw)] * (n % 3 == 0),
         lambda twin, n: [record(n)],
     ]
     return [
