@@ -53,9 +53,9 @@ def train_dpo(
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
-    fields by TRL's names; responses are cut at `max_length`. `save_every`, `checkpointing`: see `cme.training.train`, which says what else is raised. Raises
-    ValueError where no pair has a prompt shorter than `max_length`, TrainingFailed for a loss or gradients that are
-    not finite.
+    fields by TRL's names; responses are cut at `max_length`. `save_every`, `checkpointing`, and what else is
+    raised: see `cme.training.train`. Raises ValueError where no pair has a prompt shorter than `max_length`,
+    TrainingFailed for a loss or gradients that are not finite.
     """
     output = folder if checkpointing is None else checkpointing.folder
     config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **settings)
@@ -156,7 +156,9 @@ def _trained(
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
     with signals.waiting():
-        earlier = resume.run(trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)})
+        earlier = resume.run(
+            trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)}
+        )
         save(trainer.model, start.tokenizer, folder)
     # TRL's own entropy is over the data's tokens, not over the policy's
     logs = [

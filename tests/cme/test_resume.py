@@ -1,20 +1,17 @@
 """A training that was interrupted ends as the one that was not: weights and history, bit for bit."""
 
-import json
 import os
-import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from cme import Interrupted, Unavailable, chat, resume, signals
+from cme import Interrupted, signals
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
@@ -23,7 +20,7 @@ from cme.offline import Watch, train_dpo, train_sft
 from cme.records import Generation
 from cme.resume import MARKER, Checkpointing
 from cme.rewards import CrossModelEntropy, RandomReward
-from cme.training import Guard, Trained, milestone, train
+from cme.training import Guard, Trained, train
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -108,9 +105,7 @@ class Case:
             said = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
             found = train_sft(policy, PROMPTS, said, watch, OFFLINE | self.settings, **also)
         else:
-            found = train(
-                policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also
-            )
+            found = train(policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also)
         return found, [p.detach().clone() for p in policy.model.parameters()]
 
     def interrupted(self, step: int, by: int | None = None) -> None:
@@ -161,9 +156,7 @@ def test_a_killed_training_ends_as_the_one_that_was_not(
 
 @pytest.mark.parametrize("method", ["grpo", "sft"])
 @pytest.mark.parametrize("end", [1, 7])
-def test_a_signal_leaves_a_checkpoint_of_its_step(
-    case: Callable[..., Case], method: str, end: int
-) -> None:
+def test_a_signal_leaves_a_checkpoint_of_its_step(case: Callable[..., Case], method: str, end: int) -> None:
     """Step 7 is in the middle of the second epoch, whose order of the data is its own."""
     made = case(method)
     made.every = 100
