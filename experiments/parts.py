@@ -11,7 +11,7 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.files import locked
+from cme.files import locked, sweep
 from cme.records import BadFile, Prompt, read_json, write_json
 from cme.unfinished import Unfinished
 from experiments import identity
@@ -79,4 +79,5 @@ def _read(path: Path) -> dict[str, Any]:
 def shared(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[str, Any]:
     """`once` for a file that several runs share: one makes it, the others wait for it."""
     with locked(path.with_name(f"{path.name}.lock")):
+        sweep(path.parent, path.name)
         return once(path, inputs, make)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from cme import signals
 from cme.checkpoints import load
-from cme.files import locked
+from cme.files import locked, sweep
 from cme.judging import VerdictLog
 from cme.outputs import write_outputs
 from cme.records import (
@@ -44,6 +44,7 @@ def run(config: DictConfig) -> Path:
         return store.record
     quiet_libraries()
     with locked(store.folder / ".lock"):
+        sweep(store.folder)
         before = read_record(store.record) if store.record.exists() else None
         if before is not None and not selection_owed(before):
             _judge_again(config, store, before)
