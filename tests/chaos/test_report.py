@@ -2,8 +2,8 @@
 
 from cme.records import read_json
 
+from .processes import ROOT
 from .report import tables
-from .trials import ROOT
 
 RECORD = ROOT / "benchmarks" / "records" / "chaos.json"
 

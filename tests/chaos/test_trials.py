@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from .trials import SABOTEUR, differences, stage
+from .processes import SABOTEUR
+from .trials import differences, stage
 
 WRITES = """
 import os

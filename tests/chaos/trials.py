@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,8 +12,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-ROOT = Path(__file__).resolve().parents[2]
-SABOTEUR = Path(__file__).resolve().parent / "saboteur"
+from . import processes
+
+ALIKE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}  # for all processes
 LIMIT = 600  # seconds after which a run counts as hanging
 # Written anew by every process: how far it is, and figures for the eye.
 FLEETING = ("state.json", "progress.json", "report.html")
@@ -33,7 +31,7 @@ class Moment:
 
     name: str
     share: float = 0.0
-    since: str = "start"
+    since: str = "lock"
     fault: Mapping[str, Any] | None = None
 
 
@@ -60,11 +58,6 @@ class Twin:
     words: tuple[str, ...]
     results: Path
     attempt: Attempt | None = None
-
-    @property
-    def command(self) -> list[str]:
-        """Its command line. It is to be run where the results are to be, so that all records name the same place."""
-        return [sys.executable, str(ROOT / "run.py"), *self.words, "results_dir=results"]
 
     @property
     def verdicts(self) -> int:
@@ -96,50 +89,50 @@ def attempt(
     results: Path,
     moment: Moment | None = None,
     fault: Mapping[str, Any] | None = None,
-    limit: float = LIMIT,
+    fresh: bool = True,
 ) -> Attempt:
     """Start the run's command in `results`, and end it at the moment, if it is one of time."""
     fault = moment.fault if moment else fault
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    if fault:
-        environment |= {"CHAOS": json.dumps(fault), "PYTHONPATH": str(SABOTEUR)}
+    variables = {"CHAOS": json.dumps(fault)} if fault else {}
     results.parent.mkdir(parents=True, exist_ok=True)
     with (results.parent / "stderr").open("ab") as said:
         before = said.tell()
         began = time.monotonic()
-        process = subprocess.Popen(
-            twin.command, cwd=results.parent, env=environment, stdout=subprocess.DEVNULL, stderr=said
+        process = processes.start(
+            [*twin.words, "results_dir=results"], results.parent, ALIKE | variables, said, fresh
         )
-        locked = _wait(process, results, twin, moment, began, limit)
+        locked = _wait(process, results, twin, moment, began)
+        seconds = time.monotonic() - began
     words = Path(said.name).read_bytes()[before:].decode(errors="replace").replace("\r", "\n").strip()
-    return Attempt(process.returncode, time.monotonic() - began, locked, words)
+    return Attempt(process.poll() or 0, seconds, locked, words)
 
 
 def _wait(
-    process: "subprocess.Popen[bytes]",
-    results: Path,
-    twin: Twin,
-    moment: Moment | None,
-    began: float,
-    limit: float,
+    process: processes.Process, results: Path, twin: Twin, moment: Moment | None, began: float
 ) -> float:
     """Until the process ends or is to be ended; returns after how many seconds it held the run's lock."""
     locked = float("inf")
-    death = limit
+    death: float = LIMIT
     if moment and moment.fault is None and moment.since == "start":
         assert twin.attempt
         death = moment.share * twin.attempt.seconds
     while process.poll() is None:
         now = time.monotonic() - began
-        if locked == float("inf") and any(results.glob("*/.lock")):
+        if locked == float("inf") and _at_work(results):
             locked = now
             if moment and moment.fault is None and moment.since == "lock":
                 assert twin.attempt
                 death = now + moment.share * (twin.attempt.seconds - twin.attempt.locked)
         if now >= death:
-            process.send_signal(signal.SIGKILL)
-        time.sleep(0.01)
+            process.kill()
+        time.sleep(0.02)
     return locked
+
+
+def _at_work(results: Path) -> bool:
+    """Whether some process holds the run's lock."""
+    held = Path("/proc/locks").read_text()
+    return any(f":{lock.stat().st_ino} " in held for lock in results.glob("*/.lock"))
 
 
 def stage(results: Path) -> str:
@@ -158,9 +151,10 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
 
     A run that was faster than its twin, and done before its death, dies earlier in a second try.
     """
+    fresh = any(moment.since == "start" for moment in moments)
     trial = Trial(twin.name, [moment.name for moment in moments])
     for moment in moments:
-        ended = attempt(twin, results, moment)
+        ended = attempt(twin, results, moment, fresh=fresh)
         trial.seconds.append(round(ended.seconds, 1))
         trial.killed_in.append(stage(results))
         if ended.code == 0 and moment.fault is None:
@@ -171,7 +165,7 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
             return trial
     for _ in range(restarts):
         trial.restarts += 1
-        ended = attempt(twin, results)
+        ended = attempt(twin, results, fresh=fresh)
         trial.seconds.append(round(ended.seconds, 1))
         if ended.code == 0:
             break

@@ -22,6 +22,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -127,7 +128,9 @@ def _hook_safetensors() -> None:
 
             _with_fault("write", filename, act, half)
 
-        safetensors.serialize_file = serialized
+        for module in (safetensors, sys.modules.get("safetensors.torch")):
+            if module is not None:
+                module.serialize_file = serialized  # type: ignore[attr-defined]
 
 
 if "on" in PLAN:
