@@ -21,7 +21,7 @@ from cme.records import read_json, write_json
 from experiments.store import environment
 
 from . import moments, report
-from .trials import ALIKE, Trial, Twin, attempt, survive
+from .trials import Trial, Twin, attempt, survive
 
 
 def main(words: Sequence[str]) -> int:
@@ -55,7 +55,6 @@ def main(words: Sequence[str]) -> int:
 def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """The twins first, then the trials, some at once; what came of them."""
     began = time.monotonic()
-    os.environ.update(ALIKE)  # of the process that others are forked from, too
     with ThreadPoolExecutor(options.at_once) as pool:
         twins = list(pool.map(_undisturbed, moments.twins(work, options.twins)))
         planned = list(enumerate(moments.plan(twins, options.runs, options.seed), start=1))

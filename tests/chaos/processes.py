@@ -45,20 +45,23 @@ def start(
     words: Sequence[str], cwd: Path, variables: Mapping[str, str], said: BinaryIO, fresh: bool
 ) -> Process:
     """Start `python run.py WORDS` in a folder, with further environment variables; stderr is appended to `said`."""
+    variables = os.environ | dict(variables)
     if not fresh:
-        forked = _forks.Process(target=_run, args=(list(words), cwd, dict(variables), Path(said.name)))
+        forked = _forks.Process(target=_run, args=(list(words), cwd, variables, Path(said.name)))
         forked.start()
         return _Forked(forked)
     if "CHAOS" in variables:
         variables = {**variables, "PYTHONPATH": str(SABOTEUR)}
     command = [sys.executable, str(ROOT / "run.py"), *words]
-    return subprocess.Popen(
-        command, cwd=cwd, env=os.environ | dict(variables), stdout=subprocess.DEVNULL, stderr=said
-    )
+    return subprocess.Popen(command, cwd=cwd, env=variables, stdout=subprocess.DEVNULL, stderr=said)
 
 
 def _run(words: list[str], cwd: Path, variables: dict[str, str], said: Path) -> None:
+    import torch
+
+    os.environ.clear()
     os.environ.update(variables)
+    torch.set_num_threads(int(variables["OMP_NUM_THREADS"]))  # which a new process takes from the variable
     os.chdir(cwd)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(os.open(said, os.O_WRONLY | os.O_APPEND), 2)

@@ -6,15 +6,17 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cme.miniature import models
 
-from .trials import Attempt, Twin, attempt, differences, folder
+from . import trials
+from .trials import Attempt, Twin, differences, folder
 
 pytestmark = pytest.mark.slow
 
@@ -30,6 +32,11 @@ WORDS = (
     "checkpoint.every=2",
 )
 DIES_TRAINED = {"on": "rename", "path": "*/training.json", "call": 1, "when": "before", "fault": "kill"}
+
+
+def attempt(twin: Twin, results: Path, fault: Mapping[str, Any] | None = None) -> Attempt:
+    """The run's command; in a new process only where the clock is to be wrong from the first import on."""
+    return trials.attempt(twin, results, fault=fault, fresh="clock" in (fault or {}))
 
 
 @pytest.fixture(scope="module")
