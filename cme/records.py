@@ -23,6 +23,7 @@ STRESS_SCHEMA = 1
 SANITY_SCHEMA = 1
 EXPERIMENT_SCHEMA = 1
 SEPARATION_SCHEMA = 1
+STATE_SCHEMA = 1
 
 Outcome = Literal["first", "second", "tie", "unscored"]
 
@@ -570,3 +571,64 @@ def selected_from(raw: Mapping[str, Any]) -> Selected:
         return Selected(raw["step"], None, None)
     responses = [Generation(**g) for g in raw["responses"]]
     return Selected(raw["step"], responses, [verdict_from(v) for v in raw["verdicts"]])
+
+
+@dataclass(frozen=True)
+class RunState:
+    """How the last attempt at a run stands; `running` is what it says, too, once its process was killed.
+
+    `reason` is one line and `traceback` the whole of it where an attempt failed; neither has a secret in it.
+    `attempts` counts them, `seconds` is the last one's wall-clock. Of a done run `record` names the record's file in
+    the run's folder, `unscored` counts its unscored verdicts, and `comparators` are those it has met, by name.
+    `owner` is the process that is at it, None once it ended.
+    """
+
+    state: Literal["running", "done", "failed", "interrupted"]
+    attempts: int
+    seconds: float = 0.0
+    reason: str | None = None
+    traceback: str | None = None
+    record: str | None = None
+    unscored: int = 0
+    comparators: dict[str, str] = field(default_factory=dict)
+    owner: str | None = None
+    schema: int = STATE_SCHEMA
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run is at: its stage, and in training the step of so many and the seconds a step takes."""
+
+    stage: str
+    step: int | None = None
+    steps: int | None = None
+    seconds_per_step: float | None = None
+
+
+def write_state(path: Path, state: RunState) -> None:
+    """Write a run's state, atomically."""
+    write_json(path, asdict(state))
+
+
+def read_state(path: Path) -> RunState:
+    """Read a run's state. Raises ValueError, naming the file, for another schema or a malformed one."""
+    try:
+        raw = read_json(path)
+        if raw["schema"] != STATE_SCHEMA:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {STATE_SCHEMA}")
+        return RunState(**raw)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable state: {error}") from error
+
+
+def write_progress(path: Path, progress: Progress) -> None:
+    """Write what a run is at, atomically."""
+    write_json(path, asdict(progress))
+
+
+def read_progress(path: Path) -> Progress:
+    """Read what a run is at. Raises ValueError, naming the file, for a malformed one."""
+    try:
+        return Progress(**read_json(path))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable progress: {error}") from error

@@ -10,6 +10,8 @@ judged here, as records; each has its own --help.
 
 `python -m experiments measure [RECORD_DIR ...] [--model CHECKPOINT]`: how surprising recorded responses are to an
 independent language model.
+
+`python -m experiments status|owed|resume|retry [EXPERIMENT]`: a sweep seen, and gone on with; see `experiments.status`.
 """
 
 import os
@@ -17,7 +19,7 @@ import sys
 from collections.abc import Sequence
 
 from cme import Unavailable
-from experiments import grid
+from experiments import grid, status
 from experiments.validate import BadConfig
 
 
@@ -34,9 +36,11 @@ def main(arguments: Sequence[str]) -> int:
         from experiments import measure
 
         return measure.main(arguments[1:])
+    if arguments and arguments[0] in status.COMMANDS:
+        return status.main(arguments)
     if not arguments or arguments[0] not in ("stress", "cost"):
         usage = "usage: python -m experiments stress|cost [overrides], or import|judge|measure ..."
-        print(usage, file=sys.stderr)
+        print(f"{usage}, or status|owed|resume|retry [experiment]", file=sys.stderr)
         return 2
     if arguments[0] == "cost":
         return _cost(list(arguments[1:]))

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from cme.judging import VerdictLog
 from cme.records import Comparison, Generation, Pair, Prompt, RunRecord, Verdict, read_record, write_record
-from experiments import identity, judging
+from experiments import identity, judging, state
 from experiments.parts import weights_of
 from experiments.responses import of_comparator
 from experiments.store import Store, comparators_owed
@@ -72,6 +72,7 @@ def meet(config: DictConfig, store: Store) -> None:
 
 def _met(config: DictConfig, store: Store, record: RunRecord, name: str, checkpoint: str) -> RunRecord:
     """The record with its comparison with one comparator, as complete as the judge makes it."""
+    state.stage(store.folder, f"meeting {name}")
     known = {c.name: c for c in record.comparisons or []}
     warnings, weights, seconds = record.warnings, {}, 0.0
     before = known.get(name)

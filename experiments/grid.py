@@ -4,6 +4,7 @@ import difflib
 import itertools
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme import Unavailable
 from cme.records import Preference, Prompt
-from experiments import identity, schema, sweep
+from experiments import identity, launchers, schema, sweep
 from experiments.store import Store, enrol
 from experiments.validate import BadConfig, NoSuchCell, did_you_mean, validate
 
@@ -37,33 +38,54 @@ SHOWS_ONLY = (
 )
 
 
+REPORTED = 1000  # runs at most in the report that a sweep ends with
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its configuration, and the words of a command line that ask for it alone."""
+
+    overrides: list[str]
+    config: DictConfig
+
+
 def cells(arguments: list[str], generators: Sequence[str] = ()) -> list[DictConfig]:
+    """The configurations of every cell that a command line asks for. See `asked`."""
+    return [cell.config for cell in asked(arguments, generators)]
+
+
+def asked(arguments: list[str], generators: Sequence[str] = ()) -> list[Cell]:
     """Every cell that a command line asks for, composed and validated, each once.
 
     Raises BadConfig for the first bad one. `generators` made what is to be judged, where the cells do not: judges
     that are kin to these are warned of.
     An empty list when the command line only asks Hydra to show something.
     """
-    found = [cell for line in command_lines(arguments) for cell in composed(line, generators)]
-    return list({identity.run_id(cell): cell for cell in found}.values())
+    found = [cell for line in command_lines(arguments) for cell in _cells(line, generators)]
+    return list({(c.config.experiment.run, identity.run_id(c.config)): c for c in found}.values())
 
 
 def command_lines(arguments: list[str]) -> list[list[str]]:
     """The command lines that one with an experiment's own grids stands for. Raises BadConfig."""
     schema.register()
-    return [arguments] if _shows_only(arguments) else sweep.expanded(arguments, str(CONF))
+    return [arguments] if shows_only(arguments) else sweep.expanded(arguments, str(CONF))
 
 
-def _shows_only(arguments: list[str]) -> bool:
+def shows_only(arguments: list[str]) -> bool:
+    """Whether a command line only asks Hydra to show something."""
     return any(a.split("=")[0] in SHOWS_ONLY for a in arguments)
 
 
-def composed(arguments: list[str], generators: Sequence[str] = ()) -> list[DictConfig]:
-    """The cells of a command line as it stands, without its experiment's own grids. See `cells`."""
-    if _shows_only(arguments):
+def composed(arguments: list[str]) -> list[DictConfig]:
+    """The configurations of a command line as it stands, without its experiment's own grids. See `asked`."""
+    return [cell.config for cell in _cells(arguments, ())]
+
+
+def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
+    if shows_only(arguments):
         return []
     several = any(a in sweep.MULTIRUN for a in arguments)
-    overrides = [a for a in arguments if not a.startswith("-")]
+    overrides = [a for a in launchers.without_hydra(arguments) if not a.startswith("-")]
     try:
         parsed = [_parse(o) for o in overrides]
         for override in parsed:
@@ -85,7 +107,7 @@ def composed(arguments: list[str], generators: Sequence[str] = ()) -> list[DictC
                     continue
                 for warning in warnings:
                     print(f"warning: {warning}", file=sys.stderr)
-                found.append(config)
+                found.append(Cell(list(combination), config))
             if left_out is not None and not found:
                 raise left_out
     except HydraException as error:
@@ -180,12 +202,12 @@ def _fields(config: DictConfig) -> list[str]:
 
 
 def prepare(configs: list[DictConfig]) -> None:
-    """Make everything loadable that the cells not yet done need, and try their judges, before the first job.
+    """Make everything loadable that the cells not yet done need, and try judges and trackers, before the first job.
 
-    Raises Unavailable for weights and data that cannot be had and for judges that do not answer, with a line for each
-    of them, and BadConfig for more prompts than there are.
+    Raises Unavailable for weights and data that cannot be had and for judges and trackers that do not answer, with
+    a line for each of them, and BadConfig for more prompts than there are.
     """
-    from experiments import comparators, judging
+    from experiments import comparators, judging, tracking
 
     stores = [Store.of(c) for c in configs]
     owed = [c for c, store in zip(configs, stores, strict=True) if not store.record.exists()]
@@ -195,6 +217,7 @@ def prepare(configs: list[DictConfig]) -> None:
         *_complaints(
             lambda: judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
         ),
+        *_complaints(lambda: tracking.probe(owed)),
         *(_complaints(lambda: _check_checkpoints(wanted)) if wanted else []),
         *_data_missing(owed),
     ]
@@ -296,11 +319,17 @@ def preferences(config: DictConfig) -> list[Preference]:
 
 
 def report(configs: list[DictConfig]) -> None:
-    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity."""
+    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
+
+    A report holds all its records in memory: beyond so many runs it is left to `python -m analysis`.
+    """
     from analysis import build, summarize
     from cme.records import read_record, read_sanity
 
-    paths = [Store.of(c).record for c in configs if Store.of(c).record.exists()]
+    paths = [path for c in configs if (path := Store.of(c).record).exists()]
+    if len(paths) > REPORTED:
+        print(f"{len(paths)} runs are done: python -m analysis {configs[0].results_dir}")
+        return
     shown = set()
     for path in paths:
         record = read_record(path)

@@ -22,15 +22,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from cme.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
-from experiments import grid, identity
+from experiments import grid, identity, state
 from experiments.methods import scorer_of
-from experiments.parts import once, weights_of
-from experiments.stages import quiet_libraries
+from experiments.parts import once, quiet_libraries, weights_of
 from experiments.store import environment
 from experiments.validate import BadConfig
 
@@ -70,8 +68,7 @@ def run(config: DictConfig) -> Path:
     from analysis.separation_tables import separation_table
 
     path = record_path(config)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / ".lock"):
+    with state.alone(path.parent):
         if not path.exists():
             quiet_libraries()
             write_separation(path, _measured(config, path.parent))

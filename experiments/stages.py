@@ -1,9 +1,7 @@
 """One run, stage by stage: train, generate, judge, record. A stage made from the same inputs is not run again."""
 
-import logging
 import shutil
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -14,7 +12,7 @@ from omegaconf import DictConfig
 
 from cme import signals
 from cme.checkpoints import load
-from cme.files import locked, sweep
+from cme.files import sweep
 from cme.judging import VerdictLog
 from cme.outputs import write_outputs
 from cme.records import (
@@ -27,9 +25,19 @@ from cme.records import (
     write_record,
 )
 from cme.unfinished import Unfinished
-from experiments import accuracy, capabilities, comparators, grid, identity, judging, methods, selection
+from experiments import (
+    accuracy,
+    capabilities,
+    comparators,
+    grid,
+    identity,
+    judging,
+    methods,
+    selection,
+    state,
+)
 from experiments.measure import NotIndependent, measured
-from experiments.parts import fingerprint, made, once, shared, weights_of
+from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
 from experiments.responses import of_verifier, respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
@@ -43,7 +51,7 @@ def run(config: DictConfig) -> Path:
         _say(config, "done before, skipped")
         return store.record
     quiet_libraries()
-    with locked(store.folder / ".lock"):
+    with state.alone(store.folder):
         sweep(store.folder)
         before = read_record(store.record) if store.record.exists() else None
         if before is not None and not selection_owed(before):
@@ -66,6 +74,7 @@ def run(config: DictConfig) -> Path:
             "generate": generate_seconds + verifier_seconds,
             "judge": judge_seconds,
         }
+        state.stage(store.folder, "evaluating saved checkpoints and capabilities")
         chosen = selection.run(config, store, weights, trained["value"], pairs)
         kept = capabilities.run(config, store, weights, trained["value"])
         record = RunRecord(
@@ -105,6 +114,7 @@ def run(config: DictConfig) -> Path:
             verifier_quality=_quality(config, prompts["evaluation"], verifier_says),
         )
         _write_outputs(store, record)
+        state.stage(store.folder, "measuring surprisal")
         write_record(store.record, _with_surprisal(record))
         if not selection_owed(record):
             selection.tidy(config, store)
@@ -126,6 +136,7 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
 
 def _train(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
+    state.stage(store.folder, "training")
     result = methods.trained(config, store, unfinished)
     if result["stopped"]:
         _say(config, f"training stopped {result['stopped']}")
@@ -141,6 +152,7 @@ def _pairs(
 ) -> tuple[list[Pair], float]:
     """Start's and policy's responses to the evaluation prompts, side by side, and the seconds they took."""
     asked = [asdict(p) for p in prompts]
+    state.stage(store.folder, "answering")
 
     def start_answers(unfinished: Unfinished) -> list[dict[str, Any]]:
         start = load(config.generator)
@@ -197,6 +209,7 @@ def _judge(
 ) -> tuple[list[Verdict], float]:
     """The verdicts, of the known ones only those judged again that are unscored, and the seconds over all restarts."""
     both_orders = config.evaluation.both_orders
+    state.stage(store.folder, "judging")
     with VerdictLog(store.verdicts) as log:
         verdicts = (
             judging.verdicts(config.judge, pairs, both_orders, log)
@@ -226,13 +239,3 @@ def _judge_again(config: DictConfig, store: Store, record: RunRecord) -> None:
 
 def _say(config: DictConfig, what: str) -> None:
     print(f"{identity.run_id(config)}: {what}", file=sys.stderr)
-
-
-def quiet_libraries() -> None:
-    """Keep libraries' advice out of the output; errors still show."""
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    logging.getLogger("trl").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate)\.")

@@ -8,6 +8,7 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import DictConfig
 
+from cme import processes
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
 from experiments import identity
 
@@ -49,6 +50,11 @@ class Store:
     def generations(self) -> Path:
         """The trained policy's responses to the evaluation prompts."""
         return self.folder / "generations.json"
+
+    @property
+    def tracking(self) -> Path:
+        """Warnings of a tracker that failed."""
+        return self.folder / "tracking.json"
 
     @property
     def samples(self) -> Path:
@@ -124,6 +130,16 @@ def selection_owed(record: RunRecord) -> bool:
     return any(m.unscored for m in compared) or any(v.outcome == "unscored" for v in chosen)
 
 
+def unscored(record: RunRecord) -> int:
+    """How many verdicts of a record are unscored: the run's, those of checkpoint selection, and against comparators."""
+    chosen = [] if record.selected is None else record.selected.verdicts or []
+    met = [v for c in record.comparisons or [] for v in (*c.policy, *(c.start or []))]
+    compared = [] if record.trajectory is None else record.trajectory.milestones
+    return sum(v.outcome == "unscored" for v in (*record.verdicts, *chosen, *met)) + sum(
+        sum(m.unscored.values()) for m in compared
+    )
+
+
 def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
     """Those comparators that a record has no comparison with, or one with an unscored verdict."""
     done = {
@@ -148,4 +164,5 @@ def environment() -> dict[str, str]:
         if torch.cuda.is_available()
         else f"cpu, {torch.get_num_threads()} threads"
     )
-    return {"python": platform.python_version(), "device": device, **found}
+    launched = {"processes": str(processes.count())} if processes.count() > 1 else {}
+    return {"python": platform.python_version(), "device": device, **launched, **found}

@@ -1,0 +1,224 @@
+"""Launchers: how the cells of a sweep are run at once, by `hydra/launcher=NAME` on the command line.
+
+A preset in `conf/hydra/launcher` is a plugin of Hydra's with settings of its own. Without one, cells run one after the
+other in this process.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+
+import psutil
+from hydra import compose, initialize_config_dir
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cme import Interrupted, Unavailable
+from experiments import schema
+from experiments.sweep import MULTIRUN
+from experiments.validate import BadConfig, did_you_mean
+from experiments.worker import SIGNALS, Worker, gpus
+
+ROOT = Path(__file__).resolve().parent.parent
+BASIC = "basic"  # Hydra's own: one cell after the other, in this process
+LOCAL = "local"
+# modules that a preset needs, and the command that installs them
+INSTALL = "pip install -c constraints.txt"
+NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
+    LOCAL: (("hydra_plugins.hydra_joblib_launcher",), f"{INSTALL} -e ."),
+    "slurm": (("hydra_plugins.hydra_submitit_launcher", "submitit"), f"{INSTALL} -e '.[slurm]'"),
+    "slurm_local": (("hydra_plugins.hydra_submitit_launcher", "submitit"), f"{INSTALL} -e '.[slurm]'"),
+    "ray": (
+        ("hydra_plugins.hydra_ray_launcher", "ray"),
+        f"{INSTALL} -e '.[ray]' && {INSTALL} --no-deps hydra-ray-launcher",
+    ),
+}
+RESTARTS = 3  # of a sweep on this machine that lost a process
+# our `ray` is the plugin's `ray` with other values, and Hydra need not say so
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against")
+BATCH = 1000  # cells handed over at once: Slurm's own limit of an array is 1001
+
+
+def without_hydra(arguments: Sequence[str]) -> list[str]:
+    """The arguments without the overrides of Hydra itself, such as hydra/launcher=local."""
+    return [a for a in arguments if not _is_hydras(a)]
+
+
+def chosen(arguments: Sequence[str]) -> str | None:
+    """Name of the launcher that a command line asks for; None for one cell after the other in this process."""
+    names = [a.split("=", 1)[1] for a in arguments if a.lstrip("+").startswith("hydra/launcher=")]
+    return names[-1] if names and names[-1] != BASIC else None
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Refuse a launcher that cannot start what is asked.
+
+    Raises BadConfig for one that is unknown or not installed, settings it does not have, and a command line without -m;
+    Unavailable where there is no Slurm or no Ray cluster.
+    """
+    name = chosen(arguments)
+    own = [a for a in arguments if _is_hydras(a)]
+    if not own:
+        return
+    if name is not None and not any(a in MULTIRUN for a in arguments):
+        raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
+    schema.register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        settings = _composed(own, []).hydra.launcher
+    if name == "slurm" and shutil.which("sbatch") is None:
+        raise Unavailable(
+            "hydra/launcher=slurm needs Slurm's sbatch, which is not here; slurm_local tries the same path"
+        )
+    if name == "ray":
+        _connect(settings.ray.init)
+
+
+def launch(
+    cells: Sequence[Sequence[str]], arguments: Sequence[str], function: Callable[[DictConfig], object]
+) -> None:
+    """Run cells through the launcher that `arguments` name, and return when all have ended.
+
+    `cells` are overrides, a list a cell; `function` runs a composed one, can be imported, and raises for no failure
+    of a cell. Raises RuntimeError where a cell could not be composed or its process was lost, and Interrupted where a
+    signal came, once the workers of this machine have heeded it.
+    """
+    if not cells:
+        return
+    schema.register()
+    name = chosen(arguments)
+    # what workers import is what this process runs, wherever they are started
+    path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
+    task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)
+    size = 1 if name is None else BATCH
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        launcher = _launcher([a for a in arguments if _is_hydras(a)], list(cells[0]), task)
+        for first in range(0, len(cells), size):
+            batch = [list(cell) for cell in cells[first : first + size]]
+            returns = _surviving(name, lambda: launcher.launch(batch, initial_job_idx=first))  # noqa: B023
+            for cell, result in zip(batch, returns, strict=True):
+                if result.status == JobStatus.FAILED:
+                    raise RuntimeError(f"{' '.join(cell)}: {result._return_value}")  # noqa: SLF001
+
+
+def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], object]) -> Launcher:
+    """Hydra's launcher, set up by the overrides of Hydra's `own` and, for results_dir, one of the cells."""
+    config = _composed(own, cell)
+    folder = str(Path(config.results_dir).absolute()).replace("'", "\\'")
+    further = [f"hydra.sweep.dir='{folder}'"]
+    if config.hydra.launcher.get("n_jobs") == -1 and gpus():
+        further.append(f"hydra.launcher.n_jobs={len(gpus())}")
+    config = _composed([*own, *further], cell)
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None
+    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+
+
+def _surviving(name: str | None, run: Callable[[], Sequence[JobReturn]]) -> Sequence[JobReturn]:
+    """What `run` returns, though workers of this machine are killed. Raises as `launch` does."""
+    if name is None:
+        return run()
+    restarts = RESTARTS if name == LOCAL else 0
+    with _stopped_together(name) as stopped:
+        while True:
+            try:
+                return run()
+            except _losses(name) as error:
+                what = f"hydra/launcher={name} lost a process: {str(error).strip().splitlines()[-1].strip()}"
+                if stopped or not restarts:
+                    raise RuntimeError(f"{what}; the same command goes on") from error
+                print(f"{what}; its cells go on", file=sys.stderr)
+                restarts -= 1
+
+
+def _losses(name: str) -> tuple[type[Exception], ...]:
+    """What a launcher raises when a process is lost."""
+    if name != "ray":
+        return (RuntimeError,)  # joblib's TerminatedWorkerError, submitit's UncompletedJobError
+    from ray.exceptions import RayError
+
+    return (RayError,)
+
+
+@contextmanager
+def _stopped_together(name: str) -> Iterator[list[int]]:
+    """Answer signals that stop a run: on this machine pass them on to the workers and wait for these.
+
+    What other launchers have started goes on, or is stopped, without this process. Yields the signals that have come;
+    raises Interrupted.
+    """
+    received: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if name != LOCAL:
+            raise Interrupted(signal.Signals(number).name)
+        for worker in psutil.Process().children():
+            with suppress(psutil.NoSuchProcess):
+                worker.send_signal(signal.SIGTERM)
+
+    before = {number: signal.signal(number, stop) for number in SIGNALS}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if received:
+            raise Interrupted(signal.Signals(received[0]).name)
+
+
+def _composed(own: list[str], cell: list[str]) -> DictConfig:
+    """The configuration of one cell with Hydra's own. Raises BadConfig."""
+    name = chosen(own)
+    if name is not None:
+        if name not in NEEDS:
+            raise BadConfig(f"hydra/launcher={name} is unknown{did_you_mean(name, [*NEEDS, BASIC])}")
+        modules, command = NEEDS[name]
+        if not all(_installed(m) for m in modules):
+            raise BadConfig(f"hydra/launcher={name} is not installed: {command}")
+    try:
+        return compose("config", overrides=[*own, *cell], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise BadConfig(f"{' '.join(own)}: {reason}") from error
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even its parent
+        return False
+
+
+def _connect(settings: DictConfig) -> None:
+    """Join the Ray cluster. Raises Unavailable where there is none."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(**OmegaConf.to_container(settings, resolve=True))
+    except ConnectionError as error:
+        raise Unavailable(
+            "hydra/launcher=ray found no Ray cluster on this machine: `ray start --head` starts one, and "
+            "hydra.launcher.ray.init.address=null is one of this command alone"
+        ) from error
+
+
+def _is_hydras(argument: str) -> bool:
+    return argument.lstrip("+~").startswith(("hydra/", "hydra."))

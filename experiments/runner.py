@@ -1,0 +1,157 @@
+"""Cells, run through a launcher in whatever processes; how they ended is read off their states afterwards."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from pathlib import Path
+
+from cme import Unavailable
+from experiments import cell, grid, identity, launchers, ledger, plan, schema, state
+from experiments.grid import Cell
+from experiments.ledger import Entry
+from experiments.validate import BadConfig
+
+# Exit codes. The last is EX_TEMPFAIL: interrupted with everything saved, and the same command goes on.
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
+# Fields that say how a command line is run and are no part of what it asks for.
+OF_THE_COMMAND = ("plan", "fail_fast")
+SHOWN = 20  # lines at most; `status` has them all
+
+
+def main(arguments: list[str]) -> int:
+    """Run the cells that a command line of `run.py` asks for; returns the exit code."""
+    try:
+        launchers.check(arguments)
+        asked = grid.asked(arguments)
+        configs = [c.config for c in asked]
+        if any(config.plan for config in configs):
+            print("\n".join(plan.lines(configs)))
+            return DONE
+        grid.prepare(configs)
+        enrol(asked)
+        owed = [c for c in asked if not _skipped(c)]
+        code = launched([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
+    except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
+        complain(str(error).splitlines())
+        return REFUSED
+    except KeyboardInterrupt:
+        print("interrupted before the first cell; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    if code != INTERRUPTED:
+        grid.report(configs)
+    return code
+
+
+def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
+    """Run cells of the ledger; returns the exit code. `arguments` name a launcher, or fail_fast=true.
+
+    A cell is composed when its turn comes, or that of its batch where a launcher runs many at once.
+    """
+    codes = []
+    of_command = [a for a in launchers.without_hydra(arguments) if not a.startswith("-")]
+    size = 1 if launchers.chosen(arguments) is None else launchers.BATCH
+    waiting = iter(entries)
+    while batch := list(islice(waiting, size)):
+        try:
+            configs = [_recomposed(entry, results_dir).config for entry in batch]
+            grid.prepare(configs)
+        except (ValueError, Unavailable) as error:
+            complain(str(error).splitlines())
+            codes.append(FAILED)
+            continue
+        cells = [[*entry.overrides, *of_command] for entry in batch]
+        codes.append(launched(cells, [results_dir / entry.run_id for entry in batch], arguments))
+        if codes[-1] == INTERRUPTED or (codes[-1] == FAILED and "fail_fast=true" in arguments):
+            break
+    return next((code for code in (INTERRUPTED, FAILED) if code in codes), DONE)
+
+
+def launched(cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments: list[str]) -> int:
+    """Run cells, each the words that ask for it, through the command line's launcher; returns the exit code.
+
+    What failed is said, a line each: wherever a cell ran, its state in its run's folder tells.
+    """
+    interrupted = False
+    complaints = []
+    try:
+        launchers.launch(cells, arguments, cell.run)
+    except KeyboardInterrupt:
+        interrupted = True
+    except cell.Stopped:
+        complaints.append("fail_fast=true: stopped at the first cell that failed; the same command goes on")
+    except RuntimeError as error:  # a cell that could not be composed, or a process that was lost
+        complaints.append(str(error).splitlines()[0])
+    found = Counter[str]()
+    for folder in folders:
+        known = state.now(folder)
+        found[known.state if known else "owed"] += 1
+        if known is not None and known.state == "failed":
+            complaints.append(f"{folder.name}: {known.reason}")
+        elif known is not None and known.state == "interrupted":
+            print(f"{folder.name}: {known.reason}; the same command goes on", file=sys.stderr)
+    lost = found["owed"] + found["running"]
+    if lost and not interrupted and not complaints:
+        complaints.append(f"{lost} cells did not come to an end; the same command goes on")
+    complain(complaints)
+    if interrupted or (found["interrupted"] and not complaints):
+        print(f"interrupted: {_counts(found)}; the same command goes on", file=sys.stderr)
+        return INTERRUPTED
+    return FAILED if complaints else DONE
+
+
+def enrol(asked: Sequence[Cell]) -> None:
+    """Write down in the ledger of their results_dir what cells were asked for.
+
+    Raises Unavailable where nothing can be written, ValueError for a ledger that cannot be read.
+    """
+    for root in {str(c.config.results_dir): None for c in asked}:
+        try:
+            ledger.enrol(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
+        except OSError as error:
+            raise Unavailable(
+                f"results_dir={root} cannot be written: {error.strerror}; choose another, or make room"
+            ) from error
+
+
+def entry_of(asked: Cell) -> Entry:
+    """A cell as the ledger has it."""
+    config = asked.config
+    words = [w for w in asked.overrides if w.lstrip("+").split("=")[0] not in OF_THE_COMMAND]
+    met = identity.comparators(config) if config.experiment.run == schema.Experiment.run else {}
+    return Entry(_folder(asked).name, config.scale.name, config.experiment.name, words, met)
+
+
+def complain(lines: Sequence[str]) -> None:
+    """Say what went wrong, a line each, the first of very many."""
+    for line in lines[:SHOWN]:
+        print(f"error: {line}", file=sys.stderr)
+    if len(lines) > SHOWN:
+        print(f"error: and {len(lines) - SHOWN} more; python -m experiments status --all", file=sys.stderr)
+
+
+def _recomposed(entry: Entry, results_dir: Path) -> Cell:
+    [found] = grid.asked(entry.overrides)
+    if _folder(found) != results_dir / entry.run_id:
+        raise BadConfig(
+            f"{entry.run_id}: its command line now asks for {_folder(found).name}, since the configuration "
+            "was changed; ask for that with run.py"
+        )
+    return found
+
+
+def _folder(asked: Cell) -> Path:
+    return cell.record_path(asked.config).parent
+
+
+def _skipped(asked: Cell) -> bool:
+    """Whether a run is done, which is said; other experiments than trainings print what they found before."""
+    if asked.config.experiment.run != schema.Experiment.run or not cell.is_done(asked.config):
+        return False
+    print(f"{_folder(asked).name}: done before, skipped", file=sys.stderr)
+    return True
+
+
+def _counts(found: Counter[str]) -> str:
+    return ", ".join(f"{n} {state}" for state, n in found.most_common())

@@ -1,0 +1,159 @@
+"""What state a run is in: its lock, `state.json`, and `progress.json` while it runs.
+
+A run is running while its lock is held; the kernel frees the lock when the process that holds it ends, however it ends.
+"""
+
+import contextlib
+import os
+import platform
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from cme import Unavailable
+from cme.records import (
+    Progress,
+    RunState,
+    read_progress,
+    read_record,
+    read_sanity,
+    read_state,
+    write_progress,
+)
+from experiments.store import unscored
+
+STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
+RECORDS = ("record.json", "sanity.json", "separation.json")
+# Variables of the environment that hold a secret, by their names.
+SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a run's lock. Where another process has it, say which one and wait."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, is_singleton=True)  # within a process whoever holds it may take it again
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        known = read(folder)
+        who = known.owner if known is not None and known.owner else "another process"
+        print(f"{folder.name}: {who} is at it; waiting for it to end", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process is at the run."""
+    if not (folder / LOCK).exists():
+        return False
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def owner() -> str:
+    """This process, for whoever waits for it."""
+    return f"process {os.getpid()} on {platform.node()}"
+
+
+def read(folder: Path) -> RunState | None:
+    """A run's state as it was last written, None where it never was; one that cannot be read is a failed one."""
+    try:
+        return read_state(folder / STATE)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        return RunState("failed", attempts=0, reason=str(error).splitlines()[0])
+
+
+def now(folder: Path) -> RunState | None:
+    """A run's state at this moment, None for one that nobody has begun.
+
+    A run that was killed is interrupted, and one whose record is gone is not done. The state of a run made before
+    there were states is read off its record. Raises ValueError where such a record cannot be read.
+    """
+    found = read(folder)
+    if found is None:
+        record = next((name for name in RECORDS if (folder / name).exists()), None)
+        if record is not None:
+            return done(folder / record, attempts=0, seconds=0.0)
+        return RunState("running", attempts=1) if is_held(folder) else None
+    if found.state == "running" and not is_held(folder):
+        return RunState(
+            "interrupted", found.attempts, reason=f"its process was killed {where(folder)}".rstrip()
+        )
+    if found.state == "done" and found.record is not None and not (folder / found.record).exists():
+        return None
+    return found
+
+
+def done(record: Path, attempts: int, seconds: float) -> RunState:
+    """The state of a run that has its record, which says what it still owes. Raises ValueError for a bad record."""
+    owed, met = 0, {}
+    if record.name == "record.json":
+        run = read_record(record)
+        owed = unscored(run)
+        met = {c.name: c.checkpoint for c in run.comparisons or [] if c.start is not None}
+    elif record.name == "sanity.json":
+        owed = sum(v.outcome == "unscored" for of in read_sanity(record).verdicts.values() for v in of)
+    return RunState("done", attempts, seconds, record=record.name, unscored=owed, comparators=met)
+
+
+def stage(folder: Path, name: str) -> None:
+    """Write down what the run is at from here on."""
+    progress(folder, Progress(name))
+
+
+def progress(folder: Path, at: Progress) -> None:
+    """Write down what the run is at. It is for whoever looks on: what cannot be written is left out."""
+    with contextlib.suppress(OSError, Unavailable):
+        write_progress(folder / PROGRESS, at)
+
+
+def at(folder: Path) -> Progress | None:
+    """What a run was last at, None where that is not known."""
+    try:
+        return read_progress(folder / PROGRESS)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def where(folder: Path) -> str:
+    """What a run was last at, as in `at step 40 of 60`; empty where that is not known."""
+    found = at(folder)
+    if found is None:
+        return ""
+    return f"while {found.stage}" if found.step is None else f"at step {found.step} of {found.steps}"
+
+
+def one_line(error: BaseException, variables: Iterable[str] = ()) -> str:
+    """What an exception says, in one line and without a secret; an unexpected one with its type."""
+    said = next(iter(str(error).splitlines()), "")
+    expected = type(error).__module__.partition(".")[0] in ("cme", "experiments")
+    return redacted(said if expected and said else f"{type(error).__name__}: {said}".rstrip(": "), variables)
+
+
+def story(error: BaseException, variables: Iterable[str] = ()) -> str:
+    """An exception's traceback: no values of variables, and no secret that a message may hold."""
+    return redacted("".join(traceback.format_exception(error)), variables)
+
+
+def redacted(text: str, variables: Iterable[str] = ()) -> str:
+    """A text with the values of the environment's secret variables, and of those named, replaced by their names."""
+    named = set(variables)
+    for name, value in os.environ.items():
+        if (name in named or SECRET.search(name)) and len(value) >= 8:
+            text = text.replace(value, f"${name}")
+    return text

@@ -1,0 +1,81 @@
+"""cells.jsonl: each cell once, whoever asks and however often, with words that run it alone."""
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from experiments import grid, identity, ledger, runner
+from experiments.ledger import Entry
+
+
+def entry(number: int, experiment: str | None = None, **met: str) -> Entry:
+    return Entry(f"run-{number}", "miniature", experiment, [f"seed={number}"], met)
+
+
+def test_a_cell_is_there_once_by_run_experiment_and_comparators(tmp_path: Path) -> None:
+    asked = [entry(1), entry(2), entry(1, "rewards"), entry(1, None, instruct="x")]
+    ledger.enrol(tmp_path, asked[:2])
+    ledger.enrol(tmp_path, [*asked, *asked])
+    assert list(ledger.entries(tmp_path)) == asked
+
+
+@pytest.mark.parametrize("torn", ['{"run_id": "ru', "x" * 10_000])
+def test_a_torn_last_line_is_cut_and_its_cell_written_again(tmp_path: Path, torn: str) -> None:
+    ledger.enrol(tmp_path, [entry(1)])
+    with (tmp_path / "cells.jsonl").open("a") as file:
+        file.write(torn)
+    assert list(ledger.entries(tmp_path)) == [entry(1)]
+    ledger.enrol(tmp_path, [entry(1), entry(2)])
+    assert [json.loads(line)["run_id"] for line in (tmp_path / "cells.jsonl").open()] == ["run-1", "run-2"]
+
+
+def test_a_file_that_is_nothing_but_torn_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "cells.jsonl").write_text("{")
+    ledger.enrol(tmp_path, [entry(1)])
+    assert list(ledger.entries(tmp_path)) == [entry(1)]
+
+
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
+    ledger.enrol(tmp_path, [entry(1)])
+    with (tmp_path / "cells.jsonl").open("a") as file:
+        file.write('{"run": 1}\n')
+    with pytest.raises(ValueError, match=r"cells\.jsonl, line 2 is not a cell"):
+        ledger.enrol(tmp_path, [entry(2)])
+
+
+def _enrol(where: Path, first: int) -> None:
+    for number in range(first, first + 40):
+        ledger.enrol(where, [entry(number), entry(number + 1)])
+
+
+def test_processes_that_enrol_at_once_write_each_cell_once(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_enrol, args=(tmp_path, first)) for first in (0, 20, 0)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    names = [e.run_id for e in ledger.entries(tmp_path)]
+    assert sorted(names) == sorted({f"run-{n}" for n in range(61)})
+
+
+def test_the_words_of_a_cell_compose_that_cell_alone(tmp_path: Path) -> None:
+    line = [
+        "-m",
+        "experiment=kl_beta",
+        "seed=0,1",
+        f"results_dir={tmp_path}",
+        "hydra/launcher=basic",
+        "fail_fast=true",
+    ]
+    asked = grid.asked(line)
+    entries = [runner.entry_of(cell) for cell in asked]
+    assert len({e.run_id for e in entries}) == len(asked) == 6
+    assert {e.experiment for e in entries} == {"kl_beta"}
+    for cell, one in zip(asked, entries, strict=True):
+        assert not any(w.startswith(("-", "hydra", "fail_fast")) or "," in w for w in one.overrides)
+        [alone] = grid.cells(one.overrides)
+        assert identity.run_id(alone) == identity.run_id(cell.config) == one.run_id
+        assert alone.results_dir == str(tmp_path)

@@ -1,0 +1,37 @@
+"""An experiment whose cells do what their seed says: `experiment.run=toy_cell.run`, quicker than any training."""
+
+import os
+import time
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cme import Interrupted
+from cme.records import Progress
+from experiments import identity, state
+
+FAILS, INTERRUPTED, SLOW, SECRET = 1, 2, 3, 4
+
+
+def record_path(config: DictConfig) -> Path:
+    return Path(config.results_dir) / identity.run_id(config) / "separation.json"
+
+
+def run(config: DictConfig) -> None:
+    path = record_path(config)
+    with path.with_name("ran").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if (path.parent.parent / "mended").exists():
+        path.write_text("{}")
+        return
+    if config.seed == FAILS:
+        raise KeyError("a bug")
+    if config.seed == INTERRUPTED:
+        state.progress(path.parent, Progress("training", 40, 60, 0.5))
+        raise Interrupted("SIGTERM")
+    if config.seed == SLOW:
+        time.sleep(60)
+    if config.seed == SECRET:
+        raise RuntimeError(f"the server said: wrong key {os.environ['OPENAI_API_KEY']}\nand more")
+    time.sleep(1.5)
+    path.write_text("{}")
