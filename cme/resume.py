@@ -96,6 +96,10 @@ def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any])
         if not keeper.saving:
             raise
         raise not_written(where.folder, error) from error
+    finally:
+        for callback in trainer.callback_handler.callbacks:  # a bar left open would share its line with the error
+            if getattr(callback, "training_bar", None) is not None:
+                callback.training_bar.close()
     return 0.0 if last is None else last.seconds
 
 
@@ -132,8 +136,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
                 f"or delete {self.where.folder} to start over"
             )
         saved = torch.load(last.path / self._own_file(), weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(saved["parts"][name])
+        for name in self.parts.keys() & saved["parts"].keys():  # a callback may be a new one
+            self.parts[name].load_state_dict(saved["parts"][name])
         for name, value in saved["counters"].items():
             setattr(self.trainer, name, value)
 

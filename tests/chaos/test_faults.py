@@ -1,0 +1,265 @@
+"""What goes wrong around a run: each is one clear sentence, loses nothing that was whole, and is made good by the
+same command. On random-weight models, by the command that a user gives.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cme.miniature import models
+
+from . import trials
+from .trials import Attempt, Twin, differences, folder
+
+pytestmark = pytest.mark.slow
+
+WORDS = (
+    "trainer.max_steps=6",
+    "trainer.per_device_train_batch_size=8",
+    "trainer.num_generations=4",
+    "trainer.max_completion_length=6",
+    "evaluation.max_new_tokens=6",
+    "evaluation.batch_size=4",
+    "data.train_prompts=24",
+    "data.eval_prompts=12",
+    "checkpoint.every=2",
+)
+DIES_TRAINED = {"on": "rename", "path": "*/training.json", "call": 1, "when": "before", "fault": "kill"}
+
+
+def attempt(twin: Twin, results: Path, fault: Mapping[str, Any] | None = None) -> Attempt:
+    """The run's command; in a new process only where the clock is to be wrong from the first import on."""
+    return trials.attempt(twin, results, fault=fault, fresh="clock" in (fault or {}))
+
+
+@pytest.fixture(scope="module")
+def twin(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+    """An undisturbed run of random-weight models."""
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "miniature").mkdir()
+    for name in models.names():
+        family, recipe = name.split("/")
+        models.folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CME_CACHE", str(cache))
+        made = Twin("tiny", WORDS, tmp_path_factory.mktemp("twin") / "results")
+        done = attempt(made, made.results)
+        assert done.code == 0, done.stderr
+        yield replace(made, attempt=done)
+
+
+@pytest.fixture(scope="module")
+def trained(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run leaves that is killed when its training is over and not yet written down."""
+    results = tmp_path_factory.mktemp("trained") / "results"
+    assert attempt(twin, results, fault=DIES_TRAINED).code == -9
+    return results
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Where a run of the test's own has its results."""
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def disk(results: Path) -> Iterator[Callable[[str], None]]:
+    """A small file system of the results' own, mounted with the options that it is called with, or mounted anew."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system takes root")
+    results.mkdir()
+    mounted = False
+
+    def mount(options: str) -> None:
+        nonlocal mounted
+        again = ["-o", f"remount,{options}"] if mounted else ["-o", options]
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", *again, "tmpfs", str(results)], capture_output=True, text=True
+        )
+        if done.returncode and not mounted:
+            pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
+        assert done.returncode == 0, done.stderr
+        mounted = True
+
+    yield mount
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(results)], check=True)
+
+
+def copied(source: Path, results: Path, *without: str) -> None:
+    """A run's results but for the files that the globs name."""
+    shutil.copytree(source, results, dirs_exist_ok=True)
+    for pattern in without:
+        for path in results.glob(pattern):
+            path.unlink()
+
+
+def one_sentence(done: Attempt, *words: str) -> str:
+    """The one line that says what was wrong, and has all the words."""
+    assert done.code in (1, 2), done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert all(word in line for word in words), line
+    return line
+
+
+def made_good(twin: Twin, results: Path) -> Attempt:
+    """The same command again: it ends as the twin did."""
+    done = attempt(twin, results)
+    assert done.code == 0, done.stderr
+    assert differences(results, twin.results) == []
+    return done
+
+
+def test_a_disk_that_fills_while_training(twin: Twin, results: Path, disk: Callable[[str], None]) -> None:
+    model = (folder(twin.results) / "checkpoint" / "model.safetensors").stat().st_size
+    disk(f"size={5 * model}")  # the first checkpoint, with its optimizer, and no second
+    said = one_sentence(attempt(twin, results), "resume", "free some space")
+    assert str(results.name) in said
+    assert list(results.glob("*/resume/checkpoint-2/whole.json"))
+    disk("size=100m")
+    made_good(twin, results)
+
+
+def test_a_disk_without_space_for_one_checkpoint(
+    twin: Twin, results: Path, disk: Callable[[str], None]
+) -> None:
+    disk("size=100k")
+    one_sentence(attempt(twin, results), "free some space")
+    disk("size=100m")
+    made_good(twin, results)
+
+
+@pytest.mark.parametrize("when", ["before", "half"])
+def test_a_disk_that_fills_while_judging(twin: Twin, results: Path, when: str) -> None:
+    copied(twin.results, results, "*/record.json", "*/verdicts.jsonl")
+    fault = {"on": "write", "path": "*/verdicts.jsonl", "call": 5, "when": when, "fault": "ENOSPC"}
+    one_sentence(attempt(twin, results, fault=fault), "verdicts.jsonl", "No space left on device")
+    kept = (folder(results) / "verdicts.jsonl").read_text()
+    made_good(twin, results)
+    whole = kept[: kept.rfind("\n") + 1]
+    assert len(whole.splitlines()) == 4
+    assert (folder(results) / "verdicts.jsonl").read_text().startswith(whole)
+
+
+def test_a_disk_that_fills_while_the_record_is_written(twin: Twin, results: Path) -> None:
+    copied(twin.results, results, "*/record.json")
+    fault = {"on": "sync", "path": "*/.record.json.*", "call": 1, "when": "half", "fault": "ENOSPC"}
+    one_sentence(attempt(twin, results, fault=fault), "record.json", "No space left on device")
+    assert not list(results.glob("*/*.partial")) + list(results.glob("*/.*.partial"))
+    made_good(twin, results)
+
+
+def test_results_that_are_read_only(twin: Twin, results: Path, disk: Callable[[str], None]) -> None:
+    disk("size=100m")
+    disk("ro")
+    one_sentence(attempt(twin, results), "Read-only file system", "results_dir")
+    disk("rw")
+    copied(twin.results, results, "*/record.json")
+    disk("ro")
+    one_sentence(attempt(twin, results), "Read-only file system", "results_dir")
+    disk("rw")
+    made_good(twin, results)
+
+
+def flip(path: Path) -> None:
+    """Change one byte in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def halve(path: Path) -> None:
+    """Cut a file to half."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+DAMAGE = [
+    pytest.param(flip, id="flipped"),
+    pytest.param(halve, id="truncated"),
+    pytest.param(Path.unlink, id="deleted"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("all_of_them", [False, True])
+def test_a_damaged_checkpoint(
+    twin: Twin, trained: Path, results: Path, damage: Callable[[Path], None], all_of_them: bool
+) -> None:
+    copied(trained, results)
+    saved = sorted(folder(results).glob("resume/checkpoint-*/model.safetensors"))
+    assert len(saved) == 2
+    for weights in saved if all_of_them else saved[-1:]:
+        damage(weights)
+    done = made_good(twin, results)
+    said = [line for line in done.stderr.splitlines() if "is damaged" in line]
+    assert len(said) == (2 if all_of_them else 1), done.stderr
+    assert saved[-1].parent.name in said[0]
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_policy(twin: Twin, results: Path, damage: Callable[[Path], None]) -> None:
+    """The same command either makes it again or says what to delete; it never takes the damaged one."""
+    copied(twin.results, results, "*/record.json", "*/verdicts.jsonl", "*/generations.json")
+    damage(folder(results) / "checkpoint" / "model.safetensors")
+    done = attempt(twin, results)
+    if done.code:
+        assert "training.json" in one_sentence(done, "checkpoint")
+        (folder(results) / "training.json").unlink()
+    made_good(twin, results)
+
+
+def test_a_log_of_verdicts_with_a_torn_last_line(twin: Twin, results: Path) -> None:
+    copied(twin.results, results, "*/record.json")
+    log = folder(results) / "verdicts.jsonl"
+    os.truncate(log, log.stat().st_size - 40)
+    made_good(twin, results)
+
+
+def test_a_log_of_verdicts_with_a_bad_line(twin: Twin, results: Path) -> None:
+    copied(twin.results, results, "*/record.json")
+    log = folder(results) / "verdicts.jsonl"
+    lines = log.read_text().splitlines(keepends=True)
+    log.write_text("".join([*lines[:2], lines[2][:30] + "\n", *lines[3:]]))
+    one_sentence(attempt(twin, results), "verdicts.jsonl, line 3", "delete the line")
+    log.write_text("".join([*lines[:2], *lines[3:]]))
+    done = attempt(twin, results)
+    assert done.code == 0, done.stderr
+    # the verdict that was asked for again stands last; the record has them in the order of the prompts
+    assert differences(results, twin.results) == [f"{log.relative_to(results)} differs from the twin's"]
+    assert sorted(json.loads(line)["key"] for line in log.read_text().splitlines()) == sorted(
+        json.loads(line)["key"] for line in lines
+    )
+
+
+@pytest.mark.parametrize("name", ["training.json", "generations.json"])
+def test_a_stage_file_that_is_cut(twin: Twin, results: Path, name: str) -> None:
+    copied(twin.results, results, "*/record.json")
+    (folder(results) / name).write_text((folder(results) / name).read_text()[:100])
+    one_sentence(attempt(twin, results), name)
+    (folder(results) / name).unlink()
+    made_good(twin, results)
+
+
+def test_a_record_that_is_cut(twin: Twin, results: Path) -> None:
+    copied(twin.results, results)
+    record = folder(results) / "record.json"
+    record.write_text(record.read_text()[:1000])
+    one_sentence(attempt(twin, results), "record.json is not a readable record")
+    record.rename(record.with_name("record.json.partial"))
+    made_good(twin, results)
+
+
+def test_a_clock_that_jumps(twin: Twin, results: Path) -> None:
+    done = attempt(twin, results, fault={"clock": [0, 7200, -7200, 86400, -86400]})
+    assert done.code == 0, done.stderr
+    assert differences(results, twin.results) == []
+    took = json.loads((folder(results) / "record.json").read_text())["seconds"]
+    assert all(0 <= seconds <= done.seconds for seconds in took.values()), took

@@ -1,0 +1,136 @@
+"""The chaos harness itself: it breaks what it is told to, and sees what is broken."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .processes import SABOTEUR
+from .trials import differences, stage
+
+WRITES = """
+import os
+with open("log.jsonl", "ab") as log:
+    for n in range(3):
+        log.write(b"%d234567\\n" % n)
+        log.flush()
+with os.fdopen(os.open("whole.partial", os.O_WRONLY | os.O_CREAT), "w") as file:
+    file.write("12345678")
+    file.flush()
+    os.fsync(file.fileno())
+os.replace("whole.partial", "whole")
+os.unlink("log.jsonl")
+"""
+
+
+def child(code: str, where: Path, **fault: Any) -> "subprocess.CompletedProcess[str]":
+    environment = os.environ | {"PYTHONPATH": str(SABOTEUR), "CHAOS": json.dumps(fault)}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=where, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("on", "path", "call", "when", "left"),
+    [
+        ("write", "*log.jsonl", 2, "before", {"log.jsonl": "0234567\n"}),
+        ("write", "*log.jsonl", 2, "half", {"log.jsonl": "0234567\n1234"}),
+        ("write", "*log.jsonl", 2, "after", {"log.jsonl": "0234567\n1234567\n"}),
+        ("sync", "*/whole.partial", 1, "half", {"whole.partial": "1234"}),
+        ("rename", "whole", 1, "before", {"whole.partial": "12345678"}),
+        ("rename", "whole", 1, "after", {"whole": "12345678"}),
+        ("remove", "log.jsonl", 1, "before", {"whole": "12345678"}),
+    ],
+)
+def test_a_kill_leaves_what_was_done_until_then(
+    tmp_path: Path, on: str, path: str, call: int, when: str, left: dict[str, str]
+) -> None:
+    done = child(WRITES, tmp_path, on=on, path=path, call=call, when=when, fault="kill")
+    assert done.returncode == -signal.SIGKILL
+    found = {file.name: file.read_text() for file in tmp_path.iterdir()}
+    assert left.items() <= found.items()
+    assert ("whole" in found) == ("whole" in left)
+
+
+def test_a_full_disk_stays_full(tmp_path: Path) -> None:
+    code = """
+for _ in range(2):
+    try:
+        with open("log", "ab") as log: log.write(b"1234")
+    except OSError as error: print(error.errno)
+"""
+    done = child(code, tmp_path, on="write", path="*log", call=1, when="half", fault="ENOSPC")
+    assert done.stdout.split() == ["28", "28"]
+    assert (tmp_path / "log").read_bytes().startswith(b"12")
+
+
+def test_the_clock_jumps(tmp_path: Path) -> None:
+    code = "import time; a = time.time(); print(round(time.time() - a), round(time.time() - a))"
+    assert child(code, tmp_path, clock=[0, 3600, -7200]).stdout.split() == ["3600", "-7200"]
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Callable[[str], Path]:
+    """Folders of results with a finished run, as files go."""
+
+    def make(name: str) -> Path:
+        run = tmp_path / name / "run"
+        (run / "checkpoint").mkdir(parents=True)
+        (run / "record.json").write_text(json.dumps({"verdicts": ["win"], "seconds": {"train": len(name)}}))
+        (run / "verdicts.jsonl").write_text('{"key": "a", "seconds": 0.1}\n{"key": "b", "seconds": 0.2}\n')
+        (run / "checkpoint" / "model.safetensors").write_bytes(b"weights")
+        (run / ".lock").touch()
+        return tmp_path / name
+
+    return make
+
+
+def test_seconds_alone_make_no_difference(results: Callable[[str], Path]) -> None:
+    assert differences(results("a"), results("twin")) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("record.json", '{"verdicts": ["loss"], "seconds": {}}', "record.json differs"),
+        ("record.json", '{"verdicts": ["wi', "record.json is not whole"),
+        ("checkpoint/model.safetensors", "weightz", "model.safetensors differs"),
+        ("verdicts.jsonl", '{"key": "a"}\n{"key": "b"}\n{"key": "a"}\n', "2 lines of a"),
+        ("selection/step-2.json", "{}", "one file more"),
+    ],
+)
+def test_what_is_broken_is_seen(results: Callable[[str], Path], file: str, content: str, said: str) -> None:
+    ours, twin = results("a"), results("twin")
+    (ours / "run" / file).parent.mkdir(exist_ok=True)
+    (ours / "run" / file).write_text(content)
+    assert any(said in problem for problem in differences(ours, twin))
+
+
+def test_a_missing_file_is_seen(results: Callable[[str], Path]) -> None:
+    ours, twin = results("a"), results("twin")
+    (ours / "run" / "record.json").unlink()
+    assert differences(ours, twin) == ["run/record.json is missing"]
+
+
+def test_a_lock_that_blocks_is_seen(results: Callable[[str], Path]) -> None:
+    ours, twin = results("a"), results("twin")
+    with (ours / "run" / ".lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        [problem] = differences(ours, twin)
+    assert "blocks" in problem
+
+
+def test_how_far_a_run_had_come(results: Callable[[str], Path]) -> None:
+    ours = results("a")
+    assert stage(ours) == "recorded"
+    (ours / "run" / "record.json").unlink()
+    assert stage(ours) == "judging"
+    (ours / "run" / "verdicts.jsonl").unlink()
+    assert stage(ours) == "training"
