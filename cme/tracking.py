@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -141,7 +141,7 @@ class _TensorBoard:
     def __init__(self, run: Run, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter, summary
 
-        self.writer: Any = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
+        self.writer = cast("Any", SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1))
         if step == 0:
             plain = {
                 k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in run.settings.items()
