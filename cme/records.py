@@ -5,13 +5,18 @@ generations, the verdicts. Win rates are not in it; `analysis` computes them fro
 is one file too, and so are a judge's sanity and a separation.
 """
 
+import errno
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal
+
+from cme import Unavailable
 
 SCHEMA = 1
 STRESS_SCHEMA = 1
@@ -343,24 +348,58 @@ class SeparationRecord:
     schema: int = SEPARATION_SCHEMA
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that the file is either whole or not there: a temporary file, synced, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+class BadFile(ValueError):
+    """A file of ours that is not what it should be; the message names it and says what to do."""
+
+
+WHAT_WOULD_DO = {
+    errno.ENOSPC: "free some space there, and the same command goes on",
+    errno.EDQUOT: "free some of your quota there, and the same command goes on",
+    errno.EROFS: "write elsewhere, such as with results_dir=...",
+    errno.EACCES: "make it writable, or write elsewhere, such as with results_dir=...",
+    errno.EPERM: "make it writable, or write elsewhere, such as with results_dir=...",
+}
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise the file system's refusals to write `path` as Unavailable, which says why and what would do."""
     try:
-        with os.fdopen(handle, "w") as file:
-            json.dump(value, file, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(partial, 0o644)
-        os.replace(partial, path)
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        remedy = WHAT_WOULD_DO.get(error.errno or 0, "nothing that was whole is lost")
+        raise Unavailable(f"{path} cannot be written ({why}): {remedy}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that the file is either whole or not there: a temporary file, synced, then renamed.
+
+    Raises Unavailable where the file system does not take it; what was there before is there still.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o644)
+            os.replace(partial, path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the name, too
+        finally:
+            os.close(folder)
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
+    """Read a JSON file. Raises ValueError for one that is none."""
     return json.loads(path.read_text())
 
 
@@ -370,7 +409,7 @@ def write_record(path: Path, record: RunRecord) -> None:
 
 
 def read_record(path: Path) -> RunRecord:
-    """Read a run's record. Raises ValueError, naming the file, for another schema or a malformed one."""
+    """Read a run's record. Raises BadFile, naming the file, for another schema or a malformed one."""
     try:
         raw = read_json(path)
         if raw["schema"] != SCHEMA:
@@ -398,7 +437,10 @@ def read_record(path: Path) -> RunRecord:
                 raise ValueError("every comparison must have a name of its own")
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a readable record: {error}") from error
+        remedy = "; move it away, and the command of its run makes it again" * isinstance(
+            error, JSONDecodeError
+        )
+        raise BadFile(f"{path} is not a readable record: {error}{remedy}") from error
 
 
 def write_stress(path: Path, record: StressRecord) -> None:

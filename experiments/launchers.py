@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
@@ -47,6 +48,8 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     ),
 }
 RESTARTS = 3  # of a sweep on this machine that lost a process
+# our `ray` is the plugin's `ray` with other values, and Hydra need not say so
+warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against")
 BATCH = 1000  # cells handed over at once: Slurm's own limit of an array is 1001
 
 
@@ -136,7 +139,7 @@ def _surviving(name: str | None, run: Callable[[], Sequence[JobReturn]]) -> Sequ
             try:
                 return run()
             except _losses(name) as error:
-                what = f"hydra/launcher={name} lost a process: {str(error).strip().splitlines()[0]}"
+                what = f"hydra/launcher={name} lost a process: {str(error).strip().splitlines()[-1].strip()}"
                 if stopped or not restarts:
                     raise RuntimeError(f"{what}; the same command goes on") from error
                 print(f"{what}; its cells go on", file=sys.stderr)

@@ -58,9 +58,27 @@ class Data:
 
 
 @dataclass
-class Optimization:
-    """How weights are updated, by TRL's own names, which are those of transformers.TrainingArguments."""
+class Lora:
+    """Low-rank adapters in place of all weights, by the names of peft.LoraConfig.
 
+    `target_modules` is a list of module names, or `all-linear`.
+    """
+
+    r: int = MISSING
+    lora_alpha: int = MISSING
+    lora_dropout: float = MISSING
+    target_modules: Any = MISSING
+
+
+@dataclass
+class Optimization:
+    """How weights are updated, by TRL's own names, which are those of transformers.TrainingArguments.
+
+    `per_device_train_batch_size` is the batch of all devices together: each process takes its share. `lora` is null
+    where all weights are trained.
+    """
+
+    lora: Lora | None = None
     max_steps: int = MISSING
     per_device_train_batch_size: int = MISSING
     gradient_accumulation_steps: int = MISSING
@@ -85,9 +103,14 @@ class Sampling:
 
 @dataclass
 class Grpo(Optimization):
-    """GRPO on the configured reward; see trl.GRPOConfig."""
+    """GRPO on the configured reward; see trl.GRPOConfig. With `use_vllm` vLLM samples, in TRL's way."""
 
     method: str = "grpo"
+    use_vllm: bool = False
+    vllm_mode: str = "colocate"
+    vllm_server_base_url: str | None = None
+    vllm_gpu_memory_utilization: float = 0.3
+    vllm_tensor_parallel_size: int = 1
     steps_per_generation: int = MISSING
     num_generations: int = MISSING
     num_iterations: int = MISSING
@@ -196,6 +219,13 @@ class Capabilities:
 
 
 @dataclass
+class Checkpoint:
+    """What a training that is killed goes on from; `every` is in steps. A signal has a checkpoint saved at any step."""
+
+    every: int = MISSING
+
+
+@dataclass
 class Scoring:
     """Limits of the verifier's pass, for the reward and the held-out verifier alike; tokens."""
 
@@ -220,6 +250,13 @@ class Scale:
 @dataclass
 class Preset:
     """Under whose settings a reward trains: `matched`, those of its scale and cell, or `paper`, its own source's."""
+
+    name: str = MISSING
+
+
+@dataclass
+class Tracker:
+    """Where a training's figures are shown beside the record: see cme.tracking."""
 
     name: str = MISSING
 
@@ -254,9 +291,11 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
     selection: Selection = field(default_factory=Selection)
     capabilities: Capabilities = field(default_factory=Capabilities)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     scoring: Scoring = field(default_factory=Scoring)
     scale: Scale = field(default_factory=Scale)
     preset: Preset = field(default_factory=Preset)
+    tracker: Tracker = field(default_factory=Tracker)
     experiment: Experiment = field(default_factory=Experiment)
     generator: str = MISSING
     monitor_every: int = MISSING

@@ -2,8 +2,8 @@
 
 Every saved checkpoint, the final policy among them, meets the untrained start on the selection prompts. The one with
 the highest win rate there is selected, the earliest of equals, and answers the evaluation prompts too. They are ranked
-by the verdicts that all of them have scored. The final policy's evaluation stays the run's result; the selected one's
-stands beside it.
+on the prompts whose verdicts are all scored, of every one of them. The final policy's evaluation stays the run's
+result; the selected one's stands beside it.
 """
 
 import shutil
@@ -22,6 +22,7 @@ from cme.checkpoints import load
 from cme.judging import VerdictLog
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training import milestone
+from cme.unfinished import Unfinished
 from experiments import accuracy, grid, identity, judging
 from experiments.parts import made, once, shared
 from experiments.responses import respond
@@ -89,7 +90,7 @@ def run(
     asked = prompts(config)
     made_of = [weights[config.generator], [asdict(p) for p in asked]]
     path = store.starts / f"{identity.start_id(config)}-selection-{identity.digest(made_of)}.json"
-    before = shared(path, made_of, lambda: _responses(config, config.generator, asked))
+    before = shared(path, made_of, partial(_responses, config, config.generator, asked))
     last = int(trained["history"]["step"][-1])
     places = {step: milestone(store.checkpoint, step) for step in steps(config, last)} | {
         last: store.checkpoint
@@ -129,30 +130,33 @@ def run(
 
 
 def best(trajectory: Trajectory) -> int | None:
-    """The step with the highest win rate by the verdicts that all checkpoints have scored, the earliest of equals.
+    """The step with the highest win rate on the prompts that all checkpoints have scored whole, the earliest of equals.
 
-    None where there is no such verdict.
+    None where there is no such prompt.
     """
-    points, common = _common(trajectory)
-    if not common.any():
+    points, whole = _scored(trajectory)
+    if not whole.any():
         return None
-    rates = points[:, common].mean(axis=1)
+    rates = points[:, whole].mean(axis=(1, 2))
     return trajectory.milestones[int(rates.argmax())].step
 
 
-def _common(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """Points (checkpoints, verdicts), NaN where unscored, and which verdicts every checkpoint has scored."""
-    points = np.array([np.ravel(np.array(m.points, float)) for m in trajectory.milestones])
-    return points, ~np.isnan(points).any(axis=0)
+def _scored(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+    """Points (checkpoints, prompts, verdicts), NaN where unscored, and which prompts are scored whole by all of them.
+
+    A prompt with a verdict unscored counts nowhere, so that a judge's taste for a place is no win (`metrics`).
+    """
+    points = np.array([m.points for m in trajectory.milestones], dtype=float)
+    return points, ~np.isnan(points).any(axis=(0, 2))
 
 
 def _narrowed(trajectory: Trajectory) -> list[str]:
     """A warning where unscored verdicts leave less to select by, or nothing."""
-    _, common = _common(trajectory)
-    kept = int(common.sum())
-    if kept == len(common):
+    points, whole = _scored(trajectory)
+    if whole.all():
         return []
-    found = f"the checkpoints have {kept} of {len(common)} selection verdicts scored in common"
+    kept, total = points[0, whole].size, points[0].size
+    found = f"the checkpoints have {kept} of {total} selection verdicts scored in common"
     return [f"{found}, and were compared by these" if kept else f"{found}: none was selected"]
 
 
@@ -163,9 +167,12 @@ def tidy(config: DictConfig, store: Store) -> None:
             shutil.rmtree(folder)
 
 
-def _responses(config: DictConfig, checkpoint: str, asked: Sequence[Prompt]) -> list[dict[str, Any]]:
+def _responses(
+    config: DictConfig, checkpoint: str, asked: Sequence[Prompt], unfinished: Unfinished
+) -> list[dict[str, Any]]:
     progress = f"answers of {Path(checkpoint).name}"
-    return [asdict(r) for r in respond(config, load(checkpoint), asked, progress=progress)]
+    said = respond(config, load(checkpoint), asked, progress=progress, unfinished=unfinished)
+    return [asdict(r) for r in said]
 
 
 def _meet(

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from cme import Interrupted
+from experiments.cell import Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # what stops a run
 
@@ -30,7 +31,10 @@ class Worker:
     here: bool
 
     def __call__(self, config: DictConfig) -> None:
-        """Run a cell; one that was interrupted has saved its state, and is no error of the worker's."""
+        """Run a cell; one that was interrupted has saved its state, and is no error of the worker's.
+
+        Raises Stopped where workers share this machine: elsewhere the others are out of reach.
+        """
         os.chdir(self.folder)
         if self.here:
             _heed_signals()
@@ -42,6 +46,9 @@ class Worker:
             self.function(config)
         except KeyboardInterrupt:
             _Process.leaving = self.here
+        except Stopped:
+            if self.here:
+                raise
         finally:
             _Process.working = False
 

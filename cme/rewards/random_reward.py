@@ -15,9 +15,18 @@ class RandomReward:
 
     __name__ = "random"
     needs_answers = False
+    whole_batch = True
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(f"random reward:{seed}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """The generator's state, for a training that is resumed."""
+        return {"rng": self._rng.getstate()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the coins where they were."""
+        self._rng.setstate(state["rng"])
 
     def __call__(
         self,

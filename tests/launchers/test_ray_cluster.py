@@ -18,7 +18,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    path = os.pathsep.join([str(launchers.ROOT), str(Path(__file__).parent)])
+    monkeypatch.setenv("PYTHONPATH", path)
     monkeypatch.chdir(tmp_path)
     yield from two_nodes(monkeypatch)
 
@@ -30,11 +31,8 @@ def test_cells_of_a_lost_node_run_on_another(nodes: Any) -> None:
         "import toy_cells; from experiments import launchers; "
         f"launchers.check({arguments}); launchers.launch({cells}, {arguments}, toy_cells.held)"
     )
-    path = os.pathsep.join([str(launchers.ROOT), str(Path(__file__).parent)])
     with Path("log").open("w") as log:
-        sweep = subprocess.Popen(
-            [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, stdout=log, stderr=log
-        )
+        sweep = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log)
     while len(list(Path("runs").glob("*/begun-*"))) < 2:
         assert sweep.poll() is None, Path("log").read_text()
         time.sleep(0.1)

@@ -1,0 +1,312 @@
+"""A training that was interrupted ends as the one that was not: weights and history, bit for bit."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from cme import Interrupted, Unavailable, resume, signals
+from cme.checkpoints import Checkpoint, load
+from cme.miniature import world
+from cme.miniature.preferences import load_pairs
+from cme.monitors import Monitors
+from cme.offline import Watch, train_dpo, train_sft
+from cme.records import Generation
+from cme.resume import MARKER, Checkpointing
+from cme.rewards import CrossModelEntropy, RandomReward
+from cme.training import Guard, Trained, milestone, train
+
+Tiny = Callable[..., Checkpoint]
+Folder = Callable[..., Path]
+PROMPTS = world.load_prompts("train", 12, 0)
+PAIRS = load_pairs(PROMPTS, 0)
+GRPO = {
+    "max_steps": 9,  # two prompts a step: an epoch and a half
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
+    "beta": 0.0,
+    "temperature": 1.0,
+    "top_k": 0,
+    "warmup_steps": 2,
+    "lr_scheduler_type": "linear",
+    "loss_type": "dapo",
+}
+OFFLINE = {
+    "max_steps": 9,
+    "per_device_train_batch_size": 2,  # six steps an epoch
+    "learning_rate": 1e-2,
+    "warmup_steps": 2,
+    "lr_scheduler_type": "linear",
+    "max_length": 256,
+}
+
+
+class Killed(Exception):
+    """What stands for SIGKILL: nothing is saved on the way out."""
+
+
+class Ending(TrainerCallback):  # type: ignore[misc]
+    """Ends a training after a step, by a signal or with nothing saved."""
+
+    def __init__(self, step: int, by: int | None) -> None:
+        self.step, self.by = step, by
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self.step:
+            if self.by is None:
+                raise Killed
+            os.kill(os.getpid(), self.by)
+
+
+class Case:
+    """Trainings that differ in nothing but whether they are interrupted."""
+
+    def __init__(self, method: str, tiny: Tiny, verifier: str, root: Path, **settings: Any) -> None:
+        self.method, self.tiny, self.verifier, self.root = method, tiny, verifier, root
+        self.settings, self.every = settings, 3
+        self.guard = Guard(100, 1.0)
+        self.save_every: int | None = None
+
+    def reward(self) -> Any:
+        if self.method == "dense":
+            return CrossModelEntropy(self.verifier, granularity="token", std_floor=0.01)
+        return RandomReward(seed=5)
+
+    @property
+    def where(self) -> Checkpointing:
+        return Checkpointing(self.root / "resume", self.every, "the same")
+
+    def __call__(
+        self, where: Checkpointing | None, folder: str = "policy", *callbacks: TrainerCallback
+    ) -> tuple[Trained, list[torch.Tensor]]:
+        policy = self.tiny("qwen")
+        monitors = Monitors(self.tiny("qwen"), None, world.quality, every=2)
+        also: dict[str, Any] = {
+            "seed": 0,
+            "folder": self.root / folder,
+            "save_every": self.save_every,
+            "checkpointing": where,
+            "callbacks": callbacks,
+            "quiet": True,
+        }
+        watch = Watch(monitors, PROMPTS, 4, 6)
+        if self.method == "dpo":
+            settings = OFFLINE | {"beta": 0.1, "loss_type": "sigmoid"} | self.settings
+            found = train_dpo(policy, self.tiny("qwen"), PAIRS, watch, settings, **also)
+        elif self.method == "sft":
+            said = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
+            found = train_sft(policy, PROMPTS, said, watch, OFFLINE | self.settings, **also)
+        else:
+            found = train(policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also)
+        return found, [p.detach().clone() for p in policy.model.parameters()]
+
+    def interrupted(self, step: int, by: int | None = None) -> None:
+        """Train until the end that is put to it."""
+        with signals.caught(), pytest.raises(Killed if by is None else Interrupted):
+            self(self.where, "policy", Ending(step, by))
+
+    def checkpoints(self) -> dict[str, bool]:
+        """The checkpoints by name, and whether they have their marker."""
+        found = sorted((self.root / "resume").glob("checkpoint-*"))
+        return {p.name: (p / MARKER).exists() for p in found}
+
+
+def equal(a: tuple[Trained, list[torch.Tensor]], b: tuple[Trained, list[torch.Tensor]]) -> bool:
+    return replace(a[0], earlier=0.0) == replace(b[0], earlier=0.0) and all(
+        torch.equal(x, y) for x, y in zip(a[1], b[1], strict=True)
+    )
+
+
+@pytest.fixture
+def case(tiny: Tiny, tiny_folder: Folder, tmp_path: Path) -> Callable[..., Case]:
+    return lambda method, **settings: Case(method, tiny, str(tiny_folder("llama")), tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "ends"),
+    [
+        ("grpo", {}, [4, 8]),  # from 3, and from 6, where the second epoch begins
+        ("grpo", {"optim": "sgd", "gradient_accumulation_steps": 2, "steps_per_generation": 2}, [5]),
+        ("dense", {}, [8]),
+        ("dpo", {}, [4, 8]),
+        ("sft", {"gradient_accumulation_steps": 2}, [8]),
+    ],
+)
+def test_a_killed_training_ends_as_the_one_that_was_not(
+    case: Callable[..., Case], method: str, settings: dict[str, Any], ends: list[int]
+) -> None:
+    made = case(method, **settings)
+    whole = made(None, "whole")
+    for end in ends:
+        made.interrupted(end)
+    again = made(made.where)
+    assert equal(whole, again)
+    assert again[0].earlier > 0
+    saved = load(str(made.root / "policy")).model.parameters()
+    assert all(torch.equal(a, b) for a, b in zip(saved, whole[1], strict=True))
+
+
+@pytest.mark.parametrize("method", ["grpo", "sft"])
+@pytest.mark.parametrize("end", [1, 7])
+def test_a_signal_leaves_a_checkpoint_of_its_step(case: Callable[..., Case], method: str, end: int) -> None:
+    """Step 7 is in the middle of the second epoch, whose order of the data is its own."""
+    made = case(method)
+    made.every = 100
+    whole = made(None, "whole")
+    made.interrupted(end, signal.SIGTERM)
+    assert made.checkpoints() == {f"checkpoint-{end}": True}
+    assert equal(whole, made(made.where))
+
+
+@pytest.mark.parametrize("settings", [{"steps_per_generation": 2}, {"num_iterations": 2}])
+def test_completions_that_are_left_are_trained_on_first(
+    case: Callable[..., Case], settings: dict[str, Any]
+) -> None:
+    made = case("grpo", **settings)
+    whole = made(None, "whole")
+    made.interrupted(5, signal.SIGUSR1)
+    assert made.checkpoints() == {"checkpoint-4": True, "checkpoint-6": True}
+    assert equal(whole, made(made.where))
+
+
+def test_checkpoints_change_nothing_and_two_are_kept(case: Callable[..., Case]) -> None:
+    made = case("grpo")
+    made.every = 2
+    assert equal(made(None, "whole"), made(made.where))
+    assert made.checkpoints() == {"checkpoint-6": True, "checkpoint-8": True}
+
+
+def test_the_guard_goes_on_counting(case: Callable[..., Case]) -> None:
+    """Everything is cut at one token: the guard would stop after five steps, wherever training was interrupted."""
+    made = case("grpo", max_completion_length=1)
+    made.guard = Guard(5, 1.0)
+    whole = made(None, "whole")
+    assert whole[0].stopped is not None and whole[0].stopped.startswith("at step 5: every completion was cut")
+    made.interrupted(4)
+    assert equal(whole, made(made.where))
+
+
+def test_a_training_that_the_guard_ends_leaves_no_checkpoint_of_its_end(case: Callable[..., Case]) -> None:
+    """From it, training would go on."""
+    made = case("grpo", max_completion_length=1)
+    made.guard, made.every = Guard(5, 1.0), 5
+    made(made.where)
+    assert made.checkpoints() == {}
+
+
+def test_policies_saved_on_the_way_are_there_still(case: Callable[..., Case]) -> None:
+    made = case("grpo")
+    made.save_every = 2
+    made(None, "whole")
+    made.interrupted(5)
+    made(made.where)
+    for step in (2, 4, 6, 8):
+        a, b = (
+            (milestone(made.root / folder, step) / "model.safetensors").read_bytes()
+            for folder in ("whole", "policy")
+        )
+        assert a == b
+    assert not list((made.root / "policy").glob("*.partial"))
+
+
+def flip(path: Path) -> None:
+    """Damage one bit in the middle of a file."""
+    found = bytearray(path.read_bytes())
+    found[len(found) // 2] ^= 1
+    path.write_bytes(found)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (
+            lambda path: flip(path / "model.safetensors"),
+            "model.safetensors has other bytes than were written",
+        ),
+        (lambda path: os.truncate(path / "optimizer.pt", 100), "optimizer.pt has 100 bytes in place of"),
+        (lambda path: (path / "parts-0.pt").unlink(), "parts-0.pt is missing"),
+        (lambda path: (path / MARKER).write_text('{"made_from": "the'), f"{MARKER} is not readable"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+    tmp_path: Path,
+    damage: Callable[[Path], Any],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = Checkpointing(tmp_path, 3, "the same")
+    for step in (9, 12):
+        path = tmp_path / f"checkpoint-{step}"
+        path.mkdir()
+        for name in ("model.safetensors", "optimizer.pt", "parts-0.pt"):
+            (path / name).write_bytes(f"{name} at {step} ".encode() * 100)
+        resume._complete(path, "the same", 1.5 * step, 1)
+    (tmp_path / "checkpoint-15").mkdir()  # killed while it was written
+    found = resume.newest(where)
+    assert found is not None and found.path.name == "checkpoint-12" and found.seconds == 18
+    assert not (tmp_path / "checkpoint-15").exists()
+    damage(found.path)
+    before = resume.newest(where)
+    assert before is not None and before.path.name == "checkpoint-9"
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(found.path) in line and said in line
+    assert resume.newest(replace(where, made_from="other weights")) is None
+
+
+def test_a_disk_without_room_ends_training_with_what_was_whole(
+    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = case("grpo")
+    whole = made(None, "whole")
+    full = SimpleNamespace(free=0)
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: full)
+        with pytest.raises(Unavailable, match=r"resume has 0\.0 MB free and a checkpoint takes \d"):
+            made(made.where)
+        # room for the first checkpoint alone
+        asked = iter([SimpleNamespace(free=10**12)] * 2 + [full])
+        small.setattr(shutil, "disk_usage", lambda _: next(asked))
+        with pytest.raises(Unavailable, match="the same command goes on from the last whole checkpoint"):
+            made(made.where)
+    assert made.checkpoints() == {"checkpoint-3": True}
+    assert equal(whole, made(made.where))
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written(
+    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = case("sft")
+    made.interrupted(4)
+    save = torch.save
+
+    def full(value: Any, path: Any) -> None:
+        if "optimizer.pt" in str(path):
+            save(value, "/dev/full")  # the kernel's own: no space left on device
+        else:
+            save(value, path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(torch, "save", full)
+        with pytest.raises(Unavailable, match=r"resume cannot be written .*: free some space there"):
+            made(made.where)
+    assert made.checkpoints() == {"checkpoint-3": True, "checkpoint-6": False}
+    assert equal(made(None, "whole"), made(made.where))
+
+
+def test_another_number_of_processes_is_refused(case: Callable[..., Case]) -> None:
+    made = case("sft")
+    made.interrupted(4)
+    marker = made.root / "resume" / "checkpoint-3" / MARKER
+    marker.write_text(marker.read_text().replace('"processes":1', '"processes":4'))
+    with pytest.raises(Unavailable, match="was saved by 4 processes and this training has 1"):
+        made(made.where)
