@@ -15,9 +15,11 @@ from cme.records import writing
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock on a file, waiting for whoever has it; the kernel frees it when its owner dies.
 
+    Whoever has it may take it again within its thread.
+
     Raises Unavailable where the file cannot be made, or lies on a file system that has no flock.
     """
-    lock = FileLock(path)
+    lock = FileLock(path, is_singleton=True)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

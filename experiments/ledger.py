@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from cme.files import locked
+from cme.records import writing
 
 FILE = "cells.jsonl"
 
@@ -32,10 +33,12 @@ class Entry:
 
 
 def enrol(results_dir: Path, asked: Iterable[Entry]) -> None:
-    """Append those entries that are not there yet. A last line that was cut off when it was written goes."""
+    """Append those entries that are not there yet. A last line that was cut off when it was written goes.
+
+    Raises Unavailable where nothing can be written, ValueError for a ledger that cannot be read.
+    """
     path = results_dir / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with locked(Path(f"{path}.lock")), writing(path):
         _cut_torn(path)
         known = {hash(entry.key) for entry in entries(results_dir)}
         with path.open("a") as file:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from cme import Unavailable
+from cme import Unavailable, signals
 from experiments import cell, grid, identity, launchers, ledger, plan, schema, state
 from experiments.grid import Cell
 from experiments.ledger import Entry
@@ -20,6 +20,7 @@ OF_THE_COMMAND = ("plan", "fail_fast")
 SHOWN = 20  # lines at most; `status` has them all
 
 
+@signals.caught()
 def main(arguments: list[str]) -> int:
     """Run the cells that a command line of `run.py` asks for; returns the exit code."""
     try:
@@ -33,17 +34,17 @@ def main(arguments: list[str]) -> int:
         enrol(asked)
         owed = [c for c in asked if not _skipped(c)]
         code = launched([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
+        if code != INTERRUPTED:
+            grid.report(configs)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         complain(str(error).splitlines())
         return REFUSED
     except KeyboardInterrupt:
-        print("interrupted before the first cell; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
-    if code != INTERRUPTED:
-        grid.report(configs)
+        return _interrupted()
     return code
 
 
+@signals.caught()
 def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
     """Run cells of the ledger; returns the exit code. `arguments` name a launcher, or fail_fast=true.
 
@@ -61,6 +62,8 @@ def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> 
             complain(str(error).splitlines())
             codes.append(FAILED)
             continue
+        except KeyboardInterrupt:
+            return _interrupted()
         cells = [[*entry.overrides, *of_command] for entry in batch]
         codes.append(launched(cells, [results_dir / entry.run_id for entry in batch], arguments))
         if codes[-1] == INTERRUPTED or (codes[-1] == FAILED and "fail_fast=true" in arguments):
@@ -96,23 +99,14 @@ def launched(cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments:
         complaints.append(f"{lost} cells did not come to an end; the same command goes on")
     complain(complaints)
     if interrupted or (found["interrupted"] and not complaints):
-        print(f"interrupted: {_counts(found)}; the same command goes on", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted(f": {', '.join(f'{n} {name}' for name, n in found.most_common())}")
     return FAILED if complaints else DONE
 
 
 def enrol(asked: Sequence[Cell]) -> None:
-    """Write down in the ledger of their results_dir what cells were asked for.
-
-    Raises Unavailable where nothing can be written, ValueError for a ledger that cannot be read.
-    """
+    """Write down in the ledger of their results_dir what cells were asked for. Raises as `ledger.enrol` does."""
     for root in {str(c.config.results_dir): None for c in asked}:
-        try:
-            ledger.enrol(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
-        except OSError as error:
-            raise Unavailable(
-                f"results_dir={root} cannot be written: {error.strerror}; choose another, or make room"
-            ) from error
+        ledger.enrol(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
 
 
 def entry_of(asked: Cell) -> Entry:
@@ -129,6 +123,11 @@ def complain(lines: Sequence[str]) -> None:
         print(f"error: {line}", file=sys.stderr)
     if len(lines) > SHOWN:
         print(f"error: and {len(lines) - SHOWN} more; python -m experiments status --all", file=sys.stderr)
+
+
+def _interrupted(how: str = "") -> int:
+    print(f"interrupted{how}; the same command goes on", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _recomposed(entry: Entry, results_dir: Path) -> Cell:
@@ -151,7 +150,3 @@ def _skipped(asked: Cell) -> bool:
         return False
     print(f"{_folder(asked).name}: done before, skipped", file=sys.stderr)
     return True
-
-
-def _counts(found: Counter[str]) -> str:
-    return ", ".join(f"{n} {state}" for state, n in found.most_common())

@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cme import Unavailable
+from cme.files import locked
 from cme.records import (
     Progress,
     RunState,
@@ -34,20 +35,17 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Hold a run's lock. Where another process has it, say which one and wait."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, is_singleton=True)  # within a process whoever holds it may take it again
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    """Hold a run's lock. Where another process has it, say which one and wait; who has it may take it again.
+
+    Raises as `cme.files.locked` does.
+    """
+    ours = FileLock(folder / LOCK, is_singleton=True).is_locked
+    if not ours and is_held(folder):
         known = read(folder)
         who = known.owner if known is not None and known.owner else "another process"
         print(f"{folder.name}: {who} is at it; waiting for it to end", file=sys.stderr)
-        lock.acquire()
-    try:
+    with locked(folder / LOCK):
         yield
-    finally:
-        lock.release()
 
 
 def is_held(folder: Path) -> bool:

@@ -19,6 +19,8 @@ def record_path(config: DictConfig) -> Path:
 
 def run(config: DictConfig) -> None:
     path = record_path(config)
+    if path.exists():
+        return
     with path.with_name("ran").open("a") as file:
         file.write(f"{os.getpid()}\n")
     if (path.parent.parent / "mended").exists():
