@@ -168,6 +168,8 @@ def _stopped_together(name: str) -> Iterator[list[int]]:
         received.append(number)
         if name != LOCAL:
             raise Interrupted(signal.Signals(number).name)
+        if len(received) == 1:
+            print(f"{signal.Signals(number).name}: waiting for the workers to save", file=sys.stderr)
         for worker in psutil.Process().children():
             with suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGTERM)
