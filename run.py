@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import hydra
 from omegaconf import DictConfig
 
+from cme import processes
 from experiments import cell, grid, runner, schema
 
 
@@ -20,9 +21,10 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    if grid.shows_only(arguments):
-        schema.register()
-        main()
-    else:
-        sys.exit(runner.main(arguments))
+    with processes.launched():  # one of several processes: see cme.processes
+        arguments = sys.argv[1:]
+        if grid.shows_only(arguments):
+            schema.register()
+            main()
+        else:
+            sys.exit(runner.main(arguments))

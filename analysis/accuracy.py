@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.contrasts import contrast
 from analysis.intervals import (
     LEVEL,
     NOWHERE,
@@ -23,12 +24,16 @@ from analysis.intervals import (
 )
 from analysis.load import identity_of
 from analysis.methods import method_names
+from analysis.metrics import MIN_SEEDS, Tally, tally
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
-from analysis.tables import NEVER
+from analysis.tables import NEVER, interval
 from cme.records import RunRecord
 
-HEADER = ("data", "family", "regime", "reward", "policy", "prompts", "left out", "before", "after", "change")
+HEADER = (
+    *("data", "family", "regime", "reward", "policy", "prompts", "left out", "before", "after"),
+    *("change", "change, any seed"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,8 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row a cell and policy (`final`, and `selected` where a checkpoint was): pass@1 before and after training.
 
     Shares in 0..1 of the prompts graded on both sides, over all seeds, with 95 % intervals over prompts whose seeds are
-    kept together: cluster-robust Wilson for pass@1, Student's t for the paired change.
+    kept together: cluster-robust Wilson for pass@1, Student's t for the paired change. `any_seed` bounds the change
+    for other seeds and other prompts both, NaN below MIN_SEEDS.
     """
     measured = [record for record in records if record.accuracy is not None]
     names = method_names(measured)
@@ -75,6 +81,7 @@ def row_of(runs: Sequence[RunRecord], policy: str) -> dict[str, Any]:
     found = graded(runs, policy)
     before, after = share_of(found.start, found.prompts), share_of(found.policy, found.prompts)
     change, change_interval = change_of(found)
+    held = contrast(*reversed(right_by_prompt(runs, policy)))
     return {
         "seeds": len({run.seed for run in runs}),
         "prompts": len(set(found.prompts)),
@@ -83,6 +90,8 @@ def row_of(runs: Sequence[RunRecord], policy: str) -> dict[str, Any]:
         **columns_of("before", *before),
         **columns_of("after", *after),
         **columns_of("change", change, change_interval),
+        "any_seed_lo": held.wide_lo / 100,
+        "any_seed_hi": held.wide_hi / 100,
     }
 
 
@@ -109,6 +118,18 @@ def graded(runs: Sequence[RunRecord], policy: str) -> Graded:
                 sides.append(both)
     columns = np.array(sides, dtype=float).reshape(-1, 2)
     return Graded(prompts, columns[:, 0], columns[:, 1], no_answer, undecided)
+
+
+def right_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple[Tally, Tally]:
+    """Whether the start's and the policies' answers are right, by prompt and run, where both are graded."""
+    found = [graded([run], policy) for run in runs]
+    prompts = np.array([prompt for own in found for prompt in own.prompts], dtype=object)
+    number = np.repeat(np.arange(len(runs)), [len(own.prompts) for own in found])
+    before, after = (
+        tally(np.concatenate(sides), prompts, number)
+        for sides in ([own.start for own in found], [own.policy for own in found])
+    )
+    return before, after
 
 
 def by_prompt(values: Floats, prompts: Sequence[str]) -> tuple[Floats, Floats]:
@@ -151,7 +172,8 @@ def accuracy_table(records: Sequence[RunRecord]) -> Table:
         "Pass@1 of one greedy response a prompt, in percent, of the untrained start and the trained policy on the same "
         "prompts, all seeds pooled; a response without an answer is wrong.",
         "In brackets: 95 % intervals over prompts; Wilson's, cluster-robust, for pass@1, paired for the change, in "
-        f"percentage points. Bold: the interval of the change excludes 0, {NEVER} prompts.",
+        "percentage points. Any seed: the interval of the change for other seeds and other prompts both, [n/a] below "
+        f"{MIN_SEEDS} seeds. Bold: it excludes 0, {NEVER} prompts.",
         "Left out, counted over seeds: prompts without a gold answer + comparisons that were undecided on either side.",
     ]
     if (frame["policy"] == "selected").any():
@@ -176,6 +198,10 @@ def row_entries(row: "pd.Series[Any]") -> list[Entry]:
         Entry(
             change if known else "n/a",
             bold=excludes(row["change_lo"], row["change_hi"], 0, int(row["prompts"])),
+        ),
+        Entry(
+            interval(100 * row["any_seed_lo"], 100 * row["any_seed_hi"]),
+            bold=excludes(row["any_seed_lo"], row["any_seed_hi"], 0, int(row["prompts"])),
         ),
     ]  # fmt: skip
 

@@ -7,16 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
 
-import numpy as np
-
 from analysis.accuracy import accuracy_frame
 from analysis.auroc import pooled_auroc, pooled_difference
 from analysis.cells import Cell
 from analysis.evidence import (
     Evidence,
     Part,
+    about,
     auroc_part,
-    clustered,
     difference,
     differences,
     place,
@@ -35,7 +33,10 @@ STRONGEST = len(RUNGS)
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim: where the paper makes it, the published figure, the experiments that test it, the rule and its use."""
+    """A claim: where the paper makes it, the published figure, the experiments that test it, the rule and its use.
+
+    `by_verdicts` says that win rates decide it, so that it is worth no more than their judge.
+    """
 
     name: str
     text: str
@@ -44,6 +45,7 @@ class Claim:
     experiments: tuple[str, ...]
     rule: Rule
     judge: Callable[[Evidence, "Claim"], Result]
+    by_verdicts: bool = False
 
 
 def beats_start(evidence: Evidence, claim: Claim) -> Result:
@@ -194,32 +196,6 @@ def by_setting(evidence: Evidence, claim: Claim, path: str, usual: str | float) 
     return decide(parts, claim.rule, f"no two values of {path}")
 
 
-def no_fall(evidence: Evidence, claim: Claim) -> Result:
-    """True quality late in long trainings of CME less that at a quarter of them, seed by seed."""
-    groups: dict[str, list[float]] = {}
-    for run in evidence.runs(*claim.experiments):
-        change = late_change(run)
-        if run.reward == "cme" and change is not None:
-            groups.setdefault(f"{run.family} {run.regime}: verifier {run.verifier}", []).append(change)
-    parts = [
-        Part(name, *clustered([[change] for change in changes]), 0, len(changes), "seeds")
-        for name, changes in groups.items()
-    ]
-    return decide(parts, claim.rule, "no long run of CME has its true quality measured")
-
-
-def late_change(run: RunRecord) -> float | None:
-    """Mean true quality over the last tenth of the steps less that over the tenth around a quarter of them."""
-    quality = np.array([np.nan if v is None else v for v in run.history.get("quality", [])], dtype=float)
-    tenth = len(quality) // 10
-    if not tenth or np.isnan(quality).all():
-        return None
-    quarter = len(quality) // 4
-    early = quality[quarter - tenth // 2 : quarter - tenth // 2 + tenth]
-    change = float(np.nanmean(quality[-tenth:]) - np.nanmean(early))
-    return None if isnan(change) else change
-
-
 def accuracy_rises(evidence: Evidence, claim: Claim) -> Result:
     """The paired change of pass@1 under CME of every kind, in points."""
     parts = accuracy_parts(evidence.runs(*claim.experiments))
@@ -233,15 +209,17 @@ def any_verifier(evidence: Evidence, claim: Claim) -> Result:
 
 
 def accuracy_parts(runs: Sequence[RunRecord]) -> list[Part]:
-    """The paired change of pass@1, in points, of every cell of CME by verifier."""
+    """The paired change of pass@1, in points, of every cell of CME by verifier; for any seed where it can be."""
     runs = [run for run in runs if run.accuracy is not None and run.reward.startswith("cme")]
     parts = []
     for verifier in in_order(run.verifier for run in runs):
         rows = accuracy_frame([run for run in runs if run.verifier == verifier]).to_dict("records")
         for row in (row for row in rows if row["policy"] == "final"):
             name = f"{row['data']}: {row['family']} {row['regime']} {row['method']}, verifier {verifier}"
-            change, lo, hi = (100 * float(row[column]) for column in ("change", "change_lo", "change_hi"))
-            parts.append(Part(name, change, lo, hi, row["prompts"], row["seeds"], "prompts"))
+            wide = not isnan(row["any_seed_lo"])
+            bounds = ("any_seed_lo", "any_seed_hi") if wide else ("change_lo", "change_hi")
+            change, lo, hi = (100 * float(row[column]) for column in ("change", *bounds))
+            parts.append(Part(name, change, lo, hi, row["prompts"], row["seeds"], about(wide)))
     return parts
 
 

@@ -12,6 +12,7 @@ from analysis.methods import SCALES, in_order
 from analysis.read import Records
 from analysis.render import Entry, Table, to_markdown
 from analysis.rules import Result, Verdict, shown, side_of
+from analysis.sanity import failures
 from analysis.sections import Scaled
 
 UNTESTED: Verdict = "not testable here"
@@ -28,6 +29,7 @@ Every claim rests on comparisons, each with a 95 % interval: about other prompts
 three seeds or more, else about other prompts alone, as its row says. A comparison supports the claim, contradicts it or
 leaves it open, by the claim's rule; one over fewer than 30 prompts leaves it open. All support it: reproduced. Some do:
 mixed. None does and at least one contradicts it: not reproduced. All are open, or there is none: not testable here.
+Win rates by a judge that fails its sanity check (it prefers what is no better) decide nothing: not testable here.
 """
 
 
@@ -77,7 +79,7 @@ def rulings_of(records: Records, claims: Sequence[Claim]) -> list[Ruling]:
 def rulings_on(claim: Claim, evidence: Sequence[Evidence]) -> list[Ruling]:
     """The rulings on one claim."""
     rulings = [
-        Ruling(claim, own.scale, judges_of(own, claim), claim.judge(own, claim))
+        Ruling(claim, own.scale, judges_of(own, claim), heeded(own, claim, claim.judge(own, claim)))
         for own in evidence
         if any(own.has(name) for name in claim.experiments)
     ]
@@ -85,6 +87,15 @@ def rulings_on(claim: Claim, evidence: Sequence[Evidence]) -> list[Ruling]:
         UNTESTED, f"From these records: experiment {' or '.join(claim.experiments)} has no runs."
     )
     return rulings or [Ruling(claim, "", "", nothing)]
+
+
+def heeded(evidence: Evidence, claim: Claim, found: Result) -> Result:
+    """The result, its verdict withheld where win rates decide it and a judge of theirs fails its sanity check."""
+    judges = {run.judge for run in evidence.runs(*claim.experiments)}
+    failed = [said for one in evidence.records.sanity if one.judge in judges for said in failures(one)]
+    if not claim.by_verdicts or found.verdict == UNTESTED or not failed:
+        return found
+    return Result(UNTESTED, f"{found.reason} But no verdict: {failed[0]}", found.parts)
 
 
 def judges_of(evidence: Evidence, claim: Claim) -> str:

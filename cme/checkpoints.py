@@ -7,6 +7,7 @@ that calls `from_pretrained` on weights it did not make itself.
 """
 
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import torch
 import transformers
@@ -22,6 +24,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -29,6 +32,8 @@ from transformers import (
 
 from cme import Unavailable, chat, hub
 from cme.miniature import models as miniature
+
+Quantization = Literal["8bit"]
 
 
 @dataclass
@@ -147,23 +152,52 @@ def _converted(name: str) -> Path:
     return target
 
 
-def load(name: str, *, dtype: str = "float32", device: str | None = None) -> Checkpoint:
+def load(
+    name: str, *, dtype: str = "float32", device: str | None = None, quantization: Quantization | None = None
+) -> Checkpoint:
     """Load a checkpoint by name, freshly: no two calls share modules. See `ensure` for the errors.
 
-    `device` is the GPU where there is one unless it is named.
+    `device` is the GPU where there is one unless it is named. `quantization` rounds the weights of the linear layers
+    within the blocks by bitsandbytes, LLM.int8() (arXiv 2208.07339) for `8bit`; the rest keeps `dtype`.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = ensure([name])[name]
-    model = (_drawn if name.startswith(RANDOM) else _read)(place, getattr(torch, dtype))
+    if quantization is not None:
+        model = _rounded(place, getattr(torch, dtype), device)
+    else:
+        model = (_drawn if name.startswith(RANDOM) else _read)(place, getattr(torch, dtype)).to(device)
     tokenizer = _tokenizer(place)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return Checkpoint(name, model.to(device).eval(), tokenizer)
+    return Checkpoint(name, model.eval(), tokenizer)
 
 
-def _read(place: str, dtype: torch.dtype) -> PreTrainedModel:
+def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> None:
+    """Raise ValueError, before anything loads, for a quantization that cannot be had here or of these verifiers."""
+    if quantization is None:
+        return
+    if quantization not in get_args(Quantization):
+        raise ValueError(
+            f"quantization={quantization}; it must be {' or '.join(get_args(Quantization))}, or null"
+        )
+    if any(name.startswith(RANDOM) for name in verifiers):
+        raise ValueError(f"quantization={quantization} of random weights; use quantization=null")
+    if find_spec("bitsandbytes") is None:
+        raise ValueError(
+            f"quantization={quantization} needs the package bitsandbytes, which is not installed: "
+            "pip install '.[quantized]', or use quantization=null"
+        )
+
+
+def _rounded(place: str, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would tell of every layer's precision
+    eight = BitsAndBytesConfig(load_in_8bit=True)
+    return _read(place, dtype, quantization_config=eight, device_map={"": device})
+
+
+def _read(place: str, dtype: torch.dtype, **how: Any) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(
-        place, dtype=dtype, use_safetensors=True, trust_remote_code=False
+        place, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how
     )
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 from transformers import Trainer
 
-from cme import chat, groups
+from cme import chat, groups, processes
 from cme.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.checkpoints import Checkpoint
+from cme.policy import gathered
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 
@@ -36,8 +37,9 @@ class Monitors:
     `heldout` cost forward passes and are measured every `every` steps and at the last planned one. `accuracy` is the
     share of right completions among those with a gold answer, `majority_share` the share of its group that gives a
     group's most common answer, `label_accuracy` the share of these answers that are right, whatever the reward: how
-    good a label the majority would be. The latter two are measured where this process's completions make whole
-    groups, over the groups with any answer; comparisons that are undecided are left out.
+    good a label the majority would be. The latter two are measured where completions make whole groups, over the groups
+    with any answer; comparisons that are undecided are left out. Of several processes, what is read off the text is
+    measured by the main one on the completions of all, and what costs forward passes by each on its own.
     """
 
     __name__ = "monitors"
@@ -79,25 +81,35 @@ class Monitors:
         assert self._trainer is not None, "monitors need bind(trainer)"
         texts = [chat.text_of(c) for c in completions]
         finished = chat.ended(completion_ids, self._trainer.processing_class.eos_token_id)
-        log_metric("repetition", sum(map(repetition, texts)) / len(texts))
+        everyones = processes.everyones
+        asked, said, ended = everyones(prompts), everyones(texts), everyones(finished)
+        gold = None if answer is None else everyones(answer)
+        found = self._read_off(asked, said, ended, gold) if processes.index() == 0 else {}
+        if self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
+            found["kl_from_start"] = processes.everyones(self._kl(prompts, completion_ids))
+            if self.heldout is not None:
+                means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
+                found["heldout"] = processes.everyones(means)
+        for name, values in found.items():
+            if values:
+                log_metric(name, sum(values) / len(values))
+        return [None] * len(prompts)
+
+    def _read_off(
+        self,
+        prompts: Sequence[chat.Text],
+        texts: Sequence[str],
+        finished: Sequence[bool],
+        answer: Sequence[str | None] | None,
+    ) -> dict[str, list[float]]:
+        """What is known of the completions without a model."""
+        found = {"repetition": [repetition(text) for text in texts]}
         if self.oracle is not None:
             asked = [chat.text_of(p) for p in prompts]
-            graded = [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
-            log_metric("quality", sum(graded) / len(graded))
+            found["quality"] = [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
         if answer is not None and in_part(self.answers):
-            for name, shares in self._answered(
-                texts, answer, getattr(self._trainer, "num_generations", 1)
-            ).items():
-                if shares:
-                    log_metric(name, sum(shares) / len(shares))
-        if not self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
-            return [None] * len(prompts)
-        log_metric("kl_from_start", self._kl(prompts, completion_ids))
-        if self.heldout is not None:
-            means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
-            if means:
-                log_metric("heldout", sum(means) / len(means))
-        return [None] * len(prompts)
+            found |= self._answered(texts, answer, getattr(self._trainer, "num_generations", 1))
+        return found
 
     def _answered(
         self, texts: Sequence[str], gold: Sequence[str | None], size: int
@@ -120,14 +132,14 @@ class Monitors:
             "label_accuracy": [float(value) for value in labels if value is not None],
         }
 
-    def _kl(self, prompts: Sequence[chat.Text], completion_ids: Sequence[Sequence[int]]) -> float:
+    def _kl(self, prompts: Sequence[chat.Text], completion_ids: Sequence[Sequence[int]]) -> list[float]:
         assert self._trainer is not None
         heads = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
         if self._scorers is None:  # on the first call: at bind time the model is not wrapped yet
             policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
             self._scorers = TokenScorer(policy), TokenScorer(self.start.model)
-        ours, theirs = (scorer.score(heads, completion_ids) for scorer in self._scorers)
-        differences = [
+        with gathered(self._trainer):
+            ours, theirs = (scorer.score(heads, completion_ids) for scorer in self._scorers)
+        return [
             float((a.log_likelihoods - b.log_likelihoods).sum()) for a, b in zip(ours, theirs, strict=True)
         ]
-        return sum(differences) / len(differences)

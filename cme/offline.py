@@ -17,13 +17,24 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, chat, resume, signals
+from cme import TrainingFailed, chat, processes, resume, signals
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.monitors import Monitors
+from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt
 from cme.resume import Checkpointing
-from cme.training import Saver, Trained, arguments, columns, named, save, show_progress
+from cme.training import (
+    Saver,
+    Trained,
+    adapters,
+    arguments,
+    columns,
+    named,
+    on_one_device,
+    save,
+    show_progress,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,7 @@ def train_dpo(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
@@ -53,12 +65,14 @@ def train_dpo(
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
-    fields by TRL's names; responses are cut at `max_length`. `save_every`, `checkpointing`, and what else is
+    fields by TRL's names; responses are cut at `max_length`. `save_every`, `lora`, `checkpointing`, and what else is
     raised: see `cme.training.train`. Raises ValueError where no pair has a prompt shorter than `max_length`,
     TrainingFailed for a loss or gradients that are not finite.
     """
     output = folder if checkpointing is None else checkpointing.folder
-    config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **settings)
+    shared = processes.share(settings, processes.count())
+    config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **shared)
+    on_one_device(config)
     rows = []
     for preference in preferences:
         prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
@@ -69,10 +83,11 @@ def train_dpo(
     data = _dataset([r for r in rows if len(r["prompt_ids"]) < config.max_length], config.max_length)
     trainer = _PairsTrainer(
         model=start.model,
-        ref_model=reference.model,
+        ref_model=None if lora else reference.model,  # with adapters it is the policy without them
         processing_class=start.tokenizer,
         args=config,
         train_dataset=data,
+        peft_config=adapters(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
@@ -87,6 +102,7 @@ def train_sft(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
@@ -98,9 +114,10 @@ def train_sft(
     SFTConfig's own fields; the rest is as in `train_dpo`.
     """
     limit = settings["max_length"]
-    own = {**settings, "max_length": None}  # the rows are cut here
+    own = processes.share(settings, processes.count()) | {"max_length": None}  # the rows are cut here
     output = folder if checkpointing is None else checkpointing.folder
     config = SFTConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **own)
+    on_one_device(config)
     rows = []
     for asked, said in zip(prompts, responses, strict=True):
         prompt = chat.prompt_ids(start.tokenizer, asked.text)
@@ -113,6 +130,7 @@ def train_sft(
         processing_class=start.tokenizer,
         args=config,
         train_dataset=_dataset(rows, limit),
+        peft_config=adapters(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
@@ -151,22 +169,16 @@ def _trained(
     watching = _Watching(trainer, watch, seed)
     trainer.add_callback(watching)
     if save_every:
-        trainer.add_callback(Saver(save_every, folder))
+        saver = Saver(save_every, folder)
+        saver.bind(trainer)
+        trainer.add_callback(saver)
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
     with signals.waiting():
-        earlier = resume.run(
-            trainer, checkpointing, {"watching": watching, "monitors": watch.monitors, **named(callbacks)}
-        )
-        save(trainer.model, start.tokenizer, folder)
-    # TRL's own entropy is over the data's tokens, not over the policy's
-    logs = [
-        {key: value for key, value in entry.items() if key != "entropy"}
-        | watching.found.get(entry["step"], {})
-        for entry in trainer.state.log_history
-        if "loss" in entry
-    ]
+        earlier = resume.run(trainer, checkpointing, {"monitors": watch.monitors, **named(callbacks)})
+        save(trainer, folder)
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     return Trained(columns(logs), None, earlier)
 
 
@@ -177,14 +189,6 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         self.trainer, self.watch, self.seed = trainer, watch, seed
         self.found: dict[int, dict[str, float]] = {}
         watch.monitors.bind(trainer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was found so far, by step."""
-        return {"found": dict(self.found)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Keep what was found before."""
-        self.found = dict(state["found"])
 
     def on_step_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Measure the policy as it is before the step."""
@@ -199,7 +203,7 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Raise TrainingFailed for a loss or a gradient norm that is not finite."""
+        """Put what was measured beside the step's loss; raise TrainingFailed where that is not finite."""
         for name in ("loss", "grad_norm"):
             value = (logs or {}).get(name, 0.0)
             if not math.isfinite(value):
@@ -207,21 +211,25 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
                     f"the {name.replace('grad_', 'gradient ')} is {value} at step {state.global_step}: "
                     "lower trainer.learning_rate"
                 )
+        entry = state.log_history[-1]
+        entry.pop("entropy", None)  # TRL's own is over the data's tokens, not over the policy's
+        entry.update(self.found.get(state.global_step, {}))
 
     def _measured(self, seed: str) -> dict[str, float]:
         rng, tokenizer = random.Random(seed), self.trainer.processing_class
         asked = rng.sample(list(self.watch.prompts), min(self.watch.count, len(self.watch.prompts)))
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         model.eval()
-        ids = token_ids(
-            model,
-            tokenizer,
-            [p.text for p in asked],
-            max_new_tokens=self.watch.max_new_tokens,
-            batch_size=self.watch.count,
-            temperature=1.0,
-            seed=rng.getrandbits(32),
-        )
+        with gathered(self.trainer):
+            ids = token_ids(
+                model,
+                tokenizer,
+                [p.text for p in asked],
+                max_new_tokens=self.watch.max_new_tokens,
+                batch_size=self.watch.count,
+                temperature=1.0,
+                seed=rng.getrandbits(32),
+            )
         said = [generation_of(tokenizer, own, tokenizer.eos_token_id) for own in ids]
         found = {
             "completions/mean_length": sum(map(len, ids)) / len(ids),

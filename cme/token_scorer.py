@@ -19,7 +19,8 @@ from cme.prompt_cache import PromptCache, padded
 Ids = Sequence[int]
 
 LIMITS = {torch.float32: (1e-3, 1e-2), torch.float64: (1e-6, 1e-5)}
-"""Nats by which values that should agree may differ, on average and at most; else (0.05, 1), for lower precisions."""
+"""Nats by which values that should agree may differ, on average and at most; else (0.05, 1), for lower precisions
+and rounded weights."""
 
 NOTHING = torch.empty(0)
 
@@ -177,7 +178,7 @@ class TokenScorer:
         forward = self.model.__dict__.get("_original_forward", self.model.forward)
         logits = forward(input_ids=ids, use_cache=False, logits_to_keep=len(targets) + 1).logits[0, :-1]
         own = logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
-        reason = _apart(ours, own, self.model.dtype)
+        reason = self._apart(ours, own)
         if reason:
             name = type(self.model).__name__
             raise ValueError(
@@ -197,7 +198,11 @@ class TokenScorer:
         hidden, targets = self._dense(pairs)
         dense = Head(self.model).score(hidden, targets).log_likelihoods
         together = torch.cat([shared[i].log_likelihoods for i in range(len(pairs))])
-        return _apart(together, dense.cpu(), self.model.dtype)
+        return self._apart(together, dense.cpu())
+
+    def _apart(self, a: torch.Tensor, b: torch.Tensor) -> str | None:
+        rounded = getattr(self.model, "is_quantized", False)
+        return _apart(a, b, torch.int8 if rounded else self.model.dtype)
 
 
 def _by_row(values: torch.Tensor, responses: Sequence[Ids]) -> Sequence[torch.Tensor]:

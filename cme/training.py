@@ -11,26 +11,28 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from accelerate.utils import is_peft_model
 from datasets import Dataset
 from transformers import (
     PreTrainedModel,
-    PreTrainedTokenizerBase,
     PrinterCallback,
     ProgressCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
+    TrainingArguments,
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from cme import TrainingFailed, resume, signals
+from cme import TrainingFailed, processes, resume, signals
 from cme import advantages as advantages_of
 from cme.checkpoints import Checkpoint
 from cme.files import sync
@@ -85,7 +87,8 @@ class Trained:
 class _Watched:
     """The trained reward, checked on every call: finite or None, and the share of None logged.
 
-    Completions that a reward says it has `left_out` on purpose do not count as unscored.
+    Completions that a reward says it has `left_out` on purpose do not count as unscored. A reward that looks at a
+    `whole_batch` is given the completions of all processes, and this process's part of its values is taken.
     """
 
     def __init__(self, reward: Reward) -> None:
@@ -93,19 +96,23 @@ class _Watched:
         self.__name__ = str(getattr(reward, "__name__", "reward"))
         self.values: list[float | None] = []
 
-    def __call__(
-        self, *args: Any, log_metric: Callable[[str, float], None], **columns: Any
-    ) -> list[float | None]:
-        values = self.reward(*args, log_metric=log_metric, **columns)
+    def __call__(self, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
+        if getattr(self.reward, "whole_batch", False):
+            columns = {k: processes.everyones(v) if isinstance(v, list) else v for k, v in columns.items()}
+            values = self.reward(log_metric=log_metric, **columns)
+            own = list(processes.mine(values))
+        else:
+            own = self.reward(log_metric=log_metric, **columns)
+            values = processes.everyones(own)
         broken = [v for v in values if v is not None and not math.isfinite(v)]
-        if broken:
+        if broken:  # of any process, so that all of them end here
             raise TrainingFailed(
                 f"reward {self.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} completions"
             )
         left_out = int(getattr(self.reward, "left_out", 0))
         log_metric("unscored", (values.count(None) - left_out) / (len(values) - left_out))
-        self.values = values
-        return values
+        self.values = own
+        return own
 
 
 class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -207,24 +214,26 @@ class Saver(TrainerCallback):  # type: ignore[misc]
     def __init__(self, every: int, folder: Path) -> None:
         self.every = every
         self.folder = folder
+        self._trainer: Trainer | None = None
 
-    def on_step_end(
-        self,
-        args: Any,
-        state: TrainerState,
-        control: TrainerControl,
-        model: Any = None,
-        processing_class: Any = None,
-        **_: Any,
-    ) -> None:
+    def bind(self, trainer: Trainer) -> None:
+        """Learn from the trainer which policy to save."""
+        self._trainer = trainer
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save after a step that is a multiple of `every`."""
+        assert self._trainer is not None, "the saver needs bind(trainer)"
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
             place = milestone(self.folder, state.global_step)
             partial = place.with_name(f"{place.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            save(model, processing_class, partial)
-            shutil.rmtree(place, ignore_errors=True)  # of a training that was resumed from before this step
-            os.replace(partial, place)
+            first = self._trainer.is_world_process_zero()
+            if first:
+                shutil.rmtree(partial, ignore_errors=True)
+            save(self._trainer, partial)
+            if first:
+                # what a training that was resumed from before this step has left there
+                shutil.rmtree(place, ignore_errors=True)
+                os.replace(partial, place)
 
 
 def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
@@ -239,18 +248,51 @@ def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": [],
+        "ddp_timeout": int(processes.TOGETHER.total_seconds()),
         "disable_tqdm": quiet,
     }
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Save a policy: it is on the disk when this returns. Raises Unavailable where it cannot be written."""
+def on_one_device(config: TrainingArguments) -> None:
+    """Keep a process to one GPU: transformers would train on all it sees (nn.DataParallel), a whole batch on each."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1  # noqa: SLF001 - transformers has no argument for it
+
+
+def adapters(lora: Mapping[str, Any] | None) -> Any:
+    """What TRL's trainers take as `peft_config`; None for None."""
+    if lora is None:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(task_type="CAUSAL_LM", **lora)
+
+
+def save(trainer: Trainer, folder: Path) -> None:
+    """Save the policy as it is, adapters merged: it is on the disk when this returns.
+
+    All processes call, the main one writes. Raises Unavailable where it cannot be written.
+    """
     try:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+            trainer.save_model(str(folder))  # the weights are gathered from all processes
+        if not trainer.is_world_process_zero():
+            return
+        if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+            _whole(trainer.model).save_pretrained(folder)
+        (folder / "training_args.bin").unlink(missing_ok=True)  # it has paths of this machine
+        trainer.processing_class.save_pretrained(folder)
         sync(folder)
     except resume.NOT_WRITTEN as error:
         raise resume.not_written(folder, error) from error
+
+
+def _whole(model: Any) -> PreTrainedModel:
+    """The model with its adapters merged, if it has any.
+
+    In a copy: taken out again, merged adapters would leave rounding errors in the weights.
+    """
+    return deepcopy(model).merge_and_unload() if is_peft_model(model) else model
 
 
 def show_progress(trainer: Trainer, quiet: bool) -> None:
@@ -277,6 +319,7 @@ def train(
     seed: int,
     folder: Path,
     save_every: int | None = None,
+    lora: Mapping[str, Any] | None = None,
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
@@ -285,14 +328,19 @@ def train(
 
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
     weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
-    GRPOConfig's own fields by TRL's names. Precision and gradient checkpointing follow the device. With
+    GRPOConfig's own fields by TRL's names; `per_device_train_batch_size` is that of all processes of a launch
+    together (`cme.processes.share`). Precision and gradient checkpointing follow the device. With `lora`, arguments of
+    peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. With
     `checkpointing`, training goes on from the newest whole checkpoint (`cme.resume`), the reward, the monitors and
     the callbacks with it where they have `state_dict` and `load_state_dict`. Raises TrainingFailed for rewards or
     gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.
     """
     output = folder if checkpointing is None else checkpointing.folder
-    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **settings)
+    own = processes.share(settings, processes.count())
+    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **own)
+    on_one_device(config)
     watcher = _GuardCallback(guard)
+    saver = Saver(save_every, folder) if save_every else None
     watched = _Watched(reward)
     trainer = _trainer_for(watched, config.scale_rewards)(
         model=start.model,
@@ -302,16 +350,17 @@ def train(
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
         ),
-        callbacks=[watcher, *([Saver(save_every, folder)] if save_every else []), *callbacks],
+        peft_config=adapters(lora),
+        callbacks=[watcher, *([saver] if saver else []), *callbacks],
     )
     show_progress(trainer, quiet)
-    for part in (reward, monitors):
+    for part in (reward, monitors, *([saver] if saver else [])):
         if hasattr(part, "bind"):
             part.bind(trainer)
     parts = {"guard": watcher, "reward": reward, "monitors": monitors, **named(callbacks)}
     with signals.waiting():
         earlier = resume.run(trainer, checkpointing, parts)
-        save(trainer.model, start.tokenizer, folder)
+        save(trainer, folder)
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     return Trained(columns(logs), watcher.stopped, earlier)
 

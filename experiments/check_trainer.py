@@ -1,7 +1,10 @@
 """Checks of the configured trainer: that its fields go together, and with the rest of the configuration."""
 
+from importlib.util import find_spec
+
 from omegaconf import DictConfig, OmegaConf
 
+from cme import processes
 from experiments.schema import TRAINERS
 
 LOSSES = {
@@ -29,10 +32,19 @@ def check(config: DictConfig) -> None:
     own = {"grpo": _grpo, "dpo": _dpo, "best_of_n": _best_of_n}
     if trainer.method in own:
         own[trainer.method](config)
+    if trainer.method != "best_of_n":
+        _shared(config)
+        _lora(config)
     if "loss_type" in trainer and trainer.loss_type not in LOSSES[trainer.method]:
         raise ValueError(
             f"trainer.loss_type={trainer.loss_type}; it must be one of {', '.join(LOSSES[trainer.method])}"
         )
+
+
+def _shared(config: DictConfig) -> None:
+    """The batch is that of all processes of a launch."""
+    if min(config.trainer.per_device_train_batch_size, config.trainer.gradient_accumulation_steps) > 0:
+        processes.share(config.trainer, processes.count())
 
 
 def _grpo(config: DictConfig) -> None:
@@ -50,6 +62,54 @@ def _grpo(config: DictConfig) -> None:
             f"trainer.num_generations={trainer.num_generations} does not divide the generation batch of {batch} "
             f"(per_device_train_batch_size {trainer.per_device_train_batch_size} x steps_per_generation "
             f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(divisors)}"
+        )
+
+    if trainer.use_vllm:
+        _vllm(config)
+
+
+def _lora(config: DictConfig) -> None:
+    lora = config.trainer.lora
+    if lora is None:
+        return
+    if find_spec("peft") is None:
+        raise ValueError("adapter=lora needs the package peft, which is not installed: pip install '.[lora]'")
+    if lora.r < 1 or lora.lora_alpha < 1 or not 0 <= lora.lora_dropout < 1:
+        raise ValueError(
+            f"trainer.lora has r={lora.r}, lora_alpha={lora.lora_alpha} and lora_dropout={lora.lora_dropout}; r and "
+            "lora_alpha must be at least 1, lora_dropout at least 0 and below 1"
+        )
+    if processes.sharded():
+        raise ValueError(
+            "adapter=lora with a policy in parts (FSDP or DeepSpeed): its adapters cannot be merged into it; launch "
+            "with conf/accelerate/ddp.yaml"
+        )
+
+
+def _vllm(config: DictConfig) -> None:
+    trainer = config.trainer
+    if trainer.vllm_mode not in ("colocate", "server"):
+        raise ValueError(f"trainer.vllm_mode={trainer.vllm_mode}; it must be colocate or server")
+    if (trainer.vllm_mode == "server") != (trainer.vllm_server_base_url is not None):
+        raise ValueError(
+            f"trainer.vllm_mode={trainer.vllm_mode} with trainer.vllm_server_base_url={trainer.vllm_server_base_url}; "
+            "mode server needs the URL of `trl vllm-serve`, and mode colocate has none"
+        )
+    if not 0 < trainer.vllm_gpu_memory_utilization < 1:
+        raise ValueError(
+            f"trainer.vllm_gpu_memory_utilization={trainer.vllm_gpu_memory_utilization}; it must be above 0 and below "
+            "1: it is vLLM's share of the GPU's memory"
+        )
+    tensor_parallel = trainer.vllm_tensor_parallel_size
+    if tensor_parallel < 1 or (not config.plan and processes.count() % tensor_parallel):
+        raise ValueError(
+            f"trainer.vllm_tensor_parallel_size={tensor_parallel}; it must divide the {processes.count()} processes of "
+            "the launch"
+        )
+    if not config.plan and find_spec("vllm") is None:
+        raise ValueError(
+            "trainer.use_vllm=true needs the package vllm, which is not installed: pip install vllm, or use "
+            "trainer.use_vllm=false"
         )
 
 

@@ -202,12 +202,12 @@ def _fields(config: DictConfig) -> list[str]:
 
 
 def prepare(configs: list[DictConfig]) -> None:
-    """Make everything loadable that the cells not yet done need, and try their judges, before the first job.
+    """Make everything loadable that the cells not yet done need, and try judges and trackers, before the first job.
 
-    Raises Unavailable for weights and data that cannot be had and for judges that do not answer, with a line for each
-    of them, and BadConfig for more prompts than there are.
+    Raises Unavailable for weights and data that cannot be had and for judges and trackers that do not answer, with
+    a line for each of them, and BadConfig for more prompts than there are.
     """
-    from experiments import comparators, judging
+    from experiments import comparators, judging, tracking
 
     stores = [Store.of(c) for c in configs]
     owed = [c for c, store in zip(configs, stores, strict=True) if not store.record.exists()]
@@ -217,6 +217,7 @@ def prepare(configs: list[DictConfig]) -> None:
         *_complaints(
             lambda: judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
         ),
+        *_complaints(lambda: tracking.probe(owed)),
         *(_complaints(lambda: _check_checkpoints(wanted)) if wanted else []),
         *_data_missing(owed),
     ]

@@ -35,6 +35,7 @@ CHANGES_NOTHING = (
     "experiment",
     "preset",  # it is there as what it sets
     "plan",
+    "tracker",
     "fail_fast",
     "checkpoint",
     "results_dir",
@@ -46,6 +47,10 @@ CHANGES_NOTHING = (
     "scoring.batch_tokens",
     "reward.batch_tokens",
     "reward.device",
+    "trainer.vllm_mode",  # that vLLM samples is there as trainer.use_vllm
+    "trainer.vllm_server_base_url",
+    "trainer.vllm_gpu_memory_utilization",
+    "trainer.vllm_tensor_parallel_size",
     "judge.base_url",  # the model is named by judge.model
     "judge.api_key_variable",
     "judge.usd_per_million_input",
@@ -69,7 +74,13 @@ UNUSED: dict[str, tuple[str, ...]] = {
 }
 
 # Fields that were added with a value that means "as it always was": at that value they are no part of a run either.
-AS_BEFORE: dict[str, Any] = {"reward.train_on": None, "trainer.method": "grpo"}
+AS_BEFORE: dict[str, Any] = {
+    "reward.train_on": None,
+    "reward.quantization": None,
+    "trainer.method": "grpo",
+    "trainer.lora": None,
+    "trainer.use_vllm": False,
+}
 
 
 def settings(config: DictConfig) -> dict[str, Any]:

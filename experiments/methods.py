@@ -14,7 +14,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from transformers import TrainerCallback
 
-from cme import best_of_n, offline
+from cme import best_of_n, offline, processes
 from cme.checkpoints import load
 from cme.files import sync_one
 from cme.generation import generate
@@ -25,21 +25,21 @@ from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
 from cme.unfinished import Unfinished
-from experiments import grid, identity
-from experiments.parts import made, once, shared, weights_of
+from experiments import grid, identity, tracking
+from experiments.parts import made, once, quiet_libraries, shared, weights_of
 from experiments.progress import ProgressFile
 from experiments.responses import respond
 from experiments.store import Store
 
 # Fields of the trainers that are ours and not TRL's.
-OURS = ("method", "pairs", "sampling", "monitor_prompts")
+OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
 def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[str, Any]:
     """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
 
     A training that was interrupted goes on from its last checkpoint; the policies that it saved on the way are there
-    still.
+    still. All processes of a launch train, the main one does the rest.
     """
     if config.trainer.method == "best_of_n":
         return {"history": {}, "stopped": None}
@@ -47,19 +47,25 @@ def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[st
     if not any(store.resume.glob(f"*/{MARKER}")):
         shutil.rmtree(partial, ignore_errors=True)
     elif not partial.exists() and store.checkpoint.exists():
-        os.replace(
-            store.checkpoint, partial
-        )  # the policy was whole, but not yet what is written of its training
+        # the policy was whole, but not yet what is written of its training
+        os.replace(store.checkpoint, partial)
     with writing(partial):
         partial.mkdir(parents=True, exist_ok=True)
     where = Checkpointing(store.resume, config.checkpoint.every, unfinished.made_from)
-    method: Callable[..., Trained] = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method]
-    result = method(config, store, partial, where)
+    if config.trainer.method == "sft":
+        _verifier_said(config, store)  # before the others ask for it
+    result = processes.together(_trained, config, store, partial, where)
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
     sync_one(store.folder)
     unfinished.seconds = result.earlier
     return {"history": result.history, "stopped": result.stopped}
+
+
+def _trained(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
+    quiet_libraries()
+    method: Callable[..., Trained] = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method]
+    return method(config, store, folder, where)
 
 
 def answers(
@@ -75,7 +81,11 @@ def answers(
 
 
 def warnings(store: Store) -> list[str]:
-    """What the record should say of the samples that best-of-n chose from."""
+    """What the record should say of a tracker that failed, and of the samples that best-of-n chose from."""
+    return [*tracking.warnings(store), *_sample_warnings(store)]
+
+
+def _sample_warnings(store: Store) -> list[str]:
     if not store.samples.exists():
         return []
     groups = _groups(read_json(store.samples)["value"])
@@ -100,6 +110,7 @@ def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) 
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        lora=_lora(config),
         checkpointing=where,
         callbacks=_callbacks(config, store),
     )
@@ -115,34 +126,41 @@ def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        lora=_lora(config),
         checkpointing=where,
         callbacks=_callbacks(config, store),
     )
 
 
 def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
-    prompts = training_prompts(config)
-    made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
-    said = shared(
-        store.verifier_answers(config), made_of, lambda own: _verifier_answers(config, prompts, own)
-    )
     return offline.train_sft(
         load(config.generator),
-        prompts,
-        [Generation(**g) for g in said["value"]],
+        training_prompts(config),
+        _verifier_said(config, store),
         _watch(config),
         _settings(config),
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
+        lora=_lora(config),
         checkpointing=where,
         callbacks=_callbacks(config, store),
     )
 
 
+def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
+    """The verifier's answers to the training prompts, which it gives once."""
+    prompts = training_prompts(config)
+    made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
+    said = shared(
+        store.verifier_answers(config), made_of, lambda own: _verifier_answers(config, prompts, own)
+    )
+    return [Generation(**g) for g in said["value"]]
+
+
 def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
     """What rides along with a training and changes nothing in it."""
-    return [ProgressFile(store.folder)]
+    return [ProgressFile(store.folder), *tracking.callbacks(config, store)]
 
 
 def training_prompts(config: DictConfig) -> list[Prompt]:
@@ -154,6 +172,11 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     """The fields of the trainer that are TRL's."""
     values = cast("dict[str, Any]", OmegaConf.to_container(config.trainer, resolve=True))
     return {name: value for name, value in values.items() if name not in OURS}
+
+
+def _lora(config: DictConfig) -> dict[str, Any] | None:
+    """The adapters' settings by the names of peft.LoraConfig; None where all weights are trained."""
+    return cast("dict[str, Any] | None", OmegaConf.to_container(config.trainer, resolve=True)["lora"])  # type: ignore[index, call-overload]
 
 
 def _monitors(config: DictConfig) -> Monitors:

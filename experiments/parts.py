@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import logging
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -81,3 +83,13 @@ def shared(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[s
     with locked(path.with_name(f"{path.name}.lock")):
         sweep(path.parent, path.name)
         return once(path, inputs, make)
+
+
+def quiet_libraries() -> None:
+    """Keep libraries' advice out of the output; errors still show."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate)\.")

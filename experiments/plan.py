@@ -13,56 +13,51 @@ from omegaconf import DictConfig
 
 from cme.records import Generation, Prompt
 from experiments import identity, judging
-from experiments.model_sizes import SIZES
-from experiments.validate import BadConfig
-
-RESPONSE = (
-    440  # tokens: 1,750 characters, the middle of what the paper's trained policies write, at 4 a token
+from experiments.cost_model import H100, UPDATE
+from experiments.footprint import memory
+from experiments.workload import (
+    LONGEST,
+    PROMPT,
+    REPLY,
+    RESPONSE,
+    Lengths,
+    Stage,
+    completions,
+    lengths,
+    saved,
+    unknown,
+    work,
 )
-PROMPT = 128  # tokens
-REPLY = 100  # tokens of a judge: one or two sentences in JSON
-LONGEST = 2.0  # the longest response of a batch, in mean responses
-LAYER_SECONDS = 1e-3  # of a decoding step
-PEAK = 989e12  # FLOP/s of an H100, dense bfloat16
-UTILISATION = 0.2
+
 CHARACTERS_A_TOKEN = 4
-GIB = 2**30
+COLUMNS = (
+    "cell",
+    "whose",
+    "steps",
+    "prompts",
+    "generated (M)",
+    "read by verifiers (M)",
+    "H100 hours",
+    "gen/score/update %",
+    "judge calls",
+    "judge USD",
+)
+KINDS = ("generation", "scoring", "update")
 
 ASSUMED = f"""\
 At most: every prompt and response at its limit. Expected, in brackets: {RESPONSE} tokens a response (1,750 characters,
 the middle of what the paper's trained policies write), but a pretrained start's to the limit; {PROMPT} tokens a prompt;
-the longest response of a batch twice the mean; {REPLY} tokens a judge's reply.
-GPU hours, of one H100: {LAYER_SECONDS * 1e3:g} ms a layer and decoding step whatever the batch (transformers' own
-generation, bound by kernel launches); and {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s for 8 FLOP a parameter and
-token in training (activations computed twice) and 2 in scoring. Not in them: loading, lm-eval's tasks, a verifier's own
-and a comparator's responses to the evaluation prompts (once a model), what the guard saves by stopping early. The
-milliseconds and the {UTILISATION:.0%} are assumed, not measured.
-Memory: weights of policy, of start (it measures KL) and, where trainer.beta > 0, of TRL's reference in float32, as
-are gradients; two moments of Adam; verifiers in scoring.dtype; the total has the larger of the KV cache of one batch
-(float32) and one micro-batch's logits with their gradient. Not in it: other activations, fragmentation.
-An untrained start that several cells share is counted in the first. Judges: no call fails; the prices in conf/judge."""
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Tokens of a prompt, of a response of the policy and of the untrained start, of the longest of a batch, and of
-    a judge's reply.
-    """
-
-    prompt: float
-    response: float
-    start: float
-    longest: float
-    reply: float
-
-
-@dataclass(frozen=True)
-class Work:
-    """Tokens that are generated, tokens that verifiers read (prompts too), and seconds on the GPU."""
-
-    generated: float
-    read: float
-    seconds: float
+the longest response of a batch {LONGEST:g} times the mean; preference pairs as long; {REPLY} tokens a judge's reply.
+Hours: of one H100 with transformers' own generation, by experiments/cost_model.py. A pass takes the longest of
+{H100.layer * 1e3:g} ms a layer (launching), its operations at {H100.flops / 1e12:.0f} TFLOP/s (40 % of the peak)
+and its bytes at {H100.bandwidth / 1e12:.2f} TB/s; an update moves {UPDATE} bytes a parameter.
+None of these was measured on an H100: see docs/scaling.md.
+gen/score/update: shares of the expected hours; scoring is verifiers, TRL's reference and monitors. Not in the hours:
+loading, lm-eval's tasks, surprisal under a further model, what the guard saves by stopping early. What cells share (a
+start's, a verifier's, a comparator's responses) counts in the first.
+Memory: weights of policy, of start (it measures KL) and of TRL's reference in float32, as are gradients; two moments of
+Adam; verifiers in scoring.dtype; the total has the larger of the KV cache of one batch (float32) and of one
+micro-batch's activations and logits. Not in it: fragmentation. Judges: no call fails; the prices in conf/judge."""
 
 
 @dataclass(frozen=True)
@@ -73,71 +68,65 @@ class Judging:
     usd: float | None
 
 
-def lengths(config: DictConfig) -> tuple[Lengths, Lengths]:
-    """At most, and as expected."""
-    limit = config.trainer.max_completion_length
-    response = min(RESPONSE, limit)
-    start = limit if config.regime.name == "pretrained" else response
-    longest = min(LONGEST * response, limit)
-    return (
-        Lengths(config.scoring.max_prompt_tokens, limit, limit, limit, math.inf),
-        Lengths(min(PROMPT, config.scoring.max_prompt_tokens), response, start, longest, REPLY),
-    )
+def lines(configs: Sequence[DictConfig]) -> list[str]:
+    """The plan: one table of the cells' work, one of their memory, the sums, and what is assumed."""
+    table, held = [list(COLUMNS)], [["GiB"]]
+    sums: dict[str, list[float]] = {"hours": [0.0, 0.0], "usd": [0.0, 0.0], "calls": [0.0]}
+    done: list[set[str]] = [set(), set()]
+    starts: set[str] = set()
+    for config in configs:
+        with_start = identity.start_id(config) not in starts
+        starts.add(identity.start_id(config))
+        both = lengths(config)
+        stages = [own(work(config, tokens), names) for tokens, names in zip(both, done, strict=True)]
+        asked = [judged(config, tokens, with_start=with_start) for tokens in both]
+        for i in range(2):
+            sums["hours"][i] += _hours(stages[i])
+            sums["usd"][i] += math.nan if (usd := asked[i].usd) is None else usd
+        sums["calls"][0] += asked[0].calls
+        table.append(
+            [
+                _name(config),
+                _whose(config),
+                *_steps(config),
+                _bounded(_sum(s, "generated") / 1e6 for s in stages),
+                _bounded(_sum(s, "read") / 1e6 for s in stages),
+                _bounded(_hours(s) for s in stages),
+                _shares(stages[1]),
+                str(asked[0].calls),
+                _bounded(a.usd for a in asked),
+            ]
+        )
+        need = memory(config)
+        if need is None:
+            held.append([_name(config), "unknown"])
+        else:
+            held[0] = ["GiB", *need]
+            held.append([_name(config), *(f"{gib:.1f}" for gib in need.values())])
+    missing = sorted({name for config in configs for name in unknown(config)})
+    return [
+        f"plan of {len(configs)} cells at scale={', '.join(dict.fromkeys(c.scale.name for c in configs))}",
+        *_aligned(table),
+        "",
+        *_aligned(held),
+        "",
+        f"in all {_bounded(sums['hours'])} H100 hours, {sums['calls'][0]:.0f} judge calls, {_bounded(sums['usd'])} USD",
+        *(
+            [f"unknown sizes (experiments/model_sizes.py lists the known): {', '.join(missing)}"]
+            if missing
+            else []
+        ),
+        ASSUMED,
+    ]
 
 
-def work(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Work | None:
-    """What a cell does, its untrained start's responses included or not; None for a model of unknown size."""
-    names = [bare(name) for name in (config.generator, *_verifiers(config))]
-    if any(name not in SIZES for name in names):
+def own(stages: Sequence[Stage] | None, done: set[str]) -> list[Stage] | None:
+    """The stages that are not among the shared ones done before; those that are shared are added to these."""
+    if stages is None:
         return None
-    policy, *verifiers = [SIZES[name] for name in names]
-    trainer, both = config.trainer, tokens.prompt + tokens.response
-    rows = trainer.per_device_train_batch_size * trainer.steps_per_generation  # of one call of generate
-    trained = completions(config) * trainer.max_steps
-    sampled = trained / trainer.num_iterations
-    reward = sum(v.active for v in verifiers[: len(identity.verifiers(config))])
-    monitored = sum(v.active for v in verifiers[len(identity.verifiers(config)) :]) + 2 * policy.active
-    flop = both * (
-        8 * policy.active * trained
-        + 2 * policy.active * sampled * (trainer.beta > 0)
-        + 2 * reward * sampled
-        + 2 * monitored * sampled / config.monitor_every
-    )
-    decoded = tokens.longest * sampled / rows
-    generated = tokens.response * sampled
-    for prompts, mean, longest in _answers(config, tokens, with_start=with_start):
-        generated += prompts * mean
-        decoded += math.ceil(prompts / config.evaluation.batch_size) * longest
-    seconds = decoded * policy.layers * LAYER_SECONDS + flop / (PEAK * UTILISATION)
-    return Work(generated, len(identity.verifiers(config)) * sampled * both, seconds)
-
-
-def memory(config: DictConfig) -> dict[str, float] | None:
-    """GiB by what they are for, in all at `total`; None for a model of unknown size."""
-    names = [bare(name) for name in (config.generator, *_verifiers(config))]
-    if any(name not in SIZES for name in names):
-        return None
-    policy, *verifiers = [SIZES[name] for name in names]
-    trainer = config.trainer
-    limit, width = trainer.max_completion_length, 4 if config.scoring.dtype == "float32" else 2
-    rows = max(
-        trainer.per_device_train_batch_size * trainer.steps_per_generation, config.evaluation.batch_size
-    )
-    weights = 4 * policy.parameters
-    held: dict[str, float] = {
-        "policy": weights,
-        "gradients": weights,
-        "optimizer": 2 * weights,
-        "start": weights,
-        "reference": weights if trainer.beta > 0 else 0,
-        "verifiers": sum(width * v.parameters for v in verifiers),
-    }
-    passing: dict[str, float] = {
-        "KV cache": rows * policy.cache_bytes(config.scoring.max_prompt_tokens + limit, 4),
-        "logits": trainer.per_device_train_batch_size * limit * policy.vocabulary * 4 * 2,
-    }
-    total = sum(held.values()) + max(passing.values())
-    return {name: value / GIB for name, value in (held | passing | {"total": total}).items()}
+    left = [stage for stage in stages if stage.once not in done]
+    done |= {stage.once for stage in stages if stage.once is not None}
+    return left
 
 
 def judged(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Judging:
@@ -162,101 +151,33 @@ def judged(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Judging:
     return Judging(calls, None if math.isnan(usd) else usd)
 
 
-def completions(config: DictConfig) -> int:
-    """Completions that one optimizer step learns from."""
-    return int(config.trainer.per_device_train_batch_size * config.trainer.gradient_accumulation_steps)
+def _name(config: DictConfig) -> str:
+    return f"{config.family.name} {config.regime.name} {identity.method(config)} {config.verifier.name} s{config.seed}"
 
 
-def saved(config: DictConfig) -> int:
-    """Checkpoints that selection compares, the final policy among them; 0 where it is off."""
-    every = config.selection.every
-    return 0 if every is None else len(range(every, config.trainer.max_steps, every)) + 1
+def _steps(config: DictConfig) -> tuple[str, str]:
+    """Optimizer steps, and prompts, pairs or answers that they learn from; of best-of-n none."""
+    rows = completions(config)
+    if not rows:
+        return "-", "-"
+    group = config.trainer.num_generations if config.trainer.method == "grpo" else 1
+    return str(config.trainer.max_steps), f"{config.trainer.max_steps * rows / group:.0f}"
 
 
-def lines(configs: Sequence[DictConfig]) -> list[str]:
-    """The plan: one table of the cells' work, one of their memory, the sums, and what is assumed.
-
-    Cells of trainers other than GRPO are left out and counted. Raises BadConfig where no other is left.
-    """
-    others = sorted({c.trainer.method for c in configs} - {"grpo"})
-    count, configs = len(configs), [c for c in configs if c.trainer.method == "grpo"]
-    if not configs:
-        raise BadConfig(f"plan=true reckons trainer=grpo, and not trainer={','.join(others)}")
-    header = "cell,whose,steps,prompts,generated (M),read by verifiers (M),H100 hours,judge calls,judge USD"
-    table, held = [header.split(",")], [["GiB"]]
-    sums: dict[str, list[float]] = {"hours": [0.0, 0.0], "usd": [0.0, 0.0], "calls": [0.0]}
-    starts: set[str] = set()
-    for config in configs:
-        name = f"{config.family.name} {config.regime.name} {config.reward.name} {config.verifier.name} s{config.seed}"
-        with_start = identity.start_id(config) not in starts
-        starts.add(identity.start_id(config))
-        both = lengths(config)
-        done = [work(config, tokens, with_start=with_start) for tokens in both]
-        asked = [judged(config, tokens, with_start=with_start) for tokens in both]
-        for i in range(2):
-            sums["hours"][i] += math.nan if (one := done[i]) is None else one.seconds / 3600
-            sums["usd"][i] += math.nan if (usd := asked[i].usd) is None else usd
-        sums["calls"][0] += asked[0].calls
-        steps = config.trainer.max_steps
-        table.append(
-            [
-                name,
-                _whose(config),
-                str(steps),
-                f"{steps * completions(config) / config.trainer.num_generations:.0f}",
-                _bounded(None if w is None else w.generated / 1e6 for w in done),
-                _bounded(None if w is None else w.read / 1e6 for w in done),
-                _bounded(None if w is None else w.seconds / 3600 for w in done),
-                str(asked[0].calls),
-                _bounded(a.usd for a in asked),
-            ]
-        )
-        need = memory(config)
-        if need is None:
-            held.append([name, "unknown"])
-        else:
-            held[0] = ["GiB", *need]
-            held.append([name, *(f"{gib:.1f}" for gib in need.values())])
-    unknown = sorted({n for c in configs for n in (c.generator, *_verifiers(c)) if bare(n) not in SIZES})
-    return [
-        f"plan of {len(configs)} cells at scale={', '.join(dict.fromkeys(c.scale.name for c in configs))}",
-        *_aligned(table),
-        "",
-        *_aligned(held),
-        "",
-        f"in all {_bounded(sums['hours'])} H100 hours, {sums['calls'][0]:.0f} judge calls, {_bounded(sums['usd'])} USD",
-        *(
-            [f"unknown sizes (experiments/model_sizes.py lists the known): {', '.join(unknown)}"]
-            if unknown
-            else []
-        ),
-        *([f"left out: {count - len(configs)} cells of trainer={','.join(others)}"] if others else []),
-        ASSUMED,
-    ]
+def _sum(stages: Sequence[Stage] | None, field: str) -> float:
+    return math.nan if stages is None else sum(getattr(stage, field) for stage in stages)
 
 
-def bare(name: str) -> str:
-    """The checkpoint whose shape a name has: random weights are of the shape of another's."""
-    return name.removeprefix("random:")
+def _hours(stages: Sequence[Stage] | None) -> float:
+    return _sum(stages, "seconds") / 3600
 
 
-def _verifiers(config: DictConfig) -> list[str]:
-    """The reward's verifiers, then the held-out one."""
-    held = identity.heldout(config)
-    return [*identity.verifiers(config), *([held] if held else [])]
-
-
-def _answers(config: DictConfig, tokens: Lengths, *, with_start: bool) -> list[tuple[int, float, float]]:
-    """Number, mean length and longest length of the responses that are judged."""
-    n, chosen = config.data.eval_prompts, config.selection.prompts
-    longest_start = max(tokens.start, tokens.longest)
-    found = [(n, tokens.response, tokens.longest)]
-    if with_start:
-        found.append((n, tokens.start, longest_start))
-    if compared := saved(config):
-        found += [(chosen, tokens.start, longest_start), (n, tokens.response, tokens.longest)]
-        found += [(chosen, tokens.response, tokens.longest)] * compared
-    return found
+def _shares(stages: Sequence[Stage] | None) -> str:
+    """Per cent of the seconds by kind."""
+    if stages is None:
+        return "unknown"
+    total = sum(stage.seconds for stage in stages)
+    return "/".join(f"{100 * sum(s.seconds for s in stages if s.kind == k) / total:.0f}" for k in KINDS)
 
 
 def _price(node: DictConfig, tokens: Lengths) -> float:
@@ -265,7 +186,7 @@ def _price(node: DictConfig, tokens: Lengths) -> float:
     prompt = Prompt("plan", "x" * round(CHARACTERS_A_TOKEN * tokens.prompt))
     start, policy = (
         Generation("x" * round(CHARACTERS_A_TOKEN * length), False, 0)
-        for length in (tokens.start, tokens.response)
+        for length in (tokens.start, tokens.answer)
     )
     sent, replied = judge.tokens(prompt, start, policy)
     usd = judge.usd(sent, min(replied, tokens.reply))

@@ -23,8 +23,7 @@ from cme.outputs import write_outputs
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
 from cme.stress import stock_of
 from experiments import accuracy, grid, identity, judging
-from experiments.parts import weights_of
-from experiments.stages import quiet_libraries
+from experiments.parts import quiet_libraries, weights_of
 from experiments.store import environment
 
 OPPONENTS = ("null", "longer", "shorter", "copied", "itself")

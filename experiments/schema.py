@@ -58,9 +58,27 @@ class Data:
 
 
 @dataclass
-class Optimization:
-    """How weights are updated, by TRL's own names, which are those of transformers.TrainingArguments."""
+class Lora:
+    """Low-rank adapters in place of all weights, by the names of peft.LoraConfig.
 
+    `target_modules` is a list of module names, or `all-linear`.
+    """
+
+    r: int = MISSING
+    lora_alpha: int = MISSING
+    lora_dropout: float = MISSING
+    target_modules: Any = MISSING
+
+
+@dataclass
+class Optimization:
+    """How weights are updated, by TRL's own names, which are those of transformers.TrainingArguments.
+
+    `per_device_train_batch_size` is the batch of all devices together: each process takes its share. `lora` is null
+    where all weights are trained.
+    """
+
+    lora: Lora | None = None
     max_steps: int = MISSING
     per_device_train_batch_size: int = MISSING
     gradient_accumulation_steps: int = MISSING
@@ -85,9 +103,14 @@ class Sampling:
 
 @dataclass
 class Grpo(Optimization):
-    """GRPO on the configured reward; see trl.GRPOConfig."""
+    """GRPO on the configured reward; see trl.GRPOConfig. With `use_vllm` vLLM samples, in TRL's way."""
 
     method: str = "grpo"
+    use_vllm: bool = False
+    vllm_mode: str = "colocate"
+    vllm_server_base_url: str | None = None
+    vllm_gpu_memory_utilization: float = 0.3
+    vllm_tensor_parallel_size: int = 1
     steps_per_generation: int = MISSING
     num_generations: int = MISSING
     num_iterations: int = MISSING
@@ -232,6 +255,13 @@ class Preset:
 
 
 @dataclass
+class Tracker:
+    """Where a training's figures are shown beside the record: see cme.tracking."""
+
+    name: str = MISSING
+
+
+@dataclass
 class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
@@ -265,6 +295,7 @@ class Config:
     scoring: Scoring = field(default_factory=Scoring)
     scale: Scale = field(default_factory=Scale)
     preset: Preset = field(default_factory=Preset)
+    tracker: Tracker = field(default_factory=Tracker)
     experiment: Experiment = field(default_factory=Experiment)
     generator: str = MISSING
     monitor_every: int = MISSING

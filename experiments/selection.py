@@ -2,8 +2,8 @@
 
 Every saved checkpoint, the final policy among them, meets the untrained start on the selection prompts. The one with
 the highest win rate there is selected, the earliest of equals, and answers the evaluation prompts too. They are ranked
-by the verdicts that all of them have scored. The final policy's evaluation stays the run's result; the selected one's
-stands beside it.
+on the prompts whose verdicts are all scored, of every one of them. The final policy's evaluation stays the run's
+result; the selected one's stands beside it.
 """
 
 import shutil
@@ -130,30 +130,33 @@ def run(
 
 
 def best(trajectory: Trajectory) -> int | None:
-    """The step with the highest win rate by the verdicts that all checkpoints have scored, the earliest of equals.
+    """The step with the highest win rate on the prompts that all checkpoints have scored whole, the earliest of equals.
 
-    None where there is no such verdict.
+    None where there is no such prompt.
     """
-    points, common = _common(trajectory)
-    if not common.any():
+    points, whole = _scored(trajectory)
+    if not whole.any():
         return None
-    rates = points[:, common].mean(axis=1)
+    rates = points[:, whole].mean(axis=(1, 2))
     return trajectory.milestones[int(rates.argmax())].step
 
 
-def _common(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """Points (checkpoints, verdicts), NaN where unscored, and which verdicts every checkpoint has scored."""
-    points = np.array([np.ravel(np.array(m.points, float)) for m in trajectory.milestones])
-    return points, ~np.isnan(points).any(axis=0)
+def _scored(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+    """Points (checkpoints, prompts, verdicts), NaN where unscored, and which prompts are scored whole by all of them.
+
+    A prompt with a verdict unscored counts nowhere, so that a judge's taste for a place is no win (`metrics`).
+    """
+    points = np.array([m.points for m in trajectory.milestones], dtype=float)
+    return points, ~np.isnan(points).any(axis=(0, 2))
 
 
 def _narrowed(trajectory: Trajectory) -> list[str]:
     """A warning where unscored verdicts leave less to select by, or nothing."""
-    _, common = _common(trajectory)
-    kept = int(common.sum())
-    if kept == len(common):
+    points, whole = _scored(trajectory)
+    if whole.all():
         return []
-    found = f"the checkpoints have {kept} of {len(common)} selection verdicts scored in common"
+    kept, total = points[0, whole].size, points[0].size
+    found = f"the checkpoints have {kept} of {total} selection verdicts scored in common"
     return [f"{found}, and were compared by these" if kept else f"{found}: none was selected"]
 
 

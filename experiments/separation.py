@@ -28,8 +28,7 @@ from cme.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
 from experiments import grid, identity, state
 from experiments.methods import scorer_of
-from experiments.parts import once, weights_of
-from experiments.stages import quiet_libraries
+from experiments.parts import once, quiet_libraries, weights_of
 from experiments.store import environment
 from experiments.validate import BadConfig
 

@@ -1,9 +1,7 @@
 """One run, stage by stage: train, generate, judge, record. A stage made from the same inputs is not run again."""
 
-import logging
 import shutil
 import sys
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -39,7 +37,7 @@ from experiments import (
     state,
 )
 from experiments.measure import NotIndependent, measured
-from experiments.parts import fingerprint, made, once, shared, weights_of
+from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
 from experiments.responses import of_verifier, respond
 from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
@@ -241,13 +239,3 @@ def _judge_again(config: DictConfig, store: Store, record: RunRecord) -> None:
 
 def _say(config: DictConfig, what: str) -> None:
     print(f"{identity.run_id(config)}: {what}", file=sys.stderr)
-
-
-def quiet_libraries() -> None:
-    """Keep libraries' advice out of the output; errors still show."""
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    logging.getLogger("trl").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate)\.")

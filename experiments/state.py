@@ -14,6 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from cme import Unavailable
 from cme.records import (
     Progress,
     RunState,
@@ -117,7 +118,7 @@ def stage(folder: Path, name: str) -> None:
 
 def progress(folder: Path, at: Progress) -> None:
     """Write down what the run is at. It is for whoever looks on: what cannot be written is left out."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, Unavailable):
         write_progress(folder / PROGRESS, at)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import DictConfig
 
+from cme import processes
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
 from experiments import identity
 
@@ -49,6 +50,11 @@ class Store:
     def generations(self) -> Path:
         """The trained policy's responses to the evaluation prompts."""
         return self.folder / "generations.json"
+
+    @property
+    def tracking(self) -> Path:
+        """Warnings of a tracker that failed."""
+        return self.folder / "tracking.json"
 
     @property
     def samples(self) -> Path:
@@ -158,4 +164,5 @@ def environment() -> dict[str, str]:
         if torch.cuda.is_available()
         else f"cpu, {torch.get_num_threads()} threads"
     )
-    return {"python": platform.python_version(), "device": device, **found}
+    launched = {"processes": str(processes.count())} if processes.count() > 1 else {}
+    return {"python": platform.python_version(), "device": device, **launched, **found}

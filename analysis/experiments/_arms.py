@@ -5,13 +5,11 @@ from dataclasses import dataclass
 from math import inf, isnan
 from typing import Any
 
-import numpy as np
-
-from analysis.accuracy import accuracy_frame, graded
+from analysis.accuracy import accuracy_frame, right_by_prompt
 from analysis.contrasts import Contrast, contrast
 from analysis.experiments._verifiers import KINSHIP, KNOWLEDGE, kinship, knowledge, labels, own_quality
 from analysis.methods import position
-from analysis.metrics import Tally, tally
+from analysis.metrics import Tally
 from analysis.style import Style
 from cme.records import RunRecord
 
@@ -73,15 +71,3 @@ def arm(label: str, runs: Sequence[RunRecord]) -> Arm:
         change=contrast(after, before) if len(after.prompts) else None,
         runs=runs,
     )
-
-
-def right_by_prompt(runs: Sequence[RunRecord]) -> tuple[Tally, Tally]:
-    """Whether the start's and the policies' answers are right, by prompt and run, where both are graded."""
-    found = [graded([run], "final") for run in runs]
-    prompts = np.array([prompt for own in found for prompt in own.prompts], dtype=object)
-    number = np.repeat(np.arange(len(runs)), [len(own.prompts) for own in found])
-    before, after = (
-        tally(np.concatenate(sides), prompts, number)
-        for sides in ([own.start for own in found], [own.policy for own in found])
-    )
-    return before, after

@@ -149,6 +149,6 @@ def draw_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, style:
     axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
     axes.plot(x.iloc[0], y.iloc[0], style.marker, color=style.colour, markerfacecolor="white", markersize=5)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6, clip_on=False)
-    if column == "quality":
+    if column in ("quality", "greedy"):
         best = x.iloc[int(y.argmax())]
         axes.plot(best, y.max(), "o", color="black", markerfacecolor="none", markersize=9, clip_on=False)

@@ -165,6 +165,11 @@ def own_quality(runs: Iterable[RunRecord]) -> tuple[float, float, float]:
     return nan, nan, nan
 
 
+def own_columns(own: tuple[float, float, float]) -> dict[str, float]:
+    """A verifier's own quality with its interval as columns of a frame."""
+    return dict(zip(("own_quality", "own_lo", "own_hi"), own, strict=True))
+
+
 def own_text(own: tuple[float, float, float], knowledge: str) -> str:
     """A verifier's own quality with its interval, or what it was made to know."""
     value, lo, hi = own

@@ -19,6 +19,7 @@ from analysis.experiments._verifiers import (
     by_generator,
     hundredths,
     outcomes,
+    own_columns,
     own_text,
     pooled,
     seeds_of,
@@ -81,7 +82,7 @@ def outcome_frame(found: Sequence[Outcome]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"label": of.label, "kinship": of.kin, "knowledge": of.knowledge}
-            | dict(zip(("own_quality", "own_lo", "own_hi"), of.own, strict=True))
+            | own_columns(of.own)
             | dict[str, Any](row_of(of.cell))
             for of in found
         ]

@@ -59,14 +59,18 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
         raise NothingToShow("none of the runs is graded")
     votes = votes_frame(graded)
     own = replace(accuracy_table(graded), name=f"math-accuracy-{slug(scale)}")
-    tables = [own, votes_table(votes, scale), published_table()]
+    tables = [own, *([] if votes.empty else [votes_table(votes, scale)]), published_table()]
     frame = accuracy_frame(graded).merge(
         votes, on=["data", "family", "regime", "reward", "method"], how="left"
     )
     plots = [
         math_plot(own, scale) for _, own in frame[frame["policy"] == "final"].groupby("data", sort=False)
     ]
-    return write_part(f"{slug(scale)}-math", tables, frame, plots, out)
+    made = write_part(f"{slug(scale)}-math", tables, frame, plots, out)
+    short = (
+        f"Scale {scale}: no training lasts a whole block of {BLOCK} steps, so the votes' course is not shown."
+    )
+    return replace(made, notes=[short]) if votes.empty else made
 
 
 def votes_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
@@ -138,6 +142,7 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
     """Pass@1 before and after by reward, the votes beside it, and the published change below."""
     data = str(frame["data"].iloc[0])
     several = len(frame[["family", "regime"]].drop_duplicates()) > 1
+    votes = [share for share in SHARES if frame[f"{share}_first"].notna().any()]
     rows = frame.to_dict("records")
     names = [f"{r['method']} ({r['family']} {r['regime']})" if several else r["method"] for r in rows]
     accuracy = [
@@ -158,7 +163,7 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
                 )
             ],
         )
-        for share in SHARES
+        for share in votes
     ]
     place = "" if several else f", generator: {rows[0]['family']} {rows[0]['regime']}"
     ours = Block(f"Ours, scale: {scale}, data: {data}{place}", names, panels)
@@ -175,12 +180,18 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
         [row for row, *_ in there],
         [Panel("pass@1 (%)", published_dots)],
     )
-    figure = forest("Mathematics", [ours, theirs], BEFORE_AFTER | VOTES, HOLLOW)
+    legend = BEFORE_AFTER | (VOTES if votes else {})
+    figure = forest("Mathematics", [ours, theirs], legend, HOLLOW)
+    of_votes = (
+        f", and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals over seeds): "
+        f"{'; '.join(SHARES[share] for share in votes)}"
+        if votes
+        else ""
+    )
     caption = (
         f"Above, at scale {scale} on {data}: pass@1 before and after training with each reward (95 % intervals over "
-        f"problems), and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals "
-        f"over seeds): {'; '.join(SHARES.values())}. Below, on an axis of its own and at another scale, the published "
-        f"pass@1 before and after. {SOURCE}"
+        f"problems){of_votes}. Below, on an axis of its own and at another scale, the published pass@1 before and "
+        f"after. {SOURCE}"
     )
     return Plot(f"math-{slug(scale)}-{slug(data)}", caption, figure)
 

@@ -17,6 +17,7 @@ from analysis.experiments._verifiers import (
     by_generator,
     hundredths,
     outcomes,
+    own_columns,
     own_text,
     seeds_of,
     verdict,
@@ -59,7 +60,7 @@ def sweep_frame(found: Sequence[tuple[str, Sequence[Outcome]]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"kinship": of.kin, "knowledge": of.knowledge}
-            | dict(zip(("own_quality", "own_lo", "own_hi"), of.own, strict=True))
+            | own_columns(of.own)
             | dict[str, Any](row_of(of.cell))
             for _, own in found
             for of in own

@@ -14,6 +14,7 @@ from analysis.experiments._verifiers import (
     ANY_SEED,
     KINSHIP,
     by_generator,
+    own_columns,
     own_text,
     seeds_of,
     verdict,
@@ -65,7 +66,7 @@ def sweep_frame(found: Sequence[tuple[str, Sequence[Arm]]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
             {"generator": generator, "verifier": of.label, "kinship": of.kin, "knowledge": of.knowledge}
-            | dict(zip(("own_quality", "own_lo", "own_hi"), of.own, strict=True))
+            | own_columns(of.own)
             | {name: value for name, value in of.shares.items() if name not in ("policy", "method")}
             | dict(zip(("any_seed", "any_seed_lo", "any_seed_hi"), wide(of.change), strict=True))
             for generator, own in found

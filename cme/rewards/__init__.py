@@ -2,7 +2,8 @@
 
 A reward returns a float per completion, higher is better, or None for a completion that it cannot score.
 None is never replaced by a number: TRL leaves such a completion out of its group's baseline and gives it
-no advantage. A reward that needs the policy or its tokenizer takes it from `bind(trainer)`.
+no advantage. A reward that needs the policy or its tokenizer takes it from `bind(trainer)`. One that looks at more
+than a completion at a time has `whole_batch = True`: where several processes train, it is called with those of all.
 """
 
 from cme.rewards.cross_model_entropy import CrossModelEntropy

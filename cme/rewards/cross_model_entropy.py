@@ -61,6 +61,8 @@ class CrossModelEntropy:
         empty_response: reward of a response without a token to score; None leaves it unscored. An empty response
             whose end of turn is scored has a token.
         dtype, device: of the verifier; by default on the GPU where there is one.
+        quantization: `8bit` rounds the verifier's weights (`cme.checkpoints.load`) and so changes its values; None does
+            not.
         batch_tokens: bound on rows x columns of a forward pass.
         server: arguments of `cme.server.CompletionServer`, which then scores in the verifier's place.
 
@@ -94,6 +96,7 @@ class CrossModelEntropy:
         empty_response: float | None = None,
         dtype: str = "float32",
         device: str | None = None,
+        quantization: Literal["8bit"] | None = None,
         batch_tokens: int = 4096,
         server: dict[str, Any] | None = None,
     ) -> None:
@@ -114,6 +117,7 @@ class CrossModelEntropy:
                 max_response_tokens,
                 dtype,
                 device,
+                quantization,
                 batch_tokens,
                 server,
             )
@@ -160,6 +164,16 @@ class CrossModelEntropy:
             raise ValueError(
                 f"granularity=token with span={span} and metric={metric}; it takes span=response and "
                 "metric=log_likelihood or predictive_entropy"
+            )
+        if settings.get("quantization") is not None:
+            from cme.checkpoints import check_quantization
+
+            if server:
+                raise ValueError(
+                    "quantization with a server; how a server rounds its weights is its own affair"
+                )
+            check_quantization(
+                settings["quantization"], [verifier] if isinstance(verifier, str) else verifier
             )
         if settings.get("server") and metric == "predictive_entropy":
             raise ValueError("metric=predictive_entropy with a server; servers give log-probabilities only")
@@ -307,6 +321,7 @@ def _scorer(
     max_response_tokens: int,
     dtype: str,
     device: str | None,
+    quantization: Literal["8bit"] | None,
     batch_tokens: int,
     server: dict[str, Any] | None,
 ) -> "Scorer":
@@ -317,7 +332,7 @@ def _scorer(
 
     engine: Engine
     if server is None:
-        checkpoint = load(name, dtype=dtype, device=device)
+        checkpoint = load(name, dtype=dtype, device=device, quantization=quantization)
         tokenizer = checkpoint.tokenizer
         engine = TokenScorer(checkpoint.model.requires_grad_(False), batch_tokens=batch_tokens)
     else:

@@ -13,8 +13,12 @@ them no advantage and leaves them out of the group's mean and deviation. By defa
 Logged: `majority_share`, the winner's votes over G, and, where the data have a column `answer`, `label_accuracy`, the
 share of winners that are right.
 
-Deviation: TTRL drops the others from the batch; here they stay in it, so that its loss over tokens, and a KL penalty,
-count them.
+Read in TTRL's code (github.com/PRIME-RL/TTRL, verl/verl/trainer/ppo/ttrl_utils.py): who does not vote, what a tie
+gives, that the first ones are trained.
+
+Deviations: TTRL drops the others from the batch; here they stay in it, so that its loss over tokens, and a KL
+penalty, count them. It counts votes by the simplified text of an answer, we by equivalence. Where none votes, its
+label is the text `None`, and the group is graded against that.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,6 +39,7 @@ class MajorityVote:
 
     __name__ = "majority_vote"
     needs_answers = True
+    whole_batch = True
 
     def __init__(self, answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
         extract("probe", answers)

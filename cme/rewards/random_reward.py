@@ -15,6 +15,7 @@ class RandomReward:
 
     __name__ = "random"
     needs_answers = False
+    whole_batch = True
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(f"random reward:{seed}")

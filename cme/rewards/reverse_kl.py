@@ -18,7 +18,7 @@ Deviations: a verifier that cuts prompt or response to its limits does so in the
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cme import chat
 from cme.policy import LivePolicy
@@ -32,8 +32,8 @@ class ReverseKL:
     """Mean log-likelihood of each response under a verifier minus that under the policy, in nats a token.
 
     Args:
-        verifier, score_end_of_turn, max_prompt_tokens, max_response_tokens, dtype, device, batch_tokens: as in
-            `CrossModelEntropy`.
+        verifier, score_end_of_turn, max_prompt_tokens, max_response_tokens, dtype, device, quantization,
+            batch_tokens: as in `CrossModelEntropy`.
     """
 
     __name__ = "reverse_kl"
@@ -48,6 +48,7 @@ class ReverseKL:
         max_response_tokens: int = 2048,
         dtype: str = "float32",
         device: str | None = None,
+        quantization: Literal["8bit"] | None = None,
         batch_tokens: int = 4096,
     ) -> None:
         self._verifier = CrossModelEntropy(
@@ -57,6 +58,7 @@ class ReverseKL:
             max_response_tokens=max_response_tokens,
             dtype=dtype,
             device=device,
+            quantization=quantization,
             batch_tokens=batch_tokens,
         )
         self._policy = LivePolicy("reverse KL")

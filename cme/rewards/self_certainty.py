@@ -6,6 +6,8 @@ p = softmax(z) is the live policy, untempered; U is uniform over its vocabulary;
 its end-of-turn token included. Higher: the policy is further from undecided. Unlike minus the entropy it has no
 upper bound: it grows with every logit that sinks, however unlikely its token already was.
 
+Code that follows the source leaves out the constant log V, which changes no advantage.
+
 V counts the rows of the output embedding, as the source's code does: rows that only pad the vocabulary are part of
 the softmax and of the mean. A model that masks tokens with -inf has no finite self-certainty: such a response is
 unscored. Soft-capped and scaled logits are taken as the model gives them.

@@ -13,8 +13,13 @@ Clustering is greedy, each response against each cluster's first member (`cme.gr
 an answer, or without a word, is a cluster of its own: it means the same as no other. Where no response of a group
 has a meaning, the whole group is unscored (None).
 
-Deviations: clusters count responses and do not weigh them by likelihood; for open text EMPO asks a small model
-whether two answers agree; its filter, which drops groups of too high or too low an entropy, is left out.
+Read in EMPO's code (github.com/QingyangZhang/EMPO, src/open_r1/rewards.py, src/open_r1/semantic_uncertainty.py and
+verl-empo/verl/utils/reward_score/empo/compute_metrics.py): shares of responses, not weighed by likelihood; greedy
+clustering; a missing answer as a cluster of its own; for mathematics log p in the first, p in the last.
+
+Deviations: for open text EMPO asks a small model whether two answers agree, and gives -0.5 to a missing answer and 0
+to one that repeats the question; its filters, which give 0 to a whole group whose answers all differ (mathematics) or
+whose largest cluster is less than a fifth of it (open text), are left out.
 """
 
 import math
@@ -38,6 +43,7 @@ class SemanticEntropy:
 
     __name__ = "semantic_entropy"
     needs_answers = False
+    whole_batch = True
 
     def __init__(
         self,

@@ -10,7 +10,9 @@ Variants, off by default:
                    last chunk's tokens count. RENT finds the entropy of the last chunk nearest to correctness.
     no_answer=r    a response without an answer gets r, RENT's format option with r = -7
 
-Deviation: how long a last chunk is, is ours to say; `conf/reward/token_entropy_last.yaml` takes a third.
+Deviation: how long a last chunk is, is ours to say; `conf/reward/token_entropy_last.yaml` takes a third, as a summary
+of the paper has it (emergentmind.com/articles/2505.22660). RENT's own code (github.com/satrams/rent-rl) was not at
+hand.
 """
 
 from collections.abc import Sequence

@@ -54,6 +54,29 @@ def test_what_has_no_gold_answer_or_is_undecided_is_left_out_of_both_sides(make_
     assert "1 + 2" in to_markdown(accuracy_table([run]))
 
 
+def test_the_change_for_any_seed_adds_the_seeds_to_the_prompts(make_record: Any) -> None:
+    before = [False] * 40
+    afters = [[i < right for i in range(40)] for right in (25, 15, 5)]
+    runs = [graded(make_record, before, after, seed=seed) for seed, after in enumerate(afters)]
+    [row] = accuracy_frame(runs).to_dict("records")
+    right = np.array(afters, dtype=float).T
+    by_seed, by_prompt = right.mean(axis=0), right.mean(axis=1)
+    rest = right - by_prompt[:, None] - by_seed + right.mean()
+    seeds = (
+        by_seed.var(ddof=1) - (rest**2).sum() / (39 * 2) / 40
+    ) / 3  # two-way random effects, squared error
+    half = np.hypot(
+        stats.t.ppf(0.975, 39) * by_prompt.std(ddof=1) / 40**0.5, stats.t.ppf(0.975, 2) * seeds**0.5
+    )
+    assert (row["any_seed_lo"], row["any_seed_hi"]) == pytest.approx((15 / 40 - half, 15 / 40 + half))
+    [[entries]] = accuracy_table(runs).groups
+    assert (
+        entries[-1].text == f"[{100 * (15 / 40 - half):.1f}, {100 * (15 / 40 + half):.1f}]"
+        and not entries[-1].bold
+    )
+    assert accuracy_table(runs[:2]).groups[0][0][-1].text == "[n/a]"
+
+
 def test_seeds_of_a_prompt_are_kept_together(make_record: Any) -> None:
     one: tuple[Rights, Rights] = ([True, False] * 20, [True, True] * 20)
     runs = [graded(make_record, *one, seed=seed) for seed in range(3)]
@@ -66,7 +89,7 @@ def test_seeds_of_a_prompt_are_kept_together(make_record: Any) -> None:
 def test_nothing_graded_is_said_and_never_bold(make_record: Any) -> None:
     table = accuracy_table([graded(make_record, [None] * 40, [None] * 40, golds=[None] * 40)])
     [[row]] = table.groups
-    assert [entry.text for entry in row][-5:] == ["0", "40 + 0", "n/a", "n/a", "n/a"]
+    assert [entry.text for entry in row][-6:] == ["0", "40 + 0", "n/a", "n/a", "n/a", "[n/a]"]
     assert not any(entry.bold for entry in row)
 
 
@@ -75,8 +98,8 @@ def test_bold_is_a_change_over_enough_prompts(make_record: Any, prompts: int, bo
     start = [False] * prompts
     policy = [i % 4 > 0 for i in range(prompts)]
     [[row]] = accuracy_table([graded(make_record, start, policy)]).groups
-    assert row[-1].bold is bold
-    assert row[-1].text.startswith("+75.0 [")
+    assert row[-2].bold is bold
+    assert row[-2].text.startswith("+75.0 [")
 
 
 def test_the_selected_checkpoint_has_a_row_of_its_own(make_record: Any) -> None:

@@ -8,11 +8,21 @@ import pytest
 from test_separation import separation
 
 from analysis.claim_list import all_claims
-from analysis.claims import Claim, late_change, rung
+from analysis.claims import Claim, rung
+from analysis.claims_course import late_change
 from analysis.evidence import Evidence, by_scale, clustered
 from analysis.read import Records
 from analysis.rules import Result
-from cme.records import Accuracy, ExperimentRecord, Generation, Pair, RunRecord, SeparationRecord
+from cme.records import (
+    Accuracy,
+    ExperimentRecord,
+    Generation,
+    Milestone,
+    Pair,
+    RunRecord,
+    SeparationRecord,
+    Trajectory,
+)
 
 CLAIMS = {claim.name: claim for claim in all_claims()}
 PROMPTS = 100
@@ -243,6 +253,30 @@ def test_over_optimisation_is_a_fall_of_true_quality(runs: Runs) -> None:
     )
 
 
+def with_checkpoints(run: RunRecord, *levels: float) -> RunRecord:
+    """The run with 40 prompts' greedy quality, all alike: of the start, and of a checkpoint every 10 steps."""
+    start, *later = ([level] * 40 for level in levels)
+    path = [Milestone(10 * (i + 1), [[0.5]] * 40, quality, {}) for i, quality in enumerate(later)]
+    return replace(run, trajectory=Trajectory("oracle", [f"s{i}" for i in range(40)], start, path))
+
+
+def test_greedy_responses_can_be_over_optimised_where_samples_are_not(runs: Runs) -> None:
+    made = [
+        with_checkpoints(with_quality(run, 0.5, 0.6), 0.1, 0.8, 0.9, 0.7, late)
+        for run, late in zip(runs(50, seeds=3), (0.49, 0.5, 0.51), strict=True)
+    ]
+    found = judged("no over-optimisation", made)
+    assert found.verdict == "mixed"
+    sampled, greedy = found.parts
+    assert sampled.name.endswith(": sampled") and greedy.name.endswith(": greedy")
+    assert (round(sampled.value, 6), round(greedy.value, 6)) == (
+        0.1,
+        -0.3,
+    )  # from step 10, a quarter of 40, on
+    assert greedy.hi == pytest.approx(-0.3 + 4.302653 * 0.01 / 3**0.5)
+    assert (greedy.prompts, greedy.seeds, greedy.about) == (40, 3, "prompts, seeds")
+
+
 def mathematics(run: RunRecord, before: int, after: int) -> RunRecord:
     """A run with so many of 40 answers right before and after."""
     said = Generation("7", True, 1)
@@ -263,7 +297,8 @@ def test_mathematics(name: str, runs: Runs) -> None:
     both = judged(name, trained(10, 30), trained(30, 10, verifier="qwen"))
     assert (both.verdict, values(both)) == ("mixed", [50.0, -50.0])
     still = judged(name, trained(10, 10))
-    assert (still.verdict, values(still)) == ("not reproduced", [0.0])
+    # no change on any of 40 problems: by Wilson's bounds others could still change by more than the margin
+    assert (still.verdict, values(still)) == ("not testable here", [0.0])
 
 
 def test_random_weights_are_no_verifier_of_the_published_sweep(runs: Runs) -> None:

@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from analysis.experiments import math, overoptimisation
 from analysis.sections import NothingToShow
-from cme.records import Accuracy, Generation, Pair, RunRecord
+from cme.records import Accuracy, Generation, Milestone, Pair, RunRecord, Trajectory
 
 Column = list[float | None]
 SAID = Generation("7", True, 1)
@@ -98,6 +98,82 @@ def test_without_true_quality_the_section_says_so(make_record: Any, tmp_path: Pa
     assert "cannot be told" in table.notes[0] and "3 runs left out" in table.notes[-1]
 
 
+def saved(run: RunRecord, *levels: float) -> RunRecord:
+    """The run with a checkpoint every 40 steps; greedy quality of 32 prompts at each level, from the start on."""
+    start, *later = ([level] * 32 for level in levels)
+    path = [Milestone(40 * (i + 1), [[0.5, 0.5]] * 32, quality, {}) for i, quality in enumerate(later)]
+    return replace(run, trajectory=Trajectory("oracle", [f"s{i}" for i in range(32)], start, path))
+
+
+@pytest.fixture
+def saved_runs(long_runs: list[RunRecord]) -> list[RunRecord]:
+    """Greedy quality falls under CME, whose sampled quality rises; it rises under token entropy."""
+    offs = (-0.01, 0.0, 0.01)
+    return [
+        saved(run, 0.3, 0.8, 0.5 + offs[run.seed])
+        if run.reward == "cme"
+        else saved(run, 0.3, 0.5, 0.7 + offs[run.seed])
+        for run in long_runs
+        if run.reward != "random"
+    ]
+
+
+def test_greedy_quality_can_fall_where_sampled_quality_rises(saved_runs: list[RunRecord]) -> None:
+    frame = overoptimisation.course_of(saved_runs)
+    cme, entropy = frame.to_dict("records")
+    assert (overoptimisation.direction(cme), overoptimisation.direction(cme, "greedy_")) == ("rises", "falls")
+    assert overoptimisation.direction(entropy, "greedy_") == "rises"
+    # every prompt alike, so the seeds alone: 0.01 x 4.303 / sqrt(3)
+    assert [cme[f"greedy_fall{end}"] for end in ("", "_lo", "_hi")] == pytest.approx(
+        [0.3, 0.27516, 0.32484], abs=1e-4
+    )
+    assert cme["greedy_peak_steps"] == "40 40 40" and cme["greedy_collapse_steps"] == "- - -"
+    assert cme["greedy_since_peak_reward_value"] == pytest.approx(2)  # blocks 2 to 4, 1 a block
+    said = overoptimisation.sentence("qwen pretrained", frame, "greedy_")
+    assert said.startswith(
+        "qwen pretrained: greedy quality falls from its peak under cme (+0.300 [0.275, 0.325])"
+    )
+    assert said.endswith("While quality fell, the trained reward rose for certain under cme.")
+
+
+def test_the_table_has_greedy_beside_sampled(saved_runs: list[RunRecord], tmp_path: Path) -> None:
+    sampled, greedy = overoptimisation.part(saved_runs, "miniature", tmp_path).tables
+    [[cme, entropy]] = greedy.groups
+    assert [e.text for e in cme[1:7]] == ["cme", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
+    assert cme[7].bold and cme[11].text == "+0.000 [0.000, 0.000]" and not cme[11].bold
+    assert not entropy[7].bold and entropy[8].bold and entropy[11].bold
+    assert [row[7].text for row in sampled.groups[0]] == [cme[11].text, entropy[11].text]
+    figures = {path.stem for path in (tmp_path / "figures").iterdir()}
+    assert "overoptimisation-greedy-miniature-qwen-pretrained" in figures
+
+
+def test_greedy_collapse_is_below_the_start_to_the_end(saved_runs: list[RunRecord]) -> None:
+    fell = [saved(run, 0.6, 0.7, 0.5) if run.reward == "cme" else run for run in saved_runs]
+    row = overoptimisation.course_of(fell).to_dict("records")[0]
+    assert row["greedy_collapse_steps"] == "80 80 80"
+
+
+def test_greedy_paths_are_drawn_at_their_checkpoints(saved_runs: list[RunRecord]) -> None:
+    _, greedy, _ = overoptimisation.kl_plot("qwen pretrained", saved_runs, "miniature").figure.axes
+    path = next(
+        line for line in greedy.lines if len(line.get_xdata()) > 1
+    )  # of cme; the root of KL is the block
+    assert list(path.get_xdata()) == [0, 2, 4]
+    assert list(path.get_ydata()) == pytest.approx([0.3, 0.8, 0.5])
+
+
+def test_without_true_quality_checkpoints_are_shown_by_their_win_rates(
+    make_record: Any, tmp_path: Path
+) -> None:
+    path = Trajectory("judge", ["a", "b"], None, [Milestone(40, [[1.0, 0.5]] * 2, None, {})])
+    runs = [
+        replace(make_record(seed=seed, steps=40, unmeasured=["quality"]), trajectory=path)
+        for seed in range(3)
+    ]
+    names = [table.name for table in overoptimisation.part(runs, "paper", tmp_path).tables]
+    assert names == ["overoptimisation-paper", "overoptimisation-checkpoints-paper"]
+
+
 def graded(make_record: Any, reward: str, seed: int, right: int, share: float, labels: float) -> RunRecord:
     """40 problems, 10 right before and `right` after; majority share and label accuracy rise by 0.1 and 0.2."""
     history = {
@@ -158,6 +234,24 @@ def test_the_section_on_mathematics_keeps_the_published_apart(
     assert drawn[0] == pytest.approx([25, 25, 50, 75])
     assert drawn[3] == pytest.approx([44, 44, 58, 61])
     assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 8
+
+
+def test_trainings_shorter_than_a_block_have_no_course_of_votes(make_record: Any, tmp_path: Path) -> None:
+    run = graded(make_record, "cme", 0, 30, 0.3, 0.2)
+    short = replace(run, history={name: column[:16] for name, column in run.history.items()})
+    part = math.part([short], "laptop", tmp_path)
+    assert [table.name for table in part.tables] == ["math-accuracy-laptop", "math-published"]
+    assert part.notes == [
+        "Scale laptop: no training lasts a whole block of 20 steps, so the votes' course is not shown."
+    ]
+    frame = math.accuracy_frame([short]).merge(math.votes_frame([short]), how="left")
+    figure = math.math_plot(frame, "laptop").figure
+    labels = [
+        axes.get_xlabel()
+        for axes in figure.findobj(lambda a: hasattr(a, "get_xlabel") and hasattr(a, "lines"))
+    ]
+    assert labels == ["pass@1 (%)", "pass@1 (%)"]
+    assert not any("block" in text.get_text() for text in figure.findobj(Text))
 
 
 def test_mathematics_without_a_grade_is_an_error(make_record: Any, tmp_path: Path) -> None:

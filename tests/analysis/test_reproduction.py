@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_sanity_table import sane
 
 from analysis.__main__ import main
 from analysis.claim_list import all_claims
@@ -45,6 +46,20 @@ def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any
     assert "At miniature scale (oracle judge): **reproduced**." in text
     assert "At laptop scale (reference_similarity judge): **" in text
     assert text == reproduction(records(run, replace(laptop, run_id="other")), tmp_path)
+
+
+@pytest.mark.parametrize(("won", "verdict"), [(1.0, "not testable here"), (0.0, "reproduced")])
+def test_a_judge_that_fails_its_sanity_check_decides_nothing(
+    make_record: Any, make_verdict: Any, won: float, verdict: str
+) -> None:
+    verdicts = [make_verdict(i, 1 if i < 20 else 0) for i in range(100)]
+    run = make_record(
+        reward="majority_vote", verdicts=verdicts, experiment="rewards", scale="laptop", judge="strict"
+    )
+    claims = [claim for claim in all_claims() if claim.name == "majority vote fails"]
+    [ruling] = rulings_of(Records([run], [], [sane(copied=won)], [], []), claims)
+    assert ruling.result.verdict == verdict
+    assert ("Judge strict fails its sanity check against copied" in ruling.result.reason) == bool(won)
 
 
 def test_claims_are_about_experiments_that_there_are() -> None:

@@ -13,7 +13,7 @@ from cme.checkpoints import load
 from cme.generation import generate
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record, write_record
-from experiments import comparators, cost, grid, identity, judging, plan, responses, stages
+from experiments import comparators, cost, grid, identity, judging, plan, responses, stages, workload
 from experiments.store import Store
 from experiments.validate import BadConfig
 
@@ -251,12 +251,12 @@ def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_fai
 
 def test_the_plan_counts_their_calls_and_a_starts_once() -> None:
     config = composed(["scale=paper", "family=llama", "regime=pretrained", "selection.every=null", ON])
-    most, _ = plan.lengths(config)
+    most, _ = workload.lengths(config)
     # 200 prompts in both orders: against the start, and policy and start against two comparators
     assert plan.judged(config, most, with_start=True).calls == 2 * 200 * (1 + 2 + 2)
     assert plan.judged(config, most, with_start=False).calls == 2 * 200 * (1 + 2)
     same = composed(["scale=paper", "family=llama", "regime=instruct", "selection.every=null", ON])
-    assert plan.judged(same, plan.lengths(same)[0], with_start=True).calls == 2 * 200 * (1 + 1 + 1)
+    assert plan.judged(same, workload.lengths(same)[0], with_start=True).calls == 2 * 200 * (1 + 1 + 1)
 
 
 def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(

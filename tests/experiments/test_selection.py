@@ -117,8 +117,9 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
     [
         ([[[1.0, 0.5]], [[1.0, 1.0]], [[0.0, 0.5]]], 20),
         ([[[1.0, 0.5]], [[0.5, 1.0]], [[0.5, 0.5]]], 10),  # the earliest of equals
-        ([[[0.0, 1.0]], [[0.5, None]], [[0.5, 1.0]]], 20),  # the first order alone is scored of all
-        ([[[1.0, 1.0]], [[1.0, None]], [[0.5, 0.0]]], 10),  # one win of one is no better than two of two
+        ([[[0.0, 1.0]], [[0.5, None]], [[0.5, 1.0]]], None),  # one order alone could be a taste for a place
+        # on the second prompt alone
+        ([[[0.0, 1.0], [1.0, 0.0]], [[1.0, None], [0.5, 0.5]], [[0.0, 0.0], [1.0, 0.5]]], 30),
         ([[[0.5, None]], [[None, 1.0]], [[0.0, 1.0]]], None),  # none that all have scored
         ([[[None, None]], [[None, None]], [[0.0, 0.0]]], None),
         ([[[None]], [[None]], [[None]]], None),

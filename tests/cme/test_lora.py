@@ -1,0 +1,155 @@
+"""LoRA: adapters alone train, what is measured beside is right, and what is saved is the policy itself, merged."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+from trl import GRPOTrainer
+
+from cme import offline, training
+from cme.checkpoints import Checkpoint, load
+from cme.generation import token_ids
+from cme.miniature import world
+from cme.monitors import Monitors
+from cme.records import Generation, Preference
+from cme.training import Guard, milestone, train
+
+Tiny = Callable[..., Checkpoint]
+PROMPTS = world.load_prompts("train", 12, 0)
+LORA = {"r": 4, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
+SETTINGS = {
+    "max_steps": 2,
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "learning_rate": 0.1,
+    "lr_scheduler_type": "constant",
+    "warmup_steps": 0,
+    "beta": 0.1,
+}
+
+
+def even(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    """The share of even tokens: something that random weights differ in."""
+    return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
+
+
+class Look(TrainerCallback):  # type: ignore[misc]
+    """What the policy is like while it trains: its weights at the end and its greedy answers."""
+
+    def __init__(self) -> None:
+        self.answers: list[list[int]] = []
+        self.trainable: list[str] = []
+        self.frozen: dict[str, torch.Tensor] = {}
+
+    def on_train_end(self, *_: Any, model: Any = None, processing_class: Any = None, **__: Any) -> None:
+        model.eval()
+        self.answers = greedy(model, processing_class)
+        for name, weight in model.named_parameters():
+            if weight.requires_grad:
+                self.trainable.append(name)
+            else:
+                self.frozen[name.removeprefix("base_model.model.").replace(".base_layer", "")] = (
+                    weight.clone()
+                )
+
+
+def greedy(model: Any, tokenizer: Any) -> list[list[int]]:
+    return token_ids(model, tokenizer, [p.text for p in PROMPTS], max_new_tokens=8, batch_size=12)
+
+
+def grpo(start: Checkpoint, beside: Checkpoint, folder: Path, look: Look, **given: Any) -> training.Trained:
+    return train(
+        start,
+        PROMPTS,
+        even,
+        Monitors(beside, None, None, 1),
+        SETTINGS | given,
+        Guard(10, 0.5),
+        seed=0,
+        folder=folder,
+        save_every=1,
+        lora=LORA,
+        callbacks=[look],
+        quiet=True,
+    )
+
+
+@pytest.mark.parametrize("name", ["qwen", "gemma"])
+def test_adapters_alone_train_and_the_merged_policy_answers_alike(
+    tiny: Tiny, tmp_path: Path, name: str
+) -> None:
+    look = Look()
+    result = grpo(tiny(name), tiny(name), tmp_path, look)
+    assert look.trainable and all("lora_" in weight for weight in look.trainable)
+    start = dict(tiny(name).model.named_parameters())
+    assert look.frozen.keys() == start.keys()
+    assert all(torch.equal(weight, start[key]) for key, weight in look.frozen.items()), (
+        "saving changed a weight"
+    )
+    saved = load(str(tmp_path))
+    assert type(saved.model) is type(tiny(name).model) and not (tmp_path / "adapter_config.json").exists()
+    assert greedy(saved.model, saved.tokenizer) == look.answers != greedy(tiny(name).model, saved.tokenizer)
+    moved = [k for k, w in saved.model.named_parameters() if not torch.equal(w, start[k])]
+    assert moved and not any("embed" in key or "norm" in key for key in moved)
+    assert (milestone(tmp_path, 1) / "model.safetensors").exists()
+    assert result.history["kl"][0] == pytest.approx(0.0, abs=1e-4), "adapters begin as nothing"
+
+
+def test_the_penalty_and_the_monitor_measure_from_the_start(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The KL of the second step, worked out from the policy saved after the first."""
+    batches: list[dict[str, Any]] = []
+    score = GRPOTrainer._generate_and_score_completions
+
+    def kept(self: GRPOTrainer, inputs: Any) -> Any:
+        batches.append(score(self, inputs))
+        return batches[-1]
+
+    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", kept)
+    result = grpo(tiny("qwen"), tiny("qwen"), tmp_path, Look())
+    after = load(str(milestone(tmp_path, 1)))
+    batch = batches[1]
+
+    def log_likelihoods(model: Any) -> torch.Tensor:
+        ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+        mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+        with torch.no_grad():
+            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1].log_softmax(-1)
+        values = logits.gather(2, ids[:, 1:, None])[..., 0][:, -batch["completion_ids"].shape[1] :]
+        return values * batch["completion_mask"]
+
+    ours, theirs = log_likelihoods(after.model), log_likelihoods(tiny("qwen").model)
+    expected = float((ours - theirs).sum(1).mean())
+    assert result.history["kl"][1] == pytest.approx(expected, rel=1e-3, abs=1e-4) and abs(expected) > 0.01
+    reference = batch["ref_per_token_logps"] * batch["completion_mask"]
+    assert torch.allclose(reference, theirs, atol=1e-4), "the penalty's reference is the start"
+
+
+def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
+    watch = offline.Watch(Monitors(tiny("qwen"), None, None, 1), PROMPTS, 2, 4)
+    settings = {"max_steps": 1, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "max_length": 64}
+    more = {"warmup_steps": 0, "lr_scheduler_type": "constant"}
+    pairs = [Preference(p, "the fox", "a dog") for p in PROMPTS]
+    for method in ("dpo", "sft"):
+        look, folder = Look(), tmp_path / method
+        common: dict[str, Any] = {
+            "seed": 0,
+            "folder": folder,
+            "lora": LORA,
+            "callbacks": [look],
+            "quiet": True,
+        }
+        if method == "dpo":
+            offline.train_dpo(
+                tiny("qwen"), tiny("qwen"), pairs, watch, settings | more | {"beta": 0.1}, **common
+            )
+        else:
+            said = [Generation("the fox", True, 3)] * 12
+            offline.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, **common)
+        assert look.trainable and all("lora_" in weight for weight in look.trainable)
+        assert greedy(load(str(folder)).model, tiny("qwen").tokenizer) == look.answers

@@ -1,0 +1,116 @@
+"""A small training on completions that are known before: in one process, or as `torchrun` starts several.
+
+    trained_together.py GENERATOR VERIFIER OUT
+
+What is sampled is a function of the step and the completion's place in the whole batch, so that any number of
+processes trains on the same. Writes the advantages of each step, the history and the trained weights to OUT.
+"""
+
+import json
+import random
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl import GRPOTrainer
+
+from cme import processes
+from cme.checkpoints import load
+from cme.miniature import world
+from cme.monitors import Monitors
+from cme.rewards import CrossModelEntropy, MajorityVote, RandomReward, SemanticEntropy, TokenEntropy
+from cme.scorer import Scorer
+from cme.token_scorer import TokenScorer
+from cme.training import Guard, train
+
+GROUP = 8
+SETTINGS = {
+    "max_steps": 2,
+    "num_generations": GROUP,
+    "max_completion_length": 6,
+    "learning_rate": 0.1,
+    "optim": "sgd",  # Adam would make much of the rounding of gradients near 0
+    "beta": 0.1,
+    "temperature": 1.0,
+    "top_k": 0,
+    "warmup_steps": 0,
+    "weight_decay": 0.0,
+}
+PASSES = {"gradient_accumulation_steps": 8, "steps_per_generation": 8}
+ROWS = {
+    "one group": {"per_device_train_batch_size": 8},
+    "two groups": {"per_device_train_batch_size": 16},
+    "by passes": {"per_device_train_batch_size": 1, **PASSES},
+}
+SAID = ["fox", "the fox", "dog cat", "bird", "4 2", "fish", "field"]
+
+
+def known(self: GRPOTrainer, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
+    """In place of TRL's sampling."""
+    first, found = processes.index() * len(prompt_ids), []
+    for place in range(first, first + len(prompt_ids)):
+        rng = random.Random(f"{self.state.global_step}:{place}")
+        ids = self.processing_class(rng.choice(SAID), add_special_tokens=False)["input_ids"][:5]
+        found.append([*ids, *[self.processing_class.eos_token_id] * (rng.random() < 0.8)])
+    return found, None
+
+
+REWARDS: dict[str, Callable[[str], Any]] = {
+    "majority_vote": lambda _: MajorityVote("whole", GROUP),
+    "semantic_entropy": lambda _: SemanticEntropy("whole", GROUP),
+    "random": lambda _: RandomReward(0),
+    "token_entropy": lambda _: TokenEntropy(),
+    "cme": lambda verifier: CrossModelEntropy(verifier, score_end_of_turn=True),
+    "dense": lambda verifier: CrossModelEntropy(verifier, granularity="token", score_end_of_turn=True),
+}
+
+
+def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> None:
+    """One case, in all processes."""
+    seen: list[list[Any]] = []
+    reward = REWARDS[name](verifier)
+    start = load(generator)
+    held = load(verifier)
+    heldout = Scorer(
+        held.tokenizer,
+        TokenScorer(held.model),
+        score_end_of_turn=True,
+        max_prompt_tokens=64,
+        max_response_tokens=16,
+    )
+
+    def kept(self: GRPOTrainer, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        seen.extend(inputs["advantages"].tolist())
+        return loss(self, model, inputs)
+
+    loss = GRPOTrainer._compute_loss
+    GRPOTrainer._generate_single_turn, GRPOTrainer._compute_loss = known, kept
+    try:
+        result = train(
+            start,
+            world.load_prompts("train", 12, 0),
+            reward,
+            Monitors(load(generator), heldout, world.quality, 1, "whole"),
+            SETTINGS | ROWS[rows],
+            Guard(10, 0.5),
+            seed=0,
+            folder=out / name / rows,
+            quiet=True,
+        )
+    finally:
+        GRPOTrainer._compute_loss = loss
+    advantages = processes.everyones(seen)
+    if processes.index() == 0:
+        (out / name / f"{rows}.json").write_text(json.dumps({"advantages": advantages, **asdict(result)}))
+
+
+if __name__ == "__main__":
+    generator, verifier, out = sys.argv[1:]
+    torch.set_num_threads(1)
+    with processes.launched():
+        for name in REWARDS:
+            for rows in ROWS if name == "cme" else ["one group"]:
+                processes.together(trained, generator, verifier, Path(out), name, rows)

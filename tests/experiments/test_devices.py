@@ -1,0 +1,132 @@
+"""Options of devices: what they do to a run's id, and what is refused before anything loads."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+
+from cme import processes
+from experiments import check_trainer, grid, identity, methods
+from experiments.validate import BadConfig
+
+LAUNCH = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "8"}
+
+
+@pytest.mark.parametrize("file", sorted((grid.CONF / "accelerate").glob("*.yaml")), ids=lambda f: f.stem)
+def test_accelerate_takes_its_configurations(file: Path) -> None:
+    line = file.read_text().splitlines()[0]
+    assert line.startswith(f"# accelerate launch --config_file conf/accelerate/{file.name} ")
+    parsed = launch_command_parser().parse_args(line.split()[3:])
+    given, defaults, _ = _validate_launch_command(parsed)
+    assert (given.num_processes or 0) >= 2 and given.training_script == "run.py"
+    assert given.use_fsdp == (file.stem == "fsdp") and given.use_deepspeed == file.stem.startswith(
+        "deepspeed"
+    )
+    engines = {"fsdp": defaults.fsdp_config, "deepspeed_zero2": defaults.deepspeed_config}
+    assert bool(engines.get(file.stem, {})) == (file.stem in engines)
+
+
+def run_id(*overrides: str) -> str:
+    [config] = grid.cells(list(overrides))
+    return identity.run_id(config)
+
+
+@pytest.fixture
+def installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if vLLM were."""
+    monkeypatch.setattr(check_trainer, "find_spec", lambda name: object())
+
+
+def test_the_number_of_processes_is_no_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = run_id()
+    for name, value in LAUNCH.items():
+        monkeypatch.setenv(name, value)
+    assert processes.count() == 8 and run_id() == before == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+
+
+@pytest.mark.usefixtures("installed")
+def test_what_changes_results_changes_the_run() -> None:
+    ids = [
+        run_id(),
+        run_id("adapter=lora"),
+        run_id("adapter=lora", "trainer.lora.r=8"),
+        run_id("trainer.use_vllm=true"),
+        run_id("reward.quantization=8bit"),
+    ]
+    assert len(set(ids)) == len(ids) and run_id("adapter=none", "reward.quantization=null") == ids[0]
+
+
+@pytest.mark.usefixtures("installed")
+def test_where_vllm_runs_changes_nothing() -> None:
+    url = "trainer.vllm_server_base_url=http://127.0.0.1:8000"
+    assert run_id("trainer.use_vllm=true") == run_id("trainer.use_vllm=true", "trainer.vllm_mode=server", url)
+    assert run_id("trainer.vllm_gpu_memory_utilization=0.5") == run_id()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ("trainer.vllm_mode=remote", r"vllm_mode=remote; it must be colocate or server"),
+        ("trainer.vllm_mode=server", r"vllm_server_base_url=None; mode server needs the URL"),
+        ("trainer.vllm_gpu_memory_utilization=1.5", r"utilization=1.5; it must be above 0 and below 1"),
+        ("trainer.vllm_tensor_parallel_size=3", r"parallel_size=3; it must divide the 1 processes"),
+        ("", r"needs the package vllm, which is not installed"),
+    ],
+)
+def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
+    with pytest.raises(BadConfig, match=said):
+        grid.cells(["trainer.use_vllm=true", *overrides.split()])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("adapter=lora trainer.lora.r=0", "r=0"),
+        ("adapter=lora trainer.lora.lora_dropout=1.0", "lora_dropout=1.0"),
+        ("reward.quantization=4bit", "quantization=4bit"),
+        ("reward.quantization=8bit verifier=random", "random weights"),
+        ("reward.quantization=8bit reward.server={url: x, model: y, dialect: vllm}", "with a server"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(line: str, said: str) -> None:
+    with pytest.raises(BadConfig, match=said):
+        grid.cells(line.split(" ", 1))
+
+
+def test_adapters_of_a_policy_in_parts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(BadConfig, match="cannot be merged into it"):
+        grid.cells(["adapter=lora"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "count", "fits"),
+    [
+        ([], 8, True),
+        ([], 7, False),
+        (["scale=paper", "family=llama", "regime=instruct"], 8, True),
+        (["scale=paper", "family=llama", "regime=instruct"], 16, False),
+    ],
+)
+def test_a_batch_that_processes_cannot_share_is_refused(
+    overrides: list[str], count: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (LAUNCH | {"WORLD_SIZE": str(count)}).items():
+        monkeypatch.setenv(name, value)
+    if fits:
+        assert grid.cells(overrides)
+    else:
+        with pytest.raises(BadConfig, match=f"{count} cannot share alike"):
+            grid.cells(overrides)
+
+
+def test_the_adapters_go_to_peft_by_its_names() -> None:
+    from peft import LoraConfig
+
+    [config] = grid.cells(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])
+    given: Any = methods._lora(config)
+    made = LoraConfig(task_type="CAUSAL_LM", **given)
+    assert (made.r, made.lora_alpha, made.target_modules) == (16, 32, {"q_proj", "v_proj"})
+    [plain] = grid.cells([])
+    assert methods._lora(plain) is None
