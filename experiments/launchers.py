@@ -119,11 +119,12 @@ def launch(
 def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], object]) -> Launcher:
     """Hydra's launcher, set up by the overrides of Hydra's `own` and, for results_dir, one of the cells."""
     config = _composed(own, cell)
-    folder = str(Path(config.results_dir).absolute()).replace("'", "\\'")
-    further = [f"hydra.sweep.dir='{folder}'"]
-    if config.hydra.launcher.get("n_jobs") == -1 and gpus():
-        further.append(f"hydra.launcher.n_jobs={len(gpus())}")
-    config = _composed([*own, *further], cell)
+    if chosen(own) is not None:
+        folder = str(Path(config.results_dir).absolute()).replace("'", "\\'")
+        further = [f"hydra.sweep.dir='{folder}'"]
+        if config.hydra.launcher.get("n_jobs") == -1 and gpus():
+            further.append(f"hydra.launcher.n_jobs={len(gpus())}")
+        config = _composed([*own, *further], cell)
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
