@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
+import joblib
 import psutil
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -100,14 +101,15 @@ def launch(
     if not cells:
         return
     schema.register()
-    name = chosen(arguments)
     # what workers import is what this process runs, wherever they are started
     path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
-    task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)
-    size = 1 if name is None else BATCH
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        launcher = _launcher([a for a in arguments if _is_hydras(a)], list(cells[0]), task)
+        own = _settled([a for a in arguments if _is_hydras(a)], list(cells[0]))
+        name = chosen(own)
+        task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)
+        launcher = _launcher(own, list(cells[0]), task)
+        size = 1 if name is None else BATCH
         for first in range(0, len(cells), size):
             batch = [list(cell) for cell in cells[first : first + size]]
             returns = _surviving(name, lambda: launcher.launch(batch, initial_job_idx=first))  # noqa: B023
@@ -116,14 +118,28 @@ def launch(
                     raise RuntimeError(f"{' '.join(cell)}: {result._return_value}")  # noqa: SLF001
 
 
-def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], object]) -> Launcher:
-    """Hydra's launcher, set up by the overrides of Hydra's `own` and, for results_dir, one of the cells."""
+def _settled(own: list[str], cell: list[str]) -> list[str]:
+    """Overrides of Hydra's `own` with what depends on where the command was given: its folder, and its GPUs or cores.
+
+    A local launcher of one job is none: joblib would run it in this process.
+    """
+    if chosen(own) is None:
+        return own
     config = _composed(own, cell)
     folder = str(Path(config.results_dir).absolute()).replace("'", "\\'")
-    further = [f"hydra.sweep.dir='{folder}'"]
-    if config.hydra.launcher.get("n_jobs") == -1 and gpus():
-        further.append(f"hydra.launcher.n_jobs={len(gpus())}")
-    config = _composed([*own, *further], cell)
+    own = [*own, f"hydra.sweep.dir='{folder}'"]
+    jobs = config.hydra.launcher.get("n_jobs")
+    if jobs == -1:
+        jobs = len(gpus()) or joblib.cpu_count()
+        own.append(f"hydra.launcher.n_jobs={jobs}")
+    if jobs == 1:
+        return [a for a in own if not a.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher"))]
+    return own
+
+
+def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], object]) -> Launcher:
+    """Hydra's launcher, set up by overrides of Hydra's `own` and, for results_dir, one of the cells."""
+    config = _composed(own, cell)
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
     context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
@@ -169,6 +185,8 @@ def _stopped_together(name: str) -> Iterator[list[int]]:
         received.append(number)
         if name != LOCAL:
             raise Interrupted(signal.Signals(number).name)
+        if len(received) == 1:
+            print(f"{signal.Signals(number).name}: waiting for the workers to save", file=sys.stderr)
         for worker in psutil.Process().children():
             with suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGTERM)

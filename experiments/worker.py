@@ -69,8 +69,8 @@ def _heed_signals() -> None:
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    _Process.leaving = True
-    if _Process.working:
+    first, _Process.leaving = not _Process.leaving, True
+    if _Process.working and first:  # Ctrl-C comes twice: from the terminal, and passed on by the command
         raise Interrupted(signal.Signals(number).name)
 
 

@@ -25,13 +25,18 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     cluster.shutdown()
 
 
-def lose(cluster: Any) -> set[int]:
-    """SIGKILL the second node, its raylet first; returns its processes."""
+def processes(cluster: Any) -> list[psutil.Process]:
+    """The second node's raylet, and then its workers."""
     [node] = cluster.worker_nodes
     [raylet] = node.all_processes["raylet"]
-    workers = psutil.Process(raylet.process.pid).children(recursive=True)
-    raylet.process.kill()
-    for worker in workers:
-        worker.kill()
-    psutil.wait_procs(workers, timeout=10)
-    return {worker.pid for worker in workers}
+    parent = psutil.Process(raylet.process.pid)
+    return [parent, *parent.children(recursive=True)]
+
+
+def lose(cluster: Any) -> set[int]:
+    """SIGKILL the second node, its raylet first; returns its process ids."""
+    found = processes(cluster)
+    for process in found:
+        process.kill()
+    psutil.wait_procs(found, timeout=10)
+    return {process.pid for process in found}

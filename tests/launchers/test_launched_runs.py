@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from ray_nodes import lose, two_nodes
+from ray_nodes import lose, processes, two_nodes
 
 from cme.records import read_progress, read_state
 from experiments import launchers
 
 RUN = str(launchers.ROOT / "run.py")
+LONG = ("trainer.max_steps=40", "guard.patience=1000")  # enough for something to happen meanwhile
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def training(where: Path, steps: int) -> list[Path]:
     """The folders of the runs that are in training and past so many steps."""
     found = [path.parent for path in where.glob("runs/*/progress.json")]
     at = {folder: read_progress(folder / "progress.json") for folder in found}
-    return [folder for folder, now in at.items() if now.step is not None and steps <= now.step < now.steps]
+    return [f for f, now in at.items() if now.step and now.steps and steps <= now.step < now.steps]
 
 
 def until(holds: Callable[[], bool], sweep: "subprocess.Popen[str]", where: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_local_sweep_gives_the_records_of_a_sequential_one(
 
 @pytest.mark.slow
 def test_a_preempted_job_goes_on_where_it_was(line: Callable[..., list[str]], tmp_path: Path) -> None:
-    arguments = line("reward=random,ground_truth", "trainer.max_steps=60")
+    arguments = line("reward=random,ground_truth", *LONG)
     one, two = tmp_path / "one", tmp_path / "two"
     expected = finished(started(arguments, one), one)
     sweep = started([*arguments, "hydra/launcher=slurm_local"], two)
@@ -117,23 +117,27 @@ def nodes(line: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> It
 def test_a_ray_sweep_survives_its_lost_node(
     line: Callable[..., list[str]], tmp_path: Path, nodes: Any
 ) -> None:
-    arguments = line("seed=0,1,2,3", "reward=ground_truth", "trainer.max_steps=60", "checkpoint.every=5")
+    arguments = line("seed=0,1,2", "reward=ground_truth", *LONG, "checkpoint.every=4")
     one, two = tmp_path / "one", tmp_path / "two"
     expected = finished(started(arguments, one), one)
     cluster = f"hydra.launcher.ray.init.address='{nodes.address}'"
     sweep = started([*arguments, "hydra/launcher=ray", cluster], two)
-    until(lambda: len(training(two, 12)) == 2, sweep, two)
-    owners = {owner(folder): folder for folder in training(two, 12)}
-    [lost] = owners.keys() & lose(nodes)
-    assert not psutil.pid_exists(lost) or psutil.Process(lost).status() == psutil.STATUS_ZOMBIE
+
+    def at_work() -> dict[int, Path]:
+        on_node = {process.pid for process in processes(nodes)}
+        return {owner(folder): folder for folder in training(two, 8) if owner(folder) in on_node}
+
+    until(lambda: len(at_work()) == 1, sweep, two)
+    [(lost, folder)] = at_work().items()
+    assert lost in lose(nodes)
     seen = set()
     while sweep.poll() is None:
-        now = read_progress(owners[lost] / "progress.json")
-        if read_state(owners[lost] / "state.json").attempts == 2 and now.stage == "training":
+        now = read_progress(folder / "progress.json")
+        if read_state(folder / "state.json").attempts == 2 and now.stage == "training":
             seen.add(now.step)
         time.sleep(0.1)
     assert finished(sweep, two) == expected
-    assert len(expected) == 4
+    assert len(expected) == 3
     attempts = {f.parent: read_state(f).attempts for f in two.glob("runs/*/state.json")}
-    assert {folder for folder, n in attempts.items() if n > 1} == {owners[lost]}
-    assert min(step for step in seen if step is not None) >= 10  # resumed, not begun again
+    assert {f for f, n in attempts.items() if n > 1} == {folder}
+    assert min(step for step in seen if step is not None) >= 8  # resumed, not begun again

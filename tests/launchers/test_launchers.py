@@ -47,8 +47,11 @@ def test_local_runs_two_cells_at_once_each_with_its_share_of_threads(
     assert len({os.getpid(), *(int(pid) for pid, *_ in said.values())}) == 3
 
 
-def test_without_a_launcher_cells_run_one_after_the_other_in_this_process(cells: list[list[str]]) -> None:
-    launchers.launch(cells, ["-m"], toy_cells.plain)
+@pytest.mark.parametrize("arguments", [[], [*LOCAL[:2], "hydra.launcher.n_jobs=1"]])
+def test_without_a_launcher_cells_run_one_after_the_other_in_this_process(
+    cells: list[list[str]], arguments: list[str]
+) -> None:
+    launchers.launch(cells, arguments, toy_cells.plain)
     assert {int(pid) for pid, *_ in words().values()} == {os.getpid()}
 
 
