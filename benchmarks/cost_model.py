@@ -14,7 +14,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -53,40 +53,38 @@ def main() -> None:
         return
     if options.checkpoint is None:
         parser.error("name a checkpoint, or --table FILE")
-    rows = measured(options.checkpoint, options.shape, options.rounds)
-    if options.out:
-        with options.out.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+    rows = []
+    for row in measured(options.checkpoint, options.shape, options.rounds):
+        rows.append(row)
+        if options.out:  # at once: a long measurement that is cut off leaves what it has
+            with options.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
     print(table(rows))
 
 
-def measured(name: str, shape: str, rounds: int) -> list[dict[str, object]]:
+def measured(name: str, shape: str, rounds: int) -> Iterator[dict[str, object]]:
     """One row a round: speeds of the machine, seconds measured and seconds predicted."""
     model, tokenizer = load(name, "float32", "cpu")
     work = workload(shape, tokenizer)
     [prompt], [responses] = work.prompts, work.groups
     batch = Batch(len(responses), 1, len(prompt), len(responses[0]))
     size, timed = size_of(model), _operations(model, prompt, responses)
-    rows: list[dict[str, object]] = []
     timed["scoring"]()  # on first use the scorer checks itself
     for _ in range(rounds):
         machine = this_machine(model)
         took = {operation: _seconds(call) for operation, call in timed.items()}
-        rows.append(
-            {
-                "model": name,
-                "shape": shape,
-                "threads": torch.get_num_threads(),
-                "machine": {
-                    "flops": machine.flops,
-                    "bandwidth": machine.bandwidth,
-                    "layer": machine.layer,
-                },
-                "measured": took,
-                "predicted": predicted(machine, size, batch),
-            }
-        )
-    return rows
+        yield {
+            "model": name,
+            "shape": shape,
+            "threads": torch.get_num_threads(),
+            "machine": {
+                "flops": machine.flops,
+                "bandwidth": machine.bandwidth,
+                "layer": machine.layer,
+            },
+            "measured": took,
+            "predicted": predicted(machine, size, batch),
+        }
 
 
 def predicted(machine: Machine, size: Size, batch: Batch) -> Seconds:
