@@ -6,7 +6,8 @@
 
 A round times, one after the other, what the model is made of (a matrix product of the checkpoint's kind, a copy of
 memory, the host's work for one layer) and then the three operations, so that a machine whose speed wanders hits all
-of them alike. The prediction is of the round's own speeds; none of them is fitted to the operations.
+of them alike. The prediction is of the round's own speeds; none of them is fitted to the operations. All of it on one
+thread and in processor time, so that other work on the machine counts by the caches and the memory it takes alone.
 """
 
 import argparse
@@ -64,6 +65,7 @@ def main() -> None:
 
 def measured(name: str, shape: str, rounds: int) -> Iterator[dict[str, object]]:
     """One row a round: speeds of the machine, seconds measured and seconds predicted."""
+    torch.set_num_threads(1)
     model, tokenizer = load(name, "float32", "cpu")
     work = workload(shape, tokenizer)
     [prompt], [responses] = work.prompts, work.groups
@@ -76,7 +78,6 @@ def measured(name: str, shape: str, rounds: int) -> Iterator[dict[str, object]]:
         yield {
             "model": name,
             "shape": shape,
-            "threads": torch.get_num_threads(),
             "machine": {
                 "flops": machine.flops,
                 "bandwidth": machine.bandwidth,
@@ -178,9 +179,10 @@ def _median(call: Callable[[], object], times: int) -> float:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """Processor time of this process: of one thread, what the call takes where nothing else runs."""
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def table(rows: list[dict[str, object]]) -> str:
