@@ -50,6 +50,7 @@ def main() -> None:
         rows = [json.loads(line) for line in options.table.read_text().splitlines()]
         print(table(rows))
         if options.runs:
+            print()
             print(runs.table(options.runs, cpu(**speeds(rows))))
         return
     if options.checkpoint is None:
