@@ -6,7 +6,8 @@
 
 A round times, one after the other, what the model is made of (a matrix product of the checkpoint's kind, a copy of
 memory, the host's work for one layer) and then the three operations, so that a machine whose speed wanders hits all
-of them alike. The prediction is of the round's own speeds; none of them is fitted to the operations.
+of them alike. The prediction is of the round's own speeds; none of them is fitted to the operations. All of it on one
+thread and in processor time, so that other work on the machine counts by the caches and the memory it takes alone.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import json
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -49,44 +50,43 @@ def main() -> None:
         rows = [json.loads(line) for line in options.table.read_text().splitlines()]
         print(table(rows))
         if options.runs:
+            print()
             print(runs.table(options.runs, cpu(**speeds(rows))))
         return
     if options.checkpoint is None:
         parser.error("name a checkpoint, or --table FILE")
-    rows = measured(options.checkpoint, options.shape, options.rounds)
-    if options.out:
-        with options.out.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+    rows = []
+    for row in measured(options.checkpoint, options.shape, options.rounds):
+        rows.append(row)
+        if options.out:  # at once: a long measurement that is cut off leaves what it has
+            with options.out.open("a") as file:
+                file.write(json.dumps(row) + "\n")
     print(table(rows))
 
 
-def measured(name: str, shape: str, rounds: int) -> list[dict[str, object]]:
+def measured(name: str, shape: str, rounds: int) -> Iterator[dict[str, object]]:
     """One row a round: speeds of the machine, seconds measured and seconds predicted."""
+    torch.set_num_threads(1)
     model, tokenizer = load(name, "float32", "cpu")
     work = workload(shape, tokenizer)
     [prompt], [responses] = work.prompts, work.groups
     batch = Batch(len(responses), 1, len(prompt), len(responses[0]))
     size, timed = size_of(model), _operations(model, prompt, responses)
-    rows: list[dict[str, object]] = []
     timed["scoring"]()  # on first use the scorer checks itself
     for _ in range(rounds):
         machine = this_machine(model)
         took = {operation: _seconds(call) for operation, call in timed.items()}
-        rows.append(
-            {
-                "model": name,
-                "shape": shape,
-                "threads": torch.get_num_threads(),
-                "machine": {
-                    "flops": machine.flops,
-                    "bandwidth": machine.bandwidth,
-                    "layer": machine.layer,
-                },
-                "measured": took,
-                "predicted": predicted(machine, size, batch),
-            }
-        )
-    return rows
+        yield {
+            "model": name,
+            "shape": shape,
+            "machine": {
+                "flops": machine.flops,
+                "bandwidth": machine.bandwidth,
+                "layer": machine.layer,
+            },
+            "measured": took,
+            "predicted": predicted(machine, size, batch),
+        }
 
 
 def predicted(machine: Machine, size: Size, batch: Batch) -> Seconds:
@@ -180,9 +180,10 @@ def _median(call: Callable[[], object], times: int) -> float:
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """Processor time of this process: of one thread, what the call takes where nothing else runs."""
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def table(rows: list[dict[str, object]]) -> str:

@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerBase
+
 from benchmarks.workload import load, size_of
 from cme import chat
 from experiments import cost_model
@@ -55,13 +57,14 @@ def _of_run(machine: Machine, record: dict[str, Any]) -> float:
         statistics.mean(record["history"]["length"]),
     )
     rows = trainer["per_device_train_batch_size"] * trainer["steps_per_generation"]
-    policy, prompt = _known(record["generator_checkpoint"], record["pairs"][0]["prompt"])
+    policy, tokenizer = _known(record["generator_checkpoint"])
+    prompt = len(chat.prompt_ids(tokenizer, record["pairs"][0]["prompt"]))
     batch = Batch(rows, rows // trainer["num_generations"], prompt, length)
     verifiers = (
         [reward["verifier"]] if isinstance(reward.get("verifier"), str) else reward.get("verifier") or []
     )
-    watching = [policy, policy, *([_known(held, "")[0]] if (held := record["heldout_checkpoint"]) else [])]
-    readers = [(_known(name, "")[0], 1.0) for name in verifiers] + [
+    watching = [policy, policy, *([_known(held)[0]] if (held := record["heldout_checkpoint"]) else [])]
+    readers = [(_known(name)[0], 1.0) for name in verifiers] + [
         (size, 1 / record["config"]["monitor_every"]) for size in watching
     ]
     return (
@@ -77,7 +80,7 @@ def _of_run(machine: Machine, record: dict[str, Any]) -> float:
 
 
 @cache
-def _known(name: str, prompt: str) -> tuple[Size, int]:
-    """A checkpoint's size, and the tokens of a prompt in its template."""
-    model, tokenizer = load(name, "float32", "cpu")
-    return size_of(model), len(chat.prompt_ids(tokenizer, prompt))
+def _known(name: str) -> tuple[Size, PreTrainedTokenizerBase]:
+    """A checkpoint's size and tokenizer; random weights are of the shape of others."""
+    model, tokenizer = load(name.removeprefix("random:"), "float32", "cpu")
+    return size_of(model), tokenizer

@@ -51,7 +51,7 @@ the longest response of a batch {LONGEST:g} times the mean; preference pairs as 
 Hours: of one H100 with transformers' own generation, by experiments/cost_model.py. A pass takes the longest of
 {H100.layer * 1e3:g} ms a layer (launching), its operations at {H100.flops / 1e12:.0f} TFLOP/s (40 % of the peak)
 and its bytes at {H100.bandwidth / 1e12:.2f} TB/s; an update moves {UPDATE} bytes a parameter.
-None of these was measured on an H100: see docs/scaling.md.
+None of these was measured on an H100; hours are estimates, no bounds: see docs/scaling.md.
 gen/score/update: shares of the expected hours; scoring is verifiers, TRL's reference and monitors. Not in the hours:
 loading, lm-eval's tasks, surprisal under a further model, what the guard saves by stopping early. What cells share (a
 start's, a verifier's, a comparator's responses) counts in the first.
