@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
 
-.PHONY: run laptop test test-slow chaos check analysis install ray clean
+.PHONY: run laptop test test-slow test-trackers chaos check analysis install ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -19,6 +19,14 @@ test: $(INSTALLED)
 
 test-slow: $(INSTALLED) ray
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+# the trackers' clients go beside the rest; the MLflow server wants pandas<3, and gets an environment of its own
+test-trackers: $(INSTALLED)
+	$(PYTHON) -m venv $(VENV)-mlflow
+	$(VENV)-mlflow/bin/pip install --quiet mlflow==3.17.2
+	$(BIN)/pip install --quiet -c constraints.txt -e '.[mlflow,wandb]'
+	$(BIN)/pip install --quiet -e '.[trackio]'
+	HF_HUB_OFFLINE=1 MLFLOW_SERVER=$(abspath $(VENV))-mlflow/bin/mlflow $(BIN)/python -m pytest -m trackers tests/cme/test_trackers.py
 
 # 50 runs, each killed once or twice and restarted: some 20 minutes on two cores; see docs/reliability.md
 chaos: $(INSTALLED)
@@ -55,4 +63,4 @@ $(RAY): $(INSTALLED)
 	touch $@
 
 clean:
-	rm -rf $(VENV) results/runs
+	rm -rf $(VENV) $(VENV)-mlflow results/runs

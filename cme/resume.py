@@ -97,7 +97,9 @@ def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any])
             raise
         raise not_written(where.folder, error) from error
     finally:
-        for callback in trainer.callback_handler.callbacks:  # a bar left open would share its line with the error
+        for (
+            callback
+        ) in trainer.callback_handler.callbacks:  # a bar left open would share its line with the error
             if getattr(callback, "training_bar", None) is not None:
                 callback.training_bar.close()
     return 0.0 if last is None else last.seconds

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -113,10 +113,10 @@ def figures(entry: Mapping[str, float]) -> dict[str, float]:
 
 def check(name: str) -> None:
     """Raise Unavailable where a tracker is not installed, does not answer or lacks a login, as far as that shows."""
-    package = {"tensorboard": "tensorboard"}.get(name, name)
-    if find_spec(package) is None:
+    found = find_spec(name)
+    if found is None or found.origin is None:  # a folder of that name, such as W&B leaves, is no package
         raise Unavailable(
-            f"tracker={name}: the package {package} is not installed; pip install -e '.[{name}]', or use tracker=none"
+            f"tracker={name}: the package {name} is not installed; pip install -e '.[{name}]', or use tracker=none"
         )
     {"mlflow": _check_mlflow, "wandb": _check_wandb}.get(name, lambda: None)()
 
@@ -139,17 +139,16 @@ class _TensorBoard:
     """Event files in the run's folder. Steps that a killed training logged after its checkpoint are purged."""
 
     def __init__(self, run: Run, step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-        from torch.utils.tensorboard.summary import hparams
+        from torch.utils.tensorboard import SummaryWriter, summary
 
-        self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
+        self.writer = cast("Any", SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1))
         if step == 0:
             plain = {
                 k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in run.settings.items()
             }
             shown = {PREFIX + column: 0.0 for column in HISTORY if column != "step"}
-            for summary in hparams(plain, shown):
-                self.writer.file_writer.add_summary(summary)
+            for part in summary.hparams(plain, shown):  # type: ignore[no-untyped-call]
+                self.writer.file_writer.add_summary(part)
 
     def log(self, data: dict[str, float], step: int) -> None:
         for name, value in data.items():
@@ -271,9 +270,26 @@ def _open_wandb(run: Run, step: int) -> tuple[Tracker, int]:
     return opened, opened.step - 1 if opened.resumed else step
 
 
+def _open_trackio(run: Run, step: int) -> tuple[Tracker, int]:
+    """Trackio knows runs by their names; of several it goes on with the latest. Its own warnings tell of failures."""
+    import trackio
+
+    opened = trackio.init(
+        project=run.project,
+        name=run.id,
+        config=dict(run.settings),
+        resume="allow" if step else "never",
+        embed=False,
+        auto_log_cpu=False,
+        auto_log_gpu=False,
+    )
+    return opened, opened._next_step - 1 if step else 0  # noqa: SLF001 - it is told nowhere else
+
+
 OPENERS: dict[str, Callable[[Run, int], tuple[Tracker, int]]] = {
     "tensorboard": _open_tensorboard,
     "mlflow": _open_mlflow,
     "wandb": _open_wandb,
+    "trackio": _open_trackio,
 }
 """How each tracker opens a run for a training that goes on after a step, and the last step that it has of it."""

@@ -207,7 +207,7 @@ def prepare(configs: list[DictConfig]) -> None:
     Raises Unavailable for weights and data that cannot be had and for judges and trackers that do not answer, with
     a line for each of them, and BadConfig for more prompts than there are.
     """
-    from experiments import comparators, judging, tracking
+    from experiments import comparators, judging
 
     stores = [Store.of(c) for c in configs]
     owed = [c for c, store in zip(configs, stores, strict=True) if not store.record.exists()]
@@ -217,7 +217,7 @@ def prepare(configs: list[DictConfig]) -> None:
         *_complaints(
             lambda: judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
         ),
-        *_complaints(lambda: tracking.probe(owed)),
+        *(_complaints(lambda: _probe_trackers(owed)) if owed else []),
         *(_complaints(lambda: _check_checkpoints(wanted)) if wanted else []),
         *_data_missing(owed),
     ]
@@ -251,6 +251,12 @@ def _data_missing(configs: Sequence[DictConfig]) -> list[str]:
             given = cast("dict[str, Any]", OmegaConf.to_container(source, resolve=True))
             found += lacking(**{key: value for key, value in given.items() if key != "_target_"})
     return list(dict.fromkeys(found))
+
+
+def _probe_trackers(configs: list[DictConfig]) -> None:
+    from experiments import tracking
+
+    tracking.probe(configs)
 
 
 def _check_checkpoints(names: list[str]) -> None:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
+from typing import Any, cast
 
 import psutil
 from hydra import compose, initialize_config_dir
@@ -212,7 +213,7 @@ def _connect(settings: DictConfig) -> None:
     if ray.is_initialized():
         return
     try:
-        ray.init(**OmegaConf.to_container(settings, resolve=True))
+        ray.init(**cast("dict[str, Any]", OmegaConf.to_container(settings, resolve=True)))
     except ConnectionError as error:
         raise Unavailable(
             "hydra/launcher=ray found no Ray cluster on this machine: `ray start --head` starts one, and "

@@ -1,0 +1,122 @@
+"""A cell's tracker: TensorBoard beside the record, nothing of it in the run's identity, and what is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from analysis.read import load_records
+from cme import Unavailable
+from cme.records import RunRecord, read_record
+from experiments import grid, identity, methods, stages, tracking
+from experiments.store import Store
+
+Cell = Callable[..., list[str]]
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
+
+
+def composed(arguments: list[str]) -> Any:
+    [config] = grid.cells(arguments)
+    return config
+
+
+class Killed(Exception):
+    """What stands for SIGKILL: nothing is saved on the way out."""
+
+
+class Ending(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self.step:
+            raise Killed
+
+
+def check_tensorboard(config: Any, record: RunRecord) -> None:
+    """It has the record's history: each value at its step, once, to the six digits that a record keeps."""
+    events = EventAccumulator(str(Store.of(config).folder / "tensorboard")).Reload()
+    columns = {name: values for name, values in record.history.items() if name != "step"}
+    for column, values in columns.items():
+        seen = events.Scalars(f"train/{column}") if f"train/{column}" in events.Tags()["scalars"] else []
+        measured = [(s, v) for s, v in zip(record.history["step"], values, strict=True) if v is not None]
+        assert [(e.step, float(f"{e.value:.6g}")) for e in seen] == measured
+    assert "reward" in columns and "quality" in columns
+
+
+def test_tensorboard_lies_beside_the_record(cell: Cell) -> None:
+    config = composed(cell())
+    record = read_record(stages.run(config))
+    check_tensorboard(config, record)
+    assert record.warnings == []
+    assert [found.run_id for found in load_records([Store.of(config).folder.parent])] == [record.run_id]
+
+
+def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(cell("trainer.max_steps=5", "checkpoint.every=2"))
+    with monkeypatch.context() as killing:
+        killing.setattr(methods, "_callbacks", lambda c, s: [*tracking.callbacks(c, s), Ending(4)])
+        with pytest.raises(Killed):
+            stages.run(config)
+    record = read_record(stages.run(config))
+    assert record.history["step"] == [1, 2, 3, 4, 5]
+    assert len(list((Store.of(config).folder / "tensorboard").iterdir())) == 2, "a file a start"
+    check_tensorboard(config, record)
+
+
+def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
+    cells = [composed(cell(f"tracker={name}")) for name in TRACKERS]
+    assert len({identity.run_id(config) for config in cells}) == 1
+    assert len({str(tracking.parameters(config)) for config in cells}) == 1
+    assert tracking.callbacks(cells[-1], Store.of(cells[-1])) == []
+
+
+def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
+    config = composed(
+        cell(
+            "experiment=reference",
+            "judge=openai",
+            "judge.model=gpt-5.2",
+            "judge.base_url=https://me:hunter2@host/v1",
+        )
+    )
+    [callback] = tracking.callbacks(config, Store.of(config))
+    assert callback.run.id == identity.run_id(config) and callback.run.project == "cme-reference"
+    settings = callback.run.settings
+    assert (
+        settings["family.name"] == "qwen"
+        and settings["trainer.learning_rate"] == config.trainer.learning_rate
+    )
+    assert not any(name.startswith(("experiment.sweep", "family.checkpoints")) for name in settings)
+    assert "hunter2" not in str(settings)
+
+
+def test_a_failed_tracker_is_in_the_record(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any) -> Any:
+        raise PermissionError("no write access to https://me:hunter2@host/")
+
+    config = composed(cell("tracker=trackio"))
+    monkeypatch.setitem(tracking.tracking.OPENERS, "trackio", refused)
+    record = read_record(stages.run(config))
+    assert record.history["step"] == [1, 2]
+    assert record.warnings == [
+        "tracker=trackio failed at step 0: PermissionError: no write access to https://***@host/",
+        "tracker=trackio lacks the steps after 0; the run's record has them",
+    ]
+
+
+def test_a_tracker_that_cannot_be_had_is_refused_before_any_work(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracking.tracking, "find_spec", lambda name: None)
+    configs = [composed(cell("tracker=mlflow", f"seed={seed}")) for seed in (0, 1)]
+    with pytest.raises(Unavailable) as refused:
+        grid.prepare(configs)
+    assert str(refused.value) == (
+        "tracker=mlflow: the package mlflow is not installed; pip install -e '.[mlflow]', or use tracker=none"
+    )
+    assert not Store.of(configs[0]).folder.exists()
+    with pytest.raises(ValueError, match=r"tracker=tensorboards.*did you mean tensorboard"):
+        composed(cell("tracker=tensorboards"))

@@ -1,0 +1,74 @@
+"""Trainings of three steps on random-weight models, and what trackers should have of them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerState
+
+from cme.checkpoints import Checkpoint
+from cme.miniature import world
+from cme.miniature.preferences import load_pairs
+from cme.monitors import Monitors
+from cme.offline import Watch, train_dpo, train_sft
+from cme.records import Generation
+from cme.tracking import Run, Tracking
+from cme.training import Guard, train
+
+Tiny = Callable[..., Checkpoint]
+History = dict[str, list[float | None]]
+PROMPTS = world.load_prompts("train", 12, 0)
+SETTINGS = {"max_steps": 3, "learning_rate": 1e-2, "warmup_steps": 0}
+SHOWN = {"seed": 7, "reward.granularity": "token", "scale.heldout": None, "plan": True}
+
+
+def run_in(folder: Path, project: str = "cme") -> Run:
+    return Run("a-run", project, SHOWN, folder)
+
+
+def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
+    def letters(completions: list[Any], **_: Any) -> list[float | None]:
+        return [float(str(c).count("e")) / 7 for c in completions]
+
+    own = {"num_generations": 4, "max_completion_length": 6, "per_device_train_batch_size": 8, "beta": 0.0}
+    monitors, guard = Monitors(tiny("qwen"), None, world.quality, 2), Guard(100, 1.0)
+    return train(
+        tiny("qwen"), PROMPTS, letters, monitors, SETTINGS | own, guard,
+        seed=0, folder=folder, callbacks=[tracker], quiet=True,
+    ).history  # fmt: skip
+
+
+def dpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
+    own = {"per_device_train_batch_size": 12, "max_length": 256}
+    watch = Watch(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
+    return train_dpo(
+        tiny("qwen"), tiny("qwen"), load_pairs(PROMPTS, 0), watch, SETTINGS | own,
+        seed=0, folder=folder, callbacks=[tracker], quiet=True,
+    ).history  # fmt: skip
+
+
+def sft(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
+    own = {"per_device_train_batch_size": 12, "max_length": 256}
+    watch = Watch(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
+    said = [Generation(p.chosen, True, None) for p in load_pairs(PROMPTS, 0)]
+    return train_sft(
+        tiny("qwen"), PROMPTS, said, watch, SETTINGS | own,
+        seed=0, folder=folder, callbacks=[tracker], quiet=True,
+    ).history  # fmt: skip
+
+
+def expected(history: History) -> dict[str, dict[int, float]]:
+    """A record's history as `read` gives it."""
+    steps = [int(s or 0) for s in history["step"]]
+    measured = {
+        f"train/{name}": {s: v for s, v in zip(steps, values, strict=True) if v is not None}
+        for name, values in history.items()
+        if name != "step"
+    }
+    return {name: values for name, values in measured.items() if values}
+
+
+def state(step: int, value: float, since: int = 1) -> TrainerState:
+    """A trainer's state at a step whose log says `value` of each step."""
+    log = [{"step": s, "loss": value, "reward": value + s} for s in range(since, step + 1)]
+    return TrainerState(global_step=step, log_history=log)
