@@ -45,7 +45,10 @@ def main(words: Sequence[str]) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         record = run(options, options.work or Path(temporary))
-    record["command"] = " ".join(["python -m tests.chaos", *words])
+    chosen = [f"--twins {' '.join(map(repr, options.twins))}"] if options.twins else []
+    record["command"] = " ".join(
+        ["python -m tests.chaos", f"--runs {options.runs}", f"--seed {options.seed}", *chosen]
+    )
     if options.out:
         write_json(options.out, record)
     print(report.tables(record))

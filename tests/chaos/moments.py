@@ -6,7 +6,7 @@ from typing import Any
 
 from .trials import Moment, Twin
 
-DATA = ("data.train_prompts=64", "data.eval_prompts=16", "evaluation.batch_size=4")
+DATA = ("data.train_prompts=48", "data.eval_prompts=16", "evaluation.batch_size=4")
 SMALL = (
     *DATA,
     "trainer.max_steps=8",
