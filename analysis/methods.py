@@ -42,6 +42,7 @@ NEUTRAL = (
     "experiment",
     "preset",
     "plan",
+    "checkpoint",
     "results_dir",
     "evaluation.batch_size",
     "evaluation.comparators",

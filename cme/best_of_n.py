@@ -11,6 +11,7 @@ from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.records import Generation, Prompt
+from cme.unfinished import Unfinished
 from cme.untrained import Reward, bind
 
 
@@ -33,6 +34,7 @@ def samples(
     batch_size: int,
     seed: int,
     progress: str | None = None,
+    unfinished: Unfinished | None = None,
 ) -> list[list[Sample]]:
     """`n` samples of `start` for each prompt, with their rewards.
 
@@ -49,6 +51,7 @@ def samples(
         temperature=temperature,
         seed=seed,
         progress=progress,
+        unfinished=unfinished,
     )
     said = [generation_of(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
     bind(reward, start)

@@ -33,6 +33,15 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
+def sweep(folder: Path, name: str = "") -> None:
+    """Delete what writers of a folder's files, or of those of one name, left when they were killed.
+
+    For whoever holds the lock.
+    """
+    for path in folder.glob(f".{name}*.partial"):
+        path.unlink(missing_ok=True)
+
+
 def sync(folder: Path) -> None:
     """Have a folder's files, all the way down, and their names written to the disk."""
     for path in (folder, *folder.rglob("*")):

@@ -12,16 +12,17 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from filelock import FileLock
 from tqdm import tqdm
 
 from cme import Unavailable
+from cme.files import locked
 from cme.judges import Judge, Ruling, encodable
-from cme.records import Generation, Pair, Prompt, Verdict
+from cme.records import BadFile, Generation, Pair, Prompt, Verdict, writing
 
 SYNC_SECONDS = 1.0
 """A killed process loses no line that was written; a machine that loses power loses at most these seconds."""
@@ -44,7 +45,7 @@ class Comparison:
         return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
 
 
-class BadLog(ValueError):
+class BadLog(BadFile):
     """A log that cannot be read; the message names the file and the line."""
 
 
@@ -62,7 +63,6 @@ class VerdictLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._writing = FileLock(f"{path}.lock")
         self._read()
 
     def _read(self) -> None:
@@ -81,24 +81,19 @@ class VerdictLog:
                 ) from None
 
     def __enter__(self) -> "VerdictLog":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._writing.acquire()
-        try:
+        with ExitStack() as held:
+            held.enter_context(locked(self.path.with_name(f"{self.path.name}.lock")))
             self._read()
-            self._file: BinaryIO = self.path.open("ab")
-            self._file.truncate(self._whole)
-        except BaseException:
-            self._writing.release()
-            raise
+            with writing(self.path):
+                self._file: BinaryIO = held.enter_context(self.path.open("ab"))
+                self._file.truncate(self._whole)
+            self._held = held.pop_all()
         self._last = self._synced = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with writing(self.path), self._held:
             os.fsync(self._file.fileno())
-            self._file.close()
-        finally:
-            self._writing.release()
 
     def add(self, key: str, judge: str | None, prompt_id: str, ruling: Ruling) -> None:
         """Append a ruling. One that is unscored is there for the account of what it took, and stays owed."""
@@ -106,12 +101,13 @@ class VerdictLog:
             now = time.monotonic()
             line = {"key": key, "judge": judge, "prompt_id": prompt_id, **asdict(ruling)}
             line["seconds"] = round(now - self._last, 6)
-            self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
-            self._file.flush()
+            with writing(self.path):
+                self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+                self._file.flush()
+                if now - self._synced > SYNC_SECONDS:
+                    os.fsync(self._file.fileno())
+                    self._synced = now
             self._last = now
-            if now - self._synced > SYNC_SECONDS:
-                os.fsync(self._file.fileno())
-                self._synced = now
             self._count(line)
 
     def _count(self, line: dict[str, Any]) -> None:

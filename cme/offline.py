@@ -65,9 +65,9 @@ def train_dpo(
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
-    fields by TRL's names; responses are cut at `max_length`. `save_every`, `lora`, `checkpointing`: see
-    `cme.training.train`, which says what else is raised. Raises ValueError where no pair has a prompt shorter than
-    `max_length`, TrainingFailed for a loss or gradients that are not finite.
+    fields by TRL's names; responses are cut at `max_length`. `save_every`, `lora`, `checkpointing`, and what else is
+    raised: see `cme.training.train`. Raises ValueError where no pair has a prompt shorter than `max_length`,
+    TrainingFailed for a loss or gradients that are not finite.
     """
     output = folder if checkpointing is None else checkpointing.folder
     shared = processes.share(settings, processes.count())

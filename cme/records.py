@@ -436,7 +436,9 @@ def read_record(path: Path) -> RunRecord:
                 raise ValueError("every comparison must have a name of its own")
         return RunRecord(**raw)
     except (KeyError, TypeError, ValueError) as error:
-        remedy = "; move it away, and the command of its run makes it again" * isinstance(error, JSONDecodeError)
+        remedy = "; move it away, and the command of its run makes it again" * isinstance(
+            error, JSONDecodeError
+        )
         raise BadFile(f"{path} is not a readable record: {error}{remedy}") from error
 
 

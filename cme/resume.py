@@ -121,7 +121,10 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self._began = time.perf_counter()
 
     def load(self, last: Whole) -> None:
-        """Give the parts and the trainer's counters what they had. Raises Unavailable for another number of processes."""
+        """Give the parts and the trainer's counters what they had.
+
+        Raises Unavailable where another number of processes saved it.
+        """
         processes = self.trainer.args.world_size
         if last.processes != processes:
             raise Unavailable(
@@ -160,10 +163,10 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Ask for a checkpoint when one is due, a signal waits, or one was due while completions were left."""
-        if self._asked() or state.global_step - self._last_step() >= self.where.every:
-            if state.global_step < state.max_steps and not self._buffered():
-                self._check_space()
-                control.should_save = True
+        due = self._asked() or state.global_step - self._last_step() >= self.where.every
+        if due and state.global_step < state.max_steps and not self._buffered():
+            self._check_space()
+            control.should_save = True
 
     def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Just before a checkpoint is written; of a training that the guard ends, none is."""
@@ -183,7 +186,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             _complete(path, self.where.made_from, seconds, args.world_size)
             _prune(self.where.folder)
         self.trainer.accelerator.wait_for_everyone()
-        marker, _damage = read_json(path / MARKER), None
+        marker = read_json(path / MARKER)
         self.last = Whole(path, marker["seconds"], _bytes(marker), args.world_size)
         self.saving = False
         if self._asked():
@@ -204,7 +207,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def _buffered(self) -> bool:
         """Whether TRL has completions left that it will train on: each generation is for so many passes."""
-        passes = getattr(self.trainer, "num_iterations", 1) * getattr(self.trainer.args, "steps_per_generation", 1)
+        passes = getattr(self.trainer, "num_iterations", 1) * getattr(
+            self.trainer.args, "steps_per_generation", 1
+        )
         return bool(getattr(self.trainer, "_step", 0) % passes)
 
     def _check_space(self) -> None:
@@ -280,9 +285,7 @@ def _bytes(marker: Mapping[str, Any]) -> int:
 
 def _estimate(model: torch.nn.Module) -> int:
     """Bytes of a first checkpoint: weights, and two moments of each that is trained."""
-    return sum(
-        p.numel() * p.element_size() * (3 if p.requires_grad else 1) for p in model.parameters()
-    )
+    return sum(p.numel() * p.element_size() * (3 if p.requires_grad else 1) for p in model.parameters())
 
 
 def _size(count: int) -> str:

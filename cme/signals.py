@@ -31,9 +31,7 @@ def caught() -> Iterator[None]:
         yield
         return
     before = {number: signal.signal(number, _handle) for number in SIGNALS}
-    _others.update(
-        {n: h for n, h in before.items() if callable(h) and h is not signal.default_int_handler}
-    )
+    _others.update({n: h for n, h in before.items() if callable(h) and h is not signal.default_int_handler})
     try:
         yield
     finally:

@@ -1,7 +1,6 @@
 """lm-eval's tasks before and after training: the same items put to the untrained start and to the policy."""
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -31,8 +30,8 @@ def run(config: DictConfig, store: Store, weights: dict[str, str], trained: dict
     settings["lm_eval"] = version("lm-eval")
     made_of = [weights[config.generator], settings]
     path = store.starts / f"{config.scale.name}-capabilities-{identity.digest(made_of)}.json"
-    before = shared(path, made_of, partial(_scores, config, config.generator))
-    after = once(store.capabilities, [trained, settings], partial(_scores, config, str(store.checkpoint)))
+    before = shared(path, made_of, lambda _: _scores(config, config.generator))
+    after = once(store.capabilities, [trained, settings], lambda _: _scores(config, str(store.checkpoint)))
     pairs = zip(before["value"], after["value"], strict=True)
     return Kept([_capability(Score(**b), Score(**a)) for b, a in pairs], before["seconds"] + after["seconds"])
 

@@ -35,6 +35,7 @@ CHANGES_NOTHING = (
     "experiment",
     "preset",  # it is there as what it sets
     "plan",
+    "checkpoint",
     "results_dir",
     "evaluation.batch_size",
     "evaluation.comparators",  # they add to a run and change nothing in it

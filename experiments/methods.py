@@ -6,6 +6,7 @@ samples of the start are its answers.
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -15,12 +16,15 @@ from transformers import TrainerCallback
 
 from cme import best_of_n, offline, processes
 from cme.checkpoints import load
+from cme.files import sync_one
 from cme.generation import generate
 from cme.monitors import Monitors
-from cme.records import Generation, Prompt, read_json
+from cme.records import Generation, Prompt, read_json, writing
+from cme.resume import MARKER, Checkpointing
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
+from cme.unfinished import Unfinished
 from experiments import grid, identity
 from experiments.parts import made, once, quiet_libraries, shared, weights_of
 from experiments.responses import respond
@@ -30,33 +34,49 @@ from experiments.store import Store
 OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
-def trained(config: DictConfig, store: Store) -> dict[str, Any]:
+def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[str, Any]:
     """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
 
-    All processes of a launch train, the main one does the rest.
+    A training that was interrupted goes on from its last checkpoint; the policies that it saved on the way are there
+    still. All processes of a launch train, the main one does the rest.
     """
     if config.trainer.method == "best_of_n":
-        return asdict(Trained({}, None))
-    unfinished = store.folder / "checkpoint.partial"
-    shutil.rmtree(unfinished, ignore_errors=True)
+        return {"history": {}, "stopped": None}
+    partial = store.folder / "checkpoint.partial"
+    if not any(store.resume.glob(f"*/{MARKER}")):
+        shutil.rmtree(partial, ignore_errors=True)
+    elif not partial.exists() and store.checkpoint.exists():
+        os.replace(
+            store.checkpoint, partial
+        )  # the policy was whole, but not yet what is written of its training
+    with writing(partial):
+        partial.mkdir(parents=True, exist_ok=True)
+    where = Checkpointing(store.resume, config.checkpoint.every, unfinished.made_from)
     if config.trainer.method == "sft":
         _verifier_said(config, store)  # before the others ask for it
-    result = processes.together(_trained, config, store, unfinished)
+    result = processes.together(_trained, config, store, partial, where)
     shutil.rmtree(store.checkpoint, ignore_errors=True)
-    os.replace(unfinished, store.checkpoint)
-    return asdict(result)
+    os.replace(partial, store.checkpoint)
+    sync_one(store.folder)
+    unfinished.seconds = result.earlier
+    return {"history": result.history, "stopped": result.stopped}
 
 
-def _trained(config: DictConfig, store: Store, folder: Path) -> Trained:
+def _trained(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
     quiet_libraries()
-    return {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method](config, store, folder)
+    method: Callable[..., Trained] = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method]
+    return method(config, store, folder, where)
 
 
-def answers(config: DictConfig, store: Store, prompts: list[Prompt]) -> list[Generation]:
+def answers(
+    config: DictConfig, store: Store, prompts: list[Prompt], unfinished: Unfinished
+) -> list[Generation]:
     """The policy's responses to the evaluation prompts; best-of-n's are chosen from what is in `store.samples`."""
     if config.trainer.method != "best_of_n":
-        return respond(config, load(str(store.checkpoint)), prompts, progress="policy answers")
-    sampled = once(store.samples, [asdict(p) for p in prompts], lambda: _samples(config, prompts))
+        policy = load(str(store.checkpoint))
+        return respond(config, policy, prompts, progress="policy answers", unfinished=unfinished)
+    asked = [asdict(p) for p in prompts]
+    sampled = once(store.samples, asked, lambda own: _samples(config, prompts, own))
     return [best_of_n.best(group) for group in _groups(sampled["value"])]
 
 
@@ -75,7 +95,7 @@ def warnings(store: Store) -> list[str]:
     ]
 
 
-def _grpo(config: DictConfig, store: Store, folder: Path) -> Trained:
+def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
     return train(
         load(config.generator),
         training_prompts(config),
@@ -87,11 +107,12 @@ def _grpo(config: DictConfig, store: Store, folder: Path) -> Trained:
         folder=folder,
         save_every=config.selection.every,
         lora=_lora(config),
+        checkpointing=where,
         callbacks=_callbacks(config, store),
     )
 
 
-def _dpo(config: DictConfig, store: Store, folder: Path) -> Trained:
+def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
     return offline.train_dpo(
         load(config.generator),
         load(config.generator),
@@ -102,11 +123,12 @@ def _dpo(config: DictConfig, store: Store, folder: Path) -> Trained:
         folder=folder,
         save_every=config.selection.every,
         lora=_lora(config),
+        checkpointing=where,
         callbacks=_callbacks(config, store),
     )
 
 
-def _sft(config: DictConfig, store: Store, folder: Path) -> Trained:
+def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
     return offline.train_sft(
         load(config.generator),
         training_prompts(config),
@@ -117,6 +139,7 @@ def _sft(config: DictConfig, store: Store, folder: Path) -> Trained:
         folder=folder,
         save_every=config.selection.every,
         lora=_lora(config),
+        checkpointing=where,
         callbacks=_callbacks(config, store),
     )
 
@@ -125,7 +148,9 @@ def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
     """The verifier's answers to the training prompts, which it gives once."""
     prompts = training_prompts(config)
     made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
-    said = shared(store.verifier_answers(config), made_of, lambda: _verifier_answers(config, prompts))
+    said = shared(
+        store.verifier_answers(config), made_of, lambda own: _verifier_answers(config, prompts, own)
+    )
     return [Generation(**g) for g in said["value"]]
 
 
@@ -186,7 +211,9 @@ def scorer_of(config: DictConfig, name: str) -> Scorer:
     )
 
 
-def _verifier_answers(config: DictConfig, prompts: list[Prompt]) -> list[dict[str, Any]]:
+def _verifier_answers(
+    config: DictConfig, prompts: list[Prompt], unfinished: Unfinished
+) -> list[dict[str, Any]]:
     verifier = load(config.verifier.checkpoint, dtype=config.scoring.dtype)
     said = generate(
         verifier.model,
@@ -194,12 +221,13 @@ def _verifier_answers(config: DictConfig, prompts: list[Prompt]) -> list[dict[st
         [p.text for p in prompts],
         seed=config.seed,
         progress="verifier answers",
+        unfinished=unfinished,
         **config.trainer.sampling,
     )
     return [asdict(g) for g in said]
 
 
-def _samples(config: DictConfig, prompts: list[Prompt]) -> list[list[dict[str, Any]]]:
+def _samples(config: DictConfig, prompts: list[Prompt], unfinished: Unfinished) -> list[list[dict[str, Any]]]:
     groups = best_of_n.samples(
         load(config.generator),
         prompts,
@@ -207,6 +235,7 @@ def _samples(config: DictConfig, prompts: list[Prompt]) -> list[list[dict[str, A
         config.trainer.num_generations,
         seed=config.seed,
         progress="samples of the start",
+        unfinished=unfinished,
         **config.trainer.sampling,
     )
     return [[asdict(sample) for sample in group] for group in groups]

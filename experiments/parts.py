@@ -10,11 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from filelock import FileLock
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.records import Prompt, read_json, write_json
+from cme.files import locked, sweep
+from cme.records import BadFile, Prompt, read_json, write_json
+from cme.unfinished import Unfinished
 from experiments import identity
 
 
@@ -46,26 +47,41 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return hashlib.sha256(json.dumps([asdict(p) for p in prompts]).encode()).hexdigest()
 
 
-def once(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
+def once(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[str, Any]:
     """A stage's file: its `value`, the `seconds` it took, and a digest of the `inputs` it was made from.
 
-    It is made, and written whole, where there is none or where it was made from something else.
+    It is made, and written whole, where there is none or where it was made from something else. `make` is given what
+    earlier attempts left, whose seconds count. Raises BadFile, naming it, for a file that is not a stage's.
     """
     made_from = identity.digest(inputs)
     if path.exists():
-        found = cast("dict[str, Any]", read_json(path))
+        found = _read(path)
         if found["made_from"] == made_from:
             return found
+    unfinished = Unfinished(path.with_suffix(".unfinished.jsonl"), made_from)
     began = time.perf_counter()
-    value = make()
-    write_json(path, {"made_from": made_from, "seconds": time.perf_counter() - began, "value": value})
-    return cast("dict[str, Any]", read_json(path))
+    value = make(unfinished)
+    seconds = unfinished.seconds + time.perf_counter() - began
+    write_json(path, {"made_from": made_from, "seconds": seconds, "value": value})
+    unfinished.done()
+    return _read(path)
 
 
-def shared(path: Path, inputs: Any, make: Callable[[], Any]) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = cast("dict[str, Any]", read_json(path))
+        _ = found["made_from"], found["seconds"], found["value"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise BadFile(
+            f"{path} is not what a stage leaves ({error!r}): delete it, and the same command makes it again"
+        ) from None
+    return found
+
+
+def shared(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[str, Any]:
     """`once` for a file that several runs share: one makes it, the others wait for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
+    with locked(path.with_name(f"{path.name}.lock")):
+        sweep(path.parent, path.name)
         return once(path, inputs, make)
 
 

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from cme.checkpoints import Checkpoint, load
 from cme.generation import generate
 from cme.records import Generation, Prompt
+from cme.unfinished import Unfinished
 from experiments import identity
 from experiments.parts import shared
 from experiments.store import Store
@@ -21,6 +22,7 @@ def respond(
     *,
     progress: str,
     temperature: float = 0.0,
+    unfinished: Unfinished | None = None,
 ) -> list[Generation]:
     """One response to each prompt: greedy at temperature 0, else sampled from torch's global generator."""
     return generate(
@@ -31,6 +33,7 @@ def respond(
         batch_size=config.evaluation.batch_size,
         temperature=temperature,
         progress=progress,
+        unfinished=unfinished,
     )
 
 
@@ -70,8 +73,9 @@ def _kept(
 ) -> tuple[list[Generation], float]:
     """A frozen model's greedy responses from the file, made from `origin`, that runs share; and their seconds."""
 
-    def answers() -> list[dict[str, object]]:
-        return [asdict(r) for r in respond(config, load(name, dtype=dtype), asked, progress=progress)]
+    def answers(unfinished: Unfinished) -> list[dict[str, object]]:
+        said = respond(config, load(name, dtype=dtype), asked, progress=progress, unfinished=unfinished)
+        return [asdict(r) for r in said]
 
     found = shared(path, origin, answers)
     return [Generation(**g) for g in found["value"]], found["seconds"]

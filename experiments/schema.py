@@ -219,6 +219,13 @@ class Capabilities:
 
 
 @dataclass
+class Checkpoint:
+    """What a training that is killed goes on from; `every` is in steps. A signal has a checkpoint saved at any step."""
+
+    every: int = MISSING
+
+
+@dataclass
 class Scoring:
     """Limits of the verifier's pass, for the reward and the held-out verifier alike; tokens."""
 
@@ -277,6 +284,7 @@ class Config:
     evaluation: Evaluation = field(default_factory=Evaluation)
     selection: Selection = field(default_factory=Selection)
     capabilities: Capabilities = field(default_factory=Capabilities)
+    checkpoint: Checkpoint = field(default_factory=Checkpoint)
     scoring: Scoring = field(default_factory=Scoring)
     scale: Scale = field(default_factory=Scale)
     preset: Preset = field(default_factory=Preset)

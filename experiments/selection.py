@@ -22,6 +22,7 @@ from cme.checkpoints import load
 from cme.judging import VerdictLog
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training import milestone
+from cme.unfinished import Unfinished
 from experiments import accuracy, grid, identity, judging
 from experiments.parts import made, once, shared
 from experiments.responses import respond
@@ -89,7 +90,7 @@ def run(
     asked = prompts(config)
     made_of = [weights[config.generator], [asdict(p) for p in asked]]
     path = store.starts / f"{identity.start_id(config)}-selection-{identity.digest(made_of)}.json"
-    before = shared(path, made_of, lambda: _responses(config, config.generator, asked))
+    before = shared(path, made_of, partial(_responses, config, config.generator, asked))
     last = int(trained["history"]["step"][-1])
     places = {step: milestone(store.checkpoint, step) for step in steps(config, last)} | {
         last: store.checkpoint
@@ -163,9 +164,12 @@ def tidy(config: DictConfig, store: Store) -> None:
             shutil.rmtree(folder)
 
 
-def _responses(config: DictConfig, checkpoint: str, asked: Sequence[Prompt]) -> list[dict[str, Any]]:
+def _responses(
+    config: DictConfig, checkpoint: str, asked: Sequence[Prompt], unfinished: Unfinished
+) -> list[dict[str, Any]]:
     progress = f"answers of {Path(checkpoint).name}"
-    return [asdict(r) for r in respond(config, load(checkpoint), asked, progress=progress)]
+    said = respond(config, load(checkpoint), asked, progress=progress, unfinished=unfinished)
+    return [asdict(r) for r in said]
 
 
 def _meet(

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from experiments.validate import BadConfig
 
 if TYPE_CHECKING:
     from cme.scorer import Score
+    from cme.unfinished import Unfinished
 
 TEMPERATURE = 1.0
 
@@ -91,7 +93,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     samples = int(config.trainer.num_generations)
     asked = [p for p in prompts for _ in range(samples)]
     made_from = [separation_id(config), weights[config.generator], [asdict(p) for p in prompts]]
-    sampled = once(folder / "samples.json", made_from, lambda: _sampled(config, asked))
+    sampled = once(folder / "samples.json", made_from, partial(_sampled, config, asked))
     responses = [Generation(**r) for r in sampled["value"]]
     texts = [r.response for r in responses]
     right = GroundTruth(None, config.data.answers)(
@@ -129,7 +131,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     )
 
 
-def _sampled(config: DictConfig, asked: Sequence[Prompt]) -> list[dict[str, Any]]:
+def _sampled(config: DictConfig, asked: Sequence[Prompt], unfinished: "Unfinished") -> list[dict[str, Any]]:
     """The generator's samples, drawn from torch's global generator, which the seed sets."""
     import torch
 
@@ -138,9 +140,10 @@ def _sampled(config: DictConfig, asked: Sequence[Prompt]) -> list[dict[str, Any]
 
     checkpoint = load(config.generator)
     torch.manual_seed(config.seed)
-    return [
-        asdict(r) for r in respond(config, checkpoint, asked, progress="samples", temperature=TEMPERATURE)
-    ]
+    said = respond(
+        config, checkpoint, asked, progress="samples", temperature=TEMPERATURE, unfinished=unfinished
+    )
+    return [asdict(r) for r in said]
 
 
 def _scores(

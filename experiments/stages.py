@@ -1,15 +1,18 @@
 """One run, stage by stage: train, generate, judge, record. A stage made from the same inputs is not run again."""
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
+from cme import signals
 from cme.checkpoints import load
+from cme.files import locked, sweep
 from cme.judging import VerdictLog
 from cme.outputs import write_outputs
 from cme.records import (
@@ -21,6 +24,7 @@ from cme.records import (
     read_record,
     write_record,
 )
+from cme.unfinished import Unfinished
 from experiments import accuracy, capabilities, comparators, grid, identity, judging, methods, selection
 from experiments.measure import NotIndependent, measured
 from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
@@ -29,6 +33,7 @@ from experiments.store import Store, environment, selection_owed
 from experiments.validate import validate
 
 
+@signals.caught()
 def run(config: DictConfig) -> Path:
     """Run whatever stages of a cell are not done yet; return the path of its record."""
     store = Store.of(config)
@@ -36,8 +41,8 @@ def run(config: DictConfig) -> Path:
         _say(config, "done before, skipped")
         return store.record
     quiet_libraries()
-    store.folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.folder / ".lock"):
+    with locked(store.folder / ".lock"):
+        sweep(store.folder)
         before = read_record(store.record) if store.record.exists() else None
         if before is not None and not selection_owed(before):
             _judge_again(config, store, before)
@@ -49,7 +54,8 @@ def run(config: DictConfig) -> Path:
             "training": grid.prompts(data, data.train_split, data.train_prompts),
             "evaluation": grid.prompts(data, data.eval_split, data.eval_prompts),
         }
-        trained = once(store.training, weights, lambda: _train(config, store))
+        trained = once(store.training, weights, partial(_train, config, store))
+        shutil.rmtree(store.resume, ignore_errors=True)
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"], prompts["evaluation"])
         verifier_says, verifier_seconds = of_verifier(config, store, weights, prompts["evaluation"])
         verdicts, judge_seconds = _judge(config, store, pairs)
@@ -116,9 +122,9 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
     ]
 
 
-def _train(config: DictConfig, store: Store) -> dict[str, Any]:
+def _train(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
-    result = methods.trained(config, store)
+    result = methods.trained(config, store, unfinished)
     if result["stopped"]:
         _say(config, f"training stopped {result['stopped']}")
     return result
@@ -134,12 +140,13 @@ def _pairs(
     """Start's and policy's responses to the evaluation prompts, side by side, and the seconds they took."""
     asked = [asdict(p) for p in prompts]
 
-    def start_answers() -> list[dict[str, Any]]:
+    def start_answers(unfinished: Unfinished) -> list[dict[str, Any]]:
         start = load(config.generator)
-        return [asdict(r) for r in respond(config, start, prompts, progress="start answers")]
+        said = respond(config, start, prompts, progress="start answers", unfinished=unfinished)
+        return [asdict(r) for r in said]
 
-    def policy_answers() -> list[dict[str, Any]]:
-        return [asdict(r) for r in methods.answers(config, store, prompts)]
+    def policy_answers(unfinished: Unfinished) -> list[dict[str, Any]]:
+        return [asdict(r) for r in methods.answers(config, store, prompts, unfinished)]
 
     before = shared(store.start, [weights[config.generator], asked], start_answers)
     after = once(store.generations, [trained, asked], policy_answers)

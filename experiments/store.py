@@ -37,6 +37,11 @@ class Store:
         return self.folder / "checkpoint"
 
     @property
+    def resume(self) -> Path:
+        """The folder of a training's checkpoints, there until it is over."""
+        return self.folder / "resume"
+
+    @property
     def training(self) -> Path:
         """Training history."""
         return self.folder / "training.json"

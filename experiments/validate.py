@@ -52,6 +52,7 @@ POSITIVE = (
     "scoring.max_response_tokens",
     "scoring.batch_tokens",
     "guard.patience",
+    "checkpoint.every",
     "monitor_every",
 )
 

@@ -1,6 +1,5 @@
 """A training that was interrupted ends as the one that was not: weights and history, bit for bit."""
 
-import json
 import os
 import shutil
 import signal
@@ -14,7 +13,7 @@ import pytest
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from cme import Interrupted, Unavailable, chat, resume, signals
+from cme import Interrupted, Unavailable, resume, signals
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
@@ -108,9 +107,7 @@ class Case:
             said = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
             found = train_sft(policy, PROMPTS, said, watch, OFFLINE | self.settings, **also)
         else:
-            found = train(
-                policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also
-            )
+            found = train(policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also)
         return found, [p.detach().clone() for p in policy.model.parameters()]
 
     def interrupted(self, step: int, by: int | None = None) -> None:
@@ -161,9 +158,7 @@ def test_a_killed_training_ends_as_the_one_that_was_not(
 
 @pytest.mark.parametrize("method", ["grpo", "sft"])
 @pytest.mark.parametrize("end", [1, 7])
-def test_a_signal_leaves_a_checkpoint_of_its_step(
-    case: Callable[..., Case], method: str, end: int
-) -> None:
+def test_a_signal_leaves_a_checkpoint_of_its_step(case: Callable[..., Case], method: str, end: int) -> None:
     """Step 7 is in the middle of the second epoch, whose order of the data is its own."""
     made = case(method)
     made.every = 100
@@ -182,3 +177,136 @@ def test_completions_that_are_left_are_trained_on_first(
     made.interrupted(5, signal.SIGUSR1)
     assert made.checkpoints() == {"checkpoint-4": True, "checkpoint-6": True}
     assert equal(whole, made(made.where))
+
+
+def test_checkpoints_change_nothing_and_two_are_kept(case: Callable[..., Case]) -> None:
+    made = case("grpo")
+    made.every = 2
+    assert equal(made(None, "whole"), made(made.where))
+    assert made.checkpoints() == {"checkpoint-6": True, "checkpoint-8": True}
+
+
+def test_the_guard_goes_on_counting(case: Callable[..., Case]) -> None:
+    """Everything is cut at one token: the guard would stop after five steps, wherever training was interrupted."""
+    made = case("grpo", max_completion_length=1)
+    made.guard = Guard(5, 1.0)
+    whole = made(None, "whole")
+    assert whole[0].stopped is not None and whole[0].stopped.startswith("at step 5: every completion was cut")
+    made.interrupted(4)
+    assert equal(whole, made(made.where))
+
+
+def test_a_training_that_the_guard_ends_leaves_no_checkpoint_of_its_end(case: Callable[..., Case]) -> None:
+    """From it, training would go on."""
+    made = case("grpo", max_completion_length=1)
+    made.guard, made.every = Guard(5, 1.0), 5
+    made(made.where)
+    assert made.checkpoints() == {}
+
+
+def test_policies_saved_on_the_way_are_there_still(case: Callable[..., Case]) -> None:
+    made = case("grpo")
+    made.save_every = 2
+    made(None, "whole")
+    made.interrupted(5)
+    made(made.where)
+    for step in (2, 4, 6, 8):
+        a, b = (
+            (milestone(made.root / folder, step) / "model.safetensors").read_bytes()
+            for folder in ("whole", "policy")
+        )
+        assert a == b
+    assert not list((made.root / "policy").glob("*.partial"))
+
+
+def flip(path: Path) -> None:
+    """Damage one bit in the middle of a file."""
+    found = bytearray(path.read_bytes())
+    found[len(found) // 2] ^= 1
+    path.write_bytes(found)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (
+            lambda path: flip(path / "model.safetensors"),
+            "model.safetensors has other bytes than were written",
+        ),
+        (lambda path: os.truncate(path / "optimizer.pt", 100), "optimizer.pt has 100 bytes in place of"),
+        (lambda path: (path / "parts-0.pt").unlink(), "parts-0.pt is missing"),
+        (lambda path: (path / MARKER).write_text('{"made_from": "the'), f"{MARKER} is not readable"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+    tmp_path: Path,
+    damage: Callable[[Path], Any],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    where = Checkpointing(tmp_path, 3, "the same")
+    for step in (9, 12):
+        path = tmp_path / f"checkpoint-{step}"
+        path.mkdir()
+        for name in ("model.safetensors", "optimizer.pt", "parts-0.pt"):
+            (path / name).write_bytes(f"{name} at {step} ".encode() * 100)
+        resume._complete(path, "the same", 1.5 * step, 1)
+    (tmp_path / "checkpoint-15").mkdir()  # killed while it was written
+    found = resume.newest(where)
+    assert found is not None and found.path.name == "checkpoint-12" and found.seconds == 18
+    assert not (tmp_path / "checkpoint-15").exists()
+    damage(found.path)
+    before = resume.newest(where)
+    assert before is not None and before.path.name == "checkpoint-9"
+    [line] = capsys.readouterr().err.splitlines()
+    assert str(found.path) in line and said in line
+    assert resume.newest(replace(where, made_from="other weights")) is None
+
+
+def test_a_disk_without_room_ends_training_with_what_was_whole(
+    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = case("grpo")
+    whole = made(None, "whole")
+    full = SimpleNamespace(free=0)
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda _: full)
+        with pytest.raises(Unavailable, match=r"resume has 0\.0 MB free and a checkpoint takes \d"):
+            made(made.where)
+        # room for the first checkpoint alone
+        asked = iter([SimpleNamespace(free=10**12)] * 2 + [full])
+        small.setattr(shutil, "disk_usage", lambda _: next(asked))
+        with pytest.raises(Unavailable, match="the same command goes on from the last whole checkpoint"):
+            made(made.where)
+    assert made.checkpoints() == {"checkpoint-3": True}
+    assert equal(whole, made(made.where))
+
+
+def test_a_disk_that_fills_while_a_checkpoint_is_written(
+    case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = case("sft")
+    made.interrupted(4)
+    save = torch.save
+
+    def full(value: Any, path: Any) -> None:
+        if "optimizer.pt" in str(path):
+            save(value, "/dev/full")  # the kernel's own: no space left on device
+        else:
+            save(value, path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(torch, "save", full)
+        with pytest.raises(Unavailable, match=r"resume cannot be written .*: free some space there"):
+            made(made.where)
+    assert made.checkpoints() == {"checkpoint-3": True, "checkpoint-6": False}
+    assert equal(made(None, "whole"), made(made.where))
+
+
+def test_another_number_of_processes_is_refused(case: Callable[..., Case]) -> None:
+    made = case("sft")
+    made.interrupted(4)
+    marker = made.root / "resume" / "checkpoint-3" / MARKER
+    marker.write_text(marker.read_text().replace('"processes":1', '"processes":4'))
+    with pytest.raises(Unavailable, match="was saved by 4 processes and this training has 1"):
+        made(made.where)

@@ -194,7 +194,6 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
     store = Store.of(config)
 
     def crash(*_: object, folder: Path, **__: object) -> Any:
-        folder.mkdir()
         (folder / "model.safetensors").write_text("half")
         raise KeyboardInterrupt
 

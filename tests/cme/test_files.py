@@ -1,0 +1,104 @@
+"""What the file system refuses is one sentence, and a lock dies with its owner."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import filelock
+import pytest
+
+from cme import Unavailable, files
+from cme.files import locked, sweep
+from cme.judging import BadLog
+from cme.records import BadFile, read_record, write_json
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.ENOSPC, r"\(No space left on device\): free some space there"),
+        (errno.EDQUOT, r"\(Disk quota exceeded\): free some of your quota"),
+        (errno.EROFS, r"\(Read-only file system\): write elsewhere, such as with results_dir"),
+        (errno.EACCES, r"\(Permission denied\): make it writable"),
+        (errno.EIO, r"\(Input/output error\): nothing that was whole is lost"),
+    ],
+)
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_refused_write_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, call: str
+) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, [1])
+
+    def refused(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, call, refused)
+        with pytest.raises(Unavailable, match=rf"record\.json cannot be written {said}"):
+            write_json(path, [2])
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"] and json.loads(path.read_text()) == [1]
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("not a folder")
+    with pytest.raises(Unavailable, match=r"runs/a/record\.json cannot be written \(Not a directory\)"):
+        write_json(tmp_path / "runs" / "a" / "record.json", [1])
+    with (
+        pytest.raises(Unavailable, match=r"runs/\.lock cannot be written"),
+        locked(tmp_path / "runs" / ".lock"),
+    ):
+        pass
+
+
+def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
+    for name in (".a.json.x1.partial", ".b.json.x2.partial", "a.json", ".lock"):
+        (tmp_path / name).write_text("")
+    sweep(tmp_path, "a.json")
+    assert {p.name for p in tmp_path.iterdir()} == {".b.json.x2.partial", "a.json", ".lock"}
+    sweep(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.json", ".lock"}
+
+
+def test_a_dead_owner_holds_no_lock(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / ".lock"
+    program = (
+        "import sys, time; from pathlib import Path; from cme.files import locked\n"
+        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == b"held\n"
+        with pytest.raises(filelock.Timeout), filelock.FileLock(path, timeout=0):
+            pass
+        owner.send_signal(signal.SIGKILL)
+        owner.wait()
+        with locked(path), pytest.raises(filelock.Timeout), filelock.FileLock(path, timeout=0):
+            pass
+
+
+def test_a_file_system_without_flock_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Without(filelock.FileLock):
+        def acquire(self, *_: Any, **__: Any) -> Any:
+            raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(files, "FileLock", Without)
+    with (
+        pytest.raises(Unavailable, match=r"is on a file system without flock.*results_dir"),
+        locked(tmp_path / ".lock"),
+    ):
+        pass
+
+
+def test_a_record_cut_short_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "record.json"
+    path.write_text('{"schema": 1, "pairs": [')
+    with pytest.raises(
+        BadFile, match=r"record\.json is not a readable record: .*move it away, and the command"
+    ):
+        read_record(path)
+    assert issubclass(BadLog, BadFile)

@@ -1,0 +1,99 @@
+"""Signals as the kernel delivers them."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from cme import Interrupted, signals
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.fixture
+def heard() -> Iterator[list[int]]:
+    """What a handler of somebody else's for SIGUSR2, which returns, was called with."""
+    found: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: found.append(number))
+    yield found
+    signal.signal(signal.SIGUSR2, before)
+
+
+@pytest.mark.parametrize("number", signals.SIGNALS)
+def test_a_signal_raises_at_once_and_handlers_are_as_before(number: int) -> None:
+    before = [signal.getsignal(n) for n in signals.SIGNALS]
+    with pytest.raises(Interrupted, match=signal.Signals(number).name), signals.caught():
+        send(number)
+        raise AssertionError("the signal was not heard")
+    assert [signal.getsignal(n) for n in signals.SIGNALS] == before
+
+
+def test_a_first_signal_waits_and_a_second_does_not() -> None:
+    done = []
+    with pytest.raises(Interrupted, match="SIGTERM"), signals.caught(), signals.waiting():
+        send(signal.SIGTERM)
+        assert signals.pending()
+        done.append("the step at hand")
+        signals.obey()
+    assert done and not signals.pending()
+    with pytest.raises(Interrupted), signals.caught(), signals.waiting():
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+        raise AssertionError("the second did not raise")
+
+
+def test_a_signal_is_answered_at_the_latest_when_waiting_ends() -> None:
+    with signals.caught():
+        with pytest.raises(Interrupted), signals.waiting():
+            send(signal.SIGUSR1)
+        with pytest.raises(Interrupted), signals.waiting():  # not lost where what is at hand fails
+            send(signal.SIGUSR1)
+            raise RuntimeError
+        assert not signals.pending()
+
+
+def test_somebody_elses_handler_is_called_once_everything_is_saved(heard: list[int]) -> None:
+    with signals.caught():
+        send(signal.SIGUSR2)
+        assert heard == [signal.SIGUSR2]
+        with signals.waiting():
+            send(signal.SIGUSR2)
+            send(signal.SIGUSR2)
+            assert len(heard) == 1, "they wait, the second too"
+            signals.obey()
+            assert len(heard) == 3
+            with pytest.raises(Interrupted):
+                send(signal.SIGTERM)
+                assert signals.pending()
+                signals.obey()
+    send(signal.SIGUSR2)
+    assert len(heard) == 4
+
+
+def test_nested_and_in_threads_nothing_changes() -> None:
+    found: list[object] = []
+
+    def elsewhere() -> None:
+        with signals.caught():
+            found.append(signal.getsignal(signal.SIGTERM))
+
+    before = signal.getsignal(signal.SIGTERM)
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert found == [before]
+    with signals.caught():
+        with signals.caught():
+            pass
+        with pytest.raises(Interrupted):
+            send(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_to_another_process_of_the_training_interrupts_this_one() -> None:
+    with pytest.raises(Interrupted, match="another process"):
+        signals.obey()

@@ -1,0 +1,170 @@
+"""Whole cells on random-weight models: interrupted wherever, each ends with its uninterrupted twin's record."""
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from cme import Interrupted, generation
+from cme.records import BadFile, RunRecord, read_json, read_record, write_json
+from experiments import grid, methods, parts, stages
+from experiments.store import Store
+
+Cell = Callable[..., list[str]]
+
+
+class Killed(Exception):
+    """What stands for SIGKILL: nothing is saved on the way out."""
+
+
+class Ending(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, step: int, by: int | None) -> None:
+        self.step, self.by = step, by
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step == self.step:
+            if self.by is None:
+                raise Killed
+            os.kill(os.getpid(), self.by)
+
+
+def untimed(record: RunRecord) -> RunRecord:
+    """A record without what differs between two runs of the same: seconds, and where it lay."""
+    config = {k: v for k, v in record.config.items() if k not in ("results_dir", "checkpoint")}
+    return replace(record, seconds=dict.fromkeys(record.seconds, 0.0), config=config)
+
+
+@pytest.fixture
+def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[DictConfig, RunRecord]]:
+    """A cell that has not run yet, and the record of its twin that ran at once, in a folder of its own."""
+
+    def made(*overrides: str) -> tuple[DictConfig, RunRecord]:
+        small = [a for a in cell() if not (a.startswith("trainer.") and "trainer=best_of_n" in overrides)]
+        own, other = (
+            grid.cells([*small, *overrides, f"results_dir={tmp_path / where}"])[0]
+            for where in ("own", "other")
+        )
+        return own, read_record(stages.run(other))
+
+    return made
+
+
+def ended(config: DictConfig, monkeypatch: pytest.MonkeyPatch, step: int, by: int | None) -> None:
+    with monkeypatch.context() as ending:
+        ending.setattr(methods, "_callbacks", lambda *_: [Ending(step, by)])
+        with pytest.raises(Killed if by is None else Interrupted):
+            stages.run(config)
+
+
+def test_training_goes_on_and_milestones_stay(
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, twin = twins(
+        "reward=random",
+        "trainer.max_steps=5",
+        "selection.every=1",
+        "selection.prompts=6",
+        "checkpoint.every=2",
+    )
+    store = Store.of(config)
+    ended(config, monkeypatch, 1, signal.SIGTERM)
+    assert [p.name for p in store.resume.glob("checkpoint-*")] == ["checkpoint-1"]
+    assert not store.training.exists() and not store.checkpoint.exists()
+    ended(config, monkeypatch, 4, None)
+    assert sorted(p.name for p in store.resume.glob("checkpoint-*")) == ["checkpoint-1", "checkpoint-3"]
+
+    def full(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as broken:  # the policy is whole, what is written of its training is not
+        broken.setattr(parts, "write_json", full)
+        with pytest.raises(Killed):
+            stages.run(config)
+    assert store.checkpoint.exists() and store.resume.exists()
+    record = read_record(stages.run(config))
+    assert untimed(record) == untimed(twin)
+    assert not store.resume.exists() and record.seconds["train"] > 0
+    assert not [p for p in store.folder.rglob("*") if "partial" in p.name or "unfinished" in p.name]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("reward=random", "evaluation.batch_size=5"),
+        ("trainer=best_of_n", "reward=random", "trainer.num_generations=2", "evaluation.batch_size=5"),
+    ],
+)
+def test_generation_goes_on_within_its_stage(
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
+) -> None:
+    """Killed at every third batch until it is done; in the end no batch was made twice."""
+    batch, made = generation._batch, []
+
+    def counted(*arguments: Any) -> Any:
+        made.append(1)
+        return batch(*arguments)
+
+    monkeypatch.setattr(generation, "_batch", counted)
+    config, twin = twins(*overrides)
+    needed = len(made)
+
+    def failing(*arguments: Any) -> Any:
+        if len(made) % 3 == 2 and not spared.pop():
+            spared.append(True)
+            raise Killed
+        spared[:] = [False]
+        return counted(*arguments)
+
+    made.clear()
+    spared = [False]
+    killed = 0
+    with monkeypatch.context() as broken:
+        broken.setattr(generation, "_batch", failing)
+        while not Store.of(config).record.exists():
+            try:
+                stages.run(config)
+            except Killed:
+                killed += 1
+    assert killed >= 2 and len(made) == needed
+    assert untimed(read_record(Store.of(config).record)) == untimed(twin)
+
+
+def test_a_stage_file_that_is_cut_short_is_named(cell: Cell) -> None:
+    [config] = grid.cells(cell("reward=random"))
+    stages.run(config)
+    store = Store.of(config)
+    store.record.unlink()
+    store.training.write_bytes(store.training.read_bytes()[:50])
+    with pytest.raises(
+        BadFile, match=rf"^{re.escape(str(store.training))} is not what a stage leaves .*delete it"
+    ):
+        stages.run(config)
+    store.training.unlink()
+    write_json(store.generations, {"value": []})
+    with pytest.raises(
+        BadFile, match=r"generations\.json is not what a stage leaves \(KeyError\('made_from'\)\)"
+    ):
+        stages.run(config)
+    store.generations.unlink()
+    assert stages.run(config) == store.record
+
+
+def test_seconds_are_those_of_all_attempts(
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, _ = twins("reward=random", "trainer.max_steps=3")
+    store = Store.of(config)
+    ended(config, monkeypatch, 1, signal.SIGINT)
+    marker = store.resume / "checkpoint-1" / "whole.json"
+    write_json(marker, read_json(marker) | {"seconds": 5000.0})
+    record = read_record(stages.run(config))
+    assert 5000 < record.seconds["train"] < 6000
+    assert json.loads(store.training.read_text())["seconds"] == record.seconds["train"]
