@@ -59,6 +59,11 @@ def mine(rows: Sequence[T]) -> Sequence[T]:
     return rows[index() * each : (index() + 1) * each]
 
 
+def of_main(items: Sequence[T]) -> Sequence[T]:
+    """The items in the main process, none in the others."""
+    return items if index() == 0 else ()
+
+
 def share(settings: Mapping[str, Any], processes: int) -> dict[str, Any]:
     """Settings of a trainer whose batch is that of all processes together, as those of each of them.
 
