@@ -73,7 +73,7 @@ def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_launch_that_is_interrupted_goes_on(cell: Cell, tmp_path: Path) -> None:
-    """SIGTERM to the launcher after the first checkpoint; the same command, and the record is an uninterrupted one's."""
+    """SIGTERM to the launcher after the first checkpoint; the same command then ends as an uninterrupted one."""
     own = cell("reward=random", "trainer.max_steps=8", "checkpoint.every=1")
     whole, folder = tmp_path / "whole", tmp_path / "interrupted"
     assert run(KNOWN, [*own, f"results_dir={whole}"], launched=False).returncode == 0
