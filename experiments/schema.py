@@ -161,6 +161,7 @@ class BestOfN:
     """No training: of `num_generations` samples of the start, the one that the reward puts highest."""
 
     method: str = "best_of_n"
+    lora: Lora | None = None  # there is nothing to train, which is said where it is set
     num_generations: int = MISSING
     sampling: Sampling = field(default_factory=Sampling)
 
