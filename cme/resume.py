@@ -132,8 +132,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
                 f"or delete {self.where.folder} to start over"
             )
         saved = torch.load(last.path / self._own_file(), weights_only=True)
-        for name, part in self.parts.items():
-            part.load_state_dict(saved["parts"][name])
+        for name in self.parts.keys() & saved["parts"].keys():  # a callback may be a new one
+            self.parts[name].load_state_dict(saved["parts"][name])
         for name, value in saved["counters"].items():
             setattr(self.trainer, name, value)
 
