@@ -5,6 +5,7 @@ do together, which is training, and leave with its exit code. So whatever is dec
 process, however many train.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -122,7 +123,17 @@ class _Launch:
             function, arguments = what
             with suppress(*MET_BY_ALL):  # the main process tells of it
                 function(*arguments)
+            _release()
         return what
+
+
+def _release() -> None:
+    """Free what a training has left, for the next one."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 _launch: list[_Launch] = []  # the one that this process is in
