@@ -172,6 +172,7 @@ def _trained(
         saver = Saver(save_every, folder)
         saver.bind(trainer)
         trainer.add_callback(saver)
+    callbacks = processes.of_main(callbacks)
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)

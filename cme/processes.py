@@ -5,6 +5,7 @@ do together, which is training, and leave with its exit code. So whatever is dec
 process, however many train.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -57,6 +58,11 @@ def mine(rows: Sequence[T]) -> Sequence[T]:
     """This process's part of what `everyones` gave, where all have equally many."""
     each = len(rows) // count()
     return rows[index() * each : (index() + 1) * each]
+
+
+def of_main(items: Sequence[T]) -> Sequence[T]:
+    """The items in the main process, none in the others."""
+    return items if index() == 0 else ()
 
 
 def share(settings: Mapping[str, Any], processes: int) -> dict[str, Any]:
@@ -117,7 +123,17 @@ class _Launch:
             function, arguments = what
             with suppress(*MET_BY_ALL):  # the main process tells of it
                 function(*arguments)
+            _release()
         return what
+
+
+def _release() -> None:
+    """Free what a training has left, for the next one."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 _launch: list[_Launch] = []  # the one that this process is in

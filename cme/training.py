@@ -332,9 +332,11 @@ def train(
     together (`cme.processes.share`). Precision and gradient checkpointing follow the device. With `lora`, arguments of
     peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. With
     `checkpointing`, training goes on from the newest whole checkpoint (`cme.resume`), the reward, the monitors and
-    the callbacks with it where they have `state_dict` and `load_state_dict`. Raises TrainingFailed for rewards or
+    the callbacks with it where they have `state_dict` and `load_state_dict`. Of several processes the main one alone
+    has the `callbacks`, which watch. Raises TrainingFailed for rewards or
     gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.
     """
+    callbacks = processes.of_main(callbacks)
     output = folder if checkpointing is None else checkpointing.folder
     own = processes.share(settings, processes.count())
     config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **own)

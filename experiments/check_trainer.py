@@ -128,6 +128,10 @@ def _best_of_n(config: DictConfig) -> None:
         raise ValueError(
             f"trainer.sampling.temperature={trainer.sampling.temperature}; it must be above 0, or all samples are one"
         )
+    if trainer.lora is not None:
+        raise ValueError(
+            "trainer=best_of_n trains nothing, and adapter=lora trains adapters; use adapter=none"
+        )
     if config.selection.every is not None:
         raise ValueError("trainer=best_of_n saves no checkpoints to select from; use selection.every=null")
     if config.capabilities.tasks:

@@ -106,11 +106,11 @@ class Grpo(Optimization):
     """GRPO on the configured reward; see trl.GRPOConfig. With `use_vllm` vLLM samples, in TRL's way."""
 
     method: str = "grpo"
-    use_vllm: bool = False
-    vllm_mode: str = "colocate"
-    vllm_server_base_url: str | None = None
-    vllm_gpu_memory_utilization: float = 0.3
-    vllm_tensor_parallel_size: int = 1
+    use_vllm: bool = MISSING
+    vllm_mode: str = MISSING
+    vllm_server_base_url: str | None = MISSING
+    vllm_gpu_memory_utilization: float = MISSING
+    vllm_tensor_parallel_size: int = MISSING
     steps_per_generation: int = MISSING
     num_generations: int = MISSING
     num_iterations: int = MISSING
@@ -161,6 +161,7 @@ class BestOfN:
     """No training: of `num_generations` samples of the start, the one that the reward puts highest."""
 
     method: str = "best_of_n"
+    lora: Lora | None = None  # there is nothing to train, which is said where it is set
     num_generations: int = MISSING
     sampling: Sampling = field(default_factory=Sampling)
 

@@ -84,6 +84,7 @@ def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
     [
         ("adapter=lora trainer.lora.r=0", "r=0"),
         ("adapter=lora trainer.lora.lora_dropout=1.0", "lora_dropout=1.0"),
+        ("adapter=lora trainer=best_of_n", "trains nothing"),
         ("reward.quantization=4bit", "quantization=4bit"),
         ("reward.quantization=8bit verifier=random", "random weights"),
         ("reward.quantization=8bit reward.server={url: x, model: y, dialect: vllm}", "with a server"),

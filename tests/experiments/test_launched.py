@@ -1,8 +1,10 @@
 """`accelerate launch run.py`: one run in two processes, its record that of one process."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,10 +21,15 @@ CPU = ROOT / "conf" / "accelerate" / "cpu_ddp.yaml"
 Cell = Callable[..., list[str]]
 
 
-def run(script: Path, arguments: Sequence[str], launched: bool) -> subprocess.CompletedProcess[str]:
+def command(script: Path, arguments: Sequence[str], launched: bool) -> tuple[list[str], dict[str, str]]:
+    """What runs a script by itself or launched, and its environment."""
     launcher = ["-m", "accelerate.commands.launch", "--config_file", str(CPU), "--main_process_port", "0"]
     line = [sys.executable, *(launcher if launched else []), str(script), *arguments]
-    given = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return line, os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def run(script: Path, arguments: Sequence[str], launched: bool) -> subprocess.CompletedProcess[str]:
+    line, given = command(script, arguments, launched)
     return subprocess.run(line, cwd=ROOT, env=given, capture_output=True, text=True, timeout=600, check=False)
 
 
@@ -62,6 +69,31 @@ def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
     assert alone == both
     [path] = folders[True].glob("*/record.json")
     assert read_record(path).environment["processes"] == "2"
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_interrupted_goes_on(cell: Cell, tmp_path: Path) -> None:
+    """SIGTERM to the launcher after the first checkpoint; the same command then ends as an uninterrupted one."""
+    own = cell("reward=random", "trainer.max_steps=8", "checkpoint.every=1")
+    whole, folder = tmp_path / "whole", tmp_path / "interrupted"
+    assert run(KNOWN, [*own, f"results_dir={whole}"], launched=False).returncode == 0
+    line, given = command(KNOWN, [*own, f"results_dir={folder}"], launched=True)
+    launch = subprocess.Popen(
+        line, cwd=ROOT, env=given, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 300
+    while not any(folder.glob("*/resume/*/whole.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    launch.send_signal(signal.SIGTERM)
+    said = launch.communicate(timeout=120)[1]
+    assert launch.returncode != 0 and not any(folder.glob("*/record.json")), said[-3000:]
+    again = run(KNOWN, [*own, f"results_dir={folder}"], launched=True)
+    assert again.returncode == 0, again.stderr[-3000:]
+    alone, both = told(whole), told(folder)
+    for column, values in alone.pop("history").items():
+        assert known(values) == pytest.approx(known(both["history"][column]), rel=2e-3, abs=2e-4), column
+    del both["history"]
+    assert alone == both
 
 
 @pytest.mark.slow
