@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -141,14 +141,14 @@ class _TensorBoard:
     def __init__(self, run: Run, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter, summary
 
-        self.writer: Any = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
+        self.writer = SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1)
         if step == 0:
             plain = {
                 k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in run.settings.items()
             }
             shown = {PREFIX + column: 0.0 for column in HISTORY if column != "step"}
             for part in summary.hparams(plain, shown):  # type: ignore[no-untyped-call]
-                self.writer.file_writer.add_summary(part)
+                cast("Any", self.writer).file_writer.add_summary(part)
 
     def log(self, data: dict[str, float], step: int) -> None:
         for name, value in data.items():
