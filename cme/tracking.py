@@ -148,7 +148,7 @@ class _TensorBoard:
             }
             shown = {PREFIX + column: 0.0 for column in HISTORY if column != "step"}
             for part in summary.hparams(plain, shown):  # type: ignore[no-untyped-call]
-                self.writer.file_writer.add_summary(part)
+                cast("Any", self.writer).file_writer.add_summary(part)
 
     def log(self, data: dict[str, float], step: int) -> None:
         for name, value in data.items():
