@@ -165,7 +165,7 @@ def _steps(config: DictConfig) -> tuple[str, str]:
 
 
 def _sum(stages: Sequence[Stage] | None, field: str) -> float:
-    return math.nan if stages is None else sum(getattr(stage, field) for stage in stages)
+    return math.nan if stages is None else float(sum(getattr(stage, field) for stage in stages))
 
 
 def _hours(stages: Sequence[Stage] | None) -> float:
