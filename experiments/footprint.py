@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from experiments import identity
-from experiments.cost_model import training_bytes
+from experiments.cost_model import adapters, training_bytes
 from experiments.workload import lengths, served, size, unknown, width
 
 GIB = 2**30
@@ -17,10 +17,14 @@ def memory(config: DictConfig) -> dict[str, float] | None:
     most, _ = lengths(config)
     weights, trains = 4.0 * policy.parameters, method != "best_of_n"
     micro = 0 if not trains else trainer.per_device_train_batch_size * (2 if method == "dpo" else 1)
-    training = training_bytes(policy, micro=micro, prompt=most.prompt, response=most.response)
+    lora = trainer.lora if trains else None
+    trained = None if lora is None else adapters(policy, lora.r)
+    training = training_bytes(
+        policy, micro=micro, prompt=most.prompt, response=most.response, adapters=trained
+    )
     kept = training | {"start": weights, "reference": weights} if trains else {"policy": weights}
-    if method == "sft" or (method == "grpo" and trainer.beta == 0):
-        del kept["reference"]
+    if method == "sft" or lora is not None or (method == "grpo" and trainer.beta == 0):
+        kept["reference"] = 0.0  # LoRA's is the policy without its adapters
     kept["verifiers"] = _held_verifiers(config)
     rows = config.evaluation.batch_size
     if method == "grpo":
@@ -32,7 +36,8 @@ def memory(config: DictConfig) -> dict[str, float] | None:
         "activations": kept.get("activations", 0.0),
         "logits": kept.get("logits", 0.0),
     }
-    passing = max(cache, found["activations"] + found["logits"])
+    merged = 0.0 if lora is None else weights  # a copy, when the policy is saved
+    passing = max(cache, found["activations"] + found["logits"], merged)
     found["total"] = sum(found[name] for name in columns) + passing
     return {name: value / GIB for name, value in found.items()}
 
@@ -42,4 +47,8 @@ def _held_verifiers(config: DictConfig) -> float:
     method, held = config.trainer.method, identity.heldout(config)
     learned = [] if method == "sft" or served(config) else identity.verifiers(config)
     watching = [held] if held and method != "best_of_n" else []
-    return sum(float(width(config) * size(name).parameters) for name in [*learned, *watching])
+    rounded = identity.uses_reward(config) and config.reward.get("quantization") == "8bit"
+    first = 1 if rounded else width(config)
+    return sum(float(first * size(name).parameters) for name in learned) + sum(
+        float(width(config) * size(name).parameters) for name in watching
+    )

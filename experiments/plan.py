@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from cme.records import Generation, Prompt
 from experiments import identity, judging
-from experiments.cost_model import H100, UPDATE
+from experiments.cost_model import H100, UPDATE, VLLM
 from experiments.footprint import memory
 from experiments.workload import (
     LONGEST,
@@ -51,13 +51,15 @@ the longest response of a batch {LONGEST:g} times the mean; preference pairs as 
 Hours: of one H100 with transformers' own generation, by experiments/cost_model.py. A pass takes the longest of
 {H100.layer * 1e3:g} ms a layer (launching), its operations at {H100.flops / 1e12:.0f} TFLOP/s (40 % of the peak)
 and its bytes at {H100.bandwidth / 1e12:.2f} TB/s; an update moves {UPDATE} bytes a parameter.
-None of these was measured on an H100; hours are estimates, no bounds: see docs/scaling.md.
+vLLM's generation takes {VLLM.layer * 1e3:g} ms a layer. None of these was measured on an H100; hours are estimates, no
+bounds: see docs/scaling.md.
 gen/score/update: shares of the expected hours; scoring is verifiers, TRL's reference and monitors. Not in the hours:
 loading, lm-eval's tasks, surprisal under a further model, what the guard saves by stopping early. What cells share (a
 start's, a verifier's, a comparator's responses) counts in the first.
 Memory: weights of policy, of start (it measures KL) and of TRL's reference in float32, as are gradients; two moments of
 Adam; verifiers in scoring.dtype; the total has the larger of the KV cache of one batch (float32) and of one
-micro-batch's activations and logits. Not in it: fragmentation. Judges: no call fails; the prices in conf/judge."""
+micro-batch's activations and logits. Not in it: vLLM beside the policy, fragmentation.
+Judges: no call fails; the prices in conf/judge."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from experiments import grid, identity
-from experiments.cost_model import H100, Batch, decoding, forward, scoring, updating
+from experiments.cost_model import H100, VLLM, Batch, decoding, forward, scoring, updating
 from experiments.model_sizes import SIZES, Size
 
 RESPONSE = (
@@ -82,7 +82,8 @@ def _grpo(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
     rows = trainer.per_device_train_batch_size * trainer.steps_per_generation  # of one call of generate
     sampled = _batch(tokens, rows, max(1, rows // trainer.num_generations))
     calls = trainer.max_steps * completions(config) / trainer.num_iterations / rows
-    seconds = decoding(H100, policy, rows, tokens.prompt, tokens.longest)
+    engine = VLLM if trainer.use_vllm else H100
+    seconds = decoding(engine, policy, rows, tokens.prompt, tokens.longest)
     yield Stage("generation", calls * seconds, generated=calls * rows * tokens.response)
     yield _rewarded(config, sampled, calls)
     yield _monitored(config, sampled)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from experiments import footprint, grid, identity, plan, workload
 from experiments.model_sizes import SIZES, Size
+from experiments.schema import Lora
 from experiments.workload import Stage
 
 ROOT = Path(grid.CONF).parent
@@ -343,6 +344,26 @@ def test_a_plan_is_no_part_of_a_run() -> None:
     plain, planned = grid.cells([]) + grid.cells(["plan=true"])
     assert identity.run_id(plain) == identity.run_id(planned)
     assert identity.run_id(plain) == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+
+
+def test_lora_an_8_bit_verifier_and_vllm() -> None:
+    """Llama-3.2-1B at rank 16: 11.3M parameters trained, no reference of its own; 0.1 ms a layer to sample."""
+    plain = paper("family=llama", "regime=instruct")
+    light = paper("family=llama", "regime=instruct")  # set behind validation, which wants the packages
+    light.trainer.lora = Lora(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
+    light.reward.quantization = "8bit"
+    before, after = footprint.memory(plain), footprint.memory(light)
+    assert before is not None and after is not None
+    assert after["gradients"] * 2**30 == pytest.approx(4 * 11.27e6, rel=1e-3)
+    assert after["policy"] - before["policy"] == pytest.approx(after["gradients"])
+    kept = sum(after[name] for name in ("policy", "gradients", "optimizer", "start", "verifiers"))
+    assert after["total"] == pytest.approx(kept + before["policy"])  # with a copy, merged to be saved
+    assert after["reference"] == 0 and after["verifiers"] == before["verifiers"] / 2
+    fast, slow = (paper("family=llama", "regime=instruct", "selection.every=null") for _ in range(2))
+    fast.trainer.use_vllm = True
+    _, tokens = workload.lengths(plain)
+    saved = hours(workload.work(slow, tokens)) - hours(workload.work(fast, tokens))
+    assert saved == pytest.approx(5000 * 881 * 0.0144 / 3600, rel=1e-2)
 
 
 def test_a_verifier_behind_a_server_takes_nothing_of_this_gpu() -> None:
