@@ -110,15 +110,17 @@ def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
 
 
 def test_two_processes_run_a_cell_once_and_the_second_says_who_is_at_it(tmp_path: Path) -> None:
-    config = toy(tmp_path, "seed=0")
+    config = toy(tmp_path, f"seed={toy_cell.WAITS}")
     folder = toy_cell.record_path(config).parent
     first = begun(config)
     until(lambda: (folder / "ran").exists())
     second = begun(config)
-    said = [process.communicate(timeout=100)[1] for process in (first, second)]
-    assert [process.returncode for process in (first, second)] == [0, 0], said
-    assert said[0] == ""
-    assert f"{folder.name}: process {first.pid} on " in said[1] and "waiting" in said[1]
+    assert second.stderr is not None
+    told = second.stderr.readline()
+    assert f"{folder.name}: process {first.pid} on " in told and "waiting" in told
+    (tmp_path / "go").touch()
+    assert [process.communicate(timeout=100)[1] for process in (first, second)] == ["", ""]
+    assert [process.returncode for process in (first, second)] == [0, 0]
     assert (folder / "ran").read_text().split() == [str(first.pid)]
     found = read_state(folder / "state.json")
     assert (found.state, found.attempts) == ("done", 1)

@@ -10,7 +10,7 @@ from cme import Interrupted
 from cme.records import Progress
 from experiments import identity, state
 
-FAILS, INTERRUPTED, SLOW, SECRET = 1, 2, 3, 4
+FAILS, INTERRUPTED, SLOW, SECRET, WAITS = 1, 2, 3, 4, 6
 
 
 def record_path(config: DictConfig) -> Path:
@@ -35,5 +35,6 @@ def run(config: DictConfig) -> None:
         time.sleep(60)
     if config.seed == SECRET:
         raise RuntimeError(f"the server said: wrong key {os.environ['OPENAI_API_KEY']}\nand more")
-    time.sleep(1.5)
+    while config.seed == WAITS and not (path.parent.parent / "go").exists():
+        time.sleep(0.05)
     path.write_text("{}")
