@@ -54,11 +54,13 @@ def once(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[str
     earlier attempts left, whose seconds count. Raises BadFile, naming it, for a file that is not a stage's.
     """
     made_from = identity.digest(inputs)
+    left = path.with_suffix(".unfinished.jsonl")
     if path.exists():
         found = _read(path)
         if found["made_from"] == made_from:
+            left.unlink(missing_ok=True)  # of an attempt that ended just before it would have
             return found
-    unfinished = Unfinished(path.with_suffix(".unfinished.jsonl"), made_from)
+    unfinished = Unfinished(left, made_from)
     began = time.perf_counter()
     value = make(unfinished)
     seconds = unfinished.seconds + time.perf_counter() - began
