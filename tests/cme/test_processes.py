@@ -112,7 +112,7 @@ def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: 
         ours, theirs = (load_file(path.with_suffix("") / "model.safetensors") for path in (case, other))
         assert all(torch.allclose(ours[key], theirs[key], atol=2e-5) for key in ours), case
         start = load_file(models[0] / "model.safetensors")
-        assert max(float((ours[key] - start[key]).abs().max()) for key in ours) > 1e-2, case
+        assert max(float((ours[key] - start[key]).abs().max()) for key in ours) > 1e-3, case
 
 
 @pytest.mark.slow
