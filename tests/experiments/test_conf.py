@@ -43,6 +43,7 @@ def test_there_are_the_groups_of_the_design() -> None:
         "comparators",
         "preset",
         "source",
+        "tracker",
         "cell",
     } == set(GROUPS)
 
@@ -54,7 +55,7 @@ def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
         for path in identity.leaves(config):
             assert identity.changes_results(path) in (True, False)
     group = file.parent.name
-    if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale", "preset"):
+    if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale", "preset", "tracker"):
         assert config[group].name == file.stem
     if group == "experiment":
         assert config.experiment.name == (None if file.stem == "none" else file.stem)
