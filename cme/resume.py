@@ -189,7 +189,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self.trainer.accelerator.wait_for_everyone()
         if args.should_save:
             seconds = self._before + time.perf_counter() - self._began
-            _complete(path, self.where.made_from, seconds, args.world_size)
+            complete(path, self.where.made_from, seconds, args.world_size)
             _prune(self.where.folder)
         self.trainer.accelerator.wait_for_everyone()
         marker = read_json(path / MARKER)
@@ -233,8 +233,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             )
 
 
-def _complete(path: Path, made_from: str, seconds: float, processes: int) -> None:
-    """Sync a checkpoint's files and write its marker."""
+def complete(path: Path, made_from: str, seconds: float, processes: int) -> None:
+    """Sync a checkpoint's files and write its marker, in place of one that it has."""
+    (path / MARKER).unlink(missing_ok=True)
     found = {}
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         sync_one(file)
@@ -256,6 +257,11 @@ def _delete(path: Path) -> None:
     """Delete a checkpoint so that what is left of it, should that end in the middle, is no whole one."""
     (path / MARKER).unlink(missing_ok=True)
     shutil.rmtree(path)
+
+
+def damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files, by its marker: nothing where it is whole, or has none."""
+    return _read(path)[1] if (path / MARKER).exists() else ""
 
 
 def _read(path: Path) -> tuple[dict[str, Any], str]:

@@ -20,7 +20,7 @@ from cme.files import sync_one
 from cme.generation import generate
 from cme.monitors import Monitors
 from cme.records import Generation, Prompt, read_json, writing
-from cme.resume import MARKER, Checkpointing
+from cme.resume import MARKER, Checkpointing, complete
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
@@ -55,6 +55,7 @@ def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[st
     if config.trainer.method == "sft":
         _verifier_said(config, store)  # before the others ask for it
     result = processes.together(_trained, config, store, partial, where)
+    complete(partial, unfinished.made_from, 0.0, 1)
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
     sync_one(store.folder)

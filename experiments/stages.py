@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cme import signals
+from cme import resume, signals
 from cme.checkpoints import load
 from cme.files import sweep
 from cme.judging import VerdictLog
@@ -64,6 +64,9 @@ def run(config: DictConfig) -> Path:
             "training": grid.prompts(data, data.train_split, data.train_prompts),
             "evaluation": grid.prompts(data, data.eval_split, data.eval_prompts),
         }
+        if store.training.exists() and (damage := resume.damage(store.checkpoint)):
+            _say(config, f"{store.checkpoint} is damaged ({damage}): it is trained again")
+            store.training.unlink()
         trained = once(store.training, weights, partial(_train, config, store))
         shutil.rmtree(store.resume, ignore_errors=True)
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"], prompts["evaluation"])

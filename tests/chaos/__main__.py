@@ -21,6 +21,7 @@ from cme.records import read_json, write_json
 from experiments.store import environment
 
 from . import moments, report
+from .processes import ROOT
 from .trials import Trial, Twin, attempt, survive
 
 
@@ -38,10 +39,11 @@ def main(words: Sequence[str]) -> int:
     add("--at-once", type=int, default=2, help="processes")
     add("--work", type=Path, help="a folder for the runs, kept; else a temporary one")
     add("--out", type=Path, help="where the record goes")
-    add("--table", type=Path, metavar="RECORD", help="print a record's tables and run nothing")
+    add("--docs", type=Path, metavar="RECORD", help="put a record's tables into the docs, and run nothing")
     options = parser.parse_args(words)
-    if options.table:
-        print(report.tables(read_json(options.table)))
+    if options.docs:
+        page = ROOT / "docs" / "reliability.md"
+        page.write_text(report.into(page.read_text(), read_json(options.docs)))
         return 0
     with tempfile.TemporaryDirectory(prefix="chaos-") as temporary:
         record = run(options, options.work or Path(temporary))

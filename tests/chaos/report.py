@@ -2,6 +2,14 @@
 
 from typing import Any
 
+BEGIN, END = "<!-- tables -->\n", "<!-- end of tables -->"
+
+
+def into(text: str, record: dict[str, Any]) -> str:
+    """The text with a record's tables between its two marks."""
+    before, _, rest = text.partition(BEGIN)
+    return f"{before}{BEGIN}{tables(record)}\n{END}{rest.partition(END)[2]}"
+
 
 def tables(record: dict[str, Any]) -> str:
     """Markdown: a line on where it ran, then moments by outcome, then runs by outcome, and what failed."""

@@ -34,12 +34,12 @@ _open = io.open
 _replace, _rename, _fsync, _unlink = os.replace, os.rename, os.fsync, os.unlink
 
 
-def _due(on: str, path: object) -> bool:
-    """Whether the fault is to happen in this operation."""
+def _due(on: str, path: object) -> int | None:
+    """How many operations the fault has met before this one, None where it is not to happen in it."""
     if PLAN.get("on") != on or not fnmatch.fnmatch(os.fspath(path), PLAN["path"]):  # type: ignore[call-overload]
-        return False
-    call = next(_calls)
-    return call == PLAN["call"] or (call > PLAN["call"] and PLAN["fault"] != "kill")
+        return None
+    since = next(_calls) - PLAN["call"]
+    return since if since == 0 or (since > 0 and PLAN["fault"] != "kill") else None
 
 
 def _fault(path: object) -> None:
@@ -50,10 +50,17 @@ def _fault(path: object) -> None:
 
 
 def _with_fault(on: str, path: object, act: Callable[[], Any], half: Callable[[], Any]) -> Any:
-    """The operation, with the fault before, in the midst of, or after it."""
-    if not _due(on, path):
+    """The operation, with the fault before, in the midst of, or after it.
+
+    A disk that fills takes part of a write and says how much; it refuses the next one.
+    """
+    since = _due(on, path)
+    if since is None:
         return act()
-    {"before": lambda: None, "half": half, "after": act}[PLAN["when"]]()
+    if since == 0:
+        done = {"before": lambda: None, "half": half, "after": act}[PLAN["when"]]()
+        if on == "write" and PLAN["when"] == "half" and PLAN["fault"] != "kill" and done is not None:
+            return done
     return _fault(path)
 
 
