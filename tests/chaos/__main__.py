@@ -22,7 +22,7 @@ from experiments.store import environment
 
 from . import moments, report
 from .processes import ROOT
-from .trials import Trial, Twin, attempt, survive
+from .trials import ALIKE, Trial, Twin, attempt, survive
 
 
 def main(words: Sequence[str]) -> int:
@@ -60,6 +60,7 @@ def main(words: Sequence[str]) -> int:
 def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     """The twins first, then the trials, some at once; what came of them."""
     began = time.monotonic()
+    os.environ.update(ALIKE)  # libraries read these when they are imported, also where others are forked from
     with ThreadPoolExecutor(options.at_once) as pool:
         twins = list(pool.map(_undisturbed, moments.twins(work, options.twins)))
         planned = list(enumerate(moments.plan(twins, options.runs, options.seed), start=1))

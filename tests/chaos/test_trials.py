@@ -26,7 +26,7 @@ with os.fdopen(os.open("whole.partial", os.O_WRONLY | os.O_CREAT), "w") as file:
     file.flush()
     os.fsync(file.fileno())
 os.replace("whole.partial", "whole")
-os.unlink("log.jsonl")
+os.unlink(b"log.jsonl")
 """
 
 

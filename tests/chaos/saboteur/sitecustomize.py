@@ -36,7 +36,7 @@ _replace, _rename, _fsync, _unlink = os.replace, os.rename, os.fsync, os.unlink
 
 def _due(on: str, path: object) -> int | None:
     """How many operations the fault has met before this one, None where it is not to happen in it."""
-    if PLAN.get("on") != on or not fnmatch.fnmatch(os.fspath(path), PLAN["path"]):  # type: ignore[call-overload]
+    if PLAN.get("on") != on or not fnmatch.fnmatch(os.fsdecode(path), PLAN["path"]):  # type: ignore[arg-type]
         return None
     since = next(_calls) - PLAN["call"]
     return since if since == 0 or (since > 0 and PLAN["fault"] != "kill") else None
@@ -66,7 +66,7 @@ def _with_fault(on: str, path: object, act: Callable[[], Any], half: Callable[[]
 
 def _name(file: Any) -> str:
     """The path behind a file descriptor, or the path itself."""
-    return str(Path(f"/proc/self/fd/{file}").readlink()) if isinstance(file, int) else os.fspath(file)
+    return str(Path(f"/proc/self/fd/{file}").readlink()) if isinstance(file, int) else os.fsdecode(file)
 
 
 class _Raw(io.FileIO):
