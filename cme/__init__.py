@@ -1,5 +1,10 @@
 """Label-free reinforcement learning of language models: rewards, training, judging, records."""
 
+import logging
+
+# it asks for a package of kernels whenever it is imported, whether or not anything is rounded to 8 bits
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+
 
 class Unavailable(Exception):
     """What a run needs cannot be had here; the message says which, why and what to do, a line for each thing.

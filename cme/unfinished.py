@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cme.records import writing
 
 Ids = list[list[int]]
@@ -115,6 +113,8 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 
 def _random() -> dict[str, str]:
     """The state of torch's generators, of the CPU and of the GPU at hand."""
+    import torch
+
     states = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
@@ -122,6 +122,8 @@ def _random() -> dict[str, str]:
 
 
 def _set_random(states: dict[str, str]) -> None:
+    import torch
+
     for name, setter in (("cpu", torch.set_rng_state), ("cuda", torch.cuda.set_rng_state)):
         if name in states:
             setter(torch.tensor(list(base64.b64decode(states[name])), dtype=torch.uint8))

@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 from experiments import grid, identity
 from experiments.grid import CONF
 
-OTHERS = ("accelerate",)  # configurations of other programs: tests/experiments/test_devices.py
-FILES = sorted(p for p in CONF.rglob("*.yaml") if p.parent.name not in OTHERS)
+OTHERS = ("accelerate", "hydra")  # of accelerate and of Hydra itself: test_devices.py, tests/launchers
+FILES = sorted(p for p in CONF.rglob("*.yaml") if not {*OTHERS} & {*p.parts})
 GROUPS = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in OTHERS)
 
 
