@@ -15,6 +15,7 @@ def two_nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # at its usual 15 a busy machine starves the workers
     size = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
     before = Path.cwd()
     monkeypatch.chdir("/")
