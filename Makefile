@@ -30,7 +30,8 @@ test-trackers: $(INSTALLED)
 
 # 50 runs, each killed once or twice and restarted: some 20 minutes on two cores; see docs/reliability.md
 chaos: $(INSTALLED)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out benchmarks/records/chaos.json
+	$(BIN)/python -m tests.chaos --docs benchmarks/records/chaos.json
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -89,6 +89,8 @@ def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any])
     keeper = _Keeper(trainer, where, {n: p for n, p in parts.items() if hasattr(p, "state_dict")}, last)
     if last is not None:
         keeper.load(last)
+        if trainer.is_world_process_zero():
+            print(f"training goes on from step {_step(last.path)}", file=sys.stderr)
     trainer.add_callback(keeper)
     try:
         trainer.train(resume_from_checkpoint=None if last is None else str(last.path))

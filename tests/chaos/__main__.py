@@ -2,7 +2,7 @@
 
 python -m tests.chaos                                # 50 runs, two at a time: some 20 minutes on two cores
 python -m tests.chaos --runs 5 --twins dpo           # five of one kind
-python -m tests.chaos --table RECORD                 # a record as the tables of docs/reliability.md
+python -m tests.chaos --docs RECORD                  # puts a record's tables into docs/reliability.md
 """
 
 import argparse

@@ -165,7 +165,10 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
             return trial
     for _ in range(restarts):
         trial.restarts += 1
+        saved = _saved(results)
         ended = attempt(twin, results, fresh=fresh)
+        if saved and f"training goes on from step {saved}\n" not in f"{ended.stderr}\n":
+            trial.problems.append(f"it had a whole checkpoint of step {saved}, and did not go on from it")
         trial.seconds.append(round(ended.seconds, 1))
         if ended.code == 0:
             break
@@ -173,6 +176,13 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
     trial.left_over = sum(_partial(path) for path in results.rglob("*"))
     trial.problems += differences(results, twin.results)
     return trial
+
+
+def _saved(results: Path) -> int:
+    """The step of the newest whole checkpoint of a training that has not ended; 0 where there is none."""
+    ended = any(results.glob("*/training.json"))
+    steps = [int(m.parent.name.split("-")[1]) for m in results.glob("*/resume/checkpoint-*/whole.json")]
+    return 0 if ended else max(steps, default=0)
 
 
 def differences(results: Path, twin: Path) -> list[str]:

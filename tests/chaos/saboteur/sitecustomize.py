@@ -115,6 +115,9 @@ def _moved(move: Callable[..., None]) -> Callable[..., None]:
 
 def _removed(path: Any, *, dir_fd: int | None = None) -> None:
     whole = path if dir_fd is None else f"{_name(dir_fd)}/{path}"
+    if not os.path.lexists(whole):  # nothing is removed
+        _unlink(path, dir_fd=dir_fd)
+        return
     _with_fault("remove", whole, lambda: _unlink(path, dir_fd=dir_fd), lambda: None)
 
 
