@@ -250,7 +250,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
         path.mkdir()
         for name in ("model.safetensors", "optimizer.pt", "parts-0.pt"):
             (path / name).write_bytes(f"{name} at {step} ".encode() * 100)
-        resume._complete(path, "the same", 1.5 * step, 1)
+        resume.complete(path, "the same", 1.5 * step, 1)
     (tmp_path / "checkpoint-15").mkdir()  # killed while it was written
     found = resume.newest(where)
     assert found is not None and found.path.name == "checkpoint-12" and found.seconds == 18
