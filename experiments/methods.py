@@ -55,7 +55,7 @@ def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[st
     if config.trainer.method == "sft":
         _verifier_said(config, store)  # before the others ask for it
     result = processes.together(_trained, config, store, partial, where)
-    complete(partial, unfinished.made_from, 0.0, 1)
+    complete(partial, unfinished.made_from, 0.0, 1, files="*")  # not the saved checkpoints', which are deleted
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
     sync_one(store.folder)

@@ -168,3 +168,21 @@ def test_seconds_are_those_of_all_attempts(
     record = read_record(stages.run(config))
     assert 5000 < record.seconds["train"] < 6000
     assert json.loads(store.training.read_text())["seconds"] == record.seconds["train"]
+
+
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on no training may take a step."""
+    monkeypatch.setattr(methods, "_callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
+
+
+def test_a_lost_record_is_made_again_without_training(
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the saved checkpoints, which lay in the policy's folder, are deleted."""
+    config, twin = twins("reward=random", "selection.every=1", "selection.prompts=6")
+    store = Store.of(config)
+    stages.run(config)
+    assert not list(store.checkpoint.glob("step-*"))
+    store.record.unlink()
+    untrained(monkeypatch)
+    assert untimed(read_record(stages.run(config))) == untimed(twin)
