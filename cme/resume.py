@@ -144,7 +144,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             setattr(self.trainer, name, value)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Find out that the disk is too small before the first step, not after the fiftieth."""
+        """Find out that the disk is too small before the first step, not after the fiftieth, and answer a signal."""
+        if self._asked():
+            signals.obey()  # nothing is lost yet
         self._check_space()
 
     def on_epoch_begin(

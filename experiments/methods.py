@@ -7,6 +7,7 @@ samples of the start are its answers.
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 from transformers import TrainerCallback
 
-from cme import best_of_n, offline, processes
+from cme import best_of_n, offline, processes, signals
 from cme.checkpoints import load
 from cme.files import sync_one
 from cme.generation import generate
@@ -35,11 +36,14 @@ from experiments.store import Store
 OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
-def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[str, Any]:
+def trained(
+    config: DictConfig, store: Store, until_written: ExitStack, unfinished: Unfinished
+) -> dict[str, Any]:
     """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
 
     A training that was interrupted goes on from its last checkpoint; the policies that it saved on the way are there
-    still. All processes of a launch train, the main one does the rest.
+    still. All processes of a launch train, the main one does the rest. Once it trains, a signal that comes too late for
+    a checkpoint waits as long as `until_written` is open: what the training gave is to be written first.
     """
     if config.trainer.method == "best_of_n":
         return {"history": {}, "stopped": None}
@@ -54,6 +58,7 @@ def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[st
     where = Checkpointing(store.resume, config.checkpoint.every, unfinished.made_from)
     if config.trainer.method == "sft":
         _verifier_said(config, store)  # before the others ask for it
+    until_written.enter_context(signals.waiting())
     result = processes.together(_trained, config, store, partial, where)
     complete(partial, unfinished.made_from, 0.0, 1, files="*")  # not the saved checkpoints', which are deleted
     shutil.rmtree(store.checkpoint, ignore_errors=True)

@@ -186,3 +186,38 @@ def test_a_lost_record_is_made_again_without_training(
     store.record.unlink()
     untrained(monkeypatch)
     assert untimed(read_record(stages.run(config))) == untimed(twin)
+
+
+@pytest.mark.parametrize(
+    ("step", "overrides"),
+    [
+        (2, ("trainer.max_steps=2",)),
+        (2, ("trainer.max_steps=5", "trainer.max_completion_length=1", "guard.patience=2")),  # the guard's last
+    ],
+)
+def test_a_signal_in_the_last_step_waits_until_the_training_is_written(
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, step: int, overrides: tuple[str, ...]
+) -> None:
+    config, twin = twins("reward=random", *overrides)
+    assert len(twin.history["step"]) == step
+    ended(config, monkeypatch, step, signal.SIGTERM)
+    untrained(monkeypatch)
+    assert untimed(read_record(stages.run(config))) == untimed(twin)
+
+
+def test_a_signal_before_the_first_step_is_answered_there(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While models load it waits already."""
+    [config] = grid.cells(cell("reward=random"))
+    load = methods.load
+
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(methods, "load", load)
+        return load(*arguments, **settings)
+
+    monkeypatch.setattr(methods, "load", interrupted)
+    untrained(monkeypatch)
+    with pytest.raises(Interrupted):
+        stages.run(config)
