@@ -97,6 +97,7 @@ def run(config: DictConfig) -> Path:
             heldout_checkpoint=identity.heldout(config),
             config=identity.settings(config),
             environment=environment()
+            | {name: str(n) for name, n in trained["value"].items() if name == "processes"}
             | {f"weights of {name}": folder for name, folder in weights.items()}
             | {f"sha256 of {use} prompts": fingerprint(found) for use, found in prompts.items()},
             warnings=validate(config)

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Interrupted, generation
-from cme.records import BadFile, RunRecord, read_json, read_record, write_json
+from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
 from experiments import grid, methods, parts, stages
 from experiments.store import Store
 
@@ -192,7 +192,10 @@ def test_a_lost_record_is_made_again_without_training(
     ("step", "overrides"),
     [
         (2, ("trainer.max_steps=2",)),
-        (2, ("trainer.max_steps=5", "trainer.max_completion_length=1", "guard.patience=2")),  # the guard's last
+        (
+            2,
+            ("trainer.max_steps=5", "trainer.max_completion_length=1", "guard.patience=2"),
+        ),  # the guard's last
     ],
 )
 def test_a_signal_in_the_last_step_waits_until_the_training_is_written(
@@ -221,3 +224,87 @@ def test_a_signal_before_the_first_step_is_answered_there(
     untrained(monkeypatch)
     with pytest.raises(Interrupted):
         stages.run(config)
+
+
+def prompts_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = methods.training_prompts
+    monkeypatch.setattr(methods, "training_prompts", lambda config: before(config)[::-1])
+
+
+def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = grid.preferences
+    monkeypatch.setattr(
+        grid,
+        "preferences",
+        lambda config: [replace(p, chosen=p.rejected, rejected=p.chosen) for p in before(config)],
+    )
+
+
+def other_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = methods._verifier_said
+    monkeypatch.setattr(
+        methods, "_verifier_said", lambda *given: [Generation("4", True, None) for _ in before(*given)]
+    )
+
+
+def other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "version", lambda package: f"another {package}")
+
+
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: from such a checkpoint it goes on."""
+
+
+@pytest.mark.parametrize(
+    ("trainer", "changed"),
+    [
+        ("grpo", nothing),
+        ("grpo", prompts_reversed),
+        ("grpo", other_versions),
+        ("dpo", pairs_swapped),
+        ("sft", other_answers),
+    ],
+)
+def test_a_checkpoint_of_other_data_is_not_gone_on_from(
+    cell: Cell,
+    monkeypatch: pytest.MonkeyPatch,
+    trainer: str,
+    changed: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    small = (
+        [a for a in cell() if not a.startswith("trainer.")] if trainer != "grpo" else cell("reward=random")
+    )
+    [config] = grid.cells([*small, f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1"])
+    ended(config, monkeypatch, 2, None)
+    assert list(Store.of(config).resume.glob("checkpoint-1/whole.json"))
+    changed(monkeypatch)
+    steps: list[int] = []
+
+    class Noted(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+            steps.append(state.global_step)
+            raise Killed
+
+    monkeypatch.setattr(methods, "_callbacks", lambda *_: [Noted()])
+    with pytest.raises(Killed):
+        stages.run(config)
+    assert steps == [2 if changed is nothing else 1]
+
+
+def test_the_processes_in_a_record_are_those_that_trained(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of the launch that writes it."""
+    [config] = grid.cells(cell("reward=random"))
+    store = Store.of(config)
+    assert "processes" not in read_record(stages.run(config)).environment
+    found = read_json(store.training)
+    assert sorted(found["value"]) == ["history", "stopped"]
+    store.record.unlink()
+    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert "processes" not in read_record(stages.run(config)).environment
+    store.record.unlink()
+    monkeypatch.delenv("LOCAL_RANK")
+    write_json(store.training, found | {"value": found["value"] | {"processes": 2}})
+    assert read_record(stages.run(config)).environment["processes"] == "2"
