@@ -146,7 +146,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             setattr(self.trainer, name, value)
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Find out that the disk is too small before the first step, not after the fiftieth."""
+        """Find out that the disk is too small before the first step, not after the fiftieth, and answer a signal."""
+        if self._asked():
+            signals.obey()  # nothing is lost yet
         self._check_space()
 
     def on_epoch_begin(
@@ -235,11 +237,11 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             )
 
 
-def complete(path: Path, made_from: str, seconds: float, processes: int) -> None:
-    """Sync a checkpoint's files and write its marker, in place of one that it has."""
+def complete(path: Path, made_from: str, seconds: float, processes: int, files: str = "**/*") -> None:
+    """Sync a checkpoint's files and write its marker, of those that match `files`, in place of one that it has."""
     (path / MARKER).unlink(missing_ok=True)
     found = {}
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
+    for file in sorted(p for p in path.glob(files) if p.is_file()):
         sync_one(file)
         found[str(file.relative_to(path))] = [file.stat().st_size, _digest(file)]
     sync(path)

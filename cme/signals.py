@@ -20,14 +20,19 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 # of the process, as its signal handlers are
 _others: dict[int, Callable[[int, FrameType | None], Any]] = {}
 _pending: list[int] = []
-_waiting = False
+_waiting = 0  # blocks of `waiting` that are open
 
 
 @contextmanager
 def caught() -> Iterator[None]:
-    """Answer the signals for the time being; in any thread but the main one they stay as they are."""
+    """Answer the signals for the time being; in any thread but the main one they stay as they are.
+
+    Nested in itself it only answers a signal that waited in vain, in a block that an exception has ended.
+    """
     outermost = signal.getsignal(SIGNALS[0]) is not _handle
     if threading.current_thread() is not threading.main_thread() or not outermost:
+        if _pending and not _waiting:
+            obey()
         yield
         return
     before = {number: signal.signal(number, _handle) for number in SIGNALS}
@@ -43,18 +48,19 @@ def caught() -> Iterator[None]:
 
 @contextmanager
 def waiting() -> Iterator[None]:
-    """Let a first signal wait for `obey`, at the latest to the end of the block; a second one does not wait.
+    """Let a first signal wait for `obey`, at the latest to the end of the outermost block; a second one does not wait.
 
-    Those that have a handler of somebody else's wait always: it is to find everything saved.
+    Those that have a handler of somebody else's wait always: it is to find everything saved. An exception that ends
+    the block goes its way, as what has happened, and the signal waits on.
     """
     global _waiting
-    _waiting = True
+    _waiting += 1
     try:
         yield
     finally:
-        _waiting = False
-        if _pending:
-            obey()
+        _waiting -= 1
+    if _pending and not _waiting:
+        obey()
 
 
 def pending() -> bool:

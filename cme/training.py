@@ -273,13 +273,16 @@ def save(trainer: Trainer, folder: Path) -> None:
 
     All processes call, the main one writes. Raises Unavailable where it cannot be written.
     """
+    main = trainer.is_world_process_zero()
+    in_parts = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    policy = _whole(trainer.model) if main and not in_parts else None  # what fails here is not the disk
     try:
-        if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
+        if in_parts:
             trainer.save_model(str(folder))  # the weights are gathered from all processes
-        if not trainer.is_world_process_zero():
+        if not main:
             return
-        if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
-            _whole(trainer.model).save_pretrained(folder)
+        if policy is not None:
+            policy.save_pretrained(folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # it has paths of this machine
         trainer.processing_class.save_pretrained(folder)
         sync(folder)

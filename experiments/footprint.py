@@ -47,8 +47,7 @@ def _held_verifiers(config: DictConfig) -> float:
     method, held = config.trainer.method, identity.heldout(config)
     learned = [] if method == "sft" or served(config) else identity.verifiers(config)
     watching = [held] if held and method != "best_of_n" else []
-    rounded = identity.uses_reward(config) and config.reward.get("quantization") == "8bit"
-    first = 1 if rounded else width(config)
+    first = 1 if identity.quantization(config) == "8bit" else width(config)
     return sum(float(first * size(name).parameters) for name in learned) + sum(
         float(width(config) * size(name).parameters) for name in watching
     )

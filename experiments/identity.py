@@ -188,6 +188,8 @@ def verifier_responses_id(config: DictConfig, verifier: str) -> str:
     """Slug and hash of a verifier's own evaluation responses, which runs share."""
     data = {k: v for k, v in leaves(config).items() if k.startswith("data.") and "train" not in k}
     limits = {"max_new_tokens": config.evaluation.max_new_tokens, "dtype": config.scoring.dtype}
+    if (rounded := quantization(config)) is not None:
+        limits["quantization"] = rounded
     return f"{config.scale.name}-{config.verifier.name}-{digest({'verifier': verifier, **limits, **data})}"
 
 
@@ -213,6 +215,11 @@ def verifiers(config: DictConfig) -> list[str]:
 def uses_reward(config: DictConfig) -> bool:
     """Whether the trainer has a use for the configured reward."""
     return "reward" not in UNUSED.get(config.trainer.method, ())
+
+
+def quantization(config: DictConfig) -> Any:
+    """How the verifiers that the run learns from are rounded; None where they are not."""
+    return config.reward.get("quantization") if uses_reward(config) else None
 
 
 def named_verifiers(reward: Mapping[str, Any]) -> list[str]:

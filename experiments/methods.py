@@ -7,14 +7,17 @@ samples of the start are its answers.
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import TrainerCallback
 
-from cme import best_of_n, offline, processes
+from cme import best_of_n, offline, processes, signals
 from cme.checkpoints import load
 from cme.files import sync_one
 from cme.generation import generate
@@ -26,7 +29,7 @@ from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
 from cme.unfinished import Unfinished
 from experiments import grid, identity, tracking
-from experiments.parts import made, once, quiet_libraries, shared, weights_of
+from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
 from experiments.progress import ProgressFile
 from experiments.responses import respond
 from experiments.store import Store
@@ -35,11 +38,14 @@ from experiments.store import Store
 OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
-def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[str, Any]:
+def trained(
+    config: DictConfig, store: Store, until_written: ExitStack, unfinished: Unfinished
+) -> dict[str, Any]:
     """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
 
     A training that was interrupted goes on from its last checkpoint; the policies that it saved on the way are there
-    still. All processes of a launch train, the main one does the rest.
+    still. All processes of a launch train, the main one does the rest. Once it trains, a signal that comes too late for
+    a checkpoint waits as long as `until_written` is open: what the training gave is to be written first.
     """
     if config.trainer.method == "best_of_n":
         return {"history": {}, "stopped": None}
@@ -51,16 +57,36 @@ def trained(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[st
         os.replace(store.checkpoint, partial)
     with writing(partial):
         partial.mkdir(parents=True, exist_ok=True)
-    where = Checkpointing(store.resume, config.checkpoint.every, unfinished.made_from)
-    if config.trainer.method == "sft":
-        _verifier_said(config, store)  # before the others ask for it
+    made_from = _made_from(config, store, unfinished.made_from)
+    where = Checkpointing(store.resume, config.checkpoint.every, made_from)
+    until_written.enter_context(signals.waiting())
     result = processes.together(_trained, config, store, partial, where)
-    complete(partial, unfinished.made_from, 0.0, 1)
+    complete(
+        partial, unfinished.made_from, 0.0, 1, files="*"
+    )  # not the saved checkpoints', which are deleted
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
     sync_one(store.folder)
     unfinished.seconds = result.earlier
-    return {"history": result.history, "stopped": result.stopped}
+    launched = {"processes": processes.count()} if processes.count() > 1 else {}
+    return {"history": result.history, "stopped": result.stopped, **launched}
+
+
+def _made_from(config: DictConfig, store: Store, weights: str) -> str:
+    """A digest of what a training's checkpoints are made from beside the run's settings: where that is another now,
+    they are of another training.
+
+    The verifier's answers are made here, before the processes of a launch ask for them.
+    """
+    taught: list[Any] = []
+    if config.trainer.method == "dpo":
+        taught = grid.preferences(config)
+    elif config.trainer.method == "sft":
+        taught = _verifier_said(config, store)
+    versions = [version(package) for package in ("torch", "transformers", "trl")]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    prompts = fingerprint(training_prompts(config))
+    return identity.digest([weights, prompts, [asdict(row) for row in taught], versions, device])
 
 
 def _trained(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:

@@ -1,7 +1,8 @@
 """What a checkpoint answers, under the limits of a run's evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -42,14 +43,15 @@ def of_verifier(
 ) -> tuple[list[Generation] | None, float]:
     """The frozen verifier's own greedy responses and the seconds they took; None where the run has no one to ask.
 
-    They are made once for all runs with this verifier, these prompts and these limits.
+    They are made once for all runs with this verifier, rounded as it is, these prompts and these limits.
     """
     name = identity.speaking_verifier(config)
     if name is None:
         return None, 0.0
     origin = [weights[name], [asdict(p) for p in asked]]
     path = store.verifier_responses(config, name)
-    return _kept(path, origin, config, name, asked, dtype=config.scoring.dtype, progress="verifier responses")
+    loaded = partial(load, name, dtype=config.scoring.dtype, quantization=identity.quantization(config))
+    return _kept(path, origin, config, loaded, asked, "verifier responses")
 
 
 def of_comparator(
@@ -58,23 +60,21 @@ def of_comparator(
     """A further model's greedy responses and the seconds they took; made once for all runs that meet it on these."""
     origin = [weights, config.evaluation.max_new_tokens, [p.text for p in asked]]
     path = store.starts / f"{config.scale.name}-comparator-{identity.digest(origin)}.json"
-    return _kept(path, origin, config, name, asked, dtype="float32", progress=f"answers of {name}")
+    return _kept(path, origin, config, partial(load, name), asked, f"answers of {name}")
 
 
 def _kept(
     path: Path,
     origin: Sequence[object],
     config: DictConfig,
-    name: str,
+    loaded: Callable[[], Checkpoint],
     asked: Sequence[Prompt],
-    *,
-    dtype: str,
     progress: str,
 ) -> tuple[list[Generation], float]:
     """A frozen model's greedy responses from the file, made from `origin`, that runs share; and their seconds."""
 
     def answers(unfinished: Unfinished) -> list[dict[str, object]]:
-        said = respond(config, load(name, dtype=dtype), asked, progress=progress, unfinished=unfinished)
+        said = respond(config, loaded(), asked, progress=progress, unfinished=unfinished)
         return [asdict(r) for r in said]
 
     found = shared(path, origin, answers)

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -67,7 +68,8 @@ def run(config: DictConfig) -> Path:
         if store.training.exists() and (damage := resume.damage(store.checkpoint)):
             _say(config, f"{store.checkpoint} is damaged ({damage}): it is trained again")
             store.training.unlink()
-        trained = once(store.training, weights, partial(_train, config, store))
+        with ExitStack() as until_written:
+            trained = once(store.training, weights, partial(_train, config, store, until_written))
         shutil.rmtree(store.resume, ignore_errors=True)
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"], prompts["evaluation"])
         verifier_says, verifier_seconds = of_verifier(config, store, weights, prompts["evaluation"])
@@ -95,6 +97,7 @@ def run(config: DictConfig) -> Path:
             heldout_checkpoint=identity.heldout(config),
             config=identity.settings(config),
             environment=environment()
+            | {name: str(n) for name, n in trained["value"].items() if name == "processes"}
             | {f"weights of {name}": folder for name, folder in weights.items()}
             | {f"sha256 of {use} prompts": fingerprint(found) for use, found in prompts.items()},
             warnings=validate(config)
@@ -137,10 +140,12 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
     ]
 
 
-def _train(config: DictConfig, store: Store, unfinished: Unfinished) -> dict[str, Any]:
+def _train(
+    config: DictConfig, store: Store, until_written: ExitStack, unfinished: Unfinished
+) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
     state.stage(store.folder, "training")
-    result = methods.trained(config, store, unfinished)
+    result = methods.trained(config, store, until_written, unfinished)
     if result["stopped"]:
         _say(config, f"training stopped {result['stopped']}")
     return result

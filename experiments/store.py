@@ -8,7 +8,6 @@ from typing import Any
 from filelock import FileLock
 from omegaconf import DictConfig
 
-from cme import processes
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
 from experiments import identity
 
@@ -151,7 +150,7 @@ def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine, for the record; nothing that identifies a person or a host."""
+    """Versions and machine of this process, for the record; nothing that identifies a person or a host."""
     import platform
     from importlib.metadata import version
 
@@ -164,5 +163,4 @@ def environment() -> dict[str, str]:
         if torch.cuda.is_available()
         else f"cpu, {torch.get_num_threads()} threads"
     )
-    launched = {"processes": str(processes.count())} if processes.count() > 1 else {}
-    return {"python": platform.python_version(), "device": device, **launched, **found}
+    return {"python": platform.python_version(), "device": device, **found}

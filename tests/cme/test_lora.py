@@ -153,3 +153,14 @@ def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
             offline.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, **common)
         assert look.trainable and all("lora_" in weight for weight in look.trainable)
         assert greedy(load(str(folder)).model, tiny("qwen").tokenizer) == look.answers
+
+
+def test_memory_that_runs_out_while_adapters_are_merged_is_no_full_disk(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(training, "deepcopy", full)
+    with pytest.raises(torch.OutOfMemoryError, match="CUDA out of memory"):
+        grpo(tiny("qwen"), tiny("qwen"), tmp_path, Look())

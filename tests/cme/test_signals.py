@@ -50,9 +50,21 @@ def test_a_signal_is_answered_at_the_latest_when_waiting_ends() -> None:
     with signals.caught():
         with pytest.raises(Interrupted), signals.waiting():
             send(signal.SIGUSR1)
-        with pytest.raises(Interrupted), signals.waiting():  # not lost where what is at hand fails
+        done = []
+        with pytest.raises(Interrupted), signals.waiting():
+            with signals.waiting():
+                send(signal.SIGUSR1)
+            done.append("the outer block")
+        assert done and not signals.pending()
+
+
+def test_an_exception_wins_and_the_signal_is_answered_next() -> None:
+    with signals.caught():
+        with pytest.raises(RuntimeError, match="the disk is full"), signals.waiting():
             send(signal.SIGUSR1)
-            raise RuntimeError
+            raise RuntimeError("the disk is full")
+        with pytest.raises(Interrupted, match="SIGUSR1"), signals.caught():
+            raise AssertionError("the next cell began")
         assert not signals.pending()
 
 

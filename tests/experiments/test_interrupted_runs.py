@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Interrupted, generation
-from cme.records import BadFile, RunRecord, read_json, read_record, write_json
+from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
 from experiments import grid, methods, parts, stages
 from experiments.store import Store
 
@@ -168,3 +168,143 @@ def test_seconds_are_those_of_all_attempts(
     record = read_record(stages.run(config))
     assert 5000 < record.seconds["train"] < 6000
     assert json.loads(store.training.read_text())["seconds"] == record.seconds["train"]
+
+
+def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on no training may take a step."""
+    monkeypatch.setattr(methods, "_callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
+
+
+def test_a_lost_record_is_made_again_without_training(
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the saved checkpoints, which lay in the policy's folder, are deleted."""
+    config, twin = twins("reward=random", "selection.every=1", "selection.prompts=6")
+    store = Store.of(config)
+    stages.run(config)
+    assert not list(store.checkpoint.glob("step-*"))
+    store.record.unlink()
+    untrained(monkeypatch)
+    assert untimed(read_record(stages.run(config))) == untimed(twin)
+
+
+@pytest.mark.parametrize(
+    ("step", "overrides"),
+    [
+        (2, ("trainer.max_steps=2",)),
+        (
+            2,
+            ("trainer.max_steps=5", "trainer.max_completion_length=1", "guard.patience=2"),
+        ),  # the guard's last
+    ],
+)
+def test_a_signal_in_the_last_step_waits_until_the_training_is_written(
+    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, step: int, overrides: tuple[str, ...]
+) -> None:
+    config, twin = twins("reward=random", *overrides)
+    assert len(twin.history["step"]) == step
+    ended(config, monkeypatch, step, signal.SIGTERM)
+    untrained(monkeypatch)
+    assert untimed(read_record(stages.run(config))) == untimed(twin)
+
+
+def test_a_signal_before_the_first_step_is_answered_there(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While models load it waits already."""
+    [config] = grid.cells(cell("reward=random"))
+    load = methods.load
+
+    def interrupted(*arguments: Any, **settings: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(methods, "load", load)
+        return load(*arguments, **settings)
+
+    monkeypatch.setattr(methods, "load", interrupted)
+    untrained(monkeypatch)
+    with pytest.raises(Interrupted):
+        stages.run(config)
+
+
+def prompts_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = methods.training_prompts
+    monkeypatch.setattr(methods, "training_prompts", lambda config: before(config)[::-1])
+
+
+def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = grid.preferences
+    monkeypatch.setattr(
+        grid,
+        "preferences",
+        lambda config: [replace(p, chosen=p.rejected, rejected=p.chosen) for p in before(config)],
+    )
+
+
+def other_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = methods._verifier_said
+    monkeypatch.setattr(
+        methods, "_verifier_said", lambda *given: [Generation("4", True, None) for _ in before(*given)]
+    )
+
+
+def other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "version", lambda package: f"another {package}")
+
+
+def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The control: from such a checkpoint it goes on."""
+
+
+@pytest.mark.parametrize(
+    ("trainer", "changed"),
+    [
+        ("grpo", nothing),
+        ("grpo", prompts_reversed),
+        ("grpo", other_versions),
+        ("dpo", pairs_swapped),
+        ("sft", other_answers),
+    ],
+)
+def test_a_checkpoint_of_other_data_is_not_gone_on_from(
+    cell: Cell,
+    monkeypatch: pytest.MonkeyPatch,
+    trainer: str,
+    changed: Callable[[pytest.MonkeyPatch], None],
+) -> None:
+    small = (
+        [a for a in cell() if not a.startswith("trainer.")] if trainer != "grpo" else cell("reward=random")
+    )
+    [config] = grid.cells([*small, f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1"])
+    ended(config, monkeypatch, 2, None)
+    assert list(Store.of(config).resume.glob("checkpoint-1/whole.json"))
+    changed(monkeypatch)
+    steps: list[int] = []
+
+    class Noted(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+            steps.append(state.global_step)
+            raise Killed
+
+    monkeypatch.setattr(methods, "_callbacks", lambda *_: [Noted()])
+    with pytest.raises(Killed):
+        stages.run(config)
+    assert steps == [2 if changed is nothing else 1]
+
+
+def test_the_processes_in_a_record_are_those_that_trained(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not those of the launch that writes it."""
+    [config] = grid.cells(cell("reward=random"))
+    store = Store.of(config)
+    assert "processes" not in read_record(stages.run(config)).environment
+    found = read_json(store.training)
+    assert sorted(found["value"]) == ["history", "stopped"]
+    store.record.unlink()
+    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert "processes" not in read_record(stages.run(config)).environment
+    store.record.unlink()
+    monkeypatch.delenv("LOCAL_RANK")
+    write_json(store.training, found | {"value": found["value"] | {"processes": 2}})
+    assert read_record(stages.run(config)).environment["processes"] == "2"

@@ -69,6 +69,9 @@ def test_the_record_is_that_of_one_process(cell: Cell, tmp_path: Path) -> None:
     assert alone == both
     [path] = folders[True].glob("*/record.json")
     assert read_record(path).environment["processes"] == "2"
+    path.unlink()  # written again by one process, it has those that trained
+    assert run(KNOWN, [*cell(*own), f"results_dir={folders[True]}"], launched=False).returncode == 0
+    assert read_record(path).environment["processes"] == "2"
 
 
 @pytest.mark.slow

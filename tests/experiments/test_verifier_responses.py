@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.generation import generate
 from cme.records import Generation, RunRecord, read_record
-from experiments import grid, identity, stages
+from experiments import grid, identity, responses, stages
 from experiments.responses import of_verifier
 from experiments.store import Store
 
@@ -79,8 +79,27 @@ def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
     same = ("seed=3", "family=llama", "verifier=gemma", "trainer.beta=0.2", "evaluation.batch_size=2")
     other = ("evaluation.max_new_tokens=7", "data.eval_prompts=11", "scoring.dtype=bfloat16")
     assert len({path("verifier=gemma"), *(path(*{"verifier=gemma", one}) for one in same)}) == 1
-    assert len({path("verifier=gemma"), *(path("verifier=gemma", one) for one in other)}) == 4
+    rounded = path("verifier=gemma", "reward.quantization=8bit")
+    assert len({rounded, path("verifier=gemma"), *(path("verifier=gemma", one) for one in other)}) == 5
     config = composed(cell())
     assert Store.of(config).verifier_responses(config, "v") != Store.of(config).verifier_responses(
         config, "w"
     )
+
+
+def test_they_are_those_of_the_verifier_as_it_is_rounded(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def noted(name: str, **how: Any) -> Any:
+        asked.append(how["quantization"])
+        return load(name, dtype=how["dtype"])
+
+    monkeypatch.setattr(responses, "load", noted)
+    for more in (("reward.quantization=8bit",), (), ("trainer=sft", "trainer.max_length=64")):
+        given = cell() if "trainer=sft" not in more else []
+        place = next(word for word in cell() if word.startswith("results_dir="))
+        config = composed([*given, *more, "reward=cme", "data.eval_prompts=2", place])
+        prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+        name = identity.speaking_verifier(config)
+        assert name is not None and of_verifier(config, Store.of(config), {name: "w"}, prompts)[0]
+    assert asked == ["8bit", None, None]
