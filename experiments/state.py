@@ -12,10 +12,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from cme import Unavailable
-from cme.files import locked
+from cme import Unavailable, files
 from cme.records import (
     Progress,
     RunState,
@@ -39,26 +36,17 @@ def alone(folder: Path) -> Iterator[None]:
 
     Raises as `cme.files.locked` does.
     """
-    ours = FileLock(folder / LOCK, is_singleton=True).is_locked
-    if not ours and is_held(folder):
+    if not files.is_ours(folder / LOCK) and is_held(folder):
         known = read(folder)
         who = known.owner if known is not None and known.owner else "another process"
         print(f"{folder.name}: {who} is at it; waiting for it to end", file=sys.stderr)
-    with locked(folder / LOCK):
+    with files.locked(folder / LOCK):
         yield
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a living process is at the run."""
-    if not (folder / LOCK).exists():
-        return False
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    """Whether a living process is at the run. Raises as `cme.files.is_held` does."""
+    return files.is_held(folder / LOCK)
 
 
 def owner() -> str:
