@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
 from cme import processes
+from cme.files import locked
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
 from experiments import identity
 
@@ -108,19 +108,24 @@ class Store:
 
 
 def enrol(configs: Iterable[DictConfig]) -> None:
-    """Write down which runs belong to each named experiment, beside those that did before."""
+    """Write down which runs belong to each named experiment, beside those that did before.
+
+    Raises Unavailable where nothing can be written, ValueError for a list that cannot be read.
+    """
     found: dict[Path, list[DictConfig]] = {}
     for config in configs:
         if config.experiment.name is not None:
             name = f"{config.scale.name}-{config.experiment.name}.experiment.json"
             found.setdefault(Path(config.results_dir) / "experiments" / name, []).append(config)
     for path, cells in found.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            runs = set(read_experiment(path).runs) if path.exists() else set()
-            runs |= {identity.run_id(cell) for cell in cells}
-            experiment = ExperimentRecord(cells[0].experiment.name, cells[0].scale.name, sorted(runs))
-            write_experiment(path, experiment)
+        asked = {identity.run_id(cell) for cell in cells}
+        with locked(Path(f"{path}.lock")):
+            known = set(read_experiment(path).runs) if path.exists() else set()
+            if not asked <= known:
+                of = cells[0]
+                write_experiment(
+                    path, ExperimentRecord(of.experiment.name, of.scale.name, sorted(known | asked))
+                )
 
 
 def selection_owed(record: RunRecord) -> bool:
