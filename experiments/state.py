@@ -22,7 +22,7 @@ from cme.records import (
     read_state,
     write_progress,
 )
-from experiments.store import unscored
+from experiments.store import comparators_met, unscored
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
 RECORDS = ("record.json", "sanity.json", "separation.json")
@@ -86,12 +86,15 @@ def now(folder: Path) -> RunState | None:
 
 
 def done(record: Path, attempts: int, seconds: float) -> RunState:
-    """The state of a run that has its record, which says what it still owes. Raises ValueError for a bad record."""
+    """The state of a run that has its record, which says what it still owes. Raises ValueError for a bad record.
+
+    A comparator with an unscored verdict is not met; whether it is owed, who asks for the run knows.
+    """
     owed, met = 0, {}
     if record.name == "record.json":
         run = read_record(record)
         owed = unscored(run)
-        met = {c.name: c.checkpoint for c in run.comparisons or [] if c.start is not None}
+        met = comparators_met(run)
     elif record.name == "sanity.json":
         owed = sum(v.outcome == "unscored" for of in read_sanity(record).verdicts.values() for v in of)
     return RunState("done", attempts, seconds, record=record.name, unscored=owed, comparators=met)

@@ -136,7 +136,8 @@ def _told(cell: Seen, results_dir: Path) -> str:
     if cell.state == "running":
         return _progress(results_dir / cell.entry.run_id, known)
     if cell.state == "owed":
-        return f"{known.unscored} verdicts unscored" if known.unscored else "has comparators to meet"
+        unscored = f"{known.unscored} verdicts unscored"
+        return unscored if known.unscored else "has comparators to meet, or to be judged against again"
     attempts = f" (attempt {known.attempts})" if known.attempts > 1 else ""
     return f"{known.reason}{attempts}"
 

@@ -136,22 +136,26 @@ def selection_owed(record: RunRecord) -> bool:
 
 
 def unscored(record: RunRecord) -> int:
-    """How many verdicts of a record are unscored: the run's, those of checkpoint selection, and against comparators."""
+    """How many verdicts of a record are unscored: the run's, and those of checkpoint selection."""
     chosen = [] if record.selected is None else record.selected.verdicts or []
-    met = [v for c in record.comparisons or [] for v in (*c.policy, *(c.start or []))]
     compared = [] if record.trajectory is None else record.trajectory.milestones
-    return sum(v.outcome == "unscored" for v in (*record.verdicts, *chosen, *met)) + sum(
+    return sum(v.outcome == "unscored" for v in (*record.verdicts, *chosen)) + sum(
         sum(m.unscored.values()) for m in compared
     )
 
 
-def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
-    """Those comparators that a record has no comparison with, or one with an unscored verdict."""
-    done = {
+def comparators_met(record: RunRecord) -> dict[str, str]:
+    """Those comparators that a record has a comparison with in which every verdict is scored."""
+    return {
         met.name: met.checkpoint
         for met in record.comparisons or []
         if met.start is not None and all(v.outcome != "unscored" for v in (*met.policy, *met.start))
     }
+
+
+def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
+    """Those comparators that a record has not met."""
+    done = comparators_met(record)
     return {name: checkpoint for name, checkpoint in comparators.items() if done.get(name) != checkpoint}
 
 

@@ -84,7 +84,7 @@ def test_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "",
         "owed (4, 2 not listed):",
         "  unscored  3 verdicts unscored",
-        "  unmet  has comparators to meet",
+        "  unmet  has comparators to meet, or to be judged against again",
     ]
 
 
