@@ -182,7 +182,7 @@ def _owed(results_dir: Path, experiment: str | None) -> int:
     for cell in seen(results_dir, experiment):
         failed += cell.state == "failed"
         if cell.state in ("owed", "interrupted"):
-            print(shlex.join(["python", "run.py", *cell.entry.overrides]))
+            print(shlex.join(["python", "run.py", *cell.entry.words(results_dir)]))
     if failed:
         print(f"{failed} failed are not among them: python -m experiments retry", file=sys.stderr)
     return 0
