@@ -11,6 +11,7 @@ import joblib
 import pytest
 import toy_cells
 
+from cme import Interrupted
 from experiments import launchers, worker
 from experiments.validate import BadConfig
 
@@ -88,6 +89,32 @@ def test_a_signal_to_the_sweep_reaches_its_workers_which_save_and_begin_nothing_
     said = sweep.communicate(timeout=60)[1]
     assert said.strip().endswith("Interrupted: SIGTERM")
     assert set(words("saved")) == set(words("begun")) == {0, 1}
+
+
+def test_a_signal_before_there_are_workers_ends_the_sweep_at_once() -> None:
+    def starting() -> list[None]:
+        tracker = [sys.executable, "-c", "import time  # resource_tracker\ntime.sleep(60)"]
+        with subprocess.Popen(tracker) as child:
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
+            finally:
+                child.kill()
+        reached.append(True)
+        return []
+
+    reached: list[bool] = []
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        launchers._surviving("local", starting)
+    assert not reached
+
+
+def test_a_launcher_within_accelerate_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadConfig, match=r"^hydra/launcher=local starts .* one of 2 of accelerate launch;"):
+        launchers.check(LOCAL)
+    launchers.check(["-m"])
 
 
 def test_a_preempted_job_of_slurm_local_is_queued_again(cells: list[list[str]]) -> None:
