@@ -92,21 +92,26 @@ def test_a_signal_to_the_sweep_reaches_its_workers_which_save_and_begin_nothing_
 
 
 def test_a_signal_before_there_are_workers_ends_the_sweep_at_once() -> None:
-    def starting() -> list[None]:
-        tracker = [sys.executable, "-c", "import time  # resource_tracker\ntime.sleep(60)"]
-        with subprocess.Popen(tracker) as child:
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(1)
-            finally:
-                child.kill()
-        reached.append(True)
-        return []
+    code = """
+import os, signal, subprocess, sys, time
+from experiments import launchers
 
-    reached: list[bool] = []
-    with pytest.raises(Interrupted, match="SIGTERM"):
-        launchers._surviving("local", starting)
-    assert not reached
+def starting():
+    tracker = [sys.executable, "-c", "import time  # as joblib's resource_tracker\\ntime.sleep(60)"]
+    with subprocess.Popen(tracker) as child:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        finally:
+            child.kill()
+    print("it went on")
+    return []
+
+launchers._surviving("local", starting)
+"""
+    environment = os.environ | {"PYTHONPATH": str(launchers.ROOT)}
+    sweep = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert sweep.stderr.strip().endswith("Interrupted: SIGTERM") and sweep.stdout == ""
 
 
 def test_a_launcher_within_accelerate_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
