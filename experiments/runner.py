@@ -100,7 +100,9 @@ def launched(
 ) -> tuple[int, bool]:
     """Run cells, each the words that ask for it, through the command line's launcher.
 
-    Returns the exit code, and whether fail_fast ended it at a cell that failed. What failed is said, a line each: wherever a cell ran, its state in its run's folder tells.
+    Returns the exit code, and whether fail_fast ended it at a cell that failed.
+
+    What failed is said, a line each: wherever a cell ran, its state in its run's folder tells.
     """
     interrupted = stopped = False
     complaints = []

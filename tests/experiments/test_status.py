@@ -22,9 +22,7 @@ HOLD = (
 
 
 def enrolled(root: Path, name: str, experiment: str | None = None, **met: str) -> Path:
-    ledger.enrol(
-        root, [Entry(name, "miniature", experiment, [f"generator={name} x"], met)]
-    )
+    ledger.enrol(root, [Entry(name, "miniature", experiment, [f"generator={name} x"], met)])
     return root / name
 
 
@@ -234,7 +232,12 @@ def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
     assert main(["resume", f"results_dir={tmp_path}", "hydra/launcher=local"]) == 1
     assert [cell.state for cell in status.seen(tmp_path)] == ["owed", "owed", "owed", "done", "done"]
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(said) == 3 and "of-another-time" in said[0] and "of-no-time: rewrd" in said[1] and "-s5-" in said[2]
+    assert (
+        len(said) == 3
+        and "of-another-time" in said[0]
+        and "of-no-time: rewrd" in said[1]
+        and "-s5-" in said[2]
+    )
 
 
 @pytest.mark.parametrize("spelling", ["runs", "./runs/", "{here}/runs", "{here}/it's elsewhere, now"])

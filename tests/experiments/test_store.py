@@ -45,5 +45,7 @@ def test_runs_of_an_experiment_are_written_once(tmp_path: Path) -> None:
 
 def test_an_experiment_that_cannot_be_written_down_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "experiments").write_text("a file in the folder's place")
-    with pytest.raises(Unavailable, match=r"experiments/miniature-mine\.experiment\.json\.lock cannot be written"):
+    with pytest.raises(
+        Unavailable, match=r"experiments/miniature-mine\.experiment\.json\.lock cannot be written"
+    ):
         enrol(grid.cells([f"results_dir={tmp_path}", "+experiment.name=mine"]))

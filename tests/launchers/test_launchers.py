@@ -11,7 +11,6 @@ import joblib
 import pytest
 import toy_cells
 
-from cme import Interrupted
 from experiments import launchers, worker
 from experiments.validate import BadConfig
 
