@@ -1,5 +1,7 @@
 """Locks that die with their owner, and folders that are on the disk when we say so."""
 
+import errno
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +21,59 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises Unavailable where the file cannot be made, or lies on a file system that has no flock.
     """
-    lock = FileLock(path, is_singleton=True)
-    with writing(path):
+    lock = _lock(path)
+    with writing(path), _flock_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-        except NotImplementedError as error:
-            raise Unavailable(
-                f"{path.parent} is on a file system without flock, so that two processes could do the same work at "
-                "once unseen: choose another place, such as results_dir=... on a local disk"
-            ) from error
+        lock.acquire()
     try:
         yield
     finally:
         lock.release()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether this thread holds the lock on a file."""
+    return _lock(path).is_locked
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process, this one too, holds the lock on a file; who only looks is in nobody's way.
+
+    Raises Unavailable where the file cannot be read, or lies on a file system that has no flock.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be read ({error.strerror}): make it readable") from error
+    try:
+        with _flock_of(path):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _lock(path: Path) -> FileLock:
+    # its fallback would be a file that outlives its owner
+    return FileLock(path, is_singleton=True, fallback_to_soft=False)
+
+
+@contextmanager
+def _flock_of(path: Path) -> Iterator[None]:
+    """Raise the lack of flock as Unavailable."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        raise Unavailable(
+            f"{path.parent} is on a file system without flock, so that two processes could do the same work at "
+            "once unseen: choose another place, such as results_dir=... on a local disk"
+        ) from error
 
 
 def sweep(folder: Path, name: str = "") -> None:

@@ -70,8 +70,9 @@ def run(config: DictConfig) -> None:
                 write_state(folder / state.STATE, attempt)
                 state.stage(folder, "starting")
             get_method(config.experiment.run)(config)
-            if not was_done or known is None or known.state != "done":
-                ended(state.done(record, attempt.attempts, 0.0))
+            found = state.done(record, attempt.attempts, 0.0)
+            if known is None or known != replace(found, seconds=known.seconds):
+                ended(found)
         except KeyboardInterrupt as error:
             by = f"by {error} " if str(error) else ""
             with contextlib.suppress(

@@ -14,6 +14,8 @@ from experiments import identity
 from experiments.parts import arguments
 from experiments.validate import BadConfig
 
+_answered: set[str] = set()  # judges that a trial call of this process has reached
+
 
 def judges(judge: DictConfig) -> dict[str | None, DictConfig]:
     """The configuration of each judge by its name in the panel; None for a judge that is on none."""
@@ -53,11 +55,17 @@ def networked(config: DictConfig) -> list[DictConfig]:
 
 
 def probe(configs: Iterable[DictConfig]) -> None:
-    """One trial call to each judge that is asked over a network, each once. Raises Unavailable, a line for each."""
+    """One trial call to each judge that is asked over a network, each once in a process.
+
+    Raises Unavailable, a line for each that did not answer; it is tried again.
+    """
     why = []
-    for node in {str(node): node for config in configs for node in networked(config)}.values():
+    for settings, node in {str(node): node for config in configs for node in networked(config)}.items():
+        if settings in _answered:
+            continue
         try:
             made(node).probe()
+            _answered.add(settings)
         except Unavailable as error:
             why.append(str(error))
     if why:

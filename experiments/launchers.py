@@ -29,7 +29,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cme import Interrupted, Unavailable
+from cme import Interrupted, Unavailable, processes
 from experiments import schema
 from experiments.sweep import MULTIRUN
 from experiments.validate import BadConfig, did_you_mean
@@ -69,8 +69,8 @@ def chosen(arguments: Sequence[str]) -> str | None:
 def check(arguments: Sequence[str]) -> None:
     """Refuse a launcher that cannot start what is asked.
 
-    Raises BadConfig for one that is unknown or not installed, settings it does not have, and a command line without -m;
-    Unavailable where there is no Slurm or no Ray cluster.
+    Raises BadConfig for one that is unknown or not installed, settings it does not have, a command line without -m, and
+    any in one of several processes of accelerate launch; Unavailable where there is no Slurm or no Ray cluster.
     """
     name = chosen(arguments)
     own = [a for a in arguments if _is_hydras(a)]
@@ -78,6 +78,11 @@ def check(arguments: Sequence[str]) -> None:
         return
     if name is not None and not any(a in MULTIRUN for a in arguments):
         raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
+    if name is not None and processes.count() > 1:
+        raise BadConfig(
+            f"hydra/launcher={name} starts processes of its own, and this is one of {processes.count()} of accelerate "
+            "launch; use one of the two"
+        )
     schema.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         settings = _composed(own, []).hydra.launcher
@@ -183,11 +188,12 @@ def _stopped_together(name: str) -> Iterator[list[int]]:
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        if name != LOCAL:
+        workers = _workers() if name == LOCAL else []
+        if not workers:
             raise Interrupted(signal.Signals(number).name)
         if len(received) == 1:
             print(f"{signal.Signals(number).name}: waiting for the workers to save", file=sys.stderr)
-        for worker in psutil.Process().children():
+        for worker in workers:
             with suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGTERM)
 
@@ -199,6 +205,16 @@ def _stopped_together(name: str) -> Iterator[list[int]]:
             signal.signal(number, handler)
         if received:
             raise Interrupted(signal.Signals(received[0]).name)
+
+
+def _workers() -> list[psutil.Process]:
+    """The children of this process without joblib's resource tracker, which comes before them and heeds no signal."""
+    found = []
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):
+            if not any("resource_tracker" in word for word in child.cmdline()):
+                found.append(child)
+    return found
 
 
 def _composed(own: list[str], cell: list[str]) -> DictConfig:

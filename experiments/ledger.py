@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,8 +16,9 @@ FILE = "cells.jsonl"
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell: `run_id` is the name of its folder, `python run.py *overrides` runs it alone.
+    """One cell: `run_id` is the name of its folder, `python run.py *words(results_dir)` runs it alone.
 
+    `overrides` say nothing of the results_dir, in which the ledger itself lies: it may be moved.
     `comparators` are the further models that it is to meet, by name: they add to a run without making it another.
     """
 
@@ -25,6 +27,13 @@ class Entry:
     experiment: str | None
     overrides: list[str]
     comparators: dict[str, str] = field(default_factory=dict)
+
+    def words(self, results_dir: Path) -> list[str]:
+        """The words of a command line that ask for the cell, its results in this folder."""
+        where = str(results_dir)
+        if not re.fullmatch(r"[\w./+-]+", where, re.ASCII):  # Hydra's grammar wants quotes
+            where = "'" + where.replace("'", "\\'") + "'"
+        return [*self.overrides, f"results_dir={where}"]
 
     @property
     def key(self) -> str:

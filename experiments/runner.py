@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from cme import Unavailable, signals
 from experiments import cell, grid, identity, launchers, ledger, plan, schema, state
 from experiments.grid import Cell
@@ -15,8 +17,8 @@ from experiments.validate import BadConfig
 
 # Exit codes. The last is EX_TEMPFAIL: interrupted with everything saved, and the same command goes on.
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
-# Fields that say how a command line is run and are no part of what it asks for.
-OF_THE_COMMAND = ("plan", "fail_fast")
+# Fields that say how and where a command line is run and are no part of what it asks for.
+OF_THE_COMMAND = ("plan", "fail_fast", "results_dir")
 SHOWN = 20  # lines at most; `status` has them all
 
 
@@ -33,7 +35,7 @@ def main(arguments: list[str]) -> int:
         grid.prepare(configs)
         enrol(asked)
         owed = [c for c in asked if not _skipped(c)]
-        code = launched([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
+        code, _ = launched([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
         if code != INTERRUPTED:
             grid.report(configs)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
@@ -48,7 +50,8 @@ def main(arguments: list[str]) -> int:
 def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
     """Run cells of the ledger; returns the exit code. `arguments` name a launcher, or fail_fast=true.
 
-    A cell is composed when its turn comes, or that of its batch where a launcher runs many at once.
+    A cell is composed when its turn comes, or that of its batch where a launcher runs many at once. One that cannot be
+    run is named, and the others are.
     """
     codes = []
     of_command = [a for a in launchers.without_hydra(arguments) if not a.startswith("-")]
@@ -56,33 +59,59 @@ def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> 
     waiting = iter(entries)
     while batch := list(islice(waiting, size)):
         try:
-            configs = [_recomposed(entry, results_dir).config for entry in batch]
-            grid.prepare(configs)
-        except (ValueError, Unavailable) as error:
-            complain(str(error).splitlines())
-            codes.append(FAILED)
-            continue
+            ready, why = _ready(batch, results_dir)
         except KeyboardInterrupt:
             return _interrupted()
-        cells = [[*entry.overrides, *of_command] for entry in batch]
-        codes.append(launched(cells, [results_dir / entry.run_id for entry in batch], arguments))
-        if codes[-1] == INTERRUPTED or (codes[-1] == FAILED and "fail_fast=true" in arguments):
+        if why:
+            complain(why)
+            codes.append(FAILED)
+        cells = [[*entry.words(results_dir), *of_command] for entry in ready]
+        code, stopped = launched(cells, [results_dir / entry.run_id for entry in ready], arguments)
+        codes.append(code)
+        if stopped or code == INTERRUPTED:
             break
     return next((code for code in (INTERRUPTED, FAILED) if code in codes), DONE)
 
 
-def launched(cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments: list[str]) -> int:
-    """Run cells, each the words that ask for it, through the command line's launcher; returns the exit code.
+def _ready(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], list[str]]:
+    """Those entries that can be run, with what they need there, and why the others cannot."""
+    found: list[tuple[Entry, DictConfig]] = []
+    why: list[str] = []
+    for entry in batch:
+        try:
+            found.append((entry, _recomposed(entry, results_dir).config))
+        except ValueError as error:
+            why += [f"{entry.run_id}: {line}" for line in str(error).splitlines()]
+    ready = [entry for entry, _ in found]
+    try:
+        grid.prepare([config for _, config in found])
+    except Unavailable as error:
+        return [], [*why, *str(error).splitlines()]
+    except ValueError as error:  # of one of them
+        if len(ready) == 1:
+            return [], [*why, *(f"{ready[0].run_id}: {line}" for line in str(error).splitlines())]
+        each = [_ready([entry], results_dir) for entry in ready]
+        return [e for one, _ in each for e in one], [*why, *(line for _, lines in each for line in lines)]
+    return ready, why
+
+
+def launched(
+    cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments: list[str]
+) -> tuple[int, bool]:
+    """Run cells, each the words that ask for it, through the command line's launcher.
+
+    Returns the exit code, and whether fail_fast ended it at a cell that failed.
 
     What failed is said, a line each: wherever a cell ran, its state in its run's folder tells.
     """
-    interrupted = False
+    interrupted = stopped = False
     complaints = []
     try:
         launchers.launch(cells, arguments, cell.run)
     except KeyboardInterrupt:
         interrupted = True
     except cell.Stopped:
+        stopped = True
         complaints.append("fail_fast=true: stopped at the first cell that failed; the same command goes on")
     except RuntimeError as error:  # a cell that could not be composed, or a process that was lost
         complaints.append(str(error).splitlines()[0])
@@ -99,8 +128,9 @@ def launched(cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments:
         complaints.append(f"{lost} cells did not come to an end; the same command goes on")
     complain(complaints)
     if interrupted or (found["interrupted"] and not complaints):
-        return _interrupted(f": {', '.join(f'{n} {name}' for name, n in found.most_common())}")
-    return FAILED if complaints else DONE
+        how = f": {', '.join(f'{n} {name}' for name, n in found.most_common())}"
+        return _interrupted(how), stopped
+    return FAILED if complaints else DONE, stopped
 
 
 def enrol(asked: Sequence[Cell]) -> None:
@@ -131,11 +161,11 @@ def _interrupted(how: str = "") -> int:
 
 
 def _recomposed(entry: Entry, results_dir: Path) -> Cell:
-    [found] = grid.asked(entry.overrides)
-    if _folder(found) != results_dir / entry.run_id:
+    [found] = grid.asked(entry.words(results_dir))
+    if _folder(found).name != entry.run_id:
         raise BadConfig(
-            f"{entry.run_id}: its command line now asks for {_folder(found).name}, since the configuration "
-            "was changed; ask for that with run.py"
+            f"its command line now asks for {_folder(found).name}, since the configuration was changed; ask for "
+            "that with run.py"
         )
     return found
 

@@ -12,10 +12,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from cme import Unavailable
-from cme.files import locked
+from cme import Unavailable, files
 from cme.records import (
     Progress,
     RunState,
@@ -25,7 +22,7 @@ from cme.records import (
     read_state,
     write_progress,
 )
-from experiments.store import unscored
+from experiments.store import comparators_met, unscored
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
 RECORDS = ("record.json", "sanity.json", "separation.json")
@@ -39,26 +36,17 @@ def alone(folder: Path) -> Iterator[None]:
 
     Raises as `cme.files.locked` does.
     """
-    ours = FileLock(folder / LOCK, is_singleton=True).is_locked
-    if not ours and is_held(folder):
+    if not files.is_ours(folder / LOCK) and is_held(folder):
         known = read(folder)
         who = known.owner if known is not None and known.owner else "another process"
         print(f"{folder.name}: {who} is at it; waiting for it to end", file=sys.stderr)
-    with locked(folder / LOCK):
+    with files.locked(folder / LOCK):
         yield
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a living process is at the run."""
-    if not (folder / LOCK).exists():
-        return False
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
-    lock.release()
-    return False
+    """Whether a living process is at the run. Raises as `cme.files.is_held` does."""
+    return files.is_held(folder / LOCK)
 
 
 def owner() -> str:
@@ -98,12 +86,15 @@ def now(folder: Path) -> RunState | None:
 
 
 def done(record: Path, attempts: int, seconds: float) -> RunState:
-    """The state of a run that has its record, which says what it still owes. Raises ValueError for a bad record."""
+    """The state of a run that has its record, which says what it still owes. Raises ValueError for a bad record.
+
+    A comparator with an unscored verdict is not met; whether it is owed, who asks for the run knows.
+    """
     owed, met = 0, {}
     if record.name == "record.json":
         run = read_record(record)
         owed = unscored(run)
-        met = {c.name: c.checkpoint for c in run.comparisons or [] if c.start is not None}
+        met = comparators_met(run)
     elif record.name == "sanity.json":
         owed = sum(v.outcome == "unscored" for of in read_sanity(record).verdicts.values() for v in of)
     return RunState("done", attempts, seconds, record=record.name, unscored=owed, comparators=met)

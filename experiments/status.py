@@ -136,7 +136,8 @@ def _told(cell: Seen, results_dir: Path) -> str:
     if cell.state == "running":
         return _progress(results_dir / cell.entry.run_id, known)
     if cell.state == "owed":
-        return f"{known.unscored} verdicts unscored" if known.unscored else "has comparators to meet"
+        unscored = f"{known.unscored} verdicts unscored"
+        return unscored if known.unscored else "has comparators to meet, or to be judged against again"
     attempts = f" (attempt {known.attempts})" if known.attempts > 1 else ""
     return f"{known.reason}{attempts}"
 
@@ -181,7 +182,7 @@ def _owed(results_dir: Path, experiment: str | None) -> int:
     for cell in seen(results_dir, experiment):
         failed += cell.state == "failed"
         if cell.state in ("owed", "interrupted"):
-            print(shlex.join(["python", "run.py", *cell.entry.overrides]))
+            print(shlex.join(["python", "run.py", *cell.entry.words(results_dir)]))
     if failed:
         print(f"{failed} failed are not among them: python -m experiments retry", file=sys.stderr)
     return 0

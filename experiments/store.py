@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from omegaconf import DictConfig
 
+from cme.files import locked
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
 from experiments import identity
 
@@ -107,19 +107,24 @@ class Store:
 
 
 def enrol(configs: Iterable[DictConfig]) -> None:
-    """Write down which runs belong to each named experiment, beside those that did before."""
+    """Write down which runs belong to each named experiment, beside those that did before.
+
+    Raises Unavailable where nothing can be written, ValueError for a list that cannot be read.
+    """
     found: dict[Path, list[DictConfig]] = {}
     for config in configs:
         if config.experiment.name is not None:
             name = f"{config.scale.name}-{config.experiment.name}.experiment.json"
             found.setdefault(Path(config.results_dir) / "experiments" / name, []).append(config)
     for path, cells in found.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{path}.lock"):
-            runs = set(read_experiment(path).runs) if path.exists() else set()
-            runs |= {identity.run_id(cell) for cell in cells}
-            experiment = ExperimentRecord(cells[0].experiment.name, cells[0].scale.name, sorted(runs))
-            write_experiment(path, experiment)
+        asked = {identity.run_id(cell) for cell in cells}
+        with locked(Path(f"{path}.lock")):
+            known = set(read_experiment(path).runs) if path.exists() else set()
+            if not asked <= known:
+                of = cells[0]
+                write_experiment(
+                    path, ExperimentRecord(of.experiment.name, of.scale.name, sorted(known | asked))
+                )
 
 
 def selection_owed(record: RunRecord) -> bool:
@@ -130,22 +135,26 @@ def selection_owed(record: RunRecord) -> bool:
 
 
 def unscored(record: RunRecord) -> int:
-    """How many verdicts of a record are unscored: the run's, those of checkpoint selection, and against comparators."""
+    """How many verdicts of a record are unscored: the run's, and those of checkpoint selection."""
     chosen = [] if record.selected is None else record.selected.verdicts or []
-    met = [v for c in record.comparisons or [] for v in (*c.policy, *(c.start or []))]
     compared = [] if record.trajectory is None else record.trajectory.milestones
-    return sum(v.outcome == "unscored" for v in (*record.verdicts, *chosen, *met)) + sum(
+    return sum(v.outcome == "unscored" for v in (*record.verdicts, *chosen)) + sum(
         sum(m.unscored.values()) for m in compared
     )
 
 
-def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
-    """Those comparators that a record has no comparison with, or one with an unscored verdict."""
-    done = {
+def comparators_met(record: RunRecord) -> dict[str, str]:
+    """Those comparators that a record has a comparison with in which every verdict is scored."""
+    return {
         met.name: met.checkpoint
         for met in record.comparisons or []
         if met.start is not None and all(v.outcome != "unscored" for v in (*met.policy, *met.start))
     }
+
+
+def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
+    """Those comparators that a record has not met."""
+    done = comparators_met(record)
     return {name: checkpoint for name, checkpoint in comparators.items() if done.get(name) != checkpoint}
 
 

@@ -1,6 +1,7 @@
 """What the file system refuses is one sentence, and a lock dies with its owner."""
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -12,8 +13,8 @@ from typing import Any
 import filelock
 import pytest
 
-from cme import Unavailable, files
-from cme.files import locked, sweep
+from cme import Unavailable
+from cme.files import is_held, locked, sweep
 from cme.judging import BadLog
 from cme.records import BadFile, read_record, write_json
 
@@ -82,16 +83,41 @@ def test_a_dead_owner_holds_no_lock(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_flock_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Without(filelock.FileLock):
-        def acquire(self, *_: Any, **__: Any) -> Any:
-            raise NotImplementedError("FileSystem does not appear to support flock")
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
-    monkeypatch.setattr(files, "FileLock", Without)
+    monkeypatch.setattr(fcntl, "flock", refused)
     with (
         pytest.raises(Unavailable, match=r"is on a file system without flock.*results_dir"),
         locked(tmp_path / ".lock"),
     ):
         pass
+    (tmp_path / ".lock").touch()
+    with pytest.raises(Unavailable, match="without flock"):
+        is_held(tmp_path / ".lock")
+
+
+def test_who_looks_at_a_lock_needs_not_write_it_and_is_no_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / ".lock"
+    assert not is_held(path)
+    path.touch()
+    with path.open() as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        assert not is_held(path)
+    real = os.open
+
+    def reading_alone(name: Any, flags: int, *rest: Any, **named: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return real(name, flags, *rest, **named)
+
+    with locked(path), monkeypatch.context() as read_only:
+        read_only.setattr(os, "open", reading_alone)
+        assert is_held(path)
+    monkeypatch.setattr(os, "open", reading_alone)
+    assert not is_held(path)
 
 
 def test_a_record_cut_short_is_named_with_what_to_do(tmp_path: Path) -> None:

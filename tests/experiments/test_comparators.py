@@ -12,8 +12,18 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.generation import generate
 from cme.judges.chat_endpoint import ChatEndpoint
-from cme.records import Generation, Pair, RunRecord, Verdict, read_record, write_record
-from experiments import comparators, cost, grid, identity, judging, plan, responses, stages, workload
+from cme.records import (
+    Generation,
+    Pair,
+    RunRecord,
+    Verdict,
+    read_record,
+    read_state,
+    write_record,
+    write_state,
+)
+from experiments import cell as cells
+from experiments import comparators, cost, grid, identity, judging, plan, responses, stages, state, workload
 from experiments.store import Store
 from experiments.validate import BadConfig
 
@@ -285,3 +295,21 @@ def test_unscored_verdicts_and_a_missing_start_are_owed(cell: Cell) -> None:
     failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
     broken = replace(record, comparisons=[replace(first, policy=failed), replace(second, start=None)])
     assert comparators_owed(broken, PAPER) == PAPER
+
+
+def test_an_unscored_verdict_against_a_comparator_is_owed_where_it_is_asked_for_alone(cell: Cell) -> None:
+    config, plain = composed(cell("reward=random", ON)), composed(cell("reward=random"))
+    store = Store.of(config)
+    cells.run(config)
+    record = read_record(store.record)
+    [first, second] = record.comparisons or []
+    failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
+    write_record(store.record, replace(record, comparisons=[replace(first, policy=failed), second]))
+    assert Store.of(plain).done and not store.done
+    path = store.folder / state.STATE
+    write_state(path, replace(read_state(path), unscored=1))
+    cells.run(plain)
+    found = read_state(path)
+    assert (found.state, found.unscored, found.comparators) == ("done", 0, {"reference": REFERENCE})
+    cells.run(config)
+    assert store.done and read_state(path).comparators == PAPER

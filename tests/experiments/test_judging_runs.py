@@ -29,6 +29,7 @@ OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
     monkeypatch.setattr(ChatEndpoint, "backoff", 0.005)
     monkeypatch.setenv("JUDGE_KEY", KEY)
+    monkeypatch.setattr(judging, "_answered", set())
     with serving(ChatStub()) as running:
         running.key = KEY
         yield running
@@ -93,6 +94,21 @@ def test_its_verdicts_are_recorded_and_its_key_nowhere(
     written = [p for p in (tmp_path / "runs").rglob("*") if p.is_file()]
     assert len(written) > 5
     assert not any(KEY.encode() in p.read_bytes() for p in written)
+
+
+def test_a_judge_is_tried_once_in_a_process_and_again_where_it_did_not_answer(
+    cell: Cell, stub: ChatStub
+) -> None:
+    first, second = (composed(cell(*judged_by(stub, "judge.retries=0", f"seed={seed}"))) for seed in (0, 1))
+    stub.rates = {"server_error": 1.0}
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="gives no verdict on a trial pair"):
+            judging.probe([first])
+    assert len(stub.bodies) == 2
+    stub.rates = {}
+    for config in (first, second, first):
+        judging.probe([config])
+    assert len(stub.bodies) == 3
 
 
 def test_responses_that_a_judge_did_not_see_whole_are_counted(cell: Cell, stub: ChatStub) -> None:

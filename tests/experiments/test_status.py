@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import DictConfig
 
 from cme.records import Progress, RunState, write_state
-from experiments import grid, ledger, runner, state, status
+from experiments import grid, launchers, ledger, runner, state, status
 from experiments.__main__ import main
 from experiments.ledger import Entry
+from experiments.validate import BadConfig
 
 HOLD = (
     "import sys\nfrom pathlib import Path\nfrom experiments import state\n"
@@ -20,9 +22,7 @@ HOLD = (
 
 
 def enrolled(root: Path, name: str, experiment: str | None = None, **met: str) -> Path:
-    ledger.enrol(
-        root, [Entry(name, "miniature", experiment, [f"results_dir={root}", f"generator={name} x"], met)]
-    )
+    ledger.enrol(root, [Entry(name, "miniature", experiment, [f"generator={name} x"], met)])
     return root / name
 
 
@@ -84,7 +84,7 @@ def test_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "",
         "owed (4, 2 not listed):",
         "  unscored  3 verdicts unscored",
-        "  unmet  has comparators to meet",
+        "  unmet  has comparators to meet, or to be judged against again",
     ]
 
 
@@ -115,7 +115,7 @@ def test_owed_prints_commands_for_a_shell(sweep: Path, capsys: pytest.CaptureFix
     printed = capsys.readouterr()
     names = ["unscored", "gone", "killed", "stopped", "untouched", "unmet"]
     assert [shlex.split(line) for line in printed.out.splitlines()] == [
-        ["python", "run.py", f"results_dir={sweep}", f"generator={name} x"] for name in names
+        ["python", "run.py", f"generator={name} x", f"results_dir={sweep}"] for name in names
     ]
     assert printed.err == "1 failed are not among them: python -m experiments retry\n"
     main(["owed", "math", f"results_dir={sweep}"])
@@ -197,10 +197,11 @@ def test_resume_runs_what_is_owed_and_retry_what_failed(
     assert main(["resume", where]) == 0, "nothing is left"
 
 
-def test_fail_fast_leaves_the_rest_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("said", ["true", "True", "1"])
+def test_fail_fast_leaves_the_rest_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setattr(grid, "prepare", lambda configs: None)
     runner.enrol(grid.asked(["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=1,0"]))
-    assert main(["resume", f"results_dir={tmp_path}", "fail_fast=true"]) == 1
+    assert main(["resume", f"results_dir={tmp_path}", f"fail_fast={said}"]) == 1
     assert [cell.state for cell in status.seen(tmp_path)] == ["failed", "owed"]
 
 
@@ -213,3 +214,46 @@ def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
     assert main(["resume", f"results_dir={tmp_path}"]) == 1
     assert "of-another-time: its command line now asks for miniature-qwen" in capsys.readouterr().err
     assert not list(tmp_path.glob("*/ran"))
+
+
+def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def prepare(configs: list[DictConfig]) -> None:
+        if any(config.seed == 5 for config in configs):
+            raise BadConfig("seed=5 asks for more prompts than there are")
+
+    monkeypatch.setattr(grid, "prepare", prepare)
+    monkeypatch.setattr(launchers, "_settled", lambda own, cell: [])  # a batch, run in this process
+    words = ["experiment.run=toy_cell.run"]
+    ledger.enrol(tmp_path, [Entry("of-another-time", "miniature", None, words)])
+    ledger.enrol(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
+    runner.enrol(grid.asked(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
+    assert main(["resume", f"results_dir={tmp_path}", "hydra/launcher=local"]) == 1
+    assert [cell.state for cell in status.seen(tmp_path)] == ["owed", "owed", "owed", "done", "done"]
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert (
+        len(said) == 3
+        and "of-another-time" in said[0]
+        and "of-no-time: rewrd" in said[1]
+        and "-s5-" in said[2]
+    )
+
+
+@pytest.mark.parametrize("spelling", ["runs", "./runs/", "{here}/runs", "{here}/it's elsewhere, now"])
+def test_a_results_dir_may_be_spelled_otherwise_or_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spelling: str
+) -> None:
+    monkeypatch.setattr(grid, "prepare", lambda configs: None)
+    monkeypatch.chdir(tmp_path)
+    runner.enrol(grid.asked(["results_dir=runs", "experiment.run=toy_cell.run"]))
+    assert "results_dir" not in Path("runs/cells.jsonl").read_text()
+    where = spelling.format(here=tmp_path)
+    if "elsewhere" in where:
+        Path("runs").rename(where)
+    assert main(["owed", f"results_dir={where}"]) == 0
+    [command] = capsys.readouterr().out.splitlines()
+    [config] = grid.cells(shlex.split(command)[2:])
+    assert Path(config.results_dir) == Path(where)
+    assert main(["resume", f"results_dir={where}"]) == 0
+    assert [cell.state for cell in status.seen(Path(where))] == ["done"]

@@ -4,8 +4,12 @@ import os
 import platform
 from pathlib import Path
 
+import pytest
+
+from cme import Unavailable
+from cme.records import read_experiment
 from experiments import grid, identity
-from experiments.store import Store, environment
+from experiments.store import Store, enrol, environment
 
 
 def test_files_lie_under_results_dir(tmp_path: Path) -> None:
@@ -26,3 +30,22 @@ def test_environment_names_versions_and_no_host() -> None:
     said = " ".join(found.values())
     assert platform.node() not in said
     assert os.path.expanduser("~") not in said  # noqa: PTH111
+
+
+def test_runs_of_an_experiment_are_written_once(tmp_path: Path) -> None:
+    words = ["-m", f"results_dir={tmp_path}", "+experiment.name=mine"]
+    enrol(grid.cells([*words, "seed=0"]))
+    [path] = tmp_path.glob("experiments/*.json")
+    written = path.stat().st_ino
+    enrol(grid.cells([*words, "seed=0"]))
+    assert path.stat().st_ino == written
+    enrol(grid.cells([*words, "seed=1"]))
+    assert len(read_experiment(path).runs) == 2 and path.stat().st_ino != written
+
+
+def test_an_experiment_that_cannot_be_written_down_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "experiments").write_text("a file in the folder's place")
+    with pytest.raises(
+        Unavailable, match=r"experiments/miniature-mine\.experiment\.json\.lock cannot be written"
+    ):
+        enrol(grid.cells([f"results_dir={tmp_path}", "+experiment.name=mine"]))

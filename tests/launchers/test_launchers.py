@@ -90,6 +90,37 @@ def test_a_signal_to_the_sweep_reaches_its_workers_which_save_and_begin_nothing_
     assert set(words("saved")) == set(words("begun")) == {0, 1}
 
 
+def test_a_signal_before_there_are_workers_ends_the_sweep_at_once() -> None:
+    code = """
+import os, signal, subprocess, sys, time
+from experiments import launchers
+
+def starting():
+    tracker = [sys.executable, "-c", "import time  # as joblib's resource_tracker\\ntime.sleep(60)"]
+    with subprocess.Popen(tracker) as child:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(1)
+        finally:
+            child.kill()
+    print("it went on")
+    return []
+
+launchers._surviving("local", starting)
+"""
+    environment = os.environ | {"PYTHONPATH": str(launchers.ROOT)}
+    sweep = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert sweep.stderr.strip().endswith("Interrupted: SIGTERM") and sweep.stdout == ""
+
+
+def test_a_launcher_within_accelerate_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(BadConfig, match=r"^hydra/launcher=local starts .* one of 2 of accelerate launch;"):
+        launchers.check(LOCAL)
+    launchers.check(["-m"])
+
+
 def test_a_preempted_job_of_slurm_local_is_queued_again(cells: list[list[str]]) -> None:
     launchers.launch(cells, ["-m", "hydra/launcher=slurm_local"], toy_cells.preempted_once)
     assert set(words()) == {0, 1}
