@@ -28,7 +28,7 @@ test-trackers: $(INSTALLED)
 	$(BIN)/pip install --quiet -e '.[trackio]'
 	HF_HUB_OFFLINE=1 MLFLOW_SERVER=$(abspath $(VENV))-mlflow/bin/mlflow $(BIN)/python -m pytest -m trackers tests/cme/test_trackers.py
 
-# 50 runs, each killed once or twice and restarted: some 20 minutes on two cores; see docs/reliability.md
+# 50 runs, each killed once or twice and restarted: some 10 minutes on two cores; see docs/reliability.md
 chaos: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out benchmarks/records/chaos.json
 	$(BIN)/python -m tests.chaos --docs benchmarks/records/chaos.json

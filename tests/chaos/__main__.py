@@ -1,6 +1,6 @@
 """Kill runs of the harness at every moment, restart them, and compare each with its undisturbed twin.
 
-python -m tests.chaos                                # 50 runs, two at a time: some 20 minutes on two cores
+python -m tests.chaos                                # 50 runs, two at a time: some 10 minutes on two cores
 python -m tests.chaos --runs 5 --twins dpo           # five of one kind
 python -m tests.chaos --docs RECORD                  # puts a record's tables into docs/reliability.md
 """
