@@ -38,7 +38,7 @@ def states(where: Path) -> dict[str, str]:
     return {next(w for w in c.entry.overrides if w.startswith("seed=")): c.state for c in found}
 
 
-@pytest.mark.parametrize("launcher", ["basic", "local"])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("local", marks=pytest.mark.slow)])
 def test_a_failed_cell_stops_no_other_and_is_told_at_the_end(
     cell: Cell, tmp_path: Path, launcher: str
 ) -> None:
@@ -62,6 +62,7 @@ def test_a_results_dir_that_cannot_be_written_is_one_sentence(cell: Cell, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_fail_fast_begins_no_further_cell(cell: Cell, tmp_path: Path) -> None:
     code, said = run(["-m", *cell("seed=1,0"), "fail_fast=true"], tmp_path)
     assert code == 1

@@ -73,6 +73,7 @@ def until(holds: Callable[[], bool], sweep: "subprocess.Popen[str]", where: Path
     raise TimeoutError((where / "log").read_text())
 
 
+@pytest.mark.slow
 def test_a_local_sweep_gives_the_records_of_a_sequential_one(
     line: Callable[..., list[str]], tmp_path: Path
 ) -> None:
