@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from endings import Ending, Killed
+from transformers import TrainerCallback
 
 from cme import Interrupted, Unavailable, resume, signals
 from cme.checkpoints import Checkpoint, load
@@ -49,23 +50,6 @@ OFFLINE = {
     "lr_scheduler_type": "linear",
     "max_length": 256,
 }
-
-
-class Killed(Exception):
-    """What stands for SIGKILL: nothing is saved on the way out."""
-
-
-class Ending(TrainerCallback):  # type: ignore[misc]
-    """Ends a training after a step, by a signal or with nothing saved."""
-
-    def __init__(self, step: int, by: int | None) -> None:
-        self.step, self.by = step, by
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.global_step == self.step:
-            if self.by is None:
-                raise Killed
-            os.kill(os.getpid(), self.by)
 
 
 class Case:

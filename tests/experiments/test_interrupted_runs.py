@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from endings import Ending, Killed
 from omegaconf import DictConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
@@ -19,21 +20,6 @@ from experiments import grid, methods, parts, stages
 from experiments.store import Store
 
 Cell = Callable[..., list[str]]
-
-
-class Killed(Exception):
-    """What stands for SIGKILL: nothing is saved on the way out."""
-
-
-class Ending(TrainerCallback):  # type: ignore[misc]
-    def __init__(self, step: int, by: int | None) -> None:
-        self.step, self.by = step, by
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.global_step == self.step:
-            if self.by is None:
-                raise Killed
-            os.kill(os.getpid(), self.by)
 
 
 def untimed(record: RunRecord) -> RunRecord:
