@@ -61,9 +61,8 @@ def trained(
     where = Checkpointing(store.resume, config.checkpoint.every, made_from)
     until_written.enter_context(signals.waiting())
     result = processes.together(_trained, config, store, partial, where)
-    complete(
-        partial, unfinished.made_from, 0.0, 1, files="*"
-    )  # not the saved checkpoints', which are deleted
+    # not the files of the saved checkpoints, which are deleted
+    complete(partial, unfinished.made_from, 0.0, 1, files="*")
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
     sync_one(store.folder)

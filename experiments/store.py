@@ -102,8 +102,7 @@ class Store:
         if not self.record.exists():
             return False
         record = read_record(self.record)
-        owed = selection_owed(record) or comparators_owed(record, self.comparators)
-        return not owed and all(v.outcome != "unscored" for v in record.verdicts)
+        return not unscored(record) and not comparators_owed(record, self.comparators)
 
 
 def enrol(configs: Iterable[DictConfig]) -> None:
