@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import hydra
 from omegaconf import DictConfig
 
-from cme import processes
+from cme.runtime import distributed
 from experiments import cell, grid, runner, schema
 
 
@@ -21,7 +21,7 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with processes.launched():  # one of several processes: see cme.processes
+    with distributed.launched():  # one of several processes: see cme.runtime.distributed
         arguments = sys.argv[1:]
         if grid.shows_only(arguments):
             schema.register()

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from cme import Unavailable
-from cme.files import locked
 from cme.judges import Judge, Ruling, encodable
 from cme.records import BadFile, Generation, Pair, Prompt, Verdict, writing
+from cme.runtime.files import locked
 
 SYNC_SECONDS = 1.0
 """A killed process loses no line that was written; a machine that loses power loses at most these seconds."""

@@ -11,10 +11,11 @@ from typing import Any
 
 from transformers import Trainer
 
-from cme import chat, groups, processes
+from cme import chat, groups
 from cme.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.checkpoints import Checkpoint
 from cme.policy import gathered
+from cme.runtime import distributed
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 
@@ -81,15 +82,15 @@ class Monitors:
         assert self._trainer is not None, "monitors need bind(trainer)"
         texts = [chat.text_of(c) for c in completions]
         finished = chat.ended(completion_ids, self._trainer.processing_class.eos_token_id)
-        everyones = processes.everyones
+        everyones = distributed.everyones
         asked, said, ended = everyones(prompts), everyones(texts), everyones(finished)
         gold = None if answer is None else everyones(answer)
-        found = self._read_off(asked, said, ended, gold) if processes.index() == 0 else {}
+        found = self._read_off(asked, said, ended, gold) if distributed.index() == 0 else {}
         if self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
-            found["kl_from_start"] = processes.everyones(self._kl(prompts, completion_ids))
+            found["kl_from_start"] = distributed.everyones(self._kl(prompts, completion_ids))
             if self.heldout is not None:
                 means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
-                found["heldout"] = processes.everyones(means)
+                found["heldout"] = distributed.everyones(means)
         for name, values in found.items():
             if values:
                 log_metric(name, sum(values) / len(values))

@@ -17,13 +17,14 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, chat, processes, resume, signals
+from cme import TrainingFailed, chat, resume
 from cme.checkpoints import Checkpoint
 from cme.generation import generation_of, token_ids
 from cme.monitors import Monitors
 from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt
 from cme.resume import Checkpointing
+from cme.runtime import distributed, signals
 from cme.training import (
     Saver,
     Trained,
@@ -70,7 +71,7 @@ def train_dpo(
     TrainingFailed for a loss or gradients that are not finite.
     """
     output = folder if checkpointing is None else checkpointing.folder
-    shared = processes.share(settings, processes.count())
+    shared = distributed.share(settings, distributed.count())
     config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **shared)
     on_one_device(config)
     rows = []
@@ -114,7 +115,7 @@ def train_sft(
     SFTConfig's own fields; the rest is as in `train_dpo`.
     """
     limit = settings["max_length"]
-    own = processes.share(settings, processes.count()) | {"max_length": None}  # the rows are cut here
+    own = distributed.share(settings, distributed.count()) | {"max_length": None}  # the rows are cut here
     output = folder if checkpointing is None else checkpointing.folder
     config = SFTConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **own)
     on_one_device(config)
@@ -172,7 +173,7 @@ def _trained(
         saver = Saver(save_every, folder)
         saver.bind(trainer)
         trainer.add_callback(saver)
-    callbacks = processes.of_main(callbacks)
+    callbacks = distributed.of_main(callbacks)
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)

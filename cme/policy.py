@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cme import chat, processes
+from cme import chat
+from cme.runtime import distributed
 
 if TYPE_CHECKING:
     from transformers import Trainer
@@ -19,7 +20,7 @@ def gathered(trainer: "Trainer") -> Iterator[None]:
 
     Processes may then compute with them as often as each likes; all must enter and leave.
     """
-    if not processes.sharded():
+    if not distributed.sharded():
         yield
         return
     from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel

@@ -20,9 +20,10 @@ import torch
 from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
-from cme import Unavailable, signals
-from cme.files import sync, sync_one
+from cme import Unavailable
 from cme.records import read_json, write_json, writing
+from cme.runtime import signals
+from cme.runtime.files import sync, sync_one
 
 MARKER = "whole.json"
 KEPT = 2
@@ -78,7 +79,7 @@ def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any])
     """Train, from the newest whole checkpoint where there is one; return the seconds that it took until then.
 
     `parts` are saved and loaded by their names if they have `state_dict` and `load_state_dict`. A signal that waits
-    (`cme.signals`) is answered after a checkpoint. Raises Unavailable where a checkpoint cannot be saved; those
+    (`cme.runtime.signals`) is answered after a checkpoint. Raises Unavailable where a checkpoint cannot be saved; those
     before it are whole.
     """
     if where is None:

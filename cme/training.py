@@ -32,13 +32,14 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from cme import TrainingFailed, processes, resume, signals
+from cme import TrainingFailed, resume
 from cme import advantages as advantages_of
 from cme.checkpoints import Checkpoint
-from cme.files import sync
 from cme.monitors import Monitors
 from cme.records import Prompt
 from cme.resume import Checkpointing
+from cme.runtime import distributed, signals
+from cme.runtime.files import sync
 
 Reward = Callable[..., list[float | None]]
 
@@ -98,12 +99,12 @@ class _Watched:
 
     def __call__(self, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
         if getattr(self.reward, "whole_batch", False):
-            columns = {k: processes.everyones(v) if isinstance(v, list) else v for k, v in columns.items()}
+            columns = {k: distributed.everyones(v) if isinstance(v, list) else v for k, v in columns.items()}
             values = self.reward(log_metric=log_metric, **columns)
-            own = list(processes.mine(values))
+            own = list(distributed.mine(values))
         else:
             own = self.reward(log_metric=log_metric, **columns)
-            values = processes.everyones(own)
+            values = distributed.everyones(own)
         broken = [v for v in values if v is not None and not math.isfinite(v)]
         if broken:  # of any process, so that all of them end here
             raise TrainingFailed(
@@ -248,7 +249,7 @@ def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": [],
-        "ddp_timeout": int(processes.TOGETHER.total_seconds()),
+        "ddp_timeout": int(distributed.TOGETHER.total_seconds()),
         "disable_tqdm": quiet,
     }
 
@@ -332,16 +333,16 @@ def train(
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
     weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
     GRPOConfig's own fields by TRL's names; `per_device_train_batch_size` is that of all processes of a launch
-    together (`cme.processes.share`). Precision and gradient checkpointing follow the device. With `lora`, arguments of
+    together (`cme.runtime.distributed.share`). Precision and gradient checkpointing follow the device. With `lora`, arguments of
     peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. With
     `checkpointing`, training goes on from the newest whole checkpoint (`cme.resume`), the reward, the monitors and
     the callbacks with it where they have `state_dict` and `load_state_dict`. Of several processes the main one alone
     has the `callbacks`, which watch. Raises TrainingFailed for rewards or
     gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.
     """
-    callbacks = processes.of_main(callbacks)
+    callbacks = distributed.of_main(callbacks)
     output = folder if checkpointing is None else checkpointing.folder
-    own = processes.share(settings, processes.count())
+    own = distributed.share(settings, distributed.count())
     config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **own)
     on_one_device(config)
     watcher = _GuardCallback(guard)

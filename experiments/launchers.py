@@ -29,7 +29,8 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cme import Interrupted, Unavailable, processes
+from cme import Interrupted, Unavailable
+from cme.runtime import distributed
 from experiments import schema
 from experiments.sweep import MULTIRUN
 from experiments.validate import BadConfig, did_you_mean
@@ -78,9 +79,9 @@ def check(arguments: Sequence[str]) -> None:
         return
     if name is not None and not any(a in MULTIRUN for a in arguments):
         raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
-    if name is not None and processes.count() > 1:
+    if name is not None and distributed.count() > 1:
         raise BadConfig(
-            f"hydra/launcher={name} starts processes of its own, and this is one of {processes.count()} of accelerate "
+            f"hydra/launcher={name} starts processes of its own, and this is one of {distributed.count()} of accelerate "
             "launch; use one of the two"
         )
     schema.register()

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cme.files import locked
 from cme.records import writing
+from cme.runtime.files import locked
 
 FILE = "cells.jsonl"
 

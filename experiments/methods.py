@@ -17,13 +17,14 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import TrainerCallback
 
-from cme import best_of_n, offline, processes, signals
+from cme import best_of_n, offline
 from cme.checkpoints import load
-from cme.files import sync_one
 from cme.generation import generate
 from cme.monitors import Monitors
 from cme.records import Generation, Prompt, read_json, writing
 from cme.resume import MARKER, Checkpointing, complete
+from cme.runtime import distributed, signals
+from cme.runtime.files import sync_one
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
@@ -60,14 +61,14 @@ def trained(
     made_from = _made_from(config, store, unfinished.made_from)
     where = Checkpointing(store.resume, config.checkpoint.every, made_from)
     until_written.enter_context(signals.waiting())
-    result = processes.together(_trained, config, store, partial, where)
+    result = distributed.together(_trained, config, store, partial, where)
     # not the files of the saved checkpoints, which are deleted
     complete(partial, unfinished.made_from, 0.0, 1, files="*")
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
     sync_one(store.folder)
     unfinished.seconds = result.earlier
-    launched = {"processes": processes.count()} if processes.count() > 1 else {}
+    launched = {"processes": distributed.count()} if distributed.count() > 1 else {}
     return {"history": result.history, "stopped": result.stopped, **launched}
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cme import Unavailable, signals
+from cme import Unavailable
+from cme.runtime import signals
 from experiments import cell, grid, identity, launchers, ledger, plan, schema, state
 from experiments.grid import Cell
 from experiments.ledger import Entry

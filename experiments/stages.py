@@ -11,9 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cme import resume, signals
+from cme import resume
 from cme.checkpoints import load
-from cme.files import sweep
 from cme.judging import VerdictLog
 from cme.outputs import write_outputs
 from cme.records import (
@@ -25,6 +24,8 @@ from cme.records import (
     read_record,
     write_record,
 )
+from cme.runtime import signals
+from cme.runtime.files import sweep
 from cme.unfinished import Unfinished
 from experiments import (
     accuracy,

@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cme import Unavailable, files
+from cme import Unavailable
 from cme.records import (
     Progress,
     RunState,
@@ -22,6 +22,7 @@ from cme.records import (
     read_state,
     write_progress,
 )
+from cme.runtime import files
 from experiments.store import comparators_met, unscored
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
@@ -34,7 +35,7 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 def alone(folder: Path) -> Iterator[None]:
     """Hold a run's lock. Where another process has it, say which one and wait; who has it may take it again.
 
-    Raises as `cme.files.locked` does.
+    Raises as `cme.runtime.files.locked` does.
     """
     if not files.is_ours(folder / LOCK) and is_held(folder):
         known = read(folder)
@@ -45,7 +46,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a living process is at the run. Raises as `cme.files.is_held` does."""
+    """Whether a living process is at the run. Raises as `cme.runtime.files.is_held` does."""
     return files.is_held(folder / LOCK)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cme.files import locked
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
+from cme.runtime.files import locked
 from experiments import identity
 
 

@@ -10,9 +10,9 @@ from torch.distributed.fsdp import fully_shard
 
 os.environ["ACCELERATE_USE_FSDP"] = "true"
 
-from cme import processes
 from cme.checkpoints import load
 from cme.policy import gathered
+from cme.runtime import distributed
 from cme.token_scorer import TokenScorer
 
 if __name__ == "__main__":
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     torch.distributed.init_process_group("gloo")
     prompts = [[5, 6, 7, 8], [9, 10, 11]] * 3
     responses = [[12 + i, 13, 14 + i, 15] for i in range(6)]
-    rows = slice(0, 6 if processes.index() == 0 else 2)
+    rows = slice(0, 6 if distributed.index() == 0 else 2)
     whole, parts = load(sys.argv[1]).model, load(sys.argv[1]).model
     for layer in parts.model.layers:
         fully_shard(layer)
@@ -29,7 +29,7 @@ if __name__ == "__main__":
     trainer = cast("Any", SimpleNamespace(model_wrapped=parts, accelerator=SimpleNamespace(state=None)))
     for _ in range(2):
         with gathered(trainer):
-            scorer = TokenScorer(parts, batch_tokens=8 if processes.index() == 0 else 64)
+            scorer = TokenScorer(parts, batch_tokens=8 if distributed.index() == 0 else 64)
             ours = scorer.score(prompts[rows], responses[rows])
     assert any(weight.to_local().numel() < weight.numel() for weight in parts.parameters()), "in parts again"
     theirs = TokenScorer(whole).score(prompts[rows], responses[rows])

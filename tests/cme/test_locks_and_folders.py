@@ -14,9 +14,9 @@ import filelock
 import pytest
 
 from cme import Unavailable
-from cme.files import is_held, locked, sweep
 from cme.judging import BadLog
 from cme.records import BadFile, read_record, write_json
+from cme.runtime.files import is_held, locked, sweep
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
 def test_a_dead_owner_holds_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "deep" / ".lock"
     program = (
-        "import sys, time; from pathlib import Path; from cme.files import locked\n"
+        "import sys, time; from pathlib import Path; from cme.runtime.files import locked\n"
         "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as owner:

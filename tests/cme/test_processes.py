@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 from cme import training
-from cme.processes import share
+from cme.runtime.distributed import share
 
 HERE = Path(__file__).parent
 

@@ -14,7 +14,7 @@ import torch
 from endings import Ending, Killed
 from transformers import TrainerCallback
 
-from cme import Interrupted, Unavailable, resume, signals
+from cme import Interrupted, Unavailable, resume
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
@@ -23,6 +23,7 @@ from cme.offline import Watch, train_dpo, train_sft
 from cme.records import Generation
 from cme.resume import MARKER, Checkpointing
 from cme.rewards import CrossModelEntropy, RandomReward
+from cme.runtime import signals
 from cme.training import Guard, Trained, milestone, train
 
 Tiny = Callable[..., Checkpoint]

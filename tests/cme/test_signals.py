@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cme import Interrupted, signals
+from cme import Interrupted
+from cme.runtime import signals
 
 
 def send(number: int) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 from trl import GRPOTrainer
 
-from cme import processes
 from cme.checkpoints import load
 from cme.miniature import world
 from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy, MajorityVote, RandomReward, SemanticEntropy, TokenEntropy
+from cme.runtime import distributed
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, train
@@ -50,7 +50,7 @@ SAID = ["fox", "the fox", "dog cat", "bird", "4 2", "fish", "field"]
 
 def known(self: GRPOTrainer, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
     """In place of TRL's sampling."""
-    first, found = processes.index() * len(prompt_ids), []
+    first, found = distributed.index() * len(prompt_ids), []
     for place in range(first, first + len(prompt_ids)):
         rng = random.Random(f"{self.state.global_step}:{place}")
         ids = self.processing_class(rng.choice(SAID), add_special_tokens=False)["input_ids"][:5]
@@ -102,15 +102,15 @@ def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> N
         )
     finally:
         GRPOTrainer._compute_loss = loss
-    advantages = processes.everyones(seen)
-    if processes.index() == 0:
+    advantages = distributed.everyones(seen)
+    if distributed.index() == 0:
         (out / name / f"{rows}.json").write_text(json.dumps({"advantages": advantages, **asdict(result)}))
 
 
 if __name__ == "__main__":
     generator, verifier, out = sys.argv[1:]
     torch.set_num_threads(1)
-    with processes.launched():
+    with distributed.launched():
         for name in REWARDS:
             for rows in ROWS if name == "cme" else ["one group"]:
-                processes.together(trained, generator, verifier, Path(out), name, rows)
+                distributed.together(trained, generator, verifier, Path(out), name, rows)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
-from cme import processes
+from cme.runtime import distributed
 from experiments import check_trainer, grid, identity, methods
 from experiments.validate import BadConfig
 
@@ -42,7 +42,9 @@ def test_the_number_of_processes_is_no_part_of_a_run(monkeypatch: pytest.MonkeyP
     before = run_id()
     for name, value in LAUNCH.items():
         monkeypatch.setenv(name, value)
-    assert processes.count() == 8 and run_id() == before == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+    assert (
+        distributed.count() == 8 and run_id() == before == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+    )
 
 
 @pytest.mark.usefixtures("installed")
