@@ -12,8 +12,8 @@ from typing import Any
 from transformers import Trainer
 
 from cme import chat, groups
-from cme.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.checkpoints import Checkpoint
+from cme.grading.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.policy import gathered
 from cme.runtime import distributed
 from cme.scorer import Scorer
@@ -29,7 +29,7 @@ def repetition(text: str) -> float:
 
 class Monitors:
     """Logs, per step: `repetition`; `kl_from_start` of the policy from its start (also at beta 0); with an oracle,
-    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track (`cme.answers.in_part`) `accuracy`,
+    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track (`cme.grading.answers.in_part`) `accuracy`,
     `majority_share` and `label_accuracy`.
 
     `kl_from_start` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an

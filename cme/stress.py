@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from cme import chat
-from cme.answers import normalize
+from cme.grading.answers import normalize
 from cme.miniature import world
 from cme.records import Prompt
 from cme.untrained import bind

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from cme.answers import correct, in_part
+from cme.grading.answers import correct, in_part
 from cme.records import Accuracy, Generation, Pair, Prompt, Selected
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
-from cme.answers import answer_span
+from cme.grading.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
 from experiments import grid, identity, state
 from experiments.methods import scorer_of

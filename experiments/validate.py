@@ -10,7 +10,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cme.answers import AnswerKind
+from cme.grading.answers import AnswerKind
 from experiments import check_trainer, identity
 from experiments.kinship import family_of, kinship, makers
 

@@ -2,8 +2,8 @@
 
 from typing import Any, Literal, get_args
 
-from cme.answers import extract
 from cme.data import files
+from cme.grading.answers import extract
 from cme.records import Prompt
 
 EvalSource = Literal["math500", "amc23", "aime24"]

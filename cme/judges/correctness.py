@@ -1,6 +1,6 @@
 """Correctness as judge: the response whose answer is right beats the one whose answer is not."""
 
-from cme.answers import AnswerKind, correct, in_part
+from cme.grading.answers import AnswerKind, correct, in_part
 from cme.judges import Ruling, by_scores
 from cme.records import Generation, Prompt
 

@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from cme import chat
-from cme.answers import AnswerKind, answer_span
+from cme.grading.answers import AnswerKind, answer_span
 
 if TYPE_CHECKING:
     import torch

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme import chat
-from cme.answers import AnswerKind, correct, extract
+from cme.grading.answers import AnswerKind, correct, extract
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cme import chat, groups
-from cme.answers import AnswerKind, canonical, equivalent, extract
+from cme.grading.answers import AnswerKind, canonical, equivalent, extract
 
 
 class MajorityVote:

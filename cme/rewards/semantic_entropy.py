@@ -28,7 +28,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from cme import chat, groups
-from cme.answers import AnswerKind, extract, normalize
+from cme.grading.answers import AnswerKind, extract, normalize
 
 
 class SemanticEntropy:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme import chat
-from cme.answers import AnswerKind, extract
+from cme.grading.answers import AnswerKind, extract
 from cme.policy import LivePolicy
 
 if TYPE_CHECKING:

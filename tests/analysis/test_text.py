@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
 from analysis import text
-from cme.answers import normalize
+from cme.grading.answers import normalize
 
 few_words = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=9)
 sets = st.lists(few_words, min_size=2, max_size=6)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.answers import AnswerKind, answer_span, canonical, correct, equivalent, extract, normalize
+from cme.grading.answers import AnswerKind, answer_span, canonical, correct, equivalent, extract, normalize
 from cme.groups import by_answer
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cme.math_grader import Grader
+from cme.grading.math_grader import Grader
 
 HOSTILE = {
     "tower": "9^{9^{9^{9}}}",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cme.answers import normalize
 from cme.checkpoints import Checkpoint
+from cme.grading.answers import normalize
 from cme.records import read_separation
 from cme.scorer import Score
 from experiments import grid, separation

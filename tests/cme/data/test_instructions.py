@@ -5,8 +5,8 @@ from importlib.resources import files
 
 import pytest
 
-from cme.answers import normalize
 from cme.data.instructions import load_prompts
+from cme.grading.answers import normalize
 
 SPLITS = ("train", "eval")
 

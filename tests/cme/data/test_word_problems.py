@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from cme.answers import extract
 from cme.data import word_problems
 from cme.data.word_problems import TEMPLATES, load_prompts
+from cme.grading.answers import extract
 from cme.records import Prompt
 
 # One problem of each template, solved by hand.

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cme.answers import correct
+from cme.grading.answers import correct
 from cme.miniature import world
 from cme.miniature.arithmetic import load_prompts
 

@@ -3,7 +3,7 @@
 import re
 from typing import Literal, get_args
 
-from cme import math_grader
+from cme.grading import math_grader
 
 AnswerKind = Literal["none", "whole", "number", "boxed"]
 """What part of a response is its answer: nothing (open-ended data), all of it, its last number in digits, or its
@@ -61,7 +61,7 @@ def in_part(kind: str) -> bool:
 def equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
     """Whether a given answer is the same as the gold one; None where that is undecided. Both as `extract` gives them.
 
-    Boxed answers are compared by math-verify, in a guarded process (`cme.math_grader`), which may not finish; its
+    Boxed answers are compared by math-verify, in a guarded process (`cme.grading.math_grader`), which may not finish; its
     relation is not quite symmetric (x = 3 and 3). The other kinds are equal or not.
     """
     if gold == given:
