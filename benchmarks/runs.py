@@ -13,7 +13,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from benchmarks.workload import load, size_of
-from cme import chat
+from cme.models import chat
 from experiments import cost_model
 from experiments.cost_model import Batch, Machine
 from experiments.model_sizes import Size

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
-from cme.generation import generation_of, token_ids
+from cme.models.generation import generation_of, token_ids
+from cme.models.generation_log import Unfinished
 from cme.records import Generation, Prompt
-from cme.unfinished import Unfinished
 from cme.untrained import Reward, bind
 
 

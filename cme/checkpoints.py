@@ -30,8 +30,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from cme import Unavailable, chat, hub
+from cme import Unavailable
 from cme.miniature import models as miniature
+from cme.models import chat, hub
 
 Quantization = Literal["8bit"]
 

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from cme.chat import Text
 from cme.grading.answers import AnswerKind, equivalent
+from cme.models.chat import Text
 
 Item = TypeVar("Item")
 

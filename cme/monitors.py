@@ -11,9 +11,10 @@ from typing import Any
 
 from transformers import Trainer
 
-from cme import chat, groups
+from cme import groups
 from cme.checkpoints import Checkpoint
 from cme.grading.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
+from cme.models import chat
 from cme.policy import gathered
 from cme.runtime import distributed
 from cme.scorer import Scorer

@@ -1,6 +1,6 @@
 """Training on responses that are there before it begins: DPO on preference pairs, SFT on another model's answers.
 
-TRL's DPOTrainer and SFTTrainer. Rows are tokenized here, as everywhere (`cme.chat`): the prompt by itself, the
+TRL's DPOTrainer and SFTTrainer. Rows are tokenized here, as everywhere (`cme.models.chat`): the prompt by itself, the
 response's tokens behind it and its end of turn behind these; TRL would tokenize both together and guess the boundary.
 
 Neither trainer samples from the policy, so the monitors that ride along in GRPO are given responses sampled for them.
@@ -17,9 +17,10 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, chat, resume
+from cme import TrainingFailed, resume
 from cme.checkpoints import Checkpoint
-from cme.generation import generation_of, token_ids
+from cme.models import chat
+from cme.models.generation import generation_of, token_ids
 from cme.monitors import Monitors
 from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt

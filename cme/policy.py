@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cme import chat
+from cme.models import chat
 from cme.runtime import distributed
 
 if TYPE_CHECKING:

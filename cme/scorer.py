@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from cme import chat
+from cme.models import chat
 from cme.token_scorer import Ids, TokenScores
 
 

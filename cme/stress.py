@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from cme import chat
 from cme.grading.answers import normalize
 from cme.miniature import world
+from cme.models import chat
 from cme.records import Prompt
 from cme.untrained import bind
 

@@ -19,7 +19,8 @@ from transformers import TrainerCallback
 
 from cme import best_of_n, offline
 from cme.checkpoints import load
-from cme.generation import generate
+from cme.models.generation import generate
+from cme.models.generation_log import Unfinished
 from cme.monitors import Monitors
 from cme.records import Generation, Prompt, read_json, writing
 from cme.resume import MARKER, Checkpointing, complete
@@ -28,7 +29,6 @@ from cme.runtime.files import sync_one
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 from cme.training import Guard, Trained, train
-from cme.unfinished import Unfinished
 from experiments import grid, identity, tracking
 from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
 from experiments.progress import ProgressFile

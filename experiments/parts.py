@@ -13,9 +13,9 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cme.models.generation_log import Unfinished
 from cme.records import BadFile, Prompt, read_json, write_json
 from cme.runtime.files import locked, sweep
-from cme.unfinished import Unfinished
 from experiments import identity
 
 

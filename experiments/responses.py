@@ -8,9 +8,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cme.checkpoints import Checkpoint, load
-from cme.generation import generate
+from cme.models.generation import generate
+from cme.models.generation_log import Unfinished
 from cme.records import Generation, Prompt
-from cme.unfinished import Unfinished
 from experiments import identity
 from experiments.parts import shared
 from experiments.store import Store

@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 from analysis.load import points
 from cme.checkpoints import load
 from cme.judging import VerdictLog
+from cme.models.generation_log import Unfinished
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training import milestone
-from cme.unfinished import Unfinished
 from experiments import accuracy, grid, identity, judging
 from experiments.parts import made, once, shared
 from experiments.responses import respond

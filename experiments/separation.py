@@ -33,8 +33,8 @@ from experiments.store import environment
 from experiments.validate import BadConfig
 
 if TYPE_CHECKING:
+    from cme.models.generation_log import Unfinished
     from cme.scorer import Score
-    from cme.unfinished import Unfinished
 
 TEMPERATURE = 1.0
 

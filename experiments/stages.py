@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from cme import resume
 from cme.checkpoints import load
 from cme.judging import VerdictLog
+from cme.models.generation_log import Unfinished
 from cme.outputs import write_outputs
 from cme.records import (
     Generation,
@@ -26,7 +27,6 @@ from cme.records import (
 )
 from cme.runtime import signals
 from cme.runtime.files import sweep
-from cme.unfinished import Unfinished
 from experiments import (
     accuracy,
     capabilities,

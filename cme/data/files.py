@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cme import Unavailable, hub
+from cme import Unavailable
+from cme.models import hub
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -1,7 +1,7 @@
 """The paper's open-ended prompts: UltraFeedback's instructions to train on, AlpacaEval 2.0's to evaluate on."""
 
-from cme import chat
 from cme.data import alpaca_eval, files
+from cme.models import chat
 from cme.records import Prompt
 
 SOURCE = files.Source("openbmb/UltraFeedback", "train", ("instruction",), 63967)

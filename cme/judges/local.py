@@ -8,9 +8,9 @@ response is plain text to it: what looks like a special token is tokenized as th
 import math
 from typing import Any, Literal
 
-from cme import chat
 from cme.judges import Ruling, by_scores, encodable
 from cme.judges.chat_format import cut, digest
+from cme.models import chat
 from cme.records import Generation, Prompt
 
 Dtype = Literal["float32", "bfloat16", "float16"]

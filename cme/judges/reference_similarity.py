@@ -7,8 +7,8 @@ topic more than truth, so its verdicts are a coarse stand-in for a judge that re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from cme.embeddings import beyond, embed
 from cme.judges import Ruling, by_scores
+from cme.models.embeddings import beyond, embed
 from cme.records import Generation, Prompt
 
 

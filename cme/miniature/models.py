@@ -30,10 +30,10 @@ from filelock import FileLock
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from cme import chat
-from cme.generation import generate
 from cme.miniature import corpus, world
 from cme.miniature.families import FAMILIES, make_model, train_tokenizer
+from cme.models import chat
+from cme.models.generation import generate
 
 MAX_TOKENS = 96
 Row = tuple[list[int], int]

@@ -30,8 +30,8 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
-from cme import chat
 from cme.grading.answers import AnswerKind, answer_span
+from cme.models import chat
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,8 @@ Deviation: the source asks for no end of turn.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme import chat
 from cme.grading.answers import AnswerKind, extract
+from cme.models import chat
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer

@@ -9,8 +9,8 @@ the reward is the thing itself. In mathematics this is "vanilla" GRPO.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme import chat
 from cme.grading.answers import AnswerKind, correct, extract
+from cme.models import chat
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer

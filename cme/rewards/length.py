@@ -12,7 +12,7 @@ Deviation: the source's target is 156 tokens; here it is an argument.
 from collections.abc import Sequence
 from typing import Any
 
-from cme import chat
+from cme.models import chat
 
 
 class Length:

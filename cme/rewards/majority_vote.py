@@ -24,8 +24,9 @@ label is the text `None`, and the group is graded against that.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cme import chat, groups
+from cme import groups
 from cme.grading.answers import AnswerKind, canonical, equivalent, extract
+from cme.models import chat
 
 
 class MajorityVote:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from cme import chat
+from cme.models import chat
 
 
 class RandomReward:

@@ -20,7 +20,7 @@ Deviations: a verifier that cuts prompt or response to its limits does so in the
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from cme import chat
+from cme.models import chat
 from cme.policy import LivePolicy
 from cme.rewards.cross_model_entropy import CrossModelEntropy
 

@@ -17,7 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme import chat
+from cme.models import chat
 from cme.policy import LivePolicy
 
 if TYPE_CHECKING:

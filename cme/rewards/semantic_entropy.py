@@ -27,8 +27,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from cme import chat, groups
+from cme import groups
 from cme.grading.answers import AnswerKind, extract, normalize
+from cme.models import chat
 
 
 class SemanticEntropy:
@@ -109,7 +110,7 @@ class SemanticEntropy:
     def _compared(self, meanings: Sequence[str]) -> list[int]:
         if self.answers != "none":
             return groups.by_answer(meanings, self.answers)
-        from cme.embeddings import embed
+        from cme.models.embeddings import embed
 
         vectors = embed(meanings)  # (N, 384)
         cosines = vectors @ vectors.T

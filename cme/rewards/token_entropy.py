@@ -18,8 +18,8 @@ hand.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme import chat
 from cme.grading.answers import AnswerKind, extract
+from cme.models import chat
 from cme.policy import LivePolicy
 
 if TYPE_CHECKING:

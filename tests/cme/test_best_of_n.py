@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from cme import TrainingFailed, chat
+from cme import TrainingFailed
 from cme.best_of_n import Sample, best, samples
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
+from cme.models import chat
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, TokenEntropy
 from cme.token_scorer import TokenScorer

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from cme import chat
 from cme.checkpoints import Checkpoint
+from cme.models import chat
 
 Tiny = Callable[..., Checkpoint]
 PROMPT, RESPONSE = "what color is the fox?", "the fox is red and lives in the forest."

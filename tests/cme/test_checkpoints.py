@@ -7,9 +7,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
-from cme import Unavailable, chat, checkpoints
+from cme import Unavailable, checkpoints
 from cme.checkpoints import Checkpoint, ensure, load
 from cme.miniature import models
+from cme.models import chat
 
 Tiny = Callable[..., Checkpoint]
 

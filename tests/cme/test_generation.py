@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cme import chat, generation
 from cme.checkpoints import Checkpoint
-from cme.generation import generate
+from cme.models import chat, generation
+from cme.models.generation import generate
 from cme.records import Generation
 
 Tiny = Callable[..., Checkpoint]

@@ -11,8 +11,8 @@ from trl import GRPOTrainer
 
 from cme import offline, training
 from cme.checkpoints import Checkpoint, load
-from cme.generation import token_ids
 from cme.miniature import world
+from cme.models.generation import token_ids
 from cme.monitors import Monitors
 from cme.records import Generation, Preference
 from cme.training import Guard, milestone, train

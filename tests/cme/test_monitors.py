@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from cme import chat
 from cme.checkpoints import Checkpoint
+from cme.models import chat
 from cme.monitors import Monitors, repetition
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer

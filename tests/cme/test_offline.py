@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from cme import TrainingFailed, chat
+from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
+from cme.models import chat
 from cme.monitors import Monitors
 from cme.offline import Watch, train_dpo, train_sft
 from cme.records import Generation, Preference

@@ -8,8 +8,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from cme import alignment, chat
+from cme import alignment
 from cme.checkpoints import Checkpoint
+from cme.models import chat
 from cme.scorer import Scorer
 from cme.token_scorer import TokenScorer
 

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from cme import chat
 from cme.checkpoints import Checkpoint
 from cme.data import instructions
 from cme.miniature import world
 from cme.miniature.problems import words
+from cme.models import chat
 from cme.records import Prompt
 from cme.rewards import GroundTruth, MajorityVote, TokenEntropy
 from cme.stress import GRADES, Graded, Remembering, graded, score

@@ -10,9 +10,10 @@ import torch
 from transformers import TrainerControl, TrainerState
 from trl import GRPOTrainer
 
-from cme import chat, training
+from cme import training
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
+from cme.models import chat
 from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy
 from cme.scorer import Scorer

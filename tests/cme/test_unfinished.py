@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from cme import Unavailable, generation
+from cme import Unavailable
 from cme.checkpoints import Checkpoint
-from cme.generation import token_ids
 from cme.miniature import world
-from cme.unfinished import Unfinished
+from cme.models import generation
+from cme.models.generation import token_ids
+from cme.models.generation_log import Unfinished
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = [p.text for p in world.load_prompts("eval", 11, 0)]

@@ -10,8 +10,8 @@ from chat_stub import ChatStub, serving, winner
 from omegaconf import DictConfig
 
 from cme.checkpoints import load
-from cme.generation import generate
 from cme.judges.chat_endpoint import ChatEndpoint
+from cme.models.generation import generate
 from cme.records import (
     Generation,
     Pair,

@@ -14,7 +14,8 @@ from endings import Ending, Killed
 from omegaconf import DictConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from cme import Interrupted, generation
+from cme import Interrupted
+from cme.models import generation
 from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
 from experiments import grid, methods, parts, stages
 from experiments.store import Store

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cme import chat
 from cme.checkpoints import cache_dir, load
 from cme.miniature import models
+from cme.models import chat
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
 from experiments import grid, measure, stages
 from experiments.__main__ import main

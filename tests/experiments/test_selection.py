@@ -8,8 +8,8 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from cme.checkpoints import load
-from cme.generation import generate
 from cme.miniature import world
+from cme.models.generation import generate
 from cme.records import Generation, Milestone, Trajectory, read_record
 from experiments import grid, identity, selection, stages
 from experiments.store import Store

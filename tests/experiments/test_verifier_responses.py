@@ -8,7 +8,7 @@ import pytest
 from omegaconf import DictConfig
 
 from cme.checkpoints import load
-from cme.generation import generate
+from cme.models.generation import generate
 from cme.records import Generation, RunRecord, read_record
 from experiments import grid, identity, responses, stages
 from experiments.responses import of_verifier

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cme import chat
 from cme.checkpoints import Checkpoint
 from cme.judges.local import QUESTION, Dtype, LocalJudge
 from cme.judging import VerdictLog, judge_pairs
+from cme.models import chat
 from cme.records import Generation, Pair, Prompt
 
 Tiny = Callable[..., Checkpoint]

@@ -16,10 +16,10 @@ import torch
 from chat_stub import FAULTS, ChatStub, completion, serving
 from test_chat_endpoint import judge
 
-from cme import chat
 from cme.checkpoints import Checkpoint, ensure, load
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.judging import VerdictLog, judge_pairs
+from cme.models import chat
 from cme.records import Generation, Pair, Prompt
 
 pytestmark = pytest.mark.slow

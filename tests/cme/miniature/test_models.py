@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from cme import chat
 from cme.checkpoints import load
 from cme.miniature import models
 from cme.miniature.models import RECIPES, digest, ensure, folder, names
+from cme.models import chat
 
 
 @pytest.fixture

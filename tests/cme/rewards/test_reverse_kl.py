@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from cme import chat
 from cme.checkpoints import Checkpoint
+from cme.models import chat
 from cme.rewards import CrossModelEntropy, ReverseKL
 
 Tiny = Callable[..., Checkpoint]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from markov import trainer
 
-from cme import chat
 from cme.checkpoints import Checkpoint
+from cme.models import chat
 from cme.rewards import SelfCertainty
 
 # KL(uniform || row) = -log 4 - mean of the row's logs

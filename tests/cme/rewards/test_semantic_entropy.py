@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme import embeddings
+from cme.models import embeddings
 from cme.rewards import SemanticEntropy
 
 

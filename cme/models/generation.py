@@ -9,9 +9,9 @@ import torch
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from cme import chat
+from cme.models import chat
+from cme.models.generation_log import Unfinished
 from cme.records import Generation
-from cme.unfinished import Unfinished
 
 
 def generate(

@@ -1,0 +1,1 @@
+"""Chat templates, generation, access to the hub, and sentence embeddings."""
