@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, TextIO
 from tqdm import tqdm
 
 from cme import Unavailable
-from cme.outputs import BadOutputs, Row, checked_rows
+from cme.data.alpaca_format import BadOutputs, Row, checked_rows
 
 if TYPE_CHECKING:
     from cme.scorer import Scorer

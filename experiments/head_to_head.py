@@ -18,8 +18,8 @@ from typing import Any, cast
 from omegaconf import OmegaConf
 
 from cme import Unavailable
+from cme.data.alpaca_format import BadOutputs
 from cme.judging import VerdictLog
-from cme.outputs import BadOutputs
 from cme.records import RunRecord, write_record
 from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
 from experiments.kinship import kinship, makers

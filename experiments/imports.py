@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cme.data.alpaca_format import BadOutputs, Row, read_outputs
 from cme.judges import encodable
-from cme.outputs import BadOutputs, Row, read_outputs
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json
 from experiments.identity import digest
 

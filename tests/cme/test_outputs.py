@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.outputs import BadOutputs, read_outputs, write_outputs
+from cme.data.alpaca_format import BadOutputs, read_outputs, write_outputs
 
 TEXTS = ["12", "", 'a "quoted"\nline', "狐 and 🦊", "  spaces  ", "1999-01-01"]
 

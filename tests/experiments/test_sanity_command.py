@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from cme.outputs import read_outputs
+from cme.data.alpaca_format import read_outputs
 from cme.records import Generation, Pair, Prompt, Verdict, read_sanity
 from experiments import grid, judging, sanity
 from experiments.sanity import opponents

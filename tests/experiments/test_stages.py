@@ -11,9 +11,9 @@ import pytest
 from omegaconf import DictConfig
 
 from cme.checkpoints import load
+from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
 from cme.models.generation import generate
-from cme.outputs import read_outputs
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
 from experiments import grid, identity, judging, methods, stages
 from experiments.parts import fingerprint
