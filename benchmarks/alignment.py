@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks.workload import load, workload
 from cme import alignment
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
 
 
 def nested_loops(values: np.ndarray, source_ends: alignment.Ends, target_ends: alignment.Ends) -> list[float]:

@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from benchmarks import runs
 from benchmarks.workload import load, size_of, workload
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
 from experiments import cost_model
 from experiments.cost_model import Batch, Machine
 from experiments.model_sizes import Size

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from cme.head import Head
-from cme.prompt_cache import PromptCache
+from cme.scoring.lm_head import Head
+from cme.scoring.prompt_cache import PromptCache
 
 Ids = list[int]
 Scoring = Callable[[list[Ids], list[list[Ids]]], list[torch.Tensor]]
@@ -228,7 +228,7 @@ def _prepare_lm_eval(setting: Setting) -> Scoring:
 
 
 def _prepare_ours(setting: Setting, **options: Any) -> Scoring:
-    from cme.token_scorer import TokenScorer
+    from cme.scoring.token_scorer import TokenScorer
 
     scorer = TokenScorer(setting.model, batch_tokens=setting.batch_tokens, **options)
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from benchmarks.workload import load, workload
-from cme.prompt_cache import PromptCache
+from cme.scoring.prompt_cache import PromptCache
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from cme.checkpoints import Checkpoint
 from cme.models.generation import generation_of, token_ids
 from cme.models.generation_log import Unfinished
 from cme.records import Generation, Prompt
-from cme.untrained import Reward, bind
+from cme.scoring.untrained import Reward, bind
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from cme import groups
 from cme.checkpoints import Checkpoint
 from cme.grading.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.models import chat
-from cme.policy import gathered
 from cme.runtime import distributed
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring.policy import gathered
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Scorer
 
 
 def repetition(text: str) -> float:

@@ -22,10 +22,10 @@ from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.models.generation import generation_of, token_ids
 from cme.monitors import Monitors
-from cme.policy import gathered
 from cme.records import Generation, Preference, Prompt
 from cme.resume import Checkpointing
 from cme.runtime import distributed, signals
+from cme.scoring.policy import gathered
 from cme.training import (
     Saver,
     Trained,

@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 
-from cme.scorer import Score
+from cme.scoring.verifier import Score
 
 Metric = Literal["log_likelihood", "perplexity", "predictive_entropy"]
 Span = Literal["response", "answer", "blended"]

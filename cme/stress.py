@@ -16,13 +16,13 @@ from cme.grading.answers import normalize
 from cme.miniature import world
 from cme.models import chat
 from cme.records import Prompt
-from cme.untrained import bind
+from cme.scoring.untrained import bind
 
 if TYPE_CHECKING:
     from cme.checkpoints import Checkpoint
     from cme.miniature.problems import Problem
-    from cme.scorer import Engine
-    from cme.token_scorer import TokenScores
+    from cme.scoring.token_scorer import TokenScores
+    from cme.scoring.verifier import Engine
 
 Reward = Callable[..., list[float | None]]
 

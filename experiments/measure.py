@@ -16,8 +16,8 @@ from typing import Any
 from cme import Unavailable
 from cme.checkpoints import load
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Scorer
 from experiments import identity
 from experiments.parts import weights_of
 

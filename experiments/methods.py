@@ -26,8 +26,8 @@ from cme.records import Generation, Prompt, read_json, writing
 from cme.resume import MARKER, Checkpointing, complete
 from cme.runtime import distributed, signals
 from cme.runtime.files import sync_one
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Scorer
 from cme.training import Guard, Trained, train
 from experiments import grid, identity, tracking
 from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of

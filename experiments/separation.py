@@ -34,7 +34,7 @@ from experiments.validate import BadConfig
 
 if TYPE_CHECKING:
     from cme.models.generation_log import Unfinished
-    from cme.scorer import Score
+    from cme.scoring.verifier import Score
 
 TEMPERATURE = 1.0
 

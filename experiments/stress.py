@@ -28,7 +28,7 @@ from experiments.store import environment
 from experiments.validate import BadConfig
 
 if TYPE_CHECKING:
-    from cme.scorer import Scorer
+    from cme.scoring.verifier import Scorer
 
 # Evaluation prompts, or fewer where data.eval_prompts is less: as many as tell the rewards apart at a price that
 # two cores pay in a minute (miniature) or a few (laptop). No field, since every field is part of a run's identity.

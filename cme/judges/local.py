@@ -58,7 +58,7 @@ class LocalJudge:
         min_label_mass: float = 0.01,
     ) -> None:
         from cme.checkpoints import load
-        from cme.token_scorer import TokenScorer
+        from cme.scoring.token_scorer import TokenScorer
 
         self.check(checkpoint, margin, max_response_chars, max_prompt_tokens, dtype, min_label_mass)
         self.min_label_mass = min_label_mass

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import torch
     from trl import GRPOTrainer
 
-    from cme.scorer import Score, Scorer
+    from cme.scoring.verifier import Score, Scorer
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class CrossModelEntropy:
         quantization: `8bit` rounds the verifier's weights (`cme.checkpoints.load`) and so changes its values; None does
             not.
         batch_tokens: bound on rows x columns of a forward pass.
-        server: arguments of `cme.server.CompletionServer`, which then scores in the verifier's place.
+        server: arguments of `cme.scoring.server.CompletionServer`, which then scores in the verifier's place.
 
     Example:
         trainer = GRPOTrainer(model, reward_funcs=CrossModelEntropy("google/gemma-3-4b-it"), ...)
@@ -326,9 +326,9 @@ def _scorer(
     server: dict[str, Any] | None,
 ) -> "Scorer":
     from cme.checkpoints import load, load_tokenizer
-    from cme.scorer import Engine, Scorer
-    from cme.server import CompletionServer
-    from cme.token_scorer import TokenScorer
+    from cme.scoring.server import CompletionServer
+    from cme.scoring.token_scorer import TokenScorer
+    from cme.scoring.verifier import Engine, Scorer
 
     engine: Engine
     if server is None:

@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from cme.models import chat
-from cme.policy import LivePolicy
 from cme.rewards.cross_model_entropy import CrossModelEntropy
+from cme.scoring.policy import LivePolicy
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer

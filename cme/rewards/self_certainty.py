@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme.models import chat
-from cme.policy import LivePolicy
+from cme.scoring.policy import LivePolicy
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme.grading.answers import AnswerKind, extract
 from cme.models import chat
-from cme.policy import LivePolicy
+from cme.scoring.policy import LivePolicy
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer

@@ -11,9 +11,9 @@ from torch.distributed.fsdp import fully_shard
 os.environ["ACCELERATE_USE_FSDP"] = "true"
 
 from cme.checkpoints import load
-from cme.policy import gathered
 from cme.runtime import distributed
-from cme.token_scorer import TokenScorer
+from cme.scoring.policy import gathered
+from cme.scoring.token_scorer import TokenScorer
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -13,7 +13,7 @@ from cme.miniature import world
 from cme.models import chat
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, TokenEntropy
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = world.load_prompts("train", 6, 0)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-from cme import head as module
-from cme.head import Head
+from cme.scoring import lm_head as module
+from cme.scoring.lm_head import Head
 
 D, V, N = 8, 37, 23
 

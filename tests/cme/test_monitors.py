@@ -10,8 +10,8 @@ import torch
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.monitors import Monitors, repetition
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Scorer
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = ["what is 3 plus 4?", "name two animals."]

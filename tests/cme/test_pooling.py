@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from cme import pooling
-from cme.scorer import Score
+from cme.scoring.verifier import Score
 
 NAN, INF = math.nan, math.inf
 VALUES = torch.tensor([-1.0, -2.0, -6.0])

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import torch
 
-from cme import score
 from cme.checkpoints import Checkpoint
-from cme.scorer import Score, Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring import command_line
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Score, Scorer
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -59,7 +59,7 @@ def scored(capsys: pytest.CaptureFixture[str]) -> Lines:
     """The rows that the command writes to standard output; it must succeed."""
 
     def run(*arguments: object) -> list[dict[str, Any]]:
-        assert score.main([str(a) for a in arguments]) == 0
+        assert command_line.main([str(a) for a in arguments]) == 0
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return run
@@ -69,7 +69,7 @@ def scored(capsys: pytest.CaptureFixture[str]) -> Lines:
 def test_rows_keep_what_they_hold_and_get_the_scorers_values(
     tiny: Tiny, tiny_folder: Folder, tmp_path: Path, scored: Lines, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
-    monkeypatch.setattr(score, "CHUNK", 2)
+    monkeypatch.setattr(command_line, "CHUNK", 2)
     file = write(tmp_path / "in", ROWS, form)
     found = scored("--verifier", tiny_folder("llama"), file)
     values = [row.pop("cme") for row in found]
@@ -122,7 +122,7 @@ def test_summary_and_bar_go_to_standard_error(
     out = tmp_path / "out.jsonl"
     out.write_text("what was there before")
     arguments = ["--verifier", str(tiny_folder("qwen")), "--max-response-tokens", "5", str(file)]
-    assert score.main([*arguments, "--out", str(out)]) == 0
+    assert command_line.main([*arguments, "--out", str(out)]) == 0
     to_file = capsys.readouterr()
     assert to_file.out == ""
     assert "5 rows" in to_file.err
@@ -133,7 +133,7 @@ def test_summary_and_bar_go_to_standard_error(
     assert to_file.err.splitlines()[-1] == (
         f"4 rows scored, 1 unscored, {cut} truncated; mean log-likelihood {sum(means) / 4:.4f} nats a token"
     )
-    assert score.main(arguments) == 0
+    assert command_line.main(arguments) == 0
     assert capsys.readouterr().out == out.read_text()
 
 
@@ -146,7 +146,7 @@ def test_a_verifier_that_breaks_leaves_rows_with_a_reason(
     broken.model.save_pretrained(tmp_path / "broken")
     broken.tokenizer.save_pretrained(tmp_path / "broken")
     file = write(tmp_path / "in", ROWS[:1])
-    assert score.main(["--verifier", str(tmp_path / "broken"), "--entropy", str(file)]) == 0
+    assert command_line.main(["--verifier", str(tmp_path / "broken"), "--entropy", str(file)]) == 0
     written = capsys.readouterr()
     found = json.loads(written.out, parse_constant=pytest.fail)["cme"]
     assert (found["log_likelihood"], found["entropy"]) == (None, None)
@@ -158,7 +158,7 @@ def test_lines_are_written_before_the_last_are_read(
     tiny_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The rows come through a pipe whose other end goes on only when the first chunk has been written."""
-    monkeypatch.setattr(score, "CHUNK", 2)
+    monkeypatch.setattr(command_line, "CHUNK", 2)
     pipe, out = tmp_path / "pipe", tmp_path / "out.jsonl"
     os.mkfifo(pipe)
     lines = [json.dumps(row) + "\n" for row in ROWS]
@@ -180,7 +180,7 @@ def test_lines_are_written_before_the_last_are_read(
 
     feeder = threading.Thread(target=feed)
     feeder.start()
-    assert score.main(["--verifier", str(tiny_folder("qwen")), "--out", str(out), str(pipe)]) == 0
+    assert command_line.main(["--verifier", str(tiny_folder("qwen")), "--out", str(out), str(pipe)]) == 0
     feeder.join()
     assert seen == [2, 4, 4]
     assert len(out.read_text().splitlines()) == 5
@@ -196,9 +196,9 @@ def test_what_stands_before_a_bad_row_is_written(
     form: str,
     good: int,
 ) -> None:
-    monkeypatch.setattr(score, "CHUNK", 2)
+    monkeypatch.setattr(command_line, "CHUNK", 2)
     file = write(tmp_path / "in", [*ROWS[:good], {"instruction": "a", "output": None}, ROWS[0]], form)
-    assert score.main(["--verifier", str(tiny_folder("qwen")), str(file)]) == 2
+    assert command_line.main(["--verifier", str(tiny_folder("qwen")), str(file)]) == 2
     written = capsys.readouterr()
     assert len(written.out.splitlines()) == good
     said = written.err.splitlines()[-1]
@@ -238,10 +238,10 @@ def test_a_bad_start_is_said_before_the_verifier_loads(
     content: bytes,
     said: str,
 ) -> None:
-    monkeypatch.setattr(score, "_scorer", pytest.fail)
+    monkeypatch.setattr(command_line, "_scorer", pytest.fail)
     file, out = tmp_path / "in", tmp_path / "out"
     file.write_bytes(content)
-    assert score.main(["--verifier", "any", "--out", str(out), str(file)]) == 2
+    assert command_line.main(["--verifier", "any", "--out", str(out), str(file)]) == 2
     written = capsys.readouterr()
     assert written.err.startswith(f"error: {said.format(file=file)}")
     assert written.err.count("\n") == 1 and not written.out and not out.exists()
@@ -250,11 +250,11 @@ def test_a_bad_start_is_said_before_the_verifier_loads(
 def test_places_that_cannot_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(score, "_scorer", pytest.fail)
+    monkeypatch.setattr(command_line, "_scorer", pytest.fail)
     file = write(tmp_path / "in", ROWS)
 
     def said(*arguments: object) -> str:
-        assert score.main(["--verifier", "any", *map(str, arguments)]) == 2
+        assert command_line.main(["--verifier", "any", *map(str, arguments)]) == 2
         return capsys.readouterr().err
 
     assert said(tmp_path / "none") == f"error: {tmp_path / 'none'}: No such file or directory\n"
@@ -271,7 +271,7 @@ def test_a_verifier_or_device_that_cannot_be_had(
     file = write(tmp_path / "in", ROWS)
 
     def said(*arguments: object) -> str:
-        assert score.main([*map(str, arguments), str(file)]) == 2
+        assert command_line.main([*map(str, arguments), str(file)]) == 2
         error = capsys.readouterr().err
         assert error.startswith("error: ") and error.count("\n") == 1
         return error
@@ -287,13 +287,13 @@ def test_a_verifier_or_device_that_cannot_be_had(
 @pytest.mark.parametrize("value", ["0", "-3", "many"])
 def test_limits_are_counts(capsys: pytest.CaptureFixture[str], value: str) -> None:
     with pytest.raises(SystemExit, match="2"):
-        score.main(["--verifier", "any", "--max-response-tokens", value, "in"])
+        command_line.main(["--verifier", "any", "--max-response-tokens", value, "in"])
     assert value in capsys.readouterr().err
 
 
 def test_from_the_shell(tiny_folder: Folder, tmp_path: Path) -> None:
     file = write(tmp_path / "in", ROWS)
-    command = [sys.executable, "-m", "cme.score", "--verifier", str(tiny_folder("qwen"))]
+    command = [sys.executable, "-m", "cme.scoring.command_line", "--verifier", str(tiny_folder("qwen"))]
     done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=True)
     assert [json.loads(line)["output"] for line in done.stdout.splitlines()] == [r["output"] for r in ROWS]
     assert "4 rows scored, 1 unscored" in done.stderr

@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 from cme import alignment
 from cme.checkpoints import Checkpoint
 from cme.models import chat
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Scorer
 
 Tiny = Callable[..., Checkpoint]
 

@@ -17,8 +17,8 @@ import torch
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint
-from cme.server import CompletionServer
-from cme.token_scorer import TokenScorer
+from cme.scoring.server import CompletionServer
+from cme.scoring.token_scorer import TokenScorer
 
 Dialect = Literal["vllm", "sglang"]
 Fault = Callable[["Handler", dict[str, Any]], dict[str, Any] | None]

@@ -15,8 +15,8 @@ from cme.miniature.problems import words
 from cme.models import chat
 from cme.records import Prompt
 from cme.rewards import GroundTruth, MajorityVote, TokenEntropy
+from cme.scoring.token_scorer import TokenScores
 from cme.stress import GRADES, Graded, Remembering, graded, score
-from cme.token_scorer import TokenScores
 
 Tiny = Callable[..., Checkpoint]
 

@@ -10,8 +10,8 @@ import torch
 from transformers import PreTrainedModel
 
 from cme.checkpoints import Checkpoint
-from cme.prompt_cache import PromptCache
-from cme.token_scorer import TokenScorer
+from cme.scoring.prompt_cache import PromptCache
+from cme.scoring.token_scorer import TokenScorer
 
 Tiny = Callable[..., Checkpoint]
 
@@ -184,7 +184,7 @@ def test_a_model_that_cannot_share_is_scored_densely_and_says_so(
         self.keys, self.values = keys, values  # type: ignore[attr-defined]
         return torch.zeros_like(keys), torch.zeros_like(values)
 
-    monkeypatch.setattr("cme.prompt_cache._Layer.update", broken)
+    monkeypatch.setattr("cme.scoring.prompt_cache._Layer.update", broken)
     prompts, responses = cases(model.config.vocab_size)
     scorer = TokenScorer(model)
     scored = scorer.score(prompts, responses)

@@ -16,8 +16,8 @@ from cme.miniature import world
 from cme.models import chat
 from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Scorer
 from cme.training import Guard, Trained, TrainingFailed, train
 
 Tiny = Callable[..., Checkpoint]

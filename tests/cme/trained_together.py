@@ -22,8 +22,8 @@ from cme.miniature import world
 from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy, MajorityVote, RandomReward, SemanticEntropy, TokenEntropy
 from cme.runtime import distributed
-from cme.scorer import Scorer
-from cme.token_scorer import TokenScorer
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Scorer
 from cme.training import Guard, train
 
 GROUP = 8

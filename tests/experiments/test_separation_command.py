@@ -12,7 +12,7 @@ import torch
 from cme.checkpoints import Checkpoint
 from cme.grading.answers import normalize
 from cme.records import read_separation
-from cme.scorer import Score
+from cme.scoring.verifier import Score
 from experiments import grid, separation
 from experiments.validate import BadConfig
 

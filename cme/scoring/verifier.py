@@ -8,11 +8,11 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from cme.models import chat
-from cme.token_scorer import Ids, TokenScores
+from cme.scoring.token_scorer import Ids, TokenScores
 
 
 class Engine(Protocol):
-    """What computes token scores: `cme.token_scorer.TokenScorer` here, `cme.server.CompletionServer` elsewhere."""
+    """What computes token scores: `cme.scoring.token_scorer.TokenScorer` here, `cme.scoring.server.CompletionServer` elsewhere."""
 
     def score(
         self, prompts: Sequence[Ids], responses: Sequence[Ids], *, entropy: bool = False

@@ -1,6 +1,6 @@
 """Score a file of responses from the shell.
 
-    python -m cme.score --verifier google/gemma-3-4b-it responses.jsonl > scored.jsonl
+    python -m cme.scoring.command_line --verifier google/gemma-3-4b-it responses.jsonl > scored.jsonl
 
 The file is in AlpacaEval's format: objects with `instruction` and `output`, one a line or in one JSON list.
 Lines are read, scored and written a chunk at a time; a list is read whole. Each object is written as a line
@@ -30,7 +30,7 @@ from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs, Row, checked_rows
 
 if TYPE_CHECKING:
-    from cme.scorer import Scorer
+    from cme.scoring.verifier import Scorer
 
 CHUNK = 64
 """Rows scored, and then written, together."""
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m cme.score",
+        prog="python -m cme.scoring.command_line",
         description="Score responses by their mean log-likelihood under a verifier, in nats a token.",
     )
     add = parser.add_argument
@@ -101,8 +101,8 @@ def _scorer(options: argparse.Namespace) -> "Scorer":
     import torch
 
     from cme.checkpoints import load
-    from cme.scorer import Scorer
-    from cme.token_scorer import TokenScorer
+    from cme.scoring.token_scorer import TokenScorer
+    from cme.scoring.verifier import Scorer
 
     try:
         torch.empty(0, device=options.device)

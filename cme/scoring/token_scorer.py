@@ -1,7 +1,7 @@
 """Per-token log-likelihood, entropy and certainty of responses under a model: the hot operation of this project.
 
-Each distinct prompt is computed once for all its responses (`cme.prompt_cache`), the head runs on response
-rows alone and never holds whole logits (`cme.head`). On first use the head is compared with the model's own and
+Each distinct prompt is computed once for all its responses (`cme.scoring.prompt_cache`), the head runs on response
+rows alone and never holds whole logits (`cme.scoring.lm_head`). On first use the head is compared with the model's own and
 the shared path with a dense one; a model whose cache cannot be shared is scored densely, aloud.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from cme.head import Head
-from cme.prompt_cache import PromptCache, padded
+from cme.scoring.lm_head import Head
+from cme.scoring.prompt_cache import PromptCache, padded
 
 Ids = Sequence[int]
 
@@ -32,7 +32,7 @@ class TokenScores:
     """Scores of one response's T tokens, (T,), nats; entropies and certainties are empty unless asked for.
 
     `reason` says why a response could not be scored, its values being NaN; None where it could. A certainty is
-    KL(uniform || p), as `cme.head` has it.
+    KL(uniform || p), as `cme.scoring.lm_head` has it.
     """
 
     log_likelihoods: torch.Tensor

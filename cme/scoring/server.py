@@ -14,7 +14,7 @@ import httpx2
 import torch
 
 from cme import Unavailable
-from cme.token_scorer import TokenScores
+from cme.scoring.token_scorer import TokenScores
 
 CLAMPED = -9999.0
 """What servers write for minus infinity, which JSON cannot carry; it counts as missing."""

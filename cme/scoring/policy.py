@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import Trainer
     from trl import GRPOTrainer
 
-    from cme.token_scorer import TokenScorer, TokenScores
+    from cme.scoring.token_scorer import TokenScorer, TokenScores
 
 
 @contextmanager
@@ -75,7 +75,7 @@ class LivePolicy:
         certainty: bool = False,
     ) -> "list[TokenScores]":
         """Scores of B completions' tokens, the end of turn included. Raises RuntimeError before `bind`."""
-        from cme.token_scorer import TokenScorer
+        from cme.scoring.token_scorer import TokenScorer
 
         if self._trainer is None:
             raise RuntimeError(f"{self._reward} needs bind(trainer) before training")

@@ -1,0 +1,1 @@
+"""Log-likelihoods of responses under a frozen model or the policy."""
