@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.workload import load, workload
-from cme import alignment
+from cme.rewards import alignment
 from cme.scoring.token_scorer import TokenScorer
 
 

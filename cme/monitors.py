@@ -11,10 +11,10 @@ from typing import Any
 
 from transformers import Trainer
 
-from cme import groups
 from cme.checkpoints import Checkpoint
 from cme.grading.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
 from cme.models import chat
+from cme.rewards import groups
 from cme.runtime import distributed
 from cme.scoring.policy import gathered
 from cme.scoring.token_scorer import TokenScorer

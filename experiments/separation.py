@@ -163,7 +163,7 @@ def signals_of(
 
     Where the answer is the whole response there is no span of its own.
     """
-    from cme import pooling
+    from cme.rewards import pooling
 
     found: dict[str, list[float | None]] = {}
     for span in ("response",) if answers == "whole" else ("response", "answer"):

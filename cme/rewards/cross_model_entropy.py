@@ -17,7 +17,7 @@ Variants, all off by default. With v_t the value of token t:
                                granularity=token of each token's value, too
     std_floor                  the advantage divides by max(std of the group's rewards, std_floor)
     granularity=token          one advantage a token ("dense"): v_t carried from the verifier's tokens to the
-                               policy's by overlapping text (`cme.alignment`), normalised over the group
+                               policy's by overlapping text (`cme.rewards.alignment`), normalised over the group
                                (`cme.advantages`); the reward that is logged is still r
 
 Deviations and choices the paper leaves open: log-softmax in float32 (the paper's code: bfloat16); whether
@@ -201,7 +201,7 @@ class CrossModelEntropy:
         """Score B completions. Raises RuntimeError where the policy's tokens are needed and `bind` was not called."""
         import torch
 
-        from cme import pooling
+        from cme.rewards import pooling
 
         asked = {
             "score_end_of_turn=true": self.score_end_of_turn,
@@ -261,7 +261,7 @@ class CrossModelEntropy:
 
     def _pool(self, text: str, score: "Score", values: "torch.Tensor") -> float:
         """One response's reward under one verifier; NaN where it cannot be scored."""
-        from cme import pooling
+        from cme.rewards import pooling
 
         if score.reason is not None or not values.isfinite().all():
             return float("nan")
@@ -281,7 +281,7 @@ class CrossModelEntropy:
         """
         import torch
 
-        from cme import alignment, pooling
+        from cme.rewards import alignment, pooling
 
         nothing = torch.full((len(ids),), float("nan"))
         [ended] = chat.ended([ids], self._policy_tokenizer.eos_token_id)

@@ -2,7 +2,7 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.groups.by_answer`). A
+a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.rewards.groups.by_answer`). A
 response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the
 whole group is unscored (None). Ties go to the answer that was given first in the group.
 
@@ -24,9 +24,9 @@ label is the text `None`, and the group is graded against that.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cme import groups
 from cme.grading.answers import AnswerKind, canonical, equivalent, extract
 from cme.models import chat
+from cme.rewards import groups
 
 
 class MajorityVote:

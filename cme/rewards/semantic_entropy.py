@@ -6,10 +6,10 @@ c(y) is the cluster of the responses of a group that mean the same. To raise the
 the semantic entropy H = -sum_c p(c) log p(c), which is logged.
 
 What means the same:
-    data with answers      the same answer (`cme.groups.by_answer`)
+    data with answers      the same answer (`cme.rewards.groups.by_answer`)
     open-ended data        a cosine of sentence embeddings (all-MiniLM-L6-v2, the first 256 word pieces) of at
                            least `threshold`
-Clustering is greedy, each response against each cluster's first member (`cme.groups.clusters`). A response without
+Clustering is greedy, each response against each cluster's first member (`cme.rewards.groups.clusters`). A response without
 an answer, or without a word, is a cluster of its own: it means the same as no other. Where no response of a group
 has a meaning, the whole group is unscored (None).
 
@@ -27,9 +27,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from cme import groups
 from cme.grading.answers import AnswerKind, extract, normalize
 from cme.models import chat
+from cme.rewards import groups
 
 
 class SemanticEntropy:

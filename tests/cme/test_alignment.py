@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from cme import alignment
-from cme.alignment import Misaligned, Mode, align, carry, sampled_ends, text_ends
 from cme.checkpoints import Checkpoint
 from cme.models import chat
+from cme.rewards import alignment
+from cme.rewards.alignment import Misaligned, Mode, align, carry, sampled_ends, text_ends
 
 Tiny = Callable[..., Checkpoint]
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cme.grading.answers import AnswerKind, answer_span, canonical, correct, equivalent, extract, normalize
-from cme.groups import by_answer
+from cme.rewards.groups import by_answer
 
 
 @pytest.mark.parametrize(

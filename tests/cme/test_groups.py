@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.groups import clusters, whole
+from cme.rewards.groups import clusters, whole
 
 
 def test_groups_lie_side_by_side() -> None:

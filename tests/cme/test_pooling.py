@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from cme import pooling
+from cme.rewards import pooling
 from cme.scoring.verifier import Score
 
 NAN, INF = math.nan, math.inf

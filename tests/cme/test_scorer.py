@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from cme import alignment
 from cme.checkpoints import Checkpoint
 from cme.models import chat
+from cme.rewards import alignment
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Scorer
 
