@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cme.judging import VerdictLog
+from cme.judges.pairwise import VerdictLog
 from cme.records import Comparison, Generation, Pair, Prompt, RunRecord, Verdict, read_record, write_record
 from experiments import identity, judging, state
 from experiments.parts import weights_of

@@ -14,7 +14,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from cme.judges.chat_endpoint import CHARACTERS_A_TOKEN
-from cme.judging import VerdictLog, owed
+from cme.judges.pairwise import VerdictLog, owed
 from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_record
 from experiments import comparators, grid, judging
 from experiments.identity import run_id

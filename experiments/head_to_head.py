@@ -19,7 +19,7 @@ from omegaconf import OmegaConf
 
 from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs
-from cme.judging import VerdictLog
+from cme.judges.pairwise import VerdictLog
 from cme.records import RunRecord, write_record
 from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
 from experiments.kinship import kinship, makers

@@ -8,7 +8,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
-from cme.judging import VerdictLog, judge_pairs
+from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Verdict
 from experiments import identity
 from experiments.parts import arguments

@@ -19,7 +19,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import write_outputs
-from cme.judging import VerdictLog
+from cme.judges.pairwise import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
 from cme.stress import stock_of
 from experiments import accuracy, grid, identity, judging

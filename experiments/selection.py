@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 
 from analysis.load import points
 from cme.checkpoints import load
-from cme.judging import VerdictLog
+from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import Unfinished
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training import milestone

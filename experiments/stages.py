@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from cme import resume
 from cme.checkpoints import load
 from cme.data.alpaca_format import write_outputs
-from cme.judging import VerdictLog
+from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import Unfinished
 from cme.records import (
     Generation,

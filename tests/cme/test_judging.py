@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from cme.judges import Ruling, by_scores
 from cme.judges.chat_format import digest, question
-from cme.judging import VerdictLog, judge_pairs, owed
+from cme.judges.pairwise import VerdictLog, judge_pairs, owed
 from cme.records import Generation, Pair, Prompt, Verdict
 
 

@@ -14,7 +14,7 @@ import filelock
 import pytest
 
 from cme import Unavailable
-from cme.judging import BadLog
+from cme.judges.pairwise import BadLog
 from cme.records import BadFile, read_record, write_json
 from cme.runtime.files import is_held, locked, sweep
 

@@ -20,7 +20,7 @@ from analysis.load import points, scores
 from analysis.metrics import win_rate
 from cme import Unavailable
 from cme.judges.alpaca_annotator import MARKS, AlpacaEvalAnnotator
-from cme.judging import VerdictLog, judge_pairs
+from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt, Verdict
 
 NAME = "weighted_alpaca_eval_gpt4_turbo"

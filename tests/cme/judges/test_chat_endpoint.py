@@ -17,7 +17,7 @@ from cme import Unavailable
 from cme.judges.budget import Budget
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.judges.chat_format import weighed as weighed_by
-from cme.judging import VerdictLog, judge_pairs
+from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt, Verdict
 from experiments.grid import CONF
 

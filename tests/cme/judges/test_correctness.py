@@ -4,7 +4,7 @@ import pytest
 
 from cme.judges import Ruling
 from cme.judges.correctness import Correctness
-from cme.judging import Comparison
+from cme.judges.pairwise import Comparison
 from cme.records import Generation, Prompt
 
 

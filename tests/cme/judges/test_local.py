@@ -8,7 +8,7 @@ import torch
 
 from cme.checkpoints import Checkpoint
 from cme.judges.local import QUESTION, Dtype, LocalJudge
-from cme.judging import VerdictLog, judge_pairs
+from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.models import chat
 from cme.records import Generation, Pair, Prompt
 

@@ -18,7 +18,7 @@ from test_chat_endpoint import judge
 
 from cme.checkpoints import Checkpoint, ensure, load
 from cme.judges.chat_endpoint import ChatEndpoint
-from cme.judging import VerdictLog, judge_pairs
+from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.models import chat
 from cme.records import Generation, Pair, Prompt
 
