@@ -205,7 +205,7 @@ class RunRecord:
     a token); `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of
     repeated word bigrams); `entropy` (policy, nats a token); `kl` (policy from its start, nats a
     response); `unscored` (share of completions without a reward); `loss`; `grad_norm`; on a mathematics track
-    `accuracy`, `majority_share` and `label_accuracy` (shares; see `cme.monitors`). DPO and SFT sample nothing to
+    `accuracy`, `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT sample nothing to
     train on: what is measured on responses is measured on some sampled for it, before the step. A method that does
     not train has no columns.
     `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a

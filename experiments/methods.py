@@ -17,18 +17,18 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from transformers import TrainerCallback
 
-from cme import best_of_n, offline
 from cme.checkpoints import load
 from cme.models.generation import generate
 from cme.models.generation_log import Unfinished
-from cme.monitors import Monitors
 from cme.records import Generation, Prompt, read_json, writing
-from cme.resume import MARKER, Checkpointing, complete
 from cme.runtime import distributed, signals
 from cme.runtime.files import sync_one
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Scorer
-from cme.training import Guard, Trained, train
+from cme.training import best_of_n, dpo_sft
+from cme.training.checkpointing import MARKER, Checkpointing, complete
+from cme.training.grpo import Guard, Trained, train
+from cme.training.monitors import Monitors
 from experiments import grid, identity, tracking
 from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
 from experiments.progress import ProgressFile
@@ -144,7 +144,7 @@ def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) 
 
 
 def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
-    return offline.train_dpo(
+    return dpo_sft.train_dpo(
         load(config.generator),
         load(config.generator),
         grid.preferences(config),
@@ -160,7 +160,7 @@ def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
 
 
 def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
-    return offline.train_sft(
+    return dpo_sft.train_sft(
         load(config.generator),
         training_prompts(config),
         _verifier_said(config, store),
@@ -216,8 +216,8 @@ def _monitors(config: DictConfig) -> Monitors:
     )
 
 
-def _watch(config: DictConfig) -> offline.Watch:
-    return offline.Watch(
+def _watch(config: DictConfig) -> dpo_sft.Watch:
+    return dpo_sft.Watch(
         _monitors(config),
         training_prompts(config),
         config.trainer.monitor_prompts,

@@ -172,7 +172,7 @@ TRAINERS = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "best_of_n": BestOfN}
 
 @dataclass
 class Guard:
-    """When training ends early: see cme.training.Guard."""
+    """When training ends early: see cme.training.grpo.Guard."""
 
     patience: int = MISSING
     max_unscored: float = MISSING
@@ -257,7 +257,7 @@ class Preset:
 
 @dataclass
 class Tracker:
-    """Where a training's figures are shown beside the record: see cme.tracking."""
+    """Where a training's figures are shown beside the record: see cme.training.tracking."""
 
     name: str = MISSING
 

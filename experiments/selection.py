@@ -22,7 +22,7 @@ from cme.checkpoints import load
 from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import Unfinished
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
-from cme.training import milestone
+from cme.training.grpo import milestone
 from experiments import accuracy, grid, identity, judging
 from experiments.parts import made, once, shared
 from experiments.responses import respond

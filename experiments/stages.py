@@ -11,7 +11,6 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cme import resume
 from cme.checkpoints import load
 from cme.data.alpaca_format import write_outputs
 from cme.judges.pairwise import VerdictLog
@@ -27,6 +26,7 @@ from cme.records import (
 )
 from cme.runtime import signals
 from cme.runtime.files import sweep
+from cme.training import checkpointing
 from experiments import (
     accuracy,
     capabilities,
@@ -66,7 +66,7 @@ def run(config: DictConfig) -> Path:
             "training": grid.prompts(data, data.train_split, data.train_prompts),
             "evaluation": grid.prompts(data, data.eval_split, data.eval_prompts),
         }
-        if store.training.exists() and (damage := resume.damage(store.checkpoint)):
+        if store.training.exists() and (damage := checkpointing.damage(store.checkpoint)):
             _say(config, f"{store.checkpoint} is damaged ({damage}): it is trained again")
             store.training.unlink()
         with ExitStack() as until_written:

@@ -7,8 +7,9 @@ from typing import Any
 from omegaconf import DictConfig
 from transformers import TrainerCallback
 
-from cme import Unavailable, tracking
+from cme import Unavailable
 from cme.records import read_json, write_json
+from cme.training import tracking
 from experiments import identity
 from experiments.store import Store
 

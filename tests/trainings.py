@@ -9,11 +9,11 @@ from transformers import TrainerState
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
-from cme.monitors import Monitors
-from cme.offline import Watch, train_dpo, train_sft
 from cme.records import Generation
-from cme.tracking import Run, Tracking
-from cme.training import Guard, train
+from cme.training.dpo_sft import Watch, train_dpo, train_sft
+from cme.training.grpo import Guard, train
+from cme.training.monitors import Monitors
+from cme.training.tracking import Run, Tracking
 
 Tiny = Callable[..., Checkpoint]
 History = dict[str, list[float | None]]

@@ -18,7 +18,7 @@ Variants, all off by default. With v_t the value of token t:
     std_floor                  the advantage divides by max(std of the group's rewards, std_floor)
     granularity=token          one advantage a token ("dense"): v_t carried from the verifier's tokens to the
                                policy's by overlapping text (`cme.rewards.alignment`), normalised over the group
-                               (`cme.advantages`); the reward that is logged is still r
+                               (`cme.training.advantages`); the reward that is logged is still r
 
 Deviations and choices the paper leaves open: log-softmax in float32 (the paper's code: bfloat16); whether
 the end-of-turn token is scored, the lengths to which prompt and response are cut, and what an empty response
@@ -186,7 +186,7 @@ class CrossModelEntropy:
         if (self.granularity == "token" or self.std_floor > 0) and not hasattr(trainer, "own_advantages"):
             raise TypeError(
                 f"granularity={self.granularity} with std_floor={self.std_floor} needs the trainer of "
-                "`cme.training.train`; TRL's own knows one reward a completion and no floor"
+                "`cme.training.grpo.train`; TRL's own knows one reward a completion and no floor"
             )
         self._policy_tokenizer = trainer.processing_class
 

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.trainer.utils import nanstd
 
-from cme import advantages
-from cme.advantages import dense, scalar
+from cme.training import advantages
+from cme.training.advantages import dense, scalar
 
 NAN = math.nan
 EIGHTHS = st.integers(-80, 80).map(lambda n: n / 8)

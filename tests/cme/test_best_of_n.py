@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from cme import TrainingFailed
-from cme.best_of_n import Sample, best, samples
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.models import chat
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, TokenEntropy
 from cme.scoring.token_scorer import TokenScorer
+from cme.training.best_of_n import Sample, best, samples
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = world.load_prompts("train", 6, 0)

@@ -9,13 +9,14 @@ import torch
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
-from cme import offline, training
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models.generation import token_ids
-from cme.monitors import Monitors
 from cme.records import Generation, Preference
-from cme.training import Guard, milestone, train
+from cme.training import dpo_sft
+from cme.training import grpo as training
+from cme.training.grpo import Guard, milestone, train
+from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = world.load_prompts("train", 12, 0)
@@ -131,7 +132,7 @@ def test_the_penalty_and_the_monitor_measure_from_the_start(
 
 
 def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
-    watch = offline.Watch(Monitors(tiny("qwen"), None, None, 1), PROMPTS, 2, 4)
+    watch = dpo_sft.Watch(Monitors(tiny("qwen"), None, None, 1), PROMPTS, 2, 4)
     settings = {"max_steps": 1, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "max_length": 64}
     more = {"warmup_steps": 0, "lr_scheduler_type": "constant"}
     pairs = [Preference(p, "the fox", "a dog") for p in PROMPTS]
@@ -145,12 +146,12 @@ def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
             "quiet": True,
         }
         if method == "dpo":
-            offline.train_dpo(
+            dpo_sft.train_dpo(
                 tiny("qwen"), tiny("qwen"), pairs, watch, settings | more | {"beta": 0.1}, **common
             )
         else:
             said = [Generation("the fox", True, 3)] * 12
-            offline.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, **common)
+            dpo_sft.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, **common)
         assert look.trainable and all("lora_" in weight for weight in look.trainable)
         assert greedy(load(str(folder)).model, tiny("qwen").tokenizer) == look.answers
 

@@ -9,9 +9,9 @@ import torch
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
-from cme.monitors import Monitors, repetition
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Scorer
+from cme.training.monitors import Monitors, repetition
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = ["what is 3 plus 4?", "name two animals."]

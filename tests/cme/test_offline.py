@@ -13,10 +13,10 @@ from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
 from cme.models import chat
-from cme.monitors import Monitors
-from cme.offline import Watch, train_dpo, train_sft
 from cme.records import Generation, Preference
-from cme.training import Trained, milestone
+from cme.training.dpo_sft import Watch, train_dpo, train_sft
+from cme.training.grpo import Trained, milestone
+from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = world.load_prompts("train", 12, 0)
@@ -168,7 +168,9 @@ def test_what_is_not_finite_ends_it(tiny: Tiny, tmp_path: Path, trainer: Callabl
     quiet = Watch(Monitors(policy, None, None, 99), PROMPTS, 1, 1)
     kwargs: dict[str, Any] = {"policy": policy}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cme.offline._Watching._measured", lambda *_: {})  # nothing can be sampled from it
+        patch.setattr(
+            "cme.training.dpo_sft._Watching._measured", lambda *_: {}
+        )  # nothing can be sampled from it
         if trainer is dpo:
             kwargs["watched"] = quiet
         with pytest.raises(TrainingFailed, match=r"the loss is nan at step 1: lower trainer.learning_rate"):

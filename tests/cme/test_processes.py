@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from cme import training
 from cme.runtime.distributed import share
+from cme.training import grpo
 
 HERE = Path(__file__).parent
 
@@ -68,10 +68,10 @@ def test_what_cannot_be_shared_alike_is_refused(settings: dict[str, Any]) -> Non
 
 def test_a_process_trains_on_one_gpu_of_several(tmp_path: Path) -> None:
     """As where the verifier has the second: the batch is not that of both."""
-    config = TrainingArguments(**training.arguments(tmp_path, 0, True), per_device_train_batch_size=64)
+    config = TrainingArguments(**grpo.arguments(tmp_path, 0, True), per_device_train_batch_size=64)
     config._n_gpu = 2
     assert config.train_batch_size == 128
-    training.on_one_device(config)
+    grpo.on_one_device(config)
     assert config.train_batch_size == 64
 
 

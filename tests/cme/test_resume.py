@@ -14,17 +14,18 @@ import torch
 from endings import Ending, Killed
 from transformers import TrainerCallback
 
-from cme import Interrupted, Unavailable, resume
+from cme import Interrupted, Unavailable
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
-from cme.monitors import Monitors
-from cme.offline import Watch, train_dpo, train_sft
 from cme.records import Generation
-from cme.resume import MARKER, Checkpointing
 from cme.rewards import CrossModelEntropy, RandomReward
 from cme.runtime import signals
-from cme.training import Guard, Trained, milestone, train
+from cme.training import checkpointing
+from cme.training.checkpointing import MARKER, Checkpointing
+from cme.training.dpo_sft import Watch, train_dpo, train_sft
+from cme.training.grpo import Guard, Trained, milestone, train
+from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -235,17 +236,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
         path.mkdir()
         for name in ("model.safetensors", "optimizer.pt", "parts-0.pt"):
             (path / name).write_bytes(f"{name} at {step} ".encode() * 100)
-        resume.complete(path, "the same", 1.5 * step, 1)
+        checkpointing.complete(path, "the same", 1.5 * step, 1)
     (tmp_path / "checkpoint-15").mkdir()  # killed while it was written
-    found = resume.newest(where)
+    found = checkpointing.newest(where)
     assert found is not None and found.path.name == "checkpoint-12" and found.seconds == 18
     assert not (tmp_path / "checkpoint-15").exists()
     damage(found.path)
-    before = resume.newest(where)
+    before = checkpointing.newest(where)
     assert before is not None and before.path.name == "checkpoint-9"
     [line] = capsys.readouterr().err.splitlines()
     assert str(found.path) in line and said in line
-    assert resume.newest(replace(where, made_from="other weights")) is None
+    assert checkpointing.newest(replace(where, made_from="other weights")) is None
 
 
 def test_a_disk_without_room_ends_training_with_what_was_whole(

@@ -19,8 +19,9 @@ import pytest
 from trainings import SHOWN, Tiny, dpo, expected, grpo, run_in, state
 from transformers import TrainerControl
 
-from cme import Unavailable, tracking
-from cme.tracking import Tracking
+from cme import Unavailable
+from cme.training import tracking
+from cme.training.tracking import Tracking
 
 pytestmark = pytest.mark.trackers
 CONTROL = TrainerControl()

@@ -10,9 +10,10 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from trainings import History, Tiny, dpo, expected, grpo, run_in, sft, state
 from transformers import TrainerControl, TrainerState
 
-from cme import Unavailable, tracking
-from cme.tracking import Tracking
-from cme.training import HISTORY
+from cme import Unavailable
+from cme.training import tracking
+from cme.training.grpo import HISTORY
+from cme.training.tracking import Tracking
 
 CONTROL = TrainerControl()
 

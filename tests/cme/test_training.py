@@ -10,15 +10,15 @@ import torch
 from transformers import TrainerControl, TrainerState
 from trl import GRPOTrainer
 
-from cme import training
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat
-from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Scorer
-from cme.training import Guard, Trained, TrainingFailed, train
+from cme.training import grpo
+from cme.training.grpo import Guard, Trained, TrainingFailed, train
+from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -113,7 +113,7 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
     assert result.stopped is None
     assert {len(column) for column in history.values()} == {3}
     assert history["step"] == [1, 2, 3]
-    assert set(history) == set(training.HISTORY) - OF_VOTES
+    assert set(history) == set(grpo.HISTORY) - OF_VOTES
     assert history["kl"][0] == pytest.approx(0, abs=1e-4), "the policy is its start before the first update"
     assert history["kl"][2] is not None and abs(history["kl"][2]) > 1e-3
     assert history["unscored"] == [0, 0, 0]
@@ -193,7 +193,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
             seen.append(super()._generate_and_score_completions(inputs))
             return seen[-1]
 
-    monkeypatch.setattr(training, "GRPOTrainer", Watched)
+    monkeypatch.setattr(grpo, "GRPOTrainer", Watched)
     return seen
 
 
@@ -272,7 +272,7 @@ MANY, FLAT = FINE | {"unscored": 0.31}, FINE | {"frac_reward_zero_std": 1.0}
     ],
 )
 def test_the_guard_counts_steps_in_a_row(logs: list[dict[str, float]], stopped: str | None) -> None:
-    callback = training._GuardCallback(Guard(patience=2, max_unscored=0.3))
+    callback = grpo._GuardCallback(Guard(patience=2, max_unscored=0.3))
     control = TrainerControl()
     for step, entry in enumerate(logs, start=1):
         callback.on_log(
@@ -328,12 +328,12 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
             torch.equal(x, y) for x, y in zip(weights(load(str(a))), weights(load(str(b))), strict=True)
         )
 
-    assert same(training.milestone(whole, 2), short)
+    assert same(grpo.milestone(whole, 2), short)
     assert same(whole, plain)
-    assert not same(training.milestone(whole, 1), short)
+    assert not same(grpo.milestone(whole, 1), short)
     assert sorted(p.name for p in whole.glob("step-*")) == [
         "step-1",
         "step-2",
     ]  # the last is the policy itself
-    kept = {p.suffix for p in training.milestone(whole, 1).iterdir()}
+    kept = {p.suffix for p in grpo.milestone(whole, 1).iterdir()}
     assert kept <= {".json", ".jinja", ".safetensors"}

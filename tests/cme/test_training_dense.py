@@ -11,12 +11,12 @@ import pytest
 import torch
 from trl import GRPOTrainer
 
-from cme import advantages, training
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
-from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy
-from cme.training import Guard, train
+from cme.training import advantages, grpo
+from cme.training.grpo import Guard, train
+from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -78,7 +78,7 @@ class Seen:
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     kept = Seen()
 
-    class Watched(training._AdvantageTrainer):
+    class Watched(grpo._AdvantageTrainer):
         def _generate_and_score_completions(self, inputs: Any) -> Any:
             kept.scored.append(super()._generate_and_score_completions(inputs))
             return dict(kept.scored[-1])
@@ -93,7 +93,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
             kept.gradients.append({n: p.grad.clone() for n, p in named if p.grad is not None})
             return loss
 
-    monkeypatch.setattr(training, "_AdvantageTrainer", Watched)
+    monkeypatch.setattr(grpo, "_AdvantageTrainer", Watched)
     return kept
 
 
@@ -305,7 +305,7 @@ def test_trls_own_trainer_unless_advantages_are_ours(
     if not plain:
         reward._policy_tokenizer = tiny("qwen").tokenizer
     run(tiny("qwen"), tiny("qwen"), tmp_path, reward)
-    assert kinds == [GRPOTrainer if plain else training._AdvantageTrainer]
+    assert kinds == [GRPOTrainer if plain else grpo._AdvantageTrainer]
 
 
 def test_a_verifiers_nats_become_advantages(
@@ -362,8 +362,8 @@ def test_completions_of_another_process_may_be_longer(tiny: Tiny, tmp_path: Path
 
     reward = Fake()
     reward.token_values = list(mine)
-    trainer = object.__new__(training._AdvantageTrainer)
-    trainer.watched = training._Watched(reward)
+    trainer = object.__new__(grpo._AdvantageTrainer)
+    trainer.watched = grpo._Watched(reward)
     trainer.accelerator, trainer.num_generations = Two(), 4
     trainer.args = SimpleNamespace(scale_rewards="group")
     batch = {"completion_mask": torch.ones(2, 2), "advantages": torch.zeros(2)}

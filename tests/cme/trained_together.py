@@ -19,12 +19,12 @@ from trl import GRPOTrainer
 
 from cme.checkpoints import load
 from cme.miniature import world
-from cme.monitors import Monitors
 from cme.rewards import CrossModelEntropy, MajorityVote, RandomReward, SemanticEntropy, TokenEntropy
 from cme.runtime import distributed
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Scorer
-from cme.training import Guard, train
+from cme.training.grpo import Guard, train
+from cme.training.monitors import Monitors
 
 GROUP = 8
 SETTINGS = {

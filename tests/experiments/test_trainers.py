@@ -6,8 +6,8 @@ import pytest
 from omegaconf import DictConfig
 
 from analysis import build, summarize
-from cme.best_of_n import best
 from cme.records import read_json, read_record
+from cme.training.best_of_n import best
 from experiments import grid, identity, methods, stages
 from experiments.store import Store
 from experiments.validate import BadConfig

@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Unavailable
-from cme.training import HISTORY, columns
+from cme.training.grpo import HISTORY, columns
 
 PREFIX = "train/"
 MLFLOW = "http://127.0.0.1:5000"

@@ -1,7 +1,7 @@
 """GRPO by TRL's GRPOTrainer with one trained reward, the monitors and the guard.
 
 For a reward of one number a completion it is TRL's trainer, unmodified. A reward with values per token, or
-with a floor under the group's standard deviation, has its advantages computed here (`cme.advantages`).
+with a floor under the group's standard deviation, has its advantages computed here (`cme.training.advantages`).
 
 The guard ends a training that cannot learn any more (constant rewards, everything cut at the length limit,
 too many completions without a reward) and keeps the policy as it is; rewards that are not finite raise.
@@ -32,14 +32,15 @@ from transformers import (
 )
 from trl import GRPOConfig, GRPOTrainer
 
-from cme import TrainingFailed, resume
-from cme import advantages as advantages_of
+from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
-from cme.monitors import Monitors
 from cme.records import Prompt
-from cme.resume import Checkpointing
 from cme.runtime import distributed, signals
 from cme.runtime.files import sync
+from cme.training import advantages as advantages_of
+from cme.training import checkpointing as resume
+from cme.training.checkpointing import Checkpointing
+from cme.training.monitors import Monitors
 
 Reward = Callable[..., list[float | None]]
 
@@ -335,7 +336,7 @@ def train(
     GRPOConfig's own fields by TRL's names; `per_device_train_batch_size` is that of all processes of a launch
     together (`cme.runtime.distributed.share`). Precision and gradient checkpointing follow the device. With `lora`, arguments of
     peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. With
-    `checkpointing`, training goes on from the newest whole checkpoint (`cme.resume`), the reward, the monitors and
+    `checkpointing`, training goes on from the newest whole checkpoint (`cme.training.checkpointing`), the reward, the monitors and
     the callbacks with it where they have `state_dict` and `load_state_dict`. Of several processes the main one alone
     has the `callbacks`, which watch. Raises TrainingFailed for rewards or
     gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.

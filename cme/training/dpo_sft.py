@@ -17,16 +17,16 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed, resume
+from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.models.generation import generation_of, token_ids
-from cme.monitors import Monitors
 from cme.records import Generation, Preference, Prompt
-from cme.resume import Checkpointing
 from cme.runtime import distributed, signals
 from cme.scoring.policy import gathered
-from cme.training import (
+from cme.training import checkpointing as resume
+from cme.training.checkpointing import Checkpointing
+from cme.training.grpo import (
     Saver,
     Trained,
     adapters,
@@ -37,6 +37,7 @@ from cme.training import (
     save,
     show_progress,
 )
+from cme.training.monitors import Monitors
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def train_dpo(
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
     fields by TRL's names; responses are cut at `max_length`. `save_every`, `lora`, `checkpointing`, and what else is
-    raised: see `cme.training.train`. Raises ValueError where no pair has a prompt shorter than `max_length`,
+    raised: see `cme.training.grpo.train`. Raises ValueError where no pair has a prompt shorter than `max_length`,
     TrainingFailed for a loss or gradients that are not finite.
     """
     output = folder if checkpointing is None else checkpointing.folder

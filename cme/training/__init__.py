@@ -1,0 +1,1 @@
+"""GRPO and the other trainers, with their monitors and checkpoints."""
