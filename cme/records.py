@@ -258,7 +258,7 @@ class StressRecord:
 
     `prompts` are the prompts' ids. `values` holds, by line (a reward or a variant of one) and by grade of the
     answer, one value a prompt in the line's own unit, None where the reward could not score the answer. Grades
-    stand in the order of `cme.stress.GRADES`. `second_checkpoint` is the verifier that the ensembles have beside
+    stand in the order of `cme.evaluation.reward_probe.GRADES`. `second_checkpoint` is the verifier that the ensembles have beside
     the first, None without ensembles. `seconds` is wall-clock.
     """
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cme.capabilities import Score, measure
 from cme.checkpoints import load
+from cme.evaluation.capabilities import Score, measure
 from cme.records import Capability
 from experiments import identity
 from experiments.parts import once, shared

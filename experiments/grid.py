@@ -276,7 +276,7 @@ def _check_parts(configs: list[DictConfig]) -> None:
 
             selection.prompts(config)
     if tasks := list(dict.fromkeys(task for config in configs for task in config.capabilities.tasks)):
-        from cme import capabilities
+        from cme.evaluation import capabilities
 
         try:
             capabilities.check(tasks)

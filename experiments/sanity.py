@@ -19,9 +19,9 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import write_outputs
+from cme.evaluation.reward_probe import stock_of
 from cme.judges.pairwise import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
-from cme.stress import stock_of
 from experiments import accuracy, grid, identity, judging
 from experiments.parts import quiet_libraries, weights_of
 from experiments.store import environment

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from cme.evaluation.reward_probe import GRADES, Graded, Remembering, Reward, graded, score
 from cme.records import StressRecord, write_stress
 from cme.rewards import (
     CrossModelEntropy,
@@ -21,7 +22,6 @@ from cme.rewards import (
     SemanticEntropy,
     TokenEntropy,
 )
-from cme.stress import GRADES, Graded, Remembering, Reward, graded, score
 from experiments import grid, identity
 from experiments.parts import weights_of
 from experiments.store import environment

@@ -9,9 +9,9 @@ from importlib.resources import files
 import pytest
 import torch
 
-from cme import capabilities
 from cme.checkpoints import Checkpoint
 from cme.data import instructions, tasks
+from cme.evaluation import capabilities
 from cme.miniature import world
 
 Tiny = Callable[..., Checkpoint]

@@ -10,13 +10,13 @@ import torch
 
 from cme.checkpoints import Checkpoint
 from cme.data import instructions
+from cme.evaluation.reward_probe import GRADES, Graded, Remembering, graded, score
 from cme.miniature import world
 from cme.miniature.problems import words
 from cme.models import chat
 from cme.records import Prompt
 from cme.rewards import GroundTruth, MajorityVote, TokenEntropy
 from cme.scoring.token_scorer import TokenScores
-from cme.stress import GRADES, Graded, Remembering, graded, score
 
 Tiny = Callable[..., Checkpoint]
 

@@ -6,8 +6,9 @@ from typing import Any
 import datasets
 import pytest
 
-from cme import Unavailable, capabilities
+from cme import Unavailable
 from cme.checkpoints import load
+from cme.evaluation import capabilities
 from cme.records import read_record
 from experiments import capabilities as stage
 from experiments import grid, stages

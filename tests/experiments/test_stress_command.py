@@ -9,9 +9,9 @@ import pytest
 
 from cme import checkpoints
 from cme.data import files
+from cme.evaluation.reward_probe import GRADES, score
 from cme.records import Prompt, read_stress
 from cme.rewards import CrossModelEntropy
-from cme.stress import GRADES, score
 from experiments import grid, stress
 from experiments.__main__ import main
 

@@ -1,0 +1,1 @@
+"""What is measured beside the win rate: capabilities, and the reward probe."""
