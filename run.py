@@ -11,7 +11,8 @@ import hydra
 from omegaconf import DictConfig
 
 from cme.runtime import distributed
-from experiments import cell, grid, runner, schema
+from experiments import cell, runner
+from experiments.config import composition, schema
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -23,7 +24,7 @@ def main(config: DictConfig) -> None:
 if __name__ == "__main__":
     with distributed.launched():  # one of several processes: see cme.runtime.distributed
         arguments = sys.argv[1:]
-        if grid.shows_only(arguments):
+        if composition.shows_only(arguments):
             schema.register()
             main()
         else:

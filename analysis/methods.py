@@ -34,7 +34,7 @@ REWARDS = (
     "ground_truth",
 )
 
-# Fields that name or place a run and change nothing in it, as `experiments.identity` has them.
+# Fields that name or place a run and change nothing in it, as `experiments.config.identity` has them.
 NEUTRAL = (
     "family",
     "regime",

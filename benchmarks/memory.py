@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cell, grid
+from experiments import cell
+from experiments.config import composition
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -31,7 +32,7 @@ def main(cells: int) -> None:
             f"results_dir={folder}",
         ]
         found = []
-        for config in grid.cells(["-m", *small, f"seed=range(0,{cells})"]):
+        for config in composition.compose_configs(["-m", *small, f"seed=range(0,{cells})"]):
             cell.run(config)
             found.append(resident())
             print(f"cell {len(found)}: {found[-1]:.0f} MB", flush=True)

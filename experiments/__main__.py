@@ -19,8 +19,9 @@ import sys
 from collections.abc import Sequence
 
 from cme import Unavailable
-from experiments import grid, status
-from experiments.validate import BadConfig
+from experiments import status
+from experiments.config import composition
+from experiments.config.validation import BadConfig
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     from experiments import stress
 
     try:
-        cells = grid.cells(list(arguments[1:]))
+        cells = composition.compose_configs(list(arguments[1:]))
         stress.prepare(cells)
     except (BadConfig, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -73,7 +74,7 @@ def _cost(overrides: list[str]) -> int:
     from experiments import cost
 
     try:
-        print("\n".join(cost.lines(grid.cells(overrides))))
+        print("\n".join(cost.lines(composition.compose_configs(overrides))))
     except (ValueError, Unavailable) as error:  # BadConfig, and a log or a record that cannot be read
         print(f"error: {error}", file=sys.stderr)
         return 2

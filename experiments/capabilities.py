@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.evaluation.capabilities import Score, measure
 from cme.records import Capability
-from experiments import identity
+from experiments.config import identity
 from experiments.parts import once, shared
 from experiments.store import Store
 

@@ -14,9 +14,10 @@ from omegaconf import DictConfig
 
 from cme import Unavailable
 from cme.records import RunState, write_state
-from experiments import identity, schema, state
+from experiments import state
+from experiments.config import identity, schema
+from experiments.config.validation import BadConfig
 from experiments.store import Store
-from experiments.validate import BadConfig
 
 
 class Stopped(BaseException):

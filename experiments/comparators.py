@@ -14,7 +14,8 @@ from omegaconf import DictConfig
 
 from cme.judges.pairwise import VerdictLog
 from cme.records import Comparison, Generation, Pair, Prompt, RunRecord, Verdict, read_record, write_record
-from experiments import identity, judging, state
+from experiments import judging, state
+from experiments.config import identity
 from experiments.parts import weights_of
 from experiments.responses import of_comparator
 from experiments.store import Store, comparators_owed

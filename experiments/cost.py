@@ -16,8 +16,9 @@ from omegaconf import DictConfig
 from cme.judges.chat_endpoint import CHARACTERS_A_TOKEN
 from cme.judges.pairwise import VerdictLog, owed
 from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_record
-from experiments import comparators, grid, judging
-from experiments.identity import run_id
+from experiments import comparators, judging
+from experiments.config.identity import run_id
+from experiments.run import inputs
 from experiments.store import Store, comparators_owed
 
 ASSUMED = """\
@@ -79,7 +80,7 @@ def _parts(config: DictConfig) -> list[Part]:
 
         if sanity.record_path(config).exists():
             return []
-        prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+        prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
         pairs = _stand_ins(config, prompts, len(sanity.OPPONENTS))
         return [Part(sanity.sanity_id(config), config.judge, pairs, both, nothing, "at most ")]
     run, store = run_id(config), Store.of(config)
@@ -111,7 +112,7 @@ def _against(config: DictConfig, store: Store) -> list[Part]:
         labels = [f"{one} against {checkpoint}" for one in who]
         met = next((c for c in known if (c.name, c.checkpoint) == (name, checkpoint)), None)
         if record is None or met is None:
-            prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+            prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
             pairs = _stand_ins(config, prompts, 1)
             parts += [Part(of, config.judge, pairs, both, nothing, "at most ") for of in labels]
             continue
@@ -154,7 +155,7 @@ def _pairs(config: DictConfig) -> tuple[list[Pair], str]:
     if store.record.exists():
         record = read_record(store.record)
         return _unscored(record.pairs, record.verdicts), ""
-    prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+    prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     if not (store.generations.exists() and store.start.exists()):
         return _stand_ins(config, prompts, 1), "at most "
     sides = [

@@ -2,7 +2,7 @@
 
 from omegaconf import DictConfig
 
-from experiments import identity
+from experiments.config import identity
 from experiments.cost_model import adapters, training_bytes
 from experiments.workload import lengths, served, size, unknown, width
 

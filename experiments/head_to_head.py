@@ -21,8 +21,8 @@ from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs
 from cme.judges.pairwise import VerdictLog
 from cme.records import RunRecord, write_record
+from experiments.config.family_overlap import kinship, makers
 from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
-from experiments.kinship import kinship, makers
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -89,9 +89,10 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
 
     With `--dry-run` there is none, and what judging would take is printed.
     """
-    from experiments import cost, grid, judging
+    from experiments import cost, judging
+    from experiments.config import composition
 
-    [config] = grid.cells(list(options.overrides), outputs.makers)
+    [config] = composition.compose_configs(list(options.overrides), outputs.makers)
     settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
     warnings = judging.cut(config, outputs.pairs)
     keys = {str(name): judging.key(node) for name, node in judging.judges(config.judge).items()}

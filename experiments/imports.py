@@ -18,7 +18,7 @@ from typing import Any
 from cme.data.alpaca_format import BadOutputs, Row, read_outputs
 from cme.judges import encodable
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json
-from experiments.identity import digest
+from experiments.config.identity import digest
 
 SCALE = "imported"
 CUT = 200

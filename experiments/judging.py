@@ -10,9 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 from cme import Unavailable
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Verdict
-from experiments import identity
+from experiments.config import identity
+from experiments.config.validation import BadConfig
 from experiments.parts import arguments
-from experiments.validate import BadConfig
 
 _answered: set[str] = set()  # judges that a trial call of this process has reached
 

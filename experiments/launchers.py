@@ -31,9 +31,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme import Interrupted, Unavailable
 from cme.runtime import distributed
-from experiments import schema
-from experiments.sweep import MULTIRUN
-from experiments.validate import BadConfig, did_you_mean
+from experiments.config import schema
+from experiments.config.composition import configures_hydra
+from experiments.config.experiment_grids import MULTIRUN
+from experiments.config.validation import BadConfig, did_you_mean
 from experiments.worker import SIGNALS, Worker, gpus
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,11 +57,6 @@ warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against
 BATCH = 1000  # cells handed over at once: Slurm's own limit of an array is 1001
 
 
-def without_hydra(arguments: Sequence[str]) -> list[str]:
-    """The arguments without the overrides of Hydra itself, such as hydra/launcher=local."""
-    return [a for a in arguments if not _is_hydras(a)]
-
-
 def chosen(arguments: Sequence[str]) -> str | None:
     """Name of the launcher that a command line asks for; None for one cell after the other in this process."""
     names = [a.split("=", 1)[1] for a in arguments if a.lstrip("+").startswith("hydra/launcher=")]
@@ -74,7 +70,7 @@ def check(arguments: Sequence[str]) -> None:
     any in one of several processes of accelerate launch; Unavailable where there is no Slurm or no Ray cluster.
     """
     name = chosen(arguments)
-    own = [a for a in arguments if _is_hydras(a)]
+    own = [a for a in arguments if configures_hydra(a)]
     if not own:
         return
     if name is not None and not any(a in MULTIRUN for a in arguments):
@@ -111,7 +107,7 @@ def launch(
     path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        own = _settled([a for a in arguments if _is_hydras(a)], list(cells[0]))
+        own = _settled([a for a in arguments if configures_hydra(a)], list(cells[0]))
         name = chosen(own)
         task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)
         launcher = _launcher(own, list(cells[0]), task)
@@ -254,7 +250,3 @@ def _connect(settings: DictConfig) -> None:
             "hydra/launcher=ray found no Ray cluster on this machine: `ray start --head` starts one, and "
             "hydra.launcher.ray.init.address=null is one of this command alone"
         ) from error
-
-
-def _is_hydras(argument: str) -> bool:
-    return argument.lstrip("+~").startswith(("hydra/", "hydra."))

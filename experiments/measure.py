@@ -18,7 +18,7 @@ from cme.checkpoints import load
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Scorer
-from experiments import identity
+from experiments.config import identity
 from experiments.parts import weights_of
 
 RUNS = Path("results/runs")

@@ -29,10 +29,12 @@ from cme.training import best_of_n, dpo_sft
 from cme.training.checkpointing import MARKER, Checkpointing, complete
 from cme.training.grpo import Guard, Trained, train
 from cme.training.monitors import Monitors
-from experiments import grid, identity, tracking
+from experiments import tracking
+from experiments.config import identity
 from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
 from experiments.progress import ProgressFile
 from experiments.responses import respond
+from experiments.run import inputs
 from experiments.store import Store
 
 # Fields of the trainers that are ours and not TRL's.
@@ -80,7 +82,7 @@ def _made_from(config: DictConfig, store: Store, weights: str) -> str:
     """
     taught: list[Any] = []
     if config.trainer.method == "dpo":
-        taught = grid.preferences(config)
+        taught = inputs.load_preferences(config)
     elif config.trainer.method == "sft":
         taught = _verifier_said(config, store)
     versions = [version(package) for package in ("torch", "transformers", "trl")]
@@ -147,7 +149,7 @@ def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
     return dpo_sft.train_dpo(
         load(config.generator),
         load(config.generator),
-        grid.preferences(config),
+        inputs.load_preferences(config),
         _watch(config),
         _settings(config),
         seed=config.seed,
@@ -192,7 +194,7 @@ def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
 
 def training_prompts(config: DictConfig) -> list[Prompt]:
     """The prompts that a cell trains on."""
-    return grid.prompts(config.data, config.data.train_split, config.data.train_prompts)
+    return inputs.load_prompts(config.data, config.data.train_split, config.data.train_prompts)
 
 
 def _settings(config: DictConfig) -> dict[str, Any]:

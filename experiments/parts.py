@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from cme.models.generation_log import Unfinished
 from cme.records import BadFile, Prompt, read_json, write_json
 from cme.runtime.files import locked, sweep
-from experiments import identity
+from experiments.config import identity
 
 
 def made(node: DictConfig | None) -> Any:

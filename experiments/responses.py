@@ -11,7 +11,7 @@ from cme.checkpoints import Checkpoint, load
 from cme.models.generation import generate
 from cme.models.generation_log import Unfinished
 from cme.records import Generation, Prompt
-from experiments import identity
+from experiments.config import identity
 from experiments.parts import shared
 from experiments.store import Store
 

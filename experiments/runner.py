@@ -11,10 +11,13 @@ from omegaconf import DictConfig
 
 from cme import Unavailable
 from cme.runtime import signals
-from experiments import cell, grid, identity, launchers, ledger, plan, schema, state
-from experiments.grid import Cell
+from experiments import cell, launchers, ledger, plan, state
+from experiments.config import composition, identity, schema
+from experiments.config.composition import Cell
+from experiments.config.experiment_grids import report
+from experiments.config.validation import BadConfig
 from experiments.ledger import Entry
-from experiments.validate import BadConfig
+from experiments.run import preparation
 
 # Exit codes. The last is EX_TEMPFAIL: interrupted with everything saved, and the same command goes on.
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
@@ -28,17 +31,17 @@ def main(arguments: list[str]) -> int:
     """Run the cells that a command line of `run.py` asks for; returns the exit code."""
     try:
         launchers.check(arguments)
-        asked = grid.asked(arguments)
+        asked = composition.compose_cells(arguments)
         configs = [c.config for c in asked]
         if any(config.plan for config in configs):
             print("\n".join(plan.lines(configs)))
             return DONE
-        grid.prepare(configs)
+        preparation.prepare(configs)
         enrol(asked)
         owed = [c for c in asked if not _skipped(c)]
         code, _ = launched([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
         if code != INTERRUPTED:
-            grid.report(configs)
+            report.report(configs)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         complain(str(error).splitlines())
         return REFUSED
@@ -55,7 +58,7 @@ def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> 
     run is named, and the others are.
     """
     codes = []
-    of_command = [a for a in launchers.without_hydra(arguments) if not a.startswith("-")]
+    of_command = [a for a in composition.without_hydra(arguments) if not a.startswith("-")]
     size = 1 if launchers.chosen(arguments) is None else launchers.BATCH
     waiting = iter(entries)
     while batch := list(islice(waiting, size)):
@@ -85,7 +88,7 @@ def _ready(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], 
             why += [f"{entry.run_id}: {line}" for line in str(error).splitlines()]
     ready = [entry for entry, _ in found]
     try:
-        grid.prepare([config for _, config in found])
+        preparation.prepare([config for _, config in found])
     except Unavailable as error:
         return [], [*why, *str(error).splitlines()]
     except ValueError as error:  # of one of them
@@ -162,7 +165,7 @@ def _interrupted(how: str = "") -> int:
 
 
 def _recomposed(entry: Entry, results_dir: Path) -> Cell:
-    [found] = grid.asked(entry.words(results_dir))
+    [found] = composition.compose_cells(entry.words(results_dir))
     if _folder(found).name != entry.run_id:
         raise BadConfig(
             f"its command line now asks for {_folder(found).name}, since the configuration was changed; ask for "

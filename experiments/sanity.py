@@ -22,8 +22,10 @@ from cme.data.alpaca_format import write_outputs
 from cme.evaluation.reward_probe import stock_of
 from cme.judges.pairwise import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
-from experiments import accuracy, grid, identity, judging
+from experiments import accuracy, judging
+from experiments.config import identity
 from experiments.parts import quiet_libraries, weights_of
+from experiments.run import inputs
 from experiments.store import environment
 
 OPPONENTS = ("null", "longer", "shorter", "copied", "itself")
@@ -80,7 +82,7 @@ def _measured(config: DictConfig) -> SanityRecord:
     quiet_libraries()
     began = time.perf_counter()
     weights = weights_of([config.generator])
-    prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+    prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     greedy, one, other = _responses(config, prompts)
     pairs = opponents(accuracy.asked(config, prompts), greedy, one, other)
     print(f"{sanity_id(config)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)

@@ -23,11 +23,13 @@ from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import Unfinished
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training.grpo import milestone
-from experiments import accuracy, grid, identity, judging
+from experiments import accuracy, judging
+from experiments.config import identity
+from experiments.config.validation import BadConfig
 from experiments.parts import made, once, shared
 from experiments.responses import respond
+from experiments.run import inputs
 from experiments.store import Store
-from experiments.validate import BadConfig
 
 Oracle = Callable[[str, str, bool], float]
 
@@ -56,17 +58,17 @@ def prompts(config: DictConfig) -> list[Prompt]:
     Raises BadConfig where there are too few and where one of them is an evaluation or a training prompt.
     """
     data, chosen = config.data, config.selection
-    evaluated = {p.id for p in grid.prompts(data, data.eval_split, data.eval_prompts)}
+    evaluated = {p.id for p in inputs.load_prompts(data, data.eval_split, data.eval_prompts)}
     where = f"selection.split={chosen.split}, selection.prompts={chosen.prompts}"
     try:
         if chosen.split == data.eval_split:
             # among so many draws without replacement, at least chosen.prompts are not the evaluation's
-            drawn = grid.prompts(data, chosen.split, data.eval_prompts + chosen.prompts)
+            drawn = inputs.load_prompts(data, chosen.split, data.eval_prompts + chosen.prompts)
             return [p for p in drawn if p.id not in evaluated][: chosen.prompts]
-        found = grid.prompts(data, chosen.split, chosen.prompts)
+        found = inputs.load_prompts(data, chosen.split, chosen.prompts)
     except BadConfig as error:
         raise BadConfig(f"{where}: {error}") from error
-    trained = {p.id for p in grid.prompts(data, data.train_split, data.train_prompts)}
+    trained = {p.id for p in inputs.load_prompts(data, data.train_split, data.train_prompts)}
     for taken, use in ((evaluated, "evaluation"), (trained, "training")):
         if shared := [p.id for p in found if p.id in taken]:
             raise BadConfig(

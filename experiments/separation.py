@@ -26,11 +26,13 @@ from omegaconf import DictConfig
 
 from cme.grading.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
-from experiments import grid, identity, state
+from experiments import state
+from experiments.config import identity
+from experiments.config.validation import BadConfig
 from experiments.methods import scorer_of
 from experiments.parts import once, quiet_libraries, weights_of
+from experiments.run import inputs
 from experiments.store import environment
-from experiments.validate import BadConfig
 
 if TYPE_CHECKING:
     from cme.models.generation_log import Unfinished
@@ -82,7 +84,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
 
     checkpoints = {"generator": config.generator, "verifier": config.verifier.checkpoint}
     weights = weights_of(checkpoints.values())
-    every = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+    every = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     prompts = [p for p in every if p.answer is not None]
     if not prompts:
         raise BadConfig(

@@ -27,22 +27,14 @@ from cme.records import (
 from cme.runtime import signals
 from cme.runtime.files import sweep
 from cme.training import checkpointing
-from experiments import (
-    accuracy,
-    capabilities,
-    comparators,
-    grid,
-    identity,
-    judging,
-    methods,
-    selection,
-    state,
-)
+from experiments import accuracy, capabilities, comparators, judging, methods, selection, state
+from experiments.config import identity
+from experiments.config.validation import validate
 from experiments.measure import NotIndependent, measured
 from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
 from experiments.responses import of_verifier, respond
+from experiments.run import inputs, preparation
 from experiments.store import Store, environment, selection_owed
-from experiments.validate import validate
 
 
 @signals.caught()
@@ -60,11 +52,11 @@ def run(config: DictConfig) -> Path:
             _judge_again(config, store, before)
             comparators.meet(config, store)
             return store.record
-        weights = weights_of(grid.checkpoints([config]))
+        weights = weights_of(preparation.checkpoint_names([config]))
         data = config.data
         prompts = {
-            "training": grid.prompts(data, data.train_split, data.train_prompts),
-            "evaluation": grid.prompts(data, data.eval_split, data.eval_prompts),
+            "training": inputs.load_prompts(data, data.train_split, data.train_prompts),
+            "evaluation": inputs.load_prompts(data, data.eval_split, data.eval_prompts),
         }
         if store.training.exists() and (damage := checkpointing.damage(store.checkpoint)):
             _say(config, f"{store.checkpoint} is damaged ({damage}): it is trained again")

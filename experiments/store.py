@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
 from cme.runtime.files import locked
-from experiments import identity
+from experiments.config import identity
 
 
 @dataclass(frozen=True)

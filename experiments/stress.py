@@ -22,10 +22,11 @@ from cme.rewards import (
     SemanticEntropy,
     TokenEntropy,
 )
-from experiments import grid, identity
+from experiments.config import composition, identity
+from experiments.config.validation import BadConfig
 from experiments.parts import weights_of
+from experiments.run import inputs, preparation
 from experiments.store import environment
-from experiments.validate import BadConfig
 
 if TYPE_CHECKING:
     from cme.scoring.verifier import Scorer
@@ -106,13 +107,13 @@ def prepare(configs: list[DictConfig]) -> None:
                 f"trainer={config.trainer.method}: a stress table trains nothing; leave trainer=... out"
             )
         answers(config)
-    grid.make_loadable(owed)
+    preparation.make_loadable(owed)
 
 
 def answers(config: DictConfig) -> list[Graded]:
     """The graded answers of a cell. Raises BadConfig for data without reference answers."""
     data = config.data
-    prompts = grid.prompts(data, data.eval_split, prompt_count(config))
+    prompts = inputs.load_prompts(data, data.eval_split, prompt_count(config))
     try:
         return graded(prompts, config.seed)
     except ValueError as error:
@@ -132,7 +133,7 @@ def run(config: DictConfig) -> Path:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     began = time.perf_counter()
-    weights = weights_of(grid.checkpoints([config]))
+    weights = weights_of(preparation.checkpoint_names([config]))
     asked = answers(config)
     found = score(lines(config), asked, load(config.generator, dtype=config.scoring.dtype))
     record = StressRecord(
@@ -199,7 +200,8 @@ def lines(config: DictConfig) -> dict[str, Reward]:
 def _defaults(reward: str) -> dict[str, Any]:
     """The arguments that stand in a reward's own YAML."""
     node = cast(
-        "dict[str, Any]", OmegaConf.to_container(OmegaConf.load(grid.CONF / "reward" / f"{reward}.yaml"))
+        "dict[str, Any]",
+        OmegaConf.to_container(OmegaConf.load(composition.CONF / "reward" / f"{reward}.yaml")),
     )
     return {key: value for key, value in node.items() if key not in ("name", "_target_", "defaults")}
 

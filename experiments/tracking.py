@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from cme import Unavailable
 from cme.records import read_json, write_json
 from cme.training import tracking
-from experiments import identity
+from experiments.config import identity
 from experiments.store import Store
 
 # What says of a run what it is, beside the fields that change results.

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from experiments import grid, identity
+from experiments.config import identity
 from experiments.cost_model import H100, VLLM, Batch, decoding, forward, scoring, updating
 from experiments.model_sizes import SIZES, Size
+from experiments.run import preparation
 
 RESPONSE = (
     440  # tokens: 1,750 characters, the middle of what the paper's trained policies write, at 4 a token
@@ -66,7 +67,7 @@ def lengths(config: DictConfig) -> tuple[Lengths, Lengths]:
 
 def unknown(config: DictConfig) -> list[str]:
     """Names of the cell's models whose size is unknown."""
-    return [name for name in grid.checkpoints([config]) if bare(name) not in SIZES]
+    return [name for name in preparation.checkpoint_names([config]) if bare(name) not in SIZES]
 
 
 def work(config: DictConfig, tokens: Lengths) -> list[Stage] | None:

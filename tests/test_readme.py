@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import grid
-from experiments.validate import BadConfig
+from experiments.config import composition
+from experiments.config.validation import BadConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -35,13 +35,13 @@ def commands(start: str) -> list[str]:
 
 def composed(arguments: list[str]) -> None:
     """Compose and validate the first cell of each grid of a command line."""
-    for line in grid.command_lines(arguments):
+    for line in composition.expand_command_line(arguments):
         cell = [a if "{" in a or "[" in a else a.split(",")[0] for a in line if a not in ("-m", "--dry-run")]
         if "trainer.use_vllm=true" in cell and find_spec("vllm") is None:  # all else is checked before
             with pytest.raises(BadConfig, match="needs the package vllm"):
-                grid.composed(cell)
+                composition.compose_one_line(cell)
         else:
-            assert grid.composed(cell) or {"--cfg", "--help"} & {*cell}
+            assert composition.compose_one_line(cell) or {"--cfg", "--help"} & {*cell}
 
 
 @pytest.mark.parametrize("command", commands("python run.py"))

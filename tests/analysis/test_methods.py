@@ -63,7 +63,7 @@ def test_scales_do_not_influence_each_other(make_record):
 
 
 def test_neutral_fields_are_those_of_a_runs_identity():
-    identity = pytest.importorskip("experiments.identity")
+    identity = pytest.importorskip("experiments.config.identity")
     assert set(NEUTRAL) == set(identity.CHANGES_NOTHING)
 
 

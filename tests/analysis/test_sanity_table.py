@@ -8,7 +8,8 @@ import pytest
 from analysis.read import load_sanity
 from analysis.sanity import failures, sanity_frame, sanity_table
 from cme.records import SanityRecord, Verdict, write_record, write_sanity
-from experiments import grid
+from experiments.config import composition
+from experiments.config.experiment_grids import report
 from experiments.store import Store
 
 
@@ -178,14 +179,14 @@ def test_few_prompts_are_no_failure_and_say_so() -> None:
 def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
     make_record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configs = grid.cells([f"results_dir={tmp_path}"])
+    configs = composition.compose_configs([f"results_dir={tmp_path}"])
     write_record(Store.of(configs[0]).record, make_record(scale="laptop", judge="strict"))
     for number, (scale, judge) in enumerate([("laptop", "strict"), ("paper", "strict"), ("laptop", "other")]):
         record = replace(
             sane(null=1.0), sanity_id=f"sanity-{number}", scale=scale, judge=judge, pairs={"null": []}
         )
         write_sanity(tmp_path / record.sanity_id / "sanity.json", record)
-    grid.report(configs)
+    report.report(configs)
     page = Path(capsys.readouterr().out.split("report: ")[1].strip())
     table = (page.parent / "tables" / "laptop-sanity.csv").read_text(encoding="utf-8")
     assert "sanity-0" in table and "sanity-2" not in table

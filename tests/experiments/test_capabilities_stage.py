@@ -11,9 +11,11 @@ from cme.checkpoints import load
 from cme.evaluation import capabilities
 from cme.records import read_record
 from experiments import capabilities as stage
-from experiments import grid, stages
+from experiments import stages
+from experiments.config import composition
+from experiments.config.validation import BadConfig
+from experiments.run import preparation
 from experiments.store import Store
-from experiments.validate import BadConfig
 
 Cell = Callable[..., list[str]]
 ON = ("capabilities=world", "capabilities.limit=8")
@@ -28,7 +30,9 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
 
     monkeypatch.setattr(stage, "measure", counted)
     configs = [
-        grid.cells(cell(*ON, reward, "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))[0]
+        composition.compose_configs(
+            cell(*ON, reward, "trainer.learning_rate=0.05", "trainer.warmup_steps=0")
+        )[0]
         for reward in ("reward=random", "reward=ground_truth")
     ]
     records = [read_record(stages.run(config)) for config in configs]
@@ -48,7 +52,7 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
 
 
 def test_without_tasks_there_are_none(cell: Cell) -> None:
-    record = read_record(stages.run(grid.cells(cell("reward=random"))[0]))
+    record = read_record(stages.run(composition.compose_configs(cell("reward=random"))[0]))
     assert record.capabilities is None and "capabilities" not in record.seconds
 
 
@@ -58,8 +62,8 @@ def test_what_cannot_be_measured_is_said_before_training(cell: Cell, monkeypatch
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(BadConfig, match=r"'world_fact', which is no task .* did you mean world_facts\?"):
-        grid.prepare(grid.cells(cell("capabilities.tasks=[world_fact]")))
+        preparation.prepare(composition.compose_configs(cell("capabilities.tasks=[world_fact]")))
     with pytest.raises(
         Unavailable, match=r"task gsm8k reads its items from the hub; .*\(no route to the hub\)"
     ):
-        grid.prepare(grid.cells(cell("capabilities.tasks=[world_facts,gsm8k]")))
+        preparation.prepare(composition.compose_configs(cell("capabilities.tasks=[world_facts,gsm8k]")))

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 from cme import Interrupted
 from cme.records import Progress, RunState, read_progress, read_state, write_state
 from experiments import cell as cells
-from experiments import grid, state
+from experiments import state
+from experiments.config import composition
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -23,7 +24,9 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
 
 
 def toy(results: Path, *overrides: str) -> DictConfig:
-    [config] = grid.cells([f"results_dir={results}", "experiment.run=toy_cell.run", *overrides])
+    [config] = composition.compose_configs(
+        [f"results_dir={results}", "experiment.run=toy_cell.run", *overrides]
+    )
     return config
 
 
@@ -142,7 +145,7 @@ def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -
 
 
 def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]]) -> None:
-    [config] = grid.cells(cell("trainer.max_steps=3"))
+    [config] = composition.compose_configs(cell("trainer.max_steps=3"))
     cells.run(config)
     folder = cells.record_path(config).parent
     found = read_state(folder / "state.json")

@@ -23,9 +23,11 @@ from cme.records import (
     write_state,
 )
 from experiments import cell as cells
-from experiments import comparators, cost, grid, identity, judging, plan, responses, stages, state, workload
+from experiments import comparators, cost, judging, plan, responses, stages, state, workload
+from experiments.config import composition, identity
+from experiments.config.validation import BadConfig
+from experiments.run import preparation
 from experiments.store import Store
-from experiments.validate import BadConfig
 
 Cell = Callable[..., list[str]]
 ON = "comparators=paper"
@@ -34,7 +36,7 @@ PAPER = {"instruct": INSTRUCT, "reference": REFERENCE}
 
 
 def composed(arguments: list[str]) -> DictConfig:
-    [config] = grid.cells(arguments)
+    [config] = composition.compose_configs(arguments)
     return config
 
 
@@ -64,7 +66,7 @@ def by_oracle(config: DictConfig, pairs: list[Pair], mine: list[str], theirs: li
 
 def test_policy_and_start_meet_each_comparator(cell: Cell) -> None:
     config = composed(cell(ON))
-    grid.prepare([config])
+    preparation.prepare([config])
     record = read_record(stages.run(config))
     assert record.comparisons is not None
     assert {c.name: c.checkpoint for c in record.comparisons} == PAPER
@@ -94,7 +96,7 @@ def test_a_finished_run_meets_them_without_being_trained_again(
         monkeypatch.setattr(stages, name, never)
     (path.parent / "training.json").unlink()
     (path.parent / "generations.json").unlink()
-    grid.prepare([on])
+    preparation.prepare([on])
     after = read_record(stages.run(on))
     assert {c.name: c.checkpoint for c in after.comparisons or []} == PAPER
     extra = {f"weights of {name}" for name in PAPER.values()}
@@ -153,7 +155,7 @@ def test_comparators_are_no_part_of_the_run(scale: str) -> None:
     off, on = composed(cell), composed([*cell, ON])
     assert identity.run_id(off) == identity.run_id(on)
     assert identity.start_id(off) == identity.start_id(on)
-    assert set(grid.checkpoints([on])) - set(grid.checkpoints([off])) == set(
+    assert set(preparation.checkpoint_names([on])) - set(preparation.checkpoint_names([off])) == set(
         identity.comparators(on).values()
     )
 
@@ -165,16 +167,16 @@ def test_the_papers_comparators() -> None:
 
 @pytest.mark.parametrize("scale", ["miniature", "paper"])
 def test_the_main_table_has_them_and_keeps_its_runs(scale: str) -> None:
-    lines = grid.command_lines(["-m", "experiment=main_table", f"scale={scale}"])
-    cells = [c for line in lines for c in grid.composed(line)]
+    lines = composition.expand_command_line(["-m", "experiment=main_table", f"scale={scale}"])
+    cells = [c for line in lines for c in composition.compose_one_line(line)]
     assert all({"instruct", "reference"} == set(c.evaluation.comparators) for c in cells)
-    without = [c for line in lines for c in grid.composed([*line, "comparators=none"])]
+    without = [c for line in lines for c in composition.compose_one_line([*line, "comparators=none"])]
     assert [identity.run_id(c) for c in cells] == [identity.run_id(c) for c in without]
 
 
 def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
     with pytest.raises(BadConfig) as caught:
-        grid.cells(["scale=laptop", ON])
+        composition.compose_configs(["scale=laptop", ON])
     said = str(caught.value)
     assert "evaluation.comparators.instruct does not exist for family=gemma at scale=laptop" in said
     assert "family.checkpoints.laptop.instruct" in said and "\n" not in said
@@ -183,7 +185,7 @@ def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
 def test_weights_that_cannot_be_had_are_named_even_for_a_finished_run(cell: Cell) -> None:
     stages.run(composed(cell("reward=random")))
     with pytest.raises(BadConfig, match="packages carry"):
-        grid.prepare([composed(cell("reward=random", "+evaluation.comparators.x=package:none"))])
+        preparation.prepare([composed(cell("reward=random", "+evaluation.comparators.x=package:none"))])
 
 
 def test_a_judge_of_a_comparators_family_is_flagged(capsys: pytest.CaptureFixture[str]) -> None:

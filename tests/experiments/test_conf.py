@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from experiments import grid, identity
-from experiments.grid import CONF
+from experiments.config import composition, identity
+from experiments.config.composition import CONF
 
 OTHERS = ("accelerate", "hydra")  # of accelerate and of Hydra itself: test_devices.py, tests/launchers
 FILES = sorted(p for p in CONF.rglob("*.yaml") if not {*OTHERS} & {*p.parts})
@@ -50,8 +50,8 @@ def test_there_are_the_groups_of_the_design() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(CONF)))
 def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
-    for line in grid.command_lines(command(file)):
-        [config] = grid.composed(first_cell(line))
+    for line in composition.expand_command_line(command(file)):
+        [config] = composition.compose_one_line(first_cell(line))
         for path in identity.leaves(config):
             assert identity.changes_results(path) in (True, False)
     group = file.parent.name
@@ -99,7 +99,7 @@ CELLS = [
 def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
     from experiments.methods import OURS, _settings
 
-    [config] = grid.cells([f"scale={scale}", f"trainer={method}"])
+    [config] = composition.compose_configs([f"scale={scale}", f"trainer={method}"])
     settings = _settings(config)
     assert {*settings, *OURS} >= set(config.trainer) and not {*settings} & {*OURS}
     made = trls_config(method)(output_dir="x", report_to=[], bf16=False, use_cpu=True, **settings)
@@ -111,7 +111,7 @@ def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
 @pytest.mark.parametrize("scale", ["miniature", "laptop", "paper"])
 def test_a_verifier_is_never_its_generators_family_by_default(scale: str) -> None:
     families = {"laptop": "smollm2 regime=instruct"}.get(scale, "llama")
-    [config] = grid.cells([f"scale={scale}", *f"family={families}".split()])
+    [config] = composition.compose_configs([f"scale={scale}", *f"family={families}".split()])
     assert config.verifier.family != config.family.name
     assert config.verifier.checkpoint != config.generator
 
@@ -130,19 +130,19 @@ def test_a_verifier_is_never_its_generators_family_by_default(scale: str) -> Non
 def test_the_sources_own_settings(reward: str, expected: tuple[int, float, float]) -> None:
     cell = ["scale=paper", "family=llama", "regime=instruct", "data=world", f"reward={reward}"]
     [own], [matched], [usual] = (
-        grid.cells([*cell, *more]) for more in (["preset=paper"], ["preset=matched"], [])
+        composition.compose_configs([*cell, *more]) for more in (["preset=paper"], ["preset=matched"], [])
     )
     assert (own.trainer.num_generations, own.trainer.learning_rate, own.trainer.beta) == expected
     assert own.trainer.steps_per_generation == own.trainer.gradient_accumulation_steps == expected[0]
     assert (matched.trainer.num_generations, matched.trainer.learning_rate) == (8, 3e-6)
     assert identity.run_id(matched) == identity.run_id(usual) != identity.run_id(own)
-    [chosen] = grid.cells([*cell, "preset=paper", "trainer.learning_rate=1e-4"])
+    [chosen] = composition.compose_configs([*cell, "preset=paper", "trainer.learning_rate=1e-4"])
     assert chosen.trainer.learning_rate == 1e-4
 
 
 def test_ttrl_trains_on_half_of_its_votes() -> None:
     cell = ["scale=paper", "family=llama", "regime=instruct", "data=world", "reward=majority_vote"]
-    [own] = grid.cells([*cell, "preset=paper"])
+    [own] = composition.compose_configs([*cell, "preset=paper"])
     assert (own.reward.train_on, own.reward.num_generations, own.trainer.max_completion_length) == (
         32,
         64,
@@ -152,13 +152,13 @@ def test_ttrl_trains_on_half_of_its_votes() -> None:
 
 def test_a_preset_alone_is_no_part_of_a_run() -> None:
     cell = ["scale=paper", "family=llama", "regime=instruct", "reward=cme"]
-    [own], [usual] = grid.cells([*cell, "preset=paper"]), grid.cells(cell)
+    [own], [usual] = composition.compose_configs([*cell, "preset=paper"]), composition.compose_configs(cell)
     assert identity.run_id(own) == identity.run_id(usual)
 
 
 @pytest.mark.slow
 def test_the_whole_reference_grid_is_valid() -> None:
-    cells = grid.cells(command(CONF / "experiment" / "reference.yaml"))
+    cells = composition.compose_configs(command(CONF / "experiment" / "reference.yaml"))
     assert len(cells) == len({identity.run_id(c) for c in cells}) == 4 * 3 * 5 * 3
     assert len({identity.start_id(c) for c in cells}) == 4 * 3
 
@@ -179,7 +179,7 @@ PAPER = [
 def test_the_papers_cells(
     family: str, regime: str, generator: str, beta: float, length: int, steps: int
 ) -> None:
-    [config] = grid.cells(["scale=paper", f"family={family}", f"regime={regime}"])
+    [config] = composition.compose_configs(["scale=paper", f"family={family}", f"regime={regime}"])
     trainer = config.trainer
     assert config.generator == generator
     assert (trainer.beta, trainer.max_completion_length, trainer.max_steps) == (beta, length, steps)
@@ -204,7 +204,9 @@ def test_the_papers_cells(
 
 
 def test_cells_that_are_ours_say_so() -> None:
-    cells = grid.cells(["-m", "scale=paper", "family=olmo", "regime=pretrained,sft,instruct"])
+    cells = composition.compose_configs(
+        ["-m", "scale=paper", "family=olmo", "regime=pretrained,sft,instruct"]
+    )
     assert [c.regime.name in c.family.ours for c in cells] == [True, False, True]
     files = {f"grpo_paper_{family}_{regime}.yaml" for family, regime, *_ in PAPER}
     for file in (CONF / "cell").glob("*.yaml"):
@@ -214,16 +216,16 @@ def test_cells_that_are_ours_say_so() -> None:
 
 
 def test_a_cells_own_settings_yield_to_the_command_line_and_stay_at_their_scale() -> None:
-    [second] = grid.cells(
+    [second] = composition.compose_configs(
         ["scale=paper", "family=qwen", "regime=instruct", "trainer.beta=0", "trainer.max_steps=3000"]
     )
     assert (second.trainer.beta, second.trainer.max_steps) == (0, 3000)
-    [miniature] = grid.cells(["family=gemma"])
+    [miniature] = composition.compose_configs(["family=gemma"])
     assert (miniature.trainer.repetition_penalty, miniature.trainer.max_steps) == (1.0, 60)
 
 
 def test_the_papers_mathematics() -> None:
-    [config] = grid.cells(
+    [config] = composition.compose_configs(
         ["scale=paper", "family=qwen_math", "verifier=qwen_math", "data=math", "reward.no_answer_penalty=5",
          "reward.span=answer"]
     )  # fmt: skip
@@ -247,5 +249,5 @@ SWEEPS = [
 
 @pytest.mark.parametrize(("experiment", "scale"), SWEEPS)
 def test_every_cell_of_an_experiments_grid_is_valid(experiment: str, scale: str) -> None:
-    for line in grid.command_lines(["-m", f"experiment={experiment}", f"scale={scale}"]):
-        assert grid.composed(line)
+    for line in composition.expand_command_line(["-m", f"experiment={experiment}", f"scale={scale}"]):
+        assert composition.compose_one_line(line)

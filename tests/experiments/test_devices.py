@@ -7,13 +7,16 @@ import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from cme.runtime import distributed
-from experiments import check_trainer, grid, identity, methods
-from experiments.validate import BadConfig
+from experiments import methods
+from experiments.config import composition, identity, trainer_validation
+from experiments.config.validation import BadConfig
 
 LAUNCH = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "8"}
 
 
-@pytest.mark.parametrize("file", sorted((grid.CONF / "accelerate").glob("*.yaml")), ids=lambda f: f.stem)
+@pytest.mark.parametrize(
+    "file", sorted((composition.CONF / "accelerate").glob("*.yaml")), ids=lambda f: f.stem
+)
 def test_accelerate_takes_its_configurations(file: Path) -> None:
     line = file.read_text().splitlines()[0]
     assert line.startswith(f"# accelerate launch --config_file conf/accelerate/{file.name} ")
@@ -28,14 +31,14 @@ def test_accelerate_takes_its_configurations(file: Path) -> None:
 
 
 def run_id(*overrides: str) -> str:
-    [config] = grid.cells(list(overrides))
+    [config] = composition.compose_configs(list(overrides))
     return identity.run_id(config)
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if vLLM were."""
-    monkeypatch.setattr(check_trainer, "find_spec", lambda name: object())
+    monkeypatch.setattr(trainer_validation, "find_spec", lambda name: object())
 
 
 def test_the_number_of_processes_is_no_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +81,7 @@ def test_where_vllm_runs_changes_nothing() -> None:
 )
 def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
     with pytest.raises(BadConfig, match=said):
-        grid.cells(["trainer.use_vllm=true", *overrides.split()])
+        composition.compose_configs(["trainer.use_vllm=true", *overrides.split()])
 
 
 @pytest.mark.parametrize(
@@ -94,13 +97,13 @@ def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
 )
 def test_options_that_mean_nothing_are_refused(line: str, said: str) -> None:
     with pytest.raises(BadConfig, match=said):
-        grid.cells(line.split(" ", 1))
+        composition.compose_configs(line.split(" ", 1))
 
 
 def test_adapters_of_a_policy_in_parts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(BadConfig, match="cannot be merged into it"):
-        grid.cells(["adapter=lora"])
+        composition.compose_configs(["adapter=lora"])
 
 
 @pytest.mark.parametrize(
@@ -118,18 +121,18 @@ def test_a_batch_that_processes_cannot_share_is_refused(
     for name, value in (LAUNCH | {"WORLD_SIZE": str(count)}).items():
         monkeypatch.setenv(name, value)
     if fits:
-        assert grid.cells(overrides)
+        assert composition.compose_configs(overrides)
     else:
         with pytest.raises(BadConfig, match=f"{count} cannot share alike"):
-            grid.cells(overrides)
+            composition.compose_configs(overrides)
 
 
 def test_the_adapters_go_to_peft_by_its_names() -> None:
     from peft import LoraConfig
 
-    [config] = grid.cells(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])
+    [config] = composition.compose_configs(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])
     given: Any = methods._lora(config)
     made = LoraConfig(task_type="CAUSAL_LM", **given)
     assert (made.r, made.lora_alpha, made.target_modules) == (16, 32, {"q_proj", "v_proj"})
-    [plain] = grid.cells([])
+    [plain] = composition.compose_configs([])
     assert methods._lora(plain) is None

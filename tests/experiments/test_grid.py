@@ -8,10 +8,11 @@ import hub_stub
 import pytest
 
 from cme import checkpoints
-from experiments import grid
-from experiments.validate import BadConfig
+from experiments.config import composition
+from experiments.config.validation import BadConfig
+from experiments.run import inputs, preparation
 
-ROOT = Path(grid.CONF).parent
+ROOT = Path(composition.CONF).parent
 
 BAD = [
     (["family=qwn"], ["family=qwn", "qwen"]),
@@ -65,7 +66,7 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "named"), BAD, ids=lambda value: " ".join(value))
 def test_bad_input_is_one_sentence(arguments: list[str], named: list[str]) -> None:
     with pytest.raises(BadConfig) as caught:
-        grid.cells(arguments)
+        composition.compose_configs(arguments)
     message = str(caught.value)
     assert "\n" not in message
     assert "Traceback" not in message and not message.startswith("'")
@@ -85,19 +86,21 @@ def test_bad_input_is_one_sentence(arguments: list[str], named: list[str]) -> No
 )
 def test_what_could_only_fail_after_models_load_is_refused_before(override: str, likely: str) -> None:
     with pytest.raises(BadConfig, match=override) as caught:
-        grid.cells([override])
+        composition.compose_configs([override])
     assert likely in str(caught.value)
 
 
 def test_one_bad_cell_fails_the_whole_sweep_and_is_named() -> None:
     with pytest.raises(BadConfig, match=r"cell scale=paper family=llama regime=sft"):
-        grid.cells(["-m", "scale=paper", "family=olmo,llama", "regime=sft"])
+        composition.compose_configs(["-m", "scale=paper", "family=olmo,llama", "regime=sft"])
     with pytest.raises(BadConfig, match=r"trainer\.max_steps=0.*cell trainer\.max_steps=0"):
-        grid.cells(["-m", "trainer.max_steps=2,0"])
+        composition.compose_configs(["-m", "trainer.max_steps=2,0"])
 
 
 def test_a_sweep_is_the_product_of_its_values() -> None:
-    found = grid.cells(["--multirun", "family=qwen,gemma", "seed=range(0,3)", "trainer.beta=0.5"])
+    found = composition.compose_configs(
+        ["--multirun", "family=qwen,gemma", "seed=range(0,3)", "trainer.beta=0.5"]
+    )
     assert [(c.family.name, c.seed) for c in found] == [(f, s) for f in ("qwen", "gemma") for s in range(3)]
     assert {c.trainer.beta for c in found} == {0.5}
     assert [c.generator for c in found[::3]] == ["miniature:qwen/pretrained", "miniature:gemma/pretrained"]
@@ -105,41 +108,47 @@ def test_a_sweep_is_the_product_of_its_values() -> None:
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--hydra-help", "--cfg=job", "--info=all", "--version"])
 def test_what_only_shows_composes_nothing(flag: str) -> None:
-    assert grid.cells([flag, "family=qwn"]) == []
+    assert composition.compose_configs([flag, "family=qwn"]) == []
 
 
 def test_a_verifier_that_is_the_generator_warns(capsys: pytest.CaptureFixture[str]) -> None:
     same = ["family=gemma", "regime=instruct", "verifier=gemma_instruct"]
-    grid.cells(same)
+    composition.compose_configs(same)
     assert capsys.readouterr().err.splitlines() == [
         "warning: verifier equals generator (miniature:gemma/instruct), but the experiment claims an "
         "independent verifier"
     ]
-    grid.cells([*same, "experiment.independent_verifier=false"])
-    grid.cells(["family=gemma", "regime=instruct"])
+    composition.compose_configs([*same, "experiment.independent_verifier=false"])
+    composition.compose_configs(["family=gemma", "regime=instruct"])
     assert capsys.readouterr().err == ""
 
 
 def test_checkpoints_are_those_that_cells_load_each_once() -> None:
-    cells = grid.cells(["-m", "reward=cme,random", "family=qwen,olmo"])
-    assert sorted(grid.checkpoints(cells)) == [
+    cells = composition.compose_configs(["-m", "reward=cme,random", "family=qwen,olmo"])
+    assert sorted(preparation.checkpoint_names(cells)) == [
         "miniature:gemma/verifier",
         "miniature:llama/verifier",
         "miniature:olmo/pretrained",
         "miniature:olmo/verifier",
         "miniature:qwen/pretrained",
     ]
-    [alone] = grid.cells(["reward=random", "family=qwen"])
-    assert sorted(grid.checkpoints([alone])) == ["miniature:olmo/verifier", "miniature:qwen/pretrained"]
+    [alone] = composition.compose_configs(["reward=random", "family=qwen"])
+    assert sorted(preparation.checkpoint_names([alone])) == [
+        "miniature:olmo/verifier",
+        "miniature:qwen/pretrained",
+    ]
     judged = [
         "judge=local",
         "judge.checkpoint=x",
         "judge@selection.judge=local",
         "selection.judge.checkpoint=y",
     ]
-    [off] = grid.cells(judged)
-    [on] = grid.cells([*judged, "selection.every=1"])
-    assert [set("xy") & set(grid.checkpoints([cell])) for cell in (off, on)] == [{"x"}, {"x", "y"}]
+    [off] = composition.compose_configs(judged)
+    [on] = composition.compose_configs([*judged, "selection.every=1"])
+    assert [set("xy") & set(preparation.checkpoint_names([cell])) for cell in (off, on)] == [
+        {"x"},
+        {"x", "y"},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +160,7 @@ def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
 ) -> None:
     monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
     with pytest.raises(BadConfig, match=f"data=world: .*{named}"):
-        grid.prepare(grid.cells([override, f"results_dir={tmp_path}"]))
+        preparation.prepare(composition.compose_configs([override, f"results_dir={tmp_path}"]))
 
 
 def test_all_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
@@ -187,9 +196,9 @@ def test_a_local_file_with_wrong_columns_is_one_sentence(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
     (tmp_path / "x.jsonl").write_text('{"prompt": "p", "completion": "c"}\n')
     judge = ["judge=openai", "judge.model=x"]
-    [config] = grid.cells([*overrides, *judge, f"data.source.path={tmp_path / 'x.jsonl'}"])
+    [config] = composition.compose_configs([*overrides, *judge, f"data.source.path={tmp_path / 'x.jsonl'}"])
     with pytest.raises(BadConfig, match=r"lacks the column.*prompt, completion.*are needed") as caught:
-        grid.prompts(config.data, "train", 1)
+        inputs.load_prompts(config.data, "train", 1)
     assert "\n" not in str(caught.value)
 
 
@@ -218,7 +227,7 @@ def test_run_py_says_it_in_one_line_and_writes_nothing(
 
 def test_validation_imports_no_torch() -> None:
     code = (
-        "import sys\nfrom experiments import grid\nfrom experiments.validate import BadConfig\n"
+        "import sys\nfrom experiments import grid\nfrom experiments.config.validation import BadConfig\n"
         "for scale in ('miniature', 'laptop', 'paper'): assert len(grid.cells([f'scale={scale}'])) == 1\n"
         "for reward in ('majority_vote', 'token_entropy', 'ground_truth'): grid.cells([f'reward={reward}'])\n"
         "for bad in ('family=qwn', 'trainer.num_generations=1', '+reward.foo=1'):\n"

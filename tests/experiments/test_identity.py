@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from experiments import grid, identity
+from experiments.config import composition, identity
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")
 
 
 def cell(*overrides: str) -> DictConfig:
-    [found] = grid.cells(list(overrides))
+    [found] = composition.compose_configs(list(overrides))
     return found
 
 
@@ -138,7 +138,7 @@ def test_a_verifiers_answers_are_shared_between_starts() -> None:
 
 
 def test_seeds_and_rewards_are_different_runs_of_one_start() -> None:
-    cells = grid.cells(["-m", "reward=cme,random,ground_truth", "seed=0,1"])
+    cells = composition.compose_configs(["-m", "reward=cme,random,ground_truth", "seed=0,1"])
     assert len({identity.run_id(c) for c in cells}) == 6
     assert len({identity.start_id(c) for c in cells}) == 1
 
@@ -167,8 +167,8 @@ def test_starts_are_shared_where_they_would_say_the_same(override: str, shared: 
 
 def test_the_heldout_verifier_is_of_a_third_family() -> None:
     verifiers = "gemma,llama,olmo,qwen,gemma_pretrained,gemma_sft,gemma_instruct"
-    cells = grid.cells(["-m", f"family={','.join(FAMILIES)}", f"verifier={verifiers}"])
-    cells += grid.cells(["-m", f"family={','.join(FAMILIES)}", "regime=sft,instruct"])
+    cells = composition.compose_configs(["-m", f"family={','.join(FAMILIES)}", f"verifier={verifiers}"])
+    cells += composition.compose_configs(["-m", f"family={','.join(FAMILIES)}", "regime=sft,instruct"])
     assert len(cells) == 4 * 7 + 4 * 2
     for config in cells:
         held = identity.heldout(config)

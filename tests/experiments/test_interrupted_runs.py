@@ -17,7 +17,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from cme import Interrupted
 from cme.models import generation
 from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
-from experiments import grid, methods, parts, stages
+from experiments import methods, parts, stages
+from experiments.config import composition
+from experiments.run import inputs
 from experiments.store import Store
 
 Cell = Callable[..., list[str]]
@@ -36,7 +38,7 @@ def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[DictConfig, RunReco
     def made(*overrides: str) -> tuple[DictConfig, RunRecord]:
         small = [a for a in cell() if not (a.startswith("trainer.") and "trainer=best_of_n" in overrides)]
         own, other = (
-            grid.cells([*small, *overrides, f"results_dir={tmp_path / where}"])[0]
+            composition.compose_configs([*small, *overrides, f"results_dir={tmp_path / where}"])[0]
             for where in ("own", "other")
         )
         return own, read_record(stages.run(other))
@@ -125,7 +127,7 @@ def test_generation_goes_on_within_its_stage(
 
 
 def test_a_stage_file_that_is_cut_short_is_named(cell: Cell) -> None:
-    [config] = grid.cells(cell("reward=random"))
+    [config] = composition.compose_configs(cell("reward=random"))
     stages.run(config)
     store = Store.of(config)
     store.record.unlink()
@@ -199,7 +201,7 @@ def test_a_signal_before_the_first_step_is_answered_there(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While models load it waits already."""
-    [config] = grid.cells(cell("reward=random"))
+    [config] = composition.compose_configs(cell("reward=random"))
     load = methods.load
 
     def interrupted(*arguments: Any, **settings: Any) -> Any:
@@ -219,10 +221,10 @@ def prompts_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = grid.preferences
+    before = inputs.load_preferences
     monkeypatch.setattr(
-        grid,
-        "preferences",
+        inputs,
+        "load_preferences",
         lambda config: [replace(p, chosen=p.rejected, rejected=p.chosen) for p in before(config)],
     )
 
@@ -261,7 +263,9 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(
     small = (
         [a for a in cell() if not a.startswith("trainer.")] if trainer != "grpo" else cell("reward=random")
     )
-    [config] = grid.cells([*small, f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1"])
+    [config] = composition.compose_configs(
+        [*small, f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1"]
+    )
     ended(config, monkeypatch, 2, None)
     assert list(Store.of(config).resume.glob("checkpoint-1/whole.json"))
     changed(monkeypatch)
@@ -282,7 +286,7 @@ def test_the_processes_in_a_record_are_those_that_trained(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those of the launch that writes it."""
-    [config] = grid.cells(cell("reward=random"))
+    [config] = composition.compose_configs(cell("reward=random"))
     store = Store.of(config)
     assert "processes" not in read_record(stages.run(config)).environment
     found = read_json(store.training)

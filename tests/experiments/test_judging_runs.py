@@ -15,10 +15,12 @@ from cme import Unavailable
 from cme.judges import chat_format, local
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record
-from experiments import cost, grid, identity, judging, selection, stages
+from experiments import cost, judging, selection, stages
 from experiments.__main__ import main
+from experiments.config import composition, identity
+from experiments.config.validation import BadConfig, validate
+from experiments.run import preparation
 from experiments.store import Store
-from experiments.validate import BadConfig, validate
 
 Cell = Callable[..., list[str]]
 KEY = "sk-very-secret-8431"
@@ -47,7 +49,7 @@ def judged_by(stub: ChatStub, *more: str) -> list[str]:
 
 
 def composed(arguments: list[str]) -> DictConfig:
-    [config] = grid.cells(arguments)
+    [config] = composition.compose_configs(arguments)
     return config
 
 
@@ -81,7 +83,7 @@ def test_its_verdicts_are_recorded_and_its_key_nowhere(
     cell: Cell, stub: ChatStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     config = composed(cell(*judged_by(stub)))
-    grid.prepare([config])
+    preparation.prepare([config])
     assert len(stub.bodies) == 1
     record = read_record(stages.run(config))
     assert record.verdicts == expected(record)
@@ -133,7 +135,7 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     for name in ("weights_of", "_train", "respond", "load"):
         monkeypatch.setattr(stages, name, never)
     stub.rates = {}
-    grid.prepare([config])
+    preparation.prepare([config])
     again = read_record(stages.run(config))
     assert again.verdicts == expected(again)
     assert again.pairs == first.pairs
@@ -141,7 +143,7 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     del stub.answered[next(q for q in stub.answered if "Name a colour." in q)]
     assert set(stub.answered.values()) == {1} and len(stub.answered) == questions(again)
     asked = len(stub.bodies)
-    grid.prepare([config])
+    preparation.prepare([config])
     assert stages.run(config) == path
     assert len(stub.bodies) == asked
 
@@ -212,7 +214,7 @@ def panel(stub: ChatStub, *more: str) -> list[str]:
 
 def test_each_member_of_a_panel_judges_every_pair(cell: Cell, stub: ChatStub) -> None:
     config = composed(cell(*panel(stub, "judge.members.anthropic.max_calls=7")))
-    grid.prepare([config])
+    preparation.prepare([config])
     assert len(stub.bodies) == 2
     record = read_record(stages.run(config))
     assert record.judge == "panel"
@@ -284,10 +286,10 @@ def test_local_judges_and_the_selections_are_flagged_too(capsys: pytest.CaptureF
     assert capsys.readouterr().err.splitlines() == [first]
     composed([*judged, *chosen, "selection.every=1"])
     assert capsys.readouterr().err.splitlines() == [first, second]
-    grid.cells(judged, generators=["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
+    composition.compose_configs(judged, generators=["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
     same = "warning: judge.checkpoint=Qwen/Qwen3-32B is the generator"
     assert capsys.readouterr().err.splitlines() == [first, same]
-    grid.cells(judged, generators=["org/base"])
+    composition.compose_configs(judged, generators=["org/base"])
     assert capsys.readouterr().err == ""
 
 
@@ -328,7 +330,7 @@ def test_a_judge_that_cannot_work_is_one_line_before_anything_runs(
     if named.startswith("gives"):
         stub.key = "another"
     done = subprocess.run(
-        [sys.executable, str(grid.CONF.parent / "run.py"), *judged_by(stub), f"results_dir={tmp_path / 'runs'}",
+        [sys.executable, str(composition.CONF.parent / "run.py"), *judged_by(stub), f"results_dir={tmp_path / 'runs'}",
          *overrides],
         capture_output=True, text=True, cwd=tmp_path, timeout=120,
     )  # fmt: skip
@@ -414,7 +416,7 @@ def test_a_judge_that_cannot_be_made_is_one_sentence(cell: Cell, bad: list[str])
     with pytest.raises(BadConfig, match=r"judge=(local|alpaca_eval): (checkpoint|annotator) is"):
         judging.made(config.judge)
     with pytest.raises(BadConfig, match=r"(checkpoint|annotator) is"):
-        grid.prepare([config])
+        preparation.prepare([config])
 
 
 def test_a_log_that_cannot_be_read_is_one_line(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:

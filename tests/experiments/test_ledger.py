@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments import grid, identity, ledger, runner
+from experiments import ledger, runner
+from experiments.config import composition, identity
 from experiments.ledger import Entry
 
 
@@ -70,12 +71,12 @@ def test_the_words_of_a_cell_compose_that_cell_alone(tmp_path: Path) -> None:
         "hydra/launcher=basic",
         "fail_fast=true",
     ]
-    asked = grid.asked(line)
+    asked = composition.compose_cells(line)
     entries = [runner.entry_of(cell) for cell in asked]
     assert len({e.run_id for e in entries}) == len(asked) == 6
     assert {e.experiment for e in entries} == {"kl_beta"}
     for cell, one in zip(asked, entries, strict=True):
         assert not any(w.startswith(("-", "hydra", "fail_fast")) or "," in w for w in one.overrides)
-        [alone] = grid.cells(one.words(tmp_path))
+        [alone] = composition.compose_configs(one.words(tmp_path))
         assert identity.run_id(alone) == identity.run_id(cell.config) == one.run_id
         assert alone.results_dir == str(tmp_path)

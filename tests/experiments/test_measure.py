@@ -12,8 +12,9 @@ from cme.checkpoints import cache_dir, load
 from cme.miniature import models
 from cme.models import chat
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
-from experiments import grid, measure, stages
+from experiments import measure, stages
 from experiments.__main__ import main
+from experiments.config import composition
 from experiments.measure import NotIndependent, independent_model, measured
 
 Cell = Callable[..., list[str]]
@@ -24,7 +25,7 @@ LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "ol
 def unmeasured(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
     """The record of a run that was never measured, with an empty response in it."""
     monkeypatch.setattr(stages, "measured", lambda record: record)
-    [config] = grid.cells(cell("reward=random"))
+    [config] = composition.compose_configs(cell("reward=random"))
     record = read_record(stages.run(config))
     first = replace(record.pairs[0], policy=Generation("", True, 1))
     return replace(record, pairs=[first, *record.pairs[1:]])
@@ -148,7 +149,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_run_measures_its_responses(cell: Cell) -> None:
-    [config] = grid.cells(cell("reward=random"))
+    [config] = composition.compose_configs(cell("reward=random"))
     record = read_record(stages.run(config))
     assert record.language_model == OLMO
     surprisal = record.pairs[0].policy.surprisal
@@ -181,7 +182,7 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
         raise NotIndependent("the model took part")
 
     monkeypatch.setattr(stages, "measured", refused)
-    [config] = grid.cells(cell("reward=random"))
+    [config] = composition.compose_configs(cell("reward=random"))
     record = read_record(stages.run(config))
     assert "surprisal was not measured: the model took part" in record.warnings
     assert record.language_model is None

@@ -12,16 +12,18 @@ import transformers
 import yaml
 from omegaconf import DictConfig
 
-from experiments import footprint, grid, identity, plan, workload
+from experiments import footprint, plan, workload
+from experiments.config import composition, identity
+from experiments.config.schema import Lora
 from experiments.model_sizes import SIZES, Size
-from experiments.schema import Lora
+from experiments.run import preparation
 from experiments.workload import Stage
 
-ROOT = Path(grid.CONF).parent
+ROOT = Path(composition.CONF).parent
 
 
 def paper(*overrides: str) -> DictConfig:
-    [config] = grid.cells(["scale=paper", *overrides])
+    [config] = composition.compose_configs(["scale=paper", *overrides])
     return config
 
 
@@ -111,7 +113,7 @@ def _monitor(rows: int, prompt: int, response: int) -> float:
 
 def test_sft_by_hand() -> None:
     """The verifier (42 layers) answers 5,000 prompts, once for both cells; 600 steps of 8 answers."""
-    cells = grid.cells(
+    cells = composition.compose_configs(
         [
             "-m",
             "scale=paper",
@@ -303,7 +305,9 @@ def test_every_checkpoint_of_the_paper_has_a_size() -> None:
         "plan=true",
     ]
     math = ["scale=paper", "family=qwen_math", "verifier=qwen_math", "data=math"]
-    assert set(grid.checkpoints(grid.cells(every) + grid.cells(math))) <= set(SIZES)
+    assert set(
+        preparation.checkpoint_names(composition.compose_configs(every) + composition.compose_configs(math))
+    ) <= set(SIZES)
 
 
 def test_the_full_grid_is_planned_without_a_key_a_cache_or_a_hub(tmp_path: Path) -> None:
@@ -323,7 +327,7 @@ def test_the_full_grid_is_planned_without_a_key_a_cache_or_a_hub(tmp_path: Path)
 
 
 def test_models_of_unknown_size_are_named() -> None:
-    found = plan.lines(grid.cells(["-m", "seed=0,1", "plan=true"]))
+    found = plan.lines(composition.compose_configs(["-m", "seed=0,1", "plan=true"]))
     text = "\n".join(found)
     assert "plan of 2 cells at scale=miniature" in text
     assert "unknown sizes" in text and "miniature:qwen/pretrained" in text
@@ -331,7 +335,7 @@ def test_models_of_unknown_size_are_named() -> None:
 
 
 def test_a_shared_start_is_counted_once() -> None:
-    cells = grid.cells(["-m", "scale=paper", "family=llama", "regime=instruct", "seed=1,2"])
+    cells = composition.compose_configs(["-m", "scale=paper", "family=llama", "regime=instruct", "seed=1,2"])
     lines = [line for line in plan.lines(cells) if " s1 " in line or " s2 " in line][:2]
     first, second = [float(line.split()[8]) for line in lines]
     # 200 prompts by start and verifier, and the start's 50 of checkpoint selection
@@ -339,9 +343,9 @@ def test_a_shared_start_is_counted_once() -> None:
 
 
 def test_a_plan_is_no_part_of_a_run() -> None:
-    from experiments import identity
+    from experiments.config import identity
 
-    plain, planned = grid.cells([]) + grid.cells(["plan=true"])
+    plain, planned = composition.compose_configs([]) + composition.compose_configs(["plan=true"])
     assert identity.run_id(plain) == identity.run_id(planned)
     assert identity.run_id(plain) == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
 

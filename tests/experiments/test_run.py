@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from cme.records import read_record
-from experiments import grid, stages
+from experiments import stages
+from experiments.config import composition
 
-SCRIPT = Path(grid.CONF).parent / "run.py"
+SCRIPT = Path(composition.CONF).parent / "run.py"
 
 
 def run(arguments: list[str], where: Path) -> "subprocess.CompletedProcess[str]":
@@ -34,12 +35,14 @@ def test_a_sweep_runs_every_cell_and_reports(cell: Callable[..., list[str]], tmp
     assert sorted(read_record(p).reward for p in records) == ["ground_truth", "random"]
 
 
-@pytest.mark.parametrize("experiment", sorted(p.stem for p in (grid.CONF / "experiment").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "experiment", sorted(p.stem for p in (composition.CONF / "experiment").glob("*.yaml"))
+)
 def test_every_experiment_runs_at_miniature_scale(cell: Callable[..., list[str]], experiment: str) -> None:
-    line = grid.command_lines(["-m", *cell(f"experiment={experiment}")])[0]
+    line = composition.expand_command_line(["-m", *cell(f"experiment={experiment}")])[0]
     first = [override.split(",")[0] for override in line if override != "-m"]
     small = [re.sub(r"^selection\.every=\d+$", "selection.every=1", override) for override in first]
-    [config] = grid.composed(small)
+    [config] = composition.compose_one_line(small)
     record = read_record(stages.run(config))
     assert record.experiment == config.experiment.name
     assert len(record.history["step"]) == config.trainer.max_steps

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import read_outputs
 from cme.records import Generation, Pair, Prompt, Verdict, read_sanity
-from experiments import grid, judging, sanity
+from experiments import judging, sanity
+from experiments.config import composition
 from experiments.sanity import opponents
 
 Cell = Callable[..., list[str]]
@@ -55,7 +56,7 @@ def test_an_opponent_without_a_pair_is_left_out() -> None:
 def test_one_command_judges_records_and_is_not_run_twice(
     cell: Cell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [config] = grid.cells(cell("experiment=judge_sanity", "seed=4"))
+    [config] = composition.compose_configs(cell("experiment=judge_sanity", "seed=4"))
     path = sanity.run(config)
     printed = capsys.readouterr().out
     record = read_sanity(path)
@@ -74,7 +75,7 @@ def test_one_command_judges_records_and_is_not_run_twice(
 def test_opponents_that_a_judge_does_not_see_whole_are_counted(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [config] = grid.cells(cell("experiment=judge_sanity", "seed=6", "judge=local"))
+    [config] = composition.compose_configs(cell("experiment=judge_sanity", "seed=6", "judge=local"))
     OmegaConf.update(config, "judge.max_response_chars", 12)
     prompts, longer = [Prompt("a", "name")], Generation("thirteen char", True, 2)
     assert len(longer.response) == 13
@@ -96,7 +97,7 @@ def test_opponents_that_a_judge_does_not_see_whole_are_counted(
 
 def test_training_settings_leave_its_identity_alone_and_the_judge_does_not(cell: Cell) -> None:
     def identity(*overrides: str) -> str:
-        [config] = grid.cells(cell("experiment=judge_sanity", *overrides))
+        [config] = composition.compose_configs(cell("experiment=judge_sanity", *overrides))
         return sanity.sanity_id(config)
 
     assert identity() == identity("trainer.max_steps=7", "reward=random", "monitor_every=3")
@@ -123,7 +124,7 @@ def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pyte
 
     rule = OracleJudge.rule
     monkeypatch.setattr(OracleJudge, "rule", lambda *_: Ruling("unscored", "it is down"))
-    [config] = grid.cells(cell("experiment=judge_sanity", "seed=5"))
+    [config] = composition.compose_configs(cell("experiment=judge_sanity", "seed=5"))
     record = read_sanity(sanity.run(config))
     assert all(v.outcome == "unscored" for own in record.verdicts.values() for v in own)
     monkeypatch.setattr(OracleJudge, "rule", rule)

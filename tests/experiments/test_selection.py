@@ -11,16 +11,18 @@ from cme.checkpoints import load
 from cme.miniature import world
 from cme.models.generation import generate
 from cme.records import Generation, Milestone, Trajectory, read_record
-from experiments import grid, identity, selection, stages
+from experiments import selection, stages
+from experiments.config import composition, identity
+from experiments.config.validation import BadConfig
+from experiments.run import inputs, preparation
 from experiments.store import Store
-from experiments.validate import BadConfig
 
 Cell = Callable[..., list[str]]
 ON = ("reward=random", "trainer.max_steps=3", "selection.every=1", "selection.prompts=12")
 
 
 def composed(arguments: list[str]) -> DictConfig:
-    [config] = grid.cells(arguments)
+    [config] = composition.compose_configs(arguments)
     return config
 
 
@@ -165,7 +167,7 @@ def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) ->
 def test_no_selection_prompt_is_an_evaluation_prompt(overrides: tuple[str, ...]) -> None:
     config = composed(["selection.every=5", *overrides])
     found = selection.prompts(config)
-    evaluated = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+    evaluated = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     assert len({p.id for p in found}) == len({p.text for p in found}) == config.selection.prompts
     assert not {p.text for p in found} & {p.text for p in evaluated}
     assert not {p.id for p in found} & {p.id for p in evaluated}
@@ -194,7 +196,7 @@ def test_what_cannot_be_had_is_said_before_training(
     cell: Cell, overrides: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(BadConfig, match=message):
-        grid.prepare(grid.cells(cell("selection.every=1", *overrides)))
+        preparation.prepare(composition.compose_configs(cell("selection.every=1", *overrides)))
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_what_cannot_be_had_is_said_before_training(
 )
 def test_a_selection_that_cannot_work_is_refused(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(BadConfig, match=message):
-        grid.cells(list(overrides))
+        composition.compose_configs(list(overrides))
 
 
 def test_what_is_off_is_no_part_of_a_run() -> None:

@@ -15,7 +15,8 @@ from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
 from cme.models.generation import generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
-from experiments import grid, identity, judging, methods, stages
+from experiments import judging, methods, stages
+from experiments.config import composition, identity
 from experiments.parts import fingerprint
 from experiments.store import Store
 
@@ -23,7 +24,7 @@ Cell = Callable[..., list[str]]
 
 
 def composed(arguments: list[str]) -> DictConfig:
-    [config] = grid.cells(arguments)
+    [config] = composition.compose_configs(arguments)
     return config
 
 
@@ -205,7 +206,9 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
     assert len(read_record(stages.run(config)).history["step"]) == 2
 
 
-@pytest.mark.parametrize("reward", sorted({p.stem for p in (grid.CONF / "reward").glob("*.yaml")} - {"cme"}))
+@pytest.mark.parametrize(
+    "reward", sorted({p.stem for p in (composition.CONF / "reward").glob("*.yaml")} - {"cme"})
+)
 def test_every_reward_runs(cell: Cell, reward: str) -> None:
     record = read_record(stages.run(composed(cell(f"reward={reward}", "family=olmo", "regime=sft"))))
     assert record.reward == reward

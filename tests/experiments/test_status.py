@@ -10,10 +10,12 @@ import pytest
 from omegaconf import DictConfig
 
 from cme.records import Progress, RunState, write_state
-from experiments import grid, launchers, ledger, runner, state, status
+from experiments import launchers, ledger, runner, state, status
 from experiments.__main__ import main
+from experiments.config import composition
+from experiments.config.validation import BadConfig
 from experiments.ledger import Entry
-from experiments.validate import BadConfig
+from experiments.run import preparation
 
 HOLD = (
     "import sys\nfrom pathlib import Path\nfrom experiments import state\n"
@@ -98,7 +100,7 @@ def test_a_running_cell_tells_step_rate_and_time_left(
         [sys.executable, "-c", HOLD, str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        cwd=grid.CONF.parent,
+        cwd=composition.CONF.parent,
     )
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     main(["status", f"results_dir={tmp_path}"])
@@ -132,7 +134,9 @@ def test_many_are_counted_and_twenty_listed(tmp_path: Path) -> None:
 
 
 def test_a_run_from_before_there_were_states_is_read_off_its_record(tmp_path: Path) -> None:
-    reference = sorted((grid.CONF.parent / "results" / "reference" / "miniature").glob("*.record.json"))[0]
+    reference = sorted(
+        (composition.CONF.parent / "results" / "reference" / "miniature").glob("*.record.json")
+    )[0]
     folder = enrolled(tmp_path, "old")
     folder.mkdir()
     (folder / "record.json").write_bytes(reference.read_bytes())
@@ -168,8 +172,12 @@ def test_what_it_does_not_know_is_one_sentence(
 @pytest.fixture
 def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
     """Three toy cells in the ledger, none begun; gives their states by seed."""
-    monkeypatch.setattr(grid, "prepare", lambda configs: None)
-    runner.enrol(grid.asked(["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=0,1,2"]))
+    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
+    runner.enrol(
+        composition.compose_cells(
+            ["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=0,1,2"]
+        )
+    )
 
     def states() -> dict[str, str]:
         return {cell.entry.overrides[-1]: cell.state for cell in status.seen(tmp_path)}
@@ -199,8 +207,12 @@ def test_resume_runs_what_is_owed_and_retry_what_failed(
 
 @pytest.mark.parametrize("said", ["true", "True", "1"])
 def test_fail_fast_leaves_the_rest_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    monkeypatch.setattr(grid, "prepare", lambda configs: None)
-    runner.enrol(grid.asked(["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=1,0"]))
+    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
+    runner.enrol(
+        composition.compose_cells(
+            ["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=1,0"]
+        )
+    )
     assert main(["resume", f"results_dir={tmp_path}", f"fail_fast={said}"]) == 1
     assert [cell.state for cell in status.seen(tmp_path)] == ["failed", "owed"]
 
@@ -208,7 +220,7 @@ def test_fail_fast_leaves_the_rest_owed(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(grid, "prepare", lambda configs: None)
+    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     words = [f"results_dir={tmp_path}", "experiment.run=toy_cell.run"]
     ledger.enrol(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     assert main(["resume", f"results_dir={tmp_path}"]) == 1
@@ -223,12 +235,12 @@ def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
         if any(config.seed == 5 for config in configs):
             raise BadConfig("seed=5 asks for more prompts than there are")
 
-    monkeypatch.setattr(grid, "prepare", prepare)
+    monkeypatch.setattr(preparation, "prepare", prepare)
     monkeypatch.setattr(launchers, "_settled", lambda own, cell: [])  # a batch, run in this process
     words = ["experiment.run=toy_cell.run"]
     ledger.enrol(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     ledger.enrol(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
-    runner.enrol(grid.asked(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
+    runner.enrol(composition.compose_cells(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
     assert main(["resume", f"results_dir={tmp_path}", "hydra/launcher=local"]) == 1
     assert [cell.state for cell in status.seen(tmp_path)] == ["owed", "owed", "owed", "done", "done"]
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -244,16 +256,16 @@ def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
 def test_a_results_dir_may_be_spelled_otherwise_or_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spelling: str
 ) -> None:
-    monkeypatch.setattr(grid, "prepare", lambda configs: None)
+    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     monkeypatch.chdir(tmp_path)
-    runner.enrol(grid.asked(["results_dir=runs", "experiment.run=toy_cell.run"]))
+    runner.enrol(composition.compose_cells(["results_dir=runs", "experiment.run=toy_cell.run"]))
     assert "results_dir" not in Path("runs/cells.jsonl").read_text()
     where = spelling.format(here=tmp_path)
     if "elsewhere" in where:
         Path("runs").rename(where)
     assert main(["owed", f"results_dir={where}"]) == 0
     [command] = capsys.readouterr().out.splitlines()
-    [config] = grid.cells(shlex.split(command)[2:])
+    [config] = composition.compose_configs(shlex.split(command)[2:])
     assert Path(config.results_dir) == Path(where)
     assert main(["resume", f"results_dir={where}"]) == 0
     assert [cell.state for cell in status.seen(Path(where))] == ["done"]

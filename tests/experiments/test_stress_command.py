@@ -12,8 +12,9 @@ from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score
 from cme.records import Prompt, read_stress
 from cme.rewards import CrossModelEntropy
-from experiments import grid, stress
+from experiments import stress
 from experiments.__main__ import main
+from experiments.config import composition
 
 Cell = Callable[..., list[str]]
 LINES = [
@@ -65,7 +66,7 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
 
 
 def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
-    [config] = grid.cells(cell("reward.empty_response=-9"))
+    [config] = composition.compose_configs(cell("reward.empty_response=-9"))
     lines, answers = stress.lines(config), stress.answers(config)[:36]
     start = checkpoints.load(config.generator)
     values = score(lines, answers, start)
@@ -85,23 +86,25 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
 
 
 def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
-    [config] = grid.cells(cell("data.answers=none", "data.oracle=null", "judge=reference_similarity"))
+    [config] = composition.compose_configs(
+        cell("data.answers=none", "data.oracle=null", "judge=reference_similarity")
+    )
     lines = stress.lines(config)
     gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "ground_truth"}
     assert set(lines) == set(LINES) - gone
-    [config] = grid.cells(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
+    [config] = composition.compose_configs(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
     gone = {"cme no end of turn", "cme perplexity", "cme predictive entropy", "cme pmi"}
     assert set(stress.lines(config)) == set(LINES) - gone
 
 
 def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
-    [config] = grid.cells(cell())
+    [config] = composition.compose_configs(cell())
     config.scale.heldout = {}
     assert set(stress.lines(config)) == set(LINES) - set(stress.ENSEMBLES)
 
 
 def test_answers_are_scored_whole(cell: Cell) -> None:
-    [config] = grid.cells(cell("scoring.max_response_tokens=2"))
+    [config] = composition.compose_configs(cell("scoring.max_response_tokens=2"))
     lines, answers = stress.lines(config), stress.answers(config)
     values = score({"cme": lines["cme"]}, answers, checkpoints.load(config.generator))["cme"]
     assert all(a != b for a, b in zip(values["verbose"], values["right"], strict=True))
@@ -109,7 +112,7 @@ def test_answers_are_scored_whole(cell: Cell) -> None:
 
 def test_tables_differ_by_what_they_depend_on() -> None:
     ids = [
-        stress.stress_id(grid.cells([override])[0])
+        stress.stress_id(composition.compose_configs([override])[0])
         for override in (
             "seed=0",
             "trainer.learning_rate=1e-5",
@@ -127,7 +130,7 @@ def test_tables_differ_by_what_they_depend_on() -> None:
         "data.eval_prompts=12",
         "seed=1",
     )
-    assert len({*ids, *(stress.stress_id(grid.cells([o])[0]) for o in more)}) == 7
+    assert len({*ids, *(stress.stress_id(composition.compose_configs([o])[0]) for o in more)}) == 7
 
 
 @pytest.mark.parametrize(
@@ -171,7 +174,7 @@ def test_help_shows_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
-    [config] = grid.cells(["scale=laptop"])
+    [config] = composition.compose_configs(["scale=laptop"])
     answers = stress.answers(config)
     assert len(answers) == 24 * len(GRADES)
     rights = [a for a in answers if a.grade == "right"]
@@ -183,4 +186,4 @@ def test_checking_a_command_line_imports_no_torch() -> None:
         "import sys\nfrom experiments import grid, stress\n"
         "stress.answers(grid.cells(['scale=laptop'])[0])\nassert 'torch' not in sys.modules\n"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=Path(grid.CONF).parent, check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], cwd=Path(composition.CONF).parent, check=True, timeout=120)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from cme.records import read_state
-from experiments import grid, status
+from experiments import status
+from experiments.config import composition
 
-ROOT = grid.CONF.parent
+ROOT = composition.CONF.parent
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).resolve().parent}"}
 Cell = Callable[..., list[str]]
 

@@ -10,7 +10,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from analysis.read import load_records
 from cme import Unavailable
 from cme.records import RunRecord, read_record
-from experiments import grid, identity, methods, stages, tracking
+from experiments import methods, stages, tracking
+from experiments.config import composition, identity
+from experiments.run import preparation
 from experiments.store import Store
 
 Cell = Callable[..., list[str]]
@@ -18,7 +20,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
 
 
 def composed(arguments: list[str]) -> Any:
-    [config] = grid.cells(arguments)
+    [config] = composition.compose_configs(arguments)
     return config
 
 
@@ -107,7 +109,7 @@ def test_a_tracker_that_cannot_be_had_is_refused_before_any_work(
     monkeypatch.setattr(tracking.tracking, "find_spec", lambda name: None)
     configs = [composed(cell("tracker=mlflow", f"seed={seed}")) for seed in (0, 1)]
     with pytest.raises(Unavailable) as refused:
-        grid.prepare(configs)
+        preparation.prepare(configs)
     assert str(refused.value) == (
         "tracker=mlflow: the package mlflow is not installed; pip install -e '.[mlflow]', or use tracker=none"
     )

@@ -8,9 +8,11 @@ from omegaconf import DictConfig
 from analysis import build, summarize
 from cme.records import read_json, read_record
 from cme.training.best_of_n import best
-from experiments import grid, identity, methods, stages
+from experiments import methods, stages
+from experiments.config import composition, identity
+from experiments.config.validation import BadConfig
+from experiments.run import preparation
 from experiments.store import Store
-from experiments.validate import BadConfig
 
 Cell = Callable[..., list[str]]
 TRAINED = ("trainer.max_steps=2", "trainer.per_device_train_batch_size=8", "trainer.monitor_prompts=4")
@@ -23,7 +25,7 @@ def run_of(cell: Cell) -> Callable[..., DictConfig]:
     def composed(trainer: str, *overrides: str) -> DictConfig:
         small = [a for a in cell() if not a.startswith("trainer.")]
         own = {"sft": (*TRAINED, "trainer.sampling.max_new_tokens=6"), "dpo": TRAINED}.get(trainer, ())
-        [config] = grid.cells([*small, f"trainer={trainer}", *own, *overrides])
+        [config] = composition.compose_configs([*small, f"trainer={trainer}", *own, *overrides])
         return config
 
     return composed
@@ -96,7 +98,7 @@ def test_samples_without_a_reward_are_told(
 def test_the_report_takes_them_beside_grpo(
     run_of: Callable[..., DictConfig], cell: Cell, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    configs = [run_of("best_of_n"), run_of("sft"), *grid.cells(cell("reward=random"))]
+    configs = [run_of("best_of_n"), run_of("sft"), *composition.compose_configs(cell("reward=random"))]
     folders = [stages.run(config).parent for config in configs]
     alone = build(folders[:1], tmp_path_factory.mktemp("alone")).read_text()
     assert "best_of_n_cme" in alone and "Without a training history" in alone
@@ -129,7 +131,7 @@ def test_the_report_takes_them_beside_grpo(
 )
 def test_what_cannot_run_is_refused_in_a_sentence(overrides: list[str], said: list[str]) -> None:
     with pytest.raises(BadConfig) as refused:
-        grid.cells(overrides)
+        composition.compose_configs(overrides)
     message = str(refused.value)
     assert all(words in message for words in said), message
     assert "\n" not in message
@@ -139,11 +141,13 @@ def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
     with pytest.raises(
         BadConfig, match=r"no sizes at scale=laptop: set .*trainer.learning_rate.*trainer.max_steps"
     ):
-        grid.cells(["scale=laptop", "trainer=dpo", "trainer/pairs=world"])
+        composition.compose_configs(["scale=laptop", "trainer=dpo", "trainer/pairs=world"])
 
 
 def test_a_reward_without_use_is_not_looked_at() -> None:
-    [config] = grid.cells(["trainer=dpo", "reward=majority_vote"])  # its group size is a field of GRPO
+    [config] = composition.compose_configs(
+        ["trainer=dpo", "reward=majority_vote"]
+    )  # its group size is a field of GRPO
     assert "reward" not in identity.settings(config)
 
 
@@ -154,10 +158,10 @@ def test_each_raises_quality_in_the_miniature(
 ) -> None:
     from cme.miniature import world
 
-    [config] = grid.cells(
+    [config] = composition.compose_configs(
         [f"trainer={trainer}", "experiment=tuning", f"results_dir={tmp_path_factory.mktemp('runs')}"]
     )
-    grid.prepare([config])
+    preparation.prepare([config])
     pairs = read_record(stages.run(config)).pairs
 
     def quality(who: str) -> float:

@@ -10,15 +10,17 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.models.generation import generate
 from cme.records import Generation, RunRecord, read_record
-from experiments import grid, identity, responses, stages
+from experiments import responses, stages
+from experiments.config import composition, identity
 from experiments.responses import of_verifier
+from experiments.run import inputs
 from experiments.store import Store
 
 Cell = Callable[..., list[str]]
 
 
 def composed(arguments: list[str]) -> DictConfig:
-    [config] = grid.cells(arguments)
+    [config] = composition.compose_configs(arguments)
     return config
 
 
@@ -99,7 +101,7 @@ def test_they_are_those_of_the_verifier_as_it_is_rounded(cell: Cell, monkeypatch
         given = cell() if "trainer=sft" not in more else []
         place = next(word for word in cell() if word.startswith("results_dir="))
         config = composed([*given, *more, "reward=cme", "data.eval_prompts=2", place])
-        prompts = grid.prompts(config.data, config.data.eval_split, config.data.eval_prompts)
+        prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
         name = identity.speaking_verifier(config)
         assert name is not None and of_verifier(config, Store.of(config), {name: "w"}, prompts)[0]
     assert asked == ["8bit", None, None]

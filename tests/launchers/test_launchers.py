@@ -12,7 +12,8 @@ import pytest
 import toy_cells
 
 from experiments import launchers, worker
-from experiments.validate import BadConfig
+from experiments.config import composition
+from experiments.config.validation import BadConfig
 
 LOCAL = ["-m", "hydra/launcher=local", "hydra.launcher.n_jobs=2"]
 STUB = Path(__file__).parent / "slurm_stub.py"
@@ -196,7 +197,7 @@ def test_overrides_of_hydra_are_told_from_those_of_a_cell() -> None:
         "+hydra.launcher.verbose=1",
         "hydra.launcher.n_jobs=2",
     ]
-    assert launchers.without_hydra(arguments) == ["-m", "seed=1"]
+    assert composition.without_hydra(arguments) == ["-m", "seed=1"]
     assert launchers.chosen(arguments) == "local"
     assert launchers.chosen(["-m", "hydra/launcher=basic"]) is None
 

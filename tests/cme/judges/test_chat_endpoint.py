@@ -19,7 +19,7 @@ from cme.judges.chat_endpoint import ChatEndpoint
 from cme.judges.chat_format import weighed as weighed_by
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt, Verdict
-from experiments.grid import CONF
+from experiments.config.composition import CONF
 
 KEY = "sk-very-secret-8431"
 OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}

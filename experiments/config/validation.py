@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme.grading.answers import AnswerKind
-from experiments import check_trainer, identity
-from experiments.kinship import family_of, kinship, makers
+from experiments.config import identity, trainer_validation
+from experiments.config.family_overlap import family_of, kinship, makers
 
 CHOICES = {
     "trainer.scale_rewards": ("group", "batch", "none"),
@@ -86,11 +86,11 @@ def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
     _check_cell(config)
     _check_comparators(config)
     _check_preset(config)
-    _check_trainer(config, check_trainer.check)
+    _check_trainer(config, trainer_validation.check)
     _check_numbers(config)
     for field in (*_reward_fields(config), *_judge_fields(config), "data.source", *_pairs_fields(config)):
         _check_target(config, field)
-    _check_trainer(config, check_trainer.check_reward)
+    _check_trainer(config, trainer_validation.check_reward)
     _check_answers(config)
     _check_selection(config)
     try:

@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from omegaconf import DictConfig, OmegaConf
 
 from cme.runtime import distributed
-from experiments.schema import TRAINERS
+from experiments.config.schema import TRAINERS
 
 LOSSES = {
     "grpo": ("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo"),

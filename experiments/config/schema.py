@@ -1,7 +1,7 @@
 """The configuration's schema: every field, its type and what it means. Values live in `conf/`.
 
 Fields of groups with a `_target_` (reward, judge, data.source) are the target's own arguments and are bound
-to its signature by `experiments.validate`.
+to its signature by `experiments.config.validation`.
 """
 
 from dataclasses import dataclass, field
@@ -266,7 +266,7 @@ class Tracker:
 class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
-    `run` is the dotted path of what runs a cell of it. `sweep` is its grids by scale: see `experiments.sweep`.
+    `run` is the dotted path of what runs a cell of it. `sweep` is its grids by scale: see `experiments.config.experiment_grids`.
     `needs_answers` says that it tells right answers from wrong.
     """
 

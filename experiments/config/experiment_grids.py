@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from experiments.validate import BadConfig
+from experiments.config.validation import BadConfig
 
 MULTIRUN = ("-m", "--multirun")
 

@@ -1,0 +1,1 @@
+"""The configuration: schema, validation, identity, and the composition of grids."""

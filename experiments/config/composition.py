@@ -1,0 +1,203 @@
+"""The command line as a grid of cells: composed and validated whole before the first job runs."""
+
+import difflib
+import itertools
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.config import experiment_grids, identity, schema
+from experiments.config.validation import BadConfig, NoSuchCell, did_you_mean, validate
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+SHOWS_ONLY = (
+    "--help",
+    "-h",
+    "--hydra-help",
+    "--version",
+    "--cfg",
+    "-c",
+    "--info",
+    "-i",
+    "--shell-completion",
+    "-sc",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: its configuration, and the words of a command line that ask for it alone."""
+
+    overrides: list[str]
+    config: DictConfig
+
+
+def compose_configs(arguments: list[str], generators: Sequence[str] = ()) -> list[DictConfig]:
+    """The configurations of every cell that a command line asks for. See `compose_cells`."""
+    return [cell.config for cell in compose_cells(arguments, generators)]
+
+
+def compose_cells(arguments: list[str], generators: Sequence[str] = ()) -> list[Cell]:
+    """Every cell that a command line asks for, composed and validated, each once.
+
+    Raises BadConfig for the first bad one. `generators` made what is to be judged, where the cells do not: judges
+    that are kin to these are warned of.
+    An empty list when the command line only asks Hydra to show something.
+    """
+    found = [cell for line in expand_command_line(arguments) for cell in _cells(line, generators)]
+    return list({(c.config.experiment.run, identity.run_id(c.config)): c for c in found}.values())
+
+
+def expand_command_line(arguments: list[str]) -> list[list[str]]:
+    """The command lines that one with an experiment's own grids stands for. Raises BadConfig."""
+    schema.register()
+    return [arguments] if shows_only(arguments) else experiment_grids.expanded(arguments, str(CONF))
+
+
+def shows_only(arguments: list[str]) -> bool:
+    """Whether a command line only asks Hydra to show something."""
+    return any(a.split("=")[0] in SHOWS_ONLY for a in arguments)
+
+
+def compose_one_line(arguments: list[str]) -> list[DictConfig]:
+    """The configurations of a command line as it stands, without its experiment's own grids. See `compose_cells`."""
+    return [cell.config for cell in _cells(arguments, ())]
+
+
+def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
+    if shows_only(arguments):
+        return []
+    several = any(a in experiment_grids.MULTIRUN for a in arguments)
+    overrides = [a for a in without_hydra(arguments) if not a.startswith("-")]
+    try:
+        parsed = [_parse(o) for o in overrides]
+        for override in parsed:
+            _check_group(override)
+            if override.is_sweep_override() and not several:
+                raise BadConfig(f"{override.input_line} names several values; add -m to sweep over them")
+        choices = [_values(o) for o in parsed]
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            found, left_out = [], None
+            for combination in itertools.product(*choices):
+                config = _compose(list(combination))
+                try:
+                    warnings = _validated(config, combination if several else (), generators)
+                except NoSuchCell as error:  # a plan is of the cells that there can be
+                    if not config.plan:
+                        raise
+                    left_out = error
+                    print(f"left out: {error}", file=sys.stderr)
+                    continue
+                for warning in warnings:
+                    print(f"warning: {warning}", file=sys.stderr)
+                found.append(Cell(list(combination), config))
+            if left_out is not None and not found:
+                raise left_out
+    except HydraException as error:
+        raise BadConfig(str(error).splitlines()[0]) from error
+    return found
+
+
+def _validated(config: DictConfig, combination: tuple[str, ...], generators: Sequence[str]) -> list[str]:
+    try:
+        return validate(config, generators)
+    except BadConfig as error:
+        where = f" (cell {' '.join(combination)})" if combination else ""
+        raise type(error)(f"{error}{where}") from error
+
+
+def _parse(override: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise BadConfig(f"{override} is not an override of the form key=value") from error
+
+
+def _values(override: Override) -> list[str]:
+    """The single-valued overrides that one override of a sweep stands for."""
+    if not override.is_sweep_override():
+        return [str(override.input_line)]
+    key = override.get_key_element()
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _check_group(override: Override) -> None:
+    """Refuse an option that a config group does not have."""
+    group = CONF / str(override.key_or_group)
+    if not group.is_dir() or override.is_delete():
+        return
+    known = [p.stem for p in group.glob("*.yaml")]
+    for value in [v.split("=", 1)[1] for v in _values(override)]:
+        if value not in known:
+            raise BadConfig(f"{override.key_or_group}={value} is unknown{did_you_mean(value, known)}")
+
+
+def _compose(overrides: list[str]) -> DictConfig:
+    try:
+        return compose("config", overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        culprit = next(
+            (o for o in overrides if "=" in o and not _composes(overrides, o)),
+            overrides[-1] if overrides else "",
+        )
+        raise BadConfig(_explain(culprit, overrides, error)) from error
+
+
+def _composes(overrides: list[str], candidate: str) -> bool:
+    groups = [o for o in overrides if (CONF / o.split("=")[0].lstrip("+~")).is_dir()]
+    try:
+        compose("config", overrides=[*groups, candidate] if candidate not in groups else groups)
+    except (HydraException, OmegaConfBaseException):
+        return False
+    return True
+
+
+def _explain(culprit: str, overrides: list[str], error: Exception) -> str:
+    """One sentence on an override that Hydra refused."""
+    key, _, value = culprit.partition("=")
+    groups = [o for o in overrides if (CONF / o.split("=")[0]).is_dir()]
+    base = compose("config", overrides=groups)
+    fields = _fields(base)
+    if key not in fields:
+        near = difflib.get_close_matches(key, fields, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]}?" if near else "; `python run.py --cfg job` prints all fields"
+        return f"{key}={value}: there is no field {key}{hint}"
+    node: Any = base
+    for part in key.split("."):
+        node = node._get_node(part)  # noqa: SLF001 - the typed node is not public, and knows the type it wants
+    wanted = getattr(node._metadata.ref_type, "__name__", "another type")  # noqa: SLF001
+    reason = f"it must be of type {wanted}" if wanted != "Any" else str(error).splitlines()[0]
+    return f"{key}={value}: {reason}"
+
+
+def _fields(config: DictConfig) -> list[str]:
+    """Dotted paths of all nodes."""
+    found: list[str] = []
+
+    def walk(node: object, path: str) -> None:
+        if isinstance(node, dict):
+            for key, child in node.items():
+                found.append(f"{path}{key}")
+                walk(child, f"{path}{key}.")
+
+    walk(OmegaConf.to_container(config, resolve=False), "")
+    return found
+
+
+def without_hydra(arguments: Sequence[str]) -> list[str]:
+    """The arguments without the overrides of Hydra itself, such as hydra/launcher=local."""
+    return [a for a in arguments if not configures_hydra(a)]
+
+
+def configures_hydra(argument: str) -> bool:
+    """Whether an argument overrides the configuration of Hydra itself."""
+    return argument.lstrip("+~").startswith(("hydra/", "hydra."))

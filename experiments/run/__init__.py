@@ -1,0 +1,1 @@
+"""The pipeline of one cell and its stages."""
