@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import cell
 from experiments.config import composition
+from experiments.run import cell
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -34,9 +34,9 @@ def main(arguments: Sequence[str]) -> int:
 
         return head_to_head.main(arguments)
     if arguments and arguments[0] == "measure":
-        from experiments import measure
+        from experiments.run import surprisal
 
-        return measure.main(arguments[1:])
+        return surprisal.main(arguments[1:])
     if arguments and arguments[0] in status.COMMANDS:
         return status.main(arguments)
     if not arguments or arguments[0] not in ("stress", "cost"):

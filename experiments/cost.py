@@ -16,10 +16,9 @@ from omegaconf import DictConfig
 from cme.judges.chat_endpoint import CHARACTERS_A_TOKEN
 from cme.judges.pairwise import VerdictLog, owed
 from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_record
-from experiments import comparators, judging
 from experiments.config.identity import run_id
-from experiments.run import inputs
-from experiments.store import Store, comparators_owed
+from experiments.run import comparators, inputs, judging
+from experiments.run.store import Store, comparators_owed
 
 ASSUMED = """\
 Reckoned with 4 characters a token, each reply at the longest that judge.decoding allows, no attempt failed; not
@@ -88,7 +87,7 @@ def _parts(config: DictConfig) -> list[Part]:
     parts = [Part(run, config.judge, pairs, both, VerdictLog(store.verdicts), most), *_against(config, store)]
     if config.selection.every is None or store.record.exists():
         return parts
-    from experiments import selection
+    from experiments.run import selection
 
     saved = len(selection.steps(config, config.trainer.max_steps))
     met = _stand_ins(config, selection.prompts(config), saved)

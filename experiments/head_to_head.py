@@ -89,8 +89,9 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
 
     With `--dry-run` there is none, and what judging would take is printed.
     """
-    from experiments import cost, judging
+    from experiments import cost
     from experiments.config import composition
+    from experiments.run import judging
 
     [config] = composition.compose_configs(list(options.overrides), outputs.makers)
     settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))

@@ -12,10 +12,10 @@ from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from cme.records import Generation, Prompt
-from experiments import judging
 from experiments.config import identity
 from experiments.cost_model import H100, UPDATE, VLLM
 from experiments.footprint import memory
+from experiments.run import judging
 from experiments.workload import (
     LONGEST,
     PROMPT,

@@ -22,11 +22,10 @@ from cme.data.alpaca_format import write_outputs
 from cme.evaluation.reward_probe import stock_of
 from cme.judges.pairwise import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
-from experiments import accuracy, judging
 from experiments.config import identity
-from experiments.parts import quiet_libraries, weights_of
-from experiments.run import inputs
-from experiments.store import environment
+from experiments.run import accuracy, inputs, judging
+from experiments.run.stage import quiet_libraries, weights_of
+from experiments.run.store import environment
 
 OPPONENTS = ("null", "longer", "shorter", "copied", "itself")
 
@@ -113,7 +112,7 @@ def _responses(config: DictConfig, prompts: Sequence[Prompt]) -> list[list[Gener
     import torch
 
     from cme.checkpoints import load
-    from experiments.responses import respond
+    from experiments.run.responses import respond
 
     checkpoint = load(config.generator)
     torch.manual_seed(config.seed)

@@ -26,13 +26,12 @@ from omegaconf import DictConfig
 
 from cme.grading.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
-from experiments import state
 from experiments.config import identity
 from experiments.config.validation import BadConfig
-from experiments.methods import scorer_of
-from experiments.parts import once, quiet_libraries, weights_of
-from experiments.run import inputs
-from experiments.store import environment
+from experiments.run import inputs, state
+from experiments.run.stage import once, quiet_libraries, weights_of
+from experiments.run.store import environment
+from experiments.run.training import scorer_of
 
 if TYPE_CHECKING:
     from cme.models.generation_log import Unfinished
@@ -136,7 +135,7 @@ def _sampled(config: DictConfig, asked: Sequence[Prompt], unfinished: "Unfinishe
     import torch
 
     from cme.checkpoints import load
-    from experiments.responses import respond
+    from experiments.run.responses import respond
 
     checkpoint = load(config.generator)
     torch.manual_seed(config.seed)

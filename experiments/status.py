@@ -21,8 +21,9 @@ from pathlib import Path
 
 from cme import Unavailable
 from cme.records import RunState
-from experiments import ledger, state
+from experiments import ledger
 from experiments.ledger import Entry
+from experiments.run import state
 
 COMMANDS = ("status", "owed", "resume", "retry")
 STATES = ("done", "running", "interrupted", "failed", "owed")

@@ -24,9 +24,9 @@ from cme.rewards import (
 )
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
-from experiments.parts import weights_of
 from experiments.run import inputs, preparation
-from experiments.store import environment
+from experiments.run.stage import weights_of
+from experiments.run.store import environment
 
 if TYPE_CHECKING:
     from cme.scoring.verifier import Scorer

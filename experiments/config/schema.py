@@ -272,7 +272,7 @@ class Experiment:
 
     name: str | None = None
     independent_verifier: bool = True
-    run: str = "experiments.stages.run"
+    run: str = "experiments.run.pipeline.run"
     sweep: dict[str, Any] = field(default_factory=dict)
     needs_answers: bool = False
 

@@ -7,11 +7,11 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
-from experiments import comparators, judging, selection, tracking
 from experiments.config import identity, schema
 from experiments.config.validation import BadConfig
+from experiments.run import comparators, judging, selection, tracking
 from experiments.run.inputs import load_preferences, load_prompts
-from experiments.store import Store, enrol
+from experiments.run.store import Store, enrol
 
 
 def prepare(configs: list[DictConfig]) -> None:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from analysis.accuracy import accuracy_frame
 from cme.miniature import world
 from cme.records import Generation, Pair, Selected, read_record
-from experiments import accuracy, stages
 from experiments.config import composition
+from experiments.run import accuracy, pipeline
 
 Cell = Callable[..., list[str]]
 COLUMNS = {"accuracy", "majority_share", "label_accuracy"}
@@ -17,7 +17,7 @@ def test_arithmetic_is_graded_in_training_and_in_evaluation(cell: Cell) -> None:
     arguments = cell(
         "data=arithmetic", "judge=correctness", "reward=cme_answer", "evaluation.max_new_tokens=12"
     )
-    record = read_record(stages.run(composition.compose_configs(arguments)[0]))
+    record = read_record(pipeline.run(composition.compose_configs(arguments)[0]))
     assert COLUMNS - {"majority_share", "label_accuracy"} <= record.history.keys()
     assert record.accuracy is not None and record.accuracy.selected is None
     for pair, start, policy in zip(record.pairs, record.accuracy.start, record.accuracy.policy, strict=True):
@@ -33,7 +33,7 @@ def test_arithmetic_is_graded_in_training_and_in_evaluation(cell: Cell) -> None:
 
 
 def test_the_world_itself_is_no_such_track(cell: Cell) -> None:
-    record = read_record(stages.run(composition.compose_configs(cell("reward=random"))[0]))
+    record = read_record(pipeline.run(composition.compose_configs(cell("reward=random"))[0]))
     assert record.accuracy is None
     assert not COLUMNS & record.history.keys()
     assert all(pair.answer is None for pair in record.pairs)

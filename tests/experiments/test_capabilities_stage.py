@@ -10,12 +10,11 @@ from cme import Unavailable
 from cme.checkpoints import load
 from cme.evaluation import capabilities
 from cme.records import read_record
-from experiments import capabilities as stage
-from experiments import stages
 from experiments.config import composition
 from experiments.config.validation import BadConfig
-from experiments.run import preparation
-from experiments.store import Store
+from experiments.run import capabilities as stage
+from experiments.run import pipeline, preparation
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 ON = ("capabilities=world", "capabilities.limit=8")
@@ -35,7 +34,7 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
         )[0]
         for reward in ("reward=random", "reward=ground_truth")
     ]
-    records = [read_record(stages.run(config)) for config in configs]
+    records = [read_record(pipeline.run(config)) for config in configs]
     policies = [str(Store.of(config).checkpoint) for config in configs]
     assert measured == ["miniature:qwen/pretrained", *policies]
     for record, policy in zip(records, policies, strict=True):
@@ -52,7 +51,7 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
 
 
 def test_without_tasks_there_are_none(cell: Cell) -> None:
-    record = read_record(stages.run(composition.compose_configs(cell("reward=random"))[0]))
+    record = read_record(pipeline.run(composition.compose_configs(cell("reward=random"))[0]))
     assert record.capabilities is None and "capabilities" not in record.seconds
 
 

@@ -14,9 +14,9 @@ from omegaconf import DictConfig
 
 from cme import Interrupted
 from cme.records import Progress, RunState, read_progress, read_state, write_state
-from experiments import cell as cells
-from experiments import state
 from experiments.config import composition
+from experiments.run import cell as cells
+from experiments.run import state
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -159,7 +159,7 @@ def test_steps_are_written_with_their_rate_from_where_a_training_went_on(
 ) -> None:
     from transformers import TrainerControl, TrainerState
 
-    from experiments import progress
+    from experiments.run import progress
 
     clock = [100.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])

@@ -22,12 +22,12 @@ from cme.records import (
     write_record,
     write_state,
 )
-from experiments import cell as cells
-from experiments import comparators, cost, judging, plan, responses, stages, state, workload
+from experiments import cost, plan, workload
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
-from experiments.run import preparation
-from experiments.store import Store
+from experiments.run import cell as cells
+from experiments.run import comparators, judging, pipeline, preparation, responses, state
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 ON = "comparators=paper"
@@ -67,7 +67,7 @@ def by_oracle(config: DictConfig, pairs: list[Pair], mine: list[str], theirs: li
 def test_policy_and_start_meet_each_comparator(cell: Cell) -> None:
     config = composed(cell(ON))
     preparation.prepare([config])
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.comparisons is not None
     assert {c.name: c.checkpoint for c in record.comparisons} == PAPER
     assert Store.of(config).done
@@ -88,16 +88,16 @@ def test_a_finished_run_meets_them_without_being_trained_again(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     off, on = composed(cell()), composed(cell(ON))
-    path = stages.run(off)
+    path = pipeline.run(off)
     before = read_record(path)
     assert before.comparisons is None and Store.of(off).done and not Store.of(on).done
     assert Store.of(on).record == path
     for name in ("weights_of", "_train", "respond", "load"):
-        monkeypatch.setattr(stages, name, never)
+        monkeypatch.setattr(pipeline, name, never)
     (path.parent / "training.json").unlink()
     (path.parent / "generations.json").unlink()
     preparation.prepare([on])
-    after = read_record(stages.run(on))
+    after = read_record(pipeline.run(on))
     assert {c.name: c.checkpoint for c in after.comparisons or []} == PAPER
     extra = {f"weights of {name}" for name in PAPER.values()}
     assert after.environment.keys() - before.environment.keys() == extra
@@ -106,21 +106,21 @@ def test_a_finished_run_meets_them_without_being_trained_again(
     assert replace(after, comparisons=None, environment=environment, seconds=kept) == before
     monkeypatch.setattr(comparators, "_met", never)
     written = path.read_bytes()
-    assert stages.run(on) == stages.run(off) == path
+    assert pipeline.run(on) == pipeline.run(off) == path
     assert path.read_bytes() == written
 
 
 def test_what_a_run_met_before_stays_and_only_the_rest_is_met(cell: Cell) -> None:
     one = f"+evaluation.comparators.instruct={INSTRUCT}"
-    first = read_record(stages.run(composed(cell("reward=random", one))))
+    first = read_record(pipeline.run(composed(cell("reward=random", one))))
     both = composed(cell("reward=random", ON))
     assert comparators.lacking(Store.of(both)) == [REFERENCE]
-    second = read_record(stages.run(both))
+    second = read_record(pipeline.run(both))
     assert first.comparisons is not None and second.comparisons is not None
     assert second.comparisons[: len(first.comparisons)] == first.comparisons
     assert [c.name for c in second.comparisons] == ["instruct", "reference"]
     other = composed(cell("reward=random", "+evaluation.comparators.reference=miniature:olmo/instruct"))
-    third = read_record(stages.run(other))
+    third = read_record(pipeline.run(other))
     assert [c.checkpoint for c in third.comparisons or []] == [INSTRUCT, "miniature:olmo/instruct"]
 
 
@@ -135,7 +135,7 @@ def test_a_comparator_answers_once_and_is_kept_apart_from_other_prompts(
 
     monkeypatch.setattr(responses, "generate", counted)
     for more in (("seed=0",), ("seed=1",), ("family=llama",), ("evaluation.max_new_tokens=5",)):
-        stages.run(composed(cell("reward=random", ON, *more)))
+        pipeline.run(composed(cell("reward=random", ON, *more)))
     assert said.count(f"answers of {REFERENCE}") == 2  # once at each length
     assert said.count(f"answers of {INSTRUCT}") == 2
 
@@ -143,7 +143,7 @@ def test_a_comparator_answers_once_and_is_kept_apart_from_other_prompts(
 def test_a_start_is_no_comparator_of_itself(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
     config = composed(cell("reward=random", ON, "regime=instruct"))
     assert identity.comparators(config) == {"reference": REFERENCE}
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert [c.name for c in record.comparisons or []] == ["reference"]
     assert "comparator instruct is the untrained start itself, skipped" in capsys.readouterr().err
     assert Store.of(config).done
@@ -183,7 +183,7 @@ def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
 
 
 def test_weights_that_cannot_be_had_are_named_even_for_a_finished_run(cell: Cell) -> None:
-    stages.run(composed(cell("reward=random")))
+    pipeline.run(composed(cell("reward=random")))
     with pytest.raises(BadConfig, match="packages carry"):
         preparation.prepare([composed(cell("reward=random", "+evaluation.comparators.x=package:none"))])
 
@@ -221,10 +221,10 @@ def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_fai
         first, second = (composed(cell(*chat(stub, one, f"seed={seed}"))) for seed in (0, 1))
         calls = cost.lines([first, second])[-2]
         assert calls == "in all 120 calls, unknown cost"  # 24 for each run twice, and 24 for the start once
-        stages.run(composed(cell(*chat(stub))))
+        pipeline.run(composed(cell(*chat(stub))))
         before = len(stub.bodies)
         stub.rates = {"server_error": 0.4}
-        record = read_record(stages.run(first))
+        record = read_record(pipeline.run(first))
         [met] = record.comparisons or []
         assert met.start is not None
         failed = sum(v.outcome == "unscored" for v in (*met.policy, *met.start))
@@ -239,7 +239,7 @@ def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_fai
         with monkeypatch.context() as alone:
             for name in ("weights_of", "of_comparator"):
                 alone.setattr(comparators, name, never)
-            record = read_record(stages.run(first))
+            record = read_record(pipeline.run(first))
         assert len(stub.bodies) - before == left > 0
         [met] = record.comparisons or []
         for who, verdicts in (("policy", met.policy), ("start", met.start)):
@@ -252,12 +252,12 @@ def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_fai
                 )
             ]
             assert [v.outcome for v in verdicts or []] == longer
-        other = read_record(stages.run(second))
+        other = read_record(pipeline.run(second))
         [again] = other.comparisons or []
         assert again.start == met.start
         before = len(stub.bodies)
         assert cost.lines([first, second])[-2] == "in all 0 calls, unknown cost"
-        stages.run(second)
+        pipeline.run(second)
         assert len(stub.bodies) == before
 
 
@@ -274,7 +274,7 @@ def test_the_plan_counts_their_calls_and_a_starts_once() -> None:
 def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
     cell: Cell, tmp_path: Path
 ) -> None:
-    record = read_record(stages.run(composed(cell("reward=random", ON))))
+    record = read_record(pipeline.run(composed(cell("reward=random", ON))))
     write_record(tmp_path / "record.json", record)
     assert read_record(tmp_path / "record.json") == record
     [first, *others] = record.comparisons or []
@@ -289,9 +289,9 @@ def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
 
 
 def test_unscored_verdicts_and_a_missing_start_are_owed(cell: Cell) -> None:
-    from experiments.store import comparators_owed
+    from experiments.run.store import comparators_owed
 
-    record = read_record(stages.run(composed(cell("reward=random", ON))))
+    record = read_record(pipeline.run(composed(cell("reward=random", ON))))
     assert comparators_owed(record, PAPER) == {}
     [first, second] = record.comparisons or []
     failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]

@@ -97,7 +97,7 @@ CELLS = [
 
 @pytest.mark.parametrize(("method", "scale"), CELLS)
 def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
-    from experiments.methods import OURS, _settings
+    from experiments.run.training import OURS, _settings
 
     [config] = composition.compose_configs([f"scale={scale}", f"trainer={method}"])
     settings = _settings(config)

@@ -7,9 +7,9 @@ import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from cme.runtime import distributed
-from experiments import methods
 from experiments.config import composition, identity, trainer_validation
 from experiments.config.validation import BadConfig
+from experiments.run import training
 
 LAUNCH = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "8"}
 
@@ -131,8 +131,8 @@ def test_the_adapters_go_to_peft_by_its_names() -> None:
     from peft import LoraConfig
 
     [config] = composition.compose_configs(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])
-    given: Any = methods._lora(config)
+    given: Any = training._lora(config)
     made = LoraConfig(task_type="CAUSAL_LM", **given)
     assert (made.r, made.lora_alpha, made.target_modules) == (16, 32, {"q_proj", "v_proj"})
     [plain] = composition.compose_configs([])
-    assert methods._lora(plain) is None
+    assert training._lora(plain) is None

@@ -17,10 +17,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from cme import Interrupted
 from cme.models import generation
 from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
-from experiments import methods, parts, stages
 from experiments.config import composition
-from experiments.run import inputs
-from experiments.store import Store
+from experiments.run import inputs, pipeline, stage, training
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 
@@ -41,16 +40,16 @@ def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[DictConfig, RunReco
             composition.compose_configs([*small, *overrides, f"results_dir={tmp_path / where}"])[0]
             for where in ("own", "other")
         )
-        return own, read_record(stages.run(other))
+        return own, read_record(pipeline.run(other))
 
     return made
 
 
 def ended(config: DictConfig, monkeypatch: pytest.MonkeyPatch, step: int, by: int | None) -> None:
     with monkeypatch.context() as ending:
-        ending.setattr(methods, "_callbacks", lambda *_: [Ending(step, by)])
+        ending.setattr(training, "_callbacks", lambda *_: [Ending(step, by)])
         with pytest.raises(Killed if by is None else Interrupted):
-            stages.run(config)
+            pipeline.run(config)
 
 
 def test_training_goes_on_and_milestones_stay(
@@ -74,11 +73,11 @@ def test_training_goes_on_and_milestones_stay(
         raise Killed
 
     with monkeypatch.context() as broken:  # the policy is whole, what is written of its training is not
-        broken.setattr(parts, "write_json", full)
+        broken.setattr(stage, "write_json", full)
         with pytest.raises(Killed):
-            stages.run(config)
+            pipeline.run(config)
     assert store.checkpoint.exists() and store.resume.exists()
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert untimed(record) == untimed(twin)
     assert not store.resume.exists() and record.seconds["train"] > 0
     assert not [p for p in store.folder.rglob("*") if "partial" in p.name or "unfinished" in p.name]
@@ -119,7 +118,7 @@ def test_generation_goes_on_within_its_stage(
         broken.setattr(generation, "_batch", failing)
         while not Store.of(config).record.exists():
             try:
-                stages.run(config)
+                pipeline.run(config)
             except Killed:
                 killed += 1
     assert killed >= 2 and len(made) == needed
@@ -128,22 +127,22 @@ def test_generation_goes_on_within_its_stage(
 
 def test_a_stage_file_that_is_cut_short_is_named(cell: Cell) -> None:
     [config] = composition.compose_configs(cell("reward=random"))
-    stages.run(config)
+    pipeline.run(config)
     store = Store.of(config)
     store.record.unlink()
     store.training.write_bytes(store.training.read_bytes()[:50])
     with pytest.raises(
         BadFile, match=rf"^{re.escape(str(store.training))} is not what a stage leaves .*delete it"
     ):
-        stages.run(config)
+        pipeline.run(config)
     store.training.unlink()
     write_json(store.generations, {"value": []})
     with pytest.raises(
         BadFile, match=r"generations\.json is not what a stage leaves \(KeyError\('made_from'\)\)"
     ):
-        stages.run(config)
+        pipeline.run(config)
     store.generations.unlink()
-    assert stages.run(config) == store.record
+    assert pipeline.run(config) == store.record
 
 
 def test_seconds_are_those_of_all_attempts(
@@ -154,14 +153,14 @@ def test_seconds_are_those_of_all_attempts(
     ended(config, monkeypatch, 1, signal.SIGINT)
     marker = store.resume / "checkpoint-1" / "whole.json"
     write_json(marker, read_json(marker) | {"seconds": 5000.0})
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert 5000 < record.seconds["train"] < 6000
     assert json.loads(store.training.read_text())["seconds"] == record.seconds["train"]
 
 
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on no training may take a step."""
-    monkeypatch.setattr(methods, "_callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
+    monkeypatch.setattr(training, "_callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
 
 
 def test_a_lost_record_is_made_again_without_training(
@@ -170,11 +169,11 @@ def test_a_lost_record_is_made_again_without_training(
     """Though the saved checkpoints, which lay in the policy's folder, are deleted."""
     config, twin = twins("reward=random", "selection.every=1", "selection.prompts=6")
     store = Store.of(config)
-    stages.run(config)
+    pipeline.run(config)
     assert not list(store.checkpoint.glob("step-*"))
     store.record.unlink()
     untrained(monkeypatch)
-    assert untimed(read_record(stages.run(config))) == untimed(twin)
+    assert untimed(read_record(pipeline.run(config))) == untimed(twin)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +193,7 @@ def test_a_signal_in_the_last_step_waits_until_the_training_is_written(
     assert len(twin.history["step"]) == step
     ended(config, monkeypatch, step, signal.SIGTERM)
     untrained(monkeypatch)
-    assert untimed(read_record(stages.run(config))) == untimed(twin)
+    assert untimed(read_record(pipeline.run(config))) == untimed(twin)
 
 
 def test_a_signal_before_the_first_step_is_answered_there(
@@ -202,22 +201,22 @@ def test_a_signal_before_the_first_step_is_answered_there(
 ) -> None:
     """While models load it waits already."""
     [config] = composition.compose_configs(cell("reward=random"))
-    load = methods.load
+    load = training.load
 
     def interrupted(*arguments: Any, **settings: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr(methods, "load", load)
+        monkeypatch.setattr(training, "load", load)
         return load(*arguments, **settings)
 
-    monkeypatch.setattr(methods, "load", interrupted)
+    monkeypatch.setattr(training, "load", interrupted)
     untrained(monkeypatch)
     with pytest.raises(Interrupted):
-        stages.run(config)
+        pipeline.run(config)
 
 
 def prompts_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = methods.training_prompts
-    monkeypatch.setattr(methods, "training_prompts", lambda config: before(config)[::-1])
+    before = training.training_prompts
+    monkeypatch.setattr(training, "training_prompts", lambda config: before(config)[::-1])
 
 
 def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,14 +229,14 @@ def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def other_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = methods._verifier_said
+    before = training._verifier_said
     monkeypatch.setattr(
-        methods, "_verifier_said", lambda *given: [Generation("4", True, None) for _ in before(*given)]
+        training, "_verifier_said", lambda *given: [Generation("4", True, None) for _ in before(*given)]
     )
 
 
 def other_versions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "version", lambda package: f"another {package}")
+    monkeypatch.setattr(training, "version", lambda package: f"another {package}")
 
 
 def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,9 +275,9 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(
             steps.append(state.global_step)
             raise Killed
 
-    monkeypatch.setattr(methods, "_callbacks", lambda *_: [Noted()])
+    monkeypatch.setattr(training, "_callbacks", lambda *_: [Noted()])
     with pytest.raises(Killed):
-        stages.run(config)
+        pipeline.run(config)
     assert steps == [2 if changed is nothing else 1]
 
 
@@ -288,14 +287,14 @@ def test_the_processes_in_a_record_are_those_that_trained(
     """Not those of the launch that writes it."""
     [config] = composition.compose_configs(cell("reward=random"))
     store = Store.of(config)
-    assert "processes" not in read_record(stages.run(config)).environment
+    assert "processes" not in read_record(pipeline.run(config)).environment
     found = read_json(store.training)
     assert sorted(found["value"]) == ["history", "stopped"]
     store.record.unlink()
     for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert "processes" not in read_record(stages.run(config)).environment
+    assert "processes" not in read_record(pipeline.run(config)).environment
     store.record.unlink()
     monkeypatch.delenv("LOCAL_RANK")
     write_json(store.training, found | {"value": found["value"] | {"processes": 2}})
-    assert read_record(stages.run(config)).environment["processes"] == "2"
+    assert read_record(pipeline.run(config)).environment["processes"] == "2"

@@ -15,12 +15,12 @@ from cme import Unavailable
 from cme.judges import chat_format, local
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record
-from experiments import cost, judging, selection, stages
+from experiments import cost
 from experiments.__main__ import main
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig, validate
-from experiments.run import preparation
-from experiments.store import Store
+from experiments.run import judging, pipeline, preparation, selection
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 KEY = "sk-very-secret-8431"
@@ -85,12 +85,12 @@ def test_its_verdicts_are_recorded_and_its_key_nowhere(
     config = composed(cell(*judged_by(stub)))
     preparation.prepare([config])
     assert len(stub.bodies) == 1
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.verdicts == expected(record)
     assert record.judge == "openai" and record.config["judge"]["model"] == "stub"
     assert record.warnings == []
     assert len(stub.bodies) == 1 + questions(record)
-    assert stages.run(config) and len(stub.bodies) == 1 + questions(record)
+    assert pipeline.run(config) and len(stub.bodies) == 1 + questions(record)
     printed = capfd.readouterr()
     assert KEY not in printed.out + printed.err
     written = [p for p in (tmp_path / "runs").rglob("*") if p.is_file()]
@@ -114,7 +114,7 @@ def test_a_judge_is_tried_once_in_a_process_and_again_where_it_did_not_answer(
 
 
 def test_responses_that_a_judge_did_not_see_whole_are_counted(cell: Cell, stub: ChatStub) -> None:
-    record = read_record(stages.run(composed(cell(*judged_by(stub, "judge.max_response_chars=12")))))
+    record = read_record(pipeline.run(composed(cell(*judged_by(stub, "judge.max_response_chars=12")))))
     longer = sum(len(g.response) > 12 for p in record.pairs for g in (p.start, p.policy))
     assert 0 < longer < 24
     assert record.warnings == [
@@ -127,16 +127,16 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
 ) -> None:
     stub.rates = {"server_error": 0.3, "prose": 0.2}
     config = composed(cell(*judged_by(stub, "judge.retries=0")))
-    path = stages.run(config)
+    path = pipeline.run(config)
     first = read_record(path)
     failed = scored(first).count(False)
     assert 3 < failed < 21
     assert f"{failed} of 24 verdicts are unscored, the first because" in capsys.readouterr().err
     for name in ("weights_of", "_train", "respond", "load"):
-        monkeypatch.setattr(stages, name, never)
+        monkeypatch.setattr(pipeline, name, never)
     stub.rates = {}
     preparation.prepare([config])
-    again = read_record(stages.run(config))
+    again = read_record(pipeline.run(config))
     assert again.verdicts == expected(again)
     assert again.pairs == first.pairs
     assert again.seconds["judge"] > first.seconds["judge"]
@@ -144,19 +144,19 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     assert set(stub.answered.values()) == {1} and len(stub.answered) == questions(again)
     asked = len(stub.bodies)
     preparation.prepare([config])
-    assert stages.run(config) == path
+    assert pipeline.run(config) == path
     assert len(stub.bodies) == asked
 
 
 def test_a_record_alone_is_enough_to_judge_what_is_owed(cell: Cell, stub: ChatStub) -> None:
     stub.rates = {"server_error": 0.3}
     config = composed(cell(*judged_by(stub, "judge.retries=0")))
-    first = read_record(stages.run(config))
+    first = read_record(pipeline.run(config))
     store = Store.of(config)
     for file in (store.verdicts, store.training, store.generations):
         file.unlink()
     stub.rates = {}
-    again = read_record(stages.run(config))
+    again = read_record(pipeline.run(config))
     assert again.verdicts == expected(again)
     kept = [v for v, good in zip(first.verdicts, scored(first), strict=True) if good]
     assert [v for v, good in zip(again.verdicts, scored(first), strict=True) if good] == kept
@@ -186,10 +186,10 @@ def test_another_template_is_another_question_and_the_same_run(
 
 def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -> None:
     small, large = (composed(cell(*judged_by(stub, f"judge.max_calls={n}"))) for n in (5, 100))
-    record = read_record(stages.run(small))
+    record = read_record(pipeline.run(small))
     assert len(stub.bodies) == 5
     assert not all(scored(record))
-    assert stages.run(large) == Store.of(small).record
+    assert pipeline.run(large) == Store.of(small).record
     record = read_record(Store.of(small).record)
     assert record.verdicts == expected(record)
     assert len(stub.bodies) == questions(record)
@@ -198,10 +198,10 @@ def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -
 def test_what_can_never_be_judged_does_no_harm(cell: Cell) -> None:
     """The world's prompts have no reference answers."""
     config = composed(cell("reward=random", "judge=reference_similarity"))
-    path = stages.run(config)
+    path = pipeline.run(config)
     before = path.read_bytes()
     assert not any(scored(read_record(path)))
-    assert stages.run(config) == path
+    assert pipeline.run(config) == path
     assert path.read_bytes() == before
 
 
@@ -216,12 +216,12 @@ def test_each_member_of_a_panel_judges_every_pair(cell: Cell, stub: ChatStub) ->
     config = composed(cell(*panel(stub, "judge.members.anthropic.max_calls=7")))
     preparation.prepare([config])
     assert len(stub.bodies) == 2
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.judge == "panel"
     assert record.verdicts[:24] == expected(record, "openai")
     assert [v.judge for v in record.verdicts[24:]] == ["anthropic"] * 24
     assert len(stub.bodies) == 2 + questions(record) + 7
-    stages.run(composed(cell(*panel(stub))))
+    pipeline.run(composed(cell(*panel(stub))))
     again = read_record(Store.of(config).record)
     assert again.verdicts == expected(record, "openai") + expected(record, "anthropic")
     assert len(stub.bodies) == 2 + 2 * questions(record)
@@ -344,10 +344,10 @@ def test_a_judge_that_cannot_work_is_one_line_before_anything_runs(
 
 def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(cell: Cell, stub: ChatStub) -> None:
     config = composed(cell(*judged_by(stub, "judge.max_calls=5")))
-    stages.run(config)
+    pipeline.run(config)
     stub.key = "another"
     with pytest.raises(Unavailable, match="no access"):
-        stages.run(composed(cell(*judged_by(stub))))
+        pipeline.run(composed(cell(*judged_by(stub))))
     assert scored(read_record(Store.of(config).record)).count(True) >= 5
 
 
@@ -367,9 +367,9 @@ def test_cost_is_bounded_before_and_reckoned_after_and_asks_nobody(
     with monkeypatch.context() as broken:
         broken.setattr(judging, "verdicts", never)
         with pytest.raises(AssertionError):
-            stages.run(config)
+            pipeline.run(config)
     [line, total, assumed] = cost.lines([config])
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     sent = sum(-(-len(q) // 4) for q in stub.asked)
     n = len(stub.asked)
     usd = (sent * 2 + n * 1024 * 8) / 1e6
@@ -437,7 +437,7 @@ def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:
 
 def test_the_log_of_the_oracle_holds_what_the_record_has(cell: Cell) -> None:
     config = composed(cell("reward=random"))
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     lines = [json.loads(line) for line in Store.of(config).verdicts.read_text().splitlines()]
     assert {line["prompt_id"] for line in lines} <= {p.prompt_id for p in record.pairs}
     assert {(line["calls"], line["usd"]) for line in lines} == {(0, 0.0)}
@@ -456,14 +456,14 @@ def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Ce
         cell("reward=random", "trainer.max_steps=2", "selection.every=1", "selection.prompts=12", *picked)
     )
     stub.rates = {"server_error": 1.0}
-    store, first = Store.of(config), read_record(stages.run(config))
+    store, first = Store.of(config), read_record(pipeline.run(config))
     assert first.trajectory is not None and first.selected is None
     nothing = "the checkpoints have 0 of 24 selection verdicts scored in common: none was selected"
     assert nothing in first.warnings
     assert all(sum(m.unscored.values()) == 24 for m in first.trajectory.milestones)
     assert not store.done and (store.checkpoint / "step-1").exists()
     stub.rates = {}
-    again = read_record(stages.run(config))
+    again = read_record(pipeline.run(config))
     assert again.trajectory is not None and again.selected is not None
     assert not any("in common" in warning for warning in again.warnings)
     assert not any(m.unscored for m in again.trajectory.milestones)
@@ -486,7 +486,7 @@ def test_what_judges_of_checkpoints_do_not_see_whole_is_counted(
     steps = ("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
     chosen = ("selection.every=1", "selection.prompts=12", *picked)
     config = composed(cell(*judged_by(stub, "judge.max_response_chars=12"), *steps, *chosen))
-    record, store = read_record(stages.run(config)), Store.of(config)
+    record, store = read_record(pipeline.run(config)), Store.of(config)
     files = [next(store.starts.glob("*-selection-*.json")), *sorted(store.selection.glob("step-*.json"))]
     compared = [row["response"] for file in files for row in json.loads(file.read_text())["value"]]
     assert len(compared) == 3 * 12 and record.selected is not None and record.selected.responses is not None
@@ -516,5 +516,5 @@ def test_the_run_s_budget_holds_for_the_selected_checkpoint_too(cell: Cell, stub
             *("selection.every=1", "selection.prompts=12"),
         )
     )
-    stages.run(config)
+    pipeline.run(config)
     assert sum(stub.asked.values()) <= 7

@@ -12,10 +12,11 @@ from cme.checkpoints import cache_dir, load
 from cme.miniature import models
 from cme.models import chat
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
-from experiments import measure, stages
 from experiments.__main__ import main
 from experiments.config import composition
-from experiments.measure import NotIndependent, independent_model, measured
+from experiments.run import pipeline
+from experiments.run import surprisal as measure
+from experiments.run.surprisal import NotIndependent, independent_model, measured
 
 Cell = Callable[..., list[str]]
 LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "olmo", "gemma"))
@@ -24,9 +25,9 @@ LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "ol
 @pytest.fixture
 def unmeasured(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
     """The record of a run that was never measured, with an empty response in it."""
-    monkeypatch.setattr(stages, "measured", lambda record: record)
+    monkeypatch.setattr(pipeline, "measured", lambda record: record)
     [config] = composition.compose_configs(cell("reward=random"))
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     first = replace(record.pairs[0], policy=Generation("", True, 1))
     return replace(record, pairs=[first, *record.pairs[1:]])
 
@@ -150,7 +151,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_run_measures_its_responses(cell: Cell) -> None:
     [config] = composition.compose_configs(cell("reward=random"))
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.language_model == OLMO
     surprisal = record.pairs[0].policy.surprisal
     assert surprisal == pytest.approx(
@@ -181,16 +182,16 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
     def refused(record: RunRecord) -> RunRecord:
         raise NotIndependent("the model took part")
 
-    monkeypatch.setattr(stages, "measured", refused)
+    monkeypatch.setattr(pipeline, "measured", refused)
     [config] = composition.compose_configs(cell("reward=random"))
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert "surprisal was not measured: the model took part" in record.warnings
     assert record.language_model is None
 
 
 def test_checkpoints_of_the_hub_are_known_by_their_whole_names(monkeypatch: pytest.MonkeyPatch) -> None:
     from cme import checkpoints
-    from experiments.parts import weights_of
+    from experiments.run.stage import weights_of
 
     places = {"one/model": "one/model", "other/model": "other/model", "miniature:a/b": "/cache/a-b-1234"}
     monkeypatch.setattr(checkpoints, "ensure", lambda names: places)

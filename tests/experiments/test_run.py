@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cme.records import read_record
-from experiments import stages
 from experiments.config import composition
+from experiments.run import pipeline
 
 SCRIPT = Path(composition.CONF).parent / "run.py"
 
@@ -43,7 +43,7 @@ def test_every_experiment_runs_at_miniature_scale(cell: Callable[..., list[str]]
     first = [override.split(",")[0] for override in line if override != "-m"]
     small = [re.sub(r"^selection\.every=\d+$", "selection.every=1", override) for override in first]
     [config] = composition.compose_one_line(small)
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.experiment == config.experiment.name
     assert len(record.history["step"]) == config.trainer.max_steps
     assert len(record.verdicts) == 2 * config.data.eval_prompts

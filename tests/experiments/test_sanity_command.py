@@ -10,8 +10,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import read_outputs
 from cme.records import Generation, Pair, Prompt, Verdict, read_sanity
-from experiments import judging, sanity
+from experiments import sanity
 from experiments.config import composition
+from experiments.run import judging
 from experiments.sanity import opponents
 
 Cell = Callable[..., list[str]]

@@ -11,11 +11,10 @@ from cme.checkpoints import load
 from cme.miniature import world
 from cme.models.generation import generate
 from cme.records import Generation, Milestone, Trajectory, read_record
-from experiments import selection, stages
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
-from experiments.run import inputs, preparation
-from experiments.store import Store
+from experiments.run import inputs, pipeline, preparation, selection
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 ON = ("reward=random", "trainer.max_steps=3", "selection.every=1", "selection.prompts=12")
@@ -42,7 +41,7 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
     config = composed(
         cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
     )
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     store, path = Store.of(config), record.trajectory
     assert path is not None and path.judge == "oracle"
     asked = selection.prompts(config)
@@ -72,7 +71,7 @@ def test_the_selected_checkpoint_answers_the_evaluation_prompts(
 ) -> None:
     monkeypatch.setattr(selection, "best", lambda trajectory: 2)
     config = composed(cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02"))
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     texts = [p.prompt for p in record.pairs]
     assert record.selected is not None and record.selected.step == 2
     responses = said(str(Store.of(config).checkpoint / "step-2"), texts)
@@ -85,9 +84,9 @@ def test_the_selected_checkpoint_answers_the_evaluation_prompts(
 
 
 def test_selection_changes_nothing_else(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    without = read_record(stages.run(composed(cell("reward=random", "trainer.max_steps=3"))))
+    without = read_record(pipeline.run(composed(cell("reward=random", "trainer.max_steps=3"))))
     config = composed(cell(*ON))
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert (record.pairs, record.verdicts) == (without.pairs, without.verdicts)
     assert record.history == without.history
     assert without.trajectory is without.selected is None
@@ -108,8 +107,8 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
     respond = selection._responses
     monkeypatch.setattr(selection, "_responses", counted)
     with pytest.raises(RuntimeError, match="the power is out"):
-        stages.run(config)
-    record = read_record(stages.run(config))
+        pipeline.run(config)
+    record = read_record(pipeline.run(config))
     assert asked[1:5] == ["step-1", "step-2", "step-2", "checkpoint"]  # after the start
     assert record.trajectory is not None and len(record.trajectory.milestones) == 3
 

@@ -15,10 +15,10 @@ from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
 from cme.models.generation import generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
-from experiments import judging, methods, stages
 from experiments.config import composition, identity
-from experiments.parts import fingerprint
-from experiments.store import Store
+from experiments.run import judging, pipeline, training
+from experiments.run.stage import fingerprint
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 
@@ -48,7 +48,7 @@ def responses(record: RunRecord, who: str) -> list[Generation]:
 
 def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     config = composed(cell("seed=3"))
-    path = stages.run(config)
+    path = pipeline.run(config)
     store = Store.of(config)
     assert path == store.record
     record = read_record(path)
@@ -81,17 +81,17 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
 
 
 def test_the_verifiers_own_quality_is_the_oracles(cell: Cell) -> None:
-    record = read_record(stages.run(composed(cell())))
+    record = read_record(pipeline.run(composed(cell())))
     assert record.verifier_responses is not None
     asked = zip(record.pairs, record.verifier_responses, strict=True)
     graded = [world.quality(pair.prompt, said.response, bool(said.finished)) for pair, said in asked]
     assert record.verifier_quality == pytest.approx(graded, abs=1e-6)
-    unverified = read_record(stages.run(composed(cell("reward=token_entropy"))))
+    unverified = read_record(pipeline.run(composed(cell("reward=token_entropy"))))
     assert unverified.verifier_quality is None
 
 
 def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
-    record = read_record(stages.run(composed(cell("data.eval_prompts=24"))))
+    record = read_record(pipeline.run(composed(cell("data.eval_prompts=24"))))
     assert len(record.verdicts) == 48
     for pair, *verdicts in zip(record.pairs, record.verdicts[::2], record.verdicts[1::2], strict=True):
         grades = {
@@ -108,12 +108,12 @@ def test_a_finished_cell_is_skipped(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = composed(cell("reward=random"))
-    path = stages.run(config)
+    path = pipeline.run(config)
     before = path.stat().st_mtime_ns, path.read_bytes()
     for name in ("load", "_train", "respond", "_judge"):
-        monkeypatch.setattr(stages, name, never)
+        monkeypatch.setattr(pipeline, name, never)
     capsys.readouterr()
-    assert stages.run(config) == path
+    assert pipeline.run(config) == path
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before
     assert capsys.readouterr().err == f"{identity.run_id(config)}: done before, skipped\n"
 
@@ -130,14 +130,14 @@ def test_a_crash_after_training_resumes_without_training_again(
     with monkeypatch.context() as broken:
         broken.setattr(judging, "verdicts", crash)
         with pytest.raises(RuntimeError, match="the judge is down"):
-            stages.run(config)
+            pipeline.run(config)
     assert store.training.exists() and store.generations.exists() and store.start.exists()
     assert store.verdicts.read_bytes() == b"" and not store.record.exists()
 
     trained, generated = read_json(store.training), store.generations.read_bytes()
-    monkeypatch.setattr(methods, "train", never)
-    monkeypatch.setattr("experiments.responses.generate", never)
-    record = read_record(stages.run(config))
+    monkeypatch.setattr(training, "train", never)
+    monkeypatch.setattr("experiments.run.responses.generate", never)
+    record = read_record(pipeline.run(config))
     assert record.history == trained["value"]["history"]
     assert record.seconds["train"] == trained["seconds"]
     assert store.generations.read_bytes() == generated
@@ -153,9 +153,9 @@ def test_the_starts_responses_are_made_once_for_two_rewards(
         said.append(settings["progress"])
         return generate(*arguments, **settings)
 
-    monkeypatch.setattr("experiments.responses.generate", counted)
-    first = read_record(stages.run(composed(cell("reward=random"))))
-    second = read_record(stages.run(composed(cell("reward=ground_truth", "seed=1"))))
+    monkeypatch.setattr("experiments.run.responses.generate", counted)
+    first = read_record(pipeline.run(composed(cell("reward=random"))))
+    second = read_record(pipeline.run(composed(cell("reward=ground_truth", "seed=1"))))
     assert said == ["start answers", "policy answers", "policy answers"]
     assert [p.start for p in first.pairs] == [p.start for p in second.pairs]
     assert first.run_id != second.run_id
@@ -166,7 +166,7 @@ def test_a_stage_made_from_something_else_is_made_again(cell: Cell) -> None:
     store = Store.of(config)
     stale = {"response": "of other weights", "finished": True, "tokens": 3}
     write_json(store.start, {"made_from": "00000000", "seconds": 1.0, "value": [stale] * 12})
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert "of other weights" not in {pair.start.response for pair in record.pairs}
     assert read_json(store.start)["made_from"] != "00000000"
 
@@ -182,7 +182,7 @@ def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
     store.start.parent.mkdir(parents=True)
     for path in (store.training, store.generations, store.verdicts, store.record, store.start):
         path.with_name(f".{path.name}.abc.partial").write_text('{"history": ')
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.run_id == identity.run_id(clean)
     assert len(record.history["step"]) == 2
     assert not unfinished.exists()
@@ -199,24 +199,24 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(methods, "train", crash)
+        broken.setattr(training, "train", crash)
         with pytest.raises(KeyboardInterrupt):
-            stages.run(config)
+            pipeline.run(config)
     assert not store.training.exists() and not store.checkpoint.exists()
-    assert len(read_record(stages.run(config)).history["step"]) == 2
+    assert len(read_record(pipeline.run(config)).history["step"]) == 2
 
 
 @pytest.mark.parametrize(
     "reward", sorted({p.stem for p in (composition.CONF / "reward").glob("*.yaml")} - {"cme"})
 )
 def test_every_reward_runs(cell: Cell, reward: str) -> None:
-    record = read_record(stages.run(composed(cell(f"reward={reward}", "family=olmo", "regime=sft"))))
+    record = read_record(pipeline.run(composed(cell(f"reward={reward}", "family=olmo", "regime=sft"))))
     assert record.reward == reward
     assert all(r is not None for r in record.history["reward"])
 
 
 def test_votes_that_are_not_trained_are_in_the_share_and_not_in_the_unscored(cell: Cell) -> None:
-    record = read_record(stages.run(composed(cell("reward=majority_vote", "reward.train_on=2"))))
+    record = read_record(pipeline.run(composed(cell("reward=majority_vote", "reward.train_on=2"))))
     assert record.config["reward"]["train_on"] == 2
     assert all(share is not None and share >= 1 / 4 for share in record.history["majority_share"])
     assert all(
@@ -236,7 +236,7 @@ def test_votes_that_are_not_trained_are_in_the_share_and_not_in_the_unscored(cel
     ],
 )
 def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> None:
-    record = read_record(stages.run(composed(cell("family=qwen", "regime=sft", *variant))))
+    record = read_record(pipeline.run(composed(cell("family=qwen", "regime=sft", *variant))))
     assert all(r is not None for r in record.history["reward"])
     assert any(g != 0 for g in record.history["grad_norm"])
 
@@ -244,12 +244,12 @@ def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> No
 def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> None:
     """One frozen copy of the start, and one policy: after a large step, the two must differ."""
     config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
-    reward = methods.made(config.reward)
+    reward = training.made(config.reward)
     policy = load(config.generator)
     assert not {id(m) for m in reward.scorers[0].engine.model.modules()} & {
         id(m) for m in policy.model.modules()
     }
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     prompt, response = record.pairs[0].prompt, "fox, bear."
     reward.scorers[0].score_end_of_turn = reward.score_end_of_turn = False
     before = reward([prompt], [response], [[1]])
@@ -259,7 +259,7 @@ def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> No
 
 
 def test_the_record_names_the_prompts_that_were_used(cell: Cell) -> None:
-    record = read_record(stages.run(composed(cell())))
+    record = read_record(pipeline.run(composed(cell())))
     used = [asdict(p) for p in world.load_prompts("eval", 12, 0)]
     digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()
     assert record.environment["sha256 of evaluation prompts"] == digest
@@ -271,9 +271,9 @@ def test_the_record_names_the_prompts_that_were_used(cell: Cell) -> None:
 def test_missing_gold_answers_are_counted_where_these_are_the_only_truth(cell: Cell) -> None:
     config = composed(cell())
     prompts = {"training": [Prompt("a", "a", "1")], "evaluation": [Prompt("b", "b"), Prompt("c", "c", "2")]}
-    assert stages._unanswered(config, prompts) == []  # an oracle grades what has no one answer
+    assert pipeline._unanswered(config, prompts) == []  # an oracle grades what has no one answer
     config.data.oracle = None
-    [warning] = stages._unanswered(config, prompts)
+    [warning] = pipeline._unanswered(config, prompts)
     assert warning.startswith("1 of 2 evaluation prompts have no gold answer")
     config.data.answers = "none"
-    assert stages._unanswered(config, prompts) == []
+    assert pipeline._unanswered(config, prompts) == []

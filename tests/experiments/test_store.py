@@ -9,7 +9,7 @@ import pytest
 from cme import Unavailable
 from cme.records import read_experiment
 from experiments.config import composition, identity
-from experiments.store import Store, enrol, environment
+from experiments.run.store import Store, enrol, environment
 
 
 def test_files_lie_under_results_dir(tmp_path: Path) -> None:

@@ -10,10 +10,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from analysis.read import load_records
 from cme import Unavailable
 from cme.records import RunRecord, read_record
-from experiments import methods, stages, tracking
 from experiments.config import composition, identity
-from experiments.run import preparation
-from experiments.store import Store
+from experiments.run import pipeline, preparation, tracking, training
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
@@ -50,7 +49,7 @@ def check_tensorboard(config: Any, record: RunRecord) -> None:
 
 def test_tensorboard_lies_beside_the_record(cell: Cell) -> None:
     config = composed(cell())
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     check_tensorboard(config, record)
     assert record.warnings == []
     assert [found.run_id for found in load_records([Store.of(config).folder.parent])] == [record.run_id]
@@ -59,10 +58,10 @@ def test_tensorboard_lies_beside_the_record(cell: Cell) -> None:
 def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     config = composed(cell("trainer.max_steps=5", "checkpoint.every=2"))
     with monkeypatch.context() as killing:
-        killing.setattr(methods, "_callbacks", lambda c, s: [*tracking.callbacks(c, s), Ending(4)])
+        killing.setattr(training, "_callbacks", lambda c, s: [*tracking.callbacks(c, s), Ending(4)])
         with pytest.raises(Killed):
-            stages.run(config)
-    record = read_record(stages.run(config))
+            pipeline.run(config)
+    record = read_record(pipeline.run(config))
     assert record.history["step"] == [1, 2, 3, 4, 5]
     assert len(list((Store.of(config).folder / "tensorboard").iterdir())) == 2, "a file a start"
     check_tensorboard(config, record)
@@ -95,7 +94,7 @@ def test_a_failed_tracker_is_in_the_record(cell: Cell, monkeypatch: pytest.Monke
 
     config = composed(cell("tracker=trackio"))
     monkeypatch.setitem(tracking.tracking.OPENERS, "trackio", refused)
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.history["step"] == [1, 2]
     assert record.warnings == [
         "tracker=trackio failed at step 0: PermissionError: no write access to https://***@host/",

@@ -8,11 +8,10 @@ from omegaconf import DictConfig
 from analysis import build, summarize
 from cme.records import read_json, read_record
 from cme.training.best_of_n import best
-from experiments import methods, stages
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
-from experiments.run import preparation
-from experiments.store import Store
+from experiments.run import pipeline, preparation, training
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 TRAINED = ("trainer.max_steps=2", "trainer.per_device_train_batch_size=8", "trainer.monitor_prompts=4")
@@ -34,7 +33,7 @@ def run_of(cell: Cell) -> Callable[..., DictConfig]:
 @pytest.mark.parametrize("trainer", ["dpo", "sft"])
 def test_a_trained_cell_is_whole(run_of: Callable[..., DictConfig], trainer: str) -> None:
     config = run_of(trainer)
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.reward == trainer and f"-{trainer}-" in record.run_id
     assert record.history["step"] == [1, 2] and "reward" not in record.history
     assert len(record.history["kl"]) == 2 and "quality" in record.history
@@ -46,13 +45,13 @@ def test_a_trained_cell_is_whole(run_of: Callable[..., DictConfig], trainer: str
 
 def test_selection_works_for_them_too(run_of: Callable[..., DictConfig]) -> None:
     config = run_of("dpo", "selection.every=1", "selection.prompts=12")
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.trajectory is not None and [m.step for m in record.trajectory.milestones] == [1, 2]
 
 
 def test_a_verifier_answers_once(run_of: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = run_of("sft"), run_of("sft", "family=llama")
-    stages.run(first)
+    pipeline.run(first)
     path = Store.of(first).verifier_answers(first)
     assert path == Store.of(second).verifier_answers(second)
     said = read_json(path)["value"]
@@ -61,13 +60,13 @@ def test_a_verifier_answers_once(run_of: Callable[..., DictConfig], monkeypatch:
     def never(*_: object) -> None:
         raise AssertionError("the verifier answered before")
 
-    monkeypatch.setattr(methods, "_verifier_answers", never)
-    assert read_record(stages.run(second)).family == "llama"
+    monkeypatch.setattr(training, "_verifier_answers", never)
+    assert read_record(pipeline.run(second)).family == "llama"
 
 
 def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., DictConfig]) -> None:
     config = run_of("best_of_n", "trainer.num_generations=3")
-    record = read_record(stages.run(config))
+    record = read_record(pipeline.run(config))
     assert record.reward == "best_of_n_cme" and record.history == {} and record.stopped is None
     groups = read_json(Store.of(config).samples)["value"]
     assert [len(group) for group in groups] == [3] * 12
@@ -75,7 +74,7 @@ def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., DictConfig
         highest = max(sample["reward"] for sample in group)
         assert pair.policy.response in [s["generation"]["response"] for s in group if s["reward"] == highest]
     assert record.warnings == [] and not Store.of(config).checkpoint.exists()
-    assert stages.run(config) == Store.of(config).record
+    assert pipeline.run(config) == Store.of(config).record
 
 
 def test_samples_without_a_reward_are_told(
@@ -85,13 +84,13 @@ def test_samples_without_a_reward_are_told(
         return [None, None, None, 1.0] + [0.0] * (len(prompts) - 4)
 
     config = run_of("best_of_n", "trainer.num_generations=2")
-    monkeypatch.setattr(methods, "made", lambda node: some)
-    record = read_record(stages.run(config))
+    monkeypatch.setattr(training, "made", lambda node: some)
+    record = read_record(pipeline.run(config))
     assert record.warnings == [
         "best-of-n: 3 of 24 samples have no reward; 1 of 12 prompts have none with one, and their first sample is "
         "the response"
     ]
-    groups = methods._groups(read_json(Store.of(config).samples)["value"])
+    groups = training._groups(read_json(Store.of(config).samples)["value"])
     assert record.pairs[1].policy.response == groups[1][1].generation.response == best(groups[1]).response
 
 
@@ -99,7 +98,7 @@ def test_the_report_takes_them_beside_grpo(
     run_of: Callable[..., DictConfig], cell: Cell, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     configs = [run_of("best_of_n"), run_of("sft"), *composition.compose_configs(cell("reward=random"))]
-    folders = [stages.run(config).parent for config in configs]
+    folders = [pipeline.run(config).parent for config in configs]
     alone = build(folders[:1], tmp_path_factory.mktemp("alone")).read_text()
     assert "best_of_n_cme" in alone and "Without a training history" in alone
     together = build(folders, tmp_path_factory.mktemp("together"))
@@ -162,7 +161,7 @@ def test_each_raises_quality_in_the_miniature(
         [f"trainer={trainer}", "experiment=tuning", f"results_dir={tmp_path_factory.mktemp('runs')}"]
     )
     preparation.prepare([config])
-    pairs = read_record(stages.run(config)).pairs
+    pairs = read_record(pipeline.run(config)).pairs
 
     def quality(who: str) -> float:
         said = [(p.prompt, getattr(p, who)) for p in pairs]

@@ -10,11 +10,10 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.models.generation import generate
 from cme.records import Generation, RunRecord, read_record
-from experiments import responses, stages
 from experiments.config import composition, identity
-from experiments.responses import of_verifier
-from experiments.run import inputs
-from experiments.store import Store
+from experiments.run import inputs, pipeline, responses
+from experiments.run.responses import of_verifier
+from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 
@@ -42,9 +41,9 @@ def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
         said.append(settings["progress"])
         return generate(*arguments, **settings)
 
-    monkeypatch.setattr("experiments.responses.generate", counted)
-    first = read_record(stages.run(composed(cell("trainer.max_steps=1"))))
-    second = read_record(stages.run(composed(cell("trainer.max_steps=1", "seed=1", "trainer.beta=0.1"))))
+    monkeypatch.setattr("experiments.run.responses.generate", counted)
+    first = read_record(pipeline.run(composed(cell("trainer.max_steps=1"))))
+    second = read_record(pipeline.run(composed(cell("trainer.max_steps=1", "seed=1", "trainer.beta=0.1"))))
     assert said.count("verifier responses") == 1
     assert first.verifier_responses == second.verifier_responses == greedy("miniature:gemma/verifier", first)
     assert first.verifier_responses != [replace(p.start, surprisal=None) for p in first.pairs]

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 
 from cme import Interrupted
 from cme.records import Progress
-from experiments import state
 from experiments.config import identity
+from experiments.run import state
 
 FAILS, INTERRUPTED, SLOW, SECRET, WAITS = 1, 2, 3, 4, 6
 

@@ -12,7 +12,7 @@ from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Verdict
 from experiments.config import identity
 from experiments.config.validation import BadConfig
-from experiments.parts import arguments
+from experiments.run.stage import arguments
 
 _answered: set[str] = set()  # judges that a trial call of this process has reached
 

@@ -10,8 +10,8 @@ from cme.checkpoints import load
 from cme.evaluation.capabilities import Score, measure
 from cme.records import Capability
 from experiments.config import identity
-from experiments.parts import once, shared
-from experiments.store import Store
+from experiments.run.stage import once, shared
+from experiments.run.store import Store
 
 
 @dataclass(frozen=True)

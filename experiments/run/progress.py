@@ -7,7 +7,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from cme.records import Progress
-from experiments import state
+from experiments.run import state
 
 
 class ProgressFile(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here

@@ -23,7 +23,7 @@ from cme.records import (
     write_progress,
 )
 from cme.runtime import files
-from experiments.store import comparators_met, unscored
+from experiments.run.store import comparators_met, unscored
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
 RECORDS = ("record.json", "sanity.json", "separation.json")

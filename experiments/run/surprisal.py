@@ -19,7 +19,7 @@ from cme.records import Generation, Pair, RunRecord, read_record, write_record
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Scorer
 from experiments.config import identity
-from experiments.parts import weights_of
+from experiments.run.stage import weights_of
 
 RUNS = Path("results/runs")
 SCORING = {"max_prompt_tokens": 2048, "max_response_tokens": 2048, "dtype": "float32", "batch_tokens": 4096}

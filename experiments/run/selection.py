@@ -23,13 +23,12 @@ from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import Unfinished
 from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
 from cme.training.grpo import milestone
-from experiments import accuracy, judging
 from experiments.config import identity
 from experiments.config.validation import BadConfig
-from experiments.parts import made, once, shared
-from experiments.responses import respond
-from experiments.run import inputs
-from experiments.store import Store
+from experiments.run import accuracy, inputs, judging
+from experiments.run.responses import respond
+from experiments.run.stage import made, once, shared
+from experiments.run.store import Store
 
 Oracle = Callable[[str, str, bool], float]
 

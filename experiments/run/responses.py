@@ -12,8 +12,8 @@ from cme.models.generation import generate
 from cme.models.generation_log import Unfinished
 from cme.records import Generation, Prompt
 from experiments.config import identity
-from experiments.parts import shared
-from experiments.store import Store
+from experiments.run.stage import shared
+from experiments.run.store import Store
 
 
 def respond(

@@ -11,7 +11,7 @@ from cme import Unavailable
 from cme.records import read_json, write_json
 from cme.training import tracking
 from experiments.config import identity
-from experiments.store import Store
+from experiments.run.store import Store
 
 # What says of a run what it is, beside the fields that change results.
 NAMES = ("family.name", "regime.name", "verifier.name", "experiment.name")

@@ -27,14 +27,23 @@ from cme.records import (
 from cme.runtime import signals
 from cme.runtime.files import sweep
 from cme.training import checkpointing
-from experiments import accuracy, capabilities, comparators, judging, methods, selection, state
 from experiments.config import identity
 from experiments.config.validation import validate
-from experiments.measure import NotIndependent, measured
-from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
-from experiments.responses import of_verifier, respond
-from experiments.run import inputs, preparation
-from experiments.store import Store, environment, selection_owed
+from experiments.run import (
+    accuracy,
+    capabilities,
+    comparators,
+    inputs,
+    judging,
+    preparation,
+    selection,
+    state,
+    training,
+)
+from experiments.run.responses import of_verifier, respond
+from experiments.run.stage import fingerprint, made, once, quiet_libraries, shared, weights_of
+from experiments.run.store import Store, environment, selection_owed
+from experiments.run.surprisal import NotIndependent, measured
 
 
 @signals.caught()
@@ -95,7 +104,7 @@ def run(config: DictConfig) -> Path:
             | {f"sha256 of {use} prompts": fingerprint(found) for use, found in prompts.items()},
             warnings=validate(config)
             + judging.cut(config, pairs)
-            + methods.warnings(store)
+            + training.warnings(store)
             + (chosen.warnings if chosen else [])
             + _unanswered(config, prompts),
             stopped=trained["value"]["stopped"],
@@ -138,7 +147,7 @@ def _train(
 ) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
     state.stage(store.folder, "training")
-    result = methods.trained(config, store, until_written, unfinished)
+    result = training.trained(config, store, until_written, unfinished)
     if result["stopped"]:
         _say(config, f"training stopped {result['stopped']}")
     return result
@@ -161,7 +170,7 @@ def _pairs(
         return [asdict(r) for r in said]
 
     def policy_answers(unfinished: Unfinished) -> list[dict[str, Any]]:
-        return [asdict(r) for r in methods.answers(config, store, prompts, unfinished)]
+        return [asdict(r) for r in training.answers(config, store, prompts, unfinished)]
 
     before = shared(store.start, [weights[config.generator], asked], start_answers)
     after = once(store.generations, [trained, asked], policy_answers)

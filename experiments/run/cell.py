@@ -14,10 +14,10 @@ from omegaconf import DictConfig
 
 from cme import Unavailable
 from cme.records import RunState, write_state
-from experiments import state
 from experiments.config import identity, schema
 from experiments.config.validation import BadConfig
-from experiments.store import Store
+from experiments.run import state
+from experiments.run.store import Store
 
 
 class Stopped(BaseException):
@@ -93,8 +93,8 @@ def run(config: DictConfig) -> None:
 
 def release() -> None:
     """Free what a cell loaded, for the next one in this process."""
-    if "experiments.measure" in sys.modules:
-        sys.modules["experiments.measure"].remembering_scorer.cache_clear()
+    if "experiments.run.surprisal" in sys.modules:
+        sys.modules["experiments.run.surprisal"].remembering_scorer.cache_clear()
     gc.collect()
     if "torch" in sys.modules:
         import torch

@@ -14,11 +14,11 @@ from omegaconf import DictConfig
 
 from cme.judges.pairwise import VerdictLog
 from cme.records import Comparison, Generation, Pair, Prompt, RunRecord, Verdict, read_record, write_record
-from experiments import judging, state
 from experiments.config import identity
-from experiments.parts import weights_of
-from experiments.responses import of_comparator
-from experiments.store import Store, comparators_owed
+from experiments.run import judging, state
+from experiments.run.responses import of_comparator
+from experiments.run.stage import weights_of
+from experiments.run.store import Store, comparators_owed
 
 
 @dataclass(frozen=True)

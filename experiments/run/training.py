@@ -29,13 +29,12 @@ from cme.training import best_of_n, dpo_sft
 from cme.training.checkpointing import MARKER, Checkpointing, complete
 from cme.training.grpo import Guard, Trained, train
 from cme.training.monitors import Monitors
-from experiments import tracking
 from experiments.config import identity
-from experiments.parts import fingerprint, made, once, quiet_libraries, shared, weights_of
-from experiments.progress import ProgressFile
-from experiments.responses import respond
-from experiments.run import inputs
-from experiments.store import Store
+from experiments.run import inputs, tracking
+from experiments.run.progress import ProgressFile
+from experiments.run.responses import respond
+from experiments.run.stage import fingerprint, made, once, quiet_libraries, shared, weights_of
+from experiments.run.store import Store
 
 # Fields of the trainers that are ours and not TRL's.
 OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
