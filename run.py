@@ -11,9 +11,9 @@ import hydra
 from omegaconf import DictConfig
 
 from cme.runtime import distributed
-from experiments import runner
 from experiments.config import composition, schema
 from experiments.run import cell
+from experiments.sweep import runner
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 
 from cme.records import RunState
-from experiments import ledger
-from experiments.ledger import Entry
+from experiments.sweep import ledger
+from experiments.sweep.ledger import Entry
 
 STATES = {
     **{n: RunState("done", 1, 3600.0, record="record.json") for n in range(30)},

@@ -11,7 +11,7 @@ judged here, as records; each has its own --help.
 `python -m experiments measure [RECORD_DIR ...] [--model CHECKPOINT]`: how surprising recorded responses are to an
 independent language model.
 
-`python -m experiments status|owed|resume|retry [EXPERIMENT]`: a sweep seen, and gone on with; see `experiments.status`.
+`python -m experiments status|owed|resume|retry [EXPERIMENT]`: a sweep seen, and gone on with; see `experiments.sweep.status`.
 """
 
 import os
@@ -19,9 +19,9 @@ import sys
 from collections.abc import Sequence
 
 from cme import Unavailable
-from experiments import status
 from experiments.config import composition
 from experiments.config.validation import BadConfig
+from experiments.sweep import status
 
 
 def main(arguments: Sequence[str]) -> int:

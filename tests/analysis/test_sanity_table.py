@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from experiments.sweep import report
 
 from analysis.read import load_sanity
 from analysis.sanity import failures, sanity_frame, sanity_table
 from cme.records import SanityRecord, Verdict, write_record, write_sanity
 from experiments.config import composition
 from experiments.run.store import Store
+from experiments.sweep import report
 
 
 def sane(**points: float) -> SanityRecord:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import ledger, runner
 from experiments.config import composition, identity
-from experiments.ledger import Entry
+from experiments.sweep import ledger, runner
+from experiments.sweep.ledger import Entry
 
 
 def entry(number: int, experiment: str | None = None, **met: str) -> Entry:

@@ -10,12 +10,12 @@ import pytest
 from omegaconf import DictConfig
 
 from cme.records import Progress, RunState, write_state
-from experiments import launchers, ledger, runner, status
 from experiments.__main__ import main
 from experiments.config import composition
 from experiments.config.validation import BadConfig
-from experiments.ledger import Entry
 from experiments.run import preparation, state
+from experiments.sweep import launchers, ledger, runner, status
+from experiments.sweep.ledger import Entry
 
 HOLD = (
     "import sys\nfrom pathlib import Path\nfrom experiments import state\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cme.records import read_state
-from experiments import status
 from experiments.config import composition
+from experiments.sweep import status
 
 ROOT = composition.CONF.parent
 ENVIRONMENT = {"PYTHONPATH": f"{ROOT}{os.pathsep}{Path(__file__).resolve().parent}"}

@@ -14,7 +14,7 @@ import pytest
 from ray_nodes import lose, processes, two_nodes
 
 from cme.records import read_progress, read_state
-from experiments import launchers
+from experiments.sweep import launchers
 
 RUN = str(launchers.ROOT / "run.py")
 LONG = ("trainer.max_steps=40", "guard.patience=1000")  # enough for something to happen meanwhile

@@ -11,9 +11,9 @@ import joblib
 import pytest
 import toy_cells
 
-from experiments import launchers, worker
 from experiments.config import composition
 from experiments.config.validation import BadConfig
+from experiments.sweep import launchers, worker
 
 LOCAL = ["-m", "hydra/launcher=local", "hydra.launcher.n_jobs=2"]
 STUB = Path(__file__).parent / "slurm_stub.py"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ray_nodes import lose, two_nodes
 
-from experiments import launchers
+from experiments.sweep import launchers
 
 pytestmark = pytest.mark.slow
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from cme import Unavailable
 from cme.records import RunState
-from experiments import ledger
-from experiments.ledger import Entry
 from experiments.run import state
+from experiments.sweep import ledger
+from experiments.sweep.ledger import Entry
 
 COMMANDS = ("status", "owed", "resume", "retry")
 STATES = ("done", "running", "interrupted", "failed", "owed")
@@ -190,7 +190,7 @@ def _owed(results_dir: Path, experiment: str | None) -> int:
 
 
 def _again(command: str, results_dir: Path, experiment: str | None, given: list[str]) -> int:
-    from experiments import launchers, runner
+    from experiments.sweep import launchers, runner
 
     # the launchers want to know that it is a sweep, however many cells it has
     arguments = ["-m", *given]

@@ -35,7 +35,7 @@ from experiments.config import schema
 from experiments.config.composition import configures_hydra
 from experiments.config.experiment_grids import MULTIRUN
 from experiments.config.validation import BadConfig, did_you_mean
-from experiments.worker import SIGNALS, Worker, gpus
+from experiments.sweep.worker import SIGNALS, Worker, gpus
 
 ROOT = Path(__file__).resolve().parent.parent
 BASIC = "basic"  # Hydra's own: one cell after the other, in this process

@@ -11,13 +11,13 @@ from omegaconf import DictConfig
 
 from cme import Unavailable
 from cme.runtime import signals
-from experiments import launchers, ledger, plan
+from experiments import plan
 from experiments.config import composition, identity, schema
 from experiments.config.composition import Cell
 from experiments.config.validation import BadConfig
-from experiments.ledger import Entry
 from experiments.run import cell, preparation, state
-from experiments.sweep import report
+from experiments.sweep import launchers, ledger, report
+from experiments.sweep.ledger import Entry
 
 # Exit codes. The last is EX_TEMPFAIL: interrupted with everything saved, and the same command goes on.
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL

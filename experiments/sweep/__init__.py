@@ -1,0 +1,1 @@
+"""Runs of many cells: runner, launchers, status and ledger."""
