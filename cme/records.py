@@ -284,7 +284,7 @@ class SanityRecord:
     """A judge's verdicts on opponents of which none is better than a model's own responses.
 
     `pairs` and `verdicts` by opponent, the opponent standing where the trained policy stands in a run; `tokens` of one
-    that no model wrote is None. Which opponents there are: `experiments.sanity`. `seconds` is wall-clock.
+    that no model wrote is None. Which opponents there are: `experiments.probes.sanity`. `seconds` is wall-clock.
     """
 
     sanity_id: str

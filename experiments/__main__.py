@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     # a thread that spins while it waits is a core lost to whoever else runs here
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if arguments and arguments[0] in ("import", "judge"):
-        from experiments import head_to_head
+        from experiments.probes import head_to_head
 
         return head_to_head.main(arguments)
     if arguments and arguments[0] == "measure":
@@ -45,11 +45,11 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     if arguments[0] == "cost":
         return _cost(list(arguments[1:]))
-    from experiments import stress
+    from experiments.probes import reward_probe
 
     try:
         cells = composition.compose_configs(list(arguments[1:]))
-        stress.prepare(cells)
+        reward_probe.prepare(cells)
     except (BadConfig, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -57,9 +57,9 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
     for cell in cells:
         try:
-            path = stress.run(cell)
+            path = reward_probe.run(cell)
         except Unavailable as error:
-            print(f"error: {stress.stress_id(cell)}: {error}", file=sys.stderr)
+            print(f"error: {reward_probe.stress_id(cell)}: {error}", file=sys.stderr)
             return 1
         from analysis.render import to_markdown
         from analysis.stress import stress_table

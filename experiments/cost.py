@@ -74,8 +74,8 @@ def priced(parts: Sequence[Part]) -> list[str]:
 def _parts(config: DictConfig) -> list[Part]:
     """What a cell's judges have yet to judge: a sanity check's opponents, or all that a run compares."""
     both, nothing = config.evaluation.both_orders, VerdictLog(Path(os.devnull))
-    if config.experiment.run == "experiments.sanity.run":
-        from experiments import sanity
+    if config.experiment.run == "experiments.probes.sanity.run":
+        from experiments.probes import sanity
 
         if sanity.record_path(config).exists():
             return []

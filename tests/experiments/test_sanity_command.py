@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import read_outputs
 from cme.records import Generation, Pair, Prompt, Verdict, read_sanity
-from experiments import sanity
 from experiments.config import composition
+from experiments.probes import sanity
+from experiments.probes.sanity import opponents
 from experiments.run import judging
-from experiments.sanity import opponents
 
 Cell = Callable[..., list[str]]
 

@@ -13,9 +13,9 @@ from cme.checkpoints import Checkpoint
 from cme.grading.answers import normalize
 from cme.records import read_separation
 from cme.scoring.verifier import Score
-from experiments import separation
 from experiments.config import composition
 from experiments.config.validation import BadConfig
+from experiments.probes import separation
 
 Cell = Callable[..., list[str]]
 

@@ -12,14 +12,14 @@ from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score
 from cme.records import Prompt, read_stress
 from cme.rewards import CrossModelEntropy
-from experiments import stress
 from experiments.__main__ import main
 from experiments.config import composition
+from experiments.probes import reward_probe
 
 Cell = Callable[..., list[str]]
 LINES = [
-    *stress.VARIANTS,
-    *stress.ENSEMBLES,
+    *reward_probe.VARIANTS,
+    *reward_probe.ENSEMBLES,
     "self_likelihood",
     "token_entropy",
     "token_entropy_last",
@@ -67,17 +67,17 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
 
 def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
     [config] = composition.compose_configs(cell("reward.empty_response=-9"))
-    lines, answers = stress.lines(config), stress.answers(config)[:36]
+    lines, answers = reward_probe.lines(config), reward_probe.answers(config)[:36]
     start = checkpoints.load(config.generator)
     values = score(lines, answers, start)
     common = {"score_end_of_turn": True, "answers": "whole", "empty_response": -9.0}
-    plain = {name: changes for name, changes in stress.VARIANTS.items() if name != "cme"}
+    plain = {name: changes for name, changes in reward_probe.VARIANTS.items() if name != "cme"}
     verifiers = ["miniature:gemma/verifier", "miniature:olmo/verifier"]
     made = {
         name: CrossModelEntropy(verifiers[0], **common | changes)  # type: ignore[arg-type]
         for name, changes in plain.items()
     }
-    made |= {n: CrossModelEntropy(verifiers, **common | c) for n, c in stress.ENSEMBLES.items()}  # type: ignore[arg-type]
+    made |= {n: CrossModelEntropy(verifiers, **common | c) for n, c in reward_probe.ENSEMBLES.items()}  # type: ignore[arg-type]
     made["self_likelihood"] = CrossModelEntropy(config.generator, **common)  # type: ignore[arg-type]
     made["cme"] = CrossModelEntropy(verifiers[0], **common)  # type: ignore[arg-type]
     for name, by_grade in score(made, answers, start).items():
@@ -89,30 +89,30 @@ def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
     [config] = composition.compose_configs(
         cell("data.answers=none", "data.oracle=null", "judge=reference_similarity")
     )
-    lines = stress.lines(config)
+    lines = reward_probe.lines(config)
     gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "ground_truth"}
     assert set(lines) == set(LINES) - gone
     [config] = composition.compose_configs(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
     gone = {"cme no end of turn", "cme perplexity", "cme predictive entropy", "cme pmi"}
-    assert set(stress.lines(config)) == set(LINES) - gone
+    assert set(reward_probe.lines(config)) == set(LINES) - gone
 
 
 def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
     [config] = composition.compose_configs(cell())
     config.scale.heldout = {}
-    assert set(stress.lines(config)) == set(LINES) - set(stress.ENSEMBLES)
+    assert set(reward_probe.lines(config)) == set(LINES) - set(reward_probe.ENSEMBLES)
 
 
 def test_answers_are_scored_whole(cell: Cell) -> None:
     [config] = composition.compose_configs(cell("scoring.max_response_tokens=2"))
-    lines, answers = stress.lines(config), stress.answers(config)
+    lines, answers = reward_probe.lines(config), reward_probe.answers(config)
     values = score({"cme": lines["cme"]}, answers, checkpoints.load(config.generator))["cme"]
     assert all(a != b for a, b in zip(values["verbose"], values["right"], strict=True))
 
 
 def test_tables_differ_by_what_they_depend_on() -> None:
     ids = [
-        stress.stress_id(composition.compose_configs([override])[0])
+        reward_probe.stress_id(composition.compose_configs([override])[0])
         for override in (
             "seed=0",
             "trainer.learning_rate=1e-5",
@@ -130,7 +130,7 @@ def test_tables_differ_by_what_they_depend_on() -> None:
         "data.eval_prompts=12",
         "seed=1",
     )
-    assert len({*ids, *(stress.stress_id(composition.compose_configs([o])[0]) for o in more)}) == 7
+    assert len({*ids, *(reward_probe.stress_id(composition.compose_configs([o])[0]) for o in more)}) == 7
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_help_shows_the_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
     [config] = composition.compose_configs(["scale=laptop"])
-    answers = stress.answers(config)
+    answers = reward_probe.answers(config)
     assert len(answers) == 24 * len(GRADES)
     rights = [a for a in answers if a.grade == "right"]
     assert all(isinstance(a.prompt, Prompt) and a.text == a.prompt.reference for a in rights)

@@ -4,7 +4,7 @@
         --verdicts judge_base_vs_finetuned__gpt-5_2.json --name qwen-instruct --out FOLDER
     python -m experiments judge --start A.json --policy B.json --name NAME --out FOLDER [overrides, such as judge=local]
 
-Outputs are in AlpacaEval's format, verdicts in that of `experiments.imports`. Each judge gets a record of its own
+Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. Each judge gets a record of its own
 in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` asks in both orders.
 """
 
@@ -22,7 +22,7 @@ from cme.data.alpaca_format import BadOutputs
 from cme.judges.pairwise import VerdictLog
 from cme.records import RunRecord, write_record
 from experiments.config.family_overlap import kinship, makers
-from experiments.imports import Outputs, read_pairs, read_verdicts, record_of
+from experiments.probes.imports import Outputs, read_pairs, read_verdicts, record_of
 
 
 def main(arguments: Sequence[str]) -> int:

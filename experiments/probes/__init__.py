@@ -1,0 +1,1 @@
+"""Commands that train nothing: judge sanity, separation, reward probe, imports."""

@@ -1,0 +1,38 @@
+"""What a sweep prints when it ends: a win rate per cell, and one report over all of them."""
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from analysis import build, summarize
+from cme.records import read_record, read_sanity
+from experiments.config import identity
+from experiments.run.store import Store
+
+REPORTED = 1000  # runs at most in the report that a sweep ends with
+
+
+def report(configs: list[DictConfig]) -> None:
+    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
+
+    A report holds all its records in memory: beyond so many runs it is left to `python -m analysis`.
+    """
+    paths = [path for c in configs if (path := Store.of(c).record).exists()]
+    if len(paths) > REPORTED:
+        print(f"{len(paths)} runs are done: python -m analysis {configs[0].results_dir}")
+        return
+    shown = set()
+    for path in paths:
+        record = read_record(path)
+        print(summarize([record]))
+        shown.add((record.scale, record.judge))
+    if paths:
+        root = Path(configs[0].results_dir)
+        out = (
+            paths[0].parent
+            if len(paths) == 1
+            else root / f"report-{identity.digest([str(p) for p in paths])}"
+        )
+        checks = {path: read_sanity(path) for path in sorted(root.glob("sanity-*/sanity.json"))}
+        paths += [path for path, check in checks.items() if (check.scale, check.judge) in shown]
+        print(f"report: {build([p.parent for p in paths], out)}")
