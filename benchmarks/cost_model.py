@@ -24,9 +24,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from benchmarks import runs
 from benchmarks.workload import load, size_of, workload
 from cme.scoring.token_scorer import TokenScorer
-from experiments import cost_model
-from experiments.cost_model import Batch, Machine
-from experiments.model_sizes import Size
+from experiments.plan import cost_model
+from experiments.plan.cost_model import Batch, Machine
+from experiments.plan.model_sizes import Size
 
 OPERATIONS = ("generation", "scoring", "update")
 Seconds = dict[str, float]

@@ -14,9 +14,9 @@ from transformers import PreTrainedTokenizerBase
 
 from benchmarks.workload import load, size_of
 from cme.models import chat
-from experiments import cost_model
-from experiments.cost_model import Batch, Machine
-from experiments.model_sizes import Size
+from experiments.plan import cost_model
+from experiments.plan.cost_model import Batch, Machine
+from experiments.plan.model_sizes import Size
 
 
 def table(folder: Path, machine: Machine) -> str:

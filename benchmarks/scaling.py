@@ -2,7 +2,7 @@
 
     python -m benchmarks.scaling --figure docs/scaling.png
 
-Computed by experiments/cost_model.py, not measured: the settings of the paper's instruct cells (8 completions a prompt,
+Computed by experiments/plan/cost_model.py, not measured: the settings of the paper's instruct cells (8 completions a prompt,
 KL penalty) with its verifier of 4B, and the lengths that `plan=true` expects.
 """
 
@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.cost_model import (
+from experiments.plan.cost_model import (
     H100,
     UPDATE,
     VLLM,
@@ -23,7 +23,7 @@ from experiments.cost_model import (
     scoring,
     training_bytes,
 )
-from experiments.model_sizes import (
+from experiments.plan.model_sizes import (
     GEMMA3_4,
     GEMMA4_E4,
     LLAMA_1,
@@ -34,7 +34,7 @@ from experiments.model_sizes import (
     SMOLLM2_135M,
     Size,
 )
-from experiments.workload import LONGEST, PROMPT, RESPONSE
+from experiments.plan.workload import LONGEST, PROMPT, RESPONSE
 
 GENERATORS = {
     "0.135B": SMOLLM2_135M,

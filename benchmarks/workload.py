@@ -18,7 +18,7 @@ from transformers import (
 )
 
 from benchmarks.methods import Ids
-from experiments.model_sizes import Size
+from experiments.plan.model_sizes import Size
 
 RANDOM: dict[str, dict[str, int]] = {
     "gemma3-4b": {
@@ -82,7 +82,7 @@ def load(name: str, dtype: str, device: str) -> tuple[PreTrainedModel, PreTraine
 
 
 def size_of(model: PreTrainedModel) -> Size:
-    """A loaded model's shape, as `experiments.model_sizes` has the published ones'."""
+    """A loaded model's shape, as `experiments.plan.model_sizes` has the published ones'."""
     config = model.config.get_text_config()
     return Size(
         parameters=sum(p.numel() for p in model.parameters()),

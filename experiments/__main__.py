@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _cost(overrides: list[str]) -> int:
-    from experiments import cost
+    from experiments.plan import cost
 
     try:
         print("\n".join(cost.lines(composition.compose_configs(overrides))))

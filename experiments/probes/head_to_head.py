@@ -89,8 +89,8 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
 
     With `--dry-run` there is none, and what judging would take is printed.
     """
-    from experiments import cost
     from experiments.config import composition
+    from experiments.plan import cost
     from experiments.run import judging
 
     [config] = composition.compose_configs(list(options.overrides), outputs.makers)

@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 
 from cme import Unavailable
 from cme.runtime import signals
-from experiments import plan
 from experiments.config import composition, identity, schema
 from experiments.config.composition import Cell
 from experiments.config.validation import BadConfig
+from experiments.plan import plan
 from experiments.run import cell, preparation, state
 from experiments.sweep import launchers, ledger, report
 from experiments.sweep.ledger import Entry

@@ -22,9 +22,9 @@ from cme.records import (
     write_record,
     write_state,
 )
-from experiments import cost, plan, workload
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
+from experiments.plan import cost, plan, workload
 from experiments.run import cell as cells
 from experiments.run import comparators, judging, pipeline, preparation, responses, state
 from experiments.run.store import Store

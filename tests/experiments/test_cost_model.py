@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks import cost_model as measured
 from benchmarks import scaling
-from experiments import cost_model
-from experiments.cost_model import H100, Batch, Machine
-from experiments.model_sizes import Size
+from experiments.plan import cost_model
+from experiments.plan.cost_model import H100, Batch, Machine
+from experiments.plan.model_sizes import Size
 
 ROOT = Path(scaling.__file__).parent.parent
 # 1,000 operations and 10 bytes a second; a layer takes the host 3 s

@@ -15,10 +15,10 @@ from cme import Unavailable
 from cme.judges import chat_format, local
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record
-from experiments import cost
 from experiments.__main__ import main
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig, validate
+from experiments.plan import cost
 from experiments.run import judging, pipeline, preparation, selection
 from experiments.run.store import Store
 

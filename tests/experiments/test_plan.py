@@ -12,12 +12,12 @@ import transformers
 import yaml
 from omegaconf import DictConfig
 
-from experiments import footprint, plan, workload
 from experiments.config import composition, identity
 from experiments.config.schema import Lora
-from experiments.model_sizes import SIZES, Size
+from experiments.plan import memory, plan, workload
+from experiments.plan.model_sizes import SIZES, Size
+from experiments.plan.workload import Stage
 from experiments.run import preparation
-from experiments.workload import Stage
 
 ROOT = Path(composition.CONF).parent
 
@@ -98,7 +98,7 @@ def test_dpo_by_hand() -> None:
         (625 * 8 * forward + 126 * 2 * _monitor(8, 128, 2048)) / 3600, rel=1e-9
     )
     assert total(likely, "generated") == (126 * 8 + 2 * 200) * 440
-    need = footprint.memory(config)
+    need = memory.memory(config)
     assert need is not None
     assert need["reference"] == need["start"] == need["policy"] and need["verifiers"] == 0
     assert need["logits"] == pytest.approx(2 * 2432 * 128_256 * 8 / 2**30)
@@ -152,7 +152,7 @@ def test_best_of_n_by_hand() -> None:
     assert total(done, "read") == 200 * 128 + 1600 * 440
     assert hours(done, "generation") == pytest.approx((881 * (200 + 25) * 0.016 + 881 * 25 * 0.042) / 3600)
     assert hours(done, "update") == 0
-    need = footprint.memory(config)
+    need = memory.memory(config)
     assert need is not None and need["gradients"] == need["start"] == need["logits"] == 0
     assert need["total"] == pytest.approx(need["policy"] + need["verifiers"] + need["KV cache"])
     [row] = [line for line in plan.lines([config]) if "best_of_n_cme" in line and "paper" in line]
@@ -196,7 +196,7 @@ def test_rewards_on_the_live_policy_are_known(path: Path) -> None:
 
 def test_memory_of_one_cell_by_hand() -> None:
     """Llama-3.2-1B: 1.236B parameters in float32, a verifier of 8B in bfloat16, 8 KV heads of 64 in 16 layers."""
-    need = footprint.memory(paper("family=llama", "regime=pretrained"))
+    need = memory.memory(paper("family=llama", "regime=pretrained"))
     assert need is not None
     gib = 2**30
     assert need["policy"] == need["gradients"] == need["start"] == pytest.approx(1.2358e9 * 4 / gib, rel=1e-3)
@@ -210,7 +210,7 @@ def test_memory_of_one_cell_by_hand() -> None:
     assert need["total"] == pytest.approx(
         5 * need["policy"] + need["verifiers"] + need["logits"] + need["activations"]
     )
-    penalised = footprint.memory(paper("family=llama", "regime=pretrained", "trainer.beta=0.1"))
+    penalised = memory.memory(paper("family=llama", "regime=pretrained", "trainer.beta=0.1"))
     assert penalised is not None and penalised["reference"] == need["policy"]
 
 
@@ -356,7 +356,7 @@ def test_lora_an_8_bit_verifier_and_vllm() -> None:
     light = paper("family=llama", "regime=instruct")  # set behind validation, which wants the packages
     light.trainer.lora = Lora(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
     light.reward.quantization = "8bit"
-    before, after = footprint.memory(plain), footprint.memory(light)
+    before, after = memory.memory(plain), memory.memory(light)
     assert before is not None and after is not None
     assert after["gradients"] * 2**30 == pytest.approx(4 * 11.27e6, rel=1e-3)
     assert after["policy"] - before["policy"] == pytest.approx(after["gradients"])
@@ -379,11 +379,11 @@ def test_a_verifier_behind_a_server_takes_nothing_of_this_gpu() -> None:
     before, after = workload.work(own, tokens), workload.work(served, tokens)
     assert total(before, "read") == total(after, "read")
     assert hours(before, "scoring") - hours(after, "scoring") == pytest.approx(5000 * 0.084 / 3600)
-    here, there = footprint.memory(own), footprint.memory(served)
+    here, there = memory.memory(own), memory.memory(served)
     assert here is not None and there is not None
     assert (here["verifiers"], there["verifiers"]) == (pytest.approx(16e9 / 2**30), 0)
 
 
 def test_random_weights_are_as_large_as_trained_ones() -> None:
     trained, random = paper("family=qwen"), paper("family=qwen", "verifier=random")
-    assert footprint.memory(random) == footprint.memory(trained) is not None
+    assert memory.memory(random) == memory.memory(trained) is not None

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from experiments.config import identity
-from experiments.cost_model import H100, VLLM, Batch, decoding, forward, scoring, updating
-from experiments.model_sizes import SIZES, Size
+from experiments.plan.cost_model import H100, VLLM, Batch, decoding, forward, scoring, updating
+from experiments.plan.model_sizes import SIZES, Size
 from experiments.run import preparation
 
 RESPONSE = (

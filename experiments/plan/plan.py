@@ -13,10 +13,9 @@ from omegaconf import DictConfig
 
 from cme.records import Generation, Prompt
 from experiments.config import identity
-from experiments.cost_model import H100, UPDATE, VLLM
-from experiments.footprint import memory
-from experiments.run import judging
-from experiments.workload import (
+from experiments.plan.cost_model import H100, UPDATE, VLLM
+from experiments.plan.memory import memory
+from experiments.plan.workload import (
     LONGEST,
     PROMPT,
     REPLY,
@@ -29,6 +28,7 @@ from experiments.workload import (
     unknown,
     work,
 )
+from experiments.run import judging
 
 CHARACTERS_A_TOKEN = 4
 COLUMNS = (
@@ -49,7 +49,7 @@ ASSUMED = f"""\
 At most: every prompt and response at its limit. Expected, in brackets: {RESPONSE} tokens a response (1,750 characters,
 the middle of what the paper's trained policies write), but a pretrained start's to the limit; {PROMPT} tokens a prompt;
 the longest response of a batch {LONGEST:g} times the mean; preference pairs as long; {REPLY} tokens a judge's reply.
-Hours: of one H100 with transformers' own generation, by experiments/cost_model.py. A pass takes the longest of
+Hours: of one H100 with transformers' own generation, by experiments/plan/cost_model.py. A pass takes the longest of
 {H100.layer * 1e3:g} ms a layer (launching), its operations at {H100.flops / 1e12:.0f} TFLOP/s (40 % of the peak)
 and its bytes at {H100.bandwidth / 1e12:.2f} TB/s; an update moves {UPDATE} bytes a parameter.
 vLLM's generation takes {VLLM.layer * 1e3:g} ms a layer. None of these was measured on an H100; hours are estimates, no
@@ -115,7 +115,7 @@ def lines(configs: Sequence[DictConfig]) -> list[str]:
         "",
         f"in all {_bounded(sums['hours'])} H100 hours, {sums['calls'][0]:.0f} judge calls, {_bounded(sums['usd'])} USD",
         *(
-            [f"unknown sizes (experiments/model_sizes.py lists the known): {', '.join(missing)}"]
+            [f"unknown sizes (experiments/plan/model_sizes.py lists the known): {', '.join(missing)}"]
             if missing
             else []
         ),

@@ -13,7 +13,7 @@ Not in it: attention's own products, which grow with the square of the length (1
 from dataclasses import dataclass, replace
 from math import ceil
 
-from experiments.model_sizes import Size
+from experiments.plan.model_sizes import Size
 
 UPDATE = 36
 """Bytes a parameter that an update moves: gradients and weights read and written, two moments likewise (AdamW, all in

@@ -3,8 +3,8 @@
 from omegaconf import DictConfig
 
 from experiments.config import identity
-from experiments.cost_model import adapters, training_bytes
-from experiments.workload import lengths, served, size, unknown, width
+from experiments.plan.cost_model import adapters, training_bytes
+from experiments.plan.workload import lengths, served, size, unknown, width
 
 GIB = 2**30
 

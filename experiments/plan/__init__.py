@@ -1,0 +1,1 @@
+"""What a sweep and its judging would cost."""
