@@ -9,8 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.contrasts import contrast
-from analysis.intervals import (
+from analysis.load import identity_of
+from analysis.methods import method_names
+from analysis.render import Entry, Table, slug
+from analysis.sections import Section, by_scale, write_part
+from analysis.stats.contrasts import contrast
+from analysis.stats.intervals import (
     LEVEL,
     NOWHERE,
     Floats,
@@ -22,11 +26,7 @@ from analysis.intervals import (
     t_interval,
     t_quantile,
 )
-from analysis.load import identity_of
-from analysis.methods import method_names
-from analysis.metrics import MIN_SEEDS, Tally, tally
-from analysis.render import Entry, Table, slug
-from analysis.sections import Section, by_scale, write_part
+from analysis.stats.metrics import MIN_SEEDS, Tally, tally
 from analysis.tables import NEVER, interval
 from cme.records import RunRecord
 

@@ -9,9 +9,9 @@ import pandas as pd
 
 from analysis.load import identity_of
 from analysis.methods import method_names
-from analysis.metrics import MIN_PROMPTS, Floats, clustered_interval, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
+from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval, excludes
 from analysis.tables import NEVER
 from cme.records import Capability, RunRecord
 

@@ -7,12 +7,12 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from analysis.agreement import Agreement, agreement
-from analysis.contrasts import Contrast, contrast
-from analysis.intervals import holm
 from analysis.load import MAJORITY, last_step, verdicts_frame
 from analysis.methods import in_order
-from analysis.metrics import (
+from analysis.stats.agreement import Agreement, agreement
+from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.intervals import holm
+from analysis.stats.metrics import (
     Quality,
     SeedSpread,
     Tally,
@@ -26,7 +26,7 @@ from analysis.metrics import (
     tally,
     win_rate,
 )
-from analysis.power import prompts_needed
+from analysis.stats.power import prompts_needed
 from cme.records import RunRecord
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from math import isnan
 
 from analysis.accuracy import accuracy_frame
-from analysis.auroc import pooled_auroc, pooled_difference
 from analysis.cells import Cell
 from analysis.evidence import (
     Evidence,
@@ -23,6 +22,7 @@ from analysis.evidence import (
 from analysis.methods import REGIMES, in_order
 from analysis.rules import Result, Rule, decide
 from analysis.separation import Separation
+from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.tables import number
 from cme.records import RunRecord
 

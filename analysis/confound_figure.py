@@ -10,9 +10,9 @@ from matplotlib.lines import Line2D
 
 from analysis.confounds import RAW, ControlledCell
 from analysis.figures import Plot
-from analysis.logistic import Controlled
 from analysis.methods import REGIMES, in_order
 from analysis.render import slug
+from analysis.stats.logistic import Controlled
 from analysis.style import RC, WIDTH, Style
 from analysis.tables import names
 from analysis.taste import ORACLE, known_truth, recipe, simulated_cells

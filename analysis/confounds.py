@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from analysis.cells import CELL, Cell
 from analysis.load import judge_of, majority_verdicts, points, prompt_names, scores
-from analysis.logistic import Codes, Controlled, controlled_rate
 from analysis.methods import REGIMES, REWARDS, in_order, natural, position
-from analysis.metrics import Floats, excludes, half_scored
 from analysis.render import Entry, Table
+from analysis.stats.logistic import Codes, Controlled, controlled_rate
+from analysis.stats.metrics import Floats, excludes, half_scored
 from analysis.tables import NEVER, OPEN, interval, label, method_key, number
 from cme.records import Generation, RunRecord
 

@@ -14,10 +14,10 @@ from matplotlib.ticker import MaxNLocator
 from analysis.curves import WINDOW
 from analysis.drift import METRICS, Metric, drift_frame
 from analysis.figures import Plot
-from analysis.intervals import excludes
-from analysis.metrics import MIN_SEEDS
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
+from analysis.stats.intervals import excludes
+from analysis.stats.metrics import MIN_SEEDS
 from analysis.style import RC, WIDTH, Style, method_styles
 from analysis.tables import NEVER, interval
 from cme.records import RunRecord

@@ -26,8 +26,8 @@ from analysis.curves import (
     with_derived,
 )
 from analysis.methods import REGIMES, REWARDS, in_order
-from analysis.metrics import FEW_PROMPTS, interval_covers_half
 from analysis.render import slug
+from analysis.stats.metrics import FEW_PROMPTS, interval_covers_half
 from analysis.style import RC, WIDTH, Style, method_styles, reward_style
 from analysis.tables import method_key, names
 

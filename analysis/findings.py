@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isnan
 
 from analysis.cells import Cell
-from analysis.metrics import FEW_PROMPTS
+from analysis.stats.metrics import FEW_PROMPTS
 from analysis.tables import interval, method_key, number
 
 

@@ -5,8 +5,8 @@ from math import hypot, nan
 
 import numpy as np
 
-from analysis.intervals import Floats, standard_error
-from analysis.metrics import MIN_SEEDS, half_width, seed_error, tally
+from analysis.stats.intervals import Floats, standard_error
+from analysis.stats.metrics import MIN_SEEDS, half_width, seed_error, tally
 from cme.records import RunRecord
 
 

@@ -18,7 +18,6 @@ from analysis.figures import figures_of
 from analysis.findings import Finding, findings_of
 from analysis.load import history_frame, last_step
 from analysis.methods import in_order
-from analysis.metrics import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.pairs import packed
 from analysis.provenance import Provenance, provenance_of
 from analysis.read import Records, load_all
@@ -26,6 +25,7 @@ from analysis.render import Table, slug
 from analysis.sanity import failures, sanity_section
 from analysis.sections import Image, Section, by_scale, write_images, write_tables
 from analysis.separation_section import separation_section
+from analysis.stats.metrics import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.stress import stress_section
 from analysis.tables import tables_of
 from analysis.trajectory import trajectory_section

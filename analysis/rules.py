@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from analysis.evidence import Part
-from analysis.intervals import FEW_PROMPTS
-from analysis.metrics import MIN_SEEDS
+from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables import interval
 
 Verdict = Literal["reproduced", "not reproduced", "mixed", "not testable here"]

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from analysis.load import MAJORITY, judge_of, majority_verdicts, points
 from analysis.methods import ABSENT, leaves, neutral
-from analysis.metrics import FEW_PROMPTS, Floats, WinRate, first_shown_share, half_scored, win_rate
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
+from analysis.stats.metrics import FEW_PROMPTS, Floats, WinRate, first_shown_share, half_scored, win_rate
 from analysis.tables import interval, number
 from cme.records import RunRecord, SanityRecord, Verdict
 

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from math import isnan
 
-from analysis.auroc import Estimate, pooled_difference, within_difference
-from analysis.intervals import FEW_PROMPTS, MIN_PROMPTS, excludes
 from analysis.render import Entry, Table
 from analysis.sections import by_scale
 from analysis.separation import (
@@ -19,6 +17,8 @@ from analysis.separation import (
     separation_frame,
     stem,
 )
+from analysis.stats.auroc import Estimate, pooled_difference, within_difference
+from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, excludes
 from analysis.tables import interval
 from cme.records import SeparationRecord
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from analysis.cells import CELL
 from analysis.confounds import RAW, ControlledCell, Judged, controlled, controlled_cell
-from analysis.logistic import controlled_rate, expit
 from analysis.methods import REGIMES, in_order
-from analysis.metrics import SEED, Floats
 from analysis.render import Entry, Table
+from analysis.stats.logistic import controlled_rate, expit
+from analysis.stats.metrics import SEED, Floats
 from analysis.tables import label
 
 JUDGES: dict[str, dict[str, float]] = {

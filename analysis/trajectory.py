@@ -24,7 +24,9 @@ from analysis.curves import by_method, finish_grid, note_if_empty, panel_grid, s
 from analysis.figures import Plot
 from analysis.load import identity_of, last_step, majority_verdicts, points
 from analysis.methods import REGIMES, in_order, method_names
-from analysis.metrics import (
+from analysis.render import Entry, Table, slug
+from analysis.sections import Section, by_scale, write_part
+from analysis.stats.metrics import (
     Floats,
     WinRate,
     clustered_interval,
@@ -33,8 +35,6 @@ from analysis.metrics import (
     interval_covers_half,
     win_rate,
 )
-from analysis.render import Entry, Table, slug
-from analysis.sections import Section, by_scale, write_part
 from analysis.style import RC, Style
 from analysis.tables import NEVER, interval, number
 from cme.records import Milestone, RunRecord, Trajectory, Verdict

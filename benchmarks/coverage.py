@@ -20,8 +20,8 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.contrasts import contrast
-from analysis.metrics import LEVEL, Floats, seed_spread, tally, win_rate
+from analysis.stats.contrasts import contrast
+from analysis.stats.metrics import LEVEL, Floats, seed_spread, tally, win_rate
 
 THRESHOLD, PROMPT, JUDGE_ON_PROMPT, SEED_ON_PROMPT, VERDICT = 0.3, 1.0, 0.3, 0.3, 0.3
 TASTES = {1: (0.0,), 3: (-0.3, 0.0, 0.3)}

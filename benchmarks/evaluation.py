@@ -14,7 +14,7 @@ import numpy as np
 
 from analysis.cells import cells_of
 from analysis.confounds import controlled_cells
-from analysis.metrics import RESAMPLES
+from analysis.stats.metrics import RESAMPLES
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
 OUTCOMES: tuple[Outcome, ...] = ("first", "second", "tie")

@@ -6,10 +6,10 @@ from math import inf, isnan
 from typing import Any
 
 from analysis.accuracy import accuracy_frame, right_by_prompt
-from analysis.contrasts import Contrast, contrast
 from analysis.experiments._verifiers import KINSHIP, KNOWLEDGE, kinship, knowledge, labels, own_quality
 from analysis.methods import position
-from analysis.metrics import Tally
+from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.metrics import Tally
 from analysis.style import Style
 from cme.records import RunRecord
 

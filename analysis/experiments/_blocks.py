@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.curves import WINDOW
-from analysis.intervals import LEVEL, Floats, standard_error, t_interval, t_quantile
 from analysis.load import IDENTITY, history_frame
-from analysis.metrics import MIN_SEEDS
+from analysis.stats.intervals import LEVEL, Floats, standard_error, t_interval, t_quantile
+from analysis.stats.metrics import MIN_SEEDS
 from analysis.trajectory import collapse_step
 from cme.records import RunRecord
 

@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import Cell
-from analysis.contrasts import Contrast, contrast
 from analysis.experiments._settings import Compared
 from analysis.methods import in_order
-from analysis.metrics import FEW_PROMPTS, excludes
 from analysis.render import Entry, Table
+from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.metrics import FEW_PROMPTS, excludes
 from analysis.tables import (
     FEW,
     NOT_RUN,

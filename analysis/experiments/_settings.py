@@ -27,9 +27,9 @@ from analysis.curves import (
 from analysis.figures import CURVES, SMOOTHED, Plot, win_rates
 from analysis.load import history_frame
 from analysis.methods import REGIMES, REWARDS, in_order, method_names, natural, position
-from analysis.metrics import FEW_PROMPTS, Quality, quality_change
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_images, write_tables
+from analysis.stats.metrics import FEW_PROMPTS, Quality, quality_change
 from analysis.style import RC, Style
 from analysis.tables import (
     contrast_table,

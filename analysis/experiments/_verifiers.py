@@ -7,12 +7,12 @@ from math import inf, isnan, nan
 import numpy as np
 
 from analysis.cells import Cell, cells_of
-from analysis.contrasts import Contrast, contrast
-from analysis.intervals import FEW_PROMPTS
 from analysis.load import MAJORITY, verdicts_frame
 from analysis.methods import in_order, method_names, position
-from analysis.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.sections import NothingToShow
+from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.style import Style
 from analysis.tables import interval
 from cme.records import RunRecord

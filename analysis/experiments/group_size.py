@@ -20,9 +20,9 @@ from analysis.experiments._settings import (
     written,
 )
 from analysis.figures import Plot
-from analysis.metrics import Floats, interval_covers_half
 from analysis.render import slug
 from analysis.sections import Part
+from analysis.stats.metrics import Floats, interval_covers_half
 from analysis.style import RC, WIDTH, Style
 from analysis.tables import names, score_name
 from cme.records import RunRecord

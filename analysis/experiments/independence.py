@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import row_of
-from analysis.contrasts import Contrast, contrast
 from analysis.experiments._blocks import BLOCK, COLLAPSE, HOW, spread_text
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._gaming import courses, rise_plot, spread_of
@@ -28,9 +27,10 @@ from analysis.experiments._verifiers import (
 from analysis.experiments.verifier_sweep import gain_entry, result_panels, win_entry
 from analysis.figures import Plot
 from analysis.methods import in_order
-from analysis.metrics import MIN_SEEDS, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
+from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.metrics import MIN_SEEDS, excludes
 from analysis.style import Style
 from analysis.tables import p_text
 from cme.records import RunRecord

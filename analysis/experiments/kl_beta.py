@@ -24,9 +24,9 @@ from analysis.experiments._settings import (
     written,
 )
 from analysis.figures import SMOOTHED, Plot
-from analysis.metrics import interval_covers_half
 from analysis.render import slug
 from analysis.sections import Part
+from analysis.stats.metrics import interval_covers_half
 from analysis.style import RC, WIDTH, Style
 from cme.records import RunRecord
 

@@ -15,9 +15,9 @@ from analysis.experiments._settings import Compared, written
 from analysis.figures import Plot, draw_interval
 from analysis.findings import place, standing
 from analysis.methods import in_order
-from analysis.metrics import MIN_SEEDS
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part
+from analysis.stats.metrics import MIN_SEEDS
 from analysis.style import RC, WIDTH, Style, reward_style
 from analysis.tables import (
     evidence_table,

@@ -21,10 +21,10 @@ from analysis.experiments._blocks import (
 )
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.figures import Plot
-from analysis.metrics import MIN_SEEDS
 from analysis.published import published
 from analysis.render import Entry, Table, slug
 from analysis.sections import NothingToShow, Part, write_part
+from analysis.stats.metrics import MIN_SEEDS
 from analysis.style import Style
 from cme.records import RunRecord
 

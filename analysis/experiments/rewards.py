@@ -5,9 +5,9 @@ from pathlib import Path
 
 from analysis.cells import Cell, contrasts_of
 from analysis.experiments._settings import Compared, interval_plots, written
-from analysis.metrics import FEW_PROMPTS, excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part
+from analysis.stats.metrics import FEW_PROMPTS, excludes
 from analysis.tables import (
     contrast_table,
     evidence_table,

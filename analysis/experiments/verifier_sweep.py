@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import row_of
-from analysis.contrasts import contrast
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._verifiers import (
     ANY_SEED,
@@ -24,9 +23,10 @@ from analysis.experiments._verifiers import (
 )
 from analysis.figures import Plot
 from analysis.methods import in_order
-from analysis.metrics import excludes
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
+from analysis.stats.contrasts import contrast
+from analysis.stats.metrics import excludes
 from analysis.tables import interval, number
 from cme.records import RunRecord
 

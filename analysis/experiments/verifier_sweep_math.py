@@ -7,7 +7,6 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.accuracy import percent
-from analysis.contrasts import Contrast, contrast
 from analysis.experiments._arms import Arm, arms
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._verifiers import (
@@ -21,10 +20,11 @@ from analysis.experiments._verifiers import (
 )
 from analysis.figures import Plot
 from analysis.methods import in_order
-from analysis.metrics import excludes
 from analysis.published import published
 from analysis.render import Entry, Table, slug
 from analysis.sections import NothingToShow, Part, write_part
+from analysis.stats.contrasts import Contrast, contrast
+from analysis.stats.metrics import excludes
 from analysis.style import Style
 from analysis.tables import interval
 from cme.records import RunRecord

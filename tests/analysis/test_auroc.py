@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
-from analysis.auroc import (
+from analysis.stats.auroc import (
     Wins,
     pooled_auroc,
     pooled_difference,
@@ -17,7 +17,7 @@ from analysis.auroc import (
     within_auroc,
     within_difference,
 )
-from analysis.intervals import NOWHERE
+from analysis.stats.intervals import NOWHERE
 
 responses = st.lists(
     st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from("abcd")), min_size=1, max_size=40

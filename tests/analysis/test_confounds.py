@@ -21,8 +21,8 @@ from analysis.confounds import (
     judged_cells,
     language_models,
 )
-from analysis.logistic import expit
 from analysis.render import Table, to_latex, to_markdown
+from analysis.stats.logistic import expit
 from analysis.taste import JUDGES, errors, known_truth, simulated, truth_table
 from cme.records import Generation, Pair, RunRecord, Verdict
 

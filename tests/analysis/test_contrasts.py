@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.contrasts import contrast
-from analysis.metrics import tally
+from analysis.stats.contrasts import contrast
+from analysis.stats.metrics import tally
 
 
 def grid(rng, prompts, seeds, centre=0.0):

@@ -8,7 +8,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from analysis.intervals import (
+from analysis.stats.intervals import (
     RESAMPLES,
     bootstrap_interval,
     draws,
@@ -18,7 +18,7 @@ from analysis.intervals import (
     t_p,
     t_quantile,
 )
-from analysis.power import detectable, prompts_needed
+from analysis.stats.power import detectable, prompts_needed
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 2.7, 9, 63, 804, 9999])

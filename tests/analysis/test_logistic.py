@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from patsy import dmatrix
 from scipy.stats import t
 
-from analysis.logistic import NotEstimable, controlled_rate, expit, fit_logistic, zero_is_outside
+from analysis.stats.logistic import NotEstimable, controlled_rate, expit, fit_logistic, zero_is_outside
 
 Data = tuple[Any, Any, Any]
 

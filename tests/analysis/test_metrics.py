@@ -19,7 +19,7 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
-from analysis.metrics import (
+from analysis.stats.metrics import (
     clustered_interval,
     first_shown_share,
     half_scored,

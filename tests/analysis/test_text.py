@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
-from analysis import text
+from analysis.stats import text
 from cme.grading.answers import normalize
 
 few_words = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=9)

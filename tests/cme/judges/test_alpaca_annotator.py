@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from analysis.load import points, scores
-from analysis.metrics import win_rate
+from analysis.stats.metrics import win_rate
 from cme import Unavailable
 from cme.judges.alpaca_annotator import MARKS, AlpacaEvalAnnotator
 from cme.judges.pairwise import VerdictLog, judge_pairs

@@ -18,7 +18,7 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import (
+from analysis.stats.intervals import (
     LEVEL,
     NOWHERE,
     Floats,

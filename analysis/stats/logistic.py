@@ -11,8 +11,8 @@ from math import nan, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import ROUNDING, t_quantile
-from analysis.metrics import LEVEL, MIN_PROMPTS, Floats
+from analysis.stats.intervals import ROUNDING, t_quantile
+from analysis.stats.metrics import LEVEL, MIN_PROMPTS, Floats
 
 Codes = NDArray[np.intp]
 

@@ -6,7 +6,7 @@ from math import nan, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import (
+from analysis.stats.intervals import (
     LEVEL,
     NOWHERE,
     Floats,
@@ -18,7 +18,7 @@ from analysis.intervals import (
     t_p,
     t_quantile,
 )
-from analysis.metrics import MIN_SEEDS, Tally, half_width, seed_error
+from analysis.stats.metrics import MIN_SEEDS, Tally, half_width, seed_error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import Floats, bootstrap_interval
+from analysis.stats.intervals import Floats, bootstrap_interval
 
 OUTCOMES = (1.0, 0.5, 0.0)
 

@@ -16,7 +16,7 @@ from math import nan, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.intervals import (
+from analysis.stats.intervals import (
     FEW_PROMPTS,
     LEVEL,
     MIN_PROMPTS,
@@ -34,7 +34,7 @@ from analysis.intervals import (
     t_interval,
     t_quantile,
 )
-from analysis.power import detectable
+from analysis.stats.power import detectable
 
 __all__ = [
     "FEW_PROMPTS",

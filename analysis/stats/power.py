@@ -7,7 +7,7 @@ within 0.2 % from 10 on.
 
 from math import ceil, sqrt
 
-from analysis.intervals import LEVEL, t_quantile
+from analysis.stats.intervals import LEVEL, t_quantile
 
 POWER = 0.8
 

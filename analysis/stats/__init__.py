@@ -1,0 +1,1 @@
+"""Intervals, tests and metrics: pure functions of arrays."""
