@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.cells import cells_of
-from analysis.methods import SCALES, in_order
-from analysis.read import load_all
+from analysis.records.names import SCALES, in_order
+from analysis.records.read import load_all
 from analysis.render import to_markdown
 from analysis.report import judges_of, of_judge, write
 from analysis.reproduction import write_reproduction

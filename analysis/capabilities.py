@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.load import identity_of
-from analysis.methods import method_names
+from analysis.records.frames import identity_of
+from analysis.records.names import method_names
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval, excludes

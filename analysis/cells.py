@@ -7,8 +7,8 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from analysis.load import MAJORITY, last_step, verdicts_frame
-from analysis.methods import in_order
+from analysis.records.frames import MAJORITY, last_step, verdicts_frame
+from analysis.records.names import in_order
 from analysis.stats.agreement import Agreement, agreement
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import holm

@@ -4,7 +4,7 @@ from analysis import claims as of
 from analysis import claims_evaluation as judging
 from analysis.claim_list_training import GRID, training
 from analysis.claims import Claim
-from analysis.published import auroc, published, signed, span
+from analysis.records.published import auroc, published, signed, span
 from analysis.rules import Rule, above, below, differs
 
 AUROC_MARGIN = 0.05

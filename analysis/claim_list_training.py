@@ -5,7 +5,7 @@ from dataclasses import replace
 from analysis import claims as of
 from analysis.claims import Claim
 from analysis.claims_course import no_fall
-from analysis.published import kl_weights, main_range, published, sweep_of
+from analysis.records.published import kl_weights, main_range, published, sweep_of
 from analysis.rules import above, below, between, differs, no_less, same
 
 MARGIN = 5.0  # percentage points: a smaller difference counts as none

@@ -19,7 +19,7 @@ from analysis.evidence import (
     place,
     win_part,
 )
-from analysis.methods import REGIMES, in_order
+from analysis.records.names import REGIMES, in_order
 from analysis.rules import Result, Rule, decide
 from analysis.separation import Separation
 from analysis.stats.auroc import pooled_auroc, pooled_difference

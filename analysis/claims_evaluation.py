@@ -6,7 +6,7 @@ import numpy as np
 
 from analysis.claims import Claim
 from analysis.evidence import Evidence, Part, rate_part, text_parts, win_part
-from analysis.load import judge_of, points, prompt_names
+from analysis.records.frames import judge_of, points, prompt_names
 from analysis.rules import Result, decide
 from analysis.stats.metrics import win_rate
 from cme.records import Generation

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from analysis.confounds import RAW, ControlledCell
 from analysis.figures import Plot
-from analysis.methods import REGIMES, in_order
+from analysis.records.names import REGIMES, in_order
 from analysis.render import slug
 from analysis.stats.logistic import Controlled
 from analysis.style import RC, WIDTH, Style

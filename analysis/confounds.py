@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.cells import CELL, Cell
-from analysis.load import judge_of, majority_verdicts, points, prompt_names, scores
-from analysis.methods import REGIMES, REWARDS, in_order, natural, position
+from analysis.records.frames import judge_of, majority_verdicts, points, prompt_names, scores
+from analysis.records.names import REGIMES, REWARDS, in_order, natural, position
 from analysis.render import Entry, Table
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
 from analysis.stats.metrics import Floats, excludes, half_scored

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.methods import SCALES
+from analysis.records.names import SCALES
 from analysis.render import Entry, Table
 
 

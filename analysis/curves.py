@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.methods import REWARDS, natural, position
+from analysis.records.names import REWARDS, natural, position
 from analysis.style import WIDTH, Style, method_styles
 
 WINDOW = 5  # steps in the running mean

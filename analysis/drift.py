@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.curves import WINDOW
-from analysis.load import identity_of
-from analysis.methods import REGIMES, REWARDS, method_names, position
+from analysis.records.frames import identity_of
+from analysis.records.names import REGIMES, REWARDS, method_names, position
 from analysis.stats.intervals import NOWHERE, Floats, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, quality_change
 from analysis.stats.text import Words, compression, distinct, matched, rouge_l, self_bleu, words_of

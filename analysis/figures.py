@@ -25,7 +25,7 @@ from analysis.curves import (
     styles_of,
     with_derived,
 )
-from analysis.methods import REGIMES, REWARDS, in_order
+from analysis.records.names import REGIMES, REWARDS, in_order
 from analysis.render import slug
 from analysis.stats.metrics import FEW_PROMPTS, interval_covers_half
 from analysis.style import RC, WIDTH, Style, method_styles, reward_style

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
-from analysis.load import majority_verdicts, points, scores
-from analysis.methods import method_names
+from analysis.records.frames import majority_verdicts, points, scores
+from analysis.records.names import method_names
 from analysis.tables import names
 from cme.records import Pair, RunRecord, Verdict
 

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.load import last_step
-from analysis.methods import leaves
+from analysis.records.frames import last_step
+from analysis.records.names import leaves
 from cme.records import RunRecord
 
 Fields = Sequence[tuple[str, str]]

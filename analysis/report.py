@@ -16,11 +16,11 @@ from analysis.confound_section import confound_section
 from analysis.experiments import experiment_sections
 from analysis.figures import figures_of
 from analysis.findings import Finding, findings_of
-from analysis.load import history_frame, last_step
-from analysis.methods import in_order
 from analysis.pairs import packed
 from analysis.provenance import Provenance, provenance_of
-from analysis.read import Records, load_all
+from analysis.records.frames import history_frame, last_step
+from analysis.records.names import in_order
+from analysis.records.read import Records, load_all
 from analysis.render import Table, slug
 from analysis.sanity import failures, sanity_section
 from analysis.sections import Image, Section, by_scale, write_images, write_tables

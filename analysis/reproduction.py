@@ -8,8 +8,8 @@ from analysis.claim_list import all_claims
 from analysis.claims import Claim
 from analysis.counterparts import counterpart_table
 from analysis.evidence import Evidence, by_scale
-from analysis.methods import SCALES, in_order
-from analysis.read import Records
+from analysis.records.names import SCALES, in_order
+from analysis.records.read import Records
 from analysis.render import Entry, Table, to_markdown
 from analysis.rules import Result, Verdict, shown, side_of
 from analysis.sanity import failures

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.load import MAJORITY, judge_of, majority_verdicts, points
-from analysis.methods import ABSENT, leaves, neutral
+from analysis.records.frames import MAJORITY, judge_of, majority_verdicts, points
+from analysis.records.names import ABSENT, leaves, neutral
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.stats.metrics import FEW_PROMPTS, Floats, WinRate, first_shown_share, half_scored, win_rate

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import pandas as pd
 
 from analysis.figures import Plot
-from analysis.methods import SCALES, in_order
+from analysis.records.names import SCALES, in_order
 from analysis.render import Table, to_latex, to_markdown
 
 

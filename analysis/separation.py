@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.methods import in_order
+from analysis.records.names import in_order
 from analysis.render import slug
 from analysis.stats.auroc import Bools, Estimate, Wins, pooled_auroc, wins_of, within_auroc
 from analysis.stats.intervals import Floats

@@ -5,7 +5,7 @@ from math import isnan
 from typing import Any
 
 from analysis.cells import Cell, cells_of, contrasts_of
-from analysis.methods import REGIMES, REWARDS, in_order, natural, position
+from analysis.records.names import REGIMES, REWARDS, in_order, natural, position
 from analysis.render import Entry, Table, slug
 from analysis.stats.contrasts import Contrast
 from analysis.stats.metrics import FEW_PROMPTS, MIN_SEEDS, excludes, interval_covers_half

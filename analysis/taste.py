@@ -15,7 +15,7 @@ import numpy as np
 
 from analysis.cells import CELL
 from analysis.confounds import RAW, ControlledCell, Judged, controlled, controlled_cell
-from analysis.methods import REGIMES, in_order
+from analysis.records.names import REGIMES, in_order
 from analysis.render import Entry, Table
 from analysis.stats.logistic import controlled_rate, expit
 from analysis.stats.metrics import SEED, Floats

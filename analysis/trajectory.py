@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from analysis.curves import by_method, finish_grid, note_if_empty, panel_grid, styles_of
 from analysis.figures import Plot
-from analysis.load import identity_of, last_step, majority_verdicts, points
-from analysis.methods import REGIMES, in_order, method_names
+from analysis.records.frames import identity_of, last_step, majority_verdicts, points
+from analysis.records.names import REGIMES, in_order, method_names
 from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.stats.metrics import (

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-from analysis.read import Records
+from analysis.records.read import Records
 from analysis.sections import NothingToShow, Part, Section
 from cme.records import ExperimentRecord, RunRecord
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.accuracy import accuracy_frame, right_by_prompt
 from analysis.experiments._verifiers import KINSHIP, KNOWLEDGE, kinship, knowledge, labels, own_quality
-from analysis.methods import position
+from analysis.records.names import position
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import Tally
 from analysis.style import Style

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.curves import WINDOW
-from analysis.load import IDENTITY, history_frame
+from analysis.records.frames import IDENTITY, history_frame
 from analysis.stats.intervals import LEVEL, Floats, standard_error, t_interval, t_quantile
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.trajectory import collapse_step

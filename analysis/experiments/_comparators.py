@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis.cells import Cell
 from analysis.experiments._settings import Compared
-from analysis.methods import in_order
+from analysis.records.names import in_order
 from analysis.render import Entry, Table
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import FEW_PROMPTS, excludes

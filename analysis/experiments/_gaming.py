@@ -22,7 +22,7 @@ from analysis.experiments._blocks import (
     with_gap,
 )
 from analysis.figures import Plot
-from analysis.load import last_step
+from analysis.records.frames import last_step
 from analysis.style import RC, Style
 from cme.records import RunRecord
 

@@ -25,8 +25,8 @@ from analysis.curves import (
     with_derived,
 )
 from analysis.figures import CURVES, SMOOTHED, Plot, win_rates
-from analysis.load import history_frame
-from analysis.methods import REGIMES, REWARDS, in_order, method_names, natural, position
+from analysis.records.frames import history_frame
+from analysis.records.names import REGIMES, REWARDS, in_order, method_names, natural, position
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_images, write_tables
 from analysis.stats.metrics import FEW_PROMPTS, Quality, quality_change

@@ -7,8 +7,8 @@ from math import inf, isnan, nan
 import numpy as np
 
 from analysis.cells import Cell, cells_of
-from analysis.load import MAJORITY, verdicts_frame
-from analysis.methods import in_order, method_names, position
+from analysis.records.frames import MAJORITY, verdicts_frame
+from analysis.records.names import in_order, method_names, position
 from analysis.sections import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS

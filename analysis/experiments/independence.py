@@ -26,7 +26,7 @@ from analysis.experiments._verifiers import (
 )
 from analysis.experiments.verifier_sweep import gain_entry, result_panels, win_entry
 from analysis.figures import Plot
-from analysis.methods import in_order
+from analysis.records.names import in_order
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast

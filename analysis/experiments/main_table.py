@@ -14,7 +14,7 @@ from analysis.experiments._comparators import comparator_table, comparators_fram
 from analysis.experiments._settings import Compared, written
 from analysis.figures import Plot, draw_interval
 from analysis.findings import place, standing
-from analysis.methods import in_order
+from analysis.records.names import in_order
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part
 from analysis.stats.metrics import MIN_SEEDS

@@ -21,7 +21,7 @@ from analysis.experiments._blocks import (
 )
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.figures import Plot
-from analysis.published import published
+from analysis.records.published import published
 from analysis.render import Entry, Table, slug
 from analysis.sections import NothingToShow, Part, write_part
 from analysis.stats.metrics import MIN_SEEDS

@@ -22,7 +22,7 @@ from analysis.experiments._gaming import courses, draw_path, spread_of
 from analysis.experiments._greedy import greedy_courses, greedy_plot, greedy_steps
 from analysis.experiments._verifiers import by_generator
 from analysis.figures import Plot
-from analysis.methods import REWARDS, method_names, position
+from analysis.records.names import REWARDS, method_names, position
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.stats.metrics import MIN_SEEDS

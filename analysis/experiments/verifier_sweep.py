@@ -22,7 +22,7 @@ from analysis.experiments._verifiers import (
     verdict,
 )
 from analysis.figures import Plot
-from analysis.methods import in_order
+from analysis.records.names import in_order
 from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.stats.contrasts import contrast

@@ -19,8 +19,8 @@ from analysis.experiments._verifiers import (
     verdict,
 )
 from analysis.figures import Plot
-from analysis.methods import in_order
-from analysis.published import published
+from analysis.records.names import in_order
+from analysis.records.published import published
 from analysis.render import Entry, Table, slug
 from analysis.sections import NothingToShow, Part, write_part
 from analysis.stats.contrasts import Contrast, contrast

@@ -1,7 +1,7 @@
 // The pairs and their verdicts, as analysis/pairs.py packs them: which pass some filters, and in which order.
 "use strict";
 
-const MAJORITY = "majority"; // the name of a panel's majority among its judges, as analysis/load.py has it
+const MAJORITY = "majority"; // the name of a panel's majority among its judges, as analysis/records/frames.py has it
 const FIELDS = ["scale", "family", "regime", "method", "seed"]; // of a run, by which its pairs are filtered
 
 async function unpack(packed) {

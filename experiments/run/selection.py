@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from analysis.load import points
+from analysis.records.frames import points
 from cme.checkpoints import load
 from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import Unfinished

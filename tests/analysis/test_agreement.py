@@ -7,7 +7,7 @@ import pytest
 from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa, to_table
 
 from analysis.cells import cells_frame, cells_of
-from analysis.load import majority_verdicts, verdicts_frame
+from analysis.records.frames import majority_verdicts, verdicts_frame
 from analysis.render import to_markdown
 from analysis.stats.agreement import OUTCOMES, agreement
 from analysis.tables import tables_of

@@ -9,7 +9,7 @@ import pytest
 from chromium import BINARY, chromium
 
 from analysis.cells import cells_of
-from analysis.read import Records
+from analysis.records.read import Records
 from analysis.report import write
 from cme.records import Generation, Pair, Verdict
 

@@ -11,7 +11,7 @@ from analysis.claim_list import all_claims
 from analysis.claims import Claim, rung
 from analysis.claims_course import late_change
 from analysis.evidence import Evidence, by_scale, clustered
-from analysis.read import Records
+from analysis.records.read import Records
 from analysis.rules import Result
 from cme.records import (
     Accuracy,

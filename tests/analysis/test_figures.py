@@ -12,7 +12,7 @@ from analysis.confound_figure import confound_plot
 from analysis.confounds import controlled_cells
 from analysis.curves import WINDOW, seed_curve, with_derived
 from analysis.figures import figures_of, overoptimisation, training_curves
-from analysis.load import history_frame
+from analysis.records.frames import history_frame
 from analysis.style import STYLES, method_styles, reward_style
 
 

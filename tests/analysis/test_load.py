@@ -5,8 +5,8 @@ from math import isnan
 
 import pytest
 
-from analysis.load import history_frame, verdicts_frame
-from analysis.read import load_all, load_records
+from analysis.records.frames import history_frame, verdicts_frame
+from analysis.records.read import load_all, load_records
 from cme.records import Verdict, write_record
 
 

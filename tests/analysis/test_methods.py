@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.methods import NEUTRAL, REGIMES, in_order, method_names
+from analysis.records.names import NEUTRAL, REGIMES, in_order, method_names
 
 
 def names(*records):

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.load import points
 from analysis.pairs import packed
+from analysis.records.frames import points
 from cme.records import Generation, Pair, Verdict
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis import published as module
-from analysis.published import (
+from analysis.records import published as module
+from analysis.records.published import (
     FOLDER,
     auroc,
     kl_weights,

@@ -10,8 +10,8 @@ from test_sanity_table import sane
 from analysis.__main__ import main
 from analysis.claim_list import all_claims
 from analysis.counterparts import COUNTERPARTS, counterpart_table
-from analysis.published import FOLDER
-from analysis.read import Records
+from analysis.records.published import FOLDER
+from analysis.records.read import Records
 from analysis.reproduction import reproduction, rulings_of, write_reproduction
 from cme.records import write_record
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.read import load_all, load_separation
+from analysis.records.read import load_all, load_separation
 from analysis.separation import (
     LENGTH,
     PUBLISHED,

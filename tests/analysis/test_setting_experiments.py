@@ -21,8 +21,8 @@ from analysis.experiments import (
 )
 from analysis.experiments._settings import Compared, at_end, end_of, length_of, summary_table
 from analysis.figures import Plot
-from analysis.methods import in_order
-from analysis.read import Records
+from analysis.records.names import in_order
+from analysis.records.read import Records
 from analysis.render import Table
 from cme.records import (
     Accuracy,

@@ -10,7 +10,7 @@ from matplotlib.text import Text
 
 from analysis import build
 from analysis.__main__ import main
-from analysis.read import load_stress
+from analysis.records.read import load_stress
 from analysis.render import to_latex, to_markdown
 from analysis.stress import first_share, ranks, stress_frame, stress_plot, stress_table
 from cme.records import StressRecord, write_record, write_stress

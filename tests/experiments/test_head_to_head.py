@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from analysis.cells import Cell, cells_of
-from analysis.read import load_records
+from analysis.records.read import load_records
 from cme.records import RunRecord, read_record
 from experiments.__main__ import main
 

@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from analysis.read import load_records
+from analysis.records.read import load_records
 from cme import Unavailable
 from cme.records import RunRecord, read_record
 from experiments.config import composition, identity

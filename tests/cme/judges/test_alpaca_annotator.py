@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.load import points, scores
+from analysis.records.frames import points, scores
 from analysis.stats.metrics import win_rate
 from cme import Unavailable
 from cme.judges.alpaca_annotator import MARKS, AlpacaEvalAnnotator

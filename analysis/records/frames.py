@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.methods import method_names
+from analysis.records.names import method_names
 from cme.records import Outcome, RunRecord, SanityRecord, Verdict
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")

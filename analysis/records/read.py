@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from analysis.methods import REGIMES, REWARDS, SCALES, position, settings_of
+from analysis.records.names import REGIMES, REWARDS, SCALES, position, settings_of
 from cme.records import (
     ExperimentRecord,
     Pair,

@@ -1,0 +1,1 @@
+"""Records from disk, as data frames and with their display names."""
