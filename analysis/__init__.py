@@ -5,6 +5,6 @@ them functions of the one before: load -> metrics -> cells -> tables and figures
 """
 
 from analysis.report import build
-from analysis.tables import summarize
+from analysis.tables.win_rates import summarize
 
 __all__ = ["build", "summarize"]

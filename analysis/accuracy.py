@@ -11,7 +11,6 @@ import pandas as pd
 
 from analysis.records.frames import identity_of
 from analysis.records.names import method_names
-from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import (
@@ -27,7 +26,8 @@ from analysis.stats.intervals import (
     t_quantile,
 )
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally
-from analysis.tables import NEVER, interval
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import NEVER, interval
 from cme.records import RunRecord
 
 HEADER = (

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from math import isnan
 
 from analysis.accuracy import accuracy_frame
-from analysis.cells import Cell
 from analysis.evidence import (
     Evidence,
     Part,
@@ -21,9 +20,10 @@ from analysis.evidence import (
 )
 from analysis.records.names import REGIMES, in_order
 from analysis.rules import Result, Rule, decide
-from analysis.separation import Separation
 from analysis.stats.auroc import pooled_auroc, pooled_difference
-from analysis.tables import number
+from analysis.tables.cells import Cell
+from analysis.tables.separation import Separation
+from analysis.tables.win_rates import number
 from cme.records import RunRecord
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.confounds import RAW, ControlledCell
 from analysis.figures import Plot
 from analysis.records.names import REGIMES, in_order
-from analysis.render import slug
 from analysis.stats.logistic import Controlled
 from analysis.style import RC, WIDTH, Style
-from analysis.tables import names
-from analysis.taste import ORACLE, known_truth, recipe, simulated_cells
+from analysis.tables.confounds import RAW, ControlledCell
+from analysis.tables.judge_bias import ORACLE, known_truth, recipe, simulated_cells
+from analysis.tables.render import slug
+from analysis.tables.win_rates import names
 
 REWARDS = ("cme", "imported")  # the second is what outputs made elsewhere have for a reward
 STYLES = {

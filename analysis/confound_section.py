@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cells import Cell
 from analysis.confound_figure import confound_plot
-from analysis.confounds import confound_frame, confound_tables, controlled_cells, language_models
-from analysis.render import slug
 from analysis.sections import Section, by_scale, write_part
-from analysis.taste import truth_table
+from analysis.tables.cells import Cell
+from analysis.tables.confounds import confound_frame, confound_tables, controlled_cells, language_models
+from analysis.tables.judge_bias import truth_table
+from analysis.tables.render import slug
 from cme.records import RunRecord
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.records.names import SCALES
-from analysis.render import Entry, Table
+from analysis.tables.render import Entry, Table
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from matplotlib.ticker import MaxNLocator
 from analysis.curves import WINDOW
 from analysis.drift import METRICS, Metric, drift_frame
 from analysis.figures import Plot
-from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.stats.intervals import excludes
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.style import RC, WIDTH, Style, method_styles
-from analysis.tables import NEVER, interval
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import NEVER, interval
 from cme.records import RunRecord
 
 HEADER = ("metric", "family", "regime", "reward", "start", "policy", "change", "over seeds", "seeds")

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.cells import Cell, alike, cells_of
 from analysis.records.frames import prompt_names
 from analysis.records.read import Records
 from analysis.stats.auroc import Estimate
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import FEW_PROMPTS, NOWHERE, Floats, influence, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, WinRate
+from analysis.tables.cells import Cell, alike, cells_of
 from cme.records import Generation, RunRecord, SeparationRecord
 
 Which = Callable[[Cell], bool]

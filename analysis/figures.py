@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from analysis.cells import Cell
 from analysis.curves import (
     WINDOW,
     by_method,
@@ -26,10 +25,11 @@ from analysis.curves import (
     with_derived,
 )
 from analysis.records.names import REGIMES, REWARDS, in_order
-from analysis.render import slug
 from analysis.stats.metrics import FEW_PROMPTS, interval_covers_half
 from analysis.style import RC, WIDTH, Style, method_styles, reward_style
-from analysis.tables import method_key, names
+from analysis.tables.cells import Cell
+from analysis.tables.render import slug
+from analysis.tables.win_rates import method_key, names
 
 CURVES = {
     "quality": "true quality\n(0 to 1)",

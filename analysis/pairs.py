@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.records.frames import majority_verdicts, points, scores
 from analysis.records.names import method_names
-from analysis.tables import names
+from analysis.tables.win_rates import names
 from cme.records import Pair, RunRecord, Verdict
 
 PAIR = (

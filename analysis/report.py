@@ -11,23 +11,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.accuracy import accuracy_section
 from analysis.capabilities import capability_section
-from analysis.cells import Cell, cells_frame, cells_of
 from analysis.confound_section import confound_section
 from analysis.experiments import experiment_sections
 from analysis.figures import figures_of
-from analysis.findings import Finding, findings_of
 from analysis.pairs import packed
 from analysis.provenance import Provenance, provenance_of
 from analysis.records.frames import history_frame, last_step
 from analysis.records.names import in_order
 from analysis.records.read import Records, load_all
-from analysis.render import Table, slug
 from analysis.sanity import failures, sanity_section
 from analysis.sections import Image, Section, by_scale, write_images, write_tables
 from analysis.separation_section import separation_section
 from analysis.stats.metrics import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.stress import stress_section
-from analysis.tables import tables_of
+from analysis.tables.cells import Cell, cells_frame, cells_of
+from analysis.tables.findings import Finding, findings_of
+from analysis.tables.render import Table, slug
+from analysis.tables.win_rates import tables_of
 from analysis.trajectory import trajectory_section
 from cme.records import RunRecord
 

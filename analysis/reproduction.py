@@ -10,10 +10,10 @@ from analysis.counterparts import counterpart_table
 from analysis.evidence import Evidence, by_scale
 from analysis.records.names import SCALES, in_order
 from analysis.records.read import Records
-from analysis.render import Entry, Table, to_markdown
 from analysis.rules import Result, Verdict, shown, side_of
 from analysis.sanity import failures
 from analysis.sections import Scaled
+from analysis.tables.render import Entry, Table, to_markdown
 
 UNTESTED: Verdict = "not testable here"
 INTRO = """# Reproduction, claim by claim

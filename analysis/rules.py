@@ -12,7 +12,7 @@ from typing import Literal
 from analysis.evidence import Part
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables import interval
+from analysis.tables.win_rates import interval
 
 Verdict = Literal["reproduced", "not reproduced", "mixed", "not testable here"]
 Side = Literal["supports", "contradicts", "open"]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.figures import Plot
 from analysis.records.names import SCALES, in_order
-from analysis.render import Table, to_latex, to_markdown
+from analysis.tables.render import Table, to_latex, to_markdown
 
 
 class Scaled(Protocol):

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis.figures import Plot
-from analysis.separation import SIGNALS, Separation, label, names_of, place, published_frame, stem
 from analysis.stats.auroc import Estimate
 from analysis.stats.intervals import FEW_PROMPTS, excludes
 from analysis.style import RC, WIDTH, Style
+from analysis.tables.separation import SIGNALS, Separation, label, names_of, place, published_frame, stem
 
 OURS = (
     Style("#0072B2", "o", ()),

@@ -12,9 +12,9 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures import Plot
-from analysis.separation import LENGTH, SIGNALS, Separation, label, names_of, place, stem
 from analysis.stats.intervals import Floats
 from analysis.style import RC, WIDTH, Style
+from analysis.tables.separation import LENGTH, SIGNALS, Separation, label, names_of, place, stem
 
 RIGHT, WRONG = Style("#0072B2", "o", ()), Style("#D55E00", "x", ())
 FLOOR = 1e-4

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from math import isnan
 
-from analysis.render import Entry, Table
 from analysis.sections import by_scale
-from analysis.separation import (
+from analysis.stats.auroc import Estimate, pooled_difference, within_difference
+from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, excludes
+from analysis.tables.render import Entry, Table
+from analysis.tables.separation import (
     LENGTH,
     SIGNALS,
     SOURCE,
@@ -17,9 +19,7 @@ from analysis.separation import (
     separation_frame,
     stem,
 )
-from analysis.stats.auroc import Estimate, pooled_difference, within_difference
-from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, excludes
-from analysis.tables import interval
+from analysis.tables.win_rates import interval
 from cme.records import SeparationRecord
 
 HOW = (

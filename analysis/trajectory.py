@@ -24,7 +24,6 @@ from analysis.curves import by_method, finish_grid, note_if_empty, panel_grid, s
 from analysis.figures import Plot
 from analysis.records.frames import identity_of, last_step, majority_verdicts, points
 from analysis.records.names import REGIMES, in_order, method_names
-from analysis.render import Entry, Table, slug
 from analysis.sections import Section, by_scale, write_part
 from analysis.stats.metrics import (
     Floats,
@@ -36,7 +35,8 @@ from analysis.stats.metrics import (
     win_rate,
 )
 from analysis.style import RC, Style
-from analysis.tables import NEVER, interval, number
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import NEVER, interval, number
 from cme.records import Milestone, RunRecord, Trajectory, Verdict
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}

@@ -12,9 +12,9 @@ import time
 
 import numpy as np
 
-from analysis.cells import cells_of
-from analysis.confounds import controlled_cells
 from analysis.stats.metrics import RESAMPLES
+from analysis.tables.cells import cells_of
+from analysis.tables.confounds import controlled_cells
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
 OUTCOMES: tuple[Outcome, ...] = ("first", "second", "tie")

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         except Unavailable as error:
             print(f"error: {reward_probe.stress_id(cell)}: {error}", file=sys.stderr)
             return 1
-        from analysis.render import to_markdown
         from analysis.stress import stress_table
+        from analysis.tables.render import to_markdown
         from cme.records import read_stress
 
         print(to_markdown(stress_table(read_stress(path))))

@@ -6,13 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import Cell
 from analysis.experiments._settings import Compared
 from analysis.records.names import in_order
-from analysis.render import Entry, Table
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import FEW_PROMPTS, excludes
-from analysis.tables import (
+from analysis.tables.cells import Cell
+from analysis.tables.render import Entry, Table
+from analysis.tables.win_rates import (
     FEW,
     NOT_RUN,
     OPEN,

@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib import colormaps, rc_context
 from matplotlib.colors import to_hex
 
-from analysis.cells import Cell, cells_frame, cells_of, contrasts_of
 from analysis.curves import (
     WINDOW,
     draw_curve,
@@ -27,11 +26,12 @@ from analysis.curves import (
 from analysis.figures import CURVES, SMOOTHED, Plot, win_rates
 from analysis.records.frames import history_frame
 from analysis.records.names import REGIMES, REWARDS, in_order, method_names, natural, position
-from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_images, write_tables
 from analysis.stats.metrics import FEW_PROMPTS, Quality, quality_change
 from analysis.style import RC, Style
-from analysis.tables import (
+from analysis.tables.cells import Cell, cells_frame, cells_of, contrasts_of
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import (
     contrast_table,
     evidence_table,
     interval,

@@ -8,7 +8,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.cells import Cell
 from analysis.curves import handles_of
 from analysis.experiments._settings import (
     MARKERS,
@@ -20,11 +19,12 @@ from analysis.experiments._settings import (
     written,
 )
 from analysis.figures import Plot
-from analysis.render import slug
 from analysis.sections import Part
 from analysis.stats.metrics import Floats, interval_covers_half
 from analysis.style import RC, WIDTH, Style
-from analysis.tables import names, score_name
+from analysis.tables.cells import Cell
+from analysis.tables.render import slug
+from analysis.tables.win_rates import names, score_name
 from cme.records import RunRecord
 
 TITLE = "Group size at equal completions a step"

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import row_of
 from analysis.experiments._blocks import BLOCK, COLLAPSE, HOW, spread_text
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._gaming import courses, rise_plot, spread_of
@@ -27,12 +26,13 @@ from analysis.experiments._verifiers import (
 from analysis.experiments.verifier_sweep import gain_entry, result_panels, win_entry
 from analysis.figures import Plot
 from analysis.records.names import in_order
-from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import MIN_SEEDS, excludes
 from analysis.style import Style
-from analysis.tables import p_text
+from analysis.tables.cells import row_of
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import p_text
 from cme.records import RunRecord
 
 TITLE = "Independence: does a verifier of another family protect from gaming?"

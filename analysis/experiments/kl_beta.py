@@ -9,7 +9,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.cells import Cell
 from analysis.curves import draw_path, handles_of, note_if_empty
 from analysis.drift_report import drift_part
 from analysis.experiments._settings import (
@@ -24,10 +23,11 @@ from analysis.experiments._settings import (
     written,
 )
 from analysis.figures import SMOOTHED, Plot
-from analysis.render import slug
 from analysis.sections import Part
 from analysis.stats.metrics import interval_covers_half
 from analysis.style import RC, WIDTH, Style
+from analysis.tables.cells import Cell
+from analysis.tables.render import slug
 from cme.records import RunRecord
 
 TITLE = "The KL penalty: beta 0, 0.01, 0.1"

@@ -9,17 +9,17 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.cells import Cell
 from analysis.experiments._comparators import comparator_table, comparators_frame, comparators_of
 from analysis.experiments._settings import Compared, written
 from analysis.figures import Plot, draw_interval
-from analysis.findings import place, standing
 from analysis.records.names import in_order
-from analysis.render import Entry, Table, slug
 from analysis.sections import Part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.style import RC, WIDTH, Style, reward_style
-from analysis.tables import (
+from analysis.tables.cells import Cell
+from analysis.tables.findings import place, standing
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import (
     evidence_table,
     interval,
     names,

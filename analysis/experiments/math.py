@@ -22,10 +22,10 @@ from analysis.experiments._blocks import (
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.figures import Plot
 from analysis.records.published import published
-from analysis.render import Entry, Table, slug
 from analysis.sections import NothingToShow, Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.style import Style
+from analysis.tables.render import Entry, Table, slug
 from cme.records import RunRecord
 
 SOURCE = (

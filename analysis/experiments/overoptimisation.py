@@ -23,10 +23,10 @@ from analysis.experiments._greedy import greedy_courses, greedy_plot, greedy_ste
 from analysis.experiments._verifiers import by_generator
 from analysis.figures import Plot
 from analysis.records.names import REWARDS, method_names, position
-from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.style import RC
+from analysis.tables.render import Entry, Table, slug
 from analysis.trajectory import trajectory_table
 from cme.records import RunRecord
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.cells import Cell, contrasts_of
 from analysis.experiments._settings import Compared, interval_plots, written
-from analysis.render import Entry, Table, slug
 from analysis.sections import Part
 from analysis.stats.metrics import FEW_PROMPTS, excludes
-from analysis.tables import (
+from analysis.tables.cells import Cell, contrasts_of
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import (
     contrast_table,
     evidence_table,
     interval,

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import row_of
 from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._verifiers import (
     ANY_SEED,
@@ -23,11 +22,12 @@ from analysis.experiments._verifiers import (
 )
 from analysis.figures import Plot
 from analysis.records.names import in_order
-from analysis.render import Entry, Table, slug
 from analysis.sections import Part, write_part
 from analysis.stats.contrasts import contrast
 from analysis.stats.metrics import excludes
-from analysis.tables import interval, number
+from analysis.tables.cells import row_of
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import interval, number
 from cme.records import RunRecord
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "verifier_sweep_quality.csv"

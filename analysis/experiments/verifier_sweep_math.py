@@ -21,12 +21,12 @@ from analysis.experiments._verifiers import (
 from analysis.figures import Plot
 from analysis.records.names import in_order
 from analysis.records.published import published
-from analysis.render import Entry, Table, slug
 from analysis.sections import NothingToShow, Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import excludes
 from analysis.style import Style
-from analysis.tables import interval
+from analysis.tables.render import Entry, Table, slug
+from analysis.tables.win_rates import interval
 from cme.records import RunRecord
 
 START_PUBLISHED = 44.0  # pass@1 of Qwen2.5-Math-1.5B before training, from the same source

@@ -65,8 +65,8 @@ def separation_id(config: DictConfig) -> str:
 
 def run(config: DictConfig) -> Path:
     """Sample, score and record, unless it was done before, and print the table; return the record's path."""
-    from analysis.render import to_markdown
     from analysis.separation_tables import separation_table
+    from analysis.tables.render import to_markdown
 
     path = record_path(config)
     with state.alone(path.parent):

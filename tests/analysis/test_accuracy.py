@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from analysis.accuracy import accuracy_frame, accuracy_section, accuracy_table
-from analysis.render import to_markdown
+from analysis.tables.render import to_markdown
 from cme.records import Accuracy, Generation, Pair, RunRecord, Selected
 
 SAID = Generation("7", True, 1)

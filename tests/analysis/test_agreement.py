@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa, to_table
 
-from analysis.cells import cells_frame, cells_of
 from analysis.records.frames import majority_verdicts, verdicts_frame
-from analysis.render import to_markdown
 from analysis.stats.agreement import OUTCOMES, agreement
-from analysis.tables import tables_of
+from analysis.tables.cells import cells_frame, cells_of
+from analysis.tables.render import to_markdown
+from analysis.tables.win_rates import tables_of
 from cme.records import Verdict
 
 

@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 import pytest
 from chromium import BINARY, chromium
 
-from analysis.cells import cells_of
 from analysis.records.read import Records
 from analysis.report import write
+from analysis.tables.cells import cells_of
 from cme.records import Generation, Pair, Verdict
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium on the PATH")

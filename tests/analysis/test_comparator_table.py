@@ -12,7 +12,7 @@ from scipy import stats
 from analysis.experiments import main_table
 from analysis.experiments._comparators import comparator_table, met
 from analysis.experiments._settings import Compared
-from analysis.render import Entry, Table
+from analysis.tables.render import Entry, Table
 from cme.records import Comparison, Generation, Outcome, RunRecord, Verdict
 
 PROMPTS = 36

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.cells import cells_of
 from analysis.confound_figure import STYLES, confound_plot
-from analysis.confounds import (
+from analysis.stats.logistic import expit
+from analysis.tables.cells import cells_of
+from analysis.tables.confounds import (
     CONTROLS,
     ControlledCell,
     bins_table,
@@ -21,9 +22,8 @@ from analysis.confounds import (
     judged_cells,
     language_models,
 )
-from analysis.render import Table, to_latex, to_markdown
-from analysis.stats.logistic import expit
-from analysis.taste import JUDGES, errors, known_truth, simulated, truth_table
+from analysis.tables.judge_bias import JUDGES, errors, known_truth, simulated, truth_table
+from analysis.tables.render import Table, to_latex, to_markdown
 from cme.records import Generation, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]

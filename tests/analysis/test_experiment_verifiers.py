@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.experiments import independence, verifier_sweep
 from analysis.experiments._verifiers import KINSHIP, kinship, knowledge, labels, outcomes, own_quality
-from analysis.render import to_markdown
+from analysis.tables.render import to_markdown
 from cme.records import RunRecord, Verdict
 
 Under = Callable[..., RunRecord]

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from analysis.cells import cells_of
 from analysis.confound_figure import confound_plot
-from analysis.confounds import controlled_cells
 from analysis.curves import WINDOW, seed_curve, with_derived
 from analysis.figures import figures_of, overoptimisation, training_curves
 from analysis.records.frames import history_frame
 from analysis.style import STYLES, method_styles, reward_style
+from analysis.tables.cells import cells_of
+from analysis.tables.confounds import controlled_cells
 
 
 def plots(records):

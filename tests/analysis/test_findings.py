@@ -5,9 +5,9 @@ from math import isnan, nan
 
 import pytest
 
-from analysis.cells import cells_of
-from analysis.findings import findings_of
 from analysis.provenance import provenance_of
+from analysis.tables.cells import cells_of
+from analysis.tables.findings import findings_of
 
 ON = " of the comparisons on 180 prompts (qwen pretrained): "
 

@@ -12,8 +12,8 @@ from scipy import stats
 
 from analysis.experiments import verifier_sweep_math as sweep
 from analysis.experiments._arms import arm, arms
-from analysis.render import to_markdown
 from analysis.sections import NothingToShow
+from analysis.tables.render import to_markdown
 from cme.records import Accuracy, Generation, Pair, RunRecord
 
 Under = Callable[..., RunRecord]

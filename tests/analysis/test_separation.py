@@ -10,7 +10,11 @@ import pandas as pd
 import pytest
 
 from analysis.records.read import load_all, load_separation
-from analysis.separation import (
+from analysis.separation_figure import auroc_plot, verifier_plot
+from analysis.separation_section import separation_section
+from analysis.separation_shapes import distribution_plot, scatter_plot, spans_of
+from analysis.separation_tables import contrast_table, published_table, signal_table
+from analysis.tables.separation import (
     LENGTH,
     PUBLISHED,
     SIGNALS,
@@ -20,10 +24,6 @@ from analysis.separation import (
     published_frame,
     separation_frame,
 )
-from analysis.separation_figure import auroc_plot, verifier_plot
-from analysis.separation_section import separation_section
-from analysis.separation_shapes import distribution_plot, scatter_plot, spans_of
-from analysis.separation_tables import contrast_table, published_table, signal_table
 from cme.records import Generation, Prompt, SeparationRecord, write_separation
 
 PROMPTS, SAMPLES = 32, 4

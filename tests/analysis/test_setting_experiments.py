@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from matplotlib.patches import Rectangle
 
-from analysis.cells import contrasts_of
 from analysis.experiments import (
     NAMES,
     experiment_sections,
@@ -23,7 +22,8 @@ from analysis.experiments._settings import Compared, at_end, end_of, length_of, 
 from analysis.figures import Plot
 from analysis.records.names import in_order
 from analysis.records.read import Records
-from analysis.render import Table
+from analysis.tables.cells import contrasts_of
+from analysis.tables.render import Table
 from cme.records import (
     Accuracy,
     ExperimentRecord,

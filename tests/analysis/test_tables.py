@@ -4,9 +4,9 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from analysis import summarize
-from analysis.cells import cells_frame, cells_of, contrasts_of
-from analysis.render import Entry, Table, to_latex, to_markdown
-from analysis.tables import quality_entry, quality_table, tables_of, win_rate_table
+from analysis.tables.cells import cells_frame, cells_of, contrasts_of
+from analysis.tables.render import Entry, Table, to_latex, to_markdown
+from analysis.tables.win_rates import quality_entry, quality_table, tables_of, win_rate_table
 
 
 def points(make_verdict, prompts, value):

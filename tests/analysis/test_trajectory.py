@@ -9,8 +9,8 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.capabilities import capability_frame, capability_table
-from analysis.render import to_latex, to_markdown
 from analysis.stats.metrics import win_rate
+from analysis.tables.render import to_latex, to_markdown
 from analysis.trajectory import (
     collapse_step,
     pooled,

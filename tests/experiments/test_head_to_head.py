@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from analysis.cells import Cell, cells_of
 from analysis.records.read import load_records
+from analysis.tables.cells import Cell, cells_of
 from cme.records import RunRecord, read_record
 from experiments.__main__ import main
 

@@ -17,13 +17,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.cells import CELL, Cell
 from analysis.records.frames import judge_of, majority_verdicts, points, prompt_names, scores
 from analysis.records.names import REGIMES, REWARDS, in_order, natural, position
-from analysis.render import Entry, Table
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
 from analysis.stats.metrics import Floats, excludes, half_scored
-from analysis.tables import NEVER, OPEN, interval, label, method_key, number
+from analysis.tables.cells import CELL, Cell
+from analysis.tables.render import Entry, Table
+from analysis.tables.win_rates import NEVER, OPEN, interval, label, method_key, number
 from cme.records import Generation, RunRecord
 
 CONTROLS: dict[str, dict[str, str]] = {

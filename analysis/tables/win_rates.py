@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any
 
-from analysis.cells import Cell, cells_of, contrasts_of
 from analysis.records.names import REGIMES, REWARDS, in_order, natural, position
-from analysis.render import Entry, Table, slug
 from analysis.stats.contrasts import Contrast
 from analysis.stats.metrics import FEW_PROMPTS, MIN_SEEDS, excludes, interval_covers_half
+from analysis.tables.cells import Cell, cells_of, contrasts_of
+from analysis.tables.render import Entry, Table, slug
 from cme.records import RunRecord
 
 NOT_RUN = Entry("-")

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.cells import CELL
-from analysis.confounds import RAW, ControlledCell, Judged, controlled, controlled_cell
 from analysis.records.names import REGIMES, in_order
-from analysis.render import Entry, Table
 from analysis.stats.logistic import controlled_rate, expit
 from analysis.stats.metrics import SEED, Floats
-from analysis.tables import label
+from analysis.tables.cells import CELL
+from analysis.tables.confounds import RAW, ControlledCell, Judged, controlled, controlled_cell
+from analysis.tables.render import Entry, Table
+from analysis.tables.win_rates import label
 
 JUDGES: dict[str, dict[str, float]] = {
     "truth": {"quality": 8.0},

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.names import in_order
-from analysis.render import slug
 from analysis.stats.auroc import Bools, Estimate, Wins, pooled_auroc, wins_of, within_auroc
 from analysis.stats.intervals import Floats
+from analysis.tables.render import slug
 from cme.records import SeparationRecord
 
 PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published" / "separation_math500.csv"

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from analysis.cells import Cell
 from analysis.stats.metrics import FEW_PROMPTS
-from analysis.tables import interval, method_key, number
+from analysis.tables.cells import Cell
+from analysis.tables.win_rates import interval, method_key, number
 
 
 @dataclass(frozen=True)
