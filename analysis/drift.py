@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.curves import WINDOW
+from analysis.figures.curves import WINDOW
 from analysis.records.frames import identity_of
 from analysis.records.names import REGIMES, REWARDS, method_names, position
 from analysis.stats.intervals import NOWHERE, Floats, standard_error, t_interval

@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.curves import WINDOW
 from analysis.drift import METRICS, Metric, drift_frame
-from analysis.figures import Plot
+from analysis.figures.curves import WINDOW
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, WIDTH, Style, method_styles
 from analysis.sections import Part, write_part
 from analysis.stats.intervals import excludes
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.style import RC, WIDTH, Style, method_styles
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import NEVER, interval
 from cme.records import RunRecord

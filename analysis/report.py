@@ -13,7 +13,7 @@ from analysis.accuracy import accuracy_section
 from analysis.capabilities import capability_section
 from analysis.confound_section import confound_section
 from analysis.experiments import experiment_sections
-from analysis.figures import figures_of
+from analysis.figures.main import figures_of
 from analysis.pairs import packed
 from analysis.provenance import Provenance, provenance_of
 from analysis.records.frames import history_frame, last_step

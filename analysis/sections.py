@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 
-from analysis.figures import Plot
+from analysis.figures.main import Plot
 from analysis.records.names import SCALES, in_order
 from analysis.tables.render import Table, to_latex, to_markdown
 

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from analysis.figures import Plot
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, STYLES, WIDTH
 from analysis.sections import Section, by_scale, write_part
 from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval
-from analysis.style import RC, STYLES, WIDTH
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import interval
 from cme.records import StressRecord

@@ -20,8 +20,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.curves import by_method, finish_grid, note_if_empty, panel_grid, styles_of
-from analysis.figures import Plot
+from analysis.figures.curves import by_method, finish_grid, note_if_empty, panel_grid, styles_of
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, Style
 from analysis.records.frames import identity_of, last_step, majority_verdicts, points
 from analysis.records.names import REGIMES, in_order, method_names
 from analysis.sections import Section, by_scale, write_part
@@ -34,7 +35,6 @@ from analysis.stats.metrics import (
     interval_covers_half,
     win_rate,
 )
-from analysis.style import RC, Style
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import NEVER, interval, number
 from cme.records import Milestone, RunRecord, Trajectory, Verdict

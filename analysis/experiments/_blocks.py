@@ -6,7 +6,7 @@ from math import nan, sqrt
 import numpy as np
 import pandas as pd
 
-from analysis.curves import WINDOW
+from analysis.figures.curves import WINDOW
 from analysis.records.frames import IDENTITY, history_frame
 from analysis.stats.intervals import LEVEL, Floats, standard_error, t_interval, t_quantile
 from analysis.stats.metrics import MIN_SEEDS

@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 
-from analysis.curves import finish_grid, note_if_empty, panel_grid
 from analysis.experiments._blocks import (
     BLOCK,
     Spread,
@@ -21,9 +20,10 @@ from analysis.experiments._blocks import (
     table_of,
     with_gap,
 )
-from analysis.figures import Plot
+from analysis.figures.curves import finish_grid, note_if_empty, panel_grid
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, Style
 from analysis.records.frames import last_step
-from analysis.style import RC, Style
 from cme.records import RunRecord
 
 RISES = ("reward_beside", "heldout", "gap", "quality")

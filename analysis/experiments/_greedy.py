@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 
-from analysis.curves import finish_grid, note_if_empty, panel_grid
 from analysis.experiments._blocks import (
     BLOCK,
     at,
@@ -19,9 +18,10 @@ from analysis.experiments._blocks import (
     with_gap,
 )
 from analysis.experiments._gaming import columns, draw_path
-from analysis.figures import Plot
+from analysis.figures.curves import finish_grid, note_if_empty, panel_grid
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, Style
 from analysis.greedy import greedy_change, greedy_quality
-from analysis.style import RC, Style
 from analysis.trajectory import collapse_of, trajectory_frame
 from cme.records import RunRecord
 

@@ -15,20 +15,13 @@ import pandas as pd
 from matplotlib import colormaps, rc_context
 from matplotlib.colors import to_hex
 
-from analysis.curves import (
-    WINDOW,
-    draw_curve,
-    finish_grid,
-    note_if_empty,
-    panel_grid,
-    with_derived,
-)
-from analysis.figures import CURVES, SMOOTHED, Plot, win_rates
+from analysis.figures.curves import WINDOW, draw_curve, finish_grid, note_if_empty, panel_grid, with_derived
+from analysis.figures.main import CURVES, SMOOTHED, Plot, win_rates
+from analysis.figures.style import RC, Style
 from analysis.records.frames import history_frame
 from analysis.records.names import REGIMES, REWARDS, in_order, method_names, natural, position
 from analysis.sections import Part, write_images, write_tables
 from analysis.stats.metrics import FEW_PROMPTS, Quality, quality_change
-from analysis.style import RC, Style
 from analysis.tables.cells import Cell, cells_frame, cells_of, contrasts_of
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import (

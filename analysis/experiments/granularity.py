@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.curves import WINDOW, seed_curve
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
@@ -18,6 +17,7 @@ from analysis.experiments._settings import (
     training_plots,
     written,
 )
+from analysis.figures.curves import WINDOW, seed_curve
 from analysis.sections import Part
 from cme.records import RunRecord
 

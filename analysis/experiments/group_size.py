@@ -8,7 +8,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.curves import handles_of
 from analysis.experiments._settings import (
     MARKERS,
     Compared,
@@ -18,10 +17,11 @@ from analysis.experiments._settings import (
     training_plots,
     written,
 )
-from analysis.figures import Plot
+from analysis.figures.curves import handles_of
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, WIDTH, Style
 from analysis.sections import Part
 from analysis.stats.metrics import Floats, interval_covers_half
-from analysis.style import RC, WIDTH, Style
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 from analysis.tables.win_rates import names, score_name

@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 
 from analysis.experiments._blocks import BLOCK, COLLAPSE, HOW, spread_text
-from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._gaming import courses, rise_plot, spread_of
 from analysis.experiments._verifiers import (
     ANY_SEED,
@@ -24,12 +23,13 @@ from analysis.experiments._verifiers import (
     verdict,
 )
 from analysis.experiments.verifier_sweep import gain_entry, result_panels, win_entry
-from analysis.figures import Plot
+from analysis.figures.forest import Block, Dot, Panel, forest
+from analysis.figures.main import Plot
+from analysis.figures.style import Style
 from analysis.records.names import in_order
 from analysis.sections import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import MIN_SEEDS, excludes
-from analysis.style import Style
 from analysis.tables.cells import row_of
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import p_text

@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from analysis.experiments._comparators import comparator_table, comparators_frame, comparators_of
 from analysis.experiments._settings import Compared, written
-from analysis.figures import Plot, draw_interval
+from analysis.figures.main import Plot, draw_interval
+from analysis.figures.style import RC, WIDTH, Style, reward_style
 from analysis.records.names import in_order
 from analysis.sections import Part
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.style import RC, WIDTH, Style, reward_style
 from analysis.tables.cells import Cell
 from analysis.tables.findings import place, standing
 from analysis.tables.render import Entry, Table, slug

@@ -19,12 +19,12 @@ from analysis.experiments._blocks import (
     table_of,
     with_gap,
 )
-from analysis.experiments._forest import Block, Dot, Panel, forest
-from analysis.figures import Plot
+from analysis.figures.forest import Block, Dot, Panel, forest
+from analysis.figures.main import Plot
+from analysis.figures.style import Style
 from analysis.records.published import published
 from analysis.sections import NothingToShow, Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.style import Style
 from analysis.tables.render import Entry, Table, slug
 from cme.records import RunRecord
 

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 from matplotlib import rc_context
 
-from analysis.curves import finish_grid, note_if_empty, panel_grid, styles_of
 from analysis.experiments._blocks import (
     BLOCK,
     COLLAPSE,
@@ -21,11 +20,12 @@ from analysis.experiments._blocks import (
 from analysis.experiments._gaming import courses, draw_path, spread_of
 from analysis.experiments._greedy import greedy_courses, greedy_plot, greedy_steps
 from analysis.experiments._verifiers import by_generator
-from analysis.figures import Plot
+from analysis.figures.curves import finish_grid, note_if_empty, panel_grid, styles_of
+from analysis.figures.main import Plot
+from analysis.figures.style import RC
 from analysis.records.names import REWARDS, method_names, position
 from analysis.sections import Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.style import RC
 from analysis.tables.render import Entry, Table, slug
 from analysis.trajectory import trajectory_table
 from cme.records import RunRecord

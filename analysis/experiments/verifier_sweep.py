@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._verifiers import (
     ANY_SEED,
     KINSHIP,
@@ -20,7 +19,8 @@ from analysis.experiments._verifiers import (
     seeds_of,
     verdict,
 )
-from analysis.figures import Plot
+from analysis.figures.forest import Block, Dot, Panel, forest
+from analysis.figures.main import Plot
 from analysis.records.names import in_order
 from analysis.sections import Part, write_part
 from analysis.stats.contrasts import contrast

@@ -8,7 +8,6 @@ import pandas as pd
 
 from analysis.accuracy import percent
 from analysis.experiments._arms import Arm, arms
-from analysis.experiments._forest import Block, Dot, Panel, forest
 from analysis.experiments._verifiers import (
     ANY_SEED,
     KINSHIP,
@@ -18,13 +17,14 @@ from analysis.experiments._verifiers import (
     seeds_of,
     verdict,
 )
-from analysis.figures import Plot
+from analysis.figures.forest import Block, Dot, Panel, forest
+from analysis.figures.main import Plot
+from analysis.figures.style import Style
 from analysis.records.names import in_order
 from analysis.records.published import published
 from analysis.sections import NothingToShow, Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import excludes
-from analysis.style import Style
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import interval
 from cme.records import RunRecord

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.confound_figure import STYLES, confound_plot
+from analysis.figures.confounds import STYLES, confound_plot
 from analysis.stats.logistic import expit
 from analysis.tables.cells import cells_of
 from analysis.tables.confounds import (

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from analysis.confound_figure import confound_plot
-from analysis.curves import WINDOW, seed_curve, with_derived
-from analysis.figures import figures_of, overoptimisation, training_curves
+from analysis.figures.confounds import confound_plot
+from analysis.figures.curves import WINDOW, seed_curve, with_derived
+from analysis.figures.main import figures_of, overoptimisation, training_curves
+from analysis.figures.style import STYLES, method_styles, reward_style
 from analysis.records.frames import history_frame
-from analysis.style import STYLES, method_styles, reward_style
 from analysis.tables.cells import cells_of
 from analysis.tables.confounds import controlled_cells
 

@@ -19,7 +19,7 @@ from analysis.experiments import (
     rewards,
 )
 from analysis.experiments._settings import Compared, at_end, end_of, length_of, summary_table
-from analysis.figures import Plot
+from analysis.figures.main import Plot
 from analysis.records.names import in_order
 from analysis.records.read import Records
 from analysis.tables.cells import contrasts_of

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import Plot
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, WIDTH, Style
 from analysis.stats.auroc import Estimate
 from analysis.stats.intervals import FEW_PROMPTS, excludes
-from analysis.style import RC, WIDTH, Style
 from analysis.tables.separation import SIGNALS, Separation, label, names_of, place, published_frame, stem
 
 OURS = (

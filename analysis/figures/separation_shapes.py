@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figures import Plot
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, WIDTH, Style
 from analysis.stats.intervals import Floats
-from analysis.style import RC, WIDTH, Style
 from analysis.tables.separation import LENGTH, SIGNALS, Separation, label, names_of, place, stem
 
 RIGHT, WRONG = Style("#0072B2", "o", ()), Style("#D55E00", "x", ())

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures import Plot
+from analysis.figures.main import Plot
+from analysis.figures.style import RC, WIDTH, Style
 from analysis.records.names import REGIMES, in_order
 from analysis.stats.logistic import Controlled
-from analysis.style import RC, WIDTH, Style
 from analysis.tables.confounds import RAW, ControlledCell
 from analysis.tables.judge_bias import ORACLE, known_truth, recipe, simulated_cells
 from analysis.tables.render import slug

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from analysis.curves import (
+from analysis.figures.curves import (
     WINDOW,
     by_method,
     draw_curve,
@@ -24,9 +24,9 @@ from analysis.curves import (
     styles_of,
     with_derived,
 )
+from analysis.figures.style import RC, WIDTH, Style, method_styles, reward_style
 from analysis.records.names import REGIMES, REWARDS, in_order
 from analysis.stats.metrics import FEW_PROMPTS, interval_covers_half
-from analysis.style import RC, WIDTH, Style, method_styles, reward_style
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 from analysis.tables.win_rates import method_key, names

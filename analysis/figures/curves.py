@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from analysis.figures.style import WIDTH, Style, method_styles
 from analysis.records.names import REWARDS, natural, position
-from analysis.style import WIDTH, Style, method_styles
 
 WINDOW = 5  # steps in the running mean
 

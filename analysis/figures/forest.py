@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.style import RC, WIDTH, Style
+from analysis.figures.style import RC, WIDTH, Style
 
 ROW = 0.19  # inches
 
