@@ -10,10 +10,10 @@ from analysis.records.names import SCALES, in_order
 from analysis.records.read import load_all
 from analysis.report import judges_of, of_judge, write
 from analysis.reproduction import write_reproduction
-from analysis.sanity import sanity_table
-from analysis.sections import by_scale
-from analysis.separation_tables import tables_by_data
-from analysis.stress import stress_table
+from analysis.sections.base import by_scale
+from analysis.sections.reward_probe import stress_table
+from analysis.sections.sanity import sanity_table
+from analysis.sections.separation_tables import tables_by_data
 from analysis.tables.cells import cells_of
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_table

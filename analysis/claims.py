@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from analysis.accuracy import accuracy_frame
 from analysis.evidence import (
     Evidence,
     Part,
@@ -20,6 +19,7 @@ from analysis.evidence import (
 )
 from analysis.records.names import REGIMES, in_order
 from analysis.rules import Result, Rule, decide
+from analysis.sections.accuracy import accuracy_frame
 from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.tables.cells import Cell
 from analysis.tables.separation import Separation

@@ -7,8 +7,8 @@ import numpy as np
 
 from analysis.claims import Claim
 from analysis.evidence import Evidence, Part, clustered
-from analysis.greedy import greedy_change, greedy_quality
 from analysis.rules import Result, decide
+from analysis.sections.greedy import greedy_change, greedy_quality
 from cme.records import RunRecord
 
 

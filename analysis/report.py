@@ -9,9 +9,6 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis.accuracy import accuracy_section
-from analysis.capabilities import capability_section
-from analysis.confound_section import confound_section
 from analysis.experiments import experiment_sections
 from analysis.figures.main import figures_of
 from analysis.pairs import packed
@@ -19,16 +16,19 @@ from analysis.provenance import Provenance, provenance_of
 from analysis.records.frames import history_frame, last_step
 from analysis.records.names import in_order
 from analysis.records.read import Records, load_all
-from analysis.sanity import failures, sanity_section
-from analysis.sections import Image, Section, by_scale, write_images, write_tables
-from analysis.separation_section import separation_section
+from analysis.sections.accuracy import accuracy_section
+from analysis.sections.base import Image, Section, by_scale, write_images, write_tables
+from analysis.sections.capabilities import capability_section
+from analysis.sections.confounds import confound_section
+from analysis.sections.reward_probe import stress_section
+from analysis.sections.sanity import failures, sanity_section
+from analysis.sections.separation import separation_section
+from analysis.sections.trajectory import trajectory_section
 from analysis.stats.metrics import FEW_PROMPTS, LEVEL, RESAMPLES
-from analysis.stress import stress_section
 from analysis.tables.cells import Cell, cells_frame, cells_of
 from analysis.tables.findings import Finding, findings_of
 from analysis.tables.render import Table, slug
 from analysis.tables.win_rates import tables_of
-from analysis.trajectory import trajectory_section
 from cme.records import RunRecord
 
 ABOUT = {

@@ -11,8 +11,8 @@ from analysis.evidence import Evidence, by_scale
 from analysis.records.names import SCALES, in_order
 from analysis.records.read import Records
 from analysis.rules import Result, Verdict, shown, side_of
-from analysis.sanity import failures
-from analysis.sections import Scaled
+from analysis.sections.base import Scaled
+from analysis.sections.sanity import failures
 from analysis.tables.render import Entry, Table, to_markdown
 
 UNTESTED: Verdict = "not testable here"

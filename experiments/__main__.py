@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         except Unavailable as error:
             print(f"error: {reward_probe.stress_id(cell)}: {error}", file=sys.stderr)
             return 1
-        from analysis.stress import stress_table
+        from analysis.sections.reward_probe import stress_table
         from analysis.tables.render import to_markdown
         from cme.records import read_stress
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from analysis.records.read import Records
-from analysis.sections import NothingToShow, Part, Section
+from analysis.sections.base import NothingToShow, Part, Section
 from cme.records import ExperimentRecord, RunRecord
 
 NAMES: tuple[str, ...] = (

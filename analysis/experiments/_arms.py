@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import inf, isnan
 from typing import Any
 
-from analysis.accuracy import accuracy_frame, right_by_prompt
 from analysis.experiments._verifiers import KINSHIP, KNOWLEDGE, kinship, knowledge, labels, own_quality
 from analysis.figures.style import Style
 from analysis.records.names import position
+from analysis.sections.accuracy import accuracy_frame, right_by_prompt
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import Tally
 from cme.records import RunRecord

@@ -8,9 +8,9 @@ import pandas as pd
 
 from analysis.figures.curves import WINDOW
 from analysis.records.frames import IDENTITY, history_frame
+from analysis.sections.trajectory import collapse_step
 from analysis.stats.intervals import LEVEL, Floats, standard_error, t_interval, t_quantile
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.trajectory import collapse_step
 from cme.records import RunRecord
 
 BLOCK = 20  # steps

@@ -21,8 +21,8 @@ from analysis.experiments._gaming import columns, draw_path
 from analysis.figures.curves import finish_grid, note_if_empty, panel_grid
 from analysis.figures.main import Plot
 from analysis.figures.style import RC, Style
-from analysis.greedy import greedy_change, greedy_quality
-from analysis.trajectory import collapse_of, trajectory_frame
+from analysis.sections.greedy import greedy_change, greedy_quality
+from analysis.sections.trajectory import collapse_of, trajectory_frame
 from cme.records import RunRecord
 
 SHOWN = {

@@ -20,7 +20,7 @@ from analysis.figures.main import CURVES, SMOOTHED, Plot, win_rates
 from analysis.figures.style import RC, Style
 from analysis.records.frames import history_frame
 from analysis.records.names import REGIMES, REWARDS, in_order, method_names, natural, position
-from analysis.sections import Part, write_images, write_tables
+from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.metrics import FEW_PROMPTS, Quality, quality_change
 from analysis.tables.cells import Cell, cells_frame, cells_of, contrasts_of
 from analysis.tables.render import Entry, Table, slug

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.figures.style import Style
 from analysis.records.frames import MAJORITY, verdicts_frame
 from analysis.records.names import in_order, method_names, position
-from analysis.sections import NothingToShow
+from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate

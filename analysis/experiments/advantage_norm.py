@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.drift_report import drift_part
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
@@ -15,7 +14,8 @@ from analysis.experiments._settings import (
     training_plots,
     written,
 )
-from analysis.sections import Part
+from analysis.sections.base import Part
+from analysis.sections.drift_report import drift_part
 from cme.records import RunRecord
 
 TITLE = "Advantages: divided by the group's standard deviation, or only centred"

@@ -18,7 +18,7 @@ from analysis.experiments._settings import (
     written,
 )
 from analysis.figures.curves import WINDOW, seed_curve
-from analysis.sections import Part
+from analysis.sections.base import Part
 from cme.records import RunRecord
 
 TITLE = "Granularity: one value a response, one a token, and reverse KL"

@@ -20,7 +20,7 @@ from analysis.experiments._settings import (
 from analysis.figures.curves import handles_of
 from analysis.figures.main import Plot
 from analysis.figures.style import RC, WIDTH, Style
-from analysis.sections import Part
+from analysis.sections.base import Part
 from analysis.stats.metrics import Floats, interval_covers_half
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug

@@ -27,7 +27,7 @@ from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.main import Plot
 from analysis.figures.style import Style
 from analysis.records.names import in_order
-from analysis.sections import Part, write_part
+from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import MIN_SEEDS, excludes
 from analysis.tables.cells import row_of

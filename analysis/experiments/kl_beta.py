@@ -9,7 +9,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.drift_report import drift_part
 from analysis.experiments._settings import (
     LENGTH_NOTE,
     Compared,
@@ -24,7 +23,8 @@ from analysis.experiments._settings import (
 from analysis.figures.curves import draw_path, handles_of, note_if_empty
 from analysis.figures.main import SMOOTHED, Plot
 from analysis.figures.style import RC, WIDTH, Style
-from analysis.sections import Part
+from analysis.sections.base import Part
+from analysis.sections.drift_report import drift_part
 from analysis.stats.metrics import interval_covers_half
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug

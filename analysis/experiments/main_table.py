@@ -14,7 +14,7 @@ from analysis.experiments._settings import Compared, written
 from analysis.figures.main import Plot, draw_interval
 from analysis.figures.style import RC, WIDTH, Style, reward_style
 from analysis.records.names import in_order
-from analysis.sections import Part
+from analysis.sections.base import Part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.cells import Cell
 from analysis.tables.findings import place, standing

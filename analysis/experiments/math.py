@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.accuracy import accuracy_frame, accuracy_table
 from analysis.experiments._blocks import (
     BLOCK,
     Spread,
@@ -23,7 +22,8 @@ from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.main import Plot
 from analysis.figures.style import Style
 from analysis.records.published import published
-from analysis.sections import NothingToShow, Part, write_part
+from analysis.sections.accuracy import accuracy_frame, accuracy_table
+from analysis.sections.base import NothingToShow, Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Entry, Table, slug
 from cme.records import RunRecord

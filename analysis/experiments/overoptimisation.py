@@ -24,10 +24,10 @@ from analysis.figures.curves import finish_grid, note_if_empty, panel_grid, styl
 from analysis.figures.main import Plot
 from analysis.figures.style import RC
 from analysis.records.names import REWARDS, method_names, position
-from analysis.sections import Part, write_part
+from analysis.sections.base import Part, write_part
+from analysis.sections.trajectory import trajectory_table
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Entry, Table, slug
-from analysis.trajectory import trajectory_table
 from cme.records import RunRecord
 
 TITLE = "Over-optimisation: does quality go on rising with the reward?"

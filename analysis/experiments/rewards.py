@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.experiments._settings import Compared, interval_plots, written
-from analysis.sections import Part
+from analysis.sections.base import Part
+from analysis.sections.trajectory import by_seed, collapse_of, trajectory_frame
 from analysis.stats.metrics import FEW_PROMPTS, excludes
 from analysis.tables.cells import Cell, contrasts_of
 from analysis.tables.render import Entry, Table, slug
@@ -21,7 +22,6 @@ from analysis.tables.win_rates import (
     stop_notes,
     win_rate_entry,
 )
-from analysis.trajectory import by_seed, collapse_of, trajectory_frame
 from cme.records import RunRecord
 
 TITLE = "All rewards and trainers on the same cells"

@@ -22,7 +22,7 @@ from analysis.experiments._verifiers import (
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.main import Plot
 from analysis.records.names import in_order
-from analysis.sections import Part, write_part
+from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import contrast
 from analysis.stats.metrics import excludes
 from analysis.tables.cells import row_of

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.accuracy import percent
 from analysis.experiments._arms import Arm, arms
 from analysis.experiments._verifiers import (
     ANY_SEED,
@@ -22,7 +21,8 @@ from analysis.figures.main import Plot
 from analysis.figures.style import Style
 from analysis.records.names import in_order
 from analysis.records.published import published
-from analysis.sections import NothingToShow, Part, write_part
+from analysis.sections.accuracy import percent
+from analysis.sections.base import NothingToShow, Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import excludes
 from analysis.tables.render import Entry, Table, slug

@@ -47,7 +47,7 @@ def sanity_id(config: DictConfig) -> str:
 
 def run(config: DictConfig) -> Path:
     """Judge the opponents, or those that no judge could score before, and print the table; return the record's path."""
-    from analysis.sanity import sanity_table
+    from analysis.sections.sanity import sanity_table
     from analysis.tables.render import to_markdown
 
     path = record_path(config)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.accuracy import accuracy_frame, accuracy_section, accuracy_table
+from analysis.sections.accuracy import accuracy_frame, accuracy_section, accuracy_table
 from analysis.tables.render import to_markdown
 from cme.records import Accuracy, Generation, Pair, RunRecord, Selected
 

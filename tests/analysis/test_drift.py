@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.drift import METRICS, drift_frame, drift_of
-from analysis.drift_report import drift_part, drift_plot, drift_table
+from analysis.sections.drift import METRICS, drift_frame, drift_of
+from analysis.sections.drift_report import drift_part, drift_plot, drift_table
 from analysis.tables.render import to_markdown
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.experiments import math, overoptimisation
-from analysis.sections import NothingToShow
+from analysis.sections.base import NothingToShow
 from cme.records import Accuracy, Generation, Milestone, Pair, RunRecord, Trajectory
 
 Column = list[float | None]

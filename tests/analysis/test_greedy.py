@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.greedy import greedy_change, greedy_quality
+from analysis.sections.greedy import greedy_change, greedy_quality
 from cme.records import Milestone, RunRecord, Trajectory
 
 

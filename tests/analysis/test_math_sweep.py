@@ -12,7 +12,7 @@ from scipy import stats
 
 from analysis.experiments import verifier_sweep_math as sweep
 from analysis.experiments._arms import arm, arms
-from analysis.sections import NothingToShow
+from analysis.sections.base import NothingToShow
 from analysis.tables.render import to_markdown
 from cme.records import Accuracy, Generation, Pair, RunRecord
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.records.read import load_sanity
-from analysis.sanity import failures, sanity_frame, sanity_table
+from analysis.sections.sanity import failures, sanity_frame, sanity_table
 from cme.records import SanityRecord, Verdict, write_record, write_sanity
 from experiments.config import composition
 from experiments.run.store import Store

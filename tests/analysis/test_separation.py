@@ -12,8 +12,8 @@ import pytest
 from analysis.figures.separation import auroc_plot, verifier_plot
 from analysis.figures.separation_shapes import distribution_plot, scatter_plot, spans_of
 from analysis.records.read import load_all, load_separation
-from analysis.separation_section import separation_section
-from analysis.separation_tables import contrast_table, published_table, signal_table
+from analysis.sections.separation import separation_section
+from analysis.sections.separation_tables import contrast_table, published_table, signal_table
 from analysis.tables.separation import (
     LENGTH,
     PUBLISHED,

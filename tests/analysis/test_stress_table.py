@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from analysis import build
 from analysis.__main__ import main
 from analysis.records.read import load_stress
-from analysis.stress import first_share, ranks, stress_frame, stress_plot, stress_table
+from analysis.sections.reward_probe import first_share, ranks, stress_frame, stress_plot, stress_table
 from analysis.tables.render import to_latex, to_markdown
 from cme.records import StressRecord, write_record, write_stress
 

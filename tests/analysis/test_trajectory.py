@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from analysis.capabilities import capability_frame, capability_table
-from analysis.stats.metrics import win_rate
-from analysis.tables.render import to_latex, to_markdown
-from analysis.trajectory import (
+from analysis.sections.capabilities import capability_frame, capability_table
+from analysis.sections.trajectory import (
     collapse_step,
     pooled,
     trajectory_frame,
     trajectory_plots,
     trajectory_table,
 )
+from analysis.stats.metrics import win_rate
+from analysis.tables.render import to_latex, to_markdown
 from cme.records import Capability, Generation, Milestone, RunRecord, Selected, Trajectory
 
 PROMPTS = [f"s{i}" for i in range(12)]

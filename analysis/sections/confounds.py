@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.figures.confounds import confound_plot
-from analysis.sections import Section, by_scale, write_part
+from analysis.sections.base import Section, by_scale, write_part
 from analysis.tables.cells import Cell
 from analysis.tables.confounds import confound_frame, confound_tables, controlled_cells, language_models
 from analysis.tables.judge_bias import truth_table

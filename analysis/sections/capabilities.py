@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.records.frames import identity_of
 from analysis.records.names import method_names
-from analysis.sections import Section, by_scale, write_part
+from analysis.sections.base import Section, by_scale, write_part
 from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval, excludes
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import NEVER

@@ -25,7 +25,7 @@ from analysis.figures.main import Plot
 from analysis.figures.style import RC, Style
 from analysis.records.frames import identity_of, last_step, majority_verdicts, points
 from analysis.records.names import REGIMES, in_order, method_names
-from analysis.sections import Section, by_scale, write_part
+from analysis.sections.base import Section, by_scale, write_part
 from analysis.stats.metrics import (
     Floats,
     WinRate,

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.drift import METRICS, Metric, drift_frame
 from analysis.figures.curves import WINDOW
 from analysis.figures.main import Plot
 from analysis.figures.style import RC, WIDTH, Style, method_styles
-from analysis.sections import Part, write_part
+from analysis.sections.base import Part, write_part
+from analysis.sections.drift import METRICS, Metric, drift_frame
 from analysis.stats.intervals import excludes
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Entry, Table, slug

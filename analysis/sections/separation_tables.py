@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from math import isnan
 
-from analysis.sections import by_scale
+from analysis.sections.base import by_scale
 from analysis.stats.auroc import Estimate, pooled_difference, within_difference
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, excludes
 from analysis.tables.render import Entry, Table

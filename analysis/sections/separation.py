@@ -6,8 +6,8 @@ from pathlib import Path
 from analysis.figures.main import Plot
 from analysis.figures.separation import auroc_plot, verifier_plot
 from analysis.figures.separation_shapes import distribution_plot, scatter_plot, spans_of
-from analysis.sections import Section, by_scale, write_part
-from analysis.separation_tables import contrast_table, published_table, signal_table
+from analysis.sections.base import Section, by_scale, write_part
+from analysis.sections.separation_tables import contrast_table, published_table, signal_table
 from analysis.tables.render import slug
 from analysis.tables.separation import Separation, by_data, published_frame, separation_frame
 from cme.records import SeparationRecord

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.main import Plot
 from analysis.figures.style import RC, STYLES, WIDTH
-from analysis.sections import Section, by_scale, write_part
+from analysis.sections.base import Section, by_scale, write_part
 from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import interval

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.records.frames import identity_of
 from analysis.records.names import method_names
-from analysis.sections import Section, by_scale, write_part
+from analysis.sections.base import Section, by_scale, write_part
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import (
     LEVEL,

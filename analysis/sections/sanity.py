@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.records.frames import MAJORITY, judge_of, majority_verdicts, points
 from analysis.records.names import ABSENT, leaves, neutral
-from analysis.sections import Section, by_scale, write_part
+from analysis.sections.base import Section, by_scale, write_part
 from analysis.stats.metrics import FEW_PROMPTS, Floats, WinRate, first_shown_share, half_scored, win_rate
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import interval, number

@@ -1,0 +1,1 @@
+"""Sections of the report: tables and figures that belong together."""
