@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from test_separation import separation
 
-from analysis.claim_list import all_claims
-from analysis.claims import Claim, rung
-from analysis.claims_course import late_change
-from analysis.evidence import Evidence, by_scale, clustered
+from analysis.claims.claim_list import all_claims
+from analysis.claims.claims import Claim, rung
+from analysis.claims.claims_course import late_change
+from analysis.claims.evidence import Evidence, by_scale, clustered
+from analysis.claims.rules import Result
 from analysis.records.read import Records
-from analysis.rules import Result
 from cme.records import (
     Accuracy,
     ExperimentRecord,

@@ -8,11 +8,11 @@ import pytest
 from test_sanity_table import sane
 
 from analysis.__main__ import main
-from analysis.claim_list import all_claims
-from analysis.counterparts import COUNTERPARTS, counterpart_table
+from analysis.claims.claim_list import all_claims
+from analysis.claims.counterparts import COUNTERPARTS, counterpart_table
+from analysis.claims.reproduction import reproduction, rulings_of, write_reproduction
 from analysis.records.published import FOLDER
 from analysis.records.read import Records
-from analysis.reproduction import reproduction, rulings_of, write_reproduction
 from cme.records import write_record
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "experiment"

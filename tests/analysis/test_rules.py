@@ -2,8 +2,8 @@
 
 import pytest
 
-from analysis.evidence import Part
-from analysis.rules import Rule, above, below, between, decide, differs, no_less, same, shown, side_of
+from analysis.claims.evidence import Part
+from analysis.claims.rules import Rule, above, below, between, decide, differs, no_less, same, shown, side_of
 
 NAN = float("nan")
 ABOVE, BELOW = above(50, 5, "x"), below(50, 5, "x")

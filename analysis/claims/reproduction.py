@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.claim_list import all_claims
-from analysis.claims import Claim
-from analysis.counterparts import counterpart_table
-from analysis.evidence import Evidence, by_scale
+from analysis.claims.claim_list import all_claims
+from analysis.claims.claims import Claim
+from analysis.claims.counterparts import counterpart_table
+from analysis.claims.evidence import Evidence, by_scale
+from analysis.claims.rules import Result, Verdict, shown, side_of
 from analysis.records.names import SCALES, in_order
 from analysis.records.read import Records
-from analysis.rules import Result, Verdict, shown, side_of
 from analysis.sections.base import Scaled
 from analysis.sections.sanity import failures
 from analysis.tables.render import Entry, Table, to_markdown

@@ -1,11 +1,11 @@
 """The paper's claims, with what was published of each, what tests it here, and the rule that decides."""
 
-from analysis import claims as of
-from analysis import claims_evaluation as judging
-from analysis.claim_list_training import GRID, training
-from analysis.claims import Claim
+from analysis.claims import claims as of
+from analysis.claims import claims_evaluation as judging
+from analysis.claims.claim_list_training import GRID, training
+from analysis.claims.claims import Claim
+from analysis.claims.rules import Rule, above, below, differs
 from analysis.records.published import auroc, published, signed, span
-from analysis.rules import Rule, above, below, differs
 
 AUROC_MARGIN = 0.05
 POSITION_MARGIN = 2.0  # points: the published preference is 3.4

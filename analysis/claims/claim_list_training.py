@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from analysis import claims as of
-from analysis.claims import Claim
-from analysis.claims_course import no_fall
+from analysis.claims import claims as of
+from analysis.claims.claims import Claim
+from analysis.claims.claims_course import no_fall
+from analysis.claims.rules import above, below, between, differs, no_less, same
 from analysis.records.published import kl_weights, main_range, published, sweep_of
-from analysis.rules import above, below, between, differs, no_less, same
 
 MARGIN = 5.0  # percentage points: a smaller difference counts as none
 QUALITY_MARGIN = 0.05

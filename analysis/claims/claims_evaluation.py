@@ -4,10 +4,10 @@ from math import isnan
 
 import numpy as np
 
-from analysis.claims import Claim
-from analysis.evidence import Evidence, Part, rate_part, text_parts, win_part
+from analysis.claims.claims import Claim
+from analysis.claims.evidence import Evidence, Part, rate_part, text_parts, win_part
+from analysis.claims.rules import Result, decide
 from analysis.records.frames import judge_of, points, prompt_names
-from analysis.rules import Result, decide
 from analysis.stats.metrics import win_rate
 from cme.records import Generation
 

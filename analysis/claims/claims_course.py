@@ -5,9 +5,9 @@ from math import isnan
 
 import numpy as np
 
-from analysis.claims import Claim
-from analysis.evidence import Evidence, Part, clustered
-from analysis.rules import Result, decide
+from analysis.claims.claims import Claim
+from analysis.claims.evidence import Evidence, Part, clustered
+from analysis.claims.rules import Result, decide
 from analysis.sections.greedy import greedy_change, greedy_quality
 from cme.records import RunRecord
 

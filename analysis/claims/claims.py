@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from analysis.evidence import (
+from analysis.claims.evidence import (
     Evidence,
     Part,
     about,
@@ -17,8 +17,8 @@ from analysis.evidence import (
     place,
     win_part,
 )
+from analysis.claims.rules import Result, Rule, decide
 from analysis.records.names import REGIMES, in_order
-from analysis.rules import Result, Rule, decide
 from analysis.sections.accuracy import accuracy_frame
 from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.tables.cells import Cell
