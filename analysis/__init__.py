@@ -4,7 +4,7 @@
 them functions of the one before: load -> metrics -> cells -> tables and figures -> report.
 """
 
-from analysis.report import build
+from analysis.report.build import build
 from analysis.tables.win_rates import summarize
 
 __all__ = ["build", "summarize"]

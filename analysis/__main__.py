@@ -9,7 +9,7 @@ from pathlib import Path
 from analysis.claims.reproduction import write_reproduction
 from analysis.records.names import SCALES, in_order
 from analysis.records.read import load_all
-from analysis.report import judges_of, of_judge, write
+from analysis.report.build import judges_of, of_judge, write
 from analysis.sections.base import by_scale
 from analysis.sections.reward_probe import stress_table
 from analysis.sections.sanity import sanity_table

@@ -1,4 +1,4 @@
-// The pairs and their verdicts, as analysis/pairs.py packs them: which pass some filters, and in which order.
+// The pairs and their verdicts, as analysis/report/pairs.py packs them: which pass some filters, and in which order.
 "use strict";
 
 const MAJORITY = "majority"; // the name of a panel's majority among its judges, as analysis/records/frames.py has it

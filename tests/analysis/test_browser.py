@@ -9,7 +9,7 @@ import pytest
 from chromium import BINARY, chromium
 
 from analysis.records.read import Records
-from analysis.report import write
+from analysis.report.build import write
 from analysis.tables.cells import cells_of
 from cme.records import Generation, Pair, Verdict
 

@@ -5,7 +5,7 @@ from math import isnan, nan
 
 import pytest
 
-from analysis.provenance import provenance_of
+from analysis.report.provenance import provenance_of
 from analysis.tables.cells import cells_of
 from analysis.tables.findings import findings_of
 

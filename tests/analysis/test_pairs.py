@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.pairs import packed
 from analysis.records.frames import points
+from analysis.report.pairs import packed
 from cme.records import Generation, Pair, Verdict
 
 

@@ -11,11 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.experiments import experiment_sections
 from analysis.figures.main import figures_of
-from analysis.pairs import packed
-from analysis.provenance import Provenance, provenance_of
 from analysis.records.frames import history_frame, last_step
 from analysis.records.names import in_order
 from analysis.records.read import Records, load_all
+from analysis.report.pairs import packed
+from analysis.report.provenance import Provenance, provenance_of
 from analysis.sections.accuracy import accuracy_section
 from analysis.sections.base import Image, Section, by_scale, write_images, write_tables
 from analysis.sections.capabilities import capability_section

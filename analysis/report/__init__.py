@@ -1,0 +1,1 @@
+"""The HTML report, and what its pair browser reads."""
