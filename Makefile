@@ -26,12 +26,12 @@ test-trackers: $(INSTALLED)
 	$(VENV)-mlflow/bin/pip install --quiet mlflow==3.17.2
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[mlflow,wandb]'
 	$(BIN)/pip install --quiet -e '.[trackio]'
-	HF_HUB_OFFLINE=1 MLFLOW_SERVER=$(abspath $(VENV))-mlflow/bin/mlflow $(BIN)/python -m pytest -m trackers tests/cme/test_trackers.py
+	HF_HUB_OFFLINE=1 MLFLOW_SERVER=$(abspath $(VENV))-mlflow/bin/mlflow $(BIN)/python -m pytest -m trackers tests/cme/training/test_trackers.py
 
 # 50 runs, each killed once or twice and restarted: some 10 minutes on two cores; see docs/reliability.md
 chaos: $(INSTALLED)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out benchmarks/records/chaos.json
-	$(BIN)/python -m tests.chaos --docs benchmarks/records/chaos.json
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out tests/benchmarks/records/chaos.json
+	$(BIN)/python -m tests.chaos --docs tests/benchmarks/records/chaos.json
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -205,8 +205,8 @@ class RunRecord:
     a token); `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of
     repeated word bigrams); `entropy` (policy, nats a token); `kl` (policy from its start, nats a
     response); `unscored` (share of completions without a reward); `loss`; `grad_norm`; on a mathematics track
-    `accuracy`, `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT sample nothing to
-    train on: what is measured on responses is measured on some sampled for it, before the step. A method that does
+    `accuracy`, `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT sample nothing
+    to train on: what is measured on responses is measured on some sampled for it, before the step. A method that does
     not train has no columns.
     `verifier` and `verifier_checkpoint` are the configured ones, by which the held-out verifier is chosen too; a
     reward uses them only where `config.reward.verifier` names them. `language_model` is the checkpoint that
@@ -258,8 +258,8 @@ class StressRecord:
 
     `prompts` are the prompts' ids. `values` holds, by line (a reward or a variant of one) and by grade of the
     answer, one value a prompt in the line's own unit, None where the reward could not score the answer. Grades
-    stand in the order of `cme.evaluation.reward_probe.GRADES`. `second_checkpoint` is the verifier that the ensembles have beside
-    the first, None without ensembles. `seconds` is wall-clock.
+    stand in the order of `cme.evaluation.reward_probe.GRADES`. `second_checkpoint` is the verifier that the ensembles
+    have beside the first, None without ensembles. `seconds` is wall-clock.
     """
 
     stress_id: str

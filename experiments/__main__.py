@@ -11,7 +11,8 @@ judged here, as records; each has its own --help.
 `python -m experiments measure [RECORD_DIR ...] [--model CHECKPOINT]`: how surprising recorded responses are to an
 independent language model.
 
-`python -m experiments status|owed|resume|retry [EXPERIMENT]`: a sweep seen, and gone on with; see `experiments.sweep.status`.
+`python -m experiments status|owed|resume|retry [EXPERIMENT]`: a sweep seen, and gone on with; see
+`experiments.sweep.status`.
 """
 
 import os

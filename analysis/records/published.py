@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-FOLDER = Path(__file__).resolve().parent.parent / "results" / "published"
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 SOURCES = "sources.csv"
 
 

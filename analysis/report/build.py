@@ -107,7 +107,7 @@ def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
 def render(**content: Any) -> str:
     """The page. Its policy lets no style and no script work but its own, known by their digests."""
     pages = Environment(
-        loader=PackageLoader("analysis", "page"),
+        loader=PackageLoader("analysis.report", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -5,7 +5,7 @@ as its unit (the cluster). It is about other prompts of the same kind; what else
 
 - `share_interval`, for a mean of values from 0 to 1 such as a win rate: Wilson's interval with the effective
   sample size of the cluster-robust variance and Student's t (Dean and Pagano 2015). Near 0 and 1 and for few
-  prompts it covers what it says, where the percentile bootstrap does not: `python -m benchmarks.coverage`.
+  prompts it covers what it says, where the percentile bootstrap does not: `python -m tests.benchmarks.coverage`.
 - `t_interval`, for a difference: the estimate and Student's t times the cluster-robust standard error.
 - `bootstrap_interval`, for anything computed from sums over prompts: the percentile bootstrap of whole prompts
   (Field and Welsh 2007), its quantiles moved outwards as Student's t has them (Hesterberg 2015, "expanded").

@@ -15,7 +15,7 @@ from analysis.stats.intervals import Floats
 from analysis.tables.render import slug
 from cme.records import SeparationRecord
 
-PUBLISHED = Path(__file__).resolve().parent.parent / "results" / "published" / "separation_math500.csv"
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "separation_math500.csv"
 SOURCE = (
     "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; MATH-500, 100 problems x 8 "
     "samples, four generators, at the paper's scale. Not comparable in size with ours: other models, other problems."

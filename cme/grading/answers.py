@@ -61,8 +61,8 @@ def in_part(kind: str) -> bool:
 def equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
     """Whether a given answer is the same as the gold one; None where that is undecided. Both as `extract` gives them.
 
-    Boxed answers are compared by math-verify, in a guarded process (`cme.grading.math_grader`), which may not finish; its
-    relation is not quite symmetric (x = 3 and 3). The other kinds are equal or not.
+    Boxed answers are compared by math-verify, in a guarded process (`cme.grading.math_grader`), which may not finish;
+    its relation is not quite symmetric (x = 3 and 3). The other kinds are equal or not.
     """
     if gold == given:
         return True

@@ -1,7 +1,7 @@
 """Judges: which of two responses is better. One file each.
 
-A judge has `rule(prompt, first, second) -> Ruling` and never sees which response is whose. `cme.judges.pairwise` asks it
-in both orders. A ruling that could not be made is `unscored` with its reason.
+A judge has `rule(prompt, first, second) -> Ruling` and never sees which response is whose. `cme.judges.pairwise` asks
+it in both orders. A ruling that could not be made is `unscored` with its reason.
 """
 
 import math

@@ -9,7 +9,8 @@ What means the same:
     data with answers      the same answer (`cme.rewards.groups.by_answer`)
     open-ended data        a cosine of sentence embeddings (all-MiniLM-L6-v2, the first 256 word pieces) of at
                            least `threshold`
-Clustering is greedy, each response against each cluster's first member (`cme.rewards.groups.clusters`). A response without
+Clustering is greedy, each response against each cluster's first member (`cme.rewards.groups.clusters`). A response
+without
 an answer, or without a word, is a cluster of its own: it means the same as no other. Where no response of a group
 has a meaning, the whole group is unscored (None).
 

@@ -1,8 +1,8 @@
 """Per-token log-likelihood, entropy and certainty of responses under a model: the hot operation of this project.
 
 Each distinct prompt is computed once for all its responses (`cme.scoring.prompt_cache`), the head runs on response
-rows alone and never holds whole logits (`cme.scoring.lm_head`). On first use the head is compared with the model's own and
-the shared path with a dense one; a model whose cache cannot be shared is scored densely, aloud.
+rows alone and never holds whole logits (`cme.scoring.lm_head`). On first use the head is compared with the model's own
+and the shared path with a dense one; a model whose cache cannot be shared is scored densely, aloud.
 """
 
 import logging

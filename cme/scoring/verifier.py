@@ -12,7 +12,7 @@ from cme.scoring.token_scorer import Ids, TokenScores
 
 
 class Engine(Protocol):
-    """What computes token scores: `cme.scoring.token_scorer.TokenScorer` here, `cme.scoring.server.CompletionServer` elsewhere."""
+    """What computes token scores: `TokenScorer` in this process, `CompletionServer` behind a server."""
 
     def score(
         self, prompts: Sequence[Ids], responses: Sequence[Ids], *, entropy: bool = False

@@ -334,9 +334,11 @@ def train(
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
     weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
     GRPOConfig's own fields by TRL's names; `per_device_train_batch_size` is that of all processes of a launch
-    together (`cme.runtime.distributed.share`). Precision and gradient checkpointing follow the device. With `lora`, arguments of
+    together (`cme.runtime.distributed.share`). Precision and gradient checkpointing follow the device. With `lora`,
+    arguments of
     peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. With
-    `checkpointing`, training goes on from the newest whole checkpoint (`cme.training.checkpointing`), the reward, the monitors and
+    `checkpointing`, training goes on from the newest whole checkpoint (`cme.training.checkpointing`), the reward, the
+    monitors and
     the callbacks with it where they have `state_dict` and `load_state_dict`. Of several processes the main one alone
     has the `callbacks`, which watch. Raises TrainingFailed for rewards or
     gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.

@@ -30,7 +30,8 @@ def repetition(text: str) -> float:
 
 class Monitors:
     """Logs, per step: `repetition`; `kl_from_start` of the policy from its start (also at beta 0); with an oracle,
-    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track (`cme.grading.answers.in_part`) `accuracy`,
+    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track (`cme.grading.answers.in_part`)
+    `accuracy`,
     `majority_share` and `label_accuracy`.
 
     `kl_from_start` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an

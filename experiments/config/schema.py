@@ -266,7 +266,8 @@ class Tracker:
 class Experiment:
     """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
 
-    `run` is the dotted path of what runs a cell of it. `sweep` is its grids by scale: see `experiments.config.experiment_grids`.
+    `run` is the dotted path of what runs a cell of it. `sweep` is its grids by scale: see
+    `experiments.config.experiment_grids`.
     `needs_answers` says that it tells right answers from wrong.
     """
 

@@ -103,8 +103,8 @@ def _vllm(config: DictConfig) -> None:
     tensor_parallel = trainer.vllm_tensor_parallel_size
     if tensor_parallel < 1 or (not config.plan and distributed.count() % tensor_parallel):
         raise ValueError(
-            f"trainer.vllm_tensor_parallel_size={tensor_parallel}; it must divide the {distributed.count()} processes of "
-            "the launch"
+            f"trainer.vllm_tensor_parallel_size={tensor_parallel}; it must divide the "
+            f"{distributed.count()} processes of the launch"
         )
     if not config.plan and find_spec("vllm") is None:
         raise ValueError(

@@ -85,7 +85,7 @@ def decoding(
 
 
 def scoring(machine: Machine, model: Size, batch: Batch, width: float, pass_tokens: int) -> float:
-    """Seconds in which `cme.scoring.token_scorer` scores responses: each distinct prompt once, the head on responses alone.
+    """Seconds in which `TokenScorer` scores responses: each distinct prompt once, the head on responses alone.
 
     Weights take `width` bytes; a pass holds `pass_tokens` at most.
     """

@@ -4,8 +4,8 @@
         --verdicts judge_base_vs_finetuned__gpt-5_2.json --name qwen-instruct --out FOLDER
     python -m experiments judge --start A.json --policy B.json --name NAME --out FOLDER [overrides, such as judge=local]
 
-Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. Each judge gets a record of its own
-in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` asks in both orders.
+Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. Each judge gets a record of its
+own in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` asks in both orders.
 """
 
 import argparse

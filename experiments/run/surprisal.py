@@ -1,8 +1,8 @@
 """Surprisal of the evaluated responses under a language model that neither trained nor rewarded them.
 
 A judge may like what a language model finds likely (Wataoka et al., arXiv 2410.21819), and Cross-Model Entropy makes
-responses likely; `analysis.tables.confounds` tells the two apart by what is measured here. The independent model of a run is
-its held-out verifier, a third family; `--model` names another. Only the text is scored, without an end of turn.
+responses likely; `analysis.tables.confounds` tells the two apart by what is measured here. The independent model of a
+run is its held-out verifier, a third family; `--model` names another. Only the text is scored, without an end of turn.
 """
 
 import argparse

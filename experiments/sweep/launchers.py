@@ -37,7 +37,7 @@ from experiments.config.experiment_grids import MULTIRUN
 from experiments.config.validation import BadConfig, did_you_mean
 from experiments.sweep.worker import SIGNALS, Worker, gpus
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BASIC = "basic"  # Hydra's own: one cell after the other, in this process
 LOCAL = "local"
 # modules that a preset needs, and the command that installs them
@@ -77,8 +77,8 @@ def check(arguments: Sequence[str]) -> None:
         raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
     if name is not None and distributed.count() > 1:
         raise BadConfig(
-            f"hydra/launcher={name} starts processes of its own, and this is one of {distributed.count()} of accelerate "
-            "launch; use one of the two"
+            f"hydra/launcher={name} starts processes of its own, and this is one of "
+            f"{distributed.count()} of accelerate launch; use one of the two"
         )
     schema.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):

@@ -3,7 +3,7 @@
 # ruff: noqa: F401
 import matplotlib.pyplot
 
-import analysis.report
-import cme.offline
-import cme.training
-import experiments.stages
+import analysis.report.build
+import cme.training.dpo_sft
+import cme.training.grpo
+import experiments.run.pipeline

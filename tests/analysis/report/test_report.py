@@ -1,0 +1,133 @@
+"""The report and the command: escaped, self-contained, the same bytes twice, one sentence on failure."""
+
+import re
+import subprocess
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from analysis import build
+from analysis.__main__ import main
+from cme.records import write_record
+
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def records(make_record):
+    return [
+        make_record(seed=0, response=HOSTILE, warnings=[HOSTILE], stopped=HOSTILE),
+        make_record(seed=1),
+        make_record(reward="random", gain=0.0),
+        make_record(scale="laptop", judge="reference_similarity", unmeasured=["quality"]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, records):
+    folder = tmp_path_factory.mktemp("records")
+    for record in records:
+        write_record(folder / record.run_id / "record.json", record)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(folder, tmp_path_factory):
+    return build([folder], tmp_path_factory.mktemp("out"))
+
+
+def test_model_written_text_is_escaped(report):
+    html = report.read_text()
+    assert "<script>alert" not in html and "<img src=x" not in html
+    assert "&lt;script&gt;alert(1)" in html
+
+
+def test_report_needs_no_other_file(report):
+    html = report.read_text()
+    assert re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)', html) == []
+    assert html.count("data:image/png;base64,") == len(list((report.parent / "figures").glob("*.png")))
+
+
+def test_scales_have_sections_and_files_of_their_own(report):
+    html = report.read_text()
+    miniature, laptop = html.split("<h2>Scale: laptop</h2>")
+    assert "scale: laptop" not in miniature
+    assert "scale: miniature" not in laptop.split('<section id="confounds">')[0]
+    names = {path.name for path in (report.parent / "tables").iterdir()}
+    stems = [f"{scale}{part}" for scale in ("miniature", "laptop") for part in ("", "-confounds")]
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "tex")}
+    assert "laptop" not in (report.parent / "tables" / "miniature.md").read_text()
+
+
+def test_every_figure_is_png_and_svg(report):
+    figures = report.parent / "figures"
+    assert {p.stem for p in figures.glob("*.png")} == {p.stem for p in figures.glob("*.svg")} != set()
+
+
+def test_same_records_same_bytes_in_another_process(folder, tmp_path):
+    here, there = tmp_path / "here", tmp_path / "there"
+    assert main([str(folder), "--out", str(here)]) == 0
+    command = [sys.executable, "-m", "analysis", str(folder), "--out", str(there)]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    assert "win rate" in done.stdout.lower() and str(there / "report.html") in done.stdout
+    first, second = (
+        {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+        for out in (here, there)
+    )
+    assert first == second and {Path("report.html"), Path("reproduction.md")} < set(first)
+
+
+def test_outputs_beside_the_records_are_not_read_as_records(records, tmp_path):
+    write_record(tmp_path / "one.record.json", records[1])
+    assert main([str(tmp_path)]) == 0
+    assert main([str(tmp_path)]) == 0
+    assert (tmp_path / "analysis" / "report.html").exists()
+
+
+def test_a_record_without_verdicts_is_named(make_record, tmp_path):
+    write_record(tmp_path / "one.record.json", make_record(verdicts=[], steps=0))
+    html = build([tmp_path], tmp_path / "out").read_text()
+    assert "Without verdicts, so in no table: miniature-qwen-pretrained-cme-gemma-oracle-s0" in html
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_nothing_to_read_is_one_sentence_and_code_2(tmp_path, capsys, missing):
+    assert main([str(tmp_path / "nowhere" if missing else tmp_path)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and str(tmp_path) in printed.err
+
+
+def test_the_policy_names_the_digests_of_the_style_and_the_script(report):
+    html = report.read_text()
+    allowed = re.search(r'Content-Security-Policy"\s+content="([^"]+)"', html)[1].replace("&#39;", "'")
+    for tag in ("style", "script"):
+        (inline,) = re.findall(rf"<{tag}>(.*?)</{tag}>", html, re.DOTALL)
+        digest = subprocess.run(
+            ["openssl", "dgst", "-sha256", "-binary"], input=inline.encode(), capture_output=True, check=True
+        ).stdout
+        assert f"{tag}-src 'sha256-{b64encode(digest).decode()}'" in allowed
+    assert "default-src 'none'" in allowed and "unsafe" not in allowed
+
+
+def test_the_script_never_parses_text_as_html():
+    pages = Path(__file__).parents[3] / "analysis" / "report" / "page"
+    script = "".join(path.read_text() for path in pages.glob("*.js"))
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|Function\(|on\w+=", script
+    )
+    assert "</" not in script
+
+
+def test_the_pairs_say_that_they_need_a_script_and_the_tables_do_not(report):
+    without = re.sub(r"<script.*?</script>", "", report.read_text(), flags=re.DOTALL)
+    assert re.search(r"<noscript><p>This list of 96 pairs needs JavaScript", without)
+    assert '<div id="browser" hidden>' in without
+    assert without.index("Win rate against the untrained start") < without.index("<noscript>")
+
+
+def test_analysis_imports_nothing_heavy():
+    code = "import sys, analysis; assert not {'torch', 'transformers', 'hydra', 'trl'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)

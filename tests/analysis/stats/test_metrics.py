@@ -1,0 +1,358 @@
+"""Win rates and intervals against hand computation, a loop, statsmodels, scipy and alpaca_eval."""
+
+import subprocess
+import sys
+import time
+from math import isnan
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
+from alpaca_eval.metrics import get_winrate
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.anova import anova_lm
+from statsmodels.stats.power import TTestPower
+from statsmodels.stats.proportion import proportion_confint, proportions_ztest
+
+from analysis.stats.metrics import (
+    clustered_interval,
+    first_shown_share,
+    half_scored,
+    in_both_orders,
+    interquartile_mean,
+    interval_covers_half,
+    position_consistency,
+    quality_change,
+    seed_spread,
+    win_rate,
+)
+
+verdicts = st.lists(
+    st.tuples(st.integers(0, 15), st.sampled_from([0.0, 0.5, 1.0, float("nan")])), min_size=1, max_size=60
+)
+
+
+def arrays(pairs):
+    return np.array([points for _, points in pairs]), np.array([str(i) for i, _ in pairs], dtype=object)
+
+
+def clustered(rng, prompts, per_prompt, spread=1.0, centre=0.0):
+    """Points whose chance of a win differs from prompt to prompt, so that verdicts cluster."""
+    chance = 1 / (1 + np.exp(-rng.normal(centre, spread, prompts)))
+    ids = np.repeat([f"p{i}" for i in range(prompts)], per_prompt).astype(object)
+    return (rng.random(prompts * per_prompt) < np.repeat(chance, per_prompt)).astype(float), ids
+
+
+def test_hand_computed():
+    points = np.array([1, 1, 0.5, 0, float("nan")])
+    win = win_rate(points, np.array(["a", "a", "b", "b", "c"], dtype=object))
+    assert win.rate == pytest.approx(62.5)
+    assert (win.prompts, win.verdicts, win.unscored) == (3, 5, 1)
+    assert (win.worst_lo, win.worst_hi) == (pytest.approx(50), pytest.approx(70))
+    assert win.scored == 2 and win.few and interval_covers_half(win)
+    # Influences of the prompts: (2 - 1.25) / 2 and (0.5 - 1.25) / 2; one degree of freedom.
+    error = np.std([0.375, -0.375], ddof=1) / np.sqrt(2)
+    assert win.p == pytest.approx(2 * stats.t.sf(0.125 / (error / np.sqrt(4 * 0.625 * 0.375)), 1))
+
+
+def in_orders(points):
+    """Verdicts on pairs in both orders, from points (pairs, 2), the policy first in the first: arrays (N,) each."""
+    pairs = np.repeat([f"p{i}" for i in range(len(points))], 2).astype(object)
+    return points.ravel(), np.tile([True, False], len(points)), pairs
+
+
+def test_a_taste_for_a_place_is_no_win_whatever_fails():
+    """A judge that always picks the first response, half of whose calls with the start first failed."""
+    rng = np.random.default_rng(0)
+    points = np.tile([1.0, 0.0], (100, 1))
+    points[rng.random(100) < 0.5, 1] = np.nan
+    won, first, pairs = in_orders(points)
+    assert win_rate(won, pairs).lo > 50  # what it would be called, did the orders not balance
+    win = win_rate(won, pairs, half_scored(won, first, pairs))
+    missing = int(np.isnan(won).sum())
+    assert win.rate == 50 and win.lo < 50 < win.hi and win.p == 1
+    assert (win.prompts, win.scored, win.verdicts) == (100, 100 - missing, 200)
+    assert win.unscored == win.half_scored == missing
+    assert (win.worst_lo, win.worst_hi) == (50, (100 + missing) / 2)
+
+
+def test_half_scored_by_hand():
+    nan = float("nan")
+    won, first, pairs = in_orders(np.array([[1, 0.5], [nan, 1], [0, nan], [nan, nan]]))
+    assert half_scored(won, first, pairs).tolist() == [*[False] * 3, True, True, *[False] * 3]
+    # asked in one order by design, at random: nothing stands alone
+    single = np.array([True, False, True, True, False, False, True, False])
+    alone = np.array([f"p{i}" for i in range(8)], dtype=object)
+    assert not in_both_orders(single, alone) and not half_scored(won, single, alone).any()
+    assert in_both_orders(first, pairs)
+    # a verdict that the other order of its pair never had, beside pairs that have both
+    assert half_scored(won[:3], first[:3], pairs[:3]).tolist() == [False] * 3
+    assert half_scored(np.array([1, 0.0, 1]), first[:3], pairs[:3]).tolist() == [False, False, True]
+
+
+orders = st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, float("nan")])] * 2), min_size=1, max_size=20)
+
+
+@given(orders, st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_balanced_rate_is_that_of_the_whole_pairs_and_bounds_hold_whatever_the_unscored_are(points, random):
+    won, first, pairs = in_orders(np.array(points))
+    win = win_rate(won, pairs, half_scored(won, first, pairs))
+    whole = [sum(both) / 2 for both in points if not any(map(isnan, both))]
+    assert win.rate == pytest.approx(100 * sum(whole) / len(whole) if whole else float("nan"), nan_ok=True)
+    assert win.scored == len(whole)
+    filled = [random.choice([0.0, 0.5, 1.0]) if isnan(p) else p for p in won]
+    assert win.worst_lo - 1e-9 <= 100 * sum(filled) / len(filled) <= win.worst_hi + 1e-9
+
+
+def test_what_the_unscored_could_turn_is_open_and_not_told_from_half():
+    ids = np.arange(100).astype(str).astype(object)
+    points = np.array([1.0] * 60 + [0.0] * 20 + [np.nan] * 20)
+    for settled in (points, 1 - points):  # 60 to 80 % in the worst cases, or 20 to 40
+        win = win_rate(settled, ids)
+        assert not win.open and not interval_covers_half(win)
+    points[40:60] = np.nan
+    for turned in (points, 1 - points):  # 40 to 80 %, or 20 to 60
+        win = win_rate(turned, ids)
+        assert (win.lo > 50 or win.hi < 50) and win.open and interval_covers_half(win)
+    assert not win_rate(np.full(100, 0.5), ids).open
+
+
+def test_nothing_scored_is_no_rate():
+    win = win_rate(np.full(20, np.nan), np.arange(20).astype(str).astype(object))
+    assert isnan(win.rate) and isnan(win.lo)
+    assert (win.unscored, win.worst_lo, win.worst_hi) == (20, 0, 100)
+
+
+def test_no_verdict_is_an_error():
+    with pytest.raises(ValueError, match="at least one verdict"):
+        win_rate(np.array([]), np.array([], dtype=object))
+
+
+@given(verdicts)
+@settings(max_examples=60, deadline=None)
+def test_trading_places_mirrors_everything(pairs):
+    points, prompts = arrays(pairs)
+    win, other = win_rate(points, prompts), win_rate(1 - points, prompts)
+    ours = [100 - other.rate, 100 - other.worst_hi, 100 - other.worst_lo, 100 - other.hi, 100 - other.lo]
+    assert [win.rate, win.worst_lo, win.worst_hi, win.lo, win.hi] == pytest.approx(ours, nan_ok=True)
+    boot = [100 - other.boot_hi, 100 - other.boot_lo, other.p]
+    assert [win.boot_lo, win.boot_hi, win.p] == pytest.approx(boot, nan_ok=True)
+
+
+@given(verdicts)
+@settings(max_examples=60, deadline=None)
+def test_bounds_contain_the_rate(pairs):
+    win = win_rate(*arrays(pairs))
+    assert 0 <= win.worst_lo <= win.worst_hi <= 100
+    if not isnan(win.rate):
+        assert win.worst_lo - 1e-9 <= win.rate <= win.worst_hi + 1e-9
+        assert 0 <= win.lo - 1e-9 <= win.rate <= win.hi + 1e-9 <= 100 + 1e-9 or win.lo == 0
+        assert (win.p < 0.05) == (win.lo > 50 or win.hi < 50)
+    if not isnan(win.boot_lo):
+        assert win.boot_lo - 1e-9 <= win.rate <= win.boot_hi + 1e-9
+
+
+@given(verdicts, st.randoms())
+@settings(max_examples=60, deadline=None)
+def test_neither_order_nor_repetition_of_verdicts_matters(pairs, random):
+    shuffled = pairs * 2
+    random.shuffle(shuffled)
+    win, again = win_rate(*arrays(pairs)), win_rate(*arrays(shuffled))
+    assert [again.rate, again.lo, again.hi] == pytest.approx([win.rate, win.lo, win.hi], nan_ok=True)
+    assert again.verdicts == 2 * win.verdicts
+
+
+def test_agrees_with_an_obvious_loop():
+    rng = np.random.default_rng(1)
+    points, prompts = clustered(rng, 40, 3)
+    points += rng.normal(0, 0.1, len(points))
+    groups = [points[prompts == prompt] for prompt in dict.fromkeys(prompts)]
+    means = [
+        np.concatenate([groups[i] for i in rng.integers(0, len(groups), len(groups))]).mean()
+        for _ in range(4000)
+    ]
+    assert clustered_interval(points, prompts) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.008)
+
+
+def test_agrees_with_the_cluster_robust_interval():
+    points, prompts = clustered(np.random.default_rng(2), 300, 4)
+    codes = np.unique(prompts, return_inverse=True)[1]
+    fit = sm.OLS(points, np.ones_like(points)).fit(cov_type="cluster", cov_kwds={"groups": codes})
+    assert clustered_interval(points, prompts) == pytest.approx(fit.conf_int()[0], abs=0.004)
+
+
+@pytest.mark.parametrize(("prompts", "centre"), [(12, 0.5), (60, 0.5), (60, 4.0)])
+def test_interval_covers_the_truth_as_often_as_it_says(prompts, centre):
+    rng = np.random.default_rng(3)
+    truth = 100 * clustered(np.random.default_rng(0), 400_000, 1, spread=2.0, centre=centre)[0].mean()
+    covered = ignoring_prompts = 0
+    for _ in range(200):
+        points, ids = clustered(rng, prompts, 6, spread=2.0, centre=centre)
+        win = win_rate(points, ids)
+        covered += win.lo <= truth <= win.hi
+        alone = win_rate(points, np.arange(len(points)).astype(str).astype(object))
+        ignoring_prompts += alone.lo <= truth <= alone.hi
+    assert 0.91 <= covered / 200 <= 0.985
+    assert ignoring_prompts / 200 < 0.85
+
+
+def test_agrees_with_statsmodels_wilson_interval_and_score_test():
+    points, prompts = clustered(np.random.default_rng(5), 80, 4, centre=1.0)
+    points[::7] = 0.5
+    points[::11] = np.nan
+    known = ~np.isnan(points)
+    codes = np.unique(prompts[known], return_inverse=True)[1]
+    fit = sm.OLS(points[known], np.ones(known.sum())).fit(cov_type="cluster", cov_kwds={"groups": codes})
+    share, effective = fit.params[0], fit.params[0] * (1 - fit.params[0]) / fit.bse[0] ** 2
+    alpha = 2 * stats.norm.sf(stats.t.ppf(0.975, 79))
+    theirs = proportion_confint(share * effective, effective, alpha=alpha, method="wilson")
+    win = win_rate(points, prompts)
+    assert (win.lo, win.hi) == pytest.approx((100 * theirs[0], 100 * theirs[1]))
+    z, _ = proportions_ztest(share * effective, effective, value=0.5, prop_var=0.5)
+    assert win.p == pytest.approx(2 * stats.t.sf(abs(z), 79))
+
+
+def test_rate_is_alpaca_evals_own():
+    rng = np.random.default_rng(6)
+    points = rng.choice([0.0, 0.5, 1.0], 200)
+    theirs = get_winrate([{"preference": 1 + value} for value in points])
+    assert win_rate(points, np.arange(200).astype(object)).rate == pytest.approx(theirs["win_rate"])
+
+
+def test_one_value_on_every_prompt_is_bounded_as_by_the_binomial():
+    ids = np.arange(40).astype(str).astype(object)
+    lo, hi = proportion_confint(40, 40, method="beta")
+    won, tied = win_rate(np.ones(40), ids), win_rate(np.full(40, 0.5), ids)
+    assert (won.lo, won.hi) == pytest.approx((100 * lo, 100 * hi))
+    assert won.p == pytest.approx(stats.binomtest(40, 40, 0.5).pvalue) and tied.p == 1
+    assert (tied.lo, tied.hi) == pytest.approx((50 * lo, 100 - 50 * lo))
+    assert isnan(won.detectable)
+
+
+def test_detectable_is_that_of_the_paired_t_test():
+    points, prompts = clustered(np.random.default_rng(7), 100, 1)
+    win = win_rate(points, prompts)
+    exact = TTestPower().solve_power(None, nobs=100, alpha=0.05, power=0.8)
+    # Near 50 % the spread of the prompts' points is that at 50 %.
+    assert win.detectable == pytest.approx(100 * exact * 0.5, rel=0.02)
+
+
+def test_bold_needs_an_interval_beside_half():
+    ids = np.arange(50).astype(str).astype(object)
+    assert not interval_covers_half(win_rate(np.ones(50), ids))
+    assert not interval_covers_half(win_rate(np.zeros(50), ids))
+    assert interval_covers_half(win_rate(np.tile([0.0, 1.0], 25), ids))
+    assert win_rate(np.ones(29), ids[:29]).lo > 50 and interval_covers_half(win_rate(np.ones(29), ids[:29]))
+
+
+def test_seeds_apart():
+    prompts = np.array(list("ababca"), dtype=object)
+    spread = seed_spread(np.array([1, 0, 1, 1, float("nan"), 0.5]), prompts, np.array([0, 0, 1, 1, 1, 2]))
+    assert spread.rates == {0: 50, 1: 100, 2: 50}
+    assert (spread.mean, spread.low, spread.high) == (pytest.approx(200 / 3), 50, 100)
+    assert spread.std == pytest.approx(np.std([50, 100, 50], ddof=1))
+    assert isnan(spread.wide_lo)  # no two prompts have all seeds
+    one = seed_spread(np.array([1.0]), prompts[:1], np.array([0]))
+    assert isnan(one.std) and isnan(one.wide_lo) and one.iqm == 100
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_interquartile_mean_is_scipys_trimmed_mean(values):
+    if len(values) % 4 == 0:
+        assert interquartile_mean(np.array(values)) == pytest.approx(stats.trim_mean(values, 0.25))
+    assert min(values) - 1e-9 <= interquartile_mean(np.array(values)) <= max(values) + 1e-9
+
+
+def test_interquartile_mean_cuts_through_values():
+    assert interquartile_mean(np.array([9.0, 1.0, 2.0])) == pytest.approx((0.25 * 1 + 2 + 0.25 * 9) / 1.5)
+
+
+def test_wide_interval_adds_the_seeds_of_a_crossed_anova():
+    rng = np.random.default_rng(8)
+    grid = rng.normal(0, 1, (50, 1)) + rng.normal(0, 0.5, (1, 4)) + rng.normal(0, 1, (50, 4))
+    points = (grid > 0.3).astype(float)
+    frame = pd.DataFrame(
+        [(points[p, s], f"p{p}", s) for p in range(50) for s in range(4)], columns=["y", "prompt", "seed"]
+    )
+    squares = anova_lm(smf.ols("y ~ C(prompt) + C(seed)", frame).fit())["mean_sq"]
+    by_prompt, by_seed, rest = squares["C(prompt)"], squares["C(seed)"], squares["Residual"]
+    half = np.sqrt(
+        stats.t.ppf(0.975, 49) ** 2 * by_prompt / 200
+        + stats.t.ppf(0.975, 3) ** 2 * max(0, by_seed - rest) / 200
+    )
+    spread = seed_spread(*(frame[name].to_numpy() for name in ("y", "prompt", "seed")))
+    mean = points.mean()
+    for bound in (spread.wide_lo / 100, spread.wide_hi / 100):
+        assert (bound - mean) ** 2 == pytest.approx(half**2 * bound * (1 - bound) / (mean * (1 - mean)))
+    assert spread.wide_lo < 100 * mean < spread.wide_hi
+    assert spread.iqm_lo < spread.iqm < spread.iqm_hi
+
+
+def test_seeds_that_are_alike_leave_the_interval_as_it_is():
+    points, prompts = clustered(np.random.default_rng(9), 40, 1)
+    seeds = np.repeat([0, 1, 2], 40)
+    spread, win = seed_spread(np.tile(points, 3), np.tile(prompts, 3), seeds), win_rate(points, prompts)
+    assert (spread.wide_lo, spread.wide_hi) == pytest.approx((win.lo, win.hi))
+
+
+def test_quality_pairs_before_and_after():
+    start = np.concatenate([np.linspace(0.1, 0.5, 20), [float("nan")]])
+    prompts = np.arange(21).astype(str).astype(object)
+    quality = quality_change(start, start + 0.2, prompts)
+    assert (quality.start, quality.policy) == (pytest.approx(0.3), pytest.approx(0.5))
+    # The difference is the same on every prompt, so a paired interval has no width.
+    assert [quality.difference, quality.lo, quality.hi] == pytest.approx([0.2, 0.2, 0.2])
+    assert quality_change(np.full(3, np.nan), np.zeros(3), prompts[:3]) is None
+
+
+def test_quality_interval_is_the_cluster_robust_one():
+    points, prompts = clustered(np.random.default_rng(2), 30, 4)
+    codes = np.unique(prompts, return_inverse=True)[1]
+    fit = sm.OLS(points, np.ones_like(points)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
+    quality = quality_change(np.zeros(120), points, prompts)
+    assert (quality.lo, quality.hi) == pytest.approx(tuple(fit.conf_int()[0]))
+    assert isnan(quality_change(np.zeros(4), points[:4], prompts[:4]).lo)
+
+
+def test_consistency_counts_pairs_scored_in_both_orders():
+    points = np.array([1, 1, 0, 1, 0.5, 0.5, 1, float("nan"), 0])
+    first = np.array([True, False] * 4 + [True])
+    pairs = np.array(list("aabbccdde"), dtype=object)
+    assert position_consistency(points, first, pairs) == pytest.approx(100 * 2 / 3)
+    assert isnan(position_consistency(points[-3:], first[-3:], pairs[-3:]))
+
+
+def test_ten_thousand_pairs_take_seconds_and_little_memory():
+    code = """
+import resource, time
+import numpy as np
+from analysis.stats.metrics import win_rate
+rng = np.random.default_rng(0)
+points, prompts = rng.choice([0, 0.5, 1], 20_000), np.repeat(np.arange(10_000).astype(str), 2).astype(object)
+began = time.process_time()
+win = win_rate(points, prompts)
+assert time.process_time() - began < 5 and abs(win.lo - win.boot_lo) < 0.05
+assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1e6  # kB
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
+
+
+def test_first_shown_share_counts_decided_verdicts():
+    points = np.array([1, 0, 1, 0.5, float("nan")])
+    assert first_shown_share(points, np.array([True, False, False, True, True])) == pytest.approx(200 / 3)
+    assert isnan(first_shown_share(np.array([0.5]), np.array([True])))
+
+
+def test_sixty_cells_take_seconds():
+    points, prompts = clustered(np.random.default_rng(4), 96, 6)
+    began = time.process_time()
+    for _ in range(60):
+        win_rate(points, prompts)
+    assert time.process_time() - began < 5

@@ -1,0 +1,104 @@
+"""A ledger of 100,000 cells: what status, owed and a resumed sweep's search take.
+
+`python -m tests.benchmarks.grid [CELLS]`.
+
+The cells are simulated: of every 100, 30 are done, 2 failed, 2 were interrupted and 1 was killed, each with the files
+that a run has; the others have no folder. Each command runs in a process of its own: seconds by the clock and the peak
+of its resident memory, beside those of the same command on a hundredth of the cells. Composing one cell, which none of
+the three does, is timed too.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cme.records import RunState
+from experiments.sweep import ledger
+from experiments.sweep.ledger import Entry
+
+STATES = {
+    **{n: RunState("done", 1, 3600.0, record="record.json") for n in range(30)},
+    **{n: RunState("failed", 1, 60.0, reason="OutOfMemoryError: no", traceback="x\n" * 60) for n in (30, 31)},
+    **{
+        n: RunState("interrupted", 1, 60.0, reason="interrupted by SIGTERM at step 40 of 60")
+        for n in (32, 33)
+    },
+    34: RunState("running", 1, owner="process 1 on there"),
+}
+SEARCH = (
+    "import sys\nfrom pathlib import Path\nfrom experiments.sweep import status\n"
+    "print(sum(c.state in ('owed', 'interrupted') for c in status.seen(Path(sys.argv[1]))))\n"
+)
+COMPOSE = (
+    "import gc, time\nfrom tests.benchmarks.memory import resident\nfrom experiments.config import composition\n"
+    "composition.compose_one_line(['seed=0'])\ngc.collect()\nbegan, before = time.perf_counter(), resident()\n"
+    "found = composition.compose_one_line(['-m', 'seed=range(0,20)'])\ntook = time.perf_counter() - began\n"
+    "gc.collect()\n"
+    "print(f'{took / 20:.3f} s, {(resident() - before) / 20:.2f} MB held')\n"
+)
+
+
+def simulated(root: Path, cells: int) -> None:
+    """A ledger of so many cells under `root`, with the folders of those that were ever begun."""
+    asked = (
+        Entry(f"miniature-qwen-pretrained-cme-gemma-s{n}-{n:08x}", "miniature", "rewards",
+              [f"results_dir={root}", "experiment=rewards", f"seed={n}"])
+        for n in range(cells)
+    )  # fmt: skip
+    ledger.enrol(root, asked)
+    for n, entry in enumerate(ledger.entries(root)):
+        known = STATES.get(n % 100)
+        if known is not None:
+            folder = root / entry.run_id
+            folder.mkdir()
+            (folder / "state.json").write_text(json.dumps(vars(known)))
+            (folder / ".lock").touch()
+            if known.record is not None:
+                (folder / known.record).touch()
+
+
+def measured(command: list[str]) -> tuple[float, float, int]:
+    """Seconds, peak of resident memory in MB, and lines printed by a command."""
+    began = time.perf_counter()
+    code = (
+        "import resource, subprocess, sys\ndone = subprocess.run(sys.argv[1:], capture_output=True, text=True)\n"
+        "assert done.returncode == 0, done.stderr\n"
+        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024\n"
+        "print(peak, len(done.stdout.splitlines()))\n"
+    )
+    out = subprocess.run([sys.executable, "-c", code, *command], capture_output=True, text=True, check=True)
+    peak, lines = out.stdout.split()
+    return time.perf_counter() - began, float(peak), int(lines)
+
+
+def main(cells: int) -> None:
+    """Print the table."""
+    for count in (cells // 100, cells):
+        with tempfile.TemporaryDirectory() as folder:
+            root, began = Path(folder), time.perf_counter()
+            simulated(root, count)
+            print(f"{count} cells: written in {time.perf_counter() - began:.1f} s")
+            began = time.perf_counter()
+            ledger.enrol(root, ledger.entries(root))
+            print(f"  enrolling them all again: {time.perf_counter() - began:.1f} s")
+            python = [sys.executable, "-m", "experiments"]
+            for name, command in {
+                "status": [*python, "status", f"results_dir={root}"],
+                "owed": [*python, "owed", f"results_dir={root}"],
+                "resume's search": [sys.executable, "-c", SEARCH, str(root)],
+            }.items():
+                seconds, peak, lines = measured(command)
+                print(f"  {name}: {seconds:.1f} s, at most {peak:.0f} MB, {lines} lines")
+    one = subprocess.run(
+        [sys.executable, "-c", COMPOSE], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    print(f"composing one cell: {one}; this process took at most "
+          f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)

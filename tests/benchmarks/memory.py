@@ -1,0 +1,44 @@
+"""Whether memory is released between the cells of a sweep in one process. `python -m tests.benchmarks.memory [CELLS]`.
+
+Runs cells of miniature scale and two training steps, one after the other in this process as `run.py -m` does, and
+prints the resident memory after each, in MB, with the slope from the third cell on: what a cell leaves behind.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from experiments.config import composition
+from experiments.run import cell
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident() -> float:
+    """Resident memory of this process, MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE / 2**20
+
+
+def main(cells: int) -> None:
+    """Run them and print the figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        small = [
+            "trainer.max_steps=2",
+            "data.eval_prompts=8",
+            "data.train_prompts=64",
+            f"results_dir={folder}",
+        ]
+        found = []
+        for config in composition.compose_configs(["-m", *small, f"seed=range(0,{cells})"]):
+            cell.run(config)
+            found.append(resident())
+            print(f"cell {len(found)}: {found[-1]:.0f} MB", flush=True)
+    slope = np.polyfit(range(cells - 2), found[2:], 1)[0]
+    print(f"from the third cell on: {min(found[2:]):.0f}-{max(found[2:]):.0f} MB, {slope:+.1f} MB a cell")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 12)

@@ -1,0 +1,165 @@
+"""What the benchmark runs on: models, real token ids in groups, and what the arithmetic costs at least."""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import cycle
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+
+from experiments.plan.model_sizes import Size
+from tests.benchmarks.methods import Ids
+
+RANDOM: dict[str, dict[str, int]] = {
+    "gemma3-4b": {
+        "hidden_size": 2560,
+        "num_hidden_layers": 34,
+        "intermediate_size": 10240,
+        "num_attention_heads": 8,
+        "num_key_value_heads": 4,
+        "head_dim": 256,
+        "vocab_size": 262208,
+        "sliding_window": 1024,
+    },
+    "gemma3-tiny": {
+        "hidden_size": 64,
+        "num_hidden_layers": 6,
+        "intermediate_size": 128,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 32,
+        "vocab_size": 8192,
+        "sliding_window": 16,
+    },
+}
+"""Shapes of Gemma 3 text models that are built with random weights: a real one, and one for trying things out."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Prompts and each one's group of responses, as token ids."""
+
+    name: str
+    prompts: list[Ids]
+    groups: list[list[Ids]]
+
+    @property
+    def tokens(self) -> int:
+        """Response tokens of all groups."""
+        return sum(len(r) for group in self.groups for r in group)
+
+    @property
+    def largest(self) -> tuple[int, int, int]:
+        """Longest prompt, longest response and largest group."""
+        responses = max(len(r) for group in self.groups for r in group)
+        return max(map(len, self.prompts)), responses, max(map(len, self.groups))
+
+
+def load(name: str, dtype: str, device: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model and its tokenizer by the names of `cme.checkpoints`, or `random:` and a key of `RANDOM`."""
+    kind, _, rest = name.partition(":")
+    if kind != "random":
+        from cme import checkpoints
+
+        checkpoint = checkpoints.load(name, dtype=dtype, device=device)
+        return checkpoint.model.requires_grad_(False), checkpoint.tokenizer
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(
+            Gemma3TextConfig(**RANDOM[rest]), dtype=getattr(torch, dtype)
+        )
+    return model.eval().requires_grad_(False), _word_tokenizer()
+
+
+def size_of(model: PreTrainedModel) -> Size:
+    """A loaded model's shape, as `experiments.plan.model_sizes` has the published ones'."""
+    config = model.config.get_text_config()
+    return Size(
+        parameters=sum(p.numel() for p in model.parameters()),
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        kv_heads=config.num_key_value_heads,
+        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
+        vocabulary=model.get_output_embeddings().weight.shape[0],
+        tied=bool(config.tie_word_embeddings),
+    )
+
+
+def _text() -> list[str]:
+    """The committed instructions with their reference answers, one text each."""
+    texts = []
+    for file in ("train.jsonl", "eval.jsonl"):
+        for line in (files("cme") / "data" / "instructions" / file).read_text("utf-8").splitlines():
+            row = json.loads(line)
+            texts.append(
+                "\n\n".join(row[key] for key in ("instruction", "reference") if row.get(key)) + "\n\n"
+            )
+    return texts
+
+
+def _word_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer for models without one: each distinct word of the committed text is a token."""
+    split = pre_tokenizers.Whitespace()
+    words = dict.fromkeys(word for text in _text() for word, _ in split.pre_tokenize_str(text))
+    vocabulary = {word: i for i, word in enumerate(["<unk>", *words])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = split
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", pad_token="<unk>", eos_token="<unk>"
+    )
+
+
+def workload(shape: str, tokenizer: PreTrainedTokenizerBase) -> Workload:
+    """Groups of the shape PROMPTxRESPONSExGROUP in tokens, or of `ragged`: 4 groups of 8 of mixed lengths.
+
+    The ids are consecutive pieces of the committed text; a prompt begins as the tokenizer begins a text.
+    """
+    if shape == "ragged":
+        draw = random.Random(0)
+        sizes = [(draw.randint(40, 400), [draw.randint(8, 300) for _ in range(8)]) for _ in range(4)]
+    else:
+        prompt, response, group = map(int, shape.split("x"))
+        sizes = [(prompt, [response] * group)]
+    begin = [i for i in tokenizer("a").input_ids[:1] if i == tokenizer.bos_token_id]
+    ids = cycle([i for text in _text() for i in tokenizer(text, add_special_tokens=False).input_ids])
+    prompts = [[*begin, *_take(ids, length - len(begin))] for length, _ in sizes]
+    groups = [[_take(ids, length) for length in lengths] for _, lengths in sizes]
+    return Workload(shape, prompts, groups)
+
+
+def _take(ids: Iterator[int], count: int) -> Ids:
+    return [next(ids) for _ in range(count)]
+
+
+def flops(model: PreTrainedModel, work: Workload) -> float:
+    """Operations that scoring needs at least, each prompt computed once: per group, on average.
+
+    Two an active weight and token, two a value of the head's logits, four a pair of positions that attend,
+    layer and value of a head. A sliding window is not taken into account, nor is anything but products.
+    """
+    config = model.config.get_text_config()
+    d, vocabulary = model.get_output_embeddings().weight.shape[::-1]
+    embeddings = {p.data_ptr(): p for p in _embeddings(model)}
+    weights = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in embeddings.values())
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    a_pair = 4 * config.num_hidden_layers * config.num_attention_heads * head_dim
+    total = 0.0
+    for prompt, responses in zip(work.prompts, work.groups, strict=True):
+        p, lengths = len(prompt), [len(r) for r in responses]
+        attended = p * (p + 1) / 2 + sum(r * p + r * (r + 1) / 2 for r in lengths)
+        total += 2 * weights * (p + sum(lengths)) + 2 * d * vocabulary * sum(lengths) + a_pair * attended
+    return total / len(work.prompts)
+
+
+def _embeddings(model: PreTrainedModel) -> list[torch.nn.Parameter]:
+    return [model.get_input_embeddings().weight, model.get_output_embeddings().weight]

@@ -1,0 +1,284 @@
+"""The judging loop and its log: both orders, kills at any byte, and nothing judged twice or lost."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from chat_stub import ChatStub, serving
+from filelock import FileLock, Timeout
+from hypothesis import given
+from hypothesis import strategies as st
+from paths import ROOT, SUPPORT
+
+from cme.judges import Ruling, by_scores
+from cme.judges.chat_format import digest, question
+from cme.judges.pairwise import VerdictLog, judge_pairs, owed
+from cme.records import Generation, Pair, Prompt, Verdict
+
+
+def said(text: str, finished: bool = True) -> Generation:
+    return Generation(text, finished, len(text))
+
+
+def pair(start: str, policy: str, reference: str | None = None, name: str = "p1") -> Pair:
+    return Pair(name, "the prompt", reference, said(start), said(policy))
+
+
+PAIRS = [pair("s" * (1 + i % 3), "p" * (1 + i % 4) + str(i), name=f"p{i}") for i in range(8)]
+
+
+@dataclass
+class Longest:
+    """The longer response wins; it remembers what it was shown and refuses the word `refuse`."""
+
+    shown: list[tuple[Prompt, str, str]] = field(default_factory=list)
+    concurrency: int = 1
+
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+        self.shown.append((prompt, first.response, second.response))
+        if "refuse" in (first.response, second.response):
+            return Ruling("unscored", "it would not say", calls=1, usd=0.5)
+        return by_scores(len(first.response), len(second.response), margin=0)
+
+
+def judged(judge: Longest, pairs: list[Pair], folder: Path, both_orders: bool = True) -> list[Verdict]:
+    with VerdictLog(folder / "run" / "log.jsonl") as log:
+        return judge_pairs(judge, pairs, both_orders, log)
+
+
+def test_each_pair_is_shown_in_both_orders(tmp_path: Path) -> None:
+    judge = Longest()
+    found = judged(judge, [pair("ab", "abcd", "a reference")], tmp_path)
+    prompt = Prompt("p1", "the prompt", None, "a reference")
+    assert judge.shown == [(prompt, "abcd", "ab"), (prompt, "ab", "abcd")]
+    assert found == [
+        Verdict("p1", True, "first", None, (4, 2)),
+        Verdict("p1", False, "second", None, (2, 4)),
+    ]
+
+
+def test_one_order_shows_the_policy_first(tmp_path: Path) -> None:
+    found = judged(Longest(), [pair("ab", "a"), pair("ab", "ab", name="p2")], tmp_path, both_orders=False)
+    assert found == [
+        Verdict("p1", True, "second", None, (1, 2)),
+        Verdict("p2", True, "tie", None, (2, 2)),
+    ]
+
+
+def test_a_ruling_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    class Confused(Longest):
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+            return Ruling("tie", "but why")
+
+    with pytest.raises(ValueError, match="reason"):
+        judged(Confused(), PAIRS, tmp_path)
+    assert len(judged(Longest(), PAIRS, tmp_path)) == 16
+
+
+def test_what_cannot_be_judged_keeps_its_reason_and_stays_owed(tmp_path: Path) -> None:
+    judge = Longest()
+    asked = [pair("refuse", "abc"), pair("a", "ab", name="p2")]
+    for calls in (4, 6):  # the second time, only the refused pair again
+        found = judged(judge, asked, tmp_path)
+        assert [(v.outcome, v.reason, v.scores) for v in found[:2]] == [
+            ("unscored", "it would not say", None)
+        ] * 2
+        assert [v.outcome for v in found[2:]] == ["first", "second"]
+        assert len(judge.shown) == calls
+    log = VerdictLog(tmp_path / "run" / "log.jsonl")
+    assert (log.calls[None], log.usd[None]) == (4, 2.0)
+
+
+def test_nothing_is_asked_again(tmp_path: Path) -> None:
+    first = judged(Longest(), PAIRS, tmp_path)
+    again = Longest()
+    assert judged(again, PAIRS, tmp_path) == first
+    assert again.shown == []
+
+
+def test_the_same_question_is_asked_once(tmp_path: Path) -> None:
+    judge = Longest()
+    found = judged(judge, [pair("ab", "ab"), pair("ab", "ab", name="p2")], tmp_path)
+    assert len(judge.shown) == 1
+    assert [(v.prompt_id, v.policy_first, v.outcome) for v in found] == [
+        (name, first, "tie") for name in ("p1", "p2") for first in (True, False)
+    ]
+
+
+def test_two_pairs_of_one_id_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+    judge = Longest()
+    with pytest.raises(ValueError, match=r"prompt id 'p1' is on 2 pairs"):
+        judged(judge, [pair("a", "ab"), pair("a", "b", name="p2"), pair("abc", "a")], tmp_path)
+    assert judge.shown == []
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Pair("p1", "another prompt", None, said("ab"), said("abc")),
+        Pair("p1", "the prompt", "a reference", said("ab"), said("abc")),
+        Pair("p1", "the prompt", None, said("ab", finished=False), said("abc")),
+        Pair("p1", "the prompt", None, said("xy"), said("abc")),
+        Pair("p1", "the prompt", None, said("ab"), said("xyz")),
+    ],
+)
+def test_whatever_is_shown_makes_another_question(tmp_path: Path, other: Pair) -> None:
+    judged(Longest(), [pair("ab", "abc")], tmp_path)
+    again = Longest()
+    judged(again, [other], tmp_path)
+    assert len(again.shown) == 2
+
+
+def test_another_judge_or_member_is_asked_anew(tmp_path: Path) -> None:
+    for identity, name in (("x", None), ("y", None), ("x", "one"), ("x", "two")):
+        judge = Longest()
+        for calls in (2, 2):
+            with VerdictLog(tmp_path / "log") as log:
+                [one, _] = judge_pairs(judge, [pair("a", "ab")], True, log, identity=identity, name=name)
+            assert one.judge == name
+            assert len(judge.shown) == calls
+
+
+@given(st.integers(0, 10**6))
+def test_a_log_cut_at_any_byte_loses_only_its_torn_line(where: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "log"
+        with VerdictLog(path) as log:
+            truth = judge_pairs(Longest(), PAIRS, True, log)
+        whole = path.read_bytes()
+        cut = where % (len(whole) + 1)
+        path.write_bytes(whole[:cut])
+        again = Longest()
+        with VerdictLog(path) as log:
+            assert judge_pairs(again, PAIRS, True, log) == truth
+        assert len(again.shown) == whole[cut:].count(b"\n")
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        assert len({line["key"] for line in lines}) == len(lines) == 16
+
+
+@pytest.mark.parametrize("bad", ["{}", "[" * 2000, "an unknown outcome"])
+def test_a_line_that_is_no_verdict_is_named(tmp_path: Path, bad: str) -> None:
+    judged(Longest(), PAIRS, tmp_path)
+    path = tmp_path / "run" / "log.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    if "outcome" in bad:
+        bad = json.dumps(json.loads(lines[0]) | {"outcome": "banana"})
+    path.write_text("".join([*lines[:2], f"{bad}\n", *lines[2:]]))
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 3, is no verdict"):
+        VerdictLog(path)
+
+
+def test_what_another_process_wrote_meanwhile_is_kept_and_not_asked_again(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    stale = VerdictLog(path)
+    with VerdictLog(path) as log:
+        truth = judge_pairs(Longest(), PAIRS, True, log)
+    judge, whole = Longest(), path.read_bytes()
+    with stale as log:
+        assert judge_pairs(judge, PAIRS, True, log) == truth
+        with pytest.raises(Timeout):
+            FileLock(f"{path}.lock", timeout=0).acquire()
+    assert judge.shown == [] and path.read_bytes() == whole
+    FileLock(f"{path}.lock", timeout=0).acquire().lock.release()
+
+
+def test_half_a_surrogate_pair_does_not_end_judging(tmp_path: Path) -> None:
+    half = json.loads('"\\ud83d"')
+
+    class Torn(Longest):
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+            asked = question("{instruction}{first}{second}", half, first.response, second.response, 9)
+            assert digest(half) == digest("?") and half not in asked
+            return Ruling("first", note=f"so {half}")
+
+    torn = [pair("a", f"b{half}")]
+    assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
+    assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
+
+
+def test_looking_at_a_log_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    assert len(owed(PAIRS, True, VerdictLog(path), "", None)) == 16
+    assert not path.exists()
+    path.write_text("torn")
+    assert VerdictLog(path).scored == {}
+    assert path.read_text() == "torn"
+
+
+def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> None:
+    """One of four threads fails; the three others' rulings, made after that, are in the log."""
+    together = threading.Barrier(4)
+
+    class GivesUp(Longest):
+        stopped = False
+
+        def stop(self) -> None:
+            self.stopped = True
+
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+            if together.wait(5) == 0:
+                raise KeyboardInterrupt
+            while not self.stopped:
+                time.sleep(0.001)
+            return super().rule(prompt, first, second)
+
+    judge = GivesUp(concurrency=4)
+    with pytest.raises(KeyboardInterrupt):
+        judged(judge, PAIRS[:2], tmp_path)
+    assert len(judge.shown) == len(VerdictLog(tmp_path / "run" / "log.jsonl").scored) == 3
+
+
+def test_seconds_add_up_over_restarts(tmp_path: Path) -> None:
+    class Slow(Longest):
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+            time.sleep(0.02)
+            return super().rule(prompt, first, second)
+
+    began = time.monotonic()
+    judged(Slow(), PAIRS[:4], tmp_path)
+    judged(Slow(), PAIRS, tmp_path)
+    spent = time.monotonic() - began
+    assert 16 * 0.02 <= VerdictLog(tmp_path / "run" / "log.jsonl").seconds <= spent
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from chat_stub import ChatStub
+from tests.cme.judges.test_chat_endpoint import judge, pairs
+from types import SimpleNamespace
+from cme.judges.pairwise import VerdictLog, judge_pairs
+with VerdictLog(Path(sys.argv[2])) as log:
+    judge_pairs(judge(SimpleNamespace(url=sys.argv[1]), concurrency=4), pairs(50), True, log)
+"""
+
+
+def test_killed_and_started_again_it_judges_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    code = f"import sys; sys.path.insert(0, {str(SUPPORT)!r})\n{KILLED}"
+    with serving(ChatStub()) as stub:
+        stub.seconds = 0.05
+        kills = 0
+        while True:
+            lines = path.read_bytes().count(b"\n") if path.exists() else 0
+            process = subprocess.Popen([sys.executable, "-c", code, stub.url, str(path)], cwd=ROOT)
+            while kills < 3 and process.poll() is None:
+                if path.exists() and path.read_bytes().count(b"\n") > lines + 10:
+                    process.send_signal(signal.SIGKILL)
+                    kills += 1
+                    break
+                time.sleep(0.005)
+            if process.wait(60) == 0:
+                break
+    assert kills == 3
+    keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
+    assert len(keys) == len(set(keys)) == len(stub.answered) == 100
+    again = sum(stub.answered.values()) - 100
+    assert again <= kills * 4  # at most those in flight at a kill are asked twice; none is in the log twice

@@ -1,0 +1,72 @@
+"""What cannot be had from the hub: named with the remedy, all at once, quickly."""
+
+import time
+from pathlib import Path
+
+import hub_stub
+import pytest
+
+ASK = """
+import json
+from cme.models import hub
+models = [hub.Repository(name) for name in {models}]
+data = [hub.Repository(name, "dataset", "README.md") for name in {data}]
+print(json.dumps(hub.missing(models + data)))
+"""
+
+
+def ask(models: list[str], data: list[str], environment: dict[str, str]) -> list[str]:
+    found = hub_stub.python(ASK.format(models=models, data=data), environment)
+    assert isinstance(found, list)
+    assert not any("\n" in why for why in found)
+    return found
+
+
+def test_every_one_that_is_gated_or_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
+    models = ["google/gemma-4-E4B-it", "owner/public", "owner/nothing", "meta-llama/Llama-3.2-1B-Instruct"]
+    with hub_stub.running() as (url, asked):
+        found = ask(models, ["owner/gated-data", "owner/public-data"], hub_stub.environment(tmp_path, url))
+    gated, nothing, also_gated, data = found
+    assert gated.startswith("checkpoint google/gemma-4-E4B-it is gated")
+    assert f"{url}/google/gemma-4-E4B-it," in gated and "hf auth login" in gated
+    assert nothing.startswith("checkpoint owner/nothing is not on the hub") and "spelling" in nothing
+    assert "Llama-3.2-1B-Instruct is gated" in also_gated
+    assert (
+        data.startswith("data set owner/gated-data is gated") and f"{url}/datasets/owner/gated-data," in data
+    )
+    assert len(asked) == 6, "one request each"
+
+
+def test_a_hub_that_fails_is_not_taken_for_one_that_has_it(tmp_path: Path) -> None:
+    with hub_stub.running() as (url, asked):
+        [why] = ask(["owner/broken"], [], hub_stub.environment(tmp_path, url))
+    assert "503" in why
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(("offline", "says"), [(False, "cannot be reached"), (True, "HF_HUB_OFFLINE")])
+def test_without_a_hub_all_are_named_within_seconds(tmp_path: Path, offline: bool, says: str) -> None:
+    with hub_stub.running() as (url, _):
+        pass  # now nobody listens there
+    began = time.perf_counter()
+    found = ask(["a/a", "b/b", "c/c"], ["d/d"], hub_stub.environment(tmp_path, url, offline))
+    assert time.perf_counter() - began < 20  # most of it is Python starting on a busy machine
+    assert all(says in why for why in found) and len(found) == 4
+    assert "`hf download a/a`" in found[0]
+    assert "`hf download --repo-type dataset d/d`" in found[3] and "data.source.path=" in found[3]
+
+
+def test_what_is_in_the_cache_is_not_asked_for(tmp_path: Path) -> None:
+    repository = tmp_path / "hub" / "models--owner--cached"
+    (repository / "snapshots" / "abc").mkdir(parents=True)
+    (repository / "snapshots" / "abc" / "config.json").write_text("{}")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    with hub_stub.running() as (url, asked):
+        assert ask(["owner/cached"], [], hub_stub.environment(tmp_path, url)) == []
+    assert asked == []
+
+
+def test_a_name_that_no_hub_could_have(tmp_path: Path) -> None:
+    [why] = ask(["./no/such/folder"], [], hub_stub.environment(tmp_path, "http://127.0.0.1:9"))
+    assert "./no/such/folder" in why and "config.json" in why

@@ -1,0 +1,240 @@
+"""Bad command lines: one sentence that names the field, its value and what would do, before anything runs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import hub_stub
+import pytest
+
+from cme import checkpoints
+from experiments.config import composition
+from experiments.config.validation import BadConfig
+from experiments.run import inputs, preparation
+
+ROOT = Path(composition.CONF).parent
+
+BAD = [
+    (["family=qwn"], ["family=qwn", "qwen"]),
+    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, qwen_math, smollm2"]),
+    (["reward=cmee"], ["reward=cmee", "cme"]),
+    (["verifier=gema"], ["verifier=gema", "gemma"]),
+    (["regime=sftt"], ["regime=sftt", "sft"]),
+    (["judge=oracl"], ["judge=oracl", "oracle"]),
+    (["trainer.lerning_rate=1e-4"], ["trainer.lerning_rate=1e-4", "trainer.learning_rate"]),
+    (["sed=1"], ["sed=1", "seed"]),
+    (["trainer.max_steps=ten"], ["trainer.max_steps=ten", "int"]),
+    (["trainer.max_steps=1.5"], ["trainer.max_steps=1.5", "int"]),
+    (["seed=abc"], ["seed=abc", "int"]),
+    (["scale=paper", "regime=sft"], ["regime=sft", "family=qwen", "scale=paper", "pretrained, instruct"]),
+    (["scale=laptop", "family=qwen"], ["family=qwen", "scale=laptop", "miniature, paper"]),
+    (["scale=paper", "verifier=gemma_sft"], ["verifier=gemma_sft", "scale=paper", "miniature"]),
+    (["scale=laptop", "reward=majority_vote"], ["reward=majority_vote", "data=instructions", "data=world"]),
+    (["scale=laptop", "reward=ground_truth"], ["reward=ground_truth", "data=instructions", "data=world"]),
+    (["scale=laptop", "judge=oracle"], ["judge=oracle", "data=instructions", "judge=reference_similarity"]),
+    (["trainer.num_generations=1"], ["trainer.num_generations=1", "at least 2"]),
+    (["trainer.num_generations=7"], ["trainer.num_generations=7", "64", "2, 4, 8, 16, 32, 64"]),
+    (["family=qwen,llama"], ["family=qwen,llama", "-m"]),
+    (["seed=0,1"], ["seed=0,1", "-m"]),
+    (["trainer.loss_type=dapoo"], ["trainer.loss_type=dapoo", "dapo"]),
+    (["trainer.scale_rewards=grp"], ["trainer.scale_rewards=grp", "group"]),
+    (["trainer.lr_scheduler_type=liner"], ["trainer.lr_scheduler_type=liner", "linear"]),
+    (["preset=paper"], ["preset=paper", "scale=miniature", "scale=paper", "preset=matched"]),
+    (["scale=laptop", "preset=paper"], ["preset=paper", "scale=laptop"]),
+    (["preset=own"], ["preset=own", "matched, paper"]),
+    (["reward=majority_vote", "reward.train_on=9"], ["train_on=9", "num_generations=8"]),
+    (["reward=semantic_entropy", "reward.value=share"], ["reward.value=share", "log_probability"]),
+    (["reward=semantic_entropy", "reward.threshold=2"], ["threshold=2"]),
+    (["reward=token_entropy_last", "reward.chunks=0"], ["chunks=0", "at least 1"]),
+    (["reward=token_entropy_format", "data.answers=none"], ["no_answer=-7.0", "answers=none"]),
+    (["reward=length", "reward.target=0"], ["target=0", "at least 1"]),
+    (["reward=reverse_kl", "reward.max_prompt_tokens=0"], ["max_prompt_tokens=0", "at least 1"]),
+    (["+reward.foo=1"], ["reward.foo", "CrossModelEntropy", "empty_response"]),
+    (["+reward.emty_response=1"], ["reward.emty_response", "empty_response"]),
+    (["~reward.score_end_of_turn", "~reward.verifier"], ["reward", "verifier"]),
+    (["reward._target_=cme.rewards.Nope"], ["reward._target_=cme.rewards.Nope"]),
+    (["trainer.learning_rate=0"], ["trainer.learning_rate=0", "above 0"]),
+    (["data.eval_prompts=-3"], ["data.eval_prompts=-3", "above 0"]),
+    (["guard.max_unscored=2"], ["guard.max_unscored=2", "at most 1"]),
+    (["monitor_every=0"], ["monitor_every=0", "above 0"]),
+    (["+foo=1"], ["foo"]),
+    (["nonsense"], ["nonsense", "key=value"]),
+    (["~reward"], ["reward"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), BAD, ids=lambda value: " ".join(value))
+def test_bad_input_is_one_sentence(arguments: list[str], named: list[str]) -> None:
+    with pytest.raises(BadConfig) as caught:
+        composition.compose_configs(arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "Traceback" not in message and not message.startswith("'")
+    for part in named:
+        assert part in message, message
+
+
+@pytest.mark.parametrize(
+    ("override", "likely"),
+    [
+        ("scoring.dtype=float31", "float32"),
+        ("data.answers=hole", "whole"),
+        ("trainer.optim=adamm_torch", "adamw_torch"),
+        ("trainer.importance_sampling_level=tokn", "token"),
+        ("reward.score_end_of_turn=maybe", "bool"),
+    ],
+)
+def test_what_could_only_fail_after_models_load_is_refused_before(override: str, likely: str) -> None:
+    with pytest.raises(BadConfig, match=override) as caught:
+        composition.compose_configs([override])
+    assert likely in str(caught.value)
+
+
+def test_one_bad_cell_fails_the_whole_sweep_and_is_named() -> None:
+    with pytest.raises(BadConfig, match=r"cell scale=paper family=llama regime=sft"):
+        composition.compose_configs(["-m", "scale=paper", "family=olmo,llama", "regime=sft"])
+    with pytest.raises(BadConfig, match=r"trainer\.max_steps=0.*cell trainer\.max_steps=0"):
+        composition.compose_configs(["-m", "trainer.max_steps=2,0"])
+
+
+def test_a_sweep_is_the_product_of_its_values() -> None:
+    found = composition.compose_configs(
+        ["--multirun", "family=qwen,gemma", "seed=range(0,3)", "trainer.beta=0.5"]
+    )
+    assert [(c.family.name, c.seed) for c in found] == [(f, s) for f in ("qwen", "gemma") for s in range(3)]
+    assert {c.trainer.beta for c in found} == {0.5}
+    assert [c.generator for c in found[::3]] == ["miniature:qwen/pretrained", "miniature:gemma/pretrained"]
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h", "--hydra-help", "--cfg=job", "--info=all", "--version"])
+def test_what_only_shows_composes_nothing(flag: str) -> None:
+    assert composition.compose_configs([flag, "family=qwn"]) == []
+
+
+def test_a_verifier_that_is_the_generator_warns(capsys: pytest.CaptureFixture[str]) -> None:
+    same = ["family=gemma", "regime=instruct", "verifier=gemma_instruct"]
+    composition.compose_configs(same)
+    assert capsys.readouterr().err.splitlines() == [
+        "warning: verifier equals generator (miniature:gemma/instruct), but the experiment claims an "
+        "independent verifier"
+    ]
+    composition.compose_configs([*same, "experiment.independent_verifier=false"])
+    composition.compose_configs(["family=gemma", "regime=instruct"])
+    assert capsys.readouterr().err == ""
+
+
+def test_checkpoints_are_those_that_cells_load_each_once() -> None:
+    cells = composition.compose_configs(["-m", "reward=cme,random", "family=qwen,olmo"])
+    assert sorted(preparation.checkpoint_names(cells)) == [
+        "miniature:gemma/verifier",
+        "miniature:llama/verifier",
+        "miniature:olmo/pretrained",
+        "miniature:olmo/verifier",
+        "miniature:qwen/pretrained",
+    ]
+    [alone] = composition.compose_configs(["reward=random", "family=qwen"])
+    assert sorted(preparation.checkpoint_names([alone])) == [
+        "miniature:olmo/verifier",
+        "miniature:qwen/pretrained",
+    ]
+    judged = [
+        "judge=local",
+        "judge.checkpoint=x",
+        "judge@selection.judge=local",
+        "selection.judge.checkpoint=y",
+    ]
+    [off] = composition.compose_configs(judged)
+    [on] = composition.compose_configs([*judged, "selection.every=1"])
+    assert [set("xy") & set(preparation.checkpoint_names([cell])) for cell in (off, on)] == [
+        {"x"},
+        {"x", "y"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [("data.eval_prompts=100000", "asked for"), ("data.train_split=trian", "tune_train")],
+)
+def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, override: str, named: str
+) -> None:
+    monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
+    with pytest.raises(BadConfig, match=f"data=world: .*{named}"):
+        preparation.prepare(composition.compose_configs([override, f"results_dir={tmp_path}"]))
+
+
+def test_all_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
+    """The judge's key, two gated models and both data sets, from a hub of our own over real HTTP."""
+    with hub_stub.running() as (url, asked):
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "run.py"), "scale=paper", "family=llama", "regime=instruct",
+             f"results_dir={tmp_path / 'runs'}"],
+            capture_output=True, text=True, cwd=tmp_path, timeout=120,
+            env=hub_stub.environment(tmp_path / "home", url),
+        )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    key, *weights, train, evaluation = done.stderr.splitlines()
+    assert "OPENAI_API_KEY" in key and "gpt-5.2" in key
+    assert [line.split(" is gated")[0] for line in weights] == [
+        "error: checkpoint google/gemma-4-E4B-it",
+        "error: checkpoint meta-llama/Llama-3.2-1B-Instruct",
+    ]
+    assert "data set openbmb/UltraFeedback is not on the hub" in train
+    assert "data set tatsu-lab/alpaca_eval is not on the hub" in evaluation
+    assert len(asked) == 4, "one request each"
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides", [["data=ultrafeedback", "data.source.tokenizer=t"], ["data=math", "judge=openai"]]
+)
+def test_a_local_file_with_wrong_columns_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
+    (tmp_path / "x.jsonl").write_text('{"prompt": "p", "completion": "c"}\n')
+    judge = ["judge=openai", "judge.model=x"]
+    [config] = composition.compose_configs([*overrides, *judge, f"data.source.path={tmp_path / 'x.jsonl'}"])
+    with pytest.raises(BadConfig, match=r"lacks the column.*prompt, completion.*are needed") as caught:
+        inputs.load_prompts(config.data, "train", 1)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["family=qwn"], "family=qwn"),
+        (["-m", "seed=0,1", "trainer.num_generations=7"], "trainer.num_generations=7"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_run_py_says_it_in_one_line_and_writes_nothing(
+    tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    results = tmp_path / "results"
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run.py"), *arguments, f"results_dir={results}"],
+        capture_output=True, text=True, cwd=tmp_path, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert named in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_validation_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom experiments.config.composition import compose_configs\n"
+        "from experiments.config.validation import BadConfig\n"
+        "for scale in ('miniature', 'laptop', 'paper'): assert len(compose_configs([f'scale={scale}'])) == 1\n"
+        "for reward in ('majority_vote', 'token_entropy', 'ground_truth'): compose_configs([f'reward={reward}'])\n"
+        "for bad in ('family=qwn', 'trainer.num_generations=1', '+reward.foo=1'):\n"
+        "    try: compose_configs([bad])\n    except BadConfig: pass\n    else: raise SystemExit(bad)\n"
+        "heavy = {'torch', 'transformers', 'trl', 'datasets', 'sentence_transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr

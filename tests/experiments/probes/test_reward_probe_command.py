@@ -1,0 +1,189 @@
+"""The stress command as a user runs it, on random-weight models, and what it refuses."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cme import checkpoints
+from cme.data import files
+from cme.evaluation.reward_probe import GRADES, score
+from cme.records import Prompt, read_stress
+from cme.rewards import CrossModelEntropy
+from experiments.__main__ import main
+from experiments.config import composition
+from experiments.probes import reward_probe
+
+Cell = Callable[..., list[str]]
+LINES = [
+    *reward_probe.VARIANTS,
+    *reward_probe.ENSEMBLES,
+    "self_likelihood",
+    "token_entropy",
+    "token_entropy_last",
+    "self_certainty",
+    "semantic_entropy",
+    "length",
+    "format",
+    "random",
+    "ground_truth",
+]
+
+
+def test_a_table_is_printed_and_recorded_and_not_made_twice(
+    cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stress", *cell("seed=3", "verifier=llama")]) == 0
+    printed = capsys.readouterr()
+    [path] = (tmp_path / "runs").glob("*/stress.json")
+    assert f"record: {path}" in printed.out
+    assert "generator: miniature:qwen/pretrained, verifier: miniature:llama/verifier, seed: 3" in printed.out
+    record = read_stress(path)
+    assert record.stress_id == path.parent.name
+    assert (record.scale, record.family, record.regime, record.seed) == ("miniature", "qwen", "pretrained", 3)
+    assert record.verifier_checkpoint == "miniature:llama/verifier"
+    assert record.second_checkpoint == "miniature:olmo/verifier"
+    assert len(record.prompts) == len(set(record.prompts)) == 12
+    assert list(record.values) == LINES
+    assert all(list(by_grade) == list(GRADES) for by_grade in record.values.values())
+    assert record.values["ground_truth"]["right"] == [1.0] * 12
+    assert record.values["cme no end of turn"]["empty"] == [None] * 12
+    assert None not in record.values["cme"]["empty"]
+    assert record.values["format"]["right"] == record.values["format"]["wrong"] == [1.0] * 12
+    assert record.values["format"]["truncated"] == record.values["format"]["empty"] == [0.0] * 12
+    assert record.values["semantic_entropy"]["refusal"] == pytest.approx(
+        [1 / 9] * 12, abs=1e-5
+    )  # unlike the others
+    assert all(f"{line} " in printed.out for line in LINES)
+
+    before = path.read_bytes()
+    assert main(["stress", *cell("seed=3", "verifier=llama")]) == 0
+    again = capsys.readouterr()
+    assert "done before, skipped" in again.err and again.out == printed.out
+    assert path.read_bytes() == before
+
+
+def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
+    [config] = composition.compose_configs(cell("reward.empty_response=-9"))
+    lines, answers = reward_probe.lines(config), reward_probe.answers(config)[:36]
+    start = checkpoints.load(config.generator)
+    values = score(lines, answers, start)
+    common = {"score_end_of_turn": True, "answers": "whole", "empty_response": -9.0}
+    plain = {name: changes for name, changes in reward_probe.VARIANTS.items() if name != "cme"}
+    verifiers = ["miniature:gemma/verifier", "miniature:olmo/verifier"]
+    made = {
+        name: CrossModelEntropy(verifiers[0], **common | changes)  # type: ignore[arg-type]
+        for name, changes in plain.items()
+    }
+    made |= {n: CrossModelEntropy(verifiers, **common | c) for n, c in reward_probe.ENSEMBLES.items()}  # type: ignore[arg-type]
+    made["self_likelihood"] = CrossModelEntropy(config.generator, **common)  # type: ignore[arg-type]
+    made["cme"] = CrossModelEntropy(verifiers[0], **common)  # type: ignore[arg-type]
+    for name, by_grade in score(made, answers, start).items():
+        for grade, expected in by_grade.items():
+            assert values[name][grade] == pytest.approx(expected, abs=1e-4), (name, grade)
+
+
+def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
+    [config] = composition.compose_configs(
+        cell("data.answers=none", "data.oracle=null", "judge=reference_similarity")
+    )
+    lines = reward_probe.lines(config)
+    gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "ground_truth"}
+    assert set(lines) == set(LINES) - gone
+    [config] = composition.compose_configs(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
+    gone = {"cme no end of turn", "cme perplexity", "cme predictive entropy", "cme pmi"}
+    assert set(reward_probe.lines(config)) == set(LINES) - gone
+
+
+def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
+    [config] = composition.compose_configs(cell())
+    config.scale.heldout = {}
+    assert set(reward_probe.lines(config)) == set(LINES) - set(reward_probe.ENSEMBLES)
+
+
+def test_answers_are_scored_whole(cell: Cell) -> None:
+    [config] = composition.compose_configs(cell("scoring.max_response_tokens=2"))
+    lines, answers = reward_probe.lines(config), reward_probe.answers(config)
+    values = score({"cme": lines["cme"]}, answers, checkpoints.load(config.generator))["cme"]
+    assert all(a != b for a, b in zip(values["verbose"], values["right"], strict=True))
+
+
+def test_tables_differ_by_what_they_depend_on() -> None:
+    ids = [
+        reward_probe.stress_id(composition.compose_configs([override])[0])
+        for override in (
+            "seed=0",
+            "trainer.learning_rate=1e-5",
+            "data.train_prompts=12",
+            "data.eval_prompts=90",
+            "results_dir=x",
+        )
+    ]
+    assert len(set(ids)) == 1
+    more = (
+        "family=llama",
+        "verifier=olmo",
+        "reward.pmi=true",
+        "data.seed=1",
+        "data.eval_prompts=12",
+        "seed=1",
+    )
+    assert len({*ids, *(reward_probe.stress_id(composition.compose_configs([o])[0]) for o in more)}) == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["stress", "family=qwn"], "family=qwn"),
+        (["stress", "reward=random"], "reward=random"),
+        (["stress", "reward=majority_vote"], "reward=majority_vote"),
+        (["stress", "reward.metric=surprise"], "reward.metric=surprise"),
+        (["stress", "data.eval_prompts=100000"], "asked for"),
+        (["stress", "data.eval_prompts=1"], "data=world"),
+        (["stress", "scale=laptop", "data.eval_split=train"], "data.eval_split=train: prompt"),
+        (["stress", "scale=paper", "family=llama"], "has no reference answer"),
+        (["stres"], "usage"),
+        ([], "usage"),
+    ],
+)
+def test_what_cannot_run_is_one_sentence_and_code_2(
+    arguments: list[str],
+    named: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def never(names: list[str]) -> dict[str, str]:
+        raise AssertionError("built before it was checked")
+
+    monkeypatch.setattr(checkpoints, "ensure", never)
+    monkeypatch.setattr(files, "read", lambda source, path: [{"instruction": "a"}] * source.rows)
+    place = [f"results_dir={tmp_path / 'runs'}"] if arguments and arguments[0] == "stress" else []
+    assert main([*arguments, *place]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1, printed.err
+    assert named in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_shows_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stress", "--help"]) == 0
+    assert "python -m experiments stress" in capsys.readouterr().out
+
+
+def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
+    [config] = composition.compose_configs(["scale=laptop"])
+    answers = reward_probe.answers(config)
+    assert len(answers) == 24 * len(GRADES)
+    rights = [a for a in answers if a.grade == "right"]
+    assert all(isinstance(a.prompt, Prompt) and a.text == a.prompt.reference for a in rights)
+
+
+def test_checking_a_command_line_imports_no_torch() -> None:
+    code = (
+        "import sys\nfrom experiments.config import composition\nfrom experiments.probes import reward_probe\n"
+        "reward_probe.answers(composition.compose_configs(['scale=laptop'])[0])\nassert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=Path(composition.CONF).parent, check=True, timeout=120)
