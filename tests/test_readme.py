@@ -1,8 +1,7 @@
-"""What README and docs tell the reader to type composes, and README's tree is the tree."""
+"""What README and docs tell the reader to type composes."""
 
 import re
 import shlex
-from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +17,6 @@ PLACEHOLDERS = (
     "shortness",
     "temperature",
 )  # an experiment's name; what the reader is shown how to add
-LISTED = ("cme", "cme/miniature", "experiments", "analysis")  # folders of which the tree has every module
 
 
 def commands(start: str) -> list[str]:
@@ -57,41 +55,7 @@ def test_a_module_is_there(command: str) -> None:
         composed(arguments[1:])
 
 
-def tree() -> list[str]:
-    """The paths in README's tree, from the root, a folder's with a slash behind them."""
-    [block] = re.findall(r"^## The tree\n\n```\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    found, folder = [], {0: ""}
-    for line in block.splitlines():
-        depth = len(line) - len(line.lstrip())
-        if depth not in folder:  # a comment that goes on
-            continue
-        for name in line.split("  ")[depth // 2].split() if depth else line.split("  ")[0].split():
-            found.append(folder[depth] + name)
-            if name.endswith("/"):
-                folder[depth + 2] = found[-1]
-    return found
-
-
-def test_the_tree_is_there_and_each_path_stands_once() -> None:
-    paths = tree()
-    assert [path for path in paths if not (ROOT / path).exists()] == []
-    assert [path for path, count in Counter(paths).items() if count > 1] == []
-
-
-@pytest.mark.parametrize("folder", LISTED)
-def test_every_module_is_in_the_tree(folder: str) -> None:
-    there = {path.name for path in (ROOT / folder).glob("*.py")} - {"__init__.py", "__main__.py"}
-    assert there - {path.rpartition("/")[2] for path in tree() if path.rpartition("/")[0] == folder} == set()
-
-
 def test_every_experiment_is_in_the_table() -> None:
     text = (ROOT / "README.md").read_text()
     names = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - {"none"}
     assert {name for name in names if f"`{name}`" not in text} == set()
-
-
-def test_every_group_is_in_the_tree() -> None:
-    [line] = re.findall(r"^conf/ .*?(?=^\S)", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert {folder.name for folder in (ROOT / "conf").iterdir() if folder.is_dir()} <= set(
-        re.findall(r"\w+", line)
-    )
