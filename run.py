@@ -23,9 +23,9 @@ def main(config: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with distributed.launched():  # one of several processes: see cme.runtime.distributed
+    with distributed.launch():  # one of several processes: see cme.runtime.distributed
         arguments = sys.argv[1:]
-        if composition.shows_only(arguments):
+        if composition.is_display_only(arguments):
             schema.register()
             main()
         else:

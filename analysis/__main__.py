@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.claims.reproduction import write_reproduction
-from analysis.records.names import SCALES, in_order
+from analysis.records.names import SCALES, sort_names
 from analysis.records.read import load_all
-from analysis.report.build import judges_of, of_judge, write
-from analysis.sections.base import by_scale
-from analysis.sections.reward_probe import stress_table
+from analysis.report.build import cells_of_judge, list_judges, write
+from analysis.sections.base import group_by_scale
+from analysis.sections.reward_probe import reward_probe_table
 from analysis.sections.sanity import sanity_table
 from analysis.sections.separation_tables import tables_by_data
-from analysis.tables.cells import cells_of
+from analysis.tables.cells import build_cells
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_table
 
@@ -35,16 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
     gc.freeze()  # the records stay to the end: looking through them for garbage takes long
-    cells = cells_of(records.overview)
+    cells = build_cells(records.overview)
     report = write(records, cells, out)
     reproduction = write_reproduction(records, out)
-    for scale in in_order((cell.scale for cell in cells), SCALES):
+    for scale in sort_names((cell.scale for cell in cells), SCALES):
         there = [cell for cell in cells if cell.scale == scale]
-        for judge in judges_of(there):
-            print(to_markdown(win_rate_table(of_judge(there, judge))))
+        for judge in list_judges(there):
+            print(to_markdown(win_rate_table(cells_of_judge(there, judge))))
     for record in records.stress:
-        print(to_markdown(stress_table(record)))
-    for _, own in by_scale(records.sanity):
+        print(to_markdown(reward_probe_table(record)))
+    for _, own in group_by_scale(records.sanity):
         print(to_markdown(sanity_table(own)))
     for table in tables_by_data(records.separation):
         print(to_markdown(table))

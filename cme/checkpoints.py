@@ -82,7 +82,7 @@ PACKAGES: dict[str, Callable[[Path], Path]] = {
 RANDOM = "random:"
 
 
-def check(names: Sequence[str]) -> None:
+def check_available(names: Sequence[str]) -> None:
     """Raise, before any work, for names that cannot be loaded here.
 
     Unavailable: neither a folder, nor in the hub's cache, nor to be had from the hub; a line for each of them.
@@ -95,10 +95,10 @@ def check(names: Sequence[str]) -> None:
             if rest not in PACKAGES:
                 raise ValueError(f"checkpoint is {name!r}; packages carry {', '.join(PACKAGES)}")
         elif kind == "miniature":
-            miniature.folder(rest, cache_dir())
+            miniature.checkpoint_folder(rest, cache_dir())
         elif not (Path(name) / "config.json").exists():
             on_hub.append(hub.Repository(name))
-    if why := hub.missing(on_hub):
+    if why := hub.missing_repositories(on_hub):
         raise Unavailable("\n".join(why))
 
 
@@ -107,9 +107,9 @@ def ensure(names: Sequence[str]) -> dict[str, str]:
 
     Builds miniatures and converts packaged files on first use. Raises as `check` does.
     """
-    check(names)
+    check_available(names)
     wanted = list(dict.fromkeys(map(_trained, names)))
-    built = miniature.ensure([_bare(n) for n in wanted if n.startswith("miniature:")], cache_dir())
+    built = miniature.build_missing([_bare(n) for n in wanted if n.startswith("miniature:")], cache_dir())
     places = {name: name for name in wanted} | {f"miniature:{n}": str(folder) for n, folder in built.items()}
     places |= {n: str(_converted(_bare(n))) for n in wanted if n.startswith("package:")}
     return {name: places[_trained(name)] for name in names}

@@ -19,7 +19,7 @@ from typing import Any, Literal
 from cme import Unavailable
 
 SCHEMA = 1
-STRESS_SCHEMA = 1
+REWARD_PROBE_SCHEMA = 1
 SANITY_SCHEMA = 1
 EXPERIMENT_SCHEMA = 1
 SEPARATION_SCHEMA = 1
@@ -117,7 +117,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Milestone:
+class CheckpointResult:
     """A checkpoint of the training against the untrained start, on the selection prompts.
 
     For each of the trajectory's prompts, in their order: `points` are the policy's points of each verdict (1 for
@@ -142,7 +142,7 @@ class Trajectory:
     judge: str
     prompts: list[str]
     start_quality: list[float] | None
-    milestones: list[Milestone]
+    milestones: list[CheckpointResult]
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class RunRecord:
 
 
 @dataclass(frozen=True)
-class StressRecord:
+class RewardProbeRecord:
     """How rewards value answers of known worth, before any training.
 
     `prompts` are the prompts' ids. `values` holds, by line (a reward or a variant of one) and by grade of the
@@ -276,7 +276,7 @@ class StressRecord:
     prompts: list[str]
     values: dict[str, dict[str, list[float | None]]]
     seconds: float
-    schema: int = STRESS_SCHEMA
+    schema: int = REWARD_PROBE_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -362,7 +362,7 @@ WHAT_WOULD_DO = {
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> Iterator[None]:
     """Raise the file system's refusals to write `path` as Unavailable, which says why and what would do."""
     try:
         yield
@@ -378,7 +378,7 @@ def write_json(path: Path, value: Any) -> None:
     Raises Unavailable where the file system does not take it; what was there before is there still.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    with writing(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
@@ -443,18 +443,18 @@ def read_record(path: Path) -> RunRecord:
         raise BadFile(f"{path} is not a readable record: {error}{remedy}") from error
 
 
-def write_stress(path: Path, record: StressRecord) -> None:
+def write_reward_probe(path: Path, record: RewardProbeRecord) -> None:
     """Write a stress table's record, atomically."""
     write_json(path, asdict(record))
 
 
-def read_stress(path: Path) -> StressRecord:
+def read_reward_probe(path: Path) -> RewardProbeRecord:
     """Read a stress table's record. Raises ValueError, naming the file, for another schema or a malformed one."""
     try:
         raw = read_json(path)
-        if raw["schema"] != STRESS_SCHEMA:
-            raise ValueError(f"schema is {raw['schema']}; this version reads schema {STRESS_SCHEMA}")
-        record = StressRecord(**raw)
+        if raw["schema"] != REWARD_PROBE_SCHEMA:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {REWARD_PROBE_SCHEMA}")
+        record = RewardProbeRecord(**raw)
         if any(len(v) != len(record.prompts) for by in record.values.values() for v in by.values()):
             raise ValueError("every line and grade must have one value a prompt")
         return record
@@ -543,7 +543,7 @@ def accuracy_from(raw: Mapping[str, Any], pairs: int) -> Accuracy:
 
 def trajectory_from(raw: Mapping[str, Any]) -> Trajectory:
     """A trajectory from its JSON form. Raises ValueError unless every milestone has an entry a prompt."""
-    found = Trajectory(**{**raw, "milestones": [Milestone(**m) for m in raw["milestones"]]})
+    found = Trajectory(**{**raw, "milestones": [CheckpointResult(**m) for m in raw["milestones"]]})
     columns: list[Any] = [found.start_quality]
     columns += [column for m in found.milestones for column in (m.points, m.quality)]
     if any(len(column) != len(found.prompts) for column in columns if column is not None):

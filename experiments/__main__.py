@@ -60,13 +60,13 @@ def main(arguments: Sequence[str]) -> int:
         try:
             path = reward_probe.run(cell)
         except Unavailable as error:
-            print(f"error: {reward_probe.stress_id(cell)}: {error}", file=sys.stderr)
+            print(f"error: {reward_probe.reward_probe_id(cell)}: {error}", file=sys.stderr)
             return 1
-        from analysis.sections.reward_probe import stress_table
+        from analysis.sections.reward_probe import reward_probe_table
         from analysis.tables.render import to_markdown
-        from cme.records import read_stress
+        from cme.records import read_reward_probe
 
-        print(to_markdown(stress_table(read_stress(path))))
+        print(to_markdown(reward_probe_table(read_reward_probe(path))))
         print(f"record: {path}")
     return 0
 

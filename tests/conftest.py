@@ -78,9 +78,9 @@ def cell(
     cache = tmp_path / "cache"
     monkeypatch.setenv("CME_CACHE", str(cache))
     (cache / "miniature").mkdir(parents=True, exist_ok=True)
-    for name in models.names():
+    for name in models.checkpoint_names():
         family, recipe = name.split("/")
-        models.folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
+        models.checkpoint_folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
 
     def arguments(*overrides: str) -> list[str]:
         return [

@@ -5,7 +5,7 @@ from analysis.claims import claims_evaluation as judging
 from analysis.claims.claim_list_training import GRID, training
 from analysis.claims.claims import Claim
 from analysis.claims.rules import Rule, above, below, differs
-from analysis.records.published import auroc, published, signed, span
+from analysis.records.published import format_range, format_signed, published_auroc, read_published
 
 AUROC_MARGIN = 0.05
 POSITION_MARGIN = 2.0  # points: the published preference is 3.4
@@ -18,8 +18,8 @@ def all_claims() -> list[Claim]:
 
 def mathematics() -> list[Claim]:
     """Claims about mathematics."""
-    row = published("math_accuracy.csv").iloc[0]
-    by_verifier = published("verifier_sweep_math.csv")
+    row = read_published("math_accuracy.csv").iloc[0]
+    by_verifier = read_published("verifier_sweep_math.csv")
     rises = above(0, 0, "Change of pass@1, in points, on the same prompts")
     return [
         Claim(
@@ -35,8 +35,8 @@ def mathematics() -> list[Claim]:
             "whichever verifier",
             "It does so whichever verifier is used, even one worse at mathematics than the generator.",
             "mathematics, verifier sweep",
-            f"{span(by_verifier['generator_math500_pass1_pct'], 0)} % under verifiers that score "
-            f"{span(by_verifier['verifier_math500_pass1_pct'], 0)} %",
+            f"{format_range(by_verifier['generator_math500_pass1_pct'], 0)} % under verifiers that score "
+            f"{format_range(by_verifier['verifier_math500_pass1_pct'], 0)} %",
             ("verifier_sweep_math",),
             rises,
             of.any_verifier,
@@ -47,14 +47,16 @@ def mathematics() -> list[Claim]:
 def signals() -> list[Claim]:
     """Claims about which signal tells right responses from wrong ones."""
     where = "separation, MATH-500, four generators"
-    over = [auroc(f"ce_verifier_{s}") - auroc(f"ce_generator_{s}") for s in ("full", "answer")]
-    answer = auroc("ce_verifier_answer") - auroc("ce_verifier_full")
+    over = [
+        published_auroc(f"ce_verifier_{s}") - published_auroc(f"ce_generator_{s}") for s in ("full", "answer")
+    ]
+    answer = published_auroc("ce_verifier_answer") - published_auroc("ce_verifier_full")
     return [
         Claim(
             "the verifier separates",
             "The verifier's cross-entropy tells wrong responses from right ones.",
             where,
-            f"AUROC {span(auroc('ce_verifier_full'), 3)}, whole response",
+            f"AUROC {format_range(published_auroc('ce_verifier_full'), 3)}, whole response",
             ("separation",),
             above(0.5, AUROC_MARGIN, "Pooled AUROC of wrong against right, whole response", 3),
             of.separates,
@@ -63,7 +65,7 @@ def signals() -> list[Claim]:
             "better than the generator",
             "The verifier's cross-entropy separates better than the generator's own.",
             where,
-            f"whole response {signed(over[0])}; answer {signed(over[1])}",
+            f"whole response {format_signed(over[0])}; answer {format_signed(over[1])}",
             ("separation",),
             above(0, AUROC_MARGIN, "Pooled AUROC, verifier less generator, whole response", 3),
             of.verifier_separates_better,
@@ -72,7 +74,7 @@ def signals() -> list[Claim]:
             "the answer's span",
             "Over the answer's span the verifier separates better than over the whole response.",
             where,
-            signed(answer),
+            format_signed(answer),
             ("separation",),
             above(0, AUROC_MARGIN, "Pooled AUROC under the verifier, answer less whole response", 3),
             of.answer_separates_better,
@@ -82,13 +84,15 @@ def signals() -> list[Claim]:
 
 def evaluation() -> list[Claim]:
     """What makes the released evaluation less trustworthy, asked of ours."""
-    value = published("evaluation.csv").set_index("quantity")["value"]
+    value = read_published("evaluation.csv").set_index("quantity")["value"]
     first, second = (
         value["verdicts for the response shown first"],
         value["verdicts for the response shown second"],
     )
     begun, trained = (
-        span([value[f"characters of a {who} response: {end} cell"] for end in ("lowest", "highest")], 0)
+        format_range(
+            [value[f"characters of a {who} response: {end} cell"] for end in ("lowest", "highest")], 0
+        )
         for who in ("pretrained start's", "trained policy's")
     )
     where = "weakness of the released evaluation"

@@ -6,7 +6,12 @@ from analysis.claims import claims as of
 from analysis.claims.claims import Claim
 from analysis.claims.claims_course import no_fall
 from analysis.claims.rules import above, below, between, differs, no_less, same
-from analysis.records.published import kl_weights, main_range, published, sweep_of
+from analysis.records.published import (
+    main_table_range,
+    published_kl_weights,
+    published_sweep_range,
+    read_published,
+)
 
 MARGIN = 5.0  # percentage points: a smaller difference counts as none
 QUALITY_MARGIN = 0.05
@@ -19,7 +24,7 @@ LESS = "Difference of win rates, in points"
 
 def training() -> list[Claim]:
     """Claims about training on open-ended instructions."""
-    low, high = main_range()
+    low, high = main_table_range()
     better = above(0, MARGIN, f"{LESS}, CME less the other")
     claims = [
         Claim(
@@ -109,7 +114,7 @@ def training() -> list[Claim]:
             "KL weight",
             "The weight of the KL penalty (0, 0.01, 0.1) hardly matters: the published cells have 0 or 0.01.",
             "ablations, main table's configurations",
-            f"{kl_weights()}; {NO_FIGURE}",
+            f"{published_kl_weights()}; {NO_FIGURE}",
             ("kl_beta",),
             same(MARGIN, f"{LESS}, with the penalty less without"),
             of.kl_weight,
@@ -144,7 +149,7 @@ def training() -> list[Claim]:
 
 def verifiers() -> list[Claim]:
     """Claims about the verifier, from the published sweep."""
-    sweep = published("verifier_sweep_quality.csv").set_index("verifier")["win_rate_vs_base_pct"]
+    sweep = read_published("verifier_sweep_quality.csv").set_index("verifier")["win_rate_vs_base_pct"]
     weak, strong = sweep["google/gemma-3-270m-it"], sweep["google/gemma-4-E4B-it"]
     llama = sweep["meta-llama/Llama-3.2-1B-Instruct"]
     where = "verifier sweep, generator Qwen2.5-0.5B"
@@ -180,7 +185,7 @@ def verifiers() -> list[Claim]:
             "other family",
             "A verifier of another family does at least as well as one of the generator's own.",
             where,
-            f"own family {sweep_of(['qwen'])}, others {sweep_of(['gemma', 'llama', 'olmo'])}",
+            f"own family {published_sweep_range(['qwen'])}, others {published_sweep_range(['gemma', 'llama', 'olmo'])}",
             ("verifier_sweep",),
             no_less(MARGIN, f"{LESS}, other family less own, verifiers that know as much"),
             of.other_family,

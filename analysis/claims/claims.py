@@ -18,12 +18,12 @@ from analysis.claims.evidence import (
     win_part,
 )
 from analysis.claims.rules import Result, Rule, decide
-from analysis.records.names import REGIMES, in_order
+from analysis.records.names import REGIMES, sort_names
 from analysis.sections.accuracy import accuracy_frame
 from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.tables.cells import Cell
 from analysis.tables.separation import Separation
-from analysis.tables.win_rates import number
+from analysis.tables.win_rates import format_percent
 from cme.records import RunRecord
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")
@@ -66,7 +66,7 @@ def win_range(evidence: Evidence, claim: Claim) -> Result:
     parts = [win_part(cell) for cell in cells]
     if parts and evidence.scale != "paper":
         rates = sorted(part.value for part in parts)
-        ends = f"{number(rates[0])} to {number(rates[-1])} % at {evidence.scale} scale"
+        ends = f"{format_percent(rates[0])} to {format_percent(rates[-1])} % at {evidence.scale} scale"
         reason = (
             f"A win rate belongs to its checkpoints, prompts and judge: {ends} is no other measurement of the "
             "published range."
@@ -212,7 +212,7 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> list[Part]:
     """The paired change of pass@1, in points, of every cell of CME by verifier; for any seed where it can be."""
     runs = [run for run in runs if run.accuracy is not None and run.reward.startswith("cme")]
     parts = []
-    for verifier in in_order(run.verifier for run in runs):
+    for verifier in sort_names(run.verifier for run in runs):
         rows = accuracy_frame([run for run in runs if run.verifier == verifier]).to_dict("records")
         for row in (row for row in rows if row["policy"] == "final"):
             name = f"{row['data']}: {row['family']} {row['regime']} {row['method']}, verifier {verifier}"

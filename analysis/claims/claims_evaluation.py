@@ -7,7 +7,7 @@ import numpy as np
 from analysis.claims.claims import Claim
 from analysis.claims.evidence import Evidence, Part, rate_part, text_parts, win_part
 from analysis.claims.rules import Result, decide
-from analysis.records.frames import judge_of, points, prompt_names
+from analysis.records.frames import judge_name, points, prompt_names
 from analysis.stats.metrics import win_rate
 from cme.records import Generation
 
@@ -40,7 +40,7 @@ def position(evidence: Evidence, claim: Claim) -> Result:
             won = points(verdict)
             if won in (0, 1):
                 shown_first = float((won == 1) == verdict.policy_first)
-                first.setdefault(judge_of(run, verdict), []).append(
+                first.setdefault(judge_name(run, verdict), []).append(
                     (shown_first, names[verdict.prompt_id], run.seed)
                 )
     parts = []

@@ -15,9 +15,9 @@ from analysis.records.frames import prompt_names
 from analysis.records.read import Records
 from analysis.stats.auroc import Estimate
 from analysis.stats.contrasts import contrast
-from analysis.stats.intervals import FEW_PROMPTS, NOWHERE, Floats, influence, standard_error, t_interval
+from analysis.stats.intervals import FEW_PROMPTS, UNDEFINED, Floats, influence, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, WinRate
-from analysis.tables.cells import Cell, alike, cells_of
+from analysis.tables.cells import Cell, build_cells, same_setting
 from cme.records import Generation, RunRecord, SeparationRecord
 
 Which = Callable[[Cell], bool]
@@ -74,7 +74,7 @@ class Evidence:
     def cells(self, *experiments: str) -> list[Cell]:
         """The cells of the experiments' runs, computed once."""
         if experiments not in self.known:
-            self.known[experiments] = cells_of(self.runs(*experiments))
+            self.known[experiments] = build_cells(self.runs(*experiments))
         return self.known[experiments]
 
     def setting(self, cell: Cell, path: str) -> Any:
@@ -128,7 +128,7 @@ def differences(cells: Sequence[Cell], one: Which, other: Which) -> list[Part]:
         for mine in cells
         if one(mine)
         for theirs in cells
-        if other(theirs) and theirs is not mine and alike(mine, theirs)
+        if other(theirs) and theirs is not mine and same_setting(mine, theirs)
     ]
 
 
@@ -169,7 +169,7 @@ def clustered(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     counts: Floats = np.array([len(group) for group in groups], dtype=float)
     mean = float(sums.sum() / counts.sum())
     if len(groups) < 2:
-        return mean, *NOWHERE
+        return mean, *UNDEFINED
     return mean, *t_interval(mean, standard_error(influence(sums, counts)), len(groups))
 
 

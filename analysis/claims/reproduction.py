@@ -8,11 +8,11 @@ from analysis.claims.claim_list import all_claims
 from analysis.claims.claims import Claim
 from analysis.claims.counterparts import counterpart_table
 from analysis.claims.evidence import Evidence, by_scale
-from analysis.claims.rules import Result, Verdict, shown, side_of
-from analysis.records.names import SCALES, in_order
+from analysis.claims.rules import Result, Verdict, format_part, part_side
+from analysis.records.names import SCALES, sort_names
 from analysis.records.read import Records
 from analysis.sections.base import Scaled
-from analysis.sections.sanity import failures
+from analysis.sections.sanity import sanity_failures
 from analysis.tables.render import Entry, Table, to_markdown
 
 UNTESTED: Verdict = "not testable here"
@@ -34,7 +34,7 @@ Win rates by a judge that fails its sanity check (it prefers what is no better) 
 
 
 @dataclass(frozen=True)
-class Ruling:
+class ClaimVerdict:
     """What one scale's records say of a claim; `scale` and `judges` are empty where there are no records."""
 
     claim: Claim
@@ -69,30 +69,32 @@ def reproduction(records: Records, out: Path) -> str:
     )
 
 
-def rulings_of(records: Records, claims: Sequence[Claim]) -> list[Ruling]:
+def rulings_of(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdict]:
     """A ruling for each claim and scale that has records for it, or one without a scale that says what is missing."""
     everything: list[Scaled] = [*records.runs, *records.separation]
-    evidence = [by_scale(records, scale) for scale in in_order((r.scale for r in everything), SCALES)]
+    evidence = [by_scale(records, scale) for scale in sort_names((r.scale for r in everything), SCALES)]
     return [ruling for claim in claims for ruling in rulings_on(claim, evidence)]
 
 
-def rulings_on(claim: Claim, evidence: Sequence[Evidence]) -> list[Ruling]:
+def rulings_on(claim: Claim, evidence: Sequence[Evidence]) -> list[ClaimVerdict]:
     """The rulings on one claim."""
     rulings = [
-        Ruling(claim, own.scale, judges_of(own, claim), heeded(own, claim, claim.judge(own, claim)))
+        ClaimVerdict(
+            claim, own.scale, judges_of(own, claim), withhold_by_sanity(own, claim, claim.judge(own, claim))
+        )
         for own in evidence
         if any(own.has(name) for name in claim.experiments)
     ]
     nothing = Result(
         UNTESTED, f"From these records: experiment {' or '.join(claim.experiments)} has no runs."
     )
-    return rulings or [Ruling(claim, "", "", nothing)]
+    return rulings or [ClaimVerdict(claim, "", "", nothing)]
 
 
-def heeded(evidence: Evidence, claim: Claim, found: Result) -> Result:
+def withhold_by_sanity(evidence: Evidence, claim: Claim, found: Result) -> Result:
     """The result, its verdict withheld where win rates decide it and a judge of theirs fails its sanity check."""
     judges = {run.judge for run in evidence.runs(*claim.experiments)}
-    failed = [said for one in evidence.records.sanity if one.judge in judges for said in failures(one)]
+    failed = [said for one in evidence.records.sanity if one.judge in judges for said in sanity_failures(one)]
     if not claim.by_verdicts or found.verdict == UNTESTED or not failed:
         return found
     return Result(UNTESTED, f"{found.reason} But no verdict: {failed[0]}", found.parts)
@@ -100,11 +102,11 @@ def heeded(evidence: Evidence, claim: Claim, found: Result) -> Result:
 
 def judges_of(evidence: Evidence, claim: Claim) -> str:
     """The judges of the runs that test a claim, in words."""
-    judges = in_order(run.judge for run in evidence.runs(*claim.experiments))
+    judges = sort_names(run.judge for run in evidence.runs(*claim.experiments))
     return f"{' and '.join(judges)} judge" if judges else ""
 
 
-def summary_table(rulings: Sequence[Ruling]) -> Table:
+def summary_table(rulings: Sequence[ClaimVerdict]) -> Table:
     """A row a claim and scale."""
     numbers = {name: n for n, name in enumerate(dict.fromkeys(r.claim.name for r in rulings), 1)}
     rows = []
@@ -113,8 +115,8 @@ def summary_table(rulings: Sequence[Ruling]) -> Table:
             str(numbers[ruling.claim.name]),
             ruling.claim.name,
             ruling.scale or "-",
-            ours(ruling.claim, ruling.result),
-            counts(ruling.result),
+            summarise_parts(ruling.claim, ruling.result),
+            count_sample(ruling.result),
             ruling.verdict,
             ruling.claim.published,
         ]
@@ -130,17 +132,17 @@ def summary_table(rulings: Sequence[Ruling]) -> Table:
     )
 
 
-def ours(claim: Claim, result: Result) -> str:
+def summarise_parts(claim: Claim, result: Result) -> str:
     """The comparisons of a result in brief."""
     if not result.parts:
         return "-"
-    supporting = sum(side_of(part, claim.rule) == "supports" for part in result.parts)
+    supporting = sum(part_side(part, claim.rule) == "supports" for part in result.parts)
     ordered = sorted(result.parts, key=lambda part: part.value)
-    ends = dict.fromkeys((shown(ordered[0], claim.rule), shown(ordered[-1], claim.rule)))
+    ends = dict.fromkeys((format_part(ordered[0], claim.rule), format_part(ordered[-1], claim.rule)))
     return f"{supporting} of {len(ordered)}; {' to '.join(ends)}"
 
 
-def counts(result: Result) -> str:
+def count_sample(result: Result) -> str:
     """Prompts and seeds of a result."""
     texts = []
     for values, unit in (
@@ -153,7 +155,7 @@ def counts(result: Result) -> str:
     return ", ".join(texts) or "-"
 
 
-def section(number: int, claim: Claim, rulings: Sequence[Ruling]) -> str:
+def section(number: int, claim: Claim, rulings: Sequence[ClaimVerdict]) -> str:
     """One claim with its rule, and what each scale says of it."""
     lines = [
         f"### {number}. {claim.name[0].upper()}{claim.name[1:]}",
@@ -169,7 +171,7 @@ def section(number: int, claim: Claim, rulings: Sequence[Ruling]) -> str:
     return "\n".join(lines + [text for ruling in rulings for text in (of_scale(ruling), "")])
 
 
-def of_scale(ruling: Ruling) -> str:
+def of_scale(ruling: ClaimVerdict) -> str:
     """What one scale says of a claim: verdict, reason, and the comparisons behind them."""
     judges = f" ({ruling.judges})" if ruling.judges else ""
     place = f"At {ruling.scale} scale{judges}: " if ruling.scale else ""
@@ -182,7 +184,14 @@ def of_scale(ruling: Ruling) -> str:
         [
             *map(
                 Entry,
-                (p.name, shown(p, rule), p.about, str(p.prompts or "-"), str(p.seeds), side_of(p, rule)),
+                (
+                    p.name,
+                    format_part(p, rule),
+                    p.about,
+                    str(p.prompts or "-"),
+                    str(p.seeds),
+                    part_side(p, rule),
+                ),
             )
         ]
         for p in ruling.result.parts

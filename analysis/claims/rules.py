@@ -12,7 +12,7 @@ from typing import Literal
 from analysis.claims.evidence import Part
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.win_rates import interval
+from analysis.tables.win_rates import format_interval
 
 Verdict = Literal["reproduced", "not reproduced", "mixed", "not testable here"]
 Side = Literal["supports", "contradicts", "open"]
@@ -120,7 +120,7 @@ def inside(part: Part, null: float, margin: float) -> bool:
     return part.lo >= null - margin and part.hi <= null + margin
 
 
-def side_of(part: Part, rule: Rule) -> Side:
+def part_side(part: Part, rule: Rule) -> Side:
     """What a part says; too few prompts or seeds leave everything open."""
     return rule.side(part) if part.enough else "open"
 
@@ -129,7 +129,7 @@ def decide(parts: Sequence[Part], rule: Rule, missing: str, note: str = "") -> R
     """The verdict of the parts, or `missing` where there are none; `note` goes behind the reason."""
     if not parts:
         return Result("not testable here", missing)
-    sides = [side_of(part, rule) for part in parts]
+    sides = [part_side(part, rule) for part in parts]
     counts = {side: sides.count(side) for side in ("supports", "contradicts", "open")}
     verdict: Verdict = "mixed"
     if counts["supports"] == len(parts):
@@ -153,7 +153,7 @@ def few(parts: Sequence[Part]) -> str:
     return f"{number} on fewer than {FEW_PROMPTS} prompts, or {MIN_SEEDS} seeds where only seeds count"
 
 
-def shown(part: Part, rule: Rule) -> str:
+def format_part(part: Part, rule: Rule) -> str:
     """A part's estimate with its interval."""
     sign = "+" if rule.null == 0 else ""
-    return f"{part.value:{sign}.{rule.decimals}f} {interval(part.lo, part.hi, rule.decimals)}"
+    return f"{part.value:{sign}.{rule.decimals}f} {format_interval(part.lo, part.hi, rule.decimals)}"

@@ -7,8 +7,8 @@ from typing import Any
 
 from analysis.experiments._verifiers import KINSHIP, KNOWLEDGE, kinship, knowledge, labels, own_quality
 from analysis.figures.style import Style
-from analysis.records.names import position
-from analysis.sections.accuracy import accuracy_frame, right_by_prompt
+from analysis.records.names import order_key
+from analysis.sections.accuracy import accuracy_frame, correct_by_prompt
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import Tally
 from cme.records import RunRecord
@@ -52,7 +52,7 @@ def arms(runs: Sequence[RunRecord]) -> list[Arm]:
 
     def ability(of: Arm) -> tuple[bool, float, tuple[int, str], str]:
         own = of.own[0] if measured else inf
-        return of.kin != "random weights", own, position(of.knowledge, KNOWLEDGE), of.label
+        return of.kin != "random weights", own, order_key(of.knowledge, KNOWLEDGE), of.label
 
     return sorted(found, key=ability)
 
@@ -60,7 +60,7 @@ def arms(runs: Sequence[RunRecord]) -> list[Arm]:
 def arm(label: str, runs: Sequence[RunRecord]) -> Arm:
     """What came of training under one verifier, of the policies that training ended with."""
     [shares] = [row for row in accuracy_frame(runs).to_dict("records") if row["policy"] == "final"]
-    before, after = right_by_prompt(runs)
+    before, after = correct_by_prompt(runs)
     return Arm(
         label=label,
         kin=kinship(runs[0]),

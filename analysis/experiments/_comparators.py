@@ -7,20 +7,20 @@ from typing import Any
 import pandas as pd
 
 from analysis.experiments._settings import Compared
-from analysis.records.names import in_order
+from analysis.records.names import sort_names
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.metrics import FEW_PROMPTS, excludes
+from analysis.stats.metrics import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell
 from analysis.tables.render import Entry, Table
 from analysis.tables.win_rates import (
     FEW,
     NOT_RUN,
     OPEN,
-    interval,
-    label,
-    marked,
-    names,
+    format_interval,
+    mark_stopped,
+    side_names,
     stop_notes,
+    table_name,
     win_rate_entry,
 )
 from cme.records import RunRecord
@@ -40,7 +40,7 @@ class Met:
 def comparators_of(runs: Sequence[RunRecord]) -> list[str]:
     """Names of the comparators that any of the runs and its start have met, in the order of the tables."""
     comparisons = [of for run in runs for of in run.comparisons or [] if of.start is not None]
-    return in_order(of.name for of in comparisons)
+    return sort_names(of.name for of in comparisons)
 
 
 def met(compared: Compared, name: str) -> dict[Place, Met]:
@@ -75,16 +75,16 @@ def comparator_table(compared: Compared, cells: Sequence[Cell]) -> Table:
         rows = groups.setdefault(cell.family, [])
         row = [Entry("" if rows else cell.family), Entry(cell.regime)]
         row += [Entry(cell.method)] if several else []
-        row.append(marked(win_rate_entry(cell), cell))
+        row.append(mark_stopped(win_rate_entry(cell), cell))
         for found in met_by.values():
             row += entries(found.get(place(cell)))
         rows.append(row)
-    start, policy = names(compared.scale)
+    start, policy = side_names(compared.scale)
     against = [
         head for name in met_by for head in (f"{policy} against {name}", f"start against {name}", "gain")
     ]
     return Table(
-        name=label("comparators", cells[0]),
+        name=table_name("comparators", cells[0]),
         title=f"Win rate against further models (%), scale: {compared.scale}, judge: {cells[0].judge}",
         header=["family", "regime", *(["reward"] if several else []), f"against the {start}", *against],
         groups=list(groups.values()),
@@ -107,8 +107,10 @@ def entries(found: Met | None) -> list[Entry]:
     if found is None:
         return [NOT_RUN] * 3
     gain = found.gain
-    text = f"{gain.difference:+.1f} {interval(gain.lo, gain.hi)}" if gain.prompts else "n/a"
-    told = excludes(gain.lo, gain.hi, 0, gain.prompts) and not (found.policy.win.open or found.start.win.open)
+    text = f"{gain.difference:+.1f} {format_interval(gain.lo, gain.hi)}" if gain.prompts else "n/a"
+    told = interval_excludes(gain.lo, gain.hi, 0, gain.prompts) and not (
+        found.policy.win.open or found.start.win.open
+    )
     return [win_rate_entry(found.policy), win_rate_entry(found.start), Entry(text, bold=told)]
 
 

@@ -20,10 +20,10 @@ from analysis.experiments._blocks import (
     table_of,
     with_gap,
 )
-from analysis.figures.curves import finish_grid, note_if_empty, panel_grid
-from analysis.figures.main import Plot
+from analysis.figures.curves import finish_grid, mark_empty_panel, panel_grid
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, Style
-from analysis.records.frames import last_step
+from analysis.records.frames import last_training_step
 from cme.records import RunRecord
 
 RISES = ("reward_beside", "heldout", "gap", "quality")
@@ -60,7 +60,7 @@ def course(history: pd.DataFrame, runs: Sequence[RunRecord]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "seeds": " ".join(str(run.seed) for run in kept),
         "left_out": len(runs) - len(kept),
-        "stopped": " ".join("-" if run.stopped is None else str(last_step(run)) for run in kept),
+        "stopped": " ".join("-" if run.stopped is None else str(last_training_step(run)) for run in kept),
         "peak_steps": "n/a",
         "collapse_steps": "n/a",
     }
@@ -122,7 +122,7 @@ def rise_plot(
             draw_path(above, own, "step", "reward_rise", shown["trained reward"])
             draw_path(above, own, "step", "heldout_rise", shown["held-out verifier"])
             draw_path(below, own, "step", "quality", shown["true quality"])
-            note_if_empty(below)
+            mark_empty_panel(below)
         panels[0, 0].set_ylabel("rise since the start\n(nats/token)")
         panels[1, 0].set_ylabel("true quality\n(0 to 1)")
         finish_grid(figure, panels, heads, "training step", title, shown)

@@ -18,8 +18,8 @@ from analysis.experiments._blocks import (
     with_gap,
 )
 from analysis.experiments._gaming import columns, draw_path
-from analysis.figures.curves import finish_grid, note_if_empty, panel_grid
-from analysis.figures.main import Plot
+from analysis.figures.curves import finish_grid, mark_empty_panel, panel_grid
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, Style
 from analysis.sections.greedy import greedy_change, greedy_quality
 from analysis.sections.trajectory import collapse_of, trajectory_frame
@@ -98,7 +98,7 @@ def greedy_plot(name: str, title: str, runs: Sequence[RunRecord], labels: Mappin
         for label, axes in zip(names, panels[0], strict=True):
             draw_path(axes, blocks[blocks["run_id"].map(labels) == label], "step", "quality", sampled)
             draw_path(axes, saved[saved["run_id"].map(labels) == label], "step", "greedy", greedy)
-            note_if_empty(axes)
+            mark_empty_panel(axes)
         panels[0, 0].set_ylabel("true quality\n(0 to 1)")
         finish_grid(figure, panels, heads, "training step", title, SHOWN)
     caption = (

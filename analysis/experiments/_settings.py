@@ -15,26 +15,33 @@ import pandas as pd
 from matplotlib import colormaps, rc_context
 from matplotlib.colors import to_hex
 
-from analysis.figures.curves import WINDOW, draw_curve, finish_grid, note_if_empty, panel_grid, with_derived
-from analysis.figures.main import CURVES, SMOOTHED, Plot, win_rates
+from analysis.figures.curves import (
+    WINDOW,
+    add_derived_columns,
+    draw_curve,
+    finish_grid,
+    mark_empty_panel,
+    panel_grid,
+)
+from analysis.figures.overview import CURVES, SMOOTHING_NOTE, Plot, win_rate_plot
 from analysis.figures.style import RC, Style
 from analysis.records.frames import history_frame
-from analysis.records.names import REGIMES, REWARDS, in_order, method_names, natural, position
+from analysis.records.names import REGIMES, REWARDS, method_names, natural_key, order_key, sort_names
 from analysis.sections.base import Part, write_images, write_tables
 from analysis.stats.metrics import FEW_PROMPTS, Quality, quality_change
-from analysis.tables.cells import Cell, cells_frame, cells_of, contrasts_of
+from analysis.tables.cells import Cell, build_cells, build_contrasts, cells_frame
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import (
     contrast_table,
     evidence_table,
-    interval,
-    marked,
+    format_interval,
+    format_p_value,
+    format_percent,
+    mark_stopped,
     method_key,
-    names,
-    number,
-    p_text,
     quality_entry,
     score_name,
+    side_names,
     stop_notes,
     win_rate_entry,
 )
@@ -80,18 +87,18 @@ class Compared:
     @cached_property
     def cells(self) -> list[Cell]:
         """The cells in the order of the tables, their methods named by the setting."""
-        named = [replace(cell, method=self.labels[cell.runs[0]]) for cell in cells_of(self.runs)]
-        return sorted(named, key=lambda c: (c.family, position(c.regime, REGIMES), method_key(c)))
+        named = [replace(cell, method=self.labels[cell.runs[0]]) for cell in build_cells(self.runs)]
+        return sorted(named, key=lambda c: (c.family, order_key(c.regime, REGIMES), method_key(c)))
 
     @cached_property
     def history(self) -> pd.DataFrame:
         """The training histories with what is derived of them, their methods named by the setting."""
         frame = history_frame(self.runs)
-        return with_derived(frame.assign(method=frame["run_id"].map(dict(self.labels))))
+        return add_derived_columns(frame.assign(method=frame["run_id"].map(dict(self.labels))))
 
     def by_judge(self) -> Iterator[tuple[str, list[Cell]]]:
         """The cells of each judge."""
-        for judge in in_order(cell.judge for cell in self.cells):
+        for judge in sort_names(cell.judge for cell in self.cells):
             yield judge, [cell for cell in self.cells if cell.judge == judge]
 
     def of(self, cell: Cell) -> list[RunRecord]:
@@ -101,7 +108,7 @@ class Compared:
     def ramp(self) -> dict[str, Style]:
         """Styles of settings in their order: from dark to light, each with a marker and dashes of its own."""
         rewards = {self.labels[run.run_id]: run.reward for run in self.runs}
-        ordered = sorted(rewards, key=lambda label: (position(rewards[label], REWARDS), natural(label)))
+        ordered = sorted(rewards, key=lambda label: (order_key(rewards[label], REWARDS), natural_key(label)))
         shades = colormaps["viridis"](np.linspace(0.05, 0.8, len(ordered)))
         return {
             label: Style(to_hex(shade), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
@@ -121,7 +128,7 @@ def setting_tables(
     tables = []
     for _, cells in compared.by_judge():
         tables.append(summary_table(compared, cells, title, column, extra, notes))
-        if contrasts := contrasts_of(cells, baseline=baseline):
+        if contrasts := build_contrasts(cells, baseline=baseline):
             against = contrast_table(contrasts)
             subject = f"scale: {compared.scale}, judge: {cells[0].judge}"
             header = [column if name == "reward" else name for name in against.header]
@@ -146,21 +153,24 @@ def summary_table(
         rows = groups.setdefault((cell.family, cell.regime), [])
         place = ("", "") if rows else (cell.family, cell.regime)
         seeds = cell.seeds
-        spread = f"{number(seeds.low)} to {number(seeds.high)}" if len(seeds.rates) > 1 else "-"
+        spread = (
+            f"{format_percent(seeds.low)} to {format_percent(seeds.high)}" if len(seeds.rates) > 1 else "-"
+        )
         rows.append(
             [
                 *map(Entry, (*place, cell.method)),
-                marked(win_rate_entry(cell), cell),
-                Entry(interval(seeds.wide_lo, seeds.wide_hi)),
+                mark_stopped(win_rate_entry(cell), cell),
+                Entry(format_interval(seeds.wide_lo, seeds.wide_hi)),
                 Entry(f"{spread} ({len(seeds.rates)})"),
-                Entry(p_text(cell.p_holm)),
+                Entry(format_p_value(cell.p_holm)),
                 *([quality_entry(cell)] if scored else []),
                 *(Entry(of(compared.of(cell))) for of in extra.values()),
             ]
         )
     header = ["family", "regime", column, "win rate (%)", "any seed", "single seeds", "p (Holm)"]
     explained = [
-        f"Win rate against the {names(compared.scale)[0]}, judged by {judge}, a tie counting half, all seeds pooled; "
+        f"Win rate against the {side_names(compared.scale)[0]}, judged by {judge}, a tie counting half, all "
+        f"seeds pooled; "
         f"in brackets its 95 % interval over prompts, for these models. Bold: it excludes 50 %, on {FEW_PROMPTS} "
         "prompts or more. Any seed: the interval for other seeds and other prompts both. Single seeds: the range "
         "(and number) of their own win rates. p (Holm): test of a true rate of 50 %, corrected over this table.",
@@ -184,7 +194,7 @@ def length_of(runs: Sequence[RunRecord]) -> str:
     found = length_change(runs)
     if found is None:
         return "n/a"
-    change = f"{found.difference:+.1f} {interval(found.lo, found.hi)}"
+    change = f"{found.difference:+.1f} {format_interval(found.lo, found.hi)}"
     return f"{found.start:.1f} → {found.policy:.1f} ({change})"
 
 
@@ -228,7 +238,7 @@ def interval_plots(compared: Compared, title: str) -> list[Plot]:
     """The house's figure of win rates with their intervals, for each judge, under the experiment's title."""
     plots = []
     for judge, cells in compared.by_judge():
-        plot = win_rates(cells)
+        plot = win_rate_plot(cells)
         with rc_context(RC):
             plot.figure.suptitle(f"{title}: win rates (scale: {compared.scale}, judge: {judge})")
         plots.append(plot)
@@ -242,7 +252,7 @@ def training_plots(compared: Compared, styles: Mapping[str, Style], what: str) -
     if not measured:
         return []
     places = sorted(
-        {(run.family, run.regime) for run in compared.runs}, key=lambda at: (at[0], position(at[1], REGIMES))
+        {(run.family, run.regime) for run in compared.runs}, key=lambda at: (at[0], order_key(at[1], REGIMES))
     )
     chunks = [places[i : i + COLUMNS] for i in range(0, len(places), COLUMNS)]
     return [
@@ -268,12 +278,13 @@ def training_plot(
                 here = history[(history["family"] == family) & (history["regime"] == regime)]
                 for method, style in styles.items():
                     draw_curve(axes, here[here["method"] == method], column, style)
-                note_if_empty(axes)
+                mark_empty_panel(axes)
             row[0].set_ylabel(CURVES[column])
         heads = [f"{family} {regime}" for family, regime in places]
         finish_grid(figure, panels, heads, "training step", f"Training by {what} (scale: {scale})", styles)
     caption = (
-        f"Training by {what} at scale {scale}, on training prompts, sampled. {SMOOTHED}; the band spans the lowest "
+        f"Training by {what} at scale {scale}, on training prompts, sampled. {SMOOTHING_NOTE}; the band spans "
+        f"the lowest "
         "and highest seed; a cross marks a run that stopped early. The held-out verifier's likelihood is monitored, "
         "never trained on."
     )

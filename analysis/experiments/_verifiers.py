@@ -8,13 +8,13 @@ import numpy as np
 
 from analysis.figures.style import Style
 from analysis.records.frames import MAJORITY, verdicts_frame
-from analysis.records.names import in_order, method_names, position
+from analysis.records.names import method_names, order_key, sort_names
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
-from analysis.tables.cells import Cell, cells_of
-from analysis.tables.win_rates import interval
+from analysis.tables.cells import Cell, build_cells
+from analysis.tables.win_rates import format_interval
 from cme.records import RunRecord
 
 ORACLE = "oracle"
@@ -88,7 +88,7 @@ def knowledge(run: RunRecord) -> str:
     if run.verifier_checkpoint.startswith("random:"):
         return KNOWLEDGE[0]
     return " + ".join(
-        in_order((name.split("/")[-1] for name in run.verifier_checkpoint.split(", ")), KNOWLEDGE)
+        sort_names((name.split("/")[-1] for name in run.verifier_checkpoint.split(", ")), KNOWLEDGE)
     )
 
 
@@ -102,14 +102,14 @@ def outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
     judge = judge_of_section(runs)
     found = [
         outcome(called[cell.runs[0]], cell, [by_id[run] for run in cell.runs])
-        for cell in cells_of(runs)
+        for cell in build_cells(runs)
         if cell.judge == judge
     ]
     measured = not any(isnan(of.own[0]) for of in found if of.kin != "ensemble")
 
     def ability(of: Outcome) -> tuple[bool, float, tuple[int, str], str]:
         own = of.own[0] if measured and of.kin != "ensemble" else inf
-        return of.kin != "random weights", own, position(of.knowledge, KNOWLEDGE), of.label
+        return of.kin != "random weights", own, order_key(of.knowledge, KNOWLEDGE), of.label
 
     return sorted(found, key=ability)
 
@@ -119,7 +119,7 @@ def judge_of_section(runs: Sequence[RunRecord]) -> str:
 
     Raises NothingToShow without a verdict.
     """
-    judges = in_order(verdicts_frame(runs)["judge"])
+    judges = sort_names(verdicts_frame(runs)["judge"])
     if not judges:
         raise NothingToShow("none of the runs has a verdict")
     wanted = [j for j in judges if j == ORACLE] + [j for j in judges if j.endswith(f": {MAJORITY}")]
@@ -173,7 +173,7 @@ def own_columns(own: tuple[float, float, float]) -> dict[str, float]:
 def own_text(own: tuple[float, float, float], knowledge: str) -> str:
     """A verifier's own quality with its interval, or what it was made to know."""
     value, lo, hi = own
-    return f"({knowledge})" if isnan(value) else f"{value:.3f} {interval(lo, hi, 3)}"
+    return f"({knowledge})" if isnan(value) else f"{value:.3f} {format_interval(lo, hi, 3)}"
 
 
 def pooled(found: Sequence[Outcome]) -> Tally | None:
@@ -184,7 +184,7 @@ def pooled(found: Sequence[Outcome]) -> Tally | None:
 
 def hundredths(of: Contrast) -> str:
     """A contrast of qualities in their own unit with the interval for any seed."""
-    return f"{of.difference / 100:+.3f} {interval(of.wide_lo / 100, of.wide_hi / 100, 3)}"
+    return f"{of.difference / 100:+.3f} {format_interval(of.wide_lo / 100, of.wide_hi / 100, 3)}"
 
 
 def verdict(of: Contrast) -> str:

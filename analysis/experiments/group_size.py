@@ -17,14 +17,14 @@ from analysis.experiments._settings import (
     training_plots,
     written,
 )
-from analysis.figures.curves import handles_of
-from analysis.figures.main import Plot
+from analysis.figures.curves import legend_handles
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, WIDTH, Style
 from analysis.sections.base import Part
-from analysis.stats.metrics import Floats, interval_covers_half
+from analysis.stats.metrics import Floats, is_undecided
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
-from analysis.tables.win_rates import names, score_name
+from analysis.tables.win_rates import score_name, side_names
 from cme.records import RunRecord
 
 TITLE = "Group size at equal completions a step"
@@ -113,10 +113,10 @@ def size_plot(compared: Compared, cells: Sequence[Cell]) -> Plot:
             axes.minorticks_off()
             axes.set_xlabel("completions of a prompt (G)")
         figure.suptitle(f"Group size at equal completions a step (scale: {scale}, judge: {judge})")
-        handles = handles_of({" ".join(place): style for place, style in styles.items()})
+        handles = legend_handles({" ".join(place): style for place, style in styles.items()})
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
-        f"Win rate against the {names(scale)[0]} by the size of the group, at equal completions a step, at scale "
+        f"Win rate against the {side_names(scale)[0]} by the size of the group, at equal completions a step, at scale "
         f"{scale}, judge {judge}, all seeds pooled; bars are 95 % intervals over prompts, for these models. Small "
         "marks to the right: single seeds. Filled: the interval excludes 50 % (dashed)."
     )
@@ -133,7 +133,7 @@ def draw_rates(axes: Axes, x: Floats, cells: Sequence[Cell], style: Style) -> No
     axes.plot(x, [cell.win.rate for cell in cells], color=style.colour, linewidth=0.8)
     for at, cell in zip(x, cells, strict=True):
         win, rates = cell.win, list(cell.seeds.rates.values())
-        face = "white" if interval_covers_half(win) else style.colour
+        face = "white" if is_undecided(win) else style.colour
         axes.plot([at, at], [win.lo, win.hi], color=style.colour, linewidth=1.4, solid_capstyle="butt")
         axes.plot(at, win.rate, marker=style.marker, color=style.colour, markerfacecolor=face, markersize=5.5)
         axes.plot([at * 1.12] * len(rates), rates, "_", color=style.colour, markersize=4)

@@ -24,15 +24,15 @@ from analysis.experiments._verifiers import (
 )
 from analysis.experiments.verifier_sweep import gain_entry, result_panels, win_entry
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import Style
-from analysis.records.names import in_order
+from analysis.records.names import sort_names
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.metrics import MIN_SEEDS, excludes
+from analysis.stats.metrics import MIN_SEEDS, interval_excludes
 from analysis.tables.cells import row_of
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import p_text
+from analysis.tables.win_rates import format_p_value
 from cme.records import RunRecord
 
 TITLE = "Independence: does a verifier of another family protect from gaming?"
@@ -143,9 +143,9 @@ def test_table(generator: str, found: Sequence[Outcome], scale: str) -> Table:
                 Entry(f"{of.difference / 100:+.3f} [{of.lo / 100:.3f}, {of.hi / 100:.3f}]"),
                 Entry(
                     f"[{of.wide_lo / 100:.3f}, {of.wide_hi / 100:.3f}]" if not isnan(of.wide_lo) else "[n/a]",
-                    bold=excludes(of.wide_lo, of.wide_hi, 0, of.prompts),
+                    bold=interval_excludes(of.wide_lo, of.wide_hi, 0, of.prompts),
                 ),
-                Entry(p_text(of.p)),
+                Entry(format_p_value(of.p)),
                 Entry(verdict(of) if counts else "-"),
             ]
             for one, other, counts, of in tests
@@ -225,7 +225,7 @@ def gaming_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
         ]
         for of in found
     ]
-    heldout = in_order(run.heldout_checkpoint or "none" for of in found for run in of.runs)
+    heldout = sort_names(run.heldout_checkpoint or "none" for of in found for run in of.runs)
     return Table(
         name=f"independence-gaming-{slug(scale)}-{slug(generator)}",
         title=f"What the reward rose by, and what it stood for (scale: {scale}, generator: {generator})",
@@ -275,7 +275,7 @@ def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame,
             Panel("rise in training (nats/token)", rises, at=0),
         ],
     )
-    shown = in_order((of.kin for of in found), tuple(KINSHIP))
+    shown = sort_names((of.kin for of in found), tuple(KINSHIP))
     figure = forest(
         f"Kinship of verifier and generator (scale: {scale})",
         [block],

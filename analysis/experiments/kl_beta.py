@@ -20,12 +20,12 @@ from analysis.experiments._settings import (
     training_plots,
     written,
 )
-from analysis.figures.curves import draw_path, handles_of, note_if_empty
-from analysis.figures.main import SMOOTHED, Plot
+from analysis.figures.curves import draw_quality_path, legend_handles, mark_empty_panel
+from analysis.figures.overview import SMOOTHING_NOTE, Plot
 from analysis.figures.style import RC, WIDTH, Style
 from analysis.sections.base import Part
 from analysis.sections.drift_report import drift_part
-from analysis.stats.metrics import interval_covers_half
+from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 from cme.records import RunRecord
@@ -74,11 +74,11 @@ def drift_paths(compared: Compared, cells: Sequence[Cell]) -> Plot:
             history = compared.history
             here = history[(history["family"] == family) & (history["regime"] == regime)]
             for method, style in styles.items():
-                draw_path(left, here[here["method"] == method], "sqrt_kl", style)
+                draw_quality_path(left, here[here["method"] == method], "sqrt_kl", style)
             for cell in (cell for cell in cells if (cell.family, cell.regime) == (family, regime)):
                 draw_final(right, compared.of(cell), cell, styles[cell.method])
             for axes in (left, right):
-                note_if_empty(axes)
+                mark_empty_panel(axes)
             left.set_ylabel(f"{family} {regime}\ntrue quality (0 to 1)")
             right.set_ylabel("win rate (%)")
             right.axhline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
@@ -87,11 +87,12 @@ def drift_paths(compared: Compared, cells: Sequence[Cell]) -> Plot:
         for axes in panels[-1]:
             axes.set_xlabel(X_LABEL)
         figure.suptitle(f"Gain against distance from the start, by beta (scale: {scale})")
-        figure.legend(handles=handles_of(styles), loc="outside lower center", ncols=5, handlelength=3)
+        figure.legend(handles=legend_handles(styles), loc="outside lower center", ncols=5, handlelength=3)
     caption = (
         f"What is gained at which distance from the start, by the weight of the KL penalty, at scale {scale}. Left: "
         "true quality of sampled responses along training, from the open dot (start) to the filled marker (end). "
-        f"{SMOOTHED}. Right: the final policy's win rate against its start (judge: {judge}) with its 95 % interval "
+        f"{SMOOTHING_NOTE}. Right: the final policy's win rate against its start (judge: {judge}) with its 95 % "
+        f"interval "
         "over prompts, at the mean over seeds of its final distance; the horizontal bar spans the lowest and the "
         "highest seed. Filled: the interval excludes 50 %. Paths that lie on one another say that quality is a matter "
         "of distance and the penalty only shortens it; a path that turns down says that the reward was gamed."
@@ -105,7 +106,7 @@ def draw_final(axes: Axes, runs: Sequence[RunRecord], cell: Cell, style: Style) 
     if not distances or np.isnan(cell.win.rate):
         return
     x, win = float(np.mean(distances)), cell.win
-    face = "white" if interval_covers_half(win) else style.colour
+    face = "white" if is_undecided(win) else style.colour
     axes.plot([x, x], [win.lo, win.hi], color=style.colour, linewidth=1.4, solid_capstyle="butt")
     axes.plot([min(distances), max(distances)], [win.rate, win.rate], color=style.colour, linewidth=0.8)
     axes.plot(x, win.rate, marker=style.marker, color=style.colour, markerfacecolor=face, markersize=5.5)

@@ -11,22 +11,22 @@ from matplotlib.figure import Figure
 
 from analysis.experiments._comparators import comparator_table, comparators_frame, comparators_of
 from analysis.experiments._settings import Compared, written
-from analysis.figures.main import Plot, draw_interval
+from analysis.figures.overview import Plot, draw_interval
 from analysis.figures.style import RC, WIDTH, Style, reward_style
-from analysis.records.names import in_order
+from analysis.records.names import sort_names
 from analysis.sections.base import Part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.cells import Cell
-from analysis.tables.findings import place, standing
+from analysis.tables.findings import cell_verdict, place
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import (
     evidence_table,
-    interval,
-    names,
-    number,
+    format_interval,
+    format_percent,
     quality_table,
     score_name,
     seed_table,
+    side_names,
     win_rate_table,
 )
 from cme.records import RunRecord
@@ -97,17 +97,17 @@ def beside_table(cells: Sequence[Cell]) -> Table:
     rated = sorted(
         (cell for cell in cells if cell.win.verdicts > cell.win.unscored), key=lambda c: c.win.rate
     )
-    stand = [standing(cell) for cell in cells]
+    stand = [cell_verdict(cell) for cell in cells]
 
     def ends(index: int) -> str:
         if not rated:
             return "n/a"
         win = rated[index].win
-        return f"{number(win.rate)} {interval(win.lo, win.hi)} ({place(rated[index])})"
+        return f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)} ({place(rated[index])})"
 
     rows = [
-        ("lowest win rate of a cell (%)", number(known.low), ends(0)),
-        ("highest win rate of a cell (%)", number(known.high), ends(-1)),
+        ("lowest win rate of a cell (%)", format_percent(known.low), ends(0)),
+        ("highest win rate of a cell (%)", format_percent(known.high), ends(-1)),
         ("cells", f"{known.cells} have a configuration", str(len(cells))),
         ("cells told above 50 %", "no interval published", str(stand.count("won"))),
         ("cells told below 50 %", "no interval published", str(stand.count("lost"))),
@@ -130,7 +130,7 @@ def beside_table(cells: Sequence[Cell]) -> Table:
 def main_plot(cells: Sequence[Cell]) -> Plot:
     """Win rate with its intervals by family and regime, and the judge's score before and after beside it."""
     scale, judge = cells[0].scale, cells[0].judge
-    families = in_order(cell.family for cell in cells)
+    families = sort_names(cell.family for cell in cells)
     scored = any(cell.quality is not None for cell in cells)
     several = len({cell.method for cell in cells}) > 1
     rows: list[tuple[str, Cell | None]] = []
@@ -157,7 +157,7 @@ def main_plot(cells: Sequence[Cell]) -> Plot:
             tick.set_fontweight("bold" if cell is None else "normal")
         panels[0].set_ylim(0.4 - len(rows), 1.6)
         panels[0].set_xlim(min(30.0, panels[0].get_xlim()[0]), max(75.0, panels[0].get_xlim()[1]))
-        panels[0].set_xlabel(f"win rate against the\n{names(scale)[0]} (%)")
+        panels[0].set_xlabel(f"win rate against the\n{side_names(scale)[0]} (%)")
         for axes in panels:
             axes.grid(axis="y", visible=False)
             axes.tick_params(axis="y", length=0)

@@ -19,9 +19,9 @@ from analysis.experiments._blocks import (
     with_gap,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import Style
-from analysis.records.published import published
+from analysis.records.published import read_published
 from analysis.sections.accuracy import accuracy_frame, accuracy_table
 from analysis.sections.base import NothingToShow, Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
@@ -198,7 +198,7 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
 
 def published_rows() -> list[tuple[str, float, float]]:
     """The published pass@1 before and after training, in percent, under the least and the most fortunate verifier."""
-    row = published("math_accuracy.csv").iloc[0]
+    row = read_published("math_accuracy.csv").iloc[0]
     return [
         (f"cme, {which} of eight verifiers", 100 * row["before"], 100 * row[f"after_{which}"])
         for which in ("lowest", "highest")
@@ -207,7 +207,7 @@ def published_rows() -> list[tuple[str, float, float]]:
 
 def published_table() -> Table:
     """The published change."""
-    row = published("math_accuracy.csv").iloc[0]
+    row = read_published("math_accuracy.csv").iloc[0]
     return Table(
         name="math-published",
         title=f"Published: {row['benchmark']} pass@1 (the paper's scale, generator {row['generator']})",

@@ -20,10 +20,10 @@ from analysis.experiments._blocks import (
 from analysis.experiments._gaming import courses, draw_path, spread_of
 from analysis.experiments._greedy import greedy_courses, greedy_plot, greedy_steps
 from analysis.experiments._verifiers import by_generator
-from analysis.figures.curves import finish_grid, note_if_empty, panel_grid, styles_of
-from analysis.figures.main import Plot
+from analysis.figures.curves import finish_grid, mark_empty_panel, panel_grid, styles_by_method
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC
-from analysis.records.names import REWARDS, method_names, position
+from analysis.records.names import REWARDS, method_names, order_key
 from analysis.sections.base import Part, write_part
 from analysis.sections.trajectory import trajectory_table
 from analysis.stats.metrics import MIN_SEEDS
@@ -67,7 +67,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
 def labels_of(runs: Sequence[RunRecord]) -> dict[str, str]:
     """The methods of one generator's runs, by run id, in the order of the rewards."""
     names = method_names(runs)
-    ordered = sorted(runs, key=lambda run: (position(run.reward, REWARDS), names[run.run_id], run.seed))
+    ordered = sorted(runs, key=lambda run: (order_key(run.reward, REWARDS), names[run.run_id], run.seed))
     return {run.run_id: names[run.run_id] for run in ordered}
 
 
@@ -229,7 +229,7 @@ def sentence(generator: str, frame: pd.DataFrame, of: str = "") -> str:
 def kl_plot(generator: str, runs: Sequence[RunRecord], scale: str) -> Plot:
     """True quality, greedy quality where it is known, and held-out verifier against the root of KL, a line a method."""
     blocks = blocks_frame(with_gap(runs)).merge(greedy_steps(runs), on=["run_id", "step"], how="left")
-    styles = styles_of(blocks)
+    styles = styles_by_method(blocks)
     measures = {
         name: label for name, label in MEASURES.items() if name != "greedy" or blocks[name].notna().any()
     }
@@ -239,7 +239,7 @@ def kl_plot(generator: str, runs: Sequence[RunRecord], scale: str) -> Plot:
             for method, style in styles.items():
                 draw_path(axes, blocks[blocks["method"] == method], "sqrt_kl", column, style)
             axes.set_ylabel(label.replace(" (", "\n("))
-            note_if_empty(axes)
+            mark_empty_panel(axes)
         title = f"Quality and held-out verifier against √KL (scale: {scale}, generator: {generator})"
         finish_grid(figure, panels, [""], "√KL from the start (√nats per response)", title, styles)
     greedy = (

@@ -6,19 +6,19 @@ from pathlib import Path
 from analysis.experiments._settings import Compared, interval_plots, written
 from analysis.sections.base import Part
 from analysis.sections.trajectory import by_seed, collapse_of, trajectory_frame
-from analysis.stats.metrics import FEW_PROMPTS, excludes
-from analysis.tables.cells import Cell, contrasts_of
+from analysis.stats.metrics import FEW_PROMPTS, interval_excludes
+from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import (
     contrast_table,
     evidence_table,
-    interval,
-    marked,
-    names,
-    p_text,
+    format_interval,
+    format_p_value,
+    mark_stopped,
     quality_entry,
     score_name,
     seed_table,
+    side_names,
     stop_notes,
     win_rate_entry,
 )
@@ -68,7 +68,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     tables = []
     for _, cells in compared.by_judge():
         tables.append(rewards_table(compared, cells))
-        if contrasts := contrasts_of(cells):
+        if contrasts := build_contrasts(cells):
             tables.append(contrast_table(contrasts))
         tables += [seed_table(cells), evidence_table(cells)]
     return written("rewards", compared, tables, interval_plots(compared, "All rewards and trainers"), out)
@@ -77,7 +77,7 @@ def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
 def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
     """One judge's cells in the order of the methods: win rate, difference from CME, score, and how they ended."""
     scale, judge = cells[0].scale, cells[0].judge
-    against = {id(cell): (of, p) for cell, _, of, p in contrasts_of(cells)}
+    against = {id(cell): (of, p) for cell, _, of, p in build_contrasts(cells)}
     scored = any(cell.quality is not None for cell in cells)
     groups: dict[tuple[str, str], list[list[Entry]]] = {}
     for cell in cells:
@@ -86,14 +86,14 @@ def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
         difference, p = Entry("-"), "-"
         if id(cell) in against:
             of, corrected = against[id(cell)]
-            bold = excludes(of.lo, of.hi, 0, of.prompts)
-            difference = Entry(f"{of.difference:+.1f} {interval(of.lo, of.hi)}", bold)
-            p = p_text(corrected)
+            bold = interval_excludes(of.lo, of.hi, 0, of.prompts)
+            difference = Entry(f"{of.difference:+.1f} {format_interval(of.lo, of.hi)}", bold)
+            p = format_p_value(corrected)
         rows.append(
             [
                 *map(Entry, (*place, cell.method, SIGNALS.get(cell.reward, "-"))),
-                marked(win_rate_entry(cell), cell),
-                Entry(p_text(cell.p_holm)),
+                mark_stopped(win_rate_entry(cell), cell),
+                Entry(format_p_value(cell.p_holm)),
                 difference,
                 Entry(p),
                 *([quality_entry(cell)] if scored else []),
@@ -106,7 +106,8 @@ def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
         header=[*HEADER, *([f"{score_name(judge)}: start → policy"] if scored else []), "ended"],
         groups=list(groups.values()),
         notes=[
-            f"Win rate against the {names(scale)[0]}, judged by {judge}, a tie counting half, all seeds pooled, with "
+            f"Win rate against the {side_names(scale)[0]}, judged by {judge}, a tie counting half, all seeds "
+            f"pooled, with "
             "its 95 % interval over prompts, for these models; the table of seeds has the intervals for other seeds. "
             f"Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
             f"excludes 50 %, or no difference, on {FEW_PROMPTS} prompts or more, each taken alone.",
@@ -138,6 +139,6 @@ def ending(runs: Sequence[RunRecord], cell: Cell) -> str:
 def fell(cell: Cell) -> bool:
     """Whether a policy is worse than its start for certain."""
     if (change := cell.quality) is not None:
-        return change.difference < 0 and excludes(change.lo, change.hi, 0, change.prompts)
+        return change.difference < 0 and interval_excludes(change.lo, change.hi, 0, change.prompts)
     win = cell.win
-    return win.rate < 50 and excludes(win.lo, win.hi, 50, win.scored)
+    return win.rate < 50 and interval_excludes(win.lo, win.hi, 50, win.scored)

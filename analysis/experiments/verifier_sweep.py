@@ -20,14 +20,14 @@ from analysis.experiments._verifiers import (
     verdict,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.main import Plot
-from analysis.records.names import in_order
+from analysis.figures.overview import Plot
+from analysis.records.names import sort_names
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import contrast
-from analysis.stats.metrics import excludes
+from analysis.stats.metrics import interval_excludes
 from analysis.tables.cells import row_of
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import interval, number
+from analysis.tables.win_rates import format_interval, format_percent
 from cme.records import RunRecord
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "verifier_sweep_quality.csv"
@@ -107,15 +107,17 @@ def gain_entry(of: Outcome) -> Entry:
     """The policies' gain in true quality with its interval for any seed."""
     if of.gain is None:
         return Entry("n/a")
-    return Entry(hundredths(of.gain), bold=excludes(of.gain.wide_lo, of.gain.wide_hi, 0, of.gain.prompts))
+    return Entry(
+        hundredths(of.gain), bold=interval_excludes(of.gain.wide_lo, of.gain.wide_hi, 0, of.gain.prompts)
+    )
 
 
 def win_entry(of: Outcome) -> Entry:
     """The win rate with its interval for any seed."""
     win, seeds = of.cell.win, of.cell.seeds
     return Entry(
-        f"{number(seeds.mean)} {interval(seeds.wide_lo, seeds.wide_hi)}",
-        bold=excludes(seeds.wide_lo, seeds.wide_hi, 50, win.scored),
+        f"{format_percent(seeds.mean)} {format_interval(seeds.wide_lo, seeds.wide_hi)}",
+        bold=interval_excludes(seeds.wide_lo, seeds.wide_hi, 50, win.scored),
     )
 
 
@@ -201,7 +203,7 @@ def sweep_plot(generator: str, own: Sequence[Outcome], scale: str) -> Plot:
         list(there["verifier"]),
         panels,
     )
-    shown = in_order([of.kin for of in own] + list(there["kinship"]), tuple(KINSHIP))
+    shown = sort_names([of.kin for of in own] + list(there["kinship"]), tuple(KINSHIP))
     figure = forest("Verifiers by capability", [ours, published], {name: KINSHIP[name] for name in shown})
     caption = (
         f"Above, at scale {scale}: training of {generator} under each verifier, from random weights through the least "
@@ -228,8 +230,8 @@ def published_table() -> Table:
         [
             Entry(str(row["verifier"])),
             Entry(str(row["kinship"])),
-            Entry(number(row["win_rate_vs_base_pct"])),
-            Entry(number(row["win_rate_vs_instruct_pct"])),
+            Entry(format_percent(row["win_rate_vs_base_pct"])),
+            Entry(format_percent(row["win_rate_vs_instruct_pct"])),
         ]
         for row in published_frame().to_dict("records")
     ]

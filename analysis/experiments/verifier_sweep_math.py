@@ -17,16 +17,16 @@ from analysis.experiments._verifiers import (
     verdict,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import Style
-from analysis.records.names import in_order
-from analysis.records.published import published
+from analysis.records.names import sort_names
+from analysis.records.published import read_published
 from analysis.sections.accuracy import percent
 from analysis.sections.base import NothingToShow, Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.metrics import excludes
+from analysis.stats.metrics import interval_excludes
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import interval
+from analysis.tables.win_rates import format_interval
 from cme.records import RunRecord
 
 START_PUBLISHED = 44.0  # pass@1 of Qwen2.5-Math-1.5B before training, from the same source
@@ -82,7 +82,7 @@ def wide(of: Contrast | None) -> tuple[float, float, float]:
 
 def points(of: Contrast | None) -> str:
     """A difference in points with its interval about other seeds and prompts."""
-    return "n/a" if of is None else f"{of.difference:+.1f} {interval(of.wide_lo, of.wide_hi)}"
+    return "n/a" if of is None else f"{of.difference:+.1f} {format_interval(of.wide_lo, of.wide_hi)}"
 
 
 def sweep_table(found: Sequence[tuple[str, Sequence[Arm]]], scale: str) -> Table:
@@ -100,7 +100,7 @@ def sweep_table(found: Sequence[tuple[str, Sequence[Arm]]], scale: str) -> Table
             ]
             texts += [str(of.shares["prompts"]), f"{of.shares['no_answer']} + {of.shares['undecided']}"]
             texts += [share_text(of, "before"), share_text(of, "after")]
-            bold = of.change is not None and excludes(
+            bold = of.change is not None and interval_excludes(
                 of.change.wide_lo, of.change.wide_hi, 0, of.change.prompts
             )
             rows.append([*map(Entry, texts), Entry(points(of.change), bold)])
@@ -224,7 +224,7 @@ def sweep_plot(generator: str, own: Sequence[Arm], scale: str) -> Plot:
             Panel("generator's pass@1 after (%)", published_dots(there, "after"), at=START_PUBLISHED),
         ],
     )
-    kinds = in_order([of.kin for of in own] + list(there["kinship"]), tuple(KINSHIP))
+    kinds = sort_names([of.kin for of in own] + list(there["kinship"]), tuple(KINSHIP))
     legend = {name: KINSHIP[name] for name in kinds} | {BEFORE: START}
     figure = forest("Mathematics: verifiers by capability", [ours, theirs], legend, hollow=(BEFORE,))
     caption = (
@@ -248,7 +248,7 @@ def published_frame() -> pd.DataFrame:
     `own` and `after`: pass@1 of the verifier itself, NaN where the source failed to parse it, and of the generator
     trained under it, in percent. `kinship` is to the generator, Qwen2.5-Math-1.5B.
     """
-    frame = published("verifier_sweep_math.csv").rename(columns={"generator_math500_pass1_pct": "after"})
+    frame = read_published("verifier_sweep_math.csv").rename(columns={"generator_math500_pass1_pct": "after"})
     kin = frame["verifier_family"].map({"qwen": "same family"}).fillna("other family")
     frame = frame.assign(
         own=frame["verifier_math500_pass1_pct"].where(frame["note"].isna()).astype(float),

@@ -8,14 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, WIDTH, Style
-from analysis.records.names import REGIMES, in_order
+from analysis.records.names import REGIMES, sort_names
 from analysis.stats.logistic import Controlled
 from analysis.tables.confounds import RAW, ControlledCell
 from analysis.tables.judge_bias import ORACLE, known_truth, recipe, simulated_cells
 from analysis.tables.render import slug
-from analysis.tables.win_rates import names
+from analysis.tables.win_rates import side_names
 
 REWARDS = ("cme", "imported")  # the second is what outputs made elsewhere have for a reward
 STYLES = {
@@ -45,7 +45,7 @@ def confound_plot(cells: Sequence[ControlledCell]) -> Plot | None:
         return None
     judges, scale = judges_of(own), own[0].judged.cell.scale
     truth = {place(each): each.rates[RAW].rate for each in judges.get(ORACLE, [])}
-    regimes = in_order((each.judged.cell.regime for each in own), REGIMES)
+    regimes = sort_names((each.judged.cell.regime for each in own), REGIMES)
     rows = [rows_of(own, regime) for regime in regimes]
     with rc_context(RC):
         inches = [STEP * len(of_regime) for of_regime in rows]
@@ -69,7 +69,7 @@ def confound_plot(cells: Sequence[ControlledCell]) -> Plot | None:
             row[0].set_xlim(min(low, 40.0), max(high, 60.0))
         for judge, axes in zip(judges, panels[0], strict=True):
             axes.set_title(f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge}")
-        panels[-1, len(judges) // 2].set_xlabel(f"win rate against the {names(scale)[0]} (%)")
+        panels[-1, len(judges) // 2].set_xlabel(f"win rate against the {side_names(scale)[0]} (%)")
         figure.suptitle(f"{subject(scale)}, raw and controlled (scale: {scale})")
         figure.legend(handles=legend(judges), loc="outside lower center", ncols=6)
     return Plot(f"confounds-{slug(scale)}", caption(scale, judges), figure)
@@ -78,7 +78,7 @@ def confound_plot(cells: Sequence[ControlledCell]) -> Plot | None:
 def judges_of(cells: Sequence[ControlledCell]) -> dict[str, list[ControlledCell]]:
     """The cells by judge, the oracle first; behind it, where the truth is known, the simulated judges."""
     panels: dict[str, list[ControlledCell]] = {}
-    for judge in in_order((each.judged.cell.judge for each in cells), (ORACLE,)):
+    for judge in sort_names((each.judged.cell.judge for each in cells), (ORACLE,)):
         panels[judge] = [each for each in cells if each.judged.cell.judge == judge]
         if known := known_truth([each.judged for each in panels[judge]]):
             panels |= {name: simulated_cells(known, name) for name in SHOWN}

@@ -12,12 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import WIDTH, Style, method_styles
-from analysis.records.names import REWARDS, natural, position
+from analysis.records.names import REWARDS, natural_key, order_key
 
 WINDOW = 5  # steps in the running mean
 
 
-def with_derived(history: pd.DataFrame) -> pd.DataFrame:
+def add_derived_columns(history: pd.DataFrame) -> pd.DataFrame:
     """The history with `reward_gain` (in standard deviations of the start's rewards) and `sqrt_kl`.
 
     The start is the mean of a run's first WINDOW steps. An estimated KL divergence can fall below 0 by
@@ -44,7 +44,7 @@ def seed_curve(runs: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame({"mean": smooth.mean(axis=1), "low": smooth.min(axis=1), "high": smooth.max(axis=1)})
 
 
-def by_method(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+def group_by_method(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The runs of each method, in the order of methods."""
     for method in method_rewards(runs):
         yield method, runs[runs["method"] == method]
@@ -53,10 +53,10 @@ def by_method(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def method_rewards(runs: pd.DataFrame) -> dict[str, str]:
     """Each method's reward: ordered by reward, then by name."""
     pairs = set(zip(runs["method"], runs["reward"], strict=True))
-    return dict(sorted(pairs, key=lambda pair: (position(pair[1], REWARDS), natural(pair[0]))))
+    return dict(sorted(pairs, key=lambda pair: (order_key(pair[1], REWARDS), natural_key(pair[0]))))
 
 
-def styles_of(runs: pd.DataFrame) -> dict[str, Style]:
+def styles_by_method(runs: pd.DataFrame) -> dict[str, Style]:
     """The style of each method among the runs."""
     return method_styles(method_rewards(runs))
 
@@ -83,7 +83,7 @@ def draw_curve(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> Non
             axes.plot(last, curve.loc[last, "mean"], "x", color="black", markersize=6, markeredgewidth=1.2)
 
 
-def draw_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
+def draw_quality_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
     """The path of quality against a column, from an open dot to a filled marker."""
     x, y = seed_curve(runs, column)["mean"], seed_curve(runs, "quality")["mean"]
     steps = x.index.intersection(y.index)
@@ -150,7 +150,7 @@ def finish_grid(
     figure.suptitle(title, y=1 - 0.08 / height, va="top")
     figure.supxlabel(x_label, fontsize=8, y=(0.05 + legend_height(styles)) / height, va="bottom")
     figure.legend(
-        handles=handles_of(styles),
+        handles=legend_handles(styles),
         loc="lower center",
         ncols=legend_columns(styles),
         handlelength=3,
@@ -158,7 +158,7 @@ def finish_grid(
     )
 
 
-def handles_of(styles: Mapping[str, Style]) -> list[Line2D]:
+def legend_handles(styles: Mapping[str, Style]) -> list[Line2D]:
     """What a legend shows of the styles."""
     return [
         Line2D([], [], color=style.colour, linestyle=style.line, marker=style.marker, label=name)
@@ -166,7 +166,7 @@ def handles_of(styles: Mapping[str, Style]) -> list[Line2D]:
     ]
 
 
-def note_if_empty(axes: Axes) -> None:
+def mark_empty_panel(axes: Axes) -> None:
     """Say in an empty panel that it is so for want of runs."""
     if not axes.lines:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", color="#666666")

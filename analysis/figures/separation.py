@@ -10,11 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, WIDTH, Style
 from analysis.stats.auroc import Estimate
-from analysis.stats.intervals import FEW_PROMPTS, excludes
-from analysis.tables.separation import SIGNALS, Separation, label, names_of, place, published_frame, stem
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.tables.separation import (
+    SIGNALS,
+    Separation,
+    display_names,
+    file_stem,
+    published_frame,
+    setting_label,
+    signal_label,
+)
 
 OURS = (
     Style("#0072B2", "o", ()),
@@ -36,7 +44,7 @@ def auroc_plot(found: Sequence[Separation]) -> Plot:
     published = published_frame()
     there = {signal for one in found for signal in one.values} | set(published["signal"])
     signals = [signal for signal in SIGNALS if signal in there]
-    names = names_of(found)
+    names = display_names(found)
     styles = [style for style, _ in zip(cycle(OURS), found, strict=False)]
     generators = list(dict.fromkeys(published["generator"]))
     row = LINE * max(len(found), len(generators)) + 0.1
@@ -66,11 +74,11 @@ def auroc_plot(found: Sequence[Separation]) -> Plot:
             mark_chance(axes)
             for below in list(height.values())[1:]:
                 axes.axhline(below + row / 2, color="#d0d0d0", linewidth=0.5)
-        panels[0].set_yticks(list(height.values()), [label(signal) for signal in signals])
+        panels[0].set_yticks(list(height.values()), [signal_label(signal) for signal in signals])
         panels[0].set_ylim(-(len(signals) - 0.5) * row, 0.5 * row)
         panels[0].set_xlim(min(panels[0].get_xlim()[0], 0.38), 1.02)
         panels[1].set_xlabel("AUROC: chance that a wrong response has the higher value")
-        figure.suptitle(f"Which signal tells wrong responses from right ones? ({place(found)})")
+        figure.suptitle(f"Which signal tells wrong responses from right ones? ({setting_label(found)})")
         handles = [
             Line2D([], [], color=style.colour, marker=style.marker, label=name)
             for name, style in zip(names, styles, strict=True)
@@ -81,14 +89,15 @@ def auroc_plot(found: Sequence[Separation]) -> Plot:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     caption = (
-        f"AUROC of each signal for wrong against right responses ({place(found)}), with 95 % intervals over prompts. "
+        f"AUROC of each signal for wrong against right responses ({setting_label(found)}), with 95 % intervals "
+        f"over prompts. "
         "Pooled: any wrong response against any right one. Within prompts: responses to the same prompt alone, the "
         "mean over prompts that have both, which is all that GRPO's group baseline sees. Filled: the interval excludes "
         f"0.5 (dashed) on {FEW_PROMPTS} prompts or more. Length is the control. The panel on the right is the "
         "published result, at another scale, with other models and problems, and without intervals; only its pattern "
         "is to be compared. Its gemma-2-2b had 5 correct responses."
     )
-    return Plot(f"separation-auroc-{stem(found)}", caption, figure)
+    return Plot(f"separation-auroc-{file_stem(found)}", caption, figure)
 
 
 def verifier_plot(found: Sequence[Separation]) -> Plot:
@@ -138,14 +147,14 @@ def verifier_plot(found: Sequence[Separation]) -> Plot:
         "prompts. Filled: the interval excludes 0.5. A verifier below `itself` tells wrong from right less well than "
         "the likelihood that the generator gives its own responses, which needs no second model."
     )
-    return Plot(f"separation-verifiers-{stem(found)}", caption, figure)
+    return Plot(f"separation-verifiers-{file_stem(found)}", caption, figure)
 
 
 def draw_estimate(axes: Axes, estimate: Estimate, y: float, style: Style) -> None:
     """A mark on its interval; hollow where that covers 0.5 or rests on few prompts; nothing without a value."""
     if isnan(estimate.value):
         return
-    told = excludes(estimate.lo, estimate.hi, 0.5, estimate.prompts)
+    told = interval_excludes(estimate.lo, estimate.hi, 0.5, estimate.prompts)
     face = style.colour if told else "white"
     axes.plot([estimate.lo, estimate.hi], [y, y], color=style.colour, solid_capstyle="butt")
     axes.plot(estimate.value, y, marker=style.marker, color=style.colour, markerfacecolor=face, markersize=4)

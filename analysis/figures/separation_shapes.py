@@ -11,10 +11,18 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, WIDTH, Style
 from analysis.stats.intervals import Floats
-from analysis.tables.separation import LENGTH, SIGNALS, Separation, label, names_of, place, stem
+from analysis.tables.separation import (
+    LENGTH,
+    SIGNALS,
+    Separation,
+    display_names,
+    file_stem,
+    setting_label,
+    signal_label,
+)
 
 RIGHT, WRONG = Style("#0072B2", "o", ()), Style("#D55E00", "x", ())
 FLOOR = 1e-4
@@ -22,7 +30,7 @@ FLOOR = 1e-4
 BINS = 24
 
 
-def spans_of(found: Sequence[Separation]) -> list[str]:
+def measured_spans(found: Sequence[Separation]) -> list[str]:
     """The spans that there are signals over: response, and answer where it is only a part of it."""
     there = {signal.split()[-1] for one in found for signal in one.values}
     return [span for span in ("response", "answer") if span in there]
@@ -32,7 +40,7 @@ def distribution_plot(found: Sequence[Separation], span: str) -> Plot:
     """Histograms of a span's signals (columns) for right and wrong responses of each generator (rows)."""
     there = {signal for one in found for signal in one.values}
     signals = [s for s in SIGNALS if s in there and s.endswith(f" {span}")]
-    names = names_of(found)
+    names = display_names(found)
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 1.1 + 1.15 * len(found)), layout="constrained")
         panels = figure.subplots(len(found), len(signals), sharex="col", squeeze=False)
@@ -42,22 +50,23 @@ def distribution_plot(found: Sequence[Separation], span: str) -> Plot:
             for one, axes in zip(found, panels[:, column], strict=True):
                 if signal in one.values:
                     draw_histogram(axes, one, signal, edges)
-            panels[0, column].set_title(label(signal).replace(", ", "\n"))
+            panels[0, column].set_title(signal_label(signal).replace(", ", "\n"))
             panels[-1, column].set_xlabel("tokens" if signal == LENGTH else "nats/token")
         for name, row in zip(names, panels, strict=True):
             row[0].set_ylabel(f"{name}\n(share)", fontweight="bold")
-        figure.suptitle(f"Signals over the {span}, right and wrong responses ({place(found)})")
+        figure.suptitle(f"Signals over the {span}, right and wrong responses ({setting_label(found)})")
         handles = [
             Patch(facecolor=style.colour, alpha=0.55, label=name)
             for style, name in ((RIGHT, "right responses"), (WRONG, "wrong responses"))
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
-        f"Distributions of the signals over the {span} of right and of wrong responses ({place(found)}). Heights are "
+        f"Distributions of the signals over the {span} of right and of wrong responses "
+        f"({setting_label(found)}). Heights are "
         "shares of the right and of the wrong responses of a generator, each adding up to 1, so the classes' sizes do "
         f"not show. The axis in nats a token is logarithmic; what lies below {FLOOR:g} is drawn there."
     )
-    return Plot(f"separation-distributions-{span}-{stem(found)}", caption, figure)
+    return Plot(f"separation-distributions-{span}-{file_stem(found)}", caption, figure)
 
 
 def edges_of(values: Floats, signal: str) -> Floats:
@@ -89,8 +98,10 @@ def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> N
 
 def scatter_plot(found: Sequence[Separation]) -> Plot:
     """Cross-entropy of each response under its generator and under the verifier, a panel a generator and span."""
-    spans = spans_of(found)
-    shown = [(one, name, span) for span in spans for one, name in zip(found, names_of(found), strict=True)]
+    spans = measured_spans(found)
+    shown = [
+        (one, name, span) for span in spans for one, name in zip(found, display_names(found), strict=True)
+    ]
     columns = min(len(found), 4)
     rows = ceil(len(shown) / columns)
     with rc_context(RC):
@@ -106,19 +117,20 @@ def scatter_plot(found: Sequence[Separation]) -> Plot:
             axes.set_xlabel("under itself")
         for row in panels:
             row[0].set_ylabel("under the verifier")
-        figure.suptitle(f"Cross-entropy of responses in nats/token ({place(found)})")
+        figure.suptitle(f"Cross-entropy of responses in nats/token ({setting_label(found)})")
         handles = [
             Line2D([], [], color=style.colour, marker=style.marker, linestyle="", label=name)
             for style, name in ((RIGHT, "right responses"), (WRONG, "wrong responses"))
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
-        f"Each response's cross-entropy under its own generator (across) and under the verifier (up; {place(found)}), "
+        f"Each response's cross-entropy under its own generator (across) and under the verifier (up; "
+        f"{setting_label(found)}), "
         f"both axes logarithmic, values below {FLOOR:g} drawn there. On the dashed line both models find a response "
         "equally likely; above it the verifier is more surprised than the generator. A signal separates where the "
         "colours do along its axis."
     )
-    return Plot(f"separation-scatter-{stem(found)}", caption, figure)
+    return Plot(f"separation-scatter-{file_stem(found)}", caption, figure)
 
 
 def draw_scatter(axes: Axes, one: Separation, span: str) -> None:

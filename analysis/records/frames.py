@@ -76,7 +76,7 @@ def majority(prompt_id: str, policy_first: bool, cast: Sequence[Outcome], member
     return Verdict(prompt_id, policy_first, winner if 2 * count > len(cast) else "tie", judge=MAJORITY)
 
 
-def judge_of(record: RunRecord | SanityRecord, verdict: Verdict) -> str:
+def judge_name(record: RunRecord | SanityRecord, verdict: Verdict) -> str:
     """Whose verdict it is: the record's judge's or, where that is a panel, `panel: member`."""
     return record.judge if verdict.judge is None else f"{record.judge}: {verdict.judge}"
 
@@ -100,14 +100,14 @@ def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     names = method_names(records)
     rows = []
     for record in records:
-        identity, prompts = identity_of(record, names), prompt_names(record)
+        identity, prompts = run_identity(record, names), prompt_names(record)
         for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
             score_start, score_policy = scores(verdict)
             member = verdict.judge
             rows.append(
                 identity
                 | {
-                    "judge": judge_of(record, verdict),
+                    "judge": judge_name(record, verdict),
                     "panel": None if member is None else record.judge,
                     "prompt_id": prompts[verdict.prompt_id],
                     "policy_first": verdict.policy_first,
@@ -133,16 +133,16 @@ def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         measured = {"reward_value" if name == "reward" else name: c for name, c in record.history.items()}
         columns = {name: measured.get(name, unmeasured) for name in HISTORY}
         frame = pd.DataFrame(columns, dtype=float)
-        frames.append(frame.assign(**identity_of(record, names), stopped=record.stopped is not None))
+        frames.append(frame.assign(**run_identity(record, names), stopped=record.stopped is not None))
     return pd.concat(frames, ignore_index=True)[[*IDENTITY, "method", "stopped", *HISTORY]]
 
 
-def last_step(record: RunRecord) -> int:
+def last_training_step(record: RunRecord) -> int:
     """The last training step that a run's history holds, 0 without any."""
     steps = record.history.get("step", [])
     return int(steps[-1] or 0) if steps else 0
 
 
-def identity_of(record: RunRecord, names: dict[str, str]) -> dict[str, Any]:
+def run_identity(record: RunRecord, names: dict[str, str]) -> dict[str, Any]:
     """The fields that tell which run a row belongs to."""
     return {field: getattr(record, field) for field in IDENTITY} | {"method": names[record.run_id]}

@@ -71,17 +71,17 @@ NEUTRAL = (
 ABSENT = "absent"
 
 
-def in_order(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:
+def sort_names(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:
     """The distinct names: known ones first in their given order, then the others alphabetically, numbers by value."""
-    return sorted(set(names), key=lambda name: position(name, known))
+    return sorted(set(names), key=lambda name: order_key(name, known))
 
 
-def position(name: str, known: Sequence[str]) -> tuple[Any, ...]:
+def order_key(name: str, known: Sequence[str]) -> tuple[Any, ...]:
     """Sort key that puts known names first."""
-    return (known.index(name) if name in known else len(known), natural(name))
+    return (known.index(name) if name in known else len(known), natural_key(name))
 
 
-def natural(name: str) -> tuple[Any, ...]:
+def natural_key(name: str) -> tuple[Any, ...]:
     """Sort key of names that have numbers in them: groups of 4 come before groups of 16."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", name)
     return tuple(float(part) if index % 2 else part for index, part in enumerate(parts))
@@ -102,7 +102,7 @@ def distinguished(runs: Sequence[RunRecord]) -> dict[str, str]:
     several_settings = varied_fields(alike(runs, "verifier")) != fields
     names = {}
     for run in runs:
-        settings = settings_of(run)
+        settings = result_settings(run)
         details = [run.verifier] if several_verifiers else []
         if several_settings and run.experiment is not None:
             details.append(run.experiment)
@@ -125,24 +125,24 @@ def varied_fields(groups: Iterable[Sequence[RunRecord]]) -> set[str]:
     """Configuration fields whose value differs within any of the groups."""
     varied = set()
     for group in groups:
-        settings = [settings_of(run) for run in group]
+        settings = [result_settings(run) for run in group]
         for field in set().union(*settings):
             if len({values.get(field, ABSENT) for values in settings}) > 1:
                 varied.add(field)
     return varied
 
 
-def settings_of(run: RunRecord) -> dict[str, str]:
+def result_settings(run: RunRecord) -> dict[str, str]:
     """A run's configuration by dotted field, without seeds and without what changes nothing in it."""
     return {
         field: value
-        for field, value in leaves(run.config)
-        if field not in ("seed", "reward.seed") and not neutral(field)
+        for field, value in flatten_config(run.config)
+        if field not in ("seed", "reward.seed") and not is_neutral(field)
     }
 
 
 @cache  # the runs have the same few fields
-def neutral(field: str) -> bool:
+def is_neutral(field: str) -> bool:
     """Whether a field of the configuration changes nothing in a run."""
     return any(f"{alone(field)}.".startswith(f"{name}.") for name in NEUTRAL)
 
@@ -152,10 +152,10 @@ def alone(field: str) -> str:
     return re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field)
 
 
-def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def flatten_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Dotted name and printed value of every field of a nested configuration."""
     for key, value in config.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
+            yield from flatten_config(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)

@@ -9,7 +9,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
 SOURCES = "sources.csv"
 
 
-def published(name: str, folder: Path = FOLDER) -> pd.DataFrame:
+def read_published(name: str, folder: Path = FOLDER) -> pd.DataFrame:
     """The published file of that name. Raises ValueError, naming it, where it has no source."""
     if name in unsourced(folder):
         raise ValueError(f"{folder / name} has no source; give it a row with one in {SOURCES}")
@@ -28,35 +28,35 @@ def sources_of(folder: Path = FOLDER) -> dict[str, str]:
     return {row["file"]: row["source"] for row in frame.to_dict("records") if row["source"].strip()}
 
 
-def main_range() -> tuple[float, float]:
+def main_table_range() -> tuple[float, float]:
     """Lowest and highest published win rate of the main table, in percent."""
-    frame = published("main_table.csv")
+    frame = read_published("main_table.csv")
     return float(frame["lowest_win_rate_pct"].min()), float(frame["highest_win_rate_pct"].max())
 
 
-def kl_weights() -> str:
+def published_kl_weights() -> str:
     """How many of the published cells have which KL weight."""
-    counts = published("main_table.csv")["kl_beta"].dropna().value_counts().sort_index()
+    counts = read_published("main_table.csv")["kl_beta"].dropna().value_counts().sort_index()
     return ", ".join(f"{value:g} in {count} cells" for value, count in counts.items())
 
 
-def sweep_of(families: Sequence[str]) -> str:
+def published_sweep_range(families: Sequence[str]) -> str:
     """The published win rates under the verifiers of some families."""
-    frame = published("verifier_sweep_quality.csv")
-    return span(frame.loc[frame["verifier_family"].isin(families), "win_rate_vs_base_pct"]) + " %"
+    frame = read_published("verifier_sweep_quality.csv")
+    return format_range(frame.loc[frame["verifier_family"].isin(families), "win_rate_vs_base_pct"]) + " %"
 
 
-def auroc(metric: str) -> "pd.Series[float]":
+def published_auroc(metric: str) -> "pd.Series[float]":
     """The published AUROC of a signal by generator."""
-    frame = published("separation_math500.csv")
+    frame = read_published("separation_math500.csv")
     return frame[frame["metric"] == metric].set_index("generator")["auroc_wrong_gt_correct"]
 
 
-def span(values: "Sequence[float] | pd.Series[float]", decimals: int = 1) -> str:
+def format_range(values: "Sequence[float] | pd.Series[float]", decimals: int = 1) -> str:
     """The lowest and the highest of some figures."""
     return f"{min(values):.{decimals}f} to {max(values):.{decimals}f}"
 
 
-def signed(values: "pd.Series[float]") -> str:
+def format_signed(values: "pd.Series[float]") -> str:
     """Some differences with their signs."""
     return ", ".join(f"{value:+.3f}" for value in values)

@@ -6,20 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from analysis.records.names import REGIMES, REWARDS, SCALES, position, settings_of
+from analysis.records.names import REGIMES, REWARDS, SCALES, order_key, result_settings
 from cme.records import (
     ExperimentRecord,
     Pair,
+    RewardProbeRecord,
     RunRecord,
     SanityRecord,
     SeparationRecord,
-    StressRecord,
     Verdict,
     read_experiment,
     read_record,
+    read_reward_probe,
     read_sanity,
     read_separation,
-    read_stress,
 )
 
 T = TypeVar("T")
@@ -34,7 +34,7 @@ class Records:
     """What was read: runs, stress tables, the sanity of judges, which runs make up an experiment, separations."""
 
     runs: list[RunRecord]
-    stress: list[StressRecord]
+    stress: list[RewardProbeRecord]
     sanity: list[SanityRecord]
     experiments: list[ExperimentRecord]
     separation: list[SeparationRecord] = field(default_factory=list)
@@ -56,8 +56,8 @@ def load_all(directories: Iterable[Path]) -> Records:
     """All records under the directories. Raises as the loaders of each kind do, and ValueError where there is none."""
     directories = list(directories)
     found = Records(
-        load_records(directories),
-        load_stress(directories),
+        load_runs(directories),
+        load_reward_probes(directories),
         load_sanity(directories),
         load_experiments(directories),
         load_separation(directories),
@@ -69,7 +69,7 @@ def load_all(directories: Iterable[Path]) -> Records:
     return found
 
 
-def load_records(directories: Iterable[Path]) -> list[RunRecord]:
+def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
     """Every `record.json` and `*.record.json` under the directories, in the order of the tables.
 
     Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed record, and for
@@ -82,9 +82,9 @@ def load_records(directories: Iterable[Path]) -> list[RunRecord]:
     return sorted(read.values(), key=table_order)
 
 
-def load_stress(directories: Iterable[Path]) -> list[StressRecord]:
+def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
     """Every `stress.json` and `*.stress.json`, in the order of the tables. Raises as `load_records` does."""
-    read = _each(directories, "stress.json", read_stress, lambda record: record.stress_id)
+    read = _each(directories, "stress.json", read_reward_probe, lambda record: record.stress_id)
     for path, record in read.items():
         if any("right" not in by_grade for by_grade in record.values.values()):
             raise ValueError(f"{path} is malformed: every line needs the grade `right`")
@@ -97,7 +97,7 @@ def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
     for path, record in read.items():
         for opponent, verdicts in record.verdicts.items():
             check_pairs(record.pairs.get(opponent, []), verdicts, path)
-    return sorted(read.values(), key=lambda r: (position(r.scale, SCALES), r.judge, *_place(r), r.sanity_id))
+    return sorted(read.values(), key=lambda r: (order_key(r.scale, SCALES), r.judge, *_place(r), r.sanity_id))
 
 
 def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
@@ -130,8 +130,8 @@ def _each(
     return found
 
 
-def _place(record: StressRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
-    return position(record.scale, SCALES), record.family, position(record.regime, REGIMES)
+def _place(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
+    return order_key(record.scale, SCALES), record.family, order_key(record.regime, REGIMES)
 
 
 def record_files(directories: Iterable[Path], name: str) -> list[Path]:
@@ -186,7 +186,7 @@ def refuse_equals(records: Sequence[RunRecord]) -> None:
     seen: dict[Hashable, RunRecord] = {}
     for record in records:
         names = ("scale", "family", "regime", "reward", "verifier", "judge", "seed")
-        key = *(getattr(record, name) for name in names), frozenset(settings_of(record).items())
+        key = *(getattr(record, name) for name in names), frozenset(result_settings(record).items())
         other = seen.setdefault(key, record)
         if other is not record:
             raise ValueError(
@@ -199,10 +199,10 @@ def refuse_equals(records: Sequence[RunRecord]) -> None:
 def table_order(record: RunRecord) -> tuple[Any, ...]:
     """Sort key: scale, family, regime, reward, then the rest of a run's identity."""
     return (
-        position(record.scale, SCALES),
+        order_key(record.scale, SCALES),
         record.family,
-        position(record.regime, REGIMES),
-        position(record.reward, REWARDS),
+        order_key(record.regime, REGIMES),
+        order_key(record.reward, REWARDS),
         record.verifier,
         record.judge,
         record.seed,

@@ -10,25 +10,25 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.experiments import experiment_sections
-from analysis.figures.main import figures_of
-from analysis.records.frames import history_frame, last_step
-from analysis.records.names import in_order
+from analysis.figures.overview import build_figures
+from analysis.records.frames import history_frame, last_training_step
+from analysis.records.names import sort_names
 from analysis.records.read import Records, load_all
-from analysis.report.pairs import packed
+from analysis.report.pairs import pack_pairs
 from analysis.report.provenance import Provenance, provenance_of
 from analysis.sections.accuracy import accuracy_section
-from analysis.sections.base import Image, Section, by_scale, write_images, write_tables
+from analysis.sections.base import Image, Section, group_by_scale, write_images, write_tables
 from analysis.sections.capabilities import capability_section
 from analysis.sections.confounds import confound_section
-from analysis.sections.reward_probe import stress_section
-from analysis.sections.sanity import failures, sanity_section
+from analysis.sections.reward_probe import reward_probe_section
+from analysis.sections.sanity import sanity_failures, sanity_section
 from analysis.sections.separation import separation_section
 from analysis.sections.trajectory import trajectory_section
 from analysis.stats.metrics import FEW_PROMPTS, LEVEL, RESAMPLES
-from analysis.tables.cells import Cell, cells_frame, cells_of
-from analysis.tables.findings import Finding, findings_of
+from analysis.tables.cells import Cell, build_cells, cells_frame
+from analysis.tables.findings import Finding, build_findings
 from analysis.tables.render import Table, slug
-from analysis.tables.win_rates import tables_of
+from analysis.tables.win_rates import win_rate_tables
 from cme.records import RunRecord
 
 ABOUT = {
@@ -76,16 +76,16 @@ class Block:
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
     """Load the records under the directories and write everything; returns the path of the report."""
     records = load_all(record_dirs)
-    return write(records, cells_of(records.overview), out)
+    return write(records, build_cells(records.overview), out)
 
 
 def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     """Write tables/, figures/ and report.html under `out`; returns the path of the report."""
     out.mkdir(parents=True, exist_ok=True)
-    failed = [sentence for record in records.sanity for sentence in failures(record, records.runs)]
+    failed = [sentence for record in records.sanity for sentence in sanity_failures(record, records.runs)]
     blocks = [
         block(own, [cell for cell in cells if cell.scale == scale], out)
-        for scale, own in by_scale(records.overview)
+        for scale, own in group_by_scale(records.overview)
     ]
     html = render(
         blocks=blocks,
@@ -93,7 +93,7 @@ def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
         insane=failed,
         runs=len(records.overview),
         pairs=sum(len(record.pairs) for record in records.overview),
-        data=packed(records.overview),
+        data=pack_pairs(records.overview),
         level=round(100 * LEVEL),
         resamples=f"{RESAMPLES:,}",
         few=FEW_PROMPTS,
@@ -132,17 +132,17 @@ def digest(text: str) -> str:
 def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Block:
     """Write one scale's tables and figures, and gather what the report shows of it."""
     scale = records[0].scale
-    tables = [tables_of(of_judge(cells, judge)) for judge in judges_of(cells)]
+    tables = [win_rate_tables(cells_of_judge(cells, judge)) for judge in list_judges(cells)]
     every = [table for of_one in tables for table in of_one]
     evident = [table for table in every if table.name.split("-")[0] in EVIDENCE]
     write_tables(every, cells_frame(cells), out / "tables" / slug(scale))
     history = history_frame(records)
-    images = write_images(figures_of(cells, history), out)
+    images = write_images(build_figures(cells, history), out)
     return Block(
         scale=scale,
         about=ABOUT.get(scale, UNKNOWN_SCALE),
         records=records,
-        findings=[(judge, findings_of(of_judge(cells, judge))) for judge in judges_of(cells)],
+        findings=[(judge, build_findings(cells_of_judge(cells, judge))) for judge in list_judges(cells)],
         results=[table for table in every if table not in evident],
         evidence=evident,
         images=images,
@@ -161,18 +161,18 @@ def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Sect
         trajectory_section(records.overview, out),
         capability_section(records.overview, out),
         *experiment_sections(records, out),
-        stress_section(records.stress, out),
+        reward_probe_section(records.stress, out),
         separation_section(records.separation, out),
     ]
     return [section for section in found if section.parts]
 
 
-def judges_of(cells: Sequence[Cell]) -> list[str]:
+def list_judges(cells: Sequence[Cell]) -> list[str]:
     """The judges of some cells."""
-    return in_order(cell.judge for cell in cells)
+    return sort_names(cell.judge for cell in cells)
 
 
-def of_judge(cells: Sequence[Cell], judge: str) -> list[Cell]:
+def cells_of_judge(cells: Sequence[Cell], judge: str) -> list[Cell]:
     """The cells that a judge decided."""
     return [cell for cell in cells if cell.judge == judge]
 
@@ -182,7 +182,7 @@ def notes_on(records: Sequence[RunRecord]) -> list[str]:
     notes = [f"{role}: {', '.join(names)}." for role, names in checkpoints_of(records).items()]
     if unjudged := [record.run_id for record in records if not record.verdicts]:
         notes.append(f"Without verdicts, so in no table: {', '.join(unjudged)}.")
-    if untrained := [record.run_id for record in records if not last_step(record)]:
+    if untrained := [record.run_id for record in records if not last_training_step(record)]:
         notes.append(f"Without a training history, so in no curve: {', '.join(untrained)}.")
     if not any(value is not None for record in records for value in record.history.get("quality", [])):
         notes.append("True quality was not measured in training, so over-optimisation is not drawn.")
@@ -192,12 +192,12 @@ def notes_on(records: Sequence[RunRecord]) -> list[str]:
 def checkpoints_of(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """The checkpoints of some runs, by their part in them."""
     return {
-        "Generators": in_order(record.generator_checkpoint for record in records),
-        "Verifiers": in_order(record.verifier_checkpoint for record in records),
-        "Held-out verifiers": in_order(record.heldout_checkpoint or "none" for record in records),
+        "Generators": sort_names(record.generator_checkpoint for record in records),
+        "Verifiers": sort_names(record.verifier_checkpoint for record in records),
+        "Held-out verifiers": sort_names(record.heldout_checkpoint or "none" for record in records),
     }
 
 
 def run_of(record: RunRecord) -> Run:
     """A run's line in the section on warnings and stops."""
-    return Run(record.run_id, last_step(record), record.stopped, record.warnings)
+    return Run(record.run_id, last_training_step(record), record.stopped, record.warnings)

@@ -14,7 +14,7 @@ from typing import Any
 
 from analysis.records.frames import majority_verdicts, points, scores
 from analysis.records.names import method_names
-from analysis.tables.win_rates import names
+from analysis.tables.win_rates import side_names as names
 from cme.records import Pair, RunRecord, Verdict
 
 PAIR = (
@@ -36,7 +36,7 @@ class Texts:
         return None if text is None else self.numbers.setdefault(text, len(self.numbers))
 
 
-def packed(records: Sequence[RunRecord]) -> str:
+def pack_pairs(records: Sequence[RunRecord]) -> str:
     """The records' pairs as the report embeds them; unpack by base64, zlib and JSON."""
     text = json.dumps(pairs_of(records), allow_nan=False, separators=(",", ":"))
     return b64encode(zlib.compress(text.encode())).decode()

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from analysis.records.frames import last_step
-from analysis.records.names import leaves
+from analysis.records.frames import last_training_step
+from analysis.records.names import flatten_config
 from cme.records import RunRecord
 
 Fields = Sequence[tuple[str, str]]
@@ -32,7 +32,7 @@ class Provenance:
 
 def provenance_of(records: Sequence[RunRecord]) -> Provenance:
     """The provenance of records of one scale."""
-    settings = [dict(leaves(record.config)) for record in records]
+    settings = [dict(flatten_config(record.config)) for record in records]
     shared_settings = shared(settings)
     shared_versions = shared([record.environment for record in records])
     return Provenance(
@@ -72,7 +72,7 @@ def facts(record: RunRecord) -> Fields:
         "judge": record.judge,
         "experiment": record.experiment,
         "seed": str(record.seed),
-        "training steps": str(last_step(record)),
+        "training steps": str(last_training_step(record)),
         "stopped": record.stopped,
         "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in record.seconds.items()),
     }

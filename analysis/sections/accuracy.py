@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import identity_of
+from analysis.records.frames import run_identity
 from analysis.records.names import method_names
-from analysis.sections.base import Section, by_scale, write_part
+from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import (
     LEVEL,
-    NOWHERE,
+    UNDEFINED,
     Floats,
     Interval,
-    excludes,
     influence,
+    interval_excludes,
     share_interval,
     standard_error,
     t_interval,
@@ -27,7 +27,7 @@ from analysis.stats.intervals import (
 )
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import NEVER, interval
+from analysis.tables.win_rates import NEVER_BOLD, format_interval
 from cme.records import RunRecord
 
 HEADER = (
@@ -62,7 +62,7 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     names = method_names(measured)
     cells: dict[tuple[str, ...], list[RunRecord]] = {}
     for record in measured:
-        of = identity_of(record, names)
+        of = run_identity(record, names)
         key = (str(record.config["data"]["name"]), of["family"], of["regime"], of["reward"], of["method"])
         cells.setdefault(key, []).append(record)
     columns = ("data", "family", "regime", "reward", "method")
@@ -81,7 +81,7 @@ def row_of(runs: Sequence[RunRecord], policy: str) -> dict[str, Any]:
     found = graded(runs, policy)
     before, after = share_of(found.start, found.prompts), share_of(found.policy, found.prompts)
     change, change_interval = change_of(found)
-    held = contrast(*reversed(right_by_prompt(runs, policy)))
+    held = contrast(*reversed(correct_by_prompt(runs, policy)))
     return {
         "seeds": len({run.seed for run in runs}),
         "prompts": len(set(found.prompts)),
@@ -120,7 +120,7 @@ def graded(runs: Sequence[RunRecord], policy: str) -> Graded:
     return Graded(prompts, columns[:, 0], columns[:, 1], no_answer, undecided)
 
 
-def right_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple[Tally, Tally]:
+def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple[Tally, Tally]:
     """Whether the start's and the policies' answers are right, by prompt and run, where both are graded."""
     found = [graded([run], policy) for run in runs]
     prompts = np.array([prompt for own in found for prompt in own.prompts], dtype=object)
@@ -142,11 +142,11 @@ def by_prompt(values: Floats, prompts: Sequence[str]) -> tuple[Floats, Floats]:
 def share_of(right: Floats, prompts: Sequence[str]) -> tuple[float, Interval]:
     """The share of right responses and its 95 % interval; NaN for none, nowhere for fewer than two prompts."""
     if not prompts:
-        return nan, NOWHERE
+        return nan, UNDEFINED
     sums, counts = by_prompt(right, prompts)
     share = float(sums.sum() / counts.sum())
     if len(sums) < 2:
-        return share, NOWHERE
+        return share, UNDEFINED
     half = t_quantile(LEVEL, len(sums) - 1) * standard_error(influence(sums, counts))
     return share, share_interval(share, half, len(sums))
 
@@ -154,11 +154,11 @@ def share_of(right: Floats, prompts: Sequence[str]) -> tuple[float, Interval]:
 def change_of(found: Graded) -> tuple[float, Interval]:
     """The paired change of pass@1 and its 95 % interval, as `share_of` has them."""
     if not found.prompts:
-        return nan, NOWHERE
+        return nan, UNDEFINED
     sums, counts = by_prompt(found.policy - found.start, found.prompts)
     change = float(sums.sum() / counts.sum())
     if len(sums) < 2:
-        return change, NOWHERE
+        return change, UNDEFINED
     return change, t_interval(change, standard_error(influence(sums, counts)), len(sums))
 
 
@@ -173,7 +173,7 @@ def accuracy_table(records: Sequence[RunRecord]) -> Table:
         "prompts, all seeds pooled; a response without an answer is wrong.",
         "In brackets: 95 % intervals over prompts; Wilson's, cluster-robust, for pass@1, paired for the change, in "
         "percentage points. Any seed: the interval of the change for other seeds and other prompts both, [n/a] below "
-        f"{MIN_SEEDS} seeds. Bold: it excludes 0, {NEVER} prompts.",
+        f"{MIN_SEEDS} seeds. Bold: it excludes 0, {NEVER_BOLD} prompts.",
         "Left out, counted over seeds: prompts without a gold answer + comparisons that were undecided on either side.",
     ]
     if (frame["policy"] == "selected").any():
@@ -197,11 +197,11 @@ def row_entries(row: "pd.Series[Any]") -> list[Entry]:
         *(Entry(percent(row[f], row[f"{f}_lo"], row[f"{f}_hi"]) if known else "n/a") for f in ("before", "after")),
         Entry(
             change if known else "n/a",
-            bold=excludes(row["change_lo"], row["change_hi"], 0, int(row["prompts"])),
+            bold=interval_excludes(row["change_lo"], row["change_hi"], 0, int(row["prompts"])),
         ),
         Entry(
-            interval(100 * row["any_seed_lo"], 100 * row["any_seed_hi"]),
-            bold=excludes(row["any_seed_lo"], row["any_seed_hi"], 0, int(row["prompts"])),
+            format_interval(100 * row["any_seed_lo"], 100 * row["any_seed_hi"]),
+            bold=interval_excludes(row["any_seed_lo"], row["any_seed_hi"], 0, int(row["prompts"])),
         ),
     ]  # fmt: skip
 
@@ -214,7 +214,7 @@ def percent(value: float, lo: float, hi: float) -> str:
 def accuracy_section(records: Sequence[RunRecord], out: Path) -> Section:
     """The accuracy of the runs on mathematics, scale by scale."""
     parts = []
-    for scale, own in by_scale([record for record in records if record.accuracy is not None]):
+    for scale, own in group_by_scale([record for record in records if record.accuracy is not None]):
         parts.append(
             write_part(f"{slug(scale)}-accuracy", [accuracy_table(own)], accuracy_frame(own), [], out)
         )

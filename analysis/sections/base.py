@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 
-from analysis.figures.main import Plot
-from analysis.records.names import SCALES, in_order
+from analysis.figures.overview import Plot
+from analysis.records.names import SCALES, sort_names
 from analysis.tables.render import Table, to_latex, to_markdown
 
 
@@ -55,9 +55,9 @@ class Section:
     parts: Sequence[Part]
 
 
-def by_scale(records: Sequence[T]) -> Iterator[tuple[str, list[T]]]:
+def group_by_scale(records: Sequence[T]) -> Iterator[tuple[str, list[T]]]:
     """The records of each scale, scale by scale."""
-    for scale in in_order((record.scale for record in records), SCALES):
+    for scale in sort_names((record.scale for record in records), SCALES):
         yield scale, [record for record in records if record.scale == scale]
 
 

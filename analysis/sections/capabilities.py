@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import identity_of
+from analysis.records.frames import run_identity
 from analysis.records.names import method_names
-from analysis.sections.base import Section, by_scale, write_part
-from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval, excludes
+from analysis.sections.base import Section, group_by_scale, write_part
+from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval, interval_excludes
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import NEVER
+from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import Capability, RunRecord
 
 HEADER = ("family", "regime", "reward", "task", "metric", "items", "before", "after", "change")
@@ -28,7 +28,7 @@ def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     names = method_names(records)
     cells: dict[tuple[str, ...], list[Capability]] = {}
     for record in records:
-        of = identity_of(record, names)
+        of = run_identity(record, names)
         for found in record.capabilities or []:
             key = (of["family"], of["regime"], of["reward"], of["method"], found.task, found.metric)
             cells.setdefault(key, []).append(found)
@@ -80,7 +80,7 @@ def capability_table(records: Sequence[RunRecord]) -> Table:
         "Metrics of lm-eval in their own units, of the untrained start and the trained policy on the same items; "
         "± is lm-eval's standard error. With several seeds, after is their mean.",
         "Change: paired by item, with its 95 % interval, bootstrapped over items. Bold: it excludes 0, "
-        f"{NEVER} items. One of no width says that these items did not change, not that no other would.",
+        f"{NEVER_BOLD} items. One of no width says that these items did not change, not that no other would.",
     ]
     if frame["change_lo"].isna().any():
         notes.append(
@@ -103,7 +103,7 @@ def row_entries(row: "pd.Series[float]") -> list[Entry]:
         *(Entry(str(row[field])) for field in ("family", "regime", "method", "task", "metric", "items")),
         Entry(with_error(row["before"], row["before_stderr"])),
         Entry(with_error(row["after"], row["after_stderr"])),
-        Entry(f"{row['change']:+.3f} {bounds}", bold=excludes(lo, hi, 0, int(row["items"]))),
+        Entry(f"{row['change']:+.3f} {bounds}", bold=interval_excludes(lo, hi, 0, int(row["items"]))),
     ]
 
 
@@ -115,7 +115,7 @@ def with_error(value: float, stderr: float) -> str:
 def capability_section(records: Sequence[RunRecord], out: Path) -> Section:
     """What the runs measured of capabilities, scale by scale."""
     parts = []
-    for scale, own in by_scale([record for record in records if record.capabilities]):
+    for scale, own in group_by_scale([record for record in records if record.capabilities]):
         tables = [capability_table(own)]
         parts.append(write_part(f"{slug(scale)}-capabilities", tables, capability_frame(own), [], out))
     return Section(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.figures.confounds import confound_plot
-from analysis.sections.base import Section, by_scale, write_part
+from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.tables.cells import Cell
 from analysis.tables.confounds import confound_frame, confound_tables, controlled_cells, language_models
 from analysis.tables.judge_bias import truth_table
@@ -15,7 +15,7 @@ from cme.records import RunRecord
 def confound_section(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Section:
     """The controlled win rates, scale by scale; those without a scored verdict have none."""
     parts = []
-    for scale, own in by_scale(records):
+    for scale, own in group_by_scale(records):
         controlled = controlled_cells(own, [cell for cell in cells if cell.scale == scale])
         if not controlled:
             continue

@@ -12,11 +12,19 @@ import numpy as np
 import pandas as pd
 
 from analysis.figures.curves import WINDOW
-from analysis.records.frames import identity_of
-from analysis.records.names import REGIMES, REWARDS, method_names, position
-from analysis.stats.intervals import NOWHERE, Floats, standard_error, t_interval
+from analysis.records.frames import run_identity
+from analysis.records.names import REGIMES, REWARDS, method_names, order_key
+from analysis.stats.intervals import UNDEFINED, Floats, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, quality_change
-from analysis.stats.text import Words, compression, distinct, matched, rouge_l, self_bleu, words_of
+from analysis.stats.text import (
+    Words,
+    compression_ratio,
+    distinct_n,
+    match_lengths,
+    rouge_l,
+    self_bleu,
+    split_words,
+)
 from cme.records import Generation, RunRecord
 
 CELL = ("family", "regime", "reward", "method")
@@ -71,17 +79,17 @@ def drift_of(run: RunRecord) -> dict[str, Sides]:
     a response: of completions sampled in training; entropy over the first and over the last WINDOW steps with a value,
     KL at the last one (an estimate below 0 has the root 0).
     """
-    start, policy = ([words_of(g.response) for g in side] for side in sides_of(run))
-    before, after = matched(start, policy)
+    start, policy = ([split_words(g.response) for g in side] for side in sides_of(run))
+    before, after = match_lengths(start, policy)
     found = {
         "length": Sides(lengths(start), lengths(policy), True),
-        "distinct_1": whole(distinct(before, 1), distinct(after, 1)),
-        "distinct_2": whole(distinct(before, 2), distinct(after, 2)),
+        "distinct_1": whole(distinct_n(before, 1), distinct_n(after, 1)),
+        "distinct_2": whole(distinct_n(before, 2), distinct_n(after, 2)),
         "self_bleu": whole(self_bleu(before), self_bleu(after)),
-        "compression": whole(compression(before), compression(after)),
+        "compression": whole(compression_ratio(before), compression_ratio(after)),
     }
     if run.verifier_responses is not None:
-        said = [words_of(g.response) for g in run.verifier_responses]
+        said = [split_words(g.response) for g in run.verifier_responses]
         found["verifier_similarity"] = Sides(likeness(start, said), likeness(policy, said), True)
     if entropy := known(run, "entropy"):
         found["entropy"] = whole(float(np.mean(entropy[:WINDOW])), float(np.mean(entropy[-WINDOW:])))
@@ -127,7 +135,7 @@ def drift_frame(runs: Sequence[RunRecord], labels: Mapping[str, str] | None = No
     names = dict(labels or method_names(runs))
     cells: dict[tuple[str, ...], dict[int, RunRecord]] = {}
     for run in runs:
-        of = identity_of(run, names)
+        of = run_identity(run, names)
         cells.setdefault(tuple(of[field] for field in CELL), {})[run.seed] = run
     rows = []
     for cell in sorted(cells, key=cell_order):
@@ -148,14 +156,14 @@ def drift_frame(runs: Sequence[RunRecord], labels: Mapping[str, str] | None = No
 def cell_order(cell: tuple[str, ...]) -> tuple[Any, ...]:
     """Sort key of cells: family, regime, reward, method."""
     family, regime, reward, method = cell
-    return family, position(regime, REGIMES), position(reward, REWARDS), method
+    return family, order_key(regime, REGIMES), order_key(reward, REWARDS), method
 
 
 def row_of(having: Sequence[tuple[RunRecord, Sides]]) -> dict[str, float]:
     """A metric of a cell's runs as columns of its row."""
     changes = np.array([sides.change for _, sides in having])
     prompts = np.array([pair.prompt_id for run, _ in having for pair in run.pairs], dtype=object)
-    lo, hi = NOWHERE
+    lo, hi = UNDEFINED
     if having[0][1].by_prompt:
         start = np.concatenate([sides.start for _, sides in having])
         policy = np.concatenate([sides.policy for _, sides in having])

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.curves import WINDOW
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, WIDTH, Style, method_styles
 from analysis.sections.base import Part, write_part
 from analysis.sections.drift import METRICS, Metric, drift_frame
-from analysis.stats.intervals import excludes
+from analysis.stats.intervals import interval_excludes
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import NEVER, interval
+from analysis.tables.win_rates import NEVER_BOLD, format_interval
 from cme.records import RunRecord
 
 HEADER = ("metric", "family", "regime", "reward", "start", "policy", "change", "over seeds", "seeds")
@@ -70,12 +70,12 @@ def entries(row: "pd.Series[Any]", metric: Metric) -> list[Entry]:
     """One cell of one metric as a row of the table, without the metric's name."""
     change = f"{row['change']:+.{metric.decimals}f}"
     if not isnan(row["lo"]):
-        change = f"{change} {interval(row['lo'], row['hi'], metric.decimals)}"
+        change = f"{change} {format_interval(row['lo'], row['hi'], metric.decimals)}"
     return [
         *(Entry(row[field]) for field in ("family", "regime", "method")),
         *(Entry(f"{row[side]:.{metric.decimals}f}") for side in ("start", "policy")),
-        Entry(change, bold=excludes(row["lo"], row["hi"], 0, row["prompts"])),
-        Entry(interval(row["seed_lo"], row["seed_hi"], metric.decimals)),
+        Entry(change, bold=interval_excludes(row["lo"], row["hi"], 0, row["prompts"])),
+        Entry(format_interval(row["seed_lo"], row["seed_hi"], metric.decimals)),
         Entry(str(row["seeds"])),
     ]
 
@@ -84,7 +84,7 @@ def notes(frame: pd.DataFrame) -> list[str]:
     """How to read the table."""
     found = [
         "Means over seeds. Change: policy less start; in brackets, where a metric is a mean over prompts, its paired "
-        f"95 % interval over prompts for these models. Bold: that interval excludes 0, {NEVER} prompts.",
+        f"95 % interval over prompts for these models. Bold: that interval excludes 0, {NEVER_BOLD} prompts.",
         f"Over seeds: 95 % t interval of the seeds' changes on these prompts, [n/a] below {MIN_SEEDS} seeds.",
         MATCHED,
         OTHERS,

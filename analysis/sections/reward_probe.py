@@ -12,13 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, STYLES, WIDTH
-from analysis.sections.base import Section, by_scale, write_part
+from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import interval
-from cme.records import StressRecord
+from analysis.tables.win_rates import format_interval
+from cme.records import RewardProbeRecord
 
 BEST = "right"
 LABELS = {"boilerplate": "boiler- plate"}  # narrower than its column
@@ -52,7 +52,7 @@ def first_share(values: Floats, column: int) -> Floats:
     return np.where(np.isnan(own[:, 0]), np.nan, share)
 
 
-def stress_frame(records: Sequence[StressRecord]) -> pd.DataFrame:
+def reward_probe_frame(records: Sequence[RewardProbeRecord]) -> pd.DataFrame:
     """One row a line and grade: mean rank over prompts (NaN if never scored), share unscored, and of the line
     in how many per cent of prompts the right answer is first, with its 95 % interval.
     """
@@ -82,9 +82,9 @@ def mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def stress_table(record: StressRecord) -> Table:
+def reward_probe_table(record: RewardProbeRecord) -> Table:
     """Lines in rows, grades in columns: mean ranks, and how often the right answer is first."""
-    frame = stress_frame([record])
+    frame = reward_probe_frame([record])
     groups: dict[bool, list[list[Entry]]] = {True: [], False: []}
     for line in record.values:
         own = frame[frame["line"] == line]
@@ -104,7 +104,7 @@ def stress_table(record: StressRecord) -> Table:
     )
 
 
-def notes(record: StressRecord, grades: Sequence[str]) -> list[str]:
+def notes(record: RewardProbeRecord, grades: Sequence[str]) -> list[str]:
     """How to read a record's table."""
     found = [
         f"Rank of an answer's reward among the {len(grades)} answers to its prompt, 1 the highest, mean over "
@@ -136,15 +136,15 @@ def first_text(line: pd.DataFrame, decimals: int = 1) -> str:
     """How often the right answer is first under a line, such as 58.3 [45.0, 71.7]."""
     row = line.iloc[0]
     share = "n/a" if isnan(row["right_first"]) else f"{row['right_first']:.{decimals}f}"
-    return f"{share} {interval(row['right_first_lo'], row['right_first_hi'], decimals)}"
+    return f"{share} {format_interval(row['right_first_lo'], row['right_first_hi'], decimals)}"
 
 
-def subject(record: StressRecord) -> str:
+def subject(record: RewardProbeRecord) -> str:
     """What a table is about."""
     return f"scale: {record.scale}, {models(record)}"
 
 
-def models(record: StressRecord) -> str:
+def models(record: RewardProbeRecord) -> str:
     """Which checkpoints a table is about, and which seed unless it is the first."""
     seed = f", seed: {record.seed}" if record.seed else ""
     return f"generator: {record.generator_checkpoint}, verifier: {record.verifier_checkpoint}{seed}"
@@ -155,7 +155,7 @@ def is_cme(line: str) -> bool:
     return line.split()[0] == "cme"
 
 
-def stress_plot(records: Sequence[StressRecord]) -> Plot:
+def reward_probe_plot(records: Sequence[RewardProbeRecord]) -> Plot:
     """Heat maps of the mean ranks of one scale, a panel for each of its tables."""
     scale = records[0].scale
     heights = [0.18 * len(record.values) for record in records]
@@ -174,9 +174,9 @@ def stress_plot(records: Sequence[StressRecord]) -> Plot:
     return Plot(f"stress-{slug(scale)}", caption, figure)
 
 
-def draw_ranks(axes: Axes, record: StressRecord) -> None:
+def draw_ranks(axes: Axes, record: RewardProbeRecord) -> None:
     """One table as a heat map: lines down, grades across, numbers in the cells."""
-    frame = stress_frame([record])
+    frame = reward_probe_frame([record])
     lines = sorted(record.values, key=lambda line: not is_cme(line))
     grades = list(dict.fromkeys(frame["grade"]))
     table = frame.pivot(index="line", columns="grade", values="mean_rank").loc[lines, grades].to_numpy(float)
@@ -200,12 +200,16 @@ def draw_ranks(axes: Axes, record: StressRecord) -> None:
     axes.set_xlabel(models(record))
 
 
-def stress_section(records: Sequence[StressRecord], out: Path) -> Section:
+def reward_probe_section(records: Sequence[RewardProbeRecord], out: Path) -> Section:
     """The stress tables and their figures, scale by scale."""
     parts = []
-    for scale, own in by_scale(records):
-        tables = [stress_table(record) for record in own]
-        parts.append(write_part(f"{slug(scale)}-stress", tables, stress_frame(own), [stress_plot(own)], out))
+    for scale, own in group_by_scale(records):
+        tables = [reward_probe_table(record) for record in own]
+        parts.append(
+            write_part(
+                f"{slug(scale)}-stress", tables, reward_probe_frame(own), [reward_probe_plot(own)], out
+            )
+        )
     return Section(
         "stress",
         "Before any training: how each reward ranks answers of known worth",

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records.frames import MAJORITY, judge_of, majority_verdicts, points
-from analysis.records.names import ABSENT, leaves, neutral
-from analysis.sections.base import Section, by_scale, write_part
-from analysis.stats.metrics import FEW_PROMPTS, Floats, WinRate, first_shown_share, half_scored, win_rate
+from analysis.records.frames import MAJORITY, judge_name, majority_verdicts, points
+from analysis.records.names import ABSENT, flatten_config, is_neutral
+from analysis.sections.base import Section, group_by_scale, write_part
+from analysis.stats.metrics import FEW_PROMPTS, Floats, WinRate, first_position_share, half_scored, win_rate
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import interval, number
+from analysis.tables.win_rates import format_interval, format_percent
 from cme.records import RunRecord, SanityRecord, Verdict
 
 ITSELF = "itself"
@@ -34,7 +34,7 @@ def by_judge(record: SanityRecord) -> dict[str, dict[str, list[Verdict]]]:
     found: dict[str, dict[str, list[Verdict]]] = {}
     for opponent, verdicts in record.verdicts.items():
         for verdict in [*verdicts, *majority_verdicts(verdicts)]:
-            own = found.setdefault(judge_of(record, verdict), {})
+            own = found.setdefault(judge_name(record, verdict), {})
             own.setdefault(opponent, []).append(verdict)
     return found
 
@@ -63,7 +63,7 @@ def failed(opponent: str, win: WinRate) -> bool:
     return not win.few and (win.lo > 50 or (opponent == ITSELF and win.hi < 50))
 
 
-def failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
+def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
     """The opponents against which a judge fails, in sentences that say if it is the judge of `runs`."""
     found = []
     for judge, opponents in by_judge(record).items():
@@ -71,11 +71,12 @@ def failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
             win = wins_of(verdicts)
             if failed(opponent, win):
                 unsure = (
-                    f"; with the unscored verdicts it could be {number(win.worst_lo)} to {number(win.worst_hi)} %"
+                    f"; with the unscored verdicts it could be {format_percent(win.worst_lo)} to "
+                    f"{format_percent(win.worst_hi)} %"
                     if win.open
                     else ""
                 )
-                rate = f"{number(win.rate)} % {interval(win.lo, win.hi)}"
+                rate = f"{format_percent(win.rate)} % {format_interval(win.lo, win.hi)}"
                 found.append(
                     f"{whose(record, judge, runs)} fails its sanity check against {opponent} "
                     f"({record.generator_checkpoint}): win rate {rate}{unsure}."
@@ -107,7 +108,7 @@ def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, s
 
 def settings_of_judge(node: Mapping[str, Any]) -> dict[str, str]:
     """A judge's configuration by dotted field, without what changes nothing in its verdicts."""
-    return {field: value for field, value in leaves(node, "judge.") if not neutral(field)}
+    return {field: value for field, value in flatten_config(node, "judge.") if not is_neutral(field)}
 
 
 def differences(own: Mapping[str, str], other: Mapping[str, str]) -> str:
@@ -154,7 +155,7 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
 def first_shown(verdicts: Sequence[Verdict]) -> float:
     """Percent of decided verdicts that went to the response shown first."""
     won, _, first, half = arrays_of(verdicts)
-    return first_shown_share(np.where(half, nan, won), first)
+    return first_position_share(np.where(half, nan, won), first)
 
 
 def sanity_table(records: Sequence[SanityRecord]) -> Table:
@@ -169,8 +170,8 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
                 "" if rows else str(row["judge"]),
                 "" if rows else f"{row['family']} {row['regime']}",
                 str(row["opponent"]),
-                f"{number(row['win_rate'])} {interval(row['lo'], row['hi'])}",
-                number(row["first_shown"]),
+                f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
+                format_percent(row["first_shown"]),
                 str(row["prompts"]),
                 f"{row['unscored']} + {row['half_scored']}" if row["half_scored"] else str(row["unscored"]),
             ]
@@ -195,7 +196,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
 def sanity_section(records: Sequence[SanityRecord], out: Path) -> Section:
     """The judges' sanity, scale by scale."""
     parts = []
-    for scale, own in by_scale(records):
+    for scale, own in group_by_scale(records):
         tables = [sanity_table(own)]
         parts.append(write_part(f"{slug(scale)}-sanity", tables, sanity_frame(own), [], out))
     return Section(

@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.figures.main import Plot
+from analysis.figures.overview import Plot
 from analysis.figures.separation import auroc_plot, verifier_plot
-from analysis.figures.separation_shapes import distribution_plot, scatter_plot, spans_of
-from analysis.sections.base import Section, by_scale, write_part
+from analysis.figures.separation_shapes import distribution_plot, measured_spans, scatter_plot
+from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.sections.separation_tables import contrast_table, published_table, signal_table
 from analysis.tables.render import slug
-from analysis.tables.separation import Separation, by_data, published_frame, separation_frame
+from analysis.tables.separation import Separation, group_by_data, published_frame, separation_frame
 from cme.records import SeparationRecord
 
 
 def separation_section(records: Sequence[SeparationRecord], out: Path) -> Section:
     """Tables and figures scale by scale, and behind them the published figures in full."""
     parts = []
-    for scale, own in by_scale(records):
+    for scale, own in group_by_scale(records):
         found = [Separation(record) for record in own]
-        tables = [make(same) for same in by_data(found) for make in (signal_table, contrast_table)]
-        plots = [plot for same in by_data(found) for plot in plots_of(same)]
+        tables = [make(same) for same in group_by_data(found) for make in (signal_table, contrast_table)]
+        plots = [plot for same in group_by_data(found) for plot in plots_of(same)]
         parts.append(write_part(f"{slug(scale)}-separation", tables, separation_frame(found), plots, out))
     if parts:
         parts.append(write_part("published-separation", [published_table()], published_frame(), [], out))
@@ -37,6 +37,6 @@ def plots_of(found: Sequence[Separation]) -> list[Plot]:
     verifiers = [one.record.verifier for one in found]
     usual = [one for one in found if one.record.verifier == max(verifiers, key=verifiers.count)]
     several = len(set(verifiers)) > 1 and len({one.name for one in found}) < len(found)
-    distributions = [distribution_plot(usual, span) for span in spans_of(usual)]
+    distributions = [distribution_plot(usual, span) for span in measured_spans(usual)]
     plots = [auroc_plot(usual), *distributions, scatter_plot(usual)]
     return [*plots, *([verifier_plot(found)] if several else [])]

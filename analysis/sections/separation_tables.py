@@ -3,23 +3,23 @@
 from collections.abc import Sequence
 from math import isnan
 
-from analysis.sections.base import by_scale
+from analysis.sections.base import group_by_scale
 from analysis.stats.auroc import Estimate, pooled_difference, within_difference
-from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, excludes
+from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, interval_excludes
 from analysis.tables.render import Entry, Table
 from analysis.tables.separation import (
     LENGTH,
     SIGNALS,
     SOURCE,
     Separation,
-    by_data,
-    label,
-    names_of,
+    display_names,
+    file_stem,
+    group_by_data,
     published_frame,
     separation_frame,
-    stem,
+    signal_label,
 )
-from analysis.tables.win_rates import interval
+from analysis.tables.win_rates import format_interval
 from cme.records import SeparationRecord
 
 HOW = (
@@ -34,8 +34,8 @@ def auroc_entry(estimate: Estimate, chance: float = 0.5) -> Entry:
     """An AUROC or a difference with its interval, bold where that excludes chance."""
     value = "n/a" if isnan(estimate.value) else f"{estimate.value:.3f}"
     few = "°" if estimate.prompts < FEW_PROMPTS else ""
-    bold = excludes(estimate.lo, estimate.hi, chance, estimate.prompts)
-    return Entry(f"{value} {interval(estimate.lo, estimate.hi, 3)}{few}", bold=bold)
+    bold = interval_excludes(estimate.lo, estimate.hi, chance, estimate.prompts)
+    return Entry(f"{value} {format_interval(estimate.lo, estimate.hi, 3)}{few}", bold=bold)
 
 
 def published_range(values: Sequence[float]) -> str:
@@ -54,18 +54,23 @@ def signal_table(found: Sequence[Separation]) -> Table:
     shown = separation_frame(found).to_dict("records")
     found_rows = {(row["separation_id"], row["signal"]): row for row in shown}
     groups = []
-    for one, name in zip(found, names_of(found), strict=True):
+    for one, name in zip(found, display_names(found), strict=True):
         rows: list[list[Entry]] = []
         for signal, (pooled, within) in one.estimates.items():
             row = found_rows[one.record.separation_id, signal]
             texts = ["", "", ""] if rows else [name, one.record.verifier, f"{one.accuracy:.3f}"]
-            entries = [*map(Entry, texts), Entry(label(signal)), auroc_entry(pooled), auroc_entry(within)]
+            entries = [
+                *map(Entry, texts),
+                Entry(signal_label(signal)),
+                auroc_entry(pooled),
+                auroc_entry(within),
+            ]
             means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("right", "wrong")]
             rows.append([*entries, *map(Entry, means), Entry(published_range(published.get(signal, [])))])
         groups.append(rows)
     record = found[0].record
     return Table(
-        name=f"separation-{stem(found)}",
+        name=f"separation-{file_stem(found)}",
         title=f"AUROC of each signal for wrong against right responses, scale: {record.scale}, data: {record.data}",
         header=[
             *("generator", "verifier", "accuracy", "signal", "AUROC, pooled", "AUROC, within prompts"),
@@ -79,7 +84,7 @@ def signal_table(found: Sequence[Separation]) -> Table:
 def counts(found: Sequence[Separation]) -> list[str]:
     """How many responses are behind each block, and what was left out, in sentences."""
     notes = []
-    for one, name in zip(found, names_of(found), strict=True):
+    for one, name in zip(found, display_names(found), strict=True):
         record, graded = one.record, sum(c is not None for c in one.record.correct)
         [wins] = one.wins(LENGTH)
         text = (
@@ -118,7 +123,7 @@ def contrast_table(found: Sequence[Separation]) -> Table:
     """Whether the verifier separates better than the generator itself: differences of AUROC, with the published."""
     groups = []
     ours = published_frame().pivot(index="generator", columns="signal", values="auroc")
-    for one, name in zip(found, names_of(found), strict=True):
+    for one, name in zip(found, display_names(found), strict=True):
         rows: list[list[Entry]] = []
         for verifier, generator in contrasts(one):
             pair = one.wins(verifier, generator)
@@ -128,7 +133,7 @@ def contrast_table(found: Sequence[Separation]) -> Table:
             texts = ["", ""] if rows else [name, one.record.verifier]
             rows.append(
                 [
-                    *map(Entry, [*texts, f"{label(measure)}, {span}"]),
+                    *map(Entry, [*texts, f"{signal_label(measure)}, {span}"]),
                     auroc_entry(pooled_difference(*pair), 0),
                     auroc_entry(within_difference(*pair), 0),
                     Entry(", ".join(f"{value:+.3f}" for value in published) or "-"),
@@ -137,7 +142,7 @@ def contrast_table(found: Sequence[Separation]) -> Table:
         groups.append(rows)
     record = found[0].record
     return Table(
-        name=f"separation-contrast-{stem(found)}",
+        name=f"separation-contrast-{file_stem(found)}",
         title=f"AUROC under the verifier less that under the generator, scale: {record.scale}, data: {record.data}",
         header=["generator", "verifier", "signal", "pooled", "within prompts", "published, other scale"],
         groups=groups,
@@ -168,7 +173,9 @@ def published_table() -> Table:
             means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")]
             numbers = [str(row["correct_n"]), str(row["wrong_n"])]
             rows.append(
-                list(map(Entry, [*texts, label(row["signal"]), f"{row['auroc']:.3f}", *means, *numbers]))
+                list(
+                    map(Entry, [*texts, signal_label(row["signal"]), f"{row['auroc']:.3f}", *means, *numbers])
+                )
             )
         groups.append(rows)
     return Table(
@@ -192,6 +199,6 @@ def tables_by_data(records: Sequence[SeparationRecord]) -> list[Table]:
     """The table of signals of each scale and data."""
     return [
         signal_table(own)
-        for _, of_scale in by_scale(records)
-        for own in by_data([Separation(record) for record in of_scale])
+        for _, of_scale in group_by_scale(records)
+        for own in group_by_data([Separation(record) for record in of_scale])
     ]

@@ -20,24 +20,30 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from analysis.figures.curves import by_method, finish_grid, note_if_empty, panel_grid, styles_of
-from analysis.figures.main import Plot
+from analysis.figures.curves import (
+    finish_grid,
+    group_by_method,
+    mark_empty_panel,
+    panel_grid,
+    styles_by_method,
+)
+from analysis.figures.overview import Plot
 from analysis.figures.style import RC, Style
-from analysis.records.frames import identity_of, last_step, majority_verdicts, points
-from analysis.records.names import REGIMES, in_order, method_names
-from analysis.sections.base import Section, by_scale, write_part
+from analysis.records.frames import last_training_step, majority_verdicts, points, run_identity
+from analysis.records.names import REGIMES, method_names, sort_names
+from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.metrics import (
     Floats,
     WinRate,
     clustered_interval,
-    excludes,
     half_scored,
-    interval_covers_half,
+    interval_excludes,
+    is_undecided,
     win_rate,
 )
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import NEVER, interval, number
-from cme.records import Milestone, RunRecord, Trajectory, Verdict
+from analysis.tables.win_rates import NEVER_BOLD, format_interval, format_percent
+from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
 HEADER = (
@@ -57,7 +63,7 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
         path = record.trajectory
         if path is None:
             continue
-        identity = identity_of(record, names) | {"selection_judge": path.judge}
+        identity = run_identity(record, names) | {"selection_judge": path.judge}
         rows.append(identity | {"step": 0} | at_start([path]))
         for milestone in path.milestones:
             marks = {
@@ -78,7 +84,7 @@ def at_start(paths: Sequence[Trajectory]) -> dict[str, float]:
     return win | {"quality": mean(quality), "quality_lo": lo, "quality_hi": hi}
 
 
-def measured(seen: Sequence[tuple[Trajectory, Milestone]]) -> dict[str, float]:
+def measured(seen: Sequence[tuple[Trajectory, CheckpointResult]]) -> dict[str, float]:
     """Win rate and quality of one or several runs' checkpoints pooled, with intervals over prompts.
 
     A prompt counts in a run's win rate only where all of its verdicts are scored.
@@ -157,8 +163,8 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
         groups.setdefault(str(family), []).append(
             [Entry(str(family)), Entry(str(regime)), Entry(str(method)), *entries(own, frame)]
         )
-    judges = in_order(record.judge for record in records if record.trajectory)
-    choosers = in_order(record.trajectory.judge for record in records if record.trajectory)
+    judges = sort_names(record.judge for record in records if record.trajectory)
+    choosers = sort_names(record.trajectory.judge for record in records if record.trajectory)
     return Table(
         name="selection",
         title=f"Final and selected checkpoint (scale: {records[0].scale})",
@@ -166,11 +172,11 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
         groups=list(groups.values()),
         notes=[
             f"Final, selected: win rate on the evaluation prompts, judged by {', '.join(judges)}, all seeds pooled; in "
-            f"brackets the 95 % interval over prompts. Bold: it excludes 50 %, {NEVER} prompts.",
+            f"brackets the 95 % interval over prompts. Bold: it excludes 50 %, {NEVER_BOLD} prompts.",
             f"Selected: the checkpoint that won most against the start on the selection prompts, judged by "
             f"{', '.join(choosers)}; none of these is an evaluation prompt. The earliest of equals.",
             "Selected - final: in points of the win rate, paired by comparison; its interval is bootstrapped by "
-            f"prompt. Bold: it excludes 0, {NEVER} prompts.",
+            f"prompt. Bold: it excludes 0, {NEVER_BOLD} prompts.",
             "Collapse: the first saved checkpoint from which on all are worse than the start for certain, on the "
             "selection prompts, by seed; - is none. Unscored checkpoints are passed over. "
             "Stopped: the guard ended the training.",
@@ -216,7 +222,7 @@ def entries(records: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
         gain_entry(final, known) if whole else Entry("n/a"),
         by_seed(None if r.selected is None else r.selected.step for r in records),
         *(by_seed(collapse_of(run, measure) for run in rows) for measure in MEASURES),
-        by_seed(None if r.stopped is None else last_step(r) for r in records),
+        by_seed(None if r.stopped is None else last_training_step(r) for r in records),
     ]
 
 
@@ -234,7 +240,7 @@ def rate_entry(runs: Sequence[Comparisons]) -> Entry:
     if not any(runs):
         return Entry("n/a")
     win = win_of(runs)
-    return Entry(f"{number(win.rate)} {interval(win.lo, win.hi)}", bold=not interval_covers_half(win))
+    return Entry(f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}", bold=not is_undecided(win))
 
 
 def win_of(runs: Sequence[Comparisons]) -> WinRate:
@@ -265,8 +271,8 @@ def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> E
     gained, missing = 100 * values[counted], float(np.isnan(values).sum())
     lo, hi = clustered_interval(gained, prompts[counted])
     certain = abs(float(np.nansum(values))) > missing  # what is unscored would gain 1 at most, or lose 1
-    bold = certain and excludes(lo, hi, 0, len(set(prompts[counted])))
-    return Entry(f"{mean(gained):+.1f} {interval(lo, hi)}", bold)
+    bold = certain and interval_excludes(lo, hi, 0, len(set(prompts[counted])))
+    return Entry(f"{mean(gained):+.1f} {format_interval(lo, hi)}", bold)
 
 
 def by_seed(steps: Iterable[int | str | None]) -> Entry:
@@ -289,17 +295,17 @@ def trajectory_plots(records: Sequence[RunRecord]) -> list[Plot]:
 def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: str, measure: str) -> Plot:
     """One measure by step: regimes as rows, families as columns, a line a method."""
     scale = records[0].scale
-    families, regimes = in_order(frame["family"]), in_order(frame["regime"], REGIMES)
-    styles = styles_of(frame)
+    families, regimes = sort_names(frame["family"]), sort_names(frame["regime"], REGIMES)
+    styles = styles_by_method(frame)
     with rc_context(RC):
         figure, panels = panel_grid(len(regimes), len(families), 1.6, styles)
         for regime, row in zip(regimes, panels, strict=True):
             for family, axes in zip(families, row, strict=True):
                 here = frame[(frame["regime"] == regime) & (frame["family"] == family)]
-                for method, runs in by_method(here):
+                for method, runs in group_by_method(here):
                     own = [record for record in records if record.run_id in set(runs["run_id"])]
                     draw_trajectory(axes, own, runs, measure, styles[method])
-                note_if_empty(axes)
+                mark_empty_panel(axes)
                 if measure == "win_rate":
                     axes.axhline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
             row[0].set_ylabel(f"{regime}\n{MEASURES[measure].replace(' against the start', '')}")
@@ -349,7 +355,7 @@ def pooled(records: Sequence[RunRecord]) -> pd.DataFrame:
 def trajectory_section(records: Sequence[RunRecord], out: Path) -> Section:
     """The trajectories of the runs that saved checkpoints, scale by scale."""
     parts = []
-    for scale, own in by_scale([record for record in records if record.trajectory is not None]):
+    for scale, own in group_by_scale([record for record in records if record.trajectory is not None]):
         tables, plots = [trajectory_table(own)], trajectory_plots(own)
         parts.append(write_part(f"{slug(scale)}-trajectory", tables, trajectory_frame(own), plots, out))
     return Section(

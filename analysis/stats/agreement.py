@@ -51,7 +51,7 @@ def agreement(points: Floats, prompts: NDArray[np.object_], judges: tuple[str, .
     np.add.at(by_prompt, row, sums)
     total = by_prompt.sum(axis=0, keepdims=True)
     lo, hi = bootstrap_interval(by_prompt, kappa)
-    alike = observed(panel_sums(ratings).sum(axis=0, keepdims=True))
+    alike = observed_agreement(panel_sums(ratings).sum(axis=0, keepdims=True))
     return Agreement(
         judges, int(whole.sum()), left_out, 100 * float(alike[0]), float(kappa(total)[0]), lo, hi
     )
@@ -74,21 +74,21 @@ def cohen_kappa(confusion: Floats) -> Floats:
     """Cohen's (1960) kappa (R,) of confusion matrices (R, 9); NaN where chance alone gives full agreement."""
     table = confusion.reshape(-1, 3, 3) / confusion.sum(axis=1)[:, None, None]
     agreed = np.trace(table, axis1=1, axis2=2)
-    return beyond_chance(agreed, (table.sum(axis=1) * table.sum(axis=2)).sum(axis=1))
+    return chance_corrected(agreed, (table.sum(axis=1) * table.sum(axis=2)).sum(axis=1))
 
 
 def fleiss_kappa(sums: Floats) -> Floats:
     """Fleiss' (1971) kappa (R,) of the totals (R, 5) of `panel_sums`; NaN where all outcomes are one."""
     shares = sums[:, :3] / sums[:, :3].sum(axis=1, keepdims=True)
-    return beyond_chance(observed(sums), (shares**2).sum(axis=1))
+    return chance_corrected(observed_agreement(sums), (shares**2).sum(axis=1))
 
 
-def observed(sums: Floats) -> Floats:
+def observed_agreement(sums: Floats) -> Floats:
     """The share of pairs of judges alike (R,), from the totals (R, 5) of `panel_sums`."""
     return sums[:, 3] / sums[:, 4]
 
 
-def beyond_chance(agreed: Floats, chance: Floats) -> Floats:
+def chance_corrected(agreed: Floats, chance: Floats) -> Floats:
     """(agreed - chance) / (1 - chance), NaN where chance is 1."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(chance < 1 - 1e-12, (agreed - chance) / (1 - chance), nan)

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from analysis.stats.intervals import (
     LEVEL,
-    NOWHERE,
+    UNDEFINED,
     Floats,
-    reweighted_interval,
     share_interval,
     standard_error,
     t_interval,
     t_quantile,
+    weighted_bootstrap_interval,
 )
 
 Bools = NDArray[np.bool_]
@@ -73,7 +73,7 @@ class Wins:
         return own[self.mixed]
 
 
-def wins_of(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> Wins:
+def count_wins(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> Wins:
     """The pairs of N responses, from the value, the correctness and the prompt of each. No value may be NaN."""
     _, index = np.unique(prompts, return_inverse=True)
     number = int(index.max()) + 1 if len(index) else 0
@@ -91,7 +91,7 @@ def pooled_auroc(wins: Wins) -> Estimate:
     """AUROC over all pairs; its interval is about the prompts that have a response."""
     number = len(wins.wrong)
     [value] = wins.pooled(np.ones((1, number)))
-    lo, hi = reweighted_interval(number, wins.pooled)
+    lo, hi = weighted_bootstrap_interval(number, wins.pooled)
     if lo == hi and value in (0, 1):  # all pairs agree and resamples cannot differ; others might
         lo, hi = share_interval(float(value), 0.0, int(min((wins.wrong > 0).sum(), (wins.right > 0).sum())))
     return Estimate(float(value), lo, hi, number)
@@ -101,7 +101,7 @@ def within_auroc(wins: Wins) -> Estimate:
     """Mean AUROC of the mixed prompts; its interval is about these."""
     each = wins.within
     if not len(each):
-        return Estimate(nan, *NOWHERE, 0)
+        return Estimate(nan, *UNDEFINED, 0)
     mean, number = float(each.mean()), len(each)
     error = standard_error(each - mean) if number > 1 else 0.0
     half = t_quantile(LEVEL, number - 1) * error if error else 0.0
@@ -116,14 +116,14 @@ def pooled_difference(one: Wins, other: Wins) -> Estimate:
 
     number = len(one.wrong)
     [value] = difference(np.ones((1, number)))
-    return Estimate(float(value), *reweighted_interval(number, difference), number)
+    return Estimate(float(value), *weighted_bootstrap_interval(number, difference), number)
 
 
 def within_difference(one: Wins, other: Wins) -> Estimate:
     """Mean difference of the mixed prompts' AUROC under one value and another, on the same responses."""
     each = one.within - other.within
     if not len(each):
-        return Estimate(nan, *NOWHERE, 0)
+        return Estimate(nan, *UNDEFINED, 0)
     mean = float(each.mean())
     error = standard_error(each - mean) if len(each) > 1 else nan
     return Estimate(mean, *t_interval(mean, error, len(each)), len(each))

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from analysis.stats.intervals import (
     LEVEL,
-    NOWHERE,
+    UNDEFINED,
     Floats,
     Interval,
     share_interval,
-    share_p,
+    share_p_value,
     standard_error,
     t_interval,
-    t_p,
+    t_p_value,
     t_quantile,
 )
 from analysis.stats.metrics import MIN_SEEDS, Tally, half_width, seed_error
@@ -47,16 +47,20 @@ def contrast(one: Tally, other: Tally) -> Contrast:
     names, mine, theirs = np.intersect1d(one.prompts, other.prompts, return_indices=True)
     if not len(names):
         return Contrast(0, *[nan] * 9)
-    one, other = on(one, mine), on(other, theirs)
+    one, other = tally_rows(one, mine), tally_rows(other, theirs)
     difference, prompts = one.rate - other.rate, len(names)
     error = standard_error(one.deviations - other.deviations) if prompts > 1 else 0.0
     lo, hi = t_interval(difference, error, prompts) if error else constant_interval(difference, prompts)
-    wide_lo, wide_hi = NOWHERE
+    wide_lo, wide_hi = UNDEFINED
     if min(len(one.seeds), len(other.seeds)) >= MIN_SEEDS and prompts > 1:
         half = sqrt(max(hi - difference, difference - lo) ** 2 + seeds_half_width(one, other) ** 2)
         wide_lo, wide_hi = difference - half, difference + half
-    p = t_p(difference / error, prompts - 1) if error else share_p((difference + 1) / 2, 0.0, prompts)
-    better = improvement(one.means, other.means)
+    p = (
+        t_p_value(difference / error, prompts - 1)
+        if error
+        else share_p_value((difference + 1) / 2, 0.0, prompts)
+    )
+    better = probability_of_improvement(one.means, other.means)
     spread = standard_error(better - better.mean()) if prompts > 1 else 0.0
     chance = float(better.mean())
     bounds = share_interval(chance, half_width(spread, prompts), prompts)
@@ -83,7 +87,7 @@ def seeds_half_width(one: Tally, other: Tally) -> float:
     return t_quantile(LEVEL, (mine + theirs) ** 2 / spread) * sqrt(mine + theirs)
 
 
-def on(of: Tally, rows: NDArray[np.intp]) -> Tally:
+def tally_rows(of: Tally, rows: NDArray[np.intp]) -> Tally:
     """The tally of some of its prompts, by row."""
     seeds = of.counts[rows].sum(axis=0) > 0
     return Tally(of.prompts[rows], of.seeds[seeds], of.sums[rows][:, seeds], of.counts[rows][:, seeds])
@@ -95,7 +99,7 @@ def constant_interval(difference: float, prompts: int) -> Interval:
     return 2 * lo - 1, 2 * hi - 1
 
 
-def improvement(one: Floats, other: Floats) -> Floats:
+def probability_of_improvement(one: Floats, other: Floats) -> Floats:
     """By prompt (P,), the share of pairs of seeds, of points (P, S) and (P, T), that the one wins; equal: half."""
     mine, theirs = one[:, :, None], other[:, None, :]
     known = ~np.isnan(mine + theirs)

@@ -28,12 +28,12 @@ SEED = 20260527
 MIN_PROMPTS = 10  # a bootstrap of fewer prompts is not given
 FEW_PROMPTS = 30  # an interval over fewer prompts is given with a warning
 CHUNK = 250  # resamples in memory at once beyond the cached counts
-NOWHERE = (nan, nan)
+UNDEFINED = (nan, nan)
 ROUNDING = 1e-12
 NODES, NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
 
 
-def t_p(statistic: float, freedom: float) -> float:
+def t_p_value(statistic: float, freedom: float) -> float:
     """Two-sided p-value of Student's t: the integral of cos(x)^(freedom - 1) beyond atan(|t| / sqrt(freedom))."""
     end = min(pi / 2, 12 / sqrt(freedom))  # nothing beyond 12 standard deviations is left to add
     start = min(atan(abs(statistic) / sqrt(freedom)), end)
@@ -52,7 +52,9 @@ def t_quantile(level: float, freedom: float) -> float:
     low, high = 0.0, pi / 2
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if t_p(sqrt(freedom) * tan(middle), freedom) > 1 - level else (low, middle)
+        low, high = (
+            (middle, high) if t_p_value(sqrt(freedom) * tan(middle), freedom) > 1 - level else (low, middle)
+        )
     return sqrt(freedom) * tan(low)
 
 
@@ -74,7 +76,7 @@ def standard_error(deviations: Floats) -> float:
 def t_interval(estimate: float, error: float, prompts: int) -> Interval:
     """95 % interval of a difference from its cluster-robust standard error; nowhere for one prompt."""
     if prompts < 2:
-        return NOWHERE
+        return UNDEFINED
     half = t_quantile(LEVEL, prompts - 1) * error
     return estimate - half, estimate + half
 
@@ -86,7 +88,7 @@ def share_interval(share: float, half: float, prompts: int) -> Interval:
     and `half` is 0, the binomial bound on how many others do not (Clopper and Pearson 1934). Nowhere for NaN.
     """
     if isnan(half):
-        return NOWHERE
+        return UNDEFINED
     if half == 0 or not 0 < share < 1:
         others = 1 - ((1 - LEVEL) / 2) ** (1 / prompts)
         return share * (1 - others), share * (1 - others) + others
@@ -96,19 +98,19 @@ def share_interval(share: float, half: float, prompts: int) -> Interval:
     return max(0.0, centre - reach), min(1.0, centre + reach)
 
 
-def share_p(share: float, error: float, prompts: int) -> float:
+def share_p_value(share: float, error: float, prompts: int) -> float:
     """Two-sided p-value of a true share of 1/2: below 0.05 exactly where `share_interval` excludes 1/2."""
     if error == 0 or not 0 < share < 1:
         return min(1.0, 2 * (0.5 / max(share, 1 - share)) ** prompts)
-    return t_p((share - 0.5) / even_error(share, error), prompts - 1)
+    return t_p_value((share - 0.5) / error_at_half(share, error), prompts - 1)
 
 
-def even_error(share: float, error: float) -> float:
+def error_at_half(share: float, error: float) -> float:
     """The standard error that the same effective sample size has at a true share of 1/2."""
     return error / sqrt(4 * share * (1 - share))
 
 
-def excludes(lo: float, hi: float, value: float, units: int) -> bool:
+def interval_excludes(lo: float, hi: float, value: float, units: int) -> bool:
     """Whether an interval over so many prompts (or items) excludes a value; over `FEW_PROMPTS` or more, or it is False.
 
     What a table has in bold is this and nothing else.
@@ -134,13 +136,15 @@ def bootstrap_interval(sums: Floats, statistic: Callable[[Floats], Floats], seed
     `sums` (P, K) are each prompt's; `statistic` maps totals (R, K) to values (R,). Resamples where the statistic is
     not defined (NaN) are left out. Nowhere for fewer than `MIN_PROMPTS` prompts or nothing defined.
     """
-    return NOWHERE if len(sums) < MIN_PROMPTS else quantiles(statistic(resampled(sums, seed)), len(sums))
+    return UNDEFINED if len(sums) < MIN_PROMPTS else quantiles(statistic(resampled(sums, seed)), len(sums))
 
 
-def reweighted_interval(prompts: int, statistic: Callable[[Floats], Floats], seed: int = SEED) -> Interval:
+def weighted_bootstrap_interval(
+    prompts: int, statistic: Callable[[Floats], Floats], seed: int = SEED
+) -> Interval:
     """As `bootstrap_interval`, of a statistic that maps how often each prompt was drawn (R, P) to values (R,)."""
     if prompts < MIN_PROMPTS:
-        return NOWHERE
+        return UNDEFINED
     drawn = draws(prompts, RESAMPLES, seed)
     parts = [statistic(drawn[i : i + CHUNK].astype(float)) for i in range(0, len(drawn), CHUNK)]
     return quantiles(np.concatenate(parts), prompts)
@@ -150,7 +154,7 @@ def quantiles(values: Floats, prompts: int) -> Interval:
     """The 95 % interval of resampled values, widened as Student's t is for so few prompts."""
     values = values[~np.isnan(values)]
     if not len(values):
-        return NOWHERE
+        return UNDEFINED
     tail = NormalDist().cdf(-t_quantile(LEVEL, prompts - 1) * sqrt(prompts / (prompts - 1)))
     lo, hi = np.quantile(values, [tail, 1 - tail])
     return float(lo), float(hi)
@@ -175,7 +179,7 @@ def draws(prompts: int, resamples: int, seed: int) -> NDArray[np.uint8]:
     return drawn
 
 
-def holm(p_values: Floats) -> Floats:
+def holm_adjusted(p_values: Floats) -> Floats:
     """Holm's (1979) adjusted p-values: the chance of any false finding among all is kept. NaN is not counted."""
     adjusted = np.full(len(p_values), nan)
     known = np.flatnonzero(~np.isnan(p_values))

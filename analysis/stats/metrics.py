@@ -20,21 +20,21 @@ from analysis.stats.intervals import (
     FEW_PROMPTS,
     LEVEL,
     MIN_PROMPTS,
-    NOWHERE,
     RESAMPLES,
     SEED,
+    UNDEFINED,
     Floats,
     clustered_interval,
-    even_error,
-    excludes,
+    error_at_half,
     influence,
+    interval_excludes,
     share_interval,
-    share_p,
+    share_p_value,
     standard_error,
     t_interval,
     t_quantile,
 )
-from analysis.stats.power import detectable
+from analysis.stats.power import detectable_difference as detectable
 
 __all__ = [
     "FEW_PROMPTS",
@@ -49,12 +49,12 @@ __all__ = [
     "Tally",
     "WinRate",
     "clustered_interval",
-    "excludes",
-    "first_shown_share",
+    "first_position_share",
     "half_scored",
-    "in_both_orders",
+    "has_both_orders",
     "interquartile_mean",
-    "interval_covers_half",
+    "interval_excludes",
+    "is_undecided",
     "position_consistency",
     "quality_change",
     "seed_spread",
@@ -175,7 +175,7 @@ def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]
     return Tally(names, numbers, sums, counts)
 
 
-def in_both_orders(policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]) -> bool:
+def has_both_orders(policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]) -> bool:
     """Whether any pair was asked in both orders, from the order and the pair of each verdict, scored or not."""
     return bool(set(pairs[policy_first]) & set(pairs[~policy_first]))
 
@@ -187,7 +187,7 @@ def half_scored(
 
     None where every pair was asked in one order only. `pairs` names each verdict's pair, one name a run and prompt.
     """
-    if not in_both_orders(policy_first, pairs):
+    if not has_both_orders(policy_first, pairs):
         return np.zeros(len(points), dtype=bool)
     known = ~np.isnan(points)
     names, row = np.unique(pairs, return_inverse=True)
@@ -218,9 +218,9 @@ def win_rate(
     scored = len(of.prompts)
     rate = of.rate if scored else nan
     error = standard_error(of.deviations) if scored > 1 else 0.0
-    lo, hi = share_interval(rate, half_width(error, scored), scored) if scored else NOWHERE
+    lo, hi = share_interval(rate, half_width(error, scored), scored) if scored else UNDEFINED
     boot_lo, boot_hi = clustered_interval(100 * points, prompts, seed)
-    sd = 100 * even_error(rate, error) * sqrt(scored) if error else nan
+    sd = 100 * error_at_half(rate, error) * sqrt(scored) if error else nan
     return WinRate(
         rate=100 * rate,
         lo=100 * lo,
@@ -234,7 +234,7 @@ def win_rate(
         scored=scored,
         boot_lo=boot_lo,
         boot_hi=boot_hi,
-        p=share_p(rate, error, scored) if scored else nan,
+        p=share_p_value(rate, error, scored) if scored else nan,
         sd=sd,
         detectable=detectable(sd, scored) if error else nan,
     )
@@ -272,7 +272,7 @@ def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.
         return SeedSpread(rates, *[nan] * 9)
     shares = np.array(list(own.values()))
     mean, iqm = float(shares.mean()), interquartile_mean(shares)
-    wide, iqm_wide = NOWHERE, NOWHERE
+    wide, iqm_wide = UNDEFINED, UNDEFINED
     if len(own) >= MIN_SEEDS and len(of.prompts) > 1:
         by_prompt = half_width(standard_error(of.deviations), len(of.prompts))
         half = sqrt(by_prompt**2 + half_width(seed_error(of), len(own)) ** 2)
@@ -305,7 +305,7 @@ def seed_error(of: Tally) -> float:
     return sqrt(max(0.0, float(by_seed.var(ddof=1) - noise)) / seeds)
 
 
-def first_shown_share(points: Floats, policy_first: NDArray[np.bool_]) -> float:
+def first_position_share(points: Floats, policy_first: NDArray[np.bool_]) -> float:
     """Percent of decided verdicts that went to the response shown first; 50 is a judge blind to order."""
     decided = (points == 0) | (points == 1)
     if not decided.any():
@@ -329,6 +329,6 @@ def position_consistency(
     return 100 * float((first == second).mean())
 
 
-def interval_covers_half(win: WinRate) -> bool:
+def is_undecided(win: WinRate) -> bool:
     """Whether a rate is not told from 50 %: the interval covers 50 or rests on too few prompts, or the rate is open."""
-    return win.open or not excludes(win.lo, win.hi, 50, win.scored)
+    return win.open or not interval_excludes(win.lo, win.hi, 50, win.scored)

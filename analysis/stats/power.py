@@ -12,7 +12,7 @@ from analysis.stats.intervals import LEVEL, t_quantile
 POWER = 0.8
 
 
-def detectable(sd: float, prompts: int) -> float:
+def detectable_difference(sd: float, prompts: int) -> float:
     """The difference that a test on so many prompts (2 or more) finds with 80 % power, in the unit of `sd`."""
     freedom = prompts - 1
     return (t_quantile(LEVEL, freedom) + t_quantile(2 * POWER - 1, freedom)) * sd / sqrt(prompts)
@@ -23,6 +23,8 @@ def prompts_needed(sd: float, difference: float) -> int:
     if difference <= 0:
         raise ValueError(f"difference is {difference}; it must be above 0")
     prompts = 3
-    while detectable(sd, prompts) > difference:
-        prompts = max(prompts + 1, ceil(prompts * min(2, (detectable(sd, prompts) / difference) ** 2)) - 1)
+    while detectable_difference(sd, prompts) > difference:
+        prompts = max(
+            prompts + 1, ceil(prompts * min(2, (detectable_difference(sd, prompts) / difference) ** 2)) - 1
+        )
     return prompts

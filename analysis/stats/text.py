@@ -16,12 +16,12 @@ ORDER = 4  # the longest n-grams of BLEU
 FLOOR = 0.1  # n-grams that count as found where none is
 
 
-def words_of(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
     """The words of a text, in lower case."""
     return re.findall(r"\w+", text.lower())
 
 
-def matched(one: Sequence[Words], other: Sequence[Words]) -> tuple[list[Words], list[Words]]:
+def match_lengths(one: Sequence[Words], other: Sequence[Words]) -> tuple[list[Words], list[Words]]:
     """Two sets of responses to the same prompts, each pair cut to the words that its shorter response has.
 
     Then both sets have as many words and n-grams, prompt by prompt, and differ in what these are alone: of the very
@@ -38,7 +38,7 @@ def grams(words: Words, n: int) -> Iterator[Gram]:
     return zip(*(words[i:] for i in range(n)), strict=False)
 
 
-def distinct(responses: Sequence[Words], n: int) -> float:
+def distinct_n(responses: Sequence[Words], n: int) -> float:
     """Distinct-n: distinct n-grams over n-grams, in 0..1, of all responses together; NaN without n-grams.
 
     Li et al. 2016 (arXiv 1510.03055). It falls with the number of words, so compare sets that are `matched`.
@@ -100,7 +100,7 @@ def bleu(matches: Sequence[int], length: int, reference: int) -> float:
     return 100 * brevity * exp(sum(map(log, precisions)) / len(precisions))
 
 
-def compression(responses: Sequence[Words]) -> float:
+def compression_ratio(responses: Sequence[Words]) -> float:
     """Compression ratio: bytes over bytes after DEFLATE (zlib, level 9) of all responses, a line each; NaN if empty.
 
     Shaib et al. 2024 (arXiv 2403.00553); high is redundant. It rises with the amount of text, so compare sets that are

@@ -7,19 +7,19 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import MAJORITY, last_step, verdicts_frame
-from analysis.records.names import in_order
+from analysis.records.frames import MAJORITY, last_training_step, verdicts_frame
+from analysis.records.names import sort_names
 from analysis.stats.agreement import Agreement, agreement
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import holm
+from analysis.stats.intervals import holm_adjusted
 from analysis.stats.metrics import (
     Quality,
     SeedSpread,
     Tally,
     WinRate,
-    first_shown_share,
+    first_position_share,
     half_scored,
-    in_both_orders,
+    has_both_orders,
     position_consistency,
     quality_change,
     seed_spread,
@@ -62,7 +62,7 @@ class Cell:
     stopped: tuple[str, ...]
 
 
-def cells_of(records: Sequence[RunRecord]) -> list[Cell]:
+def build_cells(records: Sequence[RunRecord]) -> list[Cell]:
     """The cells in the order of their records. A run without verdicts has no cell."""
     by_id = {record.run_id: record for record in records}
     frame = verdicts_frame(records)
@@ -95,9 +95,9 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
         win=win_rate(points, prompts, half),
         p_holm=nan,
         seeds=seed_spread(counted, prompts, seeds),
-        first_shown=first_shown_share(counted, policy_first),
+        first_shown=first_position_share(counted, policy_first),
         consistent=position_consistency(counted, policy_first, pairs),
-        both_orders=in_both_orders(policy_first, pairs),
+        both_orders=has_both_orders(policy_first, pairs),
         quality=quality_change(before, after, prompts),
         agreement=None,
         tally=tally(counted, prompts, seeds),
@@ -109,7 +109,7 @@ def corrected(cells: Sequence[Cell]) -> list[Cell]:
     """The cells with their p-values corrected by Holm over each scale and judge."""
     adjusted = pd.Series([cell.win.p for cell in cells], dtype=float)
     groups = pd.Series([f"{cell.scale}\n{cell.judge}" for cell in cells], dtype=object)
-    adjusted = adjusted.groupby(groups).transform(lambda p: holm(p.to_numpy(float)))
+    adjusted = adjusted.groupby(groups).transform(lambda p: holm_adjusted(p.to_numpy(float)))
     return [replace(cell, p_holm=float(p)) for cell, p in zip(cells, adjusted, strict=True)]
 
 
@@ -128,7 +128,7 @@ def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
     return agreement(table.to_numpy(float), prompts, judges)
 
 
-def contrasts_of(
+def build_contrasts(
     cells: Sequence[Cell], reward: str = "cme", baseline: str | None = None
 ) -> list[tuple[Cell, Cell, Contrast, float]]:
     """Each method against `baseline`, or else the first method of `reward`, in its scale, judge, family and regime.
@@ -137,32 +137,32 @@ def contrasts_of(
     """
     found = []
     for cell in cells:
-        place = [other for other in cells if alike(cell, other)]
-        methods = in_order(
+        place = [other for other in cells if same_setting(cell, other)]
+        methods = sort_names(
             o.method for o in place if (o.method == baseline if baseline else o.reward == reward)
         )
         if methods and cell.method != methods[0]:
             against = next(other for other in place if other.method == methods[0])
             found.append((cell, against, contrast(cell.tally, against.tally)))
-    adjusted = holm(np.array([of.p for _, _, of in found]))
+    adjusted = holm_adjusted(np.array([of.p for _, _, of in found]))
     return [(*each, float(p)) for each, p in zip(found, adjusted, strict=True)]
 
 
-def alike(one: Cell, other: Cell) -> bool:
+def same_setting(one: Cell, other: Cell) -> bool:
     """Whether two cells may be held against each other."""
     return all(getattr(one, name) == getattr(other, name) for name in ("scale", "judge", "family", "regime"))
 
 
 def stop_line(record: RunRecord) -> str:
     """Which run stopped, where and why."""
-    return f"seed {record.seed} stopped after step {last_step(record)}: {record.stopped}"
+    return f"seed {record.seed} stopped after step {last_training_step(record)}: {record.stopped}"
 
 
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     """One row a cell, numbers unrounded: win rates in percent, quality in the judge's unit."""
     judgements = dict.fromkeys((cell.scale, cell.judge) for cell in cells)
     tables = [[cell for cell in cells if (cell.scale, cell.judge) == one] for one in judgements]
-    contrasts = {id(each[0]): each for table in tables for each in contrasts_of(table)}
+    contrasts = {id(each[0]): each for table in tables for each in build_contrasts(table)}
     return pd.DataFrame([row_of(cell) | contrast_row(contrasts.get(id(cell))) for cell in cells])
 
 

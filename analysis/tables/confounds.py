@@ -17,13 +17,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records.frames import judge_of, majority_verdicts, points, prompt_names, scores
-from analysis.records.names import REGIMES, REWARDS, in_order, natural, position
+from analysis.records.frames import judge_name, majority_verdicts, points, prompt_names, scores
+from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
-from analysis.stats.metrics import Floats, excludes, half_scored
+from analysis.stats.metrics import Floats, half_scored, interval_excludes
 from analysis.tables.cells import CELL, Cell
 from analysis.tables.render import Entry, Table
-from analysis.tables.win_rates import NEVER, OPEN, interval, label, method_key, number
+from analysis.tables.win_rates import (
+    NEVER_BOLD,
+    OPEN,
+    format_interval,
+    format_percent,
+    method_key,
+    table_name,
+)
 from cme.records import Generation, RunRecord
 
 CONTROLS: dict[str, dict[str, str]] = {
@@ -40,7 +47,7 @@ BINS = 5
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCell:
     """A cell's verdicts that count in its win rate (N,): the policy's points, the prompt, and the pair's differences.
 
     `differences`, policy minus start, are `length` in characters, `surprisal` in nats a token (NaN where unmeasured)
@@ -63,7 +70,7 @@ class ControlledCell:
     `unmeasured` counts the verdicts without surprisal, which are left out of the controls for it.
     """
 
-    judged: Judged
+    judged: JudgedCell
     rates: Mapping[str, Controlled]
     unmeasured: int
 
@@ -73,7 +80,7 @@ def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> lis
     return [controlled_cell(judged) for judged in judged_cells(records, cells)]
 
 
-def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Judged]:
+def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[JudgedCell]:
     """The verdicts of each cell with their pairs' differences, cells without any that counts left out.
 
     Surprisals under different language models are not one quantity: a cell whose runs have several gets none.
@@ -90,13 +97,13 @@ def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Ju
             continue
         prompts, won, length, surprisal, quality, identical = (column[counted] for column in columns)
         differences = {"length": length, "surprisal": surprisal, "quality": quality}
-        judged = Judged(cell, won, prompts, differences, identical)
+        judged = JudgedCell(cell, won, prompts, differences, identical)
         models = language_models(runs)
         found.append(judged if len(models) < 2 else without_surprisal(judged, models))
     return found
 
 
-def without_surprisal(judged: Judged, models: Sequence[str]) -> Judged:
+def without_surprisal(judged: JudgedCell, models: Sequence[str]) -> JudgedCell:
     """The cell without the surprisals that several models measured."""
     why = f"the runs' surprisal was measured under different language models ({', '.join(models)})"
     nowhere = np.full(len(judged.points), nan)
@@ -110,7 +117,7 @@ def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tu
     """
     pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, prompt_names(record)
     for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
-        if judge_of(record, verdict) != judge:
+        if judge_name(record, verdict) != judge:
             continue
         start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy
         before, after = scores(verdict) if judge == "oracle" else (nan, nan)
@@ -131,7 +138,7 @@ def surprisal_of(generation: Generation) -> float:
     return nan if generation.surprisal is None else generation.surprisal
 
 
-def controlled_cell(judged: Judged) -> ControlledCell:
+def controlled_cell(judged: JudgedCell) -> ControlledCell:
     """One cell's win rate, raw and under every control."""
     win = judged.cell.win
     rates = {RAW: Controlled(win.rate, win.lo, win.hi, prompts=win.scored)} | {
@@ -140,7 +147,7 @@ def controlled_cell(judged: Judged) -> ControlledCell:
     return ControlledCell(judged, rates, int(np.isnan(judged.differences["surprisal"]).sum()))
 
 
-def controlled(judged: Judged, control: str) -> Controlled:
+def controlled(judged: JudgedCell, control: str) -> Controlled:
     """One cell's win rate under one control, over the verdicts whose differences are known."""
     columns = {name: judged.differences[column] for name, column in CONTROLS[control].items()}
     known = ~np.isnan(np.sum(list(columns.values()), axis=0))
@@ -178,7 +185,7 @@ def confound_tables(cells: Sequence[ControlledCell], models: Sequence[str]) -> l
     `models` are the language models that measured the surprisal, none where it was not measured.
     """
     tables = []
-    for judge in in_order(each.judged.cell.judge for each in cells):
+    for judge in sort_names(each.judged.cell.judge for each in cells):
         own = [each for each in cells if each.judged.cell.judge == judge]
         tables.append(controlled_table(own, models))
         judged = [each.judged for each in own]
@@ -200,7 +207,7 @@ def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
         groups.append(rows)
     first_cell = cells[0].judged.cell
     return Table(
-        name=label("controlled", first_cell),
+        name=table_name("controlled", first_cell),
         title=f"Win rate at no difference in length or surprisal (%), {subject(first_cell)}",
         header=["family", "regime", "reward", RAW, *CONTROLS, "identical (%)"],
         groups=groups,
@@ -215,7 +222,7 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
         "Raw: as in the table of win rates. The others: 100 / (1 + exp(-intercept)) of a logistic regression of the "
         "points (1, 0.5, 0) on the difference, policy minus start, so the rate of a pair without a difference. In "
         f"brackets: 95 % intervals, of the intercept, robust to clusters of prompts. Bold: excludes 50 %, "
-        f"{NEVER} prompts.",
+        f"{NEVER_BOLD} prompts.",
         "Length: in characters, tanh(difference / its standard deviation), AlpacaEval 2.0's form without the "
         "instruction difficulties and gamed baselines that its full model takes from many models' outputs on its "
         f"own prompts. Length, linear: without tanh. Surprisal: minus mean log-likelihood {measured_by}, nats a "
@@ -231,7 +238,7 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
             "‡: not to be had; fewer than 2.5 % of the pairs lie at no difference or beyond it, so a rate there "
             "would rest on the form of the regression and not on pairs."
         )
-    if reasons := in_order({rate.reason for rate in rates if rate.reason and not rate.extrapolated}):
+    if reasons := sort_names({rate.reason for rate in rates if rate.reason and not rate.extrapolated}):
         notes.append(f"n/a: {'; '.join(reasons)}.")
     if any(each.judged.cell.win.open for each in cells):
         notes.append(
@@ -251,14 +258,18 @@ def rate_entry(rate: Controlled, is_open: bool) -> Entry:
     """A rate such as 58.3 [52.1, 64.5], ‡ for one that would be extrapolated, or n/a; `?` for one of an open cell."""
     if rate.extrapolated or rate.reason:
         return Entry("‡" if rate.extrapolated else "n/a")
-    text = f"{number(rate.rate)} {interval(rate.lo, rate.hi)}"
-    return Entry(f"{text} {OPEN}") if is_open else Entry(text, excludes(rate.lo, rate.hi, 50, rate.prompts))
+    text = f"{format_percent(rate.rate)} {format_interval(rate.lo, rate.hi)}"
+    return (
+        Entry(f"{text} {OPEN}")
+        if is_open
+        else Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts))
+    )
 
 
-def bins_table(cells: Sequence[Judged], column: str, models: Sequence[str] = ()) -> Table:
+def bins_table(cells: Sequence[JudgedCell], column: str, models: Sequence[str] = ()) -> Table:
     """Win rate by fifths of a difference, of one scale and judge: families pooled, regime and method in rows."""
     groups = []
-    for regime in in_order((each.cell.regime for each in cells), REGIMES):
+    for regime in sort_names((each.cell.regime for each in cells), REGIMES):
         rows: list[list[Entry]] = []
         own = sorted((each for each in cells if each.cell.regime == regime), key=lambda e: method_key(e.cell))
         for method in dict.fromkeys(each.cell.method for each in own):
@@ -272,7 +283,7 @@ def bins_table(cells: Sequence[Judged], column: str, models: Sequence[str] = ())
         f"Measured under {' or '.join(models)}, and here pooled as it is: the units of two models differ."
     )
     return Table(
-        name=label(f"bins-{column}", first),
+        name=table_name(f"bins-{column}", first),
         title=f"Win rate (%) by difference in {column}, {subject(first)}",
         header=["regime", "reward", *(f"fifth {i}" for i in range(1, BINS + 1)), "identical (%)"],
         groups=groups,
@@ -287,7 +298,7 @@ def bins_table(cells: Sequence[Judged], column: str, models: Sequence[str] = ())
     )
 
 
-def binned(cells: Sequence[Judged], column: str) -> list[str]:
+def binned(cells: Sequence[JudgedCell], column: str) -> list[str]:
     """Each fifth's mean difference and win rate, such as `-12.4: 58.3 [52.1, 64.5]`; a dash for a missing fifth."""
     differing = [~each.identical & ~np.isnan(each.differences[column]) for each in cells]
 
@@ -304,19 +315,19 @@ def binned(cells: Sequence[Judged], column: str) -> list[str]:
             own = fifths == fifth
             rate = controlled_rate(won[own], {}, prompts[own].astype(np.intp))
             mean = f"{values[own].mean():+.{DECIMALS[column]}f}"
-            texts.append(f"{mean}: {100 * won[own].mean():.1f} {interval(rate.lo, rate.hi)}")
+            texts.append(f"{mean}: {100 * won[own].mean():.1f} {format_interval(rate.lo, rate.hi)}")
     return texts + ["-"] * (BINS - len(texts))
 
 
 def language_models(records: Sequence[RunRecord]) -> list[str]:
     """The models that measured the surprisal of some runs."""
-    return in_order(record.language_model for record in records if record.language_model is not None)
+    return sort_names(record.language_model for record in records if record.language_model is not None)
 
 
 def row_key(each: ControlledCell) -> tuple[Any, ...]:
     """Sort key within a family: regime, reward, method."""
     cell = each.judged.cell
-    return position(cell.regime, REGIMES), position(cell.reward, REWARDS), natural(cell.method)
+    return order_key(cell.regime, REGIMES), order_key(cell.reward, REWARDS), natural_key(cell.method)
 
 
 def subject(cell: Cell) -> str:

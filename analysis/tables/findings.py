@@ -6,7 +6,7 @@ from math import isnan
 
 from analysis.stats.metrics import FEW_PROMPTS
 from analysis.tables.cells import Cell
-from analysis.tables.win_rates import interval, method_key, number
+from analysis.tables.win_rates import format_interval, format_percent, method_key
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Finding:
     text: str
 
 
-def findings_of(cells: Sequence[Cell]) -> list[Finding]:
+def build_findings(cells: Sequence[Cell]) -> list[Finding]:
     """One finding for each method of the cells of one scale and judge, in the order of the tables."""
     by_method: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=method_key):
@@ -39,7 +39,7 @@ def one_cell(cell: Cell) -> str:
         "even": "not told apart from 50 %",
         "open": f"not told apart from 50 %, since {open_text(cell)}",
         "unknown": f"too few prompts to tell (fewer than {FEW_PROMPTS})",
-    }[standing(cell)]
+    }[cell_verdict(cell)]
     return (
         f"won {rate(cell)} of the comparisons on {win.prompts} prompts ({place(cell)}): {conclusion}"
         f"{unscored([cell])}."
@@ -50,7 +50,7 @@ def several_cells(cells: Sequence[Cell]) -> str:
     """A method that ran in several cells: in how many it won, and the range of its win rates."""
     counts = dict.fromkeys(("won", "lost", "even", "open", "unknown"), 0)
     for cell in cells:
-        counts[standing(cell)] += 1
+        counts[cell_verdict(cell)] += 1
     text = (
         f"beat its start in {counts['won']} of {len(cells)} cells, lost to it in {counts['lost']}, was not told "
         f"apart from it in {counts['even'] + counts['open']}"
@@ -68,7 +68,7 @@ def several_cells(cells: Sequence[Cell]) -> str:
     return f"{text}{unscored(cells)}."
 
 
-def standing(cell: Cell) -> str:
+def cell_verdict(cell: Cell) -> str:
     """On which side of 50 % a cell's interval lies: won, lost, even, or unknown on few prompts.
 
     Open where it lies on one side, but the unscored verdicts could bring the rate to the other.
@@ -84,13 +84,14 @@ def standing(cell: Cell) -> str:
 def open_text(cell: Cell) -> str:
     """Between which rates the unscored verdicts leave a cell's."""
     return (
-        f"with the unscored verdicts it could be {number(cell.win.worst_lo)} to {number(cell.win.worst_hi)} %"
+        f"with the unscored verdicts it could be {format_percent(cell.win.worst_lo)} to "
+        f"{format_percent(cell.win.worst_hi)} %"
     )
 
 
 def rate(cell: Cell) -> str:
     """A win rate with its interval, such as 84.2 % [79.2, 88.9]."""
-    return f"{number(cell.win.rate)} % {interval(cell.win.lo, cell.win.hi)}"
+    return f"{format_percent(cell.win.rate)} % {format_interval(cell.win.lo, cell.win.hi)}"
 
 
 def place(cell: Cell) -> str:

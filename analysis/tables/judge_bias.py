@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.records.names import REGIMES, in_order
+from analysis.records.names import REGIMES, sort_names
 from analysis.stats.logistic import controlled_rate, expit
 from analysis.stats.metrics import SEED, Floats
 from analysis.tables.cells import CELL
-from analysis.tables.confounds import RAW, ControlledCell, Judged, controlled, controlled_cell
+from analysis.tables.confounds import RAW, ControlledCell, JudgedCell, controlled, controlled_cell
 from analysis.tables.render import Entry, Table
-from analysis.tables.win_rates import label
+from analysis.tables.win_rates import table_name
 
 JUDGES: dict[str, dict[str, float]] = {
     "truth": {"quality": 8.0},
@@ -47,7 +47,7 @@ class Errors:
     extrapolated: bool
 
 
-def known_truth(cells: Sequence[Judged]) -> list[Judged]:
+def known_truth(cells: Sequence[JudgedCell]) -> list[JudgedCell]:
     """The oracle's cells with the verdicts where all that judges like was measured; no cell without any."""
     found = []
     for each in cells:
@@ -55,11 +55,11 @@ def known_truth(cells: Sequence[Judged]) -> list[Judged]:
         if each.cell.judge == ORACLE and whole.any():
             differences = {name: values[whole] for name, values in each.differences.items()}
             kept = (each.points[whole], each.prompts[whole], differences, each.identical[whole])
-            found.append(Judged(each.cell, *kept))
+            found.append(JudgedCell(each.cell, *kept))
     return found
 
 
-def simulated(judged: Judged, weights: Mapping[str, float], seed: int = SEED) -> Judged:
+def simulated(judged: JudgedCell, weights: Mapping[str, float], seed: int = SEED) -> JudgedCell:
     """The same pairs in the eyes of a simulated judge. Each cell has draws of its own, the same for every judge."""
     logits = sum(weight * judged.differences[name] for name, weight in weights.items())
     name = " ".join(getattr(judged.cell, field) for field in CELL if field != "judge")
@@ -68,7 +68,7 @@ def simulated(judged: Judged, weights: Mapping[str, float], seed: int = SEED) ->
     return replace(judged, points=np.where(judged.identical, 0.5, won))
 
 
-def simulated_cells(cells: Sequence[Judged], judge: str) -> list[ControlledCell]:
+def simulated_cells(cells: Sequence[JudgedCell], judge: str) -> list[ControlledCell]:
     """The cells under a simulated judge, raw and with every control; their `Cell` stays the oracle's."""
     found = []
     for each in cells:
@@ -78,7 +78,7 @@ def simulated_cells(cells: Sequence[Judged], judge: str) -> list[ControlledCell]
     return found
 
 
-def errors(cells: Sequence[Judged]) -> list[Errors]:
+def errors(cells: Sequence[JudgedCell]) -> list[Errors]:
     """Errors of the oracle and of every simulated judge in every cell. `cells` are the oracle's."""
     found = []
     for each in cells:
@@ -105,7 +105,7 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
     )
     found = errors(known)
     groups = []
-    for regime in in_order((each.cell.regime for each in known), REGIMES):
+    for regime in sort_names((each.cell.regime for each in known), REGIMES):
         for extrapolated in (False, True):
             own = [e for e in found if e.regime == regime and e.extrapolated == extrapolated]
             rows: list[list[Entry]] = []
@@ -114,7 +114,7 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
                 rows.append([name, Entry(judge), *error_entries([e for e in own if e.judge == judge])])
             groups.append(rows)
     return Table(
-        name=label("truth", known[0].cell),
+        name=table_name("truth", known[0].cell),
         title=f"Distance from the true win rate (points), scale: {known[0].cell.scale}, simulated judges",
         header=["regime", "judge", "cells", RAW, *TESTED],
         groups=[rows for rows in groups if rows],

@@ -82,7 +82,7 @@ def to_latex(table: Table) -> str:
     lines = [
         r"\begin{table}[t]",
         r"\centering\footnotesize",
-        rf"\caption{{{latex(table.title)}}}",
+        rf"\caption{{{escape_latex(table.title)}}}",
         rf"\label{{tab:{table.name}}}",
         rf"\begin{{tabular}}{{{'l' * len(table.header)}}}",
         r"\toprule",
@@ -92,17 +92,19 @@ def to_latex(table: Table) -> str:
         lines += [r"\midrule", *(latex_row(row) for row in group)]
     lines += [r"\bottomrule", r"\end{tabular}"]
     if table.notes:
-        notes = r" \\ ".join(latex(note) for note in table.notes)
+        notes = r" \\ ".join(escape_latex(note) for note in table.notes)
         lines.append(rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {notes}}}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def latex_row(row: Sequence[Entry]) -> str:
     """A table row in LaTeX."""
-    cells = (rf"\textbf{{{latex(entry.text)}}}" if entry.bold else latex(entry.text) for entry in row)
+    cells = (
+        rf"\textbf{{{escape_latex(entry.text)}}}" if entry.bold else escape_latex(entry.text) for entry in row
+    )
     return " & ".join(cells) + r" \\"
 
 
-def latex(text: str) -> str:
+def escape_latex(text: str) -> str:
     """Text escaped for LaTeX, with the minus sign of a number set as one."""
     return re.sub(r"(?<!\w)-(?=\d)", "$-$", substitute(text, LATEX))

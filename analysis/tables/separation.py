@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records.names import in_order
-from analysis.stats.auroc import Bools, Estimate, Wins, pooled_auroc, wins_of, within_auroc
+from analysis.records.names import sort_names
+from analysis.stats.auroc import Bools, Estimate, Wins, count_wins, pooled_auroc, within_auroc
 from analysis.stats.intervals import Floats
 from analysis.tables.render import slug
 from cme.records import SeparationRecord
@@ -76,7 +76,7 @@ class Separation:
         """The signals' values, NaN where there is none."""
         lengths: list[float | None] = [r.tokens for r in self.record.responses]
         columns = self.record.signals | {LENGTH: lengths}
-        return {s: np.array(columns[s], dtype=float)[self.counted] for s in in_order(columns, SIGNALS)}
+        return {s: np.array(columns[s], dtype=float)[self.counted] for s in sort_names(columns, SIGNALS)}
 
     @property
     def accuracy(self) -> float:
@@ -87,7 +87,7 @@ class Separation:
     def wins(self, *signals: str) -> list[Wins]:
         """The pairs under each signal, over the responses that all of them have a value for."""
         known = ~np.isnan(np.array([self.values[s] for s in signals])).any(axis=0)
-        return [wins_of(self.values[s][known], self.correct[known], self.prompts[known]) for s in signals]
+        return [count_wins(self.values[s][known], self.correct[known], self.prompts[known]) for s in signals]
 
     @cached_property
     def estimates(self) -> dict[str, tuple[Estimate, Estimate]]:
@@ -95,7 +95,7 @@ class Separation:
         return {s: (pooled_auroc(w), within_auroc(w)) for s in self.values for w in self.wins(s)}
 
 
-def names_of(found: Sequence[Separation]) -> list[str]:
+def display_names(found: Sequence[Separation]) -> list[str]:
     """What to call each: its generator, and the end of its id where another of that verifier is called the same."""
     called = [(one.name, one.record.verifier) for one in found]
     return [
@@ -104,18 +104,18 @@ def names_of(found: Sequence[Separation]) -> list[str]:
     ]
 
 
-def place(found: Sequence[Separation]) -> str:
+def setting_label(found: Sequence[Separation]) -> str:
     """Scale, data and verifier, for a title."""
     record = found[0].record
     return f"scale: {record.scale}, data: {record.data}, verifier: {record.verifier}"
 
 
-def stem(found: Sequence[Separation]) -> str:
+def file_stem(found: Sequence[Separation]) -> str:
     """Scale and data, for a file's name."""
     return f"{slug(found[0].record.scale)}-{slug(found[0].record.data)}"
 
 
-def label(signal: str) -> str:
+def signal_label(signal: str) -> str:
     """A signal in words, such as `cross-entropy, verifier, answer`."""
     if signal == LENGTH:
         return "length"
@@ -162,7 +162,7 @@ def spread(values: Floats) -> float:
     return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
 
 
-def by_data(found: Sequence[Separation]) -> Iterator[list[Separation]]:
+def group_by_data(found: Sequence[Separation]) -> Iterator[list[Separation]]:
     """Those of one data set after the other."""
-    for data in in_order(one.record.data for one in found):
+    for data in sort_names(one.record.data for one in found):
         yield [one for one in found if one.record.data == data]

@@ -4,17 +4,17 @@ from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any
 
-from analysis.records.names import REGIMES, REWARDS, in_order, natural, position
+from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
 from analysis.stats.contrasts import Contrast
-from analysis.stats.metrics import FEW_PROMPTS, MIN_SEEDS, excludes, interval_covers_half
-from analysis.tables.cells import Cell, cells_of, contrasts_of
+from analysis.stats.metrics import FEW_PROMPTS, MIN_SEEDS, interval_excludes, is_undecided
+from analysis.tables.cells import Cell, build_cells, build_contrasts
 from analysis.tables.render import Entry, Table, slug
 from cme.records import RunRecord
 
 NOT_RUN = Entry("-")
 FEW = "°"
 OPEN = "?"
-NEVER = f"never over fewer than {FEW_PROMPTS}"  # what no table has in bold
+NEVER_BOLD = f"never over fewer than {FEW_PROMPTS}"  # what no table has in bold
 EVIDENCE = (
     *("family", "regime", "reward", "verifier", "prompts", "verdicts", "unscored", "worst cases"),
     *("p (Holm)", "detectable", "consistent", "first won"),
@@ -29,7 +29,7 @@ AGREEMENT = ("family", "regime", "reward", "judges", "items", "left out", "alike
 
 def summarize(records: Sequence[RunRecord]) -> str:
     """One line a cell, for a terminal."""
-    return "\n".join(summary_line(cell) for cell in cells_of(records))
+    return "\n".join(summary_line(cell) for cell in build_cells(records))
 
 
 def summary_line(cell: Cell) -> str:
@@ -37,7 +37,8 @@ def summary_line(cell: Cell) -> str:
     win = cell.win
     line = (
         f"{cell.scale}: {cell.family} {cell.regime} {cell.method}: "
-        f"win rate {number(win.rate)} % {interval(win.lo, win.hi)} against its {names(cell.scale)[0]} "
+        f"win rate {format_percent(win.rate)} % {format_interval(win.lo, win.hi)} against its "
+        f"{side_names(cell.scale)[0]} "
         f"({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
     )
     if win.half_scored:
@@ -47,19 +48,19 @@ def summary_line(cell: Cell) -> str:
     if win.few:
         line += "; few prompts: the interval means little"
     if win.open:
-        line += f"; with the unscored it could be {number(win.worst_lo)} to {number(win.worst_hi)} %"
+        line += f"; with the unscored it could be {format_percent(win.worst_lo)} to {format_percent(win.worst_hi)} %"
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
     return "; ".join([line, *cell.stopped])
 
 
-def tables_of(cells: Sequence[Cell]) -> list[Table]:
+def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
     """Every table of one scale and one judge; the table of evidence, the longest, comes last."""
     judgements = {(cell.scale, cell.judge) for cell in cells}
     if len(judgements) != 1:
         raise ValueError(f"a table has one scale and one judge; these cells have {sorted(judgements)}")
     scored = any(cell.quality is not None for cell in cells)
-    contrasts = contrasts_of(cells)
+    contrasts = build_contrasts(cells)
     return [
         win_rate_table(cells),
         *([quality_table(cells)] if scored else []),
@@ -82,8 +83,8 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
             f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval means little and is never bold."
         )
     notes += left_out_notes(cells)
-    title = f"Win rate against the {names(cells[0].scale)[0]} (%)"
-    return grid("win-rate", title, cells, win_rate_entry, notes)
+    title = f"Win rate against the {side_names(cells[0].scale)[0]} (%)"
+    return grid_table("win-rate", title, cells, win_rate_entry, notes)
 
 
 def left_out_notes(cells: Sequence[Cell]) -> list[str]:
@@ -110,15 +111,15 @@ def left_out_notes(cells: Sequence[Cell]) -> list[str]:
 
 def quality_table(cells: Sequence[Cell]) -> Table:
     """Mean score of the start's and the policy's responses, with the interval of the difference."""
-    start, policy = names(cells[0].scale)
+    start, policy = side_names(cells[0].scale)
     notes = [
         f"Mean score given by {cells[0].judge}, in its own unit: {start} → {policy}.",
         "In parentheses: the paired difference with its 95 % interval over prompts.",
-        f"Bold: the interval of the difference excludes 0, {NEVER} prompts.",
+        f"Bold: the interval of the difference excludes 0, {NEVER_BOLD} prompts.",
     ]
     when = "of start and policy" if policy == "policy" else "before and after training"
     title = f"{score_name(cells[0].judge).capitalize()} {when}"
-    return grid("quality", title, cells, quality_entry, notes)
+    return grid_table("quality", title, cells, quality_entry, notes)
 
 
 def score_name(judge: str) -> str:
@@ -127,16 +128,16 @@ def score_name(judge: str) -> str:
     return "quality" if member == "oracle" else member.replace("_", " ")
 
 
-def names(scale: str) -> tuple[str, str]:
+def side_names(scale: str) -> tuple[str, str]:
     """What the two sides of a comparison are called; how imported outputs came about nobody knows here."""
     return ("start", "policy") if scale == "imported" else ("untrained start", "trained")
 
 
-def grid(
+def grid_table(
     name: str, title: str, cells: Sequence[Cell], entry: Callable[[Cell], Entry], notes: Sequence[str]
 ) -> Table:
     """A table with family x method in rows and regimes in columns, stopped runs marked and explained."""
-    regimes = in_order((cell.regime for cell in cells), REGIMES)
+    regimes = sort_names((cell.regime for cell in cells), REGIMES)
     by_place = {(cell.family, cell.method, cell.regime): cell for cell in cells}
     groups = []
     for family in dict.fromkeys(cell.family for cell in cells):
@@ -144,11 +145,11 @@ def grid(
         own = sorted((cell for cell in cells if cell.family == family), key=method_key)
         for method in dict.fromkeys(cell.method for cell in own):
             places = [by_place.get((family, method, regime)) for regime in regimes]
-            entries = [NOT_RUN if cell is None else marked(entry(cell), cell) for cell in places]
+            entries = [NOT_RUN if cell is None else mark_stopped(entry(cell), cell) for cell in places]
             rows.append([Entry("" if rows else family), Entry(method), *entries])
         groups.append(rows)
     return Table(
-        name=label(name, cells[0]),
+        name=table_name(name, cells[0]),
         title=f"{title}, scale: {cells[0].scale}, judge: {cells[0].judge}",
         header=["family", "reward", *regimes],
         groups=groups,
@@ -156,7 +157,7 @@ def grid(
     )
 
 
-def listing(
+def list_table(
     name: str,
     title: str,
     header: Sequence[str],
@@ -169,12 +170,12 @@ def listing(
     for family in dict.fromkeys(cell.family for cell in cells):
         rows: list[list[Entry]] = []
         own = (cell for cell in cells if cell.family == family)
-        for cell in sorted(own, key=lambda cell: (position(cell.regime, REGIMES), method_key(cell))):
+        for cell in sorted(own, key=lambda cell: (order_key(cell.regime, REGIMES), method_key(cell))):
             place = ("" if rows else family, cell.regime, cell.method)
             rows.append([*map(Entry, place), *map(Entry, entries(cell))])
         groups.append(rows)
     title = f"{title}, scale: {cells[0].scale}, judge: {cells[0].judge}"
-    return Table(label(name, cells[0]), title, header, groups, notes)
+    return Table(table_name(name, cells[0]), title, header, groups, notes)
 
 
 def evidence_table(cells: Sequence[Cell]) -> Table:
@@ -188,7 +189,7 @@ def evidence_table(cells: Sequence[Cell]) -> Table:
         "First won: decided verdicts that went to the response shown first; 50 is blind to order.",
         *stop_notes(cells),
     ]
-    return listing("evidence", "Evidence behind the win rates", EVIDENCE, cells, evidence, notes)
+    return list_table("evidence", "Evidence behind the win rates", EVIDENCE, cells, evidence, notes)
 
 
 def evidence(cell: Cell) -> list[str]:
@@ -199,11 +200,11 @@ def evidence(cell: Cell) -> list[str]:
         str(win.prompts),
         str(win.verdicts),
         f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
-        f"{number(win.worst_lo)}, {number(win.worst_hi)}" if win.unscored else "-",
-        p_text(cell.p_holm),
-        number(win.detectable),
-        number(cell.consistent),
-        number(cell.first_shown),
+        f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}" if win.unscored else "-",
+        format_p_value(cell.p_holm),
+        format_percent(win.detectable),
+        format_percent(cell.consistent),
+        format_percent(cell.first_shown),
     ]
 
 
@@ -214,7 +215,7 @@ def seed_table(cells: Sequence[Cell]) -> Table:
         "Any seed: the intervals are about other seeds and other prompts both, those of the win rates about "
         f"other prompts alone; [n/a] below {MIN_SEEDS} seeds.",
     ]
-    return listing("seeds", "Win rates of single seeds", SEEDS, cells, seed_texts, notes)
+    return list_table("seeds", "Win rates of single seeds", SEEDS, cells, seed_texts, notes)
 
 
 def seed_texts(cell: Cell) -> list[str]:
@@ -222,10 +223,10 @@ def seed_texts(cell: Cell) -> list[str]:
     seeds = cell.seeds
     return [
         str(len(seeds.rates)),
-        f"{number(seeds.mean)} {interval(seeds.wide_lo, seeds.wide_hi)}",
-        f"{number(seeds.low)} to {number(seeds.high)}" if len(seeds.rates) > 1 else "-",
-        number(seeds.std),
-        f"{number(seeds.iqm)} {interval(seeds.iqm_lo, seeds.iqm_hi)}",
+        f"{format_percent(seeds.mean)} {format_interval(seeds.wide_lo, seeds.wide_hi)}",
+        f"{format_percent(seeds.low)} to {format_percent(seeds.high)}" if len(seeds.rates) > 1 else "-",
+        format_percent(seeds.std),
+        f"{format_percent(seeds.iqm)} {format_interval(seeds.iqm_lo, seeds.iqm_hi)}",
     ]
 
 
@@ -238,10 +239,10 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
         return [
             against.method,
             str(of.prompts),
-            f"{of.difference:+.1f} {interval(of.lo, of.hi)}",
-            interval(of.wide_lo, of.wide_hi),
-            p_text(p),
-            f"{number(of.improvement)} {interval(of.improvement_lo, of.improvement_hi)}",
+            f"{of.difference:+.1f} {format_interval(of.lo, of.hi)}",
+            format_interval(of.wide_lo, of.wide_hi),
+            format_p_value(p),
+            f"{format_percent(of.improvement)} {format_interval(of.improvement_lo, of.improvement_hi)}",
         ]
 
     notes = [
@@ -253,7 +254,7 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
         "equal points counting half.",
     ]
     cells = [cell for cell, *_ in contrasts]
-    return listing("contrast", "Rewards against CME", CONTRASTS, cells, texts, notes)
+    return list_table("contrast", "Rewards against CME", CONTRASTS, cells, texts, notes)
 
 
 def agreement_table(cells: Sequence[Cell]) -> Table:
@@ -267,8 +268,8 @@ def agreement_table(cells: Sequence[Cell]) -> Table:
             ", ".join(of.judges),
             str(of.items),
             str(of.left_out),
-            number(of.alike),
-            f"{kappa} {interval(of.lo, of.hi, 2)}",
+            format_percent(of.alike),
+            f"{kappa} {format_interval(of.lo, of.hi, 2)}",
         ]
 
     notes = [
@@ -280,7 +281,7 @@ def agreement_table(cells: Sequence[Cell]) -> Table:
         "votes from more than half of the judges.",
     ]
     whole = [cell for cell in cells if id(cell) in held]
-    return listing("agreement", "Agreement of the judges", AGREEMENT, whole, texts, notes)
+    return list_table("agreement", "Agreement of the judges", AGREEMENT, whole, texts, notes)
 
 
 def win_rate_entry(cell: Cell) -> Entry:
@@ -288,8 +289,8 @@ def win_rate_entry(cell: Cell) -> Entry:
     win = cell.win
     few = f" {FEW}" if win.few else ""
     unsure = f" {OPEN}" if win.open else ""
-    text = f"{number(win.rate)} {interval(win.lo, win.hi)}{few}{unsure}"
-    return Entry(text, bold=not interval_covers_half(win))
+    text = f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}{few}{unsure}"
+    return Entry(text, bold=not is_undecided(win))
 
 
 def quality_entry(cell: Cell) -> Entry:
@@ -297,12 +298,12 @@ def quality_entry(cell: Cell) -> Entry:
     quality = cell.quality
     if quality is None:
         return NOT_RUN
-    change = f"{quality.difference:+.2f} {interval(quality.lo, quality.hi, 2)}"
-    bold = excludes(quality.lo, quality.hi, 0, quality.prompts)
+    change = f"{quality.difference:+.2f} {format_interval(quality.lo, quality.hi, 2)}"
+    bold = interval_excludes(quality.lo, quality.hi, 0, quality.prompts)
     return Entry(f"{quality.start:.2f} → {quality.policy:.2f} ({change})", bold)
 
 
-def marked(entry: Entry, cell: Cell) -> Entry:
+def mark_stopped(entry: Entry, cell: Cell) -> Entry:
     """The entry, with a dagger where a run of the cell stopped early."""
     return Entry(f"{entry.text} †", entry.bold) if cell.stopped else entry
 
@@ -318,24 +319,24 @@ def stop_notes(cells: Sequence[Cell]) -> list[str]:
 
 def method_key(cell: Cell) -> tuple[Any, ...]:
     """Sort key of methods: by reward, then by name."""
-    return position(cell.reward, REWARDS), natural(cell.method)
+    return order_key(cell.reward, REWARDS), natural_key(cell.method)
 
 
-def label(name: str, cell: Cell) -> str:
+def table_name(name: str, cell: Cell) -> str:
     """Name of a table, unique among scales and judges."""
     return f"{name}-{slug(cell.scale)}-{slug(cell.judge)}"
 
 
-def number(value: float) -> str:
+def format_percent(value: float) -> str:
     """A percentage to one decimal, or n/a."""
     return "n/a" if isnan(value) else f"{value:.1f}"
 
 
-def p_text(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A p-value to three decimals, or n/a."""
     return "n/a" if isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def interval(lo: float, hi: float, decimals: int = 1) -> str:
+def format_interval(lo: float, hi: float, decimals: int = 1) -> str:
     """An interval in brackets, or [n/a]."""
     return "[n/a]" if isnan(lo) else f"[{lo:.{decimals}f}, {hi:.{decimals}f}]"

@@ -16,5 +16,5 @@ def missing(path: str | None = None) -> list[str]:
 
 def load_prompts(count: int, seed: int, path: str | None = None) -> list[Prompt]:
     """`count` instructions drawn by `seed`, from `path` or the hub. Raises as `files.read` and `files.draw`."""
-    texts = [str(row["instruction"]) for row in files.read(SOURCE, path)]
-    return [Prompt(f"alpaca_eval-{i}", texts[i]) for i in files.draw(SOURCE, len(texts), count, seed)]
+    texts = [str(row["instruction"]) for row in files.read_rows(SOURCE, path)]
+    return [Prompt(f"alpaca_eval-{i}", texts[i]) for i in files.sample_rows(SOURCE, len(texts), count, seed)]

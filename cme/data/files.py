@@ -40,10 +40,10 @@ def missing(source: Source, path: str | None) -> list[str]:
         return (
             [] if Path(path).exists() else [f"there is no file or folder {path} to read {source.name} from"]
         )
-    return [] if _cached(source) else hub.missing([source.repository])
+    return [] if _cached(source) else hub.missing_repositories([source.repository])
 
 
-def read(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
+def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
     """The rows of a source, with its columns alone.
 
     Raises Unavailable for what cannot be had, and ValueError for files that cannot be read, that lack a column, or
@@ -71,7 +71,7 @@ def read(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
     return rows
 
 
-def draw(source: Source, rows: int, count: int, seed: int) -> list[int]:
+def sample_rows(source: Source, rows: int, count: int, seed: int) -> list[int]:
     """`count` of so many rows, by seed. Raises ValueError where there are fewer."""
     if count > rows:
         raise ValueError(f"{source.name} has {rows} rows, {count} asked for")

@@ -3,7 +3,7 @@
 from typing import Any, Literal, get_args
 
 from cme.data import files
-from cme.grading.answers import extract
+from cme.grading.answers import extract_answer
 from cme.records import Prompt
 
 EvalSource = Literal["math500", "amc23", "aime24"]
@@ -49,11 +49,11 @@ def load_prompts(
         ("math", TRAIN, path) if split == "train" else (eval_source, EVAL[eval_source], eval_path)
     )
     problem, gold = source.columns
-    rows = files.read(source, place)
+    rows = files.read_rows(source, place)
     found = []
-    for i in files.draw(source, len(rows), count, seed):
+    for i in files.sample_rows(source, len(rows), count, seed):
         row = rows[i]
-        answer = extract(str(row[gold] or ""), "boxed") if split == "train" else _answer(row[gold])
+        answer = extract_answer(str(row[gold] or ""), "boxed") if split == "train" else _answer(row[gold])
         found.append(Prompt(f"{name}-{i}", ASKED.format(row[problem]), answer))
     return found
 

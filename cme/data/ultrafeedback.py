@@ -36,9 +36,9 @@ def load_prompts(
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if split == "eval":
         return alpaca_eval.load_prompts(count, seed, eval_path)
-    rows, encode = files.read(SOURCE, path), load_tokenizer(tokenizer)
+    rows, encode = files.read_rows(SOURCE, path), load_tokenizer(tokenizer)
     found: list[Prompt] = []
-    for i in files.draw(SOURCE, len(rows), len(rows), seed):
+    for i in files.sample_rows(SOURCE, len(rows), len(rows), seed):
         if len(found) == count:
             break
         text = str(rows[i]["instruction"])

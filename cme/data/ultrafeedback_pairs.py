@@ -21,10 +21,12 @@ def load_pairs(prompts: Sequence[Prompt], seed: int, *, path: str | None = None)
     left out. `path` is a file or folder in the hub's place. Raises Unavailable for what cannot be had, and ValueError
     as `files.read` and for a prompt that is no instruction of UltraFeedback.
     """
-    return pairs_of(files.read(SOURCE, path), prompts, seed)
+    return preference_pairs(files.read_rows(SOURCE, path), prompts, seed)
 
 
-def pairs_of(rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int) -> list[Preference]:
+def preference_pairs(
+    rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int
+) -> list[Preference]:
     """`load_pairs` from UltraFeedback's rows: `instruction`, and `completions` with `response` and `overall_score`."""
     wanted = {p.text for p in prompts}
     answers = {row["instruction"]: row["completions"] for row in rows if row["instruction"] in wanted}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from lm_eval.tasks import TaskManager
 
-OURS = Path(str(files("cme.data"))) / "tasks"
+OWN_TASKS_FOLDER = Path(str(files("cme.data"))) / "tasks"
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Score:
     items: list[float] | None
 
 
-def ours() -> list[str]:
+def own_tasks() -> list[str]:
     """The names of our own tasks."""
-    return sorted(path.stem for path in OURS.glob("*.yaml"))
+    return sorted(path.stem for path in OWN_TASKS_FOLDER.glob("*.yaml"))
 
 
 def check(tasks: Sequence[str]) -> None:
@@ -51,7 +51,7 @@ def check(tasks: Sequence[str]) -> None:
     for name in tasks:
         if name not in manager.all_subtasks:
             near = difflib.get_close_matches(name, manager.all_subtasks, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"ours are {', '.join(ours())}"
+            hint = f"did you mean {near[0]}?" if near else f"ours are {', '.join(own_tasks())}"
             raise ValueError(
                 f"capabilities.tasks has {name!r}, which is no task of ours or of lm-eval; {hint}"
             )
@@ -101,7 +101,7 @@ def measure(
 
 
 def _manager(tasks: Sequence[str]) -> "TaskManager":
-    return _index(with_theirs=not set(tasks) <= set(ours()))
+    return _index(with_theirs=not set(tasks) <= set(own_tasks()))
 
 
 @cache
@@ -109,7 +109,7 @@ def _index(*, with_theirs: bool) -> "TaskManager":
     from lm_eval.tasks import TaskManager
 
     with _quiet():
-        return TaskManager(include_path=str(OURS), include_defaults=with_theirs)
+        return TaskManager(include_path=str(OWN_TASKS_FOLDER), include_defaults=with_theirs)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from cme.grading.answers import normalize
+from cme.grading.answers import normalize_text
 from cme.miniature import world
 from cme.models import chat
 from cme.records import Prompt
@@ -46,7 +46,7 @@ wrong: another prompt's right answer. right: the reference answer.
 
 
 @dataclass(frozen=True)
-class Graded:
+class GradedAnswer:
     """One answer to a prompt; `grade` is one of GRADES, `finished` says that its end of turn belongs to it."""
 
     prompt: Prompt
@@ -56,7 +56,7 @@ class Graded:
 
 
 @dataclass(frozen=True)
-class Stock:
+class StockPhrases:
     """What is said alike to every prompt."""
 
     refusal: str
@@ -64,21 +64,21 @@ class Stock:
     padding: str
 
 
-_OPEN = Stock(
+_OPEN = StockPhrases(
     refusal="I'm sorry, but I can't help with that.",
     boilerplate="Certainly! I'd be happy to help.",
     padding="I hope this helps. There are of course many ways to look at it, and it is always worth taking a "
     "moment to think it over. Please let me know if you would like to hear more.",
 )
 # In words that the world has, since its models would tell others by their spelling alone. It has none to refuse in.
-_WORLD = Stock(
+_WORLD = StockPhrases(
     refusal="i cannot answer that.",
     boilerplate="the sentence is a sentence.",
     padding="the hammer has the rope. the lamp finds the bell near the spoon. the brush likes the lamp.",
 )
 
 
-def graded(prompts: Sequence[Prompt], seed: int) -> list[Graded]:
+def graded_answers(prompts: Sequence[Prompt], seed: int) -> list[GradedAnswer]:
     """The nine answers to each prompt, prompt by prompt in the order of GRADES; a function of its arguments.
 
     The right answer is the prompt's reference, or, for a prompt of the miniature world, one which its oracle
@@ -96,8 +96,8 @@ def graded(prompts: Sequence[Prompt], seed: int) -> list[Graded]:
         wrong = _wrong(prompt, right, alike, rng) or _wrong(prompt, right, list(rights.values()), rng)
         if wrong is None:
             raise ValueError(f"no other prompt has an answer that is wrong for prompt {prompt.id!r}")
-        stock = stock_of(prompt)
-        longest = max(normalize(right).split(), key=len)
+        stock = stock_phrases(prompt)
+        longest = max(normalize_text(right).split(), key=len)
         texts = (
             ("", True),
             (" ".join([longest] * 10), False),
@@ -109,11 +109,11 @@ def graded(prompts: Sequence[Prompt], seed: int) -> list[Graded]:
             (wrong, True),
             (right, True),
         )
-        answers += [Graded(prompt, g, *text) for g, text in zip(GRADES, texts, strict=True)]
+        answers += [GradedAnswer(prompt, g, *text) for g, text in zip(GRADES, texts, strict=True)]
     return answers
 
 
-def stock_of(prompt: Prompt) -> Stock:
+def stock_phrases(prompt: Prompt) -> StockPhrases:
     """The phrases for a prompt: the world's words for one of its prompts."""
     return _OPEN if _problem(prompt) is None else _WORLD
 
@@ -121,7 +121,7 @@ def stock_of(prompt: Prompt) -> Stock:
 def _right(prompt: Prompt, rng: random.Random) -> str:
     problem = _problem(prompt)
     right = prompt.reference or (problem and problem.good(rng))
-    if not right or not normalize(right):
+    if not right or not normalize_text(right):
         raise ValueError(f"prompt {prompt.id!r} has no reference answer")
     return right
 
@@ -149,8 +149,8 @@ def _problem(prompt: Prompt) -> "Problem | None":
         return None
 
 
-def score(
-    rewards: Mapping[str, Reward], answers: Sequence[Graded], start: "Checkpoint"
+def score_answers(
+    rewards: Mapping[str, Reward], answers: Sequence[GradedAnswer], start: "Checkpoint"
 ) -> dict[str, dict[str, list[float | None]]]:
     """Each reward's values of the answers that `graded` gives: by reward, then grade, one a prompt.
 
@@ -180,7 +180,7 @@ def score(
     return values
 
 
-class Remembering:
+class CachedEngine:
     """An engine that scores each (prompt, response) once, however many rewards ask for it."""
 
     def __init__(self, engine: "Engine") -> None:

@@ -16,27 +16,27 @@ _MINUS = "-\u2212"
 _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|[{}]")
 
 
-def normalize(text: str) -> str:
+def normalize_text(text: str) -> str:
     """Lower case, words and numbers only, single spaces."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
-def extract(response: str, kind: AnswerKind) -> str | None:
+def extract_answer(response: str, kind: AnswerKind) -> str | None:
     """The answer of a response, in the form of `canonical`; None where it has none that parses.
 
     Raises ValueError for data without answers, and for an unknown kind.
     """
     place = answer_span(response, kind)
-    return None if place is None else canonical(response[slice(*place)], kind)
+    return None if place is None else canonical_answer(response[slice(*place)], kind)
 
 
-def canonical(answer: str, kind: AnswerKind) -> str:
+def canonical_answer(answer: str, kind: AnswerKind) -> str:
     """An answer as `extract` gives it: normalised words, a number's shortest digits, a box's content as it is.
 
     This is how a gold answer compares with extracted ones. Where a number is wanted and there is none, the text.
     """
     if kind == "whole":
-        return normalize(answer)
+        return normalize_text(answer)
     found = _last_number(answer) if kind == "number" else None
     return answer.strip() if found is None else _digits(answer[slice(*found)])
 
@@ -44,7 +44,7 @@ def canonical(answer: str, kind: AnswerKind) -> str:
 def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
     """Where a response's answer lies, in characters [start, end); None where it has none. Raises as `extract`."""
     if kind == "whole":
-        return (0, len(response)) if normalize(response) else None
+        return (0, len(response)) if normalize_text(response) else None
     if kind == "number":
         return _last_number(response)
     if kind == "boxed":
@@ -53,12 +53,12 @@ def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
                      f"{', '.join(k for k in get_args(AnswerKind) if k != 'none')}")  # fmt: skip
 
 
-def in_part(kind: str) -> bool:
+def has_final_answer(kind: str) -> bool:
     """Whether the answer is a part of the response that can be right or wrong: a mathematics track's data."""
     return kind not in ("none", "whole")
 
 
-def equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
+def are_equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
     """Whether a given answer is the same as the gold one; None where that is undecided. Both as `extract` gives them.
 
     Boxed answers are compared by math-verify, in a guarded process (`cme.grading.math_grader`), which may not finish;
@@ -66,18 +66,18 @@ def equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
     """
     if gold == given:
         return True
-    return math_grader.equivalent(gold, given) if kind == "boxed" else False
+    return math_grader.are_equivalent(gold, given) if kind == "boxed" else False
 
 
-def correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None:
+def is_correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None:
     """Whether a response's answer is right; one without an answer is wrong.
 
     None without a gold answer, and where the comparison is undecided. Raises as `extract`.
     """
     if gold is None:
         return None
-    given = extract(response, kind)
-    return False if given is None else equivalent(canonical(gold, kind), given, kind)
+    given = extract_answer(response, kind)
+    return False if given is None else are_equivalent(canonical_answer(gold, kind), given, kind)
 
 
 def _last_number(text: str) -> tuple[int, int] | None:

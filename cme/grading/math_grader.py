@@ -92,7 +92,7 @@ _grader = Grader()
 
 
 @lru_cache(maxsize=1 << 16)
-def equivalent(gold: str, given: str) -> bool | None:
+def are_equivalent(gold: str, given: str) -> bool | None:
     """As `Grader.equivalent`, by one worker for all, each comparison once: an undecided one stays so."""
     return _grader.equivalent(gold, given)
 

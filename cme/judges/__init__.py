@@ -12,7 +12,7 @@ from cme.records import Generation, Outcome, Prompt
 
 
 @dataclass(frozen=True)
-class Ruling:
+class JudgeVerdict:
     """One comparison: the outcome, why it is unscored if it is, and the judge's scores of both if any.
 
     `note` is what the judge said for itself. `calls` and `usd` are what the ruling took, failed attempts included:
@@ -36,7 +36,7 @@ class Ruling:
 Text = TypeVar("Text", str, str | None)
 
 
-def encodable(text: Text) -> Text:
+def replace_surrogates(text: Text) -> Text:
     """The text with `?` for what no UTF-8 has: the half of a surrogate pair that JSON lets through."""
     return text if text is None else text.encode("utf-8", "replace").decode()
 
@@ -54,14 +54,14 @@ class Judge(Protocol):
     `unread(texts)`, static, how many texts it would not read to their end, where that is no setting.
     """
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses to a prompt."""
 
 
-def by_scores(first: float, second: float, margin: float) -> Ruling:
+def verdict_from_scores(first: float, second: float, margin: float) -> JudgeVerdict:
     """The ruling of a judge that scores each response: a tie within `margin`, unscored if not finite."""
     gap = first - second
     if not math.isfinite(gap):
-        return Ruling("unscored", f"the judge's scores are {first} and {second}")
+        return JudgeVerdict("unscored", f"the judge's scores are {first} and {second}")
     outcome: Outcome = "tie" if abs(gap) <= margin else "first" if gap > 0 else "second"
-    return Ruling(outcome, scores=(round(first, 6), round(second, 6)))
+    return JudgeVerdict(outcome, scores=(round(first, 6), round(second, 6)))

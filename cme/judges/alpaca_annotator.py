@@ -25,11 +25,11 @@ from typing import Any
 import yaml
 
 from cme import Unavailable
-from cme.judges import Ruling, by_scores, encodable
+from cme.judges import JudgeVerdict, replace_surrogates, verdict_from_scores
 from cme.records import Generation, Prompt
 
 # What alpaca-eval's template and ChatML take for their own marks: a text with one would be put in another's place.
-MARKS = ("{instruction}", "{output_1}", "{output_2}", "<|im_start|>", "<|im_end|>")
+TEMPLATE_MARKERS = ("{instruction}", "{output_1}", "{output_2}", "<|im_start|>", "<|im_end|>")
 
 
 class _Failed(Exception):
@@ -94,27 +94,33 @@ class AlpacaEvalAnnotator:
         digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
         return f"alpaca-eval {version('alpaca-eval')}, {digest}"
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses, the first shown first. A call that fails is unscored; equal texts tie unasked.
 
         A preference of 0 is a tie, as alpaca-eval's `completion_parsers` define it for all parsers.
         """
         if first.response == second.response:  # as in alpaca-eval
-            return by_scores(0.5, 0.5, margin=0)
-        texts = (encodable(prompt.text), encodable(first.response), encodable(second.response))
-        found = [mark for mark in MARKS if any(mark in text for text in texts)]
+            return verdict_from_scores(0.5, 0.5, margin=0)
+        texts = (
+            replace_surrogates(prompt.text),
+            replace_surrogates(first.response),
+            replace_surrogates(second.response),
+        )
+        found = [mark for mark in TEMPLATE_MARKERS if any(mark in text for text in texts)]
         if found:
-            return Ruling("unscored", f"a text has {found[0]}, which alpaca-eval takes for a mark of its own")
+            return JudgeVerdict(
+                "unscored", f"a text has {found[0]}, which alpaca-eval takes for a mark of its own"
+            )
         said: list[str] = []
         try:
             preference = self._preference(texts, said)
         except _Failed as error:
-            return Ruling("unscored", str(error), calls=1, usd=None)
+            return JudgeVerdict("unscored", str(error), calls=1, usd=None)
         if preference is None:
             reply = f"the reply {said[0][:80]!r} has" if said and said[0].strip() else "no reply, so"
             reason = f"{reply} no preference that alpaca-eval reads"
-            return Ruling("unscored", reason, calls=1, usd=None)
-        return replace(by_scores(2 - preference, preference - 1, margin=0), calls=1, usd=None)
+            return JudgeVerdict("unscored", reason, calls=1, usd=None)
+        return replace(verdict_from_scores(2 - preference, preference - 1, margin=0), calls=1, usd=None)
 
     def probe(self) -> None:
         """Ask once, before a run begins. Raises Unavailable with the reason for which nothing would be scored."""

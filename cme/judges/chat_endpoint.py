@@ -19,9 +19,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
 
 from cme import Unavailable
-from cme.judges import Ruling
+from cme.judges import JudgeVerdict
 from cme.judges.budget import Budget
-from cme.judges.chat_format import FIELDS, digest, fingerprint, question, verdict, weighed
+from cme.judges.chat_format import (
+    FIELDS,
+    digest,
+    fingerprint,
+    judging_prompt,
+    parse_reply,
+    verdict_from_logprobs,
+)
 from cme.records import Generation, Prompt
 
 if TYPE_CHECKING:
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 LONGEST_BACKOFF, LONGEST_RETRY_AFTER = 60.0, 3600.0
 """Bounds on a wait between attempts, seconds: on our own, and on one that the server asks for."""
 
-CHARACTERS_A_TOKEN = 4.0
+CHARACTERS_PER_TOKEN = 4.0
 """What `tokens` reckons with; English is near it under most tokenizers."""
 
 TEMPLATE_TOKENS = 256
@@ -192,7 +199,9 @@ class ChatEndpoint:
 
     def tokens(self, prompt: Prompt, first: Generation, second: Generation) -> tuple[int, int]:
         """Tokens of the request, reckoned from its characters, and of the longest reply."""
-        return math.ceil(len(self._question(prompt, first, second)) / CHARACTERS_A_TOKEN), self._longest_reply
+        return math.ceil(
+            len(self._question(prompt, first, second)) / CHARACTERS_PER_TOKEN
+        ), self._longest_reply
 
     def usd(self, tokens_in: int, tokens_out: int) -> float | None:
         """Price of so many tokens; None where prices are unknown."""
@@ -201,7 +210,7 @@ class ChatEndpoint:
             return None
         return (tokens_in * price_in + tokens_out * price_out) / 1e6
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Ask which response is better, again while attempts fail and retries and budget last."""
         message = self._question(prompt, first, second)
         # no tokenizer makes more tokens than there are bytes; chat templates add a few
@@ -218,7 +227,7 @@ class ChatEndpoint:
             calls += 1
             took, said = self._attempt(message, most)
             usd += took
-            if isinstance(said, Ruling):
+            if isinstance(said, JudgeVerdict):
                 return replace(said, calls=calls, usd=self._known(usd))
             if isinstance(said, Unavailable):
                 said.calls, said.usd = calls, self._known(usd)
@@ -227,9 +236,9 @@ class ChatEndpoint:
             if not said.retry:
                 break
             wait = max(said.wait, min(self.backoff * 2**attempt, LONGEST_BACKOFF) * spread)
-        return Ruling("unscored", reason, calls=calls, usd=self._known(usd))
+        return JudgeVerdict("unscored", reason, calls=calls, usd=self._known(usd))
 
-    def _attempt(self, message: str, most: float) -> "tuple[float, Ruling | _Failed | Unavailable]":
+    def _attempt(self, message: str, most: float) -> "tuple[float, JudgeVerdict | _Failed | Unavailable]":
         """What one request cost at most, and what came of it."""
         took = most
         try:
@@ -299,7 +308,7 @@ class ChatEndpoint:
             return most
         return said if math.isfinite(said) else most
 
-    def _read(self, reply: Any) -> Ruling:
+    def _read(self, reply: Any) -> JudgeVerdict:
         try:
             choice = reply["choices"][0]
             finish = choice.get("finish_reason")
@@ -307,10 +316,10 @@ class ChatEndpoint:
                 raise _Failed("the server's content filter cut the reply", retry=False)
             if self.reply == "label":
                 likeliest = choice["logprobs"]["content"][0]["top_logprobs"]
-                return weighed(likeliest, self.tie_margin, self.min_label_mass)
+                return verdict_from_logprobs(likeliest, self.tie_margin, self.min_label_mass)
             if finish == "length":
                 raise _Failed(f"the reply was cut at its limit of {self._longest_reply} tokens")
-            ruling = verdict(choice["message"]["content"])
+            ruling = parse_reply(choice["message"]["content"])
         except (LookupError, TypeError, AttributeError):
             wanted = "top_logprobs" if self.reply == "label" else "content"
             raise _Failed(self._quoted(f"the reply has no {wanted}: {json.dumps(reply)}")) from None
@@ -319,7 +328,9 @@ class ChatEndpoint:
         return replace(ruling, note=ruling.note and self._without_key(ruling.note))
 
     def _question(self, prompt: Prompt, first: Generation, second: Generation) -> str:
-        return question(self.prompt, prompt.text, first.response, second.response, self.max_response_chars)
+        return judging_prompt(
+            self.prompt, prompt.text, first.response, second.response, self.max_response_chars
+        )
 
     @cached_property
     def _longest_reply(self) -> int:

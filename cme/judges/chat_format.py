@@ -13,24 +13,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cme.judges import Ruling, by_scores, encodable
+from cme.judges import JudgeVerdict, replace_surrogates, verdict_from_scores
 from cme.records import Outcome
 
 FIELDS = ("{instruction}", "{first}", "{second}")
 """What a prompt has, each once: they are where the texts go."""
 
 NAMES = ("instruction", "response A", "response B")
-READING = 1
+REPLY_FORMAT_VERSION = 1
 """Stands in the key of the verdict log for how a reply is read: one more with any change of that."""
 
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 
 
-def question(prompt: str, instruction: str, first: str, second: str, max_response_chars: int) -> str:
+def judging_prompt(prompt: str, instruction: str, first: str, second: str, max_response_chars: int) -> str:
     """The prompt with its three texts in their blocks; a longer response is cut, with a line that says so."""
     texts = [
-        encodable(text)
-        for text in (instruction, cut(first, max_response_chars), cut(second, max_response_chars))
+        replace_surrogates(text)
+        for text in (
+            instruction,
+            truncate_response(first, max_response_chars),
+            truncate_response(second, max_response_chars),
+        )
     ]
     mark = digest("\0".join(texts))
     blocks = {
@@ -42,18 +46,18 @@ def question(prompt: str, instruction: str, first: str, second: str, max_respons
 
 def fingerprint(prompt: str, max_response_chars: int) -> str:
     """Digest of all that is sent around the texts, a cut one among them, and of how the reply is read."""
-    sent = question(
+    sent = judging_prompt(
         prompt, "an instruction", "a response", "r" * (max_response_chars + 1), max_response_chars
     )
-    return digest(f"{READING}\0{sent}")
+    return digest(f"{REPLY_FORMAT_VERSION}\0{sent}")
 
 
 def digest(text: str) -> str:
     """12 hex digits of a text."""
-    return hashlib.sha256(encodable(text).encode()).hexdigest()[:12]
+    return hashlib.sha256(replace_surrogates(text).encode()).hexdigest()[:12]
 
 
-def verdict(content: str) -> Ruling:
+def parse_reply(content: str) -> JudgeVerdict:
     """The ruling of a reply that is one JSON object with `winner` (A, B or tie), bare or in one code fence.
 
     Its `reason`, if it has one, is the ruling's note. Raises ValueError for any other reply, one that names a field
@@ -66,10 +70,12 @@ def verdict(content: str) -> Ruling:
     except (LookupError, RecursionError, TypeError, AttributeError, ValueError):
         raise ValueError(f"the reply is not the JSON asked for: {content}") from None
     note = said.get("reason")
-    return Ruling(outcome, note=note if isinstance(note, str) else None)
+    return JudgeVerdict(outcome, note=note if isinstance(note, str) else None)
 
 
-def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass: float) -> Ruling:
+def verdict_from_logprobs(
+    likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass: float
+) -> JudgeVerdict:
     """The ruling by the likeliest first tokens, each a `token` and its `logprob`, with or without a space.
 
     P(first) = p(A) / (p(A) + p(B)), where a label that is not among them counts as 0; the scores are
@@ -87,8 +93,8 @@ def weighed(likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass:
     if not total:
         raise ValueError(f"neither A nor B is among the likeliest tokens: {[e['token'] for e in likeliest]}")
     if total < min_mass:
-        return Ruling("unscored", f"A and B have {total:.4f} of the probability, below {min_mass:g}")
-    ruling = by_scores(weight["A"] / total, weight["B"] / total, tie_margin)
+        return JudgeVerdict("unscored", f"A and B have {total:.4f} of the probability, below {min_mass:g}")
+    ruling = verdict_from_scores(weight["A"] / total, weight["B"] / total, tie_margin)
     return replace(ruling, note=f"A and B have {total:.4f} of the probability")
 
 
@@ -100,7 +106,7 @@ def _once_each(fields: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def cut(response: str, limit: int) -> str:
+def truncate_response(response: str, limit: int) -> str:
     """The response up to so many characters, with a line that says so where it is longer."""
     if len(response) <= limit:
         return response

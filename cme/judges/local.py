@@ -8,8 +8,8 @@ response is plain text to it: what looks like a special token is tokenized as th
 import math
 from typing import Any, Literal
 
-from cme.judges import Ruling, by_scores, encodable
-from cme.judges.chat_format import cut, digest
+from cme.judges import JudgeVerdict, replace_surrogates, verdict_from_scores
+from cme.judges.chat_format import digest, truncate_response
 from cme.models import chat
 from cme.records import Generation, Prompt
 
@@ -100,11 +100,11 @@ class LocalJudge:
             "\0".join((*LABELS, _question("an instruction", "a response", "r" * (limit + 1), limit)))
         )
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by the labels' probabilities."""
         asked = self.prompt_ids(prompt.text, first.response, second.response)
         if len(asked) > self.max_prompt_tokens:
-            return Ruling(
+            return JudgeVerdict(
                 "unscored", f"the judging prompt has {len(asked)} tokens, above {self.max_prompt_tokens}"
             )
         # the prompt's last token goes with the labels: behind responses of one token no prompt is shared
@@ -113,20 +113,20 @@ class LocalJudge:
         first_label, second_label = (float(score.log_likelihoods[1:].double().sum()) for score in scores)
         gap = first_label - second_label
         if not math.isfinite(gap):
-            return Ruling("unscored", "the judge's log-likelihoods are not finite")
+            return JudgeVerdict("unscored", "the judge's log-likelihoods are not finite")
         mass = math.exp(first_label) + math.exp(second_label)
         if mass < self.min_label_mass:
-            return Ruling(
+            return JudgeVerdict(
                 "unscored", f"A and B have {mass:.2g} of the probability, below {self.min_label_mass:g}"
             )
         p_first = (1 + math.tanh(gap / 2)) / 2  # the logistic function, which cannot overflow so
-        return by_scores(p_first, 1 - p_first, self.margin)
+        return verdict_from_scores(p_first, 1 - p_first, self.margin)
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""
         question = _question(instruction, first, second, self.max_response_chars)
         rendered = self.tokenizer.apply_chat_template(
-            chat.messages_of(_HERE), tokenize=False, add_generation_prompt=True
+            chat.to_messages(_HERE), tokenize=False, add_generation_prompt=True
         )
         before, _, after = str(rendered).rpartition(_HERE)
         return [*self._ids(before), *self._ids(question, plain=True), *self._ids(after)]
@@ -138,5 +138,5 @@ class LocalJudge:
 
 
 def _question(instruction: str, first: str, second: str, max_response_chars: int) -> str:
-    shown = [cut(response, max_response_chars) for response in (first, second)]
-    return encodable(QUESTION.format(instruction=instruction, first=shown[0], second=shown[1]))
+    shown = [truncate_response(response, max_response_chars) for response in (first, second)]
+    return replace_surrogates(QUESTION.format(instruction=instruction, first=shown[0], second=shown[1]))

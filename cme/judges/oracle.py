@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cme.judges import Ruling, by_scores
+from cme.judges import JudgeVerdict, verdict_from_scores
 from cme.records import Generation, Prompt
 
 
@@ -12,9 +12,9 @@ class OracleJudge:
     def __init__(self, oracle: Callable[[str, str, bool], float]) -> None:
         self.oracle = oracle
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their true quality."""
         if first.finished is None or second.finished is None:
-            return Ruling("unscored", "it is not known whether the responses were finished")
+            return JudgeVerdict("unscored", "it is not known whether the responses were finished")
         qualities = [self.oracle(prompt.text, g.response, bool(g.finished)) for g in (first, second)]
-        return by_scores(qualities[0], qualities[1], margin=1e-9)
+        return verdict_from_scores(qualities[0], qualities[1], margin=1e-9)

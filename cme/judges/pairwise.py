@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from cme import Unavailable
-from cme.judges import Judge, Ruling, encodable
-from cme.records import BadFile, Generation, Pair, Prompt, Verdict, writing
-from cme.runtime.files import locked
+from cme.judges import Judge, JudgeVerdict, replace_surrogates
+from cme.records import BadFile, Generation, Pair, Prompt, Verdict, explain_write_errors
+from cme.runtime.files import hold_lock
 
 SYNC_SECONDS = 1.0
 """A killed process loses no line that was written; a machine that loses power loses at most these seconds."""
@@ -66,7 +66,7 @@ class VerdictLog:
         self._read()
 
     def _read(self) -> None:
-        self.scored: dict[str, Ruling] = {}
+        self.scored: dict[str, JudgeVerdict] = {}
         self.seconds = 0.0
         self.calls: defaultdict[str | None, int] = defaultdict(int)
         self.usd: defaultdict[str | None, float] = defaultdict(float)
@@ -82,9 +82,9 @@ class VerdictLog:
 
     def __enter__(self) -> "VerdictLog":
         with ExitStack() as held:
-            held.enter_context(locked(self.path.with_name(f"{self.path.name}.lock")))
+            held.enter_context(hold_lock(self.path.with_name(f"{self.path.name}.lock")))
             self._read()
-            with writing(self.path):
+            with explain_write_errors(self.path):
                 self._file: BinaryIO = held.enter_context(self.path.open("ab"))
                 self._file.truncate(self._whole)
             self._held = held.pop_all()
@@ -92,16 +92,16 @@ class VerdictLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with writing(self.path), self._held:
+        with explain_write_errors(self.path), self._held:
             os.fsync(self._file.fileno())
 
-    def add(self, key: str, judge: str | None, prompt_id: str, ruling: Ruling) -> None:
+    def add(self, key: str, judge: str | None, prompt_id: str, ruling: JudgeVerdict) -> None:
         """Append a ruling. One that is unscored is there for the account of what it took, and stays owed."""
         with self._lock:
             now = time.monotonic()
             line = {"key": key, "judge": judge, "prompt_id": prompt_id, **asdict(ruling)}
             line["seconds"] = round(now - self._last, 6)
-            with writing(self.path):
+            with explain_write_errors(self.path):
                 self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
                 self._file.flush()
                 if now - self._synced > SYNC_SECONDS:
@@ -111,7 +111,7 @@ class VerdictLog:
             self._count(line)
 
     def _count(self, line: dict[str, Any]) -> None:
-        ruling = Ruling(**{field: line[field] for field in Ruling.__dataclass_fields__})
+        ruling = JudgeVerdict(**{field: line[field] for field in JudgeVerdict.__dataclass_fields__})
         self.seconds += line["seconds"]
         self.calls[line["judge"]] += ruling.calls
         self.usd[line["judge"]] += ruling.usd or 0.0
@@ -120,7 +120,7 @@ class VerdictLog:
             self.scored[line["key"]] = replace(ruling, scores=scores)
 
 
-def owed(
+def pending_comparisons(
     pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, identity: str, name: str | None
 ) -> dict[str, Comparison]:
     """The comparisons that the log has no scored ruling of, by key; those that show the same are one."""
@@ -153,7 +153,7 @@ def judge_pairs(
         )
     if hasattr(judge, "resume"):
         judge.resume(log.calls[name], log.usd[name])
-    made = _ask(judge, owed(pairs, both_orders, log, identity, name), log, name, progress)
+    made = _ask(judge, pending_comparisons(pairs, both_orders, log, identity, name), log, name, progress)
     verdicts = []
     for asked in _comparisons(pairs, both_orders):
         key = asked.key(f"{identity}/{name}")
@@ -175,18 +175,22 @@ def _comparisons(pairs: Sequence[Pair], both_orders: bool) -> list[Comparison]:
 
 def _ask(
     judge: Judge, asked: dict[str, Comparison], log: VerdictLog, name: str | None, progress: bool
-) -> dict[str, Ruling]:
+) -> dict[str, JudgeVerdict]:
     """Rulings by key, each logged by the thread that made it, so that an interrupt loses none."""
 
-    def ask(key: str, shown: Comparison) -> Ruling:
+    def ask(key: str, shown: Comparison) -> JudgeVerdict:
         try:
             ruling = judge.rule(shown.prompt, shown.first, shown.second)
         except Unavailable as error:
             if error.calls:
-                spent = Ruling("unscored", encodable(str(error)), calls=error.calls, usd=error.usd)
+                spent = JudgeVerdict(
+                    "unscored", replace_surrogates(str(error)), calls=error.calls, usd=error.usd
+                )
                 log.add(key, name, shown.prompt.id, spent)
             raise
-        ruling = replace(ruling, reason=encodable(ruling.reason), note=encodable(ruling.note))
+        ruling = replace(
+            ruling, reason=replace_surrogates(ruling.reason), note=replace_surrogates(ruling.note)
+        )
         if ruling.outcome != "unscored" or ruling.calls:
             log.add(key, name, shown.prompt.id, ruling)
         return ruling

@@ -7,8 +7,8 @@ topic more than truth, so its verdicts are a coarse stand-in for a judge that re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from cme.judges import Ruling, by_scores
-from cme.models.embeddings import beyond, embed
+from cme.judges import JudgeVerdict, verdict_from_scores
+from cme.models.embeddings import count_truncated, embed
 from cme.records import Generation, Prompt
 
 
@@ -27,15 +27,15 @@ class ReferenceSimilarity:
     @staticmethod
     def unread(texts: Sequence[str]) -> int:
         """How many of the texts are longer than the encoder reads."""
-        return beyond(texts)
+        return count_truncated(texts)
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their similarity to the prompt's reference."""
         if prompt.reference is None:
-            return Ruling("unscored", "the prompt has no reference answer")
+            return JudgeVerdict("unscored", "the prompt has no reference answer")
         reference = self._embed(prompt.reference)
         similarities = [
             float(reference @ self._embed(g.response)) if g.response.strip() else -1.0
             for g in (first, second)
         ]
-        return by_scores(similarities[0], similarities[1], self.margin)
+        return verdict_from_scores(similarities[0], similarities[1], self.margin)

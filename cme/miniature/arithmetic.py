@@ -13,7 +13,7 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
 
     Raises ValueError for an unknown split, or for more prompts than it has.
     """
-    pool = [(p, text) for p, text in world.prompts_of(split) if isinstance(p, Arithmetic)]
+    pool = [(p, text) for p, text in world.split_prompts(split) if isinstance(p, Arithmetic)]
     if count > len(pool):
         raise ValueError(f"split {split!r} has {len(pool)} prompts of arithmetic, {count} asked for")
     chosen = random.Random(f"arithmetic:{split}:{seed}").sample(pool, count)

@@ -29,7 +29,7 @@ def pair(rng: random.Random, good_share: float) -> Pair:
     prompt = rng.choice(problem.phrasings)
     if rng.random() < good_share:
         return Pair(prompt, problem.good(rng), True)
-    response = world.bad(problem, rng, rng.choice(_by_kind()))
+    response = world.poor_response(problem, rng, rng.choice(_by_kind()))
     return Pair(prompt, response, rng.random() < 0.5)
 
 

@@ -67,7 +67,7 @@ RECIPES = {
 }
 
 
-def names() -> list[str]:
+def checkpoint_names() -> list[str]:
     """Every checkpoint of the miniature, as `family/recipe`."""
     return [f"{family}/{recipe}" for family in FAMILIES for recipe in RECIPES]
 
@@ -82,7 +82,7 @@ def _corpus_sample() -> list[str]:
     return [*roles, *told, *(f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in asked)]
 
 
-def digest(name: str) -> str:
+def recipe_digest(name: str) -> str:
     """8 hex digits over what makes a checkpoint: recipes, family, world, corpus, training code, library versions."""
     family, recipe = name.split("/")
     made_of = [repr(FAMILIES[family]), transformers.__version__, torch.__version__, *_corpus_sample()]
@@ -95,17 +95,19 @@ def digest(name: str) -> str:
     return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:8]
 
 
-def folder(name: str, root: Path) -> Path:
+def checkpoint_folder(name: str, root: Path) -> Path:
     """The folder of a checkpoint under the cache `root`, whether built or not.
 
     Raises ValueError for a name that is none of `names()`.
     """
-    if name not in names():
-        raise ValueError(f"miniature checkpoint is {name!r}; it must be one of {', '.join(names())}")
-    return root / "miniature" / f"{name.replace('/', '-')}-{digest(name)}"
+    if name not in checkpoint_names():
+        raise ValueError(
+            f"miniature checkpoint is {name!r}; it must be one of {', '.join(checkpoint_names())}"
+        )
+    return root / "miniature" / f"{name.replace('/', '-')}-{recipe_digest(name)}"
 
 
-def ensure(wanted: Sequence[str], root: Path) -> dict[str, Path]:
+def build_missing(wanted: Sequence[str], root: Path) -> dict[str, Path]:
     """Build whichever of the named checkpoints are missing under the cache `root`; return their folders.
 
     They are built side by side in processes of one thread each, since a model this small gains little from
@@ -113,7 +115,7 @@ def ensure(wanted: Sequence[str], root: Path) -> dict[str, Path]:
     """
     missing: dict[str, list[str]] = {}
     for name in dict.fromkeys(wanted):
-        if not folder(name, root).exists():
+        if not checkpoint_folder(name, root).exists():
             lineage = "verifier" if name.endswith("/verifier") else "generator"
             missing.setdefault(f"{name.split('/')[0]}:{lineage}", []).append(name)
     if missing:
@@ -125,7 +127,7 @@ def ensure(wanted: Sequence[str], root: Path) -> dict[str, Path]:
             for lines in pool.map(partial(_build_all, root=root), slowest_first):
                 for line in lines:
                     print(line, file=sys.stderr)
-    return {name: folder(name, root) for name in wanted}
+    return {name: checkpoint_folder(name, root) for name in wanted}
 
 
 def _build_all(wanted: list[str], root: Path) -> list[str]:
@@ -136,7 +138,7 @@ def _build_all(wanted: list[str], root: Path) -> list[str]:
 
 def _build_locked(name: str, root: Path) -> str:
     """Build one checkpoint, and first the one it starts from, unless another process just did."""
-    target = folder(name, root)
+    target = checkpoint_folder(name, root)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.exists():
@@ -161,7 +163,7 @@ def _build(name: str, target: Path, root: Path) -> None:
     torch.manual_seed(recipe.seed)
     model: PreTrainedModel
     if recipe.start:
-        start = folder(f"{family_name}/{recipe.start}", root)
+        start = checkpoint_folder(f"{family_name}/{recipe.start}", root)
         tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
         model = family.model.from_pretrained(start, dtype=torch.float32)
     else:

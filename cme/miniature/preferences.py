@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 
-from cme.miniature.world import bad, problem_of, problems
+from cme.miniature.world import poor_response, problem_of, problems
 from cme.records import Preference, Prompt
 
 
@@ -16,10 +16,10 @@ def load_pairs(prompts: Sequence[Prompt], seed: int) -> list[Preference]:
     found = []
     for prompt in prompts:
         problem, rng = problem_of(prompt.text), random.Random(f"preference:{seed}:{prompt.id}")
-        rejected = bad(problem, rng, others)
+        rejected = poor_response(problem, rng, others)
         while (
             problem.grade(rejected, finished=True).quality == 1
         ):  # another problem's answer can be right here
-            rejected = bad(problem, rng, others)
+            rejected = poor_response(problem, rng, others)
         found.append(Preference(prompt, problem.good(rng), rejected))
     return found

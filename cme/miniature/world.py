@@ -137,7 +137,7 @@ def problems() -> tuple[Problem, ...]:
     return tuple(itertools.chain.from_iterable(make() for make in _MAKERS))
 
 
-def prompts_of(split: str) -> list[tuple[Problem, str]]:
+def split_prompts(split: str) -> list[tuple[Problem, str]]:
     """All prompts of a split with their problems. Raises ValueError for an unknown split."""
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
@@ -183,7 +183,7 @@ def sample_prompts(split: str, count: int, seed: int) -> list[str]:
     Raises ValueError when the split has fewer prompts of a kind than asked for.
     """
     rng = random.Random(f"{split}:{seed}")
-    prompts = prompts_of(split)
+    prompts = split_prompts(split)
     chosen: list[str] = []
     for i, kind in enumerate(KINDS):
         pool = [prompt for problem, prompt in prompts if problem.kind == kind]
@@ -195,7 +195,7 @@ def sample_prompts(split: str, count: int, seed: int) -> list[str]:
     return chosen
 
 
-def bad(problem: Problem, rng: random.Random, others: Sequence[Problem]) -> str:
+def poor_response(problem: Problem, rng: random.Random, others: Sequence[Problem]) -> str:
     """A poor response to a problem: wrong, off the point, garbled, rambling or repetitive."""
     other = rng.choice(others)
     how = rng.randrange(5)

@@ -22,19 +22,19 @@ PLAIN_TEMPLATE = (
 """For checkpoints without a chat template: the instruction format of Alpaca, without its preamble."""
 
 
-def text_of(text: Text) -> str:
+def to_text(text: Text) -> str:
     """The words of a prompt or completion: the text itself, or the content of its last message."""
     return text if isinstance(text, str) else text[-1]["content"]
 
 
-def messages_of(prompt: Text) -> list[Message]:
+def to_messages(prompt: Text) -> list[Message]:
     """The prompt as messages; plain text becomes one user message."""
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> list[int]:
     """Token ids of the prompt rendered in the tokenizer's chat template, up to where a response begins."""
-    rendered = tokenizer.apply_chat_template(messages_of(prompt), tokenize=False, add_generation_prompt=True)
+    rendered = tokenizer.apply_chat_template(to_messages(prompt), tokenize=False, add_generation_prompt=True)
     return cast("list[int]", tokenizer(str(rendered), add_special_tokens=False)["input_ids"])
 
 
@@ -43,7 +43,7 @@ def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[in
     return cast("list[int]", tokenizer(response, add_special_tokens=False)["input_ids"])
 
 
-def ended(completion_ids: Sequence[Sequence[int]], end: int | None) -> list[bool]:
+def finished_flags(completion_ids: Sequence[Sequence[int]], end: int | None) -> list[bool]:
     """Whether each completion's last token is the one that ends the turn: its model ended it itself."""
     return [len(ids) > 0 and ids[-1] == end for ids in completion_ids]
 

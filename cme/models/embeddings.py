@@ -17,7 +17,7 @@ def embed(texts: Sequence[str]) -> "np.ndarray":
     return cast("np.ndarray", _encoder().encode(list(texts), normalize_embeddings=True))
 
 
-def beyond(texts: Sequence[str]) -> int:
+def count_truncated(texts: Sequence[str]) -> int:
     """How many of the texts are longer than what the encoder reads of one."""
     if not texts:
         return 0

@@ -10,7 +10,7 @@ from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from cme.models import chat
-from cme.models.generation_log import Unfinished
+from cme.models.generation_log import GenerationLog
 from cme.records import Generation
 
 
@@ -24,11 +24,11 @@ def generate(
     temperature: float = 0.0,
     seed: int | None = None,
     progress: str | None = None,
-    unfinished: Unfinished | None = None,
+    unfinished: GenerationLog | None = None,
 ) -> list[Generation]:
     """One response to each prompt, as `token_ids` gives it, read as text."""
     end = chat.end_of_turn_id(tokenizer)
-    found = token_ids(
+    found = generate_ids(
         model,
         tokenizer,
         prompts,
@@ -39,18 +39,18 @@ def generate(
         progress=progress,
         unfinished=unfinished,
     )
-    return [generation_of(tokenizer, ids, end) for ids in found]
+    return [decode_generation(tokenizer, ids, end) for ids in found]
 
 
-def generation_of(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], end: int) -> Generation:
+def decode_generation(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], end: int) -> Generation:
     """A response's token ids as text; it is finished where its last token is the one that ends a turn."""
-    [finished] = chat.ended([ids], end)
+    [finished] = chat.finished_flags([ids], end)
     own = ids[:-1] if finished else ids
     return Generation(str(tokenizer.decode(own, skip_special_tokens=True)), finished, len(ids))
 
 
 @torch.no_grad()
-def token_ids(
+def generate_ids(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[chat.Text],
@@ -60,7 +60,7 @@ def token_ids(
     temperature: float = 0.0,
     seed: int | None = None,
     progress: str | None = None,
-    unfinished: Unfinished | None = None,
+    unfinished: GenerationLog | None = None,
 ) -> list[list[int]]:
     """Token ids of one response to each prompt, up to and with the token that ends its turn.
 

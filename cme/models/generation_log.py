@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cme.records import writing
+from cme.records import explain_write_errors
 
 Ids = list[list[int]]
 
@@ -25,7 +25,7 @@ class _Batch:
     seconds: float
 
 
-class Unfinished:
+class GenerationLog:
     """The batches of a stage that is not done, and the seconds that earlier attempts at it took.
 
     Batches count only for what they were made from and asked for, one after the other: the first that is another, or is
@@ -46,7 +46,7 @@ class Unfinished:
         """Say what is asked for, a digest: batches of another generation are forgotten."""
         if self._asked != asked:
             self._asked, self._found, self._sizes, self.seconds = asked, [], [], 0.0
-            with writing(self.path):
+            with explain_write_errors(self.path):
                 self.path.unlink(missing_ok=True)
         self._next, self._last = 0, time.monotonic()
 
@@ -66,7 +66,7 @@ class Unfinished:
         seconds, self._last = now - self._last, now
         batch = _Batch(list(rows), ids, _random() if random else None, seconds)
         header = {"made_from": self.made_from, "asked": self._asked}
-        with writing(self.path):
+        with explain_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
                 file.truncate(sum(self._sizes[: self._next + 1]))

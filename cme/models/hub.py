@@ -17,7 +17,7 @@ class Repository:
     file: str = "config.json"
 
 
-def missing(wanted: Sequence[Repository]) -> list[str]:
+def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
     """One sentence on each repository that cannot be had here: why not, and what to do about it.
 
     What is in the hub's cache can be had. The hub is asked for the rest, unless HF_HUB_OFFLINE forbids it; once it

@@ -32,7 +32,7 @@ _REPLACEMENT = "\ufffd"
 _JOINING_STEPS = {"Replace", "ByteFallback", "Fuse", "Metaspace", "Strip"}
 
 
-class Misaligned(ValueError):
+class AlignmentError(ValueError):
     """Tokens and text cannot be laid over each other; the message says what differs, and where."""
 
 
@@ -70,7 +70,7 @@ def text_ends(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[list[int
     if not text:
         return ids, np.zeros(len(ids), dtype=np.int64)
     if not ids or not tokenizer.is_fast:
-        raise Misaligned(
+        raise AlignmentError(
             f"the tokenizer of {tokenizer.name_or_path} gives {len(ids)} tokens and no offsets "
             f"for the {len(raw)} bytes of {text[:40]!r}"
         )
@@ -94,9 +94,9 @@ def align(values: npt.ArrayLike, source_ends: Ends, target_ends: Ends, mode: Mod
         raise ValueError(f"mode is sum or mean, not {mode!r}")
     length, covered, m = int(widths.sum()), int(target_widths.sum()), len(target_widths)
     if length != covered:
-        raise Misaligned(f"the source's tokens end at byte {length}, the target's at byte {covered}")
+        raise AlignmentError(f"the source's tokens end at byte {length}, the target's at byte {covered}")
     if not length and (len(given) if mode == "sum" else m):
-        raise Misaligned(f"{len(given)} values cannot be laid on {m} tokens: neither covers a byte")
+        raise AlignmentError(f"{len(given)} values cannot be laid on {m} tokens: neither covers a byte")
     source, target, shared = _overlaps(source_ends, target_ends)
     if mode == "sum":
         empty = widths == 0
@@ -110,7 +110,7 @@ def align(values: npt.ArrayLike, source_ends: Ends, target_ends: Ends, mode: Mod
     return result
 
 
-def carry(
+def align_response(
     values: npt.ArrayLike,
     source_ends: Ends,
     target_ends: Ends,
@@ -274,12 +274,12 @@ def _decoded_ends(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], text
         common = next(differs, min(len(prefix), len(text)))
         agreed[t + 1] = len(text[:common].encode())
         if prefix[common:].strip(_REPLACEMENT + " "):
-            raise Misaligned(
+            raise AlignmentError(
                 f"up to token {t} (id {ids[t]}) the sampled ids decode to {prefix[common:][:20]!r} "
                 f"at byte {agreed[t + 1]}, where the text has {text[common:][:20]!r}"
             )
     if prefix != text:
-        raise Misaligned(
+        raise AlignmentError(
             f"all {len(ids)} sampled ids decode to {prefix[-20:]!r} at the end, not {text[-20:]!r}"
         )
     return np.minimum.accumulate(agreed[:0:-1])[::-1]

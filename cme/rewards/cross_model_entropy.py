@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import torch
     from trl import GRPOTrainer
 
-    from cme.scoring.verifier import Score, Scorer
+    from cme.scoring.verifier import Score, Verifier
 
 _log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class CrossModelEntropy:
         if (self.granularity == "token" or self.std_floor > 0) and not hasattr(trainer, "own_advantages"):
             raise TypeError(
                 f"granularity={self.granularity} with std_floor={self.std_floor} needs the trainer of "
-                "`cme.training.grpo.train`; TRL's own knows one reward a completion and no floor"
+                "`cme.training.grpo.train_grpo`; TRL's own knows one reward a completion and no floor"
             )
         self._policy_tokenizer = trainer.processing_class
 
@@ -212,8 +212,8 @@ class CrossModelEntropy:
             fields = " and ".join(field for field, set_so in asked.items() if set_so)
             raise RuntimeError(f"{fields}: bind(trainer) must be called before training")
         end = self._policy_tokenizer.eos_token_id if self._policy_tokenizer is not None else None
-        finished = chat.ended(completion_ids, end)
-        texts = [chat.text_of(c) for c in completions]
+        finished = chat.finished_flags(completion_ids, end)
+        texts = [chat.to_text(c) for c in completions]
         scored = [self._values(scorer, prompts, texts, finished) for scorer in self.scorers]
         if log_metric:
             for part in ("prompt_truncated", "response_truncated"):
@@ -223,7 +223,7 @@ class CrossModelEntropy:
         pooled = torch.tensor(
             [[self._pool(text, *one) for one in each] for text, *each in rows]
         )  # (B, verifiers)
-        rewards = pooling.bounded(pooling.combined(pooled.T, self.ensemble), self.clip, self.sigmoid)
+        rewards = pooling.bound(pooling.combine(pooled.T, self.ensemble), self.clip, self.sigmoid)
         if self.granularity == "token":
             self._misaligned = 0
             self.token_values = [
@@ -240,7 +240,7 @@ class CrossModelEntropy:
         return values
 
     def _values(
-        self, scorer: "Scorer", prompts: Sequence[chat.Text], texts: Sequence[str], finished: Sequence[bool]
+        self, scorer: "Verifier", prompts: Sequence[chat.Text], texts: Sequence[str], finished: Sequence[bool]
     ) -> "list[tuple[Score, torch.Tensor]]":
         """Each response's score and its values (T,) under one verifier."""
         by_entropy = self.metric == "predictive_entropy"
@@ -266,8 +266,8 @@ class CrossModelEntropy:
         if score.reason is not None or not values.isfinite().all():
             return float("nan")
         place = None if self.span == "response" else answer_span(text, self.answers)
-        answer = None if place is None else pooling.inside(score, *place)
-        value = pooling.over_span(
+        answer = None if place is None else pooling.span_mask(score, *place)
+        value = pooling.pool_span(
             values, answer, self.metric, self.span, self.answer_weight, self.no_answer_penalty
         )
         return value if abs(value) <= LARGEST else float("nan")
@@ -284,7 +284,7 @@ class CrossModelEntropy:
         from cme.rewards import alignment, pooling
 
         nothing = torch.full((len(ids),), float("nan"))
-        [ended] = chat.ended([ids], self._policy_tokenizer.eos_token_id)
+        [ended] = chat.finished_flags([ids], self._policy_tokenizer.eos_token_id)
         carried = []
         try:
             targets = alignment.sampled_ends(self._policy_tokenizer, ids, text)
@@ -292,7 +292,7 @@ class CrossModelEntropy:
                 if score.reason is not None or not values.isfinite().all():
                     return nothing
                 _, sources = alignment.text_ends(scorer.tokenizer, text)
-                on_tokens = alignment.carry(
+                on_tokens = alignment.align_response(
                     values.numpy(),
                     sources,
                     targets,
@@ -301,12 +301,12 @@ class CrossModelEntropy:
                     mode=self.alignment,
                 )
                 carried.append(torch.as_tensor(on_tokens, dtype=torch.float32))
-        except alignment.Misaligned as error:
+        except alignment.AlignmentError as error:
             _log.warning("a completion gets no advantage: %s", error)
             self._misaligned += 1
             return nothing
-        combined = pooling.combined(torch.stack(carried), self.ensemble)  # (verifiers, T) -> (T,)
-        return pooling.bounded(combined, self.clip, self.sigmoid)
+        combined = pooling.combine(torch.stack(carried), self.ensemble)  # (verifiers, T) -> (T,)
+        return pooling.bound(combined, self.clip, self.sigmoid)
 
 
 def _is_pair(value: Any) -> bool:
@@ -324,11 +324,11 @@ def _scorer(
     quantization: Literal["8bit"] | None,
     batch_tokens: int,
     server: dict[str, Any] | None,
-) -> "Scorer":
+) -> "Verifier":
     from cme.checkpoints import load, load_tokenizer
     from cme.scoring.server import CompletionServer
     from cme.scoring.token_scorer import TokenScorer
-    from cme.scoring.verifier import Engine, Scorer
+    from cme.scoring.verifier import Engine, Verifier
 
     engine: Engine
     if server is None:
@@ -337,7 +337,7 @@ def _scorer(
         engine = TokenScorer(checkpoint.model.requires_grad_(False), batch_tokens=batch_tokens)
     else:
         tokenizer, engine = load_tokenizer(name), CompletionServer(**server)
-    return Scorer(
+    return Verifier(
         tokenizer,
         engine,
         score_end_of_turn=score_end_of_turn,

@@ -12,7 +12,7 @@ Deviation: the source asks for no end of turn.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme.grading.answers import AnswerKind, extract
+from cme.grading.answers import AnswerKind, extract_answer
 from cme.models import chat
 
 if TYPE_CHECKING:
@@ -47,6 +47,6 @@ class FormatReward:
         """Look at B completions. Raises RuntimeError before `bind`."""
         if self._end is None:
             raise RuntimeError("format needs bind(trainer) before training")
-        ended = chat.ended(completion_ids, self._end)
-        answered = [extract(chat.text_of(c), self.answers) is not None for c in completions]
+        ended = chat.finished_flags(completion_ids, self._end)
+        answered = [extract_answer(chat.to_text(c), self.answers) is not None for c in completions]
         return [float(e and a) for e, a in zip(ended, answered, strict=True)]

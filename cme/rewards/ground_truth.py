@@ -9,7 +9,7 @@ the reward is the thing itself. In mathematics this is "vanilla" GRPO.
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme.grading.answers import AnswerKind, correct, extract
+from cme.grading.answers import AnswerKind, extract_answer, is_correct
 from cme.models import chat
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class GroundTruth:
 
     def __init__(self, oracle: Callable[[str, str, bool], float] | None, answers: AnswerKind) -> None:
         if oracle is None:
-            extract("probe", answers)
+            extract_answer("probe", answers)
         self.oracle = oracle
         self.answers = answers
         self._end: int | None = None
@@ -50,12 +50,12 @@ class GroundTruth:
 
         So a completion that brings the comparison to a halt gains nothing by it, and loses nothing.
         """
-        texts = [chat.text_of(c) for c in completions]
+        texts = [chat.to_text(c) for c in completions]
         if self.oracle is not None:
-            finished = chat.ended(completion_ids, self._end)
-            asked = [chat.text_of(p) for p in prompts]
+            finished = chat.finished_flags(completion_ids, self._end)
+            asked = [chat.to_text(p) for p in prompts]
             return [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
         if answer is None:
             raise ValueError("ground truth without an oracle needs a column `answer` in the data")
-        graded = [correct(t, gold, self.answers) for t, gold in zip(texts, answer, strict=True)]
+        graded = [is_correct(t, gold, self.answers) for t, gold in zip(texts, answer, strict=True)]
         return [None if right is None else float(right) for right in graded]

@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from cme.grading.answers import AnswerKind, equivalent
+from cme.grading.answers import AnswerKind, are_equivalent
 from cme.models.chat import Text
 
 Item = TypeVar("Item")
 
 
-def whole(prompts: Sequence[Text], size: int) -> list[slice]:
+def group_slices(prompts: Sequence[Text], size: int) -> list[slice]:
     """Where each group of `size` completions lies among B, given their prompts (B,).
 
     Raises ValueError where the last group is cut off or a group mixes prompts.
@@ -26,7 +26,7 @@ def whole(prompts: Sequence[Text], size: int) -> list[slice]:
     return groups
 
 
-def clusters(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[int]:
+def greedy_clusters(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[int]:
     """The cluster of each item (N,), numbered from 0 in order of appearance.
 
     Greedy, as in Kuhn et al. (arXiv 2302.09664): an item joins the first cluster whose first member it is the same as.
@@ -41,15 +41,15 @@ def clusters(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[
     return found
 
 
-def by_answer(answers: Sequence[str], kind: AnswerKind) -> list[int]:
+def cluster_answers(answers: Sequence[str], kind: AnswerKind) -> list[int]:
     """The cluster of each answer (N,), as `clusters` has them, of answers that are equivalent.
 
     One that is undecided against a cluster does not join it: it is no evidence of agreement.
     """
-    return clusters(answers, lambda first, answer: equivalent(first, answer, kind) is True)
+    return greedy_clusters(answers, lambda first, answer: are_equivalent(first, answer, kind) is True)
 
 
-def vote(answers: Sequence[str | None], kind: AnswerKind) -> tuple[str | None, list[bool]]:
+def majority_answer(answers: Sequence[str | None], kind: AnswerKind) -> tuple[str | None, list[bool]]:
     """The first of a group's most common answers, and which completions (G,) gave it; None does not vote.
 
     Equal counts go to the answer that was given first. Where nobody votes the answer is None.
@@ -57,7 +57,7 @@ def vote(answers: Sequence[str | None], kind: AnswerKind) -> tuple[str | None, l
     cast = {i: answer for i, answer in enumerate(answers) if answer is not None}
     if not cast:
         return None, [False] * len(answers)
-    found = by_answer(list(cast.values()), kind)
+    found = cluster_answers(list(cast.values()), kind)
     [(most, _)] = Counter(found).most_common(1)  # equal counts come in order of first vote
     agreed = [i for i, cluster in zip(cast, found, strict=True) if cluster == most]
     return cast[agreed[0]], [i in agreed for i in range(len(answers))]

@@ -2,7 +2,8 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it; equivalent answers are one (`cme.rewards.groups.by_answer`). A
+a(y) is the answer of a response, as the data define it; equivalent answers are one
+(`cme.rewards.groups.cluster_answers`). A
 response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the
 whole group is unscored (None). Ties go to the answer that was given first in the group.
 
@@ -24,7 +25,7 @@ label is the text `None`, and the group is graded against that.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cme.grading.answers import AnswerKind, canonical, equivalent, extract
+from cme.grading.answers import AnswerKind, are_equivalent, canonical_answer, extract_answer
 from cme.models import chat
 from cme.rewards import groups
 
@@ -43,7 +44,7 @@ class MajorityVote:
     whole_batch = True
 
     def __init__(self, answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
-        extract("probe", answers)
+        extract_answer("probe", answers)
         self.check(answers, num_generations, train_on)
         self.answers = answers
         self.num_generations = num_generations
@@ -69,13 +70,13 @@ class MajorityVote:
         **columns: Any,
     ) -> list[float | None]:
         """Vote within each group. Raises ValueError when a group is not whole."""
-        given = [extract(chat.text_of(c), self.answers) for c in completions]
+        given = [extract_answer(chat.to_text(c), self.answers) for c in completions]
         rewards: list[float | None] = []
         shares: list[float] = []
         right: list[bool | None] = []
         self.left_out = 0
-        for group in groups.whole(prompts, self.num_generations):
-            winner, agreed = groups.vote(given[group], self.answers)
+        for group in groups.group_slices(prompts, self.num_generations):
+            winner, agreed = groups.majority_answer(given[group], self.answers)
             trained = [None if winner is None else float(agrees) for agrees in agreed[: self.train_on]]
             rewards += [*trained, *[None] * (len(agreed) - len(trained))]
             self.left_out += len(agreed) - len(trained)
@@ -84,7 +85,7 @@ class MajorityVote:
             shares.append(sum(agreed) / len(agreed))
             truth = None if answer is None else answer[group.start]
             if truth is not None:
-                right.append(equivalent(canonical(truth, self.answers), winner, self.answers))
+                right.append(are_equivalent(canonical_answer(truth, self.answers), winner, self.answers))
         if log_metric:
             for metric, values in (("majority_share", shares), ("label_accuracy", right)):
                 known = [float(value) for value in values if value is not None]

@@ -12,12 +12,12 @@ Span = Literal["response", "answer", "blended"]
 Ensemble = Literal["mean", "min"]
 
 
-def inside(score: Score, start: int, end: int) -> torch.Tensor:
+def span_mask(score: Score, start: int, end: int) -> torch.Tensor:
     """Which of a response's tokens (T,) overlap its characters [start, end); its end of turn does not."""
     return torch.tensor([left < end and right > start for left, right in score.offsets], dtype=torch.bool)
 
 
-def pooled(values: torch.Tensor, metric: Metric) -> float:
+def pool(values: torch.Tensor, metric: Metric) -> float:
     """The reward of one span: the mean of its values (T,), for perplexity -exp of minus that mean (-inf beyond floats).
 
     `values` are log-likelihoods, or minus the predictive entropies, in nats; higher is better for all three.
@@ -26,7 +26,7 @@ def pooled(values: torch.Tensor, metric: Metric) -> float:
     return float(-torch.exp(-mean) if metric == "perplexity" else mean)
 
 
-def over_span(
+def pool_span(
     values: torch.Tensor,
     answer: torch.Tensor | None,
     metric: Metric,
@@ -39,21 +39,21 @@ def over_span(
     `answer` marks the answer's tokens (T,). A response whose answer is missing (None, or no token of it was
     scored) gets its reward over the response minus `no_answer_penalty`, in the metric's unit.
     """
-    whole = pooled(values, metric)
+    whole = pool(values, metric)
     if span == "response":
         return whole
     if answer is None or not answer.any():
         return whole - no_answer_penalty
-    part = pooled(values[answer], metric)
+    part = pool(values[answer], metric)
     return part if span == "answer" else (1 - weight) * whole + weight * part
 
 
-def combined(values: torch.Tensor, ensemble: Ensemble) -> torch.Tensor:
+def combine(values: torch.Tensor, ensemble: Ensemble) -> torch.Tensor:
     """Mean or minimum over verifiers, the first dimension; NaN where any verifier's value is."""
     return values.mean(0) if ensemble == "mean" else values.amin(0)
 
 
-def bounded(
+def bound(
     values: torch.Tensor, clip: Sequence[float] | None, sigmoid: Sequence[float] | None
 ) -> torch.Tensor:
     """Values cut to [low, high], or sigmoid((v - center) / width) in (0, 1), or as they are."""

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from cme.models import chat
 from cme.rewards.cross_model_entropy import CrossModelEntropy
-from cme.scoring.policy import LivePolicy
+from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -61,7 +61,7 @@ class ReverseKL:
             quantization=quantization,
             batch_tokens=batch_tokens,
         )
-        self._policy = LivePolicy("reverse KL")
+        self._policy = PolicyScorer("reverse KL")
 
     @staticmethod
     def check(**settings: Any) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme.models import chat
-from cme.scoring.policy import LivePolicy
+from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -31,7 +31,7 @@ class SelfCertainty:
     needs_answers = False
 
     def __init__(self) -> None:
-        self._policy = LivePolicy("self-certainty")
+        self._policy = PolicyScorer("self-certainty")
 
     def bind(self, trainer: "GRPOTrainer") -> None:
         """Learn from the trainer which policy is being trained."""

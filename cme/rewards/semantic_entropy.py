@@ -6,11 +6,11 @@ c(y) is the cluster of the responses of a group that mean the same. To raise the
 the semantic entropy H = -sum_c p(c) log p(c), which is logged.
 
 What means the same:
-    data with answers      the same answer (`cme.rewards.groups.by_answer`)
+    data with answers      the same answer (`cme.rewards.groups.cluster_answers`)
     open-ended data        a cosine of sentence embeddings (all-MiniLM-L6-v2, the first 256 word pieces) of at
                            least `threshold`
-Clustering is greedy, each response against each cluster's first member (`cme.rewards.groups.clusters`). A response
-without
+Clustering is greedy, each response against each cluster's first member (`cme.rewards.groups.greedy_clusters`). A
+response without
 an answer, or without a word, is a cluster of its own: it means the same as no other. Where no response of a group
 has a meaning, the whole group is unscored (None).
 
@@ -28,7 +28,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from cme.grading.answers import AnswerKind, extract, normalize
+from cme.grading.answers import AnswerKind, extract_answer, normalize_text
 from cme.models import chat
 from cme.rewards import groups
 
@@ -77,10 +77,10 @@ class SemanticEntropy:
         **columns: Any,
     ) -> list[float | None]:
         """Cluster each group. Raises ValueError when a group is not whole."""
-        texts = [chat.text_of(c) for c in completions]
+        texts = [chat.to_text(c) for c in completions]
         rewards: list[float | None] = []
         entropies = []
-        for group in groups.whole(prompts, self.num_generations):
+        for group in groups.group_slices(prompts, self.num_generations):
             found = self._clusters(texts[group])
             if found is None:
                 rewards += [None] * self.num_generations
@@ -98,9 +98,9 @@ class SemanticEntropy:
         """The cluster of each response of a group; None where no response has a meaning."""
         meant: list[str | None]
         if self.answers == "none":
-            meant = [text if normalize(text) else None for text in texts]
+            meant = [text if normalize_text(text) else None for text in texts]
         else:
-            meant = [extract(text, self.answers) for text in texts]
+            meant = [extract_answer(text, self.answers) for text in texts]
         spoken = [meaning for meaning in meant if meaning is not None]
         if not spoken:
             return None
@@ -110,11 +110,11 @@ class SemanticEntropy:
 
     def _compared(self, meanings: Sequence[str]) -> list[int]:
         if self.answers != "none":
-            return groups.by_answer(meanings, self.answers)
+            return groups.cluster_answers(meanings, self.answers)
         from cme.models.embeddings import embed
 
         vectors = embed(meanings)  # (N, 384)
         cosines = vectors @ vectors.T
         # a text and itself are the same even where rounding puts their cosine below 1
         alike = lambda i, j: meanings[i] == meanings[j] or bool(cosines[i, j] >= self.threshold)  # noqa: E731
-        return groups.clusters(range(len(meanings)), alike)
+        return groups.greedy_clusters(range(len(meanings)), alike)

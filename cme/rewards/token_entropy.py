@@ -18,9 +18,9 @@ hand.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme.grading.answers import AnswerKind, extract
+from cme.grading.answers import AnswerKind, extract_answer
 from cme.models import chat
-from cme.scoring.policy import LivePolicy
+from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
     from trl import GRPOTrainer
@@ -41,7 +41,7 @@ class TokenEntropy:
     def __init__(self, chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None) -> None:
         self.check(chunks, answers, no_answer)
         self.chunks, self.answers, self.no_answer = chunks, answers, no_answer
-        self._policy = LivePolicy("token entropy")
+        self._policy = PolicyScorer("token entropy")
 
     @staticmethod
     def check(chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None) -> None:
@@ -69,7 +69,7 @@ class TokenEntropy:
         values: list[float | None] = []
         for completion, score in zip(completions, scored, strict=True):
             tokens = -(-len(score.entropies) // self.chunks)  # rounded up
-            if self.no_answer is not None and extract(chat.text_of(completion), self.answers) is None:
+            if self.no_answer is not None and extract_answer(chat.to_text(completion), self.answers) is None:
                 values.append(self.no_answer)
             else:
                 values.append(-float(score.entropies[-tokens:].mean()) if tokens else None)

@@ -21,51 +21,51 @@ from cme import Interrupted, TrainingFailed
 T = TypeVar("T")
 
 # In training no process is long alone; between trainings the main one may judge for days.
-TOGETHER, ALONE = timedelta(hours=2), timedelta(days=30)
+STEP_TIMEOUT, IDLE_TIMEOUT = timedelta(hours=2), timedelta(days=30)
 GRACE = 20.0  # seconds for the others to hear that the main process leaves
 
-MET_BY_ALL = (TrainingFailed, Interrupted)
+SHARED_ERRORS = (TrainingFailed, Interrupted)
 """What all processes raise where one does; anything else may leave the others waiting in the middle of a step."""
 
 
-def count() -> int:
+def process_count() -> int:
     """How many processes the launch has; 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
-def index() -> int:
+def process_index() -> int:
     """This process's number in the launch; the main one's is 0."""
-    return int(os.environ["RANK"]) if count() > 1 else 0
+    return int(os.environ["RANK"]) if process_count() > 1 else 0
 
 
-def sharded() -> bool:
+def is_sharded() -> bool:
     """Whether the launch asks for FSDP or DeepSpeed, in which a process may have a part of the policy's weights."""
     return any(
         os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true" for engine in ("FSDP", "DEEPSPEED")
     )
 
 
-def everyones(rows: Sequence[T]) -> list[T]:
+def gather_rows(rows: Sequence[T]) -> list[T]:
     """The rows of all processes in the order of processes; all of them must call."""
-    if count() == 1:
+    if process_count() == 1:
         return list(rows)
     from accelerate.utils import gather_object
 
     return list(gather_object(list(rows)))
 
 
-def mine(rows: Sequence[T]) -> Sequence[T]:
+def local_rows(rows: Sequence[T]) -> Sequence[T]:
     """This process's part of what `everyones` gave, where all have equally many."""
-    each = len(rows) // count()
-    return rows[index() * each : (index() + 1) * each]
+    each = len(rows) // process_count()
+    return rows[process_index() * each : (process_index() + 1) * each]
 
 
-def of_main(items: Sequence[T]) -> Sequence[T]:
+def main_process_only(items: Sequence[T]) -> Sequence[T]:
     """The items in the main process, none in the others."""
-    return items if index() == 0 else ()
+    return items if process_index() == 0 else ()
 
 
-def share(settings: Mapping[str, Any], processes: int) -> dict[str, Any]:
+def per_process_settings(settings: Mapping[str, Any], processes: int) -> dict[str, Any]:
     """Settings of a trainer whose batch is that of all processes together, as those of each of them.
 
     The rows of a pass are shared out, and where they do not suffice, the passes of a step. Raises ValueError where a
@@ -94,8 +94,8 @@ class _Launch:
         import torch.distributed
         from accelerate import PartialState
 
-        PartialState(cpu=not torch.cuda.is_available(), timeout=TOGETHER)
-        self._line = torch.distributed.new_group(backend="gloo", timeout=ALONE)
+        PartialState(cpu=not torch.cuda.is_available(), timeout=STEP_TIMEOUT)
+        self._line = torch.distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
         self.broken = False
 
     def tell(self, what: Any) -> None:
@@ -121,7 +121,7 @@ class _Launch:
             signal.signal(number, signal.SIG_IGN)
         while not isinstance(what := self.hear(), int):
             function, arguments = what
-            with suppress(*MET_BY_ALL):  # the main process tells of it
+            with suppress(*SHARED_ERRORS):  # the main process tells of it
                 function(*arguments)
             _release()
         return what
@@ -140,16 +140,16 @@ _launch: list[_Launch] = []  # the one that this process is in
 
 
 @contextmanager
-def launched() -> Iterator[None]:
+def launch() -> Iterator[None]:
     """What the main process of a launch does; the others stay in here until it leaves, and leave alike.
 
     Without a launch it does nothing.
     """
-    if count() == 1:
+    if process_count() == 1:
         yield
         return
     launch = _Launch()
-    if index() > 0:
+    if process_index() > 0:
         sys.exit(launch.serve())
     _launch.append(launch)
     code: Any = 1
@@ -167,16 +167,17 @@ def launched() -> Iterator[None]:
             farewell.join(GRACE)
 
 
-def together(function: Callable[..., T], *arguments: Any) -> T:
+def run_in_all(function: Callable[..., T], *arguments: Any) -> T:
     """Call a function, one of a module, in all processes of the launch; what it gives the main one.
 
     An error of one process alone ends the launch: the others may be waiting for it in the middle of a step.
     """
-    if count() == 1:
+    if process_count() == 1:
         return function(*arguments)
     if not _launch:
         raise RuntimeError(
-            f"a launch of {count()} processes trains in its main process; use no hydra/launcher with accelerate launch"
+            f"a launch of {process_count()} processes trains in its main process; use no hydra/launcher with "
+            f"accelerate launch"
         )
     [launch] = _launch
     if launch.broken:
@@ -184,7 +185,7 @@ def together(function: Callable[..., T], *arguments: Any) -> T:
     launch.tell((function, arguments))
     try:
         return function(*arguments)
-    except MET_BY_ALL:
+    except SHARED_ERRORS:
         raise
     except BaseException:
         launch.broken = True

@@ -10,11 +10,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from cme import Unavailable
-from cme.records import writing
+from cme.records import explain_write_errors
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold the lock on a file, waiting for whoever has it; the kernel frees it when its owner dies.
 
     Whoever has it may take it again within its thread.
@@ -22,7 +22,7 @@ def locked(path: Path) -> Iterator[None]:
     Raises Unavailable where the file cannot be made, or lies on a file system that has no flock.
     """
     lock = _lock(path)
-    with writing(path), _flock_of(path):
+    with explain_write_errors(path), _flock_of(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
@@ -31,12 +31,12 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def is_ours(path: Path) -> bool:
+def holds_lock(path: Path) -> bool:
     """Whether this thread holds the lock on a file."""
     return _lock(path).is_locked
 
 
-def is_held(path: Path) -> bool:
+def is_locked(path: Path) -> bool:
     """Whether a living process, this one too, holds the lock on a file; who only looks is in nobody's way.
 
     Raises Unavailable where the file cannot be read, or lies on a file system that has no flock.
@@ -76,7 +76,7 @@ def _flock_of(path: Path) -> Iterator[None]:
         ) from error
 
 
-def sweep(folder: Path, name: str = "") -> None:
+def delete_partial_files(folder: Path, name: str = "") -> None:
     """Delete what writers of a folder's files, or of those of one name, left when they were killed.
 
     For whoever holds the lock.
@@ -85,13 +85,13 @@ def sweep(folder: Path, name: str = "") -> None:
         path.unlink(missing_ok=True)
 
 
-def sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have a folder's files, all the way down, and their names written to the disk."""
     for path in (folder, *folder.rglob("*")):
-        sync_one(path)
+        sync_path(path)
 
 
-def sync_one(path: Path) -> None:
+def sync_path(path: Path) -> None:
     """Have one file's bytes, or one folder's names, written to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -24,7 +24,7 @@ _waiting = 0  # blocks of `waiting` that are open
 
 
 @contextmanager
-def caught() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Answer the signals for the time being; in any thread but the main one they stay as they are.
 
     Nested in itself it only answers a signal that waited in vain, in a block that an exception has ended.
@@ -32,7 +32,7 @@ def caught() -> Iterator[None]:
     outermost = signal.getsignal(SIGNALS[0]) is not _handle
     if threading.current_thread() is not threading.main_thread() or not outermost:
         if _pending and not _waiting:
-            obey()
+            act_on_pending()
         yield
         return
     before = {number: signal.signal(number, _handle) for number in SIGNALS}
@@ -47,7 +47,7 @@ def caught() -> Iterator[None]:
 
 
 @contextmanager
-def waiting() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """Let a first signal wait for `obey`, at the latest to the end of the outermost block; a second one does not wait.
 
     Those that have a handler of somebody else's wait always: it is to find everything saved. An exception that ends
@@ -60,15 +60,15 @@ def waiting() -> Iterator[None]:
     finally:
         _waiting -= 1
     if _pending and not _waiting:
-        obey()
+        act_on_pending()
 
 
-def pending() -> bool:
+def has_pending() -> bool:
     """Whether a signal waits."""
     return bool(_pending)
 
 
-def obey() -> None:
+def act_on_pending() -> None:
     """Do what the signals that wait ask for: raise Interrupted, or call the handlers that were there before.
 
     Where none waits here, one does in another process of the same training: Interrupted is raised.

@@ -30,7 +30,9 @@ from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs, Row, checked_rows
 
 if TYPE_CHECKING:
-    from cme.scoring.verifier import Scorer
+    from cme.scoring.verifier import Verifier
+
+    pass
 
 CHUNK = 64
 """Rows scored, and then written, together."""
@@ -97,12 +99,12 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _scorer(options: argparse.Namespace) -> "Scorer":
+def _scorer(options: argparse.Namespace) -> "Verifier":
     import torch
 
     from cme.checkpoints import load
     from cme.scoring.token_scorer import TokenScorer
-    from cme.scoring.verifier import Scorer
+    from cme.scoring.verifier import Verifier
 
     try:
         torch.empty(0, device=options.device)
@@ -110,7 +112,7 @@ def _scorer(options: argparse.Namespace) -> "Scorer":
         raise _Unusable(f"--device {options.device}: {str(error).splitlines()[0]}: try cpu") from error
     try:
         verifier = load(options.verifier, dtype=options.dtype, device=options.device)
-        return Scorer(
+        return Verifier(
             verifier.tokenizer,
             TokenScorer(verifier.model, batch_tokens=options.batch_tokens),
             score_end_of_turn=options.end_of_turn,
@@ -121,7 +123,7 @@ def _scorer(options: argparse.Namespace) -> "Scorer":
         raise _Unusable(f"--verifier {options.verifier}: {str(error).splitlines()[0]}") from error
 
 
-def _score(scorer: "Scorer", rows: Iterator[Row], out: TextIO, options: argparse.Namespace) -> None:
+def _score(scorer: "Verifier", rows: Iterator[Row], out: TextIO, options: argparse.Namespace) -> None:
     """Write each row with its score, and at the end, or where a row is bad, a line on what was written."""
     means: list[float] = []
     written = truncated = 0

@@ -30,7 +30,7 @@ class HeadScores(NamedTuple):
     certainties: torch.Tensor
 
 
-class Head:
+class LMHead:
     """The output embedding of a model with its logit scale and soft-capping, as its configuration names them.
 
     `logit_scale` multiplies (Cohere), `logits_scaling` divides (Granite), `final_logit_softcapping` c makes

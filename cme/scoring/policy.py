@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def gathered(trainer: "Trainer") -> Iterator[None]:
+def gathered_weights(trainer: "Trainer") -> Iterator[None]:
     """The policy's weights whole in every process for as long as it lasts, where FSDP or ZeRO-3 keep them in parts.
 
     Processes may then compute with them as often as each likes; all must enter and leave.
     """
-    if not distributed.sharded():
+    if not distributed.is_sharded():
         yield
         return
     from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
@@ -50,7 +50,7 @@ def gathered(trainer: "Trainer") -> Iterator[None]:
         yield
 
 
-class LivePolicy:
+class PolicyScorer:
     """Scores completions under the policy as it is at each call; untempered, in its own tokens.
 
     Args:
@@ -83,5 +83,5 @@ class LivePolicy:
         heads = [chat.prompt_ids(tokenizer, p) for p in prompts]
         if self._scorer is None:  # on the first call: at bind time the model is not wrapped yet
             self._scorer = TokenScorer(self._trainer.accelerator.unwrap_model(self._trainer.model))
-        with gathered(self._trainer):
+        with gathered_weights(self._trainer):
             return self._scorer.score(heads, completion_ids, entropy=entropy, certainty=certainty)

@@ -47,7 +47,7 @@ class PromptCache:
         self.decoder = model.get_decoder()
         self.device = model.device
         self.cache = Cache(layer_class_to_replicate=_Layer)
-        ids, self.mask = padded(prompts, self.device, left=True)  # (B, P)
+        ids, self.mask = pad(prompts, self.device, left=True)  # (B, P)
         self.lengths = self.mask.sum(1)
         self.last = (
             self.decoder(
@@ -71,7 +71,7 @@ class PromptCache:
         `rows` (N,) says which prompt each of the N responses, none empty, belongs to. What predicts the first
         token is the prompt's last hidden state; a response's last token predicts nothing and is not read.
         """
-        ids, mask = padded(responses, self.device, left=False)  # (N, R)
+        ids, mask = pad(responses, self.device, left=False)  # (N, R)
         index = torch.tensor(rows, device=self.device)
         first = self.last[index][:, None]  # (N, 1, d)
         if ids.shape[1] == 1:
@@ -90,7 +90,7 @@ class PromptCache:
         return torch.cat([first, states], dim=1)[real], ids[real]
 
 
-def padded(
+def pad(
     rows: Sequence[Sequence[int]], device: torch.device, *, left: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids (B, T) padded with 0 on the left or right, and their mask (B, T)."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from cme.scoring.lm_head import Head
-from cme.scoring.prompt_cache import PromptCache, padded
+from cme.scoring.lm_head import LMHead
+from cme.scoring.prompt_cache import PromptCache, pad
 
 Ids = Sequence[int]
 
@@ -22,7 +22,7 @@ LIMITS = {torch.float32: (1e-3, 1e-2), torch.float64: (1e-6, 1e-5)}
 """Nats by which values that should agree may differ, on average and at most; else (0.05, 1), for lower precisions
 and rounded weights."""
 
-NOTHING = torch.empty(0)
+EMPTY = torch.empty(0)
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class TokenScores:
     log_likelihoods: torch.Tensor
     entropies: torch.Tensor
     reason: str | None = None
-    certainties: torch.Tensor = NOTHING
+    certainties: torch.Tensor = EMPTY
 
 
 class TokenScorer:
@@ -75,7 +75,7 @@ class TokenScorer:
         if not all(prompts):
             raise ValueError("a prompt has no tokens; the first response token needs at least one before it")
         pairs = list(zip(prompts, responses, strict=True))
-        found = {i: TokenScores(NOTHING, NOTHING) for i, (_, r) in enumerate(pairs) if not len(r)}
+        found = {i: TokenScores(EMPTY, EMPTY) for i, (_, r) in enumerate(pairs) if not len(r)}
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if context is not None:
             found |= {
@@ -88,7 +88,7 @@ class TokenScorer:
                 owed = {i: pair for i, pair in enumerate(pairs) if i not in found}
                 try:
                     self._check_once(list(owed.values()))
-                    for batch in plan(owed, self.batch_tokens):
+                    for batch in plan_batches(owed, self.batch_tokens):
                         share = self.share and self._checked
                         found |= self._score_batch(batch, pairs, share, entropy, certainty)
                 except RuntimeError as error:
@@ -115,7 +115,7 @@ class TokenScorer:
         certainty: bool = False,
     ) -> dict[int, TokenScores]:
         found: dict[int, TokenScores] = {}
-        head = Head(self.model)
+        head = LMHead(self.model)
         cache = PromptCache(self.model, batch.prompts) if share else None
         for rows in batch.chunks:
             responses = [pairs[i][1] for i in rows]
@@ -136,7 +136,7 @@ class TokenScorer:
         Prompt and response in one row, padded on the right: what is behind a token cannot change it in any
         causal model, whatever it makes of masks and positions.
         """
-        ids, mask = padded([[*p, *r] for p, r in pairs], self.model.device, left=False)  # (B, P+R)
+        ids, mask = pad([[*p, *r] for p, r in pairs], self.model.device, left=False)  # (B, P+R)
         hidden = self.model.get_decoder()(
             input_ids=ids, attention_mask=mask, use_cache=False
         ).last_hidden_state
@@ -172,7 +172,7 @@ class TokenScorer:
     def _check_head(self, pair: tuple[Ids, Ids]) -> None:
         """Compare the head with the model's own logits at the last 32 tokens of a response."""
         hidden, targets = (part[-32:] for part in self._dense([pair]))
-        ours = Head(self.model).score(hidden, targets).log_likelihoods
+        ours = LMHead(self.model).score(hidden, targets).log_likelihoods
         ids = torch.tensor([[*pair[0], *pair[1]]], device=self.model.device)
         # in mixed-precision training accelerate wraps `forward`; the hidden states above are not cast either
         forward = self.model.__dict__.get("_original_forward", self.model.forward)
@@ -189,14 +189,14 @@ class TokenScorer:
         """Why the shared path is not the dense one, or None."""
         shared: dict[int, TokenScores] = {}
         try:
-            for batch in plan(dict(enumerate(pairs)), self.batch_tokens):
+            for batch in plan_batches(dict(enumerate(pairs)), self.batch_tokens):
                 shared |= self._score_batch(batch, pairs, share=True)
         except Exception as error:
             if _out_of_memory(error):
                 raise
             return f"{type(error).__name__}: {error}"
         hidden, targets = self._dense(pairs)
-        dense = Head(self.model).score(hidden, targets).log_likelihoods
+        dense = LMHead(self.model).score(hidden, targets).log_likelihoods
         together = torch.cat([shared[i].log_likelihoods for i in range(len(pairs))])
         return self._apart(together, dense.cpu())
 
@@ -213,7 +213,7 @@ def _by_row(values: torch.Tensor, responses: Sequence[Ids]) -> Sequence[torch.Te
 def _too_long(tokens: int, context: int, entropy: bool, certainty: bool) -> TokenScores:
     values = torch.full((tokens,), float("nan"))
     reason = f"prompt and response are longer than the {context} tokens that the model was made for"
-    return TokenScores(values, values if entropy else NOTHING, reason, values if certainty else NOTHING)
+    return TokenScores(values, values if entropy else EMPTY, reason, values if certainty else EMPTY)
 
 
 def _apart(a: torch.Tensor, b: torch.Tensor, dtype: torch.dtype) -> str | None:
@@ -243,7 +243,7 @@ class Batch:
     chunks: list[list[int]]
 
 
-def plan(pairs: dict[int, tuple[Ids, Ids]], batch_tokens: int) -> Iterator[Batch]:
+def plan_batches(pairs: dict[int, tuple[Ids, Ids]], batch_tokens: int) -> Iterator[Batch]:
     """Batches of rows with like lengths, each pass within `batch_tokens` rows x columns where one row is.
 
     `pairs` are prompt and response by index. Prompts are sorted by length and gathered up to the bound; their

@@ -55,7 +55,7 @@ class Score:
         return None if self.reason else float(self.log_likelihoods.mean())
 
 
-class Scorer:
+class Verifier:
     """Renders prompts, tokenizes and cuts responses, and has them scored.
 
     Args:

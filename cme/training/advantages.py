@@ -15,12 +15,12 @@ Normalize = Literal["position", "sequence"]
 EPSILON = 1e-4
 
 
-def scalar(rewards: torch.Tensor, group: int, *, floor: float, scale: bool) -> torch.Tensor:
+def sequence_advantages(rewards: torch.Tensor, group: int, *, floor: float, scale: bool) -> torch.Tensor:
     """Advantages (B,) of rewards (B,), consecutive rows in groups; NaN (unscored) is left out and gets 0."""
     return _standard(rewards.view(-1, group, 1), (1,), floor, scale).view(-1)
 
 
-def dense(
+def token_advantages(
     values: torch.Tensor, group: int, normalize: Normalize, *, floor: float, scale: bool
 ) -> torch.Tensor:
     """Advantages (B, T) of values per token (B, T); NaN where a token has none; what is not finite gets 0.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
-from cme.models.generation import generation_of, token_ids
-from cme.models.generation_log import Unfinished
+from cme.models.generation import decode_generation, generate_ids
+from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt
 from cme.scoring.untrained import Reward, bind
 
@@ -23,7 +23,7 @@ class Sample:
     reward: float | None
 
 
-def samples(
+def sample_with_rewards(
     start: Checkpoint,
     prompts: Sequence[Prompt],
     reward: Reward,
@@ -34,7 +34,7 @@ def samples(
     batch_size: int,
     seed: int,
     progress: str | None = None,
-    unfinished: Unfinished | None = None,
+    unfinished: GenerationLog | None = None,
 ) -> list[list[Sample]]:
     """`n` samples of `start` for each prompt, with their rewards.
 
@@ -42,7 +42,7 @@ def samples(
     policy it gets `start`. Raises TrainingFailed for a reward that is not finite.
     """
     asked = [p for p in prompts for _ in range(n)]
-    ids = token_ids(
+    ids = generate_ids(
         start.model,
         start.tokenizer,
         [p.text for p in asked],
@@ -53,7 +53,7 @@ def samples(
         progress=progress,
         unfinished=unfinished,
     )
-    said = [generation_of(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
+    said = [decode_generation(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
     bind(reward, start)
     values = reward(
         [[{"role": "user", "content": p.text}] for p in asked],
@@ -69,6 +69,6 @@ def samples(
     return [rows[i : i + n] for i in range(0, len(rows), n)]
 
 
-def best(group: Sequence[Sample]) -> Generation:
+def best_response(group: Sequence[Sample]) -> Generation:
     """The response with the highest reward, the first of equals; of a group without any reward, the first."""
     return max(group, key=lambda s: -math.inf if s.reward is None else s.reward).generation

@@ -21,9 +21,9 @@ from safetensors import SafetensorError
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
 from cme import Unavailable
-from cme.records import read_json, write_json, writing
+from cme.records import explain_write_errors, read_json, write_json
 from cme.runtime import signals
-from cme.runtime.files import sync, sync_one
+from cme.runtime.files import sync_folder, sync_path
 
 MARKER = "whole.json"
 KEPT = 2
@@ -31,7 +31,11 @@ KEPT = 2
 
 COUNTERS = ("_step", "_total_train_tokens")  # of TRL's trainers; no checkpoint of theirs has them
 
-NOT_WRITTEN = (OSError, RuntimeError, SafetensorError)  # what files that cannot be written end in, by library
+WRITE_ERRORS = (
+    OSError,
+    RuntimeError,
+    SafetensorError,
+)  # what files that cannot be written end in, by library
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Checkpointing:
 
 
 @dataclass(frozen=True)
-class Whole:
+class CompleteCheckpoint:
     """A whole checkpoint, the training's seconds until then, its bytes, and how many processes saved it."""
 
     path: Path
@@ -53,18 +57,18 @@ class Whole:
     processes: int
 
 
-def newest(where: Checkpointing) -> Whole | None:
+def newest_checkpoint(where: Checkpointing) -> CompleteCheckpoint | None:
     """The newest whole checkpoint, None where there is none. Those that are not whole are deleted.
 
     One that is damaged is named on stderr; one without a marker was being written when the training ended.
     """
-    with writing(where.folder):
+    with explain_write_errors(where.folder):
         for path in sorted(where.folder.glob("checkpoint-*"), key=_step, reverse=True):
             damage = "it was never whole"
             if (path / MARKER).exists():
                 marker, damage = _read(path)
                 if not damage and marker["made_from"] == where.made_from:
-                    return Whole(path, marker["seconds"], _bytes(marker), marker["processes"])
+                    return CompleteCheckpoint(path, marker["seconds"], _bytes(marker), marker["processes"])
                 if damage:
                     print(
                         f"{path} is damaged ({damage}): training goes on from the checkpoint before it, "
@@ -75,7 +79,7 @@ def newest(where: Checkpointing) -> Whole | None:
     return None
 
 
-def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any]) -> float:
+def train_with_checkpoints(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any]) -> float:
     """Train, from the newest whole checkpoint where there is one; return the seconds that it took until then.
 
     `parts` are saved and loaded by their names if they have `state_dict` and `load_state_dict`. A signal that waits
@@ -86,7 +90,7 @@ def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any])
         trainer.train()
         return 0.0
     with trainer.accelerator.main_process_first():
-        last = newest(where)
+        last = newest_checkpoint(where)
     keeper = _Keeper(trainer, where, {n: p for n, p in parts.items() if hasattr(p, "state_dict")}, last)
     if last is not None:
         keeper.load(last)
@@ -95,10 +99,10 @@ def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any])
     trainer.add_callback(keeper)
     try:
         trainer.train(resume_from_checkpoint=None if last is None else str(last.path))
-    except NOT_WRITTEN as error:
+    except WRITE_ERRORS as error:
         if not keeper.saving:
             raise
-        raise not_written(where.folder, error) from error
+        raise write_error(where.folder, error) from error
     finally:
         for (
             callback
@@ -108,7 +112,7 @@ def run(trainer: Trainer, where: Checkpointing | None, parts: Mapping[str, Any])
     return 0.0 if last is None else last.seconds
 
 
-def not_written(folder: Path, error: Exception) -> Unavailable:
+def write_error(folder: Path, error: Exception) -> Unavailable:
     """What to raise where weights could not be written to a folder."""
     why = str(error).splitlines()[0]
     return Unavailable(
@@ -121,7 +125,11 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     """Has checkpoints saved, completes them, and deletes those that are older than is needed."""
 
     def __init__(
-        self, trainer: Trainer, where: Checkpointing, parts: Mapping[str, Any], last: Whole | None
+        self,
+        trainer: Trainer,
+        where: Checkpointing,
+        parts: Mapping[str, Any],
+        last: CompleteCheckpoint | None,
     ) -> None:
         self.trainer, self.where, self.parts, self.last = trainer, where, parts, last
         self.saving = False
@@ -129,7 +137,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self._before = 0.0 if last is None else last.seconds
         self._began = time.perf_counter()
 
-    def load(self, last: Whole) -> None:
+    def load(self, last: CompleteCheckpoint) -> None:
         """Give the parts and the trainer's counters what they had.
 
         Raises Unavailable where another number of processes saved it.
@@ -149,7 +157,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Find out that the disk is too small before the first step, not after the fiftieth, and answer a signal."""
         if self._asked():
-            signals.obey()  # nothing is lost yet
+            signals.act_on_pending()  # nothing is lost yet
         self._check_space()
 
     def on_epoch_begin(
@@ -194,14 +202,14 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self.trainer.accelerator.wait_for_everyone()
         if args.should_save:
             seconds = self._before + time.perf_counter() - self._began
-            complete(path, self.where.made_from, seconds, args.world_size)
+            write_marker(path, self.where.made_from, seconds, args.world_size)
             _prune(self.where.folder)
         self.trainer.accelerator.wait_for_everyone()
         marker = read_json(path / MARKER)
-        self.last = Whole(path, marker["seconds"], _bytes(marker), args.world_size)
+        self.last = CompleteCheckpoint(path, marker["seconds"], _bytes(marker), args.world_size)
         self.saving = False
         if self._asked():
-            signals.obey()
+            signals.act_on_pending()
 
     def _own_file(self) -> str:
         return f"parts-{self.trainer.args.process_index}.pt"
@@ -212,9 +220,11 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     def _asked(self) -> bool:
         """Whether a signal waits in any process: all save, or none."""
         if self.trainer.args.world_size == 1:
-            return signals.pending()
+            return signals.has_pending()
         accelerator = self.trainer.accelerator
-        return bool(accelerator.gather(torch.tensor([signals.pending()], device=accelerator.device)).any())
+        return bool(
+            accelerator.gather(torch.tensor([signals.has_pending()], device=accelerator.device)).any()
+        )
 
     def _buffered(self) -> bool:
         """Whether TRL has completions left that it will train on: each generation is for so many passes."""
@@ -227,7 +237,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         """Raise Unavailable where a checkpoint does not fit on the disk."""
         if not self.trainer.args.should_save:
             return
-        with writing(self.where.folder):
+        with explain_write_errors(self.where.folder):
             self.where.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.where.folder).free
         needed = _estimate(self.trainer.model) if self.last is None else self.last.bytes
@@ -238,17 +248,17 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             )
 
 
-def complete(path: Path, made_from: str, seconds: float, processes: int, files: str = "**/*") -> None:
+def write_marker(path: Path, made_from: str, seconds: float, processes: int, files: str = "**/*") -> None:
     """Sync a checkpoint's files and write its marker, of those that match `files`, in place of one that it has."""
     (path / MARKER).unlink(missing_ok=True)
     found = {}
     for file in sorted(p for p in path.glob(files) if p.is_file()):
-        sync_one(file)
+        sync_path(file)
         found[str(file.relative_to(path))] = [file.stat().st_size, _digest(file)]
-    sync(path)
+    sync_folder(path)
     marker = {"made_from": made_from, "seconds": seconds, "processes": processes, "files": found}
     write_json(path / MARKER, marker)
-    sync_one(path.parent)
+    sync_path(path.parent)
 
 
 def _prune(folder: Path) -> None:
@@ -264,7 +274,7 @@ def _delete(path: Path) -> None:
     shutil.rmtree(path)
 
 
-def damage(path: Path) -> str:
+def find_damage(path: Path) -> str:
     """What is wrong with a checkpoint's files, by its marker: nothing where it is whole, or has none."""
     return _read(path)[1] if (path / MARKER).exists() else ""
 

@@ -20,28 +20,28 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.models import chat
-from cme.models.generation import generation_of, token_ids
+from cme.models.generation import decode_generation, generate_ids
 from cme.records import Generation, Preference, Prompt
 from cme.runtime import distributed, signals
-from cme.scoring.policy import gathered
+from cme.scoring.policy import gathered_weights
 from cme.training import checkpointing as resume
 from cme.training.checkpointing import Checkpointing
 from cme.training.grpo import (
-    Saver,
-    Trained,
-    adapters,
-    arguments,
-    columns,
-    named,
-    on_one_device,
-    save,
+    PolicySaver,
+    TrainingResult,
+    history_columns,
+    lora_config,
+    name_callbacks,
+    save_policy,
     show_progress,
+    trainer_arguments,
+    use_one_gpu,
 )
 from cme.training.monitors import Monitors
 
 
 @dataclass(frozen=True)
-class Watch:
+class SampledMonitoring:
     """Monitors, and what they look at: sampled responses to `count` of `prompts`, other ones each time."""
 
     monitors: Monitors
@@ -54,7 +54,7 @@ def train_dpo(
     start: Checkpoint,
     reference: Checkpoint,
     preferences: Sequence[Preference],
-    watch: Watch,
+    watch: SampledMonitoring,
     settings: Mapping[str, Any],
     *,
     seed: int,
@@ -64,18 +64,18 @@ def train_dpo(
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
-) -> Trained:
+) -> TrainingResult:
     """Train `start.model` in place by DPO (Rafailov et al., arXiv 2305.18290) and save the policy to `folder`.
 
     `reference` is the frozen policy of its loss: the same checkpoint, loaded by itself. `settings` are DPOConfig's own
     fields by TRL's names; responses are cut at `max_length`. `save_every`, `lora`, `checkpointing`, and what else is
-    raised: see `cme.training.grpo.train`. Raises ValueError where no pair has a prompt shorter than `max_length`,
+    raised: see `cme.training.grpo.train_grpo`. Raises ValueError where no pair has a prompt shorter than `max_length`,
     TrainingFailed for a loss or gradients that are not finite.
     """
     output = folder if checkpointing is None else checkpointing.folder
-    shared = distributed.share(settings, distributed.count())
-    config = DPOConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **shared)
-    on_one_device(config)
+    shared = distributed.per_process_settings(settings, distributed.process_count())
+    config = DPOConfig(logging_nan_inf_filter=False, **trainer_arguments(output, seed, quiet), **shared)
+    use_one_gpu(config)
     rows = []
     for preference in preferences:
         prompt = chat.prompt_ids(start.tokenizer, preference.prompt.text)
@@ -90,7 +90,7 @@ def train_dpo(
         processing_class=start.tokenizer,
         args=config,
         train_dataset=data,
-        peft_config=adapters(lora),
+        peft_config=lora_config(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
@@ -99,7 +99,7 @@ def train_sft(
     start: Checkpoint,
     prompts: Sequence[Prompt],
     responses: Sequence[Generation],
-    watch: Watch,
+    watch: SampledMonitoring,
     settings: Mapping[str, Any],
     *,
     seed: int,
@@ -109,7 +109,7 @@ def train_sft(
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
-) -> Trained:
+) -> TrainingResult:
     """Train `start.model` in place on one response to each prompt and save the policy to `folder`.
 
     The loss is the mean negative log-likelihood of the responses' tokens; a finished one has its end of turn among
@@ -117,10 +117,12 @@ def train_sft(
     SFTConfig's own fields; the rest is as in `train_dpo`.
     """
     limit = settings["max_length"]
-    own = distributed.share(settings, distributed.count()) | {"max_length": None}  # the rows are cut here
+    own = distributed.per_process_settings(settings, distributed.process_count()) | {
+        "max_length": None
+    }  # the rows are cut here
     output = folder if checkpointing is None else checkpointing.folder
-    config = SFTConfig(logging_nan_inf_filter=False, **arguments(output, seed, quiet), **own)
-    on_one_device(config)
+    config = SFTConfig(logging_nan_inf_filter=False, **trainer_arguments(output, seed, quiet), **own)
+    use_one_gpu(config)
     rows = []
     for asked, said in zip(prompts, responses, strict=True):
         prompt = chat.prompt_ids(start.tokenizer, asked.text)
@@ -133,7 +135,7 @@ def train_sft(
         processing_class=start.tokenizer,
         args=config,
         train_dataset=_dataset(rows, limit),
-        peft_config=adapters(lora),
+        peft_config=lora_config(lora),
     )
     return _trained(trainer, start, watch, seed, folder, save_every, checkpointing, callbacks, quiet)
 
@@ -161,35 +163,37 @@ class _PairsTrainer(DPOTrainer):  # type: ignore[misc]
 def _trained(
     trainer: Trainer,
     start: Checkpoint,
-    watch: Watch,
+    watch: SampledMonitoring,
     seed: int,
     folder: Path,
     save_every: int | None,
     checkpointing: Checkpointing | None,
     callbacks: Sequence[TrainerCallback],
     quiet: bool,
-) -> Trained:
+) -> TrainingResult:
     watching = _Watching(trainer, watch, seed)
     trainer.add_callback(watching)
     if save_every:
-        saver = Saver(save_every, folder)
+        saver = PolicySaver(save_every, folder)
         saver.bind(trainer)
         trainer.add_callback(saver)
-    callbacks = distributed.of_main(callbacks)
+    callbacks = distributed.main_process_only(callbacks)
     for callback in callbacks:
         trainer.add_callback(callback)
     show_progress(trainer, quiet)
-    with signals.waiting():
-        earlier = resume.run(trainer, checkpointing, {"monitors": watch.monitors, **named(callbacks)})
-        save(trainer, folder)
+    with signals.defer_signals():
+        earlier = resume.train_with_checkpoints(
+            trainer, checkpointing, {"monitors": watch.monitors, **name_callbacks(callbacks)}
+        )
+        save_policy(trainer, folder)
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return Trained(columns(logs), None, earlier)
+    return TrainingResult(history_columns(logs), None, earlier)
 
 
 class _Watching(TrainerCallback):  # type: ignore[misc]
     """Measures the policy before a step when that is due, and ends a training that has diverged."""
 
-    def __init__(self, trainer: Trainer, watch: Watch, seed: int) -> None:
+    def __init__(self, trainer: Trainer, watch: SampledMonitoring, seed: int) -> None:
         self.trainer, self.watch, self.seed = trainer, watch, seed
         self.found: dict[int, dict[str, float]] = {}
         watch.monitors.bind(trainer)
@@ -224,8 +228,8 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
         asked = rng.sample(list(self.watch.prompts), min(self.watch.count, len(self.watch.prompts)))
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         model.eval()
-        with gathered(self.trainer):
-            ids = token_ids(
+        with gathered_weights(self.trainer):
+            ids = generate_ids(
                 model,
                 tokenizer,
                 [p.text for p in asked],
@@ -234,7 +238,7 @@ class _Watching(TrainerCallback):  # type: ignore[misc]
                 temperature=1.0,
                 seed=rng.getrandbits(32),
             )
-        said = [generation_of(tokenizer, own, tokenizer.eos_token_id) for own in ids]
+        said = [decode_generation(tokenizer, own, tokenizer.eos_token_id) for own in ids]
         found = {
             "completions/mean_length": sum(map(len, ids)) / len(ids),
             "completions/clipped_ratio": sum(not g.finished for g in said) / len(said),

@@ -36,7 +36,7 @@ from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.records import Prompt
 from cme.runtime import distributed, signals
-from cme.runtime.files import sync
+from cme.runtime.files import sync_folder
 from cme.training import advantages as advantages_of
 from cme.training import checkpointing as resume
 from cme.training.checkpointing import Checkpointing
@@ -67,7 +67,7 @@ HISTORY = {
 
 
 @dataclass(frozen=True)
-class Guard:
+class CollapseGuard:
     """When training ends early: after `patience` steps in a row of which each alone would be a reason."""
 
     patience: int
@@ -75,7 +75,7 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """The history by column, and why training stopped before its last step (None if it did not).
 
     `earlier` is the seconds that a resumed training had taken up to the checkpoint that it went on from.
@@ -100,12 +100,14 @@ class _Watched:
 
     def __call__(self, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
         if getattr(self.reward, "whole_batch", False):
-            columns = {k: distributed.everyones(v) if isinstance(v, list) else v for k, v in columns.items()}
+            columns = {
+                k: distributed.gather_rows(v) if isinstance(v, list) else v for k, v in columns.items()
+            }
             values = self.reward(log_metric=log_metric, **columns)
-            own = list(distributed.mine(values))
+            own = list(distributed.local_rows(values))
         else:
             own = self.reward(log_metric=log_metric, **columns)
-            values = distributed.everyones(own)
+            values = distributed.gather_rows(own)
         broken = [v for v in values if v is not None and not math.isfinite(v)]
         if broken:  # of any process, so that all of them end here
             raise TrainingFailed(
@@ -139,11 +141,13 @@ class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
         if reward.granularity == "token":
             width = batch["completion_mask"].shape[1]
             values = self._everyones(_rectangle(reward.token_values, width))
-            advantages = advantages_of.dense(values, group, reward.normalize, floor=floor, scale=scale)
+            advantages = advantages_of.token_advantages(
+                values, group, reward.normalize, floor=floor, scale=scale
+            )
             advantages = advantages[:, :width]  # another process's completions may be longer
         else:
             values = self._everyones(_rectangle([torch.tensor([_or_nan(v)]) for v in self.watched.values], 1))
-            advantages = advantages_of.scalar(values[:, 0], group, floor=floor, scale=scale)
+            advantages = advantages_of.sequence_advantages(values[:, 0], group, floor=floor, scale=scale)
         first = self.accelerator.process_index * rows
         return advantages[first : first + rows]
 
@@ -167,7 +171,7 @@ def _or_nan(value: float | None) -> float:
 
 
 class _GuardCallback(TrainerCallback):  # type: ignore[misc]
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: CollapseGuard) -> None:
         self.guard = guard
         self.stopped: str | None = None
         self._in_a_row: dict[str, int] = {}
@@ -210,7 +214,7 @@ class _GuardCallback(TrainerCallback):  # type: ignore[misc]
                 control.should_training_stop = True
 
 
-class Saver(TrainerCallback):  # type: ignore[misc]
+class PolicySaver(TrainerCallback):  # type: ignore[misc]
     """Saves the policy every so many steps, but for the last: that one is saved as the final policy."""
 
     def __init__(self, every: int, folder: Path) -> None:
@@ -226,19 +230,19 @@ class Saver(TrainerCallback):  # type: ignore[misc]
         """Save after a step that is a multiple of `every`."""
         assert self._trainer is not None, "the saver needs bind(trainer)"
         if state.global_step % self.every == 0 and state.global_step < state.max_steps:
-            place = milestone(self.folder, state.global_step)
+            place = checkpoint_folder(self.folder, state.global_step)
             partial = place.with_name(f"{place.name}.partial")
             first = self._trainer.is_world_process_zero()
             if first:
                 shutil.rmtree(partial, ignore_errors=True)
-            save(self._trainer, partial)
+            save_policy(self._trainer, partial)
             if first:
                 # what a training that was resumed from before this step has left there
                 shutil.rmtree(place, ignore_errors=True)
                 os.replace(partial, place)
 
 
-def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
+def trainer_arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
     """What every trainer here has alike, by the names of transformers.TrainingArguments."""
     on_gpu = torch.cuda.is_available()
     return {
@@ -250,18 +254,18 @@ def arguments(folder: Path, seed: int, quiet: bool) -> dict[str, Any]:
         "logging_steps": 1,
         "save_strategy": "no",
         "report_to": [],
-        "ddp_timeout": int(distributed.TOGETHER.total_seconds()),
+        "ddp_timeout": int(distributed.STEP_TIMEOUT.total_seconds()),
         "disable_tqdm": quiet,
     }
 
 
-def on_one_device(config: TrainingArguments) -> None:
+def use_one_gpu(config: TrainingArguments) -> None:
     """Keep a process to one GPU: transformers would train on all it sees (nn.DataParallel), a whole batch on each."""
     if config.n_gpu > 1:
         config._n_gpu = 1  # noqa: SLF001 - transformers has no argument for it
 
 
-def adapters(lora: Mapping[str, Any] | None) -> Any:
+def lora_config(lora: Mapping[str, Any] | None) -> Any:
     """What TRL's trainers take as `peft_config`; None for None."""
     if lora is None:
         return None
@@ -270,7 +274,7 @@ def adapters(lora: Mapping[str, Any] | None) -> Any:
     return LoraConfig(task_type="CAUSAL_LM", **lora)
 
 
-def save(trainer: Trainer, folder: Path) -> None:
+def save_policy(trainer: Trainer, folder: Path) -> None:
     """Save the policy as it is, adapters merged: it is on the disk when this returns.
 
     All processes call, the main one writes. Raises Unavailable where it cannot be written.
@@ -287,9 +291,9 @@ def save(trainer: Trainer, folder: Path) -> None:
             policy.save_pretrained(folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # it has paths of this machine
         trainer.processing_class.save_pretrained(folder)
-        sync(folder)
-    except resume.NOT_WRITTEN as error:
-        raise resume.not_written(folder, error) from error
+        sync_folder(folder)
+    except resume.WRITE_ERRORS as error:
+        raise resume.write_error(folder, error) from error
 
 
 def _whole(model: Any) -> PreTrainedModel:
@@ -305,21 +309,21 @@ def show_progress(trainer: Trainer, quiet: bool) -> None:
     trainer.remove_callback(PrinterCallback)
     if not quiet:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(Progress())
+        trainer.add_callback(ProgressBar())
 
 
-def milestone(folder: Path, step: int) -> Path:
+def checkpoint_folder(folder: Path, step: int) -> Path:
     """Where the policy as it was after a step lies, beside the final policy in `folder`."""
     return folder / f"step-{step}"
 
 
-def train(
+def train_grpo(
     start: Checkpoint,
     prompts: Sequence[Prompt],
     reward: Reward,
     monitors: Monitors,
     settings: Mapping[str, Any],
-    guard: Guard,
+    guard: CollapseGuard,
     *,
     seed: int,
     folder: Path,
@@ -328,14 +332,14 @@ def train(
     checkpointing: Checkpointing | None = None,
     callbacks: Sequence[TrainerCallback] = (),
     quiet: bool = False,
-) -> Trained:
+) -> TrainingResult:
     """Train `start.model` in place by GRPO and save the policy to `folder`.
 
     With `save_every`, the policy as it is after every so many steps is saved too, in `milestone(folder, step)`:
     weights and tokenizer, loadable as the policy itself is, and training does not change. `settings` are
     GRPOConfig's own fields by TRL's names; `per_device_train_batch_size` is that of all processes of a launch
-    together (`cme.runtime.distributed.share`). Precision and gradient checkpointing follow the device. With `lora`,
-    arguments of
+    together (`cme.runtime.distributed.per_process_settings`). Precision and gradient checkpointing follow the device.
+    With `lora`, arguments of
     peft.LoraConfig, adapters are trained in place of the weights, and merged into them in what is saved. With
     `checkpointing`, training goes on from the newest whole checkpoint (`cme.training.checkpointing`), the reward, the
     monitors and
@@ -343,13 +347,13 @@ def train(
     has the `callbacks`, which watch. Raises TrainingFailed for rewards or
     gradients that are not finite, Interrupted for a signal, Unavailable where the disk takes no more.
     """
-    callbacks = distributed.of_main(callbacks)
+    callbacks = distributed.main_process_only(callbacks)
     output = folder if checkpointing is None else checkpointing.folder
-    own = distributed.share(settings, distributed.count())
-    config = GRPOConfig(reward_weights=[1.0, 0.0], **arguments(output, seed, quiet), **own)
-    on_one_device(config)
+    own = distributed.per_process_settings(settings, distributed.process_count())
+    config = GRPOConfig(reward_weights=[1.0, 0.0], **trainer_arguments(output, seed, quiet), **own)
+    use_one_gpu(config)
     watcher = _GuardCallback(guard)
-    saver = Saver(save_every, folder) if save_every else None
+    saver = PolicySaver(save_every, folder) if save_every else None
     watched = _Watched(reward)
     trainer = _trainer_for(watched, config.scale_rewards)(
         model=start.model,
@@ -359,22 +363,22 @@ def train(
         train_dataset=Dataset.from_list(
             [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
         ),
-        peft_config=adapters(lora),
+        peft_config=lora_config(lora),
         callbacks=[watcher, *([saver] if saver else []), *callbacks],
     )
     show_progress(trainer, quiet)
     for part in (reward, monitors, *([saver] if saver else [])):
         if hasattr(part, "bind"):
             part.bind(trainer)
-    parts = {"guard": watcher, "reward": reward, "monitors": monitors, **named(callbacks)}
-    with signals.waiting():
-        earlier = resume.run(trainer, checkpointing, parts)
-        save(trainer, folder)
+    parts = {"guard": watcher, "reward": reward, "monitors": monitors, **name_callbacks(callbacks)}
+    with signals.defer_signals():
+        earlier = resume.train_with_checkpoints(trainer, checkpointing, parts)
+        save_policy(trainer, folder)
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    return Trained(columns(logs), watcher.stopped, earlier)
+    return TrainingResult(history_columns(logs), watcher.stopped, earlier)
 
 
-def named(callbacks: Sequence[TrainerCallback]) -> dict[str, TrainerCallback]:
+def name_callbacks(callbacks: Sequence[TrainerCallback]) -> dict[str, TrainerCallback]:
     """Callbacks by a name that is the same when the training is resumed."""
     return {f"{type(callback).__name__} {i}": callback for i, callback in enumerate(callbacks)}
 
@@ -390,7 +394,7 @@ def _trainer_for(watched: _Watched, scale_rewards: str) -> Callable[..., GRPOTra
     return cast("Callable[..., GRPOTrainer]", GRPOTrainer)
 
 
-def columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+def history_columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
     """TRL's log as columns; a value that was not measured, or is not a number, is None."""
 
     def value(entry: Mapping[str, float], key: str) -> float | None:
@@ -404,7 +408,7 @@ def columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]
     }
 
 
-class Progress(ProgressCallback):  # type: ignore[misc]
+class ProgressBar(ProgressCallback):  # type: ignore[misc]
     """The trainer's bar with the figures that matter, in place of a line of logs a step."""
 
     def on_log(

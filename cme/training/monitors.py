@@ -12,25 +12,34 @@ from typing import Any
 from transformers import Trainer
 
 from cme.checkpoints import Checkpoint
-from cme.grading.answers import AnswerKind, canonical, correct, equivalent, extract, in_part, normalize
+from cme.grading.answers import (
+    AnswerKind,
+    are_equivalent,
+    canonical_answer,
+    extract_answer,
+    has_final_answer,
+    is_correct,
+    normalize_text,
+)
 from cme.models import chat
 from cme.rewards import groups
 from cme.runtime import distributed
-from cme.scoring.policy import gathered
+from cme.scoring.policy import gathered_weights
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Scorer
+from cme.scoring.verifier import Verifier
 
 
 def repetition(text: str) -> float:
     """Share of a text's word bigrams that repeat an earlier one, in [0, 1]; 0 for fewer than two words."""
-    words = normalize(text).split()
+    words = normalize_text(text).split()
     bigrams = list(pairwise(words))
     return 1 - len(set(bigrams)) / len(bigrams) if bigrams else 0.0
 
 
 class Monitors:
     """Logs, per step: `repetition`; `kl_from_start` of the policy from its start (also at beta 0); with an oracle,
-    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track (`cme.grading.answers.in_part`)
+    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track
+    (`cme.grading.answers.has_final_answer`)
     `accuracy`,
     `majority_share` and `label_accuracy`.
 
@@ -50,7 +59,7 @@ class Monitors:
     def __init__(
         self,
         start: Checkpoint,
-        heldout: Scorer | None,
+        heldout: Verifier | None,
         oracle: Callable[[str, str, bool], float] | None,
         every: int = 1,
         answers: AnswerKind = "none",
@@ -82,17 +91,17 @@ class Monitors:
     ) -> list[float | None]:
         """Measure B completions; every one of them gets None."""
         assert self._trainer is not None, "monitors need bind(trainer)"
-        texts = [chat.text_of(c) for c in completions]
-        finished = chat.ended(completion_ids, self._trainer.processing_class.eos_token_id)
-        everyones = distributed.everyones
+        texts = [chat.to_text(c) for c in completions]
+        finished = chat.finished_flags(completion_ids, self._trainer.processing_class.eos_token_id)
+        everyones = distributed.gather_rows
         asked, said, ended = everyones(prompts), everyones(texts), everyones(finished)
         gold = None if answer is None else everyones(answer)
-        found = self._read_off(asked, said, ended, gold) if distributed.index() == 0 else {}
+        found = self._read_off(asked, said, ended, gold) if distributed.process_index() == 0 else {}
         if self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
-            found["kl_from_start"] = distributed.everyones(self._kl(prompts, completion_ids))
+            found["kl_from_start"] = distributed.gather_rows(self._kl(prompts, completion_ids))
             if self.heldout is not None:
                 means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
-                found["heldout"] = distributed.everyones(means)
+                found["heldout"] = distributed.gather_rows(means)
         for name, values in found.items():
             if values:
                 log_metric(name, sum(values) / len(values))
@@ -108,9 +117,9 @@ class Monitors:
         """What is known of the completions without a model."""
         found = {"repetition": [repetition(text) for text in texts]}
         if self.oracle is not None:
-            asked = [chat.text_of(p) for p in prompts]
+            asked = [chat.to_text(p) for p in prompts]
             found["quality"] = [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
-        if answer is not None and in_part(self.answers):
+        if answer is not None and has_final_answer(self.answers):
             found |= self._answered(texts, answer, getattr(self._trainer, "num_generations", 1))
         return found
 
@@ -118,17 +127,17 @@ class Monitors:
         self, texts: Sequence[str], gold: Sequence[str | None], size: int
     ) -> dict[str, list[float]]:
         """What is known of the answers: of each completion, and of each group of `size`."""
-        graded = [correct(text, right, self.answers) for text, right in zip(texts, gold, strict=True)]
+        graded = [is_correct(text, right, self.answers) for text, right in zip(texts, gold, strict=True)]
         shares, labels = [], []
         for start in range(0, len(texts) if len(texts) % size == 0 else 0, size):
-            given = [extract(text, self.answers) for text in texts[start : start + size]]
-            winner, agreed = groups.vote(given, self.answers)
+            given = [extract_answer(text, self.answers) for text in texts[start : start + size]]
+            winner, agreed = groups.majority_answer(given, self.answers)
             if winner is None:
                 continue
             shares.append(sum(agreed) / size)
             right = gold[start]
             if right is not None:
-                labels.append(equivalent(canonical(right, self.answers), winner, self.answers))
+                labels.append(are_equivalent(canonical_answer(right, self.answers), winner, self.answers))
         return {
             "accuracy": [float(value) for value in graded if value is not None],
             "majority_share": shares,
@@ -141,7 +150,7 @@ class Monitors:
         if self._scorers is None:  # on the first call: at bind time the model is not wrapped yet
             policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
             self._scorers = TokenScorer(policy), TokenScorer(self.start.model)
-        with gathered(self._trainer):
+        with gathered_weights(self._trainer):
             ours, theirs = (scorer.score(heads, completion_ids) for scorer in self._scorers)
         return [
             float((a.log_likelihoods - b.log_likelihoods).sum()) for a, b in zip(ours, theirs, strict=True)

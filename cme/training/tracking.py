@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Unavailable
-from cme.training.grpo import HISTORY, columns
+from cme.training.grpo import HISTORY, history_columns
 
 PREFIX = "train/"
 MLFLOW = "http://127.0.0.1:5000"
@@ -38,7 +38,7 @@ class Tracker(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class TrackedRun:
     """A run as trackers know it: `settings` are its parameters by name, `folder` is where local files may lie."""
 
     id: str
@@ -54,7 +54,7 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
     failure, and which steps are lacking where the last try failed too.
     """
 
-    def __init__(self, name: str, run: Run, warn: Callable[[str], None]) -> None:
+    def __init__(self, name: str, run: TrackedRun, warn: Callable[[str], None]) -> None:
         self.name, self.run, self.warn = name, run, warn
         self.tracker: Tracker | None = None
         self.last = 0  # the last step that the tracker has
@@ -93,7 +93,7 @@ class Tracking(TrainerCallback):  # type: ignore[misc]
             now = time.monotonic()
             self._not_before = now + max(PAUSE, 10 * (now - began))
             if not self._failed:
-                self.warn(f"tracker={self.name} failed at step {state.global_step}: {reason(error)}")
+                self.warn(f"tracker={self.name} failed at step {state.global_step}: {describe_error(error)}")
             self._failed = True
             return False
         return True
@@ -107,11 +107,11 @@ def _after(step: int, state: TrainerState) -> list[tuple[int, dict[str, float]]]
 
 def figures(entry: Mapping[str, float]) -> dict[str, float]:
     """What was measured at a step, by its name in a tracker; `entry` is the step's part of the trainer's log."""
-    found = {column: values[0] for column, values in columns([entry]).items() if column != "step"}
+    found = {column: values[0] for column, values in history_columns([entry]).items() if column != "step"}
     return {PREFIX + column: value for column, value in found.items() if value is not None}
 
 
-def check(name: str) -> None:
+def check_tracker(name: str) -> None:
     """Raise Unavailable where a tracker is not installed, does not answer or lacks a login, as far as that shows."""
     found = find_spec(name)
     if found is None or found.origin is None:  # a folder of that name, such as W&B leaves, is no package
@@ -121,12 +121,12 @@ def check(name: str) -> None:
     {"mlflow": _check_mlflow, "wandb": _check_wandb}.get(name, lambda: None)()
 
 
-def reason(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """An error in one line, without what may be secret in it."""
-    return redacted(f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0])
+    return redact(f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0])
 
 
-def redacted(text: str) -> str:
+def redact(text: str) -> str:
     """A text without the passwords and queries of its URLs, and without the secrets that are in the environment."""
     for name in SECRETS:
         if os.environ.get(name):
@@ -138,7 +138,7 @@ def redacted(text: str) -> str:
 class _TensorBoard:
     """Event files in the run's folder. Steps that a killed training logged after its checkpoint are purged."""
 
-    def __init__(self, run: Run, step: int) -> None:
+    def __init__(self, run: TrackedRun, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter, summary
 
         self.writer = cast("Any", SummaryWriter(str(run.folder / "tensorboard"), purge_step=step + 1))
@@ -162,7 +162,7 @@ class _TensorBoard:
 class _MLflow:
     """A run on a tracking server, known by its tag `run_id`; `last` is the last step that the server has of it."""
 
-    def __init__(self, run: Run, step: int) -> None:
+    def __init__(self, run: TrackedRun, step: int) -> None:
         from mlflow.entities import Param
 
         self.client = _mlflow_client()
@@ -225,7 +225,7 @@ def _check_mlflow() -> None:
         _mlflow_client().search_experiments(max_results=1)
     except (MlflowException, ImportError) as error:  # a database in place of a server needs the whole mlflow
         raise Unavailable(
-            f"tracker=mlflow: {redacted(_mlflow_uri())} does not answer ({reason(error)}); start it with `mlflow "
+            f"tracker=mlflow: {redact(_mlflow_uri())} does not answer ({describe_error(error)}); start it with `mlflow "
             "server`, name another in MLFLOW_TRACKING_URI, or use tracker=none"
         ) from None
 
@@ -240,20 +240,20 @@ def _check_wandb() -> None:
         if wandb.login(prompt=False):
             return
     except wandb.Error as error:
-        raise Unavailable(f"tracker=wandb: the login failed ({reason(error)}); {advice}") from None
+        raise Unavailable(f"tracker=wandb: the login failed ({describe_error(error)}); {advice}") from None
     raise Unavailable(f"tracker=wandb: there is no login; {advice}")
 
 
-def _open_tensorboard(run: Run, step: int) -> tuple[Tracker, int]:
+def _open_tensorboard(run: TrackedRun, step: int) -> tuple[Tracker, int]:
     return _TensorBoard(run, step), step
 
 
-def _open_mlflow(run: Run, step: int) -> tuple[Tracker, int]:
+def _open_mlflow(run: TrackedRun, step: int) -> tuple[Tracker, int]:
     tracker = _MLflow(run, step)
     return tracker, tracker.last
 
 
-def _open_wandb(run: Run, step: int) -> tuple[Tracker, int]:
+def _open_wandb(run: TrackedRun, step: int) -> tuple[Tracker, int]:
     """A run resumes where it stopped, and W&B takes no step twice; one that begins anew replaces that of its id."""
     import wandb
 
@@ -270,7 +270,7 @@ def _open_wandb(run: Run, step: int) -> tuple[Tracker, int]:
     return opened, opened.step - 1 if opened.resumed else step
 
 
-def _open_trackio(run: Run, step: int) -> tuple[Tracker, int]:
+def _open_trackio(run: TrackedRun, step: int) -> tuple[Tracker, int]:
     """Trackio knows runs by their names; of several it goes on with the latest. Its own warnings tell of failures."""
     import trackio
 
@@ -286,7 +286,7 @@ def _open_trackio(run: Run, step: int) -> tuple[Tracker, int]:
     return opened, opened._next_step - 1 if step else 0  # noqa: SLF001 - it is told nowhere else
 
 
-OPENERS: dict[str, Callable[[Run, int], tuple[Tracker, int]]] = {
+OPENERS: dict[str, Callable[[TrackedRun, int], tuple[Tracker, int]]] = {
     "tensorboard": _open_tensorboard,
     "mlflow": _open_mlflow,
     "wandb": _open_wandb,

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import experiment_grids, identity, schema
-from experiments.config.validation import BadConfig, NoSuchCell, did_you_mean, validate
+from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 SHOWS_ONLY = (
@@ -60,10 +60,10 @@ def compose_cells(arguments: list[str], generators: Sequence[str] = ()) -> list[
 def expand_command_line(arguments: list[str]) -> list[list[str]]:
     """The command lines that one with an experiment's own grids stands for. Raises BadConfig."""
     schema.register()
-    return [arguments] if shows_only(arguments) else experiment_grids.expanded(arguments, str(CONF))
+    return [arguments] if is_display_only(arguments) else experiment_grids.expand(arguments, str(CONF))
 
 
-def shows_only(arguments: list[str]) -> bool:
+def is_display_only(arguments: list[str]) -> bool:
     """Whether a command line only asks Hydra to show something."""
     return any(a.split("=")[0] in SHOWS_ONLY for a in arguments)
 
@@ -74,10 +74,10 @@ def compose_one_line(arguments: list[str]) -> list[DictConfig]:
 
 
 def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
-    if shows_only(arguments):
+    if is_display_only(arguments):
         return []
     several = any(a in experiment_grids.MULTIRUN for a in arguments)
-    overrides = [a for a in without_hydra(arguments) if not a.startswith("-")]
+    overrides = [a for a in without_hydra_overrides(arguments) if not a.startswith("-")]
     try:
         parsed = [_parse(o) for o in overrides]
         for override in parsed:
@@ -138,7 +138,7 @@ def _check_group(override: Override) -> None:
     known = [p.stem for p in group.glob("*.yaml")]
     for value in [v.split("=", 1)[1] for v in _values(override)]:
         if value not in known:
-            raise BadConfig(f"{override.key_or_group}={value} is unknown{did_you_mean(value, known)}")
+            raise BadConfig(f"{override.key_or_group}={value} is unknown{suggestion(value, known)}")
 
 
 def _compose(overrides: list[str]) -> DictConfig:
@@ -193,7 +193,7 @@ def _fields(config: DictConfig) -> list[str]:
     return found
 
 
-def without_hydra(arguments: Sequence[str]) -> list[str]:
+def without_hydra_overrides(arguments: Sequence[str]) -> list[str]:
     """The arguments without the overrides of Hydra itself, such as hydra/launcher=local."""
     return [a for a in arguments if not configures_hydra(a)]
 

@@ -17,7 +17,7 @@ from experiments.config.validation import BadConfig
 MULTIRUN = ("-m", "--multirun")
 
 
-def expanded(arguments: Sequence[str], conf: str) -> list[list[str]]:
+def expand(arguments: Sequence[str], conf: str) -> list[list[str]]:
     """The command lines that a command line stands for: one for each grid of its experiment, else itself.
 
     Without -m it is one cell, as every command line. Raises BadConfig for an experiment that has grids, but none at

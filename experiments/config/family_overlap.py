@@ -7,12 +7,12 @@ Party = tuple[str, str, list[str]]
 """What has a part in the responses: generator or verifier, its family, its checkpoints."""
 
 
-def makers(generators: Iterable[str]) -> list[Party]:
+def generator_parties(generators: Iterable[str]) -> list[Party]:
     """The models that made what is judged, as `kinship` takes them."""
     return [("generator", family_of(name), [name]) for name in generators]
 
 
-def kinship(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
+def overlap_warnings(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
     """A warning for each judge, a model by its field, that is a party or of its family by its name."""
     warnings = []
     for field, model in judges.items():

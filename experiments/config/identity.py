@@ -110,19 +110,19 @@ def method(config: DictConfig) -> str:
     return str(named.get(trainer, trainer))
 
 
-def leaves(config: DictConfig) -> dict[str, Any]:
+def flat_settings(config: DictConfig) -> dict[str, Any]:
     """Every value of a configuration's `settings` by its dotted path."""
-    return flat(settings(config))
+    return flatten(settings(config))
 
 
-def flat(node: Any, path: str = "") -> dict[str, Any]:
+def flatten(node: Any, path: str = "") -> dict[str, Any]:
     """Every value of nested mappings by its dotted path, which begins with `path`."""
     if not (isinstance(node, dict) and node):
         return {path: node}
     return {
         name: value
         for key, child in node.items()
-        for name, value in flat(child, f"{path}.{key}" if path else str(key)).items()
+        for name, value in flatten(child, f"{path}.{key}" if path else str(key)).items()
     }
 
 
@@ -147,12 +147,12 @@ def digest(values: Any) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def counted(config: DictConfig, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def identity_fields(config: DictConfig, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The fields that change results by their dotted paths, but for those at or below the paths `without`."""
     left_out = tuple(f"{path}." for path in without)
     return {
         path: value
-        for path, value in leaves(config).items()
+        for path, value in flat_settings(config).items()
         if changes_results(path) and not f"{path}.".startswith(left_out)
     }
 
@@ -166,19 +166,19 @@ def run_id(config: DictConfig) -> str:
         method(config),
         config.verifier.name,
     )
-    return f"{'-'.join(parts)}-s{config.seed}-{digest(counted(config))}"
+    return f"{'-'.join(parts)}-s{config.seed}-{digest(identity_fields(config))}"
 
 
 def start_id(config: DictConfig) -> str:
     """Slug and hash of the untrained start's evaluation generations, which runs share."""
-    data = {k: v for k, v in leaves(config).items() if k.startswith("data.") and "train" not in k}
+    data = {k: v for k, v in flat_settings(config).items() if k.startswith("data.") and "train" not in k}
     made_of = {"generator": config.generator, "max_new_tokens": config.evaluation.max_new_tokens, **data}
     return f"{config.scale.name}-{config.family.name}-{config.regime.name}-{digest(made_of)}"
 
 
 def verifier_answers_id(config: DictConfig) -> str:
     """Slug and hash of a verifier's answers to the training prompts, which runs share."""
-    data = {k: v for k, v in leaves(config).items() if k.startswith("data.") and "eval" not in k}
+    data = {k: v for k, v in flat_settings(config).items() if k.startswith("data.") and "eval" not in k}
     sampling = _plain(config.trainer.sampling) | {"seed": config.seed, "dtype": config.scoring.dtype}
     made_of = {"verifier": config.verifier.checkpoint, **sampling, **data}
     return f"{config.scale.name}-{config.verifier.name}-s{config.seed}-{digest(made_of)}"
@@ -186,14 +186,14 @@ def verifier_answers_id(config: DictConfig) -> str:
 
 def verifier_responses_id(config: DictConfig, verifier: str) -> str:
     """Slug and hash of a verifier's own evaluation responses, which runs share."""
-    data = {k: v for k, v in leaves(config).items() if k.startswith("data.") and "train" not in k}
+    data = {k: v for k, v in flat_settings(config).items() if k.startswith("data.") and "train" not in k}
     limits = {"max_new_tokens": config.evaluation.max_new_tokens, "dtype": config.scoring.dtype}
     if (rounded := quantization(config)) is not None:
         limits["quantization"] = rounded
     return f"{config.scale.name}-{config.verifier.name}-{digest({'verifier': verifier, **limits, **data})}"
 
 
-def heldout(config: DictConfig) -> str | None:
+def heldout_verifier(config: DictConfig) -> str | None:
     """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
     taken = {config.family.name, config.verifier.family}
     return next((str(c) for family, c in config.scale.heldout.items() if family not in taken), None)
@@ -208,7 +208,7 @@ def comparators(config: DictConfig) -> dict[str, str]:
 def verifiers(config: DictConfig) -> list[str]:
     """Names of the verifiers that the run learns from; none where its reward has none, or no reward is used."""
     if uses_reward(config):
-        return named_verifiers(config.reward)
+        return reward_verifiers(config.reward)
     return [config.verifier.checkpoint] if config.trainer.method == "sft" else []
 
 
@@ -222,13 +222,13 @@ def quantization(config: DictConfig) -> Any:
     return config.reward.get("quantization") if uses_reward(config) else None
 
 
-def named_verifiers(reward: Mapping[str, Any]) -> list[str]:
+def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:
     """Names of a reward's verifiers."""
     verifier = reward.get("verifier")
     return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)
 
 
-def speaking_verifier(config: DictConfig) -> str | None:
+def responding_verifier(config: DictConfig) -> str | None:
     """The one verifier whose own responses a run records; None for none, for several, and for one behind a server."""
     names = verifiers(config)
     served = uses_reward(config) and config.reward.get("server") is not None

@@ -44,7 +44,7 @@ def check(config: DictConfig) -> None:
 def _shared(config: DictConfig) -> None:
     """The batch is that of all processes of a launch."""
     if min(config.trainer.per_device_train_batch_size, config.trainer.gradient_accumulation_steps) > 0:
-        distributed.share(config.trainer, distributed.count())
+        distributed.per_process_settings(config.trainer, distributed.process_count())
 
 
 def _grpo(config: DictConfig) -> None:
@@ -79,7 +79,7 @@ def _lora(config: DictConfig) -> None:
             f"trainer.lora has r={lora.r}, lora_alpha={lora.lora_alpha} and lora_dropout={lora.lora_dropout}; r and "
             "lora_alpha must be at least 1, lora_dropout at least 0 and below 1"
         )
-    if distributed.sharded():
+    if distributed.is_sharded():
         raise ValueError(
             "adapter=lora with a policy in parts (FSDP or DeepSpeed): its adapters cannot be merged into it; launch "
             "with conf/accelerate/ddp.yaml"
@@ -101,10 +101,10 @@ def _vllm(config: DictConfig) -> None:
             "1: it is vLLM's share of the GPU's memory"
         )
     tensor_parallel = trainer.vllm_tensor_parallel_size
-    if tensor_parallel < 1 or (not config.plan and distributed.count() % tensor_parallel):
+    if tensor_parallel < 1 or (not config.plan and distributed.process_count() % tensor_parallel):
         raise ValueError(
             f"trainer.vllm_tensor_parallel_size={tensor_parallel}; it must divide the "
-            f"{distributed.count()} processes of the launch"
+            f"{distributed.process_count()} processes of the launch"
         )
     if not config.plan and find_spec("vllm") is None:
         raise ValueError(

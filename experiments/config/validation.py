@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme.grading.answers import AnswerKind
 from experiments.config import identity, trainer_validation
-from experiments.config.family_overlap import family_of, kinship, makers
+from experiments.config.family_overlap import family_of, generator_parties, overlap_warnings
 
 CHOICES = {
     "trainer.scale_rewards": ("group", "batch", "none"),
@@ -71,7 +71,7 @@ class NoSuchCell(BadConfig):
     """A family that has no checkpoint of a regime at a scale."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
+def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean X?` when something known is near, else what is known."""
     options = sorted(known)
     near = difflib.get_close_matches(word, options, n=1)
@@ -133,7 +133,7 @@ def _judge_fields(config: DictConfig) -> list[str]:
 
 def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
     """A warning for each judge that is a generator or a verifier, or of their family by its name."""
-    parties = makers(generators)
+    parties = generator_parties(generators)
     if not generators:
         parties = [("generator", config.family.name, [config.generator])]
         if identity.verifiers(config):
@@ -144,7 +144,7 @@ def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
         ]
     judges = [*_judge_fields(config), *([] if config.selection.every is None else ["selection.judge"])]
     fields = [f"{judge}.{key}" for judge in judges for key in ("model", "checkpoint", "annotator")]
-    return kinship({field: str(OmegaConf.select(config, field) or "") for field in fields}, parties)
+    return overlap_warnings({field: str(OmegaConf.select(config, field) or "") for field in fields}, parties)
 
 
 def _check_cell(config: DictConfig) -> None:
@@ -218,7 +218,7 @@ def _check_target(config: DictConfig, field: str) -> None:
     }
     for key, value in values.items():
         if key not in known:
-            raise BadConfig(f"{field}.{key} is not an argument of {target}{did_you_mean(key, known)}")
+            raise BadConfig(f"{field}.{key} is not an argument of {target}{suggestion(key, known)}")
         if not _fits(value, known[key]):
             raise BadConfig(f"{field}.{key}={value}; it must be {_written(known[key])}")
     given = values | LOADERS.get(field, {})
@@ -272,7 +272,7 @@ def _check_numbers(config: DictConfig) -> None:
         if field in AT_LEAST_0 and value < 0:
             raise BadConfig(f"{field}={value}; it must be at least 0")
         if field in CHOICES and value not in CHOICES[field]:
-            raise BadConfig(f"{field}={value} is unknown{did_you_mean(value, CHOICES[field])}")
+            raise BadConfig(f"{field}={value} is unknown{suggestion(value, CHOICES[field])}")
     if not 0 < config.guard.max_unscored <= 1:
         raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
 

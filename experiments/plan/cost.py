@@ -13,12 +13,13 @@ from pathlib import Path
 from hydra.utils import get_object
 from omegaconf import DictConfig
 
-from cme.judges.chat_endpoint import CHARACTERS_A_TOKEN
-from cme.judges.pairwise import VerdictLog, owed
+from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
+from cme.judges.pairwise import VerdictLog
+from cme.judges.pairwise import pending_comparisons as owed
 from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_record
 from experiments.config.identity import run_id
 from experiments.run import comparators, inputs, judging
-from experiments.run.store import Store, comparators_owed
+from experiments.run.store import Store, pending_comparators
 
 ASSUMED = """\
 Reckoned with 4 characters a token, each reply at the longest that judge.decoding allows, no attempt failed; not
@@ -56,12 +57,12 @@ def priced(parts: Sequence[Part]) -> list[str]:
             if not (hasattr(target, "probe") or hasattr(target, "tokens")):
                 found.append(f"{who} makes no calls")
                 continue
-            asked = owed(part.pairs, part.both_orders, part.log, judging.key(node), name).values()
+            asked = owed(part.pairs, part.both_orders, part.log, judging.judge_digest(node), name).values()
             if not hasattr(target, "tokens"):
                 found.append(f"{who}: {part.most}{len(asked)} calls, unknown tokens, unknown cost")
                 calls, usd = calls + len(asked), usd + (math.nan if asked else 0.0)
                 continue
-            judge = judging.made(node)
+            judge = judging.instantiate_judge(node)
             tokens = [judge.tokens(shown.prompt, shown.first, shown.second) for shown in asked]
             sent, back = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
             price = judge.usd(sent, back)
@@ -89,8 +90,8 @@ def _parts(config: DictConfig) -> list[Part]:
         return parts
     from experiments.run import selection
 
-    saved = len(selection.steps(config, config.trainer.max_steps))
-    met = _stand_ins(config, selection.prompts(config), saved)
+    saved = len(selection.compared_steps(config, config.trainer.max_steps))
+    met = _stand_ins(config, selection.selection_prompts(config), saved)
     chosen = _stand_ins(config, [Prompt(p.prompt_id, p.prompt, reference=p.reference) for p in pairs], 1)
     return [
         *parts,
@@ -102,12 +103,12 @@ def _parts(config: DictConfig) -> list[Part]:
 def _against(config: DictConfig, store: Store) -> list[Part]:
     """What is yet to be judged against comparators: of a comparison on record the unscored, of any other all."""
     record = read_record(store.record) if store.record.exists() else None
-    owed = store.comparators if record is None else comparators_owed(record, store.comparators)
+    owed = store.comparators if record is None else pending_comparators(record, store.comparators)
     known = [] if record is None else record.comparisons or []
     both, nothing = config.evaluation.both_orders, VerdictLog(Path(os.devnull))
     parts = []
     for name, checkpoint in owed.items():
-        who = (store.folder.name, comparators.start_log(config, store).stem)
+        who = (store.folder.name, comparators.start_verdict_log(config, store).stem)
         labels = [f"{one} against {checkpoint}" for one in who]
         met = next((c for c in known if (c.name, c.checkpoint) == (name, checkpoint)), None)
         if record is None or met is None:
@@ -115,7 +116,7 @@ def _against(config: DictConfig, store: Store) -> list[Part]:
             pairs = _stand_ins(config, prompts, 1)
             parts += [Part(of, config.judge, pairs, both, nothing, "at most ") for of in labels]
             continue
-        both_sides = comparators.sides(config, store, record.pairs, met.responses)
+        both_sides = comparators.comparison_sides(config, store, record.pairs, met.responses)
         for of, side, verdicts in zip(labels, both_sides, (met.policy, met.start or []), strict=True):
             pairs = _unscored(side.pairs, verdicts)
             parts.append(Part(of, config.judge, pairs, both, VerdictLog(side.log)))
@@ -130,7 +131,7 @@ def _unscored(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[Pair]:
 
 def _stand_ins(config: DictConfig, prompts: Sequence[Prompt], opponents: int) -> list[Pair]:
     """A pair for each prompt and opponent, of responses as long as they may become, all of them different."""
-    length = math.ceil(config.evaluation.max_new_tokens * CHARACTERS_A_TOKEN)
+    length = math.ceil(config.evaluation.max_new_tokens * CHARACTERS_PER_TOKEN)
     start = Generation("x" * length, False, 0)
     return [
         Pair(p.id, p.text, p.reference, start, Generation(f"{n}".ljust(length, "y"), False, 0))

@@ -44,7 +44,7 @@ def memory(config: DictConfig) -> dict[str, float] | None:
 
 def _held_verifiers(config: DictConfig) -> float:
     """Bytes of the verifiers that lie beside the policy: not one behind a server, and SFT's only before it trains."""
-    method, held = config.trainer.method, identity.heldout(config)
+    method, held = config.trainer.method, identity.heldout_verifier(config)
     learned = [] if method == "sft" or served(config) else identity.verifiers(config)
     watching = [held] if held and method != "best_of_n" else []
     first = 1 if identity.quantization(config) == "8bit" else width(config)

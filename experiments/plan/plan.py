@@ -185,7 +185,7 @@ def _shares(stages: Sequence[Stage] | None) -> str:
 
 def _price(node: DictConfig, tokens: Lengths) -> float:
     """USD of one call; NaN where the prices are unknown."""
-    judge = judging.made(node)
+    judge = judging.instantiate_judge(node)
     prompt = Prompt("plan", "x" * round(CHARACTERS_A_TOKEN * tokens.prompt))
     start, policy = (
         Generation("x" * round(CHARACTERS_A_TOKEN * length), False, 0)

@@ -152,7 +152,7 @@ def _monitored(config: DictConfig, batch: Batch) -> Stage:
     """What the monitors measure now and then: policy and start, which give KL, and the held-out verifier."""
     every, last = config.monitor_every, config.trainer.max_steps
     times = len({*range(0, last, every), last - 1})
-    held = identity.heldout(config)
+    held = identity.heldout_verifier(config)
     readers = [(size(config.generator), 4)] * 2 + ([(size(held), width(config))] if held else [])
     seconds = sum(scoring(H100, model, batch, w, config.scoring.batch_tokens) for model, w in readers)
     return Stage("scoring", times * seconds)
@@ -182,7 +182,7 @@ def _evaluation(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
     yield answered(config.generator, n, tokens.start, longest_start, start)
     if config.trainer.method != "best_of_n":
         yield answered(config.generator, n, tokens.answer, tokens.longest_answer)
-    if (name := identity.speaking_verifier(config)) is not None:
+    if (name := identity.responding_verifier(config)) is not None:
         shared = f"verifier {identity.verifier_responses_id(config, name)}"
         yield answered(name, n, tokens.answer, tokens.longest_answer, shared)
     for name in dict.fromkeys(identity.comparators(config).values()):
@@ -266,7 +266,7 @@ def _questions(config: DictConfig) -> list[object]:
     training_only = ("train", "tokenizer")  # what a tokenizer counts are training prompts
     data = {
         path: value
-        for path, value in identity.leaves(config).items()
+        for path, value in identity.flat_settings(config).items()
         if path.startswith("data.") and not any(word in path for word in training_only)
     }
     return [data, config.evaluation.max_new_tokens]

@@ -21,8 +21,8 @@ from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs
 from cme.judges.pairwise import VerdictLog
 from cme.records import RunRecord, write_record
-from experiments.config.family_overlap import kinship, makers
-from experiments.probes.imports import Outputs, read_pairs, read_verdicts, record_of
+from experiments.config.family_overlap import generator_parties, overlap_warnings
+from experiments.probes.imports import Outputs, imported_record, read_pairs, read_verdicts
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -79,8 +79,8 @@ def _imported(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     records = []
     for judge, path in by_judge.items():
         verdicts, warnings = read_verdicts(path, outputs)
-        kin = kinship({"judge": judge}, makers(outputs.makers))
-        records.append(record_of(options.name, outputs, judge, verdicts, [*kin, *warnings], {}))
+        kin = overlap_warnings({"judge": judge}, generator_parties(outputs.makers))
+        records.append(imported_record(options.name, outputs, judge, verdicts, [*kin, *warnings], {}))
     return records
 
 
@@ -95,9 +95,9 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
 
     [config] = composition.compose_configs(list(options.overrides), outputs.makers)
     settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
-    warnings = judging.cut(config, outputs.pairs)
-    keys = {str(name): judging.key(node) for name, node in judging.judges(config.judge).items()}
-    record = record_of(options.name, outputs, settings["name"], [], warnings, {"judge": settings}, keys)
+    warnings = judging.truncation_warnings(config, outputs.pairs)
+    keys = {str(name): judging.judge_digest(node) for name, node in judging.judges(config.judge).items()}
+    record = imported_record(options.name, outputs, settings["name"], [], warnings, {"judge": settings}, keys)
     path = options.out / f"{record.run_id}.verdicts.jsonl"
     if options.dry_run:
         part = cost.Part(record.run_id, config.judge, outputs.pairs, True, VerdictLog(path))
@@ -105,5 +105,5 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
         return []
     judging.probe([config])
     with VerdictLog(path) as log:
-        verdicts = judging.verdicts(config.judge, outputs.pairs, both_orders=True, log=log)
+        verdicts = judging.collect_verdicts(config.judge, outputs.pairs, both_orders=True, log=log)
     return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds})]

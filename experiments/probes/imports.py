@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cme.data.alpaca_format import BadOutputs, Row, read_outputs
-from cme.judges import encodable
+from cme.judges import replace_surrogates
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json
 from experiments.config.identity import digest
 
@@ -144,10 +144,10 @@ def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
 def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
     """The verdict of one row; `policy` is the letter of the trained policy."""
     order, said, winner = row["order_shown"], row["verdict"], row["winner"]
-    reason = None if row["reason"] is None else encodable(str(row["reason"]))
+    reason = None if row["reason"] is None else replace_surrogates(str(row["reason"]))
 
     def unscored(why: str) -> Verdict:
-        return Verdict(pair.prompt_id, order[0] == policy, "unscored", encodable(why))
+        return Verdict(pair.prompt_id, order[0] == policy, "unscored", replace_surrogates(why))
 
     if row["instruction"] not in (pair.prompt, pair.prompt[:CUT]):
         return unscored(OTHER)
@@ -162,7 +162,7 @@ def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
     return Verdict(pair.prompt_id, order[0] == policy, OUTCOMES[said], note=reason)
 
 
-def record_of(
+def imported_record(
     name: str,
     outputs: Outputs,
     judge: str,
@@ -223,7 +223,7 @@ def _generation(row: Row) -> Generation:
 
 def _generator(rows: Iterable[Row]) -> str:
     """What the rows say made them."""
-    return ", ".join(sorted({encodable(str(row.get("generator", "unknown"))) for row in rows}))
+    return ", ".join(sorted({replace_surrogates(str(row.get("generator", "unknown"))) for row in rows}))
 
 
 def _label(path: Path) -> str:

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.evaluation.reward_probe import GRADES, Graded, Remembering, Reward, graded, score
-from cme.records import StressRecord, write_stress
+from cme.evaluation.reward_probe import (
+    GRADES,
+    CachedEngine,
+    GradedAnswer,
+    Reward,
+    graded_answers,
+    score_answers,
+)
+from cme.records import RewardProbeRecord, write_reward_probe
 from cme.rewards import (
     CrossModelEntropy,
     FormatReward,
@@ -25,11 +32,13 @@ from cme.rewards import (
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, preparation
-from experiments.run.stage import weights_of
+from experiments.run.stage import resolve_weights
 from experiments.run.store import environment
 
 if TYPE_CHECKING:
-    from cme.scoring.verifier import Scorer
+    from cme.scoring.verifier import Verifier
+
+    pass
 
 # Evaluation prompts, or fewer where data.eval_prompts is less: as many as tell the rewards apart at a price that
 # two cores pay in a minute (miniature) or a few (laptop). No field, since every field is part of a run's identity.
@@ -75,12 +84,12 @@ _TRAINING = (
 
 def record_path(config: DictConfig) -> Path:
     """Where a cell's stress table lies."""
-    return Path(config.results_dir) / stress_id(config) / "stress.json"
+    return Path(config.results_dir) / reward_probe_id(config) / "stress.json"
 
 
-def stress_id(config: DictConfig) -> str:
+def reward_probe_id(config: DictConfig) -> str:
     """Slug and hash, such as `stress-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
-    counted = identity.counted(config, without=_TRAINING)
+    counted = identity.identity_fields(config, without=_TRAINING)
     parts = ("stress", config.scale.name, config.family.name, config.regime.name, config.verifier.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted | {'prompts': prompt_count(config)})}"
 
@@ -110,12 +119,12 @@ def prepare(configs: list[DictConfig]) -> None:
     preparation.make_loadable(owed)
 
 
-def answers(config: DictConfig) -> list[Graded]:
+def answers(config: DictConfig) -> list[GradedAnswer]:
     """The graded answers of a cell. Raises BadConfig for data without reference answers."""
     data = config.data
     prompts = inputs.load_prompts(data, data.eval_split, prompt_count(config))
     try:
-        return graded(prompts, config.seed)
+        return graded_answers(prompts, config.seed)
     except ValueError as error:
         raise BadConfig(f"data={data.name}, data.eval_split={data.eval_split}: {error}") from error
 
@@ -124,7 +133,7 @@ def run(config: DictConfig) -> Path:
     """Make a cell's stress table unless it was made before; return the path of its record."""
     path = record_path(config)
     if path.exists():
-        print(f"{stress_id(config)}: done before, skipped", file=sys.stderr)
+        print(f"{reward_probe_id(config)}: done before, skipped", file=sys.stderr)
         return path
     import transformers
 
@@ -133,11 +142,11 @@ def run(config: DictConfig) -> Path:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     began = time.perf_counter()
-    weights = weights_of(preparation.checkpoint_names([config]))
+    weights = resolve_weights(preparation.checkpoint_names([config]))
     asked = answers(config)
-    found = score(lines(config), asked, load(config.generator, dtype=config.scoring.dtype))
-    record = StressRecord(
-        stress_id=stress_id(config),
+    found = score_answers(lines(config), asked, load(config.generator, dtype=config.scoring.dtype))
+    record = RewardProbeRecord(
+        stress_id=reward_probe_id(config),
         scale=config.scale.name,
         family=config.family.name,
         regime=config.regime.name,
@@ -155,7 +164,7 @@ def run(config: DictConfig) -> Path:
         },
         seconds=time.perf_counter() - began,
     )
-    write_stress(path, record)
+    write_reward_probe(path, record)
     return path
 
 
@@ -208,7 +217,7 @@ def _defaults(reward: str) -> dict[str, Any]:
 
 def second_verifier(config: DictConfig) -> str | None:
     """The verifier that makes an ensemble of a single one; None where there is none or where there are several."""
-    return identity.heldout(config) if len(identity.verifiers(config)) == 1 else None
+    return identity.heldout_verifier(config) if len(identity.verifiers(config)) == 1 else None
 
 
 def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
@@ -222,7 +231,7 @@ def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
 
 def _remembering(reward: CrossModelEntropy) -> CrossModelEntropy:
     for scorer in reward.scorers:
-        scorer.engine = Remembering(scorer.engine)
+        scorer.engine = CachedEngine(scorer.engine)
     return reward
 
 
@@ -235,7 +244,7 @@ def _variant(base: CrossModelEntropy, changes: Mapping[str, Any]) -> CrossModelE
     return reward
 
 
-def _ending(scorer: "Scorer", score_end_of_turn: bool) -> "Scorer":
+def _ending(scorer: "Verifier", score_end_of_turn: bool) -> "Verifier":
     scorer = copy.copy(scorer)
     scorer.score_end_of_turn = score_end_of_turn
     return scorer

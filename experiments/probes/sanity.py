@@ -19,12 +19,12 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import write_outputs
-from cme.evaluation.reward_probe import stock_of
+from cme.evaluation.reward_probe import stock_phrases
 from cme.judges.pairwise import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
 from experiments.config import identity
 from experiments.run import accuracy, inputs, judging
-from experiments.run.stage import quiet_libraries, weights_of
+from experiments.run.stage import quiet_libraries, resolve_weights
 from experiments.run.store import environment
 
 OPPONENTS = ("null", "longer", "shorter", "copied", "itself")
@@ -40,7 +40,7 @@ def record_path(config: DictConfig) -> Path:
 
 def sanity_id(config: DictConfig) -> str:
     """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
-    counted = identity.counted(config, without=_TRAINING)
+    counted = identity.identity_fields(config, without=_TRAINING)
     parts = ("sanity", config.scale.name, config.judge.name, config.family.name, config.regime.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
 
@@ -52,7 +52,7 @@ def run(config: DictConfig) -> Path:
 
     path = record_path(config)
     record = read_sanity(path) if path.exists() else None
-    if record is None or owed(record):
+    if record is None or has_unscored(record):
         judging.probe([config])
         record = _measured(config)
         write_sanity(path, record)
@@ -72,7 +72,7 @@ def _write_outputs(folder: Path, record: SanityRecord) -> None:
         write_outputs(folder / f"{name}_outputs.json", said, generator, data)
 
 
-def owed(record: SanityRecord) -> bool:
+def has_unscored(record: SanityRecord) -> bool:
     """Whether a verdict is unscored."""
     return any(v.outcome == "unscored" for verdicts in record.verdicts.values() for v in verdicts)
 
@@ -80,14 +80,16 @@ def owed(record: SanityRecord) -> bool:
 def _measured(config: DictConfig) -> SanityRecord:
     quiet_libraries()
     began = time.perf_counter()
-    weights = weights_of([config.generator])
+    weights = resolve_weights([config.generator])
     prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     greedy, one, other = _responses(config, prompts)
-    pairs = opponents(accuracy.asked(config, prompts), greedy, one, other)
+    pairs = opponents(accuracy.judged_prompts(config, prompts), greedy, one, other)
     print(f"{sanity_id(config)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
     with VerdictLog(record_path(config).with_name("verdicts.jsonl")) as log:
         orders = config.evaluation.both_orders
-        verdicts = {name: judging.verdicts(config.judge, own, orders, log) for name, own in pairs.items()}
+        verdicts = {
+            name: judging.collect_verdicts(config.judge, own, orders, log) for name, own in pairs.items()
+        }
     return SanityRecord(
         sanity_id=sanity_id(config),
         scale=config.scale.name,
@@ -102,7 +104,9 @@ def _measured(config: DictConfig) -> SanityRecord:
         verdicts=verdicts,
         seconds=time.perf_counter() - began,
         warnings=[
-            f"opponent {name}: {line}" for name, own in pairs.items() for line in judging.cut(config, own)
+            f"opponent {name}: {line}"
+            for name, own in pairs.items()
+            for line in judging.truncation_warnings(config, own)
         ],
     )
 
@@ -136,7 +140,7 @@ def opponents(
 
     own = list(zip(prompts, greedy, strict=True))
     found = (
-        [pair(p, g, stock_of(p).boilerplate) for p, g in own],
+        [pair(p, g, stock_phrases(p).boilerplate) for p, g in own],
         [pair(p, g, f"{g.response} {g.response}", g.finished) for p, g in own],
         [pair(p, g, _half(g.response)) for p, g in own if g.finished],
         [pair(p, g, p.text) for p, g in own],

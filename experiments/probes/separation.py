@@ -29,12 +29,12 @@ from cme.records import Generation, Prompt, SeparationRecord, read_separation, w
 from experiments.config import identity
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, state
-from experiments.run.stage import once, quiet_libraries, weights_of
+from experiments.run.stage import cached_stage, quiet_libraries, resolve_weights
 from experiments.run.store import environment
-from experiments.run.training import scorer_of
+from experiments.run.training import load_scorer
 
 if TYPE_CHECKING:
-    from cme.models.generation_log import Unfinished
+    from cme.models.generation_log import GenerationLog
     from cme.scoring.verifier import Score
 
 TEMPERATURE = 1.0
@@ -53,7 +53,7 @@ def record_path(config: DictConfig) -> Path:
 
 def separation_id(config: DictConfig) -> str:
     """Slug and hash, such as `separation-miniature-qwen-sft-gemma-s0-1a2b3c4d`."""
-    counted = identity.counted(config, without=_TRAINING)
+    counted = identity.identity_fields(config, without=_TRAINING)
     # a sampled batch draws its tokens together: batches of another size draw others
     counted |= {
         "samples": config.trainer.num_generations,
@@ -69,7 +69,7 @@ def run(config: DictConfig) -> Path:
     from analysis.tables.render import to_markdown
 
     path = record_path(config)
-    with state.alone(path.parent):
+    with state.run_lock(path.parent):
         if not path.exists():
             quiet_libraries()
             write_separation(path, _measured(config, path.parent))
@@ -82,7 +82,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     from cme.rewards import GroundTruth
 
     checkpoints = {"generator": config.generator, "verifier": config.verifier.checkpoint}
-    weights = weights_of(checkpoints.values())
+    weights = resolve_weights(checkpoints.values())
     every = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     prompts = [p for p in every if p.answer is not None]
     if not prompts:
@@ -92,7 +92,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     samples = int(config.trainer.num_generations)
     asked = [p for p in prompts for _ in range(samples)]
     made_from = [separation_id(config), weights[config.generator], [asdict(p) for p in prompts]]
-    sampled = once(folder / "samples.json", made_from, partial(_sampled, config, asked))
+    sampled = cached_stage(folder / "samples.json", made_from, partial(_sampled, config, asked))
     responses = [Generation(**r) for r in sampled["value"]]
     texts = [r.response for r in responses]
     right = GroundTruth(None, config.data.answers)(
@@ -104,7 +104,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     for model, checkpoint in checkpoints.items():
         print(f"{separation_id(config)}: scoring {len(texts)} responses under {checkpoint}", file=sys.stderr)
         scores = _scores(config, checkpoint, asked, responses)
-        signals |= signals_of(model, scores, texts, config.data.answers)
+        signals |= response_signals(model, scores, texts, config.data.answers)
         cut[model] = sum(score.truncated for score in scores)
     return SeparationRecord(
         separation_id=separation_id(config),
@@ -130,7 +130,9 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     )
 
 
-def _sampled(config: DictConfig, asked: Sequence[Prompt], unfinished: "Unfinished") -> list[dict[str, Any]]:
+def _sampled(
+    config: DictConfig, asked: Sequence[Prompt], unfinished: "GenerationLog"
+) -> list[dict[str, Any]]:
     """The generator's samples, drawn from torch's global generator, which the seed sets."""
     import torch
 
@@ -149,7 +151,7 @@ def _scores(
     config: DictConfig, name: str, asked: Sequence[Prompt], responses: Sequence[Generation]
 ) -> "list[Score]":
     """The responses' scores under a checkpoint, within the limits of scoring."""
-    return scorer_of(config, name).score(
+    return load_scorer(config, name).score(
         [p.text for p in asked],
         [r.response for r in responses],
         [bool(r.finished) for r in responses],
@@ -157,7 +159,7 @@ def _scores(
     )
 
 
-def signals_of(
+def response_signals(
     model: str, scores: "Sequence[Score]", texts: Sequence[str], answers: Any
 ) -> dict[str, list[float | None]]:
     """A model's signals by name, nats a token; None for a response, or an answer, without a scored token.
@@ -174,7 +176,7 @@ def signals_of(
                 values = -score.log_likelihoods if measure == "cross_entropy" else score.entropies
                 if span == "answer" and score.reason is None:
                     place = answer_span(text, answers)
-                    values = values[pooling.inside(score, *place)] if place else values[:0]
+                    values = values[pooling.span_mask(score, *place)] if place else values[:0]
                 known = score.reason is None and len(values) > 0
                 column.append(float(f"{float(values.double().mean()):.6g}") if known else None)
             found[f"{measure} {model} {span}"] = column

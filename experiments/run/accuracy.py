@@ -5,23 +5,26 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
-from cme.grading.answers import correct, in_part
+from cme.grading.answers import has_final_answer, is_correct
 from cme.records import Accuracy, Generation, Pair, Prompt, Selected
 
 
-def asked(config: DictConfig, prompts: Sequence[Prompt]) -> list[Prompt]:
+def judged_prompts(config: DictConfig, prompts: Sequence[Prompt]) -> list[Prompt]:
     """The prompts as pairs and judges have them: with their gold answers where the data are a mathematics track."""
-    return list(prompts) if in_part(config.data.answers) else [replace(p, answer=None) for p in prompts]
+    return (
+        list(prompts) if has_final_answer(config.data.answers) else [replace(p, answer=None) for p in prompts]
+    )
 
 
-def measured(config: DictConfig, pairs: Sequence[Pair], selected: Selected | None) -> Accuracy | None:
+def measure_accuracy(config: DictConfig, pairs: Sequence[Pair], selected: Selected | None) -> Accuracy | None:
     """Whether the start's, the policy's and the selected checkpoint's responses are right; None on other data."""
-    if not in_part(config.data.answers):
+    if not has_final_answer(config.data.answers):
         return None
 
     def graded(responses: Sequence[Generation]) -> list[bool | None]:
         return [
-            correct(r.response, p.answer, config.data.answers) for p, r in zip(pairs, responses, strict=True)
+            is_correct(r.response, p.answer, config.data.answers)
+            for p, r in zip(pairs, responses, strict=True)
         ]
 
     own = None if selected is None or selected.responses is None else graded(selected.responses)

@@ -10,7 +10,7 @@ from cme.checkpoints import load
 from cme.evaluation.capabilities import Score, measure
 from cme.records import Capability
 from experiments.config import identity
-from experiments.run.stage import once, shared
+from experiments.run.stage import cached_stage, locked_cached_stage
 from experiments.run.store import Store
 
 
@@ -30,8 +30,10 @@ def run(config: DictConfig, store: Store, weights: dict[str, str], trained: dict
     settings["lm_eval"] = version("lm-eval")
     made_of = [weights[config.generator], settings]
     path = store.starts / f"{config.scale.name}-capabilities-{identity.digest(made_of)}.json"
-    before = shared(path, made_of, lambda _: _scores(config, config.generator))
-    after = once(store.capabilities, [trained, settings], lambda _: _scores(config, str(store.checkpoint)))
+    before = locked_cached_stage(path, made_of, lambda _: _scores(config, config.generator))
+    after = cached_stage(
+        store.capabilities, [trained, settings], lambda _: _scores(config, str(store.checkpoint))
+    )
     pairs = zip(before["value"], after["value"], strict=True)
     return Kept([_capability(Score(**b), Score(**a)) for b, a in pairs], before["seconds"] + after["seconds"])
 

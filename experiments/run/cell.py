@@ -20,7 +20,7 @@ from experiments.run import state
 from experiments.run.store import Store
 
 
-class Stopped(BaseException):
+class SweepStopped(BaseException):
     """A cell failed, and `fail_fast=true` ends the sweep with it. Goes through every `except Exception`."""
 
 
@@ -44,7 +44,7 @@ def is_done(config: DictConfig) -> bool:
     if config.experiment.run == schema.Experiment.run:
         return Store.of(config).done
     path = record_path(config)
-    return path.exists() and not state.done(path, 0, 0.0).unscored
+    return path.exists() and not state.finished_state(path, 0, 0.0).unscored
 
 
 def run(config: DictConfig) -> None:
@@ -55,8 +55,10 @@ def run(config: DictConfig) -> None:
     """
     record = record_path(config)
     folder, began = record.parent, time.perf_counter()
-    secret = [str(v) for k, v in identity.leaves(config).items() if k.endswith("api_key_variable") and v]
-    with state.alone(folder):
+    secret = [
+        str(v) for k, v in identity.flat_settings(config).items() if k.endswith("api_key_variable") and v
+    ]
+    with state.run_lock(folder):
         known = state.read(folder)
         attempt = RunState("running", known.attempts if known else 0, owner=state.owner())
 
@@ -69,9 +71,9 @@ def run(config: DictConfig) -> None:
             if not was_done:
                 attempt = replace(attempt, attempts=attempt.attempts + 1)
                 write_state(folder / state.STATE, attempt)
-                state.stage(folder, "starting")
+                state.report_stage(folder, "starting")
             get_method(config.experiment.run)(config)
-            found = state.done(record, attempt.attempts, 0.0)
+            found = state.finished_state(record, attempt.attempts, 0.0)
             if known is None or known != replace(found, seconds=known.seconds):
                 ended(found)
         except KeyboardInterrupt as error:
@@ -79,15 +81,19 @@ def run(config: DictConfig) -> None:
             with contextlib.suppress(
                 OSError, Unavailable
             ):  # a run without it counts as interrupted all the same
-                reason = f"interrupted {by}{state.where(folder)}".rstrip()
+                reason = f"interrupted {by}{state.describe_progress(folder)}".rstrip()
                 ended(replace(attempt, state="interrupted", reason=reason))
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the other cells of a sweep go on
-            reason = state.one_line(error, secret)
+            reason = state.describe_error(error, secret)
             print(f"{folder.name}: failed: {reason}", file=sys.stderr)
-            ended(replace(attempt, state="failed", reason=reason, traceback=state.story(error, secret)))
+            ended(
+                replace(
+                    attempt, state="failed", reason=reason, traceback=state.redacted_traceback(error, secret)
+                )
+            )
             if config.fail_fast:
-                raise Stopped(f"{folder.name}: {reason}") from None
+                raise SweepStopped(f"{folder.name}: {reason}") from None
     release()
 
 

@@ -16,9 +16,9 @@ from cme.judges.pairwise import VerdictLog
 from cme.records import Comparison, Generation, Pair, Prompt, RunRecord, Verdict, read_record, write_record
 from experiments.config import identity
 from experiments.run import judging, state
-from experiments.run.responses import of_comparator
-from experiments.run.stage import weights_of
-from experiments.run.store import Store, comparators_owed
+from experiments.run.responses import comparator_responses
+from experiments.run.stage import resolve_weights
+from experiments.run.store import Store, pending_comparators
 
 
 @dataclass(frozen=True)
@@ -29,35 +29,35 @@ class Side:
     log: Path
 
 
-def sides(
+def comparison_sides(
     config: DictConfig, store: Store, pairs: Sequence[Pair], responses: Sequence[Generation]
 ) -> tuple[Side, Side]:
     """The policy's responses and the start's against a comparator's."""
     both = list(zip(pairs, responses, strict=True))
     return (
         Side([replace(p, start=r) for p, r in both], store.verdicts),
-        Side([replace(p, start=r, policy=p.start) for p, r in both], start_log(config, store)),
+        Side([replace(p, start=r, policy=p.start) for p, r in both], start_verdict_log(config, store)),
     )
 
 
-def start_log(config: DictConfig, store: Store) -> Path:
+def start_verdict_log(config: DictConfig, store: Store) -> Path:
     """The log of the verdicts on a start against comparators, which its runs share; each judge has its own.
 
     It has a budget of its own too: what a judge may take for all comparators of a start.
     """
-    asked = {str(name): judging.key(node) for name, node in judging.judges(config.judge).items()}
+    asked = {str(name): judging.judge_digest(node) for name, node in judging.judges(config.judge).items()}
     return store.starts / f"{identity.start_id(config)}-comparators-{identity.digest(asked)}.jsonl"
 
 
-def lacking(store: Store) -> list[str]:
+def pending_checkpoints(store: Store) -> list[str]:
     """The checkpoints that a finished run has yet to meet and that must answer for that, each once."""
     record = read_record(store.record)
     met = {(c.name, c.checkpoint) for c in record.comparisons or []}
-    owed = comparators_owed(record, store.comparators).items()
+    owed = pending_comparators(record, store.comparators).items()
     return list(dict.fromkeys(checkpoint for name, checkpoint in owed if (name, checkpoint) not in met))
 
 
-def meet(config: DictConfig, store: Store) -> None:
+def compare(config: DictConfig, store: Store) -> None:
     """Add to a run's record the comparisons that it lacks, and judge again what is unscored in the others.
 
     Each is written as soon as it is there.
@@ -65,7 +65,7 @@ def meet(config: DictConfig, store: Store) -> None:
     for name in config.evaluation.comparators.keys() - store.comparators.keys():
         _say(store, f"comparator {name} is the untrained start itself, skipped")
     record = read_record(store.record)
-    for name, checkpoint in comparators_owed(record, store.comparators).items():
+    for name, checkpoint in pending_comparators(record, store.comparators).items():
         found = _met(config, store, record, name, checkpoint)
         if found != record:
             write_record(store.record, record := found)
@@ -73,17 +73,20 @@ def meet(config: DictConfig, store: Store) -> None:
 
 def _met(config: DictConfig, store: Store, record: RunRecord, name: str, checkpoint: str) -> RunRecord:
     """The record with its comparison with one comparator, as complete as the judge makes it."""
-    state.stage(store.folder, f"meeting {name}")
+    state.report_stage(store.folder, f"meeting {name}")
     known = {c.name: c for c in record.comparisons or []}
     warnings, weights, seconds = record.warnings, {}, 0.0
     before = known.get(name)
     if before is None or before.checkpoint != checkpoint:
-        weights = weights_of([checkpoint])
+        weights = resolve_weights([checkpoint])
         asked = [Prompt(p.prompt_id, p.prompt, p.answer, p.reference) for p in record.pairs]
-        responses, seconds = of_comparator(config, store, checkpoint, weights[checkpoint], asked)
-        warnings = [*warnings, *judging.unread(config.judge, responses, [], whose=f"of comparator {name}'s")]
+        responses, seconds = comparator_responses(config, store, checkpoint, weights[checkpoint], asked)
+        warnings = [
+            *warnings,
+            *judging.unread_warnings(config.judge, responses, [], whose=f"of comparator {name}'s"),
+        ]
         before = Comparison(name, checkpoint, responses, [])
-    of_policy, of_start = sides(config, store, record.pairs, before.responses)
+    of_policy, of_start = comparison_sides(config, store, record.pairs, before.responses)
     policy, policy_seconds = _judged(config, of_policy, before.policy or None)
     start, start_seconds = _judged(config, of_start, before.start)
     known[name] = replace(before, policy=policy, start=start)
@@ -112,9 +115,9 @@ def _judged(config: DictConfig, side: Side, known: Sequence[Verdict] | None) -> 
     with VerdictLog(side.log) as log:
         before = log.seconds
         found = (
-            judging.verdicts(config.judge, side.pairs, both_orders, log)
+            judging.collect_verdicts(config.judge, side.pairs, both_orders, log)
             if known is None
-            else judging.again(config.judge, side.pairs, both_orders, log, known)
+            else judging.rejudge(config.judge, side.pairs, both_orders, log, known)
         )
         return found, log.seconds - before
 

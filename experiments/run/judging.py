@@ -23,7 +23,7 @@ def judges(judge: DictConfig) -> dict[str | None, DictConfig]:
     return {None: judge} if members is None else {str(name): node for name, node in members.items()}
 
 
-def made(node: DictConfig) -> Any:
+def instantiate_judge(node: DictConfig) -> Any:
     """The judge that a configuration names. Raises Unavailable or BadConfig where it cannot be made."""
     try:
         return instantiate(arguments(node), _convert_="all")
@@ -35,9 +35,9 @@ def made(node: DictConfig) -> Any:
         raise
 
 
-def key(node: DictConfig) -> str:
+def judge_digest(node: DictConfig) -> str:
     """Digest of all that changes a judge's rulings: fields, and its `fingerprint` of what is not in them, if any."""
-    fields = identity.flat(OmegaConf.to_container(node, resolve=True), "judge")
+    fields = identity.flatten(OmegaConf.to_container(node, resolve=True), "judge")
     counted = {path: value for path, value in fields.items() if identity.changes_results(path)}
     if node.get("api_key_variable", "") is None:  # a server of one's own: its model's name says little
         counted["judge.base_url"] = node.base_url
@@ -47,7 +47,7 @@ def key(node: DictConfig) -> str:
     return identity.digest(counted)
 
 
-def networked(config: DictConfig) -> list[DictConfig]:
+def network_judges(config: DictConfig) -> list[DictConfig]:
     """The judges of a cell that are asked over a network, those of checkpoint selection too."""
     asked = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
     nodes = [node for judge in asked for node in judges(judge).values()]
@@ -60,11 +60,11 @@ def probe(configs: Iterable[DictConfig]) -> None:
     Raises Unavailable, a line for each that did not answer; it is tried again.
     """
     why = []
-    for settings, node in {str(node): node for config in configs for node in networked(config)}.items():
+    for settings, node in {str(node): node for config in configs for node in network_judges(config)}.items():
         if settings in _answered:
             continue
         try:
-            made(node).probe()
+            instantiate_judge(node).probe()
             _answered.add(settings)
         except Unavailable as error:
             why.append(str(error))
@@ -72,34 +72,42 @@ def probe(configs: Iterable[DictConfig]) -> None:
         raise Unavailable("\n".join(why))
 
 
-def verdicts(judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog) -> list[Verdict]:
+def collect_verdicts(
+    judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog
+) -> list[Verdict]:
     """What each judge says of the pairs, from the log where it is there."""
     found = []
     for name, node in judges(judge).items():
         found += judge_pairs(
-            made(node), pairs, both_orders, log, identity=key(node), name=name, progress=True
+            instantiate_judge(node),
+            pairs,
+            both_orders,
+            log,
+            identity=judge_digest(node),
+            name=name,
+            progress=True,
         )
     return found
 
 
-def again(
+def rejudge(
     judge: DictConfig, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, known: Sequence[Verdict]
 ) -> list[Verdict]:
     """The known verdicts on the pairs, with those that are unscored judged again."""
     owed = {v.prompt_id for v in known if v.outcome == "unscored"}
     asked = [p for p in pairs if p.prompt_id in owed]
-    found = verdicts(judge, asked, both_orders, log) if asked else []
+    found = collect_verdicts(judge, asked, both_orders, log) if asked else []
     anew = {(v.judge, v.prompt_id, v.policy_first): v for v in found}
     return [anew[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
 
 
-def cut(config: DictConfig, pairs: Sequence[Pair]) -> list[str]:
+def truncation_warnings(config: DictConfig, pairs: Sequence[Pair]) -> list[str]:
     """Warnings for the record: how many of the pairs' texts a judge of the run did not see whole."""
     responses = [response for pair in pairs for response in (pair.start, pair.policy)]
-    return unread(config.judge, responses, [pair.reference for pair in pairs])
+    return unread_warnings(config.judge, responses, [pair.reference for pair in pairs])
 
 
-def unread(
+def unread_warnings(
     judge: DictConfig,
     responses: Sequence[Generation],
     references: Sequence[str | None],

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from cme.checkpoints import load
 from cme.data.alpaca_format import write_outputs
 from cme.judges.pairwise import VerdictLog
-from cme.models.generation_log import Unfinished
+from cme.models.generation_log import GenerationLog
 from cme.records import (
     Generation,
     Pair,
@@ -25,7 +25,7 @@ from cme.records import (
     write_record,
 )
 from cme.runtime import signals
-from cme.runtime.files import sweep
+from cme.runtime.files import delete_partial_files
 from cme.training import checkpointing
 from experiments.config import identity
 from experiments.config.validation import validate
@@ -40,13 +40,20 @@ from experiments.run import (
     state,
     training,
 )
-from experiments.run.responses import of_verifier, respond
-from experiments.run.stage import fingerprint, made, once, quiet_libraries, shared, weights_of
-from experiments.run.store import Store, environment, selection_owed
-from experiments.run.surprisal import NotIndependent, measured
+from experiments.run.responses import respond, verifier_responses
+from experiments.run.stage import (
+    cached_stage,
+    fingerprint,
+    locked_cached_stage,
+    made,
+    quiet_libraries,
+    resolve_weights,
+)
+from experiments.run.store import Store, environment, selection_pending
+from experiments.run.surprisal import NotIndependent, measure_surprisal
 
 
-@signals.caught()
+@signals.handle_signals()
 def run(config: DictConfig) -> Path:
     """Run whatever stages of a cell are not done yet; return the path of its record."""
     store = Store.of(config)
@@ -54,34 +61,34 @@ def run(config: DictConfig) -> Path:
         _say(config, "done before, skipped")
         return store.record
     quiet_libraries()
-    with state.alone(store.folder):
-        sweep(store.folder)
+    with state.run_lock(store.folder):
+        delete_partial_files(store.folder)
         before = read_record(store.record) if store.record.exists() else None
-        if before is not None and not selection_owed(before):
+        if before is not None and not selection_pending(before):
             _judge_again(config, store, before)
-            comparators.meet(config, store)
+            comparators.compare(config, store)
             return store.record
-        weights = weights_of(preparation.checkpoint_names([config]))
+        weights = resolve_weights(preparation.checkpoint_names([config]))
         data = config.data
         prompts = {
             "training": inputs.load_prompts(data, data.train_split, data.train_prompts),
             "evaluation": inputs.load_prompts(data, data.eval_split, data.eval_prompts),
         }
-        if store.training.exists() and (damage := checkpointing.damage(store.checkpoint)):
+        if store.training.exists() and (damage := checkpointing.find_damage(store.checkpoint)):
             _say(config, f"{store.checkpoint} is damaged ({damage}): it is trained again")
             store.training.unlink()
         with ExitStack() as until_written:
-            trained = once(store.training, weights, partial(_train, config, store, until_written))
+            trained = cached_stage(store.training, weights, partial(_train, config, store, until_written))
         shutil.rmtree(store.resume, ignore_errors=True)
         pairs, generate_seconds = _pairs(config, store, weights, trained["value"], prompts["evaluation"])
-        verifier_says, verifier_seconds = of_verifier(config, store, weights, prompts["evaluation"])
+        verifier_says, verifier_seconds = verifier_responses(config, store, weights, prompts["evaluation"])
         verdicts, judge_seconds = _judge(config, store, pairs)
         seconds = {
             "train": trained["seconds"],
             "generate": generate_seconds + verifier_seconds,
             "judge": judge_seconds,
         }
-        state.stage(store.folder, "evaluating saved checkpoints and capabilities")
+        state.report_stage(store.folder, "evaluating saved checkpoints and capabilities")
         chosen = selection.run(config, store, weights, trained["value"], pairs)
         kept = capabilities.run(config, store, weights, trained["value"])
         record = RunRecord(
@@ -96,14 +103,14 @@ def run(config: DictConfig) -> Path:
             experiment=config.experiment.name,
             generator_checkpoint=config.generator,
             verifier_checkpoint=identity.verifier_name(config),
-            heldout_checkpoint=identity.heldout(config),
+            heldout_checkpoint=identity.heldout_verifier(config),
             config=identity.settings(config),
             environment=environment()
             | {name: str(n) for name, n in trained["value"].items() if name == "processes"}
             | {f"weights of {name}": folder for name, folder in weights.items()}
             | {f"sha256 of {use} prompts": fingerprint(found) for use, found in prompts.items()},
             warnings=validate(config)
-            + judging.cut(config, pairs)
+            + judging.truncation_warnings(config, pairs)
             + training.warnings(store)
             + (chosen.warnings if chosen else [])
             + _unanswered(config, prompts),
@@ -117,16 +124,16 @@ def run(config: DictConfig) -> Path:
             trajectory=chosen.trajectory if chosen else None,
             selected=chosen.selected if chosen else None,
             capabilities=kept.scores if kept else None,
-            accuracy=accuracy.measured(config, pairs, chosen.selected if chosen else None),
+            accuracy=accuracy.measure_accuracy(config, pairs, chosen.selected if chosen else None),
             verifier_responses=verifier_says,
             verifier_quality=_quality(config, prompts["evaluation"], verifier_says),
         )
         _write_outputs(store, record)
-        state.stage(store.folder, "measuring surprisal")
+        state.report_stage(store.folder, "measuring surprisal")
         write_record(store.record, _with_surprisal(record))
-        if not selection_owed(record):
-            selection.tidy(config, store)
-        comparators.meet(config, store)
+        if not selection_pending(record):
+            selection.delete_saved_checkpoints(config, store)
+        comparators.compare(config, store)
     return store.record
 
 
@@ -143,11 +150,11 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
 
 
 def _train(
-    config: DictConfig, store: Store, until_written: ExitStack, unfinished: Unfinished
+    config: DictConfig, store: Store, until_written: ExitStack, unfinished: GenerationLog
 ) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
-    state.stage(store.folder, "training")
-    result = training.trained(config, store, until_written, unfinished)
+    state.report_stage(store.folder, "training")
+    result = training.train_policy(config, store, until_written, unfinished)
     if result["stopped"]:
         _say(config, f"training stopped {result['stopped']}")
     return result
@@ -162,21 +169,23 @@ def _pairs(
 ) -> tuple[list[Pair], float]:
     """Start's and policy's responses to the evaluation prompts, side by side, and the seconds they took."""
     asked = [asdict(p) for p in prompts]
-    state.stage(store.folder, "answering")
+    state.report_stage(store.folder, "answering")
 
-    def start_answers(unfinished: Unfinished) -> list[dict[str, Any]]:
+    def start_answers(unfinished: GenerationLog) -> list[dict[str, Any]]:
         start = load(config.generator)
         said = respond(config, start, prompts, progress="start answers", unfinished=unfinished)
         return [asdict(r) for r in said]
 
-    def policy_answers(unfinished: Unfinished) -> list[dict[str, Any]]:
-        return [asdict(r) for r in training.answers(config, store, prompts, unfinished)]
+    def policy_answers(unfinished: GenerationLog) -> list[dict[str, Any]]:
+        return [asdict(r) for r in training.policy_responses(config, store, prompts, unfinished)]
 
-    before = shared(store.start, [weights[config.generator], asked], start_answers)
-    after = once(store.generations, [trained, asked], policy_answers)
+    before = locked_cached_stage(store.start, [weights[config.generator], asked], start_answers)
+    after = cached_stage(store.generations, [trained, asked], policy_answers)
     pairs = [
         Pair(p.id, p.text, p.reference, Generation(**b), Generation(**a), p.answer)
-        for p, b, a in zip(accuracy.asked(config, prompts), before["value"], after["value"], strict=True)
+        for p, b, a in zip(
+            accuracy.judged_prompts(config, prompts), before["value"], after["value"], strict=True
+        )
     ]
     return pairs, before["seconds"] + after["seconds"]
 
@@ -209,7 +218,7 @@ def _write_outputs(store: Store, record: RunRecord) -> None:
 def _with_surprisal(record: RunRecord) -> RunRecord:
     """The record with its responses' surprisal, or with a warning where the independent model is none."""
     try:
-        return measured(record)
+        return measure_surprisal(record)
     except NotIndependent as error:
         return replace(record, warnings=[*record.warnings, f"surprisal was not measured: {error}"])
 
@@ -219,12 +228,12 @@ def _judge(
 ) -> tuple[list[Verdict], float]:
     """The verdicts, of the known ones only those judged again that are unscored, and the seconds over all restarts."""
     both_orders = config.evaluation.both_orders
-    state.stage(store.folder, "judging")
+    state.report_stage(store.folder, "judging")
     with VerdictLog(store.verdicts) as log:
         verdicts = (
-            judging.verdicts(config.judge, pairs, both_orders, log)
+            judging.collect_verdicts(config.judge, pairs, both_orders, log)
             if known is None
-            else judging.again(config.judge, pairs, both_orders, log, known)
+            else judging.rejudge(config.judge, pairs, both_orders, log, known)
         )
     unscored = [v.reason for v in verdicts if v.outcome == "unscored"]
     if unscored:

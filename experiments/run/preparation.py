@@ -11,7 +11,7 @@ from experiments.config import identity, schema
 from experiments.config.validation import BadConfig
 from experiments.run import comparators, judging, selection, tracking
 from experiments.run.inputs import load_preferences, load_prompts
-from experiments.run.store import Store, enrol
+from experiments.run.store import Store, add_to_experiments
 
 
 def prepare(configs: list[DictConfig]) -> None:
@@ -22,11 +22,13 @@ def prepare(configs: list[DictConfig]) -> None:
     """
     stores = [Store.of(c) for c in configs]
     owed = [c for c, store in zip(configs, stores, strict=True) if not store.record.exists()]
-    further = [name for store in stores if store.record.exists() for name in comparators.lacking(store)]
+    further = [
+        name for store in stores if store.record.exists() for name in comparators.pending_checkpoints(store)
+    ]
     wanted = [*checkpoint_names(owed), *further]
     why = [
         *_complaints(
-            lambda: judging.probe(c for c in configs if judging.networked(c) and not Store.of(c).done)
+            lambda: judging.probe(c for c in configs if judging.network_judges(c) and not Store.of(c).done)
         ),
         *(_complaints(lambda: _probe_trackers(owed)) if owed else []),
         *(_complaints(lambda: _check_checkpoints(wanted)) if wanted else []),
@@ -41,7 +43,7 @@ def prepare(configs: list[DictConfig]) -> None:
         from cme.checkpoints import ensure
 
         ensure(further)
-    enrol(c for c in configs if c.experiment.run == schema.Experiment.run)
+    add_to_experiments(c for c in configs if c.experiment.run == schema.Experiment.run)
 
 
 def _complaints(check: Callable[[], None]) -> list[str]:
@@ -69,7 +71,7 @@ def _probe_trackers(configs: list[DictConfig]) -> None:
 
 
 def _check_checkpoints(names: list[str]) -> None:
-    from cme.checkpoints import check
+    from cme.checkpoints import check_available as check
 
     try:
         check(names)
@@ -81,7 +83,7 @@ def _check_parts(configs: list[DictConfig]) -> None:
     """Check the selection prompts and the capability tasks of the cells that have any."""
     for config in configs:
         if config.selection.every is not None:
-            selection.prompts(config)
+            selection.selection_prompts(config)
     if tasks := list(dict.fromkeys(task for config in configs for task in config.capabilities.tasks)):
         from cme.evaluation import capabilities
 
@@ -111,7 +113,7 @@ def checkpoint_names(configs: list[DictConfig]) -> list[str]:
     """Names of the checkpoints that the cells load, each once."""
     wanted: list[str] = []
     for config in configs:
-        held = identity.heldout(config)
+        held = identity.heldout_verifier(config)
         judges = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
         asked = [node.get("checkpoint") for judge in judges for node in judging.judges(judge).values()]
         used = [config.generator, *([held] if held else []), *(name for name in asked if name)]

@@ -41,4 +41,4 @@ class ProgressFile(TrainerCallback):  # type: ignore[misc]  # transformers is un
         self._wrote = time.monotonic()
         steps = at.global_step - self._first
         took = round((self._wrote - self._began) / steps, 3) if steps else None
-        state.progress(self._folder, Progress("training", at.global_step, at.max_steps, took))
+        state.report_progress(self._folder, Progress("training", at.global_step, at.max_steps, took))

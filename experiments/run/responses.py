@@ -9,10 +9,10 @@ from omegaconf import DictConfig
 
 from cme.checkpoints import Checkpoint, load
 from cme.models.generation import generate
-from cme.models.generation_log import Unfinished
+from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt
 from experiments.config import identity
-from experiments.run.stage import shared
+from experiments.run.stage import locked_cached_stage
 from experiments.run.store import Store
 
 
@@ -23,7 +23,7 @@ def respond(
     *,
     progress: str,
     temperature: float = 0.0,
-    unfinished: Unfinished | None = None,
+    unfinished: GenerationLog | None = None,
 ) -> list[Generation]:
     """One response to each prompt: greedy at temperature 0, else sampled from torch's global generator."""
     return generate(
@@ -38,14 +38,14 @@ def respond(
     )
 
 
-def of_verifier(
+def verifier_responses(
     config: DictConfig, store: Store, weights: Mapping[str, str], asked: Sequence[Prompt]
 ) -> tuple[list[Generation] | None, float]:
     """The frozen verifier's own greedy responses and the seconds they took; None where the run has no one to ask.
 
     They are made once for all runs with this verifier, rounded as it is, these prompts and these limits.
     """
-    name = identity.speaking_verifier(config)
+    name = identity.responding_verifier(config)
     if name is None:
         return None, 0.0
     origin = [weights[name], [asdict(p) for p in asked]]
@@ -54,7 +54,7 @@ def of_verifier(
     return _kept(path, origin, config, loaded, asked, "verifier responses")
 
 
-def of_comparator(
+def comparator_responses(
     config: DictConfig, store: Store, name: str, weights: str, asked: Sequence[Prompt]
 ) -> tuple[list[Generation], float]:
     """A further model's greedy responses and the seconds they took; made once for all runs that meet it on these."""
@@ -73,9 +73,9 @@ def _kept(
 ) -> tuple[list[Generation], float]:
     """A frozen model's greedy responses from the file, made from `origin`, that runs share; and their seconds."""
 
-    def answers(unfinished: Unfinished) -> list[dict[str, object]]:
+    def answers(unfinished: GenerationLog) -> list[dict[str, object]]:
         said = respond(config, loaded(), asked, progress=progress, unfinished=unfinished)
         return [asdict(r) for r in said]
 
-    found = shared(path, origin, answers)
+    found = locked_cached_stage(path, origin, answers)
     return [Generation(**g) for g in found["value"]], found["seconds"]

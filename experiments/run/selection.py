@@ -20,14 +20,15 @@ from omegaconf import DictConfig
 from analysis.records.frames import points
 from cme.checkpoints import load
 from cme.judges.pairwise import VerdictLog
-from cme.models.generation_log import Unfinished
-from cme.records import Generation, Milestone, Pair, Prompt, Selected, Trajectory, Verdict
-from cme.training.grpo import milestone
+from cme.models.generation_log import GenerationLog
+from cme.records import CheckpointResult, Generation, Pair, Prompt, Selected, Trajectory, Verdict
+from cme.training.grpo import checkpoint_folder
 from experiments.config import identity
 from experiments.config.validation import BadConfig
 from experiments.run import accuracy, inputs, judging
 from experiments.run.responses import respond
-from experiments.run.stage import made, once, shared
+from experiments.run.stage import cached_stage, made
+from experiments.run.stage import locked_cached_stage as shared
 from experiments.run.store import Store
 
 Oracle = Callable[[str, str, bool], float]
@@ -51,7 +52,7 @@ class Selection:
     warnings: list[str]
 
 
-def prompts(config: DictConfig) -> list[Prompt]:
+def selection_prompts(config: DictConfig) -> list[Prompt]:
     """The selection prompts. Where their split is the evaluation's own, they are drawn from what it leaves.
 
     Raises BadConfig where there are too few and where one of them is an evaluation or a training prompt.
@@ -77,7 +78,7 @@ def prompts(config: DictConfig) -> list[Prompt]:
     return found
 
 
-def steps(config: DictConfig, last: int) -> list[int]:
+def compared_steps(config: DictConfig, last: int) -> list[int]:
     """The steps whose policies are compared: the saved ones before the last, and the last."""
     return [*range(config.selection.every, last, config.selection.every), last]
 
@@ -88,19 +89,19 @@ def run(
     """The trajectory of a finished training and its selected checkpoint; None where selection is off."""
     if config.selection.every is None:
         return None
-    asked = prompts(config)
+    asked = selection_prompts(config)
     made_of = [weights[config.generator], [asdict(p) for p in asked]]
     path = store.starts / f"{identity.start_id(config)}-selection-{identity.digest(made_of)}.json"
     before = shared(path, made_of, partial(_responses, config, config.generator, asked))
     last = int(trained["history"]["step"][-1])
-    places = {step: milestone(store.checkpoint, step) for step in steps(config, last)} | {
+    places = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(config, last)} | {
         last: store.checkpoint
     }
     start = [Generation(**b) for b in before["value"]]
     stages = {}
     for step, place in places.items():
         answer = partial(_responses, config, str(place), asked)
-        stages[step] = once(
+        stages[step] = cached_stage(
             store.selection / f"step-{step}.json", [trained, before["value"], made_of], answer
         )
     with VerdictLog(store.selection / "verdicts.jsonl") as log:
@@ -110,27 +111,31 @@ def run(
         }
     trajectory = _trajectory(config, asked, start, met)
     responses = [*start, *(response for meeting in met.values() for response in meeting.responses)]
-    warnings = _narrowed(trajectory) + judging.unread(
+    warnings = _narrowed(trajectory) + judging.unread_warnings(
         config.selection.judge, responses, [p.reference for p in asked], "selection.judge"
     )
-    chosen = best(trajectory)
+    chosen = best_step(trajectory)
     selected = None if chosen is None else Selected(chosen, None, None)
     seconds = before["seconds"] + sum(stage["seconds"] for stage in stages.values()) + log.seconds
     if chosen is not None and chosen != last:
         evaluated = [Prompt(p.prompt_id, p.prompt, p.answer, p.reference) for p in pairs]
         answer = partial(_responses, config, str(places[chosen]), evaluated)
-        stage = once(store.selection / "selected.json", [trained, chosen, [asdict(p) for p in pairs]], answer)
+        stage = cached_stage(
+            store.selection / "selected.json", [trained, chosen, [asdict(p) for p in pairs]], answer
+        )
         # the run's own log, since its judge has one budget for both
         with VerdictLog(store.verdicts) as log:
             before_it = log.seconds
             meeting = _meet(config, config.judge, evaluated, [p.start for p in pairs], stage["value"], log)
         selected = Selected(chosen, meeting.responses, meeting.verdicts)
         seconds += stage["seconds"] + log.seconds - before_it
-        warnings += judging.unread(config.judge, meeting.responses, [], whose="of the selected checkpoint's")
+        warnings += judging.unread_warnings(
+            config.judge, meeting.responses, [], whose="of the selected checkpoint's"
+        )
     return Selection(trajectory, selected, seconds, warnings)
 
 
-def best(trajectory: Trajectory) -> int | None:
+def best_step(trajectory: Trajectory) -> int | None:
     """The step with the highest win rate on the prompts that all checkpoints have scored whole, the earliest of equals.
 
     None where there is no such prompt.
@@ -161,7 +166,7 @@ def _narrowed(trajectory: Trajectory) -> list[str]:
     return [f"{found}, and were compared by these" if kept else f"{found}: none was selected"]
 
 
-def tidy(config: DictConfig, store: Store) -> None:
+def delete_saved_checkpoints(config: DictConfig, store: Store) -> None:
     """Delete the saved checkpoints unless they are kept; the final policy stays."""
     if not config.selection.keep:
         for folder in store.checkpoint.glob("step-*"):
@@ -169,7 +174,7 @@ def tidy(config: DictConfig, store: Store) -> None:
 
 
 def _responses(
-    config: DictConfig, checkpoint: str, asked: Sequence[Prompt], unfinished: Unfinished
+    config: DictConfig, checkpoint: str, asked: Sequence[Prompt], unfinished: GenerationLog
 ) -> list[dict[str, Any]]:
     progress = f"answers of {Path(checkpoint).name}"
     said = respond(config, load(checkpoint), asked, progress=progress, unfinished=unfinished)
@@ -186,11 +191,11 @@ def _meet(
 ) -> Meeting:
     """The judge's verdicts on a checkpoint's responses to some prompts against the start's."""
     after = [Generation(**r) for r in responses]
-    prompts = accuracy.asked(config, asked)
+    prompts = accuracy.judged_prompts(config, asked)
     pairs = [
         Pair(p.id, p.text, p.reference, b, a, p.answer) for p, b, a in zip(prompts, start, after, strict=True)
     ]
-    return Meeting(after, judging.verdicts(judge, pairs, config.evaluation.both_orders, log))
+    return Meeting(after, judging.collect_verdicts(judge, pairs, config.evaluation.both_orders, log))
 
 
 def _trajectory(
@@ -207,12 +212,12 @@ def _trajectory(
         graded = zip(asked, responses, strict=True)
         return [round(oracle(p.text, r.response, bool(r.finished)), 6) for p, r in graded]
 
-    def milestone_of(step: int, meeting: Meeting) -> Milestone:
+    def milestone_of(step: int, meeting: Meeting) -> CheckpointResult:
         by_prompt: dict[str, list[float | None]] = {p.id: [] for p in asked}
         for verdict in meeting.verdicts:
             by_prompt[verdict.prompt_id].append(None if verdict.outcome == "unscored" else points(verdict))
         reasons = Counter(v.reason for v in meeting.verdicts if v.reason is not None)
-        return Milestone(
+        return CheckpointResult(
             step,
             list(by_prompt.values()),
             quality(meeting.responses),

@@ -13,9 +13,9 @@ from typing import Any, cast
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from cme.models.generation_log import Unfinished
+from cme.models.generation_log import GenerationLog
 from cme.records import BadFile, Prompt, read_json, write_json
-from cme.runtime.files import locked, sweep
+from cme.runtime.files import delete_partial_files, hold_lock
 from experiments.config import identity
 
 
@@ -32,7 +32,7 @@ def arguments(node: DictConfig) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "name"}
 
 
-def weights_of(names: Iterable[str]) -> dict[str, str]:
+def resolve_weights(names: Iterable[str]) -> dict[str, str]:
     """What each checkpoint's name stands for, made loadable: the digest-named folder of one that is built or
     converted here, else the name itself. Raises as `cme.checkpoints.ensure` does.
     """
@@ -47,7 +47,7 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
     return hashlib.sha256(json.dumps([asdict(p) for p in prompts]).encode()).hexdigest()
 
 
-def once(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[str, Any]:
+def cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog], Any]) -> dict[str, Any]:
     """A stage's file: its `value`, the `seconds` it took, and a digest of the `inputs` it was made from.
 
     It is made, and written whole, where there is none or where it was made from something else. `make` is given what
@@ -60,7 +60,7 @@ def once(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[str
         if found["made_from"] == made_from:
             left.unlink(missing_ok=True)  # of an attempt that ended just before it would have
             return found
-    unfinished = Unfinished(left, made_from)
+    unfinished = GenerationLog(left, made_from)
     began = time.perf_counter()
     value = make(unfinished)
     seconds = unfinished.seconds + time.perf_counter() - began
@@ -80,11 +80,11 @@ def _read(path: Path) -> dict[str, Any]:
     return found
 
 
-def shared(path: Path, inputs: Any, make: Callable[[Unfinished], Any]) -> dict[str, Any]:
+def locked_cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog], Any]) -> dict[str, Any]:
     """`once` for a file that several runs share: one makes it, the others wait for it."""
-    with locked(path.with_name(f"{path.name}.lock")):
-        sweep(path.parent, path.name)
-        return once(path, inputs, make)
+    with hold_lock(path.with_name(f"{path.name}.lock")):
+        delete_partial_files(path.parent, path.name)
+        return cached_stage(path, inputs, make)
 
 
 def quiet_libraries() -> None:

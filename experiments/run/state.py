@@ -23,7 +23,7 @@ from cme.records import (
     write_progress,
 )
 from cme.runtime import files
-from experiments.run.store import comparators_met, unscored
+from experiments.run.store import count_unscored, finished_comparators
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
 RECORDS = ("record.json", "sanity.json", "separation.json")
@@ -32,22 +32,22 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def run_lock(folder: Path) -> Iterator[None]:
     """Hold a run's lock. Where another process has it, say which one and wait; who has it may take it again.
 
-    Raises as `cme.runtime.files.locked` does.
+    Raises as `cme.runtime.files.hold_lock` does.
     """
-    if not files.is_ours(folder / LOCK) and is_held(folder):
+    if not files.holds_lock(folder / LOCK) and is_held(folder):
         known = read(folder)
         who = known.owner if known is not None and known.owner else "another process"
         print(f"{folder.name}: {who} is at it; waiting for it to end", file=sys.stderr)
-    with files.locked(folder / LOCK):
+    with files.hold_lock(folder / LOCK):
         yield
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a living process is at the run. Raises as `cme.runtime.files.is_held` does."""
-    return files.is_held(folder / LOCK)
+    """Whether a living process is at the run. Raises as `cme.runtime.files.is_locked` does."""
+    return files.is_locked(folder / LOCK)
 
 
 def owner() -> str:
@@ -65,7 +65,7 @@ def read(folder: Path) -> RunState | None:
         return RunState("failed", attempts=0, reason=str(error).splitlines()[0])
 
 
-def now(folder: Path) -> RunState | None:
+def current_state(folder: Path) -> RunState | None:
     """A run's state at this moment, None for one that nobody has begun.
 
     A run that was killed is interrupted, and one whose record is gone is not done. The state of a run made before
@@ -75,18 +75,20 @@ def now(folder: Path) -> RunState | None:
     if found is None:
         record = next((name for name in RECORDS if (folder / name).exists()), None)
         if record is not None:
-            return done(folder / record, attempts=0, seconds=0.0)
+            return finished_state(folder / record, attempts=0, seconds=0.0)
         return RunState("running", attempts=1) if is_held(folder) else None
     if found.state == "running" and not is_held(folder):
         return RunState(
-            "interrupted", found.attempts, reason=f"its process was killed {where(folder)}".rstrip()
+            "interrupted",
+            found.attempts,
+            reason=f"its process was killed {describe_progress(folder)}".rstrip(),
         )
     if found.state == "done" and found.record is not None and not (folder / found.record).exists():
         return None
     return found
 
 
-def done(record: Path, attempts: int, seconds: float) -> RunState:
+def finished_state(record: Path, attempts: int, seconds: float) -> RunState:
     """The state of a run that has its record, which says what it still owes. Raises ValueError for a bad record.
 
     A comparator with an unscored verdict is not met; whether it is owed, who asks for the run knows.
@@ -94,25 +96,25 @@ def done(record: Path, attempts: int, seconds: float) -> RunState:
     owed, met = 0, {}
     if record.name == "record.json":
         run = read_record(record)
-        owed = unscored(run)
-        met = comparators_met(run)
+        owed = count_unscored(run)
+        met = finished_comparators(run)
     elif record.name == "sanity.json":
         owed = sum(v.outcome == "unscored" for of in read_sanity(record).verdicts.values() for v in of)
     return RunState("done", attempts, seconds, record=record.name, unscored=owed, comparators=met)
 
 
-def stage(folder: Path, name: str) -> None:
+def report_stage(folder: Path, name: str) -> None:
     """Write down what the run is at from here on."""
-    progress(folder, Progress(name))
+    report_progress(folder, Progress(name))
 
 
-def progress(folder: Path, at: Progress) -> None:
+def report_progress(folder: Path, at: Progress) -> None:
     """Write down what the run is at. It is for whoever looks on: what cannot be written is left out."""
     with contextlib.suppress(OSError, Unavailable):
         write_progress(folder / PROGRESS, at)
 
 
-def at(folder: Path) -> Progress | None:
+def last_progress(folder: Path) -> Progress | None:
     """What a run was last at, None where that is not known."""
     try:
         return read_progress(folder / PROGRESS)
@@ -120,27 +122,27 @@ def at(folder: Path) -> Progress | None:
         return None
 
 
-def where(folder: Path) -> str:
+def describe_progress(folder: Path) -> str:
     """What a run was last at, as in `at step 40 of 60`; empty where that is not known."""
-    found = at(folder)
+    found = last_progress(folder)
     if found is None:
         return ""
     return f"while {found.stage}" if found.step is None else f"at step {found.step} of {found.steps}"
 
 
-def one_line(error: BaseException, variables: Iterable[str] = ()) -> str:
+def describe_error(error: BaseException, variables: Iterable[str] = ()) -> str:
     """What an exception says, in one line and without a secret; an unexpected one with its type."""
     said = next(iter(str(error).splitlines()), "")
     expected = type(error).__module__.partition(".")[0] in ("cme", "experiments")
-    return redacted(said if expected and said else f"{type(error).__name__}: {said}".rstrip(": "), variables)
+    return redact(said if expected and said else f"{type(error).__name__}: {said}".rstrip(": "), variables)
 
 
-def story(error: BaseException, variables: Iterable[str] = ()) -> str:
+def redacted_traceback(error: BaseException, variables: Iterable[str] = ()) -> str:
     """An exception's traceback: no values of variables, and no secret that a message may hold."""
-    return redacted("".join(traceback.format_exception(error)), variables)
+    return redact("".join(traceback.format_exception(error)), variables)
 
 
-def redacted(text: str, variables: Iterable[str] = ()) -> str:
+def redact(text: str, variables: Iterable[str] = ()) -> str:
     """A text with the values of the environment's secret variables, and of those named, replaced by their names."""
     named = set(variables)
     for name, value in os.environ.items():

@@ -8,7 +8,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
-from cme.runtime.files import locked
+from cme.runtime.files import hold_lock
 from experiments.config import identity
 
 
@@ -102,10 +102,10 @@ class Store:
         if not self.record.exists():
             return False
         record = read_record(self.record)
-        return not unscored(record) and not comparators_owed(record, self.comparators)
+        return not count_unscored(record) and not pending_comparators(record, self.comparators)
 
 
-def enrol(configs: Iterable[DictConfig]) -> None:
+def add_to_experiments(configs: Iterable[DictConfig]) -> None:
     """Write down which runs belong to each named experiment, beside those that did before.
 
     Raises Unavailable where nothing can be written, ValueError for a list that cannot be read.
@@ -117,7 +117,7 @@ def enrol(configs: Iterable[DictConfig]) -> None:
             found.setdefault(Path(config.results_dir) / "experiments" / name, []).append(config)
     for path, cells in found.items():
         asked = {identity.run_id(cell) for cell in cells}
-        with locked(Path(f"{path}.lock")):
+        with hold_lock(Path(f"{path}.lock")):
             known = set(read_experiment(path).runs) if path.exists() else set()
             if not asked <= known:
                 of = cells[0]
@@ -126,14 +126,14 @@ def enrol(configs: Iterable[DictConfig]) -> None:
                 )
 
 
-def selection_owed(record: RunRecord) -> bool:
+def selection_pending(record: RunRecord) -> bool:
     """Whether checkpoint selection has an unscored verdict."""
     compared = [] if record.trajectory is None else record.trajectory.milestones
     chosen = [] if record.selected is None else record.selected.verdicts or []
     return any(m.unscored for m in compared) or any(v.outcome == "unscored" for v in chosen)
 
 
-def unscored(record: RunRecord) -> int:
+def count_unscored(record: RunRecord) -> int:
     """How many verdicts of a record are unscored: the run's, and those of checkpoint selection."""
     chosen = [] if record.selected is None else record.selected.verdicts or []
     compared = [] if record.trajectory is None else record.trajectory.milestones
@@ -142,7 +142,7 @@ def unscored(record: RunRecord) -> int:
     )
 
 
-def comparators_met(record: RunRecord) -> dict[str, str]:
+def finished_comparators(record: RunRecord) -> dict[str, str]:
     """Those comparators that a record has a comparison with in which every verdict is scored."""
     return {
         met.name: met.checkpoint
@@ -151,9 +151,9 @@ def comparators_met(record: RunRecord) -> dict[str, str]:
     }
 
 
-def comparators_owed(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
+def pending_comparators(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
     """Those comparators that a record has not met."""
-    done = comparators_met(record)
+    done = finished_comparators(record)
     return {name: checkpoint for name, checkpoint in comparators.items() if done.get(name) != checkpoint}
 
 

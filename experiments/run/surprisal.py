@@ -17,9 +17,9 @@ from cme import Unavailable
 from cme.checkpoints import load
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Scorer
+from cme.scoring.verifier import Verifier
 from experiments.config import identity
-from experiments.run.stage import weights_of
+from experiments.run.stage import resolve_weights
 
 RUNS = Path("results/runs")
 SCORING = {"max_prompt_tokens": 2048, "max_response_tokens": 2048, "dtype": "float32", "batch_tokens": 4096}
@@ -31,17 +31,17 @@ class NotIndependent(ValueError):
 
 def independent_model(record: RunRecord) -> str | None:
     """The configured independent model of a run: its held-out verifier, None without one or where it gave reward."""
-    return None if record.heldout_checkpoint in took_part(record) else record.heldout_checkpoint
+    return None if record.heldout_checkpoint in participants(record) else record.heldout_checkpoint
 
 
-def took_part(record: RunRecord) -> dict[str, str]:
+def participants(record: RunRecord) -> dict[str, str]:
     """The models of a run that can't measure it, each with its part."""
     reward = record.config.get("reward", {})  # what was made elsewhere has none
-    rewarding = dict.fromkeys(identity.named_verifiers(reward), "verifier")
+    rewarding = dict.fromkeys(identity.reward_verifiers(reward), "verifier")
     return rewarding | {record.verifier_checkpoint: "verifier", record.generator_checkpoint: "generator"}
 
 
-def measured(record: RunRecord, model: str | None = None) -> RunRecord:
+def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
     """The record with the surprisal of every response under `model`, by default the run's independent model.
 
     It is the record itself where there is no such model or where this one has measured it already. An empty
@@ -53,12 +53,12 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
     name = model or independent_model(record)
     if name is None or name == record.language_model:
         return record
-    parts, run = took_part(record), record.run_id
+    parts, run = participants(record), record.run_id
     if name in parts:
         raise NotIndependent(
             f"language model {name} is the {parts[name]} of {run}; name one that took no part"
         )
-    weights, recorded = weights_of([name])[name], record.environment
+    weights, recorded = resolve_weights([name])[name], record.environment
     known_as = (
         {weights, Path(name).name} if Path(name).is_dir() else {weights}
     )  # a built one's folder by its path
@@ -72,7 +72,7 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
             f"{name} is {weights} here, but {run} had {recorded[f'weights of {name}']}: under other versions of "
             "torch or transformers it is another model; measure under those of the record"
         )
-    scorer = remembering_scorer(name, **record.config.get("scoring", SCORING))
+    scorer = cached_scorer(name, **record.config.get("scoring", SCORING))
     return replace(
         record,
         pairs=scorer.measure(record.pairs),
@@ -81,10 +81,10 @@ def measured(record: RunRecord, model: str | None = None) -> RunRecord:
     )
 
 
-class RememberingScorer:
+class CachedScorer:
     """Surprisal of responses under one frozen model. What was asked before, as every start is, is not asked again."""
 
-    def __init__(self, scorer: Scorer) -> None:
+    def __init__(self, scorer: Verifier) -> None:
         self.scorer = scorer
         self._known: dict[tuple[str, str], float | None] = {}
 
@@ -104,13 +104,13 @@ class RememberingScorer:
 
 
 @lru_cache(maxsize=1)  # records come by family, so a model is seldom loaded twice
-def remembering_scorer(
+def cached_scorer(
     name: str, max_prompt_tokens: int, max_response_tokens: int, dtype: str, batch_tokens: int
-) -> RememberingScorer:
+) -> CachedScorer:
     """The scorer of a language model, loaded."""
     model = load(name, dtype=dtype)
-    return RememberingScorer(
-        Scorer(
+    return CachedScorer(
+        Verifier(
             model.tokenizer,
             TokenScorer(model.model, batch_tokens=batch_tokens),
             score_end_of_turn=False,
@@ -139,7 +139,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         for path in record_files(options.records or [RUNS], "record.json"):
             before = read_record(path)
-            after = measured(before, options.model)
+            after = measure_surprisal(before, options.model)
             if after is not before:
                 write_record(path, after)
                 counts["measured"] += 1

@@ -22,7 +22,7 @@ def callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
     if config.tracker.name == "none":
         return []
     experiment = config.experiment.name
-    run = tracking.Run(
+    run = tracking.TrackedRun(
         id=store.folder.name,
         project="cme" if experiment is None else f"cme-{experiment}",
         settings=parameters(config),
@@ -33,9 +33,9 @@ def callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
 
 def parameters(config: DictConfig) -> dict[str, Any]:
     """The run's settings by their dotted paths; of those that change nothing, its names."""
-    names = {path: value for path, value in identity.leaves(config).items() if path in NAMES}
-    found = names | identity.counted(config)
-    return {path: tracking.redacted(v) if isinstance(v, str) else v for path, v in found.items()}
+    names = {path: value for path, value in identity.flat_settings(config).items() if path in NAMES}
+    found = names | identity.identity_fields(config)
+    return {path: tracking.redact(v) if isinstance(v, str) else v for path, v in found.items()}
 
 
 def probe(configs: Iterable[DictConfig]) -> None:
@@ -44,7 +44,7 @@ def probe(configs: Iterable[DictConfig]) -> None:
     why = []
     for name in dict.fromkeys(str(c.tracker.name) for c in owed if c.tracker.name != "none"):
         try:
-            tracking.check(name)
+            tracking.check_tracker(name)
         except Unavailable as error:
             why.append(str(error))
     if why:

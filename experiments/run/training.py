@@ -19,29 +19,36 @@ from transformers import TrainerCallback
 
 from cme.checkpoints import load
 from cme.models.generation import generate
-from cme.models.generation_log import Unfinished
-from cme.records import Generation, Prompt, read_json, writing
+from cme.models.generation_log import GenerationLog
+from cme.records import Generation, Prompt, explain_write_errors, read_json
 from cme.runtime import distributed, signals
-from cme.runtime.files import sync_one
+from cme.runtime.files import sync_path
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Scorer
+from cme.scoring.verifier import Verifier
 from cme.training import best_of_n, dpo_sft
-from cme.training.checkpointing import MARKER, Checkpointing, complete
-from cme.training.grpo import Guard, Trained, train
+from cme.training.checkpointing import MARKER, Checkpointing, write_marker
+from cme.training.grpo import CollapseGuard, TrainingResult, train_grpo
 from cme.training.monitors import Monitors
 from experiments.config import identity
 from experiments.run import inputs, tracking
 from experiments.run.progress import ProgressFile
 from experiments.run.responses import respond
-from experiments.run.stage import fingerprint, made, once, quiet_libraries, shared, weights_of
+from experiments.run.stage import (
+    cached_stage,
+    fingerprint,
+    locked_cached_stage,
+    made,
+    quiet_libraries,
+    resolve_weights,
+)
 from experiments.run.store import Store
 
 # Fields of the trainers that are ours and not TRL's.
 OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
-def trained(
-    config: DictConfig, store: Store, until_written: ExitStack, unfinished: Unfinished
+def train_policy(
+    config: DictConfig, store: Store, until_written: ExitStack, unfinished: GenerationLog
 ) -> dict[str, Any]:
     """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
 
@@ -57,19 +64,19 @@ def trained(
     elif not partial.exists() and store.checkpoint.exists():
         # the policy was whole, but not yet what is written of its training
         os.replace(store.checkpoint, partial)
-    with writing(partial):
+    with explain_write_errors(partial):
         partial.mkdir(parents=True, exist_ok=True)
     made_from = _made_from(config, store, unfinished.made_from)
     where = Checkpointing(store.resume, config.checkpoint.every, made_from)
-    until_written.enter_context(signals.waiting())
-    result = distributed.together(_trained, config, store, partial, where)
+    until_written.enter_context(signals.defer_signals())
+    result = distributed.run_in_all(_trained, config, store, partial, where)
     # not the files of the saved checkpoints, which are deleted
-    complete(partial, unfinished.made_from, 0.0, 1, files="*")
+    write_marker(partial, unfinished.made_from, 0.0, 1, files="*")
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
-    sync_one(store.folder)
+    sync_path(store.folder)
     unfinished.seconds = result.earlier
-    launched = {"processes": distributed.count()} if distributed.count() > 1 else {}
+    launched = {"processes": distributed.process_count()} if distributed.process_count() > 1 else {}
     return {"history": result.history, "stopped": result.stopped, **launched}
 
 
@@ -90,22 +97,22 @@ def _made_from(config: DictConfig, store: Store, weights: str) -> str:
     return identity.digest([weights, prompts, [asdict(row) for row in taught], versions, device])
 
 
-def _trained(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
+def _trained(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
     quiet_libraries()
-    method: Callable[..., Trained] = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method]
+    method: Callable[..., TrainingResult] = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method]
     return method(config, store, folder, where)
 
 
-def answers(
-    config: DictConfig, store: Store, prompts: list[Prompt], unfinished: Unfinished
+def policy_responses(
+    config: DictConfig, store: Store, prompts: list[Prompt], unfinished: GenerationLog
 ) -> list[Generation]:
     """The policy's responses to the evaluation prompts; best-of-n's are chosen from what is in `store.samples`."""
     if config.trainer.method != "best_of_n":
         policy = load(str(store.checkpoint))
         return respond(config, policy, prompts, progress="policy answers", unfinished=unfinished)
     asked = [asdict(p) for p in prompts]
-    sampled = once(store.samples, asked, lambda own: _samples(config, prompts, own))
-    return [best_of_n.best(group) for group in _groups(sampled["value"])]
+    sampled = cached_stage(store.samples, asked, lambda own: _samples(config, prompts, own))
+    return [best_of_n.best_response(group) for group in _groups(sampled["value"])]
 
 
 def warnings(store: Store) -> list[str]:
@@ -127,14 +134,14 @@ def _sample_warnings(store: Store) -> list[str]:
     ]
 
 
-def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
-    return train(
+def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
+    return train_grpo(
         load(config.generator),
         training_prompts(config),
         made(config.reward),
         _monitors(config),
         _settings(config),
-        Guard(config.guard.patience, config.guard.max_unscored),
+        CollapseGuard(config.guard.patience, config.guard.max_unscored),
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
@@ -144,7 +151,7 @@ def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) 
     )
 
 
-def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
+def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
     return dpo_sft.train_dpo(
         load(config.generator),
         load(config.generator),
@@ -160,7 +167,7 @@ def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
     )
 
 
-def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> Trained:
+def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
     return dpo_sft.train_sft(
         load(config.generator),
         training_prompts(config),
@@ -179,8 +186,8 @@ def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
 def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
     """The verifier's answers to the training prompts, which it gives once."""
     prompts = training_prompts(config)
-    made_of = [weights_of([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
-    said = shared(
+    made_of = [resolve_weights([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
+    said = locked_cached_stage(
         store.verifier_answers(config), made_of, lambda own: _verifier_answers(config, prompts, own)
     )
     return [Generation(**g) for g in said["value"]]
@@ -217,8 +224,8 @@ def _monitors(config: DictConfig) -> Monitors:
     )
 
 
-def _watch(config: DictConfig) -> dpo_sft.Watch:
-    return dpo_sft.Watch(
+def _watch(config: DictConfig) -> dpo_sft.SampledMonitoring:
+    return dpo_sft.SampledMonitoring(
         _monitors(config),
         training_prompts(config),
         config.trainer.monitor_prompts,
@@ -226,15 +233,15 @@ def _watch(config: DictConfig) -> dpo_sft.Watch:
     )
 
 
-def _heldout(config: DictConfig) -> Scorer | None:
-    name = identity.heldout(config)
-    return None if name is None else scorer_of(config, name)
+def _heldout(config: DictConfig) -> Verifier | None:
+    name = identity.heldout_verifier(config)
+    return None if name is None else load_scorer(config, name)
 
 
-def scorer_of(config: DictConfig, name: str) -> Scorer:
+def load_scorer(config: DictConfig, name: str) -> Verifier:
     """A checkpoint as a scorer within the limits of scoring."""
     checkpoint = load(name, dtype=config.scoring.dtype)
-    return Scorer(
+    return Verifier(
         checkpoint.tokenizer,
         TokenScorer(checkpoint.model, batch_tokens=config.scoring.batch_tokens),
         score_end_of_turn=True,
@@ -244,7 +251,7 @@ def scorer_of(config: DictConfig, name: str) -> Scorer:
 
 
 def _verifier_answers(
-    config: DictConfig, prompts: list[Prompt], unfinished: Unfinished
+    config: DictConfig, prompts: list[Prompt], unfinished: GenerationLog
 ) -> list[dict[str, Any]]:
     verifier = load(config.verifier.checkpoint, dtype=config.scoring.dtype)
     said = generate(
@@ -259,8 +266,10 @@ def _verifier_answers(
     return [asdict(g) for g in said]
 
 
-def _samples(config: DictConfig, prompts: list[Prompt], unfinished: Unfinished) -> list[list[dict[str, Any]]]:
-    groups = best_of_n.samples(
+def _samples(
+    config: DictConfig, prompts: list[Prompt], unfinished: GenerationLog
+) -> list[list[dict[str, Any]]]:
+    groups = best_of_n.sample_with_rewards(
         load(config.generator),
         prompts,
         made(config.reward),

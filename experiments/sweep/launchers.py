@@ -34,8 +34,8 @@ from cme.runtime import distributed
 from experiments.config import schema
 from experiments.config.composition import configures_hydra
 from experiments.config.experiment_grids import MULTIRUN
-from experiments.config.validation import BadConfig, did_you_mean
-from experiments.sweep.worker import SIGNALS, Worker, gpus
+from experiments.config.validation import BadConfig, suggestion
+from experiments.sweep.worker import SIGNALS, Worker, visible_gpus
 
 ROOT = Path(__file__).resolve().parents[2]
 BASIC = "basic"  # Hydra's own: one cell after the other, in this process
@@ -57,28 +57,28 @@ warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against
 BATCH = 1000  # cells handed over at once: Slurm's own limit of an array is 1001
 
 
-def chosen(arguments: Sequence[str]) -> str | None:
+def launcher_name(arguments: Sequence[str]) -> str | None:
     """Name of the launcher that a command line asks for; None for one cell after the other in this process."""
     names = [a.split("=", 1)[1] for a in arguments if a.lstrip("+").startswith("hydra/launcher=")]
     return names[-1] if names and names[-1] != BASIC else None
 
 
-def check(arguments: Sequence[str]) -> None:
+def check_launcher(arguments: Sequence[str]) -> None:
     """Refuse a launcher that cannot start what is asked.
 
     Raises BadConfig for one that is unknown or not installed, settings it does not have, a command line without -m, and
     any in one of several processes of accelerate launch; Unavailable where there is no Slurm or no Ray cluster.
     """
-    name = chosen(arguments)
+    name = launcher_name(arguments)
     own = [a for a in arguments if configures_hydra(a)]
     if not own:
         return
     if name is not None and not any(a in MULTIRUN for a in arguments):
         raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
-    if name is not None and distributed.count() > 1:
+    if name is not None and distributed.process_count() > 1:
         raise BadConfig(
             f"hydra/launcher={name} starts processes of its own, and this is one of "
-            f"{distributed.count()} of accelerate launch; use one of the two"
+            f"{distributed.process_count()} of accelerate launch; use one of the two"
         )
     schema.register()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -108,7 +108,7 @@ def launch(
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         own = _settled([a for a in arguments if configures_hydra(a)], list(cells[0]))
-        name = chosen(own)
+        name = launcher_name(own)
         task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)
         launcher = _launcher(own, list(cells[0]), task)
         size = 1 if name is None else BATCH
@@ -125,14 +125,14 @@ def _settled(own: list[str], cell: list[str]) -> list[str]:
 
     A local launcher of one job is none: joblib would run it in this process.
     """
-    if chosen(own) is None:
+    if launcher_name(own) is None:
         return own
     config = _composed(own, cell)
     folder = str(Path(config.results_dir).absolute()).replace("'", "\\'")
     own = [*own, f"hydra.sweep.dir='{folder}'"]
     jobs = config.hydra.launcher.get("n_jobs")
     if jobs == -1:
-        jobs = len(gpus()) or joblib.cpu_count()
+        jobs = len(visible_gpus()) or joblib.cpu_count()
         own.append(f"hydra.launcher.n_jobs={jobs}")
     if jobs == 1:
         return [a for a in own if not a.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher"))]
@@ -216,10 +216,10 @@ def _workers() -> list[psutil.Process]:
 
 def _composed(own: list[str], cell: list[str]) -> DictConfig:
     """The configuration of one cell with Hydra's own. Raises BadConfig."""
-    name = chosen(own)
+    name = launcher_name(own)
     if name is not None:
         if name not in NEEDS:
-            raise BadConfig(f"hydra/launcher={name} is unknown{did_you_mean(name, [*NEEDS, BASIC])}")
+            raise BadConfig(f"hydra/launcher={name} is unknown{suggestion(name, [*NEEDS, BASIC])}")
         modules, command = NEEDS[name]
         if not all(_installed(m) for m in modules):
             raise BadConfig(f"hydra/launcher={name} is not installed: {command}")

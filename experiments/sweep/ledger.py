@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cme.records import writing
-from cme.runtime.files import locked
+from cme.records import explain_write_errors
+from cme.runtime.files import hold_lock
 
 FILE = "cells.jsonl"
 
@@ -41,15 +41,15 @@ class Entry:
         return json.dumps([self.run_id, self.experiment, sorted(self.comparators.items())])
 
 
-def enrol(results_dir: Path, asked: Iterable[Entry]) -> None:
+def add_entries(results_dir: Path, asked: Iterable[Entry]) -> None:
     """Append those entries that are not there yet. A last line that was cut off when it was written goes.
 
     Raises Unavailable where nothing can be written, ValueError for a ledger that cannot be read.
     """
     path = results_dir / FILE
-    with locked(Path(f"{path}.lock")), writing(path):
+    with hold_lock(Path(f"{path}.lock")), explain_write_errors(path):
         _cut_torn(path)
-        known = {hash(entry.key) for entry in entries(results_dir)}
+        known = {hash(entry.key) for entry in read_entries(results_dir)}
         with path.open("a") as file:
             for entry in asked:
                 if hash(entry.key) not in known:
@@ -59,7 +59,7 @@ def enrol(results_dir: Path, asked: Iterable[Entry]) -> None:
             os.fsync(file.fileno())
 
 
-def entries(results_dir: Path) -> Iterator[Entry]:
+def read_entries(results_dir: Path) -> Iterator[Entry]:
     """Every entry, one at a time; none where nothing was asked for. Raises ValueError for a line that is none."""
     path = results_dir / FILE
     if not path.exists():

@@ -12,7 +12,7 @@ from experiments.run.store import Store
 REPORTED = 1000  # runs at most in the report that a sweep ends with
 
 
-def report(configs: list[DictConfig]) -> None:
+def print_report(configs: list[DictConfig]) -> None:
     """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
 
     A report holds all its records in memory: beyond so many runs it is left to `python -m analysis`.

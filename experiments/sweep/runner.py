@@ -26,40 +26,40 @@ OF_THE_COMMAND = ("plan", "fail_fast", "results_dir")
 SHOWN = 20  # lines at most; `status` has them all
 
 
-@signals.caught()
+@signals.handle_signals()
 def main(arguments: list[str]) -> int:
     """Run the cells that a command line of `run.py` asks for; returns the exit code."""
     try:
-        launchers.check(arguments)
+        launchers.check_launcher(arguments)
         asked = composition.compose_cells(arguments)
         configs = [c.config for c in asked]
         if any(config.plan for config in configs):
             print("\n".join(plan.lines(configs)))
             return DONE
         preparation.prepare(configs)
-        enrol(asked)
+        add_to_ledger(asked)
         owed = [c for c in asked if not _skipped(c)]
-        code, _ = launched([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
+        code, _ = run_cells([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
         if code != INTERRUPTED:
-            report.report(configs)
+            report.print_report(configs)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
-        complain(str(error).splitlines())
+        print_errors(str(error).splitlines())
         return REFUSED
     except KeyboardInterrupt:
         return _interrupted()
     return code
 
 
-@signals.caught()
-def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
+@signals.handle_signals()
+def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
     """Run cells of the ledger; returns the exit code. `arguments` name a launcher, or fail_fast=true.
 
     A cell is composed when its turn comes, or that of its batch where a launcher runs many at once. One that cannot be
     run is named, and the others are.
     """
     codes = []
-    of_command = [a for a in composition.without_hydra(arguments) if not a.startswith("-")]
-    size = 1 if launchers.chosen(arguments) is None else launchers.BATCH
+    of_command = [a for a in composition.without_hydra_overrides(arguments) if not a.startswith("-")]
+    size = 1 if launchers.launcher_name(arguments) is None else launchers.BATCH
     waiting = iter(entries)
     while batch := list(islice(waiting, size)):
         try:
@@ -67,10 +67,10 @@ def again(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> 
         except KeyboardInterrupt:
             return _interrupted()
         if why:
-            complain(why)
+            print_errors(why)
             codes.append(FAILED)
         cells = [[*entry.words(results_dir), *of_command] for entry in ready]
-        code, stopped = launched(cells, [results_dir / entry.run_id for entry in ready], arguments)
+        code, stopped = run_cells(cells, [results_dir / entry.run_id for entry in ready], arguments)
         codes.append(code)
         if stopped or code == INTERRUPTED:
             break
@@ -99,7 +99,7 @@ def _ready(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], 
     return ready, why
 
 
-def launched(
+def run_cells(
     cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments: list[str]
 ) -> tuple[int, bool]:
     """Run cells, each the words that ask for it, through the command line's launcher.
@@ -114,14 +114,14 @@ def launched(
         launchers.launch(cells, arguments, cell.run)
     except KeyboardInterrupt:
         interrupted = True
-    except cell.Stopped:
+    except cell.SweepStopped:
         stopped = True
         complaints.append("fail_fast=true: stopped at the first cell that failed; the same command goes on")
     except RuntimeError as error:  # a cell that could not be composed, or a process that was lost
         complaints.append(str(error).splitlines()[0])
     found = Counter[str]()
     for folder in folders:
-        known = state.now(folder)
+        known = state.current_state(folder)
         found[known.state if known else "owed"] += 1
         if known is not None and known.state == "failed":
             complaints.append(f"{folder.name}: {known.reason}")
@@ -130,17 +130,17 @@ def launched(
     lost = found["owed"] + found["running"]
     if lost and not interrupted and not complaints:
         complaints.append(f"{lost} cells did not come to an end; the same command goes on")
-    complain(complaints)
+    print_errors(complaints)
     if interrupted or (found["interrupted"] and not complaints):
         how = f": {', '.join(f'{n} {name}' for name, n in found.most_common())}"
         return _interrupted(how), stopped
     return FAILED if complaints else DONE, stopped
 
 
-def enrol(asked: Sequence[Cell]) -> None:
+def add_to_ledger(asked: Sequence[Cell]) -> None:
     """Write down in the ledger of their results_dir what cells were asked for. Raises as `ledger.enrol` does."""
     for root in {str(c.config.results_dir): None for c in asked}:
-        ledger.enrol(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
+        ledger.add_entries(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
 
 
 def entry_of(asked: Cell) -> Entry:
@@ -151,7 +151,7 @@ def entry_of(asked: Cell) -> Entry:
     return Entry(_folder(asked).name, config.scale.name, config.experiment.name, words, met)
 
 
-def complain(lines: Sequence[str]) -> None:
+def print_errors(lines: Sequence[str]) -> None:
     """Say what went wrong, a line each, the first of very many."""
     for line in lines[:SHOWN]:
         print(f"error: {line}", file=sys.stderr)

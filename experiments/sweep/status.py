@@ -32,7 +32,7 @@ EVERY = 5.0  # seconds between two looks of --watch
 
 
 @dataclass(frozen=True)
-class Seen:
+class CellStatus:
     """A cell of the ledger, which of STATES it is in, and what its run's state says."""
 
     entry: Entry
@@ -62,22 +62,22 @@ def main(arguments: Sequence[str]) -> int:
         return 2
 
 
-def seen(results_dir: Path, experiment: str | None = None) -> Iterator[Seen]:
+def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[CellStatus]:
     """Every cell that was asked for, each once, one at a time; of one experiment, or of all.
 
     Raises ValueError for a ledger or a record that cannot be read.
     """
     present = {e.name for e in os.scandir(results_dir)} if results_dir.exists() else set()
     yielded: set[int] = set()
-    for entry in ledger.entries(results_dir):
+    for entry in ledger.read_entries(results_dir):
         if experiment is not None and entry.experiment != experiment:
             continue
         key = hash((entry.run_id, *sorted(entry.comparators.items())))
         if key in yielded:
             continue
         yielded.add(key)
-        known = state.now(results_dir / entry.run_id) if entry.run_id in present else None
-        yield Seen(entry, _of(entry, known), known)
+        known = state.current_state(results_dir / entry.run_id) if entry.run_id in present else None
+        yield CellStatus(entry, _of(entry, known), known)
 
 
 def _of(entry: Entry, known: RunState | None) -> str:
@@ -90,14 +90,14 @@ def _of(entry: Entry, known: RunState | None) -> str:
     return known.state
 
 
-def lines(results_dir: Path, experiment: str | None, listed: int | None = LISTED) -> list[str]:
+def status_lines(results_dir: Path, experiment: str | None, listed: int | None = LISTED) -> list[str]:
     """The status of a ledger as text: counts by experiment, then a line a cell that is neither done nor untouched.
 
     At most `listed` cells of a state have a line; None: all of them.
     """
     counts: dict[tuple[str, str], Counter[str]] = {}
     rows: dict[str, list[str]] = {state: [] for state in STATES}
-    for cell in seen(results_dir, experiment):
+    for cell in scan_cells(results_dir, experiment):
         of = counts.setdefault((cell.entry.experiment or "(none)", cell.entry.scale), Counter())
         of[cell.state] += 1
         if (
@@ -130,7 +130,7 @@ def lines(results_dir: Path, experiment: str | None, listed: int | None = LISTED
     return found
 
 
-def _told(cell: Seen, results_dir: Path) -> str:
+def _told(cell: CellStatus, results_dir: Path) -> str:
     """What there is to say of a cell, in one line."""
     known = cell.known
     assert known is not None
@@ -144,7 +144,7 @@ def _told(cell: Seen, results_dir: Path) -> str:
 
 
 def _progress(folder: Path, known: RunState) -> str:
-    at = state.at(folder)
+    at = state.last_progress(folder)
     found = ["beginning" if at is None else at.stage]
     if at is not None and at.step is not None and at.steps is not None:
         found.append(f"step {at.step} of {at.steps}")
@@ -166,12 +166,12 @@ def duration(seconds: float) -> str:
 def _status(results_dir: Path, experiment: str | None, rest: Sequence[str]) -> int:
     listed = None if "--all" in rest else LISTED
     if "--watch" not in rest:
-        print("\n".join(lines(results_dir, experiment, listed)))
+        print("\n".join(status_lines(results_dir, experiment, listed)))
         return 0
     every = next((float(a) for a in rest if a.isdigit()), EVERY)
     try:
         while True:
-            shown = "\n".join(lines(results_dir, experiment, listed))
+            shown = "\n".join(status_lines(results_dir, experiment, listed))
             print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
             time.sleep(every)
     except KeyboardInterrupt:
@@ -180,7 +180,7 @@ def _status(results_dir: Path, experiment: str | None, rest: Sequence[str]) -> i
 
 def _owed(results_dir: Path, experiment: str | None) -> int:
     failed = 0
-    for cell in seen(results_dir, experiment):
+    for cell in scan_cells(results_dir, experiment):
         failed += cell.state == "failed"
         if cell.state in ("owed", "interrupted"):
             print(shlex.join(["python", "run.py", *cell.entry.words(results_dir)]))
@@ -194,11 +194,11 @@ def _again(command: str, results_dir: Path, experiment: str | None, given: list[
 
     # the launchers want to know that it is a sweep, however many cells it has
     arguments = ["-m", *given]
-    launchers.check(arguments)
+    launchers.check_launcher(arguments)
     wanted = ("failed",) if command == "retry" else ("owed", "interrupted")
 
     def chosen() -> Iterator[Entry]:
-        for cell in seen(results_dir, experiment):
+        for cell in scan_cells(results_dir, experiment):
             if cell.state in wanted:
                 if cell.known is not None:
                     print(
@@ -207,7 +207,7 @@ def _again(command: str, results_dir: Path, experiment: str | None, given: list[
                     )
                 yield cell.entry
 
-    return runner.again(chosen(), results_dir, arguments)
+    return runner.run_entries(chosen(), results_dir, arguments)
 
 
 def _check(
@@ -224,7 +224,7 @@ def _check(
         raise ValueError(
             f"{command} does not take {strange[0]}; what a cell is stands in {results_dir / ledger.FILE}"
         )
-    experiments = {e.experiment for e in ledger.entries(results_dir)} if words else set()
+    experiments = {e.experiment for e in ledger.read_entries(results_dir)} if words else set()
     if words and words[0] not in experiments:
         names = ", ".join(sorted(filter(None, experiments))) or "none yet"
         raise ValueError(f"no cell of {words[0]} was asked for in {results_dir}; there are cells of {names}")

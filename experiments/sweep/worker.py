@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from cme import Interrupted
-from experiments.run.cell import Stopped
+from experiments.run.cell import SweepStopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # what stops a run
 
@@ -46,7 +46,7 @@ class Worker:
             self.function(config)
         except KeyboardInterrupt:
             _Process.leaving = self.here
-        except Stopped:
+        except SweepStopped:
             if self.here:
                 raise
         finally:
@@ -74,7 +74,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
         raise Interrupted(signal.Signals(number).name)
 
 
-def gpus() -> list[str]:
+def visible_gpus() -> list[str]:
     """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them. Does not initialise CUDA."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
@@ -89,7 +89,7 @@ def take_gpu() -> None:
 
     A GPU is held by a lock that the kernel frees with its process; sweeps of one user share them.
     """
-    found = gpus()
+    found = visible_gpus()
     if _Process.gpu is not None or not found:
         return
     folder = Path(tempfile.gettempdir()) / f"cme-gpus-{os.getuid()}"

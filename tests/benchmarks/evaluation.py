@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 from analysis.stats.metrics import RESAMPLES
-from analysis.tables.cells import cells_of
+from analysis.tables.cells import build_cells
 from analysis.tables.confounds import controlled_cells
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10_000)
     runs = [record(parser.parse_args().pairs)]
     began = time.perf_counter()
-    cells = cells_of(runs)
+    cells = build_cells(runs)
     controlled_cells(runs, cells)
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -49,8 +49,8 @@ def simulated(root: Path, cells: int) -> None:
               [f"results_dir={root}", "experiment=rewards", f"seed={n}"])
         for n in range(cells)
     )  # fmt: skip
-    ledger.enrol(root, asked)
-    for n, entry in enumerate(ledger.entries(root)):
+    ledger.add_entries(root, asked)
+    for n, entry in enumerate(ledger.read_entries(root)):
         known = STATES.get(n % 100)
         if known is not None:
             folder = root / entry.run_id
@@ -83,7 +83,7 @@ def main(cells: int) -> None:
             simulated(root, count)
             print(f"{count} cells: written in {time.perf_counter() - began:.1f} s")
             began = time.perf_counter()
-            ledger.enrol(root, ledger.entries(root))
+            ledger.add_entries(root, ledger.read_entries(root))
             print(f"  enrolling them all again: {time.perf_counter() - began:.1f} s")
             python = [sys.executable, "-m", "experiments"]
             for name, command in {

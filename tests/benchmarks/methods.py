@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from cme.scoring.lm_head import Head
+from cme.scoring.lm_head import LMHead
 from cme.scoring.prompt_cache import PromptCache
 
 Ids = list[int]
@@ -167,7 +167,7 @@ def shared_kept(model: PreTrainedModel, prompts: list[Ids], groups: list[list[Id
             input_ids=ids[:, :-1], attention_mask=whole[:, :-1], past_key_values=cache, use_cache=True
         ).last_hidden_state
         hidden = torch.cat([last.expand(len(responses), -1, -1), states], dim=1)[mask.bool()]
-        values = Head(model).score(hidden, ids[mask.bool()]).log_likelihoods
+        values = LMHead(model).score(hidden, ids[mask.bool()]).log_likelihoods
         found += list(values.cpu().split([len(r) for r in responses]))
     return found
 

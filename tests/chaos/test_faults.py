@@ -44,9 +44,9 @@ def twin(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
     """An undisturbed run of random-weight models."""
     cache = tmp_path_factory.mktemp("cache")
     (cache / "miniature").mkdir()
-    for name in models.names():
+    for name in models.checkpoint_names():
         family, recipe = name.split("/")
-        models.folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
+        models.checkpoint_folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CME_CACHE", str(cache))
         made = Twin("tiny", WORDS, tmp_path_factory.mktemp("twin") / "results")

@@ -78,7 +78,7 @@ def test_nothing_is_built_when_one_of_several_cannot_be_had(monkeypatch: pytest.
     def build(*_: object) -> None:
         raise AssertionError("built before everything was looked up")
 
-    monkeypatch.setattr(models, "ensure", build)
+    monkeypatch.setattr(models, "build_missing", build)
     monkeypatch.setattr(checkpoints, "_converted", build)
     with pytest.raises(Unavailable):
         ensure(["miniature:qwen/pretrained", "package:gemma-3-270m", "no-such-owner/no-such-model"])

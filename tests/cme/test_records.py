@@ -10,29 +10,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cme.records import (
+    REWARD_PROBE_SCHEMA,
     SCHEMA,
     SEPARATION_SCHEMA,
-    STRESS_SCHEMA,
     Accuracy,
     Capability,
+    CheckpointResult,
     Generation,
-    Milestone,
     Pair,
     Prompt,
+    RewardProbeRecord,
     RunRecord,
     Selected,
     SeparationRecord,
-    StressRecord,
     Trajectory,
     Verdict,
     read_json,
     read_record,
+    read_reward_probe,
     read_separation,
-    read_stress,
     write_json,
     write_record,
+    write_reward_probe,
     write_separation,
-    write_stress,
 )
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -91,7 +91,7 @@ SAID = Generation("a", True, 1)
 WHOLE = {
     "pairs": [Pair("e", "?", None, SAID, SAID)],
     "trajectory": Trajectory(
-        "j", ["p", "q"], None, [Milestone(5, [[1.0, None], [0.5]], [0.1, 0.2], {"down": 1})]
+        "j", ["p", "q"], None, [CheckpointResult(5, [[1.0, None], [0.5]], [0.1, 0.2], {"down": 1})]
     ),
     "selected": Selected(5, [SAID], [Verdict("e", True, "first", scores=(1.0, 0.0))]),
     "capabilities": [Capability("t", "acc", 2, 0.5, None, 1.0, 0.0, [0.0, 1.0], None)],
@@ -117,7 +117,10 @@ def test_a_record_from_before_they_were_there_has_none(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"trajectory": Trajectory("j", ["p"], [0.1, 0.2], [])}, "one entry a prompt"),
-        ({"trajectory": Trajectory("j", ["p"], None, [Milestone(5, [], None, {})])}, "one entry a prompt"),
+        (
+            {"trajectory": Trajectory("j", ["p"], None, [CheckpointResult(5, [], None, {})])},
+            "one entry a prompt",
+        ),
         ({"selected": Selected(5, [], [])}, "one response a pair"),
     ],
 )
@@ -199,7 +202,7 @@ def test_a_verdict_whose_reason_does_not_fit_is_refused(outcome: Any, reason: st
         Verdict("a", True, outcome, reason)
 
 
-def stress_record(**changes: Any) -> StressRecord:
+def stress_record(**changes: Any) -> RewardProbeRecord:
     fields: dict[str, Any] = dict.fromkeys(
         ("stress_id", "scale", "family", "regime", "verifier", "generator_checkpoint", "verifier_checkpoint"),
         "x",
@@ -212,13 +215,13 @@ def stress_record(**changes: Any) -> StressRecord:
         "seconds": 1.5,
     }
     fields |= {"prompts": ["a", "b"], "values": {"cme": {"empty": [None, -1e-7], "right": [-0.123456, 0.0]}}}
-    return StressRecord(**fields | changes)
+    return RewardProbeRecord(**fields | changes)
 
 
 def test_stress_round_trip(tmp_path: Path) -> None:
     written = stress_record()
-    write_stress(tmp_path / "stress.json", written)
-    found = read_stress(tmp_path / "stress.json")
+    write_reward_probe(tmp_path / "stress.json", written)
+    found = read_reward_probe(tmp_path / "stress.json")
     assert found == written
     assert list(found.values["cme"]) == ["empty", "right"]
 
@@ -226,7 +229,7 @@ def test_stress_round_trip(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "spoil",
     [
-        lambda raw: raw | {"schema": STRESS_SCHEMA + 1},
+        lambda raw: raw | {"schema": REWARD_PROBE_SCHEMA + 1},
         lambda raw: without(raw, "seed"),
         lambda raw: raw | {"surprise": 1},
         lambda raw: raw | {"prompts": ["a"]},
@@ -236,10 +239,10 @@ def test_stress_round_trip(tmp_path: Path) -> None:
 )
 def test_a_malformed_stress_record_is_refused_naming_the_file(tmp_path: Path, spoil: Any) -> None:
     path = tmp_path / "stress.json"
-    write_stress(path, stress_record())
+    write_reward_probe(path, stress_record())
     path.write_text(json.dumps(spoil(read_json(path))))
     with pytest.raises(ValueError, match=str(path)):
-        read_stress(path)
+        read_reward_probe(path)
 
 
 def separation_record(**changes: Any) -> SeparationRecord:

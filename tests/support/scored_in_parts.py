@@ -12,7 +12,7 @@ os.environ["ACCELERATE_USE_FSDP"] = "true"
 
 from cme.checkpoints import load
 from cme.runtime import distributed
-from cme.scoring.policy import gathered
+from cme.scoring.policy import gathered_weights
 from cme.scoring.token_scorer import TokenScorer
 
 if __name__ == "__main__":
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     torch.distributed.init_process_group("gloo")
     prompts = [[5, 6, 7, 8], [9, 10, 11]] * 3
     responses = [[12 + i, 13, 14 + i, 15] for i in range(6)]
-    rows = slice(0, 6 if distributed.index() == 0 else 2)
+    rows = slice(0, 6 if distributed.process_index() == 0 else 2)
     whole, parts = load(sys.argv[1]).model, load(sys.argv[1]).model
     for layer in parts.model.layers:
         fully_shard(layer)
@@ -28,8 +28,8 @@ if __name__ == "__main__":
     parts(input_ids=torch.tensor([[5, 6, 7]]))  # as generation does before anything is scored
     trainer = cast("Any", SimpleNamespace(model_wrapped=parts, accelerator=SimpleNamespace(state=None)))
     for _ in range(2):
-        with gathered(trainer):
-            scorer = TokenScorer(parts, batch_tokens=8 if distributed.index() == 0 else 64)
+        with gathered_weights(trainer):
+            scorer = TokenScorer(parts, batch_tokens=8 if distributed.process_index() == 0 else 64)
             ours = scorer.score(prompts[rows], responses[rows])
     assert any(weight.to_local().numel() < weight.numel() for weight in parts.parameters()), "in parts again"
     theirs = TokenScorer(whole).score(prompts[rows], responses[rows])

@@ -30,7 +30,7 @@ def run(config: DictConfig) -> None:
     if config.seed == FAILS:
         raise KeyError("a bug")
     if config.seed == INTERRUPTED:
-        state.progress(path.parent, Progress("training", 40, 60, 0.5))
+        state.report_progress(path.parent, Progress("training", 40, 60, 0.5))
         raise Interrupted("SIGTERM")
     if config.seed == SLOW:
         time.sleep(60)

@@ -22,8 +22,8 @@ from cme.miniature import world
 from cme.rewards import CrossModelEntropy, MajorityVote, RandomReward, SemanticEntropy, TokenEntropy
 from cme.runtime import distributed
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Scorer
-from cme.training.grpo import Guard, train
+from cme.scoring.verifier import Verifier
+from cme.training.grpo import CollapseGuard, train_grpo
 from cme.training.monitors import Monitors
 
 GROUP = 8
@@ -50,7 +50,7 @@ SAID = ["fox", "the fox", "dog cat", "bird", "4 2", "fish", "field"]
 
 def known(self: GRPOTrainer, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
     """In place of TRL's sampling."""
-    first, found = distributed.index() * len(prompt_ids), []
+    first, found = distributed.process_index() * len(prompt_ids), []
     for place in range(first, first + len(prompt_ids)):
         rng = random.Random(f"{self.state.global_step}:{place}")
         ids = self.processing_class(rng.choice(SAID), add_special_tokens=False)["input_ids"][:5]
@@ -74,7 +74,7 @@ def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> N
     reward = REWARDS[name](verifier)
     start = load(generator)
     held = load(verifier)
-    heldout = Scorer(
+    heldout = Verifier(
         held.tokenizer,
         TokenScorer(held.model),
         score_end_of_turn=True,
@@ -89,28 +89,28 @@ def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> N
     loss = GRPOTrainer._compute_loss
     GRPOTrainer._generate_single_turn, GRPOTrainer._compute_loss = known, kept
     try:
-        result = train(
+        result = train_grpo(
             start,
             world.load_prompts("train", 12, 0),
             reward,
             Monitors(load(generator), heldout, world.quality, 1, "whole"),
             SETTINGS | ROWS[rows],
-            Guard(10, 0.5),
+            CollapseGuard(10, 0.5),
             seed=0,
             folder=out / name / rows,
             quiet=True,
         )
     finally:
         GRPOTrainer._compute_loss = loss
-    advantages = distributed.everyones(seen)
-    if distributed.index() == 0:
+    advantages = distributed.gather_rows(seen)
+    if distributed.process_index() == 0:
         (out / name / f"{rows}.json").write_text(json.dumps({"advantages": advantages, **asdict(result)}))
 
 
 if __name__ == "__main__":
     generator, verifier, out = sys.argv[1:]
     torch.set_num_threads(1)
-    with distributed.launched():
+    with distributed.launch():
         for name in REWARDS:
             for rows in ROWS if name == "cme" else ["one group"]:
-                distributed.together(trained, generator, verifier, Path(out), name, rows)
+                distributed.run_in_all(trained, generator, verifier, Path(out), name, rows)

@@ -10,10 +10,10 @@ from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
 from cme.records import Generation
-from cme.training.dpo_sft import Watch, train_dpo, train_sft
-from cme.training.grpo import Guard, train
+from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
+from cme.training.grpo import CollapseGuard, train_grpo
 from cme.training.monitors import Monitors
-from cme.training.tracking import Run, Tracking
+from cme.training.tracking import TrackedRun, Tracking
 
 Tiny = Callable[..., Checkpoint]
 History = dict[str, list[float | None]]
@@ -22,8 +22,8 @@ SETTINGS = {"max_steps": 3, "learning_rate": 1e-2, "warmup_steps": 0}
 SHOWN = {"seed": 7, "reward.granularity": "token", "scale.heldout": None, "plan": True}
 
 
-def run_in(folder: Path, project: str = "cme") -> Run:
-    return Run("a-run", project, SHOWN, folder)
+def run_in(folder: Path, project: str = "cme") -> TrackedRun:
+    return TrackedRun("a-run", project, SHOWN, folder)
 
 
 def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
@@ -31,8 +31,8 @@ def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
         return [float(str(c).count("e")) / 7 for c in completions]
 
     own = {"num_generations": 4, "max_completion_length": 6, "per_device_train_batch_size": 8, "beta": 0.0}
-    monitors, guard = Monitors(tiny("qwen"), None, world.quality, 2), Guard(100, 1.0)
-    return train(
+    monitors, guard = Monitors(tiny("qwen"), None, world.quality, 2), CollapseGuard(100, 1.0)
+    return train_grpo(
         tiny("qwen"), PROMPTS, letters, monitors, SETTINGS | own, guard,
         seed=0, folder=folder, callbacks=[tracker], quiet=True,
     ).history  # fmt: skip
@@ -40,7 +40,7 @@ def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
 
 def dpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     own = {"per_device_train_batch_size": 12, "max_length": 256}
-    watch = Watch(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
+    watch = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
     return train_dpo(
         tiny("qwen"), tiny("qwen"), load_pairs(PROMPTS, 0), watch, SETTINGS | own,
         seed=0, folder=folder, callbacks=[tracker], quiet=True,
@@ -49,7 +49,7 @@ def dpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
 
 def sft(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     own = {"per_device_train_batch_size": 12, "max_length": 256}
-    watch = Watch(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
+    watch = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
     said = [Generation(p.chosen, True, None) for p in load_pairs(PROMPTS, 0)]
     return train_sft(
         tiny("qwen"), PROMPTS, said, watch, SETTINGS | own,

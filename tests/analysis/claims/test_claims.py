@@ -14,9 +14,9 @@ from analysis.claims.rules import Result
 from analysis.records.read import Records
 from cme.records import (
     Accuracy,
+    CheckpointResult,
     ExperimentRecord,
     Generation,
-    Milestone,
     Pair,
     RunRecord,
     SeparationRecord,
@@ -256,7 +256,7 @@ def test_over_optimisation_is_a_fall_of_true_quality(runs: Runs) -> None:
 def with_checkpoints(run: RunRecord, *levels: float) -> RunRecord:
     """The run with 40 prompts' greedy quality, all alike: of the start, and of a checkpoint every 10 steps."""
     start, *later = ([level] * 40 for level in levels)
-    path = [Milestone(10 * (i + 1), [[0.5]] * 40, quality, {}) for i, quality in enumerate(later)]
+    path = [CheckpointResult(10 * (i + 1), [[0.5]] * 40, quality, {}) for i, quality in enumerate(later)]
     return replace(run, trajectory=Trajectory("oracle", [f"s{i}" for i in range(40)], start, path))
 
 

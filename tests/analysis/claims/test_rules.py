@@ -3,7 +3,18 @@
 import pytest
 
 from analysis.claims.evidence import Part
-from analysis.claims.rules import Rule, above, below, between, decide, differs, no_less, same, shown, side_of
+from analysis.claims.rules import (
+    Rule,
+    above,
+    below,
+    between,
+    decide,
+    differs,
+    format_part,
+    no_less,
+    part_side,
+    same,
+)
 
 NAN = float("nan")
 ABOVE, BELOW = above(50, 5, "x"), below(50, 5, "x")
@@ -49,14 +60,14 @@ def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3) -> Part:
     ],
 )
 def test_what_an_interval_says(rule: Rule, lo: float, hi: float, side: str) -> None:
-    assert side_of(part(lo, hi), rule) == side
+    assert part_side(part(lo, hi), rule) == side
 
 
 def test_too_little_says_nothing() -> None:
-    assert side_of(part(60, 70, prompts=29), ABOVE) == "open"
-    assert side_of(part(60, 70, prompts=30, seeds=1), ABOVE) == "supports"
-    assert side_of(part(60, 70, prompts=0, seeds=2), ABOVE) == "open"
-    assert side_of(part(60, 70, prompts=0, seeds=3), ABOVE) == "supports"
+    assert part_side(part(60, 70, prompts=29), ABOVE) == "open"
+    assert part_side(part(60, 70, prompts=30, seeds=1), ABOVE) == "supports"
+    assert part_side(part(60, 70, prompts=0, seeds=2), ABOVE) == "open"
+    assert part_side(part(60, 70, prompts=0, seeds=3), ABOVE) == "supports"
 
 
 FOR, AGAINST, OPEN = part(60, 70), part(30, 40), part(40, 60)
@@ -88,5 +99,5 @@ def test_reasons_count_and_say_what_is_missing() -> None:
 
 
 def test_differences_have_a_sign_and_rates_none() -> None:
-    assert shown(part(60, 70), ABOVE) == "65.0 [60.0, 70.0]"
-    assert shown(part(1, 3), SAME) == "+2.0 [1.0, 3.0]"
+    assert format_part(part(60, 70), ABOVE) == "65.0 [60.0, 70.0]"
+    assert format_part(part(1, 3), SAME) == "+2.0 [1.0, 3.0]"

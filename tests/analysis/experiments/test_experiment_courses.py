@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from analysis.experiments import math, overoptimisation
 from analysis.sections.base import NothingToShow
-from cme.records import Accuracy, Generation, Milestone, Pair, RunRecord, Trajectory
+from cme.records import Accuracy, CheckpointResult, Generation, Pair, RunRecord, Trajectory
 
 Column = list[float | None]
 SAID = Generation("7", True, 1)
@@ -101,7 +101,7 @@ def test_without_true_quality_the_section_says_so(make_record: Any, tmp_path: Pa
 def saved(run: RunRecord, *levels: float) -> RunRecord:
     """The run with a checkpoint every 40 steps; greedy quality of 32 prompts at each level, from the start on."""
     start, *later = ([level] * 32 for level in levels)
-    path = [Milestone(40 * (i + 1), [[0.5, 0.5]] * 32, quality, {}) for i, quality in enumerate(later)]
+    path = [CheckpointResult(40 * (i + 1), [[0.5, 0.5]] * 32, quality, {}) for i, quality in enumerate(later)]
     return replace(run, trajectory=Trajectory("oracle", [f"s{i}" for i in range(32)], start, path))
 
 
@@ -165,7 +165,7 @@ def test_greedy_paths_are_drawn_at_their_checkpoints(saved_runs: list[RunRecord]
 def test_without_true_quality_checkpoints_are_shown_by_their_win_rates(
     make_record: Any, tmp_path: Path
 ) -> None:
-    path = Trajectory("judge", ["a", "b"], None, [Milestone(40, [[1.0, 0.5]] * 2, None, {})])
+    path = Trajectory("judge", ["a", "b"], None, [CheckpointResult(40, [[1.0, 0.5]] * 2, None, {})])
     runs = [
         replace(make_record(seed=seed, steps=40, unmeasured=["quality"]), trajectory=path)
         for seed in range(3)

@@ -19,16 +19,16 @@ from analysis.experiments import (
     rewards,
 )
 from analysis.experiments._settings import Compared, at_end, end_of, length_of, summary_table
-from analysis.figures.main import Plot
-from analysis.records.names import in_order
+from analysis.figures.overview import Plot
+from analysis.records.names import sort_names
 from analysis.records.read import Records
-from analysis.tables.cells import contrasts_of
+from analysis.tables.cells import build_contrasts
 from analysis.tables.render import Table
 from cme.records import (
     Accuracy,
+    CheckpointResult,
     ExperimentRecord,
     Generation,
-    Milestone,
     Pair,
     RunRecord,
     Trajectory,
@@ -79,8 +79,8 @@ def axes_of(plot: Plot, index: int) -> Any:
 def test_numbers_in_names_are_ordered_by_value() -> None:
     names = ["groups of 16", "groups of 2", "beta 0.1", "beta 0", "beta 0.01", "lr 1e-05", "lr 3e-06"]
     ordered = ["beta 0", "beta 0.01", "beta 0.1", "groups of 2", "groups of 16", "lr 3e-06", "lr 1e-05"]
-    assert in_order(names) == ordered
-    assert in_order(["b", "a", "z"], ("z",)) == ["z", "a", "b"]
+    assert sort_names(names) == ordered
+    assert sort_names(["b", "a", "z"], ("z",)) == ["z", "a", "b"]
 
 
 def test_equal_settings_are_pooled_whatever_made_them_and_others_are_not(make_record: Make) -> None:
@@ -186,7 +186,7 @@ def test_rewards_are_held_against_cme_with_holm(make_record: Make) -> None:
     assert [row[2] for row in rows] == ["cme", "best_of_n_cme", "random", "dpo", "ground_truth"]
     assert [row[3] for row in rows][2:4] == ["control", "preference pairs"]
     assert [row[6].split(" ")[0] for row in rows] == ["-", "-16.7", "-25.0", "-8.3", "+16.7"]
-    raw = sorted((of.p, cell.method) for cell, _, of, _ in contrasts_of(compared.cells))
+    raw = sorted((of.p, cell.method) for cell, _, of, _ in build_contrasts(compared.cells))
     held = {row[2]: row[7] for row in rows}
     smallest, method = raw[0]
     assert held[method] == ("<0.001" if 4 * smallest < 0.001 else f"{4 * smallest:.3f}")
@@ -209,7 +209,7 @@ def test_rewards_say_how_a_policy_ended(make_record: Make) -> None:
 def test_rewards_say_where_a_policy_collapsed(make_record: Make) -> None:
     ids = [f"s{i}" for i in range(12)]
     path = [
-        Milestone(step, [[1.0, 1.0]] * 12, [quality] * 12, {})
+        CheckpointResult(step, [[1.0, 1.0]] * 12, [quality] * 12, {})
         for step, quality in ((10, 0.7), (20, 0.3), (30, 0.1))
     ]
     record = make_record(

@@ -8,16 +8,16 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.figures.confounds import confound_plot
-from analysis.figures.curves import WINDOW, seed_curve, with_derived
-from analysis.figures.main import figures_of, overoptimisation, training_curves
+from analysis.figures.curves import WINDOW, add_derived_columns, seed_curve
+from analysis.figures.overview import build_figures, overoptimisation_plots, training_curve_plot
 from analysis.figures.style import STYLES, method_styles, reward_style
 from analysis.records.frames import history_frame
-from analysis.tables.cells import cells_of
+from analysis.tables.cells import build_cells
 from analysis.tables.confounds import controlled_cells
 
 
 def plots(records):
-    return {plot.name: plot for plot in figures_of(cells_of(records), history_frame(records))}
+    return {plot.name: plot for plot in build_figures(build_cells(records), history_frame(records))}
 
 
 def grid(make_record, **fields):
@@ -63,14 +63,14 @@ def test_curve_is_the_mean_over_smoothed_seeds_and_band_their_range(make_record)
 
 def test_a_stopped_run_is_crossed_where_it_ended(make_record):
     records = [make_record(seed=0, steps=30), make_record(seed=1, steps=11, stopped="diverged")]
-    figure = training_curves(with_derived(history_frame(records)), "qwen").figure
+    figure = training_curve_plot(add_derived_columns(history_frame(records)), "qwen").figure
     crosses = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "x"]
     assert crosses == [11]
 
 
 def test_reward_gain_is_in_standard_deviations_of_the_start(make_record):
     record = make_record(steps=10)
-    frame = with_derived(history_frame([record]))
+    frame = add_derived_columns(history_frame([record]))
     rewards, spread = np.array(record.history["reward"]), np.mean(record.history["reward_std"][:WINDOW])
     assert frame["reward_gain"].to_numpy() == pytest.approx((rewards - rewards[:WINDOW].mean()) / spread)
     assert (frame["sqrt_kl"] >= 0).all()
@@ -79,7 +79,7 @@ def test_reward_gain_is_in_standard_deviations_of_the_start(make_record):
 def test_a_reward_without_spread_has_no_gain(make_record):
     record = make_record()
     record = replace(record, history=record.history | {"reward_std": [0.0] * 12})
-    names = [plot.name for plot in overoptimisation(with_derived(history_frame([record])))]
+    names = [plot.name for plot in overoptimisation_plots(add_derived_columns(history_frame([record])))]
     assert names == ["overoptimisation-sqrt-kl-miniature"]
 
 
@@ -103,8 +103,11 @@ def test_methods_of_one_reward_share_its_colour_only():
 @pytest.mark.parametrize("name", ["gpt$^$", "q$x_{$", "a_b$", r"\frac$\frac$"])
 def test_a_dollar_in_a_name_is_a_dollar(make_record, tmp_path, name):
     record = make_record(judge=name, family=name, reward=name)
-    [cell] = cells_of([record])
-    plots = [*figures_of([cell], history_frame([record])), confound_plot(controlled_cells([record], [cell]))]
+    [cell] = build_cells([record])
+    plots = [
+        *build_figures([cell], history_frame([record])),
+        confound_plot(controlled_cells([record], [cell])),
+    ]
     for plot in filter(None, plots):
         plot.save(tmp_path)
     texts = [text.get_text() for text in plots[0].figure.findobj(Text)]

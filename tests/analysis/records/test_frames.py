@@ -6,7 +6,7 @@ from math import isnan
 import pytest
 
 from analysis.records.frames import history_frame, verdicts_frame
-from analysis.records.read import load_all, load_records
+from analysis.records.read import load_all, load_runs
 from cme.records import Verdict, write_record
 
 
@@ -15,13 +15,13 @@ def test_records_are_found_by_name_at_any_depth(tmp_path, make_record):
     write_record(tmp_path / "x.record.json", make_record(seed=0))
     (tmp_path / "analysis").mkdir()
     (tmp_path / "analysis" / "other.json").write_text("no record")
-    assert [record.seed for record in load_records([tmp_path, tmp_path / "a"])] == [0, 1]
+    assert [record.seed for record in load_runs([tmp_path, tmp_path / "a"])] == [0, 1]
 
 
 def test_a_malformed_record_is_named(tmp_path):
     (tmp_path / "bad.record.json").write_text('{"schema": 1}')
     with pytest.raises(ValueError, match=r"bad\.record\.json"):
-        load_records([tmp_path])
+        load_runs([tmp_path])
 
 
 def test_history_columns_must_be_equally_long(tmp_path, make_record):
@@ -29,20 +29,20 @@ def test_history_columns_must_be_equally_long(tmp_path, make_record):
         tmp_path / "record.json", replace(make_record(), history={"step": [1.0, 2.0], "reward": [0.0]})
     )
     with pytest.raises(ValueError, match=r"record\.json.*equal length"):
-        load_records([tmp_path])
+        load_runs([tmp_path])
 
 
 def test_a_verdict_needs_its_pair(tmp_path, make_record, make_verdict):
     write_record(tmp_path / "record.json", replace(make_record(verdicts=[make_verdict("p1", 1)]), pairs=[]))
     with pytest.raises(ValueError, match=r"record\.json.*without a pair.*p1"):
-        load_records([tmp_path])
+        load_runs([tmp_path])
 
 
 def test_two_pairs_of_one_prompt_are_refused(tmp_path, make_record, make_verdict):
     record = make_record(verdicts=[make_verdict("p1", 1), make_verdict("p2", 1)])
     write_record(tmp_path / "record.json", replace(record, pairs=[*record.pairs, record.pairs[1]]))
     with pytest.raises(ValueError, match=r"record\.json is malformed: several pairs have the prompt_id 'p2'"):
-        load_records([tmp_path])
+        load_runs([tmp_path])
 
 
 @pytest.mark.parametrize("judge", [None, "one"])
@@ -50,7 +50,7 @@ def test_two_verdicts_of_one_judge_in_one_order_are_refused(tmp_path, make_recor
     verdicts = [replace(make_verdict("p1", 1, order), judge=judge) for order in (True, False)]
     verdicts.append(replace(verdicts[0], judge="two"))
     write_record(tmp_path / "record.json", make_record(verdicts=verdicts))
-    assert len(load_records([tmp_path])[0].verdicts) == 3
+    assert len(load_runs([tmp_path])[0].verdicts) == 3
     again = replace(make_verdict("p1", None), judge=judge)
     write_record(tmp_path / "record.json", make_record(verdicts=[*verdicts, again]))
     who = judge or "the judge"
@@ -58,7 +58,7 @@ def test_two_verdicts_of_one_judge_in_one_order_are_refused(tmp_path, make_recor
         ValueError,
         match=rf"record\.json.*{who} has several verdicts on prompt_id 'p1' with policy_first=True",
     ):
-        load_records([tmp_path])
+        load_runs([tmp_path])
 
 
 def test_equal_runs_are_not_pooled(tmp_path, make_record):
@@ -72,24 +72,24 @@ def test_equal_runs_are_not_pooled(tmp_path, make_record):
     ]
     for number, other in enumerate(others):
         write_record(tmp_path / f"{number}.record.json", other)
-    assert len(load_records([tmp_path])) == 4
+    assert len(load_runs([tmp_path])) == 4
     for changed in ({"run_id": "copy"}, {"run_id": "copy", "experiment": "main_table"}):
         write_record(tmp_path / "copy.record.json", replace(one, **changed))
         with pytest.raises(ValueError, match=f"{one.run_id} and copy have the same settings, judge and seed"):
-            load_records([tmp_path])
+            load_runs([tmp_path])
 
 
 def test_one_run_recorded_twice_is_an_error(tmp_path, make_record):
     for name in ("a", "b"):
         write_record(tmp_path / name / "record.json", make_record())
     with pytest.raises(ValueError, match="again"):
-        load_records([tmp_path])
+        load_runs([tmp_path])
 
 
 def test_missing_and_empty_directories(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        load_records([tmp_path / "nowhere"])
-    assert load_records([tmp_path]) == []
+        load_runs([tmp_path / "nowhere"])
+    assert load_runs([tmp_path]) == []
     with pytest.raises(ValueError, match="no file named"):
         load_all([tmp_path])
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.records.names import NEUTRAL, REGIMES, in_order, method_names
+from analysis.records.names import NEUTRAL, REGIMES, method_names, sort_names
 
 
 def names(*records):
@@ -68,7 +68,7 @@ def test_neutral_fields_are_those_of_a_runs_identity():
 
 
 def test_known_names_come_first():
-    assert in_order(["zeta", "instruct", "alpha", "pretrained"], REGIMES) == [
+    assert sort_names(["zeta", "instruct", "alpha", "pretrained"], REGIMES) == [
         "pretrained",
         "instruct",
         "alpha",

@@ -7,12 +7,12 @@ import pytest
 from analysis.records import published as module
 from analysis.records.published import (
     FOLDER,
-    auroc,
-    kl_weights,
-    main_range,
-    published,
+    main_table_range,
+    published_auroc,
+    published_kl_weights,
+    published_sweep_range,
+    read_published,
     sources_of,
-    sweep_of,
     unsourced,
 )
 
@@ -28,13 +28,13 @@ def test_a_file_without_a_source_is_refused_by_name(tmp_path: Path, source: str)
     (tmp_path / "sources.csv").write_text(f"file,source\n{source}\n")
     assert unsourced(tmp_path) == ["mine.csv"]
     with pytest.raises(ValueError, match=r"mine\.csv has no source"):
-        published("mine.csv", tmp_path)
+        read_published("mine.csv", tmp_path)
     (tmp_path / "sources.csv").write_text("file,source\nmine.csv,a paper\n")
-    assert published("mine.csv", tmp_path)["value"].tolist() == [1]
+    assert read_published("mine.csv", tmp_path)["value"].tolist() == [1]
 
 
 def test_the_released_win_rates_are_those_of_their_counts() -> None:
-    frame = published("released_evaluation.csv")
+    frame = read_published("released_evaluation.csv")
     counted = frame["wins"] + frame["losses"] + frame["ties"]
     assert (counted == frame["prompts"]).all()
     rates = 100 * (frame["wins"] + frame["ties"] / 2) / frame["prompts"]
@@ -44,7 +44,7 @@ def test_the_released_win_rates_are_those_of_their_counts() -> None:
 
 
 def test_half_widths_are_those_of_a_share_of_one_half() -> None:
-    value = published("evaluation.csv").set_index("quantity")["value"]
+    value = read_published("evaluation.csv").set_index("quantity")["value"]
     for prompts, name in (
         (200, "half-width of a 95 % interval"),
         (805, "half-width of a 95 % interval at full size"),
@@ -53,8 +53,8 @@ def test_half_widths_are_those_of_a_share_of_one_half() -> None:
 
 
 def test_published_figures_in_words() -> None:
-    assert main_range() == (52.5, 71.4)
-    assert sweep_of(["qwen"]) == "63.0 to 64.2 %"
-    assert kl_weights() == "0 in 3 cells, 0.01 in 4 cells"
-    difference = auroc("ce_verifier_full") - auroc("ce_generator_full")
+    assert main_table_range() == (52.5, 71.4)
+    assert published_sweep_range(["qwen"]) == "63.0 to 64.2 %"
+    assert published_kl_weights() == "0 in 3 cells, 0.01 in 4 cells"
+    difference = published_auroc("ce_verifier_full") - published_auroc("ce_generator_full")
     assert sorted(difference.round(3)) == [-0.054, 0.016, 0.060, 0.343]

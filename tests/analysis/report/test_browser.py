@@ -10,7 +10,7 @@ from chromium import BINARY, chromium
 
 from analysis.records.read import Records
 from analysis.report.build import write
-from analysis.tables.cells import cells_of
+from analysis.tables.cells import build_cells
 from cme.records import Generation, Pair, Verdict
 
 pytestmark = pytest.mark.skipif(BINARY is None, reason="no chromium on the PATH")
@@ -58,7 +58,7 @@ def clean(page):
 
 
 def report_of(records, folder):
-    return write(Records(records, [], [], []), cells_of(records), folder)
+    return write(Records(records, [], [], []), build_cells(records), folder)
 
 
 def pair(

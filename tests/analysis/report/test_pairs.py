@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 
 from analysis.records.frames import points
-from analysis.report.pairs import packed
+from analysis.report.pairs import pack_pairs
 from cme.records import Generation, Pair, Verdict
 
 
 def unpacked(records):
-    return json.loads(zlib.decompress(b64decode(packed(records), validate=True)))
+    return json.loads(zlib.decompress(b64decode(pack_pairs(records), validate=True)))
 
 
 def rows(columns):
@@ -89,10 +89,10 @@ def test_a_panel_s_majority_has_its_verdicts_behind_those_of_the_members(make_re
 
 def test_a_text_costs_its_size_once(make_record):
     many = [make_record(seed=seed, response="word " * 2000) for seed in range(20)]
-    assert len(packed(many)) < 10 * len(packed(many[:1]))
+    assert len(pack_pairs(many)) < 10 * len(pack_pairs(many[:1]))
 
 
 def test_a_number_that_json_cannot_hold_is_refused(make_record):
     verdicts = [Verdict("a", True, "tie", scores=(float("inf"), 0.0))]
     with pytest.raises(ValueError, match="JSON"):
-        packed([make_record(verdicts=verdicts)])
+        pack_pairs([make_record(verdicts=verdicts)])

@@ -8,12 +8,14 @@ import pytest
 from scipy import stats
 
 from analysis.sections.greedy import greedy_change, greedy_quality
-from cme.records import Milestone, RunRecord, Trajectory
+from cme.records import CheckpointResult, RunRecord, Trajectory
 
 
 def saved(make_record: Any, seed: int, start: list[float], *later: list[float]) -> RunRecord:
     """A run with a checkpoint every 10 steps, of these qualities by prompt."""
-    path = [Milestone(10 * (i + 1), [[0.5]] * len(start), quality, {}) for i, quality in enumerate(later)]
+    path = [
+        CheckpointResult(10 * (i + 1), [[0.5]] * len(start), quality, {}) for i, quality in enumerate(later)
+    ]
     prompts = [f"s{i}" for i in range(len(start))]
     return replace(make_record(seed=seed), trajectory=Trajectory("oracle", prompts, start, path))
 
@@ -50,5 +52,5 @@ def test_without_checkpoints_or_an_oracle_there_is_no_greedy_quality(make_record
     run = saved(make_record, 0, [0.1, 0.2], [0.3, 0.4])
     assert {step: list(own) for step, own in greedy_quality(run).items()} == {0: [0.1, 0.2], 10: [0.3, 0.4]}
     assert greedy_quality(make_record()) == {}
-    ungraded = Trajectory("judge", ["s0"], None, [Milestone(10, [[0.5]], None, {})])
+    ungraded = Trajectory("judge", ["s0"], None, [CheckpointResult(10, [[0.5]], None, {})])
     assert greedy_quality(replace(run, trajectory=ungraded)) == {}

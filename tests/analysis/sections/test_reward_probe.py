@@ -10,16 +10,22 @@ from matplotlib.text import Text
 
 from analysis import build
 from analysis.__main__ import main
-from analysis.records.read import load_stress
-from analysis.sections.reward_probe import first_share, ranks, stress_frame, stress_plot, stress_table
+from analysis.records.read import load_reward_probes
+from analysis.sections.reward_probe import (
+    first_share,
+    ranks,
+    reward_probe_frame,
+    reward_probe_plot,
+    reward_probe_table,
+)
 from analysis.tables.render import to_latex, to_markdown
-from cme.records import StressRecord, write_record, write_stress
+from cme.records import RewardProbeRecord, write_record, write_reward_probe
 
 NAN = float("nan")
 GRADES = ("empty", "wrong", "right")
 
 
-def stress_record(values: Any = None, prompts: int = 12, **fields: Any) -> StressRecord:
+def stress_record(values: Any = None, prompts: int = 12, **fields: Any) -> RewardProbeRecord:
     """Two lines: `cme` puts right, wrong, empty in that order but has no value for empty; `random` ties all."""
     if values is None:
         values = {
@@ -41,7 +47,9 @@ def stress_record(values: Any = None, prompts: int = 12, **fields: Any) -> Stres
         "seed": 0,
     }
     whole |= {"prompts": [f"p{i}" for i in range(prompts)], "values": values, "seconds": 1.0} | fields
-    return StressRecord(stress_id=f"stress-{whole['scale']}-{whole['family']}-{whole['verifier']}", **whole)
+    return RewardProbeRecord(
+        stress_id=f"stress-{whole['scale']}-{whole['family']}-{whole['verifier']}", **whole
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,26 +75,26 @@ def test_mean_ranks_shares_and_interval() -> None:
     right = [-1.0] * 6 + [-3.0] * 6  # first on half of the prompts
     empty = [None] * 9 + [-1.5] * 3  # scored on three, before `wrong` and there before `right` too
     record = stress_record({"cme": {"empty": empty, "wrong": [-2.0] * 12, "right": right}})
-    frame = stress_frame([record]).set_index("grade")
+    frame = reward_probe_frame([record]).set_index("grade")
     assert list(frame["mean_rank"]) == pytest.approx(
         [1.0, (6 * 2 + 3 * 1 + 3 * 2) / 12, (6 * 1 + 3 * 2 + 3 * 3) / 12]
     )
     assert list(frame["unscored"]) == [0.75, 0, 0]
     assert set(frame["right_first"]) == {50.0}
     assert 15 < frame["right_first_lo"].iloc[0] < 30 and 70 < frame["right_first_hi"].iloc[0] < 85
-    text = to_markdown(stress_table(record))
+    text = to_markdown(reward_probe_table(record))
     assert "**1.0 (- 75 %)**" in text and "50.0 [16.7, 83.3]" in text
     assert "unscored, with the share of prompts" in text
 
 
 def test_few_prompts_have_no_interval() -> None:
     record = stress_record(prompts=9)
-    assert isnan(stress_frame([record])["right_first_lo"].iloc[0])
-    assert "100.0 [n/a]" in to_markdown(stress_table(record))
+    assert isnan(reward_probe_frame([record])["right_first_lo"].iloc[0])
+    assert "100.0 [n/a]" in to_markdown(reward_probe_table(record))
 
 
 def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> None:
-    table = stress_table(stress_record())
+    table = reward_probe_table(stress_record())
     assert "scale: miniature, generator: qwen/pretrained, verifier: gemma/verifier" in table.title
     assert "Ensembles: the verifier and w." in table.notes
     assert table.header == ["reward", *GRADES, "right first (%)"]
@@ -99,7 +107,7 @@ def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> 
 
 
 def test_the_figure_prints_every_number_in_legible_type() -> None:
-    plot = stress_plot([stress_record(), stress_record(family="llama")])
+    plot = reward_probe_plot([stress_record(), stress_record(family="llama")])
     assert len(plot.figure.axes) == 2
     assert "scale: miniature" in plot.figure.get_suptitle() and "miniature" in plot.caption
     texts = [text for text in plot.figure.findobj(Text) if text.get_text()]
@@ -110,27 +118,27 @@ def test_the_figure_prints_every_number_in_legible_type() -> None:
 
 
 def test_records_are_found_by_name_and_never_twice(tmp_path) -> None:
-    write_stress(tmp_path / "a" / "stress.json", stress_record(family="llama"))
-    write_stress(tmp_path / "b.stress.json", stress_record())
+    write_reward_probe(tmp_path / "a" / "stress.json", stress_record(family="llama"))
+    write_reward_probe(tmp_path / "b.stress.json", stress_record())
     (tmp_path / "distress.json").write_text("{}")
-    assert [r.family for r in load_stress([tmp_path, tmp_path / "a"])] == ["llama", "qwen"]
-    write_stress(tmp_path / "c.stress.json", stress_record())
+    assert [r.family for r in load_reward_probes([tmp_path, tmp_path / "a"])] == ["llama", "qwen"]
+    write_reward_probe(tmp_path / "c.stress.json", stress_record())
     with pytest.raises(ValueError, match=r"c\.stress\.json records .* again"):
-        load_stress([tmp_path])
+        load_reward_probes([tmp_path])
 
 
 def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
-    write_stress(tmp_path / "stress.json", stress_record({"cme": {"wrong": [1.0] * 12}}))
+    write_reward_probe(tmp_path / "stress.json", stress_record({"cme": {"wrong": [1.0] * 12}}))
     with pytest.raises(ValueError, match=r"stress\.json is malformed.*`right`"):
-        load_stress([tmp_path])
+        load_reward_probes([tmp_path])
 
 
 def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys) -> None:
     write_record(tmp_path / "one.record.json", make_record())
     without = build([tmp_path], tmp_path / "out").read_text()
     assert 'id="stress"' not in without and not list((tmp_path / "out").rglob("*stress*"))
-    write_stress(tmp_path / "miniature.stress.json", stress_record())
-    write_stress(tmp_path / "laptop.stress.json", stress_record(scale="laptop", family="<gemma>"))
+    write_reward_probe(tmp_path / "miniature.stress.json", stress_record())
+    write_reward_probe(tmp_path / "laptop.stress.json", stress_record(scale="laptop", family="<gemma>"))
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "1 runs, 2 stress tables" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
@@ -143,7 +151,7 @@ def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys)
 
 
 def test_stress_tables_alone_are_enough(tmp_path) -> None:
-    write_stress(tmp_path / "stress.json", stress_record())
+    write_reward_probe(tmp_path / "stress.json", stress_record())
     first = build([tmp_path], tmp_path / "one")
     assert "0 runs." in first.read_text() and 'id="stress"' in first.read_text()
     again = build([tmp_path], tmp_path / "two")
@@ -154,5 +162,5 @@ def test_stress_tables_alone_are_enough(tmp_path) -> None:
 def test_another_line_of_a_record_changes_no_other(tmp_path) -> None:
     record = stress_record()
     more = replace(record, values=record.values | {"cme pmi": record.values["random"]})
-    before, after = stress_frame([record]), stress_frame([more])
+    before, after = reward_probe_frame([record]), reward_probe_frame([more])
     assert before.equals(after[after["line"] != "cme pmi"])

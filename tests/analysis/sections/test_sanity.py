@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from analysis.records.read import load_sanity
-from analysis.sections.sanity import failures, sanity_frame, sanity_table
+from analysis.sections.sanity import sanity_failures, sanity_frame, sanity_table
 from cme.records import SanityRecord, Verdict, write_record, write_sanity
 from experiments.config import composition
 from experiments.run.store import Store
@@ -41,7 +41,7 @@ def sane(**points: float) -> SanityRecord:
 )
 def test_who_fails(opponent: str, points: float, fails: bool) -> None:
     record = sane(**{opponent: points})
-    said = failures(record)
+    said = sanity_failures(record)
     assert bool(said) is fails
     assert not fails or ("strict" in said[0] and opponent in said[0] and f"{100 * points:.1f} %" in said[0])
     [row] = sanity_frame([record]).to_dict("records")
@@ -87,7 +87,7 @@ def of_panel(**judges: bool) -> SanityRecord:
 
 def test_a_bad_member_of_a_panel_does_not_hide_behind_the_others() -> None:
     record = of_panel(bad=True, good=False, kind=False)
-    [said] = failures(record)
+    [said] = sanity_failures(record)
     assert said.startswith(
         "Judge panel: bad fails its sanity check against null (some/model): win rate 100.0 %"
     )
@@ -103,7 +103,7 @@ def test_a_bad_member_of_a_panel_does_not_hide_behind_the_others() -> None:
         ["panel: majority", "passes"],
     ]
     both = of_panel(bad=True, worse=True, good=False)
-    assert [said.split(" fails")[0] for said in failures(both)] == [
+    assert [said.split(" fails")[0] for said in sanity_failures(both)] == [
         "Judge panel: bad",
         "Judge panel: worse",
         "Judge panel: majority",
@@ -119,15 +119,15 @@ def test_a_failure_is_of_the_judge_whose_settings_failed(make_record) -> None:
     other = make_record(judge="strict", config=judge("large"))
     elsewhere = make_record(judge="another", config=judge("large"))
     for runs in ([], [same], [same, elsewhere], [elsewhere]):
-        assert failures(record, runs)[0].startswith("Judge strict fails its sanity check against null")
-    assert failures(record, [other, elsewhere])[0].startswith(
+        assert sanity_failures(record, runs)[0].startswith("Judge strict fails its sanity check against null")
+    assert sanity_failures(record, [other, elsewhere])[0].startswith(
         "A judge called strict, of other settings than the results' (judge.model: small, there large), fails its"
     )
-    assert failures(record, [same, other])[0].startswith(
+    assert sanity_failures(record, [same, other])[0].startswith(
         "A judge called strict, of other settings than that of 1 of 2 runs (judge.model: small, there large), fails"
     )
     unknown = make_record(judge="strict", scale="imported", config={"imported": {}})
-    assert "(theirs are not recorded), fails" in failures(record, [unknown])[0]
+    assert "(theirs are not recorded), fails" in sanity_failures(record, [unknown])[0]
 
 
 def test_opponents_scored_in_one_order_only_are_left_out_and_counted() -> None:
@@ -153,7 +153,7 @@ def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
         Verdict(str(i), True, "first") if i < 40 else Verdict(str(i), True, "unscored", "silence")
         for i in range(100)
     ]
-    [said] = failures(record)
+    [said] = sanity_failures(record)
     assert said.endswith("; with the unscored verdicts it could be 40.0 to 100.0 %.")
 
 
@@ -186,7 +186,7 @@ def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
             sane(null=1.0), sanity_id=f"sanity-{number}", scale=scale, judge=judge, pairs={"null": []}
         )
         write_sanity(tmp_path / record.sanity_id / "sanity.json", record)
-    report.report(configs)
+    report.print_report(configs)
     page = Path(capsys.readouterr().out.split("report: ")[1].strip())
     table = (page.parent / "tables" / "laptop-sanity.csv").read_text(encoding="utf-8")
     assert "sanity-0" in table and "sanity-2" not in table

@@ -18,20 +18,22 @@ from analysis.sections.trajectory import (
 )
 from analysis.stats.metrics import win_rate
 from analysis.tables.render import to_latex, to_markdown
-from cme.records import Capability, Generation, Milestone, RunRecord, Selected, Trajectory
+from cme.records import Capability, CheckpointResult, Generation, RunRecord, Selected, Trajectory
 
 PROMPTS = [f"s{i}" for i in range(12)]
 
 
-def milestone(step: int, wins: int, quality: float | None = None, unscored: int = 0) -> Milestone:
+def milestone(step: int, wins: int, quality: float | None = None, unscored: int = 0) -> CheckpointResult:
     """The policy wins on the first `wins` of 12 prompts in both orders, loses the others; the last are unscored."""
     points: list[list[float | None]] = [[1.0, 1.0] if i < wins else [0.0, 0.0] for i in range(12)]
     points[12 - unscored :] = [[None, None]] * unscored
     grades = None if quality is None else [quality] * 12
-    return Milestone(step, points, grades, {"no answer": 2 * unscored} if unscored else {})
+    return CheckpointResult(step, points, grades, {"no answer": 2 * unscored} if unscored else {})
 
 
-def with_path(record: RunRecord, milestones: list[Milestone], selected: int | None, **of: Any) -> RunRecord:
+def with_path(
+    record: RunRecord, milestones: list[CheckpointResult], selected: int | None, **of: Any
+) -> RunRecord:
     start = None if milestones[0].quality is None else [0.5] * 12
     path = Trajectory("chooser", PROMPTS, start, milestones)
     chosen = None if selected is None else Selected(selected, None, None)
@@ -206,7 +208,9 @@ def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, ma
         for order in (True, False)
     ]
     record = make_record(verdicts=final)
-    record = with_path(record, [Milestone(10, points, None, {"no answer": 6}), milestone(20, 6)], selected=10)
+    record = with_path(
+        record, [CheckpointResult(10, points, None, {"no answer": 6}), milestone(20, 6)], selected=10
+    )
     record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 40, final))
     row = trajectory_frame([record]).iloc[1]
     assert (row["win_rate"], row["unscored"], row["half_scored"]) == (50, 6, 6)

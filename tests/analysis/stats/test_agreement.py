@@ -8,9 +8,9 @@ from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss
 
 from analysis.records.frames import majority_verdicts, verdicts_frame
 from analysis.stats.agreement import OUTCOMES, agreement
-from analysis.tables.cells import cells_frame, cells_of
+from analysis.tables.cells import build_cells, cells_frame
 from analysis.tables.render import to_markdown
-from analysis.tables.win_rates import tables_of
+from analysis.tables.win_rates import win_rate_tables
 from cme.records import Verdict
 
 
@@ -109,7 +109,7 @@ def panel(make_record, prompts=40, **fields):
 
 def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
     record = panel(make_record)
-    cells = {cell.judge: cell for cell in cells_of([record])}
+    cells = {cell.judge: cell for cell in build_cells([record])}
     assert list(cells) == ["panel: one", "panel: two", "panel: three", "panel: majority"]
     assert [cell.win.unscored for cell in cells.values()] == [0, 0, 2, 0]
     assert cells["panel: three"].consistent == 0 and cells["panel: three"].first_shown == 100
@@ -124,25 +124,25 @@ def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
 
 
 def test_a_panel_of_one_has_no_majority_and_a_silent_member_leaves_nothing_to_compare(make_record):
-    (only,) = cells_of([make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one")])])
+    (only,) = build_cells([make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one")])])
     assert only.judge == "panel: one" and only.agreement is None
     silent = Verdict("p", True, "unscored", "no reply", judge="two")
-    cells = cells_of(
+    cells = build_cells(
         [make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one"), silent])]
     )
     majority = cells[-1]
     assert majority.win.unscored == 1 and (majority.agreement.items, majority.agreement.left_out) == (0, 1)
-    assert "n/a [n/a]" in "".join(map(to_markdown, tables_of([majority])))
+    assert "n/a [n/a]" in "".join(map(to_markdown, win_rate_tables([majority])))
 
 
 def test_the_majoritys_tables_show_the_agreement(make_record):
-    cells = cells_of([panel(make_record, seed=seed) for seed in (0, 1)])
+    cells = build_cells([panel(make_record, seed=seed) for seed in (0, 1)])
     majority = [cell for cell in cells if cell.judge == "panel: majority"]
-    text = "\n".join(map(to_markdown, tables_of(majority)))
+    text = "\n".join(map(to_markdown, win_rate_tables(majority)))
     assert "Agreement of the judges, scale: miniature, judge: panel: majority" in text
     assert "one, three, two" in text and "| 156" in text
     frame = cells_frame(cells).set_index("judge")
     assert frame.loc["panel: majority", "kappa"] == majority[0].agreement.kappa
     assert np.isnan(frame.loc["panel: one", "kappa"])
     one = [cell for cell in cells if cell.judge == "panel: one"]
-    assert "Agreement" not in "".join(map(to_markdown, tables_of(one)))
+    assert "Agreement" not in "".join(map(to_markdown, win_rate_tables(one)))

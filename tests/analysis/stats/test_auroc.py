@@ -11,13 +11,13 @@ from scipy.stats import mannwhitneyu
 
 from analysis.stats.auroc import (
     Wins,
+    count_wins,
     pooled_auroc,
     pooled_difference,
-    wins_of,
     within_auroc,
     within_difference,
 )
-from analysis.stats.intervals import NOWHERE
+from analysis.stats.intervals import UNDEFINED
 
 responses = st.lists(
     st.tuples(st.integers(0, 4), st.booleans(), st.sampled_from("abcd")), min_size=1, max_size=40
@@ -26,7 +26,7 @@ responses = st.lists(
 
 def wins(rows: list[tuple[float, bool, str]]) -> Wins:
     values, correct, prompts = (list(column) for column in zip(*rows, strict=True))
-    return wins_of(np.array(values, dtype=float), np.array(correct), np.array(prompts, dtype=object))
+    return count_wins(np.array(values, dtype=float), np.array(correct), np.array(prompts, dtype=object))
 
 
 def slow(rows: list[tuple[float, bool, str]]) -> float:
@@ -121,7 +121,7 @@ def test_where_all_pairs_agree_the_interval_is_the_binomial_bound() -> None:
 def test_few_prompts_have_no_bootstrap() -> None:
     found = pooled_auroc(wins([(float(i % 3), i % 2 == 0, f"p{i % 9}") for i in range(36)]))
     assert not isnan(found.value) and np.isnan([found.lo, found.hi]).all()
-    assert np.isnan(NOWHERE).all()
+    assert np.isnan(UNDEFINED).all()
 
 
 def test_differences_are_paired() -> None:

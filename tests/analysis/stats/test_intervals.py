@@ -12,19 +12,19 @@ from analysis.stats.intervals import (
     RESAMPLES,
     bootstrap_interval,
     draws,
-    holm,
+    holm_adjusted,
     resampled,
     share_interval,
-    t_p,
+    t_p_value,
     t_quantile,
 )
-from analysis.stats.power import detectable, prompts_needed
+from analysis.stats.power import detectable_difference, prompts_needed
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 2.7, 9, 63, 804, 9999])
 def test_students_t_is_scipys(freedom):
     for value in (0.0, 0.3, 1.0, 2.0, 5.0, 8.0):
-        assert t_p(-value, freedom) == pytest.approx(2 * stats.t.sf(value, freedom), rel=1e-9)
+        assert t_p_value(-value, freedom) == pytest.approx(2 * stats.t.sf(value, freedom), rel=1e-9)
     for level in (0.6, 0.95):
         assert t_quantile(level, freedom) == pytest.approx(stats.t.ppf(0.5 + level / 2, freedom), rel=1e-9)
 
@@ -34,7 +34,7 @@ def test_students_t_is_scipys(freedom):
 def test_holm_is_statsmodels(values):
     p_values = np.array(values)
     known = ~np.isnan(p_values)
-    adjusted = holm(p_values)
+    adjusted = holm_adjusted(p_values)
     assert np.isnan(adjusted[~known]).all()
     if known.any():
         assert adjusted[known] == pytest.approx(multipletests(p_values[known], method="holm")[1])
@@ -71,7 +71,9 @@ def test_shares_stay_within_their_interval_and_it_within_0_and_1(share, half, pr
 @pytest.mark.parametrize("prompts", [5, 10, 64, 805])
 def test_detectable_is_statsmodels(prompts):
     exact = TTestPower().solve_power(None, nobs=prompts, alpha=0.05, power=0.8)
-    assert detectable(2.0, prompts) == pytest.approx(2 * exact, rel=0.002 if prompts >= 10 else 0.02)
+    assert detectable_difference(2.0, prompts) == pytest.approx(
+        2 * exact, rel=0.002 if prompts >= 10 else 0.02
+    )
 
 
 @pytest.mark.parametrize("difference", [0.05, 0.1, 0.2, 0.5, 1.0])
@@ -79,7 +81,7 @@ def test_prompts_needed_is_statsmodels(difference):
     exact = TTestPower().solve_power(difference, alpha=0.05, power=0.8)
     needed = prompts_needed(1.0, difference)
     assert needed == np.ceil(exact)
-    assert detectable(1.0, needed) <= difference < detectable(1.0, needed - 1)
+    assert detectable_difference(1.0, needed) <= difference < detectable_difference(1.0, needed - 1)
 
 
 def test_no_number_of_prompts_shows_no_difference():

@@ -21,11 +21,11 @@ from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
 from analysis.stats.metrics import (
     clustered_interval,
-    first_shown_share,
+    first_position_share,
     half_scored,
-    in_both_orders,
+    has_both_orders,
     interquartile_mean,
-    interval_covers_half,
+    is_undecided,
     position_consistency,
     quality_change,
     seed_spread,
@@ -54,7 +54,7 @@ def test_hand_computed():
     assert win.rate == pytest.approx(62.5)
     assert (win.prompts, win.verdicts, win.unscored) == (3, 5, 1)
     assert (win.worst_lo, win.worst_hi) == (pytest.approx(50), pytest.approx(70))
-    assert win.scored == 2 and win.few and interval_covers_half(win)
+    assert win.scored == 2 and win.few and is_undecided(win)
     # Influences of the prompts: (2 - 1.25) / 2 and (0.5 - 1.25) / 2; one degree of freedom.
     error = np.std([0.375, -0.375], ddof=1) / np.sqrt(2)
     assert win.p == pytest.approx(2 * stats.t.sf(0.125 / (error / np.sqrt(4 * 0.625 * 0.375)), 1))
@@ -88,8 +88,8 @@ def test_half_scored_by_hand():
     # asked in one order by design, at random: nothing stands alone
     single = np.array([True, False, True, True, False, False, True, False])
     alone = np.array([f"p{i}" for i in range(8)], dtype=object)
-    assert not in_both_orders(single, alone) and not half_scored(won, single, alone).any()
-    assert in_both_orders(first, pairs)
+    assert not has_both_orders(single, alone) and not half_scored(won, single, alone).any()
+    assert has_both_orders(first, pairs)
     # a verdict that the other order of its pair never had, beside pairs that have both
     assert half_scored(won[:3], first[:3], pairs[:3]).tolist() == [False] * 3
     assert half_scored(np.array([1, 0.0, 1]), first[:3], pairs[:3]).tolist() == [False, False, True]
@@ -115,11 +115,11 @@ def test_what_the_unscored_could_turn_is_open_and_not_told_from_half():
     points = np.array([1.0] * 60 + [0.0] * 20 + [np.nan] * 20)
     for settled in (points, 1 - points):  # 60 to 80 % in the worst cases, or 20 to 40
         win = win_rate(settled, ids)
-        assert not win.open and not interval_covers_half(win)
+        assert not win.open and not is_undecided(win)
     points[40:60] = np.nan
     for turned in (points, 1 - points):  # 40 to 80 %, or 20 to 60
         win = win_rate(turned, ids)
-        assert (win.lo > 50 or win.hi < 50) and win.open and interval_covers_half(win)
+        assert (win.lo > 50 or win.hi < 50) and win.open and is_undecided(win)
     assert not win_rate(np.full(100, 0.5), ids).open
 
 
@@ -245,10 +245,10 @@ def test_detectable_is_that_of_the_paired_t_test():
 
 def test_bold_needs_an_interval_beside_half():
     ids = np.arange(50).astype(str).astype(object)
-    assert not interval_covers_half(win_rate(np.ones(50), ids))
-    assert not interval_covers_half(win_rate(np.zeros(50), ids))
-    assert interval_covers_half(win_rate(np.tile([0.0, 1.0], 25), ids))
-    assert win_rate(np.ones(29), ids[:29]).lo > 50 and interval_covers_half(win_rate(np.ones(29), ids[:29]))
+    assert not is_undecided(win_rate(np.ones(50), ids))
+    assert not is_undecided(win_rate(np.zeros(50), ids))
+    assert is_undecided(win_rate(np.tile([0.0, 1.0], 25), ids))
+    assert win_rate(np.ones(29), ids[:29]).lo > 50 and is_undecided(win_rate(np.ones(29), ids[:29]))
 
 
 def test_seeds_apart():
@@ -346,8 +346,8 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1e6  # kB
 
 def test_first_shown_share_counts_decided_verdicts():
     points = np.array([1, 0, 1, 0.5, float("nan")])
-    assert first_shown_share(points, np.array([True, False, False, True, True])) == pytest.approx(200 / 3)
-    assert isnan(first_shown_share(np.array([0.5]), np.array([True])))
+    assert first_position_share(points, np.array([True, False, False, True, True])) == pytest.approx(200 / 3)
+    assert isnan(first_position_share(np.array([0.5]), np.array([True])))
 
 
 def test_sixty_cells_take_seconds():

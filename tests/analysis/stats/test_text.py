@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rouge_score import rouge_scorer
 
 from analysis.stats import text
-from cme.grading.answers import normalize
+from cme.grading.answers import normalize_text
 
 few_words = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=9)
 sets = st.lists(few_words, min_size=2, max_size=6)
@@ -27,7 +27,7 @@ def drawn(responses: int, longest: int, vocabulary: int) -> list[list[str]]:
 
 
 def test_words_are_lower_case_without_marks() -> None:
-    assert text.words_of("The crow's HOME: a field, no 7.") == [
+    assert text.split_words("The crow's HOME: a field, no 7.") == [
         "the",
         "crow",
         "s",
@@ -37,18 +37,18 @@ def test_words_are_lower_case_without_marks() -> None:
         "no",
         "7",
     ]
-    assert text.words_of("... !") == []
+    assert text.split_words("... !") == []
 
 
 @given(st.text())
 def test_words_are_those_that_repetition_is_measured_on_in_training(said: str) -> None:
-    assert text.words_of(said) == normalize(said).split()
+    assert text.split_words(said) == normalize_text(said).split()
 
 
 def test_each_pair_is_cut_to_its_shorter_response() -> None:
     one = [["a", "b", "c"], ["a"], [], ["a", "b"]]
     other = [["x", "y"], ["x", "y", "z"], ["x"], ["x", "y"]]
-    assert text.matched(one, other) == (
+    assert text.match_lengths(one, other) == (
         [["a", "b"], ["a"], [], ["a", "b"]],
         [["x", "y"], ["x"], [], ["x", "y"]],
     )
@@ -56,22 +56,22 @@ def test_each_pair_is_cut_to_its_shorter_response() -> None:
 
 def test_distinct_by_hand() -> None:
     responses = [["a", "b", "a"], ["a", "b"], ["c"]]
-    assert text.distinct(responses, 1) == 3 / 6
-    assert text.distinct(responses, 2) == 2 / 3  # ab twice, ba; none from one response to the next
-    assert isnan(text.distinct(responses, 4))
+    assert text.distinct_n(responses, 1) == 3 / 6
+    assert text.distinct_n(responses, 2) == 2 / 3  # ab twice, ba; none from one response to the next
+    assert isnan(text.distinct_n(responses, 4))
 
 
 def test_distinct_falls_with_length_but_not_once_matched() -> None:
     rng = np.random.default_rng(0)
     short = [[f"w{i}" for i in rng.integers(0, 50, 5)] for _ in range(200)]
     long = [[f"w{i}" for i in rng.integers(0, 50, 50)] for _ in range(200)]
-    assert text.distinct(long, 2) < 0.8 * text.distinct(short, 2)
-    assert text.compression(long) > 1.2 * text.compression(short)
+    assert text.distinct_n(long, 2) < 0.8 * text.distinct_n(short, 2)
+    assert text.compression_ratio(long) > 1.2 * text.compression_ratio(short)
     assert abs(text.self_bleu(long) - text.self_bleu(short)) > 2
-    before, after = text.matched(short, long)
-    assert text.distinct(after, 2) == pytest.approx(text.distinct(before, 2), abs=0.03)
+    before, after = text.match_lengths(short, long)
+    assert text.distinct_n(after, 2) == pytest.approx(text.distinct_n(before, 2), abs=0.03)
     assert text.self_bleu(after) == pytest.approx(text.self_bleu(before), abs=1.5)
-    assert text.compression(after) == pytest.approx(text.compression(before), rel=0.05)
+    assert text.compression_ratio(after) == pytest.approx(text.compression_ratio(before), rel=0.05)
 
 
 def peer_self_bleu(responses: list[list[str]]) -> float:
@@ -117,10 +117,10 @@ def test_clipped_counts_are_those_of_their_definition(responses: list[list[str]]
 def test_compression_by_its_definition() -> None:
     responses = [["the", "crow", "is", "black"], [], ["the", "cat", "is", "small"]]
     whole = b"the crow is black\nthe cat is small"
-    assert text.compression(responses) == len(whole) / len(zlib.compress(whole, 9))
-    assert isnan(text.compression([[], []]))
+    assert text.compression_ratio(responses) == len(whole) / len(zlib.compress(whole, 9))
+    assert isnan(text.compression_ratio([[], []]))
     same = [["the", "crow"]] * 200
-    assert text.compression(same) > 10 * text.compression(drawn(200, 3, 100_000))
+    assert text.compression_ratio(same) > 10 * text.compression_ratio(drawn(200, 3, 100_000))
 
 
 def slow_common_subsequence(one: list[str], other: list[str]) -> int:
@@ -149,13 +149,13 @@ def test_rouge_l_is_rouge_scores() -> None:
     for one, other in zip(drawn(40, 150, 30), reversed(drawn(40, 150, 30)), strict=True):
         expected = peer.score(" ".join(one), " ".join(other))["rougeL"].fmeasure
         assert text.rouge_l(one, other) == pytest.approx(expected)
-    assert text.rouge_l(text.words_of("Black, white!"), text.words_of("black white")) == 1
+    assert text.rouge_l(text.split_words("Black, white!"), text.split_words("black white")) == 1
     assert text.rouge_l([], ["a"]) == text.rouge_l([], []) == 0
 
 
 def test_216_responses_take_well_under_a_second() -> None:
     responses = drawn(216, 60, 500)
     began = time.process_time()
-    text.self_bleu(responses), text.compression(responses), text.distinct(responses, 2)
+    text.self_bleu(responses), text.compression_ratio(responses), text.distinct_n(responses, 2)
     [text.rouge_l(a, b) for a, b in zip(responses, reversed(responses), strict=True)]
     assert time.process_time() - began < 0.5

@@ -11,7 +11,7 @@ import pytest
 
 from analysis.figures.confounds import STYLES, confound_plot
 from analysis.stats.logistic import expit
-from analysis.tables.cells import cells_of
+from analysis.tables.cells import build_cells
 from analysis.tables.confounds import (
     CONTROLS,
     ControlledCell,
@@ -67,7 +67,7 @@ def world(
 
 
 def controlled_of(*records: RunRecord) -> list[ControlledCell]:
-    return controlled_cells(records, cells_of(records))
+    return controlled_cells(records, build_cells(records))
 
 
 @pytest.mark.parametrize(("n", "bold"), [(29, False), (30, True)])
@@ -99,7 +99,7 @@ def test_differences_are_policy_minus_start_of_the_verdicts_own_pair(make_record
         Verdict("c", False, "second", judge="another"),
     ]
     record = replace(make_record(verdicts=verdicts), pairs=pairs)
-    [judged] = judged_cells([record], cells_of([replace(record, verdicts=verdicts[:6])]))
+    [judged] = judged_cells([record], build_cells([replace(record, verdicts=verdicts[:6])]))
     assert judged.points.tolist() == [1, 0, 1, 0.5]
     assert judged.prompts.tolist() == [0, 0, 2, 2]
     assert judged.differences["length"].tolist() == [2, 2, 1, 1]
@@ -143,7 +143,7 @@ def test_what_the_unscored_could_turn_is_not_bold_under_any_control(make_record:
 
 def test_raw_is_the_win_rate_of_the_other_tables(make_record: MakeRecord) -> None:
     record = world(make_record)
-    [cell], [each] = cells_of([record]), controlled_of(record)
+    [cell], [each] = build_cells([record]), controlled_of(record)
     raw = each.rates["raw"]
     assert (raw.rate, raw.lo, raw.hi) == (cell.win.rate, cell.win.lo, cell.win.hi)
 
@@ -230,7 +230,7 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
     outcomes[19], outcomes[20] = "first", "second"
     verdicts = [Verdict(p.prompt_id, True, o) for p, o in zip(pairs, outcomes, strict=True)]  # type: ignore[arg-type]
     record = replace(make_record(verdicts=verdicts), pairs=pairs)
-    judged = judged_cells([record], cells_of([record]))
+    judged = judged_cells([record], build_cells([record]))
     [row] = rows(bins_table(judged, "length"))
     assert row[:2] == ["pretrained", "cme"]
     assert row[2] == "+5.5: 0.0 [n/a]"
@@ -242,7 +242,7 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
 
 def test_a_simulated_judge_is_the_same_every_time_and_follows_its_weights(make_record: MakeRecord) -> None:
     record = world(make_record, n=2000)
-    [judged] = judged_cells([record], cells_of([record]))
+    [judged] = judged_cells([record], build_cells([record]))
     length, surprisal = judged.differences["length"], judged.differences["surprisal"]
     for weights, logits in [
         (JUDGES["truth + length"], 8 * judged.differences["quality"] + 0.1 * length),
@@ -263,7 +263,7 @@ def test_a_simulated_judge_is_the_same_every_time_and_follows_its_weights(make_r
 
 def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
     record = world(make_record, n=900, longer=15)
-    [judged] = judged_cells([record], cells_of([record]))
+    [judged] = judged_cells([record], build_cells([record]))
     by_judge = {found.judge: found.by_control for found in errors([judged])}
     assert list(by_judge) == ["oracle", *JUDGES]
     assert by_judge["oracle"]["raw"] == 0
@@ -322,11 +322,11 @@ def imported(make_record: MakeRecord, name: str, text: str) -> RunRecord:
 
 def test_equal_rows_of_different_files_are_different_prompts(make_record: MakeRecord) -> None:
     one, other = (imported(make_record, "file", text) for text in ("why", "how"))
-    [cell] = cells_of([one, other])
+    [cell] = build_cells([one, other])
     assert cell.win.prompts == 80
     [judged] = judged_cells([one, other], [cell])
     assert len(set(judged.prompts)) == 80
-    assert len(set(judged_cells([one], cells_of([one]))[0].prompts)) == 40
+    assert len(set(judged_cells([one], build_cells([one]))[0].prompts)) == 40
 
 
 def test_imported_outputs_have_their_figure(make_record: MakeRecord) -> None:

@@ -6,15 +6,15 @@ from math import isnan, nan
 import pytest
 
 from analysis.report.provenance import provenance_of
-from analysis.tables.cells import cells_of
-from analysis.tables.findings import findings_of
+from analysis.tables.cells import build_cells
+from analysis.tables.findings import build_findings
 
 ON = " of the comparisons on 180 prompts (qwen pretrained): "
 
 
 @pytest.fixture
 def cell(make_record):
-    (cell,) = cells_of([make_record(prompts=12)])
+    (cell,) = build_cells([make_record(prompts=12)])
 
     def made(rate, lo, hi, family="qwen", unscored=0, worst=(None, None)):
         worst = [rate if bound is None else bound for bound in worst]
@@ -46,20 +46,20 @@ def cell(make_record):
     ],
 )
 def test_one_cell(cell, numbers, text):
-    (finding,) = findings_of([cell(*numbers)])
+    (finding,) = build_findings([cell(*numbers)])
     assert (finding.method, finding.text) == ("cme", text)
 
 
 def test_what_the_unscored_could_turn_is_no_conclusion(cell):
     turned = cell(60.0, 55.0, 65.0, unscored=80, worst=(46.7, 69.0))
-    (finding,) = findings_of([turned])
+    (finding,) = build_findings([turned])
     assert finding.text == (
         f"won 60.0 % [55.0, 65.0]{ON}not told apart from 50 %, since with the unscored verdicts it could be 46.7 to "
         "69.0 %; 80 of 360 verdicts unscored and left out."
     )
-    (lost,) = findings_of([cell(40.0, 35.0, 45.0, unscored=80, worst=(31.0, 50.0))])
+    (lost,) = build_findings([cell(40.0, 35.0, 45.0, unscored=80, worst=(31.0, 50.0))])
     assert "since with the unscored verdicts it could be 31.0 to 50.0 %" in lost.text
-    (finding,) = findings_of([turned, cell(60.0, 55.0, 65.0, "olmo", unscored=80, worst=(50.1, 69.0))])
+    (finding,) = build_findings([turned, cell(60.0, 55.0, 65.0, "olmo", unscored=80, worst=(50.1, 69.0))])
     assert finding.text.startswith(
         "beat its start in 1 of 2 cells, lost to it in 0, was not told apart from it in 1 (in 1 only because the "
         "unscored verdicts could change it); from"
@@ -69,16 +69,16 @@ def test_what_the_unscored_could_turn_is_no_conclusion(cell):
 def test_half_scored_pairs_and_single_orders_are_told(make_record, make_verdict):
     both = [make_verdict(i, 1, order) for i in range(40) for order in (True, False)]
     both[0] = make_verdict(0, None, True)
-    (finding,) = findings_of(cells_of([make_record(verdicts=both)]))
+    (finding,) = build_findings(build_cells([make_record(verdicts=both)]))
     assert finding.text.endswith(
         "1 of 80 verdicts unscored and left out, and 1 more of pairs scored in one order only."
     )
-    (finding,) = findings_of(cells_of([make_record(verdicts=both[1::2])]))
+    (finding,) = build_findings(build_cells([make_record(verdicts=both[1::2])]))
     assert finding.text.endswith("; judged in one order only.")
 
 
 def test_several_cells_are_counted_and_their_range_is_given(cell):
-    (finding,) = findings_of(
+    (finding,) = build_findings(
         [
             cell(60.0, 55.0, 65.0, "qwen"),
             cell(70.0, 65.0, 75.0, "olmo"),
@@ -96,7 +96,7 @@ def test_several_cells_are_counted_and_their_range_is_given(cell):
 
 def test_methods_have_findings_of_their_own_in_the_order_of_the_tables(make_record):
     records = [make_record(reward=reward) for reward in ("random", "majority_vote", "cme")]
-    assert [finding.method for finding in findings_of(cells_of(records))] == [
+    assert [finding.method for finding in build_findings(build_cells(records))] == [
         "cme",
         "majority_vote",
         "random",

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis.figures.separation import auroc_plot, verifier_plot
-from analysis.figures.separation_shapes import distribution_plot, scatter_plot, spans_of
+from analysis.figures.separation_shapes import distribution_plot, measured_spans, scatter_plot
 from analysis.records.read import load_all, load_separation
 from analysis.sections.separation import separation_section
 from analysis.sections.separation_tables import contrast_table, published_table, signal_table
@@ -19,10 +19,10 @@ from analysis.tables.separation import (
     PUBLISHED,
     SIGNALS,
     Separation,
-    label,
-    names_of,
+    display_names,
     published_frame,
     separation_frame,
+    signal_label,
 )
 from cme.records import Generation, Prompt, SeparationRecord, write_separation
 
@@ -164,13 +164,13 @@ def test_the_published_file_is_shown_whole() -> None:
 
 
 def test_labels_and_names() -> None:
-    assert label("predictive_entropy verifier answer") == "predictive entropy, verifier, answer"
-    assert label(LENGTH) == "length"
+    assert signal_label("predictive_entropy verifier answer") == "predictive entropy, verifier, answer"
+    assert signal_label(LENGTH) == "length"
     found = [
         Separation(separation(separation_id=f"x-{end}", seed=seed))
         for end, seed in (("aaaaaaaa", 0), ("bbbbbbbb", 0), ("cccccccc", 1))
     ]
-    assert names_of(found) == ["qwen sft (aaaaaaaa)", "qwen sft (bbbbbbbb)", "qwen sft, seed 1"]
+    assert display_names(found) == ["qwen sft (aaaaaaaa)", "qwen sft (bbbbbbbb)", "qwen sft, seed 1"]
 
 
 def texts_of(figure: Any) -> str:
@@ -197,7 +197,7 @@ def test_figures_say_scale_units_and_what_is_missing(answer: bool) -> None:
     assert ("answer = response" in auroc) is not answer
     assert "nats/token" in texts_of(distribution_plot(found[:1], "response").figure)
     assert "nats/token" in texts_of(scatter_plot(found[:1]).figure)
-    assert spans_of(found) == (["response", "answer"] if answer else ["response"])
+    assert measured_spans(found) == (["response", "answer"] if answer else ["response"])
     if answer:
         assert "over the answer" in texts_of(distribution_plot(found[:1], "answer").figure)
         assert "qwen sft, answer" in texts_of(scatter_plot(found[:1]).figure)

@@ -4,9 +4,9 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from analysis import summarize
-from analysis.tables.cells import cells_frame, cells_of, contrasts_of
+from analysis.tables.cells import build_cells, build_contrasts, cells_frame
 from analysis.tables.render import Entry, Table, to_latex, to_markdown
-from analysis.tables.win_rates import quality_entry, quality_table, tables_of, win_rate_table
+from analysis.tables.win_rates import quality_entry, quality_table, win_rate_table, win_rate_tables
 
 
 def points(make_verdict, prompts, value):
@@ -20,24 +20,24 @@ def test_one_line_a_run(make_record):
 
 
 def test_seeds_are_pooled_and_prompts_are_not_counted_twice(make_record):
-    (cell,) = cells_of([make_record(seed=seed, prompts=24) for seed in range(3)])
+    (cell,) = build_cells([make_record(seed=seed, prompts=24) for seed in range(3)])
     assert (cell.win.prompts, cell.win.verdicts, list(cell.seeds.rates)) == (24, 144, [0, 1, 2])
 
 
 def test_scales_and_judges_never_share_a_table(make_record):
-    scales = cells_of([make_record(), make_record(scale="laptop")])
-    judges = cells_of([make_record(), make_record(judge="reference_similarity")])
+    scales = build_cells([make_record(), make_record(scale="laptop")])
+    judges = build_cells([make_record(), make_record(judge="reference_similarity")])
     for cells in (scales, judges):
         assert len(cells) == 2
         with pytest.raises(ValueError, match="one scale and one judge"):
-            tables_of(cells)
+            win_rate_tables(cells)
 
 
 def test_bold_only_where_the_interval_excludes_half(make_record, make_verdict):
     won = make_record(verdicts=points(make_verdict, 30, 1))
     tied = make_record(verdicts=points(make_verdict, 30, 0.5), reward="random")
     few = make_record(verdicts=points(make_verdict, 29, 1), reward="majority_vote")
-    text = to_markdown(win_rate_table(cells_of([won, tied, few])))
+    text = to_markdown(win_rate_table(build_cells([won, tied, few])))
     assert "**100.0 [88.4, 100.0]**" in text  # 0.025 ** (1 / 30)
     assert "| 50.0 [44.2, 55.8] " in text
     assert "| 100.0 [88.1, 100.0] °" in text and "fewer than 30" in text
@@ -46,8 +46,8 @@ def test_bold_only_where_the_interval_excludes_half(make_record, make_verdict):
 
 def test_unscored_verdicts_are_counted_and_bounded(make_record, make_verdict):
     verdicts = [*points(make_verdict, 20, 1), *points(make_verdict, 1, None)]
-    cells = cells_of([make_record(verdicts=verdicts)])
-    tables = tables_of(cells)
+    cells = build_cells([make_record(verdicts=verdicts)])
+    tables = win_rate_tables(cells)
     assert "2 verdicts are unscored" in to_markdown(tables[0])
     assert "95.2, 100.0" in to_markdown(tables[-1])
     row = cells_frame(cells).iloc[0]
@@ -56,15 +56,15 @@ def test_unscored_verdicts_are_counted_and_bounded(make_record, make_verdict):
 
 
 def test_stopped_runs_are_marked_and_explained(make_record):
-    cells = cells_of([make_record(stopped="too many unscored", steps=7), make_record(seed=1)])
+    cells = build_cells([make_record(stopped="too many unscored", steps=7), make_record(seed=1)])
     text = to_markdown(win_rate_table(cells))
     assert " †" in text
     assert "† qwen pretrained cme: seed 0 stopped after step 7: too many unscored" in text
 
 
 def test_quality_is_shown_only_where_scores_exist(make_record, make_verdict):
-    assert len(tables_of(cells_of([make_record()]))) == 4
-    assert len(tables_of(cells_of([make_record(verdicts=points(make_verdict, 20, 1))]))) == 3
+    assert len(win_rate_tables(build_cells([make_record()]))) == 4
+    assert len(win_rate_tables(build_cells([make_record(verdicts=points(make_verdict, 20, 1))]))) == 3
 
 
 def test_quality_numbers_are_those_of_the_scores(make_record):
@@ -72,14 +72,14 @@ def test_quality_numbers_are_those_of_the_scores(make_record):
     scores = {v.prompt_id: v.scores for v in record.verdicts if v.policy_first}
     before = sum(start for _, start in scores.values()) / len(scores)
     after = sum(policy for policy, _ in scores.values()) / len(scores)
-    text = to_markdown(quality_table(cells_of([record])))
+    text = to_markdown(quality_table(build_cells([record])))
     assert f"{before:.2f} → {after:.2f} (+{after - before:.2f} [" in text
 
 
 def test_p_values_are_corrected_over_one_table(make_record):
     methods = {"cme": 0.1, "random": 0.0, "majority_vote": 0.05}
-    cells = cells_of([make_record(reward=name, gain=gain) for name, gain in methods.items()])
-    other = cells_of(
+    cells = build_cells([make_record(reward=name, gain=gain) for name, gain in methods.items()])
+    other = build_cells(
         [make_record(scale="laptop"), *[make_record(reward=r, gain=g) for r, g in methods.items()]]
     )
     theirs = multipletests([cell.win.p for cell in cells], method="holm")[1]
@@ -90,8 +90,8 @@ def test_p_values_are_corrected_over_one_table(make_record):
 def test_every_reward_is_held_against_the_first_cme(make_record):
     sweep = [("cme", "olmo"), ("cme", "gemma"), ("random", "gemma")]
     records = [make_record(reward=r, verifier=v, family=f) for r, v in sweep for f in ("qwen", "llama")]
-    cells = cells_of([*records, make_record(reward="random", family="olmo")])
-    held = [(cell.family, cell.method, against.method) for cell, against, *_ in contrasts_of(cells)]
+    cells = build_cells([*records, make_record(reward="random", family="olmo")])
+    held = [(cell.family, cell.method, against.method) for cell, against, *_ in build_contrasts(cells)]
     assert sorted(held) == [
         ("llama", "cme (olmo)", "cme (gemma)"),
         ("llama", "random", "cme (gemma)"),
@@ -104,14 +104,14 @@ def test_every_reward_is_held_against_the_first_cme(make_record):
     assert own["contrast_difference"] == pytest.approx(
         own["win_rate"] - frame.loc[("llama", "cme (gemma)"), "win_rate"]
     )
-    assert "contrast-miniature-oracle" in [table.name for table in tables_of(cells)]
+    assert "contrast-miniature-oracle" in [table.name for table in win_rate_tables(cells)]
     alone = [cell for cell in cells if cell.family == "olmo"]
-    assert not any(table.name.startswith("contrast") for table in tables_of(alone))
+    assert not any(table.name.startswith("contrast") for table in win_rate_tables(alone))
 
 
 def test_no_table_is_too_wide_to_read(make_record):
-    cells = cells_of([make_record(seed=s, reward=r) for s in range(3) for r in ("cme", "random")])
-    for table in tables_of(cells):
+    cells = build_cells([make_record(seed=s, reward=r) for s in range(3) for r in ("cme", "random")])
+    for table in win_rate_tables(cells):
         assert len(table.header) <= 12
         assert all(len(row) == len(table.header) for group in table.groups for row in group)
 
@@ -127,7 +127,7 @@ def test_latex_and_markdown_escape_what_they_give_meaning():
 
 @pytest.mark.parametrize(("prompts", "bold"), [(29, False), (30, True)])
 def test_a_change_of_quality_over_few_prompts_is_never_bold(make_record, prompts, bold):
-    [cell] = cells_of([make_record(gain=0.9, prompts=prompts)])
+    [cell] = build_cells([make_record(gain=0.9, prompts=prompts)])
     assert cell.quality is not None and cell.quality.lo > 0
     assert quality_entry(cell).bold is bold
 
@@ -137,11 +137,11 @@ def test_pairs_scored_in_one_order_are_left_out_counted_and_the_same_everywhere(
     verdicts = []
     for i in range(60):
         verdicts += [make_verdict(f"p{i}", 1, True), make_verdict(f"p{i}", None if i % 2 else 0, False)]
-    [cell] = cells_of([make_record(verdicts=verdicts)])
+    [cell] = build_cells([make_record(verdicts=verdicts)])
     assert (cell.win.rate, cell.win.unscored, cell.win.half_scored, cell.both_orders) == (50, 30, 30, True)
     assert cell.seeds.rates == {0: 50} and cell.tally.rate == 0.5 and len(cell.tally.prompts) == 30
     assert cell.first_shown == 100 and cell.consistent == 0
-    tables = tables_of([cell])
+    tables = win_rate_tables([cell])
     assert "30 verdicts are left out because their pair is unscored in the other order" in to_markdown(
         tables[0]
     )
@@ -154,7 +154,7 @@ def test_pairs_scored_in_one_order_are_left_out_counted_and_the_same_everywhere(
 def test_rates_that_the_unscored_could_turn_are_marked_and_not_bold(make_record, make_verdict):
     verdicts = [*points(make_verdict, 40, 1), *(make_verdict(f"u{i}", None) for i in range(90))]
     record = make_record(verdicts=verdicts)
-    text = to_markdown(win_rate_table(cells_of([record])))
+    text = to_markdown(win_rate_table(build_cells([record])))
     assert "| 100.0 [91.2, 100.0] ?" in text and "**" not in text
     assert "?: the unscored verdicts could bring the rate to 50 % or past it; never bold." in text
     assert "with the unscored it could be 47.1 to 100.0 %" in summarize([record])
@@ -162,7 +162,7 @@ def test_rates_that_the_unscored_could_turn_are_marked_and_not_bold(make_record,
 
 def test_pairs_judged_in_one_order_by_design_are_counted_and_flagged(make_record, make_verdict):
     single = [make_verdict(f"p{i}", float(i % 4 > 0), bool(i % 2)) for i in range(80)]
-    [cell] = cells_of([make_record(verdicts=single)])
+    [cell] = build_cells([make_record(verdicts=single)])
     assert (cell.win.rate, cell.win.half_scored, cell.both_orders) == (75, 0, False)
     assert "All pairs were judged in one order only" in to_markdown(win_rate_table([cell]))
     assert "each pair judged in one order only" in summarize([make_record(verdicts=single)])

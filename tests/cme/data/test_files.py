@@ -37,30 +37,30 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.parquet"])
 def test_a_file_of_any_format(tmp_path: Path, name: str) -> None:
-    found = files.read(SOURCE, str(write(tmp_path / name, ROWS)))
+    found = files.read_rows(SOURCE, str(write(tmp_path / name, ROWS)))
     assert [dict(row) for row in found] == [{"problem": f"p{i}", "answer": str(i)} for i in range(3)]
 
 
 def test_a_local_file_may_have_any_number_of_rows(tmp_path: Path) -> None:
-    assert len(files.read(SOURCE, str(write(tmp_path / "x.jsonl", ROWS[:2])))) == 2
+    assert len(files.read_rows(SOURCE, str(write(tmp_path / "x.jsonl", ROWS[:2])))) == 2
 
 
 def test_a_folder_has_its_split_or_the_only_one(tmp_path: Path) -> None:
     write(tmp_path / "both" / "test.jsonl", ROWS[:1])
     write(tmp_path / "both" / "train.jsonl", ROWS)
-    assert len(files.read(SOURCE, str(tmp_path / "both"))) == 1
+    assert len(files.read_rows(SOURCE, str(tmp_path / "both"))) == 1
     write(tmp_path / "one" / "anything.jsonl", ROWS[:2])
-    assert len(files.read(SOURCE, str(tmp_path / "one"))) == 2
+    assert len(files.read_rows(SOURCE, str(tmp_path / "one"))) == 2
     write(tmp_path / "other" / "train.jsonl", ROWS)
     write(tmp_path / "other" / "validation.jsonl", ROWS)
     with pytest.raises(ValueError, match=r"no split test; it has train, validation"):
-        files.read(SOURCE, str(tmp_path / "other"))
+        files.read_rows(SOURCE, str(tmp_path / "other"))
 
 
 def test_wrong_columns_are_named_with_the_right_ones(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", [{"problem": "p", "solution": "s"}])
     with pytest.raises(ValueError) as caught:
-        files.read(SOURCE, str(path))
+        files.read_rows(SOURCE, str(path))
     message = str(caught.value)
     assert "lacks the column answer" in message and "problem, solution" in message
     assert "owner/data's problem, answer are needed" in message
@@ -77,18 +77,18 @@ def test_files_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
         ("empty", "cannot be read"),
     ):
         with pytest.raises(ValueError, match=said) as caught:
-            files.read(SOURCE, str(tmp_path / name))
+            files.read_rows(SOURCE, str(tmp_path / name))
         assert "\n" not in str(caught.value)
     with pytest.raises(Unavailable, match=r"no file or folder .*/nowhere"):
-        files.read(SOURCE, str(tmp_path / "nowhere"))
+        files.read_rows(SOURCE, str(tmp_path / "nowhere"))
 
 
 def test_a_draw_is_by_seed_without_repeats(tmp_path: Path) -> None:
-    drawn = files.draw(SOURCE, 50, 20, 3)
-    assert drawn == files.draw(SOURCE, 50, 20, 3) != files.draw(SOURCE, 50, 20, 4)
+    drawn = files.sample_rows(SOURCE, 50, 20, 3)
+    assert drawn == files.sample_rows(SOURCE, 50, 20, 3) != files.sample_rows(SOURCE, 50, 20, 4)
     assert len(set(drawn)) == 20 and set(drawn) <= set(range(50))
     with pytest.raises(ValueError, match=r"owner/data has 3 rows, 4 asked for"):
-        files.draw(SOURCE, 3, 4, 0)
+        files.sample_rows(SOURCE, 3, 4, 0)
 
 
 READ = """

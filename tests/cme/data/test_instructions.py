@@ -6,7 +6,7 @@ from importlib.resources import files
 import pytest
 
 from cme.data.instructions import load_prompts
-from cme.grading.answers import normalize
+from cme.grading.answers import normalize_text
 
 SPLITS = ("train", "eval")
 
@@ -17,7 +17,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 
 def trigrams(text: str) -> set[tuple[str, ...]]:
-    words = normalize(text).split()
+    words = normalize_text(text).split()
     return {tuple(words[i : i + 3]) for i in range(len(words) - 2)}
 
 
@@ -42,7 +42,7 @@ def test_every_evaluation_row_has_a_reference_and_no_training_row() -> None:
 
 
 def test_no_instruction_occurs_twice() -> None:
-    texts = [normalize(row["instruction"]) for name in ("train", "eval") for row in rows(name)]
+    texts = [normalize_text(row["instruction"]) for name in ("train", "eval") for row in rows(name)]
     assert len(set(texts)) == len(texts)
 
 

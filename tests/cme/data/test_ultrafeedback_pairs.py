@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cme import Unavailable
-from cme.data.ultrafeedback_pairs import load_pairs, pairs_of
+from cme.data.ultrafeedback_pairs import load_pairs, preference_pairs
 from cme.records import Preference, Prompt
 
 
@@ -26,31 +26,31 @@ A, B, C = (Prompt(f"id-{text}", text) for text in "abc")
 
 
 def test_highest_against_lowest() -> None:
-    assert pairs_of(ROWS, [C, A], 0) == [Preference(C, "high", "low"), Preference(A, "good", "bad")]
+    assert preference_pairs(ROWS, [C, A], 0) == [Preference(C, "high", "low"), Preference(A, "good", "bad")]
 
 
 def test_equal_scores_make_no_pair() -> None:
-    assert pairs_of(ROWS, [B], 0) == []
+    assert preference_pairs(ROWS, [B], 0) == []
 
 
 def test_one_of_those_that_share_a_score_is_drawn_by_seed() -> None:
     rows = [row("a", ("x", 9.0), ("y", 9.0), ("z", 1.0))]
-    drawn = {seed: pairs_of(rows, [A], seed)[0].chosen for seed in range(20)}
+    drawn = {seed: preference_pairs(rows, [A], seed)[0].chosen for seed in range(20)}
     assert set(drawn.values()) == {"x", "y"}
-    assert drawn == {seed: pairs_of(rows, [A], seed)[0].chosen for seed in range(20)}
+    assert drawn == {seed: preference_pairs(rows, [A], seed)[0].chosen for seed in range(20)}
 
 
 def test_another_datas_prompt_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"1 prompts are no instructions of openbmb/UltraFeedback, such as id-z"
     ):
-        pairs_of(ROWS, [A, Prompt("id-z", "z")], 0)
+        preference_pairs(ROWS, [A, Prompt("id-z", "z")], 0)
 
 
 def test_pairs_are_read_from_a_local_file(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(json.dumps(r) for r in ROWS))
-    assert load_pairs([C, A], 0, path=str(file)) == pairs_of(ROWS, [C, A], 0)
+    assert load_pairs([C, A], 0, path=str(file)) == preference_pairs(ROWS, [C, A], 0)
 
 
 def test_without_the_file_it_says_so(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cme.data import word_problems
 from cme.data.word_problems import TEMPLATES, load_prompts
-from cme.grading.answers import extract
+from cme.grading.answers import extract_answer
 from cme.records import Prompt
 
 # One problem of each template, solved by hand.
@@ -46,7 +46,7 @@ def test_numbers_are_small_and_stand_in_the_story() -> None:
         assert re.findall(r"\d+", prompt.text) == [a, b]
         assert prompt.answer is not None and 0 < int(prompt.answer) <= 144
         assert "{" not in prompt.text and "}" not in prompt.text
-        assert extract(str(prompt.reference), "number") == prompt.answer
+        assert extract_answer(str(prompt.reference), "number") == prompt.answer
 
 
 def test_splits_share_no_problem_and_have_every_template() -> None:

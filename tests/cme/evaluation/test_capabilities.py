@@ -115,6 +115,6 @@ def test_the_chat_template_is_used_where_it_is_asked_for(tiny: Tiny) -> None:
 
 
 def test_our_tasks_are_those_that_are_configured_and_load_without_lm_evals_index() -> None:
-    assert capabilities.ours() == ["questions", "world_backwards", "world_facts", "world_sums"]
-    capabilities.check(capabilities.ours())
-    assert set(capabilities._manager(["questions"]).all_subtasks) == set(capabilities.ours())
+    assert capabilities.own_tasks() == ["questions", "world_backwards", "world_facts", "world_sums"]
+    capabilities.check(capabilities.own_tasks())
+    assert set(capabilities._manager(["questions"]).all_subtasks) == set(capabilities.own_tasks())

@@ -10,7 +10,8 @@ import torch
 
 from cme.checkpoints import Checkpoint
 from cme.data import instructions
-from cme.evaluation.reward_probe import GRADES, Graded, Remembering, graded, score
+from cme.evaluation.reward_probe import GRADES, CachedEngine, GradedAnswer, graded_answers
+from cme.evaluation.reward_probe import score_answers as score
 from cme.miniature import world
 from cme.miniature.problems import words
 from cme.models import chat
@@ -21,7 +22,7 @@ from cme.scoring.token_scorer import TokenScores
 Tiny = Callable[..., Checkpoint]
 
 
-def by_prompt(answers: list[Graded]) -> list[dict[str, Graded]]:
+def by_prompt(answers: list[GradedAnswer]) -> list[dict[str, GradedAnswer]]:
     groups = [answers[i : i + len(GRADES)] for i in range(0, len(answers), len(GRADES))]
     for group in groups:
         assert [a.grade for a in group] == list(GRADES)
@@ -34,7 +35,7 @@ def by_prompt(answers: list[Graded]) -> list[dict[str, Graded]]:
 def test_in_the_world_the_oracle_grades_the_right_answer_1_and_all_others_lower(
     seed: int, count: int
 ) -> None:
-    groups = by_prompt(graded(world.load_prompts("eval", count, 0), seed))
+    groups = by_prompt(graded_answers(world.load_prompts("eval", count, 0), seed))
     assert len(groups) == count
     for group in groups:
         worth = {g: world.quality(a.prompt.text, a.text, a.finished) for g, a in group.items()}
@@ -44,7 +45,7 @@ def test_in_the_world_the_oracle_grades_the_right_answer_1_and_all_others_lower(
 
 
 def test_in_the_world_a_wrong_answer_is_of_the_prompts_kind_and_worth_little() -> None:
-    groups = by_prompt(graded(world.load_prompts("eval", 60, 0), 0))
+    groups = by_prompt(graded_answers(world.load_prompts("eval", 60, 0), 0))
     rights: dict[str, set[str]] = {}
     for group in groups:
         rights.setdefault(world.problem_of(group["right"].prompt.text).kind, set()).add(group["right"].text)
@@ -57,7 +58,7 @@ def test_in_the_world_a_wrong_answer_is_of_the_prompts_kind_and_worth_little() -
 def test_in_the_world_what_can_be_is_said_in_words_that_its_models_read() -> None:
     rng = random.Random(0)
     known = {w for p in world.problems() for text in (*p.phrasings, p.good(rng)) for w in words(text)}
-    for answer in graded(world.load_prompts("eval", 60, 0), 0):
+    for answer in graded_answers(world.load_prompts("eval", 60, 0), 0):
         if answer.grade not in ("refusal", "truncated"):
             assert set(words(answer.text)) <= known
 
@@ -65,7 +66,7 @@ def test_in_the_world_what_can_be_is_said_in_words_that_its_models_read() -> Non
 @pytest.mark.parametrize("make", [instructions.load_prompts, world.load_prompts])
 def test_answers_are_what_their_grades_say(make: Callable[..., list[Prompt]]) -> None:
     prompts = make("eval", 24, 0)
-    groups = by_prompt(graded(prompts, 0))
+    groups = by_prompt(graded_answers(prompts, 0))
     rights = {group["right"].text for group in groups}
     for prompt, group in zip(prompts, groups, strict=True):
         right = group["right"].text
@@ -86,9 +87,9 @@ def test_answers_are_what_their_grades_say(make: Callable[..., list[Prompt]]) ->
 
 def test_a_seed_gives_the_same_answers_whatever_the_other_prompts() -> None:
     prompts = world.load_prompts("eval", 60, 0)
-    assert graded(prompts, 1) == graded(prompts, 1) != graded(prompts, 2)
-    some = {a.prompt.id: a for a in graded(prompts[:30], 1) if a.grade == "right"}
-    every = {a.prompt.id: a for a in graded(prompts, 1) if a.grade == "right"}
+    assert graded_answers(prompts, 1) == graded_answers(prompts, 1) != graded_answers(prompts, 2)
+    some = {a.prompt.id: a for a in graded_answers(prompts[:30], 1) if a.grade == "right"}
+    every = {a.prompt.id: a for a in graded_answers(prompts, 1) if a.grade == "right"}
     assert some.items() <= every.items()
 
 
@@ -103,12 +104,12 @@ def test_a_seed_gives_the_same_answers_whatever_the_other_prompts() -> None:
 )
 def test_prompts_without_a_right_or_a_wrong_answer_are_refused(prompts: list[Prompt], named: str) -> None:
     with pytest.raises(ValueError, match=re.escape(named)):
-        graded(prompts, 0)
+        graded_answers(prompts, 0)
 
 
 def test_rewards_are_called_with_whole_groups_of_the_starts_own_tokens(tiny: Tiny) -> None:
     start = tiny("qwen")
-    answers = graded(world.load_prompts("eval", 12, 0), 0)
+    answers = graded_answers(world.load_prompts("eval", 12, 0), 0)
     seen: dict[str, Any] = {}
 
     def reward(
@@ -116,7 +117,7 @@ def test_rewards_are_called_with_whole_groups_of_the_starts_own_tokens(tiny: Tin
     ) -> list[float | None]:
         seen.update(prompts=prompts, ids=completion_ids, answer=columns["answer"])
         log_metric("x", 0.0)
-        return [None if not chat.text_of(c) else float(i) for i, c in enumerate(completions)]
+        return [None if not chat.to_text(c) else float(i) for i, c in enumerate(completions)]
 
     values = score({"mine": reward}, answers, start)["mine"]
     assert list(values) == list(GRADES)
@@ -131,7 +132,7 @@ def test_rewards_are_called_with_whole_groups_of_the_starts_own_tokens(tiny: Tin
 
 
 def test_what_a_reward_asks_of_the_trainer_is_the_untrained_start(tiny: Tiny) -> None:
-    answers = graded(world.load_prompts("eval", 12, 0), 0)
+    answers = graded_answers(world.load_prompts("eval", 12, 0), 0)
     rewards = {
         "token_entropy": TokenEntropy(),
         "ground_truth": GroundTruth(world.quality, "whole"),
@@ -147,7 +148,7 @@ def test_what_a_reward_asks_of_the_trainer_is_the_untrained_start(tiny: Tiny) ->
 
 
 def test_a_value_that_is_not_finite_is_refused_by_name(tiny: Tiny) -> None:
-    answers = graded(world.load_prompts("eval", 12, 0), 0)
+    answers = graded_answers(world.load_prompts("eval", 12, 0), 0)
     with pytest.raises(ValueError, match="'broken' gave nan for 108 of 108"):
         score({"broken": lambda prompts, *_, **__: [float("nan")] * len(prompts)}, answers, tiny("qwen"))
 
@@ -162,7 +163,7 @@ def test_what_was_scored_once_is_not_scored_again() -> None:
                 TokenScores(torch.tensor([float(sum(p) + sum(r))]), torch.empty(0)) for p, r in asked[-1][0]
             ]
 
-    engine = Remembering(Engine())
+    engine = CachedEngine(Engine())
     first = engine.score([[1], [1], [2]], [[3], [3], [4]])
     again = engine.score([[2], [1], [5]], [[4], [3], []])
     engine.score([[1]], [[3]], entropy=True)

@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.grading.answers import AnswerKind, answer_span, canonical, correct, equivalent, extract, normalize
-from cme.rewards.groups import by_answer
+from cme.grading.answers import (
+    AnswerKind,
+    answer_span,
+    are_equivalent,
+    canonical_answer,
+    extract_answer,
+    is_correct,
+    normalize_text,
+)
+from cme.rewards.groups import cluster_answers
 
 
 @pytest.mark.parametrize(
@@ -23,26 +31,26 @@ from cme.rewards.groups import by_answer
     ],
 )
 def test_normalize(text: str, normal: str) -> None:
-    assert normalize(text) == normal
+    assert normalize_text(text) == normal
 
 
 @given(st.text())
 def test_normalizing_twice_changes_nothing(text: str) -> None:
-    once = normalize(text)
-    assert normalize(once) == once
+    once = normalize_text(text)
+    assert normalize_text(once) == once
     assert once == once.strip() and "  " not in once
 
 
 def test_the_whole_response_is_its_answer() -> None:
-    assert extract("The Fox, red.", "whole") == "the fox red"
-    assert extract(" .!? ", "whole") is None
-    assert extract("", "whole") is None
+    assert extract_answer("The Fox, red.", "whole") == "the fox red"
+    assert extract_answer(" .!? ", "whole") is None
+    assert extract_answer("", "whole") is None
 
 
 @pytest.mark.parametrize("kind", ["none", "hole"])
 def test_data_without_answers_are_refused_by_name(kind: str) -> None:
     with pytest.raises(ValueError, match=f"'{kind}'.*whole"):
-        extract("7.", kind)  # type: ignore[arg-type]
+        extract_answer("7.", kind)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +78,7 @@ def test_data_without_answers_are_refused_by_name(kind: str) -> None:
     ],
 )
 def test_the_last_number_is_the_answer(response: str, number: str | None) -> None:
-    assert extract(response, "number") == number
+    assert extract_answer(response, "number") == number
 
 
 @given(st.integers(-(10**40), 10**40), st.integers(0, 6))
@@ -78,10 +86,10 @@ def test_numbers_keep_their_value_at_any_length(digits: int, decimals: int) -> N
     value = Fraction(digits, 10**decimals)
     sign, whole = "-" if value < 0 else "", abs(digits) // 10**decimals
     text = f"{sign}{whole:,}.{abs(digits) % 10**decimals:0{decimals}d}" if decimals else f"{digits:,}"
-    found = extract(f"so it is {text}.", "number")
+    found = extract_answer(f"so it is {text}.", "number")
     assert found is not None
     assert Fraction(found) == value
-    assert canonical(found, "number") == found
+    assert canonical_answer(found, "number") == found
 
 
 @given(st.text(alphabet="0123456789-,. ax", max_size=30))
@@ -89,7 +97,7 @@ def test_the_span_of_a_number_reads_as_the_number(text: str) -> None:
     place = answer_span(text, "number")
     assert (place is None) == (re.search("[0-9]", text) is None)
     if place is not None:
-        assert extract(text[slice(*place)], "number") == extract(text, "number")
+        assert extract_answer(text[slice(*place)], "number") == extract_answer(text, "number")
         assert re.search("[0-9]", text[place[1] :]) is None
 
 
@@ -107,7 +115,7 @@ def slow_last_box(response: str) -> str | None:
 @given(st.lists(st.sampled_from(["\\boxed{", "\\boxed {", "{", "}", "1", " ", "x"]), max_size=14))
 def test_the_last_balanced_box_is_the_answer(parts: list[str]) -> None:
     response = "".join(parts)
-    assert extract(response, "boxed") == slow_last_box(response)
+    assert extract_answer(response, "boxed") == slow_last_box(response)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +142,7 @@ def test_the_last_balanced_box_is_the_answer(parts: list[str]) -> None:
     ],
 )
 def test_equivalence(gold: str, given: str, kind: AnswerKind, same: bool) -> None:
-    assert equivalent(gold, given, kind) is same
+    assert are_equivalent(gold, given, kind) is same
 
 
 @pytest.mark.parametrize(
@@ -153,16 +161,16 @@ def test_equivalence(gold: str, given: str, kind: AnswerKind, same: bool) -> Non
 def test_a_response_is_right_wrong_or_undecided(
     response: str, gold: str | None, kind: AnswerKind, right: bool | None
 ) -> None:
-    assert correct(response, gold, kind) is right
+    assert is_correct(response, gold, kind) is right
 
 
 def test_clusters_are_of_equivalent_answers_in_order_of_appearance() -> None:
     answers = ["0.5", "1", "\\frac{1}{2}", "2/2", "3", "\\frac{2}{4}"]
-    assert by_answer(answers, "boxed") == [0, 1, 0, 1, 2, 0]
-    assert by_answer(answers, "whole") == [0, 1, 2, 3, 4, 5]
-    assert by_answer([], "boxed") == []
+    assert cluster_answers(answers, "boxed") == [0, 1, 0, 1, 2, 0]
+    assert cluster_answers(answers, "whole") == [0, 1, 2, 3, 4, 5]
+    assert cluster_answers([], "boxed") == []
 
 
 def test_what_is_undecided_agrees_with_nothing_but_itself() -> None:
     endless = "9^{9^{9^{10}}}"
-    assert by_answer([endless, "2", endless, "2"], "boxed") == [0, 1, 0, 1]
+    assert cluster_answers([endless, "2", endless, "2"], "boxed") == [0, 1, 0, 1]

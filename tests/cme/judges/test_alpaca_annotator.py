@@ -19,7 +19,7 @@ import pytest
 from analysis.records.frames import points, scores
 from analysis.stats.metrics import win_rate
 from cme import Unavailable
-from cme.judges.alpaca_annotator import MARKS, AlpacaEvalAnnotator
+from cme.judges.alpaca_annotator import TEMPLATE_MARKERS, AlpacaEvalAnnotator
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt, Verdict
 
@@ -186,7 +186,7 @@ def test_win_rates_are_alpaca_evals_own(server: Server, judge: AlpacaEvalAnnotat
     """Both orders' annotations, failures among them, through `alpaca_eval.metrics` and through our analysis."""
     from alpaca_eval.metrics import get_winrate
 
-    refused = Pair("p9", MARKS[1], None, said("a"), said("b"))
+    refused = Pair("p9", TEMPLATE_MARKERS[1], None, said("a"), said("b"))
     verdicts = judged(judge, [*PAIRS, refused], tmp_path)
     annotations: list[dict[str, Any]] = [{"preference": None}] * 2  # as alpaca-eval has what failed
     for text, start, policy in TEXTS:
@@ -257,7 +257,7 @@ def test_without_a_key_nothing_is_asked(
     assert server.asked == []
 
 
-@pytest.mark.parametrize("mark", MARKS)
+@pytest.mark.parametrize("mark", TEMPLATE_MARKERS)
 def test_a_text_that_would_break_the_template_is_unscored_unasked(
     server: Server, judge: AlpacaEvalAnnotator, mark: str
 ) -> None:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from cme import Unavailable
 from cme.judges.budget import Budget
 from cme.judges.chat_endpoint import ChatEndpoint
-from cme.judges.chat_format import weighed as weighed_by
+from cme.judges.chat_format import verdict_from_logprobs as weighed_by
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Prompt, Verdict
 from experiments.config.composition import CONF

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cme.judges import Ruling
+from cme.judges import JudgeVerdict
 from cme.judges.correctness import Correctness
 from cme.judges.pairwise import Comparison
 from cme.records import Generation, Prompt
@@ -15,14 +15,14 @@ def said(text: str) -> Generation:
 @pytest.mark.parametrize(
     ("first", "second", "ruling"),
     [
-        ("it is 7", "it is 8", Ruling("first", None, (1.0, 0.0))),
-        ("it is 8", "it is 7", Ruling("second", None, (0.0, 1.0))),
-        ("7.0", "it is 7", Ruling("tie", None, (1.0, 1.0))),
-        ("8", "9", Ruling("tie", None, (0.0, 0.0))),
-        ("no idea", "7", Ruling("second", None, (0.0, 1.0))),
+        ("it is 7", "it is 8", JudgeVerdict("first", None, (1.0, 0.0))),
+        ("it is 8", "it is 7", JudgeVerdict("second", None, (0.0, 1.0))),
+        ("7.0", "it is 7", JudgeVerdict("tie", None, (1.0, 1.0))),
+        ("8", "9", JudgeVerdict("tie", None, (0.0, 0.0))),
+        ("no idea", "7", JudgeVerdict("second", None, (0.0, 1.0))),
     ],
 )
-def test_the_right_answer_wins(first: str, second: str, ruling: Ruling) -> None:
+def test_the_right_answer_wins(first: str, second: str, ruling: JudgeVerdict) -> None:
     assert Correctness("number").rule(Prompt("p", "3 + 4?", "7"), said(first), said(second)) == ruling
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.judges import Ruling, by_scores
+from cme.judges import JudgeVerdict, verdict_from_scores
 from cme.judges.oracle import OracleJudge
 from cme.judges.reference_similarity import ReferenceSimilarity
 from cme.records import Generation, Prompt
@@ -25,19 +25,19 @@ def said(text: str, finished: bool = True) -> Generation:
     ],
 )
 def test_a_tie_is_within_the_margin(first: float, second: float, margin: float, outcome: str) -> None:
-    assert by_scores(first, second, margin) == Ruling(outcome, None, (first, second))  # type: ignore[arg-type]
+    assert verdict_from_scores(first, second, margin) == JudgeVerdict(outcome, None, (first, second))  # type: ignore[arg-type]
 
 
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 1))
 def test_turning_the_order_turns_the_ruling(a: float, b: float, margin: float) -> None:
     turned = {"first": "second", "second": "first", "tie": "tie"}
-    assert by_scores(b, a, margin).outcome == turned[by_scores(a, b, margin).outcome]
+    assert verdict_from_scores(b, a, margin).outcome == turned[verdict_from_scores(a, b, margin).outcome]
 
 
 def test_the_oracle_judges_by_true_quality_and_how_a_response_ended() -> None:
     judge = OracleJudge(lambda prompt, response, finished: len(prompt) + len(response) / 10 + finished)
     asked = Prompt("p1", "abc")
-    assert judge.rule(asked, said("xx"), said("x")) == Ruling("first", None, (4.2, 4.1))
+    assert judge.rule(asked, said("xx"), said("x")) == JudgeVerdict("first", None, (4.2, 4.1))
     assert judge.rule(asked, said("xx", False), said("xx")).outcome == "second"
     assert judge.rule(asked, said("xy"), said("yx")).outcome == "tie"
 

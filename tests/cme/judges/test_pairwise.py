@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT, SUPPORT
 
-from cme.judges import Ruling, by_scores
-from cme.judges.chat_format import digest, question
-from cme.judges.pairwise import VerdictLog, judge_pairs, owed
+from cme.judges import JudgeVerdict, verdict_from_scores
+from cme.judges.chat_format import digest, judging_prompt
+from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons
 from cme.records import Generation, Pair, Prompt, Verdict
 
 
@@ -41,11 +41,11 @@ class Longest:
     shown: list[tuple[Prompt, str, str]] = field(default_factory=list)
     concurrency: int = 1
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         self.shown.append((prompt, first.response, second.response))
         if "refuse" in (first.response, second.response):
-            return Ruling("unscored", "it would not say", calls=1, usd=0.5)
-        return by_scores(len(first.response), len(second.response), margin=0)
+            return JudgeVerdict("unscored", "it would not say", calls=1, usd=0.5)
+        return verdict_from_scores(len(first.response), len(second.response), margin=0)
 
 
 def judged(judge: Longest, pairs: list[Pair], folder: Path, both_orders: bool = True) -> list[Verdict]:
@@ -74,8 +74,8 @@ def test_one_order_shows_the_policy_first(tmp_path: Path) -> None:
 
 def test_a_ruling_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     class Confused(Longest):
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
-            return Ruling("tie", "but why")
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+            return JudgeVerdict("tie", "but why")
 
     with pytest.raises(ValueError, match="reason"):
         judged(Confused(), PAIRS, tmp_path)
@@ -193,10 +193,10 @@ def test_half_a_surrogate_pair_does_not_end_judging(tmp_path: Path) -> None:
     half = json.loads('"\\ud83d"')
 
     class Torn(Longest):
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
-            asked = question("{instruction}{first}{second}", half, first.response, second.response, 9)
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+            asked = judging_prompt("{instruction}{first}{second}", half, first.response, second.response, 9)
             assert digest(half) == digest("?") and half not in asked
-            return Ruling("first", note=f"so {half}")
+            return JudgeVerdict("first", note=f"so {half}")
 
     torn = [pair("a", f"b{half}")]
     assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
@@ -205,7 +205,7 @@ def test_half_a_surrogate_pair_does_not_end_judging(tmp_path: Path) -> None:
 
 def test_looking_at_a_log_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    assert len(owed(PAIRS, True, VerdictLog(path), "", None)) == 16
+    assert len(pending_comparisons(PAIRS, True, VerdictLog(path), "", None)) == 16
     assert not path.exists()
     path.write_text("torn")
     assert VerdictLog(path).scored == {}
@@ -222,7 +222,7 @@ def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> Non
         def stop(self) -> None:
             self.stopped = True
 
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
             if together.wait(5) == 0:
                 raise KeyboardInterrupt
             while not self.stopped:
@@ -237,7 +237,7 @@ def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> Non
 
 def test_seconds_add_up_over_restarts(tmp_path: Path) -> None:
     class Slow(Longest):
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> Ruling:
+        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
             time.sleep(0.02)
             return super().rule(prompt, first, second)
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cme.grading.answers import correct
+from cme.grading.answers import is_correct
 from cme.miniature import world
 from cme.miniature.arithmetic import load_prompts
 
@@ -24,8 +24,8 @@ def test_every_prompt_is_arithmetic_with_its_answer(split: str, size: int) -> No
     for prompt in prompts:
         assert prompt.answer == str(solved(prompt.text))
         assert world.quality(prompt.text, f"{prompt.answer}.", True) == 1
-        assert correct(f"it is {prompt.answer}. the fox is red.", prompt.answer, "number")
-    assert {p.text for p in prompts} <= {text for _, text in world.prompts_of(split)}
+        assert is_correct(f"it is {prompt.answer}. the fox is red.", prompt.answer, "number")
+    assert {p.text for p in prompts} <= {text for _, text in world.split_prompts(split)}
 
 
 def test_prompts_are_the_worlds_own() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from cme.checkpoints import load
 from cme.miniature import models
-from cme.miniature.models import RECIPES, digest, ensure, folder, names
+from cme.miniature.models import RECIPES, build_missing, checkpoint_folder, checkpoint_names, recipe_digest
 from cme.models import chat
 
 
@@ -23,25 +23,25 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_names_and_unknown_names(tmp_path: Path) -> None:
-    assert len(names()) == 16
+    assert len(checkpoint_names()) == 16
     with pytest.raises(ValueError, match=r"'qwen/base'.*qwen/pretrained.*olmo/verifier"):
-        folder("qwen/base", tmp_path)
+        checkpoint_folder("qwen/base", tmp_path)
     with pytest.raises(ValueError, match="'qwen'"):
-        ensure(["qwen"], tmp_path)
+        build_missing(["qwen"], tmp_path)
 
 
 def test_a_later_stage_builds_what_it_starts_from_once(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
     make = models._build
     monkeypatch.setattr(models, "_build", lambda name, *rest: (built.append(name), make(name, *rest)))
-    start, later = folder("gemma/pretrained", quick), folder("gemma/sft", quick)
+    start, later = checkpoint_folder("gemma/pretrained", quick), checkpoint_folder("gemma/sft", quick)
     Path(f"{later}.partial").mkdir(parents=True)  # of a killed build
     (Path(f"{later}.partial") / "model.safetensors").write_text("junk")
     said = models._build_locked("gemma/sft", quick)
     models._build_locked("gemma/sft", quick)
     assert built == ["gemma/pretrained", "gemma/sft"]
     assert said.startswith("gemma/sft: sampled oracle quality 0.")
-    assert ensure(["gemma/sft", "gemma/pretrained"], quick) == {
+    assert build_missing(["gemma/sft", "gemma/pretrained"], quick) == {
         "gemma/sft": later,
         "gemma/pretrained": start,
     }
@@ -68,12 +68,13 @@ def test_the_same_recipe_gives_the_same_weights(quick: Path) -> None:
 
 def test_a_digest_changes_with_the_recipe_and_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {
-        name: digest(name) for name in ("qwen/pretrained", "qwen/sft", "qwen/instruct", "qwen/verifier")
+        name: recipe_digest(name)
+        for name in ("qwen/pretrained", "qwen/sft", "qwen/instruct", "qwen/verifier")
     }
     assert len(set(before.values())) == 4
-    assert digest("llama/sft") != before["qwen/sft"]
+    assert recipe_digest("llama/sft") != before["qwen/sft"]
     monkeypatch.setitem(RECIPES, "sft", replace(RECIPES["sft"], steps=999))
-    changed = {name for name in before if digest(name) != before[name]}
+    changed = {name for name in before if recipe_digest(name) != before[name]}
     assert changed == {"qwen/sft", "qwen/instruct"}
 
 

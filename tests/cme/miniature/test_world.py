@@ -157,12 +157,12 @@ def test_no_prompt_belongs_to_two_problems() -> None:
 
 
 def test_no_prompt_is_in_two_splits() -> None:
-    prompts = {split: {prompt for _, prompt in world.prompts_of(split)} for split in world.SPLITS}
+    prompts = {split: {prompt for _, prompt in world.split_prompts(split)} for split in world.SPLITS}
     assert sum(map(len, prompts.values())) == len(set().union(*prompts.values()))
 
 
 def test_training_asks_for_all_problems_and_evaluation_for_three_quarters() -> None:
-    keys = {split: {problem.key for problem, _ in world.prompts_of(split)} for split in world.SPLITS}
+    keys = {split: {problem.key for problem, _ in world.split_prompts(split)} for split in world.SPLITS}
     everything = {p.key for p in world.problems()}
     assert keys["train"] == keys["tune_train"] == everything
     assert keys["eval"] | keys["tune"] == everything
@@ -204,7 +204,9 @@ def test_poor_responses_are_poor() -> None:
     rng = random.Random(3)
     every = world.problems()
     grades = [
-        world.quality(p.phrasings[0], world.bad(p, rng, [q for q in every if q.kind == p.kind]), True)
+        world.quality(
+            p.phrasings[0], world.poor_response(p, rng, [q for q in every if q.kind == p.kind]), True
+        )
         for p in every
     ]
     assert sum(grades) / len(grades) < 0.4

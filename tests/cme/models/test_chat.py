@@ -32,10 +32,10 @@ RENDERED = {
 
 
 def test_text_and_messages() -> None:
-    assert chat.text_of("a") == "a"
-    assert chat.text_of([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]) == "b"
-    assert chat.messages_of("a") == [{"role": "user", "content": "a"}]
-    assert chat.messages_of(MESSAGES) == MESSAGES
+    assert chat.to_text("a") == "a"
+    assert chat.to_text([{"role": "user", "content": "a"}, {"role": "user", "content": "b"}]) == "b"
+    assert chat.to_messages("a") == [{"role": "user", "content": "a"}]
+    assert chat.to_messages(MESSAGES) == MESSAGES
 
 
 def test_prompt_is_rendered_up_to_where_the_response_begins(tiny: Tiny, family: str) -> None:

@@ -109,7 +109,7 @@ def test_token_ids_are_what_the_text_was_read_from(tiny: Tiny, monkeypatch: pyte
     checkpoint = tiny("qwen")
     end = slow(checkpoint, PROMPTS[0])[3]
     monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: end)
-    found = generation.token_ids(
+    found = generation.generate_ids(
         checkpoint.model, checkpoint.tokenizer, PROMPTS, max_new_tokens=NEW, batch_size=5
     )
     for prompt, ids in zip(PROMPTS, found, strict=True):

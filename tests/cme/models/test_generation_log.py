@@ -12,8 +12,8 @@ from cme import Unavailable
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.models import generation
-from cme.models.generation import token_ids
-from cme.models.generation_log import Unfinished
+from cme.models.generation import generate_ids
+from cme.models.generation_log import GenerationLog
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = [p.text for p in world.load_prompts("eval", 11, 0)]
@@ -38,10 +38,12 @@ class Batches:
 
         monkeypatch.setattr(generation, "_batch", counted)
 
-    def __call__(self, unfinished: Unfinished | None, limit: int = 100, **settings: Any) -> list[list[int]]:
+    def __call__(
+        self, unfinished: GenerationLog | None, limit: int = 100, **settings: Any
+    ) -> list[list[int]]:
         self.made, self.limit = 0, limit
         given: dict[str, Any] = {"max_new_tokens": 5, "batch_size": 2} | settings
-        return token_ids(
+        return generate_ids(
             self.checkpoint.model, self.checkpoint.tokenizer, PROMPTS, unfinished=unfinished, **given
         )
 
@@ -65,9 +67,9 @@ def test_it_goes_on_where_it_was(batches: Batches, tmp_path: Path, settings: dic
     for limit in (2, 3):  # killed twice
         torch.manual_seed(7)
         with pytest.raises(Killed):
-            batches(Unfinished(path, "these weights"), limit, **settings)
+            batches(GenerationLog(path, "these weights"), limit, **settings)
     torch.manual_seed(7)
-    unfinished = Unfinished(path, "these weights")
+    unfinished = GenerationLog(path, "these weights")
     assert batches(unfinished, **settings) == whole
     assert batches.made == 1 and unfinished.seconds > 0
     assert torch.equal(torch.rand(2), after), "torch's generator is where it would have been"
@@ -90,11 +92,11 @@ def test_what_cannot_be_read_is_made_again(
 ) -> None:
     whole, path = batches(None), tmp_path / "stage.jsonl"
     with pytest.raises(Killed):
-        batches(Unfinished(path, "these weights"), 3)
+        batches(GenerationLog(path, "these weights"), 3)
     path.write_text(spoil(path.read_text()))
     with pytest.raises(Killed):
-        batches(Unfinished(path, "these weights"), again + 1)
-    assert batches(Unfinished(path, "these weights")) == whole
+        batches(GenerationLog(path, "these weights"), again + 1)
+    assert batches(GenerationLog(path, "these weights")) == whole
     assert batches.made == 2
 
 
@@ -108,11 +110,11 @@ def test_batches_of_something_else_are_not_used(batches: Batches, tmp_path: Path
     ):
         whole = batches(None, **settings)
         with pytest.raises(Killed):
-            batches(Unfinished(path, made_from), 4, **settings)
+            batches(GenerationLog(path, made_from), 4, **settings)
         assert batches.made == 4, "all of them anew"
-        assert batches(Unfinished(path, made_from), **settings) == whole
+        assert batches(GenerationLog(path, made_from), **settings) == whole
         assert batches.made == 2
-    wider = batches(Unfinished(path, "other weights"), max_new_tokens=4, batch_size=3)
+    wider = batches(GenerationLog(path, "other weights"), max_new_tokens=4, batch_size=3)
     assert batches.made == 4
     assert wider == batches(None, max_new_tokens=4, batch_size=3)
 
@@ -123,10 +125,10 @@ def test_a_disk_that_takes_no_more_is_one_sentence(batches: Batches, tmp_path: P
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # the kernel refuses what is behind
     try:
         with pytest.raises(Unavailable, match=r"stage\.jsonl cannot be written \(File too large\)"):
-            batches(Unfinished(path, "these weights"))
+            batches(GenerationLog(path, "these weights"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert 0 < batches.made < 6
     made = batches.made
-    assert batches(Unfinished(path, "these weights")) == whole
+    assert batches(GenerationLog(path, "these weights")) == whole
     assert batches.made == 6 - made + 1, "all but the one that did not fit"

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.rewards import alignment
-from cme.rewards.alignment import Misaligned, Mode, align, carry, sampled_ends, text_ends
+from cme.rewards.alignment import AlignmentError, Mode, align, align_response, sampled_ends, text_ends
 
 Tiny = Callable[..., Checkpoint]
 
@@ -243,14 +243,14 @@ def test_a_tensor_of_values_is_taken() -> None:
 
 
 def test_sides_that_cannot_be_aligned() -> None:
-    with pytest.raises(Misaligned, match="end at byte 3, the target's at byte 4"):
+    with pytest.raises(AlignmentError, match="end at byte 3, the target's at byte 4"):
         align([-1.0], ends_of([3]), ends_of([4]), "sum")
-    with pytest.raises(Misaligned, match="end at byte 0"):
+    with pytest.raises(AlignmentError, match="end at byte 0"):
         align([], ends_of([]), ends_of([4]), "mean")
     for mode in ("sum", "mean"):
-        with pytest.raises(Misaligned, match="covers a byte"):
+        with pytest.raises(AlignmentError, match="covers a byte"):
             align([-1.0], ends_of([0]), ends_of([0, 0]), mode)
-    with pytest.raises(Misaligned, match="covers a byte"):
+    with pytest.raises(AlignmentError, match="covers a byte"):
         align([-1.0], ends_of([0]), ends_of([]), "sum")
     with pytest.raises(ValueError, match="values"):
         align([-1.0, -2.0], ends_of([3]), ends_of([3]), "sum")
@@ -270,19 +270,25 @@ def test_nothing_on_nothing_is_nothing() -> None:
 def test_the_end_of_turn_is_mapped_onto_the_end_of_turn(mode: Mode) -> None:
     sources, targets = ends_of([2, 6]), ends_of([3, 6, 6])
     text_part = align([-1.0, -4.0], sources, targets[:2], mode)
-    found = carry([-1.0, -4.0, -9.0], sources, targets, source_ended=True, target_ended=True, mode=mode)
+    found = align_response(
+        [-1.0, -4.0, -9.0], sources, targets, source_ended=True, target_ended=True, mode=mode
+    )
     np.testing.assert_array_equal(found, [*text_part, -9.0])
-    unscored = carry([-1.0, -4.0], sources, targets, source_ended=False, target_ended=True, mode=mode)
+    unscored = align_response(
+        [-1.0, -4.0], sources, targets, source_ended=False, target_ended=True, mode=mode
+    )
     np.testing.assert_array_equal(unscored, [*text_part, np.nan])
-    running = carry([-1.0, -4.0], sources, targets[:2], source_ended=False, target_ended=False, mode=mode)
+    running = align_response(
+        [-1.0, -4.0], sources, targets[:2], source_ended=False, target_ended=False, mode=mode
+    )
     np.testing.assert_array_equal(running, text_part)
-    alone = carry([-9.0], ends_of([]), ends_of([0]), source_ended=True, target_ended=True, mode=mode)
+    alone = align_response([-9.0], ends_of([]), ends_of([0]), source_ended=True, target_ended=True, mode=mode)
     np.testing.assert_array_equal(alone, [-9.0])
 
 
 def test_what_was_sampled_behind_a_cut_has_no_value() -> None:
     """Of source tokens that end at 2, 5 and 9, two were scored; targets end at 2, 4, 7, 7, 9, then end of turn."""
-    found = carry(
+    found = align_response(
         [-1.0, -4.0],
         ends_of([2, 5, 9]),
         ends_of([2, 4, 7, 7, 9, 9]),
@@ -291,7 +297,9 @@ def test_what_was_sampled_behind_a_cut_has_no_value() -> None:
         mode="sum",
     )
     np.testing.assert_allclose(found, [-1.0, -4.0 * 2 / 3, -4.0 / 3, np.nan, np.nan, np.nan])
-    nothing = carry([], ends_of([2]), ends_of([1, 2]), source_ended=False, target_ended=False, mode="sum")
+    nothing = align_response(
+        [], ends_of([2]), ends_of([1, 2]), source_ended=False, target_ended=False, mode="sum"
+    )
     np.testing.assert_array_equal(nothing, [np.nan, np.nan])
 
 
@@ -322,7 +330,7 @@ def test_families_reach_one_another(tiny: Tiny, family: str) -> None:
         text = decoded(generator, sampled)
         ids, ends = text_ends(verifier, text)
         values = -np.arange(1.0, len(ids) + 2)
-        found = carry(
+        found = align_response(
             values,
             ends,
             sampled_ends(generator, sampled, text),
@@ -340,7 +348,7 @@ def test_trained_tokenizers_lay_any_text(name: str, text: str) -> None:
     tokenizer = TRAINED[name]
     if text and not ids_of(tokenizer, text):
         assert name in ("normalized", "word_piece") and text.isspace()
-        with pytest.raises(Misaligned, match="0 tokens"):
+        with pytest.raises(AlignmentError, match="0 tokens"):
             text_ends(tokenizer, text)
         return
     ids, ends = text_ends(tokenizer, text)
@@ -446,13 +454,13 @@ def test_ids_that_are_not_the_texts_are_refused(tiny: Tiny, family: str) -> None
     tokenizer = tiny(family).tokenizer
     ids = ids_of(tokenizer, "the fox is red")
     with pytest.raises(
-        Misaligned, match=r"up to token \d+ \(id \d+\) .* at byte 8, where the text has 'was'"
+        AlignmentError, match=r"up to token \d+ \(id \d+\) .* at byte 8, where the text has 'was'"
     ):
         sampled_ends(tokenizer, ids, "the fox was")
     for text in ("the fox is red and", "the fox is re", "xthe fox is red", ""):
-        with pytest.raises(Misaligned, match="decode to"):
+        with pytest.raises(AlignmentError, match="decode to"):
             sampled_ends(tokenizer, ids, text)
-    with pytest.raises(Misaligned, match="all 0 sampled ids"):
+    with pytest.raises(AlignmentError, match="all 0 sampled ids"):
         sampled_ends(tokenizer, [], "the")
 
 

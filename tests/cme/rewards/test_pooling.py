@@ -32,11 +32,11 @@ def score(*offsets: tuple[int, int]) -> Score:
 )
 def test_tokens_that_overlap_a_span_are_inside(start: int, end: int, inside: list[bool]) -> None:
     one = score((0, 3), (3, 9), (9, 12), (12, 12))  # the last is an end of turn
-    assert pooling.inside(one, start, end).tolist() == inside
+    assert pooling.span_mask(one, start, end).tolist() == inside
 
 
 def test_nothing_is_inside_a_response_without_tokens() -> None:
-    assert pooling.inside(score(), 0, 3).tolist() == []
+    assert pooling.span_mask(score(), 0, 3).tolist() == []
 
 
 WEIGHTED: list[tuple[str, str, float]] = [  # with 1/4 of the weight on the answer
@@ -54,12 +54,12 @@ WEIGHTED: list[tuple[str, str, float]] = [  # with 1/4 of the weight on the answ
 
 @pytest.mark.parametrize(("metric", "span", "expected"), WEIGHTED)
 def test_each_metric_over_each_span(metric: Any, span: Any, expected: float) -> None:
-    assert pooling.over_span(VALUES, ANSWER, metric, span, 0.25, 10.0) == pytest.approx(expected)
+    assert pooling.pool_span(VALUES, ANSWER, metric, span, 0.25, 10.0) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(0.0, -3.0), (0.5, -3.5), (1.0, -4.0)])
 def test_weights_of_the_answer(weight: float, expected: float) -> None:
-    found = pooling.over_span(VALUES, ANSWER, "log_likelihood", "blended", weight, 0.0)
+    found = pooling.pool_span(VALUES, ANSWER, "log_likelihood", "blended", weight, 0.0)
     assert found == pytest.approx(expected)
 
 
@@ -69,27 +69,27 @@ def test_weights_of_the_answer(weight: float, expected: float) -> None:
 def test_a_missing_answer_costs_the_penalty(
     answer: torch.Tensor | None, span: Any, metric: Any, whole: float
 ) -> None:
-    found = pooling.over_span(VALUES, answer, metric, span, 0.25, 0.5)
+    found = pooling.pool_span(VALUES, answer, metric, span, 0.25, 0.5)
     assert found == pytest.approx(whole - 0.5)
 
 
 def test_over_the_response_no_answer_is_missed() -> None:
-    assert pooling.over_span(VALUES, None, "log_likelihood", "response", 0.25, 0.5) == pytest.approx(-3)
+    assert pooling.pool_span(VALUES, None, "log_likelihood", "response", 0.25, 0.5) == pytest.approx(-3)
 
 
 def test_higher_is_better_for_every_metric() -> None:
     low, high = torch.tensor([-3.0, -2.0]), torch.tensor([-1.0, -2.0])
     for metric in ("log_likelihood", "perplexity", "predictive_entropy"):
-        assert pooling.pooled(low, metric) < pooling.pooled(high, metric) < 0
+        assert pooling.pool(low, metric) < pooling.pool(high, metric) < 0
 
 
 def test_verifiers_are_combined_row_by_row() -> None:
     values = torch.tensor([[-1.0, -2.0, NAN, -4.0], [-3.0, -1.0, -5.0, NAN], [-2.0, 0.0, -5.0, -6.0]])
-    mean = pooling.combined(values, "mean")
+    mean = pooling.combine(values, "mean")
     assert mean.tolist() == pytest.approx([-2, -1, NAN, NAN], nan_ok=True)
-    assert pooling.combined(values, "min").tolist() == pytest.approx([-3, -2, NAN, NAN], nan_ok=True)
+    assert pooling.combine(values, "min").tolist() == pytest.approx([-3, -2, NAN, NAN], nan_ok=True)
     for ensemble in ("mean", "min"):
-        alone = pooling.combined(values[:1], ensemble).tolist()  # type: ignore[arg-type]
+        alone = pooling.combine(values[:1], ensemble).tolist()  # type: ignore[arg-type]
         assert alone == pytest.approx([-1, -2, NAN, -4], nan_ok=True)
 
 
@@ -102,11 +102,11 @@ def test_bounds() -> None:
     def sigmoid(x: float) -> float:
         return 1 / (1 + math.exp(-x))
 
-    assert pooling.bounded(values, None, None).tolist() == near(-9, -3, -1, 2, NAN)
-    assert pooling.bounded(values, [-4.0, 1.0], None).tolist() == near(-4, -3, -1, 1, NAN)
-    assert pooling.bounded(values, None, [-3.0, 2.0]).tolist() == near(
+    assert pooling.bound(values, None, None).tolist() == near(-9, -3, -1, 2, NAN)
+    assert pooling.bound(values, [-4.0, 1.0], None).tolist() == near(-4, -3, -1, 1, NAN)
+    assert pooling.bound(values, None, [-3.0, 2.0]).tolist() == near(
         sigmoid(-3), 0.5, sigmoid(1), sigmoid(2.5), NAN
     )
-    both = pooling.bounded(values, [-4.0, 1.0], [-3.0, 2.0])
+    both = pooling.bound(values, [-4.0, 1.0], [-3.0, 2.0])
     assert both.tolist() == near(sigmoid(-0.5), 0.5, sigmoid(1), sigmoid(2), NAN)
     assert values.tolist() == near(-9, -3, -1, 2, NAN), "the values given are left as they are"

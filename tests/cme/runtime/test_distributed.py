@@ -14,7 +14,7 @@ from paths import SUPPORT
 from safetensors.torch import load_file
 from transformers import TrainingArguments
 
-from cme.runtime.distributed import share
+from cme.runtime.distributed import per_process_settings
 from cme.training import grpo
 
 HERE = SUPPORT
@@ -51,7 +51,7 @@ def test_a_process_gets_its_share(rows: int, passes: int, processes: int, expect
         "steps_per_generation": 2 * passes,
         "beta": 0.1,
     }
-    own = share(settings, processes)
+    own = per_process_settings(settings, processes)
     assert own == {
         "per_device_train_batch_size": expected[0],
         "gradient_accumulation_steps": expected[1],
@@ -64,15 +64,15 @@ def test_a_process_gets_its_share(rows: int, passes: int, processes: int, expect
 @pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 3}])
 def test_what_cannot_be_shared_alike_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"per_device_train_batch_size=9.*2 cannot share alike"):
-        share({"per_device_train_batch_size": 9, **settings}, 2)
+        per_process_settings({"per_device_train_batch_size": 9, **settings}, 2)
 
 
 def test_a_process_trains_on_one_gpu_of_several(tmp_path: Path) -> None:
     """As where the verifier has the second: the batch is not that of both."""
-    config = TrainingArguments(**grpo.arguments(tmp_path, 0, True), per_device_train_batch_size=64)
+    config = TrainingArguments(**grpo.trainer_arguments(tmp_path, 0, True), per_device_train_batch_size=64)
     config._n_gpu = 2
     assert config.train_batch_size == 128
-    grpo.on_one_device(config)
+    grpo.use_one_gpu(config)
     assert config.train_batch_size == 64
 
 

@@ -16,7 +16,7 @@ import pytest
 from cme import Unavailable
 from cme.judges.pairwise import BadLog
 from cme.records import BadFile, read_record, write_json
-from cme.runtime.files import is_held, locked, sweep
+from cme.runtime.files import delete_partial_files, hold_lock, is_locked
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
         write_json(tmp_path / "runs" / "a" / "record.json", [1])
     with (
         pytest.raises(Unavailable, match=r"runs/\.lock cannot be written"),
-        locked(tmp_path / "runs" / ".lock"),
+        hold_lock(tmp_path / "runs" / ".lock"),
     ):
         pass
 
@@ -60,9 +60,9 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
 def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     for name in (".a.json.x1.partial", ".b.json.x2.partial", "a.json", ".lock"):
         (tmp_path / name).write_text("")
-    sweep(tmp_path, "a.json")
+    delete_partial_files(tmp_path, "a.json")
     assert {p.name for p in tmp_path.iterdir()} == {".b.json.x2.partial", "a.json", ".lock"}
-    sweep(tmp_path)
+    delete_partial_files(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"a.json", ".lock"}
 
 
@@ -78,7 +78,7 @@ def test_a_dead_owner_holds_no_lock(tmp_path: Path) -> None:
             pass
         owner.send_signal(signal.SIGKILL)
         owner.wait()
-        with locked(path), pytest.raises(filelock.Timeout), filelock.FileLock(path, timeout=0):
+        with hold_lock(path), pytest.raises(filelock.Timeout), filelock.FileLock(path, timeout=0):
             pass
 
 
@@ -89,23 +89,23 @@ def test_a_file_system_without_flock_is_one_sentence(tmp_path: Path, monkeypatch
     monkeypatch.setattr(fcntl, "flock", refused)
     with (
         pytest.raises(Unavailable, match=r"is on a file system without flock.*results_dir"),
-        locked(tmp_path / ".lock"),
+        hold_lock(tmp_path / ".lock"),
     ):
         pass
     (tmp_path / ".lock").touch()
     with pytest.raises(Unavailable, match="without flock"):
-        is_held(tmp_path / ".lock")
+        is_locked(tmp_path / ".lock")
 
 
 def test_who_looks_at_a_lock_needs_not_write_it_and_is_no_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / ".lock"
-    assert not is_held(path)
+    assert not is_locked(path)
     path.touch()
     with path.open() as looker:
         fcntl.flock(looker, fcntl.LOCK_SH)
-        assert not is_held(path)
+        assert not is_locked(path)
     real = os.open
 
     def reading_alone(name: Any, flags: int, *rest: Any, **named: Any) -> int:
@@ -113,11 +113,11 @@ def test_who_looks_at_a_lock_needs_not_write_it_and_is_no_owner(
             raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         return real(name, flags, *rest, **named)
 
-    with locked(path), monkeypatch.context() as read_only:
+    with hold_lock(path), monkeypatch.context() as read_only:
         read_only.setattr(os, "open", reading_alone)
-        assert is_held(path)
+        assert is_locked(path)
     monkeypatch.setattr(os, "open", reading_alone)
-    assert not is_held(path)
+    assert not is_locked(path)
 
 
 def test_a_record_cut_short_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def heard() -> Iterator[list[int]]:
 @pytest.mark.parametrize("number", signals.SIGNALS)
 def test_a_signal_raises_at_once_and_handlers_are_as_before(number: int) -> None:
     before = [signal.getsignal(n) for n in signals.SIGNALS]
-    with pytest.raises(Interrupted, match=signal.Signals(number).name), signals.caught():
+    with pytest.raises(Interrupted, match=signal.Signals(number).name), signals.handle_signals():
         send(number)
         raise AssertionError("the signal was not heard")
     assert [signal.getsignal(n) for n in signals.SIGNALS] == before
@@ -35,54 +35,54 @@ def test_a_signal_raises_at_once_and_handlers_are_as_before(number: int) -> None
 
 def test_a_first_signal_waits_and_a_second_does_not() -> None:
     done = []
-    with pytest.raises(Interrupted, match="SIGTERM"), signals.caught(), signals.waiting():
+    with pytest.raises(Interrupted, match="SIGTERM"), signals.handle_signals(), signals.defer_signals():
         send(signal.SIGTERM)
-        assert signals.pending()
+        assert signals.has_pending()
         done.append("the step at hand")
-        signals.obey()
-    assert done and not signals.pending()
-    with pytest.raises(Interrupted), signals.caught(), signals.waiting():
+        signals.act_on_pending()
+    assert done and not signals.has_pending()
+    with pytest.raises(Interrupted), signals.handle_signals(), signals.defer_signals():
         send(signal.SIGTERM)
         send(signal.SIGINT)
         raise AssertionError("the second did not raise")
 
 
 def test_a_signal_is_answered_at_the_latest_when_waiting_ends() -> None:
-    with signals.caught():
-        with pytest.raises(Interrupted), signals.waiting():
+    with signals.handle_signals():
+        with pytest.raises(Interrupted), signals.defer_signals():
             send(signal.SIGUSR1)
         done = []
-        with pytest.raises(Interrupted), signals.waiting():
-            with signals.waiting():
+        with pytest.raises(Interrupted), signals.defer_signals():
+            with signals.defer_signals():
                 send(signal.SIGUSR1)
             done.append("the outer block")
-        assert done and not signals.pending()
+        assert done and not signals.has_pending()
 
 
 def test_an_exception_wins_and_the_signal_is_answered_next() -> None:
-    with signals.caught():
-        with pytest.raises(RuntimeError, match="the disk is full"), signals.waiting():
+    with signals.handle_signals():
+        with pytest.raises(RuntimeError, match="the disk is full"), signals.defer_signals():
             send(signal.SIGUSR1)
             raise RuntimeError("the disk is full")
-        with pytest.raises(Interrupted, match="SIGUSR1"), signals.caught():
+        with pytest.raises(Interrupted, match="SIGUSR1"), signals.handle_signals():
             raise AssertionError("the next cell began")
-        assert not signals.pending()
+        assert not signals.has_pending()
 
 
 def test_somebody_elses_handler_is_called_once_everything_is_saved(heard: list[int]) -> None:
-    with signals.caught():
+    with signals.handle_signals():
         send(signal.SIGUSR2)
         assert heard == [signal.SIGUSR2]
-        with signals.waiting():
+        with signals.defer_signals():
             send(signal.SIGUSR2)
             send(signal.SIGUSR2)
             assert len(heard) == 1, "they wait, the second too"
-            signals.obey()
+            signals.act_on_pending()
             assert len(heard) == 3
             with pytest.raises(Interrupted):
                 send(signal.SIGTERM)
-                assert signals.pending()
-                signals.obey()
+                assert signals.has_pending()
+                signals.act_on_pending()
     send(signal.SIGUSR2)
     assert len(heard) == 4
 
@@ -91,7 +91,7 @@ def test_nested_and_in_threads_nothing_changes() -> None:
     found: list[object] = []
 
     def elsewhere() -> None:
-        with signals.caught():
+        with signals.handle_signals():
             found.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)
@@ -99,8 +99,8 @@ def test_nested_and_in_threads_nothing_changes() -> None:
     thread.start()
     thread.join()
     assert found == [before]
-    with signals.caught():
-        with signals.caught():
+    with signals.handle_signals():
+        with signals.handle_signals():
             pass
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
@@ -109,4 +109,4 @@ def test_nested_and_in_threads_nothing_changes() -> None:
 
 def test_a_signal_to_another_process_of_the_training_interrupts_this_one() -> None:
     with pytest.raises(Interrupted, match="another process"):
-        signals.obey()
+        signals.act_on_pending()

@@ -15,7 +15,7 @@ import torch
 from cme.checkpoints import Checkpoint
 from cme.scoring import command_line
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Score, Scorer
+from cme.scoring.verifier import Score, Verifier
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -43,7 +43,7 @@ def write(path: Path, rows: list[Any], form: str = "lines") -> Path:
 def expected(
     verifier: Checkpoint, rows: list[dict[str, Any]], end: bool = False, most: int = 99
 ) -> list[Score]:
-    scorer = Scorer(
+    scorer = Verifier(
         verifier.tokenizer,
         TokenScorer(verifier.model),
         score_end_of_turn=end,

@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from cme.scoring import lm_head as module
-from cme.scoring.lm_head import Head
+from cme.scoring.lm_head import LMHead
 
 D, V, N = 8, 37, 23
 
@@ -47,9 +47,9 @@ def test_chunks_and_tiles_change_nothing(
     monkeypatch.setitem(module.TILES, "cpu", (rows, tile))
     made = model(bias, **config)
     hidden, targets = 4 * torch.randn(N, D), torch.randint(0, V, (N,))
-    values, entropies, certainties = Head(made).score(hidden, targets, entropy=True, certainty=True)
-    alone, *nothing = Head(made).score(hidden, targets)
-    _, no_entropies, certainties_alone = Head(made).score(hidden, targets, certainty=True)
+    values, entropies, certainties = LMHead(made).score(hidden, targets, entropy=True, certainty=True)
+    alone, *nothing = LMHead(made).score(hidden, targets)
+    _, no_entropies, certainties_alone = LMHead(made).score(hidden, targets, certainty=True)
     expected, spread, certain = whole(made, hidden, targets, **config)
     assert values.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert alone.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
@@ -63,7 +63,7 @@ def test_chunks_and_tiles_change_nothing(
 def test_large_logits_neither_overflow_nor_vanish() -> None:
     made = model()
     hidden, targets = 1e4 * torch.randn(N, D), torch.randint(0, V, (N,))
-    values, entropies, certainties = Head(made).score(hidden, targets, entropy=True, certainty=True)
+    values, entropies, certainties = LMHead(made).score(hidden, targets, entropy=True, certainty=True)
     expected, _, certain = whole(made, hidden, targets)
     assert values.tolist() == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-2)
     assert entropies.tolist() == pytest.approx([0.0] * N, abs=1e-2)
@@ -75,7 +75,7 @@ def test_a_masked_token_has_no_share_in_the_entropy() -> None:
     made = model(bias=True)
     made.get_output_embeddings().bias[3] = -torch.inf
     hidden = torch.randn(N, D)
-    values, entropies, certainties = Head(made).score(
+    values, entropies, certainties = LMHead(made).score(
         hidden, torch.full((N,), 3), entropy=True, certainty=True
     )
     others = made.get_output_embeddings()(hidden).double()[:, [i for i in range(V) if i != 3]].log_softmax(-1)
@@ -85,7 +85,7 @@ def test_a_masked_token_has_no_share_in_the_entropy() -> None:
 
 
 def test_no_rows() -> None:
-    scores = Head(model()).score(
+    scores = LMHead(model()).score(
         torch.empty(0, D), torch.empty(0, dtype=torch.long), entropy=True, certainty=True
     )
     assert [part.shape for part in scores] == [(0,)] * 3
@@ -104,7 +104,7 @@ def test_what_is_held_at_once_does_not_grow_with_rows_and_vocabulary(entropy: bo
     )
     hidden, targets = torch.randn(1024, D), torch.randint(0, 25_000, (1024,))
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
-        Head(made).score(hidden, targets, entropy=entropy, certainty=certainty)
+        LMHead(made).score(hidden, targets, entropy=entropy, certainty=certainty)
     assert watched.profiler is not None
     events = [e for e in watched.profiler.kineto_results.events() if e.name() == "[memory]"]
     peak = max(accumulate(e.nbytes() for e in sorted(events, key=lambda e: e.start_ns())))

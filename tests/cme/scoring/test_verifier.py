@@ -12,7 +12,7 @@ from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.rewards import alignment
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Scorer
+from cme.scoring.verifier import Verifier
 
 Tiny = Callable[..., Checkpoint]
 
@@ -24,9 +24,9 @@ def slow(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int])
     return [float(log_p[len(prompt) + t - 1, token]) for t, token in enumerate(response)]
 
 
-def scorer(checkpoint: Checkpoint, **changes: int | bool) -> Scorer:
+def scorer(checkpoint: Checkpoint, **changes: int | bool) -> Verifier:
     settings = {"score_end_of_turn": False, "max_prompt_tokens": 500, "max_response_tokens": 500}
-    return Scorer(checkpoint.tokenizer, TokenScorer(checkpoint.model), **(settings | changes))  # type: ignore[arg-type]
+    return Verifier(checkpoint.tokenizer, TokenScorer(checkpoint.model), **(settings | changes))  # type: ignore[arg-type]
 
 
 PROMPT, RESPONSE = "what color is the fox?", "the fox is red and lives in the forest."

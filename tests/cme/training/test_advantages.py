@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trl.trainer.utils import nanstd
 
 from cme.training import advantages
-from cme.training.advantages import dense, scalar
+from cme.training.advantages import sequence_advantages, token_advantages
 
 NAN = math.nan
 EIGHTHS = st.integers(-80, 80).map(lambda n: n / 8)
@@ -53,7 +53,7 @@ def test_scalar_is_trls(case: tuple[list[float], int], scale: bool) -> None:
     centred = r - torch.nanmean(r, dim=1, keepdim=True)
     trl = centred / (nanstd(r, dim=1)[:, None] + 1e-4) if scale else centred
     expected = torch.nan_to_num(trl.view(-1), nan=0.0)
-    found = scalar(r.view(-1), group, floor=0.0, scale=scale)
+    found = sequence_advantages(r.view(-1), group, floor=0.0, scale=scale)
     assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-4)
 
 
@@ -65,7 +65,7 @@ def test_scalar_equals_the_loop(case: tuple[list[float], int], floor: float, sca
         start = i - i % group
         known = [v for v in r[start : start + group] if not math.isnan(v)]
         expected.append(standard(known, value, floor, scale))
-    found = scalar(torch.tensor(r, dtype=torch.float64), group, floor=floor, scale=scale)
+    found = sequence_advantages(torch.tensor(r, dtype=torch.float64), group, floor=floor, scale=scale)
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
@@ -82,7 +82,9 @@ def test_dense_equals_the_loop(
         compared = [rows[j][s] for j in range(start, start + group) for s in columns]
         known = [v for v in compared if not math.isnan(v)]
         expected[i][t] = standard(known, rows[i][t], floor, scale)
-    found = dense(torch.tensor(rows, dtype=torch.float64), group, normalize, floor=floor, scale=scale)
+    found = token_advantages(
+        torch.tensor(rows, dtype=torch.float64), group, normalize, floor=floor, scale=scale
+    )
     assert found.shape == (len(rows), width)
     for row, other in zip(found.tolist(), expected, strict=True):
         assert row == pytest.approx(other, abs=1e-9)
@@ -93,8 +95,8 @@ def test_constant_rows_have_the_scalar_advantages(
     case: tuple[list[float], int], width: int, floor: float, scale: bool
 ) -> None:
     r, group = torch.tensor(case[0], dtype=torch.float64), case[1]
-    found = dense(r[:, None].repeat(1, width), group, "position", floor=floor, scale=scale)
-    expected = scalar(r, group, floor=floor, scale=scale)
+    found = token_advantages(r[:, None].repeat(1, width), group, "position", floor=floor, scale=scale)
+    expected = sequence_advantages(r, group, floor=floor, scale=scale)
     assert torch.allclose(found, expected[:, None].expand_as(found), rtol=0, atol=1e-12)
 
 
@@ -102,16 +104,20 @@ def test_scalar_by_hand() -> None:
     r = torch.tensor([1.0, 2.0, NAN, 6.0, 5.0, NAN, NAN, NAN])
     spread = math.sqrt(7)  # of 1, 2, 6 around 3
     expected = [-2 / (spread + 1e-4), -1 / (spread + 1e-4), 0, 3 / (spread + 1e-4), 0, 0, 0, 0]
-    assert scalar(r, 4, floor=0.0, scale=True).tolist() == pytest.approx(expected)
-    assert scalar(r, 4, floor=0.0, scale=False).tolist() == pytest.approx([-2, -1, 0, 3, 0, 0, 0, 0])
+    assert sequence_advantages(r, 4, floor=0.0, scale=True).tolist() == pytest.approx(expected)
+    assert sequence_advantages(r, 4, floor=0.0, scale=False).tolist() == pytest.approx(
+        [-2, -1, 0, 3, 0, 0, 0, 0]
+    )
 
 
 @pytest.mark.parametrize(("floor", "divisor"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (3.0, 3.0)])
 def test_the_floor_is_the_least_that_divides(floor: float, divisor: float) -> None:
     r = torch.tensor([1.0, 2.0, 3.0])
-    found = scalar(r, 3, floor=floor, scale=True)
+    found = sequence_advantages(r, 3, floor=floor, scale=True)
     assert found.tolist() == pytest.approx([-1 / (divisor + 1e-4), 0, 1 / (divisor + 1e-4)])
-    assert scalar(r, 3, floor=floor, scale=False).tolist() == [-1, 0, 1], "without scaling nothing divides"
+    assert sequence_advantages(r, 3, floor=floor, scale=False).tolist() == [-1, 0, 1], (
+        "without scaling nothing divides"
+    )
 
 
 VALUES = torch.tensor(
@@ -124,7 +130,7 @@ VALUES = torch.tensor(
 
 
 def test_dense_by_position_by_hand() -> None:
-    found = dense(VALUES, 3, "position", floor=0.0, scale=True)
+    found = token_advantages(VALUES, 3, "position", floor=0.0, scale=True)
     second = 2 / (math.sqrt(8) + 1e-4)
     assert found[:, 0].tolist() == pytest.approx([-1 / 1.0001, 1 / 1.0001, 0])
     assert found[:, 1].tolist() == pytest.approx([-second, 0, second])
@@ -133,7 +139,7 @@ def test_dense_by_position_by_hand() -> None:
 
 def test_dense_by_sequence_by_hand() -> None:
     # all six values: mean 4.5, squares around it 12.25 + .25 + 20.25 + 2.25 + 6.25 + 12.25 = 53.5
-    found = dense(VALUES, 3, "sequence", floor=0.0, scale=True)
+    found = token_advantages(VALUES, 3, "sequence", floor=0.0, scale=True)
     divisor = math.sqrt(53.5 / 5) + 1e-4
     expected = torch.tensor([[-3.5, -0.5, 4.5], [-1.5, 0, 0], [-2.5, 3.5, 0]]) / divisor
     assert torch.allclose(found, expected)
@@ -143,17 +149,17 @@ def test_dense_by_sequence_by_hand() -> None:
 def test_groups_do_not_touch_one_another(normalize: Any) -> None:
     other = torch.full_like(VALUES, NAN)
     other[1, 1] = 7.0
-    alone = dense(VALUES, 3, normalize, floor=0.0, scale=True)
-    together = dense(torch.cat([VALUES, other]), 3, normalize, floor=0.0, scale=True)
+    alone = token_advantages(VALUES, 3, normalize, floor=0.0, scale=True)
+    together = token_advantages(torch.cat([VALUES, other]), 3, normalize, floor=0.0, scale=True)
     assert torch.equal(together[:3], alone)
     assert together[3:].tolist() == [[0.0] * 3] * 3, "a single value has nothing to be compared with"
 
 
 @pytest.mark.parametrize("normalize", ["position", "sequence"])
 def test_equal_values_give_no_advantage(normalize: Any) -> None:
-    found = dense(torch.full((4, 3), -2.5), 4, normalize, floor=0.0, scale=True)
+    found = token_advantages(torch.full((4, 3), -2.5), 4, normalize, floor=0.0, scale=True)
     assert found.abs().max() < 1e-3
-    assert advantages.scalar(torch.full((4,), -2.5), 4, floor=0.0, scale=True).abs().max() < 1e-3
+    assert advantages.sequence_advantages(torch.full((4,), -2.5), 4, floor=0.0, scale=True).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("scale", [True, False])
@@ -161,6 +167,6 @@ def test_an_infinite_value_spoils_nothing(scale: bool) -> None:
     values = torch.tensor([[1.0, -math.inf], [2.0, -1.0], [3.0, -2.0]])
     without = values.clone()
     without[0, 1] = math.nan
-    found = dense(values, 3, "position", floor=0.0, scale=scale)
+    found = token_advantages(values, 3, "position", floor=0.0, scale=scale)
     assert found[0, 1] == 0
-    assert torch.equal(found, dense(without, 3, "position", floor=0.0, scale=scale))
+    assert torch.equal(found, token_advantages(without, 3, "position", floor=0.0, scale=scale))

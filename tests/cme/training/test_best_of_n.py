@@ -13,7 +13,7 @@ from cme.models import chat
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, TokenEntropy
 from cme.scoring.token_scorer import TokenScorer
-from cme.training.best_of_n import Sample, best, samples
+from cme.training.best_of_n import Sample, best_response, sample_with_rewards
 
 Tiny = Callable[..., Checkpoint]
 PROMPTS = world.load_prompts("train", 6, 0)
@@ -35,7 +35,7 @@ def group(*rewards: float | None) -> list[Sample]:
     ],
 )
 def test_the_highest_reward_is_chosen(rewards: tuple[float | None, ...], chosen: int) -> None:
-    assert best(group(*rewards)).response == f"response {chosen}"
+    assert best_response(group(*rewards)).response == f"response {chosen}"
 
 
 def test_the_reward_is_asked_as_in_training(tiny: Tiny) -> None:
@@ -46,17 +46,17 @@ def test_the_reward_is_asked_as_in_training(tiny: Tiny) -> None:
         return [float(i) for i in range(len(prompts))]
 
     start = tiny("qwen")
-    groups = samples(start, PROMPTS, reward, 4, seed=0, **SAMPLING)
+    groups = sample_with_rewards(start, PROMPTS, reward, 4, seed=0, **SAMPLING)
     assert [len(g) for g in groups] == [4] * 6
-    assert [chat.text_of(p) for p in asked["prompts"]] == [p.text for p in PROMPTS for _ in range(4)]
+    assert [chat.to_text(p) for p in asked["prompts"]] == [p.text for p in PROMPTS for _ in range(4)]
     assert asked["answer"] == [p.answer for p in PROMPTS for _ in range(4)]
     rows = [s for g in groups for s in g]
     assert [s.reward for s in rows] == [float(i) for i in range(24)]
-    assert [s.generation.response for s in rows] == [chat.text_of(c) for c in asked["completions"]]
+    assert [s.generation.response for s in rows] == [chat.to_text(c) for c in asked["completions"]]
     assert [s.generation.tokens for s in rows] == [len(ids) for ids in asked["ids"]]
     assert all(len({s.generation.response for s in g}) > 1 for g in groups), "the samples of a prompt differ"
-    assert samples(start, PROMPTS, reward, 4, seed=0, **SAMPLING) == groups
-    assert samples(start, PROMPTS, reward, 4, seed=1, **SAMPLING) != groups
+    assert sample_with_rewards(start, PROMPTS, reward, 4, seed=0, **SAMPLING) == groups
+    assert sample_with_rewards(start, PROMPTS, reward, 4, seed=1, **SAMPLING) != groups
 
 
 def test_the_start_stands_for_the_policy(tiny: Tiny) -> None:
@@ -68,7 +68,7 @@ def test_the_start_stands_for_the_policy(tiny: Tiny) -> None:
         return reward(*args, **columns)
 
     watched.bind = reward.bind  # type: ignore[attr-defined]
-    groups = samples(start, PROMPTS, watched, 2, seed=0, **SAMPLING)
+    groups = sample_with_rewards(start, PROMPTS, watched, 2, seed=0, **SAMPLING)
     prompts, _, ids = seen[0]
     heads = [chat.prompt_ids(start.tokenizer, p) for p in prompts]
     scored = TokenScorer(start.model).score(heads, ids, entropy=True)
@@ -78,7 +78,7 @@ def test_the_start_stands_for_the_policy(tiny: Tiny) -> None:
 
 def test_cme_that_scores_the_end_of_turn_works_too(tiny: Tiny, tiny_folder: Callable[..., Any]) -> None:
     reward = CrossModelEntropy(str(tiny_folder("gemma")), score_end_of_turn=True)
-    groups = samples(tiny("qwen"), PROMPTS, reward, 2, seed=0, **SAMPLING)
+    groups = sample_with_rewards(tiny("qwen"), PROMPTS, reward, 2, seed=0, **SAMPLING)
     assert all(s.reward is not None and s.reward < 0 for g in groups for s in g)
 
 
@@ -88,4 +88,4 @@ def test_a_reward_that_is_not_finite_ends_it(tiny: Tiny, broken: float) -> None:
         return [broken, *[0.0] * (len(prompts) - 1)]
 
     with pytest.raises(TrainingFailed, match=f"reward 'reward' gave {broken} for 1 of 12 samples"):
-        samples(tiny("olmo"), PROMPTS, reward, 2, seed=0, **SAMPLING)
+        sample_with_rewards(tiny("olmo"), PROMPTS, reward, 2, seed=0, **SAMPLING)

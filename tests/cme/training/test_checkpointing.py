@@ -23,8 +23,8 @@ from cme.rewards import CrossModelEntropy, RandomReward
 from cme.runtime import signals
 from cme.training import checkpointing
 from cme.training.checkpointing import MARKER, Checkpointing
-from cme.training.dpo_sft import Watch, train_dpo, train_sft
-from cme.training.grpo import Guard, Trained, milestone, train
+from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
+from cme.training.grpo import CollapseGuard, TrainingResult, checkpoint_folder, train_grpo
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -60,7 +60,7 @@ class Case:
     def __init__(self, method: str, tiny: Tiny, verifier: str, root: Path, **settings: Any) -> None:
         self.method, self.tiny, self.verifier, self.root = method, tiny, verifier, root
         self.settings, self.every = settings, 3
-        self.guard = Guard(100, 1.0)
+        self.guard = CollapseGuard(100, 1.0)
         self.save_every: int | None = None
 
     def reward(self) -> Any:
@@ -74,7 +74,7 @@ class Case:
 
     def __call__(
         self, where: Checkpointing | None, folder: str = "policy", *callbacks: TrainerCallback
-    ) -> tuple[Trained, list[torch.Tensor]]:
+    ) -> tuple[TrainingResult, list[torch.Tensor]]:
         policy = self.tiny("qwen")
         monitors = Monitors(self.tiny("qwen"), None, world.quality, every=2)
         also: dict[str, Any] = {
@@ -85,7 +85,7 @@ class Case:
             "callbacks": callbacks,
             "quiet": True,
         }
-        watch = Watch(monitors, PROMPTS, 4, 6)
+        watch = SampledMonitoring(monitors, PROMPTS, 4, 6)
         if self.method == "dpo":
             settings = OFFLINE | {"beta": 0.1, "loss_type": "sigmoid"} | self.settings
             found = train_dpo(policy, self.tiny("qwen"), PAIRS, watch, settings, **also)
@@ -93,12 +93,14 @@ class Case:
             said = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
             found = train_sft(policy, PROMPTS, said, watch, OFFLINE | self.settings, **also)
         else:
-            found = train(policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also)
+            found = train_grpo(
+                policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also
+            )
         return found, [p.detach().clone() for p in policy.model.parameters()]
 
     def interrupted(self, step: int, by: int | None = None) -> None:
         """Train until the end that is put to it."""
-        with signals.caught(), pytest.raises(Killed if by is None else Interrupted):
+        with signals.handle_signals(), pytest.raises(Killed if by is None else Interrupted):
             self(self.where, "policy", Ending(step, by))
 
     def checkpoints(self) -> dict[str, bool]:
@@ -107,7 +109,7 @@ class Case:
         return {p.name: (p / MARKER).exists() for p in found}
 
 
-def equal(a: tuple[Trained, list[torch.Tensor]], b: tuple[Trained, list[torch.Tensor]]) -> bool:
+def equal(a: tuple[TrainingResult, list[torch.Tensor]], b: tuple[TrainingResult, list[torch.Tensor]]) -> bool:
     return replace(a[0], earlier=0.0) == replace(b[0], earlier=0.0) and all(
         torch.equal(x, y) for x, y in zip(a[1], b[1], strict=True)
     )
@@ -175,7 +177,7 @@ def test_checkpoints_change_nothing_and_two_are_kept(case: Callable[..., Case]) 
 def test_the_guard_goes_on_counting(case: Callable[..., Case]) -> None:
     """Everything is cut at one token: the guard would stop after five steps, wherever training was interrupted."""
     made = case("grpo", max_completion_length=1)
-    made.guard = Guard(5, 1.0)
+    made.guard = CollapseGuard(5, 1.0)
     whole = made(None, "whole")
     assert whole[0].stopped is not None and whole[0].stopped.startswith("at step 5: every completion was cut")
     made.interrupted(4)
@@ -185,7 +187,7 @@ def test_the_guard_goes_on_counting(case: Callable[..., Case]) -> None:
 def test_a_training_that_the_guard_ends_leaves_no_checkpoint_of_its_end(case: Callable[..., Case]) -> None:
     """From it, training would go on."""
     made = case("grpo", max_completion_length=1)
-    made.guard, made.every = Guard(5, 1.0), 5
+    made.guard, made.every = CollapseGuard(5, 1.0), 5
     made(made.where)
     assert made.checkpoints() == {}
 
@@ -198,7 +200,7 @@ def test_policies_saved_on_the_way_are_there_still(case: Callable[..., Case]) ->
     made(made.where)
     for step in (2, 4, 6, 8):
         a, b = (
-            (milestone(made.root / folder, step) / "model.safetensors").read_bytes()
+            (checkpoint_folder(made.root / folder, step) / "model.safetensors").read_bytes()
             for folder in ("whole", "policy")
         )
         assert a == b
@@ -236,17 +238,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
         path.mkdir()
         for name in ("model.safetensors", "optimizer.pt", "parts-0.pt"):
             (path / name).write_bytes(f"{name} at {step} ".encode() * 100)
-        checkpointing.complete(path, "the same", 1.5 * step, 1)
+        checkpointing.write_marker(path, "the same", 1.5 * step, 1)
     (tmp_path / "checkpoint-15").mkdir()  # killed while it was written
-    found = checkpointing.newest(where)
+    found = checkpointing.newest_checkpoint(where)
     assert found is not None and found.path.name == "checkpoint-12" and found.seconds == 18
     assert not (tmp_path / "checkpoint-15").exists()
     damage(found.path)
-    before = checkpointing.newest(where)
+    before = checkpointing.newest_checkpoint(where)
     assert before is not None and before.path.name == "checkpoint-9"
     [line] = capsys.readouterr().err.splitlines()
     assert str(found.path) in line and said in line
-    assert checkpointing.newest(replace(where, made_from="other weights")) is None
+    assert checkpointing.newest_checkpoint(replace(where, made_from="other weights")) is None
 
 
 def test_a_disk_without_room_ends_training_with_what_was_whole(

@@ -14,8 +14,8 @@ from cme.miniature import world
 from cme.miniature.preferences import load_pairs
 from cme.models import chat
 from cme.records import Generation, Preference
-from cme.training.dpo_sft import Watch, train_dpo, train_sft
-from cme.training.grpo import Trained, milestone
+from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
+from cme.training.grpo import TrainingResult, checkpoint_folder
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -55,13 +55,13 @@ def margin(policy: Checkpoint, start: Checkpoint, pair: Preference) -> float:
     return ratio[0] - ratio[1]
 
 
-def watch(tiny: Tiny, family: str = "qwen", every: int = 1, count: int = 4) -> Watch:
-    return Watch(Monitors(tiny(family), None, world.quality, every), PROMPTS, count, 6)
+def watch(tiny: Tiny, family: str = "qwen", every: int = 1, count: int = 4) -> SampledMonitoring:
+    return SampledMonitoring(Monitors(tiny(family), None, world.quality, every), PROMPTS, count, 6)
 
 
 def dpo(
-    tiny: Tiny, folder: Path, watched: Watch | None = None, family: str = "qwen", **changes: Any
-) -> Trained:
+    tiny: Tiny, folder: Path, watched: SampledMonitoring | None = None, family: str = "qwen", **changes: Any
+) -> TrainingResult:
     policy = changes.pop("policy", None) or tiny(family)
     pairs, save_every = changes.pop("pairs", PAIRS), changes.pop("save_every", None)
     return train_dpo(
@@ -77,7 +77,7 @@ def dpo(
     )
 
 
-def sft(tiny: Tiny, folder: Path, said: list[Generation] = SAID, **changes: Any) -> Trained:
+def sft(tiny: Tiny, folder: Path, said: list[Generation] = SAID, **changes: Any) -> TrainingResult:
     policy = changes.pop("policy", None) or tiny("llama")
     return train_sft(
         policy, PROMPTS, said, watch(tiny, "llama"), SETTINGS | changes, seed=0, folder=folder, quiet=True
@@ -89,7 +89,7 @@ def test_dpos_loss_is_that_of_the_log_ratios(tiny: Tiny, tmp_path: Path, family:
     start = tiny(family)
     assert history["loss"][0] == pytest.approx(math.log(2), abs=1e-4), "the policy is its reference at first"
     for step in (1, 2):
-        policy = load(str(milestone(tmp_path, step)))
+        policy = load(str(checkpoint_folder(tmp_path, step)))
         losses = [math.log1p(math.exp(-BETA * margin(policy, start, p))) for p in PAIRS]
         assert history["loss"][step] == pytest.approx(sum(losses) / len(losses), rel=1e-3)
 
@@ -161,11 +161,13 @@ def test_watching_changes_nothing_in_the_training(tiny: Tiny, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("trainer", [dpo, sft])
-def test_what_is_not_finite_ends_it(tiny: Tiny, tmp_path: Path, trainer: Callable[..., Trained]) -> None:
+def test_what_is_not_finite_ends_it(
+    tiny: Tiny, tmp_path: Path, trainer: Callable[..., TrainingResult]
+) -> None:
     policy = tiny({dpo: "qwen", sft: "llama"}[trainer])
     with torch.no_grad():
         next(policy.model.parameters()).fill_(math.nan)
-    quiet = Watch(Monitors(policy, None, None, 99), PROMPTS, 1, 1)
+    quiet = SampledMonitoring(Monitors(policy, None, None, 99), PROMPTS, 1, 1)
     kwargs: dict[str, Any] = {"policy": policy}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -178,6 +180,8 @@ def test_what_is_not_finite_ends_it(tiny: Tiny, tmp_path: Path, trainer: Callabl
 
 
 @pytest.mark.parametrize("trainer", [dpo, sft])
-def test_no_room_for_a_response_is_said(tiny: Tiny, tmp_path: Path, trainer: Callable[..., Trained]) -> None:
+def test_no_room_for_a_response_is_said(
+    tiny: Tiny, tmp_path: Path, trainer: Callable[..., TrainingResult]
+) -> None:
     with pytest.raises(ValueError, match="max_length=3: no row to train on has room"):
         trainer(tiny, tmp_path, max_length=3)

@@ -15,9 +15,9 @@ from cme.miniature import world
 from cme.models import chat
 from cme.rewards import CrossModelEntropy
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Scorer
+from cme.scoring.verifier import Verifier
 from cme.training import grpo
-from cme.training.grpo import Guard, Trained, TrainingFailed, train
+from cme.training.grpo import CollapseGuard, TrainingFailed, TrainingResult, train_grpo
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -35,13 +35,13 @@ SETTINGS = {
     "loss_type": "dapo",
 }
 OF_VOTES = {"accuracy", "majority_share", "label_accuracy", "semantic_entropy"}  # of what compares answers
-PATIENT = Guard(patience=100, max_unscored=1.0)
+PATIENT = CollapseGuard(patience=100, max_unscored=1.0)
 PROMPTS = world.load_prompts("train", 12, 0)
 
 
 def letters(completions: list[Any], **_: Any) -> list[float | None]:
     """How many letters `e` a completion has."""
-    return [float(chat.text_of(c).count("e")) for c in completions]
+    return [float(chat.to_text(c).count("e")) for c in completions]
 
 
 def run(
@@ -51,10 +51,10 @@ def run(
     *,
     policy: Checkpoint | None = None,
     monitors: Monitors | None = None,
-    guard: Guard = PATIENT,
+    guard: CollapseGuard = PATIENT,
     **settings: Any,
-) -> Trained:
-    return train(
+) -> TrainingResult:
+    return train_grpo(
         policy or tiny("qwen"),
         PROMPTS,
         reward,
@@ -71,8 +71,8 @@ def weights(checkpoint: Checkpoint) -> list[torch.Tensor]:
     return [p.detach().clone() for p in checkpoint.model.parameters()]
 
 
-def scorer(verifier: Checkpoint) -> Scorer:
-    return Scorer(
+def scorer(verifier: Checkpoint) -> Verifier:
+    return Verifier(
         verifier.tokenizer,
         TokenScorer(verifier.model),
         score_end_of_turn=True,
@@ -215,7 +215,7 @@ def test_prompts_are_the_ones_that_scorers_see(
     seen: list[str] = []
 
     def reward(prompts: list[Any], completions: list[Any], **_: Any) -> list[float | None]:
-        seen.extend(chat.text_of(p) for p in prompts)
+        seen.extend(chat.to_text(p) for p in prompts)
         return [float(i) for i in range(len(completions))]
 
     run(tiny, tmp_path, reward, policy=policy, monitors=Monitors(tiny(family), None, None), max_steps=1)
@@ -230,7 +230,7 @@ def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> Non
     seen: list[tuple[str, str | None]] = []
 
     def reward(prompts: list[Any], answer: list[str | None], **_: Any) -> list[float | None]:
-        seen.extend((chat.text_of(p), a) for p, a in zip(prompts, answer, strict=True))
+        seen.extend((chat.to_text(p), a) for p, a in zip(prompts, answer, strict=True))
         return [float(i) for i in range(len(prompts))]
 
     run(tiny, tmp_path, reward, max_steps=3)
@@ -243,7 +243,7 @@ def test_constant_rewards_end_training(tiny: Tiny, tmp_path: Path) -> None:
         tiny,
         tmp_path,
         lambda completions, **_: [1.0] * len(completions),
-        guard=Guard(patience=2, max_unscored=1.0),
+        guard=CollapseGuard(patience=2, max_unscored=1.0),
         max_steps=5,
     )
     assert result.stopped == "at step 2: every group's rewards were constant for 2 steps"
@@ -252,7 +252,7 @@ def test_constant_rewards_end_training(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_completions_that_never_end_end_training(tiny: Tiny, tmp_path: Path) -> None:
-    result = run(tiny, tmp_path, letters, guard=Guard(2, 1.0), max_steps=5, max_completion_length=1)
+    result = run(tiny, tmp_path, letters, guard=CollapseGuard(2, 1.0), max_steps=5, max_completion_length=1)
     assert result.stopped == "at step 2: every completion was cut at the length limit for 2 steps"
 
 
@@ -272,7 +272,7 @@ MANY, FLAT = FINE | {"unscored": 0.31}, FINE | {"frac_reward_zero_std": 1.0}
     ],
 )
 def test_the_guard_counts_steps_in_a_row(logs: list[dict[str, float]], stopped: str | None) -> None:
-    callback = grpo._GuardCallback(Guard(patience=2, max_unscored=0.3))
+    callback = grpo._GuardCallback(CollapseGuard(patience=2, max_unscored=0.3))
     control = TrainerControl()
     for step, entry in enumerate(logs, start=1):
         callback.on_log(
@@ -307,7 +307,7 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
     constant = {"lr_scheduler_type": "constant"}
 
     def trained(name: str, steps: int, every: int | None) -> Path:
-        train(
+        train_grpo(
             tiny("qwen"),
             PROMPTS,
             letters,
@@ -328,12 +328,12 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
             torch.equal(x, y) for x, y in zip(weights(load(str(a))), weights(load(str(b))), strict=True)
         )
 
-    assert same(grpo.milestone(whole, 2), short)
+    assert same(grpo.checkpoint_folder(whole, 2), short)
     assert same(whole, plain)
-    assert not same(grpo.milestone(whole, 1), short)
+    assert not same(grpo.checkpoint_folder(whole, 1), short)
     assert sorted(p.name for p in whole.glob("step-*")) == [
         "step-1",
         "step-2",
     ]  # the last is the policy itself
-    kept = {p.suffix for p in grpo.milestone(whole, 1).iterdir()}
+    kept = {p.suffix for p in grpo.checkpoint_folder(whole, 1).iterdir()}
     assert kept <= {".json", ".jinja", ".safetensors"}

@@ -15,7 +15,7 @@ from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.rewards import CrossModelEntropy
 from cme.training import advantages, grpo
-from cme.training.grpo import Guard, train
+from cme.training.grpo import CollapseGuard, train_grpo
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -111,13 +111,13 @@ def stopping(tiny: Tiny) -> Tiny:
 
 
 def run(policy: Checkpoint, start: Checkpoint, folder: Path, reward: Any, **settings: Any) -> None:
-    train(
+    train_grpo(
         policy,
         PROMPTS,
         reward,
         Monitors(start, None, None),
         SETTINGS | settings,
-        Guard(patience=100, max_unscored=1.0),
+        CollapseGuard(patience=100, max_unscored=1.0),
         seed=0,
         folder=folder,
         quiet=True,
@@ -370,4 +370,6 @@ def test_completions_of_another_process_may_be_longer(tiny: Tiny, tmp_path: Path
     found = trainer._own_advantages(batch, 2)
     both = torch.cat([torch.nn.functional.pad(mine, (0, 2), value=float("nan")), theirs])
     assert found.shape == (2, 2)
-    assert torch.allclose(found, advantages.dense(both, 4, "position", floor=0.0, scale=True)[:2, :2])
+    assert torch.allclose(
+        found, advantages.token_advantages(both, 4, "position", floor=0.0, scale=True)[:2, :2]
+    )

@@ -11,11 +11,11 @@ from trl import GRPOTrainer
 
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
-from cme.models.generation import token_ids
+from cme.models.generation import generate_ids
 from cme.records import Generation, Preference
 from cme.training import dpo_sft
 from cme.training import grpo as training
-from cme.training.grpo import Guard, milestone, train
+from cme.training.grpo import CollapseGuard, checkpoint_folder, train_grpo
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -59,17 +59,19 @@ class Look(TrainerCallback):  # type: ignore[misc]
 
 
 def greedy(model: Any, tokenizer: Any) -> list[list[int]]:
-    return token_ids(model, tokenizer, [p.text for p in PROMPTS], max_new_tokens=8, batch_size=12)
+    return generate_ids(model, tokenizer, [p.text for p in PROMPTS], max_new_tokens=8, batch_size=12)
 
 
-def grpo(start: Checkpoint, beside: Checkpoint, folder: Path, look: Look, **given: Any) -> training.Trained:
-    return train(
+def grpo(
+    start: Checkpoint, beside: Checkpoint, folder: Path, look: Look, **given: Any
+) -> training.TrainingResult:
+    return train_grpo(
         start,
         PROMPTS,
         even,
         Monitors(beside, None, None, 1),
         SETTINGS | given,
-        Guard(10, 0.5),
+        CollapseGuard(10, 0.5),
         seed=0,
         folder=folder,
         save_every=1,
@@ -96,7 +98,7 @@ def test_adapters_alone_train_and_the_merged_policy_answers_alike(
     assert greedy(saved.model, saved.tokenizer) == look.answers != greedy(tiny(name).model, saved.tokenizer)
     moved = [k for k, w in saved.model.named_parameters() if not torch.equal(w, start[k])]
     assert moved and not any("embed" in key or "norm" in key for key in moved)
-    assert (milestone(tmp_path, 1) / "model.safetensors").exists()
+    assert (checkpoint_folder(tmp_path, 1) / "model.safetensors").exists()
     assert result.history["kl"][0] == pytest.approx(0.0, abs=1e-4), "adapters begin as nothing"
 
 
@@ -113,7 +115,7 @@ def test_the_penalty_and_the_monitor_measure_from_the_start(
 
     monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", kept)
     result = grpo(tiny("qwen"), tiny("qwen"), tmp_path, Look())
-    after = load(str(milestone(tmp_path, 1)))
+    after = load(str(checkpoint_folder(tmp_path, 1)))
     batch = batches[1]
 
     def log_likelihoods(model: Any) -> torch.Tensor:
@@ -132,7 +134,7 @@ def test_the_penalty_and_the_monitor_measure_from_the_start(
 
 
 def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
-    watch = dpo_sft.Watch(Monitors(tiny("qwen"), None, None, 1), PROMPTS, 2, 4)
+    watch = dpo_sft.SampledMonitoring(Monitors(tiny("qwen"), None, None, 1), PROMPTS, 2, 4)
     settings = {"max_steps": 1, "per_device_train_batch_size": 4, "learning_rate": 1e-2, "max_length": 64}
     more = {"warmup_steps": 0, "lr_scheduler_type": "constant"}
     pairs = [Preference(p, "the fox", "a dog") for p in PROMPTS]

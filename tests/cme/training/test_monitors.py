@@ -10,7 +10,7 @@ import torch
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Scorer
+from cme.scoring.verifier import Verifier
 from cme.training.monitors import Monitors, repetition
 
 Tiny = Callable[..., Checkpoint]
@@ -77,8 +77,8 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
     assert found["repetition"] == pytest.approx((0 + repetition(texts[1])) / 2)
 
 
-def scorer(verifier: Checkpoint, end: bool) -> Scorer:
-    return Scorer(
+def scorer(verifier: Checkpoint, end: bool) -> Verifier:
+    return Verifier(
         verifier.tokenizer,
         TokenScorer(verifier.model),
         score_end_of_turn=end,

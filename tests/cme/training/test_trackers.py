@@ -139,7 +139,7 @@ def test_mlflow_has_the_records_history(
     server: Server, monkeypatch: pytest.MonkeyPatch, tiny: Tiny, tmp_path: Path, method: Callable[..., Any]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    tracking.check("mlflow")
+    tracking.check_tracker("mlflow")
     run = run_in(tmp_path, project=f"cme-{method.__name__}")
     history = method(tiny, tmp_path / "policy", Tracking("mlflow", run, never))
     [found] = server.runs(run.project)
@@ -185,7 +185,7 @@ def test_a_server_that_dies_costs_no_training(
     assert len(warned) == 2 and warned[0].startswith("tracker=mlflow failed at step 2: MlflowException: ")
     assert warned[1] == "tracker=mlflow lacks the steps after 1; the run's record has them"
     with pytest.raises(Unavailable, match=r"tracker=mlflow: http://\*\*\*@127.* does not answer") as refused:
-        tracking.check("mlflow")
+        tracking.check_tracker("mlflow")
     assert "hunter2" not in str(refused.value) + "".join(warned)
 
 
@@ -211,7 +211,7 @@ def test_wandb_offline_has_the_records_history(
     monkeypatch: pytest.MonkeyPatch, tiny: Tiny, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    tracking.check("wandb")
+    tracking.check_tracker("wandb")
     history = grpo(tiny, tmp_path / "policy", Tracking("wandb", run_in(tmp_path), never))
     found: Found = {}
     config: dict[str, Any] = {}
@@ -240,7 +240,7 @@ def test_wandb_without_a_login_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
 
     wandb.teardown()
     with pytest.raises(Unavailable, match="tracker=wandb: there is no login; `wandb login`"):
-        tracking.check("wandb")
+        tracking.check_tracker("wandb")
     wandb.teardown()
 
 
@@ -265,7 +265,7 @@ def trackio_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_trackio_has_the_records_history(trackio_folder: Path, tiny: Tiny, tmp_path: Path) -> None:
-    tracking.check("trackio")
+    tracking.check_tracker("trackio")
     history = grpo(tiny, tmp_path / "policy", Tracking("trackio", run_in(tmp_path), never))
     [found] = trackio_figures(trackio_folder).values()
     assert once(found) == expected(history)

@@ -177,13 +177,13 @@ def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
         Unavailable,
         match=r"tracker=trackio: the package trackio is not installed; pip install -e '\.\[trackio\]'",
     ):
-        tracking.check("trackio")
+        tracking.check_tracker("trackio")
 
 
 def test_no_secret_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "abc123")
-    assert tracking.redacted("key abc123 refused") == "key $WANDB_API_KEY refused"
-    assert tracking.redacted("no answer from https://u:p@host:1/x?key=k (sorry)") == (
+    assert tracking.redact("key abc123 refused") == "key $WANDB_API_KEY refused"
+    assert tracking.redact("no answer from https://u:p@host:1/x?key=k (sorry)") == (
         "no answer from https://***@host:1/x?*** (sorry)"
     )
-    assert tracking.redacted("reward=cme, why?") == "reward=cme, why?"
+    assert tracking.redact("reward=cme, why?") == "reward=cme, why?"

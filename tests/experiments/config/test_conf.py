@@ -55,7 +55,7 @@ def test_there_are_the_groups_of_the_design() -> None:
 def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
     for line in composition.expand_command_line(command(file)):
         [config] = composition.compose_one_line(first_cell(line))
-        for path in identity.leaves(config):
+        for path in identity.flat_settings(config):
             assert identity.changes_results(path) in (True, False)
     group = file.parent.name
     if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale", "preset", "tracker"):

@@ -46,7 +46,8 @@ def test_the_number_of_processes_is_no_part_of_a_run(monkeypatch: pytest.MonkeyP
     for name, value in LAUNCH.items():
         monkeypatch.setenv(name, value)
     assert (
-        distributed.count() == 8 and run_id() == before == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+        distributed.process_count() == 8
+        and run_id() == before == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
     )
 
 

@@ -48,7 +48,7 @@ OTHER_TRAINERS = [("trainer=dpo",), ("trainer=sft",), ("trainer=best_of_n",)]
 def test_any_field_that_changes_results_changes_the_run(overrides: tuple[str, ...]) -> None:
     config = cell(*overrides)
     before = identity.run_id(config)
-    counted = [path for path in identity.leaves(config) if identity.changes_results(path)]
+    counted = [path for path in identity.flat_settings(config) if identity.changes_results(path)]
     assert len(counted) > 30
     unmoved = [path for path in counted if identity.run_id(changed(config, path)) == before]
     assert unmoved == []
@@ -63,7 +63,7 @@ def test_fields_that_only_carry_do_not() -> None:
         "experiment.name",
         "experiment.independent_verifier",
     ):
-        assert path in identity.leaves(config)
+        assert path in identity.flat_settings(config)
         assert identity.run_id(changed(config, path)) == before, path
 
 
@@ -171,7 +171,7 @@ def test_the_heldout_verifier_is_of_a_third_family() -> None:
     cells += composition.compose_configs(["-m", f"family={','.join(FAMILIES)}", "regime=sft,instruct"])
     assert len(cells) == 4 * 7 + 4 * 2
     for config in cells:
-        held = identity.heldout(config)
+        held = identity.heldout_verifier(config)
         assert held is not None
         family, recipe = held.removeprefix("miniature:").split("/")
         assert recipe == "verifier"
@@ -180,7 +180,7 @@ def test_the_heldout_verifier_is_of_a_third_family() -> None:
 
 
 def test_without_a_third_family_there_is_none() -> None:
-    assert identity.heldout(cell("scale=laptop")) is None
+    assert identity.heldout_verifier(cell("scale=laptop")) is None
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_runs_that_are_on_record_keep_their_names(override: str, expected: str) 
 
 
 def test_leaves_resolve_what_they_point_to() -> None:
-    found = identity.leaves(cell("seed=5", "reward=random"))
+    found = identity.flat_settings(cell("seed=5", "reward=random"))
     assert found["reward.seed"] == 5
     assert found["generator"] == "miniature:qwen/pretrained"
     assert not any(isinstance(v, str) and "${" in v for v in found.values())

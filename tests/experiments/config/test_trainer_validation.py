@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 
 from analysis import build, summarize
 from cme.records import read_json, read_record
-from cme.training.best_of_n import best
+from cme.training.best_of_n import best_response
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
 from experiments.run import pipeline, preparation, training
@@ -91,7 +91,11 @@ def test_samples_without_a_reward_are_told(
         "the response"
     ]
     groups = training._groups(read_json(Store.of(config).samples)["value"])
-    assert record.pairs[1].policy.response == groups[1][1].generation.response == best(groups[1]).response
+    assert (
+        record.pairs[1].policy.response
+        == groups[1][1].generation.response
+        == best_response(groups[1]).response
+    )
 
 
 def test_the_report_takes_them_beside_grpo(

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from analysis.records.read import load_records
-from analysis.tables.cells import Cell, cells_of
+from analysis.records.read import load_runs
+from analysis.tables.cells import Cell, build_cells
 from cme.records import RunRecord, read_record
 from experiments.__main__ import main
 
@@ -63,13 +63,13 @@ def imported(released: Path) -> Callable[..., list[RunRecord]]:
         files = ("--start", released / "base_outputs.json", "--policy", released / "tuned_outputs.json")
         place = ("--name", "a name/with a slash", "--out", released / "records")
         assert main(["import", *map(str, (*files, *place, *arguments))]) == 0
-        return load_records([released / "records"])
+        return load_runs([released / "records"])
 
     return run
 
 
 def cell(record: RunRecord) -> Cell:
-    [found] = cells_of([record])
+    [found] = build_cells([record])
     return found
 
 
@@ -107,7 +107,7 @@ def test_the_other_way_round_is_the_complement(released: Path) -> None:
     for start, policy in (("base", "tuned"), ("tuned", "base")):
         files = [f"--start={released}/{start}_outputs.json", f"--policy={released}/{policy}_outputs.json"]
         assert main(["import", *files, f"--verdicts={file}", "--name=n", f"--out={released / start}"]) == 0
-        [record] = load_records([released / start])
+        [record] = load_runs([released / start])
         rates.append(cell(record).win.rate)
     assert rates == [75.0, 25.0]
 
@@ -213,10 +213,10 @@ def test_other_outputs_under_the_same_names_are_never_pooled(
     imported("--verdicts", file)
     outputs(released / "tuned_outputs.json", "runs/another")
     records = imported("--verdicts", file)
-    assert len(records) == len(cells_of(records)) == 2
-    assert {found.win.verdicts for found in cells_of(records)} == {COUNT}
+    assert len(records) == len(build_cells(records)) == 2
+    assert {found.win.verdicts for found in build_cells(records)} == {COUNT}
     digests = [record.config["imported"]["outputs"] for record in records]
-    assert {found.method for found in cells_of(records)} == {
+    assert {found.method for found in build_cells(records)} == {
         f"imported (imported.outputs={digest})" for digest in digests
     }
 
@@ -239,7 +239,7 @@ def test_prompts_that_come_twice_are_paired_in_their_order(released: Path) -> No
     file = verdicts(released / "judge__x.json", [sample(n, "b", "ab", twice[n]) for n in range(3)])
     files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
     assert main(["import", *files, f"--verdicts={file}", "--name=n", f"--out={released / 'out'}"]) == 0
-    [record] = load_records([released / "out"])
+    [record] = load_runs([released / "out"])
     assert [(p.prompt_id, p.start.response, p.policy.response) for p in record.pairs] == [
         ("0", "base 0", "tuned 2"),
         ("1", "base 1", "tuned 1"),

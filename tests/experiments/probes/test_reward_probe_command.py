@@ -9,8 +9,8 @@ import pytest
 
 from cme import checkpoints
 from cme.data import files
-from cme.evaluation.reward_probe import GRADES, score
-from cme.records import Prompt, read_stress
+from cme.evaluation.reward_probe import GRADES, score_answers
+from cme.records import Prompt, read_reward_probe
 from cme.rewards import CrossModelEntropy
 from experiments.__main__ import main
 from experiments.config import composition
@@ -40,7 +40,7 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     [path] = (tmp_path / "runs").glob("*/stress.json")
     assert f"record: {path}" in printed.out
     assert "generator: miniature:qwen/pretrained, verifier: miniature:llama/verifier, seed: 3" in printed.out
-    record = read_stress(path)
+    record = read_reward_probe(path)
     assert record.stress_id == path.parent.name
     assert (record.scale, record.family, record.regime, record.seed) == ("miniature", "qwen", "pretrained", 3)
     assert record.verifier_checkpoint == "miniature:llama/verifier"
@@ -69,7 +69,7 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
     [config] = composition.compose_configs(cell("reward.empty_response=-9"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)[:36]
     start = checkpoints.load(config.generator)
-    values = score(lines, answers, start)
+    values = score_answers(lines, answers, start)
     common = {"score_end_of_turn": True, "answers": "whole", "empty_response": -9.0}
     plain = {name: changes for name, changes in reward_probe.VARIANTS.items() if name != "cme"}
     verifiers = ["miniature:gemma/verifier", "miniature:olmo/verifier"]
@@ -80,7 +80,7 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
     made |= {n: CrossModelEntropy(verifiers, **common | c) for n, c in reward_probe.ENSEMBLES.items()}  # type: ignore[arg-type]
     made["self_likelihood"] = CrossModelEntropy(config.generator, **common)  # type: ignore[arg-type]
     made["cme"] = CrossModelEntropy(verifiers[0], **common)  # type: ignore[arg-type]
-    for name, by_grade in score(made, answers, start).items():
+    for name, by_grade in score_answers(made, answers, start).items():
         for grade, expected in by_grade.items():
             assert values[name][grade] == pytest.approx(expected, abs=1e-4), (name, grade)
 
@@ -106,13 +106,13 @@ def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
 def test_answers_are_scored_whole(cell: Cell) -> None:
     [config] = composition.compose_configs(cell("scoring.max_response_tokens=2"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)
-    values = score({"cme": lines["cme"]}, answers, checkpoints.load(config.generator))["cme"]
+    values = score_answers({"cme": lines["cme"]}, answers, checkpoints.load(config.generator))["cme"]
     assert all(a != b for a, b in zip(values["verbose"], values["right"], strict=True))
 
 
 def test_tables_differ_by_what_they_depend_on() -> None:
     ids = [
-        reward_probe.stress_id(composition.compose_configs([override])[0])
+        reward_probe.reward_probe_id(composition.compose_configs([override])[0])
         for override in (
             "seed=0",
             "trainer.learning_rate=1e-5",
@@ -130,7 +130,9 @@ def test_tables_differ_by_what_they_depend_on() -> None:
         "data.eval_prompts=12",
         "seed=1",
     )
-    assert len({*ids, *(reward_probe.stress_id(composition.compose_configs([o])[0]) for o in more)}) == 7
+    assert (
+        len({*ids, *(reward_probe.reward_probe_id(composition.compose_configs([o])[0]) for o in more)}) == 7
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,7 +161,7 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
         raise AssertionError("built before it was checked")
 
     monkeypatch.setattr(checkpoints, "ensure", never)
-    monkeypatch.setattr(files, "read", lambda source, path: [{"instruction": "a"}] * source.rows)
+    monkeypatch.setattr(files, "read_rows", lambda source, path: [{"instruction": "a"}] * source.rows)
     place = [f"results_dir={tmp_path / 'runs'}"] if arguments and arguments[0] == "stress" else []
     assert main([*arguments, *place]) == 2
     printed = capsys.readouterr()

@@ -86,7 +86,7 @@ def test_opponents_that_a_judge_does_not_see_whole_are_counted(
     def ties(judge: DictConfig, pairs: list[Pair], *_: object) -> list[Verdict]:
         return [Verdict(p.prompt_id, order, "tie") for p in pairs for order in (True, False)]
 
-    monkeypatch.setattr(judging, "verdicts", ties)
+    monkeypatch.setattr(judging, "collect_verdicts", ties)
     record = read_sanity(sanity.run(config))
     null = len(own["null"][0].policy.response) > 12
     assert record.warnings == [
@@ -120,11 +120,11 @@ def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:
 
 
 def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cme.judges import Ruling
+    from cme.judges import JudgeVerdict
     from cme.judges.oracle import OracleJudge
 
     rule = OracleJudge.rule
-    monkeypatch.setattr(OracleJudge, "rule", lambda *_: Ruling("unscored", "it is down"))
+    monkeypatch.setattr(OracleJudge, "rule", lambda *_: JudgeVerdict("unscored", "it is down"))
     [config] = composition.compose_configs(cell("experiment=judge_sanity", "seed=5"))
     record = read_sanity(sanity.run(config))
     assert all(v.outcome == "unscored" for own in record.verdicts.values() for v in own)

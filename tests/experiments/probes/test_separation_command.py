@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cme.checkpoints import Checkpoint
-from cme.grading.answers import normalize
+from cme.grading.answers import normalize_text
 from cme.records import read_separation
 from cme.scoring.verifier import Score
 from experiments.config import composition
@@ -28,7 +28,7 @@ def score(values: list[float], offsets: list[tuple[int, int]], reason: str | Non
 def test_signals_are_means_over_response_and_answer() -> None:
     text = r"so \boxed{7}"
     spans = [(0, 3), (3, 10), (10, 11), (11, 12)]  # the third token is the answer
-    found = separation.signals_of(
+    found = separation.response_signals(
         "verifier",
         [score([1, 2, 4, 5], spans), score([3.0], [(0, 2)]), score([], [], "the response is empty")],
         [text, "no", ""],
@@ -43,7 +43,7 @@ def test_signals_are_means_over_response_and_answer() -> None:
 
 
 def test_where_the_answer_is_the_whole_response_it_has_no_span() -> None:
-    found = separation.signals_of("generator", [score([1], [(0, 1)])], ["7"], "whole")
+    found = separation.response_signals("generator", [score([1], [(0, 1)])], ["7"], "whole")
     assert set(found) == {"cross_entropy generator response", "predictive_entropy generator response"}
 
 
@@ -78,7 +78,7 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
     assert len({r.response for r in record.responses[:4]}) > 1  # sampled, not greedy
     asked = [p for p in record.prompts for _ in range(record.samples)]
     assert record.correct == [
-        normalize(r.response) == p.answer for p, r in zip(asked, record.responses, strict=True)
+        normalize_text(r.response) == p.answer for p, r in zip(asked, record.responses, strict=True)
     ]
     for model, name in (("generator", config.generator), ("verifier", config.verifier.checkpoint)):
         checkpoint = load(name)

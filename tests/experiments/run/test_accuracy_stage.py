@@ -45,9 +45,9 @@ def test_start_policy_and_selected_are_graded_by_their_own_responses(cell: Cell)
     pairs = [Pair(str(i), "q", None, g, said[0], "7") for i, g in enumerate(said)]
     pairs.append(replace(pairs[0], prompt_id="4", answer=None))
     selected = Selected(3, [*said[::-1], said[0]], [])
-    found = accuracy.measured(config, pairs, selected)
+    found = accuracy.measure_accuracy(config, pairs, selected)
     assert found is not None
     assert found.start == [True, False, False, False, None]
     assert found.policy == [True, True, True, True, None]
     assert found.selected == [False, False, False, True, None]
-    assert accuracy.measured(config, pairs, Selected(3, None, None)) == replace(found, selected=None)
+    assert accuracy.measure_accuracy(config, pairs, Selected(3, None, None)) == replace(found, selected=None)

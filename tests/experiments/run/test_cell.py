@@ -70,9 +70,9 @@ def test_any_exception_is_the_cells_state_and_the_next_attempt_counts(
 
 
 def test_fail_fast_goes_through_what_catches_exceptions(tmp_path: Path) -> None:
-    with pytest.raises(cells.Stopped, match="a bug"):
+    with pytest.raises(cells.SweepStopped, match="a bug"):
         cells.run(toy(tmp_path, "seed=1", "fail_fast=true"))
-    assert not issubclass(cells.Stopped, Exception)
+    assert not issubclass(cells.SweepStopped, Exception)
 
 
 def test_an_interruption_is_written_down_and_goes_on_up(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_no_secret_and_no_variable_is_in_what_is_written(
     assert read_state(path).reason == "RuntimeError: the server said: wrong key $OPENAI_API_KEY"
     assert "sk-not" not in path.read_text() + capsys.readouterr().err
     monkeypatch.setenv("MY_OWN", "in-a-variable-of-any-name")
-    assert state.redacted("it is in-a-variable-of-any-name", ["MY_OWN"]) == "it is $MY_OWN"
+    assert state.redact("it is in-a-variable-of-any-name", ["MY_OWN"]) == "it is $MY_OWN"
 
 
 def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
@@ -103,12 +103,12 @@ def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
     folder = toy_cell.record_path(config).parent
     process = begun(config)
     until(lambda: (folder / "ran").exists())
-    running = state.now(folder)
+    running = state.current_state(folder)
     assert running is not None and running.state == "running"
     assert running.owner is not None and f"process {process.pid} " in running.owner
     process.send_signal(signal.SIGKILL)
     process.wait()
-    killed = state.now(folder)
+    killed = state.current_state(folder)
     assert killed is not None and (killed.state, killed.attempts) == ("interrupted", 1)
     assert killed.reason == "its process was killed while starting"
 
@@ -131,18 +131,18 @@ def test_two_processes_run_a_cell_once_and_the_second_says_who_is_at_it(tmp_path
 
 
 def test_a_lock_may_be_taken_again_by_whoever_holds_it(tmp_path: Path) -> None:
-    with state.alone(tmp_path / "run"), state.alone(tmp_path / "run"):
+    with state.run_lock(tmp_path / "run"), state.run_lock(tmp_path / "run"):
         assert state.is_held(tmp_path / "run")
     assert not state.is_held(tmp_path / "run")
 
 
 def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"state": "do')
-    found = state.now(tmp_path)
+    found = state.current_state(tmp_path)
     assert found is not None and found.state == "failed"
     assert found.reason is not None and str(tmp_path / "state.json") in found.reason
     write_state(tmp_path / "state.json", RunState("done", 1, record="record.json"))
-    assert state.now(tmp_path) is None, "done without its record is not done"
+    assert state.current_state(tmp_path) is None, "done without its record is not done"
 
 
 def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]]) -> None:

@@ -55,7 +55,7 @@ def greedy(name: str, record: RunRecord) -> list[Generation]:
 
 def by_oracle(config: DictConfig, pairs: list[Pair], mine: list[str], theirs: list[Generation]) -> list[str]:
     """Who is better by the world's own grading, written anew: outcomes of mine first, then theirs first."""
-    oracle = judging.made(config.judge).oracle
+    oracle = judging.instantiate_judge(config.judge).oracle
     found = []
     for pair, response, other in zip(pairs, mine, theirs, strict=True):
         own = oracle(pair.prompt, *response)
@@ -114,7 +114,7 @@ def test_what_a_run_met_before_stays_and_only_the_rest_is_met(cell: Cell) -> Non
     one = f"+evaluation.comparators.instruct={INSTRUCT}"
     first = read_record(pipeline.run(composed(cell("reward=random", one))))
     both = composed(cell("reward=random", ON))
-    assert comparators.lacking(Store.of(both)) == [REFERENCE]
+    assert comparators.pending_checkpoints(Store.of(both)) == [REFERENCE]
     second = read_record(pipeline.run(both))
     assert first.comparisons is not None and second.comparisons is not None
     assert second.comparisons[: len(first.comparisons)] == first.comparisons
@@ -289,14 +289,14 @@ def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
 
 
 def test_unscored_verdicts_and_a_missing_start_are_owed(cell: Cell) -> None:
-    from experiments.run.store import comparators_owed
+    from experiments.run.store import pending_comparators
 
     record = read_record(pipeline.run(composed(cell("reward=random", ON))))
-    assert comparators_owed(record, PAPER) == {}
+    assert pending_comparators(record, PAPER) == {}
     [first, second] = record.comparisons or []
     failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
     broken = replace(record, comparisons=[replace(first, policy=failed), replace(second, start=None)])
-    assert comparators_owed(broken, PAPER) == PAPER
+    assert pending_comparators(broken, PAPER) == PAPER
 
 
 def test_an_unscored_verdict_against_a_comparator_is_owed_where_it_is_asked_for_alone(cell: Cell) -> None:

@@ -177,10 +177,10 @@ def test_another_template_is_another_question_and_the_same_run(
     monkeypatch: pytest.MonkeyPatch, judge: str, module: Any, name: str, value: Any
 ) -> None:
     config = composed([f"judge={judge}", *(["judge.model=x"] if judge != "local" else [])])
-    before, run = judging.key(config.judge), identity.run_id(config)
-    assert judging.key(config.judge) == before
+    before, run = judging.judge_digest(config.judge), identity.run_id(config)
+    assert judging.judge_digest(config.judge) == before
     monkeypatch.setattr(module, name, value)
-    assert judging.key(config.judge) != before
+    assert judging.judge_digest(config.judge) != before
     assert identity.run_id(config) == run
 
 
@@ -246,11 +246,11 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
     ):
         name = None if prefix == "judge" else "openai"
         config = composed(base)
-        before = identity.run_id(config), judging.key(judging.judges(config.judge)[name])
+        before = identity.run_id(config), judging.judge_digest(judging.judges(config.judge)[name])
         for fields, same in ((carried, True), (decided, False)):
             for field in fields:
                 other = composed([*base, f"{prefix}.{field}"])
-                after = identity.run_id(other), judging.key(judging.judges(other.judge)[name])
+                after = identity.run_id(other), judging.judge_digest(judging.judges(other.judge)[name])
                 assert [a == b for a, b in zip(before, after, strict=True)] == [same, same], field
 
 
@@ -365,7 +365,7 @@ def test_cost_is_bounded_before_and_reckoned_after_and_asks_nobody(
 
     monkeypatch.setenv("JUDGE_KEY", KEY)
     with monkeypatch.context() as broken:
-        broken.setattr(judging, "verdicts", never)
+        broken.setattr(judging, "collect_verdicts", never)
         with pytest.raises(AssertionError):
             pipeline.run(config)
     [line, total, assumed] = cost.lines([config])
@@ -414,7 +414,7 @@ def test_cost_counts_whatever_is_asked(cell: Cell) -> None:
 def test_a_judge_that_cannot_be_made_is_one_sentence(cell: Cell, bad: list[str]) -> None:
     config = composed(cell(*bad))
     with pytest.raises(BadConfig, match=r"judge=(local|alpaca_eval): (checkpoint|annotator) is"):
-        judging.made(config.judge)
+        judging.instantiate_judge(config.judge)
     with pytest.raises(BadConfig, match=r"(checkpoint|annotator) is"):
         preparation.prepare([config])
 
@@ -432,7 +432,7 @@ def test_a_log_that_cannot_be_read_is_one_line(cell: Cell, capsys: pytest.Captur
 def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:
     own = ["judge=vllm", "judge.model=a"]
     there = composed([*own, "judge.base_url=http://elsewhere/v1"])
-    assert judging.key(composed(own).judge) != judging.key(there.judge)
+    assert judging.judge_digest(composed(own).judge) != judging.judge_digest(there.judge)
 
 
 def test_the_log_of_the_oracle_holds_what_the_record_has(cell: Cell) -> None:
@@ -474,7 +474,7 @@ def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Ce
 def test_what_judges_of_checkpoints_do_not_see_whole_is_counted(
     cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "best", lambda trajectory: 1)
+    monkeypatch.setattr(selection, "best_step", lambda trajectory: 1)
     picked = [
         "judge@selection.judge=openai",
         "selection.judge.model=stub",
@@ -504,8 +504,11 @@ def test_texts_beyond_the_encoder_are_counted() -> None:
     word, fits, beyond = "sky ", Generation("sky " * 254, True, 254), Generation("sky " * 255, True, 255)
     pairs = [Pair("a", "?", word * 300, fits, beyond), Pair("b", "?", None, beyond, beyond)]
     limit = "were read by judge=reference_similarity up to its encoder's limit alone"
-    assert judging.cut(config, pairs) == [f"3 of 4 responses {limit}", f"1 of 1 references {limit}"]
-    assert judging.cut(config, [Pair("a", "?", word, fits, fits)]) == []
+    assert judging.truncation_warnings(config, pairs) == [
+        f"3 of 4 responses {limit}",
+        f"1 of 1 references {limit}",
+    ]
+    assert judging.truncation_warnings(config, [Pair("a", "?", word, fits, fits)]) == []
 
 
 def test_the_run_s_budget_holds_for_the_selected_checkpoint_too(cell: Cell, stub: ChatStub) -> None:

@@ -128,14 +128,14 @@ def test_a_crash_after_training_resumes_without_training_again(
         raise RuntimeError("the judge is down")
 
     with monkeypatch.context() as broken:
-        broken.setattr(judging, "verdicts", crash)
+        broken.setattr(judging, "collect_verdicts", crash)
         with pytest.raises(RuntimeError, match="the judge is down"):
             pipeline.run(config)
     assert store.training.exists() and store.generations.exists() and store.start.exists()
     assert store.verdicts.read_bytes() == b"" and not store.record.exists()
 
     trained, generated = read_json(store.training), store.generations.read_bytes()
-    monkeypatch.setattr(training, "train", never)
+    monkeypatch.setattr(training, "train_grpo", never)
     monkeypatch.setattr("experiments.run.responses.generate", never)
     record = read_record(pipeline.run(config))
     assert record.history == trained["value"]["history"]
@@ -199,7 +199,7 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(training, "train", crash)
+        broken.setattr(training, "train_grpo", crash)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(config)
     assert not store.training.exists() and not store.checkpoint.exists()

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from cme.checkpoints import load
 from cme.miniature import world
 from cme.models.generation import generate
-from cme.records import Generation, Milestone, Trajectory, read_record
+from cme.records import CheckpointResult, Generation, Trajectory, read_record
 from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, pipeline, preparation, selection
@@ -44,7 +44,7 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
     record = read_record(pipeline.run(config))
     store, path = Store.of(config), record.trajectory
     assert path is not None and path.judge == "oracle"
-    asked = selection.prompts(config)
+    asked = selection.selection_prompts(config)
     texts = [p.text for p in asked]
     assert path.prompts == [p.id for p in asked]
     assert [m.step for m in path.milestones] == [1, 2, 3]
@@ -69,7 +69,7 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
 def test_the_selected_checkpoint_answers_the_evaluation_prompts(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selection, "best", lambda trajectory: 2)
+    monkeypatch.setattr(selection, "best_step", lambda trajectory: 2)
     config = composed(cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02"))
     record = read_record(pipeline.run(config))
     texts = [p.prompt for p in record.pairs]
@@ -127,17 +127,20 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
     ],
 )
 def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]]], step: int | None) -> None:
-    milestones = [Milestone(10 * (i + 1), own, None, {}) for i, own in enumerate(points)]
-    assert selection.best(Trajectory("oracle", ["p"], None, milestones)) == step
+    milestones = [CheckpointResult(10 * (i + 1), own, None, {}) for i, own in enumerate(points)]
+    assert selection.best_step(Trajectory("oracle", ["p"], None, milestones)) == step
 
 
 def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
     """By its own prompts the second would win by 50 to 33 %; on the shared one the first does."""
     first, second = [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [[0.5, 0.5], [None, None], [None, None]]
     path = Trajectory(
-        "j", ["a", "b", "c"], None, [Milestone(1, first, None, {}), Milestone(2, second, None, {})]
+        "j",
+        ["a", "b", "c"],
+        None,
+        [CheckpointResult(1, first, None, {}), CheckpointResult(2, second, None, {})],
     )
-    assert selection.best(path) == 1
+    assert selection.best_step(path) == 1
     [warning] = selection._narrowed(path)
     assert (
         warning
@@ -151,7 +154,7 @@ def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
 )
 def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) -> None:
     config = OmegaConf.create({"selection": {"every": every}})
-    assert selection.steps(config, last) == steps
+    assert selection.compared_steps(config, last) == steps
 
 
 @pytest.mark.parametrize(
@@ -165,20 +168,20 @@ def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) ->
 )
 def test_no_selection_prompt_is_an_evaluation_prompt(overrides: tuple[str, ...]) -> None:
     config = composed(["selection.every=5", *overrides])
-    found = selection.prompts(config)
+    found = selection.selection_prompts(config)
     evaluated = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
     assert len({p.id for p in found}) == len({p.text for p in found}) == config.selection.prompts
     assert not {p.text for p in found} & {p.text for p in evaluated}
     assert not {p.id for p in found} & {p.id for p in evaluated}
-    assert selection.prompts(config) == found
+    assert selection.selection_prompts(config) == found
 
 
 def test_prompts_of_another_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadConfig, match=r"selection\.split=train.*are training prompts too, such as"):
-        selection.prompts(composed(["selection.every=5", "selection.split=train"]))
+        selection.selection_prompts(composed(["selection.every=5", "selection.split=train"]))
     monkeypatch.setitem(world.SPLITS, "again", world.SPLITS["eval"])  # the same prompts by another name
     with pytest.raises(BadConfig, match=r"selection\.split=again.*are evaluation prompts too, such as"):
-        selection.prompts(composed(["selection.every=5", "selection.split=again"]))
+        selection.selection_prompts(composed(["selection.every=5", "selection.split=again"]))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,7 @@ def test_a_selection_that_cannot_work_is_refused(overrides: tuple[str, ...], mes
 def test_what_is_off_is_no_part_of_a_run() -> None:
     plain, other = composed([]), composed(["selection.prompts=7", "capabilities.chat_template=true"])
     assert identity.run_id(plain) == identity.run_id(other)
-    assert not any(path.startswith(("selection", "capabilities")) for path in identity.leaves(plain))
+    assert not any(path.startswith(("selection", "capabilities")) for path in identity.flat_settings(plain))
     on = composed(["selection.every=10"])
     assert (
         len(

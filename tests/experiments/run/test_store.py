@@ -9,7 +9,7 @@ import pytest
 from cme import Unavailable
 from cme.records import read_experiment
 from experiments.config import composition, identity
-from experiments.run.store import Store, enrol, environment
+from experiments.run.store import Store, add_to_experiments, environment
 
 
 def test_files_lie_under_results_dir(tmp_path: Path) -> None:
@@ -34,12 +34,12 @@ def test_environment_names_versions_and_no_host() -> None:
 
 def test_runs_of_an_experiment_are_written_once(tmp_path: Path) -> None:
     words = ["-m", f"results_dir={tmp_path}", "+experiment.name=mine"]
-    enrol(composition.compose_configs([*words, "seed=0"]))
+    add_to_experiments(composition.compose_configs([*words, "seed=0"]))
     [path] = tmp_path.glob("experiments/*.json")
     written = path.stat().st_ino
-    enrol(composition.compose_configs([*words, "seed=0"]))
+    add_to_experiments(composition.compose_configs([*words, "seed=0"]))
     assert path.stat().st_ino == written
-    enrol(composition.compose_configs([*words, "seed=1"]))
+    add_to_experiments(composition.compose_configs([*words, "seed=1"]))
     assert len(read_experiment(path).runs) == 2 and path.stat().st_ino != written
 
 
@@ -48,4 +48,4 @@ def test_an_experiment_that_cannot_be_written_down_is_one_sentence(tmp_path: Pat
     with pytest.raises(
         Unavailable, match=r"experiments/miniature-mine\.experiment\.json\.lock cannot be written"
     ):
-        enrol(composition.compose_configs([f"results_dir={tmp_path}", "+experiment.name=mine"]))
+        add_to_experiments(composition.compose_configs([f"results_dir={tmp_path}", "+experiment.name=mine"]))

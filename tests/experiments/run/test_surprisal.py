@@ -16,7 +16,7 @@ from experiments.__main__ import main
 from experiments.config import composition
 from experiments.run import pipeline
 from experiments.run import surprisal as measure
-from experiments.run.surprisal import NotIndependent, independent_model, measured
+from experiments.run.surprisal import NotIndependent, independent_model, measure_surprisal
 
 Cell = Callable[..., list[str]]
 LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "olmo", "gemma"))
@@ -25,7 +25,7 @@ LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "ol
 @pytest.fixture
 def unmeasured(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
     """The record of a run that was never measured, with an empty response in it."""
-    monkeypatch.setattr(pipeline, "measured", lambda record: record)
+    monkeypatch.setattr(pipeline, "measure_surprisal", lambda record: record)
     [config] = composition.compose_configs(cell("reward=random"))
     record = read_record(pipeline.run(config))
     first = replace(record.pairs[0], policy=Generation("", True, 1))
@@ -42,7 +42,7 @@ def slow_surprisal(name: str, prompt: str, response: str) -> float:
 
 
 def test_surprisal_is_the_mean_negative_log_likelihood_of_the_text(unmeasured: RunRecord) -> None:
-    record = measured(unmeasured)
+    record = measure_surprisal(unmeasured)
     assert record.language_model == OLMO == independent_model(unmeasured)
     for pair in record.pairs[:4]:
         for response in (pair.start, pair.policy):
@@ -86,15 +86,15 @@ def test_nothing_else_of_a_record_changes_and_it_is_measured_once(
 def test_equal_questions_are_asked_once_across_records(
     unmeasured: RunRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure.remembering_scorer.cache_clear()
-    first = measured(unmeasured)
-    scorer = measure.remembering_scorer(OLMO, **unmeasured.config["scoring"])
+    measure.cached_scorer.cache_clear()
+    first = measure_surprisal(unmeasured)
+    scorer = measure.cached_scorer(OLMO, **unmeasured.config["scoring"])
     asked: list[str] = []
     score = scorer.scorer.score
     monkeypatch.setattr(scorer.scorer, "score", lambda p, r, f: asked.extend(r) or score(p, r, f))
-    assert measured(unmeasured) == first and asked == []
+    assert measure_surprisal(unmeasured) == first and asked == []
     changed = replace(unmeasured.pairs[0], policy=Generation("seven", True, 1))
-    measured(replace(unmeasured, pairs=[changed, *unmeasured.pairs[1:]]))
+    measure_surprisal(replace(unmeasured, pairs=[changed, *unmeasured.pairs[1:]]))
     assert asked == ["seven"]
 
 
@@ -116,21 +116,21 @@ def test_a_member_of_an_ensemble_is_no_independent_model(unmeasured: RunRecord) 
     config["reward"] = {"name": "cme", "verifier": [GEMMA, OLMO], "ensemble": "min"}
     record = replace(unmeasured, config=config)
     assert independent_model(record) is None
-    assert measured(record) is record
+    assert measure_surprisal(record) is record
     with pytest.raises(NotIndependent, match=f"{OLMO} is the verifier of"):
-        measured(record, OLMO)
+        measure_surprisal(record, OLMO)
 
 
 def test_the_same_weights_under_another_name_are_refused(unmeasured: RunRecord) -> None:
-    place = str(models.folder("qwen/pretrained", cache_dir()))
+    place = str(models.checkpoint_folder("qwen/pretrained", cache_dir()))
     with pytest.raises(NotIndependent, match=r"has the weights of miniature:qwen/pretrained, the generator"):
-        measured(unmeasured, place)
+        measure_surprisal(unmeasured, place)
 
 
 def test_other_weights_under_a_recorded_name_are_refused(unmeasured: RunRecord) -> None:
     environment = unmeasured.environment | {f"weights of {OLMO}": "olmo-verifier-00000000"}
     with pytest.raises(NotIndependent, match=r"but .* had olmo-verifier-00000000"):
-        measured(replace(unmeasured, environment=environment))
+        measure_surprisal(replace(unmeasured, environment=environment))
 
 
 def test_a_run_without_a_held_out_verifier_is_counted(
@@ -169,8 +169,8 @@ def test_outputs_made_elsewhere_can_be_measured(unmeasured: RunRecord) -> None:
         verifier_checkpoint="none",
         heldout_checkpoint=None,
     )
-    assert measured(elsewhere) is elsewhere
-    found = measured(elsewhere, OLMO)
+    assert measure_surprisal(elsewhere) is elsewhere
+    found = measure_surprisal(elsewhere, OLMO)
     pair = found.pairs[1]
     expected = slow_surprisal(OLMO, pair.prompt, pair.policy.response)
     assert pair.policy.surprisal == pytest.approx(expected, abs=1e-4)
@@ -182,7 +182,7 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
     def refused(record: RunRecord) -> RunRecord:
         raise NotIndependent("the model took part")
 
-    monkeypatch.setattr(pipeline, "measured", refused)
+    monkeypatch.setattr(pipeline, "measure_surprisal", refused)
     [config] = composition.compose_configs(cell("reward=random"))
     record = read_record(pipeline.run(config))
     assert "surprisal was not measured: the model took part" in record.warnings
@@ -191,11 +191,11 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
 
 def test_checkpoints_of_the_hub_are_known_by_their_whole_names(monkeypatch: pytest.MonkeyPatch) -> None:
     from cme import checkpoints
-    from experiments.run.stage import weights_of
+    from experiments.run.stage import resolve_weights
 
     places = {"one/model": "one/model", "other/model": "other/model", "miniature:a/b": "/cache/a-b-1234"}
     monkeypatch.setattr(checkpoints, "ensure", lambda names: places)
-    assert weights_of(places) == {
+    assert resolve_weights(places) == {
         "one/model": "one/model",
         "other/model": "other/model",
         "miniature:a/b": "a-b-1234",

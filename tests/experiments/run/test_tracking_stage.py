@@ -7,7 +7,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
-from analysis.records.read import load_records
+from analysis.records.read import load_runs
 from cme import Unavailable
 from cme.records import RunRecord, read_record
 from experiments.config import composition, identity
@@ -52,7 +52,7 @@ def test_tensorboard_lies_beside_the_record(cell: Cell) -> None:
     record = read_record(pipeline.run(config))
     check_tensorboard(config, record)
     assert record.warnings == []
-    assert [found.run_id for found in load_records([Store.of(config).folder.parent])] == [record.run_id]
+    assert [found.run_id for found in load_runs([Store.of(config).folder.parent])] == [record.run_id]
 
 
 def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

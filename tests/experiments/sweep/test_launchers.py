@@ -119,8 +119,8 @@ def test_a_launcher_within_accelerate_launch_is_refused(monkeypatch: pytest.Monk
     for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(BadConfig, match=r"^hydra/launcher=local starts .* one of 2 of accelerate launch;"):
-        launchers.check(LOCAL)
-    launchers.check(["-m"])
+        launchers.check_launcher(LOCAL)
+    launchers.check_launcher(["-m"])
 
 
 def test_a_preempted_job_of_slurm_local_is_queued_again(cells: list[list[str]]) -> None:
@@ -148,7 +148,7 @@ def test_slurm_gets_an_array_with_its_limits_and_takes_a_preempted_cell_back(
 ) -> None:
     overrides = ["partition=gpu", "gpus_per_node=2", "timeout_min=90", "mem_gb=32"]
     arguments = ["-m", "hydra/launcher=slurm", *(f"hydra.launcher.{o}" for o in overrides)]
-    launchers.check(arguments)
+    launchers.check_launcher(arguments)
     launchers.launch(cells, arguments, toy_cells.preempted_once)
     batch = (slurm / "batch.sh").read_text()
     for wanted in (
@@ -176,7 +176,7 @@ def test_slurm_gets_an_array_with_its_limits_and_takes_a_preempted_cell_back(
 )
 def test_a_launcher_that_cannot_be_is_refused(arguments: list[str], sentence: str) -> None:
     with pytest.raises(BadConfig) as refused:
-        launchers.check(arguments)
+        launchers.check_launcher(arguments)
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -187,7 +187,7 @@ def test_a_launcher_that_is_not_installed_is_refused_with_the_command_that_insta
 ) -> None:
     monkeypatch.setattr(launchers, "find_spec", lambda module: None)
     with pytest.raises(BadConfig, match=rf"^hydra/launcher={name} is not installed: pip install .*\[.*\]"):
-        launchers.check(["-m", f"hydra/launcher={name}"])
+        launchers.check_launcher(["-m", f"hydra/launcher={name}"])
 
 
 def test_overrides_of_hydra_are_told_from_those_of_a_cell() -> None:
@@ -198,9 +198,9 @@ def test_overrides_of_hydra_are_told_from_those_of_a_cell() -> None:
         "+hydra.launcher.verbose=1",
         "hydra.launcher.n_jobs=2",
     ]
-    assert composition.without_hydra(arguments) == ["-m", "seed=1"]
-    assert launchers.chosen(arguments) == "local"
-    assert launchers.chosen(["-m", "hydra/launcher=basic"]) is None
+    assert composition.without_hydra_overrides(arguments) == ["-m", "seed=1"]
+    assert launchers.launcher_name(arguments) == "local"
+    assert launchers.launcher_name(["-m", "hydra/launcher=basic"]) is None
 
 
 def test_workers_spread_over_the_gpus_and_a_dead_one_frees_its_own(
@@ -230,4 +230,4 @@ def test_workers_spread_over_the_gpus_and_a_dead_one_frees_its_own(
     for process in (*workers, last):
         process.kill()
         process.wait()
-    assert worker.gpus() == ["4", "6"]
+    assert worker.visible_gpus() == ["4", "6"]

@@ -17,38 +17,38 @@ def entry(number: int, experiment: str | None = None, **met: str) -> Entry:
 
 def test_a_cell_is_there_once_by_run_experiment_and_comparators(tmp_path: Path) -> None:
     asked = [entry(1), entry(2), entry(1, "rewards"), entry(1, None, instruct="x")]
-    ledger.enrol(tmp_path, asked[:2])
-    ledger.enrol(tmp_path, [*asked, *asked])
-    assert list(ledger.entries(tmp_path)) == asked
+    ledger.add_entries(tmp_path, asked[:2])
+    ledger.add_entries(tmp_path, [*asked, *asked])
+    assert list(ledger.read_entries(tmp_path)) == asked
 
 
 @pytest.mark.parametrize("torn", ['{"run_id": "ru', "x" * 10_000])
 def test_a_torn_last_line_is_cut_and_its_cell_written_again(tmp_path: Path, torn: str) -> None:
-    ledger.enrol(tmp_path, [entry(1)])
+    ledger.add_entries(tmp_path, [entry(1)])
     with (tmp_path / "cells.jsonl").open("a") as file:
         file.write(torn)
-    assert list(ledger.entries(tmp_path)) == [entry(1)]
-    ledger.enrol(tmp_path, [entry(1), entry(2)])
+    assert list(ledger.read_entries(tmp_path)) == [entry(1)]
+    ledger.add_entries(tmp_path, [entry(1), entry(2)])
     assert [json.loads(line)["run_id"] for line in (tmp_path / "cells.jsonl").open()] == ["run-1", "run-2"]
 
 
 def test_a_file_that_is_nothing_but_torn_is_begun_anew(tmp_path: Path) -> None:
     (tmp_path / "cells.jsonl").write_text("{")
-    ledger.enrol(tmp_path, [entry(1)])
-    assert list(ledger.entries(tmp_path)) == [entry(1)]
+    ledger.add_entries(tmp_path, [entry(1)])
+    assert list(ledger.read_entries(tmp_path)) == [entry(1)]
 
 
 def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
-    ledger.enrol(tmp_path, [entry(1)])
+    ledger.add_entries(tmp_path, [entry(1)])
     with (tmp_path / "cells.jsonl").open("a") as file:
         file.write('{"run": 1}\n')
     with pytest.raises(ValueError, match=r"cells\.jsonl, line 2 is not a cell"):
-        ledger.enrol(tmp_path, [entry(2)])
+        ledger.add_entries(tmp_path, [entry(2)])
 
 
 def _enrol(where: Path, first: int) -> None:
     for number in range(first, first + 40):
-        ledger.enrol(where, [entry(number), entry(number + 1)])
+        ledger.add_entries(where, [entry(number), entry(number + 1)])
 
 
 def test_processes_that_enrol_at_once_write_each_cell_once(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_processes_that_enrol_at_once_write_each_cell_once(tmp_path: Path) -> No
         writer.start()
     for writer in writers:
         writer.join(60)
-    names = [e.run_id for e in ledger.entries(tmp_path)]
+    names = [e.run_id for e in ledger.read_entries(tmp_path)]
     assert sorted(names) == sorted({f"run-{n}" for n in range(61)})
 
 

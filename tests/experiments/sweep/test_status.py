@@ -24,7 +24,7 @@ HOLD = (
 
 
 def enrolled(root: Path, name: str, experiment: str | None = None, **met: str) -> Path:
-    ledger.enrol(root, [Entry(name, "miniature", experiment, [f"generator={name} x"], met)])
+    ledger.add_entries(root, [Entry(name, "miniature", experiment, [f"generator={name} x"], met)])
     return root / name
 
 
@@ -44,7 +44,7 @@ def sweep(tmp_path: Path) -> Path:
     put(enrolled(tmp_path, "broken", "rewards"), RunState("failed", 2, reason="OutOfMemoryError: no"))
     killed = enrolled(tmp_path, "killed", "rewards")
     put(killed, RunState("running", 1, owner="process 1 on there"))
-    state.progress(killed, Progress("judging"))
+    state.report_progress(killed, Progress("judging"))
     put(enrolled(tmp_path, "stopped", "math"), RunState("interrupted", 1, reason="interrupted by SIGTERM"))
     enrolled(tmp_path, "untouched", "math")
     met = RunState("done", 1, record="record.json", comparators={"instruct": "x"})
@@ -54,7 +54,7 @@ def sweep(tmp_path: Path) -> Path:
 
 
 def test_every_cell_is_in_its_state(sweep: Path) -> None:
-    assert {cell.entry.run_id: cell.state for cell in status.seen(sweep)} == {
+    assert {cell.entry.run_id: cell.state for cell in status.scan_cells(sweep)} == {
         "whole": "done",
         "unscored": "owed",
         "gone": "owed",
@@ -65,7 +65,7 @@ def test_every_cell_is_in_its_state(sweep: Path) -> None:
         "met": "done",
         "unmet": "owed",
     }
-    assert [cell.entry.run_id for cell in status.seen(sweep, "math")] == ["stopped", "untouched"]
+    assert [cell.entry.run_id for cell in status.scan_cells(sweep, "math")] == ["stopped", "untouched"]
 
 
 def test_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,7 +95,7 @@ def test_a_running_cell_tells_step_rate_and_time_left(
 ) -> None:
     folder = enrolled(tmp_path, "busy")
     put(folder, RunState("running", 1, owner="process 7 on here"))
-    state.progress(folder, Progress("training", 40, 60, 12.5))
+    state.report_progress(folder, Progress("training", 40, 60, 12.5))
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder)],
         stdin=subprocess.PIPE,
@@ -127,10 +127,10 @@ def test_owed_prints_commands_for_a_shell(sweep: Path, capsys: pytest.CaptureFix
 def test_many_are_counted_and_twenty_listed(tmp_path: Path) -> None:
     for number in range(25):
         put(enrolled(tmp_path, f"run-{number}"), RunState("failed", 1, reason="no"))
-    found = status.lines(tmp_path, None)
+    found = status.status_lines(tmp_path, None)
     assert "failed (25, 5 not listed (--all)):" in found
     assert len(found) == 2 + 2 + 20
-    assert len(status.lines(tmp_path, None, listed=None)) == 2 + 2 + 25
+    assert len(status.status_lines(tmp_path, None, listed=None)) == 2 + 2 + 25
 
 
 def test_a_run_from_before_there_were_states_is_read_off_its_record(tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def test_a_run_from_before_there_were_states_is_read_off_its_record(tmp_path: Pa
     folder = enrolled(tmp_path, "old")
     folder.mkdir()
     (folder / "record.json").write_bytes(reference.read_bytes())
-    [found] = status.seen(tmp_path)
+    [found] = status.scan_cells(tmp_path)
     assert found.state == "done"
     text = (folder / "record.json").read_text()
     verdict = '"outcome":"first","reason":null'
     assert verdict in text
     (folder / "record.json").write_text(text.replace(verdict, '"outcome":"unscored","reason":"down"', 1))
-    [found] = status.seen(tmp_path)
+    [found] = status.scan_cells(tmp_path)
     assert found.state == "owed" and found.known is not None and found.known.unscored == 1
 
 
@@ -173,14 +173,14 @@ def test_what_it_does_not_know_is_one_sentence(
 def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
     """Three toy cells in the ledger, none begun; gives their states by seed."""
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
-    runner.enrol(
+    runner.add_to_ledger(
         composition.compose_cells(
             ["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=0,1,2"]
         )
     )
 
     def states() -> dict[str, str]:
-        return {cell.entry.overrides[-1]: cell.state for cell in status.seen(tmp_path)}
+        return {cell.entry.overrides[-1]: cell.state for cell in status.scan_cells(tmp_path)}
 
     return states
 
@@ -208,13 +208,13 @@ def test_resume_runs_what_is_owed_and_retry_what_failed(
 @pytest.mark.parametrize("said", ["true", "True", "1"])
 def test_fail_fast_leaves_the_rest_owed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
-    runner.enrol(
+    runner.add_to_ledger(
         composition.compose_cells(
             ["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=1,0"]
         )
     )
     assert main(["resume", f"results_dir={tmp_path}", f"fail_fast={said}"]) == 1
-    assert [cell.state for cell in status.seen(tmp_path)] == ["failed", "owed"]
+    assert [cell.state for cell in status.scan_cells(tmp_path)] == ["failed", "owed"]
 
 
 def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
@@ -222,7 +222,7 @@ def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
 ) -> None:
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     words = [f"results_dir={tmp_path}", "experiment.run=toy_cell.run"]
-    ledger.enrol(tmp_path, [Entry("of-another-time", "miniature", None, words)])
+    ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     assert main(["resume", f"results_dir={tmp_path}"]) == 1
     assert "of-another-time: its command line now asks for miniature-qwen" in capsys.readouterr().err
     assert not list(tmp_path.glob("*/ran"))
@@ -238,11 +238,11 @@ def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
     monkeypatch.setattr(preparation, "prepare", prepare)
     monkeypatch.setattr(launchers, "_settled", lambda own, cell: [])  # a batch, run in this process
     words = ["experiment.run=toy_cell.run"]
-    ledger.enrol(tmp_path, [Entry("of-another-time", "miniature", None, words)])
-    ledger.enrol(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
-    runner.enrol(composition.compose_cells(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
+    ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
+    ledger.add_entries(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
+    runner.add_to_ledger(composition.compose_cells(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
     assert main(["resume", f"results_dir={tmp_path}", "hydra/launcher=local"]) == 1
-    assert [cell.state for cell in status.seen(tmp_path)] == ["owed", "owed", "owed", "done", "done"]
+    assert [cell.state for cell in status.scan_cells(tmp_path)] == ["owed", "owed", "owed", "done", "done"]
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert (
         len(said) == 3
@@ -258,7 +258,7 @@ def test_a_results_dir_may_be_spelled_otherwise_or_moved(
 ) -> None:
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     monkeypatch.chdir(tmp_path)
-    runner.enrol(composition.compose_cells(["results_dir=runs", "experiment.run=toy_cell.run"]))
+    runner.add_to_ledger(composition.compose_cells(["results_dir=runs", "experiment.run=toy_cell.run"]))
     assert "results_dir" not in Path("runs/cells.jsonl").read_text()
     where = spelling.format(here=tmp_path)
     if "elsewhere" in where:
@@ -268,4 +268,4 @@ def test_a_results_dir_may_be_spelled_otherwise_or_moved(
     [config] = composition.compose_configs(shlex.split(command)[2:])
     assert Path(config.results_dir) == Path(where)
     assert main(["resume", f"results_dir={where}"]) == 0
-    assert [cell.state for cell in status.seen(Path(where))] == ["done"]
+    assert [cell.state for cell in status.scan_cells(Path(where))] == ["done"]

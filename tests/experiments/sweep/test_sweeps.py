@@ -36,7 +36,7 @@ def run(arguments: list[str], where: Path) -> tuple[int, list[str]]:
 
 def states(where: Path) -> dict[str, str]:
     """What became of the cells, by seed."""
-    found = status.seen(where / "runs")
+    found = status.scan_cells(where / "runs")
     return {next(w for w in c.entry.overrides if w.startswith("seed=")): c.state for c in found}
 
 
