@@ -2,6 +2,8 @@
 
 import logging
 
+__version__ = "0.2.0"
+
 # it asks for a package of kernels whenever it is imported, whether or not anything is rounded to 8 bits
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 

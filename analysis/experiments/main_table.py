@@ -30,6 +30,7 @@ from analysis.tables.win_rates import (
     win_rate_table,
 )
 from cme.records import RunRecord
+from cme.runtime import shipped
 
 TITLE = "The main table: CME against its untrained start"
 INTRO = (
@@ -40,7 +41,7 @@ INTRO = (
     "little: where the runs met them, policy and start are held against the family's instruct model and a fixed "
     "reference too, on the same prompts."
 )
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published"
+PUBLISHED = shipped.PUBLISHED
 BAND = "#e3e3e3"
 
 

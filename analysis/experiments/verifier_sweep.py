@@ -29,8 +29,9 @@ from analysis.tables.cells import row_of
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import format_interval, format_percent
 from cme.records import RunRecord
+from cme.runtime import shipped
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "verifier_sweep_quality.csv"
+PUBLISHED = shipped.PUBLISHED / "verifier_sweep_quality.csv"
 SOURCE = (
     "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; generator Qwen2.5-0.5B, 1000 "
     "steps, judged by gpt-5.2, one training each, no intervals. Another scale, other models, another judge: compare "

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-FOLDER = Path(__file__).resolve().parents[2] / "results" / "published"
+from cme.runtime import shipped
+
+FOLDER = shipped.PUBLISHED
 SOURCES = "sources.csv"
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,8 +13,9 @@ from analysis.stats.auroc import Bools, Estimate, Wins, count_wins, pooled_auroc
 from analysis.stats.intervals import Floats
 from analysis.tables.render import slug
 from cme.records import SeparationRecord
+from cme.runtime import shipped
 
-PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "published" / "separation_math500.csv"
+PUBLISHED = shipped.PUBLISHED / "separation_math500.csv"
 SOURCE = (
     "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; MATH-500, 100 problems x 8 "
     "samples, four generators, at the paper's scale. Not comparable in size with ours: other models, other problems."

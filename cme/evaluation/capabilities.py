@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint
+from cme.runtime.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +47,7 @@ def own_tasks() -> list[str]:
 
 def check(tasks: Sequence[str]) -> None:
     """Load the tasks and their items. ValueError for an unknown name, Unavailable for what cannot be had here."""
+    require("lm_eval", "capabilities", "capabilities.tasks")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     manager = _manager(tasks)
     for name in tasks:

@@ -27,6 +27,7 @@ import yaml
 from cme import Unavailable
 from cme.judges import JudgeVerdict, replace_surrogates, verdict_from_scores
 from cme.records import Generation, Prompt
+from cme.runtime.extras import require
 
 # What alpaca-eval's template and ChatML take for their own marks: a text with one would be put in another's place.
 TEMPLATE_MARKERS = ("{instruction}", "{output_1}", "{output_2}", "<|im_start|>", "<|im_end|>")
@@ -50,6 +51,7 @@ class AlpacaEvalAnnotator:
     def __init__(self, annotator: str, concurrency: int) -> None:
         self.check(annotator, concurrency)
         self.concurrency = concurrency
+        require("alpaca_eval", "alpaca", f"the annotator {annotator}")
         level = logging.root.level
         with warnings.catch_warnings(action="ignore"):  # it imports pkg_resources, which says that it is old
             from alpaca_eval.annotators import PairwiseAnnotator

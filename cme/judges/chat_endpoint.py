@@ -30,6 +30,7 @@ from cme.judges.chat_format import (
     verdict_from_logprobs,
 )
 from cme.records import Generation, Prompt
+from cme.runtime.extras import require
 
 if TYPE_CHECKING:
     import openai
@@ -126,6 +127,7 @@ class ChatEndpoint:
         self.retries = retries
         self.budget = Budget(max_calls, max_usd)
         self._stopped = threading.Event()
+        require("openai", "judge", f"the judge {model}")
         from httpx2 import Timeout  # late, as with openai: validation of a configuration does without them
         from openai import OpenAI
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from cme.judges import JudgeVerdict, verdict_from_scores
-from cme.models.embeddings import count_truncated, embed
+from cme.models.embeddings import count_truncated, embed, require_encoder
 from cme.records import Generation, Prompt
 
 
@@ -23,6 +23,11 @@ class ReferenceSimilarity:
     def __init__(self, margin: float) -> None:
         self.margin = margin
         self._embed = lru_cache(maxsize=None)(lambda text: embed([text])[0])
+
+    @staticmethod
+    def check(margin: float) -> None:
+        """Raise Unavailable if the sentence encoder is not installed."""
+        require_encoder("judge=reference_similarity")
 
     @staticmethod
     def unread(texts: Sequence[str]) -> int:

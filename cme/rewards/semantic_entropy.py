@@ -57,6 +57,10 @@ class SemanticEntropy:
         self.check(answers, num_generations, value, threshold)
         self.answers, self.num_generations = answers, num_generations
         self.value, self.threshold = value, threshold
+        if answers == "none":
+            from cme.models.embeddings import require_encoder
+
+            require_encoder("reward=semantic_entropy with data.answers=none")
 
     @staticmethod
     def check(

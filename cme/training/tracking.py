@@ -17,6 +17,7 @@ from typing import Any, Protocol, cast
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Unavailable
+from cme.runtime.extras import install_command
 from cme.training.grpo import HISTORY, history_columns
 
 PREFIX = "train/"
@@ -116,7 +117,7 @@ def check_tracker(name: str) -> None:
     found = find_spec(name)
     if found is None or found.origin is None:  # a folder of that name, such as W&B leaves, is no package
         raise Unavailable(
-            f"tracker={name}: the package {name} is not installed; pip install -e '.[{name}]', or use tracker=none"
+            f"tracker={name}: the package {name} is not installed; {install_command(name)}, or use tracker=none"
         )
     {"mlflow": _check_mlflow, "wandb": _check_wandb}.get(name, lambda: None)()
 

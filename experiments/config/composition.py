@@ -5,7 +5,6 @@ import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -15,10 +14,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cme.runtime import shipped
 from experiments.config import experiment_grids, identity, schema
 from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = shipped.CONF
 SHOWS_ONLY = (
     "--help",
     "-h",

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from omegaconf import DictConfig, OmegaConf
 
 from cme.runtime import distributed
+from cme.runtime.extras import install_command
 from experiments.config.schema import TRAINERS
 
 LOSSES = {
@@ -73,7 +74,9 @@ def _lora(config: DictConfig) -> None:
     if lora is None:
         return
     if find_spec("peft") is None:
-        raise ValueError("adapter=lora needs the package peft, which is not installed: pip install '.[lora]'")
+        raise ValueError(
+            f"adapter=lora needs the package peft, which is not installed: {install_command('lora')}"
+        )
     if lora.r < 1 or lora.lora_alpha < 1 or not 0 <= lora.lora_dropout < 1:
         raise ValueError(
             f"trainer.lora has r={lora.r}, lora_alpha={lora.lora_alpha} and lora_dropout={lora.lora_dropout}; r and "

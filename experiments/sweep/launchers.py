@@ -30,25 +30,25 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme import Interrupted, Unavailable
-from cme.runtime import distributed
+from cme.runtime import distributed, shipped
+from cme.runtime.extras import install_command
 from experiments.config import schema
 from experiments.config.composition import configures_hydra
 from experiments.config.experiment_grids import MULTIRUN
 from experiments.config.validation import BadConfig, suggestion
 from experiments.sweep.worker import SIGNALS, Worker, visible_gpus
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = shipped.ROOT
 BASIC = "basic"  # Hydra's own: one cell after the other, in this process
 LOCAL = "local"
 # modules that a preset needs, and the command that installs them
-INSTALL = "pip install -c constraints.txt"
 NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
-    LOCAL: (("hydra_plugins.hydra_joblib_launcher",), f"{INSTALL} -e ."),
-    "slurm": (("hydra_plugins.hydra_submitit_launcher", "submitit"), f"{INSTALL} -e '.[slurm]'"),
-    "slurm_local": (("hydra_plugins.hydra_submitit_launcher", "submitit"), f"{INSTALL} -e '.[slurm]'"),
+    LOCAL: (("hydra_plugins.hydra_joblib_launcher",), "pip install hydra-joblib-launcher"),
+    "slurm": (("hydra_plugins.hydra_submitit_launcher", "submitit"), install_command("slurm")),
+    "slurm_local": (("hydra_plugins.hydra_submitit_launcher", "submitit"), install_command("slurm")),
     "ray": (
         ("hydra_plugins.hydra_ray_launcher", "ray"),
-        f"{INSTALL} -e '.[ray]' && {INSTALL} --no-deps hydra-ray-launcher",
+        install_command("ray") + " && pip install --no-deps hydra-ray-launcher",
     ),
 }
 RESTARTS = 3  # of a sweep on this machine that lost a process
@@ -81,7 +81,7 @@ def check_launcher(arguments: Sequence[str]) -> None:
             f"{distributed.process_count()} of accelerate launch; use one of the two"
         )
     schema.register()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
         settings = _composed(own, []).hydra.launcher
     if name == "slurm" and shutil.which("sbatch") is None:
         raise Unavailable(
@@ -104,9 +104,9 @@ def launch(
         return
     schema.register()
     # what workers import is what this process runs, wherever they are started
-    path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    path = [*([] if shipped.INSTALLED else [str(ROOT)]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
         own = _settled([a for a in arguments if configures_hydra(a)], list(cells[0]))
         name = launcher_name(own)
         task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)

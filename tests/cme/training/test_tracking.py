@@ -175,7 +175,7 @@ def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(tracking, "find_spec", lambda name: None)
     with pytest.raises(
         Unavailable,
-        match=r"tracker=trackio: the package trackio is not installed; pip install -e '\.\[trackio\]'",
+        match=r"tracker=trackio: the package trackio is not installed; pip install 'cme-harness\[trackio\]'",
     ):
         tracking.check_tracker("trackio")
 

@@ -110,7 +110,7 @@ def test_a_tracker_that_cannot_be_had_is_refused_before_any_work(
     with pytest.raises(Unavailable) as refused:
         preparation.prepare(configs)
     assert str(refused.value) == (
-        "tracker=mlflow: the package mlflow is not installed; pip install -e '.[mlflow]', or use tracker=none"
+        "tracker=mlflow: the package mlflow is not installed; pip install 'cme-harness[mlflow]', or use tracker=none"
     )
     assert not Store.of(configs[0]).folder.exists()
     with pytest.raises(ValueError, match=r"tracker=tensorboards.*did you mean tensorboard"):

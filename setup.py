@@ -1,0 +1,16 @@
+"""The packages of the wheel; all other metadata is in pyproject.toml.
+
+conf/ and results/published/ stay at the top of the repository and travel in the wheel as `cme_files`: see
+`cme.runtime.shipped`.
+"""
+
+from setuptools import find_packages, setup
+
+setup(
+    packages=[
+        *find_packages(include=["cme", "cme.*", "experiments", "experiments.*", "analysis", "analysis.*"]),
+        "cme_files.conf",
+        "cme_files.published",
+    ],
+    package_dir={"cme_files.conf": "conf", "cme_files.published": "results/published"},
+)
