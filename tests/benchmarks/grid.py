@@ -31,7 +31,7 @@ STATES = {
 }
 SEARCH = (
     "import sys\nfrom pathlib import Path\nfrom experiments.sweep import status\n"
-    "print(sum(c.state in ('owed', 'interrupted') for c in status.seen(Path(sys.argv[1]))))\n"
+    "print(sum(c.state in ('owed', 'interrupted') for c in status.scan_cells(Path(sys.argv[1]))))\n"
 )
 COMPOSE = (
     "import gc, time\nfrom tests.benchmarks.memory import resident\nfrom experiments.config import composition\n"

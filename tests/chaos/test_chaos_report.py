@@ -7,7 +7,7 @@ from cme.records import read_json
 from .processes import ROOT
 from .report import tables
 
-RECORD = ROOT / "benchmarks" / "records" / "chaos.json"
+RECORD = ROOT / "tests" / "benchmarks" / "records" / "chaos.json"
 
 pytestmark = pytest.mark.skipif(not RECORD.exists(), reason="no record is there: make chaos")
 

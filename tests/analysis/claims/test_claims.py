@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from synthetic_records import separation_record
 
 from analysis.claims.claim_list import all_claims
 from analysis.claims.claims import Claim, rung
@@ -22,7 +23,6 @@ from cme.records import (
     SeparationRecord,
     Trajectory,
 )
-from tests.analysis.tables.test_separation import separation
 
 CLAIMS = {claim.name: claim for claim in all_claims()}
 PROMPTS = 100
@@ -312,7 +312,7 @@ def on_separation(name: str, *records: SeparationRecord) -> Result:
 
 
 def test_separation() -> None:
-    knows = separation(answer=True)
+    knows = separation_record(answer=True)
     assert on_separation("the verifier separates", knows).verdict == "reproduced"
     assert values(on_separation("the verifier separates", knows)) == [1.0]
     wrong = replace(knows, correct=[not right for right in knows.correct])
@@ -329,7 +329,7 @@ def test_separation() -> None:
     )
     found = on_separation("the answer's span", blind)
     assert (found.verdict, values(found)) == ("reproduced", [0.5])
-    assert on_separation("the answer's span", separation()).reason.startswith(
+    assert on_separation("the answer's span", separation_record()).reason.startswith(
         "no data of these records has an answer span"
     )
 

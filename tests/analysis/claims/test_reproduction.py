@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synthetic_records import sanity_record
 
 from analysis.__main__ import main
 from analysis.claims.claim_list import all_claims
@@ -13,7 +14,6 @@ from analysis.claims.reproduction import reproduction, rulings_of, write_reprodu
 from analysis.records.published import FOLDER
 from analysis.records.read import Records
 from cme.records import write_record
-from tests.analysis.sections.test_sanity import sane
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "experiment"
 
@@ -57,7 +57,7 @@ def test_a_judge_that_fails_its_sanity_check_decides_nothing(
         reward="majority_vote", verdicts=verdicts, experiment="rewards", scale="laptop", judge="strict"
     )
     claims = [claim for claim in all_claims() if claim.name == "majority vote fails"]
-    [ruling] = rulings_of(Records([run], [], [sane(copied=won)], [], []), claims)
+    [ruling] = rulings_of(Records([run], [], [sanity_record(copied=won)], [], []), claims)
     assert ruling.result.verdict == verdict
     assert ("Judge strict fails its sanity check against copied" in ruling.result.reason) == bool(won)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from synthetic_records import sanity_record
 
 from analysis.records.read import load_sanity
 from analysis.sections.sanity import sanity_failures, sanity_frame, sanity_table
@@ -11,21 +12,6 @@ from cme.records import SanityRecord, Verdict, write_record, write_sanity
 from experiments.config import composition
 from experiments.run.store import Store
 from experiments.sweep import report
-
-
-def sane(**points: float) -> SanityRecord:
-    """A judge that gives each opponent these points in each of 40 prompts' two orders."""
-    verdicts: dict[str, list[Verdict]] = {
-        name: [
-            Verdict(str(i), order, "tie" if value == 0.5 else "first" if (value == 1) == order else "second")
-            for i in range(40)
-            for order in (True, False)
-        ]
-        for name, value in points.items()
-    }
-    return SanityRecord(
-        "sanity-1", "laptop", "qwen", "instruct", "strict", 0, "some/model", {}, {}, {}, verdicts, 1.0
-    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +26,7 @@ def sane(**points: float) -> SanityRecord:
     ],
 )
 def test_who_fails(opponent: str, points: float, fails: bool) -> None:
-    record = sane(**{opponent: points})
+    record = sanity_record(**{opponent: points})
     said = sanity_failures(record)
     assert bool(said) is fails
     assert not fails or ("strict" in said[0] and opponent in said[0] and f"{100 * points:.1f} %" in said[0])
@@ -50,14 +36,14 @@ def test_who_fails(opponent: str, points: float, fails: bool) -> None:
 
 def test_a_judge_that_takes_the_first_is_at_fifty_and_shown_to_be_blind() -> None:
     always_first = [Verdict(str(i), order, "first") for i in range(40) for order in (True, False)]
-    record = sane()
+    record = sanity_record()
     record.verdicts["itself"] = always_first
     [row] = sanity_frame([record]).to_dict("records")
     assert (row["win_rate"], row["first_shown"], row["failed"]) == (50.0, 100.0, False)
 
 
 def test_the_table_names_the_judge_once_and_marks_failures() -> None:
-    table = sanity_table([sane(null=1.0, copied=0.0)])
+    table = sanity_table([sanity_record(null=1.0, copied=0.0)])
     [[first, second]] = table.groups
     assert [e.text for e in first[:3]] == ["strict", "qwen instruct", "null"]
     assert [e.text for e in second[:3]] == ["", "", "copied"]
@@ -67,8 +53,8 @@ def test_the_table_names_the_judge_once_and_marks_failures() -> None:
 
 def test_warnings_stand_below_the_table() -> None:
     quiet, loud = (
-        sane(null=0.0),
-        replace(sane(null=0.0), sanity_id="sanity-2", judge="lax", warnings=["cut at 2"]),
+        sanity_record(null=0.0),
+        replace(sanity_record(null=0.0), sanity_id="sanity-2", judge="lax", warnings=["cut at 2"]),
     )
     assert sanity_table([quiet, loud]).notes[3:] == ["lax, qwen instruct: cut at 2"]
     assert len(sanity_table([quiet]).notes) == 3
@@ -82,7 +68,7 @@ def of_panel(**judges: bool) -> SanityRecord:
         for i in range(40)
         for order in (True, False)
     ]
-    return replace(sane(), judge="panel", verdicts={"null": verdicts})
+    return replace(sanity_record(), judge="panel", verdicts={"null": verdicts})
 
 
 def test_a_bad_member_of_a_panel_does_not_hide_behind_the_others() -> None:
@@ -114,7 +100,7 @@ def test_a_failure_is_of_the_judge_whose_settings_failed(make_record) -> None:
     def judge(model: str, **more: object) -> dict[str, object]:
         return {"judge": {"name": "strict", "model": model, **more}}
 
-    record = replace(sane(null=1.0), config=judge("small", base_url="http://here"))
+    record = replace(sanity_record(null=1.0), config=judge("small", base_url="http://here"))
     same = make_record(judge="strict", config=judge("small", base_url="http://there"))
     other = make_record(judge="strict", config=judge("large"))
     elsewhere = make_record(judge="another", config=judge("large"))
@@ -132,7 +118,7 @@ def test_a_failure_is_of_the_judge_whose_settings_failed(make_record) -> None:
 
 def test_opponents_scored_in_one_order_only_are_left_out_and_counted() -> None:
     """Always the first, failing half of the time where the opponent is second: no liking for the opponent."""
-    record = sane()
+    record = sanity_record()
     record.verdicts["null"] = [
         Verdict(str(i), True, "first")
         if order
@@ -148,7 +134,7 @@ def test_opponents_scored_in_one_order_only_are_left_out_and_counted() -> None:
 
 
 def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
-    record = sane()
+    record = sanity_record()
     record.verdicts["null"] = [
         Verdict(str(i), True, "first") if i < 40 else Verdict(str(i), True, "unscored", "silence")
         for i in range(100)
@@ -158,7 +144,7 @@ def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
 
 
 def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None:
-    record = replace(sane(null=1.0), pairs={"null": []})
+    record = replace(sanity_record(null=1.0), pairs={"null": []})
     record.verdicts["null"].append(record.verdicts["null"][0])
     write_sanity(tmp_path / "sanity.json", record)
     with pytest.raises(
@@ -168,7 +154,7 @@ def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None
 
 
 def test_few_prompts_are_no_failure_and_say_so() -> None:
-    record = sane()
+    record = sanity_record()
     record.verdicts["null"] = [Verdict(str(i), True, "first") for i in range(29)]
     [row] = sanity_frame([record]).to_dict("records")
     assert (row["win_rate"], row["failed"]) == (100.0, False)
@@ -183,7 +169,11 @@ def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
     write_record(Store.of(configs[0]).record, make_record(scale="laptop", judge="strict"))
     for number, (scale, judge) in enumerate([("laptop", "strict"), ("paper", "strict"), ("laptop", "other")]):
         record = replace(
-            sane(null=1.0), sanity_id=f"sanity-{number}", scale=scale, judge=judge, pairs={"null": []}
+            sanity_record(null=1.0),
+            sanity_id=f"sanity-{number}",
+            scale=scale,
+            judge=judge,
+            pairs={"null": []},
         )
         write_sanity(tmp_path / record.sanity_id / "sanity.json", record)
     report.print_report(configs)

@@ -1,13 +1,13 @@
 """Separation tables and figures on responses whose signals are known, beside the published file."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_records import PROMPTS, SAMPLES, separation_record
 
 from analysis.figures.separation import auroc_plot, verifier_plot
 from analysis.figures.separation_shapes import distribution_plot, measured_spans, scatter_plot
@@ -24,47 +24,7 @@ from analysis.tables.separation import (
     separation_frame,
     signal_label,
 )
-from cme.records import Generation, Prompt, SeparationRecord, write_separation
-
-PROMPTS, SAMPLES = 32, 4
-
-
-def separation(answer: bool = False, **changes: Any) -> SeparationRecord:
-    """Half of each prompt's responses are right; the verifier's cross-entropy knows, its entropy is blind."""
-    number = PROMPTS * SAMPLES
-    right = [i % 2 == 0 for i in range(number)]
-    rng = np.random.default_rng(0)
-    signals: dict[str, list[float | None]] = {}
-    for model, apart in (("generator", 1.0), ("verifier", 5.0)):
-        for span in ("response", "answer") if answer else ("response",):
-            noise = rng.uniform(0.1, 2.1, number)
-            signals[f"cross_entropy {model} {span}"] = [
-                float(v + apart * (not r)) for v, r in zip(noise, right, strict=True)
-            ]
-            signals[f"predictive_entropy {model} {span}"] = [0.5] * number
-    record = SeparationRecord(
-        separation_id="separation-miniature-1a2b3c4d",
-        scale="miniature",
-        family="qwen",
-        regime="sft",
-        verifier="gemma",
-        data="world",
-        seed=0,
-        generator_checkpoint="miniature:qwen/sft",
-        verifier_checkpoint="miniature:gemma/verifier",
-        config={},
-        environment={},
-        prompts=[Prompt(f"p{i}", f"question {i}?", "yes") for i in range(PROMPTS)],
-        left_out=0,
-        samples=SAMPLES,
-        responses=[Generation("yes." if r else "no.", True, 3 if r else 2) for r in right],
-        correct=list(right),
-        answered=[True] * number,
-        signals=signals,
-        cut={"generator": 0, "verifier": 0},
-        seconds={"sample": 1.0, "score": 1.0},
-    )
-    return replace(record, **changes)
+from cme.records import SeparationRecord, write_separation
 
 
 def rows_of(*records: SeparationRecord) -> dict[str, dict[str, Any]]:
@@ -73,7 +33,7 @@ def rows_of(*records: SeparationRecord) -> dict[str, dict[str, Any]]:
 
 
 def test_signals_that_know_nothing_or_everything() -> None:
-    rows = rows_of(separation())
+    rows = rows_of(separation_record())
     assert list(rows) == [s for s in SIGNALS if not s.endswith(" answer")]
     knows = rows["cross_entropy verifier response"]
     assert (knows["auroc"], knows["within"], knows["hi"]) == (1, 1, 1) and knows["lo"] < 1
@@ -90,7 +50,9 @@ def test_what_has_no_answer_or_no_grade_is_counted_and_left_out() -> None:
     number = PROMPTS * SAMPLES
     correct: list[bool | None] = [None, False, False, *[i % 2 == 0 for i in range(3, number)]]
     answered = [i != 1 for i in range(number)]
-    record = separation(correct=correct, answered=answered, left_out=7, cut={"generator": 0, "verifier": 2})
+    record = separation_record(
+        correct=correct, answered=answered, left_out=7, cut={"generator": 0, "verifier": 2}
+    )
     one = Separation(record)
     assert len(one.correct) == len(one.prompts) == len(one.values[LENGTH]) == number - 2
     assert one.accuracy == pytest.approx(sum(c is True for c in correct) / (number - 1))
@@ -106,7 +68,7 @@ def test_what_has_no_answer_or_no_grade_is_counted_and_left_out() -> None:
 
 
 def test_a_response_without_a_value_is_in_no_pair_of_that_signal() -> None:
-    record = separation()
+    record = separation_record()
     record.signals["cross_entropy verifier response"][0] = None
     rows = rows_of(record)
     assert (rows["cross_entropy verifier response"]["unscored"], rows[LENGTH]["unscored"]) == (1, 0)
@@ -116,7 +78,7 @@ def test_a_response_without_a_value_is_in_no_pair_of_that_signal() -> None:
 
 
 def test_the_table_sets_the_published_apart_and_says_whose_it_is() -> None:
-    table = signal_table([Separation(separation())])
+    table = signal_table([Separation(separation_record())])
     assert "scale: miniature" in table.title and table.header[-1] == "published, other scale"
     by_signal = {row[3].text: row for row in table.groups[0]}
     assert by_signal["cross-entropy, verifier, response"][-1].text == "0.640 to 0.861"
@@ -126,13 +88,13 @@ def test_the_table_sets_the_published_apart_and_says_whose_it_is() -> None:
     assert not by_signal["predictive entropy, verifier, response"][4].bold
     assert any("2605.29009" in note and "Not comparable" in note for note in table.notes)
     assert any("no answer span" in note for note in table.notes)
-    spans = signal_table([Separation(separation(answer=True))])
+    spans = signal_table([Separation(separation_record(answer=True))])
     assert not any("no answer span" in note for note in spans.notes)
     assert "cross-entropy, generator, answer" in {row[3].text for row in spans.groups[0]}
 
 
 def test_the_contrast_is_verifier_less_generator() -> None:
-    one = Separation(separation(answer=True))
+    one = Separation(separation_record(answer=True))
     table = contrast_table([one])
     assert [row[2].text for row in table.groups[0]] == [
         "cross-entropy, response",
@@ -167,7 +129,7 @@ def test_labels_and_names() -> None:
     assert signal_label("predictive_entropy verifier answer") == "predictive entropy, verifier, answer"
     assert signal_label(LENGTH) == "length"
     found = [
-        Separation(separation(separation_id=f"x-{end}", seed=seed))
+        Separation(separation_record(separation_id=f"x-{end}", seed=seed))
         for end, seed in (("aaaaaaaa", 0), ("bbbbbbbb", 0), ("cccccccc", 1))
     ]
     assert display_names(found) == ["qwen sft (aaaaaaaa)", "qwen sft (bbbbbbbb)", "qwen sft, seed 1"]
@@ -182,7 +144,7 @@ def texts_of(figure: Any) -> str:
 @pytest.mark.parametrize("answer", [False, True])
 def test_figures_say_scale_units_and_what_is_missing(answer: bool) -> None:
     found = [
-        Separation(separation(answer, separation_id=f"s{i}", verifier=verifier))
+        Separation(separation_record(answer, separation_id=f"s{i}", verifier=verifier))
         for i, verifier in enumerate(("gemma", "gemma_sft"))
     ]
     for plot in (
@@ -206,7 +168,7 @@ def test_figures_say_scale_units_and_what_is_missing(answer: bool) -> None:
 
 
 def test_the_panel_of_the_published_has_only_the_published() -> None:
-    ours, _, published = auroc_plot([Separation(separation())]).figure.axes
+    ours, _, published = auroc_plot([Separation(separation_record())]).figure.axes
     marks = [line for line in published.lines if line.get_marker() not in ("None", "")]
     assert sorted(x for line in marks for x in line.get_xdata()) == sorted(published_frame()["auroc"])
     assert all(line.get_markerfacecolor() == "white" for line in marks)
@@ -216,7 +178,7 @@ def test_the_panel_of_the_published_has_only_the_published() -> None:
 
 def test_the_section_writes_tables_and_figures_and_is_empty_without_records(tmp_path: Path) -> None:
     section = separation_section(
-        [separation(), separation(separation_id="b", verifier="gemma_sft")], tmp_path
+        [separation_record(), separation_record(separation_id="b", verifier="gemma_sft")], tmp_path
     )
     assert [len(part.images) for part in section.parts] == [4, 0]
     frame = pd.read_csv(tmp_path / "tables" / "miniature-separation.csv")
@@ -231,9 +193,11 @@ def test_the_section_writes_tables_and_figures_and_is_empty_without_records(tmp_
 
 def test_records_are_read_in_order_and_once(tmp_path: Path, make_record: Callable[..., Any]) -> None:
     for name, regime in (("a", "instruct"), ("b", "sft")):
-        write_separation(tmp_path / f"{name}.separation.json", separation(separation_id=name, regime=regime))
+        write_separation(
+            tmp_path / f"{name}.separation.json", separation_record(separation_id=name, regime=regime)
+        )
     assert [r.regime for r in load_separation([tmp_path])] == ["sft", "instruct"]
     assert len(load_all([tmp_path]).separation) == 2
-    write_separation(tmp_path / "c" / "separation.json", separation(separation_id="a"))
+    write_separation(tmp_path / "c" / "separation.json", separation_record(separation_id="a"))
     with pytest.raises(ValueError, match="records a again"):
         load_separation([tmp_path])

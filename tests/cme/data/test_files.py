@@ -96,7 +96,7 @@ import json
 from cme import Unavailable
 from cme.data import files
 try:
-    found = list(files.read(files.Source("owner/data", "test", ("problem",), {rows}), None))
+    found = list(files.read_rows(files.Source("owner/data", "test", ("problem",), {rows}), None))
 except (Unavailable, ValueError) as error:
     found = type(error).__name__ + ": " + str(error)
 print(json.dumps(found))

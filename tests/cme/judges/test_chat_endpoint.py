@@ -12,6 +12,7 @@ import chat_stub
 import pytest
 from chat_stub import FAULTS, USAGE, ChatStub, serving, texts, winner
 from omegaconf import OmegaConf
+from stub_judges import judge, judge_settings, pairs
 
 from cme import Unavailable
 from cme.judges.budget import Budget
@@ -37,32 +38,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
 
 
-def settings(file: str = "openai", **changed: Any) -> dict[str, Any]:
-    """A judge's settings as its YAML has them, with some changed."""
-    node: Any = OmegaConf.to_container(OmegaConf.load(CONF / "judge" / "openai.yaml"))
-    own: Any = OmegaConf.to_container(OmegaConf.load(CONF / "judge" / f"{file}.yaml"))
-    node = node | own | {"decoding": node["decoding"] | own["decoding"]}
-    for key in ("name", "_target_", "defaults"):
-        node.pop(key, None)
-    return {**node, "model": "stub", "api_key_variable": None, "timeout": 5.0, **changed}
-
-
-def judge(stub: ChatStub, file: str = "openai", **changed: Any) -> ChatEndpoint:
-    return ChatEndpoint(
-        base_url=stub.url, **{k: v for k, v in settings(file, **changed).items() if k != "base_url"}
-    )
-
-
 def said(text: str) -> Generation:
     return Generation(text, True, len(text))
-
-
-def pairs(count: int) -> list[Pair]:
-    """Pairs of responses of 1 to 9 letters, some of equal length."""
-    return [
-        Pair(f"p{i}", f"instruction {i}", None, said("s" * (1 + i * 5 % 9)), said("p" * (1 + i * 7 % 9)))
-        for i in range(count)
-    ]
 
 
 def expected(asked: list[Pair]) -> list[Verdict]:
@@ -527,9 +504,9 @@ def test_the_key_is_in_nothing_that_is_written(
     ],
 )
 def test_settings_that_cannot_work_are_refused(changed: dict[str, Any], named: str) -> None:
-    ChatEndpoint.check(**settings())
+    ChatEndpoint.check(**judge_settings())
     with pytest.raises(ValueError) as caught:
-        ChatEndpoint.check(**settings(**changed))
+        ChatEndpoint.check(**judge_settings(**changed))
     assert named in str(caught.value)
     assert "sk-1" not in str(caught.value)
 

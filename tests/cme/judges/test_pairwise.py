@@ -252,7 +252,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from chat_stub import ChatStub
-from tests.cme.judges.test_chat_endpoint import judge, pairs
+from stub_judges import judge, pairs
 from types import SimpleNamespace
 from cme.judges.pairwise import VerdictLog, judge_pairs
 with VerdictLog(Path(sys.argv[2])) as log:

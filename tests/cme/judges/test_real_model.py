@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 from chat_stub import FAULTS, ChatStub, completion, serving
+from stub_judges import judge
 
 from cme.checkpoints import Checkpoint, ensure, load
 from cme.judges.chat_endpoint import ChatEndpoint
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.models import chat
 from cme.records import Generation, Pair, Prompt
-from tests.cme.judges.test_chat_endpoint import judge
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import json
 from cme.models import hub
 models = [hub.Repository(name) for name in {models}]
 data = [hub.Repository(name, "dataset", "README.md") for name in {data}]
-print(json.dumps(hub.missing(models + data)))
+print(json.dumps(hub.missing_repositories(models + data)))
 """
 
 

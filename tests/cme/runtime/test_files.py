@@ -69,8 +69,8 @@ def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
 def test_a_dead_owner_holds_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "deep" / ".lock"
     program = (
-        "import sys, time; from pathlib import Path; from cme.runtime.files import locked\n"
-        "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from cme.runtime.files import hold_lock\n"
+        "with hold_lock(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE) as owner:
         assert owner.stdout is not None and owner.stdout.readline() == b"held\n"

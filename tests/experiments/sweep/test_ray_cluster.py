@@ -30,7 +30,7 @@ def test_cells_of_a_lost_node_run_on_another(nodes: Any) -> None:
     arguments = ["-m", "hydra/launcher=ray", f"hydra.launcher.ray.init.address='{nodes.address}'"]
     code = (
         "import toy_cells; from experiments.sweep import launchers; "
-        f"launchers.check({arguments}); launchers.launch({cells}, {arguments}, toy_cells.held)"
+        f"launchers.check_launcher({arguments}); launchers.launch({cells}, {arguments}, toy_cells.held)"
     )
     with Path("log").open("w") as log:
         sweep = subprocess.Popen([sys.executable, "-c", code], stdout=log, stderr=log)

@@ -19,7 +19,7 @@ from experiments.sweep.ledger import Entry
 
 HOLD = (
     "import sys\nfrom pathlib import Path\nfrom experiments.run import state\n"
-    "with state.alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    "with state.run_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
 )
 
 
