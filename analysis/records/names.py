@@ -1,7 +1,7 @@
-"""What to call a training method, and in which order to show scales, regimes and rewards.
+"""Display names of rewards and methods, and the order of scales, regimes and rewards in tables and figures.
 
-A method is a reward; where otherwise equal runs differ in more than the seed, the name says in what: the
-verifier, the experiment, or the fields of the configuration. So settings are never pooled unseen.
+A method is a reward. Where otherwise equal runs differ in more than the seed, its name states the difference in
+brackets: the verifier, the experiment or the fields of the configuration. Different settings are never pooled.
 """
 
 import json
@@ -9,32 +9,39 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from typing import Any
 
 from cme.records import RunRecord
 
 SCALES = ("miniature", "laptop", "paper")
 REGIMES = ("pretrained", "sft", "instruct")
-REWARDS = (
-    "cme",
-    "best_of_n_cme",
-    "reverse_kl",
-    "sft",
-    "majority_vote",
-    "semantic_entropy",
-    "self_certainty",
-    "token_entropy",
-    "token_entropy_last",
-    "token_entropy_format",
-    "self_likelihood",
-    "length",
-    "format",
-    "random",
-    "dpo",
-    "ground_truth",
-)
+DISPLAY_NAMES = {
+    "cme": "CME",
+    "best_of_n_cme": "Best-of-n (CME)",
+    "reverse_kl": "Reverse KL",
+    "sft": "SFT on verifier answers",
+    "majority_vote": "Majority vote",
+    "semantic_entropy": "Semantic entropy",
+    "self_certainty": "Self-certainty",
+    "token_entropy": "Token entropy",
+    "token_entropy_last": "Token entropy (last chunk)",
+    "token_entropy_format": "Token entropy (format)",
+    "self_likelihood": "Self-likelihood",
+    "length": "Length",
+    "format": "Format",
+    "random": "Random",
+    "dpo": "DPO",
+    "ground_truth": "Ground truth",
+    "cme_answer": "CME (answer span)",
+    "cme_blended": "CME (blended spans)",
+    "cme_whole": "CME (whole response)",
+    "ground_truth_answer": "Ground truth (answer)",
+}
+"""Display name of each reward or method, in the order of the tables and figures."""
+REWARDS = tuple(DISPLAY_NAMES)
 
-# Fields that name or place a run and change nothing in it, as `experiments.config.identity` has them.
+# Fields that name or place a run and do not affect its results; the same list as in `experiments.config.identity`.
 NEUTRAL = (
     "family",
     "regime",
@@ -69,10 +76,17 @@ NEUTRAL = (
     "judge.retries",
 )
 ABSENT = "absent"
+GRANULARITY = {"sequence": "", "token": "dense"}
+"""What a method's name says of `reward.granularity`: nothing for one value per response."""
+
+
+def display_name(reward: str) -> str:
+    """Display name of a reward or method; an unknown name is shown as it is."""
+    return DISPLAY_NAMES.get(reward, reward)
 
 
 def sort_names(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:
-    """The distinct names: known ones first in their given order, then the others alphabetically, numbers by value."""
+    """Distinct names: known ones in their given order, then the others by `natural_key`."""
     return sorted(set(names), key=lambda name: order_key(name, known))
 
 
@@ -82,42 +96,55 @@ def order_key(name: str, known: Sequence[str]) -> tuple[Any, ...]:
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
-    """Sort key of names that have numbers in them: groups of 4 come before groups of 16."""
+    """Sort key that compares numbers in names by value, so that groups of 4 come before groups of 16."""
     parts = re.split(r"(\d+(?:\.\d+)?(?:e-?\d+)?)", name)
     return tuple(float(part) if index % 2 else part for index, part in enumerate(parts))
 
 
 def method_names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """Name of each run's method, by run id."""
+    """Display name of each run's method by run id, such as `CME (dense)`.
+
+    The brackets hold the verifier, the experiment or the settings that differ between otherwise comparable runs.
+    """
     same_reward: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for record in records:
         same_reward[record.scale, record.reward].append(record)
-    return {run_id: name for runs in same_reward.values() for run_id, name in distinguished(runs).items()}
-
-
-def distinguished(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """Names of runs of one scale and reward, with whatever tells them apart."""
-    several_verifiers = any(len({run.verifier for run in peers}) > 1 for peers in alike(runs))
-    fields = varied_fields(alike(runs, "verifier", "experiment"))
-    several_settings = varied_fields(alike(runs, "verifier")) != fields
     names = {}
-    for run in runs:
-        settings = result_settings(run)
-        details = [run.verifier] if several_verifiers else []
-        if several_settings and run.experiment is not None:
-            details.append(run.experiment)
-        details += [
-            f"{field.removeprefix('reward.')}={settings.get(field, ABSENT)}" for field in sorted(fields)
-        ]
-        names[run.run_id] = f"{run.reward} ({', '.join(details)})" if details else run.reward
+    for runs in same_reward.values():
+        several_verifiers = any(len({run.verifier for run in peers}) > 1 for peers in comparable_runs(runs))
+        fields = varied_fields(comparable_runs(runs, "verifier", "experiment"))
+        several_experiments = varied_fields(comparable_runs(runs, "verifier")) != fields
+        for run in runs:
+            settings = result_settings(run)
+            details = [run.verifier] if several_verifiers else []
+            if several_experiments and run.experiment is not None:
+                details.append(run.experiment)
+            details += [setting_label(field, settings.get(field, ABSENT)) for field in sorted(fields)]
+            names[run.run_id] = add_details(display_name(run.reward), [d for d in details if d])
     return names
 
 
-def alike(runs: Iterable[RunRecord], *more: str) -> list[list[RunRecord]]:
+def setting_label(field: str, value: str) -> str:
+    """A setting as a detail of a method's name; empty for the usual granularity of CME."""
+    if field == "reward.granularity" and value in GRANULARITY:
+        return GRANULARITY[value]
+    return f"{field.removeprefix('reward.')}={value}"
+
+
+def add_details(name: str, details: Sequence[str]) -> str:
+    """The name with details in brackets; brackets that it already ends with are extended."""
+    if not details:
+        return name
+    start = f"{name[:-1]}, " if name.endswith(")") else f"{name} ("
+    return f"{start}{', '.join(details)})"
+
+
+def comparable_runs(runs: Iterable[RunRecord], *more: str) -> list[list[RunRecord]]:
     """The runs grouped by family, regime, judge and the further fields given."""
+    key = attrgetter("family", "regime", "judge", *more)
     groups: dict[tuple[Any, ...], list[RunRecord]] = defaultdict(list)
     for run in runs:
-        groups[tuple(getattr(run, field) for field in ("family", "regime", "judge", *more))].append(run)
+        groups[key(run)].append(run)
     return list(groups.values())
 
 
@@ -133,7 +160,7 @@ def varied_fields(groups: Iterable[Sequence[RunRecord]]) -> set[str]:
 
 
 def result_settings(run: RunRecord) -> dict[str, str]:
-    """A run's configuration by dotted field, without seeds and without what changes nothing in it."""
+    """A run's configuration by dotted field, without seeds and without fields that do not affect results."""
     return {
         field: value
         for field, value in flatten_config(run.config)
@@ -141,15 +168,12 @@ def result_settings(run: RunRecord) -> dict[str, str]:
     }
 
 
-@cache  # the runs have the same few fields
+@cache
 def is_neutral(field: str) -> bool:
-    """Whether a field of the configuration changes nothing in a run."""
-    return any(f"{alone(field)}.".startswith(f"{name}.") for name in NEUTRAL)
-
-
-def alone(field: str) -> str:
-    """The field of a single judge that one of a panel's member or of selection's judge is like; any other as it is."""
-    return re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field)
+    """Whether a field of the configuration does not affect results."""
+    # The judge of the checkpoint selection and the members of a panel have the fields of a single judge.
+    field = re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field)
+    return any(f"{field}.".startswith(f"{name}.") for name in NEUTRAL)
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from analysis.figures.overview import Plot
 from analysis.figures.style import RC, STYLES, WIDTH
+from analysis.records.names import add_details, display_name
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval
 from analysis.tables.render import Entry, Table, slug
@@ -93,7 +94,7 @@ def reward_probe_table(record: RewardProbeRecord) -> Table:
             Entry(rank_text(rank, unscored), bold=rank == best)
             for rank, unscored in zip(own["mean_rank"], own["unscored"], strict=True)
         ]
-        groups[is_cme(line)].append([Entry(line), *entries, Entry(first_text(own))])
+        groups[is_cme(line)].append([Entry(line_label(line)), *entries, Entry(first_text(own))])
     grades = list(dict.fromkeys(frame["grade"]))
     return Table(
         name=f"stress-{slug(record.stress_id)}",
@@ -150,6 +151,12 @@ def models(record: RewardProbeRecord) -> str:
     return f"generator: {record.generator_checkpoint}, verifier: {record.verifier_checkpoint}{seed}"
 
 
+def line_label(line: str) -> str:
+    """Display name of a line: a reward, with its variant in brackets."""
+    reward, _, variant = line.partition(" ")
+    return add_details(display_name(reward), [variant] if variant else [])
+
+
 def is_cme(line: str) -> bool:
     """Whether a line is Cross-Model Entropy or a variant of it."""
     return line.split()[0] == "cme"
@@ -192,7 +199,7 @@ def draw_ranks(axes: Axes, record: RewardProbeRecord) -> None:
     axes.text(1.01, -1, "right first (%)", transform=axes.get_yaxis_transform(), ha="left", va="bottom")
     axes.axhline(sum(map(is_cme, lines)) - 0.5, color="black", linewidth=0.8)
     axes.axvline(grades.index(BEST) - 0.5, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(lines)), lines)
+    axes.set_yticks(range(len(lines)), [line_label(line) for line in lines])
     axes.set_xticks(range(len(grades)), [fill(LABELS.get(g, g), 8, break_long_words=False) for g in grades])
     axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
     axes.spines[:].set_visible(False)

@@ -49,23 +49,23 @@ def long_runs(make_record: Any) -> list[RunRecord]:
 
 def test_which_rewards_fall_and_which_rise(long_runs: list[RunRecord]) -> None:
     frame = overoptimisation.course_of(long_runs)
-    assert list(frame["label"]) == ["cme", "token_entropy", "random"]
+    assert list(frame["label"]) == ["CME", "Token entropy", "Random"]
     assert [overoptimisation.direction(row) for row in frame.to_dict("records")] == [
         "rises",
         "falls",
         "level",
     ]
     text = overoptimisation.sentence("qwen pretrained", frame)
-    assert "falls from its peak under token_entropy (+0.300 [0.275, 0.325])" in text  # 0.01 x 4.303 / sqrt(3)
-    assert "goes on rising over the second half under cme (+0.200 [0.175, 0.225])" in text
-    assert "is not told from level under random" in text
-    assert text.endswith("While quality fell, the trained reward rose for certain under token_entropy.")
+    assert "falls from its peak under Token entropy (+0.300 [0.275, 0.325])" in text  # 0.01 x 4.303 / sqrt(3)
+    assert "goes on rising over the second half under CME (+0.200 [0.175, 0.225])" in text
+    assert "is not told from level under Random" in text
+    assert text.endswith("While quality fell, the trained reward rose for certain under Token entropy.")
 
 
 def test_the_table_of_courses(long_runs: list[RunRecord]) -> None:
     frame = overoptimisation.course_of(long_runs)
     [[cme, entropy, _]] = overoptimisation.course_table([("qwen pretrained", frame)], "miniature").groups
-    assert [e.text for e in entropy[1:7]] == ["token_entropy", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
+    assert [e.text for e in entropy[1:7]] == ["Token entropy", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
     assert entropy[7].bold and not cme[7].bold and cme[8].bold
     assert cme[7].text == "+0.000 [0.000, 0.000]" and cme[9].text == "+0.000 [0.000, 0.000]"
     assert entropy[9].text.startswith("+4.000 [") and entropy[10].text == "+0.200 [0.200, 0.200]"
@@ -131,15 +131,15 @@ def test_greedy_quality_can_fall_where_sampled_quality_rises(saved_runs: list[Ru
     assert cme["greedy_since_peak_reward_value"] == pytest.approx(2)  # blocks 2 to 4, 1 a block
     said = overoptimisation.sentence("qwen pretrained", frame, "greedy_")
     assert said.startswith(
-        "qwen pretrained: greedy quality falls from its peak under cme (+0.300 [0.275, 0.325])"
+        "qwen pretrained: greedy quality falls from its peak under CME (+0.300 [0.275, 0.325])"
     )
-    assert said.endswith("While quality fell, the trained reward rose for certain under cme.")
+    assert said.endswith("While quality fell, the trained reward rose for certain under CME.")
 
 
 def test_the_table_has_greedy_beside_sampled(saved_runs: list[RunRecord], tmp_path: Path) -> None:
     sampled, greedy = overoptimisation.part(saved_runs, "miniature", tmp_path).tables
     [[cme, entropy]] = greedy.groups
-    assert [e.text for e in cme[1:7]] == ["cme", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
+    assert [e.text for e in cme[1:7]] == ["CME", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
     assert cme[7].bold and cme[11].text == "+0.000 [0.000, 0.000]" and not cme[11].bold
     assert not entropy[7].bold and entropy[8].bold and entropy[11].bold
     assert [row[7].text for row in sampled.groups[0]] == [cme[11].text, entropy[11].text]
@@ -201,12 +201,12 @@ def graded_runs(make_record: Any) -> list[RunRecord]:
 
 def test_votes_in_the_first_and_the_last_block(graded_runs: list[RunRecord]) -> None:
     frame = math.votes_frame(graded_runs)
-    row = frame[frame["method"] == "majority_vote"].to_dict("records")[0]
+    row = frame[frame["method"] == "Majority vote"].to_dict("records")[0]
     assert (row["majority_share_first"], row["majority_share_last"]) == pytest.approx((0.4, 0.5))
     assert (row["label_accuracy_first"], row["label_accuracy_last"]) == pytest.approx((0.2, 0.4))
     assert row["majority_share_first_hi"] == pytest.approx(0.4 + 4.302653 * 0.1 / 3**0.5)
     [[first, _]] = math.votes_table(frame, "miniature").groups
-    assert [e.text for e in first[3:5]] == ["cme", "40.0 [15.2, 64.8]"]
+    assert [e.text for e in first[3:5]] == ["CME", "40.0 [15.2, 64.8]"]
     assert first[-1].text == "40.0 [40.0, 40.0]"
 
 

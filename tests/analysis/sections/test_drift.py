@@ -132,9 +132,9 @@ def test_the_table_reads_like_the_frame(make_record: Any) -> None:
     table = to_markdown(drift_table(drift_frame(runs), "kl_beta", "miniature"))
     assert "length (words)" in table and "**+1.00 [1.00, 1.00]**" in table
     assert "√KL from start (√nats)" in table and "Drift from the start, kl_beta, scale: miniature" in table
-    assert "Without one recorded verifier's own responses: random." in table
+    assert "Without one recorded verifier's own responses: Random." in table
     for line in table.splitlines():
-        if "| random" in line and "length" not in line:
+        if "| Random" in line and "length" not in line:
             assert "**" not in line
     five = drift_frame([run(make_record, start[:5], [f"{s} x" for s in start[:5]])])
     few = drift_table(five, "kl_beta", "miniature")
@@ -153,7 +153,7 @@ def test_the_figure_has_a_panel_a_metric_and_a_row_a_method(make_record: Any) ->
     assert [axes.get_title() for axes in shown] == [
         m.label for m in METRICS if m.name != "verifier_similarity"
     ]
-    assert [t.get_text() for t in shown[0].get_yticklabels()] == ["qwen pretrained", "cme", "random"]
+    assert [t.get_text() for t in shown[0].get_yticklabels()] == ["qwen pretrained", "CME", "Random"]
 
 
 def test_the_part_writes_table_frame_and_figure(make_record: Any, tmp_path: Path) -> None:

@@ -99,8 +99,8 @@ def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> 
     assert "Ensembles: the verifier and w." in table.notes
     assert table.header == ["reward", *GRADES, "right first (%)"]
     [[cme], [random]] = [[[e.text for e in row] for row in group] for group in table.groups]
-    assert cme == ["cme", "- (100 %)", "2.0", "1.0", "100.0 [100.0, 100.0]"]
-    assert random == ["random", "2.0", "2.0", "2.0", "33.3 [33.3, 33.3]"]
+    assert cme == ["CME", "- (100 %)", "2.0", "1.0", "100.0 [100.0, 100.0]"]
+    assert random == ["Random", "2.0", "2.0", "2.0", "33.3 [33.3, 33.3]"]
     bold = [[entry.text for entry in row if entry.bold] for group in table.groups for row in group]
     assert bold == [["1.0"], ["2.0"] * 3]
     assert r"100 \%" in to_latex(table)

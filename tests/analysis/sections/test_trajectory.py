@@ -102,7 +102,7 @@ def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, 
     other = with_path(make_record(seed=1, verdicts=final), [milestone(10, 1), milestone(20, 1)], selected=20)
     table = trajectory_table([record, other])
     [[row]] = [[[e.text for e in row] for row in group] for group in table.groups]
-    assert row[:4] == ["qwen", "pretrained", "cme", "0 1"]
+    assert row[:4] == ["qwen", "pretrained", "CME", "0 1"]
     assert row[4].startswith("25.0 [") and row[5].startswith("37.5 [") and row[6].startswith("+12.5 [")
     assert row[7:] == ["10 20", "20 10", "n/a n/a", "- -"]
     [alone] = trajectory_table([record]).groups

@@ -232,7 +232,7 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
     record = replace(make_record(verdicts=verdicts), pairs=pairs)
     judged = judged_cells([record], build_cells([record]))
     [row] = rows(bins_table(judged, "length"))
-    assert row[:2] == ["pretrained", "cme"]
+    assert row[:2] == ["pretrained", "CME"]
     assert row[2] == "+5.5: 0.0 [n/a]"
     assert row[3].startswith("+15.5: 10.0 [") and row[4].startswith("+25.5: 90.0 [")
     assert row[5:] == ["+35.5: 100.0 [n/a]", "+45.5: 100.0 [n/a]", "17"]

@@ -47,7 +47,7 @@ def cell(make_record):
 )
 def test_one_cell(cell, numbers, text):
     (finding,) = build_findings([cell(*numbers)])
-    assert (finding.method, finding.text) == ("cme", text)
+    assert (finding.method, finding.text) == ("CME", text)
 
 
 def test_what_the_unscored_could_turn_is_no_conclusion(cell):
@@ -97,9 +97,9 @@ def test_several_cells_are_counted_and_their_range_is_given(cell):
 def test_methods_have_findings_of_their_own_in_the_order_of_the_tables(make_record):
     records = [make_record(reward=reward) for reward in ("random", "majority_vote", "cme")]
     assert [finding.method for finding in build_findings(build_cells(records))] == [
-        "cme",
-        "majority_vote",
-        "random",
+        "CME",
+        "Majority vote",
+        "Random",
     ]
 
 

@@ -15,7 +15,7 @@ def points(make_verdict, prompts, value):
 
 def test_one_line_a_run(make_record):
     line = summarize([make_record(prompts=96, gain=0.4)])
-    assert line.startswith("miniature: qwen pretrained cme: win rate ")
+    assert line.startswith("miniature: qwen pretrained CME: win rate ")
     assert "against its untrained start (96 prompts, 192 verdicts, 0 unscored); quality 0." in line
 
 
@@ -59,7 +59,7 @@ def test_stopped_runs_are_marked_and_explained(make_record):
     cells = build_cells([make_record(stopped="too many unscored", steps=7), make_record(seed=1)])
     text = to_markdown(win_rate_table(cells))
     assert " †" in text
-    assert "† qwen pretrained cme: seed 0 stopped after step 7: too many unscored" in text
+    assert "† qwen pretrained CME: seed 0 stopped after step 7: too many unscored" in text
 
 
 def test_quality_is_shown_only_where_scores_exist(make_record, make_verdict):
@@ -93,16 +93,16 @@ def test_every_reward_is_held_against_the_first_cme(make_record):
     cells = build_cells([*records, make_record(reward="random", family="olmo")])
     held = [(cell.family, cell.method, against.method) for cell, against, *_ in build_contrasts(cells)]
     assert sorted(held) == [
-        ("llama", "cme (olmo)", "cme (gemma)"),
-        ("llama", "random", "cme (gemma)"),
-        ("qwen", "cme (olmo)", "cme (gemma)"),
-        ("qwen", "random", "cme (gemma)"),
+        ("llama", "CME (olmo)", "CME (gemma)"),
+        ("llama", "Random", "CME (gemma)"),
+        ("qwen", "CME (olmo)", "CME (gemma)"),
+        ("qwen", "Random", "CME (gemma)"),
     ]
     frame = cells_frame(cells).set_index(["family", "method"])
-    own = frame.loc[("llama", "random")]
-    assert own["against"] == "cme (gemma)"
+    own = frame.loc[("llama", "Random")]
+    assert own["against"] == "CME (gemma)"
     assert own["contrast_difference"] == pytest.approx(
-        own["win_rate"] - frame.loc[("llama", "cme (gemma)"), "win_rate"]
+        own["win_rate"] - frame.loc[("llama", "CME (gemma)"), "win_rate"]
     )
     assert "contrast-miniature-oracle" in [table.name for table in win_rate_tables(cells)]
     alone = [cell for cell in cells if cell.family == "olmo"]
