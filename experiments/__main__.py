@@ -64,9 +64,9 @@ def main(arguments: Sequence[str]) -> int:
             return 1
         from analysis.sections.reward_probe import reward_probe_table
         from analysis.tables.render import to_markdown
-        from cme.records import read_reward_probe
+        from cme.records import RewardProbeRecord, read_record
 
-        print(to_markdown(reward_probe_table(read_reward_probe(path))))
+        print(to_markdown(reward_probe_table(read_record(path, RewardProbeRecord))))
         print(f"record: {path}")
     return 0
 

@@ -7,9 +7,9 @@ import numpy as np
 from analysis.claims.claims import Claim
 from analysis.claims.evidence import Evidence, Part, rate_part, text_parts, win_part
 from analysis.claims.rules import Result, decide
-from analysis.records.frames import judge_name, points, prompt_names
+from analysis.records.frames import judge_name, prompt_names
 from analysis.stats.metrics import win_rate
-from cme.records import Generation
+from cme.records import Generation, points
 
 NOTICED = 1.0  # points of the win rate
 

@@ -7,7 +7,7 @@ from math import inf, isnan, nan
 import numpy as np
 
 from analysis.figures.style import Style
-from analysis.records.frames import MAJORITY, verdicts_frame
+from analysis.records.frames import verdicts_frame
 from analysis.records.names import method_names, order_key, sort_names
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
@@ -15,7 +15,7 @@ from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.win_rates import format_interval
-from cme.records import RunRecord
+from cme.records import MAJORITY, RunRecord
 
 ORACLE = "oracle"
 KINSHIP = {

@@ -1,17 +1,14 @@
 """The two long frames of the runs, that everything but stress and sanity tables is computed from."""
 
-from collections import Counter, defaultdict
 from collections.abc import Sequence
-from math import nan
 from typing import Any
 
 import pandas as pd
 
 from analysis.records.names import method_names
-from cme.records import Outcome, RunRecord, SanityRecord, Verdict
+from cme.records import RunRecord, SanityRecord, Verdict, majority_verdicts, points, scores
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
-MAJORITY = "majority"  # the name that a panel's majority has beside its members
 HISTORY = (
     "step",
     "reward_value",
@@ -30,50 +27,6 @@ HISTORY = (
     "majority_share",
     "label_accuracy",
 )
-
-
-def points(verdict: Verdict) -> float:
-    """The policy's points: 1 for a win, 0.5 for a tie, 0 for a loss, NaN where unscored."""
-    if verdict.outcome == "unscored":
-        return nan
-    if verdict.outcome == "tie":
-        return 0.5
-    return float((verdict.outcome == "first") == verdict.policy_first)
-
-
-def scores(verdict: Verdict) -> tuple[float, float]:
-    """The judge's scores of (start, policy), NaN where it has none."""
-    first, second = verdict.scores or (nan, nan)
-    return (second, first) if verdict.policy_first else (first, second)
-
-
-def majority_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """What a panel's majority says of each pair in each order; nothing without two members or more.
-
-    A win or a loss needs more than half of the votes, any other vote that is a tie. Without votes from more than
-    half of the members the majority is unscored.
-    """
-    members = {verdict.judge for verdict in verdicts} - {None}
-    if len(members) < 2:
-        return []
-    votes: dict[tuple[str, bool], list[Outcome]] = defaultdict(list)
-    for verdict in verdicts:
-        if verdict.judge is not None:
-            cast = votes[verdict.prompt_id, verdict.policy_first]
-            cast += [verdict.outcome] if verdict.outcome != "unscored" else []
-    return [
-        majority(prompt_id, policy_first, cast, len(members))
-        for (prompt_id, policy_first), cast in votes.items()
-    ]
-
-
-def majority(prompt_id: str, policy_first: bool, cast: Sequence[Outcome], members: int) -> Verdict:
-    """The majority's verdict from the scored votes of a panel of so many members."""
-    if 2 * len(cast) <= members:
-        reason = f"{len(cast)} of {members} judges scored it"
-        return Verdict(prompt_id, policy_first, "unscored", reason, judge=MAJORITY)
-    winner, count = Counter(cast).most_common(1)[0]
-    return Verdict(prompt_id, policy_first, winner if 2 * count > len(cast) else "tie", judge=MAJORITY)
 
 
 def judge_name(record: RunRecord | SanityRecord, verdict: Verdict) -> str:

@@ -15,14 +15,11 @@ from cme.records import (
     SanityRecord,
     SeparationRecord,
     Verdict,
-    read_experiment,
     read_record,
-    read_reward_probe,
-    read_sanity,
-    read_separation,
+    record_files,
 )
 
-T = TypeVar("T")
+R = TypeVar("R", RunRecord, RewardProbeRecord, SanityRecord, SeparationRecord)
 H = TypeVar("H", bound=Hashable)
 
 OVERVIEW = ("reference", "main_table")
@@ -75,7 +72,7 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
     Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed record, and for
     two records of one run or of one cell and seed.
     """
-    read = _each(directories, "record.json", read_record, lambda record: record.run_id)
+    read = _each(directories, "record.json", RunRecord, lambda record: record.run_id)
     for path, record in read.items():
         check(record, path)
     refuse_equals(list(read.values()))
@@ -84,7 +81,7 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
 
 def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
     """Every `stress.json` and `*.stress.json`, in the order of the tables. Raises as `load_records` does."""
-    read = _each(directories, "stress.json", read_reward_probe, lambda record: record.stress_id)
+    read = _each(directories, "stress.json", RewardProbeRecord, lambda record: record.stress_id)
     for path, record in read.items():
         if any("right" not in by_grade for by_grade in record.values.values()):
             raise ValueError(f"{path} is malformed: every line needs the grade `right`")
@@ -93,7 +90,7 @@ def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
 
 def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
     """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_records` does."""
-    read = _each(directories, "sanity.json", read_sanity, lambda record: record.sanity_id)
+    read = _each(directories, "sanity.json", SanityRecord, lambda record: record.sanity_id)
     for path, record in read.items():
         for opponent, verdicts in record.verdicts.items():
             check_pairs(record.pairs.get(opponent, []), verdicts, path)
@@ -104,25 +101,25 @@ def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
     """Every `*.experiment.json`, those of one experiment and scale as one. Raises as `load_records` does."""
     runs: dict[tuple[str, str], set[str]] = {}
     for path in record_files(directories, "experiment.json"):
-        read = read_experiment(path)
+        read = read_record(path, ExperimentRecord)
         runs.setdefault((read.scale, read.name), set()).update(read.runs)
     return [ExperimentRecord(name, scale, sorted(ids)) for (scale, name), ids in sorted(runs.items())]
 
 
 def load_separation(directories: Iterable[Path]) -> list[SeparationRecord]:
     """Every `separation.json` and `*.separation.json`, in the order of the tables. Raises as `load_records` does."""
-    read = _each(directories, "separation.json", read_separation, lambda record: record.separation_id)
+    read = _each(directories, "separation.json", SeparationRecord, lambda record: record.separation_id)
     return sorted(read.values(), key=lambda r: (*_place(r), r.data, r.verifier, r.seed, r.separation_id))
 
 
 def _each(
-    directories: Iterable[Path], name: str, read: Callable[[Path], T], identity: Callable[[T], str]
-) -> dict[Path, T]:
+    directories: Iterable[Path], name: str, kind: type[R], identity: Callable[[R], str]
+) -> dict[Path, R]:
     """Every record of a kind by its file. Raises ValueError for two with one identity."""
-    found: dict[Path, T] = {}
+    found: dict[Path, R] = {}
     sources: dict[str, Path] = {}
     for path in record_files(directories, name):
-        record = read(path)
+        record = read_record(path, kind)
         known = sources.setdefault(identity(record), path)
         if known != path:
             raise ValueError(f"{path} records {identity(record)} again; it is already in {known}")
@@ -132,21 +129,6 @@ def _each(
 
 def _place(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
     return order_key(record.scale, SCALES), record.family, order_key(record.regime, REGIMES)
-
-
-def record_files(directories: Iterable[Path], name: str) -> list[Path]:
-    """The files `name` and `*.name` under the directories, each once even where directories overlap."""
-    found = set()
-    for directory in directories:
-        if not directory.is_dir():
-            raise FileNotFoundError(f"{directory} is not a directory")
-        found |= {path.resolve() for path in directory.rglob(f"*{name}") if is_called(path, name)}
-    return sorted(found)
-
-
-def is_called(path: Path, name: str) -> bool:
-    """Whether a file is called `name`, or something before a dot and `name`."""
-    return path.name == name or path.name.endswith(f".{name}")
 
 
 def check(record: RunRecord, path: Path) -> None:

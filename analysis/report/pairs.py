@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
-from analysis.records.frames import majority_verdicts, points, scores
 from analysis.records.names import method_names
 from analysis.tables.win_rates import side_names as names
-from cme.records import Pair, RunRecord, Verdict
+from cme.records import Pair, RunRecord, Verdict, majority_verdicts, points, scores
 
 PAIR = (
     *("run", "id", "prompt", "reference", "start", "policy", "start_tokens", "policy_tokens"),

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records.frames import MAJORITY, judge_name, majority_verdicts, points
+from analysis.records.frames import judge_name
 from analysis.records.names import ABSENT, flatten_config, is_neutral
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.metrics import FEW_PROMPTS, Floats, WinRate, first_position_share, half_scored, win_rate
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import format_interval, format_percent
-from cme.records import RunRecord, SanityRecord, Verdict
+from cme.records import MAJORITY, RunRecord, SanityRecord, Verdict, majority_verdicts, points
 
 ITSELF = "itself"
 OPPONENTS = (

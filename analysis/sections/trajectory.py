@@ -29,7 +29,7 @@ from analysis.figures.curves import (
 )
 from analysis.figures.overview import Plot
 from analysis.figures.style import RC, Style
-from analysis.records.frames import last_training_step, majority_verdicts, points, run_identity
+from analysis.records.frames import last_training_step, run_identity
 from analysis.records.names import REGIMES, method_names, sort_names
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.metrics import (
@@ -43,7 +43,7 @@ from analysis.stats.metrics import (
 )
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import NEVER_BOLD, format_interval, format_percent
-from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict
+from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict, majority_verdicts, points
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
 HEADER = (

@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 import pandas as pd
 
-from analysis.records.frames import MAJORITY, last_training_step, verdicts_frame
+from analysis.records.frames import last_training_step, verdicts_frame
 from analysis.records.names import sort_names
 from analysis.stats.agreement import Agreement, agreement
 from analysis.stats.contrasts import Contrast, contrast
@@ -27,7 +27,7 @@ from analysis.stats.metrics import (
     win_rate,
 )
 from analysis.stats.power import prompts_needed
-from cme.records import RunRecord
+from cme.records import MAJORITY, RunRecord
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
 CELL = ("judge", *PLACE)

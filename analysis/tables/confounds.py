@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records.frames import judge_name, majority_verdicts, points, prompt_names, scores
+from analysis.records.frames import judge_name, prompt_names
 from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
 from analysis.stats.metrics import Floats, half_scored, interval_excludes
@@ -31,7 +31,7 @@ from analysis.tables.win_rates import (
     method_key,
     table_name,
 )
-from cme.records import Generation, RunRecord
+from cme.records import Generation, RunRecord, majority_verdicts, points, scores
 
 CONTROLS: dict[str, dict[str, str]] = {
     "length": {"tanh length": "length"},

@@ -18,7 +18,7 @@ from cme.evaluation.reward_probe import (
     graded_answers,
     score_answers,
 )
-from cme.records import RewardProbeRecord, write_reward_probe
+from cme.records import RewardProbeRecord, write_record
 from cme.rewards import (
     CrossModelEntropy,
     FormatReward,
@@ -164,7 +164,7 @@ def run(config: DictConfig) -> Path:
         },
         seconds=time.perf_counter() - began,
     )
-    write_reward_probe(path, record)
+    write_record(path, record)
     return path
 
 

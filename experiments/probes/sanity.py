@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from cme.data.alpaca_format import write_outputs
 from cme.evaluation.reward_probe import stock_phrases
 from cme.judges.pairwise import VerdictLog
-from cme.records import Generation, Pair, Prompt, SanityRecord, read_sanity, write_sanity
+from cme.records import Generation, Pair, Prompt, SanityRecord, read_record, write_record
 from experiments.config import identity
 from experiments.run import accuracy, inputs, judging
 from experiments.run.stage import quiet_libraries, resolve_weights
@@ -51,11 +51,11 @@ def run(config: DictConfig) -> Path:
     from analysis.tables.render import to_markdown
 
     path = record_path(config)
-    record = read_sanity(path) if path.exists() else None
+    record = read_record(path, SanityRecord) if path.exists() else None
     if record is None or has_unscored(record):
         judging.probe([config])
         record = _measured(config)
-        write_sanity(path, record)
+        write_record(path, record)
         _write_outputs(path.parent, record)
     print(to_markdown(sanity_table([record])))
     for warning in record.warnings:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from cme.grading.answers import answer_span
-from cme.records import Generation, Prompt, SeparationRecord, read_separation, write_separation
+from cme.records import Generation, Prompt, SeparationRecord, read_record, write_record
 from experiments.config import identity
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, state
@@ -72,8 +72,8 @@ def run(config: DictConfig) -> Path:
     with state.run_lock(path.parent):
         if not path.exists():
             quiet_libraries()
-            write_separation(path, _measured(config, path.parent))
-    print(to_markdown(separation_table([read_separation(path)])))
+            write_record(path, _measured(config, path.parent))
+    print(to_markdown(separation_table([read_record(path, SeparationRecord)])))
     print(f"record: {path}")
     return path
 

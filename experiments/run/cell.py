@@ -13,7 +13,7 @@ from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from cme import Unavailable
-from cme.records import RunState, write_state
+from cme.records import RunState, write_record
 from experiments.config import identity, schema
 from experiments.config.validation import BadConfig
 from experiments.run import state
@@ -64,13 +64,13 @@ def run(config: DictConfig) -> None:
 
         def ended(how: RunState) -> None:
             took = round(time.perf_counter() - began, 3)
-            write_state(folder / state.STATE, replace(how, seconds=took, owner=None))
+            write_record(folder / state.STATE, replace(how, seconds=took, owner=None))
 
         try:
             was_done = is_done(config)
             if not was_done:
                 attempt = replace(attempt, attempts=attempt.attempts + 1)
-                write_state(folder / state.STATE, attempt)
+                write_record(folder / state.STATE, attempt)
                 state.report_stage(folder, "starting")
             get_method(config.experiment.run)(config)
             found = state.finished_state(record, attempt.attempts, 0.0)
@@ -100,7 +100,7 @@ def run(config: DictConfig) -> None:
 def release() -> None:
     """Free what a cell loaded, for the next one in this process."""
     if "experiments.run.surprisal" in sys.modules:
-        sys.modules["experiments.run.surprisal"].remembering_scorer.cache_clear()
+        sys.modules["experiments.run.surprisal"].cached_scorer.cache_clear()
     gc.collect()
     if "torch" in sys.modules:
         import torch

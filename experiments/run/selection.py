@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from omegaconf import DictConfig
 
-from analysis.records.frames import points
 from cme.checkpoints import load
 from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import GenerationLog
-from cme.records import CheckpointResult, Generation, Pair, Prompt, Selected, Trajectory, Verdict
+from cme.records import CheckpointResult, Generation, Pair, Prompt, Selected, Trajectory, Verdict, points
 from cme.training.grpo import checkpoint_folder
 from experiments.config import identity
 from experiments.config.validation import BadConfig

@@ -13,15 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cme import Unavailable
-from cme.records import (
-    Progress,
-    RunState,
-    read_progress,
-    read_record,
-    read_sanity,
-    read_state,
-    write_progress,
-)
+from cme.records import Progress, RunState, SanityRecord, read_record, write_record
 from cme.runtime import files
 from experiments.run.store import count_unscored, finished_comparators
 
@@ -58,7 +50,7 @@ def owner() -> str:
 def read(folder: Path) -> RunState | None:
     """A run's state as it was last written, None where it never was; one that cannot be read is a failed one."""
     try:
-        return read_state(folder / STATE)
+        return read_record(folder / STATE, RunState)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -99,7 +91,9 @@ def finished_state(record: Path, attempts: int, seconds: float) -> RunState:
         owed = count_unscored(run)
         met = finished_comparators(run)
     elif record.name == "sanity.json":
-        owed = sum(v.outcome == "unscored" for of in read_sanity(record).verdicts.values() for v in of)
+        owed = sum(
+            v.outcome == "unscored" for of in read_record(record, SanityRecord).verdicts.values() for v in of
+        )
     return RunState("done", attempts, seconds, record=record.name, unscored=owed, comparators=met)
 
 
@@ -111,13 +105,13 @@ def report_stage(folder: Path, name: str) -> None:
 def report_progress(folder: Path, at: Progress) -> None:
     """Write down what the run is at. It is for whoever looks on: what cannot be written is left out."""
     with contextlib.suppress(OSError, Unavailable):
-        write_progress(folder / PROGRESS, at)
+        write_record(folder / PROGRESS, at)
 
 
 def last_progress(folder: Path) -> Progress | None:
     """What a run was last at, None where that is not known."""
     try:
-        return read_progress(folder / PROGRESS)
+        return read_record(folder / PROGRESS, Progress)
     except (FileNotFoundError, ValueError):
         return None
 

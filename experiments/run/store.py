@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from cme.records import ExperimentRecord, RunRecord, read_experiment, read_record, write_experiment
+from cme.records import ExperimentRecord, RunRecord, read_record, write_record
 from cme.runtime.files import hold_lock
 from experiments.config import identity
 
@@ -118,12 +118,10 @@ def add_to_experiments(configs: Iterable[DictConfig]) -> None:
     for path, cells in found.items():
         asked = {identity.run_id(cell) for cell in cells}
         with hold_lock(Path(f"{path}.lock")):
-            known = set(read_experiment(path).runs) if path.exists() else set()
+            known = set(read_record(path, ExperimentRecord).runs) if path.exists() else set()
             if not asked <= known:
                 of = cells[0]
-                write_experiment(
-                    path, ExperimentRecord(of.experiment.name, of.scale.name, sorted(known | asked))
-                )
+                write_record(path, ExperimentRecord(of.experiment.name, of.scale.name, sorted(known | asked)))
 
 
 def selection_pending(record: RunRecord) -> bool:

@@ -127,7 +127,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     import transformers
 
-    from analysis.records.read import record_files
+    from cme.records import record_files
 
     parser = argparse.ArgumentParser(prog="python -m experiments measure", description=__doc__)
     parser.add_argument("records", nargs="*", type=Path, metavar="RECORD_DIR", help=f"default: {RUNS}")

@@ -5,7 +5,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from analysis import build, summarize
-from cme.records import read_record, read_sanity
+from cme.records import SanityRecord, read_record
 from experiments.config import identity
 from experiments.run.store import Store
 
@@ -33,6 +33,6 @@ def print_report(configs: list[DictConfig]) -> None:
             if len(paths) == 1
             else root / f"report-{identity.digest([str(p) for p in paths])}"
         )
-        checks = {path: read_sanity(path) for path in sorted(root.glob("sanity-*/sanity.json"))}
+        checks = {path: read_record(path, SanityRecord) for path in sorted(root.glob("sanity-*/sanity.json"))}
         paths += [path for path, check in checks.items() if (check.scale, check.judge) in shown]
         print(f"report: {build([p.parent for p in paths], out)}")

@@ -1,7 +1,9 @@
-"""Records: what is written is what is read, whole or not at all."""
+"""Records: what is read equals what was written, files are written completely or not at all, bad files are named."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -9,30 +11,32 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cme.judges.pairwise import BadLog
 from cme.records import (
-    REWARD_PROBE_SCHEMA,
-    SCHEMA,
-    SEPARATION_SCHEMA,
     Accuracy,
+    BadFile,
     Capability,
     CheckpointResult,
+    Comparison,
     Generation,
     Pair,
+    Progress,
     Prompt,
     RewardProbeRecord,
     RunRecord,
+    RunState,
+    SanityRecord,
     Selected,
     SeparationRecord,
     Trajectory,
     Verdict,
+    points,
     read_json,
     read_record,
-    read_reward_probe,
-    read_separation,
+    record_files,
+    scores,
     write_json,
     write_record,
-    write_reward_probe,
-    write_separation,
 )
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
@@ -70,110 +74,197 @@ records = st.builds(
 )
 
 
-def record(**changes: Any) -> RunRecord:
-    fields: dict[str, Any] = dict.fromkeys(
-        ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "generator_checkpoint",
-         "verifier_checkpoint"), "x",
-    )  # fmt: skip
-    fields |= {"seed": 0, "experiment": None, "heldout_checkpoint": None, "config": {}, "environment": {}}
-    fields |= {"warnings": [], "stopped": None, "history": {}, "pairs": [], "verdicts": [], "seconds": {}}
-    return RunRecord(**fields | changes)
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25)
 @given(records)
-def test_round_trip(tmp_path: Path, written: RunRecord) -> None:
+def test_any_run_survives_a_round_trip(tmp_path: Path, written: RunRecord) -> None:
     write_record(tmp_path / "record.json", written)
     assert read_record(tmp_path / "record.json") == written
 
 
 SAID = Generation("a", True, 1)
-WHOLE = {
-    "pairs": [Pair("e", "?", None, SAID, SAID)],
-    "trajectory": Trajectory(
+WON = Verdict("e", True, "first", scores=(1.0, 0.0))
+COMMON: dict[str, Any] = {
+    "scale": "miniature",
+    "family": "qwen",
+    "regime": "sft",
+    "seed": 0,
+    "generator_checkpoint": "g",
+    "config": {"a": [1]},
+    "environment": {"python": "3"},
+}
+RUN = RunRecord(
+    run_id="run",
+    reward="cme",
+    verifier="gemma",
+    judge="oracle",
+    experiment=None,
+    verifier_checkpoint="v",
+    heldout_checkpoint=None,
+    warnings=[],
+    stopped=None,
+    history={},
+    pairs=[Pair("e", "?", None, SAID, SAID, "7"), Pair("f", "?", None, SAID, SAID)],
+    verdicts=[WON],
+    seconds={},
+    **COMMON,
+)
+FULL = replace(
+    RUN,
+    trajectory=Trajectory(
         "j", ["p", "q"], None, [CheckpointResult(5, [[1.0, None], [0.5]], [0.1, 0.2], {"down": 1})]
     ),
-    "selected": Selected(5, [SAID], [Verdict("e", True, "first", scores=(1.0, 0.0))]),
-    "capabilities": [Capability("t", "acc", 2, 0.5, None, 1.0, 0.0, [0.0, 1.0], None)],
-}
+    selected=Selected(5, [SAID, SAID], [WON]),
+    capabilities=[Capability("t", "acc", 2, 0.5, None, 1.0, 0.0, [0.0, 1.0], None)],
+    accuracy=Accuracy([True, None], [False, None], [True, None]),
+    verifier_responses=[SAID, SAID],
+    verifier_quality=[0.5, 1.0],
+    comparisons=[
+        Comparison("larger", "c", [SAID, SAID], [WON], [WON]),
+        Comparison("other", "d", [SAID, SAID], []),
+    ],
+)
+PROBE = RewardProbeRecord(
+    stress_id="probe",
+    verifier="gemma",
+    verifier_checkpoint="v",
+    second_checkpoint=None,
+    prompts=["a", "b"],
+    values={"cme": {"empty": [None, -1e-7], "right": [-0.123456, 0.0]}},
+    seconds=1.5,
+    **COMMON,
+)
+SANITY = SanityRecord(
+    sanity_id="s", judge="oracle", pairs={"cut": RUN.pairs}, verdicts={"cut": [WON]}, seconds=1.5, **COMMON
+)
+SEPARATION = SeparationRecord(
+    separation_id="s",
+    verifier="gemma",
+    data="tasks",
+    verifier_checkpoint="v",
+    prompts=[Prompt("p", "one and one?", "2")],
+    left_out=1,
+    samples=2,
+    responses=[Generation("2", True, 2), Generation("späť 狐 🦊 \u2028 \x00", False, 3)],
+    correct=[True, None],
+    answered=[True, False],
+    signals={"cross_entropy verifier response": [0.5, None]},
+    cut={"generator": 0, "verifier": 1},
+    seconds={"sample": 1.0, "score": 2.0},
+    **COMMON,
+)
+STATE = RunState("failed", 2, 1.5, "no disk", "Traceback", comparators={"larger": "c"}, owner="process 1")
+KINDS = [
+    FULL,
+    replace(FULL, selected=Selected(5, None, None)),
+    PROBE,
+    SANITY,
+    SEPARATION,
+    STATE,
+    Progress("training", 3, 60, 0.25),
+]
 
 
-@pytest.mark.parametrize("selected", [WHOLE["selected"], Selected(5, None, None), None])
-def test_selection_and_capabilities_survive(tmp_path: Path, selected: Selected | None) -> None:
-    written = record(**WHOLE | {"selected": selected})
-    write_record(tmp_path / "record.json", written)
-    assert read_record(tmp_path / "record.json") == written
+@pytest.mark.parametrize("written", KINDS, ids=lambda record: type(record).__name__)
+def test_every_kind_of_record_survives_a_round_trip(tmp_path: Path, written: Any) -> None:
+    write_record(tmp_path / "file.json", written)
+    found = read_record(tmp_path / "file.json", type(written))
+    assert found == written
+    if isinstance(found, RewardProbeRecord):
+        assert list(found.values["cme"]) == ["empty", "right"], "grades keep their order"
 
 
-def test_a_record_from_before_they_were_there_has_none(tmp_path: Path) -> None:
+def test_an_older_record_lacks_the_fields_that_came_later(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    write_record(path, record())
-    before = {k: v for k, v in read_json(path).items() if k not in ("trajectory", "selected", "capabilities")}
-    path.write_text(json.dumps(before))
-    assert read_record(path) == record()
+    write_record(path, RUN)
+    later = ("language_model", "trajectory", "selected", "capabilities", "accuracy", "comparisons")
+    path.write_text(json.dumps({k: v for k, v in read_json(path).items() if k not in later}))
+    assert read_record(path) == RUN
+
+
+def without(key: str) -> Callable[[Any], Any]:
+    return lambda raw: {k: v for k, v in raw.items() if k != key}
+
+
+def setting(**fields: Any) -> Callable[[Any], Any]:
+    return lambda raw: raw | fields
+
+
+def in_first(field: str, key: str, value: Any) -> Callable[[Any], Any]:
+    return lambda raw: raw | {field: [raw[field][0] | {key: value}, *raw[field][1:]]}
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("record", "spoil", "named"),
     [
-        ({"trajectory": Trajectory("j", ["p"], [0.1, 0.2], [])}, "one entry a prompt"),
-        (
-            {"trajectory": Trajectory("j", ["p"], None, [CheckpointResult(5, [], None, {})])},
-            "one entry a prompt",
-        ),
-        ({"selected": Selected(5, [], [])}, "one response a pair"),
+        *((kind, without("schema"), "schema") for kind in (RUN, PROBE, SANITY, SEPARATION, STATE)),
+        *((kind, setting(schema=2), "schema is 2") for kind in (RUN, PROBE, SANITY, SEPARATION, STATE)),
+        *((kind, setting(surprise=1), "surprise") for kind in KINDS),
+        *((kind, lambda raw: [raw], "") for kind in KINDS),
+        (RUN, without("seed"), "seed"),
+        (RUN, setting(seed="1"), "seed"),
+        (RUN, setting(pairs=[{"prompt_id": "a"}]), r"pairs\.0\.prompt"),
+        (RUN, in_first("verdicts", "outcome", "third"), r"verdicts\.0\.outcome.*'third'"),
+        (RUN, in_first("verdicts", "reason", "none"), r"verdicts\.0"),
+        (RUN, in_first("verdicts", "scores", [1.0]), r"verdicts\.0\.scores"),
+        (RUN, setting(history={"loss": ["high"]}), r"history\.loss\.0"),
+        (PROBE, setting(prompts=["a"]), r"values\.cme\.empty has 2 values for 1 prompts"),
+        (PROBE, setting(values={"cme": [1.0]}), r"values\.cme"),
+        (SANITY, setting(verdicts={}), "cut"),
+        (SEPARATION, without("signals"), "signals"),
+        (SEPARATION, setting(signals={"x": [0.5]}), r"signals\.x has 1"),
+        (SEPARATION, setting(correct=[True]), "correct has 1"),
+        (SEPARATION, setting(samples=3), "responses has 2"),
+        (SEPARATION, setting(prompts=["p"]), r"prompts\.0"),
+        (STATE, setting(state="asleep"), "state"),
     ],
 )
-def test_parts_that_do_not_fit_together_are_refused(tmp_path: Path, changes: Any, message: str) -> None:
-    write_record(tmp_path / "record.json", record(**WHOLE | changes))
-    with pytest.raises(ValueError, match=message):
+def test_a_malformed_record_is_refused_naming_file_and_field(
+    tmp_path: Path, record: Any, spoil: Callable[[Any], Any], named: str
+) -> None:
+    path = tmp_path / "file.json"
+    write_record(path, record)
+    path.write_text(json.dumps(spoil(read_json(path))))
+    with pytest.raises(BadFile, match=f"{path} .*{named}"):
+        read_record(path, type(record))
+
+
+SHORT = [SAID]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"trajectory": Trajectory("j", ["p"], [0.1, 0.2], [])}, "trajectory.start_quality"),
+        (
+            {"trajectory": Trajectory("j", ["p"], None, [CheckpointResult(5, [], None, {})])},
+            "trajectory.milestones.0.points",
+        ),
+        ({"selected": Selected(5, SHORT, [])}, "selected.responses"),
+        *(
+            ({"accuracy": replace(FULL.accuracy, **{column: [True]})}, f"accuracy.{column}")  # type: ignore[type-var]
+            for column in ("start", "policy", "selected")
+        ),
+        ({"verifier_responses": SHORT}, "verifier_responses"),
+        ({"verifier_quality": [1.0]}, "verifier_quality"),
+        ({"comparisons": [Comparison("larger", "c", SHORT, [])]}, "comparisons.larger.responses"),
+        ({"comparisons": [Comparison("larger", "c", [SAID] * 2, [])] * 2}, "comparisons"),
+    ],
+)
+def test_parts_of_a_run_that_do_not_fit_together_are_refused(
+    tmp_path: Path, changes: dict[str, Any], field: str
+) -> None:
+    write_record(tmp_path / "record.json", replace(FULL, **changes))
+    with pytest.raises(BadFile, match=field):
         read_record(tmp_path / "record.json")
 
 
-def test_text_of_any_language_survives(tmp_path: Path) -> None:
-    written = record(stopped="späť 狐 🦊 \u2028 \x00")
-    write_record(tmp_path / "record.json", written)
-    assert read_record(tmp_path / "record.json").stopped == written.stopped
-
-
-def test_another_schema_is_refused_naming_the_file(tmp_path: Path) -> None:
+def test_a_truncated_record_is_refused_with_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    write_record(path, record())
-    path.write_text(json.dumps(read_json(path) | {"schema": SCHEMA + 1}))
-    with pytest.raises(ValueError, match=f"{path} .*schema is {SCHEMA + 1}.*reads schema {SCHEMA}"):
-        read_record(path)
-
-
-def without(raw: dict[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in raw.items() if k != key}
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda raw: without(raw, "schema"),
-        lambda raw: without(raw, "seed"),
-        lambda raw: raw | {"surprise": 1},
-        lambda raw: raw | {"pairs": [{"prompt_id": "a"}]},
-        lambda raw: raw | {"verdicts": [without(raw["verdicts"][0], "scores")]},
-        lambda raw: raw | {"verdicts": [raw["verdicts"][0] | {"outcome": "third"}]},
-        lambda raw: [raw],
-    ],
-)
-def test_a_malformed_record_is_refused_naming_the_file(tmp_path: Path, spoil: Any) -> None:
-    path = tmp_path / "record.json"
-    write_record(path, record(verdicts=[Verdict("a", True, "tie")]))
-    path.write_text(json.dumps(spoil(read_json(path))))
-    with pytest.raises(ValueError, match=str(path)):
-        read_record(path)
-
-
-def test_a_cut_off_record_is_refused_naming_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    write_record(path, record())
+    write_record(path, RUN)
     path.write_text(path.read_text()[:-10])
-    with pytest.raises(ValueError, match=str(path)):
+    with pytest.raises(BadFile, match=f"{path} .*move it away"):
         read_record(path)
+    assert issubclass(BadLog, BadFile)
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), {1, 2}, object()])
@@ -202,111 +293,34 @@ def test_a_verdict_whose_reason_does_not_fit_is_refused(outcome: Any, reason: st
         Verdict("a", True, outcome, reason)
 
 
-def stress_record(**changes: Any) -> RewardProbeRecord:
-    fields: dict[str, Any] = dict.fromkeys(
-        ("stress_id", "scale", "family", "regime", "verifier", "generator_checkpoint", "verifier_checkpoint"),
-        "x",
-    )
-    fields |= {
-        "seed": 0,
-        "second_checkpoint": None,
-        "config": {"a": [1]},
-        "environment": {"python": "3"},
-        "seconds": 1.5,
-    }
-    fields |= {"prompts": ["a", "b"], "values": {"cme": {"empty": [None, -1e-7], "right": [-0.123456, 0.0]}}}
-    return RewardProbeRecord(**fields | changes)
-
-
-def test_stress_round_trip(tmp_path: Path) -> None:
-    written = stress_record()
-    write_reward_probe(tmp_path / "stress.json", written)
-    found = read_reward_probe(tmp_path / "stress.json")
-    assert found == written
-    assert list(found.values["cme"]) == ["empty", "right"]
-
-
 @pytest.mark.parametrize(
-    "spoil",
+    ("outcome", "policy_first", "won", "seen"),
     [
-        lambda raw: raw | {"schema": REWARD_PROBE_SCHEMA + 1},
-        lambda raw: without(raw, "seed"),
-        lambda raw: raw | {"surprise": 1},
-        lambda raw: raw | {"prompts": ["a"]},
-        lambda raw: raw | {"values": {"cme": [1.0]}},
-        lambda raw: [raw],
+        ("first", True, 1.0, (0.2, 0.9)),
+        ("first", False, 0.0, (0.9, 0.2)),
+        ("second", True, 0.0, (0.2, 0.9)),
+        ("second", False, 1.0, (0.9, 0.2)),
+        ("tie", True, 0.5, (0.2, 0.9)),
     ],
 )
-def test_a_malformed_stress_record_is_refused_naming_the_file(tmp_path: Path, spoil: Any) -> None:
-    path = tmp_path / "stress.json"
-    write_reward_probe(path, stress_record())
-    path.write_text(json.dumps(spoil(read_json(path))))
-    with pytest.raises(ValueError, match=str(path)):
-        read_reward_probe(path)
+def test_points_and_scores_are_the_policys(
+    outcome: Any, policy_first: bool, won: float, seen: tuple[float, float]
+) -> None:
+    verdict = Verdict("a", policy_first, outcome, scores=(0.9, 0.2))
+    assert points(verdict) == won
+    assert scores(verdict) == seen, "of (untrained model, policy)"
 
 
-def separation_record(**changes: Any) -> SeparationRecord:
-    fields: dict[str, Any] = dict.fromkeys(
-        ("separation_id", "scale", "family", "regime", "verifier", "data", "generator_checkpoint",
-         "verifier_checkpoint"), "x",
-    )  # fmt: skip
-    fields |= {
-        "seed": 0,
-        "config": {"a": [1]},
-        "environment": {"python": "3"},
-        "prompts": [Prompt("p", "one and one?", "2")],
-        "left_out": 1,
-        "samples": 2,
-        "responses": [Generation("2", True, 2), Generation("späť", False, 3)],
-        "correct": [True, None],
-        "answered": [True, False],
-        "signals": {"cross_entropy verifier response": [0.5, None]},
-        "cut": {"generator": 0, "verifier": 1},
-        "seconds": {"sample": 1.0, "score": 2.0},
-    }
-    return SeparationRecord(**fields | changes)
+def test_an_unscored_verdict_has_no_points() -> None:
+    verdict = Verdict("a", True, "unscored", "down")
+    assert isnan(points(verdict)) and all(map(isnan, scores(verdict)))
 
 
-def test_separation_round_trip(tmp_path: Path) -> None:
-    written = separation_record()
-    write_separation(tmp_path / "separation.json", written)
-    assert read_separation(tmp_path / "separation.json") == written
-
-
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda raw: raw | {"schema": SEPARATION_SCHEMA + 1},
-        lambda raw: without(raw, "signals"),
-        lambda raw: raw | {"signals": {"cross_entropy verifier response": [0.5]}},
-        lambda raw: raw | {"correct": [True]},
-        lambda raw: raw | {"samples": 3},
-        lambda raw: raw | {"prompts": ["p"]},
-        lambda raw: [raw],
-    ],
-)
-def test_a_malformed_separation_record_is_refused_naming_the_file(tmp_path: Path, spoil: Any) -> None:
-    path = tmp_path / "separation.json"
-    write_separation(path, separation_record())
-    path.write_text(json.dumps(spoil(read_json(path))))
-    with pytest.raises(ValueError, match=str(path)):
-        read_separation(path)
-
-
-EMPTY = RunRecord(
-    *("run", "miniature", "qwen", "sft", "cme", "gemma", "oracle", 0, None, "a", "b", None),
-    *({}, {}, [], None, {}, [], [], {}),
-)
-
-
-@pytest.mark.parametrize("column", ["start", "policy", "selected"])
-def test_accuracy_has_one_entry_a_pair(tmp_path: Path, column: str) -> None:
-    pairs = [Pair(i, "q", None, Generation("a", True, 1), Generation("b", True, 1), "7") for i in "ab"]
-    columns: dict[str, list[bool | None]] = {c: [True, None] for c in ("start", "policy", "selected")}
-    record = replace(EMPTY, pairs=pairs, accuracy=Accuracy(**columns))
-    write_record(tmp_path / "record.json", record)
-    assert read_record(tmp_path / "record.json") == record
-    broken = Accuracy(**(columns | {column: [True]}))
-    write_record(tmp_path / "record.json", replace(record, accuracy=broken))
-    with pytest.raises(ValueError, match="accuracy must have one entry a pair"):
-        read_record(tmp_path / "record.json")
+def test_record_files_are_found_once_by_their_name(tmp_path: Path) -> None:
+    for name in ("a/record.json", "a/b/x.record.json", "a/xrecord.json", "a/record.json.partial"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    found = record_files([tmp_path, tmp_path / "a"], "record.json")
+    assert [str(p.relative_to(tmp_path)) for p in found] == ["a/b/x.record.json", "a/record.json"]
+    with pytest.raises(FileNotFoundError, match="missing"):
+        record_files([tmp_path / "missing"], "record.json")

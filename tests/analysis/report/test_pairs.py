@@ -7,9 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.records.frames import points
 from analysis.report.pairs import pack_pairs
-from cme.records import Generation, Pair, Verdict
+from cme.records import Generation, Pair, Verdict, points
 
 
 def unpacked(records):

@@ -19,7 +19,7 @@ from analysis.sections.reward_probe import (
     reward_probe_table,
 )
 from analysis.tables.render import to_latex, to_markdown
-from cme.records import RewardProbeRecord, write_record, write_reward_probe
+from cme.records import RewardProbeRecord, write_record
 
 NAN = float("nan")
 GRADES = ("empty", "wrong", "right")
@@ -118,17 +118,17 @@ def test_the_figure_prints_every_number_in_legible_type() -> None:
 
 
 def test_records_are_found_by_name_and_never_twice(tmp_path) -> None:
-    write_reward_probe(tmp_path / "a" / "stress.json", stress_record(family="llama"))
-    write_reward_probe(tmp_path / "b.stress.json", stress_record())
+    write_record(tmp_path / "a" / "stress.json", stress_record(family="llama"))
+    write_record(tmp_path / "b.stress.json", stress_record())
     (tmp_path / "distress.json").write_text("{}")
     assert [r.family for r in load_reward_probes([tmp_path, tmp_path / "a"])] == ["llama", "qwen"]
-    write_reward_probe(tmp_path / "c.stress.json", stress_record())
+    write_record(tmp_path / "c.stress.json", stress_record())
     with pytest.raises(ValueError, match=r"c\.stress\.json records .* again"):
         load_reward_probes([tmp_path])
 
 
 def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
-    write_reward_probe(tmp_path / "stress.json", stress_record({"cme": {"wrong": [1.0] * 12}}))
+    write_record(tmp_path / "stress.json", stress_record({"cme": {"wrong": [1.0] * 12}}))
     with pytest.raises(ValueError, match=r"stress\.json is malformed.*`right`"):
         load_reward_probes([tmp_path])
 
@@ -137,8 +137,8 @@ def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys)
     write_record(tmp_path / "one.record.json", make_record())
     without = build([tmp_path], tmp_path / "out").read_text()
     assert 'id="stress"' not in without and not list((tmp_path / "out").rglob("*stress*"))
-    write_reward_probe(tmp_path / "miniature.stress.json", stress_record())
-    write_reward_probe(tmp_path / "laptop.stress.json", stress_record(scale="laptop", family="<gemma>"))
+    write_record(tmp_path / "miniature.stress.json", stress_record())
+    write_record(tmp_path / "laptop.stress.json", stress_record(scale="laptop", family="<gemma>"))
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "1 runs, 2 stress tables" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
@@ -151,7 +151,7 @@ def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys)
 
 
 def test_stress_tables_alone_are_enough(tmp_path) -> None:
-    write_reward_probe(tmp_path / "stress.json", stress_record())
+    write_record(tmp_path / "stress.json", stress_record())
     first = build([tmp_path], tmp_path / "one")
     assert "0 runs." in first.read_text() and 'id="stress"' in first.read_text()
     again = build([tmp_path], tmp_path / "two")

@@ -8,7 +8,7 @@ from synthetic_records import sanity_record
 
 from analysis.records.read import load_sanity
 from analysis.sections.sanity import sanity_failures, sanity_frame, sanity_table
-from cme.records import SanityRecord, Verdict, write_record, write_sanity
+from cme.records import SanityRecord, Verdict, write_record
 from experiments.config import composition
 from experiments.run.store import Store
 from experiments.sweep import report
@@ -146,7 +146,7 @@ def test_a_failure_that_the_unscored_could_undo_says_so() -> None:
 def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None:
     record = replace(sanity_record(null=1.0), pairs={"null": []})
     record.verdicts["null"].append(record.verdicts["null"][0])
-    write_sanity(tmp_path / "sanity.json", record)
+    write_record(tmp_path / "sanity.json", record)
     with pytest.raises(
         ValueError, match=r"sanity\.json is malformed: the judge has several verdicts on prompt_id '0'"
     ):
@@ -175,7 +175,7 @@ def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
             judge=judge,
             pairs={"null": []},
         )
-        write_sanity(tmp_path / record.sanity_id / "sanity.json", record)
+        write_record(tmp_path / record.sanity_id / "sanity.json", record)
     report.print_report(configs)
     page = Path(capsys.readouterr().out.split("report: ")[1].strip())
     table = (page.parent / "tables" / "laptop-sanity.csv").read_text(encoding="utf-8")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa, to_table
 
-from analysis.records.frames import majority_verdicts, verdicts_frame
+from analysis.records.frames import verdicts_frame
 from analysis.stats.agreement import OUTCOMES, agreement
 from analysis.tables.cells import build_cells, cells_frame
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_tables
-from cme.records import Verdict
+from cme.records import Verdict, majority_verdicts
 
 
 def ratings(rng, items, judges, follow=0.6):

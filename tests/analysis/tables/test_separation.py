@@ -24,7 +24,7 @@ from analysis.tables.separation import (
     separation_frame,
     signal_label,
 )
-from cme.records import SeparationRecord, write_separation
+from cme.records import SeparationRecord, write_record
 
 
 def rows_of(*records: SeparationRecord) -> dict[str, dict[str, Any]]:
@@ -193,11 +193,11 @@ def test_the_section_writes_tables_and_figures_and_is_empty_without_records(tmp_
 
 def test_records_are_read_in_order_and_once(tmp_path: Path, make_record: Callable[..., Any]) -> None:
     for name, regime in (("a", "instruct"), ("b", "sft")):
-        write_separation(
+        write_record(
             tmp_path / f"{name}.separation.json", separation_record(separation_id=name, regime=regime)
         )
     assert [r.regime for r in load_separation([tmp_path])] == ["sft", "instruct"]
     assert len(load_all([tmp_path]).separation) == 2
-    write_separation(tmp_path / "c" / "separation.json", separation_record(separation_id="a"))
+    write_record(tmp_path / "c" / "separation.json", separation_record(separation_id="a"))
     with pytest.raises(ValueError, match="records a again"):
         load_separation([tmp_path])

@@ -16,12 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.records.frames import points, scores
 from analysis.stats.metrics import win_rate
 from cme import Unavailable
 from cme.judges.alpaca_annotator import TEMPLATE_MARKERS, AlpacaEvalAnnotator
 from cme.judges.pairwise import VerdictLog, judge_pairs
-from cme.records import Generation, Pair, Prompt, Verdict
+from cme.records import Generation, Pair, Prompt, Verdict, points, scores
 
 NAME = "weighted_alpaca_eval_gpt4_turbo"
 KEY = "sk-very-secret"

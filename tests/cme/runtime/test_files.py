@@ -1,4 +1,4 @@
-"""What the file system refuses is one sentence, and a lock dies with its owner."""
+"""Errors of the file system are one sentence, and the kernel frees the lock of a killed process."""
 
 import errno
 import fcntl
@@ -14,8 +14,7 @@ import filelock
 import pytest
 
 from cme import Unavailable
-from cme.judges.pairwise import BadLog
-from cme.records import BadFile, read_record, write_json
+from cme.records import write_json
 from cme.runtime.files import delete_partial_files, hold_lock, is_locked
 
 
@@ -26,11 +25,11 @@ from cme.runtime.files import delete_partial_files, hold_lock, is_locked
         (errno.EDQUOT, r"\(Disk quota exceeded\): free some of your quota"),
         (errno.EROFS, r"\(Read-only file system\): write elsewhere, such as with results_dir"),
         (errno.EACCES, r"\(Permission denied\): make it writable"),
-        (errno.EIO, r"\(Input/output error\): nothing that was whole is lost"),
+        (errno.EIO, r"\(Input/output error\): no complete file is lost"),
     ],
 )
 @pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_refused_write_leaves_what_was_there(
+def test_a_refused_write_keeps_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, call: str
 ) -> None:
     path = tmp_path / "record.json"
@@ -57,7 +56,7 @@ def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
+def test_files_of_killed_writers_are_deleted(tmp_path: Path) -> None:
     for name in (".a.json.x1.partial", ".b.json.x2.partial", "a.json", ".lock"):
         (tmp_path / name).write_text("")
     delete_partial_files(tmp_path, "a.json")
@@ -66,7 +65,7 @@ def test_what_killed_writers_left_is_swept(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"a.json", ".lock"}
 
 
-def test_a_dead_owner_holds_no_lock(tmp_path: Path) -> None:
+def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
     path = tmp_path / "deep" / ".lock"
     program = (
         "import sys, time; from pathlib import Path; from cme.runtime.files import hold_lock\n"
@@ -97,7 +96,7 @@ def test_a_file_system_without_flock_is_one_sentence(tmp_path: Path, monkeypatch
         is_locked(tmp_path / ".lock")
 
 
-def test_who_looks_at_a_lock_needs_not_write_it_and_is_no_owner(
+def test_looking_at_a_lock_needs_no_write_access_and_does_not_take_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / ".lock"
@@ -118,13 +117,3 @@ def test_who_looks_at_a_lock_needs_not_write_it_and_is_no_owner(
         assert is_locked(path)
     monkeypatch.setattr(os, "open", reading_alone)
     assert not is_locked(path)
-
-
-def test_a_record_cut_short_is_named_with_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "record.json"
-    path.write_text('{"schema": 1, "pairs": [')
-    with pytest.raises(
-        BadFile, match=r"record\.json is not a readable record: .*move it away, and the command"
-    ):
-        read_record(path)
-    assert issubclass(BadLog, BadFile)

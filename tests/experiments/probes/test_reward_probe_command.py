@@ -10,7 +10,7 @@ import pytest
 from cme import checkpoints
 from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score_answers
-from cme.records import Prompt, read_reward_probe
+from cme.records import Prompt, RewardProbeRecord, read_record
 from cme.rewards import CrossModelEntropy
 from experiments.__main__ import main
 from experiments.config import composition
@@ -40,7 +40,7 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     [path] = (tmp_path / "runs").glob("*/stress.json")
     assert f"record: {path}" in printed.out
     assert "generator: miniature:qwen/pretrained, verifier: miniature:llama/verifier, seed: 3" in printed.out
-    record = read_reward_probe(path)
+    record = read_record(path, RewardProbeRecord)
     assert record.stress_id == path.parent.name
     assert (record.scale, record.family, record.regime, record.seed) == ("miniature", "qwen", "pretrained", 3)
     assert record.verifier_checkpoint == "miniature:llama/verifier"

@@ -9,7 +9,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import read_outputs
-from cme.records import Generation, Pair, Prompt, Verdict, read_sanity
+from cme.records import Generation, Pair, Prompt, SanityRecord, Verdict, read_record
 from experiments.config import composition
 from experiments.probes import sanity
 from experiments.probes.sanity import opponents
@@ -60,7 +60,7 @@ def test_one_command_judges_records_and_is_not_run_twice(
     [config] = composition.compose_configs(cell("experiment=judge_sanity", "seed=4"))
     path = sanity.run(config)
     printed = capsys.readouterr().out
-    record = read_sanity(path)
+    record = read_record(path, SanityRecord)
     assert record.sanity_id == path.parent.name
     assert (record.judge, record.seed) == ("oracle", 4)
     assert all(len(record.verdicts[name]) == 2 * len(pairs) for name, pairs in record.pairs.items())
@@ -87,7 +87,7 @@ def test_opponents_that_a_judge_does_not_see_whole_are_counted(
         return [Verdict(p.prompt_id, order, "tie") for p in pairs for order in (True, False)]
 
     monkeypatch.setattr(judging, "collect_verdicts", ties)
-    record = read_sanity(sanity.run(config))
+    record = read_record(sanity.run(config), SanityRecord)
     null = len(own["null"][0].policy.response) > 12
     assert record.warnings == [
         f"opponent {name}: {count} of 2 responses were cut at judge.max_response_chars=12 for judging"
@@ -126,9 +126,9 @@ def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pyte
     rule = OracleJudge.rule
     monkeypatch.setattr(OracleJudge, "rule", lambda *_: JudgeVerdict("unscored", "it is down"))
     [config] = composition.compose_configs(cell("experiment=judge_sanity", "seed=5"))
-    record = read_sanity(sanity.run(config))
+    record = read_record(sanity.run(config), SanityRecord)
     assert all(v.outcome == "unscored" for own in record.verdicts.values() for v in own)
     monkeypatch.setattr(OracleJudge, "rule", rule)
-    again = read_sanity(sanity.run(config))
+    again = read_record(sanity.run(config), SanityRecord)
     assert all(v.outcome != "unscored" for own in again.verdicts.values() for v in own)
     assert again.pairs == record.pairs

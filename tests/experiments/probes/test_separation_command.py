@@ -11,7 +11,7 @@ import torch
 
 from cme.checkpoints import Checkpoint
 from cme.grading.answers import normalize_text
-from cme.records import read_separation
+from cme.records import SeparationRecord, read_record
 from cme.scoring.verifier import Score
 from experiments.config import composition
 from experiments.config.validation import BadConfig
@@ -71,7 +71,7 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
     [config] = composition.compose_configs(cell("experiment=separation", "seed=4", "regime=sft"))
     path = separation.run(config)
     printed = capsys.readouterr().out
-    record = read_separation(path)
+    record = read_record(path, SeparationRecord)
     assert record.separation_id == path.parent.name
     assert (record.seed, record.samples, record.data) == (4, 4, "world")
     assert (len(record.prompts), record.left_out) == (6, 6)  # half of the world's kinds have one answer
@@ -101,7 +101,7 @@ def test_a_seed_gives_the_same_samples_and_another_others(cell: Cell, tmp_path: 
         [config] = composition.compose_configs(
             cell("experiment=separation", f"seed={seed}", f"results_dir={tmp_path / where}")
         )
-        return [r.response for r in read_separation(separation.run(config)).responses]
+        return [r.response for r in read_record(separation.run(config), SeparationRecord).responses]
 
     first = responses(1, "a")
     assert first == responses(1, "b") != responses(2, "a")
@@ -118,7 +118,7 @@ def test_what_was_sampled_before_it_was_cut_off_is_kept(
     assert not separation.record_path(config).exists()
     monkeypatch.setattr(separation, "_scores", scores)
     monkeypatch.setattr(separation, "_sampled", lambda *_: pytest.fail("it sampled again"))
-    record = read_separation(separation.run(config))
+    record = read_record(separation.run(config), SeparationRecord)
     assert all(v is None or math.isfinite(v) for column in record.signals.values() for v in column)
 
 

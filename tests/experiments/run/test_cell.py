@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from paths import SUPPORT
 
 from cme import Interrupted
-from cme.records import Progress, RunState, read_progress, read_state, write_state
+from cme.records import Progress, RunState, read_record, write_record
 from experiments.config import composition
 from experiments.run import cell as cells
 from experiments.run import state
@@ -58,13 +58,13 @@ def test_any_exception_is_the_cells_state_and_the_next_attempt_counts(
     config = toy(tmp_path, "seed=1")
     folder = toy_cell.record_path(config).parent
     cells.run(config)
-    found = read_state(folder / "state.json")
+    found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts, found.reason) == ("failed", 1, "KeyError: 'a bug'")
     assert found.traceback is not None and 'raise KeyError("a bug")' in found.traceback
     assert capsys.readouterr().err == f"{folder.name}: failed: KeyError: 'a bug'\n"
     (tmp_path / "mended").touch()
     cells.run(config)
-    found = read_state(folder / "state.json")
+    found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts, found.reason, found.traceback) == ("done", 2, None, None)
     assert found.owner is None and found.record == "separation.json"
 
@@ -80,7 +80,7 @@ def test_an_interruption_is_written_down_and_goes_on_up(tmp_path: Path) -> None:
     folder = toy_cell.record_path(config).parent
     with pytest.raises(Interrupted):
         cells.run(config)
-    found = read_state(folder / "state.json")
+    found = read_record(folder / "state.json", RunState)
     assert (found.state, found.reason) == ("interrupted", "interrupted by SIGTERM at step 40 of 60")
     assert not state.is_held(folder)
 
@@ -92,7 +92,7 @@ def test_no_secret_and_no_variable_is_in_what_is_written(
     config = toy(tmp_path, "seed=4")
     cells.run(config)
     path = toy_cell.record_path(config).with_name("state.json")
-    assert read_state(path).reason == "RuntimeError: the server said: wrong key $OPENAI_API_KEY"
+    assert read_record(path, RunState).reason == "RuntimeError: the server said: wrong key $OPENAI_API_KEY"
     assert "sk-not" not in path.read_text() + capsys.readouterr().err
     monkeypatch.setenv("MY_OWN", "in-a-variable-of-any-name")
     assert state.redact("it is in-a-variable-of-any-name", ["MY_OWN"]) == "it is $MY_OWN"
@@ -126,7 +126,7 @@ def test_two_processes_run_a_cell_once_and_the_second_says_who_is_at_it(tmp_path
     assert [process.communicate(timeout=100)[1] for process in (first, second)] == ["", ""]
     assert [process.returncode for process in (first, second)] == [0, 0]
     assert (folder / "ran").read_text().split() == [str(first.pid)]
-    found = read_state(folder / "state.json")
+    found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts) == ("done", 1)
 
 
@@ -141,7 +141,7 @@ def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -
     found = state.current_state(tmp_path)
     assert found is not None and found.state == "failed"
     assert found.reason is not None and str(tmp_path / "state.json") in found.reason
-    write_state(tmp_path / "state.json", RunState("done", 1, record="record.json"))
+    write_record(tmp_path / "state.json", RunState("done", 1, record="record.json"))
     assert state.current_state(tmp_path) is None, "done without its record is not done"
 
 
@@ -149,10 +149,10 @@ def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]
     [config] = composition.compose_configs(cell("trainer.max_steps=3"))
     cells.run(config)
     folder = cells.record_path(config).parent
-    found = read_state(folder / "state.json")
+    found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts, found.unscored, found.record) == ("done", 1, 0, "record.json")
     assert found.seconds > 0
-    assert read_progress(folder / "progress.json").stage == "measuring surprisal"
+    assert read_record(folder / "progress.json", Progress).stage == "measuring surprisal"
 
 
 def test_steps_are_written_with_their_rate_from_where_a_training_went_on(
@@ -172,11 +172,11 @@ def test_steps_are_written_with_their_rate_from_where_a_training_went_on(
         return TrainerState(global_step=step, max_steps=60, is_world_process_zero=True)
 
     callback.on_train_begin(None, at(40), control)  # type: ignore[arg-type]
-    assert read_progress(written) == Progress("training", 40, 60, None)
+    assert read_record(written, Progress) == Progress("training", 40, 60, None)
     for step in range(41, 45):  # four steps of 0.4 s each, of which the third is past the second
         clock[0] += 0.4
         callback.on_step_end(None, at(step), control)  # type: ignore[arg-type]
-    assert read_progress(written) == Progress("training", 43, 60, 0.4)
+    assert read_record(written, Progress) == Progress("training", 43, 60, 0.4)
     clock[0] += 0.1
     callback.on_step_end(None, at(60), control)  # type: ignore[arg-type]
-    assert read_progress(written).step == 60, "the last step is written whenever it comes"
+    assert read_record(written, Progress).step == 60, "the last step is written whenever it comes"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cme import Unavailable
-from cme.records import read_experiment
+from cme.records import ExperimentRecord, read_record
 from experiments.config import composition, identity
 from experiments.run.store import Store, add_to_experiments, environment
 
@@ -40,7 +40,7 @@ def test_runs_of_an_experiment_are_written_once(tmp_path: Path) -> None:
     add_to_experiments(composition.compose_configs([*words, "seed=0"]))
     assert path.stat().st_ino == written
     add_to_experiments(composition.compose_configs([*words, "seed=1"]))
-    assert len(read_experiment(path).runs) == 2 and path.stat().st_ino != written
+    assert len(read_record(path, ExperimentRecord).runs) == 2 and path.stat().st_ino != written
 
 
 def test_an_experiment_that_cannot_be_written_down_is_one_sentence(tmp_path: Path) -> None:

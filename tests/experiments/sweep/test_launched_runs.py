@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ray_nodes import lose, processes, two_nodes
 
-from cme.records import read_progress, read_state
+from cme.records import Progress, RunState, read_record
 from experiments.sweep import launchers
 
 RUN = str(launchers.ROOT / "run.py")
@@ -60,7 +60,7 @@ def untimed(value: Any) -> Any:
 def training(where: Path, steps: int) -> list[Path]:
     """The folders of the runs that are in training and past so many steps."""
     found = [path.parent for path in where.glob("runs/*/progress.json")]
-    at = {folder: read_progress(folder / "progress.json") for folder in found}
+    at = {folder: read_record(folder / "progress.json", Progress) for folder in found}
     return [f for f, now in at.items() if now.step and now.steps and steps <= now.step < now.steps]
 
 
@@ -97,13 +97,13 @@ def test_a_preempted_job_goes_on_where_it_was(line: Callable[..., list[str]], tm
     folder = training(two, 5)[0]
     os.kill(owner(folder), signal.SIGUSR2)
     assert finished(sweep, two) == expected
-    assert read_state(folder / "state.json").attempts == 2
+    assert read_record(folder / "state.json", RunState).attempts == 2
     assert "Requeued job" in "".join(p.read_text() for p in two.glob("runs/.submitit/*/*_log.err"))
 
 
 def owner(folder: Path) -> int:
     """The process that is at a run."""
-    said = read_state(folder / "state.json").owner
+    said = read_record(folder / "state.json", RunState).owner
     assert said is not None
     return int(said.split()[1])
 
@@ -133,12 +133,12 @@ def test_a_ray_sweep_survives_its_lost_node(
     assert lost in lose(nodes)
     seen = set()
     while sweep.poll() is None:
-        now = read_progress(folder / "progress.json")
-        if read_state(folder / "state.json").attempts == 2 and now.stage == "training":
+        now = read_record(folder / "progress.json", Progress)
+        if read_record(folder / "state.json", RunState).attempts == 2 and now.stage == "training":
             seen.add(now.step)
         time.sleep(0.1)
     assert finished(sweep, two) == expected
     assert len(expected) == 3
-    attempts = {f.parent: read_state(f).attempts for f in two.glob("runs/*/state.json")}
+    attempts = {f.parent: read_record(f, RunState).attempts for f in two.glob("runs/*/state.json")}
     assert {f for f, n in attempts.items() if n > 1} == {folder}
     assert min(step for step in seen if step is not None) >= 8  # resumed, not begun again

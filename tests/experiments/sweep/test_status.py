@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
-from cme.records import Progress, RunState, write_state
+from cme.records import Progress, RunState, write_record
 from experiments.__main__ import main
 from experiments.config import composition
 from experiments.config.validation import BadConfig
@@ -29,7 +29,7 @@ def enrolled(root: Path, name: str, experiment: str | None = None, **met: str) -
 
 
 def put(folder: Path, known: RunState) -> None:
-    write_state(folder / "state.json", known)
+    write_record(folder / "state.json", known)
     if known.record is not None:
         (folder / known.record).touch()
 

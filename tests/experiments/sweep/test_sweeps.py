@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from paths import SUPPORT
 
-from cme.records import read_state
+from cme.records import RunState, read_record
 from experiments.config import composition
 from experiments.sweep import status
 
@@ -49,7 +49,7 @@ def test_a_failed_cell_stops_no_other_and_is_told_at_the_end(
     assert states(tmp_path) == {"seed=1": "failed", "seed=0": "done", "seed=5": "done"}
     assert said[-1].startswith("error: miniature-qwen-pretrained-cme-gemma-s1-")
     assert said[-1].endswith(": KeyError: 'a bug'")
-    [state] = [read_state(p) for p in (tmp_path / "runs").glob("*-s1-*/state.json")]
+    [state] = [read_record(p, RunState) for p in (tmp_path / "runs").glob("*-s1-*/state.json")]
     assert state.traceback is not None and state.traceback.startswith("Traceback")
 
 

@@ -1,0 +1,64 @@
+"""Everything that is written to disk, as versioned dataclasses.
+
+One finished run is one JSON file that needs no other: configuration, training history, paired generations,
+verdicts. Win rates are not in it; `analysis` computes them from the verdicts. A reward probe is one file too,
+and so are a judge's sanity check and a separation.
+"""
+
+from cme.records.codec import BadFile, from_json
+from cme.records.files import (
+    explain_write_errors,
+    read_json,
+    read_record,
+    record_files,
+    write_json,
+    write_record,
+)
+from cme.records.pairs import Generation, Outcome, Pair, Preference, Prompt, Verdict
+from cme.records.probes import RewardProbeRecord, SanityRecord, SeparationRecord
+from cme.records.run import (
+    Accuracy,
+    Capability,
+    CheckpointResult,
+    Comparison,
+    ExperimentRecord,
+    RunRecord,
+    Selected,
+    Trajectory,
+)
+from cme.records.state import Progress, RunState
+from cme.records.votes import MAJORITY, majority_verdicts, points, scores
+
+__all__ = [
+    "MAJORITY",
+    "Accuracy",
+    "BadFile",
+    "Capability",
+    "CheckpointResult",
+    "Comparison",
+    "ExperimentRecord",
+    "Generation",
+    "Outcome",
+    "Pair",
+    "Preference",
+    "Progress",
+    "Prompt",
+    "RewardProbeRecord",
+    "RunRecord",
+    "RunState",
+    "SanityRecord",
+    "Selected",
+    "SeparationRecord",
+    "Trajectory",
+    "Verdict",
+    "explain_write_errors",
+    "from_json",
+    "majority_verdicts",
+    "points",
+    "read_json",
+    "read_record",
+    "record_files",
+    "scores",
+    "write_json",
+    "write_record",
+]

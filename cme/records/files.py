@@ -1,0 +1,121 @@
+"""Reading and writing files: a JSON file is either complete or absent, and every error names the file."""
+
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from json import JSONDecodeError
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from cme import Unavailable
+from cme.records.codec import BadFile, Strict, from_json
+from cme.records.run import RunRecord
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+R = TypeVar("R", bound=Strict)
+
+REMEDIES = {
+    errno.ENOSPC: "free some space there and repeat the command, which continues where it stopped",
+    errno.EDQUOT: "free some of your quota there and repeat the command, which continues where it stopped",
+    errno.EROFS: "write elsewhere, such as with results_dir=...",
+    errno.EACCES: "make it writable, or write elsewhere, such as with results_dir=...",
+    errno.EPERM: "make it writable, or write elsewhere, such as with results_dir=...",
+}
+
+
+@contextmanager
+def explain_write_errors(path: Path) -> Iterator[None]:
+    """Raise Unavailable, with reason and remedy, where the file system refuses to write `path`."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        remedy = REMEDIES.get(error.errno or 0, "no complete file is lost")
+        raise Unavailable(f"{path} cannot be written ({why}): {remedy}") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically: to a temporary file, which is synced and then renamed.
+
+    Raises Unavailable where the file system refuses; a file that was there before stays.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    with explain_write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        try:
+            with os.fdopen(handle, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(partial, 0o644)
+            os.replace(partial, path)
+        except BaseException:
+            Path(partial).unlink(missing_ok=True)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # the new name too
+        finally:
+            os.close(folder)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises ValueError for a file that is not JSON."""
+    return json.loads(path.read_text())
+
+
+def write_record(path: Path, record: "DataclassInstance") -> None:
+    """Write a record of any kind atomically. Raises Unavailable as `write_json` does."""
+    write_json(path, asdict(record))
+
+
+@overload
+def read_record(path: Path) -> RunRecord: ...
+@overload
+def read_record(path: Path, kind: type[R]) -> R: ...
+def read_record(path: Path, kind: type[Any] = RunRecord) -> Any:
+    """Read a record of one kind: a run's unless `kind` says otherwise.
+
+    Raises BadFile, naming file and field, for another schema and for a malformed record.
+    """
+    try:
+        text = path.read_text()
+        raw = json.loads(text)
+        schema = kind.__dataclass_fields__.get("schema")
+        if schema is not None and raw["schema"] != schema.default:
+            raise ValueError(f"schema is {raw['schema']}; this version reads schema {schema.default}")
+        record = from_json(kind, text)
+        record.check()
+    except JSONDecodeError as error:
+        raise BadFile(
+            f"{path} is not a readable record: {error}; move it away and repeat the command that made it"
+        ) from error
+    except KeyError as error:
+        raise BadFile(f"{path} is not a readable record: it has no field {error}") from error
+    except (TypeError, ValueError) as error:
+        raise BadFile(f"{path} is not a readable record: {error}") from error
+    return record
+
+
+def record_files(directories: Iterable[Path], name: str) -> list[Path]:
+    """The files `name` and `*.name` under the directories, each once even where directories overlap.
+
+    Raises FileNotFoundError for a missing directory.
+    """
+    found = set()
+    for directory in directories:
+        if not directory.is_dir():
+            raise FileNotFoundError(f"{directory} is not a directory")
+        found |= {
+            path.resolve()
+            for path in directory.rglob(f"*{name}")
+            if path.name == name or path.name.endswith(f".{name}")
+        }
+    return sorted(found)

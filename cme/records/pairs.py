@@ -1,0 +1,95 @@
+"""Prompts, responses, pairs of responses, and a judge's verdicts on them."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cme.records.codec import Strict
+
+Outcome = Literal["first", "second", "tie", "unscored"]
+
+
+@dataclass(frozen=True)
+class Prompt(Strict):
+    """One prompt of a data set.
+
+    Attributes:
+        answer: The gold answer that a response must give; None where there is none.
+        reference: One good response; None where there is none.
+    """
+
+    id: str
+    text: str
+    answer: str | None = None
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Preference(Strict):
+    """A prompt with two complete responses, the better one in `chosen`."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+
+
+@dataclass(frozen=True)
+class Generation(Strict):
+    """One response of a model.
+
+    Attributes:
+        finished: Whether the model ended the response itself; None where that is unknown, as for imported outputs.
+        tokens: Length in the model's own tokens; None where that is unknown.
+        surprisal: Negative mean log-likelihood under an independent language model, in nats per token of that model;
+            None where it was not measured.
+    """
+
+    response: str
+    finished: bool | None
+    tokens: int | None
+    surprisal: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict(Strict):
+    """A judge's verdict on one pair in one order.
+
+    Attributes:
+        policy_first: Whether the trained policy's response was shown first.
+        outcome: Which of the two shown responses is better.
+        reason: Why there is no score; set if and only if the outcome is `unscored`.
+        scores: The judge's scores of (first, second), where it gives any.
+        note: The judge's own explanation.
+        judge: The member of a panel; None where the record has a single judge.
+    """
+
+    prompt_id: str
+    policy_first: bool
+    outcome: Outcome
+    reason: str | None = None
+    scores: tuple[float, float] | None = None
+    note: str | None = None
+    judge: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.outcome not in ("first", "second", "tie", "unscored"):
+            raise ValueError(f"outcome is {self.outcome!r}; it must be first, second, tie or unscored")
+        if (self.outcome == "unscored") != (self.reason is not None):
+            raise ValueError(
+                f"outcome is {self.outcome!r} and reason is {self.reason!r}; "
+                "an unscored verdict needs a reason, and no other has one"
+            )
+
+
+@dataclass(frozen=True)
+class Pair(Strict):
+    """One evaluation prompt with the responses of the untrained model (`start`) and of the trained policy.
+
+    `answer` is the gold answer of a mathematics prompt; None for other data.
+    """
+
+    prompt_id: str
+    prompt: str
+    reference: str | None
+    start: Generation
+    policy: Generation
+    answer: str | None = None

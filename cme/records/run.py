@@ -1,0 +1,208 @@
+"""The record of one run, and its parts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cme.records.codec import Strict
+from cme.records.pairs import Generation, Pair, Verdict
+
+
+@dataclass(frozen=True)
+class Accuracy(Strict):
+    """Whether the responses to the evaluation prompts are right, in the order of the record's pairs.
+
+    None for a prompt without a gold answer and where the comparison with it is undecided; a response without an answer
+    is wrong. `selected` covers the selected checkpoint's responses; None where the record has no such responses.
+    """
+
+    start: list[bool | None]
+    policy: list[bool | None]
+    selected: list[bool | None] | None = None
+
+
+@dataclass(frozen=True)
+class CheckpointResult(Strict):
+    """One checkpoint of a training compared with the untrained model, on the selection prompts.
+
+    Attributes:
+        points: For each of the trajectory's prompts, the policy's points from each verdict: 1 for a win, 0.5 for a tie,
+            0 for a loss, None where unscored.
+        quality: True quality of the response to each prompt, 0-1; None without an oracle.
+        unscored: Number of unscored verdicts by reason.
+    """
+
+    step: int
+    points: list[list[float | None]]
+    quality: list[float] | None
+    unscored: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Trajectory(Strict):
+    """A training seen at its saved checkpoints, the final policy last.
+
+    Attributes:
+        judge: The judge that gave the points.
+        prompts: Ids of the selection prompts; none of them is an evaluation prompt.
+        start_quality: True quality of the untrained model's response to each prompt, 0-1; None without an oracle.
+        milestones: The checkpoints.
+    """
+
+    judge: str
+    prompts: list[str]
+    start_quality: list[float] | None
+    milestones: list[CheckpointResult]
+
+
+@dataclass(frozen=True)
+class Selected(Strict):
+    """The checkpoint chosen on the selection prompts, and its results on the evaluation prompts.
+
+    `responses` are in the order of the record's pairs, and `verdicts` are by the record's judge. Both are None where
+    the final policy was chosen, whose responses and verdicts the record has already.
+    """
+
+    step: int
+    responses: list[Generation] | None
+    verdicts: list[Verdict] | None
+
+
+@dataclass(frozen=True)
+class Comparison(Strict):
+    """The policy, and the untrained model, compared with a further model on the evaluation prompts.
+
+    Attributes:
+        responses: The further model's responses, in the order of the record's pairs.
+        policy: The judge's verdicts on the policy against the further model.
+        start: The judge's verdicts on the untrained model against the further model. In these verdicts the untrained
+            model takes the policy's place: `policy_first` says that it was shown first, and the points are its points.
+    """
+
+    name: str
+    checkpoint: str
+    responses: list[Generation]
+    policy: list[Verdict]
+    start: list[Verdict] | None = None
+
+
+@dataclass(frozen=True)
+class Capability(Strict):
+    """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
+
+    `before_items` and `after_items` are the metric of each item, in the same order; None for a metric that is not
+    a mean over items. A standard error is None where lm-eval gives none.
+    """
+
+    task: str
+    metric: str
+    n: int
+    before: float
+    before_stderr: float | None
+    after: float
+    after_stderr: float | None
+    before_items: list[float] | None
+    after_items: list[float] | None
+
+
+@dataclass(frozen=True)
+class RunRecord(Strict):
+    """One complete run.
+
+    Attributes:
+        reward: The method's name in the tables: the trained reward or, where no reward trains, the trainer: `dpo`,
+            `sft`, and `best_of_n_` followed by the reward that chooses.
+        verifier, verifier_checkpoint: The configured verifier, which also determines the held-out verifier; a reward
+            uses it only where `config.reward.verifier` names it.
+        stopped: Why training ended before its last step; None if it did not.
+        history: Columns of equal length with one entry per training step, None where a value was not measured; empty
+            for a method that does not train. `step`; `reward` and `reward_std` of the trained reward, in its own unit;
+            `quality` (oracle, 0-1); `heldout` (mean log-likelihood under the held-out verifier, nats per token);
+            `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of repeated word bigrams);
+            `entropy` (policy, nats per token); `kl` (policy from the untrained model, nats per response); `unscored`
+            (share of completions without a reward); `loss`; `grad_norm`; on a mathematics track `accuracy`,
+            `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT do not
+            sample completions to train on; their columns on responses are measured on samples drawn before the step.
+        seconds: Wall-clock seconds by stage.
+        language_model: The checkpoint that measured the generations' surprisal; None where it was not measured.
+        trajectory: None where no checkpoints were saved.
+        selected: None where no checkpoint was selected, or the checkpoints share no scored verdict.
+        accuracy: None for data other than a mathematics track's.
+        verifier_responses: The frozen verifier's greedy responses to the evaluation prompts, in the order of the pairs;
+            None where the run learns from no verifier, from several, or from one behind a server.
+        verifier_quality: True quality of these responses, 0-1; None without an oracle too.
+        comparisons: Comparisons with further models, each with a name of its own; None without any. They may be added
+            to a finished record.
+    """
+
+    run_id: str
+    scale: str
+    family: str
+    regime: str
+    reward: str
+    verifier: str
+    judge: str
+    seed: int
+    experiment: str | None
+    generator_checkpoint: str
+    verifier_checkpoint: str
+    heldout_checkpoint: str | None
+    config: dict[str, Any]
+    environment: dict[str, str]
+    warnings: list[str]
+    stopped: str | None
+    history: dict[str, list[float | None]]
+    pairs: list[Pair]
+    verdicts: list[Verdict]
+    seconds: dict[str, float]
+    language_model: str | None = None
+    trajectory: Trajectory | None = None
+    selected: Selected | None = None
+    capabilities: list[Capability] | None = None
+    accuracy: Accuracy | None = None
+    verifier_responses: list[Generation] | None = None
+    verifier_quality: list[float] | None = None
+    comparisons: list[Comparison] | None = None
+    schema: int = 1
+
+    def check(self) -> None:
+        """Raise ValueError unless every part has one entry per pair or prompt, and every comparison its own name."""
+        by_pair: dict[str, Sequence[Any] | None] = {
+            "verifier_responses": self.verifier_responses,
+            "verifier_quality": self.verifier_quality,
+        }
+        if self.selected is not None:
+            by_pair["selected.responses"] = self.selected.responses
+        if self.accuracy is not None:
+            by_pair["accuracy.start"] = self.accuracy.start
+            by_pair["accuracy.policy"] = self.accuracy.policy
+            by_pair["accuracy.selected"] = self.accuracy.selected
+        for comparison in self.comparisons or []:
+            by_pair[f"comparisons.{comparison.name}.responses"] = comparison.responses
+        for field, column in by_pair.items():
+            if column is not None and len(column) != len(self.pairs):
+                raise ValueError(f"{field} has {len(column)} entries for {len(self.pairs)} pairs")
+        if self.trajectory is not None:
+            prompts = len(self.trajectory.prompts)
+            by_prompt: dict[str, Sequence[Any] | None] = {"start_quality": self.trajectory.start_quality}
+            for i, checkpoint in enumerate(self.trajectory.milestones):
+                by_prompt[f"milestones.{i}.points"] = checkpoint.points
+                by_prompt[f"milestones.{i}.quality"] = checkpoint.quality
+            for field, column in by_prompt.items():
+                if column is not None and len(column) != prompts:
+                    raise ValueError(f"trajectory.{field} has {len(column)} entries for {prompts} prompts")
+        names = [comparison.name for comparison in self.comparisons or []]
+        if len(set(names)) < len(names):
+            raise ValueError(
+                f"comparisons are of {', '.join(names)}; every comparison needs a name of its own"
+            )
+
+
+@dataclass(frozen=True)
+class ExperimentRecord(Strict):
+    """The run ids of an experiment at one scale; a run may belong to several experiments."""
+
+    name: str
+    scale: str
+    runs: list[str]
+    schema: int = 1
