@@ -55,6 +55,7 @@ class SanityRecord(Strict):
             model wrote is None. `experiments.probes.sanity` lists the opponents.
         verdicts: Verdicts by opponent.
         seconds: Wall-clock seconds.
+        neutral: As in `RunRecord`.
     """
 
     sanity_id: str
@@ -70,6 +71,7 @@ class SanityRecord(Strict):
     verdicts: dict[str, list[Verdict]]
     seconds: float
     warnings: list[str] = field(default_factory=list)
+    neutral: list[str] | None = None
     schema: int = 1
 
     def check(self) -> None:

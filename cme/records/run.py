@@ -133,6 +133,8 @@ class RunRecord(Strict):
         verifier_quality: True quality of these responses, 0-1; None without an oracle too.
         comparisons: Comparisons with further models, each with a name of its own; None without any. They may be added
             to a finished record.
+        neutral: Dotted paths of the settings in `config` that do not change results; None in records that are older
+            than the field.
     """
 
     run_id: str
@@ -163,6 +165,7 @@ class RunRecord(Strict):
     verifier_responses: list[Generation] | None = None
     verifier_quality: list[float] | None = None
     comparisons: list[Comparison] | None = None
+    neutral: list[str] | None = None
     schema: int = 1
 
     def check(self) -> None:
