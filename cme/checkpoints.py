@@ -1,9 +1,9 @@
-"""Where weights come from: the hub (or a local folder), a package that carries them, or the miniature.
+"""Loading weights: from the hub, a local folder, a package that carries them, or the shipped miniature.
 
-A checkpoint is named by a string: `miniature:qwen/pretrained`, `package:gemma-3-270m`, or whatever
-`from_pretrained` takes: a hub id or a folder. `random:` before any of these is the same architecture and
-tokenizer with weights drawn anew by the model's own initialisation, always the same ones. This is the only module
-that calls `from_pretrained` on weights it did not make itself.
+A checkpoint is named by a string: `miniature:qwen/pretrained`, `package:gemma-3-270m`, or a hub id or folder as
+`from_pretrained` takes it. `random:` before such a name gives the same architecture and tokenizer with new random
+weights from the model's own initialisation, always the same ones. No other module calls `from_pretrained` on weights
+that it did not make itself.
 """
 
 import hashlib
@@ -36,6 +36,7 @@ from cme.models import chat, hub
 from cme.runtime.extras import install_command
 
 Quantization = Literal["8bit"]
+RANDOM = "random:"
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Checkpoint:
 
 
 def cache_dir() -> Path:
-    """Where built and converted weights live: $CME_CACHE, else $XDG_CACHE_HOME/cme, else ~/.cache/cme."""
+    """The folder of converted weights: $CME_CACHE, else $XDG_CACHE_HOME/cme, else ~/.cache/cme."""
     if "CME_CACHE" in os.environ:
         return Path(os.environ["CME_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cme"
@@ -84,17 +85,14 @@ PACKAGES: dict[str, Callable[[Path], Path]] = {
 }
 
 
-RANDOM = "random:"
-
-
 def check_available(names: Sequence[str]) -> None:
-    """Raise, before any work, for names that cannot be loaded here.
+    """Check, before any work, that all named checkpoints can be loaded here.
 
-    Unavailable: neither a folder, nor in the hub's cache, nor to be had from the hub; a line for each of them.
-    ValueError: no such packaged or miniature model.
+    Raises Unavailable, with one line per name, for names that are neither a folder nor in the hub's cache nor on the
+    hub; ValueError for an unknown packaged or miniature model.
     """
     on_hub = []
-    for name in dict.fromkeys(map(_trained, names)):
+    for name in _distinct(names):
         kind, _, rest = name.partition(":")
         if kind == "package":
             if rest not in PACKAGES:
@@ -108,25 +106,23 @@ def check_available(names: Sequence[str]) -> None:
 
 
 def ensure(names: Sequence[str]) -> dict[str, str]:
-    """Make the named checkpoints loadable and return where each lies: a folder, or a hub id.
+    """Make the named checkpoints loadable; return the place of each: a folder or a hub id.
 
-    Builds miniatures and converts packaged files on first use. Raises as `check` does.
+    Builds miniatures and converts packaged files on first use. Raises as `check_available` does.
     """
     check_available(names)
-    wanted = list(dict.fromkeys(map(_trained, names)))
-    built = miniature.build_missing([_bare(n) for n in wanted if n.startswith("miniature:")], cache_dir())
-    places = {name: name for name in wanted} | {f"miniature:{n}": str(folder) for n, folder in built.items()}
-    places |= {n: str(_converted(_bare(n))) for n in wanted if n.startswith("package:")}
-    return {name: places[_trained(name)] for name in names}
+    places = {name: name for name in _distinct(names)}
+    miniatures = [name.partition(":")[2] for name in places if name.startswith("miniature:")]
+    for name, folder in miniature.build_missing(miniatures, cache_dir()).items():
+        places[f"miniature:{name}"] = str(folder)
+    for name in places:
+        if name.startswith("package:"):
+            places[name] = str(_converted(name.partition(":")[2]))
+    return {name: places[name.removeprefix(RANDOM)] for name in names}
 
 
-def _trained(name: str) -> str:
-    """The checkpoint whose architecture and tokenizer a name with `random:` takes; any other as it is."""
-    return name.removeprefix(RANDOM)
-
-
-def _bare(name: str) -> str:
-    return name.partition(":")[2]
+def _distinct(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name.removeprefix(RANDOM) for name in names))
 
 
 def _converted(name: str) -> Path:
@@ -145,9 +141,8 @@ def _converted(name: str) -> Path:
         place, file = str(source.parent), source.name
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
         model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
-        # dequantized on loading: saved as the plain float model it now is
-        if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
+        # loading has dequantized the weights: save them as a plain float model
+        vars(model.config).pop("quantization_config", None)
         model.is_quantized = False
         model.hf_quantizer = None
         model.save_pretrained(partial)
@@ -161,17 +156,28 @@ def _converted(name: str) -> Path:
 def load(
     name: str, *, dtype: str = "float32", device: str | None = None, quantization: Quantization | None = None
 ) -> Checkpoint:
-    """Load a checkpoint by name, freshly: no two calls share modules. See `ensure` for the errors.
+    """Load a checkpoint by name; two calls share no modules. Raises as `check_available` does.
 
-    `device` is the GPU where there is one unless it is named. `quantization` rounds the weights of the linear layers
-    within the blocks by bitsandbytes, LLM.int8() (arXiv 2208.07339) for `8bit`; the rest keeps `dtype`.
+    Args:
+        name: The checkpoint.
+        dtype: Name of a torch dtype for the weights.
+        device: By default the GPU, where there is one.
+        quantization: `8bit` rounds the weights of the linear layers within the blocks with bitsandbytes, by LLM.int8()
+            (arXiv 2208.07339); all other weights keep `dtype`.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = ensure([name])[name]
     if quantization is not None:
-        model = _rounded(place, getattr(torch, dtype), device)
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would report every layer's precision
+        eight_bit = BitsAndBytesConfig(load_in_8bit=True)
+        model = _read(place, dtype, quantization_config=eight_bit, device_map={"": device})
+    elif name.startswith(RANDOM):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype).to(device)
     else:
-        model = (_drawn if name.startswith(RANDOM) else _read)(place, getattr(torch, dtype)).to(device)
+        model = _read(place, dtype).to(device)
     tokenizer = _tokenizer(place)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     model.generation_config.pad_token_id = tokenizer.pad_token_id
@@ -179,7 +185,7 @@ def load(
 
 
 def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> None:
-    """Raise ValueError, before anything loads, for a quantization that cannot be had here or of these verifiers."""
+    """Raise ValueError, before anything loads, for a quantization that is impossible here or for these verifiers."""
     if quantization is None:
         return
     if quantization not in get_args(Quantization):
@@ -195,40 +201,26 @@ def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> No
         )
 
 
-def _rounded(place: str, dtype: torch.dtype, device: str) -> PreTrainedModel:
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would tell of every layer's precision
-    eight = BitsAndBytesConfig(load_in_8bit=True)
-    return _read(place, dtype, quantization_config=eight, device_map={"": device})
-
-
-def _read(place: str, dtype: torch.dtype, **how: Any) -> PreTrainedModel:
+def _read(place: str, dtype: str, **options: Any) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(
-        place, dtype=dtype, use_safetensors=True, trust_remote_code=False, **how
+        place, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
     )
 
 
-def _drawn(place: str, dtype: torch.dtype) -> PreTrainedModel:
-    """A model of the architecture at `place` with random weights."""
-    config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        return AutoModelForCausalLM.from_config(config, dtype=dtype)
-
-
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint alone, as `load` gives it. See `ensure` for the errors."""
+    """The tokenizer of a checkpoint, as `load` gives it. Raises as `check_available` does."""
     return _tokenizer(ensure([name])[name])
 
 
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:
-    # tokenizer.json is the tokenizer; AutoTokenizer would remake Qwen's by its class, with other rules
-    exact = PreTrainedTokenizerFast if (Path(place) / "tokenizer.json").exists() else AutoTokenizer
-    tokenizer = exact.from_pretrained(place, trust_remote_code=False)
+    # tokenizer.json is exact; AutoTokenizer would rebuild Qwen's by its class, with other rules
+    loader = PreTrainedTokenizerFast if (Path(place) / "tokenizer.json").exists() else AutoTokenizer
+    tokenizer = loader.from_pretrained(place, trust_remote_code=False)
     if tokenizer.chat_template is None:
         tokenizer.chat_template = chat.PLAIN_TEMPLATE
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     end = chat.end_of_turn_id(tokenizer)
-    tokenizer.eos_token = str(tokenizer.convert_ids_to_tokens(end))  # TRL stops at this one
+    tokenizer.eos_token = str(tokenizer.convert_ids_to_tokens(end))  # TRL stops at this token
     return tokenizer

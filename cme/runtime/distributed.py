@@ -1,8 +1,8 @@
 """One run in several processes, as `accelerate launch` and `torchrun` start them.
 
-The main process does everything, as if it were alone. The others serve it: they wait until it calls them to what all
-do together, which is training, and leave with its exit code. So whatever is decided, locked or written is so by one
-process, however many train.
+The main process does everything, as if it were alone. The other processes serve it: they wait until it calls them to
+what all processes do together, which is training, and exit with its exit code. So one process decides, locks and
+writes, however many train.
 """
 
 import gc
@@ -20,33 +20,36 @@ from cme import Interrupted, TrainingFailed
 
 T = TypeVar("T")
 
-# In training no process is long alone; between trainings the main one may judge for days.
-STEP_TIMEOUT, IDLE_TIMEOUT = timedelta(hours=2), timedelta(days=30)
-GRACE = 20.0  # seconds for the others to hear that the main process leaves
+STEP_TIMEOUT = timedelta(hours=2)
+"""How long a process waits for the others within a training step."""
+IDLE_TIMEOUT = timedelta(days=30)
+"""How long the other processes wait between trainings, where the main process may judge for days."""
+GRACE = 20.0
+"""Seconds that the main process waits, when it exits, for the others to receive its exit code."""
 
 SHARED_ERRORS = (TrainingFailed, Interrupted)
-"""What all processes raise where one does; anything else may leave the others waiting in the middle of a step."""
+"""Errors that all processes raise together; any other may leave the others waiting in the middle of a step."""
 
 
 def process_count() -> int:
-    """How many processes the launch has; 1 without one."""
+    """Number of processes of the launch; 1 without a launch."""
     return int(os.environ.get("WORLD_SIZE", "1")) if "LOCAL_RANK" in os.environ else 1
 
 
 def process_index() -> int:
-    """This process's number in the launch; the main one's is 0."""
+    """Index of this process in the launch; the main process has 0."""
     return int(os.environ["RANK"]) if process_count() > 1 else 0
 
 
 def is_sharded() -> bool:
-    """Whether the launch asks for FSDP or DeepSpeed, in which a process may have a part of the policy's weights."""
+    """Whether the launch uses FSDP or DeepSpeed, where a process may hold only a part of the policy's weights."""
     return any(
         os.environ.get(f"ACCELERATE_USE_{engine}", "").lower() == "true" for engine in ("FSDP", "DEEPSPEED")
     )
 
 
 def gather_rows(rows: Sequence[T]) -> list[T]:
-    """The rows of all processes in the order of processes; all of them must call."""
+    """The rows of all processes, in the order of processes. All processes must call it."""
     if process_count() == 1:
         return list(rows)
     from accelerate.utils import gather_object
@@ -55,7 +58,7 @@ def gather_rows(rows: Sequence[T]) -> list[T]:
 
 
 def local_rows(rows: Sequence[T]) -> Sequence[T]:
-    """This process's part of what `everyones` gave, where all have equally many."""
+    """This process's part of the rows that `gather_rows` returned, where all processes have equally many."""
     each = len(rows) // process_count()
     return rows[process_index() * each : (process_index() + 1) * each]
 
@@ -66,69 +69,69 @@ def main_process_only(items: Sequence[T]) -> Sequence[T]:
 
 
 def per_process_settings(settings: Mapping[str, Any], processes: int) -> dict[str, Any]:
-    """Settings of a trainer whose batch is that of all processes together, as those of each of them.
+    """Trainer settings for each process, from settings whose batch is that of all processes together.
 
-    The rows of a pass are shared out, and where they do not suffice, the passes of a step. Raises ValueError where a
-    step cannot be shared alike.
+    The processes share the rows of a pass and, where there are more processes than rows, the passes of a step. Raises
+    ValueError where a step cannot be divided evenly.
     """
     rows = settings["per_device_train_batch_size"]
     passes = {name: settings.get(name, 1) for name in ("gradient_accumulation_steps", "steps_per_generation")}
     by_rows = gcd(rows, processes)
     by_passes = processes // by_rows
-    there = {name: n for name, n in passes.items() if name in settings}
-    if by_passes > 1 and (not there or any(n % by_passes for n in there.values())):
-        written = " x ".join(f"trainer.{name}={n}" for name, n in there.items())
+    given = {name: n for name, n in passes.items() if name in settings}
+    if by_passes > 1 and (not given or any(n % by_passes for n in given.values())):
+        fields = " x ".join(f"trainer.{name}={n}" for name, n in given.items())
         raise ValueError(
-            f"trainer.per_device_train_batch_size={rows} with {written or 'one pass a step'} is the batch of all "
-            f"processes, which {processes} cannot share alike; take a number of processes that divides {rows}, or set "
+            f"trainer.per_device_train_batch_size={rows} with {fields or 'one pass per step'} is the batch of all "
+            f"processes, which {processes} cannot divide evenly; use a number of processes that divides {rows}, or set "
             "these fields to multiples of it"
         )
-    own = {name: n // by_passes for name, n in there.items()}
+    own = {name: n // by_passes for name, n in given.items()}
     return {**settings, "per_device_train_batch_size": rows // by_rows, **own}
 
 
 class _Launch:
-    """The line from the main process to the others."""
+    """The connection from the main process to the others."""
 
     def __init__(self) -> None:
         import torch.distributed
         from accelerate import PartialState
 
         PartialState(cpu=not torch.cuda.is_available(), timeout=STEP_TIMEOUT)
-        self._line = torch.distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
+        self._group = torch.distributed.new_group(backend="gloo", timeout=IDLE_TIMEOUT)
         self.broken = False
 
-    def tell(self, what: Any) -> None:
-        """Send the others a call or the exit code."""
+    def send(self, message: Any) -> None:
+        """Send a call or the exit code to the other processes."""
         import torch.distributed
 
-        torch.distributed.broadcast_object_list([what], src=0, group=self._line)
+        torch.distributed.broadcast_object_list([message], src=0, group=self._group)
 
-    def hear(self) -> Any:
-        """Wait for what the main process sends."""
+    def receive(self) -> Any:
+        """Wait for a call or the exit code from the main process."""
         import torch.distributed
 
-        heard = [None]
-        torch.distributed.broadcast_object_list(heard, src=0, group=self._line)
-        return heard[0]
+        received = [None]
+        torch.distributed.broadcast_object_list(received, src=0, group=self._group)
+        return received[0]
 
     def serve(self) -> int:
-        """Join in what the main process calls to, until it leaves; return its exit code.
+        """Run the calls of the main process until it exits; return its exit code.
 
-        Signals are for the main process to answer, which the launcher sends them to as well.
+        The main process answers signals, since the launcher sends them to it as well.
         """
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
-        while not isinstance(what := self.hear(), int):
-            function, arguments = what
-            with suppress(*SHARED_ERRORS):  # the main process tells of it
+        while not isinstance(message := self.receive(), int):
+            function, arguments = message
+            with suppress(*SHARED_ERRORS):  # the main process reports it
                 function(*arguments)
-            _release()
-        return what
+            _free_memory()
+        return message
 
 
-def _release() -> None:
-    """Free what a training has left, for the next one."""
+def _free_memory() -> None:
+    """Free the memory of a finished training."""
     import torch
 
     gc.collect()
@@ -136,14 +139,14 @@ def _release() -> None:
         torch.cuda.empty_cache()
 
 
-_launch: list[_Launch] = []  # the one that this process is in
+_launch: list[_Launch] = []  # the launch of this process, if any
 
 
 @contextmanager
 def launch() -> Iterator[None]:
-    """What the main process of a launch does; the others stay in here until it leaves, and leave alike.
+    """Run the block in the main process of a launch; the others serve it and exit with its exit code.
 
-    Without a launch it does nothing.
+    Without a launch the context does nothing.
     """
     if process_count() == 1:
         yield
@@ -161,28 +164,29 @@ def launch() -> Iterator[None]:
         raise
     finally:
         _launch.clear()
-        if not launch.broken:  # in a thread: one that a second signal left behind in a step will not hear it
-            farewell = Thread(target=launch.tell, args=[code if isinstance(code, int) else 1], daemon=True)
+        if not launch.broken:  # in a thread, since a process that is stuck in a step receives nothing
+            farewell = Thread(target=launch.send, args=[code if isinstance(code, int) else 1], daemon=True)
             farewell.start()
             farewell.join(GRACE)
 
 
 def run_in_all(function: Callable[..., T], *arguments: Any) -> T:
-    """Call a function, one of a module, in all processes of the launch; what it gives the main one.
+    """Call a module-level function in all processes of the launch; return the main process's result.
 
-    An error of one process alone ends the launch: the others may be waiting for it in the middle of a step.
+    An error in one process alone ends the launch, since the others may be waiting for it in the middle of a step.
+    Raises RuntimeError outside of `launch`.
     """
     if process_count() == 1:
         return function(*arguments)
     if not _launch:
         raise RuntimeError(
-            f"a launch of {process_count()} processes trains in its main process; use no hydra/launcher with "
-            f"accelerate launch"
+            f"a launch of {process_count()} processes trains in its main process; do not combine accelerate launch "
+            "with hydra/launcher"
         )
     [launch] = _launch
     if launch.broken:
-        raise SystemExit("the other processes were lost with the run that failed; the same command goes on")
-    launch.tell((function, arguments))
+        raise SystemExit("the failed run ended the other processes; repeat the command to continue")
+    launch.send((function, arguments))
     try:
         return function(*arguments)
     except SHARED_ERRORS:

@@ -1,4 +1,4 @@
-"""Locks that die with their owner, and folders that are on the disk when we say so."""
+"""Locks that the kernel frees when their owner dies, and syncing files to the disk."""
 
 import errno
 import fcntl
@@ -15,11 +15,9 @@ from cme.records import explain_write_errors
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock on a file, waiting for whoever has it; the kernel frees it when its owner dies.
+    """Hold the lock on a file, after waiting for its current holder. A thread may take a lock again that it holds.
 
-    Whoever has it may take it again within its thread.
-
-    Raises Unavailable where the file cannot be made, or lies on a file system that has no flock.
+    Raises Unavailable where the file cannot be created, or its file system has no flock.
     """
     lock = _lock(path)
     with explain_write_errors(path), _flock_of(path):
@@ -37,9 +35,9 @@ def holds_lock(path: Path) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a living process, this one too, holds the lock on a file; who only looks is in nobody's way.
+    """Whether a living process, including this one, holds the lock on a file. Does not take the lock.
 
-    Raises Unavailable where the file cannot be read, or lies on a file system that has no flock.
+    Raises Unavailable where the file cannot be read, or its file system has no flock.
     """
     try:
         handle = os.open(path, os.O_RDONLY)
@@ -58,41 +56,38 @@ def is_locked(path: Path) -> bool:
 
 
 def _lock(path: Path) -> FileLock:
-    # its fallback would be a file that outlives its owner
+    # the fallback would be a lock file that outlives its owner
     return FileLock(path, is_singleton=True, fallback_to_soft=False)
 
 
 @contextmanager
 def _flock_of(path: Path) -> Iterator[None]:
-    """Raise the lack of flock as Unavailable."""
+    """Raise Unavailable where the file system has no flock."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         raise Unavailable(
-            f"{path.parent} is on a file system without flock, so that two processes could do the same work at "
-            "once unseen: choose another place, such as results_dir=... on a local disk"
+            f"{path.parent} is on a file system without flock, so two processes could do the same work at once: "
+            "use another folder, such as results_dir=... on a local disk"
         ) from error
 
 
 def delete_partial_files(folder: Path, name: str = "") -> None:
-    """Delete what writers of a folder's files, or of those of one name, left when they were killed.
-
-    For whoever holds the lock.
-    """
+    """Delete the partial files of killed writers in a folder, or those of one file name. Hold the lock to call it."""
     for path in folder.glob(f".{name}*.partial"):
         path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have a folder's files, all the way down, and their names written to the disk."""
+    """Sync a folder, and all files and folders in it, to the disk."""
     for path in (folder, *folder.rglob("*")):
         sync_path(path)
 
 
 def sync_path(path: Path) -> None:
-    """Have one file's bytes, or one folder's names, written to the disk."""
+    """Sync the bytes of one file, or the names in one folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

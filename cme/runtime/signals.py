@@ -1,9 +1,9 @@
-"""Signals that ask a run to stop, and what is done before it does.
+"""Signals that ask a run to stop, and saving before it does.
 
-SIGTERM is a scheduler's, SIGINT is Ctrl-C, SIGUSR1 and SIGUSR2 are what Slurm can be told to send before it takes the
-machine away. Each ends in `cme.Interrupted`, at once, since files are whole or absent at any moment; only while a
-trainer is at work (`waiting`) the first of them waits until what is done is saved. A handler that somebody else had
-installed before is called in place of raising; where it returns, the run goes on.
+SIGTERM comes from schedulers, SIGINT from Ctrl-C, SIGUSR1 and SIGUSR2 from Slurm, which can send them before it takes
+the machine away. Each raises `cme.Interrupted` at once, since files are complete or absent at any moment. Only while a
+trainer runs (`defer_signals`) does the first signal wait until the training is saved. A handler that was installed
+before ours is called instead of raising; if it returns, the run continues.
 """
 
 import signal
@@ -17,79 +17,81 @@ from cme import Interrupted
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
-# of the process, as its signal handlers are
-_others: dict[int, Callable[[int, FrameType | None], Any]] = {}
+# like signal handlers, these belong to the process
+_earlier_handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 _pending: list[int] = []
-_waiting = 0  # blocks of `waiting` that are open
+_deferring = 0  # number of open `defer_signals` blocks
 
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Answer the signals for the time being; in any thread but the main one they stay as they are.
+    """Handle the signals within the block. Outside of the main thread handlers stay unchanged.
 
-    Nested in itself it only answers a signal that waited in vain, in a block that an exception has ended.
+    A nested block only acts on a signal that is still pending after an exception ended a `defer_signals` block.
     """
     outermost = signal.getsignal(SIGNALS[0]) is not _handle
     if threading.current_thread() is not threading.main_thread() or not outermost:
-        if _pending and not _waiting:
+        if _pending and not _deferring:
             act_on_pending()
         yield
         return
     before = {number: signal.signal(number, _handle) for number in SIGNALS}
-    _others.update({n: h for n, h in before.items() if callable(h) and h is not signal.default_int_handler})
+    _earlier_handlers.update(
+        {n: h for n, h in before.items() if callable(h) and h is not signal.default_int_handler}
+    )
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        _others.clear()
+        _earlier_handlers.clear()
         _pending.clear()
 
 
 @contextmanager
 def defer_signals() -> Iterator[None]:
-    """Let a first signal wait for `obey`, at the latest to the end of the outermost block; a second one does not wait.
+    """Defer a first signal until `act_on_pending`, or the end of the outermost block; a second one acts at once.
 
-    Those that have a handler of somebody else's wait always: it is to find everything saved. An exception that ends
-    the block goes its way, as what has happened, and the signal waits on.
+    Signals with an earlier handler are always deferred, so that the handler finds everything saved. If an exception
+    ends the block, it propagates and the signal stays pending.
     """
-    global _waiting
-    _waiting += 1
+    global _deferring
+    _deferring += 1
     try:
         yield
     finally:
-        _waiting -= 1
-    if _pending and not _waiting:
+        _deferring -= 1
+    if _pending and not _deferring:
         act_on_pending()
 
 
 def has_pending() -> bool:
-    """Whether a signal waits."""
+    """Whether a signal is pending."""
     return bool(_pending)
 
 
 def act_on_pending() -> None:
-    """Do what the signals that wait ask for: raise Interrupted, or call the handlers that were there before.
+    """Act on the pending signals: raise Interrupted, or call the handlers that were installed before.
 
-    Where none waits here, one does in another process of the same training: Interrupted is raised.
+    Where no signal is pending here, one is in another process of the same training, so Interrupted is raised.
     """
-    asked = _pending.copy()
+    pending = _pending.copy()
     _pending.clear()
-    if not asked:
+    if not pending:
         raise Interrupted("a signal to another process")
-    for number in asked:
+    for number in pending:
         _act(number, None)
 
 
 def _handle(number: int, frame: FrameType | None) -> None:
-    if _waiting and (not _pending or number in _others):
+    if _deferring and (not _pending or number in _earlier_handlers):
         _pending.append(number)
     else:
         _act(number, frame)
 
 
 def _act(number: int, frame: FrameType | None) -> None:
-    if number in _others:
-        _others[number](number, frame)
+    if number in _earlier_handlers:
+        _earlier_handlers[number](number, frame)
     else:
         raise Interrupted(signal.Signals(number).name)

@@ -1,4 +1,4 @@
-"""Loading by name, what every loaded checkpoint has, and what is said when one cannot be had."""
+"""Loading by name, what every loaded checkpoint has, and errors for checkpoints that are unavailable."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +36,7 @@ def test_two_loads_share_nothing(tiny: Tiny, family: str) -> None:
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
 
 
-def test_dtype_is_the_one_asked_for(tiny_folder: Callable[..., Path]) -> None:
+def test_weights_have_the_requested_dtype(tiny_folder: Callable[..., Path]) -> None:
     assert load(str(tiny_folder("qwen")), dtype="bfloat16").model.dtype == torch.bfloat16
 
 
@@ -56,25 +56,25 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str],
     assert checkpoints.cache_dir() == Path(expected)
 
 
-def test_a_name_that_no_package_carries() -> None:
+def test_an_unknown_package_is_refused() -> None:
     with pytest.raises(ValueError, match=r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct"):
         ensure(["package:gemma-4"])
 
 
-def test_a_miniature_that_does_not_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_miniature_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CME_CACHE", str(tmp_path))
     with pytest.raises(ValueError, match=r"'qwen/pretraind'.*qwen/pretrained"):
         ensure(["miniature:qwen/pretraind"])
 
 
 @pytest.mark.parametrize("name", ["no-such-owner/no-such-model", "./no/such/folder"])
-def test_a_model_that_cannot_be_had_is_named_with_a_remedy(name: str) -> None:
+def test_an_unavailable_model_is_named_in_one_line(name: str) -> None:
     with pytest.raises(Unavailable, match=name) as caught:
         ensure([name])
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_built_when_one_of_several_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_built_when_one_of_several_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
     def build(*_: object) -> None:
         raise AssertionError("built before everything was looked up")
 

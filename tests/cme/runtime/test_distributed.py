@@ -63,7 +63,7 @@ def test_a_process_gets_its_share(rows: int, passes: int, processes: int, expect
 
 @pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 3}])
 def test_what_cannot_be_shared_alike_is_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"per_device_train_batch_size=9.*2 cannot share alike"):
+    with pytest.raises(ValueError, match=r"per_device_train_batch_size=9.*2 cannot divide evenly"):
         per_process_settings({"per_device_train_batch_size": 9, **settings}, 2)
 
 

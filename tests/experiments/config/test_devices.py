@@ -124,7 +124,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(
     if fits:
         assert composition.compose_configs(overrides)
     else:
-        with pytest.raises(BadConfig, match=f"{count} cannot share alike"):
+        with pytest.raises(BadConfig, match=f"{count} cannot divide evenly"):
             composition.compose_configs(overrides)
 
 
