@@ -1,12 +1,17 @@
-"""How many calls and how much money a judge may take."""
+"""A limit on the calls and the money that a judge may spend."""
 
 import threading
 
 
 class Budget:
-    """What may be spent; the most that a call can cost is set aside before the call is made.
+    """Reserves the most that a call can cost before the call is made. Safe to share between threads.
 
-    `calls` and `usd` are what was spent so far. None as a limit is no limit.
+    Args:
+        max_calls: limit on the number of calls; None for no limit.
+        max_usd: limit on US dollars; None for no limit.
+
+    Attributes:
+        calls, usd: what has been spent.
     """
 
     def __init__(self, max_calls: int | None, max_usd: float | None) -> None:
@@ -14,27 +19,27 @@ class Budget:
         self.max_usd = max_usd
         self.calls = 0
         self.usd = 0.0
-        self._in_flight: list[float] = []
+        self._reserved: list[float] = []
         self._settled = threading.Condition()
 
-    def take(self, most: float) -> bool:
-        """Set one call aside that costs at most so much; False where it does not fit.
+    def reserve(self, usd: float) -> bool:
+        """Reserve one call that costs at most `usd`; False if the budget does not allow it.
 
-        Waits while calls in flight, once they have cost less than they could, may yet make room.
+        Waits while calls in flight may still cost less than reserved and so leave room.
         """
         with self._settled:
-            while not self._fits(most):
-                if not self._in_flight or self._calls_spent():
+            while not self._fits(usd):
+                if not self._reserved or self._calls_spent():
                     return False
                 self._settled.wait()
             self.calls += 1
-            self._in_flight.append(most)
+            self._reserved.append(usd)
             return True
 
-    def settle(self, most: float, usd: float) -> None:
-        """A call that was taken as `most` has cost `usd`."""
+    def settle(self, reserved: float, usd: float) -> None:
+        """Record that a call reserved at `reserved` has cost `usd`."""
         with self._settled:
-            self._in_flight.remove(most)
+            self._reserved.remove(reserved)
             self.usd += usd
             self._settled.notify_all()
 
@@ -46,7 +51,7 @@ class Budget:
     def _calls_spent(self) -> bool:
         return self.max_calls is not None and self.calls >= self.max_calls
 
-    def _fits(self, most: float) -> bool:
+    def _fits(self, usd: float) -> bool:
         if self._calls_spent():
             return False
-        return self.max_usd is None or self.usd + sum(self._in_flight) + most <= self.max_usd
+        return self.max_usd is None or self.usd + sum(self._reserved) + usd <= self.max_usd

@@ -1,7 +1,8 @@
-"""What a chat model is asked as a judge, and how its reply is read.
+"""The judging prompt of a chat model, and how its reply becomes a verdict.
 
-Marker lines around each text carry a digest of all three texts, so that no text can close its own block. A reply
-is read whole, never searched: what a response says, and a judge repeats, cannot be taken for a verdict.
+Each text stands between marker lines that contain a digest of all three texts, so no text can close its own block. A
+whole reply must be one JSON object, or one label token. It is never searched for a verdict, so a judge that quotes a
+response cannot be mistaken for one that agrees with it.
 """
 
 import hashlib
@@ -13,21 +14,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cme.judges import JudgeVerdict, replace_surrogates, verdict_from_scores
+from cme.judges.base import JudgeVerdict, replace_surrogates, verdict_from_scores
 from cme.records import Outcome
 
 FIELDS = ("{instruction}", "{first}", "{second}")
-"""What a prompt has, each once: they are where the texts go."""
+"""Placeholders of a prompt; each must occur exactly once."""
 
 NAMES = ("instruction", "response A", "response B")
 REPLY_FORMAT_VERSION = 1
-"""Stands in the key of the verdict log for how a reply is read: one more with any change of that."""
+"""Part of the judge's fingerprint. Increase it with every change in how replies are read."""
 
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 
 
 def judging_prompt(prompt: str, instruction: str, first: str, second: str, max_response_chars: int) -> str:
-    """The prompt with its three texts in their blocks; a longer response is cut, with a line that says so."""
+    """The prompt with each placeholder replaced by its text between marker lines.
+
+    Responses longer than `max_response_chars` are truncated.
+    """
     texts = [
         replace_surrogates(text)
         for text in (
@@ -44,8 +48,15 @@ def judging_prompt(prompt: str, instruction: str, first: str, second: str, max_r
     return re.sub("|".join(map(re.escape, FIELDS)), lambda found: blocks[found[0]], prompt)
 
 
+def truncate_response(response: str, limit: int) -> str:
+    """The first `limit` characters of a longer response, followed by a line that says so."""
+    if len(response) <= limit:
+        return response
+    return f"{response[:limit]}\n[only the first {limit} characters are shown]"
+
+
 def fingerprint(prompt: str, max_response_chars: int) -> str:
-    """Digest of all that is sent around the texts, a cut one among them, and of how the reply is read."""
+    """Digest of the fixed parts of the judging prompt, with a truncated response, and of how replies are read."""
     sent = judging_prompt(
         prompt, "an instruction", "a response", "r" * (max_response_chars + 1), max_response_chars
     )
@@ -58,56 +69,51 @@ def digest(text: str) -> str:
 
 
 def parse_reply(content: str) -> JudgeVerdict:
-    """The ruling of a reply that is one JSON object with `winner` (A, B or tie), bare or in one code fence.
+    """The verdict in a reply that is one JSON object with `winner` (A, B or tie), optionally in a code fence.
 
-    Its `reason`, if it has one, is the ruling's note. Raises ValueError for any other reply, one that names a field
-    twice among them.
+    Its `reason`, if it is a string, becomes the verdict's note. Raises ValueError for any other reply, and for an
+    object with a duplicate key.
     """
     fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", content, re.DOTALL)
     try:
-        said = json.loads(fenced[1] if fenced else content, object_pairs_hook=_once_each)
-        outcome = OUTCOMES[said["winner"].strip().upper()]
+        reply = json.loads(fenced[1] if fenced else content, object_pairs_hook=_unique_keys)
+        outcome = OUTCOMES[reply["winner"].strip().upper()]
     except (LookupError, RecursionError, TypeError, AttributeError, ValueError):
-        raise ValueError(f"the reply is not the JSON asked for: {content}") from None
-    note = said.get("reason")
+        raise ValueError(f"the reply is not the requested JSON: {content}") from None
+    note = reply.get("reason")
     return JudgeVerdict(outcome, note=note if isinstance(note, str) else None)
 
 
 def verdict_from_logprobs(
-    likeliest: Sequence[Mapping[str, Any]], tie_margin: float, min_mass: float
+    top_logprobs: Sequence[Mapping[str, Any]], tie_margin: float, min_label_mass: float
 ) -> JudgeVerdict:
-    """The ruling by the likeliest first tokens, each a `token` and its `logprob`, with or without a space.
+    """The verdict in the most likely first tokens of a reply, each with `token` and `logprob`.
 
-    P(first) = p(A) / (p(A) + p(B)), where a label that is not among them counts as 0; the scores are
-    (P(first), P(second)), and up to `tie_margin` between them is a tie. Where A and B have
-    less than `min_mass` of the probability, the model did not answer the question: unscored. Raises ValueError
-    without either label and for what is no log-probability: above 0 or not finite.
+    P(first) = p(A) / (p(A) + p(B)), where a label that is not listed counts as 0 and a space around a label is ignored.
+    The scores are (P(first), P(second)); they tie if they differ by at most `tie_margin`. The verdict is unscored if A
+    and B together have less probability than `min_label_mass`. Raises ValueError if neither label is listed, or for a
+    log-probability that is positive or not finite.
     """
-    weight = {"A": 0.0, "B": 0.0}
-    for entry in likeliest:
-        if (label := entry["token"].strip()) in weight:
+    mass = {"A": 0.0, "B": 0.0}
+    for entry in top_logprobs:
+        if (label := entry["token"].strip()) in mass:
             if not -sys.float_info.max <= entry["logprob"] <= 0:
                 raise ValueError(f"the log-probability of {label} is {entry['logprob']}")
-            weight[label] += math.exp(entry["logprob"])
-    total = sum(weight.values())
+            mass[label] += math.exp(entry["logprob"])
+    total = sum(mass.values())
     if not total:
-        raise ValueError(f"neither A nor B is among the likeliest tokens: {[e['token'] for e in likeliest]}")
-    if total < min_mass:
-        return JudgeVerdict("unscored", f"A and B have {total:.4f} of the probability, below {min_mass:g}")
-    ruling = verdict_from_scores(weight["A"] / total, weight["B"] / total, tie_margin)
-    return replace(ruling, note=f"A and B have {total:.4f} of the probability")
+        raise ValueError(
+            f"neither A nor B is among the most likely tokens: {[e['token'] for e in top_logprobs]}"
+        )
+    note = f"A and B together have probability {total:.4f}"
+    if total < min_label_mass:
+        return JudgeVerdict("unscored", f"{note}, below {min_label_mass:g}")
+    return replace(verdict_from_scores(mass["A"] / total, mass["B"] / total, tie_margin), note=note)
 
 
-def _once_each(fields: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON. Raises ValueError for one with a field twice, of which a parser keeps the last unasked."""
-    found = dict(fields)
-    if len(found) < len(fields):
-        raise ValueError("a field is there twice")
-    return found
-
-
-def truncate_response(response: str, limit: int) -> str:
-    """The response up to so many characters, with a line that says so where it is longer."""
-    if len(response) <= limit:
-        return response
-    return f"{response[:limit]}\n[only the first {limit} characters are shown]"
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises ValueError for a duplicate key, of which a parser would silently keep the last."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
+        raise ValueError("duplicate key")
+    return result

@@ -1,15 +1,18 @@
-"""Correctness as judge: the response whose answer is right beats the one whose answer is not."""
+"""Correctness as judge: a correct answer beats an incorrect one."""
 
 from cme.grading.answers import AnswerKind, has_final_answer, is_correct
-from cme.judges import JudgeVerdict, verdict_from_scores
+from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.records import Generation, Prompt
 
 
-class Correctness:
-    """Compares both answers with the prompt's gold answer; both right and neither right are ties.
+class Correctness(Judge):
+    """Compares each response's final answer with the gold answer. Two correct or two incorrect answers tie.
 
-    A response without an answer is wrong. A prompt without a gold answer is unscored, as is one with a response whose
-    comparison with it is undecided.
+    A response without an answer is incorrect. The verdict is unscored if the prompt has no gold answer, or if the
+    equivalence of an answer and the gold answer could not be decided in time.
+
+    Args:
+        answers: how answers are extracted and compared, see `cme.grading.answers`.
     """
 
     def __init__(self, answers: AnswerKind) -> None:
@@ -18,17 +21,17 @@ class Correctness:
 
     @staticmethod
     def check(answers: str) -> None:
-        """Raise ValueError, before anything loads, for data without gold answers."""
+        """Raise ValueError for data without gold answers."""
         if not has_final_answer(answers):
             raise ValueError(
                 f"answers={answers}; correctness needs data with gold answers, such as data=arithmetic"
             )
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
-        """Compare two responses by whether they are right."""
+    def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        """Compare two responses by whether their answers are correct."""
         if prompt.answer is None:
             return JudgeVerdict("unscored", "the prompt has no gold answer")
-        right = [is_correct(g.response, prompt.answer, self.answers) for g in (first, second)]
-        if right[0] is None or right[1] is None:
-            return JudgeVerdict("unscored", "whether an answer is right could not be decided in time")
-        return verdict_from_scores(float(right[0]), float(right[1]), margin=0.0)
+        correct = [is_correct(g.response, prompt.answer, self.answers) for g in (first, second)]
+        if correct[0] is None or correct[1] is None:
+            return JudgeVerdict("unscored", "the correctness of an answer could not be decided in time")
+        return verdict_from_scores(float(correct[0]), float(correct[1]), margin=0.0)

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable
 
-from cme.judges import JudgeVerdict, verdict_from_scores
+from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.records import Generation, Prompt
 
 
-class OracleJudge:
-    """Compares exact qualities in [0, 1]. For worlds with a known truth only."""
+class OracleJudge(Judge):
+    """Compares exact qualities in [0, 1], for data whose truth is known, such as the miniature world.
+
+    Args:
+        oracle: quality of a response given (prompt, response, finished).
+    """
 
     def __init__(self, oracle: Callable[[str, str, bool], float]) -> None:
         self.oracle = oracle
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+    def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their true quality."""
         if first.finished is None or second.finished is None:
             return JudgeVerdict("unscored", "it is not known whether the responses were finished")

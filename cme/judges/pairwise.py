@@ -1,7 +1,7 @@
-"""Judging that survives: every ruling is in an append-only log before the next is asked for.
+"""Pairwise judging: each pair is judged in both orders, and every verdict goes to an append-only log at once.
 
-A ruling is known by its judge, the prompt and both texts in the order they were shown. What is in the log is not
-asked again; what could not be scored is never taken for an answer, and is owed again.
+A verdict is identified by the judge, the prompt and both responses in the order shown. A comparison whose verdict is in
+the log is not made again; one that was unscored is.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from cme import Unavailable
-from cme.judges import Judge, JudgeVerdict, replace_surrogates
+from cme.judges.base import Judge, JudgeVerdict, replace_surrogates
 from cme.records import BadFile, Generation, Pair, Prompt, Verdict, explain_write_errors
 from cme.runtime.files import hold_lock
 
 SYNC_SECONDS = 1.0
-"""A killed process loses no line that was written; a machine that loses power loses at most these seconds."""
+"""A killed process loses no line of the log; a machine that loses power loses at most the last so many seconds."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a judge is shown, and whether the trained policy's response is the first."""
+    """A prompt with two responses in the order shown; `policy_first` says which is the trained policy's."""
 
     prompt: Prompt
     first: Generation
@@ -38,26 +38,32 @@ class Comparison:
     policy_first: bool
 
     def key(self, judge: str) -> str:
-        """Digest of a judge's identity and of all that it is shown, in the order of showing."""
+        """Digest of the judge's identity and of everything the judge is shown, in order."""
         shown = [(g.response, g.finished) for g in (self.first, self.second)]
         gold = [] if self.prompt.answer is None else [self.prompt.answer]
-        asked = [judge, self.prompt.text, self.prompt.reference, shown, *gold]
-        return hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:32]
+        content = [judge, self.prompt.text, self.prompt.reference, shown, *gold]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 class BadLog(BadFile):
-    """A log that cannot be read; the message names the file and the line."""
+    """A verdict log that cannot be read; the message names the file and the line."""
 
 
 class VerdictLog:
-    """Rulings as JSON lines in a file that only grows; read on making, written to in a `with` statement.
+    """An append-only file of verdicts as JSON lines. It is read when created, and written in a `with` statement.
 
-    That waits until no other process writes to the file, and reads what was written meanwhile.
+    Entering waits until no other process writes to the file, and reads what was written in the meantime. A torn last
+    line is cut off.
 
-    Each line has the ruling, its `key`, the `judge` (a panel member's name or null), the prompt's id and the
-    `seconds` since the line before, so that they add up to the wall-clock time of judging over all restarts.
-    `calls` and `usd` are what each judge took. A torn last line is cut off. Raises BadLog, naming file and
-    line, for any other line that is no verdict.
+    Each line has the verdict, its `key`, the `judge` (the name of a panel's member, or null), the prompt's id, and the
+    `seconds` since the line before, so that they add up to the time of judging over all restarts.
+
+    Attributes:
+        scored: verdicts other than `unscored`, by key.
+        seconds: time spent judging.
+        calls, usd: requests sent and US dollars spent, by judge.
+
+    Raises BadLog for any whole line that is not a verdict.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +83,7 @@ class VerdictLog:
                 self._count(json.loads(line))
             except (LookupError, RecursionError, TypeError, ValueError) as error:
                 raise BadLog(
-                    f"{self.path}, line {number}, is no verdict ({error!r}); delete the line"
+                    f"{self.path}, line {number}, is not a verdict ({error!r}): delete the line"
                 ) from None
 
     def __enter__(self) -> "VerdictLog":
@@ -95,11 +101,11 @@ class VerdictLog:
         with explain_write_errors(self.path), self._held:
             os.fsync(self._file.fileno())
 
-    def add(self, key: str, judge: str | None, prompt_id: str, ruling: JudgeVerdict) -> None:
-        """Append a ruling. One that is unscored is there for the account of what it took, and stays owed."""
+    def add(self, key: str, judge: str | None, prompt_id: str, verdict: JudgeVerdict) -> None:
+        """Append a verdict. An unscored one only records its calls and cost; it stays pending."""
         with self._lock:
             now = time.monotonic()
-            line = {"key": key, "judge": judge, "prompt_id": prompt_id, **asdict(ruling)}
+            line = {"key": key, "judge": judge, "prompt_id": prompt_id, **asdict(verdict)}
             line["seconds"] = round(now - self._last, 6)
             with explain_write_errors(self.path):
                 self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
@@ -111,21 +117,20 @@ class VerdictLog:
             self._count(line)
 
     def _count(self, line: dict[str, Any]) -> None:
-        ruling = JudgeVerdict(**{field: line[field] for field in JudgeVerdict.__dataclass_fields__})
+        verdict = JudgeVerdict(**{field: line[field] for field in JudgeVerdict.__dataclass_fields__})
         self.seconds += line["seconds"]
-        self.calls[line["judge"]] += ruling.calls
-        self.usd[line["judge"]] += ruling.usd or 0.0
-        if ruling.outcome != "unscored":
-            scores = None if ruling.scores is None else (ruling.scores[0], ruling.scores[1])
-            self.scored[line["key"]] = replace(ruling, scores=scores)
+        self.calls[line["judge"]] += verdict.calls
+        self.usd[line["judge"]] += verdict.usd or 0.0
+        if verdict.outcome != "unscored":
+            scores = None if verdict.scores is None else (verdict.scores[0], verdict.scores[1])
+            self.scored[line["key"]] = replace(verdict, scores=scores)
 
 
 def pending_comparisons(
     pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, identity: str, name: str | None
 ) -> dict[str, Comparison]:
-    """The comparisons that the log has no scored ruling of, by key; those that show the same are one."""
-    asked = _comparisons(pairs, both_orders)
-    keyed = {comparison.key(f"{identity}/{name}"): comparison for comparison in asked}
+    """The comparisons without a scored verdict in the log, by key. Identical comparisons count once."""
+    keyed = {each.key(f"{identity}/{name}"): each for each in _comparisons(pairs, both_orders)}
     return {key: comparison for key, comparison in keyed.items() if key not in log.scored}
 
 
@@ -139,69 +144,76 @@ def judge_pairs(
     name: str | None = None,
     progress: bool = False,
 ) -> list[Verdict]:
-    """Judge each pair, policy first and then, with `both_orders`, start first.
+    """Judge each pair with the policy's response first and, with `both_orders`, also with the start's first.
 
-    `identity` stands for all of the judge that changes its rulings, `name` for it in a panel. Only what the log
-    does not have is asked, `judge.concurrency` rulings at a time. Whatever a judge raises ends the judging; what
-    was in flight, and what an Unavailable took before it, is in the log by then. Raises ValueError for two pairs
-    of one prompt id, whose verdicts could not be told apart.
+    Only comparisons without a verdict in the log are made, `judge.concurrency` at a time. An exception in the judge
+    ends the judging; comparisons in flight are finished and logged first.
+
+    Args:
+        identity: digest of everything that decides the judge's verdicts.
+        name: the judge's name in a panel.
+        progress: whether to show a progress bar.
+
+    Raises ValueError if two pairs have the same prompt id, since their verdicts could not be told apart.
     """
-    asked_of = Counter(pair.prompt_id for pair in pairs)
-    if repeated := [prompt_id for prompt_id, count in asked_of.items() if count > 1]:
+    counts = Counter(pair.prompt_id for pair in pairs)
+    if repeated := [prompt_id for prompt_id, count in counts.items() if count > 1]:
         raise ValueError(
-            f"prompt id {repeated[0]!r} is on {asked_of[repeated[0]]} pairs; each pair needs an id of its own"
+            f"prompt id {repeated[0]!r} is on {counts[repeated[0]]} pairs; give each pair a different id"
         )
-    if hasattr(judge, "resume"):
-        judge.resume(log.calls[name], log.usd[name])
-    made = _ask(judge, pending_comparisons(pairs, both_orders, log, identity, name), log, name, progress)
+    judge.resume(log.calls[name], log.usd[name])
+    pending = pending_comparisons(pairs, both_orders, log, identity, name)
+    made = _compare_all(judge, pending, log, name, progress)
     verdicts = []
-    for asked in _comparisons(pairs, both_orders):
-        key = asked.key(f"{identity}/{name}")
-        said = log.scored[key] if key in log.scored else made[key]
-        shown = (asked.prompt.id, asked.policy_first)
-        verdicts.append(Verdict(*shown, said.outcome, said.reason, said.scores, said.note, name))
+    for each in _comparisons(pairs, both_orders):
+        key = each.key(f"{identity}/{name}")
+        found = log.scored[key] if key in log.scored else made[key]
+        verdicts.append(
+            Verdict(
+                each.prompt.id, each.policy_first, found.outcome, found.reason, found.scores, found.note, name
+            )
+        )
     return verdicts
 
 
 def _comparisons(pairs: Sequence[Pair], both_orders: bool) -> list[Comparison]:
-    found = []
+    comparisons = []
     for pair in pairs:
         prompt = Prompt(pair.prompt_id, pair.prompt, pair.answer, pair.reference)
-        found.append(Comparison(prompt, pair.policy, pair.start, policy_first=True))
+        comparisons.append(Comparison(prompt, pair.policy, pair.start, policy_first=True))
         if both_orders:
-            found.append(Comparison(prompt, pair.start, pair.policy, policy_first=False))
-    return found
+            comparisons.append(Comparison(prompt, pair.start, pair.policy, policy_first=False))
+    return comparisons
 
 
-def _ask(
-    judge: Judge, asked: dict[str, Comparison], log: VerdictLog, name: str | None, progress: bool
+def _compare_all(
+    judge: Judge, pending: dict[str, Comparison], log: VerdictLog, name: str | None, progress: bool
 ) -> dict[str, JudgeVerdict]:
-    """Rulings by key, each logged by the thread that made it, so that an interrupt loses none."""
+    """Verdicts by key. Each is logged by the thread that made it, so that an interrupt loses none."""
 
-    def ask(key: str, shown: Comparison) -> JudgeVerdict:
+    def compare(key: str, shown: Comparison) -> JudgeVerdict:
         try:
-            ruling = judge.rule(shown.prompt, shown.first, shown.second)
+            verdict = judge.compare(shown.prompt, shown.first, shown.second)
         except Unavailable as error:
             if error.calls:
-                spent = JudgeVerdict(
-                    "unscored", replace_surrogates(str(error)), calls=error.calls, usd=error.usd
-                )
+                reason = replace_surrogates(str(error))
+                spent = JudgeVerdict("unscored", reason, calls=error.calls, usd=error.usd)
                 log.add(key, name, shown.prompt.id, spent)
             raise
-        ruling = replace(
-            ruling, reason=replace_surrogates(ruling.reason), note=replace_surrogates(ruling.note)
+        verdict = replace(
+            verdict, reason=replace_surrogates(verdict.reason), note=replace_surrogates(verdict.note)
         )
-        if ruling.outcome != "unscored" or ruling.calls:
-            log.add(key, name, shown.prompt.id, ruling)
-        return ruling
+        if verdict.outcome != "unscored" or verdict.calls:
+            log.add(key, name, shown.prompt.id, verdict)
+        return verdict
 
     unscored = 0
     title = f"judging ({name})" if name else "judging"
     with (
-        ThreadPoolExecutor(getattr(judge, "concurrency", 1)) as pool,
-        tqdm(total=len(asked), desc=title, disable=not progress, leave=False) as bar,
+        ThreadPoolExecutor(judge.concurrency) as pool,
+        tqdm(total=len(pending), desc=title, disable=not progress, leave=False) as bar,
     ):
-        jobs = {key: pool.submit(ask, key, shown) for key, shown in asked.items()}
+        jobs = {key: pool.submit(compare, key, shown) for key, shown in pending.items()}
         try:
             for job in as_completed(jobs.values()):
                 unscored += job.result().outcome == "unscored"
@@ -209,7 +221,7 @@ def _ask(
                 bar.set_postfix_str(f"{spent}{unscored} unscored", refresh=False)
                 bar.update()
         except BaseException:
-            getattr(judge, "stop", lambda: None)()
+            judge.stop()
             pool.shutdown(cancel_futures=True)
             raise
     return {key: job.result() for key, job in jobs.items()}

@@ -1,23 +1,22 @@
-"""Reference similarity: the response nearer in meaning to a reference answer wins.
-
-Nearness is the cosine of sentence embeddings (all-MiniLM-L6-v2, from a package that carries it). It sees
-topic more than truth, so its verdicts are a coarse stand-in for a judge that reads.
-"""
+"""Reference similarity as judge: the response closer in meaning to a reference answer wins."""
 
 from collections.abc import Sequence
 from functools import lru_cache
 
-from cme.judges import JudgeVerdict, verdict_from_scores
+from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.models.embeddings import count_truncated, embed, require_encoder
 from cme.records import Generation, Prompt
 
 
-class ReferenceSimilarity:
-    """Compares cosine similarities to the prompt's reference; within `margin` is a tie.
+class ReferenceSimilarity(Judge):
+    """Compares the cosine similarity of each response's sentence embedding to that of the prompt's reference.
 
-    An empty response has similarity -1. A prompt without a reference is unscored. The encoder reads the first 256
-    word pieces of a text (its `max_seq_length`): of a longer one, response or reference, the rest is cut off unseen;
-    `unread` counts these.
+    The embeddings (all-MiniLM-L6-v2, loaded from an installed package) capture topic more than truth, so this is a
+    coarse substitute for a judge that reads. The encoder reads only the first 256 word pieces of a text. An empty
+    response has similarity -1. The verdict is unscored if the prompt has no reference.
+
+    Args:
+        margin: difference of the two cosines up to which the verdict is a tie.
     """
 
     def __init__(self, margin: float) -> None:
@@ -30,11 +29,11 @@ class ReferenceSimilarity:
         require_encoder("judge=reference_similarity")
 
     @staticmethod
-    def unread(texts: Sequence[str]) -> int:
-        """How many of the texts are longer than the encoder reads."""
+    def count_unread(texts: Sequence[str]) -> int:
+        """The number of texts that are longer than the encoder reads."""
         return count_truncated(texts)
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+    def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their similarity to the prompt's reference."""
         if prompt.reference is None:
             return JudgeVerdict("unscored", "the prompt has no reference answer")

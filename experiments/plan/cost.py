@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
@@ -53,19 +52,19 @@ def priced(parts: Sequence[Part]) -> list[str]:
     for part in parts:
         for name, node in judging.judges(part.judge).items():
             who = f"{part.of}: judge {name or node.name}"
-            target = get_object(node._target_)
-            if not (hasattr(target, "probe") or hasattr(target, "tokens")):
+            if not judging.judge_class(node).asks_server:
                 found.append(f"{who} makes no calls")
                 continue
             asked = owed(part.pairs, part.both_orders, part.log, judging.judge_digest(node), name).values()
-            if not hasattr(target, "tokens"):
+            judge = judging.instantiate_judge(node)
+            tokens = [judge.estimate_tokens(shown.prompt, shown.first, shown.second) for shown in asked]
+            known = [each for each in tokens if each is not None]
+            if len(known) < len(tokens):
                 found.append(f"{who}: {part.most}{len(asked)} calls, unknown tokens, unknown cost")
                 calls, usd = calls + len(asked), usd + (math.nan if asked else 0.0)
                 continue
-            judge = judging.instantiate_judge(node)
-            tokens = [judge.tokens(shown.prompt, shown.first, shown.second) for shown in asked]
-            sent, back = sum(t[0] for t in tokens), sum(t[1] for t in tokens)
-            price = judge.usd(sent, back)
+            sent, back = sum(t[0] for t in known), sum(t[1] for t in known)
+            price = judge.price(sent, back)
             found.append(f"{who}: {part.most}{_take(len(asked), sent, back, price)}")
             calls, usd = calls + len(asked), usd + (math.nan if price is None else price)
     total = f"{usd:.2f} USD" if math.isfinite(usd) else "unknown cost"

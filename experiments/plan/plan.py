@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from hydra.utils import get_object
 from omegaconf import DictConfig
 
 from cme.records import Generation, Prompt
@@ -146,11 +145,10 @@ def judged(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Judging:
     calls, usd = 0, 0.0
     for judge, pairs in asked:
         for node in judging.judges(judge).values():
-            target = get_object(node._target_)
-            if not (hasattr(target, "probe") or hasattr(target, "tokens")):
+            if not judging.judge_class(node).asks_server:
                 continue
             calls += orders * pairs
-            usd += orders * pairs * _price(node, tokens) if hasattr(target, "tokens") else math.nan
+            usd += orders * pairs * _price(node, tokens)
     return Judging(calls, None if math.isnan(usd) else usd)
 
 
@@ -191,8 +189,10 @@ def _price(node: DictConfig, tokens: Lengths) -> float:
         Generation("x" * round(CHARACTERS_A_TOKEN * length), False, 0)
         for length in (tokens.start, tokens.answer)
     )
-    sent, replied = judge.tokens(prompt, start, policy)
-    usd = judge.usd(sent, min(replied, tokens.reply))
+    estimate = judge.estimate_tokens(prompt, start, policy)
+    if estimate is None:
+        return math.nan
+    usd = judge.price(estimate[0], round(min(estimate[1], tokens.reply)))
     return math.nan if usd is None else float(usd)
 
 

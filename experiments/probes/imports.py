@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cme.data.alpaca_format import BadOutputs, Row, read_outputs
-from cme.judges import replace_surrogates
+from cme.judges.base import replace_surrogates
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict, read_json
 from experiments.config.identity import digest
 

@@ -1,13 +1,14 @@
 """The configured judges of a run: one, or the members of a panel."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import cast
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
+from cme.judges.base import Judge
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Verdict
 from experiments.config import identity
@@ -23,10 +24,15 @@ def judges(judge: DictConfig) -> dict[str | None, DictConfig]:
     return {None: judge} if members is None else {str(name): node for name, node in members.items()}
 
 
-def instantiate_judge(node: DictConfig) -> Any:
+def judge_class(node: DictConfig) -> type[Judge]:
+    """The class of the judge that a configuration names."""
+    return cast("type[Judge]", get_object(node._target_))
+
+
+def instantiate_judge(node: DictConfig) -> Judge:
     """The judge that a configuration names. Raises Unavailable or BadConfig where it cannot be made."""
     try:
-        return instantiate(arguments(node), _convert_="all")
+        return cast("Judge", instantiate(arguments(node), _convert_="all"))
     except InstantiationException as error:
         if isinstance(error.__cause__, Unavailable):
             raise error.__cause__ from None
@@ -41,9 +47,9 @@ def judge_digest(node: DictConfig) -> str:
     counted = {path: value for path, value in fields.items() if identity.changes_results(path)}
     if node.get("api_key_variable", "") is None:  # a server of one's own: its model's name says little
         counted["judge.base_url"] = node.base_url
-    if hasattr(target := get_object(node._target_), "fingerprint"):
-        given = {key: value for key, value in arguments(node).items() if key != "_target_"}
-        counted["fingerprint"] = target.fingerprint(**given)
+    given = {key: value for key, value in arguments(node).items() if key != "_target_"}
+    if fingerprint := judge_class(node).fingerprint(**given):
+        counted["fingerprint"] = fingerprint
     return identity.digest(counted)
 
 
@@ -51,7 +57,7 @@ def network_judges(config: DictConfig) -> list[DictConfig]:
     """The judges of a cell that are asked over a network, those of checkpoint selection too."""
     asked = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
     nodes = [node for judge in asked for node in judges(judge).values()]
-    return [node for node in nodes if hasattr(get_object(node._target_), "probe")]
+    return [node for node in nodes if judge_class(node).asks_server]
 
 
 def probe(configs: Iterable[DictConfig]) -> None:
@@ -120,16 +126,14 @@ def unread_warnings(
     known = [reference for reference in references if reference is not None]
     for name, node in judges(judge).items():
         field = where if name is None else f"{where}.members.{name}"
-        limit, target = node.get("max_response_chars"), get_object(node._target_)
+        limit = node.get("max_response_chars")
         longer = sum(len(text) > limit for text in said) if limit is not None else 0
         if longer:
             found.append(
                 f"{longer} {whose} {len(said)} responses were cut at {field}.max_response_chars={limit} for judging"
             )
-        if not hasattr(target, "unread"):
-            continue
         for texts, what in ((said, f"{whose} {len(said)} responses"), (known, f"of {len(known)} references")):
-            if longer := target.unread(texts):
+            if longer := judge_class(node).count_unread(texts):
                 found.append(
                     f"{longer} {what} were read by {field}={node.name} up to its encoder's limit alone"
                 )

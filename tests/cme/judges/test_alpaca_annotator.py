@@ -142,7 +142,7 @@ def theirs(ordered: bool) -> list[dict[str, Any]]:
 def test_a_ruling_is_what_alpaca_eval_says_of_the_same_pair_in_the_same_order(
     server: Server, judge: AlpacaEvalAnnotator
 ) -> None:
-    rulings = [judge.rule(Prompt(p.prompt_id, p.prompt), p.start, p.policy) for p in PAIRS]
+    verdicts = [judge.compare(Prompt(p.prompt_id, p.prompt), p.start, p.policy) for p in PAIRS]
     ours = list(server.asked)
     assert ours == [
         (start, policy) for _, start, policy in TEXTS if start != policy
@@ -150,14 +150,14 @@ def test_a_ruling_is_what_alpaca_eval_says_of_the_same_pair_in_the_same_order(
     server.asked.clear()
     own = theirs(ordered=True)
     assert sorted(server.asked) == sorted(ours)
-    for ruling, row, (text, start, policy) in zip(rulings, own, TEXTS, strict=True):
+    for verdict, row, (text, start, policy) in zip(verdicts, own, TEXTS, strict=True):
         assert row["instruction"] == text
-        assert ruling.scores == pytest.approx((2 - row["preference"], row["preference"] - 1), abs=1e-6)
+        assert verdict.scores == pytest.approx((2 - row["preference"], row["preference"] - 1), abs=1e-6)
         expected = 0.5 if start == policy else server.p_first(text, start, policy)
-        assert ruling.scores is not None and ruling.scores[0] == pytest.approx(expected, abs=1e-6)
+        assert verdict.scores is not None and verdict.scores[0] == pytest.approx(expected, abs=1e-6)
         tie = row["preference"] == 1.5
-        assert ruling.outcome == ("tie" if tie else "first" if row["preference"] < 1.5 else "second")
-    assert [r.outcome for r in rulings] == ["first", "tie", "second", "tie", "first", "first"]
+        assert verdict.outcome == ("tie" if tie else "first" if row["preference"] < 1.5 else "second")
+    assert [r.outcome for r in verdicts] == ["first", "tie", "second", "tie", "first", "first"]
     assert server.models == {"gpt-4-1106-preview"}
 
 
@@ -210,8 +210,8 @@ def test_win_rates_are_alpaca_evals_own(server: Server, judge: AlpacaEvalAnnotat
         ("status", "the server answered 500 (InternalServerError)"),
         ("shape", "the reply is not a chat completion with its usage (TypeError)"),
         ("usage", "the reply is not a chat completion with its usage (AttributeError)"),
-        ("logprobs", "the reply 'Both' has no preference that alpaca-eval reads"),
-        ("words", "the reply 'Both' has no preference that alpaca-eval reads"),
+        ("logprobs", "the reply 'Both' has no preference that alpaca-eval can read"),
+        ("words", "the reply 'Both' has no preference that alpaca-eval can read"),
     ],
 )
 def test_a_failure_is_unscored_with_its_reason_and_asked_again(
@@ -219,10 +219,10 @@ def test_a_failure_is_unscored_with_its_reason_and_asked_again(
 ) -> None:
     prompt, first, second = Prompt("p", "name a fox"), said("the fox is red"), said("owl")
     server.broken = broken
-    ruling = judge.rule(prompt, first, second)
-    assert (ruling.outcome, ruling.reason, ruling.scores) == ("unscored", why, None)
+    verdict = judge.compare(prompt, first, second)
+    assert (verdict.outcome, verdict.reason, verdict.scores) == ("unscored", why, None)
     server.broken = ""
-    assert judge.rule(prompt, first, second).outcome == "first"
+    assert judge.compare(prompt, first, second).outcome == "first"
     assert len(server.asked) == 2
     printed = capfd.readouterr()
     assert printed.out == printed.err == "", "no bars, no log, no key"
@@ -234,8 +234,8 @@ def test_a_server_that_is_not_there_is_unscored(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_: 0.0)
-    ruling = judge.rule(Prompt("p", "a"), said("b"), said("c"))
-    assert (ruling.outcome, ruling.reason) == ("unscored", "the call failed: APIConnectionError")
+    verdict = judge.compare(Prompt("p", "a"), said("b"), said("c"))
+    assert (verdict.outcome, verdict.reason) == ("unscored", "the call failed: APIConnectionError")
 
 
 def test_a_trial_call_says_before_a_run_what_is_wrong(server: Server, judge: AlpacaEvalAnnotator) -> None:
@@ -261,8 +261,8 @@ def test_a_text_that_would_break_the_template_is_unscored_unasked(
     server: Server, judge: AlpacaEvalAnnotator, mark: str
 ) -> None:
     for texts in ((mark, "a", "b"), ("a", f"b {mark}", "c"), ("a", "b", f"{mark} c")):
-        ruling = judge.rule(Prompt("p", texts[0]), said(texts[1]), said(texts[2]))
-        assert ruling.outcome == "unscored" and ruling.reason is not None and mark in ruling.reason
+        verdict = judge.compare(Prompt("p", texts[0]), said(texts[1]), said(texts[2]))
+        assert verdict.outcome == "unscored" and verdict.reason is not None and mark in verdict.reason
     assert server.asked == []
 
 
@@ -272,7 +272,7 @@ def test_nothing_is_cached_where_packages_lie(server: Server, judge: AlpacaEvalA
     place = Path(spec.origin).parent
     before = {p: p.stat().st_mtime_ns for p in place.rglob("*.json")}
     for _ in range(2):
-        judge.rule(Prompt("p", "name a fox"), said("the fox is red"), said("owl"))
+        judge.compare(Prompt("p", "name a fox"), said("the fox is red"), said("owl"))
     assert len(server.asked) == 2
     assert {p: p.stat().st_mtime_ns for p in place.rglob("*.json")} == before
 
@@ -280,10 +280,10 @@ def test_nothing_is_cached_where_packages_lie(server: Server, judge: AlpacaEvalA
 def test_calls_may_run_side_by_side(server: Server, judge: AlpacaEvalAnnotator) -> None:
     asked = [(Prompt(str(n), "fair"), said("x" * n), said("y" * 12)) for n in range(1, 25)]
     with ThreadPoolExecutor(8) as pool:
-        rulings = list(pool.map(lambda one: judge.rule(*one), asked))
-    for (prompt, first, second), ruling in zip(asked, rulings, strict=True):
+        verdicts = list(pool.map(lambda one: judge.compare(*one), asked))
+    for (prompt, first, second), verdict in zip(asked, verdicts, strict=True):
         expected = server.p_first(prompt.text, first.response, second.response)
-        assert ruling.scores == pytest.approx((expected, 1 - expected), abs=1e-6)
+        assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-6)
 
 
 def test_annotators_that_cannot_be_used_are_named(tmp_path: Path) -> None:
@@ -294,9 +294,9 @@ def test_annotators_that_cannot_be_used_are_named(tmp_path: Path) -> None:
 
     assert f"did you mean {NAME}?" in refused(NAME[:-1])
     assert "no configs.yaml" in refused(str(tmp_path))
-    assert "draws from" in refused("alpaca_farm")
+    assert "combines" in refused("alpaca_farm")
     (tmp_path / "configs.yaml").write_text('mine:\n  prompt_template: "not/there.txt"\n')
-    assert "prompt_template is not at" in refused(str(tmp_path))
+    assert "prompt_template" in refused(str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -312,10 +312,10 @@ def test_a_preference_is_from_1_to_2_or_0_for_a_tie(
     server: Server, judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch, parsed: float, said: Any
 ) -> None:
     monkeypatch.setattr(judge._annotator, "fn_completion_parser", lambda _: [parsed])
-    ruling = judge.rule(Prompt("p", "a"), Generation("b", True, 1), Generation("c", True, 1))
-    assert (ruling.outcome, ruling.scores) == said
-    assert (ruling.reason is None) == (said[0] != "unscored") and str(parsed) in (
-        ruling.reason or str(parsed)
+    verdict = judge.compare(Prompt("p", "a"), Generation("b", True, 1), Generation("c", True, 1))
+    assert (verdict.outcome, verdict.scores) == said
+    assert (verdict.reason is None) == (said[0] != "unscored") and str(parsed) in (
+        verdict.reason or str(parsed)
     )
 
 
@@ -345,5 +345,5 @@ def test_an_annotator_of_ones_own_names_another_model(server: Server, tmp_path: 
         text.replace("alpaca_eval_clf_gpt4_turbo/", f"{configs}/alpaca_eval_clf_gpt4_turbo/")
     )
     own = AlpacaEvalAnnotator(str(tmp_path / "mine"), 8)
-    assert own.rule(Prompt("p", "fair"), said("longer"), said("short")).outcome == "first"
+    assert own.compare(Prompt("p", "fair"), said("longer"), said("short")).outcome == "first"
     assert server.models == {"served-here"}

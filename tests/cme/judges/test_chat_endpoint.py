@@ -34,7 +34,7 @@ def stub() -> Iterator[ChatStub]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ChatEndpoint, "backoff", 0.005)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
 
 
@@ -58,8 +58,8 @@ def test_what_is_sent_is_what_is_configured(stub: ChatStub, monkeypatch: pytest.
     asked = judge(
         stub, api_key_variable="JUDGE_KEY", decoding={"max_tokens": 7, "top_p": 0.5, "temperature": None}
     )
-    ruling = asked.rule(Prompt("p", "Say {first} hi."), said("one {second}"), said("two"))
-    assert (ruling.outcome, ruling.note, ruling.calls, ruling.usd) == ("first", "12 against 3", 1, None)
+    verdict = asked.compare(Prompt("p", "Say {first} hi."), said("one {second}"), said("two"))
+    assert (verdict.outcome, verdict.note, verdict.calls, verdict.usd) == ("first", "12 against 3", 1, None)
     [body] = stub.bodies
     question = body.pop("messages")[0]["content"]
     assert body == {"model": "stub", "max_tokens": 7, "top_p": 0.5}
@@ -76,9 +76,9 @@ def test_a_server_that_wants_no_key_is_not_sent_one_of_the_environment(stub: Cha
 @pytest.mark.parametrize("fault", FAULTS)
 def test_each_fault_is_tried_again_and_then_unscored(stub: ChatStub, fault: str) -> None:
     stub.rates = {fault: 1.0}
-    ruling = judge(stub, retries=1, timeout=0.3).rule(Prompt("p", "?"), said("a"), said("ab"))
-    assert (ruling.outcome, ruling.scores, ruling.calls) == ("unscored", None, 2)
-    assert ruling.reason and "(attempt 2)" in ruling.reason and "\n" not in ruling.reason
+    verdict = judge(stub, retries=1, timeout=0.3).compare(Prompt("p", "?"), said("a"), said("ab"))
+    assert (verdict.outcome, verdict.scores, verdict.calls) == ("unscored", None, 2)
+    assert verdict.reason and "(attempt 2)" in verdict.reason and "\n" not in verdict.reason
     assert sum(stub.asked.values()) == 2
     assert stub.drawn == {fault: 2}
 
@@ -128,7 +128,7 @@ def test_retry_after_is_waited_for(stub: ChatStub, form: str) -> None:
         "1" if form == "seconds" else email.utils.formatdate(math.ceil(time.time()) + 1, usegmt=True)
     )
     began = time.monotonic()
-    assert judge(stub, retries=1).rule(Prompt("p", "?"), said("a"), said("b")).calls == 2
+    assert judge(stub, retries=1).compare(Prompt("p", "?"), said("a"), said("b")).calls == 2
     assert 0.9 < time.monotonic() - began < 4
 
 
@@ -136,14 +136,14 @@ def test_retry_after_is_waited_for(stub: ChatStub, form: str) -> None:
 def test_a_retry_after_that_says_nothing_is_as_none(stub: ChatStub, silly: str) -> None:
     stub.rates, stub.retry_after = {"rate_limited": 1.0}, silly
     began = time.monotonic()
-    assert judge(stub, retries=2).rule(Prompt("p", "?"), said("a"), said("b")).calls == 3
+    assert judge(stub, retries=2).compare(Prompt("p", "?"), said("a"), said("b")).calls == 3
     assert time.monotonic() - began < 2
 
 
 def test_what_no_attempt_can_mend_is_not_tried_again(stub: ChatStub) -> None:
     stub.key = KEY
     with pytest.raises(Unavailable, match="api_key_variable=null no access"):
-        judge(stub).rule(Prompt("p", "?"), said("a"), said("b"))
+        judge(stub).compare(Prompt("p", "?"), said("a"), said("b"))
     assert len(stub.bodies) == 1
 
 
@@ -172,8 +172,8 @@ def test_money_stops_before_the_budget_is_passed(stub: ChatStub, tmp_path: Path)
     asked, priced = pairs(40), {"usd_per_million_input": 2.0, "usd_per_million_output": 8.0}
     price = (USAGE["prompt_tokens"] * 2 + USAGE["completion_tokens"] * 8) / 1e6
     one = judge(stub, **priced)
-    question = one._question(Prompt("p", asked[0].prompt), asked[0].policy, asked[0].start)
-    most = one.usd(len(question.encode()) + 256, 1024)
+    question = one.message(Prompt("p", asked[0].prompt), asked[0].policy, asked[0].start)
+    most = one.price(len(question.encode()) + 256, 1024)
     assert most is not None and most > 20 * price
     budget = 30 * price + most
     with VerdictLog(tmp_path / "log") as log:
@@ -189,10 +189,10 @@ def test_money_stops_before_the_budget_is_passed(stub: ChatStub, tmp_path: Path)
 def test_a_call_that_may_be_billed_counts_as_the_most_it_can_cost(stub: ChatStub) -> None:
     priced = judge(stub, usd_per_million_input=1.0, usd_per_million_output=1.0, retries=0, timeout=0.3)
     asked = (Prompt("p", "?"), said("a"), said("b"))
-    most = (len(priced._question(*asked).encode()) + 256 + 1024) / 1e6
+    most = (len(priced.message(*asked).encode()) + 256 + 1024) / 1e6
     for fault, usd in (("silent", most), ("reset", most), ("server_error", 0.0), ("prose", 110e-6)):
         stub.rates = {fault: 1.0}
-        assert priced.rule(*asked).usd == pytest.approx(usd), fault
+        assert priced.compare(*asked).usd == pytest.approx(usd), fault
 
 
 @pytest.mark.parametrize(
@@ -216,10 +216,10 @@ def test_usage_that_no_request_has_counts_as_the_most_it_can_cost(
 ) -> None:
     priced = judge(stub, usd_per_million_input=20.0, usd_per_million_output=20.0)
     asked = (Prompt("p", "?"), said("a"), said("b"))
-    most = 20 * (len(priced._question(*asked).encode()) + 256 + 1024) / 1e6
+    most = 20 * (len(priced.message(*asked).encode()) + 256 + 1024) / 1e6
     monkeypatch.setattr(chat_stub, "USAGE", usage)
-    ruling = priced.rule(*asked)
-    assert (ruling.outcome, ruling.usd) == ("tie", pytest.approx(most))
+    verdict = priced.compare(*asked)
+    assert (verdict.outcome, verdict.usd) == ("tie", pytest.approx(most))
     assert priced.budget.usd == pytest.approx(most)
 
 
@@ -264,8 +264,8 @@ def test_a_budget_waits_for_calls_that_may_leave_it_room() -> None:
     import threading
 
     budget, found = Budget(None, 1.0), []
-    assert budget.take(0.9)
-    waiting = threading.Thread(target=lambda: found.append(budget.take(0.5)))
+    assert budget.reserve(0.9)
+    waiting = threading.Thread(target=lambda: found.append(budget.reserve(0.5)))
     waiting.start()
     time.sleep(0.05)
     assert found == []
@@ -273,7 +273,7 @@ def test_a_budget_waits_for_calls_that_may_leave_it_room() -> None:
     waiting.join(5)
     assert found == [True]
     budget.settle(0.5, 0.5)
-    assert not budget.take(0.5)
+    assert not budget.reserve(0.5)
 
 
 def test_one_token_is_weighed_by_its_probabilities(stub: ChatStub) -> None:
@@ -284,17 +284,20 @@ def test_one_token_is_weighed_by_its_probabilities(stub: ChatStub) -> None:
         ("aa", "bb", "tie"),
     ):
         p = 1 / (1 + math.exp((len(second) - len(first)) / 10))
-        ruling = weighed.rule(Prompt("p", "?"), said(first), said(second))
-        assert ruling.outcome == outcome
-        assert ruling.scores == pytest.approx((p, 1 - p), abs=1e-6)
-        assert ruling.note == "A and B have 1.0000 of the probability"
+        verdict = weighed.compare(Prompt("p", "?"), said(first), said(second))
+        assert verdict.outcome == outcome
+        assert verdict.scores == pytest.approx((p, 1 - p), abs=1e-6)
+        assert verdict.note == "A and B together have probability 1.0000"
     assert stub.bodies[0]["logprobs"] is True and stub.bodies[0]["top_logprobs"] == 20
     assert stub.bodies[0]["max_completion_tokens"] == 1 and "response_format" not in stub.bodies[0]
     likeliest = [{"token": t, "logprob": math.log(q)} for t, q in (("The", 0.7), ("A", 0.2), (" B", 0.1))]
     assert weighed_by(likeliest, 0.0, 0.3 - 1e-9).outcome == "first"
     vague = weighed_by(likeliest, 0.0, 0.5)
-    assert (vague.outcome, vague.reason) == ("unscored", "A and B have 0.3000 of the probability, below 0.5")
-    near = judge(stub, "openai_logprobs", tie_margin=0.5).rule(Prompt("p", "?"), said("a"), said("bbb"))
+    assert (vague.outcome, vague.reason) == (
+        "unscored",
+        "A and B together have probability 0.3000, below 0.5",
+    )
+    near = judge(stub, "openai_logprobs", tie_margin=0.5).compare(Prompt("p", "?"), said("a"), said("bbb"))
     assert near.outcome == "tie" and near.scores is not None and near.scores[0] < 0.5
 
 
@@ -320,18 +323,18 @@ INJECTED = [
 def test_a_response_cannot_speak_for_the_judge(stub: ChatStub, text: str) -> None:
     longer = "a plain and honest answer " * 10
     for file, outcome in (("openai", "second"), ("openai_logprobs", "second")):
-        ruling = judge(stub, file).rule(Prompt("p", text), said(text), said(longer))
-        assert ruling.outcome == outcome
+        verdict = judge(stub, file).compare(Prompt("p", text), said(text), said(longer))
+        assert verdict.outcome == outcome
         assert texts(stub.bodies[-1]["messages"][0]["content"]) == (text, longer)
 
 
 def test_a_response_cannot_know_its_own_markers(stub: ChatStub) -> None:
     """Even the markers of an earlier question do not close a block of this one."""
     one = judge(stub)
-    one.rule(Prompt("p", "?"), said("a"), said("b"))
+    one.compare(Prompt("p", "?"), said("a"), said("b"))
     seen = stub.bodies[-1]["messages"][0]["content"]
     attack = seen[seen.index("[[end of response A") :]
-    one.rule(Prompt("p", "?"), said("a" + attack), said("b"))
+    one.compare(Prompt("p", "?"), said("a" + attack), said("b"))
     assert texts(stub.bodies[-1]["messages"][0]["content"]) == ("a" + attack, "b")
 
 
@@ -360,8 +363,8 @@ def test_a_response_cannot_know_its_own_markers(stub: ChatStub) -> None:
 )
 def test_only_a_whole_reply_of_the_asked_form_is_a_verdict(stub: ChatStub, reply: str) -> None:
     stub.reply = reply
-    ruling = judge(stub, retries=0).rule(Prompt("p", "?"), said("a"), said("b"))
-    assert ruling.outcome == "unscored"
+    verdict = judge(stub, retries=0).compare(Prompt("p", "?"), said("a"), said("b"))
+    assert verdict.outcome == "unscored"
 
 
 @pytest.mark.parametrize("file", ["openai", "openai_logprobs"])
@@ -372,15 +375,15 @@ def test_a_reply_that_a_filter_cut_is_no_verdict(
     monkeypatch.setattr(
         chat_stub, "completion", lambda content, finish="stop", *rest: made(content, "content_filter", *rest)
     )
-    ruling = judge(stub, file).rule(Prompt("p", "?"), said("a"), said("ab"))
-    assert (ruling.outcome, ruling.scores, ruling.calls) == ("unscored", None, 1)
-    assert "content filter" in str(ruling.reason)
+    verdict = judge(stub, file).compare(Prompt("p", "?"), said("a"), said("ab"))
+    assert (verdict.outcome, verdict.scores, verdict.calls) == ("unscored", None, 1)
+    assert "content filter" in str(verdict.reason)
 
 
 def test_a_body_that_is_too_deep_is_unscored(stub: ChatStub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_stub, "completion", lambda *_: b'{"choices":' + b"[" * 50_000)
-    ruling = judge(stub, retries=0).rule(Prompt("p", "?"), said("a"), said("ab"))
-    assert ruling.outcome == "unscored" and "nested too deeply" in str(ruling.reason)
+    verdict = judge(stub, retries=0).compare(Prompt("p", "?"), said("a"), said("ab"))
+    assert verdict.outcome == "unscored" and "nested too deeply" in str(verdict.reason)
 
 
 @pytest.mark.parametrize(
@@ -396,9 +399,9 @@ def test_what_is_no_log_probability_is_unscored(
         return made(content, finish, {"content": [{"token": "A", "top_logprobs": top}]})
 
     monkeypatch.setattr(chat_stub, "completion", odd)
-    ruling = judge(stub, "openai_logprobs", retries=0).rule(Prompt("p", "?"), said("a"), said("ab"))
-    assert (ruling.outcome, ruling.scores) == ("unscored", None)
-    assert "log-probability of A" in str(ruling.reason) or "no top_logprobs" in str(ruling.reason)
+    verdict = judge(stub, "openai_logprobs", retries=0).compare(Prompt("p", "?"), said("a"), said("ab"))
+    assert (verdict.outcome, verdict.scores) == ("unscored", None)
+    assert "log-probability of A" in str(verdict.reason) or "no top_logprobs" in str(verdict.reason)
 
 
 @pytest.mark.parametrize(
@@ -412,13 +415,13 @@ def test_what_is_no_log_probability_is_unscored(
 )
 def test_the_asked_form_may_be_dressed(stub: ChatStub, reply: str, outcome: str) -> None:
     stub.reply = reply
-    assert judge(stub).rule(Prompt("p", "?"), said("a"), said("b")).outcome == outcome
+    assert judge(stub).compare(Prompt("p", "?"), said("a"), said("b")).outcome == outcome
 
 
 def test_a_long_response_is_cut_alike_on_both_sides_and_says_so(stub: ChatStub) -> None:
     one = judge(stub, max_response_chars=10)
-    one.rule(Prompt("p", "x" * 50), said("a" * 11), said("b" * 10))
-    one.rule(Prompt("p", "x" * 50), said("b" * 10), said("a" * 11))
+    one.compare(Prompt("p", "x" * 50), said("a" * 11), said("b" * 10))
+    one.compare(Prompt("p", "x" * 50), said("b" * 10), said("a" * 11))
     cut = "a" * 10 + "\n[only the first 10 characters are shown]"
     shown = [texts(body["messages"][0]["content"]) for body in stub.bodies]
     assert shown == [(cut, "b" * 10), ("b" * 10, cut)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cme.judges import JudgeVerdict
+from cme.judges.base import JudgeVerdict
 from cme.judges.correctness import Correctness
 from cme.judges.pairwise import Comparison
 from cme.records import Generation, Prompt
@@ -13,7 +13,7 @@ def said(text: str) -> Generation:
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "ruling"),
+    ("first", "second", "verdict"),
     [
         ("it is 7", "it is 8", JudgeVerdict("first", None, (1.0, 0.0))),
         ("it is 8", "it is 7", JudgeVerdict("second", None, (0.0, 1.0))),
@@ -22,20 +22,20 @@ def said(text: str) -> Generation:
         ("no idea", "7", JudgeVerdict("second", None, (0.0, 1.0))),
     ],
 )
-def test_the_right_answer_wins(first: str, second: str, ruling: JudgeVerdict) -> None:
-    assert Correctness("number").rule(Prompt("p", "3 + 4?", "7"), said(first), said(second)) == ruling
+def test_the_right_answer_wins(first: str, second: str, verdict: JudgeVerdict) -> None:
+    assert Correctness("number").compare(Prompt("p", "3 + 4?", "7"), said(first), said(second)) == verdict
 
 
 def test_answers_in_boxes_count_by_what_they_mean() -> None:
     prompt = Prompt("p", "half?", r"\frac{1}{2}")
-    ruling = Correctness("boxed").rule(prompt, said(r"\boxed{2}"), said(r"\boxed{0.5}"))
-    assert ruling.outcome == "second"
+    verdict = Correctness("boxed").compare(prompt, said(r"\boxed{2}"), said(r"\boxed{0.5}"))
+    assert verdict.outcome == "second"
 
 
 def test_what_cannot_be_decided_is_unscored() -> None:
     judge = Correctness("boxed")
-    assert judge.rule(Prompt("p", "?"), said("7"), said("8")).reason == "the prompt has no gold answer"
-    hanging = judge.rule(Prompt("p", "?", "7"), said(r"\boxed{7}"), said(r"\boxed{6^{6^{6^{6^6}}}}"))
+    assert judge.compare(Prompt("p", "?"), said("7"), said("8")).reason == "the prompt has no gold answer"
+    hanging = judge.compare(Prompt("p", "?", "7"), said(r"\boxed{7}"), said(r"\boxed{6^{6^{6^{6^6}}}}"))
     assert hanging.outcome == "unscored" and "could not be decided" in str(hanging.reason)
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cme.judges import JudgeVerdict, verdict_from_scores
+from cme.judges.base import JudgeVerdict, verdict_from_scores
 from cme.judges.oracle import OracleJudge
 from cme.judges.reference_similarity import ReferenceSimilarity
 from cme.records import Generation, Prompt
@@ -37,9 +37,9 @@ def test_turning_the_order_turns_the_ruling(a: float, b: float, margin: float) -
 def test_the_oracle_judges_by_true_quality_and_how_a_response_ended() -> None:
     judge = OracleJudge(lambda prompt, response, finished: len(prompt) + len(response) / 10 + finished)
     asked = Prompt("p1", "abc")
-    assert judge.rule(asked, said("xx"), said("x")) == JudgeVerdict("first", None, (4.2, 4.1))
-    assert judge.rule(asked, said("xx", False), said("xx")).outcome == "second"
-    assert judge.rule(asked, said("xy"), said("yx")).outcome == "tie"
+    assert judge.compare(asked, said("xx"), said("x")) == JudgeVerdict("first", None, (4.2, 4.1))
+    assert judge.compare(asked, said("xx", False), said("xx")).outcome == "second"
+    assert judge.compare(asked, said("xy"), said("yx")).outcome == "tie"
 
 
 REFERENCE = "Sunlight is scattered by the air, and blue light is scattered the most, so the sky looks blue."
@@ -52,31 +52,33 @@ def similarity() -> ReferenceSimilarity:
 
 def test_the_reference_itself_beats_what_has_nothing_to_do_with_it(similarity: ReferenceSimilarity) -> None:
     unrelated = "Bake the bread for forty minutes and let it cool."
-    ruling = similarity.rule(Prompt("p", "why?", None, REFERENCE), said(unrelated), said(REFERENCE))
-    assert ruling.outcome == "second"
-    assert ruling.scores is not None
-    assert ruling.scores[1] == pytest.approx(1.0, abs=1e-3)
-    assert ruling.scores[0] < 0.5
+    verdict = similarity.compare(Prompt("p", "why?", None, REFERENCE), said(unrelated), said(REFERENCE))
+    assert verdict.outcome == "second"
+    assert verdict.scores is not None
+    assert verdict.scores[1] == pytest.approx(1.0, abs=1e-3)
+    assert verdict.scores[0] < 0.5
 
 
 def test_a_paraphrase_lies_between(similarity: ReferenceSimilarity) -> None:
     near = "The air scatters blue light from the sun more than other colours; that is why the sky is blue."
     far = "My cat likes to sleep on the warm radiator."
-    assert similarity.rule(Prompt("p", "?", None, REFERENCE), said(near), said(far)).outcome == "first"
+    assert similarity.compare(Prompt("p", "?", None, REFERENCE), said(near), said(far)).outcome == "first"
 
 
 def test_the_same_words_tie(similarity: ReferenceSimilarity) -> None:
-    assert similarity.rule(Prompt("p", "?", None, REFERENCE), said("Blue."), said("Blue.")).outcome == "tie"
+    assert (
+        similarity.compare(Prompt("p", "?", None, REFERENCE), said("Blue."), said("Blue.")).outcome == "tie"
+    )
 
 
 def test_an_empty_response_loses(similarity: ReferenceSimilarity) -> None:
-    ruling = similarity.rule(Prompt("p", "?", None, REFERENCE), said(" \n"), said("Bake the bread."))
-    assert ruling.outcome == "second"
-    assert ruling.scores is not None and ruling.scores[0] == -1.0
-    assert similarity.rule(Prompt("p", "?", None, REFERENCE), said(""), said(" ")).outcome == "tie"
+    verdict = similarity.compare(Prompt("p", "?", None, REFERENCE), said(" \n"), said("Bake the bread."))
+    assert verdict.outcome == "second"
+    assert verdict.scores is not None and verdict.scores[0] == -1.0
+    assert similarity.compare(Prompt("p", "?", None, REFERENCE), said(""), said(" ")).outcome == "tie"
 
 
 def test_without_a_reference_there_is_no_verdict(similarity: ReferenceSimilarity) -> None:
-    ruling = similarity.rule(Prompt("p", "?"), said("a"), said("b"))
-    assert (ruling.outcome, ruling.scores) == ("unscored", None)
-    assert ruling.reason is not None and "no reference" in ruling.reason
+    verdict = similarity.compare(Prompt("p", "?"), said("a"), said("b"))
+    assert (verdict.outcome, verdict.scores) == ("unscored", None)
+    assert verdict.reason is not None and "no reference" in verdict.reason

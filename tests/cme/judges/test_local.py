@@ -49,16 +49,16 @@ def by_hand(
 def test_scores_are_the_models_own_probabilities(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
     judge, model = made(tiny_folder(family)), tiny(family)
     for first, second in (("fox, bear.", "owl"), ("owl", "fox, bear."), ("", "7 {first} 狐")):
-        ruling = judge.rule(ASKED, said(first), said(second))
+        verdict = judge.compare(ASKED, said(first), said(second))
         expected = by_hand(model, ASKED.text, first, second)
-        assert ruling.scores == pytest.approx((expected, 1 - expected), abs=1e-4)
-        assert ruling.outcome == ("first" if expected > 0.5 else "second")
+        assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-4)
+        assert verdict.outcome == ("first" if expected > 0.5 else "second")
 
 
 def test_a_model_without_a_template_is_asked_in_the_plain_one(tiny: Tiny, tiny_folder: Folder) -> None:
     expected = by_hand(tiny("llama", plain=True), ASKED.text, "fox", "owl")
-    ruling = made(tiny_folder("llama", plain=True)).rule(ASKED, said("fox"), said("owl"))
-    assert ruling.scores == pytest.approx((expected, 1 - expected), abs=1e-4)
+    verdict = made(tiny_folder("llama", plain=True)).compare(ASKED, said("fox"), said("owl"))
+    assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-4)
 
 
 def test_labels_of_several_tokens_count_whole(tiny: Tiny, tiny_folder: Folder) -> None:
@@ -66,21 +66,21 @@ def test_labels_of_several_tokens_count_whole(tiny: Tiny, tiny_folder: Folder) -
     judge._labels = [chat.response_ids(model.tokenizer, label) for label in labels]
     assert min(map(len, judge._labels)) > 1
     expected = by_hand(model, ASKED.text, "a", "b", labels)
-    scores = judge.rule(ASKED, said("a"), said("b")).scores
+    scores = judge.compare(ASKED, said("a"), said("b")).scores
     assert scores == pytest.approx((expected, 1 - expected), abs=1e-4) and 0.001 < expected < 0.999
 
 
 def test_labels_that_the_model_would_not_say_are_unscored(tiny_folder: Folder) -> None:
     strict = LocalJudge(str(tiny_folder("qwen")), 0.0, 2500, 4096, "float32", min_label_mass=0.9)
-    ruling = strict.rule(ASKED, said("fox"), said("owl"))
-    assert ruling.outcome == "unscored" and "of the probability, below 0.9" in str(ruling.reason)
+    verdict = strict.compare(ASKED, said("fox"), said("owl"))
+    assert verdict.outcome == "unscored" and "have probability 0.0028, below 0.9" in str(verdict.reason)
 
 
 def test_the_margin_makes_ties(tiny: Tiny, tiny_folder: Folder) -> None:
     gap = 2 * by_hand(tiny("gemma"), ASKED.text, "fox", "owl") - 1
     assert abs(gap) > 1e-3
     for margin, outcome in ((abs(gap) + 1e-3, "tie"), (abs(gap) - 1e-3, "first" if gap > 0 else "second")):
-        assert made(tiny_folder("gemma"), margin).rule(ASKED, said("fox"), said("owl")).outcome == outcome
+        assert made(tiny_folder("gemma"), margin).compare(ASKED, said("fox"), said("owl")).outcome == outcome
 
 
 def test_special_tokens_in_texts_are_letters(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
@@ -97,15 +97,15 @@ def test_special_tokens_in_texts_are_letters(tiny: Tiny, tiny_folder: Folder, fa
 
 def test_responses_are_shown_up_to_the_limit_and_the_prompt_whole(tiny_folder: Folder) -> None:
     judge = made(tiny_folder("olmo"), characters=5)
-    whole = judge.rule(ASKED, said("fox, "), said("owl"))
-    long = judge.rule(ASKED, said("fox, and much that is not shown"), said("owl"))
-    assert judge.rule(ASKED, said("fox, but another rest"), said("owl")) == long != whole
+    whole = judge.compare(ASKED, said("fox, "), said("owl"))
+    long = judge.compare(ASKED, said("fox, and much that is not shown"), said("owl"))
+    assert judge.compare(ASKED, said("fox, but another rest"), said("owl")) == long != whole
     shown = judge.tokenizer.decode(judge.prompt_ids("x", "fox, and more", "owl"))
     assert "fox, \n[only the first 5 characters are shown]\n" in shown and shown.count("[only") == 1
-    assert judge.rule(ASKED, said("fox; "), said("owl")) != whole
+    assert judge.compare(ASKED, said("fox; "), said("owl")) != whole
     count = len(judge.prompt_ids(ASKED.text, "fox, ", "owl"))
-    assert made(tiny_folder("olmo"), tokens=count).rule(ASKED, said("fox, "), said("owl")) == whole
-    short = made(tiny_folder("olmo"), tokens=count - 1).rule(ASKED, said("fox, "), said("owl"))
+    assert made(tiny_folder("olmo"), tokens=count).compare(ASKED, said("fox, "), said("owl")) == whole
+    short = made(tiny_folder("olmo"), tokens=count - 1).compare(ASKED, said("fox, "), said("owl"))
     assert (short.outcome, short.scores) == ("unscored", None)
     assert short.reason == f"the judging prompt has {count} tokens, above {count - 1}"
 
@@ -116,8 +116,8 @@ def test_a_model_that_breaks_is_unscored(tiny: Tiny, tmp_path: Path) -> None:
         next(broken.model.parameters()).fill_(float("nan"))
     broken.model.save_pretrained(tmp_path)
     broken.tokenizer.save_pretrained(tmp_path)
-    ruling = made(tmp_path).rule(ASKED, said("a"), said("b"))
-    assert ruling.outcome == "unscored" and ruling.reason is not None and "not finite" in ruling.reason
+    verdict = made(tmp_path).compare(ASKED, said("a"), said("b"))
+    assert verdict.outcome == "unscored" and verdict.reason is not None and "not finite" in verdict.reason
 
 
 def test_both_orders_are_two_questions(tiny_folder: Folder, tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_both_orders_are_two_questions(tiny_folder: Folder, tmp_path: Path) -> N
     judge = made(tiny_folder("llama"))
     with VerdictLog(tmp_path / "verdicts.jsonl") as log:
         policy_first, start_first = judge_pairs(judge, [pair], True, log)
-    assert policy_first.scores == judge.rule(ASKED, pair.policy, pair.start).scores
-    assert start_first.scores == judge.rule(ASKED, pair.start, pair.policy).scores
+    assert policy_first.scores == judge.compare(ASKED, pair.policy, pair.start).scores
+    assert start_first.scores == judge.compare(ASKED, pair.start, pair.policy).scores
 
 
 @pytest.mark.parametrize(

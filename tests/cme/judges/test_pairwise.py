@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT, SUPPORT
 
-from cme.judges import JudgeVerdict, verdict_from_scores
+from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.judges.chat_format import digest, judging_prompt
 from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons
 from cme.records import Generation, Pair, Prompt, Verdict
@@ -35,13 +35,13 @@ PAIRS = [pair("s" * (1 + i % 3), "p" * (1 + i % 4) + str(i), name=f"p{i}") for i
 
 
 @dataclass
-class Longest:
+class Longest(Judge):
     """The longer response wins; it remembers what it was shown and refuses the word `refuse`."""
 
     shown: list[tuple[Prompt, str, str]] = field(default_factory=list)
     concurrency: int = 1
 
-    def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+    def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         self.shown.append((prompt, first.response, second.response))
         if "refuse" in (first.response, second.response):
             return JudgeVerdict("unscored", "it would not say", calls=1, usd=0.5)
@@ -74,7 +74,7 @@ def test_one_order_shows_the_policy_first(tmp_path: Path) -> None:
 
 def test_a_ruling_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     class Confused(Longest):
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
             return JudgeVerdict("tie", "but why")
 
     with pytest.raises(ValueError, match="reason"):
@@ -171,7 +171,7 @@ def test_a_line_that_is_no_verdict_is_named(tmp_path: Path, bad: str) -> None:
     if "outcome" in bad:
         bad = json.dumps(json.loads(lines[0]) | {"outcome": "banana"})
     path.write_text("".join([*lines[:2], f"{bad}\n", *lines[2:]]))
-    with pytest.raises(ValueError, match=r"log\.jsonl, line 3, is no verdict"):
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 3, is not a verdict"):
         VerdictLog(path)
 
 
@@ -193,7 +193,7 @@ def test_half_a_surrogate_pair_does_not_end_judging(tmp_path: Path) -> None:
     half = json.loads('"\\ud83d"')
 
     class Torn(Longest):
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
             asked = judging_prompt("{instruction}{first}{second}", half, first.response, second.response, 9)
             assert digest(half) == digest("?") and half not in asked
             return JudgeVerdict("first", note=f"so {half}")
@@ -213,7 +213,7 @@ def test_looking_at_a_log_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> None:
-    """One of four threads fails; the three others' rulings, made after that, are in the log."""
+    """One of four threads fails; the three others' verdicts, made after that, are in the log."""
     together = threading.Barrier(4)
 
     class GivesUp(Longest):
@@ -222,12 +222,12 @@ def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> Non
         def stop(self) -> None:
             self.stopped = True
 
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
             if together.wait(5) == 0:
                 raise KeyboardInterrupt
             while not self.stopped:
                 time.sleep(0.001)
-            return super().rule(prompt, first, second)
+            return super().compare(prompt, first, second)
 
     judge = GivesUp(concurrency=4)
     with pytest.raises(KeyboardInterrupt):
@@ -237,9 +237,9 @@ def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> Non
 
 def test_seconds_add_up_over_restarts(tmp_path: Path) -> None:
     class Slow(Longest):
-        def rule(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
             time.sleep(0.02)
-            return super().rule(prompt, first, second)
+            return super().compare(prompt, first, second)
 
     began = time.monotonic()
     judged(Slow(), PAIRS[:4], tmp_path)

@@ -66,7 +66,7 @@ def smollm2() -> Checkpoint:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(ChatEndpoint, "backoff", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
     yield
 
 
@@ -94,7 +94,7 @@ def test_its_label_probabilities_are_the_models_with_and_without_faults(
     tokenizer = smollm2.tokenizer
     labels = {x: [i for i in range(len(tokenizer)) if tokenizer.decode(i).strip() == x] for x in "AB"}
     for verdict, pair in zip(found[0][::2], pairs(), strict=True):
-        question = asked._question(*_shown(pair))
+        question = asked.message(*_shown(pair))
         with torch.no_grad():
             logits = smollm2.model(torch.tensor([chat.prompt_ids(tokenizer, question)])).logits[0, -1]
         top = logits.softmax(-1) * (logits >= logits.topk(20).values[-1])
@@ -173,12 +173,12 @@ def test_a_server_of_others_is_understood(
     assert len(found) == 6 and log.calls[None] == 6
     quoted = 0
     for verdict, pair in zip(found[::2], pairs(), strict=True):
-        ids = torch.tensor([chat.prompt_ids(smollm2.tokenizer, asked._question(*_shown(pair)))])
+        ids = torch.tensor([chat.prompt_ids(smollm2.tokenizer, asked.message(*_shown(pair)))])
         with torch.no_grad():
             out = smollm2.model.generate(ids, max_new_tokens=200, do_sample=False)[0, ids.shape[1] :]
         words = smollm2.tokenizer.decode(out, skip_special_tokens=True)
         assert verdict.outcome == "unscored" and verdict.reason is not None
-        if "not the JSON asked for" in verdict.reason:
+        if "not the requested JSON" in verdict.reason:
             quoted += 1
             assert " ".join(words.split())[:80] in verdict.reason
         else:

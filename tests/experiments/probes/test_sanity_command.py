@@ -120,15 +120,15 @@ def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:
 
 
 def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cme.judges import JudgeVerdict
+    from cme.judges.base import JudgeVerdict
     from cme.judges.oracle import OracleJudge
 
-    rule = OracleJudge.rule
-    monkeypatch.setattr(OracleJudge, "rule", lambda *_: JudgeVerdict("unscored", "it is down"))
+    compare = OracleJudge.compare
+    monkeypatch.setattr(OracleJudge, "compare", lambda *_: JudgeVerdict("unscored", "it is down"))
     [config] = composition.compose_configs(cell("experiment=judge_sanity", "seed=5"))
     record = read_record(sanity.run(config), SanityRecord)
     assert all(v.outcome == "unscored" for own in record.verdicts.values() for v in own)
-    monkeypatch.setattr(OracleJudge, "rule", rule)
+    monkeypatch.setattr(OracleJudge, "compare", compare)
     again = read_record(sanity.run(config), SanityRecord)
     assert all(v.outcome != "unscored" for own in again.verdicts.values() for v in own)
     assert again.pairs == record.pairs

@@ -10,7 +10,6 @@ from chat_stub import ChatStub, serving, winner
 from omegaconf import DictConfig
 
 from cme.checkpoints import load
-from cme.judges.chat_endpoint import ChatEndpoint
 from cme.models.generation import generate
 from cme.records import Generation, Pair, RunRecord, RunState, Verdict, read_record, write_record
 from experiments.config import composition, identity
@@ -83,7 +82,7 @@ def test_a_finished_run_meets_them_without_being_trained_again(
     before = read_record(path)
     assert before.comparisons is None and Store.of(off).done and not Store.of(on).done
     assert Store.of(on).record == path
-    for name in ("weights_of", "_train", "respond", "load"):
+    for name in ("resolve_weights", "_train", "respond", "load"):
         monkeypatch.setattr(pipeline, name, never)
     (path.parent / "training.json").unlink()
     (path.parent / "generations.json").unlink()
@@ -204,7 +203,7 @@ def questions(record: RunRecord, who: str, name: str) -> int:
 def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_failed(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ChatEndpoint, "backoff", 0.005)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     monkeypatch.setenv("JUDGE_KEY", KEY)
     with serving(ChatStub()) as stub:
         stub.key = KEY
@@ -228,7 +227,7 @@ def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_fai
         left = int(cost.lines([first])[-2].split()[2])
         before = len(stub.bodies)
         with monkeypatch.context() as alone:
-            for name in ("weights_of", "of_comparator"):
+            for name in ("resolve_weights", "comparator_responses"):
                 alone.setattr(comparators, name, never)
             record = read_record(pipeline.run(first))
         assert len(stub.bodies) - before == left > 0

@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
 from cme.judges import chat_format, local
-from cme.judges.chat_endpoint import ChatEndpoint
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record
 from experiments.__main__ import main
 from experiments.config import composition, identity
@@ -29,7 +28,7 @@ OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
-    monkeypatch.setattr(ChatEndpoint, "backoff", 0.005)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     monkeypatch.setenv("JUDGE_KEY", KEY)
     monkeypatch.setattr(judging, "_answered", set())
     with serving(ChatStub()) as running:
@@ -132,7 +131,7 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     failed = scored(first).count(False)
     assert 3 < failed < 21
     assert f"{failed} of 24 verdicts are unscored, the first because" in capsys.readouterr().err
-    for name in ("weights_of", "_train", "respond", "load"):
+    for name in ("resolve_weights", "_train", "respond", "load"):
         monkeypatch.setattr(pipeline, name, never)
     stub.rates = {}
     preparation.prepare([config])
@@ -166,11 +165,11 @@ def test_a_record_alone_is_enough_to_judge_what_is_owed(cell: Cell, stub: ChatSt
     ("judge", "module", "name", "value"),
     [
         ("openai", chat_format, "NAMES", ("instruction", "answer A", "answer B")),
-        ("openai", chat_format, "READING", 2),
-        ("openai_logprobs", chat_format, "cut", lambda text, limit: text[:limit]),
+        ("openai", chat_format, "REPLY_FORMAT_VERSION", 2),
+        ("openai_logprobs", chat_format, "truncate_response", lambda text, limit: text[:limit]),
         ("local", local, "QUESTION", f"{local.QUESTION}!"),
         ("local", local, "LABELS", ("1", "2")),
-        ("local", local, "cut", lambda text, limit: text[:limit]),
+        ("local", local, "truncate_response", lambda text, limit: text[:limit]),
     ],
 )
 def test_another_template_is_another_question_and_the_same_run(
@@ -426,7 +425,7 @@ def test_a_log_that_cannot_be_read_is_one_line(cell: Cell, capsys: pytest.Captur
     path.write_text("{}\n")
     assert main(["cost", *arguments]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert f"{path}, line 1, is no verdict" in line
+    assert f"{path}, line 1, is not a verdict" in line
 
 
 def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:

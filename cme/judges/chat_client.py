@@ -1,0 +1,208 @@
+"""A client of OpenAI-compatible chat endpoints that never spends more than its budget.
+
+The openai client builds, sends and retries the requests. The HTTP client below it reserves each request in the budget
+before it is sent, and reads the reply, so that a malformed reply is retried like a broken connection.
+"""
+
+import json
+import os
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, cast
+
+import httpx2
+import openai
+
+from cme import Unavailable
+from cme.judges.base import JudgeVerdict
+from cme.judges.budget import Budget
+
+CONNECT_SECONDS = 10.0
+
+
+class FinalFailure(Exception):
+    """A failure that no further attempt can change; the message says why."""
+
+
+class MalformedReply(httpx2.DecodingError):
+    """A reply that is not what was asked for. The openai client retries it, as it does every `RequestError`."""
+
+
+@dataclass
+class Exchange:
+    """One question, the requests that it takes, and what comes of them.
+
+    Attributes:
+        budget: what the requests are paid from.
+        most_usd: the most that one request can cost, in US dollars.
+        cost: US dollars of a reply, given its JSON.
+        read: the verdict in a reply, given its JSON and its text. Raises MalformedReply or FinalFailure.
+        calls: requests sent.
+        usd: upper bound on their cost in US dollars. A request counts as `most_usd` unless the server says what it
+            took, or did not accept it.
+        failure: why the last request gave no verdict.
+        verdict: the verdict, if there is one.
+    """
+
+    budget: Budget
+    most_usd: float
+    cost: Callable[[Any], float]
+    read: Callable[[Any, str], JudgeVerdict]
+    calls: int = 0
+    usd: float = 0.0
+    failure: str = ""
+    verdict: JudgeVerdict | None = None
+
+
+_exchange: ContextVar[Exchange] = ContextVar("exchange")  # that of the current thread
+
+
+class ChatClient:
+    """Sends questions to a chat model. The arguments are those of `cme.judges.chat_endpoint.ChatEndpoint`.
+
+    Attributes:
+        stopped: once set, no further request is sent.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        api_key_variable: str | None,
+        decoding: dict[str, Any],
+        timeout: float,
+    ) -> None:
+        self.model = model
+        self.api_key_variable = api_key_variable
+        self.decoding = decoding
+        self.where = f"judge model {model!r} at {base_url}"
+        self.timeout = timeout
+        self.stopped = threading.Event()
+        self._openai = _OpenAI(
+            api_key=self._key,
+            base_url=base_url,
+            timeout=httpx2.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS)),
+            http_client=_HttpClient(self),
+        )
+
+    def ask(self, message: str, exchange: Exchange, retries: int) -> None:
+        """Ask until there is a verdict, or no attempt or budget is left; fills in `exchange`.
+
+        Raises Unavailable if no attempt can succeed: no key, no access, no such model, no credit.
+        """
+        token = _exchange.set(exchange)
+        try:
+            self._openai.with_options(max_retries=retries).chat.completions.with_raw_response.create(
+                model=self.model, messages=[{"role": "user", "content": message}], extra_body=self.decoding
+            )
+        except FinalFailure as error:
+            exchange.failure = self.redact(str(error))
+        except openai.APIError:
+            pass  # `exchange.failure` describes the last attempt
+        finally:
+            _exchange.reset(token)
+
+    def refusal(self, response: httpx2.Response) -> Unavailable | None:
+        """The error for a status which says that no request can succeed; None for any other status."""
+        said, status = self.redact(response.text), response.status_code
+        if status in (401, 403):
+            key = f"the key in {self.api_key_variable}" if self.api_key_variable else "api_key_variable=null"
+            return Unavailable(f"{self.where} gives {key} no access: {said}")
+        if status == 404:
+            return Unavailable(f"{self.where} does not exist; correct judge.model or judge.base_url: {said}")
+        if status == 402 or (status == 429 and "insufficient_quota" in response.text):
+            return Unavailable(f"{self.where} has no credit left for the key: {said}")
+        return None
+
+    def redact(self, text: str) -> str:
+        """At most 200 characters of a text on one line, without the key, in case the server repeated it."""
+        return " ".join(self.without_key(text).split())[:200]
+
+    def without_key(self, text: str) -> str:
+        """The text with `***` in place of the key."""
+        return text if self.api_key_variable is None else text.replace(self._key(), "***")
+
+    def _key(self) -> str:
+        if self.api_key_variable is None:
+            return "none"  # the openai client would look for a key of its own without one
+        key = os.environ.get(self.api_key_variable, "").strip()
+        if not (key and key.isascii() and key.isprintable()):
+            raise Unavailable(
+                f"the variable {self.api_key_variable} holds no usable key for {self.where}; set it"
+            )
+        return key
+
+
+class _OpenAI(openai.OpenAI):
+    """Waits before a retry such that `ChatClient.stopped` ends the wait."""
+
+    def _calculate_retry_timeout(self, *arguments: Any, **settings: Any) -> float:
+        seconds = super()._calculate_retry_timeout(*arguments, **settings)
+        cast("_HttpClient", self._client).chat.stopped.wait(seconds)
+        return 0.0
+
+
+class _HttpClient(httpx2.Client):
+    """Sends a request if the budget of the current exchange allows it, and reads the reply in limited time."""
+
+    def __init__(self, chat: ChatClient) -> None:
+        super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS, follow_redirects=True)
+        self.chat = chat
+
+    def send(self, request: httpx2.Request, **settings: Any) -> httpx2.Response:
+        exchange = _exchange.get()
+        if self.chat.stopped.is_set():
+            raise FinalFailure(exchange.failure or "judging was stopped")
+        if not exchange.budget.reserve(exchange.most_usd):
+            before = f"; before that: {exchange.failure}" if exchange.failure else ""
+            raise FinalFailure(f"the budget of {exchange.budget} is spent{before}")
+        exchange.calls += 1
+        usd = exchange.most_usd
+        try:
+            response = self._receive(request, settings)
+            if response.is_success:
+                reply = _parse_json(response)
+                usd = exchange.cost(reply)
+                exchange.verdict = exchange.read(reply, response.text)
+            else:
+                usd = 0.0
+                if (refusal := self.chat.refusal(response)) is not None:
+                    raise refusal
+                self._note(exchange, f"the server answered {response.status_code}: {response.text}")
+            return response
+        except (httpx2.RequestError, ssl.SSLError) as error:
+            if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
+                usd = 0.0
+            malformed = isinstance(error, MalformedReply)
+            self._note(exchange, str(error) if malformed else f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            exchange.budget.settle(exchange.most_usd, usd)
+            exchange.usd += usd
+
+    def _receive(self, request: httpx2.Request, settings: dict[str, Any]) -> httpx2.Response:
+        """The whole response. A server that sends byte by byte never times out in httpx2, so all of it is timed."""
+        deadline, body = time.monotonic() + self.chat.timeout, b""
+        with closing(super().send(request, **{**settings, "stream": True})) as response:
+            for chunk in response.iter_raw():
+                body += chunk
+                if time.monotonic() > deadline:
+                    raise httpx2.ReadTimeout(f"the server was still sending after {self.chat.timeout:g} s")
+        return httpx2.Response(response.status_code, headers=response.headers, content=body, request=request)
+
+    def _note(self, exchange: Exchange, failure: str) -> None:
+        exchange.failure = f"{self.chat.redact(failure)} (attempt {exchange.calls})"
+
+
+def _parse_json(response: httpx2.Response) -> Any:
+    try:
+        return json.loads(response.content)
+    except RecursionError:
+        raise MalformedReply("the reply is nested too deeply to be read") from None
+    except ValueError:
+        raise MalformedReply(f"the server sent no JSON but {response.text}") from None
