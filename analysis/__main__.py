@@ -21,9 +21,9 @@ from analysis.tables.win_rates import win_rate_table
 REFERENCE = Path("results/reference")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis") -> int:
     """Run the command; returns its exit code, 2 where there is nothing to read."""
-    parser = argparse.ArgumentParser(prog="python -m analysis", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("records", nargs="*", type=Path, metavar="RECORDS_DIR", help=f"default: {REFERENCE}")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: analysis/ in the first RECORDS_DIR")
     options = parser.parse_args(arguments)

@@ -1,86 +1,151 @@
-"""`python -m experiments stress [overrides]`: how every reward ranks answers of known worth, before any training.
+"""The command `cme`: every job of the project is a subcommand. `python -m experiments` is the same command."""
 
-`python -m experiments cost [overrides]`: what judging would take in calls, tokens and money, without any call.
-
-The overrides are those of `run.py`, such as `scale=laptop`, `family=llama verifier=olmo`, `reward.pmi=true`, or
-`-m family=qwen,llama` for several tables.
-
-`python -m experiments import ...` and `python -m experiments judge ...`: outputs made elsewhere, with their verdicts or
-judged here, as records; each has its own --help.
-
-`python -m experiments measure [RECORD_DIR ...] [--model CHECKPOINT]`: how surprising recorded responses are to an
-independent language model.
-
-`python -m experiments status|owed|resume|retry [EXPERIMENT]`: a sweep seen, and gone on with; see
-`experiments.sweep.status`.
-"""
-
+import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
-from cme import Unavailable
-from experiments.config import composition
-from experiments.config.validation import BadConfig
-from experiments.sweep import status
+from cme import Unavailable, __version__
+
+COMMANDS = {
+    "run": "train, generate, judge and report; the same as `python run.py`",
+    "score": "log-likelihoods of the responses in a file under a verifier",
+    "probe": "how each reward ranks graded answers, before any training",
+    "judge": "compare two files of outputs with a judge of this project",
+    "import": "compare two files of outputs by verdicts that were made elsewhere",
+    "measure": "surprisal of recorded responses under an independent language model",
+    "status": "cells that are done, running, interrupted, failed and pending",
+    "pending": "the command lines of the cells that remain to be run",
+    "resume": "run the cells that are pending or were interrupted",
+    "retry": "run the cells that failed",
+    "cost": "calls, tokens and money that judging takes, without a call",
+    "analyze": "tables, figures and a report from records; the same as `python -m analysis`",
+}
+FORMER_NAMES = {"stress": "probe", "owed": "pending"}
+_PROBE = """Rank nine answers of known quality (empty, copied, wrong, correct ...) to each evaluation prompt by
+every reward, and show how often the correct answer comes first. Nothing is trained.
+The table is printed and written to RESULTS_DIR/ID/stress.json."""
+_COST = """Print the calls, tokens and money that judging takes, without a call. For a run with recorded responses,
+only the verdicts that are still missing are counted."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command; returns its exit code: 2 for what cannot run, 1 for what failed while it ran."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit code: 2 for a request that was refused, 1 for a failure during the work."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # a thread that spins while it waits is a core lost to whoever else runs here
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    if arguments and arguments[0] in ("import", "judge"):
-        from experiments.probes import head_to_head
+    os.environ.setdefault(
+        "OMP_WAIT_POLICY", "passive"
+    )  # a thread that spins while it waits takes a core from others
+    program = "cme" if Path(sys.argv[0]).stem == "cme" else "python -m experiments"
+    try:
+        command, rest = _split(program, sys.argv[1:] if arguments is None else arguments)
+        return _dispatch(command, rest, f"{program} {command}")
+    except SystemExit as stop:  # argparse: --help, or arguments that it refuses
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
 
-        return head_to_head.main(arguments)
-    if arguments and arguments[0] == "measure":
-        from experiments.run import surprisal
 
-        return surprisal.main(arguments[1:])
-    if arguments and arguments[0] in status.COMMANDS:
-        return status.main(arguments)
-    if not arguments or arguments[0] not in ("stress", "cost"):
-        usage = "usage: python -m experiments stress|cost [overrides], or import|judge|measure ..."
-        print(f"{usage}, or status|owed|resume|retry [experiment]", file=sys.stderr)
-        return 2
-    if arguments[0] == "cost":
-        return _cost(list(arguments[1:]))
+def _split(program: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The subcommand and its own arguments."""
+    width = max(map(len, COMMANDS)) + 2
+    parser = argparse.ArgumentParser(
+        prog=program,
+        usage=f"{program} COMMAND ...",
+        description="Label-free reinforcement learning of language models with Cross-Model Entropy.",
+        epilog="commands:\n"
+        + "\n".join(f"  {name:{width}}{text}" for name, text in COMMANDS.items())
+        + f"\n\n`{program} COMMAND --help` describes a command.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cme {__version__}")
+    parser.add_argument("command", choices=[*COMMANDS, *FORMER_NAMES], metavar="COMMAND", help="see below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own arguments")
+    options = parser.parse_args(arguments)
+    return FORMER_NAMES.get(options.command, options.command), options.arguments
+
+
+def _dispatch(command: str, arguments: list[str], prog: str) -> int:
+    """Run a subcommand. Imports are local, so that --help and light commands do not load torch."""
+    match command:
+        case "run":
+            from experiments.sweep import command as run
+
+            run.main(arguments)
+            return 0
+        case "score":
+            from cme.scoring import command_line
+
+            return command_line.main(arguments, prog)
+        case "judge" | "import":
+            from experiments.probes import head_to_head
+
+            return head_to_head.main(command, arguments, prog)
+        case "measure":
+            from experiments.run import surprisal
+
+            return surprisal.main(arguments, prog)
+        case "analyze":
+            from analysis.__main__ import main as analyze
+
+            return analyze(arguments, prog)
+        case "probe":
+            return _probe(_overrides(arguments, prog, _PROBE))
+        case "cost":
+            return _cost(_overrides(arguments, prog, _COST))
+    from experiments.sweep import status
+
+    return status.main(command, arguments, prog)
+
+
+def _overrides(arguments: Sequence[str], prog: str, description: str) -> list[str]:
+    """The overrides of a command that takes those of `cme run`."""
+    parser = argparse.ArgumentParser(
+        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="one result per combination of comma lists"
+    )
+    parser.add_argument(
+        "overrides", nargs="*", help="those of `cme run`, such as scale=laptop family=llama reward.pmi=true"
+    )
+    options = parser.parse_intermixed_args(arguments)
+    return [*(["-m"] if options.multirun else []), *options.overrides]
+
+
+def _probe(overrides: list[str]) -> int:
+    from analysis.sections.reward_probe import reward_probe_table
+    from analysis.tables.render import to_markdown
+    from cme.records import RewardProbeRecord, read_record
+    from experiments.config import composition
     from experiments.probes import reward_probe
 
     try:
-        cells = composition.compose_configs(list(arguments[1:]))
+        cells = composition.compose_configs(overrides)
         reward_probe.prepare(cells)
-    except (BadConfig, Unavailable) as error:
+    except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if not cells:  # asked for help
-        print(__doc__)
     for cell in cells:
         try:
             path = reward_probe.run(cell)
         except Unavailable as error:
             print(f"error: {reward_probe.reward_probe_id(cell)}: {error}", file=sys.stderr)
             return 1
-        from analysis.sections.reward_probe import reward_probe_table
-        from analysis.tables.render import to_markdown
-        from cme.records import RewardProbeRecord, read_record
-
         print(to_markdown(reward_probe_table(read_record(path, RewardProbeRecord))))
         print(f"record: {path}")
     return 0
 
 
 def _cost(overrides: list[str]) -> int:
+    from experiments.config import composition
     from experiments.plan import cost
 
     try:
         print("\n".join(cost.lines(composition.compose_configs(overrides))))
-    except (ValueError, Unavailable) as error:  # BadConfig, and a log or a record that cannot be read
+    except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -42,9 +42,9 @@ class _Unusable(Exception):
     """An argument; the message says which, why, and what would do."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m cme.scoring.command_line") -> int:
     """Run the command; the exit status is 0, or 2 after a sentence on standard error."""
-    options = _options(arguments)
+    options = _options(arguments, prog)
     try:
         if options.out and options.out.exists() and options.out.samefile(options.file):
             raise _Unusable(f"--out is {options.file} itself: name another file")
@@ -72,9 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m cme.scoring.command_line",
+        prog=prog,
         description="Score responses by their mean log-likelihood under a verifier, in nats a token.",
     )
     add = parser.add_argument

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from omegaconf import OmegaConf
 
@@ -25,10 +25,10 @@ from experiments.config.family_overlap import generator_parties, overlap_warning
 from experiments.probes.imports import Outputs, imported_record, read_pairs, read_verdicts
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run `import` or `judge`; returns the exit code, 2 for what cannot be read."""
+def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: str) -> int:
+    """Run `import` or `judge`; returns the exit code, 2 for files or settings that cannot be used."""
     parser = argparse.ArgumentParser(
-        prog=f"python -m experiments {arguments[0]}",
+        prog=prog,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     add("--policy-label", help="the same for the policy")
     add("--name", required=True, help="what the tables call the comparison")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the records go")
-    if arguments[0] == "import":
+    if command == "import":
         add(
             "--verdicts",
             type=Path,
@@ -51,10 +51,10 @@ def main(arguments: Sequence[str]) -> int:
     else:
         add("--dry-run", action="store_true", help="print what judging would take and ask nobody")
         add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
-    options = parser.parse_intermixed_args(arguments[1:])
+    options = parser.parse_intermixed_args(arguments)
     try:
         outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
-        records = _imported(options, outputs) if arguments[0] == "import" else _judged(options, outputs)
+        records = _imported(options, outputs) if command == "import" else _judged(options, outputs)
     except (ValueError, OSError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from cme import Unavailable
 from experiments.config import identity, schema
 from experiments.config.validation import BadConfig
-from experiments.run import comparators, judging, selection, tracking
+from experiments.run import judging
 from experiments.run.inputs import load_preferences, load_prompts
 from experiments.run.store import Store, add_to_experiments
 
@@ -20,6 +20,8 @@ def prepare(configs: list[DictConfig]) -> None:
     Raises Unavailable for weights and data that cannot be had and for judges and trackers that do not answer, with
     a line for each of them, and BadConfig for more prompts than there are.
     """
+    from experiments.run import comparators  # late: it loads torch, and a refused command line needs none
+
     stores = [Store.of(c) for c in configs]
     owed = [c for c, store in zip(configs, stores, strict=True) if not store.record.exists()]
     further = [
@@ -67,6 +69,8 @@ def _data_missing(configs: Sequence[DictConfig]) -> list[str]:
 
 
 def _probe_trackers(configs: list[DictConfig]) -> None:
+    from experiments.run import tracking
+
     tracking.probe(configs)
 
 
@@ -81,6 +85,8 @@ def _check_checkpoints(names: list[str]) -> None:
 
 def _check_parts(configs: list[DictConfig]) -> None:
     """Check the selection prompts and the capability tasks of the cells that have any."""
+    from experiments.run import selection
+
     for config in configs:
         if config.selection.every is not None:
             selection.selection_prompts(config)

@@ -120,7 +120,7 @@ def cached_scorer(
     )
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], prog: str) -> int:
     """`python -m experiments measure`: fill in the surprisal of recorded responses; returns the exit code.
 
     2 where a directory or record can't be read, or a model can't measure; records before it are measured then.
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from cme.records import record_files
 
-    parser = argparse.ArgumentParser(prog="python -m experiments measure", description=__doc__)
+    parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("records", nargs="*", type=Path, metavar="RECORD_DIR", help=f"default: {RUNS}")
     parser.add_argument("--model", metavar="CHECKPOINT", help="default: each run's held-out verifier")
     options: Any = parser.parse_args(arguments)

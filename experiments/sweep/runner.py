@@ -122,12 +122,12 @@ def run_cells(
     found = Counter[str]()
     for folder in folders:
         known = state.current_state(folder)
-        found[known.state if known else "owed"] += 1
+        found[known.state if known else "pending"] += 1
         if known is not None and known.state == "failed":
             complaints.append(f"{folder.name}: {known.reason}")
         elif known is not None and known.state == "interrupted":
             print(f"{folder.name}: {known.reason}; the same command goes on", file=sys.stderr)
-    lost = found["owed"] + found["running"]
+    lost = found["pending"] + found["running"]
     if lost and not interrupted and not complaints:
         complaints.append(f"{lost} cells did not come to an end; the same command goes on")
     print_errors(complaints)

@@ -1,15 +1,6 @@
-"""`python -m experiments status|owed|resume|retry [EXPERIMENT] [results_dir=DIR]`: a sweep seen, and gone on with.
+"""`cme status`, `pending`, `resume` and `retry`: inspect the cells of a results folder, and continue them."""
 
-    status   how many cells are done, running, interrupted, failed and owed, and what can be said of each
-             (--watch [SECONDS]: again and again; --all: every line)
-    owed     the command lines that remain, one a line, for a shell
-    resume   run what is owed or was interrupted, straight from the ledger
-    retry    run what failed, and say what that is
-
-`resume` and `retry` take what says how cells are run: `fail_fast=true`, `hydra/launcher=...`. They compose a cell only
-when its turn comes, so that what is done costs nothing.
-"""
-
+import argparse
 import os
 import shlex
 import sys
@@ -21,12 +12,19 @@ from pathlib import Path
 
 from cme import Unavailable
 from cme.records import RunState
+from cme.runtime import shipped
 from experiments.run import state
 from experiments.sweep import ledger
 from experiments.sweep.ledger import Entry
 
-COMMANDS = ("status", "owed", "resume", "retry")
-STATES = ("done", "running", "interrupted", "failed", "owed")
+DESCRIPTIONS = {
+    "status": "Count the cells that are done, running, interrupted, failed and pending, and describe each that is not.",
+    "pending": "Print the command lines of the cells that are pending or were interrupted, one per line, for a shell.",
+    "resume": "Run the cells that are pending or were interrupted. Done cells cost nothing: a cell is composed only "
+    "when its turn comes.",
+    "retry": "Run the cells that failed, and print what is known of each.",
+}
+STATES = ("done", "running", "interrupted", "failed", "pending")
 LISTED = 20  # of each state; --all lists every one
 EVERY = 5.0  # seconds between two looks of --watch
 
@@ -40,26 +38,43 @@ class CellStatus:
     known: RunState | None
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command; returns its exit code."""
-    command, *rest = arguments
-    words = [a for a in rest if "=" not in a and not a.startswith("-") and not a.isdigit()]
-    given = [a for a in rest if "=" in a]
-    results_dir = Path(
-        next((a.split("=", 1)[1] for a in given if a.startswith("results_dir=")), "results/runs")
-    )
-    given = [a for a in given if not a.startswith("results_dir=")]
+def main(command: str, arguments: Sequence[str], prog: str) -> int:
+    """Run one of the commands of DESCRIPTIONS; returns its exit code."""
+    options = _parser(command, prog).parse_intermixed_args(arguments)
+    settings = [word for word in options.words if "=" in word and not word.startswith("results_dir=")]
+    folders = [word.partition("=")[2] for word in options.words if word.startswith("results_dir=")]
+    experiments = [word for word in options.words if "=" not in word]
+    results_dir = Path(folders[-1] if folders else "results/runs")
     try:
-        _check(command, words, given, [a for a in rest if a.startswith("-")], results_dir)
-        experiment = words[0] if words else None
+        _check(command, experiments, settings, results_dir)
+        experiment = experiments[0] if experiments else None
         if command == "status":
-            return _status(results_dir, experiment, rest)
-        if command == "owed":
-            return _owed(results_dir, experiment)
-        return _again(command, results_dir, experiment, given)
+            return _status(results_dir, experiment, None if options.all else LISTED, options.watch)
+        if command == "pending":
+            return _pending(results_dir, experiment)
+        return _again(command, results_dir, experiment, settings)
     except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _parser(command: str, prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTIONS[command])
+    words = "EXPERIMENT: only the cells of this experiment; results_dir=DIR: where the runs are (default: results/runs)"
+    if command in ("resume", "retry"):
+        words += "; fail_fast=true: stop at the first failure; hydra/launcher=NAME and its settings: where cells run"
+    parser.add_argument("words", nargs="*", metavar="EXPERIMENT | KEY=VALUE", help=words)
+    if command == "status":
+        parser.add_argument("--all", action="store_true", help=f"list every cell, not {LISTED} per state")
+        parser.add_argument(
+            "--watch",
+            nargs="?",
+            type=float,
+            const=EVERY,
+            metavar="SECONDS",
+            help=f"repeat (default: every {EVERY:g} s)",
+        )
+    return parser
 
 
 def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[CellStatus]:
@@ -82,11 +97,11 @@ def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[Cel
 
 def _of(entry: Entry, known: RunState | None) -> str:
     if known is None:
-        return "owed"
+        return "pending"
     if known.state == "done" and (
         known.unscored or not entry.comparators.items() <= known.comparators.items()
     ):
-        return "owed"
+        return "pending"
     return known.state
 
 
@@ -122,10 +137,10 @@ def status_lines(results_dir: Path, experiment: str | None, listed: int | None =
         )
         for row in table
     ]
-    for name in ("running", "interrupted", "failed", "owed"):
+    for name in ("running", "interrupted", "failed", "pending"):
         if rows[name]:
             more = total[name] - len(rows[name])
-            rest = f", {more} not listed{'' if name == 'owed' else ' (--all)'}" if more else ""
+            rest = f", {more} not listed{'' if name == 'pending' else ' (--all)'}" if more else ""
             found += ["", f"{name} ({total[name]}{rest}):", *rows[name]]
     return found
 
@@ -136,7 +151,7 @@ def _told(cell: CellStatus, results_dir: Path) -> str:
     assert known is not None
     if cell.state == "running":
         return _progress(results_dir / cell.entry.run_id, known)
-    if cell.state == "owed":
+    if cell.state == "pending":
         unscored = f"{known.unscored} verdicts unscored"
         return unscored if known.unscored else "has comparators to meet, or to be judged against again"
     attempts = f" (attempt {known.attempts})" if known.attempts > 1 else ""
@@ -163,29 +178,27 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole} s" if minutes else f"{whole} s"
 
 
-def _status(results_dir: Path, experiment: str | None, rest: Sequence[str]) -> int:
-    listed = None if "--all" in rest else LISTED
-    if "--watch" not in rest:
+def _status(results_dir: Path, experiment: str | None, listed: int | None, watch: float | None) -> int:
+    if watch is None:
         print("\n".join(status_lines(results_dir, experiment, listed)))
         return 0
-    every = next((float(a) for a in rest if a.isdigit()), EVERY)
     try:
         while True:
             shown = "\n".join(status_lines(results_dir, experiment, listed))
             print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
-            time.sleep(every)
+            time.sleep(watch)
     except KeyboardInterrupt:
         return 0
 
 
-def _owed(results_dir: Path, experiment: str | None) -> int:
+def _pending(results_dir: Path, experiment: str | None) -> int:
     failed = 0
     for cell in scan_cells(results_dir, experiment):
         failed += cell.state == "failed"
-        if cell.state in ("owed", "interrupted"):
-            print(shlex.join(["python", "run.py", *cell.entry.words(results_dir)]))
+        if cell.state in ("pending", "interrupted"):
+            print(f"{shipped.RUN} {shlex.join(cell.entry.words(results_dir))}")
     if failed:
-        print(f"{failed} failed are not among them: python -m experiments retry", file=sys.stderr)
+        print(f"{failed} failed cells are not listed; `retry` runs them", file=sys.stderr)
     return 0
 
 
@@ -195,7 +208,7 @@ def _again(command: str, results_dir: Path, experiment: str | None, given: list[
     # the launchers want to know that it is a sweep, however many cells it has
     arguments = ["-m", *given]
     launchers.check_launcher(arguments)
-    wanted = ("failed",) if command == "retry" else ("owed", "interrupted")
+    wanted = ("failed",) if command == "retry" else ("pending", "interrupted")
 
     def chosen() -> Iterator[Entry]:
         for cell in scan_cells(results_dir, experiment):
@@ -210,21 +223,18 @@ def _again(command: str, results_dir: Path, experiment: str | None, given: list[
     return runner.run_entries(chosen(), results_dir, arguments)
 
 
-def _check(
-    command: str, words: Sequence[str], given: Sequence[str], flags: Sequence[str], results_dir: Path
-) -> None:
-    """Refuse what the command does not know. Raises ValueError."""
-    if len(words) > 1:
-        raise ValueError(f"{command} takes one experiment, not {' '.join(words)}")
-    known = ("--watch", "--all") if command == "status" else ()
-    if strange := [f for f in flags if f not in known]:
-        raise ValueError(f"{command} has no option {strange[0]}; it has {', '.join(known) or 'none'}")
-    how = ("fail_fast=", "hydra/", "hydra.") if command in ("resume", "retry") else ()
-    if strange := [g for g in given if not g.startswith(how)]:
+def _check(command: str, experiments: Sequence[str], settings: Sequence[str], results_dir: Path) -> None:
+    """Raise ValueError for words that the command does not accept."""
+    if len(experiments) > 1:
+        raise ValueError(f"{command} takes one experiment, not {' '.join(experiments)}")
+    accepted = ("fail_fast=", "hydra/", "hydra.") if command in ("resume", "retry") else ()
+    if refused := [word for word in settings if not word.startswith(accepted)]:
         raise ValueError(
-            f"{command} does not take {strange[0]}; what a cell is stands in {results_dir / ledger.FILE}"
+            f"{command} does not accept {refused[0]}; the settings of each cell are in {results_dir / ledger.FILE}"
         )
-    experiments = {e.experiment for e in ledger.read_entries(results_dir)} if words else set()
-    if words and words[0] not in experiments:
-        names = ", ".join(sorted(filter(None, experiments))) or "none yet"
-        raise ValueError(f"no cell of {words[0]} was asked for in {results_dir}; there are cells of {names}")
+    known = {e.experiment for e in ledger.read_entries(results_dir)} if experiments else set()
+    if experiments and experiments[0] not in known:
+        names = ", ".join(sorted(filter(None, known))) or "none yet"
+        raise ValueError(
+            f"no cell of {experiments[0]} was requested in {results_dir}; there are cells of {names}"
+        )

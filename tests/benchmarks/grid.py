@@ -31,7 +31,7 @@ STATES = {
 }
 SEARCH = (
     "import sys\nfrom pathlib import Path\nfrom experiments.sweep import status\n"
-    "print(sum(c.state in ('owed', 'interrupted') for c in status.scan_cells(Path(sys.argv[1]))))\n"
+    "print(sum(c.state in ('pending', 'interrupted') for c in status.scan_cells(Path(sys.argv[1]))))\n"
 )
 COMPOSE = (
     "import gc, time\nfrom tests.benchmarks.memory import resident\nfrom experiments.config import composition\n"
@@ -88,7 +88,7 @@ def main(cells: int) -> None:
             python = [sys.executable, "-m", "experiments"]
             for name, command in {
                 "status": [*python, "status", f"results_dir={root}"],
-                "owed": [*python, "owed", f"results_dir={root}"],
+                "pending": [*python, "pending", f"results_dir={root}"],
                 "resume's search": [sys.executable, "-c", SEARCH, str(root)],
             }.items():
                 seconds, peak, lines = measured(command)

@@ -35,7 +35,7 @@ LINES = [
 def test_a_table_is_printed_and_recorded_and_not_made_twice(
     cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["stress", *cell("seed=3", "verifier=llama")]) == 0
+    assert main(["probe", *cell("seed=3", "verifier=llama")]) == 0
     printed = capsys.readouterr()
     [path] = (tmp_path / "runs").glob("*/stress.json")
     assert f"record: {path}" in printed.out
@@ -59,7 +59,7 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     assert all(f"{line} " in printed.out for line in LINES)
 
     before = path.read_bytes()
-    assert main(["stress", *cell("seed=3", "verifier=llama")]) == 0
+    assert main(["probe", *cell("seed=3", "verifier=llama")]) == 0
     again = capsys.readouterr()
     assert "done before, skipped" in again.err and again.out == printed.out
     assert path.read_bytes() == before
@@ -138,16 +138,14 @@ def test_tables_differ_by_what_they_depend_on() -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["stress", "family=qwn"], "family=qwn"),
-        (["stress", "reward=random"], "reward=random"),
-        (["stress", "reward=majority_vote"], "reward=majority_vote"),
-        (["stress", "reward.metric=surprise"], "reward.metric=surprise"),
-        (["stress", "data.eval_prompts=100000"], "asked for"),
-        (["stress", "data.eval_prompts=1"], "data=world"),
-        (["stress", "scale=laptop", "data.eval_split=train"], "data.eval_split=train: prompt"),
-        (["stress", "scale=paper", "family=llama"], "has no reference answer"),
-        (["stres"], "usage"),
-        ([], "usage"),
+        (["probe", "family=qwn"], "family=qwn"),
+        (["probe", "reward=random"], "reward=random"),
+        (["probe", "reward=majority_vote"], "reward=majority_vote"),
+        (["probe", "reward.metric=surprise"], "reward.metric=surprise"),
+        (["probe", "data.eval_prompts=100000"], "asked for"),
+        (["probe", "data.eval_prompts=1"], "data=world"),
+        (["probe", "scale=laptop", "data.eval_split=train"], "data.eval_split=train: prompt"),
+        (["probe", "scale=paper", "family=llama"], "has no reference answer"),
     ],
 )
 def test_what_cannot_run_is_one_sentence_and_code_2(
@@ -162,17 +160,11 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
 
     monkeypatch.setattr(checkpoints, "ensure", never)
     monkeypatch.setattr(files, "read_rows", lambda source, path: [{"instruction": "a"}] * source.rows)
-    place = [f"results_dir={tmp_path / 'runs'}"] if arguments and arguments[0] == "stress" else []
-    assert main([*arguments, *place]) == 2
+    assert main([*arguments, f"results_dir={tmp_path / 'runs'}"]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1, printed.err
     assert named in printed.err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_help_shows_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["stress", "--help"]) == 0
-    assert "python -m experiments stress" in capsys.readouterr().out
 
 
 def test_at_laptop_scale_there_are_references_for_every_answer() -> None:

@@ -68,7 +68,7 @@ def test_a_results_dir_that_cannot_be_written_is_one_sentence(cell: Cell, tmp_pa
 def test_fail_fast_begins_no_further_cell(cell: Cell, tmp_path: Path) -> None:
     code, said = run(["-m", *cell("seed=1,0"), "fail_fast=true"], tmp_path)
     assert code == 1
-    assert states(tmp_path) == {"seed=1": "failed", "seed=0": "owed"}
+    assert states(tmp_path) == {"seed=1": "failed", "seed=0": "pending"}
     assert "stopped at the first cell that failed" in said[-2] and said[-1].endswith("KeyError: 'a bug'")
 
 
@@ -81,5 +81,5 @@ def test_a_signal_ends_the_sweep_with_its_own_exit_code(cell: Cell, tmp_path: Pa
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1].splitlines()
     assert process.returncode == 75, said
-    assert states(tmp_path) == {"seed=3": "interrupted", "seed=0": "owed"}
-    assert said[-1] == "interrupted: 1 interrupted, 1 owed; the same command goes on"
+    assert states(tmp_path) == {"seed=3": "interrupted", "seed=0": "pending"}
+    assert said[-1] == "interrupted: 1 interrupted, 1 pending; the same command goes on"

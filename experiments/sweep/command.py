@@ -1,0 +1,32 @@
+"""`python run.py` and `cme run`: run the cells of a command line, or show what Hydra composes of it."""
+
+import sys
+from collections.abc import Sequence
+
+import hydra
+from omegaconf import DictConfig
+
+from cme.runtime import distributed
+from experiments.config import composition, schema
+from experiments.run import cell
+from experiments.sweep import runner
+
+
+@hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
+def show(config: DictConfig) -> None:
+    """The entry point of Hydra, which answers --help, --cfg and similar options by itself."""
+    cell.run(config)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command and exit: 0 if all runs are done, 1 if one failed, 2 if refused, 75 if interrupted.
+
+    The exit happens inside the launch, so that all processes of `accelerate launch` exit with the same code.
+    """
+    with distributed.launch():
+        if composition.is_display_only(list(arguments)):
+            schema.register()
+            sys.argv[1:] = arguments
+            show()
+        else:
+            sys.exit(runner.main(list(arguments)))
