@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.sections.reward_probe import line_label
 from cme import checkpoints
 from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score_answers
@@ -56,7 +57,7 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     assert record.values["semantic_entropy"]["refusal"] == pytest.approx(
         [1 / 9] * 12, abs=1e-5
     )  # unlike the others
-    assert all(f"{line} " in printed.out for line in LINES)
+    assert all(f"{line_label(line)} " in printed.out for line in LINES)
 
     before = path.read_bytes()
     assert main(["probe", *cell("seed=3", "verifier=llama")]) == 0
