@@ -1,0 +1,96 @@
+"""The wheel works outside the checkout: built, installed into a new environment, and run from an unrelated folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from paths import ROOT
+
+from experiments.__main__ import COMMANDS
+
+pytestmark = pytest.mark.slow
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+PACKAGED = ("cme", "experiments", "analysis", "conf", "results/published")
+
+
+def checked(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """The outcome of a command that succeeds within two minutes."""
+    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload]
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new virtual environment with the wheel; its dependencies are those of this environment."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    for name in PACKAGED:
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
+    offline = ["--quiet", "--no-deps", "--no-index"]
+    checked(*pip, "wheel", *offline, "--no-build-isolation", "--wheel-dir", folder, source)
+    shutil.rmtree(source)
+    venv = folder / "venv"
+    checked(sys.executable, "-m", "venv", "--without-pip", venv)
+    [wheel] = folder.glob("*.whl")
+    checked(*pip, "--python", venv / "bin" / "python", "install", *offline, wheel)
+    [packages] = venv.glob("lib/python*/site-packages")
+    # in a .pth file: the checkout's own editable installation in that folder is not active here
+    (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    return venv
+
+
+@pytest.fixture
+def cme(environment: Path, tmp_path: Path) -> Command:
+    """The installed command, in an empty folder."""
+    outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+    return lambda *words: checked(environment / "bin" / "cme", *words, cwd=tmp_path, env=outside)
+
+
+def files(folder: Path, pattern: str) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob(pattern) if "__pycache__" not in path.parts}
+
+
+def test_every_file_of_the_checkout_is_in_the_wheel(environment: Path) -> None:
+    [packages] = environment.glob("lib/python*/site-packages")
+    for package in ("cme", "experiments", "analysis"):
+        assert files(packages / package, "*.*") == files(ROOT / package, "*.*")
+    assert files(packages / "cme_files" / "conf", "*.yaml") == files(ROOT / "conf", "*.yaml")
+    assert files(packages / "cme_files" / "published", "*.csv") == files(ROOT / "results" / "published", "*.csv")
+
+
+def test_overview_and_version(cme: Command) -> None:
+    overview = cme("--help").stdout
+    assert overview.startswith("usage: cme COMMAND")
+    assert all(f"  {name} " in overview for name in COMMANDS)
+    assert cme("--version").stdout.startswith("cme 0.")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(cme: Command, command: str) -> None:
+    expected = "reward" if command == "run" else f"usage: cme {command}"
+    assert expected in cme(command, "--help").stdout
+
+
+def test_run_composes_validates_and_plans(cme: Command, tmp_path: Path) -> None:
+    assert "family:\n  name: llama" in cme("run", "--cfg", "job", "family=llama").stdout
+    assert "miniature" in cme("run", "-m", "family=qwen,llama", "plan=true").stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_records_are_analyzed(cme: Command, tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    for path in sorted((ROOT / "results" / "reference" / "miniature").glob("*-qwen-sft-*-s0-*.record.json"))[:2]:
+        shutil.copy(path, tmp_path / "records")
+    printed = cme("analyze", "records").stdout
+    assert "2 runs" in printed
+    assert (tmp_path / "records" / "analysis" / "report.html").stat().st_size > 10_000
