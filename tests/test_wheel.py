@@ -21,7 +21,9 @@ PACKAGED = ("cme", "experiments", "analysis", "conf", "results/published")
 
 def checked(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
     """The outcome of a command that succeeds within two minutes."""
-    done = subprocess.run([*map(str, words)], capture_output=True, text=True, timeout=120, check=False, **options)  # type: ignore[call-overload]
+    done = subprocess.run(
+        [*map(str, words)], capture_output=True, text=True, timeout=120, check=False, **options
+    )  # type: ignore[call-overload]
     assert done.returncode == 0, done.stderr
     return done
 
@@ -57,7 +59,9 @@ def cme(environment: Path, tmp_path: Path) -> Command:
 
 
 def files(folder: Path, pattern: str) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob(pattern) if "__pycache__" not in path.parts}
+    return {
+        str(path.relative_to(folder)) for path in folder.rglob(pattern) if "__pycache__" not in path.parts
+    }
 
 
 def test_every_file_of_the_checkout_is_in_the_wheel(environment: Path) -> None:
@@ -65,7 +69,9 @@ def test_every_file_of_the_checkout_is_in_the_wheel(environment: Path) -> None:
     for package in ("cme", "experiments", "analysis"):
         assert files(packages / package, "*.*") == files(ROOT / package, "*.*")
     assert files(packages / "cme_files" / "conf", "*.yaml") == files(ROOT / "conf", "*.yaml")
-    assert files(packages / "cme_files" / "published", "*.csv") == files(ROOT / "results" / "published", "*.csv")
+    assert files(packages / "cme_files" / "published", "*.csv") == files(
+        ROOT / "results" / "published", "*.csv"
+    )
 
 
 def test_overview_and_version(cme: Command) -> None:
@@ -89,7 +95,9 @@ def test_run_composes_validates_and_plans(cme: Command, tmp_path: Path) -> None:
 
 def test_two_records_are_analyzed(cme: Command, tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
-    for path in sorted((ROOT / "results" / "reference" / "miniature").glob("*-qwen-sft-*-s0-*.record.json"))[:2]:
+    for path in sorted((ROOT / "results" / "reference" / "miniature").glob("*-qwen-sft-*-s0-*.record.json"))[
+        :2
+    ]:
         shutil.copy(path, tmp_path / "records")
     printed = cme("analyze", "records").stdout
     assert "2 runs" in printed
