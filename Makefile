@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
+WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
 
-.PHONY: run laptop test test-slow test-trackers chaos check analysis install ray clean
+.PHONY: run laptop test test-slow test-trackers coverage chaos check analysis install ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -14,11 +15,19 @@ run: $(INSTALLED)
 laptop: $(INSTALLED)
 	$(BIN)/python run.py scale=laptop
 
+# WORKERS processes of one thread each; a test file runs in one of them, whose small runs its tests share
 test: $(INSTALLED)
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-slow: $(INSTALLED) ray
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+# the share of the source that `make test` runs, child processes included
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --skip-covered --sort=cover
 
 # the trackers' clients go beside the rest; the MLflow server wants pandas<3, and gets an environment of its own
 test-trackers: $(INSTALLED)
@@ -28,7 +37,7 @@ test-trackers: $(INSTALLED)
 	$(BIN)/pip install --quiet -e '.[trackio]'
 	HF_HUB_OFFLINE=1 MLFLOW_SERVER=$(abspath $(VENV))-mlflow/bin/mlflow $(BIN)/python -m pytest -m trackers tests/cme/training/test_trackers.py
 
-# 50 runs, each killed once or twice and restarted: some 10 minutes on two cores; see docs/reliability.md
+# 50 runs, each killed once or twice and restarted: about 10 minutes on two cores; see docs/reliability.md
 chaos: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out tests/benchmarks/records/chaos.json
 	$(BIN)/python -m tests.chaos --docs tests/benchmarks/records/chaos.json
