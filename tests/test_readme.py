@@ -1,4 +1,4 @@
-"""What README and docs tell the reader to type composes."""
+"""README and docs: what the reader is told to type composes, and what they link to exists."""
 
 import re
 import shlex
@@ -6,35 +6,32 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 
+from experiments.__main__ import COMMANDS, FORMER_NAMES
 from experiments.config import composition
 from experiments.config.validation import BadConfig
 
-ROOT = Path(__file__).resolve().parent.parent
-TEXTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PLACEHOLDERS = (
-    "NAME",
-    "shortness",
-    "temperature",
-)  # an experiment's name; what the reader is shown how to add
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+FENCED = re.compile(r"^```\w*\n(.*?)^```", re.M | re.S)
+# an experiment's or a judge's name; what the reader is shown how to add; arguments left out
+PLACEHOLDERS = ("NAME", "shortness", "temperature", "COMMAND", "...")
 
 
 def commands(start: str) -> list[str]:
     """The commands of README and docs that begin so, in blocks and between backticks, without their comments."""
     found = []
-    for text in (path.read_text() for path in TEXTS):
-        blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
-        lines = [line for block in blocks for line in block.splitlines()]
-        prose = re.sub(r"^```\w*\n.*?^```", "", text, flags=re.M | re.S)
-        lines += [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", prose)]
+    for text in (page.read_text() for page in PAGES):
+        lines = [line for block in FENCED.findall(text) for line in block.splitlines()]
+        lines += [" ".join(quoted.split()) for quoted in re.findall(r"`([^`]+)`", FENCED.sub("", text))]
         found += [re.split(r"\s+#", line)[0].strip() for line in lines if line.startswith(start)]
-    return list(dict.fromkeys(c for c in found if not any(word in c for word in PLACEHOLDERS)))
+    return [c for c in dict.fromkeys(found) if not any(word in c for word in PLACEHOLDERS)]
 
 
-def composed(arguments: list[str]) -> None:
+def compose(arguments: list[str]) -> None:
     """Compose and validate the first cell of each grid of a command line."""
     for line in composition.expand_command_line(arguments):
-        cell = [a if "{" in a or "[" in a else a.split(",")[0] for a in line if a not in ("-m", "--dry-run")]
+        cell = [a if "{" in a or "[" in a else a.split(",")[0] for a in line if a != "-m"]
         if "trainer.use_vllm=true" in cell and find_spec("vllm") is None:  # all else is checked before
             with pytest.raises(BadConfig, match="needs the package vllm"):
                 composition.compose_one_line(cell)
@@ -42,20 +39,37 @@ def composed(arguments: list[str]) -> None:
             assert composition.compose_one_line(cell) or {"--cfg", "--help"} & {*cell}
 
 
-@pytest.mark.parametrize("command", commands("python run.py"))
-def test_a_command_is_valid(command: str) -> None:
-    composed(shlex.split(command)[2:])
+@pytest.mark.parametrize("command", commands("python run.py "))
+def test_a_run_composes(command: str) -> None:
+    compose(shlex.split(command)[2:])
 
 
-@pytest.mark.parametrize("command", commands("python -m"))
-def test_a_module_is_there(command: str) -> None:
-    module, *arguments = shlex.split(command)[2:]
-    assert find_spec(module) is not None
-    if module == "experiments" and arguments and arguments[0] in ("stress", "cost"):
-        composed(arguments[1:])
+@pytest.mark.parametrize("command", commands("cme ") + commands("python -m "))
+def test_a_command_exists_and_composes(command: str) -> None:
+    program, *words = shlex.split(command.removeprefix("python -m "))
+    if program not in ("cme", "experiments"):
+        assert find_spec(program) is not None
+        return
+    name, *arguments = words
+    assert name in COMMANDS or name in FORMER_NAMES
+    if FORMER_NAMES.get(name, name) in ("run", "probe", "cost"):
+        compose(arguments)
+    elif name == "judge":
+        compose([a for a in arguments if re.match(r"[\w.]+=", a)])
 
 
-def test_every_experiment_is_in_the_table() -> None:
-    text = (ROOT / "README.md").read_text()
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", FENCED.sub("", page.read_text()))
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_every_experiment_is_documented() -> None:
+    text = (ROOT / "docs" / "experiments.md").read_text()
     names = {path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml")} - {"none"}
     assert {name for name in names if f"`{name}`" not in text} == set()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 180
