@@ -110,7 +110,7 @@ def lengths(responses: Sequence[Words]) -> Floats:
 
 def likeness(responses: Sequence[Words], others: Sequence[Words]) -> Floats:
     """ROUGE-L F1 of each response and the other one to its prompt (P,)."""
-    return np.array([rouge_l(one, other) for one, other in zip(responses, others, strict=True)], dtype=float)
+    return np.array(rouge_l(responses, others), dtype=float)
 
 
 def whole(start: float, policy: float) -> Sides:

@@ -1,15 +1,14 @@
-"""How well a value tells wrong responses from right ones: the area under the ROC curve, over prompts.
+"""AUROC of a signal for wrong against right responses, with intervals over prompts.
 
-AUROC is the chance that a wrong response has a higher value than a right one, equals counting half (Mann and
-Whitney's U over the number of pairs, exact with ties). Two of them:
+AUROC is the probability that a wrong response has a higher value than a right one, ties counting half (Mann and
+Whitney's U over the number of pairs). It is computed in two ways:
 
-- pooled: any wrong response against any right one, as published. Prompts differ in how hard they are, so a value
-  that only knows hard prompts from easy ones separates too.
-- within prompts: the mean, over prompts that have both, of each prompt's own AUROC. GRPO compares the responses
-  to one prompt with each other and with nothing else, so this is what its advantages can use.
+- pooled: any wrong response against any right one, as published. Prompts differ in difficulty, so a signal that only
+  separates hard prompts from easy ones has a high pooled AUROC too.
+- within prompts: the mean of the AUROC of each prompt that has both right and wrong responses. GRPO compares only
+  responses to the same prompt, so its advantages can use nothing else.
 
-Intervals are 95 % and resample whole prompts: pooled, the bootstrap of `intervals.reweighted_interval`; within, a mean
-of values in 0..1 over prompts, `intervals.share_interval`. Where all pairs agree, both give its binomial bound.
+The 95 % intervals resample whole prompts. Where all pairs agree, both intervals are the binomial bound.
 """
 
 from dataclasses import dataclass
@@ -19,13 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.intervals import (
-    LEVEL,
     UNDEFINED,
     Floats,
+    half_width,
     share_interval,
     standard_error,
     t_interval,
-    t_quantile,
     weighted_bootstrap_interval,
 )
 
@@ -44,10 +42,10 @@ class Estimate:
 
 @dataclass(frozen=True, eq=False)
 class Wins:
-    """Pairs of a wrong and a right response, by their P prompts.
+    """Pairs of a wrong and a right response, counted by their prompts (P).
 
-    `won` (P, P): how often the wrong responses of a row's prompt have a higher value than the right ones of a
-    column's, equals counting half; `wrong` and `right` (P,): how many there are.
+    `won` (P, P): the number of pairs in which the wrong response (prompt by row) has a higher value than the right one
+    (prompt by column), ties counting half. `wrong` and `right` (P,): the number of responses.
     """
 
     won: Floats
@@ -55,7 +53,7 @@ class Wins:
     right: Floats
 
     def pooled(self, weights: Floats) -> Floats:
-        """AUROC (R,) with the prompts counted as often as `weights` (R, P) says; NaN without a pair."""
+        """Pooled AUROC (R,) with the prompts weighted by `weights` (R, P); NaN without a pair."""
         pairs = (weights @ self.wrong) * (weights @ self.right)
         won = ((weights @ self.won) * weights).sum(axis=1)
         found: Floats = np.divide(won, pairs, out=np.full(len(weights), nan), where=pairs > 0)
@@ -63,53 +61,52 @@ class Wins:
 
     @property
     def mixed(self) -> Bools:
-        """Which prompts (P,) have both right and wrong responses."""
+        """Whether each prompt (P,) has both right and wrong responses."""
         return (self.wrong > 0) & (self.right > 0)
 
     @property
     def within(self) -> Floats:
-        """AUROC of each of the mixed prompts by itself."""
+        """AUROC of each mixed prompt."""
         own: Floats = np.diag(self.won) / np.maximum(self.wrong * self.right, 1)
         return own[self.mixed]
 
 
 def count_wins(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> Wins:
     """The pairs of N responses, from the value, the correctness and the prompt of each. No value may be NaN."""
-    _, index = np.unique(prompts, return_inverse=True)
-    number = int(index.max()) + 1 if len(index) else 0
+    names, index = np.unique(prompts, return_inverse=True)
+    number = len(names)
     right_values, right_index = values[correct], index[correct]
     won = np.zeros((number, number))
     for prompt in range(number):
         own = values[~correct & (index == prompt), None]
         each = (own > right_values).sum(axis=0) + 0.5 * (own == right_values).sum(axis=0)
         won[prompt] = np.bincount(right_index, weights=each, minlength=number)
-    wrong = np.bincount(index[~correct], minlength=number).astype(float)
-    return Wins(won, wrong, np.bincount(right_index, minlength=number).astype(float))
+    wrong, right = (np.bincount(index[side], minlength=number).astype(float) for side in (~correct, correct))
+    return Wins(won, wrong, right)
 
 
 def pooled_auroc(wins: Wins) -> Estimate:
-    """AUROC over all pairs; its interval is about the prompts that have a response."""
+    """AUROC over all pairs; the interval generalises to other prompts."""
     number = len(wins.wrong)
     [value] = wins.pooled(np.ones((1, number)))
     lo, hi = weighted_bootstrap_interval(number, wins.pooled)
-    if lo == hi and value in (0, 1):  # all pairs agree and resamples cannot differ; others might
+    if lo == hi and value in (0, 1):  # all pairs agree, so that resamples cannot differ
         lo, hi = share_interval(float(value), 0.0, int(min((wins.wrong > 0).sum(), (wins.right > 0).sum())))
     return Estimate(float(value), lo, hi, number)
 
 
 def within_auroc(wins: Wins) -> Estimate:
-    """Mean AUROC of the mixed prompts; its interval is about these."""
+    """Mean AUROC of the mixed prompts; the interval generalises to other mixed prompts."""
     each = wins.within
     if not len(each):
         return Estimate(nan, *UNDEFINED, 0)
     mean, number = float(each.mean()), len(each)
     error = standard_error(each - mean) if number > 1 else 0.0
-    half = t_quantile(LEVEL, number - 1) * error if error else 0.0
-    return Estimate(mean, *share_interval(mean, half, number), number)
+    return Estimate(mean, *share_interval(mean, half_width(error, number), number), number)
 
 
 def pooled_difference(one: Wins, other: Wins) -> Estimate:
-    """Pooled AUROC of one value less that of another on the same responses."""
+    """Pooled AUROC of one signal minus that of another on the same responses."""
 
     def difference(weights: Floats) -> Floats:
         return one.pooled(weights) - other.pooled(weights)
@@ -120,7 +117,7 @@ def pooled_difference(one: Wins, other: Wins) -> Estimate:
 
 
 def within_difference(one: Wins, other: Wins) -> Estimate:
-    """Mean difference of the mixed prompts' AUROC under one value and another, on the same responses."""
+    """Mean difference of the mixed prompts' AUROC under one signal and another, on the same responses."""
     each = one.within - other.within
     if not len(each):
         return Estimate(nan, *UNDEFINED, 0)

@@ -1,17 +1,17 @@
-"""Win rates, quality differences and the spread over seeds: pure functions of arrays.
+"""Win rates, quality differences and the spread over seeds, with 95 % intervals over prompts.
 
-All intervals are 95 %, over prompts, with whatever was judged on a prompt (orders, judges, seeds) kept together:
-they are about other prompts of the same kind, for these trained models. Only the intervals named `wide` are also
-about other training seeds. Win rates are in percent, scores in the judge's own unit.
+Whatever was judged on a prompt (orders, judges, seeds) stays together, so an interval generalises to other prompts of
+the same kind, for these trained models. Only the intervals named `wide` generalise to other training seeds too. Win
+rates are in percent, scores in the judge's own unit.
 
-Of a judgement in both orders, a pair counts only where both orders are scored (`half_scored` finds the others). Were
-one order to fail more often than the other, a judge's taste for a place would otherwise pass for a win: now a judge
-that always prefers what it is shown first is at 50 %, whatever fails. Where every pair was asked in one order only, as
-in a released evaluation, each verdict counts; a taste for a place then evens out only over pairs shown in random order.
+Where pairs are judged in both orders, a pair counts only if both orders are scored (`half_scored` finds the others).
+Otherwise a judge with a position bias whose calls fail more often in one order would seem to prefer one side; as it
+is, a judge that always prefers the first response gives 50 %, whatever fails. Where every pair was judged in one order
+only, as in a released evaluation, each verdict counts, and a position bias evens out only over random orders.
 """
 
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import hypot, nan, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,50 +26,36 @@ from analysis.stats.intervals import (
     Floats,
     clustered_interval,
     error_at_half,
+    half_width,
     influence,
     interval_excludes,
     share_interval,
     share_p_value,
     standard_error,
     t_interval,
-    t_quantile,
 )
-from analysis.stats.power import detectable_difference as detectable
+from analysis.stats.power import detectable_difference
 
 __all__ = [
     "FEW_PROMPTS",
     "LEVEL",
     "MIN_PROMPTS",
-    "MIN_SEEDS",
     "RESAMPLES",
     "SEED",
     "Floats",
-    "Quality",
-    "SeedSpread",
-    "Tally",
-    "WinRate",
     "clustered_interval",
-    "first_position_share",
-    "half_scored",
-    "has_both_orders",
-    "interquartile_mean",
+    "half_width",
     "interval_excludes",
-    "is_undecided",
-    "position_consistency",
-    "quality_change",
-    "seed_spread",
-    "tally",
-    "win_rate",
 ]
 
-MIN_SEEDS = 3  # fewer say nothing about the seeds to come
+MIN_SEEDS = 3  # no interval over fewer seeds
 
 
 @dataclass(frozen=True, eq=False)
 class Tally:
-    """Sums of points and counts of the scored verdicts, (prompts, seeds), 0 where there is none.
+    """Sums of points and counts of the scored verdicts by prompt and seed (P, S).
 
-    Only prompts and seeds with a scored verdict are in it.
+    Prompts and seeds without a scored verdict are left out.
     """
 
     prompts: NDArray[np.object_]
@@ -89,7 +75,7 @@ class Tally:
 
     @property
     def deviations(self) -> Floats:
-        """What each prompt (P,) adds to the rate."""
+        """Contribution of each prompt (P,) to the rate."""
         return influence(self.sums.sum(axis=1), self.counts.sum(axis=1))
 
 
@@ -97,12 +83,12 @@ class Tally:
 class WinRate:
     """Tie-adjusted win rate of the trained policy against its start, in percent.
 
-    `lo` and `hi` bound the 95 % interval (NaN where nothing is scored), `boot_lo` and `boot_hi` the bootstrap's (NaN
-    below `MIN_PROMPTS`); `p` tests a true rate of 50 %; `detectable` is the distance from 50 that this many prompts
-    find with 80 % power, `sd` the spread over prompts behind it. `worst_lo` and `worst_hi` are the rate of all pairs
-    were every unscored verdict lost, or won. `prompts` and `verdicts` count all, the unscored too; `half_scored` the
-    scored verdicts that do not count, their pair being unscored in the other order; `scored` the prompts with a verdict
-    that counts.
+    `lo`, `hi`: 95 % interval (NaN where nothing is scored); `boot_lo`, `boot_hi`: that of the bootstrap (NaN below
+    `MIN_PROMPTS`). `p` tests a true rate of 50 %. `detectable` is the distance from 50 that this many prompts detect
+    with 80 % power, `sd` the standard deviation over prompts behind it. `worst_lo`, `worst_hi`: the rate of all pairs
+    if every unscored verdict were lost, or won. `prompts` and `verdicts` count all, including the unscored;
+    `half_scored` counts the scored verdicts left out because their pair is unscored in the other order; `scored` counts
+    the prompts with a verdict that counts.
     """
 
     rate: float
@@ -123,12 +109,12 @@ class WinRate:
 
     @property
     def few(self) -> bool:
-        """Whether there are so few scored prompts that the interval means little."""
+        """Whether the interval rests on too few scored prompts."""
         return self.scored < FEW_PROMPTS
 
     @property
     def open(self) -> bool:
-        """Whether the interval lies on one side of 50 %, and the unscored could bring the rate to the other."""
+        """Whether the interval lies on one side of 50 % and the unscored verdicts could bring the rate to the other."""
         return self.lo > 50 >= self.worst_lo or self.hi < 50 <= self.worst_hi
 
 
@@ -148,8 +134,8 @@ class Quality:
 class SeedSpread:
     """Win rates of single seeds, in percent; `std` has n - 1 in its denominator, NaN for one seed.
 
-    `iqm` is their interquartile mean. The wide intervals, of the mean and of the `iqm`, are about other seeds and
-    other prompts both; NaN below `MIN_SEEDS`.
+    `iqm` is their interquartile mean. The wide intervals of the mean and of the `iqm` generalise to other seeds and
+    other prompts; NaN below `MIN_SEEDS`.
     """
 
     rates: dict[int, float]
@@ -164,9 +150,14 @@ class SeedSpread:
     iqm_hi: float
 
 
-def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> Tally:
-    """The verdicts summed up, from points (1, 0.5, 0, NaN where unscored), prompt and seed of each."""
+def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64] | None = None) -> Tally:
+    """Sums and counts from points (1, 0.5, 0, NaN where unscored), prompt and seed of each verdict.
+
+    Without `seeds` all verdicts count as of one seed.
+    """
     known = ~np.isnan(points)
+    if seeds is None:
+        seeds = np.zeros(len(points), dtype=np.int64)
     names, row = np.unique(prompts[known], return_inverse=True)
     numbers, column = np.unique(seeds[known], return_inverse=True)
     sums, counts = np.zeros((2, len(names), len(numbers)))
@@ -175,17 +166,35 @@ def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]
     return Tally(names, numbers, sums, counts)
 
 
+def share_with_interval(of: Tally) -> tuple[float, float, float]:
+    """A mean of values in 0..1 with its cluster-robust Wilson interval; NaN without any value."""
+    number = len(of.prompts)
+    if not number:
+        return nan, nan, nan
+    error = standard_error(of.deviations) if number > 1 else 0.0
+    return of.rate, *share_interval(of.rate, half_width(error, number), number)
+
+
+def difference_with_interval(of: Tally) -> tuple[float, float, float]:
+    """A mean difference with its cluster-robust t interval; bounds are NaN for fewer than two prompts."""
+    number = len(of.prompts)
+    if number < 2:
+        return of.rate if number else nan, *UNDEFINED
+    return of.rate, *t_interval(of.rate, standard_error(of.deviations), number)
+
+
 def has_both_orders(policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]) -> bool:
-    """Whether any pair was asked in both orders, from the order and the pair of each verdict, scored or not."""
+    """Whether any pair was judged in both orders, from the order and the pair of each verdict, scored or not."""
     return bool(set(pairs[policy_first]) & set(pairs[~policy_first]))
 
 
 def half_scored(
     points: Floats, policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]
 ) -> NDArray[np.bool_]:
-    """Which scored verdicts (N,) of one judge stand alone, their pair not being scored in the other order too.
+    """Whether each scored verdict (N,) of one judge belongs to a pair that is unscored in the other order.
 
-    None where every pair was asked in one order only. `pairs` names each verdict's pair, one name a run and prompt.
+    All False where every pair was judged in one order only. `pairs` names the pair of each verdict, unique among runs
+    and prompts.
     """
     if not has_both_orders(policy_first, pairs):
         return np.zeros(len(points), dtype=bool)
@@ -193,8 +202,8 @@ def half_scored(
     names, row = np.unique(pairs, return_inverse=True)
     scored = np.zeros((len(names), 2), dtype=bool)
     scored[row[known], policy_first[known].astype(int)] = True
-    both: NDArray[np.bool_] = scored[:, 0] & scored[:, 1]
-    return np.asarray(known & ~both[row], dtype=bool)
+    complete = scored[:, 0] & scored[:, 1]
+    return np.asarray(known & ~complete[row], dtype=bool)
 
 
 def win_rate(
@@ -205,8 +214,8 @@ def win_rate(
 ) -> WinRate:
     """Win rate from the policy's points (1, 0.5, 0, NaN where unscored) and the prompt of each verdict.
 
-    `half` (N,) marks verdicts that do not count, as `half_scored` finds them; None is none of them. The rate is the
-    mean points of all that count. Raises ValueError for no verdict at all. `seed` is the bootstrap's.
+    `half` (N,) marks verdicts that do not count, as found by `half_scored`. The rate is the mean of all points that
+    count. `seed` is that of the bootstrap. Raises ValueError without any verdict.
     """
     if not len(points):
         raise ValueError("a win rate needs at least one verdict")
@@ -214,11 +223,10 @@ def win_rate(
     total = float(np.nansum(points))
     if half is not None:
         points = np.where(half, nan, points)
-    of = tally(points, prompts, np.zeros(len(points), dtype=np.int64))
+    of = tally(points, prompts)
     scored = len(of.prompts)
-    rate = of.rate if scored else nan
+    rate, lo, hi = share_with_interval(of)
     error = standard_error(of.deviations) if scored > 1 else 0.0
-    lo, hi = share_interval(rate, half_width(error, scored), scored) if scored else UNDEFINED
     boot_lo, boot_hi = clustered_interval(100 * points, prompts, seed)
     sd = 100 * error_at_half(rate, error) * sqrt(scored) if error else nan
     return WinRate(
@@ -236,33 +244,27 @@ def win_rate(
         boot_hi=boot_hi,
         p=share_p_value(rate, error, scored) if scored else nan,
         sd=sd,
-        detectable=detectable(sd, scored) if error else nan,
+        detectable=detectable_difference(sd, scored) if error else nan,
     )
 
 
-def half_width(error: float, number: int) -> float:
-    """Half the t interval of an estimate over `number` prompts or seeds, 0 where its error is."""
-    return t_quantile(LEVEL, number - 1) * error if error else 0.0
-
-
 def quality_change(start: Floats, policy: Floats, prompts: NDArray[np.object_]) -> Quality | None:
-    """Mean scores and their paired difference over the verdicts that carry both; None if none does."""
+    """Mean scores and their paired difference over the verdicts that carry both; None without any."""
     scored = ~np.isnan(policy - start)
     if not scored.any():
         return None
     before, after = start[scored], policy[scored]
-    of = tally(after - before, prompts[scored], np.zeros(len(after), dtype=np.int64))
-    count = len(of.prompts)
-    error = standard_error(of.deviations) if count > 1 else nan
-    lo, hi = t_interval(of.rate, error, count)
-    return Quality(float(before.mean()), float(after.mean()), of.rate, lo, hi, count)
+    of = tally(after - before, prompts[scored])
+    return Quality(
+        float(before.mean()), float(after.mean()), *difference_with_interval(of), prompts=len(of.prompts)
+    )
 
 
 def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> SeedSpread:
-    """Each seed's win rate apart: how far training repeats itself, which the pooled interval doesn't say.
+    """The win rate of each seed and its spread, which the pooled interval does not show.
 
-    The wide intervals add two half widths in squares: that over prompts, with its own Student's t, and that over
-    seeds with its own, on seeds - 1 degrees of freedom.
+    The half width of the wide intervals is the root of the summed squares of two half widths: that over prompts, and
+    that over seeds with Student's t on seeds - 1 degrees of freedom.
     """
     of = tally(points, prompts, seeds)
     totals = of.counts.sum(axis=0)
@@ -274,39 +276,44 @@ def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.
     mean, iqm = float(shares.mean()), interquartile_mean(shares)
     wide, iqm_wide = UNDEFINED, UNDEFINED
     if len(own) >= MIN_SEEDS and len(of.prompts) > 1:
-        by_prompt = half_width(standard_error(of.deviations), len(of.prompts))
-        half = sqrt(by_prompt**2 + half_width(seed_error(of), len(own)) ** 2)
+        half = wide_half_width(of)
         wide, iqm_wide = (share_interval(share, half, len(of.prompts)) for share in (mean, iqm))
     std = float(shares.std(ddof=1)) if len(own) > 1 else nan
     low, high = float(shares.min()), float(shares.max())
     return SeedSpread(rates, *(100 * v for v in (mean, std, low, high, iqm, *wide, *iqm_wide)))
 
 
+def wide_half_width(of: Tally) -> float:
+    """Half the 95 % interval of the rate over prompts and seeds together."""
+    over_prompts = half_width(standard_error(of.deviations), len(of.prompts))
+    return hypot(over_prompts, half_width(seed_error(of), len(of.seeds)))
+
+
 def interquartile_mean(values: Floats) -> float:
-    """Mean of the middle half of the values; a value that a quartile cuts counts by its part inside."""
+    """Mean of the middle half of the values; a value on a quartile counts by its part inside."""
     quarters = np.sort(np.repeat(values, 4))
     return float(quarters[len(values) : 3 * len(values)].mean())
 
 
 def seed_error(of: Tally) -> float:
-    """Standard error of the rate from the seeds alone, prompts fixed: the crossed random effects' component.
+    """Standard error of the rate from the seeds alone, prompts fixed: a variance component of crossed random effects.
 
-    The variance of the seeds' means less what prompts differing within seeds put into it, at least 0, over the
-    prompts that every seed has scored (Searle, Casella and McCulloch 1992, two-way without replication). NaN for
-    fewer than two such prompts or seeds.
+    The variance of the seeds' means minus the part that the residual variance explains, at least 0, over the prompts
+    that every seed has scored (Searle, Casella and McCulloch 1992, two-way without replication). NaN for fewer than two
+    such prompts or seeds.
     """
     means = of.means[~np.isnan(of.means).any(axis=1)]
     prompts, seeds = means.shape
     if min(prompts, seeds) < 2:
         return nan
     by_seed = means.mean(axis=0)
-    rest = means - means.mean(axis=1, keepdims=True) - by_seed + means.mean()
-    noise = (rest**2).sum() / ((prompts - 1) * (seeds - 1)) / prompts
+    residual = means - means.mean(axis=1, keepdims=True) - by_seed + means.mean()
+    noise = (residual**2).sum() / ((prompts - 1) * (seeds - 1)) / prompts
     return sqrt(max(0.0, float(by_seed.var(ddof=1) - noise)) / seeds)
 
 
 def first_position_share(points: Floats, policy_first: NDArray[np.bool_]) -> float:
-    """Percent of decided verdicts that went to the response shown first; 50 is a judge blind to order."""
+    """Percentage of decided verdicts for the response shown first; 50 for a judge without position bias."""
     decided = (points == 0) | (points == 1)
     if not decided.any():
         return nan
@@ -316,19 +323,18 @@ def first_position_share(points: Floats, policy_first: NDArray[np.bool_]) -> flo
 def position_consistency(
     points: Floats, policy_first: NDArray[np.bool_], pairs: NDArray[np.object_]
 ) -> float:
-    """Percent of the pairs scored in both orders that got the same verdict in both; NaN if there is none."""
+    """Percentage of the pairs scored in both orders that got the same verdict in both; NaN without such a pair."""
     known = ~np.isnan(points)
-    names, row = np.unique(pairs[known], return_inverse=True)
-    sums, counts = np.zeros((2, len(names), 2))
-    np.add.at(sums, (row, policy_first[known].astype(int)), points[known])
-    np.add.at(counts, (row, policy_first[known].astype(int)), 1)
-    both = (counts > 0).all(axis=1)
-    if not both.any():
+    by_order = tally(points, pairs, policy_first.astype(np.int64)) if known.any() else None
+    if by_order is None or len(by_order.seeds) < 2:
         return nan
-    first, second = (sums[both] / counts[both]).T
-    return 100 * float((first == second).mean())
+    first, second = by_order.means[~np.isnan(by_order.means).any(axis=1)].T
+    return 100 * float((first == second).mean()) if len(first) else nan
 
 
 def is_undecided(win: WinRate) -> bool:
-    """Whether a rate is not told from 50 %: the interval covers 50 or rests on too few prompts, or the rate is open."""
+    """Whether a rate cannot be distinguished from 50 %.
+
+    Its interval covers 50 or rests on too few prompts, or the unscored verdicts could bring it past 50.
+    """
     return win.open or not interval_excludes(win.lo, win.hi, 50, win.scored)

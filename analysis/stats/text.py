@@ -1,19 +1,18 @@
-"""What a set of responses looks like: length, diversity and likeness. Pure functions of words, standard library only.
+"""Length, diversity and similarity of sets of responses.
 
-Words are as `repetition` has them in training: lower case, letters, digits and underscores; marks are left out.
+Words are lower-case runs of letters, digits and underscores, as in the training monitors' `repetition`.
 """
 
 import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from math import exp, log, nan
+from math import nan
 
 Words = Sequence[str]
-Gram = tuple[str, ...]
+Ngram = tuple[str, ...]
 
 ORDER = 4  # the longest n-grams of BLEU
-FLOOR = 0.1  # n-grams that count as found where none is
 
 
 def split_words(text: str) -> list[str]:
@@ -22,55 +21,63 @@ def split_words(text: str) -> list[str]:
 
 
 def match_lengths(one: Sequence[Words], other: Sequence[Words]) -> tuple[list[Words], list[Words]]:
-    """Two sets of responses to the same prompts, each pair cut to the words that its shorter response has.
+    """Two sets of responses to the same prompts, each pair truncated to the length of its shorter response.
 
-    Then both sets have as many words and n-grams, prompt by prompt, and differ in what these are alone: of the very
-    same kind of text, distinct-n falls and compression rises with its length, and BLEU moves too.
+    Distinct-n falls and compression rises with length, and BLEU changes too. Truncated sets have equal numbers of
+    words and n-grams for each prompt, so length does not affect their comparison.
     """
-    lengths = [min(len(a), len(b)) for a, b in zip(one, other, strict=True)]
-    return [a[:n] for a, n in zip(one, lengths, strict=True)], [
-        b[:n] for b, n in zip(other, lengths, strict=True)
-    ]
+    pairs = [(a, b, min(len(a), len(b))) for a, b in zip(one, other, strict=True)]
+    return [a[:n] for a, _, n in pairs], [b[:n] for _, b, n in pairs]
 
 
-def grams(words: Words, n: int) -> Iterator[Gram]:
-    """The n-grams of a response in their order, none of a shorter one."""
+def ngrams(words: Words, n: int) -> Iterator[Ngram]:
+    """The n-grams of a response in order."""
     return zip(*(words[i:] for i in range(n)), strict=False)
 
 
 def distinct_n(responses: Sequence[Words], n: int) -> float:
-    """Distinct-n: distinct n-grams over n-grams, in 0..1, of all responses together; NaN without n-grams.
+    """Distinct-n of all responses together, in 0..1: distinct n-grams over n-grams; NaN without n-grams.
 
-    Li et al. 2016 (arXiv 1510.03055). It falls with the number of words, so compare sets that are `matched`.
+    Li et al. 2016 (arXiv 1510.03055). It falls with the number of words: apply `match_lengths` first.
     """
-    found = Counter(gram for words in responses for gram in grams(words, n))
+    found = Counter(gram for words in responses for gram in ngrams(words, n))
     return len(found) / found.total() if found else nan
 
 
 def self_bleu(responses: Sequence[Words]) -> float:
-    """Self-BLEU: the mean BLEU of each response with all others as its references, 0..100; high is alike.
+    """Self-BLEU, 0..100: the mean BLEU-4 of each response with all others as references; high means similar.
 
-    Zhu et al. 2018 (arXiv 1802.01886), with every response as hypothesis. BLEU-4 (Papineni et al. 2002) as sacreBLEU
-    has it for sentences: clipped precisions of the orders that a response is long enough for, FLOOR for those without
-    a match ("floor" smoothing), the brevity penalty by the closest length, 0 without any match. Empty responses are
-    left out; NaN below two.
+    Zhu et al. 2018 (arXiv 1802.01886), with every response as hypothesis. The score is sacreBLEU's for sentences with
+    effective order and "floor" smoothing (0.1). The n-gram matches of all responses are counted in one pass, since
+    calling sacreBLEU for each response takes quadratic time. Empty responses are left out; NaN below two responses.
     """
+    from sacrebleu.metrics.bleu import BLEU
+
     spoken = [words for words in responses if words]
     if len(spoken) < 2:
         return nan
-    found = [clipped(spoken, n) for n in range(1, ORDER + 1)]
+    matches = [clipped_matches(spoken, n) for n in range(1, ORDER + 1)]
     lengths = Counter(map(len, spoken))
-    return sum(
-        bleu([order[i] for order in found], len(words), closest(lengths, len(words)))
+    scores = [
+        BLEU.compute_bleu(
+            correct=[order[i] for order in matches],
+            total=[max(0, len(words) - n) for n in range(ORDER)],
+            sys_len=len(words),
+            ref_len=closest_length(lengths, len(words)),
+            smooth_method="floor",
+            smooth_value=0.1,
+            effective_order=True,
+        ).score
         for i, words in enumerate(spoken)
-    ) / len(spoken)
+    ]
+    return float(sum(scores) / len(scores))
 
 
-def clipped(responses: Sequence[Words], n: int) -> list[int]:
-    """For each response, its n-grams that some other response has, counted as often as any one has it at most."""
-    counts = [Counter(grams(words, n)) for words in responses]
-    most: dict[Gram, tuple[int, int]] = {}  # the highest count and whose it is
-    second: Counter[Gram] = Counter()  # the highest count of anyone else
+def clipped_matches(responses: Sequence[Words], n: int) -> list[int]:
+    """For each response, its n-grams that another response has, each counted at most as often as in any other."""
+    counts = [Counter(ngrams(words, n)) for words in responses]
+    most: dict[Ngram, tuple[int, int]] = {}  # the highest count and the response that has it
+    second: Counter[Ngram] = Counter()  # the highest count in any other response
     for i, own in enumerate(counts):
         for gram, count in own.items():
             before, _ = most.get(gram, (0, i))
@@ -84,49 +91,35 @@ def clipped(responses: Sequence[Words], n: int) -> list[int]:
     ]
 
 
-def closest(lengths: Counter[int], own: int) -> int:
-    """The length of another response that is closest to a response's own, the shorter of two as close."""
+def closest_length(lengths: Counter[int], own: int) -> int:
+    """The length of another response that is closest to `own`; the shorter of two at the same distance."""
     if lengths[own] > 1:
         return own
     return min((other for other in lengths if other != own), key=lambda other: (abs(other - own), other))
 
 
-def bleu(matches: Sequence[int], length: int, reference: int) -> float:
-    """BLEU of one response from its clipped matches by order, its length and its reference's; 0..100."""
-    if not any(matches):
-        return 0.0
-    precisions = [(m or FLOOR) / (length - n) for n, m in enumerate(matches) if length > n]
-    brevity = min(1.0, exp(1 - reference / length))
-    return 100 * brevity * exp(sum(map(log, precisions)) / len(precisions))
-
-
 def compression_ratio(responses: Sequence[Words]) -> float:
-    """Compression ratio: bytes over bytes after DEFLATE (zlib, level 9) of all responses, a line each; NaN if empty.
+    """Bytes over bytes after DEFLATE (zlib, level 9) of all responses, one per line; NaN without words.
 
-    Shaib et al. 2024 (arXiv 2403.00553); high is redundant. It rises with the amount of text, so compare sets that are
-    `matched`; repetition farther apart than 32 KiB is not seen.
+    Shaib et al. 2024 (arXiv 2403.00553); high means redundant. It rises with the amount of text: apply
+    `match_lengths` first. Repetition farther apart than 32 KiB is not seen.
     """
     text = "\n".join(" ".join(words) for words in responses if words).encode()
     return len(text) / len(zlib.compress(text, 9)) if text else nan
 
 
-def rouge_l(one: Words, other: Words) -> float:
-    """ROUGE-L F1 of two responses, in 0..1: twice their longest common subsequence over the sum of their lengths.
+class SplitWords:
+    """A tokenizer for rouge-score of text whose words are already separated by blanks."""
 
-    Lin 2004, with precision and recall weighing the same: so it is symmetric. 0 where either is empty.
-    """
-    if not one or not other:
-        return 0.0
-    return 2 * common_subsequence(one, other) / (len(one) + len(other))
+    def tokenize(self, text: str) -> list[str]:
+        """The words of the text."""
+        return text.split()
 
 
-def common_subsequence(one: Words, other: Words) -> int:
-    """Length of the longest common subsequence, a bit a word of `one` (Hyyrö 2004)."""
-    places: dict[str, int] = {}
-    for i, word in enumerate(one):
-        places[word] = places.get(word, 0) | 1 << i
-    row = everything = (1 << len(one)) - 1
-    for word in other:
-        met = row & places.get(word, 0)
-        row = ((row + met) | (row - met)) & everything
-    return len(one) - row.bit_count()
+def rouge_l(one: Sequence[Words], other: Sequence[Words]) -> list[float]:
+    """ROUGE-L F1 (Lin 2004) of each pair of responses, in 0..1; 0 where either is empty."""
+    from rouge_score.rouge_scorer import RougeScorer  # slow to import
+
+    scorer = RougeScorer(["rougeL"], tokenizer=SplitWords())
+    pairs = zip(one, other, strict=True)
+    return [float(scorer.score(" ".join(a), " ".join(b))["rougeL"].fmeasure) for a, b in pairs]

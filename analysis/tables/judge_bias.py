@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import expit
 
 from analysis.records.names import REGIMES, sort_names
-from analysis.stats.logistic import controlled_rate, expit
+from analysis.stats.logistic import controlled_rate
 from analysis.stats.metrics import SEED, Floats
 from analysis.tables.cells import CELL
 from analysis.tables.confounds import RAW, ControlledCell, JudgedCell, controlled, controlled_cell

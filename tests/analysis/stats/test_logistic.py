@@ -9,9 +9,10 @@ import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from patsy import dmatrix
+from scipy.special import expit
 from scipy.stats import t
 
-from analysis.stats.logistic import NotEstimable, controlled_rate, expit, fit_logistic, zero_is_outside
+from analysis.stats.logistic import NotEstimable, controlled_rate, fit_logistic, zero_is_outside
 
 Data = tuple[Any, Any, Any]
 
@@ -131,12 +132,17 @@ def test_what_cannot_be_estimated_is_refused_with_the_reason(
     assert np.isnan([rate.rate, rate.lo, rate.hi]).all()
 
 
-def test_separation_is_told_from_a_strong_effect() -> None:
+@pytest.mark.parametrize("overlap", [1e-4, 1e-2, 1.0])
+def test_separation_is_decided_by_the_data_and_not_by_convergence(overlap: float) -> None:
+    """Wins above 0, losses below, except one loss `overlap` above the lowest win."""
+    lengths = np.concatenate([np.linspace(-2, -1, 40), np.linspace(1, 2, 40)])
+    design, won = np.column_stack([np.ones(80), lengths]), np.repeat([0.0, 1.0], 40)
     with pytest.raises(NotEstimable, match="separate"):
-        fit_logistic((LENGTHS > 0).astype(float), np.column_stack([np.ones(80), LENGTHS]), PROMPTS)
-    almost = (LENGTHS > 0).astype(float)
-    almost[[LENGTHS.argmax(), LENGTHS.argmin()]] = 0, 1
-    assert fit_logistic(almost, np.column_stack([np.ones(80), LENGTHS]), PROMPTS).coefficients[1] > 0
+        fit_logistic(won, design, PROMPTS)
+    won[41], design[41, 1] = 0, 1 + overlap
+    fit = fit_logistic(won, design, PROMPTS)
+    assert np.isfinite(fit.coefficients).all() and fit.coefficients[1] > 0
+    assert np.isfinite(fit.covariance).all()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from analysis.figures.confounds import STYLES, confound_plot
-from analysis.stats.logistic import expit
 from analysis.tables.cells import build_cells
 from analysis.tables.confounds import (
     CONTROLS,
