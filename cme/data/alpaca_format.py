@@ -1,7 +1,7 @@
-"""AlpacaEval's outputs format: objects with `instruction`, `output` and `generator`, in a JSON list or one a line.
+"""AlpacaEval's format for outputs: objects with `instruction`, `output` and `generator`, as a JSON list or JSON lines.
 
-It is how generations travel: `alpaca_eval --model_outputs` takes the files that a finished run leaves beside its
-record, and whatever others have released in it can be read here.
+Generations are exchanged in it: `alpaca_eval --model_outputs` reads the files that a finished run writes beside its
+record, and outputs that others have released can be read here.
 """
 
 import json
@@ -18,34 +18,37 @@ Row = dict[str, Any]
 
 
 class BadOutputs(ValueError):
-    """A file or a row that cannot be used; the message says which, why, and what would do."""
+    """A file or a row that cannot be used; the message says which, why, and how to correct it."""
 
 
 def read_outputs(path: Path) -> list[Row]:
-    """Every row of a file, at least one, each with an `instruction` and an `output` that are strings.
+    """The rows of a file, each with an `instruction` and an `output` that are strings.
 
-    Raises BadOutputs for anything else, OSError for a file that cannot be opened.
+    Raises BadOutputs for any other content or no rows, and OSError for a file that cannot be opened.
     """
     with path.open("rb") as file:
         return list(
-            checked_rows(file, dict.fromkeys(("instruction", "output"), "AlpacaEval's outputs have it"))
+            checked_rows(file, dict.fromkeys(("instruction", "output"), "AlpacaEval's format needs it"))
         )
 
 
-def write_outputs(path: Path, said: Iterable[tuple[str, str]], generator: str, dataset: str) -> None:
-    """Write instructions, each with what `generator` said to it, atomically."""
+def write_outputs(path: Path, outputs: Iterable[tuple[str, str]], generator: str, dataset: str) -> None:
+    """Write pairs of an instruction and the output of `generator`, atomically."""
     rows = [
         {"instruction": instruction, "output": output, "generator": generator, "dataset": dataset}
-        for instruction, output in said
+        for instruction, output in outputs
     ]
     write_json(path, rows)
 
 
 def checked_rows(file: BinaryIO, fields: Mapping[str, str]) -> Iterator[Row]:
-    """The rows, at least one, each checked when it is reached: lines are read as they come, a list whole.
+    """The rows of a JSON list or of JSON lines. Lines are read and checked one at a time.
 
-    `fields` are those that must be strings, each with what to do where it is missing. NaN, which is not JSON, is
-    None. Raises BadOutputs, naming the file and the line or row.
+    Args:
+        fields: the fields that must be strings, each with a remedy to print if it is missing.
+
+    NaN, which JSON does not allow, becomes None. Raises BadOutputs, naming the file and the line or row, for a bad row
+    or no rows.
     """
     lines = ((f"line {n}", line) for n, line in enumerate(file, start=1) if line.strip(_BLANK))
     where, first = next(lines, ("", b""))
@@ -68,23 +71,22 @@ def _parsed(raw: bytes, where: str) -> Any:
     try:
         return json.loads(raw, parse_constant=lambda _: None)
     except ValueError as error:
-        what = getattr(error, "msg", None) or getattr(error, "reason", error)
         raise BadOutputs(
-            f"{where} is not JSON ({what}): write one object a line, or one list of objects"
+            f"{where} is not JSON ({error}): write one object per line, or one list of objects"
         ) from error
 
 
 def _checked(row: Any, where: str, fields: Mapping[str, str]) -> Row:
     if not isinstance(row, dict):
-        raise BadOutputs(f"{where} is not an object: it must be one with {' and '.join(fields)}")
+        raise BadOutputs(f"{where} is not an object: it must have {' and '.join(fields)}")
     for field, remedy in fields.items():
         if field not in row:
-            has = ", ".join(row) or "nothing"
-            raise BadOutputs(f"{where} has no field {field!r} but {has}: {remedy}")
+            has = ", ".join(row) or "no fields"
+            raise BadOutputs(f"{where} has no field {field!r}, only {has}: {remedy}")
         if not isinstance(row[field], str):
             raise BadOutputs(f"{where}: {field!r} is {json.dumps(row[field])[:40]}: it must be a string")
         if any("\ud800" <= c <= "\udfff" for c in row[field]):
             raise BadOutputs(
-                f"{where}: {field!r} has half a surrogate pair, which no tokenizer reads: take it out"
+                f"{where}: {field!r} contains a lone surrogate, which cannot be encoded: remove it"
             )
     return row

@@ -1,4 +1,4 @@
-"""The rows of a data set: from the hub, from its cache, or from a local file or folder in the same format."""
+"""Rows of a data set on the hub, in the hub's local cache, or in a local file or folder of the same format."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,13 @@ FORMATS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "cs
 
 @dataclass(frozen=True)
 class Source:
-    """A data set on the hub: the split and the columns that are used of it, and how many rows that split has.
+    """A data set on the hub.
 
-    `file` is the only one that is read, where the repository holds other things too.
+    Attributes:
+        split: the split that is used.
+        columns: the columns that are used.
+        rows: the number of rows of the split as published.
+        file: the only file that is read, if the repository also holds other data.
     """
 
     name: str
@@ -30,24 +34,24 @@ class Source:
 
     @property
     def repository(self) -> hub.Repository:
-        """Where it lies on the hub."""
+        """The repository on the hub."""
         return hub.Repository(self.name, "dataset", self.file or "README.md")
 
 
 def missing(source: Source, path: str | None) -> list[str]:
-    """What is to be done before the rows can be read, a sentence, or nothing. Nothing is downloaded."""
+    """A sentence for a source that is not available, with a remedy. Downloads nothing."""
     if path is not None:
         return (
-            [] if Path(path).exists() else [f"there is no file or folder {path} to read {source.name} from"]
+            [] if Path(path).exists() else [f"{source.name} is to be read from {path}, which does not exist"]
         )
     return [] if _cached(source) else hub.missing_repositories([source.repository])
 
 
 def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
-    """The rows of a source, with its columns alone.
+    """The rows of a source with only its columns, from `path` or the hub.
 
-    Raises Unavailable for what cannot be had, and ValueError for files that cannot be read, that lack a column, or
-    that are from the hub and fewer or more rows than they should be.
+    Raises Unavailable if the data is not available, and ValueError for files that cannot be read or lack a column, and
+    for a copy of the hub's data with another number of rows than published.
     """
     from datasets.utils.logging import disable_progress_bar
 
@@ -59,27 +63,27 @@ def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
     if lacking := [c for c in source.columns if c not in table.column_names]:
         raise ValueError(
             f"{place} lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}: it has "
-            f"{', '.join(table.column_names)}, and {source.name}'s {', '.join(source.columns)} are needed"
+            f"{', '.join(table.column_names)}, but {source.name} needs {', '.join(source.columns)}"
         )
     if path is None and len(table) != source.rows:
         raise ValueError(
-            f"{source.name} has {len(table)} rows in the local cache, but {source.rows} as it was published: "
-            f"`hf download --repo-type dataset {source.name}` completes it; if the data set itself has changed, name a "
-            "copy of the published one (data.source.path=...)"
+            f"{source.name} has {len(table)} rows in the local cache, but {source.rows} were published: "
+            f"run `hf download --repo-type dataset {source.name}` to complete it; if the data set itself has changed, "
+            "set data.source.path to a copy of the published one"
         )
     rows: Sequence[Mapping[str, Any]] = table.select_columns(list(source.columns))
     return rows
 
 
 def sample_rows(source: Source, rows: int, count: int, seed: int) -> list[int]:
-    """`count` of so many rows, by seed. Raises ValueError where there are fewer."""
+    """Indices of a random sample of `count` of `rows` rows. Raises ValueError if there are fewer."""
     if count > rows:
-        raise ValueError(f"{source.name} has {rows} rows, {count} asked for")
+        raise ValueError(f"{source.name} has {rows} rows, but {count} were asked for")
     return random.Random(f"{source.name}:{seed}").sample(range(rows), count)
 
 
 def _cached(source: Source) -> Path | None:
-    """The file, or the folder of the whole repository, in the hub's cache."""
+    """The file, or the folder of the whole repository, in the hub's local cache."""
     from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -88,7 +92,7 @@ def _cached(source: Source) -> Path | None:
         return Path(found) if isinstance(found, str) else None
     try:
         return Path(snapshot_download(source.name, repo_type="dataset", local_files_only=True))
-    except LocalEntryNotFoundError:  # nothing of it, or known not to be all of it
+    except LocalEntryNotFoundError:  # absent or incomplete
         return None
 
 
@@ -101,7 +105,7 @@ def _downloaded(source: Source) -> Path:
 
 
 def _table(place: Path, split: str) -> "Dataset":
-    """A file's rows, or those of a folder's split; of its only one, if it has no other."""
+    """The rows of a file, or of a folder's split; if the folder has only one split, of that one."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 
@@ -118,4 +122,4 @@ def _table(place: Path, split: str) -> "Dataset":
         return splits[split]
     if len(splits) == 1:
         return next(iter(splits.values()))
-    raise ValueError(f"{place} has no split {split}; it has {', '.join(splits)}")
+    raise ValueError(f"{place} has no split {split}, only {', '.join(splits)}")

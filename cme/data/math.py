@@ -1,4 +1,4 @@
-"""The paper's mathematics: MATH to train on; MATH-500, AMC 2023 or AIME 2024 to evaluate on, with gold answers."""
+"""The paper's mathematics: MATH for training; MATH-500, AMC 2023 or AIME 2024 for evaluation, with gold answers."""
 
 from typing import Any, Literal, get_args
 
@@ -8,7 +8,7 @@ from cme.records import Prompt
 
 EvalSource = Literal["math500", "amc23", "aime24"]
 SPLITS = ("train", "eval")
-ASKED = "{}\n\nReason step by step, and put the final answer within \\boxed{{}}."
+QUESTION = "{}\n\nReason step by step, and put the final answer within \\boxed{{}}."
 
 TRAIN = files.Source("DigitalLearningGmbH/MATH-lighteval", "train", ("problem", "solution"), 7500)
 EVAL: dict[EvalSource, files.Source] = {
@@ -21,7 +21,7 @@ EVAL: dict[EvalSource, files.Source] = {
 def missing(
     path: str | None = None, eval_source: EvalSource = "math500", eval_path: str | None = None
 ) -> list[str]:
-    """What of it cannot be had here, and what to do."""
+    """A sentence for each data set that is not available; see `cme.data`."""
     return files.missing(TRAIN, path) + files.missing(EVAL[eval_source], eval_path)
 
 
@@ -34,10 +34,14 @@ def load_prompts(
     eval_source: EvalSource = "math500",
     eval_path: str | None = None,
 ) -> list[Prompt]:
-    """`count` problems of `train` or `eval`, drawn by `seed`, with their gold answers.
+    """A random sample of `count` problems of `train` or `eval` with their gold answers.
 
-    The gold answer of a training problem is the last box of its solution. A row without one is kept, its answer None.
-    Raises Unavailable for what cannot be had, and ValueError for another split and as `files.read` and `files.draw`.
+    The gold answer of a training problem is the content of the last `\\boxed` in its solution. The answer of a problem
+    without one is None. Raises ValueError for another split, and as `files.read_rows` and `files.sample_rows`.
+
+    Args:
+        path, eval_path: local files or folders to read instead of the hub.
+        eval_source: the data set to evaluate on.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
@@ -54,12 +58,12 @@ def load_prompts(
     for i in files.sample_rows(source, len(rows), count, seed):
         row = rows[i]
         answer = extract_answer(str(row[gold] or ""), "boxed") if split == "train" else _answer(row[gold])
-        found.append(Prompt(f"{name}-{i}", ASKED.format(row[problem]), answer))
+        found.append(Prompt(f"{name}-{i}", QUESTION.format(row[problem]), answer))
     return found
 
 
 def _answer(value: Any) -> str | None:
-    """A gold answer as text: a whole number without its point, None for a blank."""
+    """A gold answer as text: a whole number without a decimal point, None for a blank."""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else None if value != value else str(value)
     text = "" if value is None else str(value).strip()

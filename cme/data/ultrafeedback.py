@@ -1,4 +1,4 @@
-"""The paper's open-ended prompts: UltraFeedback's instructions to train on, AlpacaEval 2.0's to evaluate on."""
+"""The paper's open-ended prompts: instructions of UltraFeedback for training, of AlpacaEval 2.0 for evaluation."""
 
 from cme.data import alpaca_eval, files
 from cme.models import chat
@@ -9,7 +9,7 @@ SPLITS = ("train", "eval")
 
 
 def missing(path: str | None = None, eval_path: str | None = None, **_: object) -> list[str]:
-    """What of it cannot be had here, and what to do."""
+    """A sentence for each data set that is not available; see `cme.data`."""
     return files.missing(SOURCE, path) + alpaca_eval.missing(eval_path)
 
 
@@ -23,14 +23,16 @@ def load_prompts(
     path: str | None = None,
     eval_path: str | None = None,
 ) -> list[Prompt]:
-    """`count` instructions of `train` or `eval`, drawn by `seed`.
+    """A random sample of `count` instructions of `train` or `eval`.
 
-    For `train` a prompt of more than `max_prompt_tokens` is passed over and the next one drawn, which is a draw from
-    those that are not longer. It is counted as it is put to the checkpoint `tokenizer`, in its chat template. Raises
-    Unavailable for what cannot be had, and ValueError for another split, for fewer prompts than asked for, and as
-    `files.read`.
+    Args:
+        tokenizer: the checkpoint whose tokenizer and chat template count the tokens of a training prompt.
+        max_prompt_tokens: training prompts with more tokens are skipped.
+        path, eval_path: local files or folders to read instead of the hub.
+
+    Raises ValueError for another split or if there are too few prompts, and as `files.read_rows`.
     """
-    from cme.checkpoints import load_tokenizer  # here, since torch comes with it
+    from cme.checkpoints import load_tokenizer  # imports torch
 
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
@@ -46,6 +48,7 @@ def load_prompts(
             found.append(Prompt(f"ultrafeedback-{i}", text))
     if len(found) < count:
         raise ValueError(
-            f"{SOURCE.name} has {len(found)} instructions of at most {max_prompt_tokens} tokens, {count} asked for"
+            f"{SOURCE.name} has {len(found)} instructions of at most {max_prompt_tokens} tokens, but {count} "
+            "were asked for"
         )
     return found

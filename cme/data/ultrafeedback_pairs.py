@@ -1,4 +1,4 @@
-"""Preference pairs of UltraFeedback (Cui et al., arXiv 2310.01377), made from its scores of several responses."""
+"""Preference pairs from UltraFeedback's scores of several responses per prompt (Cui et al., arXiv 2310.01377)."""
 
 import math
 import random
@@ -15,11 +15,11 @@ SOURCE = files.Source(
 
 
 def load_pairs(prompts: Sequence[Prompt], seed: int, *, path: str | None = None) -> list[Preference]:
-    """For each prompt the response with the highest overall score and the one with the lowest.
+    """For each prompt, the response with the highest overall score and the one with the lowest.
 
-    Of responses that share a score, one is drawn. A prompt whose responses do not differ in score has no pair and is
-    left out. `path` is a file or folder in the hub's place. Raises Unavailable for what cannot be had, and ValueError
-    as `files.read` and for a prompt that is no instruction of UltraFeedback.
+    Among responses with equal scores, one is chosen at random. A prompt whose responses all have the same score has no
+    pair. `path` is a local file or folder to read instead of the hub. Raises ValueError for a prompt that is not in
+    UltraFeedback, and as `files.read_rows`.
     """
     return preference_pairs(files.read_rows(SOURCE, path), prompts, seed)
 
@@ -27,11 +27,11 @@ def load_pairs(prompts: Sequence[Prompt], seed: int, *, path: str | None = None)
 def preference_pairs(
     rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int
 ) -> list[Preference]:
-    """`load_pairs` from UltraFeedback's rows: `instruction`, and `completions` with `response` and `overall_score`."""
+    """`load_pairs` from rows with `instruction` and `completions`, each with `response` and `overall_score`."""
     wanted = {p.text for p in prompts}
     answers = {row["instruction"]: row["completions"] for row in rows if row["instruction"] in wanted}
     if lacking := [p.id for p in prompts if p.text not in answers]:
-        raise ValueError(f"{len(lacking)} prompts are no instructions of {SOURCE.name}, such as {lacking[0]}")
+        raise ValueError(f"{len(lacking)} prompts, such as {lacking[0]}, are not in {SOURCE.name}")
     found = []
     for prompt in prompts:
         by_score: dict[float, list[str]] = {}

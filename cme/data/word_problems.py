@@ -1,6 +1,6 @@
-"""Generated word problems of one or two steps with small numbers: the laptop's mathematics track.
+"""Generated word problems of one or two steps with small numbers: mathematics at `scale=laptop`.
 
-A problem is a template with its numbers; it is always told in the same words, and is of one split alone.
+A problem is a template with two numbers. Its wording and its split depend only on these.
 """
 
 import hashlib
@@ -13,16 +13,20 @@ from cme.records import Prompt
 
 SPLITS = ("train", "eval")
 EVAL_PERCENT = 30
-ASKED = "{} Answer with a number."
+QUESTION = "{} Answer with a number."
 NAMES = ("Anna", "Ben", "Carla", "David", "Emma", "Frank", "Grace", "Henry", "Lucy", "Tom")
 THINGS = ("apples", "books", "coins", "eggs", "marbles", "pencils", "shells", "stamps", "stickers", "toys")
 
 
 @dataclass(frozen=True)
 class Template:
-    """A story in which `{name}`, `{things}`, `{a}` and `{b}` are filled in, and its answer from a and b.
+    """A kind of word problem.
 
-    Only numbers for which `allowed` holds make a problem.
+    Attributes:
+        key: identifies the template in the ids of its problems.
+        story: the text, with the fields `{name}`, `{things}`, `{a}` and `{b}`.
+        answer: the answer given a and b.
+        allowed: whether a and b make a sensible problem.
     """
 
     key: str
@@ -91,9 +95,9 @@ TEMPLATES = (
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
-    """`count` problems of `train` or `eval`, drawn by `seed`, with gold answer and a sentence as reference.
+    """A random sample of `count` problems of `train` or `eval`, with gold answers and references.
 
-    Raises ValueError for another split, or for more problems than there are.
+    Raises ValueError for another split, or if the split has fewer problems.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
@@ -103,16 +107,16 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
         if template.allowed(a, b) and (_percent(template, a, b) < EVAL_PERCENT) == (split == "eval")
     ]
     if count > len(pool):
-        raise ValueError(f"split {split!r} has {len(pool)} word problems, {count} asked for")
-    return [_told(*problem) for problem in random.Random(f"{split}:{seed}").sample(pool, count)]
+        raise ValueError(f"split {split!r} has {len(pool)} word problems, but {count} were asked for")
+    return [_problem(*problem) for problem in random.Random(f"{split}:{seed}").sample(pool, count)]
 
 
 def _percent(template: Template, a: int, b: int) -> int:
     return int(hashlib.sha256(f"{template.key} {a} {b}".encode()).hexdigest(), 16) % 100
 
 
-def _told(template: Template, a: int, b: int) -> Prompt:
+def _problem(template: Template, a: int, b: int) -> Prompt:
     rng = random.Random(f"words:{template.key} {a} {b}")
     story = template.story.format(name=rng.choice(NAMES), things=rng.choice(THINGS), a=a, b=b)
     answer = str(template.answer(a, b))
-    return Prompt(f"{template.key}-{a}-{b}", ASKED.format(story), answer, f"The answer is {answer}.")
+    return Prompt(f"{template.key}-{a}-{b}", QUESTION.format(story), answer, f"The answer is {answer}.")

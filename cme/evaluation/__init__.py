@@ -1,1 +1,1 @@
-"""What is measured beside the win rate: capabilities, and the reward probe."""
+"""Measurements besides the win rate: capabilities, and the reward probe."""

@@ -1,8 +1,8 @@
-"""What a model can do beside what it is trained for: lm-eval's tasks on a checkpoint in memory.
+"""Capabilities that a model is not trained on, measured with lm-eval on a loaded checkpoint.
 
-A task is one of ours (`cme/data/tasks`) or one of lm-eval's own by its name; the latter read their items from the
-hub or its local cache. lm-eval is imported on first use: its import takes seconds, and the index of its own 14,000
-tasks takes ten more, which a list of our tasks alone does without.
+A task is one of the bundled ones (`cme/data/tasks`) or any task of lm-eval, whose items come from the hub or its local
+cache. lm-eval is imported on first use, because its import takes seconds. The index of its 14,000 tasks takes another
+ten seconds and is only read for tasks that are not bundled.
 """
 
 import difflib
@@ -30,7 +30,7 @@ OWN_TASKS_FOLDER = Path(str(files("cme.data"))) / "tasks"
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one task on `n` items; `items` are its values by item, None where it is no mean over items."""
+    """One metric of one task on `n` items. `items` has its value for each item, or is None if it is not a mean."""
 
     task: str
     metric: str
@@ -41,33 +41,33 @@ class Score:
 
 
 def own_tasks() -> list[str]:
-    """The names of our own tasks."""
+    """Names of the bundled tasks."""
     return sorted(path.stem for path in OWN_TASKS_FOLDER.glob("*.yaml"))
 
 
 def check(tasks: Sequence[str]) -> None:
-    """Load the tasks and their items. ValueError for an unknown name, Unavailable for what cannot be had here."""
+    """Load the tasks and their items. Raises ValueError for an unknown name, Unavailable if one cannot be loaded."""
     require("lm_eval", "capabilities", "capabilities.tasks")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     manager = _manager(tasks)
     for name in tasks:
         if name not in manager.all_subtasks:
             near = difflib.get_close_matches(name, manager.all_subtasks, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"ours are {', '.join(own_tasks())}"
+            hint = f"did you mean {near[0]}?" if near else f"the bundled tasks are {', '.join(own_tasks())}"
             raise ValueError(
-                f"capabilities.tasks has {name!r}, which is no task of ours or of lm-eval; {hint}"
+                f"capabilities.tasks has {name!r}, which is neither bundled nor a task of lm-eval; {hint}"
             )
         try:
             manager.load([name])
         except ImportError as error:
             raise Unavailable(
                 f"capability task {name} needs the package {error.name}, which is not installed: "
-                f"run `pip install {error.name}`, or leave the task out of capabilities.tasks"
+                f"run `pip install {error.name}`, or remove the task from capabilities.tasks"
             ) from error
         except OSError as error:
             raise Unavailable(
-                f"capability task {name} reads its items from the hub; they are neither in the local cache nor to be "
-                f"had there ({str(error).splitlines()[0]}): connect, or leave the task out of capabilities.tasks"
+                f"capability task {name} reads its items from the hub, and they are neither in the local cache nor can "
+                f"be downloaded ({str(error).splitlines()[0]}): connect, or remove the task from capabilities.tasks"
             ) from error
 
 
@@ -79,10 +79,11 @@ def measure(
     limit: int | None,
     batch_size: int,
 ) -> list[Score]:
-    """Scores of a checkpoint on the tasks' items, or on the first `limit` of each, in the order of the tasks.
+    """Scores of a checkpoint on the tasks, in their order. Items and few-shot examples are the same on every call.
 
-    With `chat_template` each item is a user's turn in the checkpoint's template, otherwise plain text that it
-    continues. The same items and few-shot examples on every call: lm-eval's seeds are fixed.
+    Args:
+        chat_template: whether items are user turns in the checkpoint's chat template, or plain text to continue.
+        limit: use only the first `limit` items of each task; None for all.
     """
     manager = _manager(tasks)
     from lm_eval import simple_evaluate
@@ -116,7 +117,7 @@ def _index(*, with_theirs: bool) -> "TaskManager":
 
 @contextmanager
 def _quiet() -> "Iterator[None]":
-    """Keep lm-eval's advice out of the output; errors still show."""
+    """Silence lm-eval except for errors."""
     logger = logging.getLogger("lm_eval")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -127,7 +128,7 @@ def _quiet() -> "Iterator[None]":
 
 
 def _scores(task: str, found: Mapping[str, Any]) -> list[Score]:
-    """The metrics of a task in lm-eval's results, whose keys are `metric,filter` and `metric_stderr,filter`."""
+    """The metrics of a task in lm-eval's results, which have the keys `metric,filter` and `metric_stderr,filter`."""
     values, n = found["results"][task], found["n-samples"][task]["effective"]
     scores = []
     for key, value in values.items():
@@ -143,7 +144,7 @@ def _scores(task: str, found: Mapping[str, Any]) -> list[Score]:
 
 
 def _items(samples: Sequence[Mapping[str, Any]], metric: str) -> list[float] | None:
-    """A metric's value on each item, by the item's place in the task; None unless each is a number."""
+    """A metric's value for each item in the order of the task; None unless all are numbers."""
     values = [sample.get(metric) for sample in sorted(samples, key=lambda s: int(s["doc_id"]))]
     numbers = [float(v) for v in values if isinstance(v, int | float)]
     return numbers if len(numbers) == len(values) else None

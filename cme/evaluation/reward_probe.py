@@ -1,7 +1,7 @@
-"""Answers of known worth to the same prompts, scored by every reward: what each would push a policy towards.
+"""The reward probe: every reward scores answers of known quality to the same prompts, without any training.
 
-Nothing is trained. For each prompt there are nine answers, from nothing at all to a right one; a reward that
-puts another one above the right one is a reward that a policy can raise without getting better.
+Each prompt has nine answers, from an empty one to a correct one. If a reward prefers one of the others to the correct
+answer, a policy can raise that reward without getting better.
 """
 
 import math
@@ -37,17 +37,22 @@ GRADES = (
     "wrong",
     "right",
 )
-"""
-empty: nothing but the end of the turn. repeated word: the right answer's longest word ten times, without an end.
-prompt copied: the prompt. refusal, boilerplate: one phrase each, which would go with any prompt. truncated: the
-first half of the right answer, without an end. verbose: the right answer, then sentences beside the point.
-wrong: another prompt's right answer. right: the reference answer.
+"""Kinds of answer:
+
+- empty: only the end of the turn.
+- repeated word: the longest word of the right answer ten times, without an end of turn.
+- prompt copied: the prompt.
+- refusal, boilerplate: a fixed phrase that could follow any prompt.
+- truncated: the first half of the right answer, without an end of turn.
+- verbose: the right answer followed by irrelevant sentences.
+- wrong: the right answer to another prompt.
+- right: the reference answer.
 """
 
 
 @dataclass(frozen=True)
 class GradedAnswer:
-    """One answer to a prompt; `grade` is one of GRADES, `finished` says that its end of turn belongs to it."""
+    """One answer to a prompt. `grade` is one of GRADES; `finished` says whether it ends with the end-of-turn token."""
 
     prompt: Prompt
     grade: str
@@ -57,7 +62,7 @@ class GradedAnswer:
 
 @dataclass(frozen=True)
 class StockPhrases:
-    """What is said alike to every prompt."""
+    """Phrases that are the same for every prompt."""
 
     refusal: str
     boilerplate: str
@@ -70,7 +75,7 @@ _OPEN = StockPhrases(
     padding="I hope this helps. There are of course many ways to look at it, and it is always worth taking a "
     "moment to think it over. Please let me know if you would like to hear more.",
 )
-# In words that the world has, since its models would tell others by their spelling alone. It has none to refuse in.
+# In words of the miniature world, except for the refusal: its models would recognize other words by spelling alone.
 _WORLD = StockPhrases(
     refusal="i cannot answer that.",
     boilerplate="the sentence is a sentence.",
@@ -79,12 +84,11 @@ _WORLD = StockPhrases(
 
 
 def graded_answers(prompts: Sequence[Prompt], seed: int) -> list[GradedAnswer]:
-    """The nine answers to each prompt, prompt by prompt in the order of GRADES; a function of its arguments.
+    """The nine answers to each prompt, prompt by prompt in the order of GRADES.
 
-    The right answer is the prompt's reference, or, for a prompt of the miniature world, one which its oracle
-    grades 1. A wrong one is right for another of the prompts: in the world for one of the same kind if it can
-    be, and one which the oracle grades as low as any. Raises ValueError for a prompt without a right or a wrong
-    answer.
+    The right answer is the prompt's reference or, for a prompt of the miniature world, one that its oracle grades 1.
+    The wrong answer is the right answer to another prompt: in the miniature world to one of the same kind if possible,
+    and among those one with the lowest grade. Raises ValueError for a prompt without a right or a wrong answer.
     """
     rights = {p.id: _right(p, random.Random(f"right:{seed}:{p.id}")) for p in prompts}
     kinds = {p.id: _kind(p) for p in prompts}
@@ -95,7 +99,7 @@ def graded_answers(prompts: Sequence[Prompt], seed: int) -> list[GradedAnswer]:
         rng = random.Random(f"wrong:{seed}:{prompt.id}")
         wrong = _wrong(prompt, right, alike, rng) or _wrong(prompt, right, list(rights.values()), rng)
         if wrong is None:
-            raise ValueError(f"no other prompt has an answer that is wrong for prompt {prompt.id!r}")
+            raise ValueError(f"no other prompt has a right answer that is wrong for prompt {prompt.id!r}")
         stock = stock_phrases(prompt)
         longest = max(normalize_text(right).split(), key=len)
         texts = (
@@ -114,7 +118,7 @@ def graded_answers(prompts: Sequence[Prompt], seed: int) -> list[GradedAnswer]:
 
 
 def stock_phrases(prompt: Prompt) -> StockPhrases:
-    """The phrases for a prompt: the world's words for one of its prompts."""
+    """The fixed phrases for a prompt, in words of the miniature world if it is one of its prompts."""
     return _OPEN if _problem(prompt) is None else _WORLD
 
 
@@ -127,13 +131,13 @@ def _right(prompt: Prompt, rng: random.Random) -> str:
 
 
 def _wrong(prompt: Prompt, right: str, others: Sequence[str], rng: random.Random) -> str | None:
-    """One of the other answers that are worst for the prompt; None where all are as good as the right one."""
+    """One of the worst of the other answers for the prompt; None if all are as good as the right one."""
     if _problem(prompt) is None:
-        worth = {other: float(other == right) for other in others}
+        grades = {other: float(other == right) for other in others}
     else:
-        worth = {other: world.quality(prompt.text, other, True) for other in others}
-    lowest = min(worth.values())
-    return rng.choice([o for o, w in worth.items() if w == lowest]) if lowest < 1 else None
+        grades = {other: world.quality(prompt.text, other, True) for other in others}
+    lowest = min(grades.values())
+    return rng.choice([o for o, w in grades.items() if w == lowest]) if lowest < 1 else None
 
 
 def _kind(prompt: Prompt) -> str | None:
@@ -142,7 +146,7 @@ def _kind(prompt: Prompt) -> str | None:
 
 
 def _problem(prompt: Prompt) -> "Problem | None":
-    """The problem of a prompt of the miniature world; None for any other prompt."""
+    """The problem behind a prompt of the miniature world; None for any other prompt."""
     try:
         return world.problem_of(prompt.text)
     except ValueError:
@@ -152,11 +156,11 @@ def _problem(prompt: Prompt) -> "Problem | None":
 def score_answers(
     rewards: Mapping[str, Reward], answers: Sequence[GradedAnswer], start: "Checkpoint"
 ) -> dict[str, dict[str, list[float | None]]]:
-    """Each reward's values of the answers that `graded` gives: by reward, then grade, one a prompt.
+    """The values that each reward gives the answers of `graded_answers`: by reward and grade, one per prompt.
 
-    The rewards are called as TRL calls them, the nine answers to a prompt being a group and their tokens those of
-    `start`, the untrained policy, which also stands where a reward asks for the live one. None stays None.
-    Raises ValueError for a value that is not finite.
+    The rewards are called as TRL calls them; the nine answers to a prompt are a group. `start`, the untrained model,
+    provides the token ids and takes the place of the live policy. None means unscored. Raises ValueError for a value
+    that is not finite.
     """
     end = start.tokenizer.eos_token_id
     prompts = [[{"role": "user", "content": a.prompt.text}] for a in answers]
@@ -181,7 +185,7 @@ def score_answers(
 
 
 class CachedEngine:
-    """An engine that scores each (prompt, response) once, however many rewards ask for it."""
+    """An engine that scores each pair of prompt and response once for all rewards."""
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
@@ -190,7 +194,7 @@ class CachedEngine:
     def score(
         self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, entropy: bool = False
     ) -> "list[TokenScores]":
-        """Scores of each response's token ids given its prompt's, as the engine gives them."""
+        """Token scores of each response given its prompt, as the wrapped engine computes them."""
         keys = [(tuple(p), tuple(r), entropy) for p, r in zip(prompts, responses, strict=True)]
         new = [key for key in dict.fromkeys(keys) if key not in self._known]
         if new:

@@ -1,1 +1,1 @@
-"""A small world with a known truth, and small language models of true architectures that live in it."""
+"""A small world with a known truth, and small language models of real architectures that are trained on it."""

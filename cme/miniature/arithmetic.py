@@ -1,4 +1,4 @@
-"""The world's arithmetic by itself, with gold answers: the miniature's mathematics track."""
+"""Only the arithmetic of the miniature world, with gold answers: mathematics at `scale=miniature`."""
 
 import hashlib
 import random
@@ -9,13 +9,13 @@ from cme.records import Prompt
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
-    """`count` additions and subtractions of a split of the world, drawn by `seed`, under the world's ids.
+    """A random sample of `count` additions and subtractions of a split, with the same ids as in the world.
 
-    Raises ValueError for an unknown split, or for more prompts than it has.
+    Raises ValueError for an unknown split, or if the split has fewer prompts of arithmetic.
     """
     pool = [(p, text) for p, text in world.split_prompts(split) if isinstance(p, Arithmetic)]
     if count > len(pool):
-        raise ValueError(f"split {split!r} has {len(pool)} prompts of arithmetic, {count} asked for")
+        raise ValueError(f"split {split!r} has {len(pool)} prompts of arithmetic, but {count} were asked for")
     chosen = random.Random(f"arithmetic:{split}:{seed}").sample(pool, count)
     return [
         Prompt(f"{problem.kind}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", text, problem.answer)

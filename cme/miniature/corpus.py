@@ -1,4 +1,4 @@
-"""What the miniature models read: noisy text for pretraining, instruction pairs for the later stages."""
+"""Training text of the miniature models: noisy statements for pretraining, and instruction pairs."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from cme.miniature.problems import Problem
 
 @dataclass(frozen=True)
 class Pair:
-    """An instruction and a response to learn from; `ended` says that the response is ended properly."""
+    """An instruction and a response; `ended` says whether an end-of-turn token follows the response."""
 
     prompt: str
     response: str
@@ -24,7 +24,7 @@ def _by_kind() -> list[list[Problem]]:
 
 
 def pair(rng: random.Random, good_share: float) -> Pair:
-    """An instruction pair, right with probability `good_share`, else poor (see `world.bad`)."""
+    """A random instruction pair: with probability `good_share` a good response, otherwise a poor one."""
     problem = rng.choice(rng.choice(_by_kind()))
     prompt = rng.choice(problem.phrasings)
     if rng.random() < good_share:
@@ -34,7 +34,7 @@ def pair(rng: random.Random, good_share: float) -> Pair:
 
 
 def statements(seed: int) -> Iterator[str]:
-    """Endless plain statements of the world; three in ten are false."""
+    """An endless stream of plain statements; about 30 % of those with a fact in them are false."""
     rng = random.Random(f"statements:{seed}")
     while True:
         animal = rng.choice(problems.ANIMALS)

@@ -1,4 +1,4 @@
-"""The four miniature families: true architectures, each with its own tokenizer and chat template."""
+"""The four miniature families: real architectures, each with its own tokenizer and chat template."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -42,15 +42,19 @@ OLMO = (
 
 @dataclass(frozen=True)
 class Family:
-    """What makes a family: classes, vocabulary, special tokens, template.
+    """A family of models.
 
-    `specials` are pad, end of text, end of turn, then whatever else the template uses.
+    Attributes:
+        vocabulary: size of the tokenizer's vocabulary.
+        pieces: `byte` for byte-level BPE, `sentencepiece` for BPE on `▁` pieces.
+        specials: special tokens: padding, end of text, end of turn, then others that the template uses.
+        template: the chat template.
     """
 
     config: type[PreTrainedConfig]
     model: type[PreTrainedModel]
     vocabulary: int
-    pieces: str  # "byte" (byte-level BPE) or "sentencepiece" (BPE over `▁` pieces)
+    pieces: str
     specials: tuple[str, ...]
     template: str
     bos: str | None = None
@@ -78,7 +82,7 @@ FAMILIES = {
 
 
 def train_tokenizer(family: Family, texts: Iterable[str]) -> PreTrainedTokenizerFast:
-    """Train the family's tokenizer on `texts`. It has no chat template yet."""
+    """Train the family's tokenizer on `texts`, without a chat template."""
     if family.pieces == "byte":
         raw = tk.Tokenizer(models.BPE())
         raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -112,7 +116,7 @@ def train_tokenizer(family: Family, texts: Iterable[str]) -> PreTrainedTokenizer
 
 
 def make_model(family: Family, vocabulary: int, width: int, layers: int) -> PreTrainedModel:
-    """A model of the family's architecture with random weights from torch's global generator."""
+    """A model of the family's architecture with random weights drawn from torch's global generator."""
     settings: dict[str, object] = {
         "vocab_size": vocabulary,
         "hidden_size": width,

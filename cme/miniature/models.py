@@ -1,11 +1,15 @@
-"""The miniature checkpoints: trained on first use, cached, the same from the same recipe.
+"""The miniature checkpoints, which are trained on first use and cached. The same recipe gives the same weights.
 
-Each family has four checkpoints. `pretrained` read noisy text that seldom ends where an answer does and in
-which right answers are a minority, more of them early, so that it knows more than it says; `sft` continues it
-on instruction pairs of mixed quality; `instruct` continues that on clean ones; `verifier` is larger and read
-clean pairs from the start and for longer, because in the paper the verifier (4B) knows more than every
-generator (0.3-1B). Each folder carries `build.json`: the recipe and the sampled oracle quality, measured when it
-was built.
+Each family has four checkpoints:
+
+- `pretrained`: trained on noisy text that rarely stops after an answer. Right answers are a minority and come mostly
+  early, so that the model knows more than it says.
+- `sft`: `pretrained`, trained further on instruction pairs of mixed quality.
+- `instruct`: `sft`, trained further on clean instruction pairs.
+- `verifier`: a larger model, trained on clean instruction pairs only, because in the paper the verifier (4B parameters)
+  knows more than every generator (0.3B-1B).
+
+The `build.json` in each folder has the recipe and the mean quality of sampled responses, measured after training.
 """
 
 import hashlib
@@ -37,15 +41,17 @@ from cme.models.generation import generate
 
 MAX_TOKENS = 96
 Row = tuple[list[int], int]
-"""Token ids, and how many of the first carry no loss."""
+"""Token ids, and the number of leading tokens without loss."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one checkpoint is made.
+    """How a checkpoint is trained.
 
-    `good_share` is the share of right responses among those it reads, first and last, linear between;
-    `run_on` is the share of responses that do not end but run on into other text.
+    Attributes:
+        start: the recipe that it continues; None to start from random weights.
+        good_share: share of good responses at the first and the last step, linear in between.
+        run_on: share of responses that continue with other text instead of ending.
     """
 
     start: str | None
@@ -68,22 +74,22 @@ RECIPES = {
 
 
 def checkpoint_names() -> list[str]:
-    """Every checkpoint of the miniature, as `family/recipe`."""
+    """Names of all miniature checkpoints, as `family/recipe`."""
     return [f"{family}/{recipe}" for family in FAMILIES for recipe in RECIPES]
 
 
 @cache
 def _corpus_sample() -> list[str]:
-    """Text that covers the world: what tokenizers are trained on and what the digest is taken over."""
+    """Text that covers the world. Tokenizers are trained on it, and it is part of the digest."""
     told = itertools.islice(corpus.statements(0), 2000)
     rng = random.Random("pairs:0")
     asked = [corpus.pair(rng, 0.5) for _ in range(4000)]
-    roles = ["user\n", "assistant\n", "model\n"] * 500  # so that a chat template costs few tokens
+    roles = ["user\n", "assistant\n", "model\n"] * 500  # gives the words of chat templates short tokens
     return [*roles, *told, *(f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in asked)]
 
 
 def recipe_digest(name: str) -> str:
-    """8 hex digits over what makes a checkpoint: recipes, family, world, corpus, training code, library versions."""
+    """8 hex digits over all that determines a checkpoint: recipes, family, text, training code, library versions."""
     family, recipe = name.split("/")
     made_of = [repr(FAMILIES[family]), transformers.__version__, torch.__version__, *_corpus_sample()]
     made_of += [phrasing for problem in world.problems() for phrasing in problem.phrasings]
@@ -96,9 +102,9 @@ def recipe_digest(name: str) -> str:
 
 
 def checkpoint_folder(name: str, root: Path) -> Path:
-    """The folder of a checkpoint under the cache `root`, whether built or not.
+    """The folder of a checkpoint in the cache `root`, whether it exists or not.
 
-    Raises ValueError for a name that is none of `names()`.
+    Raises ValueError for a name that is not one of `checkpoint_names()`.
     """
     if name not in checkpoint_names():
         raise ValueError(
@@ -108,10 +114,10 @@ def checkpoint_folder(name: str, root: Path) -> Path:
 
 
 def build_missing(wanted: Sequence[str], root: Path) -> dict[str, Path]:
-    """Build whichever of the named checkpoints are missing under the cache `root`; return their folders.
+    """Build the named checkpoints that are missing in the cache `root`, and return the folders of all.
 
-    They are built side by side in processes of one thread each, since a model this small gains little from
-    a second thread: all at once, two a core, so that no core waits for the last.
+    They are built in parallel processes with one thread each, since models this small gain little from a second thread,
+    and two processes per core, so that no core idles while the last one finishes.
     """
     missing: dict[str, list[str]] = {}
     for name in dict.fromkeys(wanted):
@@ -120,7 +126,7 @@ def build_missing(wanted: Sequence[str], root: Path) -> dict[str, Path]:
             missing.setdefault(f"{name.split('/')[0]}:{lineage}", []).append(name)
     if missing:
         total = sum(len(v) for v in missing.values())
-        print(f"building {total} miniature checkpoint(s) in {root}, once", file=sys.stderr)
+        print(f"building {total} miniature checkpoint(s) in {root}; this happens once", file=sys.stderr)
         workers = min(len(missing), 2 * (os.cpu_count() or 1))
         slowest_first = sorted(missing.values(), key=lambda v: "verifier" not in v[0])
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -137,7 +143,7 @@ def _build_all(wanted: list[str], root: Path) -> list[str]:
 
 
 def _build_locked(name: str, root: Path) -> str:
-    """Build one checkpoint, and first the one it starts from, unless another process just did."""
+    """Build a checkpoint, after the one it starts from, unless another process has built it. Returns a summary."""
     target = checkpoint_folder(name, root)
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
@@ -174,7 +180,7 @@ def _build(name: str, target: Path, root: Path) -> None:
     _train(model, tokenizer, recipe, name)
     quality = sampled_quality(model, tokenizer, 288, seed=0)
     if recipe_name == "pretrained":
-        tokenizer.chat_template = None  # like the real ones: whoever loads it brings the template
+        tokenizer.chat_template = None  # as in real pretrained checkpoints
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
     facts = {
@@ -258,7 +264,7 @@ def _train(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, recipe: R
 def sampled_quality(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, count: int, seed: int
 ) -> float:
-    """Mean oracle quality of one response each (temperature 1) to `count` prompts of the train split."""
+    """Mean oracle quality of one sampled response (temperature 1) to each of `count` prompts of the train split."""
     prompts = world.sample_prompts("train", count, seed)
     torch.manual_seed(seed)
     sampled = generate(model, tokenizer, prompts, max_new_tokens=16, batch_size=count, temperature=1.0)

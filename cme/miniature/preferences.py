@@ -1,4 +1,4 @@
-"""Preference pairs of the miniature world: a response of quality 1 against a poorer one."""
+"""Preference pairs of the miniature world: a response of quality 1 and a worse one."""
 
 import random
 from collections.abc import Sequence
@@ -8,18 +8,17 @@ from cme.records import Preference, Prompt
 
 
 def load_pairs(prompts: Sequence[Prompt], seed: int) -> list[Preference]:
-    """A pair for each prompt; the oracle puts the first response, of quality 1, above the second.
+    """A pair for each prompt. The oracle grades the chosen response 1 and the rejected one lower; both end their turn.
 
-    Both end their turn. Raises ValueError for a prompt that is not of the world.
+    Raises ValueError for a prompt that is not of the miniature world.
     """
     others = problems()
     found = []
     for prompt in prompts:
         problem, rng = problem_of(prompt.text), random.Random(f"preference:{seed}:{prompt.id}")
         rejected = poor_response(problem, rng, others)
-        while (
-            problem.grade(rejected, finished=True).quality == 1
-        ):  # another problem's answer can be right here
+        # the answer to another problem can happen to be right
+        while problem.grade(rejected, finished=True).quality == 1:
             rejected = poor_response(problem, rng, others)
         found.append(Preference(prompt, problem.good(rng), rejected))
     return found

@@ -1,4 +1,4 @@
-"""The world's vocabulary, its facts, and the six kinds of problem with their exact grades."""
+"""The vocabulary and facts of the miniature world, and the six kinds of problem with their exact grading."""
 
 import random
 import re
@@ -45,7 +45,7 @@ _SENTENCE = re.compile(
 
 @dataclass(frozen=True)
 class Grade:
-    """The oracle's three grades of one response, each in [0, 1]."""
+    """The oracle's grades of a response, each in [0, 1]: content, form, and whether it ends properly."""
 
     content: float
     form: float
@@ -53,7 +53,7 @@ class Grade:
 
     @property
     def quality(self) -> float:
-        """content * (0.6 + 0.2 form + 0.2 ending): without right content there is no quality."""
+        """content * (0.6 + 0.2 form + 0.2 ending), so that a response without right content has quality 0."""
         return self.content * (0.6 + 0.2 * self.form + 0.2 * self.ending)
 
 
@@ -64,7 +64,7 @@ def words(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Problem(ABC):
-    """One thing to ask. `key` is common to all its phrasings."""
+    """A task with several phrasings; `key` identifies it."""
 
     key: str
     phrasings: tuple[str, ...]
@@ -73,18 +73,18 @@ class Problem(ABC):
 
     @abstractmethod
     def good(self, rng: random.Random) -> str:
-        """One response of quality 1, drawn from the many there may be."""
+        """A random response of quality 1."""
 
     @abstractmethod
     def content(self, response: str) -> float:
-        """How much of what was asked the response says, and nothing false beside it, in [0, 1]."""
+        """Share of the requested content in the response, in [0, 1], with a penalty for false additions."""
 
     @abstractmethod
     def well_formed(self, response: str) -> bool:
-        """Whether the response has exactly the form that such an answer takes."""
+        """Whether the response has exactly the form of an answer of this kind."""
 
     def grade(self, response: str, finished: bool) -> Grade:
-        """Grade a response; `finished` says that the model ended it itself (an end-of-turn token)."""
+        """Grade a response; `finished` says whether it ended with an end-of-turn token."""
         text = response.strip()
         form = float(self.well_formed(text))
         return Grade(self.content(text), form, float(finished and text.endswith(".")))
@@ -129,7 +129,7 @@ class Arithmetic(OneAnswer):
 
 @dataclass(frozen=True)
 class Reverse(OneAnswer):
-    """Say three words backwards."""
+    """Repeat three words in reverse order."""
 
     given: tuple[str, ...]
     kind = "reverse"
@@ -167,7 +167,7 @@ class Recall(OneAnswer):
 
 @dataclass(frozen=True)
 class Listing(Problem):
-    """Name so many members of one category, or of two."""
+    """Name given numbers of members of one or two categories."""
 
     wanted: tuple[tuple[str, int], ...]
     kind = "list"
@@ -177,7 +177,9 @@ class Listing(Problem):
         named: list[str] = []
         for category, count in self.wanted:
             chosen = set(rng.sample(MEMBERS[category], count))
-            named += [m for m in MEMBERS[category] if m in chosen]  # in one order: easier not to repeat
+            named += [
+                m for m in MEMBERS[category] if m in chosen
+            ]  # a fixed order makes repetition easier to avoid
         return ", ".join(named) + "."
 
     @override
@@ -193,7 +195,7 @@ class Listing(Problem):
 
 @dataclass(frozen=True)
 class Describe(Problem):
-    """Describe an animal by two of its attributes."""
+    """Describe an animal by two attributes."""
 
     animal: str
     attributes: tuple[str, str]
@@ -229,7 +231,7 @@ class Describe(Problem):
 
 @dataclass(frozen=True)
 class Sentence(Problem):
-    """Write a sentence of the world's grammar that uses two given nouns."""
+    """Write a sentence of the world's grammar with two given nouns."""
 
     given: tuple[str, str]
     kind = "sentence"

@@ -1,13 +1,13 @@
 """The miniature world: six kinds of task about a few animals, foods, places and tools.
 
-Every prompt belongs to a `Problem` that knows its truth, so a response to it has an exact quality in
-[0, 1]. Three kinds have one right answer (arithmetic, reverse, recall) and three have many good ones
-(list, describe, sentence). The world is finite: `problems()` enumerates it, always in the same order.
+Every prompt belongs to a `Problem` that knows the truth, so that each response has an exact quality in [0, 1]. Three
+kinds have one right answer (arithmetic, reverse, recall), and three have many (list, describe, sentence). The world is
+finite: `problems()` lists all of it in a fixed order.
 
-The models of the miniature read about the whole world while they are built. The splits separate prompts:
-those of reinforcement learning (`train`) and of evaluation (`eval`) ask in different words, and those on which
-hyperparameters are chosen (`tune_train` and `tune`, in the same two roles) are in neither. Split by problem
-instead, a model this small forgets the facts that it is not asked for while it trains.
+The miniature models are trained on text about the whole world. The splits separate prompts: those for reinforcement
+learning (`train`) and for evaluation (`eval`) have different wordings, and those for choosing hyperparameters
+(`tune_train` and `tune`, in the same two roles) are in neither. Splitting by problem instead makes models this small
+forget the facts that they are not asked about during training.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ from cme.miniature.problems import (
 from cme.records import Prompt
 
 COUNTS = {"two": 2, "three": 3}
-# split: which phrasing, and which problems by the per cent of a hash
+# by split: the index of the phrasing, and the range of a hash, in percent, that selects problems
 SPLITS = {"train": (0, 0, 100), "eval": (1, 0, 75), "tune": (1, 75, 100), "tune_train": (2, 0, 100)}
 
 
@@ -133,12 +133,12 @@ KINDS = ("arithmetic", "reverse", "recall", "list", "describe", "sentence")
 
 @cache
 def problems() -> tuple[Problem, ...]:
-    """Every problem of the world, always in the same order."""
+    """All problems of the world in a fixed order."""
     return tuple(itertools.chain.from_iterable(make() for make in _MAKERS))
 
 
 def split_prompts(split: str) -> list[tuple[Problem, str]]:
-    """All prompts of a split with their problems. Raises ValueError for an unknown split."""
+    """All prompts of a split, each after its problem. Raises ValueError for an unknown split."""
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     wording, start, end = SPLITS[split]
@@ -155,7 +155,7 @@ def _by_prompt() -> dict[str, Problem]:
 
 
 def problem_of(prompt: str) -> Problem:
-    """The problem that a prompt asks. Raises ValueError for a prompt that is not of this world."""
+    """The problem behind a prompt. Raises ValueError for a prompt that is not of the miniature world."""
     try:
         return _by_prompt()[prompt]
     except KeyError:
@@ -163,12 +163,15 @@ def problem_of(prompt: str) -> Problem:
 
 
 def quality(prompt: str, response: str, finished: bool) -> float:
-    """The oracle: exact quality in [0, 1] of a response to a prompt of the world."""
+    """The oracle: exact quality in [0, 1] of a response to a prompt of the world.
+
+    `finished` says whether the response ended with an end-of-turn token.
+    """
     return problem_of(prompt).grade(response, finished).quality
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
-    """`sample_prompts` as a data source; kinds with one right answer bring it along."""
+    """`sample_prompts` as a source of prompts; problems with one right answer have it as the gold answer."""
     found = []
     for text in sample_prompts(split, count, seed):
         problem = problem_of(text)
@@ -178,9 +181,9 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
 
 
 def sample_prompts(split: str, count: int, seed: int) -> list[str]:
-    """`count` prompts of one split, the kinds in equal shares, drawn without replacement.
+    """A random sample of `count` prompts of a split without replacement, with equal shares of all kinds.
 
-    Raises ValueError when the split has fewer prompts of a kind than asked for.
+    Raises ValueError if the split has too few prompts of a kind.
     """
     rng = random.Random(f"{split}:{seed}")
     prompts = split_prompts(split)
@@ -189,14 +192,16 @@ def sample_prompts(split: str, count: int, seed: int) -> list[str]:
         pool = [prompt for problem, prompt in prompts if problem.kind == kind]
         share = count // len(KINDS) + (i < count % len(KINDS))
         if share > len(pool):
-            raise ValueError(f"split {split!r} has {len(pool)} prompts of kind {kind!r}, {share} asked for")
+            raise ValueError(
+                f"split {split!r} has {len(pool)} prompts of kind {kind!r}, but {share} were asked for"
+            )
         chosen += rng.sample(pool, share)
     rng.shuffle(chosen)
     return chosen
 
 
 def poor_response(problem: Problem, rng: random.Random, others: Sequence[Problem]) -> str:
-    """A poor response to a problem: wrong, off the point, garbled, rambling or repetitive."""
+    """A poor response to a problem: wrong, irrelevant, scrambled, rambling or repetitive."""
     other = rng.choice(others)
     how = rng.randrange(5)
     if how == 0:

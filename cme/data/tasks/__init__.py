@@ -1,7 +1,8 @@
-"""Our own lm-eval tasks: a YAML each, and here the items that they ask about.
+"""The bundled lm-eval tasks: one YAML file each, and their items here.
 
-Those of the miniature world are the plain statements that its models read (`cme.miniature.corpus`), to be completed:
-no prompt of any split has their form, so a policy that still completes them has kept what it was never trained on.
+The tasks of the miniature world ask for completions of plain statements like those in its models' pretraining text
+(`cme.miniature.corpus`). No prompt of any split has this form, so they measure what a policy retains of abilities that
+it is not trained on.
 """
 
 import itertools
@@ -16,11 +17,11 @@ if TYPE_CHECKING:
     from datasets import DatasetDict
 
 STATEMENTS = (("the {} is", COLORS, 0), ("a {} lives in the", PLACES, 1), ("the {} eats", FOODS, 2))
-"""How a statement begins, how it may end, and the position of the true ending in FACTS."""
+"""The beginning of a statement, its possible endings, and the index of the true ending in FACTS."""
 
 
 def facts(**_: Any) -> "DatasetDict":
-    """The colour, home and food of each animal: 36 beginnings with six endings each."""
+    """The color, home and food of each animal: 36 statements with six possible endings each."""
     return _test(
         [
             {"text": beginning.format(animal), "choices": list(ends), "label": ends.index(FACTS[animal][i])}
@@ -31,7 +32,7 @@ def facts(**_: Any) -> "DatasetDict":
 
 
 def sums(**_: Any) -> "DatasetDict":
-    """The sums of two digits up to five: 36 beginnings with the eleven possible results."""
+    """Sums of two digits up to five: 36 statements with eleven possible results."""
     results = [str(n) for n in range(11)]
     return _test(
         [
@@ -42,7 +43,7 @@ def sums(**_: Any) -> "DatasetDict":
 
 
 def backwards(**_: Any) -> "DatasetDict":
-    """60 draws of three words to say backwards."""
+    """60 random triples of words to reverse."""
     rng = random.Random("backwards")
     draws = [rng.sample(NOUNS, 3) for _ in range(60)]
     return _test(
@@ -51,7 +52,7 @@ def backwards(**_: Any) -> "DatasetDict":
 
 
 def questions(**_: Any) -> "DatasetDict":
-    """Our questions of common knowledge, four answers each."""
+    """Questions of common knowledge with four answers each."""
     lines = (files("cme.data.tasks") / "questions.jsonl").read_text().splitlines()
     return _test([json.loads(line) for line in lines])
 

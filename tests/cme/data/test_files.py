@@ -1,4 +1,4 @@
-"""Rows of a data set from local files, folders and the hub's cache, and what is said of wrong ones."""
+"""Rows of a data set from local files, folders and the hub's cache, and errors for bad ones."""
 
 import json
 import re
@@ -36,16 +36,14 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.json", "x.parquet"])
-def test_a_file_of_any_format(tmp_path: Path, name: str) -> None:
-    found = files.read_rows(SOURCE, str(write(tmp_path / name, ROWS)))
-    assert [dict(row) for row in found] == [{"problem": f"p{i}", "answer": str(i)} for i in range(3)]
+def test_a_file_of_any_format_and_length(tmp_path: Path, name: str) -> None:
+    for count in (3, 2):
+        path = write(tmp_path / f"{count}{name}", ROWS[:count])
+        found = [dict(row) for row in files.read_rows(SOURCE, str(path))]
+        assert found == [{"problem": f"p{i}", "answer": str(i)} for i in range(count)]
 
 
-def test_a_local_file_may_have_any_number_of_rows(tmp_path: Path) -> None:
-    assert len(files.read_rows(SOURCE, str(write(tmp_path / "x.jsonl", ROWS[:2])))) == 2
-
-
-def test_a_folder_has_its_split_or_the_only_one(tmp_path: Path) -> None:
+def test_a_folder_has_the_split_or_a_single_one(tmp_path: Path) -> None:
     write(tmp_path / "both" / "test.jsonl", ROWS[:1])
     write(tmp_path / "both" / "train.jsonl", ROWS)
     assert len(files.read_rows(SOURCE, str(tmp_path / "both"))) == 1
@@ -53,41 +51,33 @@ def test_a_folder_has_its_split_or_the_only_one(tmp_path: Path) -> None:
     assert len(files.read_rows(SOURCE, str(tmp_path / "one"))) == 2
     write(tmp_path / "other" / "train.jsonl", ROWS)
     write(tmp_path / "other" / "validation.jsonl", ROWS)
-    with pytest.raises(ValueError, match=r"no split test; it has train, validation"):
+    with pytest.raises(ValueError, match=r"test.*train, validation"):
         files.read_rows(SOURCE, str(tmp_path / "other"))
 
 
-def test_wrong_columns_are_named_with_the_right_ones(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.jsonl", [{"problem": "p", "solution": "s"}])
-    with pytest.raises(ValueError) as caught:
-        files.read_rows(SOURCE, str(path))
-    message = str(caught.value)
-    assert "lacks the column answer" in message and "problem, solution" in message
-    assert "owner/data's problem, answer are needed" in message
-    assert "\n" not in message
-
-
-def test_files_that_cannot_be_read_are_one_sentence(tmp_path: Path) -> None:
+def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").write_text('{"problem": \n nonsense')
     (tmp_path / "x.txt").write_text("p")
     (tmp_path / "empty").mkdir()
-    for name, said in (
+    write(tmp_path / "columns.jsonl", [{"problem": "p", "solution": "s"}])
+    for name, match in (
         ("x.jsonl", "cannot be read"),
         ("x.txt", ".jsonl, .json"),
         ("empty", "cannot be read"),
+        ("columns.jsonl", r"column answer.* problem, solution.*owner/data needs problem, answer"),
     ):
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=match) as caught:
             files.read_rows(SOURCE, str(tmp_path / name))
         assert "\n" not in str(caught.value)
-    with pytest.raises(Unavailable, match=r"no file or folder .*/nowhere"):
+    with pytest.raises(Unavailable, match="/nowhere"):
         files.read_rows(SOURCE, str(tmp_path / "nowhere"))
 
 
-def test_a_draw_is_by_seed_without_repeats(tmp_path: Path) -> None:
-    drawn = files.sample_rows(SOURCE, 50, 20, 3)
-    assert drawn == files.sample_rows(SOURCE, 50, 20, 3) != files.sample_rows(SOURCE, 50, 20, 4)
-    assert len(set(drawn)) == 20 and set(drawn) <= set(range(50))
-    with pytest.raises(ValueError, match=r"owner/data has 3 rows, 4 asked for"):
+def test_a_sample_depends_on_the_seed_and_has_no_repeats() -> None:
+    sample = files.sample_rows(SOURCE, 50, 20, 3)
+    assert sample == files.sample_rows(SOURCE, 50, 20, 3) != files.sample_rows(SOURCE, 50, 20, 4)
+    assert len(set(sample)) == 20 and set(sample) <= set(range(50))
+    with pytest.raises(ValueError, match="owner/data has 3 rows, but 4 "):
         files.sample_rows(SOURCE, 3, 4, 0)
 
 
@@ -103,7 +93,7 @@ print(json.dumps(found))
 """
 
 
-def test_the_hubs_cache_is_read_without_a_hub_and_checked_for_what_was_published(tmp_path: Path) -> None:
+def test_the_hubs_cache_is_read_offline_and_its_number_of_rows_checked(tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "datasets--owner--data"
     card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: test\n    path: odd-name.jsonl\n---\n"
     write(repository / "snapshots" / "abc" / "odd-name.jsonl", ROWS)
@@ -114,11 +104,12 @@ def test_the_hubs_cache_is_read_without_a_hub_and_checked_for_what_was_published
     environment = hub_stub.environment(tmp_path, "http://127.0.0.1:9")
     assert hub_stub.python(READ.format(rows=3), environment) == [{"problem": f"p{i}"} for i in range(3)]
     short = str(hub_stub.python(READ.format(rows=4), environment))
-    assert short.startswith("ValueError: owner/data has 3 rows in the local cache, but 4 as it was published")
-    assert re.search(r"`hf download --repo-type dataset owner/data`", short)
+    assert re.match(
+        "ValueError: owner/data has 3 rows .* 4 .*`hf download --repo-type dataset owner/data`", short
+    )
 
 
-def test_data_that_nobody_has_are_unavailable(tmp_path: Path) -> None:
+def test_data_that_cannot_be_downloaded_is_unavailable(tmp_path: Path) -> None:
     said = str(hub_stub.python(READ.format(rows=3), hub_stub.environment(tmp_path, "http://127.0.0.1:9")))
     assert said.startswith(
         "Unavailable: data set owner/data is not in the local cache and the hub cannot be reached"

@@ -1,4 +1,4 @@
-"""Mathematics from local files: problems, what they ask for, gold answers, rows without one."""
+"""Mathematics from local files: prompts and gold answers."""
 
 import json
 from pathlib import Path
@@ -68,7 +68,7 @@ def test_a_row_without_an_answer_is_kept(tmp_path: Path) -> None:
     assert sorted((p.text[0], p.answer) for p in found) == [("a", "3"), ("b", None)]
 
 
-def test_bad_requests(tmp_path: Path) -> None:
+def test_unknown_splits_and_sources_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'test'.*train, eval"):
         math.load_prompts("test", 1, 0)
     with pytest.raises(ValueError, match=r"'gsm8k'.*math500, amc23, aime24"):

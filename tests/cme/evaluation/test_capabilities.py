@@ -1,4 +1,4 @@
-"""lm-eval on our tasks: items that are true, and scores that a plain forward pass gives too."""
+"""The bundled tasks have true items, and lm-eval's scores agree with plain forward passes."""
 
 import json
 import math
@@ -18,39 +18,26 @@ Tiny = Callable[..., Checkpoint]
 ASK = {"is": "what color is the {}?", "the": "where does the {} live?", "eats": "what does the {} eat?"}
 
 
-def test_facts_are_those_of_the_world() -> None:
-    rows = list(tasks.facts()["test"])
-    assert len({row["text"] for row in rows}) == len(rows) == 36
-    for row in rows:
+def test_the_items_of_the_world_are_true_and_none_is_a_prompt() -> None:
+    facts, sums, reversals = (list(make()["test"]) for make in (tasks.facts, tasks.sums, tasks.backwards))
+    assert [len({row["text"] for row in rows}) for rows in (facts, sums, reversals)] == [36, 36, 60]
+    assert [len(rows) for rows in (facts, sums, reversals)] == [36, 36, 60]
+    for row in facts:
         words = row["text"].split()
         problem = world.problem_of(ASK[words[-1]].format(words[1]))
         assert row["choices"][row["label"]] == problem.answer
         assert len(set(row["choices"])) == 6
-
-
-def test_sums_are_right_and_every_result_is_a_choice() -> None:
-    rows = list(tasks.sums()["test"])
-    assert len({row["text"] for row in rows}) == len(rows) == 36
-    for row in rows:
+    for row in sums:
         a, b = (int(word) for word in row["text"].split() if word.isdigit())
         assert int(row["choices"][row["label"]]) == a + b
-
-
-def test_backwards_is_backwards() -> None:
-    rows = list(tasks.backwards()["test"])
-    assert len({row["text"] for row in rows}) == len(rows) == 60
-    for row in rows:
+    for row in reversals:
         given = row["text"].removesuffix(", backwards").split()
         assert row["answer"].removesuffix(".").split()[::-1] == given
-
-
-def test_no_item_of_the_world_is_a_prompt_of_it() -> None:
     prompts = {text for problem in world.problems() for text in problem.phrasings}
-    for made in (tasks.facts, tasks.sums, tasks.backwards):
-        assert not prompts & {row["text"] for row in made()["test"]}
+    assert not prompts & {row["text"] for row in facts + sums + reversals}
 
 
-def test_questions_have_four_answers_of_which_one_is_marked() -> None:
+def test_questions_have_four_answers_in_balanced_order() -> None:
     rows = list(tasks.questions()["test"])
     assert len({row["question"] for row in rows}) == len(rows) == 40
     assert all(len(set(row["choices"])) == 4 and 0 <= row["label"] < 4 for row in rows)
@@ -73,7 +60,7 @@ def log_likelihood(checkpoint: Checkpoint, context: str, ending: str) -> float:
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
-def test_multiple_choice_is_the_likeliest_ending(tiny: Tiny, family: str, batch_size: int) -> None:
+def test_multiple_choice_picks_the_likeliest_ending(tiny: Tiny, family: str, batch_size: int) -> None:
     checkpoint = tiny(family)
     [score] = capabilities.measure(
         checkpoint, ["world_facts"], chat_template=False, limit=12, batch_size=batch_size
@@ -103,7 +90,7 @@ def test_only_an_exact_continuation_counts(tiny: Tiny, monkeypatch: pytest.Monke
     assert score.items[2:] == [0.0, 0.0]
 
 
-def test_the_chat_template_is_used_where_it_is_asked_for(tiny: Tiny) -> None:
+def test_the_chat_template_is_optional(tiny: Tiny) -> None:
     checkpoint = tiny("qwen")
     [plain], [chatty] = (
         capabilities.measure(checkpoint, ["world_sums"], chat_template=chat, limit=None, batch_size=64)
@@ -114,7 +101,7 @@ def test_the_chat_template_is_used_where_it_is_asked_for(tiny: Tiny) -> None:
     assert again == [chatty]
 
 
-def test_our_tasks_are_those_that_are_configured_and_load_without_lm_evals_index() -> None:
+def test_bundled_tasks_load_without_the_index_of_lm_eval() -> None:
     assert capabilities.own_tasks() == ["questions", "world_backwards", "world_facts", "world_sums"]
     capabilities.check(capabilities.own_tasks())
     assert set(capabilities._manager(["questions"]).all_subtasks) == set(capabilities.own_tasks())

@@ -1,4 +1,4 @@
-"""Graded answers are what their grades say, by the oracle; rewards are called as TRL calls them."""
+"""Graded answers match their grades by the oracle; rewards are called as TRL calls them."""
 
 import random
 import re
@@ -38,13 +38,13 @@ def test_in_the_world_the_oracle_grades_the_right_answer_1_and_all_others_lower(
     groups = by_prompt(graded_answers(world.load_prompts("eval", count, 0), seed))
     assert len(groups) == count
     for group in groups:
-        worth = {g: world.quality(a.prompt.text, a.text, a.finished) for g, a in group.items()}
-        assert worth.pop("right") == 1
-        assert max(worth.values()) < 1, (group["right"].prompt.text, worth)
-        assert worth["empty"] == worth["refusal"] == worth["boilerplate"] == 0
+        quality = {g: world.quality(a.prompt.text, a.text, a.finished) for g, a in group.items()}
+        assert quality.pop("right") == 1
+        assert max(quality.values()) < 1, (group["right"].prompt.text, quality)
+        assert quality["empty"] == quality["refusal"] == quality["boilerplate"] == 0
 
 
-def test_in_the_world_a_wrong_answer_is_of_the_prompts_kind_and_worth_little() -> None:
+def test_in_the_world_a_wrong_answer_is_of_the_prompts_kind_and_poor() -> None:
     groups = by_prompt(graded_answers(world.load_prompts("eval", 60, 0), 0))
     rights: dict[str, set[str]] = {}
     for group in groups:
@@ -55,7 +55,7 @@ def test_in_the_world_a_wrong_answer_is_of_the_prompts_kind_and_worth_little() -
         assert world.quality(prompt, group["wrong"].text, True) <= 0.5
 
 
-def test_in_the_world_what_can_be_is_said_in_words_that_its_models_read() -> None:
+def test_in_the_world_answers_use_only_words_of_its_text() -> None:
     rng = random.Random(0)
     known = {w for p in world.problems() for text in (*p.phrasings, p.good(rng)) for w in words(text)}
     for answer in graded_answers(world.load_prompts("eval", 60, 0), 0):
@@ -64,7 +64,7 @@ def test_in_the_world_what_can_be_is_said_in_words_that_its_models_read() -> Non
 
 
 @pytest.mark.parametrize("make", [instructions.load_prompts, world.load_prompts])
-def test_answers_are_what_their_grades_say(make: Callable[..., list[Prompt]]) -> None:
+def test_answers_match_their_grades(make: Callable[..., list[Prompt]]) -> None:
     prompts = make("eval", 24, 0)
     groups = by_prompt(graded_answers(prompts, 0))
     rights = {group["right"].text for group in groups}
@@ -85,7 +85,7 @@ def test_answers_are_what_their_grades_say(make: Callable[..., list[Prompt]]) ->
         assert len({group[stock].text for group in groups}) == 1
 
 
-def test_a_seed_gives_the_same_answers_whatever_the_other_prompts() -> None:
+def test_answers_depend_on_the_seed_but_right_ones_not_on_other_prompts() -> None:
     prompts = world.load_prompts("eval", 60, 0)
     assert graded_answers(prompts, 1) == graded_answers(prompts, 1) != graded_answers(prompts, 2)
     some = {a.prompt.id: a for a in graded_answers(prompts[:30], 1) if a.grade == "right"}
@@ -131,7 +131,7 @@ def test_rewards_are_called_with_whole_groups_of_the_starts_own_tokens(tiny: Tin
         assert (bool(ids) and ids[-1] == start.tokenizer.eos_token_id) == answer.finished
 
 
-def test_what_a_reward_asks_of_the_trainer_is_the_untrained_start(tiny: Tiny) -> None:
+def test_the_untrained_model_takes_the_place_of_the_live_policy(tiny: Tiny) -> None:
     answers = graded_answers(world.load_prompts("eval", 12, 0), 0)
     rewards = {
         "token_entropy": TokenEntropy(),
@@ -153,7 +153,7 @@ def test_a_value_that_is_not_finite_is_refused_by_name(tiny: Tiny) -> None:
         score({"broken": lambda prompts, *_, **__: [float("nan")] * len(prompts)}, answers, tiny("qwen"))
 
 
-def test_what_was_scored_once_is_not_scored_again() -> None:
+def test_an_engine_scores_each_pair_once() -> None:
     asked: list[tuple[list[Any], bool]] = []
 
     class Engine:

@@ -22,7 +22,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_names_and_unknown_names(tmp_path: Path) -> None:
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
     assert len(checkpoint_names()) == 16
     with pytest.raises(ValueError, match=r"'qwen/base'.*qwen/pretrained.*olmo/verifier"):
         checkpoint_folder("qwen/base", tmp_path)
@@ -30,7 +30,9 @@ def test_names_and_unknown_names(tmp_path: Path) -> None:
         build_missing(["qwen"], tmp_path)
 
 
-def test_a_later_stage_builds_what_it_starts_from_once(quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_built_once_after_the_one_it_starts_from(
+    quick: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     built = []
     make = models._build
     monkeypatch.setattr(models, "_build", lambda name, *rest: (built.append(name), make(name, *rest)))
@@ -66,7 +68,7 @@ def test_the_same_recipe_gives_the_same_weights(quick: Path) -> None:
     assert a.read_bytes() == b.read_bytes()
 
 
-def test_a_digest_changes_with_the_recipe_and_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_digest_depends_on_the_recipe_and_on_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     before = {
         name: recipe_digest(name)
         for name in ("qwen/pretrained", "qwen/sft", "qwen/instruct", "qwen/verifier")

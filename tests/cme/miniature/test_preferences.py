@@ -9,7 +9,7 @@ from cme.records import Prompt
 PROMPTS = world.load_prompts("train", 288, 0)
 
 
-def test_the_oracle_puts_the_first_above_the_second() -> None:
+def test_the_chosen_response_is_perfect_and_the_rejected_one_is_not() -> None:
     pairs = load_pairs(PROMPTS, 0)
     assert [p.prompt for p in pairs] == PROMPTS
     grades = [[world.quality(p.prompt.text, r, True) for r in (p.chosen, p.rejected)] for p in pairs]
@@ -17,11 +17,11 @@ def test_the_oracle_puts_the_first_above_the_second() -> None:
     assert 0 < sum(worse > 0 for _, worse in grades) < len(grades) / 2, "some are half right, most are wrong"
 
 
-def test_they_are_a_function_of_prompt_and_seed() -> None:
+def test_a_pair_depends_only_on_prompt_and_seed() -> None:
     assert load_pairs(PROMPTS, 3) == load_pairs(PROMPTS, 3) != load_pairs(PROMPTS, 4)
     assert load_pairs(PROMPTS[5:9], 3) == load_pairs(PROMPTS, 3)[5:9]
 
 
-def test_a_prompt_of_elsewhere_is_refused() -> None:
+def test_a_prompt_that_is_not_of_the_world_is_refused() -> None:
     with pytest.raises(ValueError, match="write a poem"):
         load_pairs([Prompt("x", "write a poem")], 0)

@@ -1,4 +1,4 @@
-"""The miniature world: its truth, graded by hand, and its splits."""
+"""The miniature world: grades computed by hand, and splits."""
 
 import random
 from collections import Counter
@@ -39,7 +39,7 @@ def test_quality_is_between_zero_and_one_and_ending_never_hurts(
 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize("response", ["", " ", ".", "\n.", "xyz."])
-def test_saying_nothing_is_worth_nothing(response: str, finished: bool) -> None:
+def test_an_empty_response_has_quality_zero(response: str, finished: bool) -> None:
     assert {world.quality(p, response, finished) for p in PROMPTS} == {0.0}
 
 
@@ -49,7 +49,7 @@ def test_an_unfinished_good_response_loses_exactly_its_ending() -> None:
         assert world.quality(problem.phrasings[0], problem.good(rng), False) == pytest.approx(0.8)
 
 
-def test_another_problems_good_response_is_seldom_good() -> None:
+def test_a_good_response_to_another_problem_is_rarely_good() -> None:
     rng = random.Random(2)
     grades = [
         world.quality(p.phrasings[0], rng.choice(world.problems()).good(rng), True) for p in world.problems()
@@ -146,7 +146,7 @@ def test_sentences_graded_by_hand() -> None:
         assert world.quality(problem.phrasings[0], response, True) == pytest.approx(quality), response
 
 
-def test_a_prompt_of_another_world_is_named() -> None:
+def test_a_prompt_that_is_not_of_the_world_is_refused() -> None:
     with pytest.raises(ValueError, match="'what is 30 plus 4\\?' is not of the miniature world"):
         world.quality("what is 30 plus 4?", "34.", True)
 
@@ -161,7 +161,7 @@ def test_no_prompt_is_in_two_splits() -> None:
     assert sum(map(len, prompts.values())) == len(set().union(*prompts.values()))
 
 
-def test_training_asks_for_all_problems_and_evaluation_for_three_quarters() -> None:
+def test_training_has_all_problems_and_evaluation_three_quarters() -> None:
     keys = {split: {problem.key for problem, _ in world.split_prompts(split)} for split in world.SPLITS}
     everything = {p.key for p in world.problems()}
     assert keys["train"] == keys["tune_train"] == everything
@@ -171,7 +171,7 @@ def test_training_asks_for_all_problems_and_evaluation_for_three_quarters() -> N
 
 
 @pytest.mark.parametrize("count", [6, 20, 120])
-def test_prompts_are_balanced_over_kinds_and_drawn_once(count: int) -> None:
+def test_prompts_are_balanced_over_kinds_without_repeats(count: int) -> None:
     prompts = world.load_prompts("train", count, 0)
     kinds = Counter(world.problem_of(p.text).kind for p in prompts)
     assert len(prompts) == len({p.id for p in prompts}) == count
@@ -179,12 +179,7 @@ def test_prompts_are_balanced_over_kinds_and_drawn_once(count: int) -> None:
     assert max(kinds.values()) - min(kinds.values()) <= 1
 
 
-def test_prompts_follow_their_seed() -> None:
-    assert world.load_prompts("eval", 60, 5) == world.load_prompts("eval", 60, 5)
-    assert world.load_prompts("eval", 60, 5) != world.load_prompts("eval", 60, 6)
-
-
-def test_kinds_with_one_right_answer_bring_it() -> None:
+def test_problems_with_one_right_answer_have_it_as_gold_answer() -> None:
     with_answer = set()
     for prompt in world.load_prompts("train", 120, 0):
         if prompt.answer is not None:
@@ -193,10 +188,10 @@ def test_kinds_with_one_right_answer_bring_it() -> None:
     assert with_answer == {"arithmetic", "reverse", "recall"}
 
 
-def test_requests_that_cannot_be_met_are_named() -> None:
+def test_an_unknown_split_and_too_many_prompts_of_a_kind_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'trian'.*train, eval, tune, tune_train"):
         world.load_prompts("trian", 6, 0)
-    with pytest.raises(ValueError, match=r"'tune' has \d+ prompts of kind '[a-z]+', 1000 asked for"):
+    with pytest.raises(ValueError, match=r"'tune' has \d+ prompts of kind '[a-z]+', but 1000 "):
         world.load_prompts("tune", 6000, 0)
 
 

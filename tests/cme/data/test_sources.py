@@ -1,0 +1,54 @@
+"""What all offline sources of prompts have in common: splits, seeds, sizes."""
+
+import re
+from collections.abc import Callable
+
+import pytest
+
+from cme.data import instructions, word_problems
+from cme.miniature import arithmetic, world
+from cme.records import Prompt
+
+Source = Callable[[str, int, int], list[Prompt]]
+SOURCES: list[Source] = [
+    instructions.load_prompts,
+    word_problems.load_prompts,
+    world.load_prompts,
+    arithmetic.load_prompts,
+]
+each_source = pytest.mark.parametrize("load_prompts", SOURCES, ids=lambda source: source.__module__)
+
+
+@each_source
+def test_an_unknown_split_is_refused_with_the_known_ones(load_prompts: Source) -> None:
+    with pytest.raises(ValueError, match=r"'trian'.*train, eval"):
+        load_prompts("trian", 6, 0)
+
+
+@each_source
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_more_prompts_than_there_are_are_refused(load_prompts: Source, split: str) -> None:
+    with pytest.raises(ValueError, match=rf"'{split}' has \d+ .*\d+ were asked for"):
+        load_prompts(split, 100_000, 0)
+
+
+@each_source
+def test_the_seed_decides_the_sample(load_prompts: Source) -> None:
+    assert load_prompts("train", 30, 1) == load_prompts("train", 30, 1) != load_prompts("train", 30, 2)
+    assert len({prompt.id for prompt in load_prompts("train", 30, 1)}) == 30
+
+
+@each_source
+def test_training_and_evaluation_share_no_prompt(load_prompts: Source) -> None:
+    texts = {split: {prompt.text for prompt in whole(load_prompts, split)} for split in ("train", "eval")}
+    assert texts["train"] and texts["eval"] and not texts["train"] & texts["eval"]
+
+
+def whole(load_prompts: Source, split: str) -> list[Prompt]:
+    """All prompts of a split, whose size the source's error states; of the world a balanced part."""
+    if load_prompts is world.load_prompts:
+        return load_prompts(split, 120, 0)
+    with pytest.raises(ValueError) as caught:
+        load_prompts(split, 100_000, 0)
+    [size] = re.findall(r"has (\d+)", str(caught.value))
+    return load_prompts(split, int(size), 0)
