@@ -1,62 +1,59 @@
-"""A section of the report for each named experiment, one module here each.
-
-A module has a `TITLE`, an `INTRO` that says what is asked and what would refute it, and
-`part(runs, scale, out) -> Part`, which writes the tables and figures of one scale, or raises `NothingToShow`.
-"""
+"""The sections of the report on named experiments: each is a declaration with a title, a question and `show`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
+from analysis.experiments.ablations import ADVANTAGE_NORM, GRANULARITY, GROUP_SIZE, KL_BETA
+from analysis.experiments.base import Experiment
+from analysis.experiments.independence import INDEPENDENCE
+from analysis.experiments.main_table import MAIN_TABLE
+from analysis.experiments.math import MATH
+from analysis.experiments.overoptimisation import OVEROPTIMISATION
+from analysis.experiments.rewards import REWARDS
+from analysis.experiments.verifier_sweep import VERIFIER_SWEEP
+from analysis.experiments.verifier_sweep_math import VERIFIER_SWEEP_MATH
 from analysis.records.read import Records
 from analysis.sections.base import NothingToShow, Part, Section
 from cme.records import ExperimentRecord, RunRecord
 
-NAMES: tuple[str, ...] = (
-    "main_table",
-    "rewards",
-    "verifier_sweep",
-    "verifier_sweep_math",
-    "granularity",
-    "advantage_norm",
-    "kl_beta",
-    "group_size",
-    "independence",
-    "overoptimisation",
-    "math",
-)
+EXPERIMENTS: dict[str, Experiment] = {
+    "main_table": MAIN_TABLE,
+    "rewards": REWARDS,
+    "verifier_sweep": VERIFIER_SWEEP,
+    "verifier_sweep_math": VERIFIER_SWEEP_MATH,
+    "granularity": GRANULARITY,
+    "advantage_norm": ADVANTAGE_NORM,
+    "kl_beta": KL_BETA,
+    "group_size": GROUP_SIZE,
+    "independence": INDEPENDENCE,
+    "overoptimisation": OVEROPTIMISATION,
+    "math": MATH,
+}
 """The experiments that have a section, in the order of the report."""
 
 
 def experiment_sections(records: Records, out: Path) -> list[Section]:
-    """The sections of the experiments of which there are runs, with how many runs they are short of."""
+    """Write the sections of all experiments that have runs."""
     sections = []
-    for name in NAMES:
-        module = import_module(f"analysis.experiments.{name}")
-        parts = []
-        for experiment in records.experiments:
-            runs = records.of(experiment)
-            if experiment.name != name or not runs:
-                continue
-            parts.append(part_of(module, experiment, runs, out))
-        if parts:
-            sections.append(Section(name.replace("_", "-"), module.TITLE, module.INTRO, parts))
+    for name, experiment in EXPERIMENTS.items():
+        planned = [(plan, records.of(plan)) for plan in records.experiments if plan.name == name]
+        if parts := [show_scale(experiment, plan, runs, out) for plan, runs in planned if runs]:
+            sections.append(Section(name.replace("_", "-"), experiment.title, experiment.question, parts))
     return sections
 
 
-def part_of(module: ModuleType, experiment: ExperimentRecord, runs: Sequence[RunRecord], out: Path) -> Part:
-    """One experiment at one scale, with what it lacks in its notes."""
-    scale, notes = experiment.scale, []
-    if owed := len(experiment.runs) - len(runs):
-        notes.append(
-            f"Scale {scale}: {owed} of the experiment's {len(experiment.runs)} runs have no record yet."
-        )
+def show_scale(experiment: Experiment, plan: ExperimentRecord, runs: Sequence[RunRecord], out: Path) -> Part:
+    """One experiment at one scale; the notes name missing runs and missing data."""
+    notes, total = [], len(plan.runs)
+    if missing := total - len(runs):
+        notes.append(f"Scale {plan.scale}: {missing} of the experiment's {total} runs have no record yet.")
     try:
-        part: Part = module.part(runs, scale, out)
+        part = experiment.show(runs, plan.scale, out)
     except NothingToShow as lack:
-        return Part([], [], [*notes, f"Scale {scale}: nothing to show of its {len(runs)} runs, {lack}."])
+        return Part(
+            [], [], [*notes, f"Scale {plan.scale}: nothing to show for its {len(runs)} runs: {lack}."]
+        )
     if not part.tables:
-        notes.append(f"Scale {scale}: none of its {len(runs)} runs has a verdict, so there is no table.")
+        notes.append(f"Scale {plan.scale}: none of its {len(runs)} runs has a verdict, so there is no table.")
     return replace(part, notes=[*part.notes, *notes])

@@ -1,51 +1,46 @@
-"""The paper's central claim put to the test: does a verifier of another family protect from gaming?"""
+"""A test of the paper's central claim: does a verifier of another family protect against gaming?"""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import isnan
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.experiments._blocks import BLOCK, COLLAPSE, HOW, spread_text
-from analysis.experiments._gaming import courses, rise_plot, spread_of
-from analysis.experiments._verifiers import (
-    ANY_SEED,
-    KINSHIP,
-    Outcome,
-    by_generator,
-    hundredths,
-    outcomes,
-    own_columns,
-    own_text,
-    pooled,
-    seeds_of,
-    verdict,
+from analysis.experiments.base import FreeExperiment, column_table, group_by_generator
+from analysis.experiments.course_figures import rise_plot
+from analysis.experiments.courses import (
+    BLOCK,
+    BLOCKS_NOTE,
+    COLLAPSE_NOTE,
+    course_frame,
+    format_change,
+    spread_of,
 )
-from analysis.experiments.verifier_sweep import gain_entry, result_panels, win_entry
+from analysis.experiments.verifiers import (
+    SEEDS_NOTE,
+    Outcome,
+    claim_verdict,
+    gain_entry,
+    gain_text,
+    oracle_tally,
+    quality_outcomes,
+    relation_legend,
+    result_panels,
+    win_entry,
+)
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.overview import Plot
-from analysis.figures.style import Style
+from analysis.figures.style import Plot, Style
 from analysis.records.names import sort_names
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.metrics import MIN_SEEDS, interval_excludes
 from analysis.tables.cells import row_of
 from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import format_p_value
+from analysis.tables.win_rates import format_interval, format_p_value
 from cme.records import RunRecord
 
-TITLE = "Independence: does a verifier of another family protect from gaming?"
-INTRO = (
-    "The paper holds that its signal cannot be gamed because the verifier is independent of the generator. The same "
-    "generator was trained for twice the usual steps under verifiers that were made to know the same but differ in "
-    "kinship, under itself, and under random weights. Stated before the runs: true quality of the policies trained "
-    "under verifiers of other families, less that under the verifier of the same family (the test proper: equal "
-    "knowledge), and less that under the untrained generator itself (which knows less too, so that kinship and "
-    "knowledge cannot be told apart). Each is supported here if its 95 % interval over seeds and prompts lies above 0, "
-    "refuted here if it lies below 0, and not supported if it covers 0. The claim is refuted here if either is, "
-    "supported here if both are, and otherwise not supported."
-)
 TESTS = (
     ("other family", "same family", True),
     ("other family", "itself", True),
@@ -54,239 +49,220 @@ TESTS = (
     ("other family", "random weights", False),
     ("same family", "itself", False),
 )
-"""Which kinships are held against each other, and whether the claim's verdict rests on it."""
-RISES = {"trained reward": Style("#444444", "o", ()), "held-out verifier": Style("#444444", "o", ())}
+"""The relations that are compared, and whether the verdict on the claim depends on the comparison."""
+RISES = {"trained reward": Style("#444444", "o"), "held-out verifier": Style("#444444", "o")}
 Test = tuple[str, str, bool, Contrast]
+Courses = Mapping[str, Mapping[Any, Any]]
 
 
-def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """The tables and figures of one scale; the test comes first."""
+def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
+    """Write the tables and figures of one scale; the test comes first."""
     tables, plots, frames = [], [], []
-    for generator, own in by_generator(runs):
-        found = outcomes(own)
-        order = {run.run_id: of.label for of in found for run in of.runs}
-        course = courses([run for run in own if run.run_id in order], order)
-        tables += [test_table(generator, found, scale), outcome_table(generator, found, course, scale)]
-        tables.append(gaming_table(generator, found, course, scale))
-        place = f"{slug(scale)}-{slug(generator)}"
-        plots.append(outcome_plot(generator, found, course, scale))
-        title = f"Reward, held-out verifier and true quality (scale: {scale}, generator: {generator})"
-        styles = {of.label: of.style for of in found}
-        plots.append(rise_plot(f"independence-gaming-{place}", title, own, order, styles))
-        frames.append(outcome_frame(found).merge(course.drop(columns=["seeds", "stopped"]), on="label"))
+    for generator, own in group_by_generator(runs):
+        found = quality_outcomes(own)
+        labels = {run.run_id: outcome.label for outcome in found for run in outcome.runs}
+        course = course_frame([run for run in own if run.run_id in labels], labels)
+        by_label = {row["label"]: row for row in course.to_dict("records")}
+        name, where = f"{slug(scale)}-{slug(generator)}", f"scale: {scale}, generator: {generator}"
+        tables.append(test_table(f"independence-test-{name}", where, found))
+        tables.append(outcome_table(f"independence-{name}", where, found, by_label))
+        tables.append(gaming_table(f"independence-gaming-{name}", where, found, by_label))
+        plots.append(outcome_plot(f"independence-{name}", generator, scale, found, by_label))
+        title = f"Reward, held-out verifier and true quality ({where})"
+        plots.append(rise_plot(f"independence-gaming-{name}", title, own, labels))
+        rows = [{"label": o.label} | o.columns | dict(row_of(o.cell)) for o in found if o.cell]
+        frames.append(pd.DataFrame(rows).merge(course.drop(columns=["seeds", "stopped"]), on="label"))
     return write_part(f"{slug(scale)}-independence", tables, pd.concat(frames), plots, out)
 
 
-def outcome_frame(found: Sequence[Outcome]) -> pd.DataFrame:
-    """One row a verifier: kinship, own true quality, and its cell."""
-    return pd.DataFrame(
-        [
-            {"label": of.label, "kinship": of.kin, "knowledge": of.knowledge}
-            | own_columns(of.own)
-            | dict[str, Any](row_of(of.cell))
-            for of in found
-        ]
-    )
-
-
-def tests_of(found: Sequence[Outcome]) -> list[Test]:
-    """The contrasts of TESTS of which both sides are there and judged by the oracle, in hundredths of quality."""
-    made = []
+def run_tests(found: Sequence[Outcome]) -> list[Test]:
+    """The contrasts of TESTS whose sides both have true quality, in hundredths."""
+    tests = []
     for one, other, counts in TESTS:
-        sides = [pooled([of for of in found if of.kin == kin]) for kin in (one, other)]
-        if sides[0] is not None and sides[1] is not None:
-            made.append((one, other, counts, contrast(sides[0], sides[1])))
-    return made
+        tallies = []
+        for side in (one, other):
+            runs = [run for outcome in found if outcome.relation == side for run in outcome.runs]
+            tallies.append(oracle_tally(runs, "score_policy") if runs else None)
+        if tallies[0] is not None and tallies[1] is not None:
+            tests.append((one, other, counts, contrast(tallies[0], tallies[1])))
+    return tests
 
 
-def overall(tests: Sequence[Test]) -> str:
-    """What the rule says of the claim: from the contrasts that count."""
-    verdicts = [verdict(of) for *_, counts, of in tests if counts]
+def overall_verdict(tests: Sequence[Test]) -> str:
+    """The verdict on the claim, from the contrasts that count."""
+    verdicts = [claim_verdict(difference) for *_, counts, difference in tests if counts]
     if "refuted here" in verdicts:
         return "refuted here"
-    if len(verdicts) < sum(counts for *_, counts in TESTS) or any(
-        v.startswith("not testable") for v in verdicts
-    ):
+    whole = len(verdicts) == sum(counts for *_, counts in TESTS)
+    if not whole or any(verdict.startswith("not testable") for verdict in verdicts):
         return "not testable here"
     return "supported here" if set(verdicts) == {"supported here"} else "not supported"
 
 
-def conclusion(generator: str, found: Sequence[Outcome], scale: str) -> str:
-    """The verdict in a sentence, with its numbers."""
-    tests = tests_of(found)
+def members(relation: str, found: Sequence[Outcome]) -> str:
+    """The verifiers of a relation."""
+    return " + ".join(outcome.label for outcome in found if outcome.relation == relation)
+
+
+def test_table(name: str, where: str, found: Sequence[Outcome]) -> Table:
+    """The contrasts: those that count, then the others."""
+    tests = run_tests(found)
     shown = "; ".join(
-        f"{hundredths(of)} in true quality against {against(other, found)}: {verdict(of)}"
-        for _, other, counts, of in tests
+        f"{gain_text(difference)} in true quality against {other} ({members(other, found)}): "
+        f"{claim_verdict(difference)}"
+        for _, other, counts, difference in tests
         if counts
     )
-    return (
-        f"That independence of the verifier protects from gaming is {overall(tests)} (scale {scale}, generator "
-        f"{generator}): {' + '.join(of.label for of in found if of.kin == 'other family') or 'no other family'}, "
-        f"{shown or 'nothing to hold them against'}."
+    conclusion = (
+        f'"An independent verifier protects against gaming" is {overall_verdict(tests)} ({where}): '
+        f"{members('other family', found) or 'no other family'}, {shown or 'without a verifier to compare with'}."
     )
 
+    def across_seed(test: Test) -> Entry:
+        _, lo, hi = (value / 100 for value in (0, test[3].wide_lo, test[3].wide_hi))
+        return Entry(format_interval(lo, hi, 3), bold=interval_excludes(lo, hi, 0, test[3].prompts))
 
-def against(kin: str, found: Sequence[Outcome]) -> str:
-    """A kinship with its verifiers."""
-    return f"{kin} ({' + '.join(of.label for of in found if of.kin == kin)})"
-
-
-def test_table(generator: str, found: Sequence[Outcome], scale: str) -> Table:
-    """The contrasts: those that count, then the others."""
-    tests = tests_of(found)
-    groups = [
-        [
-            [
-                Entry(against(one, found)),
-                Entry(against(other, found)),
-                Entry(str(of.prompts)),
-                Entry(f"{of.difference / 100:+.3f} [{of.lo / 100:.3f}, {of.hi / 100:.3f}]"),
-                Entry(
-                    f"[{of.wide_lo / 100:.3f}, {of.wide_hi / 100:.3f}]" if not isnan(of.wide_lo) else "[n/a]",
-                    bold=interval_excludes(of.wide_lo, of.wide_hi, 0, of.prompts),
-                ),
-                Entry(format_p_value(of.p)),
-                Entry(verdict(of) if counts else "-"),
-            ]
-            for one, other, counts, of in tests
-            if counts is wanted
-        ]
-        for wanted in (True, False)
-    ]
-    return Table(
-        name=f"independence-test-{slug(scale)}-{slug(generator)}",
-        title=f"Verifiers of other families against others (scale: {scale}, generator: {generator})",
-        header=["trained under", "against", "prompts", "difference", "any seed", "p", "verdict"],
-        groups=[group for group in groups if group],
-        notes=[
-            conclusion(generator, found, scale),
-            "Difference: mean true quality (0 to 1) of the trained policies' greedy responses to the evaluation "
-            "prompts, less the other side's on the same prompts, with the 95 % interval over prompts, for these "
-            "models; p tests 0 over prompts. Any seed: its 95 % interval about other seeds and other prompts both, "
-            "the runs of all verifiers of a side being its seeds. Bold: it excludes 0.",
-            "Only the first block was stated before the runs and has a verdict. The verifiers of a kinship are few: "
-            "the interval is about other trainings, not about other families.",
-        ],
-    )
-
-
-def outcome_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Table:
-    """A row a verifier: what came of training under it."""
-    by_label = {row["label"]: row for row in course.to_dict("records")}
-    rows = [
-        [
-            *(Entry(text) for text in (of.label, of.kin, own_text(of.own, of.knowledge), seeds_of(of.runs))),
-            gain_entry(of),
-            win_entry(of),
-            Entry(str(by_label[of.label]["collapse_steps"])),
-            Entry(by_label[of.label]["stopped"] or "-"),
-        ]
-        for of in found
-    ]
-    return Table(
-        name=f"independence-{slug(scale)}-{slug(generator)}",
-        title=(
-            f"Training under each verifier (scale: {scale}, generator: {generator}, judge: {found[0].cell.judge})"
-        ),
-        header=[
-            *(
-                "verifier",
-                "kinship",
-                "its own quality",
-                "seeds",
-                "policy's gain in true quality",
-                "win rate (%)",
+    return column_table(
+        name=name,
+        title=f"Verifiers of other families against others ({where})",
+        columns={
+            "trained with": lambda test: f"{test[0]} ({members(test[0], found)})",
+            "against": lambda test: f"{test[1]} ({members(test[1], found)})",
+            "prompts": lambda test: str(test[3].prompts),
+            "difference": lambda test: (
+                f"{test[3].difference / 100:+.3f} {format_interval(test[3].lo / 100, test[3].hi / 100, 3)}"
             ),
-            *("collapse by step", "stopped at"),
-        ],
-        groups=[rows],
+            "across-seed 95 % CI": across_seed,
+            "p": lambda test: format_p_value(test[3].p),
+            "verdict": lambda test: claim_verdict(test[3]) if test[2] else "-",
+        },
+        groups=[[test for test in tests if test[2] is counts] for counts in (True, False)],
         notes=[
-            f"Gain: true quality of the trained policy less that of its untrained start. {ANY_SEED}",
+            conclusion,
+            "Difference: mean true quality (0 to 1) of the trained policies' greedy responses to the evaluation "
+            "prompts, minus the other side's on the same prompts, with the 95 % interval over prompts, for these "
+            "models; p tests 0 over prompts. Across-seed: the interval for other seeds and other prompts; the runs "
+            "with all verifiers of a side are its seeds. Bold: it excludes 0.",
+            "Only the first block was stated before the runs and has a verdict. There are few verifiers per relation: "
+            "the interval describes other trainings, not other families.",
+        ],
+    )
+
+
+def outcome_table(name: str, where: str, found: Sequence[Outcome], courses: Courses) -> Table:
+    """One row per verifier: the results of training with it."""
+    judge = found[0].cell.judge if found[0].cell else ""
+    return column_table(
+        name=name,
+        title=f"Training with each verifier ({where}, judge: {judge})",
+        columns={
+            "verifier": lambda o: o.label,
+            "relation": lambda o: o.relation,
+            "its own quality": lambda o: o.own_text,
+            "seeds": lambda o: o.seeds,
+            "policy's gain in true quality": gain_entry,
+            "win rate (%)": win_entry,
+            "collapse by step": lambda o: str(courses[o.label]["collapse_steps"]),
+            "stopped at": lambda o: courses[o.label]["stopped"] or "-",
+        },
+        groups=[found],
+        notes=[
+            f"Gain: true quality of the trained policy minus that of its untrained model. {SEEDS_NOTE}",
             "Its own quality: true quality of the verifier's own greedy responses, with the 95 % interval over "
-            "prompts; in words where it is not recorded.",
-            f"{COLLAPSE} Stopped: the guard ended the training.",
+            "prompts; if it is not recorded, the training of the verifier's checkpoint.",
+            f"{COLLAPSE_NOTE} Stopped: the guard ended the training.",
         ],
     )
 
 
-def gaming_table(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Table:
-    """A row a verifier: rise of reward and of the held-out verifier, and what quality did meanwhile."""
-    by_label = {row["label"]: row for row in course.to_dict("records")}
-
-    def entry(row: Mapping[Any, Any], name: str) -> Entry:
-        return Entry(spread_text(spread_of(row, name), 2 if name != "rise_quality" and name != "fall" else 3))
-
-    names = ("rise_reward_beside", "rise_heldout", "rise_gap", "rise_quality", "fall")
-    rows = [
-        [
-            *(Entry(text) for text in (of.label, of.kin)),
-            *(entry(by_label[of.label], name) for name in names),
-            Entry(gamed(of, by_label[of.label])),
-        ]
-        for of in found
-    ]
-    heldout = sort_names(run.heldout_checkpoint or "none" for of in found for run in of.runs)
-    return Table(
-        name=f"independence-gaming-{slug(scale)}-{slug(generator)}",
-        title=f"What the reward rose by, and what it stood for (scale: {scale}, generator: {generator})",
-        header=[
-            *("verifier", "kinship", "reward's rise", "held-out's rise", "difference", "true quality's rise"),
-            *("fall from the peak", "gamed"),
-        ],
-        groups=[rows],
+def gaming_table(name: str, where: str, found: Sequence[Outcome], courses: Courses) -> Table:
+    """One row per verifier: the rises of reward and held-out verifier, and the change of quality meanwhile."""
+    rises = {
+        "reward's rise": ("rise_reward_beside", 2),
+        "held-out's rise": ("rise_heldout", 2),
+        "difference": ("rise_gap", 2),
+        "true quality's rise": ("rise_quality", 3),
+        "fall from the peak": ("fall", 3),
+    }
+    heldout = sort_names(run.heldout_checkpoint or "none" for outcome in found for run in outcome.runs)
+    return column_table(
+        name=name,
+        title=f"The rise of the reward and of true quality ({where})",
+        columns={
+            "verifier": lambda o: o.label,
+            "relation": lambda o: o.relation,
+            **{header: partial(rise_text, courses, *measure) for header, measure in rises.items()},
+            "gamed": lambda o: gamed(o, courses[o.label]),
+        },
+        groups=[found],
         notes=[
-            "Rise of the trained reward and of the likelihood under the held-out verifier "
-            f"({', '.join(heldout)}), from the start to the last block of {BLOCK} steps, at the steps that have both, "
-            "in nats per token of each model's own, and their difference. A verifier that finds the start's responses "
-            "likely has little left to rise, and tokens differ in size: read signs, and not sizes, across rows.",
-            "Gamed: the reward rose for certain while the policy's true quality on the evaluation prompts fell for "
-            "certain (yes) or is not told from its start's (without gain); no: both rose; -: the reward is not known "
-            "to have risen.",
-            "True quality's rise, and its fall from the peak to the end, are of the same completions sampled in "
-            "training; the peak of each seed is the block in which the other seeds' mean is highest.",
-            f"{HOW} Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
+            f"Rise of the trained reward and of the likelihood under the held-out verifier ({', '.join(heldout)}), "
+            f"from the start to the last block of {BLOCK} steps, at the steps that have both, in nats per token of "
+            "each model, and their difference. A verifier that already finds the untrained model's responses likely "
+            "has little room to rise, and tokens differ in size: compare signs, not sizes, between rows.",
+            "Gamed: the interval of the reward's rise lies above 0, and that of the policy's gain in true quality on "
+            "the evaluation prompts lies below 0 (yes), covers 0 (without gain) or lies above 0 (no); -: the reward's "
+            "interval does not lie above 0.",
+            "True quality's rise, and its fall from the peak to the end, are measured on the same completions sampled "
+            "in training; the peak of each seed is the block in which the other seeds' mean is highest.",
+            f"{BLOCKS_NOTE} Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
         ],
     )
 
 
-def gamed(of: Outcome, row: Mapping[Any, Any]) -> str:
-    """Whether the reward rose for certain without true quality, by the intervals of both."""
-    if of.gain is None or isnan(of.gain.wide_lo) or isnan(spread_of(row, "rise_reward_beside")[1]):
+def rise_text(courses: Courses, name: str, decimals: int, outcome: Outcome) -> str:
+    """A change over training with its interval over seeds."""
+    return format_change(spread_of(courses[outcome.label], name), decimals)
+
+
+def gamed(outcome: Outcome, course: Mapping[Any, Any]) -> str:
+    """Whether the reward rose without true quality, by the intervals of both."""
+    gain, (_, reward_lo, _) = outcome.gain, spread_of(course, "rise_reward_beside")
+    if gain is None or isnan(gain.wide_lo) or isnan(reward_lo):
         return "n/a"
-    if spread_of(row, "rise_reward_beside")[1] <= 0:
+    if reward_lo <= 0:
         return "-"
-    return "yes" if of.gain.wide_hi < 0 else "no" if of.gain.wide_lo > 0 else "without gain"
+    return "yes" if gain.wide_hi < 0 else "no" if gain.wide_lo > 0 else "without gain"
 
 
-def outcome_plot(generator: str, found: Sequence[Outcome], course: pd.DataFrame, scale: str) -> Plot:
-    """A row a verifier: the policy's gain, its win rate, and the rise of reward and held-out verifier."""
-    by_label = {row["label"]: row for row in course.to_dict("records")}
-
+def outcome_plot(name: str, generator: str, scale: str, found: Sequence[Outcome], courses: Courses) -> Plot:
+    """One row per verifier: the policy's gain, its win rate, and the rises of reward and held-out verifier."""
     rises = [
-        Dot(of.label, *spread_of(by_label[of.label], name), of.style, hollow=hollow, below=below)
-        for of in found
-        for name, hollow, below in (("rise_reward_beside", False, -0.15), ("rise_heldout", True, 0.15))
+        Dot(o.label, *spread_of(courses[o.label], rise), o.style, hollow=hollow, below=below)
+        for o in found
+        for rise, hollow, below in (("rise_reward_beside", False, -0.15), ("rise_heldout", True, 0.15))
     ]
-    block = Block(
-        f"generator: {generator}, judge: {found[0].cell.judge}",
-        [of.label for of in found],
-        [
-            *result_panels(found),
-            Panel("rise in training (nats/token)", rises, at=0),
-        ],
-    )
-    shown = sort_names((of.kin for of in found), tuple(KINSHIP))
+    judge = found[0].cell.judge if found[0].cell else ""
+    panels = [*result_panels(found), Panel("rise in training (nats/token)", rises, 0)]
+    block = Block(f"generator: {generator}, judge: {judge}", {o.label: o.label for o in found}, panels)
     figure = forest(
-        f"Kinship of verifier and generator (scale: {scale})",
+        f"Relation of the verifier to the generator (scale: {scale})",
         [block],
-        {name: KINSHIP[name] for name in shown} | RISES,
+        relation_legend(o.relation for o in found) | RISES,
         hollow=("held-out verifier",),
+        columns=4,
     )
     caption = (
-        f"Training of {generator} at scale {scale} under verifiers of different kinship. Left: true quality of the "
-        "trained policy less its start's; middle: win rate; both with 95 % intervals about other seeds and other "
-        "prompts. Right: how far the trained reward (filled) and the held-out verifier's likelihood of the same "
-        "completions (hollow) rose, 95 % t intervals over seeds, each in nats per token of its own model. A reward "
-        "that rises while true quality does not is gamed."
+        f"Training of {generator} at scale {scale} with verifiers of different relations to it. Left: true quality of "
+        "the trained policy minus the untrained model's; middle: win rate; both with across-seed 95 % intervals. "
+        "Right: how far the trained reward (filled) and the held-out verifier's likelihood of the same completions "
+        "(hollow) rose, with 95 % t intervals over seeds, each in nats per token of its own model. A reward that rises "
+        "while true quality does not is gamed."
     )
-    return Plot(f"independence-{slug(scale)}-{slug(generator)}", caption, figure)
+    return Plot(name, caption, figure)
+
+
+INDEPENDENCE = FreeExperiment(
+    title="Independence: does a verifier of another family protect against gaming?",
+    question=(
+        "The paper argues that its signal cannot be gamed because the verifier is independent of the generator. The "
+        "same generator was trained for twice the usual steps with verifiers of equal knowledge but different "
+        "families, with itself, and with random weights. Stated before the runs: true quality of the policies trained "
+        "with verifiers of other families, minus that with the verifier of the same family (the main test: equal "
+        "knowledge), and minus that with the untrained generator itself (which also knows less, so family and "
+        "knowledge cannot be separated). Each is supported here if its across-seed 95 % interval lies above 0, refuted "
+        "here if it lies below 0, and not supported if it covers 0. The claim is refuted here if either is, supported "
+        "here if both are, and otherwise not supported."
+    ),
+    show=show,
+)

@@ -1,24 +1,22 @@
-"""The main result: CME against its untrained start in every family and regime, beside the published range."""
+"""The main result: CME against the untrained model in every family and regime, next to the published range."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from math import nan
 from pathlib import Path
 
-import pandas as pd
-from matplotlib import rc_context
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-from analysis.experiments._comparators import comparator_table, comparators_frame, comparators_of
-from analysis.experiments._settings import Compared, written
-from analysis.figures.overview import Plot, draw_interval
-from analysis.figures.style import RC, WIDTH, Style, reward_style
-from analysis.records.names import sort_names
+from analysis.experiments.base import FreeExperiment, NamedRuns, column_table
+from analysis.experiments.comparators import comparator_table, comparators_frame, comparators_of
+from analysis.figures.forest import Block, Dot, Panel, forest
+from analysis.figures.overview import cell_dot
+from analysis.figures.style import Plot, reward_style
+from analysis.records.names import display_name, sort_names
+from analysis.records.published import main_table_range, read_published, sources_of
 from analysis.sections.base import Part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.cells import Cell
 from analysis.tables.findings import cell_verdict, place
-from analysis.tables.render import Entry, Table, slug
+from analysis.tables.render import Table, slug
 from analysis.tables.win_rates import (
     evidence_table,
     format_interval,
@@ -30,182 +28,128 @@ from analysis.tables.win_rates import (
     win_rate_table,
 )
 from cme.records import RunRecord
-from cme.runtime import shipped
-
-TITLE = "The main table: CME against its untrained start"
-INTRO = (
-    "The paper's claim: trained with CME, a model beats its untrained start in four families and three regimes. A "
-    "cell refutes it here where the whole interval of its win rate lies below 50 %, and fails to support it where the "
-    "interval covers 50 %. Published is the range of the win rates alone, no cell and no interval; it was had with "
-    "other models, prompts and judges, so of it only the side of 50 % can be compared. Beating a weak start is "
-    "little: where the runs met them, policy and start are held against the family's instruct model and a fixed "
-    "reference too, on the same prompts."
-)
-PUBLISHED = shipped.PUBLISHED
-BAND = "#e3e3e3"
 
 
-def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """The tables and the figure of one scale."""
-    compared = Compared.by(lambda run: run.reward, runs)
-    against = comparators_of(compared.runs)
+def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
+    """Write the tables and the figure of one scale."""
+    named = NamedRuns.by(lambda run: display_name(run.reward), runs)
+    against = comparators_of(named.runs)
     tables, plots = [], []
-    for _, cells in compared.by_judge():
+    for _, cells in named.by_judge():
         tables.append(win_rate_table(cells))
         if against:
-            tables.append(comparator_table(compared, cells))
-        tables.append(beside_table(cells))
+            tables.append(comparator_table(named, cells))
+        tables.append(published_table(cells))
         if any(cell.quality is not None for cell in cells):
             tables.append(quality_table(cells))
         tables += [seed_table(cells), evidence_table(cells)]
         plots.append(main_plot(cells))
-    made = written("main_table", compared, tables, plots, out)
+    part = named.write("main_table", tables, plots, out)
     if against:
         path = out / "tables" / f"{slug(scale)}-main-table-comparators.csv"
-        comparators_frame(compared).to_csv(path, index=False, lineterminator="\n")
-    return made
+        comparators_frame(named).to_csv(path, index=False, lineterminator="\n")
+    return part
 
 
-@dataclass(frozen=True)
-class Published:
-    """The published range of the win rates, in percent, the number of cells that have a configuration, the source."""
-
-    low: float
-    high: float
-    cells: int
-    source: str
-
-
-def published() -> Published:
-    """What is published of the main table."""
-    frame = pd.read_csv(PUBLISHED / "main_table.csv")
-    sources = pd.read_csv(PUBLISHED / "sources.csv").set_index("file")
-    whole = frame["generator"] == "all"
-    low, high = frame.loc[whole, ["lowest_win_rate_pct", "highest_win_rate_pct"]].to_numpy(float)[0]
-    return Published(
-        float(low), float(high), int((~whole).sum()), str(sources.at["main_table.csv", "source"])
-    )
-
-
-def other(scale: str) -> str:
+def published_scale(scale: str) -> str:
     """How the published scale compares with one of ours."""
     return "the paper's scale" if scale == "paper" else "other scale"
 
 
-def beside_table(cells: Sequence[Cell]) -> Table:
-    """The published range and ours, each in a column of its own."""
-    known, scale, judge = published(), cells[0].scale, cells[0].judge
-    rated = sorted(
-        (cell for cell in cells if cell.win.verdicts > cell.win.unscored), key=lambda c: c.win.rate
-    )
-    stand = [cell_verdict(cell) for cell in cells]
-
-    def ends(index: int) -> str:
-        if not rated:
-            return "n/a"
-        win = rated[index].win
-        return f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)} ({place(rated[index])})"
-
+def published_table(cells: Sequence[Cell]) -> Table:
+    """The published range and ours, each in its own column."""
+    scale, judge = cells[0].scale, cells[0].judge
+    low, high = main_table_range()
+    settings = int((read_published("main_table.csv")["generator"] != "all").sum())
+    rated = sorted((c for c in cells if c.win.verdicts > c.win.unscored), key=lambda c: c.win.rate)
+    ends = [
+        f"{format_percent(cell.win.rate)} {format_interval(cell.win.lo, cell.win.hi)} ({place(cell)})"
+        for cell in rated
+    ] or ["n/a"]
+    verdicts = [cell_verdict(cell) for cell in cells]
     rows = [
-        ("lowest win rate of a cell (%)", format_percent(known.low), ends(0)),
-        ("highest win rate of a cell (%)", format_percent(known.high), ends(-1)),
-        ("cells", f"{known.cells} have a configuration", str(len(cells))),
-        ("cells told above 50 %", "no interval published", str(stand.count("won"))),
-        ("cells told below 50 %", "no interval published", str(stand.count("lost"))),
+        ("lowest win rate of a cell (%)", format_percent(low), ends[0]),
+        ("highest win rate of a cell (%)", format_percent(high), ends[-1]),
+        ("cells", f"{settings} have a configuration", str(len(cells))),
+        ("cells whose interval lies above 50 %", "no interval published", str(verdicts.count("won"))),
+        ("cells whose interval lies below 50 %", "no interval published", str(verdicts.count("lost"))),
     ]
-    return Table(
+    return column_table(
         name=f"published-{slug(scale)}-{slug(judge)}",
-        title=f"CME against its untrained start: published, and ours at scale: {scale}, judge: {judge}",
-        header=["", f"published ({other(scale)})", f"ours (scale: {scale})"],
-        groups=[[[Entry(text) for text in row] for row in rows]],
+        title=f"CME against its untrained model: published, and ours at scale: {scale}, judge: {judge}",
+        columns={
+            "": lambda row: row[0],
+            f"published ({published_scale(scale)})": lambda row: row[1],
+            f"ours (scale: {scale})": lambda row: row[2],
+        },
+        groups=[rows],
         notes=[
-            f"Published: {known.source}. Four families, three regimes; LLM judges, one order per pair; ours: both "
-            "orders. Each column has its own scale, models, prompts and judge: compare the sides of 50 %, "
-            "not the sizes.",
-            "Ours: in brackets the 95 % interval over prompts. Told above or below: the whole interval is, on 30 "
-            "prompts or more, each cell taken alone.",
+            f"Published: {sources_of()['main_table.csv']}. Four families, three regimes; LLM judges, one order per "
+            "pair; ours: both orders. Each column has its own scale, models, prompts and judge: compare the sides of "
+            "50 %, not the sizes.",
+            "Ours: in brackets the 95 % interval over prompts. Above or below: the whole interval is, on 30 prompts or "
+            "more, without correction for the number of cells.",
         ],
     )
 
 
 def main_plot(cells: Sequence[Cell]) -> Plot:
-    """Win rate with its intervals by family and regime, and the judge's score before and after beside it."""
+    """Win rate with its intervals by family and regime, next to the judge's score before and after training."""
     scale, judge = cells[0].scale, cells[0].judge
-    families = sort_names(cell.family for cell in cells)
-    scored = any(cell.quality is not None for cell in cells)
     several = len({cell.method for cell in cells}) > 1
-    rows: list[tuple[str, Cell | None]] = []
-    for family in families:
-        own = [cell for cell in cells if cell.family == family]
-        rows += [(family, None), *((f"{c.regime} {c.method}" if several else c.regime, c) for c in own)]
-    known = published()
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 1.15 + 0.19 * len(rows)), layout="constrained")
-        panels = figure.subplots(
-            1, 1 + scored, sharey=True, squeeze=False, width_ratios=[3, 2][: 1 + scored]
-        )[0]
-        draw_band(panels[0], known.low, known.high, scale)
-        for y, (_, cell) in enumerate(rows):
-            if cell is None:
-                continue
-            style = reward_style(cell.reward)
-            draw_seeds(panels[0], cell, -y, style)
-            draw_interval(panels[0], cell, -y, style)
-            if scored:
-                draw_change(panels[1], cell, -y, style)
-        panels[0].set_yticks([-y for y in range(len(rows))], [text for text, _ in rows])
-        for tick, (_, cell) in zip(panels[0].get_yticklabels(), rows, strict=True):
-            tick.set_fontweight("bold" if cell is None else "normal")
-        panels[0].set_ylim(0.4 - len(rows), 1.6)
-        panels[0].set_xlim(min(30.0, panels[0].get_xlim()[0]), max(75.0, panels[0].get_xlim()[1]))
-        panels[0].set_xlabel(f"win rate against the\n{side_names(scale)[0]} (%)")
-        for axes in panels:
-            axes.grid(axis="y", visible=False)
-            axes.tick_params(axis="y", length=0)
-        if scored:
-            panels[1].set_xlabel(f"{score_name(judge)} of the responses:\nstart → policy")
-        figure.suptitle(f"CME against its untrained start (scale: {scale}, judge: {judge})")
+    rows: dict[str, str] = {}
+    rates, scores = [], []
+    for family in sort_names(cell.family for cell in cells):
+        rows[family] = family
+        for cell in (cell for cell in cells if cell.family == family):
+            row, style, seeds = (
+                f"{family}\n{cell.regime}\n{cell.method}",
+                reward_style(cell.reward),
+                cell.seeds,
+            )
+            rows[row] = f"{cell.regime} {cell.method}" if several else cell.regime
+            wide = (seeds.wide_lo, seeds.wide_hi)
+            rates.append(replace(cell_dot(cell, row, style), wide=wide, seeds=list(seeds.rates.values())))
+            if (change := cell.quality) is not None:
+                path = (change.start, change.policy)
+                scores.append(Dot(row, change.start, nan, nan, style, hollow=True, wide=path, size=4.5))
+                ends = change.start + change.lo, change.start + change.hi
+                scores.append(Dot(row, change.policy, *ends, style))
+    low, high = main_table_range()
+    band = (low, high, f"published range,\n{published_scale(scale)}")
+    label = f"win rate against the\n{side_names(scale)[0]} (%)"
+    panels = [Panel(label, rates, 50, limits=(30, 75), band=band)]
+    if scores:
+        panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))
+    heads = [row for row in rows if "\n" not in row]
+    widths = [3, 2][: len(panels)]
+    block = Block("", rows, panels, heads, above=0.3, widths=widths)
+    figure = forest(f"CME against its untrained model (scale: {scale}, judge: {judge})", [block], {})
     caption = (
-        f"CME against its untrained start at scale {scale}, judge {judge}, all seeds pooled. Left: win rate; the thick "
-        "bar is its 95 % interval over prompts, for these models; the thin one is for other seeds too (from "
+        f"CME against its untrained model at scale {scale}, judge {judge}, all seeds pooled. Left: win rate. The thick "
+        "bar is its 95 % interval over prompts, for these models; the thin bar is the across-seed interval (from "
         f"{MIN_SEEDS} seeds on); ticks are single seeds. Filled: the thick bar excludes 50 % (dashed). Gray: the range "
-        f"of the published win rates, {known.low} to {known.high} % ({known.source}; "
-        f"{other(scale)}, other models, prompts and judges; compare its side of 50 %, not its size). †: a run stopped "
-        "before its last step."
+        f"of the published win rates, {low} to {high} % ({sources_of()['main_table.csv']}; {published_scale(scale)}, "
+        "other models, prompts and judges; compare its side of 50 %, not its size). †: a run stopped before its last "
+        "step."
     )
-    if scored:
+    if scores:
         caption += (
-            f" Right: mean {score_name(judge)} of the start's (open) and of the policy's responses (filled); the bar "
-            "at the latter is the 95 % interval of their paired difference."
+            f" Right: mean {score_name(judge)} of the untrained model's (open) and of the policy's responses (filled), "
+            "joined by a thin line; the bar at the latter is the 95 % interval of their paired difference."
         )
     return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
 
 
-def draw_band(axes: Axes, low: float, high: float, scale: str) -> None:
-    """The published range as a labelled band behind the dots, and the line at 50 %."""
-    axes.axvspan(low, high, color=BAND, linewidth=0, zorder=0)
-    axes.axvline(50, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-    at = axes.get_xaxis_transform()
-    text = f"published range,\n{other(scale)}"
-    axes.text((low + high) / 2, 0.99, text, transform=at, ha="center", va="top", fontsize=7, color="#444444")
-
-
-def draw_seeds(axes: Axes, cell: Cell, y: float, style: Style) -> None:
-    """The interval for other seeds too as a thin bar, and single seeds as ticks."""
-    seeds = cell.seeds
-    axes.plot([seeds.wide_lo, seeds.wide_hi], [y, y], color=style.colour, linewidth=0.6)
-    rates = list(seeds.rates.values())
-    axes.plot(rates, [y - 0.28] * len(rates), "|", color=style.colour, markersize=4, markeredgewidth=0.8)
-
-
-def draw_change(axes: Axes, cell: Cell, y: float, style: Style) -> None:
-    """The score before (open) and after (filled), with the interval of the difference at the latter."""
-    change = cell.quality
-    if change is None:
-        return
-    line = replace(style, dashes=(1, 1)).line
-    axes.plot([change.start, change.policy], [y, y], color=style.colour, linewidth=0.7, linestyle=line)
-    ends = [change.start + change.lo, change.start + change.hi]
-    axes.plot(ends, [y, y], color=style.colour, linewidth=1.4, solid_capstyle="butt")
-    axes.plot(change.start, y, style.marker, color=style.colour, markerfacecolor="white", markersize=4.5)
-    axes.plot(change.policy, y, style.marker, color=style.colour, markersize=5)
+MAIN_TABLE = FreeExperiment(
+    title="The main table: CME against its untrained model",
+    question=(
+        "The paper's claim: a model trained with CME beats its untrained self in four families and three regimes. A "
+        "cell refutes the claim here if the whole interval of its win rate lies below 50 %, and does not support it if "
+        "the interval covers 50 %. The paper publishes only the range of the win rates, without cells or intervals. It "
+        "used other models, prompts and judges, so only the side of 50 % can be compared. Beating a weak model proves "
+        "little: if the runs were compared with the family's instruct model and a fixed reference, the policy and the "
+        "untrained model are compared on the same prompts."
+    ),
+    show=show,
+)

@@ -1,9 +1,11 @@
-"""Every reward and trainer on the same cells, controls included, each against CME."""
+"""Every reward and trainer on the same cells, controls included, each compared with CME."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.experiments._settings import Compared, interval_plots, written
+from analysis.experiments.base import FreeExperiment, NamedRuns, column_table, group_by_place
+from analysis.figures.overview import win_rate_plot
+from analysis.records.names import display_name
 from analysis.sections.base import Part
 from analysis.sections.trajectory import by_seed, collapse_of, trajectory_frame
 from analysis.stats.metrics import FEW_PROMPTS, interval_excludes
@@ -24,109 +26,94 @@ from analysis.tables.win_rates import (
 )
 from cme.records import RunRecord
 
-TITLE = "All rewards and trainers on the same cells"
-INTRO = (
-    "Does CME do better than other label-free rewards, than other ways to learn from the verifier, and than controls "
-    "that know nothing of the answer? The claim falls where a control, such as a random reward or length alone, does "
-    "as well; ground truth and preference pairs, which need labels, show what there was to gain. The paper's "
-    "repository has several of these baselines; of their results only those of the verifier sweep are published."
-)
 SIGNALS = {
     "cme": "verifier",
-    "best_of_n_cme": "verifier, nothing trained",
+    "best_of_n_cme": "verifier, without training",
     "reverse_kl": "verifier",
     "sft": "verifier's answers",
-    "majority_vote": "own answers",
-    "semantic_entropy": "own answers",
-    "self_certainty": "own probabilities",
-    "token_entropy": "own probabilities",
-    "token_entropy_last": "own probabilities",
-    "token_entropy_format": "own probabilities",
-    "self_likelihood": "control: the start",
-    "length": "control",
-    "format": "control",
-    "random": "control",
+    **dict.fromkeys(("majority_vote", "semantic_entropy"), "own answers"),
+    **dict.fromkeys(("self_certainty", "token_entropy"), "own probabilities"),
+    **dict.fromkeys(("token_entropy_last", "token_entropy_format"), "own probabilities"),
+    "self_likelihood": "control: the untrained model",
+    **dict.fromkeys(("length", "format", "random"), "control"),
     "dpo": "preference pairs",
     "ground_truth": "the truth",
 }
-"""What a method learns from."""
-HEADER = (
-    "family",
-    "regime",
-    "method",
-    "learns from",
-    "win rate (%)",
-    "p (Holm)",
-    "against CME",
-    "its p (Holm)",
-)
+"""The source of each method's learning signal."""
 
 
-def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """The tables and the figure of one scale."""
-    compared = Compared.by(lambda run: run.reward, runs)
-    tables = []
-    for _, cells in compared.by_judge():
-        tables.append(rewards_table(compared, cells))
+def show(runs: Sequence[RunRecord], _: str, out: Path) -> Part:
+    """Write the tables and the figure of one scale."""
+    named = NamedRuns.by(lambda run: display_name(run.reward), runs)
+    tables, plots = [], []
+    for _, cells in named.by_judge():
+        tables.append(rewards_table(named, cells))
         if contrasts := build_contrasts(cells):
             tables.append(contrast_table(contrasts))
         tables += [seed_table(cells), evidence_table(cells)]
-    return written("rewards", compared, tables, interval_plots(compared, "All rewards and trainers"), out)
+        plots.append(win_rate_plot(cells, "All rewards and trainers: win rates"))
+    return named.write("rewards", tables, plots, out)
 
 
-def rewards_table(compared: Compared, cells: Sequence[Cell]) -> Table:
-    """One judge's cells in the order of the methods: win rate, difference from CME, score, and how they ended."""
+def rewards_table(named: NamedRuns, cells: Sequence[Cell]) -> Table:
+    """One judge's cells in the order of the methods: win rate, difference from CME, score, and how training ended."""
     scale, judge = cells[0].scale, cells[0].judge
-    against = {id(cell): (of, p) for cell, _, of, p in build_contrasts(cells)}
+    against = {id(cell): (difference, p) for cell, _, difference, p in build_contrasts(cells)}
     scored = any(cell.quality is not None for cell in cells)
-    groups: dict[tuple[str, str], list[list[Entry]]] = {}
-    for cell in cells:
-        rows = groups.setdefault((cell.family, cell.regime), [])
-        place = ("", "") if rows else (cell.family, cell.regime)
-        difference, p = Entry("-"), "-"
-        if id(cell) in against:
-            of, corrected = against[id(cell)]
-            bold = interval_excludes(of.lo, of.hi, 0, of.prompts)
-            difference = Entry(f"{of.difference:+.1f} {format_interval(of.lo, of.hi)}", bold)
-            p = format_p_value(corrected)
-        rows.append(
-            [
-                *map(Entry, (*place, cell.method, SIGNALS.get(cell.reward, "-"))),
-                mark_stopped(win_rate_entry(cell), cell),
-                Entry(format_p_value(cell.p_holm)),
-                difference,
-                Entry(p),
-                *([quality_entry(cell)] if scored else []),
-                Entry(ending(compared.of(cell), cell)),
-            ]
-        )
-    return Table(
+
+    def difference(cell: Cell) -> Entry:
+        if id(cell) not in against:
+            return Entry("-")
+        of, _ = against[id(cell)]
+        bold = interval_excludes(of.lo, of.hi, 0, of.prompts)
+        return Entry(f"{of.difference:+.1f} {format_interval(of.lo, of.hi)}", bold)
+
+    return column_table(
         name=f"summary-{slug(scale)}-{slug(judge)}",
         title=f"All rewards and trainers, scale: {scale}, judge: {judge}",
-        header=[*HEADER, *([f"{score_name(judge)}: start → policy"] if scored else []), "ended"],
-        groups=list(groups.values()),
+        columns={
+            "family": lambda cell: cell.family,
+            "regime": lambda cell: cell.regime,
+            "method": lambda cell: cell.method,
+            "learns from": lambda cell: SIGNALS.get(cell.reward, "-"),
+            "win rate (%)": lambda cell: mark_stopped(win_rate_entry(cell), cell),
+            "p (Holm)": lambda cell: format_p_value(cell.p_holm),
+            "against CME": difference,
+            "p (Holm) against CME": lambda cell: (
+                format_p_value(against[id(cell)][1]) if id(cell) in against else "-"
+            ),
+            **({f"{score_name(judge)}: start → policy": quality_entry} if scored else {}),
+            "ended": lambda cell: ending(named.runs_of(cell), cell),
+        },
+        groups=group_by_place(cells),
         notes=[
-            f"Win rate against the {side_names(scale)[0]}, judged by {judge}, a tie counting half, all seeds "
-            f"pooled, with "
-            "its 95 % interval over prompts, for these models; the table of seeds has the intervals for other seeds. "
-            f"Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
-            f"excludes 50 %, or no difference, on {FEW_PROMPTS} prompts or more, each taken alone.",
-            "p (Holm): test of a true rate of 50 %, its p: of no difference from CME; each corrected over this table.",
-            "Ended: below its start is a policy that is worse than its start for certain, by the score where the "
-            "judge has one, else by win rate; the collapse step, by seed, where checkpoints were saved, is the first "
-            "from which on all are worse for certain.",
+            f"Win rate against the {side_names(scale)[0]}, judged by {judge}; ties count half and all seeds are "
+            "pooled. In brackets: 95 % interval over prompts, for these models; the table of seeds has the across-seed "
+            "intervals. Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the "
+            f"interval excludes 50 %, or no difference, on {FEW_PROMPTS} prompts or more, without correction for the "
+            "number of cells.",
+            "p (Holm): test of a true rate of 50 %, and of no difference from CME; each is corrected over this table.",
+            "Ended: a policy is below the untrained model if the interval of its score (without a score: of its win "
+            "rate) lies below. The collapse step, by seed, is the first saved checkpoint from which on all intervals "
+            "lie below.",
             *stop_notes(cells),
         ],
+        once=("family", "regime"),
     )
 
 
 def ending(runs: Sequence[RunRecord], cell: Cell) -> str:
-    """How a cell's runs ended: below the start, collapsed at which steps, stopped early."""
+    """How a cell's training ended: below the untrained model, collapsed at which steps, stopped early."""
     found = []
-    if fell(cell):
-        found.append("below its start")
+    win, change = cell.win, cell.quality
+    if change is not None:
+        below = change.difference < 0 and interval_excludes(change.lo, change.hi, 0, change.prompts)
+    else:
+        below = win.rate < 50 and interval_excludes(win.lo, win.hi, 50, win.scored)
+    if below:
+        found.append("below the untrained model")
     if all(run.trajectory is not None for run in runs):
-        measure = "win_rate" if cell.quality is None else "quality"
+        measure = "win_rate" if change is None else "quality"
         frame = trajectory_frame(runs)
         steps = [collapse_of(frame[frame["run_id"] == run.run_id], measure) for run in runs]
         if any(isinstance(step, int) for step in steps):
@@ -136,9 +123,14 @@ def ending(runs: Sequence[RunRecord], cell: Cell) -> str:
     return "; ".join(found) or "-"
 
 
-def fell(cell: Cell) -> bool:
-    """Whether a policy is worse than its start for certain."""
-    if (change := cell.quality) is not None:
-        return change.difference < 0 and interval_excludes(change.lo, change.hi, 0, change.prompts)
-    win = cell.win
-    return win.rate < 50 and interval_excludes(win.lo, win.hi, 50, win.scored)
+REWARDS = FreeExperiment(
+    title="All rewards and trainers on the same cells",
+    question=(
+        "Does CME do better than other label-free rewards, than other ways to learn from the verifier, and than "
+        "controls that know nothing of the answer? The claim fails if a control, such as a random reward or length "
+        "alone, does as well. Ground truth and preference pairs, which need labels, show how much there was to gain. "
+        "The paper's repository has several of these baselines; of their results only those of the verifier sweep are "
+        "published."
+    ),
+    show=show,
+)

@@ -1,283 +1,229 @@
-"""The verifier sweep on mathematics: how right a policy becomes against how able its verifier is."""
+"""The verifier sweep on mathematics: how often a policy is right, against how able its verifier is."""
 
 from collections.abc import Sequence
-from math import isnan, nan
 from pathlib import Path
 
 import pandas as pd
+from scipy.stats import spearmanr
 
-from analysis.experiments._arms import Arm, arms
-from analysis.experiments._verifiers import (
-    ANY_SEED,
-    KINSHIP,
-    by_generator,
-    own_columns,
-    own_text,
-    seeds_of,
-    verdict,
+from analysis.experiments.base import FreeExperiment, column_table, group_by_generator
+from analysis.experiments.verifier_sweep import (
+    OWN_NOTE,
+    PAPER,
+    Found,
+    published_frame,
+    published_panel,
+    published_table,
+    rows_of,
+    trend,
+)
+from analysis.experiments.verifiers import (
+    SEEDS_NOTE,
+    Interval3,
+    Outcome,
+    accuracy_outcomes,
+    across_seeds,
+    claim_verdict,
+    dots,
+    gain_entry,
+    gain_text,
+    relation_legend,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.overview import Plot
-from analysis.figures.style import Style
-from analysis.records.names import sort_names
-from analysis.records.published import read_published
+from analysis.figures.style import Plot, Style
 from analysis.sections.accuracy import percent
 from analysis.sections.base import NothingToShow, Part, write_part
-from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.metrics import interval_excludes
-from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import format_interval
+from analysis.stats.contrasts import contrast
+from analysis.tables.render import Table, slug
 from cme.records import RunRecord
 
 START_PUBLISHED = 44.0  # pass@1 of Qwen2.5-Math-1.5B before training, from the same source
-SOURCE = (
-    "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; generator Qwen2.5-Math-1.5B, "
-    f"MATH-500 (100 problems), {START_PUBLISHED:.0f} % before training, one training each, no intervals. Another "
-    "scale, other models, other problems: compare orders, not sizes."
+SOURCE_MATH = (
+    f"{PAPER}; generator Qwen2.5-Math-1.5B, MATH-500 (100 problems), {START_PUBLISHED:.0f} % before training, one "
+    "training each, no intervals. The scale, the models and the problems differ: compare orders, not sizes."
 )
 OLMO = "OLMo's own 0 % is a parsing failure of the source and is left out."
-TITLE = "Mathematics: must the verifier be right?"
-INTRO = (
-    "The same generator was trained on problems with one right answer, by the likelihood that each of several "
-    "verifiers gives to its answers; pass@1 is of greedy responses to other problems. The published sweep says that "
-    "training raises accuracy whichever verifier is used, even one worse at mathematics than the generator. Stated "
-    "before the runs: that holds here if the 95 % interval of the change, over seeds and problems, lies above 0 under "
-    "every verifier but random weights; it is refuted here if any of these lies below 0, and not supported otherwise. "
-    "And to be right, a verifier must be able: supported if pass@1 under the most able one exceeds that under random "
-    "weights for certain, refuted if it falls short of it, not supported if the interval covers 0."
-)
-BEFORE = "before training"
-START = Style("#767676", "o", ())
 
 
-def part(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """The table and figures of one scale, and the published sweep. Raises NothingToShow without any graded run."""
-    measured = [run for run in runs if run.accuracy is not None]
-    if not measured:
+def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
+    """Write the sweep on mathematics, and the published one. Raises NothingToShow without any graded run."""
+    graded = [run for run in runs if run.accuracy is not None]
+    if not graded:
         raise NothingToShow("none of the runs is graded")
-    found = [(generator, arms(own)) for generator, own in by_generator(measured)]
-    tables = [sweep_table(found, scale), published_table()]
-    plots = [sweep_plot(generator, own, scale) for generator, own in found]
-    return write_part(f"{slug(scale)}-verifier-sweep-math", tables, sweep_frame(found), plots, out)
-
-
-def sweep_frame(found: Sequence[tuple[str, Sequence[Arm]]]) -> pd.DataFrame:
-    """One row a verifier: kinship, own true quality, pass@1 (shares), the change for any seed (points)."""
-    return pd.DataFrame(
+    found = [(generator, accuracy_outcomes(own)) for generator, own in group_by_generator(graded)]
+    published = published_math_frame()
+    columns = {"its own pass@1 (%)": "own", "generator's after training (%)": "after"}
+    theirs = published_table(
+        "verifier-sweep-math-published",
+        "Published: MATH-500 pass@1 by verifier (the paper's scale, generator Qwen2.5-Math-1.5B)",
+        published,
+        columns,
+        [SOURCE_MATH, OLMO],
+        decimals=0,
+    )
+    frame = pd.DataFrame(
         [
-            {"generator": generator, "verifier": of.label, "kinship": of.kin, "knowledge": of.knowledge}
-            | own_columns(of.own)
-            | {name: value for name, value in of.shares.items() if name not in ("policy", "method")}
-            | dict(zip(("any_seed", "any_seed_lo", "any_seed_hi"), wide(of.change), strict=True))
+            {"generator": generator, "verifier": o.label}
+            | o.columns
+            | {name: value for name, value in o.shares.items() if name not in ("policy", "method")}
+            | dict(zip(("any_seed", "any_seed_lo", "any_seed_hi"), across_seeds(o.gain), strict=True))
             for generator, own in found
-            for of in own
+            for o in own
         ]
     )
+    plots = [math_plot(generator, own, scale, published) for generator, own in found]
+    tables = [math_table(found, scale), theirs]
+    return write_part(f"{slug(scale)}-verifier-sweep-math", tables, frame, plots, out)
 
 
-def wide(of: Contrast | None) -> tuple[float, float, float]:
-    """A difference in points and its interval about other seeds and prompts; NaN without any."""
-    return (nan, nan, nan) if of is None else (of.difference, of.wide_lo, of.wide_hi)
-
-
-def points(of: Contrast | None) -> str:
-    """A difference in points with its interval about other seeds and prompts."""
-    return "n/a" if of is None else f"{of.difference:+.1f} {format_interval(of.wide_lo, of.wide_hi)}"
-
-
-def sweep_table(found: Sequence[tuple[str, Sequence[Arm]]], scale: str) -> Table:
-    """A row a verifier, from the least able to the most able."""
-    groups = []
-    for generator, own in found:
-        rows: list[list[Entry]] = []
-        for of in own:
-            texts = [
-                "" if rows else generator,
-                of.label,
-                of.kin,
-                own_text(of.own, of.knowledge),
-                seeds_of(of.runs),
-            ]
-            texts += [str(of.shares["prompts"]), f"{of.shares['no_answer']} + {of.shares['undecided']}"]
-            texts += [share_text(of, "before"), share_text(of, "after")]
-            bold = of.change is not None and interval_excludes(
-                of.change.wide_lo, of.change.wide_hi, 0, of.change.prompts
-            )
-            rows.append([*map(Entry, texts), Entry(points(of.change), bold)])
-        groups.append(rows)
-    data = ", ".join(dict.fromkeys(str(of.shares["data"]) for _, own in found for of in own))
-    return Table(
+def math_table(found: Found, scale: str) -> Table:
+    """One row per verifier, from the least able to the most able."""
+    data = ", ".join(dict.fromkeys(str(o.shares["data"]) for _, own in found for o in own))
+    return column_table(
         name=f"verifier-sweep-math-{slug(scale)}",
         title=f"Verifiers by their own capability: pass@1 before and after (scale: {scale}, data: {data})",
-        header=[
-            *("generator", "verifier", "kinship", "its own quality", "seeds", "prompts", "left out"),
-            *("before (%)", "after (%)", "change"),
-        ],
-        groups=groups,
+        columns={
+            "generator": lambda row: row[0],
+            "verifier": lambda row: row[1].label,
+            "relation": lambda row: row[1].relation,
+            "its own quality": lambda row: row[1].own_text,
+            "seeds": lambda row: row[1].seeds,
+            "prompts": lambda row: str(row[1].shares["prompts"]),
+            "left out": lambda row: f"{row[1].shares['no_answer']} + {row[1].shares['undecided']}",
+            "before (%)": lambda row: share_text(row[1], "before"),
+            "after (%)": lambda row: share_text(row[1], "after"),
+            "change": lambda row: gain_entry(row[1], 1, 1),
+        },
+        groups=[[(generator, o) for o in own] for generator, own in found],
         notes=[
-            *(whichever(generator, own) for generator, own in found),
-            *(against_random(generator, own) for generator, own in found),
-            *(trend(generator, own) for generator, own in found),
-            "Its own quality: true quality (0 to 1, not pass@1) of the verifier's own greedy responses to the "
-            "evaluation prompts, with the 95 % interval over prompts; in words, and in the order of what it was made "
-            "to know, where the record does not have it.",
-            "Before and after: pass@1 of one greedy response a prompt, with 95 % intervals over prompts. Left out, "
+            *(f"{generator}: {whichever_verifier(own)}" for generator, own in found),
+            *(f"{generator}: {able_verifier(own)}" for generator, own in found),
+            *(f"{generator}: {trend(own, 'changes')}; {published_trend()}." for generator, own in found),
+            f"Its own quality: true quality (0 to 1, not pass@1) {OWN_NOTE}",
+            "Before and after: pass@1 of one greedy response per prompt, with 95 % intervals over prompts. Left out, "
             "counted over seeds: prompts without a gold answer + comparisons that were undecided on either side.",
-            f"Change: in percentage points. {ANY_SEED}",
+            f"Change: in percentage points. {SEEDS_NOTE}",
         ],
+        once=("generator",),
     )
 
 
-def share_text(of: Arm, when: str) -> str:
-    """Pass@1 before or after, in percent with its interval."""
-    row = of.shares
-    return percent(row[when], row[f"{when}_lo"], row[f"{when}_hi"]) if row["prompts"] > 1 else "n/a"
-
-
-def whichever(generator: str, own: Sequence[Arm]) -> str:
-    """Whether accuracy rose under every verifier but random weights, by the rule stated before the runs."""
-    said = {
-        of.label: verdict(of.change) for of in own if of.kin != "random weights" and of.change is not None
-    }
-    if not said:
-        return f"{generator}: no verifier but random weights."
-    rose = [label for label, word in said.items() if word == "supported here"]
-    fell = [label for label, word in said.items() if word == "refuted here"]
-    untestable = [word for word in said.values() if word.startswith("not testable")]
-    whole = (
-        "refuted here"
-        if fell
-        else untestable[0]
-        if untestable
-        else "supported here"
-        if len(rose) == len(said)
-        else "not supported"
-    )
-    below = f"; it falls under {', '.join(fell)}" if fell else ""
+def share_text(outcome: Outcome, when: str) -> str:
+    """Pass@1 before or after training, in percent with its interval."""
+    shares = outcome.shares
     return (
-        f"{generator}: that accuracy rises whichever verifier is used is {whole}: it rises for certain under "
-        f"{len(rose)} of {len(said)} verifiers, random weights apart{below}. Published: under eight of eight, without "
-        "intervals."
+        percent(shares[when], shares[f"{when}_lo"], shares[f"{when}_hi"]) if shares["prompts"] > 1 else "n/a"
     )
 
 
-def against_random(generator: str, own: Sequence[Arm]) -> str:
-    """The most able verifier held against random weights, with the verdict, in a sentence."""
-    chance = next((of for of in own if of.kin == "random weights"), None)
-    able = own[-1]
+def whichever_verifier(outcomes: Sequence[Outcome]) -> str:
+    """Whether accuracy rose with every verifier except random weights, by the rule stated before the runs."""
+    trained = [o for o in outcomes if o.relation != "random weights"]
+    verdicts = {o.label: claim_verdict(o.gain) for o in trained if o.gain is not None}
+    if not verdicts:
+        return "no verifier except random weights."
+    rose = [label for label, verdict in verdicts.items() if verdict == "supported here"]
+    fell = [label for label, verdict in verdicts.items() if verdict == "refuted here"]
+    untestable = [verdict for verdict in verdicts.values() if verdict.startswith("not testable")]
+    overall = "supported here" if len(rose) == len(verdicts) else "not supported"
+    overall = "refuted here" if fell else untestable[0] if untestable else overall
+    below = f"; its interval lies below 0 with {', '.join(fell)}" if fell else ""
+    return (
+        f'"accuracy rises whichever verifier is used" is {overall}: the interval of the change lies above 0 with '
+        f"{len(rose)} of {len(verdicts)} verifiers, without random weights{below}. Published: rises with eight of "
+        "eight, without intervals."
+    )
+
+
+def able_verifier(outcomes: Sequence[Outcome]) -> str:
+    """The most able verifier compared with random weights, with the verdict."""
+    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
     if chance is None or able is chance or chance.after is None or able.after is None:
-        return f"{generator}: no random weights and an able verifier to hold against each other."
-    of = contrast(able.after, chance.after)
+        return "no comparison of an able verifier with random weights."
+    difference = contrast(able.after, chance.after)
     return (
-        f"{generator}: that a verifier must be able is {verdict(of)}: pass@1 under {able.label} less that under random "
-        f"weights is {points(of)} points. The published sweep has no random weights."
+        f'"a verifier must be able" is {claim_verdict(difference)}: pass@1 with {able.label} minus that with random '
+        f"weights is {gain_text(difference, 1, 1)} points. The published sweep has no random weights."
     )
 
 
-def trend(generator: str, own: Sequence[Arm]) -> str:
-    """How changes order with the verifiers' own quality, and how the published ones do, in a sentence."""
-    known = [
-        (of.own[0], of.change.difference) for of in own if of.change is not None and not isnan(of.own[0])
-    ]
-    there = published_frame().dropna(subset="own")
-    theirs = f"published, over {len(there)}: {spearman(there['own'], there['after']):+.2f}"
-    if len(known) < 3:
-        return (
-            f"{generator}: own quality is recorded of {len(known)} verifiers, too few to order changes by it; "
-            f"rank correlation (Spearman) of pass@1 after with the verifier's own, {theirs}."
-        )
-    frame = pd.DataFrame(known)
+def published_trend() -> str:
+    """The rank correlation in the published sweep."""
+    known = published_math_frame().dropna(subset="own")
+    correlation = spearmanr(known["own"], known["after"]).statistic
     return (
-        f"{generator}: over {len(known)} verifiers, changes and the verifier's own quality have a rank correlation "
-        f"(Spearman) of {spearman(frame[0], frame[1]):+.2f}; pass@1 after and the verifier's own, {theirs}."
+        f"of pass@1 after training and the verifier's own, published, over {len(known)}: {correlation:+.2f}"
     )
 
 
-def spearman(one: "pd.Series[float]", other: "pd.Series[float]") -> float:
-    """Spearman's rank correlation."""
-    return float(one.rank().corr(other.rank()))
-
-
-def sweep_plot(generator: str, own: Sequence[Arm], scale: str) -> Plot:
+def math_plot(generator: str, outcomes: Sequence[Outcome], scale: str, published: pd.DataFrame) -> Plot:
     """From the least able verifier to the most able: own quality, pass@1, its change; below, the published sweep."""
-    data = ", ".join(dict.fromkeys(str(of.shares["data"]) for of in own))
+    data = ", ".join(dict.fromkeys(str(o.shares["data"]) for o in outcomes))
+    before = Style("#767676", "o")
+
+    def share(of: Outcome, when: str) -> Interval3:
+        value, lo, hi = (100 * of.shares[f"{when}{end}"] for end in ("", "_lo", "_hi"))
+        return value, lo, hi
+
     accuracy = [
-        Dot(of.label, *in_percent(of, when), style, hollow=when == "before", below=below)
-        for of in own
-        for when, style, below in (("before", START, -0.15), ("after", of.style, 0.15))
+        Dot(o.label, *share(o, when), style, hollow=when == "before", below=below)
+        for o in outcomes
+        for when, style, below in (("before", before, -0.15), ("after", o.style, 0.15))
     ]
-    ours = Block(
-        f"Ours, scale: {scale}, data: {data}, generator: {generator}",
-        [of.label for of in own],
-        [
-            Panel("verifier's own quality (0 to 1)", [Dot(of.label, *of.own, of.style) for of in own]),
-            Panel("generator's pass@1 (%)", accuracy),
-            Panel("its change (points)", [Dot(of.label, *wide(of.change), of.style) for of in own], at=0),
-        ],
-    )
-    there = published_frame()
-    theirs = Block(
-        "Published, the paper's scale: verifiers of Qwen2.5-Math-1.5B on MATH-500, no intervals",
-        list(there["verifier"]),
-        [
-            Panel("verifier's own pass@1 (%)", published_dots(there, "own")),
-            Panel("generator's pass@1 after (%)", published_dots(there, "after"), at=START_PUBLISHED),
-        ],
-    )
-    kinds = sort_names([of.kin for of in own] + list(there["kinship"]), tuple(KINSHIP))
-    legend = {name: KINSHIP[name] for name in kinds} | {BEFORE: START}
-    figure = forest("Mathematics: verifiers by capability", [ours, theirs], legend, hollow=(BEFORE,))
+    ours = [
+        Panel("verifier's own quality\n(0 to 1)", dots(outcomes, lambda o: o.own)),
+        Panel("generator's pass@1 (%)", accuracy),
+        Panel("its change (points)", dots(outcomes, lambda o: across_seeds(o.gain)), 0),
+    ]
+    theirs = [
+        published_panel(published, "own", "verifier's own pass@1 (%)"),
+        published_panel(published, "after", "generator's pass@1 after (%)", START_PUBLISHED),
+    ]
+    title = "Published, the paper's scale: verifiers of Qwen2.5-Math-1.5B on MATH-500, no intervals"
+    blocks = [
+        Block(
+            f"Ours, scale: {scale}, data: {data}, generator: {generator}",
+            {o.label: o.label for o in outcomes},
+            ours,
+        ),
+        Block(title, rows_of(published), theirs),
+    ]
+    legend = relation_legend([o.relation for o in outcomes] + list(published["relation"])) | {
+        "before training": before
+    }
+    figure = forest("Mathematics: verifiers by capability", blocks, legend, hollow=("before training",))
     caption = (
-        f"Above, at scale {scale} on {data}: training of {generator} under each verifier, from random weights through "
+        f"Above, at scale {scale} on {data}: training of {generator} with each verifier, from random weights through "
         "the least able to the most able one. Left: true quality (0 to 1, not pass@1) of the verifier's own responses; "
         "middle: pass@1 before (hollow) and after training, both with 95 % intervals over prompts; right: the change, "
-        "intervals about other seeds and other prompts both. Below, on axes of its own and at another scale, the "
-        f"published sweep; dashed: before training. {SOURCE} {OLMO} Markers: kinship of verifier and generator."
+        "with across-seed intervals. Below, on separate axes and at another scale, the published sweep; dashed: before "
+        f"training. {SOURCE_MATH} {OLMO} Markers: relation of the verifier to the generator."
     )
     return Plot(f"verifier-sweep-math-{slug(scale)}-{slug(generator)}", caption, figure)
 
 
-def in_percent(of: Arm, when: str) -> tuple[float, float, float]:
-    """Pass@1 before or after with its interval, in percent."""
-    return 100 * of.shares[when], 100 * of.shares[f"{when}_lo"], 100 * of.shares[f"{when}_hi"]
+def published_math_frame() -> pd.DataFrame:
+    """The published sweep on mathematics, from the least able verifier to the most able one, unknown ability first.
 
-
-def published_frame() -> pd.DataFrame:
-    """The published sweep from the least able verifier to the most able one, the one of unknown ability first.
-
-    `own` and `after`: pass@1 of the verifier itself, NaN where the source failed to parse it, and of the generator
-    trained under it, in percent. `kinship` is to the generator, Qwen2.5-Math-1.5B.
+    `own` and `after` are pass@1 in percent of the verifier itself (NaN if the source failed to parse it) and of the
+    generator trained with it.
     """
-    frame = read_published("verifier_sweep_math.csv").rename(columns={"generator_math500_pass1_pct": "after"})
-    kin = frame["verifier_family"].map({"qwen": "same family"}).fillna("other family")
-    frame = frame.assign(
-        own=frame["verifier_math500_pass1_pct"].where(frame["note"].isna()).astype(float),
-        kinship=kin.where(frame["verifier"] != "Qwen/Qwen2.5-Math-1.5B", "itself"),
-    )
+    frame = published_frame("verifier_sweep_math.csv", "Qwen/Qwen2.5-Math-1.5B")
+    own = frame["verifier_math500_pass1_pct"].where(frame["note"].isna()).astype(float)
+    frame = frame.assign(own=own, after=frame["generator_math500_pass1_pct"])
     return frame.sort_values("own", na_position="first", ignore_index=True)
 
 
-def published_dots(frame: pd.DataFrame, column: str) -> list[Dot]:
-    """A published column's dots, without intervals, in the style of each verifier's kinship."""
-    rows = frame.to_dict("records")
-    return [Dot(str(r["verifier"]), float(r[column]), nan, nan, KINSHIP[r["kinship"]]) for r in rows]
-
-
-def published_table() -> Table:
-    """The published sweep in full."""
-    rows = [
-        [
-            Entry(str(row["verifier"])),
-            Entry(str(row["kinship"])),
-            Entry("n/a" if isnan(row["own"]) else f"{row['own']:.0f}"),
-            Entry(f"{row['after']:.0f}"),
-        ]
-        for row in published_frame().to_dict("records")
-    ]
-    return Table(
-        name="verifier-sweep-math-published",
-        title="Published: MATH-500 pass@1 by verifier (the paper's scale, generator Qwen2.5-Math-1.5B)",
-        header=["verifier", "kinship", "its own pass@1 (%)", "generator's after training (%)"],
-        groups=[rows],
-        notes=[SOURCE, OLMO],
-    )
+VERIFIER_SWEEP_MATH = FreeExperiment(
+    title="Mathematics: must the verifier be right?",
+    question=(
+        "The same generator was trained on problems with one right answer, by the likelihood that each of several "
+        "verifiers gives to its answers; pass@1 is measured on greedy responses to other problems. In the published "
+        "sweep training raises accuracy whichever verifier is used, even one worse at mathematics than the generator. "
+        "Stated before the runs: the claim holds here if the across-seed 95 % interval of the change lies above 0 with "
+        "every verifier except random weights; it is refuted here if any of them lies below 0, and not supported "
+        "otherwise. A second claim is that a verifier must be able: supported if the interval of pass@1 with the most "
+        "able verifier minus that with random weights lies above 0, refuted if below, not supported if it covers 0."
+    ),
+    show=show,
+)

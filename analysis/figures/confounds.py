@@ -8,8 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.overview import Plot
-from analysis.figures.style import RC, WIDTH, Style
+from analysis.figures.style import RC, WIDTH, Plot, Style
 from analysis.records.names import REGIMES, sort_names
 from analysis.stats.logistic import Controlled
 from analysis.tables.confounds import RAW, ControlledCell

@@ -1,26 +1,35 @@
-"""Training histories as curves: smoothing, means over seeds, and the drawing of panels."""
+"""Training histories as curves: smoothing, means over seeds, and grids of panels."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import ceil
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import WIDTH, Style, method_styles
+from analysis.figures.style import RC, WIDTH, Style, legend_handles, method_styles
 from analysis.records.names import REWARDS, natural_key, order_key
 
 WINDOW = 5  # steps in the running mean
+CURVES = {
+    "quality": "true quality\n(0 to 1)",
+    "heldout": "held-out verifier\n(nats/token)",
+    "length": "length\n(tokens)",
+    "kl": "KL from start\n(nats/response)",
+}
+"""The columns of a history that are drawn over training, with their labels."""
+SMOOTHING_NOTE = f"Lines are means over seeds, each seed first smoothed over {WINDOW} steps"
+BAND_NOTE = "the band spans the lowest and the highest seed; a cross marks a run that stopped early"
 
 
 def add_derived_columns(history: pd.DataFrame) -> pd.DataFrame:
-    """The history with `reward_gain` (in standard deviations of the start's rewards) and `sqrt_kl`.
+    """Add `reward_gain` (in standard deviations of the first rewards) and `sqrt_kl` to a history.
 
-    The start is the mean of a run's first WINDOW steps. An estimated KL divergence can fall below 0 by
+    The gain is relative to the mean of a run's first WINDOW steps. An estimated KL divergence can fall below 0 by
     sampling noise; its root is then 0.
     """
     runs = history.groupby("run_id", sort=False)
@@ -31,7 +40,7 @@ def add_derived_columns(history: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_mean(values: pd.Series) -> float:
-    """Mean of the known among the first WINDOW values."""
+    """Mean of the known values among the first WINDOW ones."""
     return float(values.iloc[:WINDOW].mean())
 
 
@@ -51,7 +60,7 @@ def group_by_method(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def method_rewards(runs: pd.DataFrame) -> dict[str, str]:
-    """Each method's reward: ordered by reward, then by name."""
+    """Each method's reward, ordered by reward, then by name."""
     pairs = set(zip(runs["method"], runs["reward"], strict=True))
     return dict(sorted(pairs, key=lambda pair: (order_key(pair[1], REWARDS), natural_key(pair[0]))))
 
@@ -68,15 +77,9 @@ def draw_curve(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> Non
         return
     steps = curve.index.to_numpy()
     axes.fill_between(steps, curve["low"], curve["high"], color=style.colour, alpha=0.15, linewidth=0)
-    axes.plot(
-        steps,
-        curve["mean"],
-        color=style.colour,
-        linestyle=style.line,
-        marker=style.marker,
-        markevery=max(1, len(steps) // 4),
-        markersize=3.5,
-    )
+    every = max(1, len(steps) // 4)
+    look = {"color": style.colour, "linestyle": style.line, "marker": style.marker, "markersize": 3.5}
+    axes.plot(steps, curve["mean"], markevery=every, **look)
     for _, run in runs[runs["stopped"]].groupby("run_id"):
         last = run.dropna(subset=[column])["step"].max()
         if last in curve.index:
@@ -84,7 +87,7 @@ def draw_curve(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> Non
 
 
 def draw_quality_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
-    """The path of quality against a column, from an open dot to a filled marker."""
+    """The path of true quality against a column, from an open dot to a filled marker."""
     x, y = seed_curve(runs, column)["mean"], seed_curve(runs, "quality")["mean"]
     steps = x.index.intersection(y.index)
     if steps.empty:
@@ -95,32 +98,48 @@ def draw_quality_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=5.5)
 
 
+def curve_grid(
+    title: str,
+    rows: Mapping[str, str],
+    columns: Mapping[str, str],
+    draw: Callable[[Axes, str, str], None],
+    styles: Mapping[str, Style],
+    x_label: str = "training step",
+    height: float = 1.25,
+) -> Figure:
+    """A figure of rows x columns panels (label by key), filled by `draw(axes, row, column)`; `styles` is the legend."""
+    heads = list(columns.values())
+    with rc_context(RC):
+        lines = 1 + max(head.count("\n") for head in heads)
+        figure, panels = panel_grid(len(rows), len(columns), height, styles, head_lines=lines)
+        for (row, label), axes_of_row in zip(rows.items(), panels, strict=True):
+            for column, axes in zip(columns, axes_of_row, strict=True):
+                draw(axes, row, column)
+                mark_empty_panel(axes)
+            axes_of_row[0].set_ylabel(label)
+        finish_grid(figure, panels, heads, x_label, title, styles)
+    return figure
+
+
 def panel_grid(
     rows: int, columns: int, height: float, names: Iterable[str], head_lines: int = 1
 ) -> tuple[Figure, Any]:
     """A figure of the text width with rows x columns panels, each row `height` inches high.
 
-    Margins are in inches, so that the room around the panels is the same however many there are: title
-    and column heads (of `head_lines` lines) above, x label and the legend of the names below.
+    Margins are in inches, so the room around the panels does not depend on their number: title and column heads (of
+    `head_lines` lines) above, x label and the legend of the names below.
     """
     above, below, left, right = 0.36 + 0.14 * head_lines, 0.55 + legend_height(names), 0.85, 0.1
     total = above + height * rows + below
     figure = Figure(figsize=(WIDTH, total))
-    panels = figure.subplots(
-        rows,
-        columns,
-        sharex=True,
-        sharey="row",
-        squeeze=False,
-        gridspec_kw={
-            "left": left / WIDTH,
-            "right": 1 - right / WIDTH,
-            "bottom": below / total,
-            "top": 1 - above / total,
-            "wspace": 0.08,
-            "hspace": 0.14,
-        },
-    )
+    edges = {
+        "left": left / WIDTH,
+        "right": 1 - right / WIDTH,
+        "bottom": below / total,
+        "top": 1 - above / total,
+    }
+    spacing = edges | {"wspace": 0.08, "hspace": 0.14}
+    panels = figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False, gridspec_kw=spacing)
     return figure, panels
 
 
@@ -140,7 +159,7 @@ def legend_height(names: Iterable[str]) -> float:
 def finish_grid(
     figure: Figure, panels: Any, columns: Sequence[str], x_label: str, title: str, styles: Mapping[str, Style]
 ) -> None:
-    """Column heads, the shared label of the x axis, the title that names the scale, and the legend."""
+    """Column heads, the shared label of the x axis, the title, and the legend."""
     for axes, name in zip(panels[0], columns, strict=True):
         axes.set_title(name)
     panels[0, 0].xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
@@ -158,16 +177,8 @@ def finish_grid(
     )
 
 
-def legend_handles(styles: Mapping[str, Style]) -> list[Line2D]:
-    """What a legend shows of the styles."""
-    return [
-        Line2D([], [], color=style.colour, linestyle=style.line, marker=style.marker, label=name)
-        for name, style in styles.items()
-    ]
-
-
 def mark_empty_panel(axes: Axes) -> None:
-    """Say in an empty panel that it is so for want of runs."""
+    """Write "no data" into a panel without lines."""
     if not axes.lines:
         axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", color="#666666")
         axes.grid(visible=False)

@@ -1,23 +1,27 @@
-"""Dots on their intervals, a row each: blocks of rows, one below the other, each block with panels of its own units."""
+"""Estimates with their intervals, one row each: the form of most figures here."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
-from math import ceil, isnan
+from dataclasses import dataclass, field
+from math import ceil, isnan, nan
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import RC, WIDTH, Style
+from analysis.figures.style import RC, WIDTH, Style, draw_estimate, draw_reference, legend_handles
 
 ROW = 0.19  # inches
+GRAY = "#666666"
 
 
 @dataclass(frozen=True)
 class Dot:
-    """A value with its interval (NaN bounds: none is drawn), in the row that it belongs to; `below` moves it down."""
+    """An estimate in the row `row`, `below` it by a fraction of a row. NaN values and bounds are not drawn.
+
+    `wide` are the bounds of a second, thin bar, `seeds` the estimates of single seeds, drawn as ticks; `note` is
+    written at the right end.
+    """
 
     row: str
     value: float
@@ -26,80 +30,120 @@ class Dot:
     style: Style
     hollow: bool = False
     below: float = 0.0
+    wide: tuple[float, float] = (nan, nan)
+    seeds: Sequence[float] = ()
+    note: str = ""
+    size: float = 5.0
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One quantity: its label with the unit, its dots, and where a dashed line stands for no effect."""
+    """One quantity: the label of its axis with the unit, and its dots.
+
+    A dashed line stands at `reference`, the value of no effect. The axis covers at least `limits`. `words` are written
+    in rows without dots. `band` shades a range and labels it.
+    """
 
     label: str
     dots: Sequence[Dot]
-    at: float | None = None
+    reference: float | None = None
+    title: str = ""
+    limits: tuple[float, float] | None = None
+    words: Mapping[str, str] = field(default_factory=dict)
+    band: tuple[float, float, str] | None = None
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows under a title that names their scale, with a panel a quantity."""
+    """Rows (label by key, top to bottom) under a title, with one panel per quantity; the rows `heads` are in bold.
+
+    `label` is one label for the x axes of all panels. `apart` draws a line between rows.
+    """
 
     title: str
-    rows: Sequence[str]
+    rows: Mapping[str, str]
     panels: Sequence[Panel]
+    heads: Collection[str] = ()
+    label: str = ""
+    height: float = ROW
+    above: float = 0.0
+    apart: bool = False
+    widths: Sequence[float] | None = None
 
 
 def forest(
-    title: str, blocks: Sequence[Block], legend: Mapping[str, Style], hollow: Collection[str] = ()
+    title: str,
+    blocks: Sequence[Block],
+    legend: Mapping[str, Style],
+    hollow: Collection[str] = (),
+    columns: int = 5,
+    lines: bool = False,
 ) -> Figure:
-    """The blocks as one figure of the text width; the legend explains markers, those named in `hollow` as hollow."""
-    heights = [0.75 + ROW * len(block.rows) for block in blocks]
-    columns = min(5, len(legend))
-    rows = ceil(len(legend) / columns) if legend else 0
+    """The blocks one below the other in one figure of the text width; the legend entries `hollow` have open markers."""
+    heights = [
+        0.75 + 0.14 * bool(block.label) + block.above + block.height * len(block.rows) for block in blocks
+    ]
+    columns = min(columns, len(legend))
+    legend_rows = ceil(len(legend) / columns) if legend else 0
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.37 + 0.18 * rows + sum(heights)), layout="constrained")
+        size = (WIDTH, 0.37 + 0.18 * legend_rows + sum(heights))
+        figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(title)
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
         for block, part in zip(blocks, parts, strict=True):
-            panels = part.subplots(1, len(block.panels), sharey=True, squeeze=False)[0]
-            height = {row: -index for index, row in enumerate(block.rows)}
+            panels = part.subplots(
+                1, len(block.panels), sharey=True, squeeze=False, width_ratios=block.widths
+            )[0]
+            height = {row: -float(index) for index, row in enumerate(block.rows)}
             for panel, axes in zip(block.panels, panels, strict=True):
                 draw_panel(axes, panel, height)
-            panels[0].set_yticks(list(height.values()), list(height))
-            panels[0].set_ylim(0.4 - len(block.rows), 0.6)
-            part.suptitle(block.title, fontsize=8)
-        handles = [
-            Line2D(
-                [],
-                [],
-                color=style.colour,
-                marker=style.marker,
-                markerfacecolor="white" if name in hollow else style.colour,
-                linestyle="",
-                label=name,
-            )
-            for name, style in legend.items()
-        ]
-        if handles:
+                for y in [*height.values()][1:] if block.apart else []:
+                    axes.axhline(y + 0.5, color="#d0d0d0", linewidth=0.5)
+            panels[0].set_yticks(list(height.values()), list(block.rows.values()))
+            for tick, row in zip(panels[0].get_yticklabels(), block.rows, strict=True):
+                tick.set_fontweight("bold" if row in block.heads else "normal")
+            panels[0].set_ylim(0.4 - len(block.rows), 0.6 + block.above / block.height)
+            part.suptitle(block.title, fontsize=8) if block.title else None
+            part.supxlabel(block.label, fontsize=8) if block.label else None
+        if legend:
+            handles = legend_handles(legend, hollow, lines)
             figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
 
 def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
     """A panel's dots at the heights of their rows."""
-    if panel.at is not None:
-        axes.axvline(panel.at, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-    for dot in panel.dots:
-        if isnan(dot.value):
-            continue
-        y, colour = height[dot.row] - dot.below, dot.style.colour
-        if not isnan(dot.lo):
-            axes.plot([dot.lo, dot.hi], [y, y], color=colour, linewidth=1.4, solid_capstyle="butt")
-        face = "white" if dot.hollow else colour
-        axes.plot(dot.value, y, marker=dot.style.marker, color=colour, markerfacecolor=face, markersize=5)
-    if not any(not isnan(dot.value) for dot in panel.dots):
+    if panel.band:
+        low, high, text = panel.band
+        axes.axvspan(low, high, color="#e3e3e3", linewidth=0, zorder=0)
+        at = axes.get_xaxis_transform()
         axes.text(
-            0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color="#666666"
+            (low + high) / 2, 0.99, text, transform=at, ha="center", va="top", fontsize=8, color="#444444"
         )
+    if panel.reference is not None:
+        draw_reference(axes, panel.reference)
+    for dot in (dot for dot in panel.dots if not isnan(dot.value)):
+        y, colour = height[dot.row] - dot.below, dot.style.colour
+        axes.plot(dot.wide, (y, y), color=colour, linewidth=0.6)
+        axes.plot(
+            list(dot.seeds), [y - 0.28] * len(dot.seeds), "|", color=colour, markersize=4, markeredgewidth=0.8
+        )
+        draw_estimate(axes, y, dot.value, (dot.lo, dot.hi), dot.style, hollow=dot.hollow, size=dot.size)
+        end = dot.value if isnan(dot.hi) else dot.hi
+        axes.annotate(dot.note, (end, y), (3, 0), textcoords="offset points", va="center")
+    for row, words in panel.words.items():
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        middle = axes.get_yaxis_transform()
+        axes.text(0.5, height[row], words, transform=middle, ha="center", va="center", color=GRAY, bbox=box)
+    if all(isnan(dot.value) for dot in panel.dots):
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=GRAY)
+    axes.set_title(panel.title)
     axes.set_xlabel(panel.label)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.margins(x=0.08)
+    axes.autoscale_view()
+    if panel.limits:
+        low, high = axes.get_xlim()
+        axes.set_xlim(min(panel.limits[0], low), max(panel.limits[1], high))
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

@@ -10,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis.figures.overview import Plot
-from analysis.figures.style import RC, WIDTH, Style
+from analysis.figures.style import RC, WIDTH, Plot, Style
 from analysis.stats.auroc import Estimate
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.separation import (
@@ -89,13 +88,12 @@ def auroc_plot(found: Sequence[Separation]) -> Plot:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     caption = (
-        f"AUROC of each signal for wrong against right responses ({setting_label(found)}), with 95 % intervals "
-        f"over prompts. "
-        "Pooled: any wrong response against any right one. Within prompts: responses to the same prompt alone, the "
-        "mean over prompts that have both, which is all that GRPO's group baseline sees. Filled: the interval excludes "
-        f"0.5 (dashed) on {FEW_PROMPTS} prompts or more. Length is the control. The panel on the right is the "
-        "published result, at another scale, with other models and problems, and without intervals; only its pattern "
-        "is to be compared. Its gemma-2-2b had 5 correct responses."
+        f"AUROC of each signal for wrong against right responses ({setting_label(found)}), with 95 % intervals over "
+        "prompts. Pooled: any wrong response against any right one. Within prompts: responses to the same prompt "
+        "alone, the mean over prompts that have both, which is all that GRPO's group baseline sees. Filled: the "
+        f"interval excludes 0.5 (dashed) on {FEW_PROMPTS} prompts or more. Length is the control. The panel on the "
+        "right is the published result, at another scale, with other models and problems, and without intervals; only "
+        "its pattern is to be compared. Its gemma-2-2b had 5 correct responses."
     )
     return Plot(f"separation-auroc-{file_stem(found)}", caption, figure)
 

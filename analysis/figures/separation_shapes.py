@@ -11,8 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figures.overview import Plot
-from analysis.figures.style import RC, WIDTH, Style
+from analysis.figures.style import RC, WIDTH, Plot, Style
 from analysis.stats.intervals import Floats
 from analysis.tables.separation import (
     LENGTH,
@@ -61,10 +60,10 @@ def distribution_plot(found: Sequence[Separation], span: str) -> Plot:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
-        f"Distributions of the signals over the {span} of right and of wrong responses "
-        f"({setting_label(found)}). Heights are "
-        "shares of the right and of the wrong responses of a generator, each adding up to 1, so the classes' sizes do "
-        f"not show. The axis in nats a token is logarithmic; what lies below {FLOOR:g} is drawn there."
+        f"Distributions of the signals over the {span} of right and of wrong responses ({setting_label(found)}). "
+        "Heights are shares of the right and of the wrong responses of a generator, each adding up to 1, so the "
+        f"classes' sizes do not show. The axis in nats a token is logarithmic; what lies below {FLOOR:g} is drawn "
+        "there."
     )
     return Plot(f"separation-distributions-{span}-{file_stem(found)}", caption, figure)
 
@@ -124,11 +123,10 @@ def scatter_plot(found: Sequence[Separation]) -> Plot:
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
-        f"Each response's cross-entropy under its own generator (across) and under the verifier (up; "
-        f"{setting_label(found)}), "
-        f"both axes logarithmic, values below {FLOOR:g} drawn there. On the dashed line both models find a response "
-        "equally likely; above it the verifier is more surprised than the generator. A signal separates where the "
-        "colours do along its axis."
+        "Each response's cross-entropy under its own generator (across) and under the verifier (up; "
+        f"{setting_label(found)}), both axes logarithmic, values below {FLOOR:g} drawn there. On the dashed line both "
+        "models find a response equally likely; above it the verifier is more surprised than the generator. A signal "
+        "separates where the colours do along its axis."
     )
     return Plot(f"separation-scatter-{file_stem(found)}", caption, figure)
 

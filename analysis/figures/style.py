@@ -1,26 +1,27 @@
 """One look for every figure: type sizes for print, and one colour, marker and line for each reward.
 
-Colours are those of Okabe and Ito (2008), told apart with any colour vision; markers and line styles
-differ too, so that figures stay legible in gray.
+The colours are those of Okabe and Ito (2008), which readers with any colour vision can tell apart. Markers and line
+styles differ too, so figures stay legible in gray.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.typing import RcKeyType
 
 WIDTH = 7.0  # inches: the text width of a page with one column
 
 RC: dict[RcKeyType, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "legend.fontsize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize"), 8),
     "figure.titlesize": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -37,26 +38,45 @@ RC: dict[RcKeyType, Any] = {
     "svg.hashsalt": "analysis",
     "svg.fonttype": "none",
     "path.simplify": True,
-    "text.parse_math": False,  # a dollar in the name of a model or a judge is one
+    "text.parse_math": False,  # a dollar sign in the name of a model or a judge is not mathematics
 }
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn: colour, marker, and dash pattern (on, off, ... in points; solid if empty)."""
+    """How a method is drawn: colour, marker, and dash pattern (on, off, ... in points; empty for a solid line)."""
 
     colour: str
     marker: str
-    dashes: tuple[float, ...]
+    dashes: tuple[float, ...] = ()
 
     @property
     def line(self) -> Any:
-        """The dash pattern as matplotlib takes it."""
+        """The dash pattern in matplotlib's form."""
         return (0, self.dashes) if self.dashes else "-"
 
 
+@dataclass(frozen=True)
+class Plot:
+    """A figure with its caption and the name of its file."""
+
+    name: str
+    caption: str
+    figure: Figure
+
+    def save(self, directory: Path) -> Path:
+        """Write PNG and SVG, the same bytes for the same data; returns the path of the PNG."""
+        directory.mkdir(parents=True, exist_ok=True)
+        png = directory / f"{self.name}.png"
+        with rc_context(RC):
+            self.figure.savefig(png, dpi=200, metadata={"Software": None})
+            self.figure.savefig(png.with_suffix(".svg"), metadata={"Date": None})
+        return png
+
+
 STYLES = {
-    "cme": Style("#0072B2", "o", ()),
+    "cme": Style("#0072B2", "o"),
     "majority_vote": Style("#E69F00", "s", (5, 1.5)),
     "token_entropy": Style("#D55E00", "^", (1, 1)),
     "self_likelihood": Style("#CC79A7", "D", (4, 1.5, 1, 1.5)),
@@ -69,21 +89,17 @@ SPARE_DASHES: tuple[tuple[float, ...], ...] = ((3, 1), (6, 2), (1, 2), (4, 1, 1,
 
 
 def reward_style(reward: str) -> Style:
-    """A reward's style: a function of its name alone, so the same in every figure and on every day."""
+    """A reward's style, which depends on its name alone and so is the same in every figure."""
     if reward in STYLES:
         return STYLES[reward]
-    colour, marker, dashes = sha256(reward.encode()).digest()[:3]
-    return Style(
-        SPARE_COLOURS[colour % len(SPARE_COLOURS)],
-        SPARE_MARKERS[marker % len(SPARE_MARKERS)],
-        SPARE_DASHES[dashes % len(SPARE_DASHES)],
-    )
+    colour, marker, dashes = (byte % 6 for byte in sha256(reward.encode()).digest()[:3])
+    return Style(SPARE_COLOURS[colour], SPARE_MARKERS[marker], SPARE_DASHES[dashes])
 
 
 def method_styles(rewards: Mapping[str, str]) -> dict[str, Style]:
     """Styles by method, given each method's reward.
 
-    Methods of one reward share its colour; from the second on they get markers and dashes of their own.
+    Methods with the same reward share its colour; the second and later ones get another marker and dash pattern.
     """
     styles: dict[str, Style] = {}
     spare = cycle(zip(SPARE_MARKERS, SPARE_DASHES, strict=True))
@@ -96,3 +112,47 @@ def method_styles(rewards: Mapping[str, str]) -> dict[str, Style]:
         drawn.add(reward)
         styles[method] = style
     return styles
+
+
+def legend_handles(
+    styles: Mapping[str, Style], hollow: Collection[str] = (), lines: bool = True
+) -> list[Line2D]:
+    """One legend entry per style; entries in `hollow` have an open marker, and `lines=False` shows markers alone."""
+    return [
+        Line2D(
+            [],
+            [],
+            color=style.colour,
+            linestyle=style.line if lines else "",
+            marker=style.marker,
+            markerfacecolor="white" if name in hollow else style.colour,
+            label=name,
+        )
+        for name, style in styles.items()
+    ]
+
+
+def draw_estimate(
+    axes: Axes,
+    at: float,
+    value: float,
+    bounds: tuple[float, float],
+    style: Style,
+    *,
+    hollow: bool = False,
+    vertical: bool = False,
+    size: float = 5,
+) -> None:
+    """A marker at `value` on a bar over `bounds`, in the row (or, if `vertical`, the column) `at`."""
+    bar, point = ((at, at), bounds), (at, value)
+    if not vertical:
+        bar, point = (bounds, (at, at)), (value, at)
+    axes.plot(*bar, color=style.colour, linewidth=1.4, solid_capstyle="butt")
+    face = "white" if hollow else style.colour
+    axes.plot(*point, marker=style.marker, color=style.colour, markerfacecolor=face, markersize=size)
+
+
+def draw_reference(axes: Axes, value: float, vertical: bool = True) -> None:
+    """The dashed line at the value that means no effect."""
+    line = axes.axvline if vertical else axes.axhline
+    line(value, color="black", linewidth=0.8, linestyle=(0, (4, 2)))

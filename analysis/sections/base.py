@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 
 import pandas as pd
 
-from analysis.figures.overview import Plot
+from analysis.figures.style import Plot
 from analysis.records.names import SCALES, sort_names
 from analysis.tables.render import Table, to_latex, to_markdown
 

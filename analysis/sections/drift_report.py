@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.curves import WINDOW
-from analysis.figures.overview import Plot
-from analysis.figures.style import RC, WIDTH, Style, method_styles
+from analysis.figures.style import RC, WIDTH, Plot, Style, method_styles
 from analysis.sections.base import Part, write_part
 from analysis.sections.drift import METRICS, Metric, drift_frame
 from analysis.stats.intervals import interval_excludes

@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from analysis.figures.overview import Plot
-from analysis.figures.style import RC, STYLES, WIDTH
+from analysis.figures.style import RC, STYLES, WIDTH, Plot
 from analysis.records.names import add_details, display_name
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval

@@ -27,8 +27,7 @@ from analysis.figures.curves import (
     panel_grid,
     styles_by_method,
 )
-from analysis.figures.overview import Plot
-from analysis.figures.style import RC, Style
+from analysis.figures.style import RC, Plot, Style
 from analysis.records.frames import last_training_step, run_identity
 from analysis.records.names import REGIMES, method_names, sort_names
 from analysis.sections.base import Section, group_by_scale, write_part

@@ -42,7 +42,7 @@ def test_every_figure_names_its_scale_in_legible_type(make_record):
 def test_what_was_not_measured_is_left_out_and_said(make_record):
     drawn = plots(grid(make_record, unmeasured=["quality"]))
     assert not any(name.startswith("overoptimisation") for name in drawn)
-    assert "Not measured here, so left out: quality" in drawn["training-miniature-qwen"].caption
+    assert "Not measured here: quality" in drawn["training-miniature-qwen"].caption
 
 
 def test_records_without_history_still_have_win_rates(make_record):

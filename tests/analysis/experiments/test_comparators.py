@@ -1,4 +1,4 @@
-"""Policies and starts against further models: win rates, paired gains and what is said of gaps, worked out by hand."""
+"""Policies and untrained models against further models: win rates, paired gains and notes, worked out by hand."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,24 +8,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from scipy import stats
+from shown import won
 
-from analysis.experiments import main_table
-from analysis.experiments._comparators import comparator_table, met
-from analysis.experiments._settings import Compared
+from analysis.experiments.base import NamedRuns
+from analysis.experiments.comparators import comparator_table, compared_cells
+from analysis.experiments.main_table import MAIN_TABLE
 from analysis.tables.render import Entry, Table
-from cme.records import Comparison, Generation, Outcome, RunRecord, Verdict
+from cme.records import Comparison, Generation, Outcome, RunRecord
 
 PROMPTS = 36
 Make = Callable[..., RunRecord]
-
-
-def won(wins: int) -> list[Verdict]:
-    """Wins on the first `wins` of 36 prompts in both orders, losses on the others."""
-    return [
-        Verdict(f"p{i}", first, "first" if (i < wins) == first else "second")
-        for i in range(PROMPTS)
-        for first in (True, False)
-    ]
 
 
 def comparison(name: str, policy: int, start: int, checkpoint: str = "m") -> Comparison:
@@ -38,8 +30,8 @@ def rows(table: Table) -> list[list[Entry]]:
 
 
 def table_of(runs: list[RunRecord]) -> Table:
-    compared = Compared.by(lambda run: run.reward, runs)
-    return comparator_table(compared, compared.cells)
+    named = NamedRuns.by(lambda run: run.reward, runs)
+    return comparator_table(named, named.cells)
 
 
 def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
@@ -49,8 +41,8 @@ def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
     [row] = rows(table)
     assert table.header == [
         *("family", "regime", "against the untrained start"),
-        *("trained against instruct", "start against instruct", "gain"),
-        *("trained against reference", "start against reference", "gain"),
+        *("trained against instruct", "start against instruct", "gain on instruct"),
+        *("trained against reference", "start against reference", "gain on reference"),
     ]
     texts = [entry.text for entry in row]
     assert texts[:2] == ["qwen", "pretrained"]
@@ -68,8 +60,8 @@ def test_seeds_are_pooled_and_the_start_stands_once_for_all(make_record: Make) -
         make_record(seed=s, run_id=f"r{s}", verdicts=won(20), comparisons=[comparison("instruct", w, 9)])
         for s, w in enumerate((9, 18, 27))
     ]
-    [found] = met(Compared.by(lambda run: run.reward, runs), "instruct").values()
-    [alone] = met(Compared.by(lambda run: run.reward, runs[:1]), "instruct").values()
+    [found] = compared_cells(NamedRuns.by(lambda run: run.reward, runs), "instruct").values()
+    [alone] = compared_cells(NamedRuns.by(lambda run: run.reward, runs[:1]), "instruct").values()
     assert (found.policy.win.rate, found.start.win.rate, found.gain.difference) == pytest.approx((50, 25, 25))
     assert (found.start.win.lo, found.start.win.hi) == pytest.approx((alone.start.win.lo, alone.start.win.hi))
     # by prompt: 9 with no difference, 9 with 2/3, 9 with 1/3, 9 with none
@@ -88,7 +80,7 @@ def test_what_was_not_met_is_a_dash_and_what_is_short_is_said(make_record: Make)
     by_regime = {row[1].text: [entry.text for entry in row[3:]] for row in rows(table)}
     assert by_regime["instruct"] == ["-", "-", "-"]
     assert by_regime["pretrained"][0].startswith("55.6 [")
-    assert "qwen pretrained cme: 1 of 2 runs have met instruct." in table.notes
+    assert any("cme: 1 of 2 runs" in note for note in table.notes)
     assert "instruct: i." in table.notes
 
 
@@ -117,20 +109,18 @@ def test_unscored_verdicts_are_left_out_with_their_other_order_and_counted(make_
     assert row[3].text.startswith(f"{100 * 26 / 35:.1f} [")
     # the gain is over the 35 prompts that both have scored, on 18 of which the policy has a point more
     assert row[5].text.startswith(f"+{100 * 18 / 35:.1f} [")
-    assert any(
-        note.startswith("1 verdicts against them are unscored and left out, and 1 ") for note in table.notes
-    )
+    assert any(note.startswith("1 of these verdicts") and "and 1 more" in note for note in table.notes)
 
 
 def test_the_main_table_writes_them_and_is_without_where_nothing_was_met(
     make_record: Make, tmp_path: Path
 ) -> None:
     run = make_record(verdicts=won(36), comparisons=[comparison("instruct", 27, 9)])
-    part = main_table.part([run], "miniature", tmp_path)
+    part = MAIN_TABLE.show([run], "miniature", tmp_path)
     assert any(table.name == "main-table-comparators-miniature-oracle" for table in part.tables)
     [row] = pd.read_csv(tmp_path / "tables" / "miniature-main-table-comparators.csv").to_dict("records")
     assert (row["comparator"], row["policy_rate"], row["start_rate"], row["gain"]) == ("instruct", 75, 25, 50)
     assert "against instruct" in (tmp_path / "tables" / "miniature-main-table.md").read_text()
-    alone = main_table.part([replace(run, comparisons=None)], "miniature", tmp_path / "alone")
+    alone = MAIN_TABLE.show([replace(run, comparisons=None)], "miniature", tmp_path / "alone")
     assert len(alone.tables) == len(part.tables) - 1
     assert not (tmp_path / "alone" / "tables" / "miniature-main-table-comparators.csv").exists()

@@ -1,0 +1,268 @@
+"""Long trainings: blocks, peaks, falls, collapse and directions by hand, intervals against scipy."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from shown import Column, blocks, panels, smallest_type, texts
+
+from analysis.experiments.courses import (
+    block_means,
+    collapse_end,
+    course_frame,
+    is_lower,
+    mean_over_seeds,
+    monitored_history,
+    peak_blocks,
+    runs_by_block,
+)
+from analysis.experiments.overoptimisation import (
+    OVEROPTIMISATION,
+    combined_course,
+    course_table,
+    direction,
+    kl_plot,
+    summary,
+)
+from cme.records import CheckpointResult, RunRecord, Trajectory
+
+
+def trained(
+    make_record: Any, quality: Column, *, seed: int = 0, reward_name: str = "cme", **columns: Column
+) -> RunRecord:
+    """A run with the given history by step; a column that is not given is 0 at each step."""
+    steps = len(quality)
+    nothing: Column = [0.0] * steps
+    history: dict[str, Column] = dict.fromkeys(("reward", "heldout", "kl"), nothing) | columns
+    history |= {"step": [float(i) for i in range(1, steps + 1)], "quality": quality}
+    return replace(make_record(reward=reward_name, seed=seed, prompts=2), history=history)
+
+
+def course(*runs: RunRecord) -> dict[str, Any]:
+    """The course of runs of one method."""
+    [row] = course_frame(runs, {run.run_id: "x" for run in runs}).to_dict("records")
+    return row
+
+
+def spread(row: dict[str, Any], name: str) -> list[float]:
+    return [row[f"{name}{end}"] for end in ("", "_lo", "_hi")]
+
+
+def test_blocks_are_means_of_twenty_steps_and_the_start_of_the_first_five(make_record: Any) -> None:
+    quality: Column = [float(i) for i in range(1, 48)]  # two whole blocks and seven steps
+    kl: Column = [(4.0 if i < 20 else 9.0) if i % 5 == 0 else None for i in range(47)]
+    frame = block_means(monitored_history([trained(make_record, quality, kl=kl)]))
+    assert list(frame["block"]) == [0, 1, 2]
+    assert list(frame["step"]) == [0, 20, 40]
+    assert list(frame["quality"]) == [3.0, 10.5, 30.5]
+    assert list(frame["sqrt_kl"]) == [0.0, 2.0, 3.0]
+
+
+def test_the_gap_uses_steps_that_have_both(make_record: Any) -> None:
+    """Reward is 5 better at the monitored steps of the end, 100 elsewhere: the rise of the gap is 5 - 2 = 3."""
+    reward: Column = [(0.0 if i < 20 else 5.0) if i % 5 == 0 else 100.0 for i in range(40)]
+    heldout: Column = [(-1.0 if i < 20 else 1.0) if i % 5 == 0 else None for i in range(40)]
+    row = course(trained(make_record, blocks(0.5, 0.5), reward=reward, heldout=heldout))
+    assert (row["rise_reward_beside"], row["rise_heldout"], row["rise_gap"]) == (5.0, 2.0, 3.0)
+
+
+def test_intervals_over_seeds_are_students() -> None:
+    values = [0.1, 0.3, 0.2, 0.6]
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_over_seeds([*values, float("nan")]) == pytest.approx((0.3, expected.low, expected.high))
+    mean, lo, hi = mean_over_seeds([0.1, 0.3])
+    assert mean == pytest.approx(0.2) and np.isnan([lo, hi]).all()
+    assert np.isnan(mean_over_seeds([])).all()
+
+
+def test_lower_is_a_welch_interval_below_zero() -> None:
+    """The means differ by 1; by hand, Welch's interval reaches to -0.22 with little noise and covers 0 with much."""
+    noise = np.array([-1.0, 1.0] * 10)
+    assert is_lower(0.5 * noise, 1 + 0.5 * noise[:6]) and not is_lower(2 * noise, 1 + 2 * noise[:6])
+    assert is_lower(np.zeros(3), np.ones(2)) and not is_lower(np.ones(3), np.ones(2))
+    assert not is_lower(np.zeros(1), np.ones(5))
+
+
+def test_a_peak_is_where_the_other_runs_are_best() -> None:
+    """Each run's own best block is lucky, so the mean of the others decides."""
+    quality = pd.DataFrame(
+        {0: [0.1, 0.1, 0.1], 1: [0.9, 0.4, 0.5], 2: [0.5, 0.6, 0.6], 3: [0.4, 0.4, np.nan]},
+        index=["a", "b", "c"],
+    )
+    assert peak_blocks(quality).to_dict() == {"a": 2, "b": 1, "c": 1}  # the others of b: 0.70, 0.55, 0.40
+    assert peak_blocks(quality.loc[["a"]]).to_dict() == {"a": 1}  # a single run has only its own
+
+
+def test_a_fall_and_the_rise_of_the_reward_since_the_peak(make_record: Any) -> None:
+    """Every seed peaks in block 2 and falls by 0.2, 0.3 and 0.4; the reward rises by 1 per block."""
+    reward = blocks(1.0, 2.0, 3.0, 4.0)
+    runs = [
+        trained(make_record, blocks(0.2, 0.6, 0.5, end), seed=seed, reward=reward)
+        for seed, end in enumerate((0.4, 0.3, 0.2))
+    ]
+    row = course(*runs)
+    half = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
+    assert (row["start"], row["peak"], row["final"]) == pytest.approx((0.2, 0.6, 0.3))
+    assert spread(row, "fall") == pytest.approx([0.3, 0.3 - half, 0.3 + half])
+    assert row["peak_steps"] == "40 40 40" and row["since_peak_reward_value"] == 2.0
+    assert row["second_half_quality"] == pytest.approx(-0.3)  # from block 2 of 4 to the last
+    assert row["rise_quality"] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("levels", "step"),
+    [
+        ((0.5, 0.1, 0.1), 40),
+        ((0.5, 0.1, 0.5), None),  # it recovers
+        ((0.5, 0.5, 0.1), 60),
+        ((0.5, 0.9, 0.5), None),  # a fall from the peak alone is no collapse
+    ],
+)
+def test_collapse_is_below_the_start_to_the_end(
+    make_record: Any, levels: tuple[float, ...], step: int | None
+) -> None:
+    noisy: Column = [(level or 0) + (0.02 if i % 2 else -0.02) for i, level in enumerate(blocks(*levels))]
+    assert collapse_end(monitored_history([trained(make_record, noisy)])) == step
+
+
+def test_a_noisy_start_proves_no_collapse(make_record: Any) -> None:
+    start: Column = [0.0, 1.0, 0.0, 1.0, 0.5]
+    history = monitored_history([trained(make_record, start + [0.45] * 15 + blocks(0.3, 0.3))])
+    assert collapse_end(history) is None
+
+
+def test_a_run_that_stopped_ends_where_it_stopped(make_record: Any) -> None:
+    runs = [trained(make_record, blocks(0.2, 0.6, 0.6), seed=seed) for seed in range(2)]
+    stopped = replace(trained(make_record, blocks(0.2, 0.1), seed=2), stopped="every completion was the same")
+    row = course(*runs, stopped, trained(make_record, [0.2] * 12, seed=3))
+    assert (row["seeds"], row["left_out"], row["stopped"]) == ("0 1 2", 1, "- - 40")
+    assert row["final"] == pytest.approx((0.6 + 0.6 + 0.1) / 3)
+    frame = runs_by_block(block_means(monitored_history([stopped])), "quality")
+    assert frame.columns.to_list() == [0, 1, 2]
+
+
+def long_run(make_record: Any, reward: str, quality: Column, seed: int, rise: float = 1.0) -> RunRecord:
+    """A run whose reward rises by `rise` per block, its KL divergence by 1 nat, its held-out value by 0.1."""
+    number = range(len(quality) // 20)
+    columns = {
+        "reward": blocks(*(rise * i for i in number)),
+        "heldout": blocks(*(0.1 * i for i in number)),
+        "kl": blocks(*((i + 1.0) ** 2 for i in number)),
+    }
+    return trained(make_record, quality, seed=seed, reward_name=reward, **columns)
+
+
+@pytest.fixture
+def long_runs(make_record: Any) -> list[RunRecord]:
+    """Quality falls with token entropy, rises with CME, and ends anywhere with random rewards."""
+    runs = []
+    for seed, off in enumerate((-0.01, 0.0, 0.01)):
+        runs.append(long_run(make_record, "cme", blocks(0.2, 0.4, 0.5, 0.6 + off), seed))
+        runs.append(long_run(make_record, "token_entropy", blocks(0.2, 0.6, 0.5, 0.3 + off), seed, 2.0 + off))
+        runs.append(long_run(make_record, "random", blocks(0.2, 0.2, 0.2, 0.2 + 10 * off), seed, 0.0))
+    return runs
+
+
+def saved(run: RunRecord, *levels: float) -> RunRecord:
+    """The run with a checkpoint every 40 steps: greedy quality of 32 prompts at each level, from the start on."""
+    start, *later = ([level] * 32 for level in levels)
+    path = [CheckpointResult(40 * (i + 1), [[0.5, 0.5]] * 32, quality, {}) for i, quality in enumerate(later)]
+    return replace(run, trajectory=Trajectory("oracle", [f"s{i}" for i in range(32)], start, path))
+
+
+@pytest.fixture
+def saved_runs(long_runs: list[RunRecord]) -> list[RunRecord]:
+    """Greedy quality falls with CME, whose sampled quality rises; it rises with token entropy."""
+    ends = {"cme": (0.8, 0.5), "token_entropy": (0.5, 0.7)}
+    return [
+        saved(run, 0.3, ends[run.reward][0], ends[run.reward][1] + (run.seed - 1) / 100)
+        for run in long_runs
+        if run.reward in ends
+    ]
+
+
+def test_which_rewards_fall_and_which_rise(long_runs: list[RunRecord]) -> None:
+    frame = combined_course(long_runs)
+    rows = frame.to_dict("records")
+    assert {row["label"]: direction(row) for row in rows} == {
+        "CME": "rises",
+        "Token entropy": "falls",
+        "Random": "level",
+    }
+    text = summary("qwen pretrained", frame)
+    assert "Token entropy (+0.300 [0.275, 0.325])" in text  # 0.01 x 4.303 / sqrt(3)
+    assert "CME (+0.200 [0.175, 0.225])" in text and text.endswith("reward rose with Token entropy.")
+    two_seeds = combined_course([run for run in long_runs if run.seed < 2])
+    assert {direction(row) for row in two_seeds.to_dict("records")} == {"unknown"}
+
+
+def test_the_table_of_courses(long_runs: list[RunRecord]) -> None:
+    table = course_table([("qwen pretrained", combined_course(long_runs))], "miniature")
+    cme, entropy, _ = texts(table)
+    assert entropy[1:7] == ["Token entropy", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
+    assert cme[7] == cme[9] == "+0.000 [0.000, 0.000]"
+    assert entropy[9].startswith("+4.000 [") and entropy[10] == "+0.200 [0.200, 0.200]"
+    assert entropy[11] == "- - -"  # below its peak, never below its start
+    bold = [[entry.bold for entry in row[7:9]] for row in table.groups[0][:2]]
+    assert bold == [[False, True], [True, False]]
+
+
+@pytest.mark.parametrize("greedy", [False, True])
+def test_paths_run_over_the_root_of_the_divergence(
+    greedy: bool, long_runs: list[RunRecord], saved_runs: list[RunRecord]
+) -> None:
+    figure = kl_plot("qwen pretrained", saved_runs if greedy else long_runs, "miniature").figure
+    drawn = panels(figure)
+    assert len(drawn) == 2 + greedy and smallest_type(figure) >= 8
+    path = next(line for line in drawn[greedy].lines if len(line.get_xdata()) > 1)  # of CME
+    assert list(path.get_xdata()) == ([0, 2, 4] if greedy else [0, 1, 2, 3, 4])
+    assert list(path.get_ydata()) == pytest.approx([0.3, 0.8, 0.5] if greedy else [0.2, 0.2, 0.4, 0.5, 0.6])
+    rings = [
+        (*line.get_xdata(), *line.get_ydata()) for line in drawn[greedy].lines if line.get_markersize() == 9
+    ]
+    assert rings[0] == ((2, pytest.approx(0.8)) if greedy else (4, pytest.approx(0.6)))
+
+
+def test_greedy_quality_can_fall_where_sampled_quality_rises(saved_runs: list[RunRecord]) -> None:
+    frame = combined_course(saved_runs)
+    cme, entropy = frame.to_dict("records")
+    assert (direction(cme), direction(cme, "greedy_"), direction(entropy, "greedy_")) == (
+        "rises",
+        "falls",
+        "rises",
+    )
+    # all prompts are alike, so only the seeds count: 0.01 x 4.303 / sqrt(3)
+    assert spread(cme, "greedy_fall") == pytest.approx([0.3, 0.27516, 0.32484], abs=1e-4)
+    assert cme["greedy_peak_steps"] == "40 40 40" and cme["greedy_collapse_steps"] == "- - -"
+    assert cme["greedy_since_peak_reward_value"] == pytest.approx(2)  # blocks 2 to 4, 1 per block
+    assert "CME (+0.300 [0.275, 0.325])" in summary("qwen pretrained", frame, "greedy_")
+    fell = [saved(run, 0.6, 0.7, 0.5) if run.reward == "cme" else run for run in saved_runs]
+    assert combined_course(fell)["greedy_collapse_steps"].iloc[0] == "80 80 80"
+
+
+def test_the_table_shows_greedy_next_to_sampled_quality(saved_runs: list[RunRecord], tmp_path: Path) -> None:
+    sampled, greedy = OVEROPTIMISATION.show(saved_runs, "miniature", tmp_path).tables
+    [[cme, entropy]] = greedy.groups
+    assert [e.text for e in cme[1:7]] == ["CME", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
+    assert cme[7].bold and cme[11].text == "+0.000 [0.000, 0.000]" and not cme[11].bold
+    assert not entropy[7].bold and entropy[8].bold and entropy[11].bold
+    assert [row[7].text for row in sampled.groups[0]] == [cme[11].text, entropy[11].text]
+    assert (tmp_path / "figures" / "overoptimisation-greedy-miniature-qwen-pretrained.png").exists()
+
+
+def test_without_true_quality_the_checkpoints_win_rates_are_shown(make_record: Any, tmp_path: Path) -> None:
+    path = Trajectory("judge", ["a", "b"], None, [CheckpointResult(40, [[1.0, 0.5]] * 2, None, {})])
+    runs = [
+        replace(make_record(seed=seed, steps=40, unmeasured=["quality"]), trajectory=path)
+        for seed in range(3)
+    ]
+    course_of, checkpoints = OVEROPTIMISATION.show(runs, "paper", tmp_path).tables
+    assert [course_of.name, checkpoints.name] == [
+        "overoptimisation-paper",
+        "overoptimisation-checkpoints-paper",
+    ]
+    assert "3 runs are left out" in course_of.notes[-1]

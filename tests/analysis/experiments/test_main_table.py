@@ -1,0 +1,145 @@
+"""Main table and rewards on records with known win rates, and every experiment as a section of the report."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from matplotlib.patches import Rectangle
+from shown import problems, texts, won
+
+from analysis.experiments import EXPERIMENTS, experiment_sections, main_table, rewards
+from analysis.experiments.base import NamedRuns
+from analysis.records.names import display_name
+from analysis.records.read import Records
+from analysis.tables.cells import Cell, build_contrasts
+from cme.records import Accuracy, CheckpointResult, ExperimentRecord, Generation, Pair, RunRecord, Trajectory
+
+Make = Callable[..., RunRecord]
+
+
+def named(runs: list[RunRecord]) -> NamedRuns:
+    return NamedRuns.by(lambda run: display_name(run.reward), runs)
+
+
+@pytest.fixture
+def main_cells(make_record: Make) -> list[Cell]:
+    return named(
+        [
+            make_record(family="qwen", regime="pretrained", verdicts=won(36, scored=True)),
+            make_record(family="qwen", regime="instruct", verdicts=won(18, scored=True)),
+            make_record(family="olmo", regime="sft", verdicts=won(6, scored=True)),
+        ]
+    ).cells
+
+
+def test_main_table_keeps_published_and_ours_apart(main_cells: list[Cell]) -> None:
+    table = main_table.published_table(main_cells)
+    rows = [row[1:] for row in texts(table)]
+    assert table.header[1:] == ["published (other scale)", "ours (scale: miniature)"]
+    assert [row[0] for row in rows[:2]] == ["52.5", "71.4"]
+    assert rows[0][1].startswith("16.7 [") and rows[0][1].endswith("(olmo sft)")
+    assert rows[1][1].startswith("100.0 [") and rows[1][1].endswith("(qwen pretrained)")
+    assert rows[2] == ["7 have a configuration", "3"] and [row[1] for row in rows[3:]] == ["1", "1"]
+    assert "arXiv 2605.29009" in " ".join(table.notes)
+
+
+def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_cells: list[Cell]) -> None:
+    left, right = main_table.main_plot(main_cells).figure.subfigs[0].axes
+    [band] = [patch for patch in left.patches if isinstance(patch, Rectangle)]
+    assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((52.5, 71.4))
+    assert left.texts[0].get_text() == "published range,\nother scale"
+    assert [t.get_text() for t in left.get_yticklabels()] == ["olmo", "sft", "qwen", "pretrained", "instruct"]
+    dots = {
+        line.get_ydata()[0]: line.get_xdata()[0]
+        for line in right.lines
+        if line.get_marker() == "o" and line.get_markersize() == 5
+    }
+    assert dots == pytest.approx({-1: 0.6 * 6 / 36 + 0.2 * 30 / 36, -3: 0.6, -4: 0.4})
+
+
+def test_main_figure_without_scores_has_no_second_panel(make_record: Make) -> None:
+    cells = named([make_record(verdicts=won(20))]).cells
+    assert len(main_table.main_plot(cells).figure.subfigs[0].axes) == 1
+
+
+def test_rewards_are_compared_with_cme_and_corrected(make_record: Make) -> None:
+    wins = {"ground_truth": 33, "random": 18, "cme": 27, "dpo": 24, "best_of_n_cme": 21}
+    runs = named([make_record(reward=name, verdicts=won(n)) for name, n in wins.items()])
+    rows = texts(rewards.rewards_table(runs, runs.cells))
+    assert [row[2] for row in rows] == ["CME", "Best-of-n (CME)", "Random", "DPO", "Ground truth"]
+    assert [row[3] for row in rows][2:4] == ["control", "preference pairs"]
+    assert [row[6].split(" ")[0] for row in rows] == ["-", "-16.7", "-25.0", "-8.3", "+16.7"]
+    smallest, method = min((of.p, cell.method) for cell, _, of, _ in build_contrasts(runs.cells))
+    corrected = {row[2]: row[7] for row in rows}
+    assert corrected[method] == ("<0.001" if 4 * smallest < 0.001 else f"{4 * smallest:.3f}")
+    assert corrected["CME"] == "-"
+
+
+def test_rewards_report_how_a_training_ended(make_record: Make) -> None:
+    path = [
+        CheckpointResult(step, [[1.0, 1.0]] * 12, [quality] * 12, {})
+        for step, quality in ((10, 0.7), (20, 0.3), (30, 0.1))
+    ]
+    trajectory = Trajectory("oracle", [f"s{i}" for i in range(12)], [0.5] * 12, path)
+    fell = make_record(reward="token_entropy", verdicts=won(3, scored=True), stopped="no reward differs")
+    runs = named(
+        [
+            make_record(reward="cme", verdicts=won(30, scored=True)),
+            fell,
+            make_record(reward="random", verdicts=won(3)),
+            make_record(reward="length", verdicts=won(30, scored=True), trajectory=trajectory),
+        ]
+    )
+    assert {row[2]: row[-1] for row in texts(rewards.rewards_table(runs, runs.cells))} == {
+        "CME": "-",
+        "Token entropy": "below the untrained model; 1 of 1 stopped",
+        "Random": "below the untrained model",
+        "Length": "collapsed at 20",
+    }
+
+
+def whole_runs(make_record: Make) -> list[RunRecord]:
+    """Two seeds of a run that every experiment can show, graded too."""
+    sizes = {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 1, "num_generations": 8}
+    config: dict[str, Any] = {
+        "reward": {"granularity": "sequence"},
+        "trainer": {"beta": 0.0, "scale_rewards": "group"} | sizes,
+        "data": {"name": "arithmetic"},
+        "verifier": {"name": "gemma", "family": "gemma"},
+    }
+    answer = Generation("7", True, 1)
+    pairs = [Pair(f"p{i}", "q", None, answer, answer, "7") for i in range(24)]
+    accuracy = Accuracy(problems(0, 24), problems(24, 24))
+    return [
+        replace(
+            make_record(seed=seed, run_id=f"r{seed}", config=config | {"seed": seed}, steps=40),
+            pairs=pairs,
+            accuracy=accuracy,
+        )
+        for seed in (0, 1)
+    ]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_writes_its_section(name: str, make_record: Make, tmp_path: Path) -> None:
+    plan = ExperimentRecord(name, "miniature", ["r0", "r1", "r2"])
+    [section] = experiment_sections(Records(whole_runs(make_record), [], [], [plan]), tmp_path)
+    assert section.id == name.replace("_", "-")
+    [part] = section.parts
+    assert len(part.notes) == 1 and "1 of the experiment's 3 runs" in part.notes[0]
+    assert len({table.name for table in part.tables}) == len(part.tables)
+    assert part.images and all("miniature" in image.caption for image in part.images)
+    assert all("miniature" in table.title for table in part.tables if "published" not in table.name)
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_runs_without_verdicts_and_grades_give_a_note_and_no_error(
+    name: str, make_record: Make, tmp_path: Path
+) -> None:
+    runs = [replace(run, verdicts=[], accuracy=None) for run in whole_runs(make_record)]
+    plan = ExperimentRecord(name, "miniature", ["r0", "r1", "r2"])
+    [section] = experiment_sections(Records(runs, [], [], [plan]), tmp_path)
+    [part] = section.parts
+    assert bool(part.tables) != (len(part.notes) == 2)  # without a table, a note gives the reason

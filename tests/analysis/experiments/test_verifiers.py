@@ -1,0 +1,343 @@
+"""Experiments on verifiers: relation, own quality, gains, order and the claims' verdicts, by hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from shown import marks, problems, smallest_type, texts
+
+from analysis.experiments import verifier_sweep, verifier_sweep_math
+from analysis.experiments.independence import INDEPENDENCE, gamed, overall_verdict, run_tests, test_table
+from analysis.experiments.verifiers import (
+    RELATIONS,
+    Outcome,
+    accuracy_outcomes,
+    across_seeds,
+    knowledge,
+    own_quality,
+    quality_outcomes,
+    relation,
+    verifier_labels,
+)
+from cme.records import Accuracy, Generation, Pair, RunRecord, Verdict
+
+Under = Callable[..., RunRecord]
+PROBLEMS = 40
+CHECKPOINTS = {
+    "random": ("gemma", "random:miniature:gemma/verifier"),
+    "start": ("qwen", "miniature:qwen/pretrained"),
+    "qwen_instruct": ("qwen", "miniature:qwen/instruct"),
+    "gemma_instruct": ("gemma", "miniature:gemma/instruct"),
+    "llama_instruct": ("llama", "miniature:llama/instruct"),
+    "ensemble_instruct": ("gemma", "miniature:gemma/instruct, miniature:llama/instruct"),
+    "qwen": ("qwen", "miniature:qwen/verifier"),
+}
+test_table.__test__ = False  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def under(make_record: Any) -> Under:
+    """A run with a verifier; on each prompt the untrained model has quality 0.4 and the policy the given one."""
+
+    def make(verifier: str, policy: Sequence[float], seed: int = 0, **fields: Any) -> RunRecord:
+        family, checkpoint = CHECKPOINTS[verifier]
+        verdicts = [
+            Verdict(f"p{i}", True, "first" if q > 0.4 else "second" if q < 0.4 else "tie", scores=(q, 0.4))
+            for i, q in enumerate(policy)
+        ]
+        config = {"verifier": {"name": verifier, "family": family}, "trainer": {"beta": 0.0}}
+        run = make_record(verifier=verifier, seed=seed, verdicts=verdicts, steps=60, config=config)
+        return replace(run, verifier_checkpoint=checkpoint, **fields)
+
+    return make
+
+
+@pytest.fixture
+def graded_under(make_record: Any) -> Under:
+    """A run with a verifier on 40 problems: the first 10 are right before training, the first `right` after."""
+
+    def make(verifier: str, right: int, seed: int = 0, own: float | None = None) -> RunRecord:
+        family, checkpoint = CHECKPOINTS[verifier]
+        config = {
+            "seed": seed,
+            "data": {"name": "arithmetic"},
+            "verifier": {"name": verifier, "family": family},
+        }
+        answer = Generation("7", True, 1)
+        run = make_record(reward="cme_answer", verifier=verifier, seed=seed, config=config, verdicts=[])
+        return replace(
+            run,
+            verifier_checkpoint=checkpoint,
+            pairs=[Pair(f"p{i}", "q", None, answer, answer, "7") for i in range(PROBLEMS)],
+            accuracy=Accuracy(problems(10), problems(right)),
+            verifier_quality=None if own is None else [own] * PROBLEMS,
+        )
+
+    return make
+
+
+def around(level: float, prompts: int = 40) -> list[float]:
+    """Qualities whose mean is the level, 0.1 above and below it in turn."""
+    return [level + (0.1 if i % 2 else -0.1) for i in range(prompts)]
+
+
+@pytest.mark.parametrize(
+    ("verifier", "related", "knows"),
+    [
+        ("random", "random weights", "random"),
+        ("start", "itself", "pretrained"),
+        ("qwen_instruct", "same family", "instruct"),
+        ("gemma_instruct", "other family", "instruct"),
+        ("ensemble_instruct", "ensemble", "instruct"),
+        ("qwen", "same family", "verifier"),
+    ],
+)
+def test_relations_are_read_from_the_checkpoints(
+    under: Under, verifier: str, related: str, knows: str
+) -> None:
+    run = under(verifier, around(0.5))
+    assert (relation(run), knowledge(run)) == (related, knows) and related in RELATIONS
+
+
+def test_settings_are_not_pooled_under_a_verifiers_name(under: Under) -> None:
+    runs = [under(v, around(0.5)) for v in ("start", "qwen")]
+    assert set(verifier_labels(runs).values()) == {"start", "qwen"}
+    other = replace(runs[1], run_id="other", config={**runs[1].config, "trainer": {"beta": 0.1}})
+    found = verifier_labels([*runs, other])
+    assert len(set(found.values())) == 3 and "beta" in found["other"]
+
+
+def test_gains_and_own_quality_are_means_over_prompts_and_seeds(under: Under) -> None:
+    own = [0.0, 1.0, 1.0, 1.0] * 10
+    runs = [
+        under("qwen", around(0.5 + 0.1 * seed), seed, verifier_quality=own if seed == 1 else None)
+        for seed in range(3)
+    ]
+    [found] = quality_outcomes(runs)
+    assert across_seeds(found.gain, 100)[0] == pytest.approx(0.2)  # 0.5, 0.6, 0.7 minus 0.4
+    wilson = stats.binomtest(30, 40).proportion_ci(method="wilson")
+    assert found.own == pytest.approx((0.75, wilson.low, wilson.high), abs=0.01)
+    assert np.isnan(own_quality([under("start", around(0.5))])).all()
+
+
+def test_the_across_seed_interval_grows_with_the_spread_of_seeds(under: Under) -> None:
+    """The interval over prompts excludes 0 for both; the across-seed interval covers 0 where seeds differ by more."""
+    alike = [under("qwen", around(0.55), seed) for seed in range(3)]
+    apart = [under("qwen", around(level), seed) for seed, level in enumerate((0.25, 0.55, 0.85))]
+    [one], [other] = quality_outcomes(alike), quality_outcomes(apart)
+    assert one.gain is not None and other.gain is not None and min(one.gain.lo, other.gain.lo) > 0
+    assert one.gain.difference == pytest.approx(other.gain.difference) == pytest.approx(15.0)
+    assert one.gain.wide_lo > 0 > other.gain.wide_lo
+    seeds = stats.t.ppf(0.975, 2) * np.std([0.25, 0.55, 0.85], ddof=1) / np.sqrt(3)
+    prompts = stats.t.ppf(0.975, 39) * np.std(around(0.55), ddof=1) / np.sqrt(40)
+    assert other.gain.wide_hi / 100 == pytest.approx(0.15 + np.hypot(seeds, prompts))
+
+
+def claim_runs(under: Under, others: float, same: float, itself: float, seeds: int = 5) -> list[RunRecord]:
+    """Runs with the verifiers that the verdict depends on, at these mean qualities, seeds 0.01 apart."""
+    levels = {"gemma_instruct": others, "llama_instruct": others, "qwen_instruct": same, "start": itself}
+    return [under(v, around(level + 0.01 * s), s) for v, level in levels.items() for s in range(seeds)]
+
+
+def overall(runs: Sequence[RunRecord]) -> str:
+    return overall_verdict(run_tests(quality_outcomes(runs)))
+
+
+@pytest.mark.parametrize(
+    ("others", "same", "itself", "verdicts", "claim"),
+    [
+        (0.7, 0.5, 0.4, ["supported here", "supported here"], "supported here"),
+        (0.6, 0.8, 0.4, ["refuted here", "supported here"], "refuted here"),
+        (0.6, 0.6, 0.4, ["not supported", "supported here"], "not supported"),
+        (0.6, 0.4, 0.8, ["supported here", "refuted here"], "refuted here"),
+    ],
+)
+def test_the_verdict_on_independence_follows_the_stated_rule(
+    under: Under, others: float, same: float, itself: float, verdicts: list[str], claim: str
+) -> None:
+    runs = claim_runs(under, others, same, itself)
+    table = test_table("t", "scale: miniature", quality_outcomes(runs))
+    first, second = ([[entry.text for entry in row] for row in group] for group in table.groups)
+    assert [row[-1] for row in first] == verdicts and {row[-1] for row in second} == {"-"}
+    assert [row[3].split()[0] for row in first] == [f"{others - same:+.3f}", f"{others - itself:+.3f}"]
+    assert overall(runs) == claim and f" is {claim} " in table.notes[0]
+    assert "gemma_instruct + llama_instruct" in table.notes[0]
+
+
+def test_too_few_seeds_or_prompts_or_verifiers_give_no_verdict(under: Under) -> None:
+    whole = claim_runs(under, 0.7, 0.5, 0.4)
+    few = [replace(run, verdicts=run.verdicts[:20], pairs=run.pairs[:20]) for run in whole]
+    without_itself = [run for run in whole if run.verifier != "start"]
+    for runs in (claim_runs(under, 0.7, 0.5, 0.4, seeds=2), without_itself, few):
+        assert overall(runs) == "not testable here"
+    blind = quality_outcomes([replace(run, judge="reference_similarity") for run in whole])
+    assert run_tests(blind) == [] and all(
+        outcome.gain is None for outcome in blind
+    )  # no oracle, no true quality
+
+
+def test_the_section_on_independence_is_whole(under: Under, tmp_path: Path) -> None:
+    runs = claim_runs(under, 0.7, 0.5, 0.4, seeds=3)
+    runs += [under(v, around(0.45), s) for v in ("random", "ensemble_instruct") for s in range(3)]
+    part = INDEPENDENCE.show(runs, "miniature", tmp_path)
+    _, outcomes, gaming = part.tables
+    assert texts(outcomes)[0][0] == "random"  # the others follow by knowledge
+    assert {row[1] for row in texts(gaming)} == set(RELATIONS)
+    assert all("scale: miniature" in table.title for table in part.tables) and len(part.images) == 2
+    assert len(list((tmp_path / "figures").glob("independence*-miniature-qwen-pretrained.png"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("levels", "rise", "word"),
+    [
+        ((0.2, 0.2, 0.2), 1.0, "yes"),
+        ((0.7, 0.7, 0.7), 1.0, "no"),
+        ((0.1, 0.4, 0.7), 1.0, "without gain"),
+        ((0.2, 0.2, 0.2), -1.0, "-"),
+        ((0.2, 0.2), 1.0, "n/a"),
+    ],
+)
+def test_gamed_is_a_reward_that_rose_without_quality(
+    under: Under, levels: Sequence[float], rise: float, word: str
+) -> None:
+    [found] = quality_outcomes([under("start", around(level), seed) for seed, level in enumerate(levels)])
+    assert gamed(found, {f"rise_reward_beside{end}": rise for end in ("", "_lo", "_hi")}) == word
+
+
+def test_the_sweep_orders_verifiers_by_their_own_quality(under: Under, tmp_path: Path) -> None:
+    """Own quality 0.2, 0.5, 0.9 and gains 0.1, 0.3, 0.2: a rank correlation of +0.5."""
+    levels = {
+        "gemma_instruct": (0.9, 0.6),
+        "start": (0.2, 0.5),
+        "qwen_instruct": (0.5, 0.7),
+        "random": (0.6, 0.45),
+    }
+    runs = [
+        under(v, around(level), s, verifier_quality=[quality] * 40)
+        for v, (quality, level) in levels.items()
+        for s in range(3)
+    ]
+    found = quality_outcomes(runs)
+    assert [o.label for o in found] == ["random", "start", "qwen_instruct", "gemma_instruct"]
+    assert "over 3 verifiers" in (said := verifier_sweep.trend(found[1:], "gains")) and "+0.50" in said
+    ours, published = map(texts, verifier_sweep.VERIFIER_SWEEP.show(runs, "miniature", tmp_path).tables)
+    assert [row[5].split()[0] for row in ours] == ["+0.050", "+0.100", "+0.300", "+0.200"]
+    assert [row[3].split()[0] for row in ours] == ["0.600", "0.200", "0.500", "0.900"]
+    assert published[0] == ["random-weight Llama (control)", "random weights", "55.8", "22.8"]
+
+
+def test_ours_and_the_published_sweep_share_no_axis(under: Under) -> None:
+    found = quality_outcomes([under(v, around(0.6), s) for v in ("start", "qwen") for s in range(3)])
+    figure = verifier_sweep.sweep_plot("qwen pretrained", found, "miniature").figure
+    drawn = marks(figure)
+    assert drawn[1] == pytest.approx([0.2, 0.2]) and drawn[2] == [100.0, 100.0]  # every prompt won
+    assert drawn[3] == [55.8, 59.2, 63.0, 64.2, 64.2, 65.0, 70.0, 70.0]
+    assert smallest_type(figure) >= 8
+
+
+def math_outcomes(graded_under: Under, **right: Sequence[int]) -> list[Outcome]:
+    """The outcomes of a run per verifier and seed, with so many problems right after training."""
+    return accuracy_outcomes(
+        [graded_under(v, n, seed) for v, each in right.items() for seed, n in enumerate(each)]
+    )
+
+
+def test_pass_at_1_and_its_change_by_verifier(graded_under: Under) -> None:
+    """10 problems right before, 20 after; where seeds agree, the interval is the paired t interval over problems."""
+    [found] = math_outcomes(graded_under, qwen=[20, 20, 20])
+    assert found.shares["before"] == pytest.approx(0.25) and found.shares["after"] == pytest.approx(0.5)
+    assert (found.relation, found.knowledge) == ("same family", "verifier") and np.isnan(found.own).all()
+    gains = np.array([0] * 10 + [1] * 10 + [0] * 20)
+    half = stats.t.ppf(0.975, 39) * gains.std(ddof=1) / np.sqrt(PROBLEMS)
+    assert across_seeds(found.gain) == pytest.approx((25, 25 - 100 * half, 25 + 100 * half))
+    [apart] = math_outcomes(graded_under, qwen=[10, 20, 30])
+    assert across_seeds(apart.gain)[0] == pytest.approx(25) and across_seeds(apart.gain)[1] < 0
+    [two] = math_outcomes(graded_under, qwen=[20, 20])
+    assert np.isnan(across_seeds(two.gain)[1:]).all() and two.shares["after_lo"] > 0
+
+
+def test_problems_not_graded_on_both_sides_are_left_out_and_counted(graded_under: Under) -> None:
+    run = graded_under("qwen", 20)
+    assert run.accuracy is not None
+    pairs = [replace(run.pairs[0], answer=None), *run.pairs[1:]]
+    after = [run.accuracy.policy[0], None, *run.accuracy.policy[2:]]
+    [found] = accuracy_outcomes([replace(run, pairs=pairs, accuracy=replace(run.accuracy, policy=after))])
+    assert [found.shares[k] for k in ("prompts", "no_answer", "undecided")] == [38, 1, 1]
+    assert found.after is not None and found.after.rate == pytest.approx(18 / 38)
+    [none] = accuracy_outcomes([replace(run, pairs=[replace(p, answer=None) for p in run.pairs])])
+    assert none.gain is None and np.isnan(across_seeds(none.gain)).all()
+    assert verifier_sweep_math.share_text(none, "after") == "n/a"
+
+
+def test_random_weights_come_first_and_the_others_by_own_quality_or_knowledge(graded_under: Under) -> None:
+    own = {"qwen": 0.3, "gemma_instruct": 0.9, "start": 0.6, "random": 0.5}
+    runs = [graded_under(v, 20, own=quality) for v, quality in own.items()]
+    assert [o.label for o in accuracy_outcomes(runs)] == ["random", "qwen", "start", "gemma_instruct"]
+    unknown = [runs[0], replace(runs[1], verifier_quality=None), *runs[2:]]
+    assert [o.label for o in accuracy_outcomes(unknown)] == ["random", "start", "gemma_instruct", "qwen"]
+
+
+@pytest.mark.parametrize(
+    ("start", "instruct", "verdict"),
+    [
+        (
+            [30, 31, 32],
+            [30, 30, 30],
+            "is supported here: the interval of the change lies above 0 with 3 of 3",
+        ),
+        ([30, 31, 32], [10, 20, 5], "is not supported: the interval of the change lies above 0 with 2 of 3"),
+        ([0, 1, 0], [30, 30, 30], "is refuted here: the interval of the change lies above 0 with 2 of 3"),
+        ([30, 31], [30, 30, 30], "is not testable: fewer than 3 runs per side"),
+    ],
+)
+def test_whichever_verifier(graded_under: Under, start: list[int], instruct: list[int], verdict: str) -> None:
+    """Random weights, with which accuracy falls, are no part of the claim."""
+    right = {"random": [0, 0, 1], "start": start, "gemma_instruct": instruct, "qwen": [30, 30, 31]}
+    text = verifier_sweep_math.whichever_verifier(math_outcomes(graded_under, **right))
+    assert verdict in text and ("below 0 with start" in text) == ("refuted" in verdict)
+
+
+@pytest.mark.parametrize(
+    ("able", "verdict"),
+    [([30, 31, 32], "supported here"), ([20, 19, 21], "not supported"), ([2, 3, 4], "refuted here")],
+)
+def test_the_most_able_verifier_against_random_weights(
+    graded_under: Under, able: list[int], verdict: str
+) -> None:
+    text = verifier_sweep_math.able_verifier(math_outcomes(graded_under, random=[20, 20, 20], qwen=able))
+    assert f" is {verdict}: " in text and f" {100 * (sum(able) / 120 - 0.5):+.1f} [" in text
+    assert "no comparison" in verifier_sweep_math.able_verifier(math_outcomes(graded_under, qwen=able))
+
+
+def test_rank_correlations_leave_the_parsing_failure_out(graded_under: Under) -> None:
+    there = verifier_sweep_math.published_math_frame()
+    assert there["verifier"].iloc[0].startswith("allenai/") and np.isnan(there["own"].iloc[0])
+    assert list(there["own"].dropna()) == [10, 27, 30, 42, 45, 69, 76]
+    expected = stats.spearmanr([10, 27, 30, 42, 45, 69, 76], [59, 60, 61, 59, 59, 60, 60]).statistic
+    assert verifier_sweep_math.published_trend().endswith(f"over 7: {expected:+.2f}")
+    own = {"start": (0.2, 15), "gemma_instruct": (0.5, 25), "qwen": (0.9, 20)}
+    found = accuracy_outcomes([graded_under(v, right, own=quality) for v, (quality, right) in own.items()])
+    assert verifier_sweep.trend(found, "changes").endswith("+0.50")
+    assert "for 1 verifiers" in verifier_sweep.trend(found[:1], "changes")
+
+
+def test_the_sweep_on_mathematics_keeps_ours_and_the_published_apart(
+    graded_under: Under, tmp_path: Path
+) -> None:
+    right = {"random": 8, "start": 12, "qwen": 30}
+    runs = [graded_under(v, n, seed, own=0.5) for v, n in right.items() for seed in range(3)]
+    ours, published = verifier_sweep_math.VERIFIER_SWEEP_MATH.show(runs, "miniature", tmp_path).tables
+    assert [row[9].split()[0] for row in texts(ours)] == ["-5.0", "+5.0", "+50.0"]
+    assert texts(published)[0][2:] == ["n/a", "58"]
+    assert "paper" not in ours.title and "paper's scale" in published.title
+    there = verifier_sweep_math.published_math_frame()
+    figure = verifier_sweep_math.math_plot("qwen sft", accuracy_outcomes(runs), "miniature", there).figure
+    drawn = marks(figure)
+    assert drawn[1] == pytest.approx([20, 25, 25, 25, 30, 75]) and drawn[2] == pytest.approx([-5, 5, 50])
+    assert drawn[3] == [10, 27, 30, 42, 45, 69, 76]  # without the parsing failure
+    assert drawn[4] == [58, 59, 59, 59, 60, 60, 60, 61]
+    assert smallest_type(figure) >= 8
