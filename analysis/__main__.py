@@ -18,16 +18,16 @@ from analysis.tables.cells import build_cells
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_table
 
-REFERENCE = Path("results/reference")
+REFERENCE, RUNS = Path("results/reference"), Path("results/runs")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis") -> int:
     """Run the command; returns its exit code, 2 where there is nothing to read."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    parser.add_argument("records", nargs="*", type=Path, metavar="RECORDS_DIR", help=f"default: {REFERENCE}")
+    parser.add_argument("records", nargs="*", type=Path, metavar="RECORDS_DIR", help=f"default: {REFERENCE}, or {RUNS} where that does not exist")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: analysis/ in the first RECORDS_DIR")
     options = parser.parse_args(arguments)
-    directories = options.records or [REFERENCE]
+    directories = options.records or [REFERENCE if REFERENCE.exists() else RUNS]
     out = options.out or directories[0] / "analysis"
     try:
         records = load_all(directories)
