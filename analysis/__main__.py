@@ -24,7 +24,13 @@ REFERENCE, RUNS = Path("results/reference"), Path("results/runs")
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis") -> int:
     """Run the command; returns its exit code, 2 where there is nothing to read."""
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
-    parser.add_argument("records", nargs="*", type=Path, metavar="RECORDS_DIR", help=f"default: {REFERENCE}, or {RUNS} where that does not exist")
+    parser.add_argument(
+        "records",
+        nargs="*",
+        type=Path,
+        metavar="RECORDS_DIR",
+        help=f"default: {REFERENCE}, or {RUNS} where that does not exist",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: analysis/ in the first RECORDS_DIR")
     options = parser.parse_args(arguments)
     directories = options.records or [REFERENCE if REFERENCE.exists() else RUNS]
