@@ -4,9 +4,8 @@ import os
 import sys
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-os.environ.setdefault(
-    "OMP_WAIT_POLICY", "passive"
-)  # a thread that spins while it waits takes a core from others
+# a thread that spins while it waits takes a core from others
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from experiments.sweep import command
 

@@ -33,9 +33,8 @@ only the verdicts that are still missing are counted."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit code: 2 for a request that was refused, 1 for a failure during the work."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "passive"
-    )  # a thread that spins while it waits takes a core from others
+    # a thread that spins while it waits takes a core from others
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     program = "cme" if Path(sys.argv[0]).stem == "cme" else "python -m experiments"
     try:
         command, rest = _split(program, sys.argv[1:] if arguments is None else arguments)
