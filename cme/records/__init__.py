@@ -5,7 +5,7 @@ verdicts. Win rates are not in it; `analysis` computes them from the verdicts. A
 and so are a judge's sanity check and a separation.
 """
 
-from cme.records.codec import BadFile, from_json
+from cme.records.codec import BadFile, Strict, from_json
 from cme.records.files import (
     explain_write_errors,
     read_json,
@@ -49,6 +49,7 @@ __all__ = [
     "SanityRecord",
     "Selected",
     "SeparationRecord",
+    "Strict",
     "Trajectory",
     "Verdict",
     "explain_write_errors",

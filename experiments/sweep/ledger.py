@@ -1,4 +1,4 @@
-"""`cells.jsonl`: every cell that a command line ever asked for, with the words of a command line that run it alone."""
+"""`cells.jsonl`: every cell that was ever requested, with the arguments of a command line that runs it alone."""
 
 import json
 import os
@@ -6,20 +6,21 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from cme.records import explain_write_errors
+from cme.records import Strict, explain_write_errors, from_json
 from cme.runtime.files import hold_lock
 
 FILE = "cells.jsonl"
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One cell: `run_id` is the name of its folder, `python run.py *words(results_dir)` runs it alone.
+class Entry(Strict):
+    """One cell of the ledger.
 
-    `overrides` say nothing of the results_dir, in which the ledger itself lies: it may be moved.
-    `comparators` are the further models that it is to meet, by name: they add to a run without making it another.
+    Attributes:
+        run_id: Name of the run's folder.
+        overrides: The arguments that run the cell alone, without `results_dir`, since that folder may be moved.
+        comparators: The further models to compare the run with: checkpoint by name. They do not change the run.
     """
 
     run_id: str
@@ -29,67 +30,47 @@ class Entry:
     comparators: dict[str, str] = field(default_factory=dict)
 
     def words(self, results_dir: Path) -> list[str]:
-        """The words of a command line that ask for the cell, its results in this folder."""
+        """The arguments that run the cell alone with its results in `results_dir`."""
         where = str(results_dir)
-        if not re.fullmatch(r"[\w./+-]+", where, re.ASCII):  # Hydra's grammar wants quotes
+        if not re.fullmatch(r"[\w./+-]+", where, re.ASCII):  # Hydra's grammar needs quotes
             where = "'" + where.replace("'", "\\'") + "'"
         return [*self.overrides, f"results_dir={where}"]
 
     @property
-    def key(self) -> str:
-        """What makes two entries the same one."""
-        return json.dumps([self.run_id, self.experiment, sorted(self.comparators.items())])
+    def key(self) -> tuple[object, ...]:
+        """What distinguishes two entries."""
+        return self.run_id, self.experiment, *sorted(self.comparators.items())
 
 
-def add_entries(results_dir: Path, asked: Iterable[Entry]) -> None:
-    """Append those entries that are not there yet. A last line that was cut off when it was written goes.
+def add_entries(results_dir: Path, entries: Iterable[Entry]) -> None:
+    """Append the entries that the ledger lacks. A last line that was cut off while it was written is removed.
 
-    Raises Unavailable where nothing can be written, ValueError for a ledger that cannot be read.
+    Raises Unavailable where the ledger cannot be written, ValueError where it cannot be read.
     """
     path = results_dir / FILE
     with hold_lock(Path(f"{path}.lock")), explain_write_errors(path):
-        _cut_torn(path)
-        known = {hash(entry.key) for entry in read_entries(results_dir)}
+        if path.exists():
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        known = {entry.key for entry in read_entries(results_dir)}
         with path.open("a") as file:
-            for entry in asked:
-                if hash(entry.key) not in known:
-                    known.add(hash(entry.key))
+            for entry in entries:
+                if entry.key not in known:
+                    known.add(entry.key)
                     file.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
 
 def read_entries(results_dir: Path) -> Iterator[Entry]:
-    """Every entry, one at a time; none where nothing was asked for. Raises ValueError for a line that is none."""
+    """Every entry of the ledger, one at a time. Raises ValueError, naming the line, for one that is malformed."""
     path = results_dir / FILE
     if not path.exists():
         return
     with path.open() as file:
         for number, line in enumerate(file, 1):
             if not line.endswith("\n"):
-                return  # being written, or cut off
-            yield _entry(path, number, line)
-
-
-def _entry(path: Path, number: int, line: str) -> Entry:
-    try:
-        raw: dict[str, Any] = json.loads(line)
-        return Entry(**raw)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path}, line {number} is not a cell: {error}; delete the line") from error
-
-
-def _cut_torn(path: Path) -> None:
-    """Cut off what stands behind the last line's end."""
-    if not path.exists():
-        return
-    with path.open("rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            file.seek(begin := max(0, end - 4096))
-            newline = file.read(end - begin).rfind(b"\n")
-            if newline >= 0:
-                file.truncate(begin + newline + 1)
-                return
-            end = begin
-        file.truncate(0)
+                return  # it is being written, or was cut off
+            try:
+                yield from_json(Entry, line)
+            except ValueError as error:
+                raise ValueError(f"{path}, line {number} is not a cell: {error}; delete the line") from error

@@ -7,7 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cme import Unavailable
@@ -31,7 +31,7 @@ EVERY = 5.0  # seconds between two looks of --watch
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A cell of the ledger, which of STATES it is in, and what its run's state says."""
+    """A cell of the ledger, which of STATES it is in, and the state that its run last recorded, if any."""
 
     entry: Entry
     state: str
@@ -78,99 +78,82 @@ def _parser(command: str, prog: str) -> argparse.ArgumentParser:
 
 
 def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[CellStatus]:
-    """Every cell that was asked for, each once, one at a time; of one experiment, or of all.
+    """Every cell of the ledger once, one at a time; of one experiment, or of all.
 
     Raises ValueError for a ledger or a record that cannot be read.
     """
     present = {e.name for e in os.scandir(results_dir)} if results_dir.exists() else set()
-    yielded: set[int] = set()
+    seen: set[tuple[object, ...]] = set()
     for entry in ledger.read_entries(results_dir):
         if experiment is not None and entry.experiment != experiment:
             continue
-        key = hash((entry.run_id, *sorted(entry.comparators.items())))
-        if key in yielded:
+        key = replace(entry, experiment=None).key  # a run counts once, whichever experiments request it
+        if key in seen:
             continue
-        yielded.add(key)
+        seen.add(key)
         known = state.current_state(results_dir / entry.run_id) if entry.run_id in present else None
-        yield CellStatus(entry, _of(entry, known), known)
-
-
-def _of(entry: Entry, known: RunState | None) -> str:
-    if known is None:
-        return "pending"
-    if known.state == "done" and (
-        known.unscored or not entry.comparators.items() <= known.comparators.items()
-    ):
-        return "pending"
-    return known.state
+        name = "pending" if known is None else known.state
+        if known is not None and known.state == "done":
+            compared = entry.comparators.items() <= known.comparators.items()
+            name = "done" if compared and not known.unscored else "pending"
+        yield CellStatus(entry, name, known)
 
 
 def status_lines(results_dir: Path, experiment: str | None, listed: int | None = LISTED) -> list[str]:
-    """The status of a ledger as text: counts by experiment, then a line a cell that is neither done nor untouched.
+    """The status of a ledger: counts by experiment, then one line per cell that was started and is not done.
 
-    At most `listed` cells of a state have a line; None: all of them.
+    At most `listed` cells of each state are listed; None lists all.
     """
     counts: dict[tuple[str, str], Counter[str]] = {}
     rows: dict[str, list[str]] = {state: [] for state in STATES}
     for cell in scan_cells(results_dir, experiment):
-        of = counts.setdefault((cell.entry.experiment or "(none)", cell.entry.scale), Counter())
-        of[cell.state] += 1
-        if (
-            cell.known is not None
-            and cell.state != "done"
-            and (listed is None or len(rows[cell.state]) < listed)
-        ):
-            rows[cell.state].append(f"  {cell.entry.run_id}  {_told(cell, results_dir)}")
+        group = (cell.entry.experiment or "(none)", cell.entry.scale)
+        counts.setdefault(group, Counter())[cell.state] += 1
+        shown = rows[cell.state]
+        if cell.known is not None and cell.state != "done" and (listed is None or len(shown) < listed):
+            shown.append(f"  {cell.entry.run_id}  {_describe(cell, results_dir)}")
     if not counts:
-        return [
-            f"no cell was asked for yet{'' if experiment is None else f' of {experiment}'} in {results_dir}"
-        ]
+        return [f"no cell{'' if experiment is None else f' of {experiment}'} was requested in {results_dir}"]
     total = sum(counts.values(), Counter[str]())
     table: list[tuple[str, ...]] = [("experiment", "scale", *STATES, "all")]
-    table += [(*name, *(str(of[s]) for s in STATES), str(of.total())) for name, of in counts.items()]
+    table += [
+        (*group, *(str(count[s]) for s in STATES), str(count.total())) for group, count in counts.items()
+    ]
     if len(counts) > 1:
         table.append(("all", "", *(str(total[s]) for s in STATES), str(total.total())))
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    found = [
-        "  ".join(
-            w.ljust(n) if i < 2 else w.rjust(n) for i, (w, n) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in table
-    ]
+    lines = []
+    for row in table:
+        cells = zip(row, widths, strict=True)
+        lines.append("  ".join(w.ljust(n) if i < 2 else w.rjust(n) for i, (w, n) in enumerate(cells)))
     for name in ("running", "interrupted", "failed", "pending"):
         if rows[name]:
             more = total[name] - len(rows[name])
             rest = f", {more} not listed{'' if name == 'pending' else ' (--all)'}" if more else ""
-            found += ["", f"{name} ({total[name]}{rest}):", *rows[name]]
-    return found
+            lines += ["", f"{name} ({total[name]}{rest}):", *rows[name]]
+    return lines
 
 
-def _told(cell: CellStatus, results_dir: Path) -> str:
-    """What there is to say of a cell, in one line."""
+def _describe(cell: CellStatus, results_dir: Path) -> str:
+    """A started cell in one line: what it is doing, what it lacks, or why it ended."""
     known = cell.known
     assert known is not None
-    if cell.state == "running":
-        return _progress(results_dir / cell.entry.run_id, known)
     if cell.state == "pending":
-        unscored = f"{known.unscored} verdicts unscored"
-        return unscored if known.unscored else "has comparators to meet, or to be judged against again"
-    attempts = f" (attempt {known.attempts})" if known.attempts > 1 else ""
-    return f"{known.reason}{attempts}"
-
-
-def _progress(folder: Path, known: RunState) -> str:
-    at = state.last_progress(folder)
-    found = ["beginning" if at is None else at.stage]
-    if at is not None and at.step is not None and at.steps is not None:
-        found.append(f"step {at.step} of {at.steps}")
-        if at.seconds_per_step is not None:
-            left = (at.steps - at.step) * at.seconds_per_step
-            found += [f"{at.seconds_per_step:.3g} s a step", f"{duration(left)} of training left"]
-    return ", ".join([*found, *([known.owner] if known.owner else [])])
+        return f"{known.unscored} unscored verdicts" if known.unscored else "has pending comparators"
+    if cell.state != "running":
+        return f"{known.reason}{f' (attempt {known.attempts})' if known.attempts > 1 else ''}"
+    progress = state.last_progress(results_dir / cell.entry.run_id)
+    parts = ["starting" if progress is None else progress.stage]
+    if progress is not None and progress.step is not None and progress.steps is not None:
+        parts.append(f"step {progress.step} of {progress.steps}")
+        if progress.seconds_per_step is not None:
+            left = (progress.steps - progress.step) * progress.seconds_per_step
+            parts += [f"{progress.seconds_per_step:.3g} s per step", f"{duration(left)} of training left"]
+    return ", ".join([*parts, *([known.owner] if known.owner else [])])
 
 
 def duration(seconds: float) -> str:
-    """A time a reader takes in at once, such as `3 h 20 min`."""
+    """A duration in its two largest units, such as `3 h 20 min`."""
     minutes, whole = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -205,7 +188,7 @@ def _pending(results_dir: Path, experiment: str | None) -> int:
 def _again(command: str, results_dir: Path, experiment: str | None, given: list[str]) -> int:
     from experiments.sweep import launchers, runner
 
-    # the launchers want to know that it is a sweep, however many cells it has
+    # the launchers need to know that this is a sweep, however many cells it has
     arguments = ["-m", *given]
     launchers.check_launcher(arguments)
     wanted = ("failed",) if command == "retry" else ("pending", "interrupted")
@@ -215,7 +198,7 @@ def _again(command: str, results_dir: Path, experiment: str | None, given: list[
             if cell.state in wanted:
                 if cell.known is not None:
                     print(
-                        f"{cell.entry.run_id}: {cell.state} before: {_told(cell, results_dir)}",
+                        f"{cell.entry.run_id}: {cell.state} before: {_describe(cell, results_dir)}",
                         file=sys.stderr,
                     )
                 yield cell.entry

@@ -85,8 +85,8 @@ def test_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "  broken  OutOfMemoryError: no (attempt 2)",
         "",
         "pending (4, 2 not listed):",
-        "  unscored  3 verdicts unscored",
-        "  unmet  has comparators to meet, or to be judged against again",
+        "  unscored  3 unscored verdicts",
+        "  unmet  has pending comparators",
     ]
 
 
@@ -105,7 +105,7 @@ def test_a_running_cell_tells_step_rate_and_time_left(
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     main(["status", f"results_dir={tmp_path}"])
     # 20 steps of 12.5 s
-    told = "training, step 40 of 60, 12.5 s a step, 4 min 10 s of training left, process 7 on here"
+    told = "training, step 40 of 60, 12.5 s per step, 4 min 10 s of training left, process 7 on here"
     assert capsys.readouterr().out.splitlines()[-2:] == ["running (1):", f"  busy  {told}"]
     holder.communicate()
     main(["status", f"results_dir={tmp_path}"])
