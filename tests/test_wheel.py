@@ -54,7 +54,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def cme(environment: Path, tmp_path: Path) -> Command:
     """The installed command, in an empty folder."""
-    outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"HF_HUB_OFFLINE": "1"}
+    own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | own
     return lambda *words: checked(environment / "bin" / "cme", *words, cwd=tmp_path, env=outside)
 
 
@@ -91,6 +92,27 @@ def test_run_composes_validates_and_plans(cme: Command, tmp_path: Path) -> None:
     assert "family:\n  name: llama" in cme("run", "--cfg", "job", "family=llama").stdout
     assert "miniature" in cme("run", "-m", "family=qwen,llama", "plan=true").stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_runs_in_processes_of_its_own(
+    cell: Callable[..., list[str]], cme: Command, tmp_path: Path
+) -> None:
+    cells = [word for word in cell("reward=random", "seed=0,1") if not word.startswith("results_dir=")]
+    printed = cme("run", "-m", "hydra/launcher=local", "hydra.launcher.n_jobs=2", *cells).stdout
+    assert printed.count("win rate") >= 2
+    assert len(list((tmp_path / "results" / "runs").glob("*/record.json"))) == 2
+    assert cme("status").stdout.splitlines()[1].split() == [
+        "(none)",
+        "miniature",
+        "2",
+        "0",
+        "0",
+        "0",
+        "0",
+        "2",
+    ]
+    shutil.rmtree(next((tmp_path / "results" / "runs").glob("*-s1-*")))
+    assert cme("pending").stdout.startswith("cme run ")
 
 
 def test_two_records_are_analyzed(cme: Command, tmp_path: Path) -> None:
