@@ -1,4 +1,4 @@
-"""AlpacaEval's annotators against a server on this machine, beside alpaca-eval's own calls on the same pairs."""
+"""AlpacaEval's annotators against a local server, compared with alpaca-eval's own calls on the same pairs."""
 
 import json
 import logging
@@ -139,9 +139,7 @@ def theirs(ordered: bool) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_ruling_is_what_alpaca_eval_says_of_the_same_pair_in_the_same_order(
-    server: Server, judge: AlpacaEvalAnnotator
-) -> None:
+def test_a_verdict_equals_alpaca_evals_in_the_same_order(server: Server, judge: AlpacaEvalAnnotator) -> None:
     verdicts = [judge.compare(Prompt(p.prompt_id, p.prompt), p.start, p.policy) for p in PAIRS]
     ours = list(server.asked)
     assert ours == [
@@ -166,7 +164,7 @@ def judged(judge: AlpacaEvalAnnotator, pairs: list[Pair], folder: Path) -> list[
         return judge_pairs(judge, pairs, True, log)
 
 
-def test_alpaca_evals_random_order_is_one_of_our_two(
+def test_alpaca_evals_random_order_is_one_of_both_orders(
     server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path
 ) -> None:
     verdicts = judged(judge, PAIRS, tmp_path)
@@ -181,7 +179,7 @@ def test_alpaca_evals_random_order_is_one_of_our_two(
         assert scores(same)[1] == pytest.approx(row["preference"] - 1, abs=1e-6)
 
 
-def test_win_rates_are_alpaca_evals_own(server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path) -> None:
+def test_win_rates_equal_alpaca_evals(server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path) -> None:
     """Both orders' annotations, failures among them, through `alpaca_eval.metrics` and through our analysis."""
     from alpaca_eval.metrics import get_winrate
 
@@ -214,7 +212,7 @@ def test_win_rates_are_alpaca_evals_own(server: Server, judge: AlpacaEvalAnnotat
         ("words", "the reply 'Both' has no preference that alpaca-eval can read"),
     ],
 )
-def test_a_failure_is_unscored_with_its_reason_and_asked_again(
+def test_a_failure_is_unscored_with_its_reason_and_can_be_repeated(
     server: Server, judge: AlpacaEvalAnnotator, capfd: pytest.CaptureFixture[str], broken: str, why: str
 ) -> None:
     prompt, first, second = Prompt("p", "name a fox"), said("the fox is red"), said("owl")
@@ -228,7 +226,7 @@ def test_a_failure_is_unscored_with_its_reason_and_asked_again(
     assert printed.out == printed.err == "", "no bars, no log, no key"
 
 
-def test_a_server_that_is_not_there_is_unscored(
+def test_an_unreachable_server_is_unscored(
     judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
@@ -238,7 +236,7 @@ def test_a_server_that_is_not_there_is_unscored(
     assert (verdict.outcome, verdict.reason) == ("unscored", "the call failed: APIConnectionError")
 
 
-def test_a_trial_call_says_before_a_run_what_is_wrong(server: Server, judge: AlpacaEvalAnnotator) -> None:
+def test_a_trial_call_reports_what_is_wrong(server: Server, judge: AlpacaEvalAnnotator) -> None:
     judge.probe()
     assert len(server.asked) == 1
     server.broken = "status"
@@ -247,7 +245,7 @@ def test_a_trial_call_says_before_a_run_what_is_wrong(server: Server, judge: Alp
     assert KEY not in str(caught.value)
 
 
-def test_without_a_key_nothing_is_asked(
+def test_without_a_key_no_call_is_made(
     server: Server, judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
@@ -257,7 +255,7 @@ def test_without_a_key_nothing_is_asked(
 
 
 @pytest.mark.parametrize("mark", TEMPLATE_MARKERS)
-def test_a_text_that_would_break_the_template_is_unscored_unasked(
+def test_a_text_with_a_template_marker_is_unscored_without_a_call(
     server: Server, judge: AlpacaEvalAnnotator, mark: str
 ) -> None:
     for texts in ((mark, "a", "b"), ("a", f"b {mark}", "c"), ("a", "b", f"{mark} c")):
@@ -266,7 +264,7 @@ def test_a_text_that_would_break_the_template_is_unscored_unasked(
     assert server.asked == []
 
 
-def test_nothing_is_cached_where_packages_lie(server: Server, judge: AlpacaEvalAnnotator) -> None:
+def test_nothing_is_cached_in_the_package(server: Server, judge: AlpacaEvalAnnotator) -> None:
     spec = find_spec("alpaca_eval")
     assert spec is not None and spec.origin is not None
     place = Path(spec.origin).parent
@@ -277,7 +275,7 @@ def test_nothing_is_cached_where_packages_lie(server: Server, judge: AlpacaEvalA
     assert {p: p.stat().st_mtime_ns for p in place.rglob("*.json")} == before
 
 
-def test_calls_may_run_side_by_side(server: Server, judge: AlpacaEvalAnnotator) -> None:
+def test_calls_can_run_in_parallel(server: Server, judge: AlpacaEvalAnnotator) -> None:
     asked = [(Prompt(str(n), "fair"), said("x" * n), said("y" * 12)) for n in range(1, 25)]
     with ThreadPoolExecutor(8) as pool:
         verdicts = list(pool.map(lambda one: judge.compare(*one), asked))
@@ -286,7 +284,7 @@ def test_calls_may_run_side_by_side(server: Server, judge: AlpacaEvalAnnotator) 
         assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-6)
 
 
-def test_annotators_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+def test_unusable_annotators_are_refused(tmp_path: Path) -> None:
     def refused(annotator: str) -> str:
         with pytest.raises(ValueError, match="annotator is") as caught:
             AlpacaEvalAnnotator(annotator, 8)
@@ -320,11 +318,11 @@ def test_a_preference_is_from_1_to_2_or_0_for_a_tie(
 
 
 @pytest.mark.parametrize("annotator", ["lmsys_gpt4", "aviary_gpt4"])
-def test_annotators_that_say_themselves_how_to_order_can_be_made(annotator: str) -> None:
+def test_annotators_that_configure_the_order_themselves_can_be_used(annotator: str) -> None:
     assert AlpacaEvalAnnotator(annotator, 8)._annotator.processors == []
 
 
-def test_the_fingerprint_is_of_the_annotators_files(tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_annotators_files(tmp_path: Path) -> None:
     (tmp_path / "ask.txt").write_text("{instruction}")
     (tmp_path / "configs.yaml").write_text(f"mine: {{prompt_template: {tmp_path}/ask.txt, a: 1}}")
     before = AlpacaEvalAnnotator.fingerprint(str(tmp_path), 8)
@@ -335,7 +333,7 @@ def test_the_fingerprint_is_of_the_annotators_files(tmp_path: Path) -> None:
     assert len({before, asked, AlpacaEvalAnnotator.fingerprint(str(tmp_path), 8)}) == 3
 
 
-def test_an_annotator_of_ones_own_names_another_model(server: Server, tmp_path: Path) -> None:
+def test_an_annotator_from_a_folder(server: Server, tmp_path: Path) -> None:
     spec = find_spec("alpaca_eval")
     assert spec is not None and spec.origin is not None
     configs = Path(spec.origin).parent / "evaluators_configs"

@@ -22,17 +22,17 @@ def said(text: str) -> Generation:
         ("no idea", "7", JudgeVerdict("second", None, (0.0, 1.0))),
     ],
 )
-def test_the_right_answer_wins(first: str, second: str, verdict: JudgeVerdict) -> None:
+def test_the_correct_answer_wins(first: str, second: str, verdict: JudgeVerdict) -> None:
     assert Correctness("number").compare(Prompt("p", "3 + 4?", "7"), said(first), said(second)) == verdict
 
 
-def test_answers_in_boxes_count_by_what_they_mean() -> None:
+def test_boxed_answers_are_compared_by_value() -> None:
     prompt = Prompt("p", "half?", r"\frac{1}{2}")
     verdict = Correctness("boxed").compare(prompt, said(r"\boxed{2}"), said(r"\boxed{0.5}"))
     assert verdict.outcome == "second"
 
 
-def test_what_cannot_be_decided_is_unscored() -> None:
+def test_an_undecidable_answer_is_unscored() -> None:
     judge = Correctness("boxed")
     assert judge.compare(Prompt("p", "?"), said("7"), said("8")).reason == "the prompt has no gold answer"
     hanging = judge.compare(Prompt("p", "?", "7"), said(r"\boxed{7}"), said(r"\boxed{6^{6^{6^{6^6}}}}"))
@@ -45,7 +45,7 @@ def test_data_without_gold_answers_are_refused(answers: str) -> None:
         Correctness(answers)  # type: ignore[arg-type]
 
 
-def test_rulings_on_another_gold_answer_are_other_rulings() -> None:
+def test_the_gold_answer_is_part_of_a_comparison() -> None:
     def key(answer: str | None) -> str:
         return Comparison(Prompt("p", "q", answer), said("a"), said("b"), True).key("judge")
 

@@ -1,4 +1,4 @@
-"""Judges: ties within the margin, and what cannot be judged."""
+"""Verdicts from scores, the oracle, and reference similarity."""
 
 import pytest
 from hypothesis import given
@@ -29,12 +29,12 @@ def test_a_tie_is_within_the_margin(first: float, second: float, margin: float, 
 
 
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 1))
-def test_turning_the_order_turns_the_ruling(a: float, b: float, margin: float) -> None:
+def test_swapping_the_order_swaps_the_verdict(a: float, b: float, margin: float) -> None:
     turned = {"first": "second", "second": "first", "tie": "tie"}
     assert verdict_from_scores(b, a, margin).outcome == turned[verdict_from_scores(a, b, margin).outcome]
 
 
-def test_the_oracle_judges_by_true_quality_and_how_a_response_ended() -> None:
+def test_the_oracle_compares_true_qualities() -> None:
     judge = OracleJudge(lambda prompt, response, finished: len(prompt) + len(response) / 10 + finished)
     asked = Prompt("p1", "abc")
     assert judge.compare(asked, said("xx"), said("x")) == JudgeVerdict("first", None, (4.2, 4.1))
@@ -50,7 +50,7 @@ def similarity() -> ReferenceSimilarity:
     return ReferenceSimilarity(margin=0.01)
 
 
-def test_the_reference_itself_beats_what_has_nothing_to_do_with_it(similarity: ReferenceSimilarity) -> None:
+def test_the_reference_beats_an_unrelated_response(similarity: ReferenceSimilarity) -> None:
     unrelated = "Bake the bread for forty minutes and let it cool."
     verdict = similarity.compare(Prompt("p", "why?", None, REFERENCE), said(unrelated), said(REFERENCE))
     assert verdict.outcome == "second"
@@ -59,13 +59,13 @@ def test_the_reference_itself_beats_what_has_nothing_to_do_with_it(similarity: R
     assert verdict.scores[0] < 0.5
 
 
-def test_a_paraphrase_lies_between(similarity: ReferenceSimilarity) -> None:
+def test_a_paraphrase_beats_an_unrelated_response(similarity: ReferenceSimilarity) -> None:
     near = "The air scatters blue light from the sun more than other colours; that is why the sky is blue."
     far = "My cat likes to sleep on the warm radiator."
     assert similarity.compare(Prompt("p", "?", None, REFERENCE), said(near), said(far)).outcome == "first"
 
 
-def test_the_same_words_tie(similarity: ReferenceSimilarity) -> None:
+def test_equal_responses_tie(similarity: ReferenceSimilarity) -> None:
     assert (
         similarity.compare(Prompt("p", "?", None, REFERENCE), said("Blue."), said("Blue.")).outcome == "tie"
     )
@@ -78,7 +78,7 @@ def test_an_empty_response_loses(similarity: ReferenceSimilarity) -> None:
     assert similarity.compare(Prompt("p", "?", None, REFERENCE), said(""), said(" ")).outcome == "tie"
 
 
-def test_without_a_reference_there_is_no_verdict(similarity: ReferenceSimilarity) -> None:
+def test_without_a_reference_the_verdict_is_unscored(similarity: ReferenceSimilarity) -> None:
     verdict = similarity.compare(Prompt("p", "?"), said("a"), said("b"))
     assert (verdict.outcome, verdict.scores) == ("unscored", None)
     assert verdict.reason is not None and "no reference" in verdict.reason

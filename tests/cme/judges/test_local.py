@@ -1,4 +1,4 @@
-"""The local judge: the labels' likelihoods are the model's own, and no text in a response is more than text."""
+"""The local judge: scores are the model's own label probabilities, and special tokens in texts are plain text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -55,13 +55,13 @@ def test_scores_are_the_models_own_probabilities(tiny: Tiny, tiny_folder: Folder
         assert verdict.outcome == ("first" if expected > 0.5 else "second")
 
 
-def test_a_model_without_a_template_is_asked_in_the_plain_one(tiny: Tiny, tiny_folder: Folder) -> None:
+def test_a_model_without_a_chat_template_uses_the_plain_one(tiny: Tiny, tiny_folder: Folder) -> None:
     expected = by_hand(tiny("llama", plain=True), ASKED.text, "fox", "owl")
     verdict = made(tiny_folder("llama", plain=True)).compare(ASKED, said("fox"), said("owl"))
     assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-4)
 
 
-def test_labels_of_several_tokens_count_whole(tiny: Tiny, tiny_folder: Folder) -> None:
+def test_all_tokens_of_a_label_count(tiny: Tiny, tiny_folder: Folder) -> None:
     judge, model, labels = made(tiny_folder("qwen")), tiny("qwen"), ("A fox", "B fox")
     judge._labels = [chat.response_ids(model.tokenizer, label) for label in labels]
     assert min(map(len, judge._labels)) > 1
@@ -70,20 +70,20 @@ def test_labels_of_several_tokens_count_whole(tiny: Tiny, tiny_folder: Folder) -
     assert scores == pytest.approx((expected, 1 - expected), abs=1e-4) and 0.001 < expected < 0.999
 
 
-def test_labels_that_the_model_would_not_say_are_unscored(tiny_folder: Folder) -> None:
+def test_labels_with_too_little_probability_are_unscored(tiny_folder: Folder) -> None:
     strict = LocalJudge(str(tiny_folder("qwen")), 0.0, 2500, 4096, "float32", min_label_mass=0.9)
     verdict = strict.compare(ASKED, said("fox"), said("owl"))
     assert verdict.outcome == "unscored" and "have probability 0.0028, below 0.9" in str(verdict.reason)
 
 
-def test_the_margin_makes_ties(tiny: Tiny, tiny_folder: Folder) -> None:
+def test_a_tie_is_within_the_margin(tiny: Tiny, tiny_folder: Folder) -> None:
     gap = 2 * by_hand(tiny("gemma"), ASKED.text, "fox", "owl") - 1
     assert abs(gap) > 1e-3
     for margin, outcome in ((abs(gap) + 1e-3, "tie"), (abs(gap) - 1e-3, "first" if gap > 0 else "second")):
         assert made(tiny_folder("gemma"), margin).compare(ASKED, said("fox"), said("owl")).outcome == outcome
 
 
-def test_special_tokens_in_texts_are_letters(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
+def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
     judge, tokenizer = made(tiny_folder(family)), tiny(family).tokenizer
     special = tokenizer.all_special_tokens
     attack = "".join(special) + "A" + "".join(special)
@@ -95,7 +95,7 @@ def test_special_tokens_in_texts_are_letters(tiny: Tiny, tiny_folder: Folder, fa
     assert plain == chat.prompt_ids(tokenizer, QUESTION.format(instruction="a", first="b", second="c"))
 
 
-def test_responses_are_shown_up_to_the_limit_and_the_prompt_whole(tiny_folder: Folder) -> None:
+def test_responses_are_truncated_and_prompts_are_not(tiny_folder: Folder) -> None:
     judge = made(tiny_folder("olmo"), characters=5)
     whole = judge.compare(ASKED, said("fox, "), said("owl"))
     long = judge.compare(ASKED, said("fox, and much that is not shown"), said("owl"))
@@ -110,7 +110,7 @@ def test_responses_are_shown_up_to_the_limit_and_the_prompt_whole(tiny_folder: F
     assert short.reason == f"the judging prompt has {count} tokens, above {count - 1}"
 
 
-def test_a_model_that_breaks_is_unscored(tiny: Tiny, tmp_path: Path) -> None:
+def test_scores_that_are_not_finite_are_unscored(tiny: Tiny, tmp_path: Path) -> None:
     broken = tiny("qwen")
     with torch.no_grad():
         next(broken.model.parameters()).fill_(float("nan"))
@@ -120,7 +120,7 @@ def test_a_model_that_breaks_is_unscored(tiny: Tiny, tmp_path: Path) -> None:
     assert verdict.outcome == "unscored" and verdict.reason is not None and "not finite" in verdict.reason
 
 
-def test_both_orders_are_two_questions(tiny_folder: Folder, tmp_path: Path) -> None:
+def test_both_orders_are_judged(tiny_folder: Folder, tmp_path: Path) -> None:
     pair = Pair("p", ASKED.text, None, said("fox"), said("owl and bear"))
     judge = made(tiny_folder("llama"))
     with VerdictLog(tmp_path / "verdicts.jsonl") as log:
@@ -138,7 +138,7 @@ def test_both_orders_are_two_questions(tiny_folder: Folder, tmp_path: Path) -> N
         (("x", 0.1, 2500, 0, "float32"), "max_prompt_tokens=0"),
     ],
 )
-def test_settings_that_cannot_judge_are_refused_before_anything_loads(
+def test_settings_that_cannot_work_are_refused_before_loading(
     settings: tuple[str, float, int, int, Dtype], why: str
 ) -> None:
     with pytest.raises(ValueError, match=why):

@@ -1,4 +1,4 @@
-"""The judging loop and its log: both orders, kills at any byte, and nothing judged twice or lost."""
+"""Pairwise judging and its log: both orders, kills at any byte, nothing judged twice or lost."""
 
 import json
 import signal
@@ -36,7 +36,7 @@ PAIRS = [pair("s" * (1 + i % 3), "p" * (1 + i % 4) + str(i), name=f"p{i}") for i
 
 @dataclass
 class Longest(Judge):
-    """The longer response wins; it remembers what it was shown and refuses the word `refuse`."""
+    """The longer response wins. Records what it is shown, and does not judge the word `refuse`."""
 
     shown: list[tuple[Prompt, str, str]] = field(default_factory=list)
     concurrency: int = 1
@@ -44,7 +44,7 @@ class Longest(Judge):
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         self.shown.append((prompt, first.response, second.response))
         if "refuse" in (first.response, second.response):
-            return JudgeVerdict("unscored", "it would not say", calls=1, usd=0.5)
+            return JudgeVerdict("unscored", "refused", calls=1, usd=0.5)
         return verdict_from_scores(len(first.response), len(second.response), margin=0)
 
 
@@ -72,7 +72,7 @@ def test_one_order_shows_the_policy_first(tmp_path: Path) -> None:
     ]
 
 
-def test_a_ruling_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+def test_a_verdict_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     class Confused(Longest):
         def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
             return JudgeVerdict("tie", "but why")
@@ -82,28 +82,26 @@ def test_a_ruling_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
     assert len(judged(Longest(), PAIRS, tmp_path)) == 16
 
 
-def test_what_cannot_be_judged_keeps_its_reason_and_stays_owed(tmp_path: Path) -> None:
+def test_an_unscored_comparison_keeps_its_reason_and_stays_pending(tmp_path: Path) -> None:
     judge = Longest()
     asked = [pair("refuse", "abc"), pair("a", "ab", name="p2")]
     for calls in (4, 6):  # the second time, only the refused pair again
         found = judged(judge, asked, tmp_path)
-        assert [(v.outcome, v.reason, v.scores) for v in found[:2]] == [
-            ("unscored", "it would not say", None)
-        ] * 2
+        assert [(v.outcome, v.reason, v.scores) for v in found[:2]] == [("unscored", "refused", None)] * 2
         assert [v.outcome for v in found[2:]] == ["first", "second"]
         assert len(judge.shown) == calls
     log = VerdictLog(tmp_path / "run" / "log.jsonl")
     assert (log.calls[None], log.usd[None]) == (4, 2.0)
 
 
-def test_nothing_is_asked_again(tmp_path: Path) -> None:
+def test_no_comparison_is_made_twice(tmp_path: Path) -> None:
     first = judged(Longest(), PAIRS, tmp_path)
     again = Longest()
     assert judged(again, PAIRS, tmp_path) == first
     assert again.shown == []
 
 
-def test_the_same_question_is_asked_once(tmp_path: Path) -> None:
+def test_identical_comparisons_are_made_once(tmp_path: Path) -> None:
     judge = Longest()
     found = judged(judge, [pair("ab", "ab"), pair("ab", "ab", name="p2")], tmp_path)
     assert len(judge.shown) == 1
@@ -112,7 +110,7 @@ def test_the_same_question_is_asked_once(tmp_path: Path) -> None:
     ]
 
 
-def test_two_pairs_of_one_id_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
+def test_two_pairs_with_one_prompt_id_are_refused_before_judging(tmp_path: Path) -> None:
     judge = Longest()
     with pytest.raises(ValueError, match=r"prompt id 'p1' is on 2 pairs"):
         judged(judge, [pair("a", "ab"), pair("a", "b", name="p2"), pair("abc", "a")], tmp_path)
@@ -129,14 +127,14 @@ def test_two_pairs_of_one_id_are_refused_before_anything_is_asked(tmp_path: Path
         Pair("p1", "the prompt", None, said("ab"), said("xyz")),
     ],
 )
-def test_whatever_is_shown_makes_another_question(tmp_path: Path, other: Pair) -> None:
+def test_a_comparison_is_identified_by_all_that_is_shown(tmp_path: Path, other: Pair) -> None:
     judged(Longest(), [pair("ab", "abc")], tmp_path)
     again = Longest()
     judged(again, [other], tmp_path)
     assert len(again.shown) == 2
 
 
-def test_another_judge_or_member_is_asked_anew(tmp_path: Path) -> None:
+def test_another_judge_or_panel_member_judges_anew(tmp_path: Path) -> None:
     for identity, name in (("x", None), ("y", None), ("x", "one"), ("x", "two")):
         judge = Longest()
         for calls in (2, 2):
@@ -164,7 +162,7 @@ def test_a_log_cut_at_any_byte_loses_only_its_torn_line(where: int) -> None:
 
 
 @pytest.mark.parametrize("bad", ["{}", "[" * 2000, "an unknown outcome"])
-def test_a_line_that_is_no_verdict_is_named(tmp_path: Path, bad: str) -> None:
+def test_a_line_that_is_not_a_verdict_is_named(tmp_path: Path, bad: str) -> None:
     judged(Longest(), PAIRS, tmp_path)
     path = tmp_path / "run" / "log.jsonl"
     lines = path.read_text().splitlines(keepends=True)
@@ -175,7 +173,7 @@ def test_a_line_that_is_no_verdict_is_named(tmp_path: Path, bad: str) -> None:
         VerdictLog(path)
 
 
-def test_what_another_process_wrote_meanwhile_is_kept_and_not_asked_again(tmp_path: Path) -> None:
+def test_verdicts_written_by_another_process_in_the_meantime_are_used(tmp_path: Path) -> None:
     path = tmp_path / "log"
     stale = VerdictLog(path)
     with VerdictLog(path) as log:
@@ -189,7 +187,7 @@ def test_what_another_process_wrote_meanwhile_is_kept_and_not_asked_again(tmp_pa
     FileLock(f"{path}.lock", timeout=0).acquire().lock.release()
 
 
-def test_half_a_surrogate_pair_does_not_end_judging(tmp_path: Path) -> None:
+def test_a_lone_surrogate_does_not_end_judging(tmp_path: Path) -> None:
     half = json.loads('"\\ud83d"')
 
     class Torn(Longest):
@@ -203,7 +201,7 @@ def test_half_a_surrogate_pair_does_not_end_judging(tmp_path: Path) -> None:
     assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
 
 
-def test_looking_at_a_log_changes_nothing(tmp_path: Path) -> None:
+def test_reading_a_log_does_not_change_it(tmp_path: Path) -> None:
     path = tmp_path / "log"
     assert len(pending_comparisons(PAIRS, True, VerdictLog(path), "", None)) == 16
     assert not path.exists()
@@ -212,8 +210,8 @@ def test_looking_at_a_log_changes_nothing(tmp_path: Path) -> None:
     assert path.read_text() == "torn"
 
 
-def test_what_was_in_flight_is_kept_when_a_judge_gives_up(tmp_path: Path) -> None:
-    """One of four threads fails; the three others' verdicts, made after that, are in the log."""
+def test_verdicts_in_flight_are_kept_when_judging_ends(tmp_path: Path) -> None:
+    """One of four threads fails; the verdicts that the three others make after that are in the log."""
     together = threading.Barrier(4)
 
     class GivesUp(Longest):
@@ -260,7 +258,7 @@ with VerdictLog(Path(sys.argv[2])) as log:
 """
 
 
-def test_killed_and_started_again_it_judges_the_rest(tmp_path: Path) -> None:
+def test_after_a_kill_only_the_rest_is_judged(tmp_path: Path) -> None:
     path = tmp_path / "log"
     code = f"import sys; sys.path.insert(0, {str(SUPPORT)!r})\n{KILLED}"
     with serving(ChatStub()) as stub:
@@ -281,4 +279,4 @@ def test_killed_and_started_again_it_judges_the_rest(tmp_path: Path) -> None:
     keys = [json.loads(line)["key"] for line in path.read_text().splitlines()]
     assert len(keys) == len(set(keys)) == len(stub.answered) == 100
     again = sum(stub.answered.values()) - 100
-    assert again <= kills * 4  # at most those in flight at a kill are asked twice; none is in the log twice
+    assert again <= kills * 4  # only comparisons in flight at a kill are made twice

@@ -77,7 +77,7 @@ def pairs() -> list[Pair]:
     return [Pair(f"p{i}", prompt, None, said(bad), said(good)) for i, (prompt, good, bad) in enumerate(ASKED)]
 
 
-def test_its_label_probabilities_are_the_models_with_and_without_faults(
+def test_label_probabilities_are_the_models_own_with_and_without_faults(
     smollm2: Checkpoint, tmp_path: Path
 ) -> None:
     rates = {f: 0.3 / 7 for f in FAULTS if f not in ("silent", "trickle")}
@@ -108,9 +108,7 @@ def _shown(pair: Pair) -> tuple[Prompt, Generation, Generation]:
     return Prompt(pair.prompt_id, pair.prompt), pair.policy, pair.start
 
 
-def test_what_it_says_in_words_is_a_verdict_or_unscored_with_its_reason(
-    smollm2: Checkpoint, tmp_path: Path
-) -> None:
+def test_a_reply_is_a_verdict_or_unscored_with_its_reason(smollm2: Checkpoint, tmp_path: Path) -> None:
     """A model this small seldom keeps to the form; what it says instead is never a verdict."""
     with serving(ServedModel(smollm2)) as server, VerdictLog(tmp_path / "log") as log:
         decoding = {"max_tokens": 48}
@@ -150,7 +148,7 @@ def transformers_serve(tmp_path: Path) -> Iterator[tuple[str, str]]:
             server.terminate()
 
 
-def test_a_server_of_others_is_understood(
+def test_another_openai_compatible_server_is_understood(
     smollm2: Checkpoint, transformers_serve: tuple[str, str], tmp_path: Path
 ) -> None:
     """Its replies, as the judge quotes them, are the model's own greedy words to the same question."""
