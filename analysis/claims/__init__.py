@@ -1,1 +1,1 @@
-"""The paper's claims, the evidence for each, and the rules that decide."""
+"""The paper's claims as data, the measures that test them, and the rules that decide."""

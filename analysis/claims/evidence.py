@@ -1,105 +1,104 @@
-"""What claims rest on: the comparisons that one scale's records have, each an estimate with its interval.
+"""The evidence for the claims: the records of one scale, the kinds of their cells, and comparisons of cells.
 
-An interval is about other prompts and other trainings where there are `MIN_SEEDS` seeds, since claims are about a way
-to train and not about the models at hand; with fewer it is about other prompts alone, and the part says so.
+With MIN_SEEDS seeds an interval is over other prompts and other trainings, because claims are about a way to train and
+not about the models at hand. With fewer seeds it is over other prompts alone, and the part says so.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
 from math import isnan
 from typing import Any
 
 import numpy as np
 
-from analysis.records.frames import prompt_names
+from analysis.claims.rules import Part
 from analysis.records.read import Records
-from analysis.stats.auroc import Estimate
 from analysis.stats.contrasts import contrast
-from analysis.stats.intervals import FEW_PROMPTS, UNDEFINED, Floats, influence, standard_error, t_interval
-from analysis.stats.metrics import MIN_SEEDS, WinRate
-from analysis.tables.cells import Cell, build_cells, same_setting
-from cme.records import Generation, RunRecord, SeparationRecord
-
-Which = Callable[[Cell], bool]
-Measure = Callable[[Generation], float | None]
-
-
-@dataclass(frozen=True)
-class Part:
-    """One comparison: an estimate with its 95 % interval, over `prompts` prompts (0: over seeds alone) and `seeds`.
-
-    `about` says what the interval is about.
-    """
-
-    name: str
-    value: float
-    lo: float
-    hi: float
-    prompts: int
-    seeds: int
-    about: str
-
-    @property
-    def enough(self) -> bool:
-        """Whether prompts, or seeds where there are no prompts, are enough for the interval to mean something."""
-        return self.prompts >= FEW_PROMPTS if self.prompts else self.seeds >= MIN_SEEDS
+from analysis.stats.intervals import UNDEFINED, Floats, influence, standard_error, t_interval
+from analysis.tables.cells import Cell, build_cells
+from cme.records import RunRecord, SeparationRecord
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The records of one scale, as claims look at them."""
+    """The records of one scale that test a claim."""
 
     scale: str
-    records: Records
-    known: dict[tuple[str, ...], list[Cell]] = field(default_factory=dict, repr=False, compare=False)
+    runs: Sequence[RunRecord]
+    separation: Sequence[SeparationRecord] = ()
 
-    def runs(self, *experiments: str) -> list[RunRecord]:
-        """The runs of any of the experiments, by manifest or by their own record, their own names laid aside."""
-        listed = {run for e in self.records.experiments if e.name in experiments for run in e.runs}
-        return [
-            replace(run, experiment=None)  # which of several experiments made a run says nothing of it
-            for run in self.records.runs
-            if run.run_id in listed or run.experiment in experiments
+    @classmethod
+    def collect(cls, records: Records, scale: str, experiments: Sequence[str]) -> "Evidence":
+        """The runs of any of the experiments, by plan or by their own record, and the separations if one is of them."""
+        plans = [plan for plan in records.experiments if plan.scale == scale and plan.name in experiments]
+        listed = {run_id for plan in plans for run_id in plan.runs}
+        runs = [
+            replace(run, experiment=None)  # runs are pooled, whichever experiment made them
+            for run in records.runs
+            if run.scale == scale and (run.run_id in listed or run.experiment in experiments)
         ]
+        separation = [record for record in records.separation if record.scale == scale]
+        return cls(scale, runs, separation if "separation" in experiments else [])
 
-    def has(self, experiment: str) -> bool:
-        """Whether there are records of an experiment."""
-        return bool(self.separation if experiment == "separation" else self.runs(experiment))
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells of the runs."""
+        return build_cells(self.runs)
 
-    @property
-    def separation(self) -> list[SeparationRecord]:
-        """The records of separation."""
-        return self.records.separation
-
-    def cells(self, *experiments: str) -> list[Cell]:
-        """The cells of the experiments' runs, computed once."""
-        if experiments not in self.known:
-            self.known[experiments] = build_cells(self.runs(*experiments))
-        return self.known[experiments]
+    @cached_property
+    def by_id(self) -> dict[str, RunRecord]:
+        """The runs by id."""
+        return {run.run_id: run for run in self.runs}
 
     def setting(self, cell: Cell, path: str) -> Any:
-        """A field of a cell's configuration by its dotted path, None where there is none."""
-        node: Any = next(run.config for run in self.records.runs if run.run_id == cell.runs[0])
-        for name in path.split("."):
-            node = node.get(name) if isinstance(node, dict) else None
-        return node
+        """A field of a cell's configuration by its dotted path, None if it is missing."""
+        config: Any = self.by_id[cell.runs[0]].config
+        return reduce(
+            lambda node, key: node.get(key) if isinstance(node, dict) else None, path.split("."), config
+        )
 
-    def dense(self, cell: Cell) -> bool:
-        """Whether a cell's reward gives one value a token."""
-        return bool(self.setting(cell, "reward.granularity") == "token")
-
-    def scalar_cme(self, cell: Cell) -> bool:
-        """Whether a cell is CME with one value a response, the main method."""
-        return cell.reward == "cme" and not self.dense(cell)
+    def select(self, which: "Which") -> list[Cell]:
+        """The cells of a kind."""
+        return [cell for cell in self.cells if which(self, cell)]
 
 
-def by_scale(records: Records, scale: str) -> Evidence:
-    """The evidence of one scale."""
-    kept = {
-        name: [each for each in getattr(records, name) if each.scale == scale]
-        for name in ("runs", "stress", "sanity", "experiments", "separation")
-    }
-    return Evidence(scale, Records(**kept))
+@dataclass(frozen=True)
+class Measured:
+    """The comparisons of a measure; `missing` is the reason if there are none, `note` is added to the reason."""
+
+    parts: Sequence[Part]
+    missing: str
+    note: str = ""
+
+
+Which = Callable[[Evidence, Cell], bool]
+Measure = Callable[[Evidence], Measured]
+
+
+def dense_cme(evidence: Evidence, cell: Cell) -> bool:
+    """CME with one value per token."""
+    return cell.reward == "cme" and evidence.setting(cell, "reward.granularity") == "token"
+
+
+def scalar_cme(evidence: Evidence, cell: Cell) -> bool:
+    """CME with one value per response, the main method."""
+    return cell.reward == "cme" and not dense_cme(evidence, cell)
+
+
+def pretrained_cme(evidence: Evidence, cell: Cell) -> bool:
+    """Scalar CME on a pretrained model."""
+    return scalar_cme(evidence, cell) and cell.regime == "pretrained"
+
+
+def random_verifier(_: Evidence, cell: Cell) -> bool:
+    """CME with a verifier of random weights."""
+    return cell.reward == "cme" and cell.verifier == "random"
+
+
+def reward(*names: str) -> Which:
+    """Cells trained with any of the rewards."""
+    return lambda _, cell: cell.reward in names
 
 
 def place(cell: Cell) -> str:
@@ -107,72 +106,36 @@ def place(cell: Cell) -> str:
     return f"{cell.family} {cell.regime}"
 
 
-def win_part(cell: Cell, name: str = "") -> Part:
-    """A cell's win rate against its start, in percent."""
-    wide = not isnan(cell.seeds.wide_lo)
-    bounds = (cell.seeds.wide_lo, cell.seeds.wide_hi) if wide else (cell.win.lo, cell.win.hi)
+def over(across_seeds: bool) -> str:
+    """What an interval generalises over."""
+    return "prompts, seeds" if across_seeds else "prompts"
+
+
+def win_part(cell: Cell) -> Part:
+    """A cell's win rate against the untrained model, in percent."""
+    win, seeds = cell.win, cell.seeds
+    wide = not isnan(seeds.wide_lo)
+    bounds = (seeds.wide_lo, seeds.wide_hi) if wide else (win.lo, win.hi)
+    return Part(place(cell), win.rate, *bounds, win.scored, len(seeds.rates), over(wide))
+
+
+def difference(one: Cell, other: Cell, names: tuple[str, str] | None = None) -> Part:
+    """One cell's win rate minus another's on the prompts of both, in points."""
+    found = contrast(one.tally, other.tally)
+    wide = not isnan(found.wide_lo)
+    bounds = (found.wide_lo, found.wide_hi) if wide else (found.lo, found.hi)
+    seeds = min(len(one.seeds.rates), len(other.seeds.rates))
+    first, second = names or (one.method, other.method)
     return Part(
-        name or place(cell), cell.win.rate, *bounds, cell.win.scored, len(cell.seeds.rates), about(wide)
+        f"{place(one)}: {first} minus {second}", found.difference, *bounds, found.prompts, seeds, over(wide)
     )
 
 
-def rate_part(name: str, win: WinRate, seeds: int) -> Part:
-    """Any share of verdicts, in percent, with its interval over prompts."""
-    return Part(name, win.rate, win.lo, win.hi, win.scored, seeds, about(False))
-
-
-def differences(cells: Sequence[Cell], one: Which, other: Which) -> list[Part]:
-    """Win rates of the cells that are `one` less those that are `other` in the same place, in points."""
-    return [
-        difference(mine, theirs)
-        for mine in cells
-        if one(mine)
-        for theirs in cells
-        if other(theirs) and theirs is not mine and same_setting(mine, theirs)
-    ]
-
-
-def difference(mine: Cell, theirs: Cell, name: str = "") -> Part:
-    """One cell's win rate less another's on the prompts of both, in points."""
-    of = contrast(mine.tally, theirs.tally)
-    wide = not isnan(of.wide_lo)
-    bounds = (of.wide_lo, of.wide_hi) if wide else (of.lo, of.hi)
-    seeds = min(len(mine.seeds.rates), len(theirs.seeds.rates))
-    name = name or f"{place(mine)}: {mine.method} less {theirs.method}"
-    return Part(name, of.difference, *bounds, of.prompts, seeds, about(wide))
-
-
-def auroc_part(name: str, of: Estimate) -> Part:
-    """An AUROC or a difference of two."""
-    return Part(name, of.value, of.lo, of.hi, of.prompts, 1, about(False))
-
-
-def text_parts(runs: Sequence[RunRecord], cells: Sequence[Cell], measure: Measure) -> Iterator[Part]:
-    """By cell, what a measure of the trained policy's responses is above that of its start's, prompt by prompt."""
-    by_id = {run.run_id: run for run in runs}
-    for cell in cells:
-        changes: dict[str, list[float]] = {}
-        for run in (by_id[run_id] for run_id in cell.runs):
-            names = prompt_names(run)
-            for pair in run.pairs:
-                before, after = measure(pair.start), measure(pair.policy)
-                if before is not None and after is not None:
-                    changes.setdefault(names[pair.prompt_id], []).append(after - before)
-        if changes:
-            value, lo, hi = clustered(list(changes.values()))
-            yield Part(place(cell), value, lo, hi, len(changes), len(cell.seeds.rates), about(False))
-
-
 def clustered(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """Mean of the values of all groups with its 95 % interval over groups; nowhere for one group."""
+    """Mean of the values of all groups with its 95 % interval over groups; NaN bounds for a single group."""
     sums: Floats = np.array([sum(group) for group in groups], dtype=float)
     counts: Floats = np.array([len(group) for group in groups], dtype=float)
     mean = float(sums.sum() / counts.sum())
     if len(groups) < 2:
         return mean, *UNDEFINED
     return mean, *t_interval(mean, standard_error(influence(sums, counts)), len(groups))
-
-
-def about(wide: bool) -> str:
-    """What an interval is about, in words."""
-    return "prompts, seeds" if wide else "prompts"

@@ -10,7 +10,7 @@ from synthetic_records import sanity_record
 from analysis.__main__ import main
 from analysis.claims.claim_list import all_claims
 from analysis.claims.counterparts import COUNTERPARTS, counterpart_table
-from analysis.claims.reproduction import reproduction, rulings_of, write_reproduction
+from analysis.claims.reproduction import claim_verdicts, reproduction, write_reproduction
 from analysis.records.published import FOLDER
 from analysis.records.read import Records
 from cme.records import write_record
@@ -26,10 +26,9 @@ def test_without_runs_each_claim_says_which_experiment_has_none(tmp_path: Path) 
     text = reproduction(records(), tmp_path)
     for number, claim in enumerate(all_claims(), 1):
         assert f"### {number}. {claim.name[0].upper()}{claim.name[1:]}\n" in text
-    assert "From these records: experiment independence has no runs." in text
-    rulings = rulings_of(records(), all_claims())
-    assert {ruling.verdict for ruling in rulings} == {"not testable here"}
-    assert len(rulings) == len(all_claims())
+    verdicts = claim_verdicts(records(), all_claims())
+    assert {found.verdict for found in verdicts} == {"not testable here"}
+    assert len(verdicts) == len(all_claims())
 
 
 def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any, tmp_path: Path) -> None:
@@ -57,9 +56,9 @@ def test_a_judge_that_fails_its_sanity_check_decides_nothing(
         reward="majority_vote", verdicts=verdicts, experiment="rewards", scale="laptop", judge="strict"
     )
     claims = [claim for claim in all_claims() if claim.name == "majority vote fails"]
-    [ruling] = rulings_of(Records([run], [], [sanity_record(copied=won)], [], []), claims)
-    assert ruling.result.verdict == verdict
-    assert ("Judge strict fails its sanity check against copied" in ruling.result.reason) == bool(won)
+    [found] = claim_verdicts(Records([run], [], [sanity_record(copied=won)], [], []), claims)
+    assert found.result.verdict == verdict
+    assert ("Judge strict fails its sanity check against copied" in found.result.reason) == bool(won)
 
 
 def test_claims_are_about_experiments_that_there_are() -> None:
@@ -68,9 +67,9 @@ def test_claims_are_about_experiments_that_there_are() -> None:
 
 
 def test_every_published_file_and_experiment_is_in_the_list() -> None:
-    numbers = " ".join(c.numbers for c in COUNTERPARTS)
+    numbers = " ".join(numbers for numbers, _, _ in COUNTERPARTS.values())
     assert all(path.name in numbers for path in FOLDER.glob("*.csv") if path.name != "sources.csv")
-    made_by = " ".join(c.made_by for c in COUNTERPARTS)
+    made_by = " ".join(command for _, command, _ in COUNTERPARTS.values())
     trained = {path.stem for path in CONF.glob("*.yaml")} - {"none", "reference", "tuning"}
     assert [name for name in sorted(trained) if name not in made_by] == []
 
