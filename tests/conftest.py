@@ -1,6 +1,7 @@
 """Random-weight models of the four families: tiny, untrained, and loaded as any other checkpoint is."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from cme.checkpoints import Checkpoint
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 settings.register_profile("light", max_examples=50, deadline=None, derandomize=True)
@@ -68,31 +70,67 @@ def tiny(tiny_folder: Callable[..., Path]) -> Callable[..., "Checkpoint"]:
     return loaded
 
 
-@pytest.fixture
-def cell(
-    tiny_folder: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., list[str]]:
-    """Command lines of cells small enough to run: the miniature's cache holds random-weight models instead."""
+SMALL = (
+    "trainer.max_steps=2",
+    "trainer.per_device_train_batch_size=8",
+    "trainer.num_generations=4",
+    "trainer.max_completion_length=6",
+    "evaluation.max_new_tokens=6",
+    "data.train_prompts=24",
+    "data.eval_prompts=12",
+)
+
+
+@pytest.fixture(scope="session")
+def miniature_cache(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of the miniature that holds random-weight models instead of the trained ones."""
     from cme.miniature import models
 
-    cache = tmp_path / "cache"
-    monkeypatch.setenv("CME_CACHE", str(cache))
-    (cache / "miniature").mkdir(parents=True, exist_ok=True)
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "miniature").mkdir()
     for name in models.checkpoint_names():
         family, recipe = name.split("/")
         models.checkpoint_folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
+    return cache
+
+
+@pytest.fixture
+def cell(miniature_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Command lines of cells that run in a second, on random-weight models."""
+    monkeypatch.setenv("CME_CACHE", str(miniature_cache))
+    return lambda *overrides: [*SMALL, f"results_dir={tmp_path / 'runs'}", *overrides]
+
+
+@pytest.fixture(scope="session")
+def recorded(miniature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """The results directory of a small run by its overrides; each run is made once per session. Do not write there."""
+    from experiments.config import composition
+    from experiments.run import pipeline
+
+    made: dict[frozenset[str], Path] = {}
+
+    def results(*overrides: str) -> Path:
+        key = frozenset(overrides)
+        if key not in made:
+            folder = tmp_path_factory.mktemp("recorded")
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("CME_CACHE", str(miniature_cache))
+                [config] = composition.compose_configs([*SMALL, f"results_dir={folder}", *overrides])
+                pipeline.run(config)
+            made[key] = folder
+        return made[key]
+
+    return results
+
+
+@pytest.fixture
+def finished(
+    cell: Callable[..., list[str]], recorded: Callable[..., Path], tmp_path: Path
+) -> Callable[..., list[str]]:
+    """The command line of a small run that is already finished in this test's own results directory."""
 
     def arguments(*overrides: str) -> list[str]:
-        return [
-            "trainer.max_steps=2",
-            "trainer.per_device_train_batch_size=8",
-            "trainer.num_generations=4",
-            "trainer.max_completion_length=6",
-            "evaluation.max_new_tokens=6",
-            "data.train_prompts=24",
-            "data.eval_prompts=12",
-            f"results_dir={tmp_path / 'runs'}",
-            *overrides,
-        ]
+        shutil.copytree(recorded(*overrides), tmp_path / "runs", dirs_exist_ok=True)
+        return cell(*overrides)
 
     return arguments

@@ -1,4 +1,4 @@
-"""What every small run imports; nothing is computed here."""
+"""Everything that a small run imports; nothing is computed here."""
 
 # ruff: noqa: F401
 import matplotlib.pyplot
