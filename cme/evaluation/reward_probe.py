@@ -6,7 +6,7 @@ answer, a policy can raise that reward without getting better.
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,15 +16,14 @@ from cme.grading.answers import normalize_text
 from cme.miniature import world
 from cme.models import chat
 from cme.records import Prompt
-from cme.scoring.untrained import bind
+from cme.rewards.base import Reward
+from cme.scoring.policy import UntrainedPolicy
 
 if TYPE_CHECKING:
     from cme.checkpoints import Checkpoint
     from cme.miniature.problems import Problem
     from cme.scoring.token_scorer import TokenScores
     from cme.scoring.verifier import Engine
-
-Reward = Callable[..., list[float | None]]
 
 GRADES = (
     "empty",
@@ -170,7 +169,7 @@ def score_answers(
     bar = tqdm(rewards.items(), leave=False, mininterval=1)
     for name, reward in bar:
         bar.set_description(name)
-        bind(reward, start)
+        reward.bind(UntrainedPolicy(start.tokenizer, start.model))
         given = reward(
             prompts,
             completions,

@@ -1,11 +1,6 @@
-"""Rewards in TRL's signature: `reward(prompts, completions, completion_ids, **columns)`, one file each.
+"""Label-free rewards, and the controls that they are compared with. All derive from `cme.rewards.base.Reward`."""
 
-A reward returns a float per completion, higher is better, or None for a completion that it cannot score.
-None is never replaced by a number: TRL leaves such a completion out of its group's baseline and gives it
-no advantage. A reward that needs the policy or its tokenizer takes it from `bind(trainer)`. One that looks at more
-than a completion at a time has `whole_batch = True`: where several processes train, it is called with those of all.
-"""
-
+from cme.rewards.base import Reward
 from cme.rewards.cross_model_entropy import CrossModelEntropy
 from cme.rewards.format_reward import FormatReward
 from cme.rewards.ground_truth import GroundTruth
@@ -25,6 +20,7 @@ __all__ = [
     "MajorityVote",
     "RandomReward",
     "ReverseKL",
+    "Reward",
     "SelfCertainty",
     "SemanticEntropy",
     "TokenEntropy",

@@ -1,60 +1,61 @@
-"""Values per token of one tokenizer mapped onto the tokens of another, through the bytes of one text.
+"""Mapping of values per token from one tokenizer's tokens to another's, through the bytes of the text that they share.
 
-'Dense' CME (arXiv 2605.29009) rewards each token of the generator with the verifier's log-likelihood of the
-characters it covers. Here every position is a byte of the text's UTF-8, so that the tokens of a character
-split over several stay apart. Tokens tile the text: token i covers [ends[i-1], ends[i]) and may be empty.
+"Dense" CME (arXiv 2605.29009) rewards each token of the policy with the verifier's log-likelihood of the characters
+that the token covers. Here a position is a byte of the text's UTF-8, so that several tokens of one character stay
+distinct. Tokens tile the text: token i covers bytes [ends[i-1], ends[i]) and may be empty.
 """
 
 import json
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 from unicodedata import combining
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from cme.rewards.settings import Alignment
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Ends = npt.NDArray[np.int64]
 """Nondecreasing byte ends of T tokens, (T,)."""
-Mode = Literal["sum", "mean"]
 
 _PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
 _UNPRINTED = [byte for byte in range(256) if byte not in _PRINTED]
 _BYTE_OF = dict(zip(map(chr, [*_PRINTED, *range(256, 324)]), [*_PRINTED, *_UNPRINTED], strict=True))
-"""GPT-2's byte table: the character by which a byte-level vocabulary writes each byte."""
+"""GPT-2's byte table: the byte that each character of a byte-level vocabulary stands for."""
 _FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _REPLACEMENT = "\ufffd"
 _JOINING_STEPS = {"Replace", "ByteFallback", "Fuse", "Metaspace", "Strip"}
 
 
 class AlignmentError(ValueError):
-    """Tokens and text cannot be laid over each other; the message says what differs, and where."""
+    """Tokens and text do not agree; the message says what differs and where."""
 
 
 def sampled_ends(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], text: str) -> Ends:
-    """Byte ends (T,) in `text` of sampled ids that decode to it; special tokens, which that skips, are empty.
+    """Byte ends (T,) in `text` of sampled ids that decode to it. Special tokens, which decoding skips, are empty.
 
-    They need not be the text's canonical tokens, nor valid UTF-8: the tokens that share one U+FFFD share its
-    bytes. A leading space which decoding strips belongs to no token. Raises Misaligned where the ids do not
-    decode to `text`, or where a later token changes more of it than U+FFFD or a space.
+    The ids need not be the text's canonical tokens, nor valid UTF-8: tokens that share one U+FFFD share its bytes. A
+    leading space that decoding strips belongs to no token. Raises AlignmentError where the ids do not decode to `text`,
+    or where a later token changes more of the text before it than U+FFFD or a space.
     """
-    pieces = _pieces_of(tokenizer)
-    found = None if pieces is None else pieces.ends(ids, text.encode(), skip_special=True)
-    return _decoded_ends(tokenizer, ids, text) if found is None else found
+    pieces = _token_bytes(tokenizer)
+    ends = None if pieces is None else pieces.ends(ids, text.encode(), skip_special=True)
+    return _decoded_ends(tokenizer, ids, text) if ends is None else ends
 
 
 def text_ends(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[list[int], Ends]:
-    """Ids (n,) of the text tokenized by itself and their byte ends (n,); special tokens in it are text.
+    """Ids (n,) of the tokenized text and their byte ends (n,). Special tokens that the text spells out count as text.
 
-    Where the tokenizer normalizes the text away from its tokens, the ends are those of the offset mapping:
-    then tokens of one character divide it evenly, and what no token covers goes to the next (combining marks
-    to the one before, the text's end to the last). Raises Misaligned if that is needed and there is no
-    mapping, or no token at all.
+    If the tokenizer normalises the text, so that the tokens do not spell it, the ends come from the offset mapping.
+    Then the tokens of one character divide it evenly, and characters that no token covers go to the next token
+    (combining marks to the token before, the text's end to the last). Raises AlignmentError where the mapping is needed
+    and the tokenizer has none, or gives no token at all.
     """
     encoded = tokenizer(
         text,
@@ -63,10 +64,10 @@ def text_ends(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[list[int
         return_offsets_mapping=bool(tokenizer.is_fast),
     )
     ids, raw = cast("list[int]", encoded["input_ids"]), text.encode()
-    pieces = _pieces_of(tokenizer)
-    found = None if pieces is None else pieces.ends(ids, raw, skip_special=False)
-    if found is not None:
-        return ids, found
+    pieces = _token_bytes(tokenizer)
+    ends = None if pieces is None else pieces.ends(ids, raw, skip_special=False)
+    if ends is not None:
+        return ids, ends
     if not text:
         return ids, np.zeros(len(ids), dtype=np.int64)
     if not ids or not tokenizer.is_fast:
@@ -77,26 +78,30 @@ def text_ends(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[list[int
     return ids, _mapped_ends(text, encoded["offset_mapping"])
 
 
-def align(values: npt.ArrayLike, source_ends: Ends, target_ends: Ends, mode: Mode) -> npt.NDArray[np.float64]:
-    """Values (n,) of the source's tokens, nats, as values (m,) of the target's, over the same bytes.
+def align(
+    values: npt.ArrayLike, source_ends: Ends, target_ends: Ends, mode: Alignment
+) -> npt.NDArray[np.float64]:
+    """Map the values (n,) of the source's tokens, in nats, to the target's tokens (m,) over the same bytes.
 
-    "sum" keeps the total: a value is spread over the target's tokens by the bytes they share, and that of an
-    empty token goes to the target's token at its position. "mean" (the paper's): the plain mean of the tokens
-    that share a byte; an empty target token gets the value at its position. The token at a position is that
-    of the byte before it, at the beginning that of the first byte. Raises Misaligned where the sides end at
-    different bytes or there are no bytes to go by, ValueError for values or ends that are none.
+    "sum" keeps the total: a value is spread over the target's tokens in proportion to the bytes that they share, and
+    the value of an empty token goes to the target's token at its position. "mean" is the paper's rule: each target
+    token gets the mean of the source tokens that share a byte with it, and an empty one the value at its position. The
+    token at a position is the one that has the byte before it; at the beginning, the one that has the first byte.
+
+    Raises AlignmentError where the two sides end at different bytes or have no bytes, ValueError for values and ends
+    that do not fit together and for an unknown mode.
     """
     given = np.asarray(values, dtype=np.float64)
     widths, target_widths = np.diff(source_ends, prepend=0), np.diff(target_ends, prepend=0)
     if given.shape != widths.shape or (widths < 0).any() or (target_widths < 0).any():
-        raise ValueError(f"{given.shape} values of {widths.shape} tokens, or ends that decrease")
+        raise ValueError(f"there are {given.shape} values for {widths.shape} tokens, or the ends decrease")
     if mode not in ("sum", "mean"):
-        raise ValueError(f"mode is sum or mean, not {mode!r}")
+        raise ValueError(f"mode={mode!r}; it must be sum or mean")
     length, covered, m = int(widths.sum()), int(target_widths.sum()), len(target_widths)
     if length != covered:
         raise AlignmentError(f"the source's tokens end at byte {length}, the target's at byte {covered}")
     if not length and (len(given) if mode == "sum" else m):
-        raise AlignmentError(f"{len(given)} values cannot be laid on {m} tokens: neither covers a byte")
+        raise AlignmentError(f"{len(given)} values cannot be mapped to {m} tokens: no token covers a byte")
     source, target, shared = _overlaps(source_ends, target_ends)
     if mode == "sum":
         empty = widths == 0
@@ -117,28 +122,33 @@ def align_response(
     *,
     source_ended: bool,
     target_ended: bool,
-    mode: Mode,
+    mode: Alignment,
 ) -> npt.NDArray[np.float64]:
-    """Values (n,) of a response's scored tokens on the tokens (m,) that were sampled; NaN where there is none.
+    """Map the values (n,) of a response's scored tokens to the sampled tokens (m,); NaN for a token without a value.
 
-    `source_ended` and `target_ended` say that the last token is the end of turn; those two are mapped onto
-    each other, the others by their text. `source_ends` and `target_ends` are byte ends of the whole text's tokens,
-    of which only the first n may have been scored: what was sampled behind them gets NaN, and so does a
-    sampled end of turn where none was scored.
+    Args:
+        values: one value per scored token, in nats. If the response was truncated, only its first n tokens are scored.
+        source_ends: byte ends of all tokens of the text in the verifier's tokenizer.
+        target_ends: byte ends of the sampled tokens.
+        source_ended, target_ended: whether the last token is the end of turn. The two ends of turn are mapped to each
+            other, the other tokens by their text.
+        mode: as in `align`.
+
+    Tokens sampled behind the scored text get NaN, and so does a sampled end of turn if none was scored.
     """
     given = np.asarray(values, dtype=np.float64)
     text, targets = given[: len(given) - source_ended], target_ends[: len(target_ends) - target_ended]
     sources = source_ends[: len(text)]
-    carried = np.full(len(targets), np.nan)
+    mapped = np.full(len(targets), np.nan)
     if len(text) and len(targets):
-        read = sources[-1]  # bytes
-        carried = align(text, sources, np.minimum(targets, read), mode)
-        carried[(np.append(0, targets[:-1]) >= read) & (targets > read)] = np.nan
-    return np.append(carried, given[-1] if source_ended else np.nan) if target_ended else carried
+        scored = sources[-1]  # bytes
+        mapped = align(text, sources, np.minimum(targets, scored), mode)
+        mapped[(np.append(0, targets[:-1]) >= scored) & (targets > scored)] = np.nan
+    return np.append(mapped, given[-1] if source_ended else np.nan) if target_ended else mapped
 
 
 def _overlaps(source_ends: Ends, target_ends: Ends) -> tuple[Ends, Ends, Ends]:
-    """Source token, target token and shared bytes, (K,) each, of all K <= n+m pairs that share a byte."""
+    """Source token, target token and shared bytes, each (K,), of the K <= n+m pairs of tokens that share a byte."""
     cuts = np.union1d(source_ends, target_ends)
     cuts = cuts[cuts > 0]
     starts = np.concatenate([[0], cuts])[: len(cuts)]
@@ -147,12 +157,12 @@ def _overlaps(source_ends: Ends, target_ends: Ends) -> tuple[Ends, Ends, Ends]:
 
 
 def _holders(ends: Ends, positions: Ends) -> Ends:
-    """Tokens (K,) that hold the byte before each position (K,), at the beginning the first byte."""
+    """Tokens (K,) that have the byte before each position (K,), or at the beginning the first byte."""
     return np.searchsorted(ends, np.maximum(positions - 1, 0), side="right")
 
 
-class _Pieces(dict[int, bytes]):
-    """Bytes each token id stands for under one tokenizer's decoder, found on first use."""
+class _TokenBytes(dict[int, bytes]):
+    """The bytes that each token id stands for under one tokenizer's decoder, computed on first use."""
 
     def __init__(self, backend: Any, steps: list[dict[str, Any]]) -> None:
         super().__init__()
@@ -177,16 +187,16 @@ class _Pieces(dict[int, bytes]):
         return piece
 
     def is_byte(self, token_id: int) -> bool:
-        """Whether the token is one byte of a character outside the vocabulary, written `<0xNN>`."""
+        """Whether the token is one byte, written `<0xNN>`, of a character outside the vocabulary."""
         return self.fallback and bool(_FALLBACK.fullmatch(self.backend.id_to_token(token_id) or ""))
 
     def ends(self, ids: Sequence[int], text: bytes, skip_special: bool) -> Ends | None:
-        """Byte ends (T,) of the ids in `text`, or None where their pieces do not join to it."""
+        """Byte ends (T,) of the ids in `text`, or None if their bytes do not join to the text."""
         skipped = self.specials if skip_special else set()
         pieces = [b"" if i in skipped else self[i] for i in ids]
         raw, ends = b"".join(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-        if (found := _fitted(raw, ends, text)) is not None:
-            return found
+        if (fitted := _fitted(raw, ends, text)) is not None:
+            return fitted
         if self.byte_level:
             return _fitted(_lossy(raw), _lossy_positions(raw)[ends], text)
         kept = [t for t, piece in enumerate(pieces) if piece]
@@ -194,32 +204,32 @@ class _Pieces(dict[int, bytes]):
             run = list(group)
             spelled = b"".join(pieces[t] for t in run)
             if is_byte and spelled != _lossy(spelled):
-                # Where a run of bytes is not valid as a whole, ByteFallback writes U+FFFD for each of them
+                # ByteFallback writes U+FFFD for each byte of a run that is not valid as a whole
                 for t in run:
                     pieces[t] = _REPLACEMENT.encode()
         return _fitted(b"".join(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64), text)
 
 
-_CACHE: "WeakKeyDictionary[PreTrainedTokenizerBase, _Pieces | None]" = WeakKeyDictionary()
+_CACHE: "WeakKeyDictionary[PreTrainedTokenizerBase, _TokenBytes | None]" = WeakKeyDictionary()
 
 
-def _pieces_of(tokenizer: "PreTrainedTokenizerBase") -> _Pieces | None:
-    """The tokenizer's pieces, kept as long as it is; None where its decoder does more than join them."""
+def _token_bytes(tokenizer: "PreTrainedTokenizerBase") -> _TokenBytes | None:
+    """The bytes of the tokenizer's tokens, kept as long as the tokenizer; None if its decoder does more than join."""
     if tokenizer not in _CACHE:
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        decoder = getattr(backend, "decoder", None)
+        backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
+        decoder = None if backend is None else backend.decoder
         state = {"type": "none"} if decoder is None else json.loads(decoder.__getstate__())
         steps = state.get("decoders", [state])
         types = {step["type"] for step in steps}
         joins = types == {"ByteLevel"} or (
             types <= _JOINING_STEPS and all("String" in s["pattern"] for s in steps if s["type"] == "Replace")
         )
-        _CACHE[tokenizer] = _Pieces(backend, steps) if steps and joins else None
+        _CACHE[tokenizer] = _TokenBytes(backend, steps) if steps and joins else None
     return _CACHE[tokenizer]
 
 
 def _fitted(decoded: bytes, ends: Ends, text: bytes) -> Ends | None:
-    """The ends less the leading spaces which `text` lacks; None where the two differ in anything else."""
+    """The ends, without leading spaces that `text` lacks; None if the texts differ in anything else."""
     extra = len(decoded) - len(text)
     if extra < 0 or decoded[extra:] != text or decoded[:extra].strip(b" "):
         return None
@@ -231,7 +241,7 @@ def _lossy(raw: bytes) -> bytes:
 
 
 def _lossy_positions(raw: bytes) -> Ends:
-    """Where each of the L+1 boundaries of the raw bytes lies in `_lossy(raw)`; a U+FFFD is divided evenly."""
+    """The positions in `_lossy(raw)` of the L+1 boundaries of the raw bytes; a U+FFFD is divided evenly."""
     widths, at = np.ones(len(raw) + 1, dtype=np.int64), 0
     widths[0] = 0
     while True:
@@ -246,11 +256,11 @@ def _lossy_positions(raw: bytes) -> Ends:
 
 
 def _mapped_ends(text: str, offsets: list[tuple[int, int]]) -> Ends:
-    """Byte ends (T,), T > 0, from spans of characters, which may share characters or leave some out."""
+    """Byte ends (T,), T > 0, from character spans, which may overlap or leave characters out."""
     at = np.cumsum([0, *(len(character.encode()) for character in text)], dtype=np.int64)
     after = at.copy()
     for i in reversed([i for i, character in enumerate(text) if combining(character)]):
-        after[i] = after[i + 1]  # NFC leaves a mark that it joins to a letter out of the letter's span
+        after[i] = after[i + 1]  # NFC leaves a mark that it joins to a letter outside of the letter's span
     begins, ends_before = np.array(offsets, dtype=np.int64).T
     starts, stops = at[begins], after[ends_before]
     fresh = (np.diff(starts, prepend=-1) != 0) | (np.diff(stops, prepend=-1) != 0)
@@ -266,7 +276,7 @@ def _mapped_ends(text: str, offsets: list[tuple[int, int]]) -> Ends:
 
 
 def _decoded_ends(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], text: str) -> Ends:
-    """Byte ends (T,) from decoding every prefix: a byte belongs to the first token after which it stays."""
+    """Byte ends (T,) from decoding every prefix: a byte belongs to the first token after which it does not change."""
     agreed, prefix = np.zeros(len(ids) + 1, dtype=np.int64), ""
     for t in range(len(ids)):
         prefix = str(tokenizer.decode(list(ids[: t + 1]), skip_special_tokens=True))

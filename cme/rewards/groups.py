@@ -1,4 +1,4 @@
-"""Groups of completions to one prompt, and which of them say the same."""
+"""Groups of completions of one prompt, and which completions of a group agree."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ Item = TypeVar("Item")
 
 
 def group_slices(prompts: Sequence[Text], size: int) -> list[slice]:
-    """Where each group of `size` completions lies among B, given their prompts (B,).
+    """The groups of `size` consecutive completions, given the prompts (B,) of all completions.
 
-    Raises ValueError where the last group is cut off or a group mixes prompts.
+    Raises ValueError where the last group is incomplete or a group has more than one prompt.
     """
     if len(prompts) % size:
         raise ValueError(f"{len(prompts)} completions do not make whole groups of {size}")
@@ -21,7 +21,7 @@ def group_slices(prompts: Sequence[Text], size: int) -> list[slice]:
     for group in groups:
         if any(p != prompts[group.start] for p in prompts[group]):
             raise ValueError(
-                f"the group from completion {group.start} on mixes prompts; it must be one prompt's"
+                f"the group that starts at completion {group.start} mixes prompts; a group must have one prompt"
             )
     return groups
 
@@ -29,35 +29,35 @@ def group_slices(prompts: Sequence[Text], size: int) -> list[slice]:
 def greedy_clusters(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[int]:
     """The cluster of each item (N,), numbered from 0 in order of appearance.
 
-    Greedy, as in Kuhn et al. (arXiv 2302.09664): an item joins the first cluster whose first member it is the same as.
+    An item joins the first cluster whose first member it equals, as in Kuhn et al. (arXiv 2302.09664).
     """
     firsts: list[Item] = []
-    found = []
+    clusters = []
     for item in items:
-        at = next((n for n, first in enumerate(firsts) if same(first, item)), len(firsts))
-        if at == len(firsts):
+        cluster = next((n for n, first in enumerate(firsts) if same(first, item)), len(firsts))
+        if cluster == len(firsts):
             firsts.append(item)
-        found.append(at)
-    return found
+        clusters.append(cluster)
+    return clusters
 
 
 def cluster_answers(answers: Sequence[str], kind: AnswerKind) -> list[int]:
-    """The cluster of each answer (N,), as `clusters` has them, of answers that are equivalent.
+    """The cluster of each answer (N,), by equivalence, as `greedy_clusters` numbers them.
 
-    One that is undecided against a cluster does not join it: it is no evidence of agreement.
+    If the comparison of an answer with a cluster is undecided, the answer does not join that cluster.
     """
     return greedy_clusters(answers, lambda first, answer: are_equivalent(first, answer, kind) is True)
 
 
 def majority_answer(answers: Sequence[str | None], kind: AnswerKind) -> tuple[str | None, list[bool]]:
-    """The first of a group's most common answers, and which completions (G,) gave it; None does not vote.
+    """The most common answer of a group, and which completions (G,) gave it. An answer of None does not vote.
 
-    Equal counts go to the answer that was given first. Where nobody votes the answer is None.
+    A tie goes to the answer that was given first. Without any vote the answer is None.
     """
-    cast = {i: answer for i, answer in enumerate(answers) if answer is not None}
-    if not cast:
+    votes = {i: answer for i, answer in enumerate(answers) if answer is not None}
+    if not votes:
         return None, [False] * len(answers)
-    found = cluster_answers(list(cast.values()), kind)
-    [(most, _)] = Counter(found).most_common(1)  # equal counts come in order of first vote
-    agreed = [i for i, cluster in zip(cast, found, strict=True) if cluster == most]
-    return cast[agreed[0]], [i in agreed for i in range(len(answers))]
+    clusters = cluster_answers(list(votes.values()), kind)
+    [(winner, _)] = Counter(clusters).most_common(1)  # equal counts come in order of the first vote
+    agreeing = [i for i, cluster in zip(votes, clusters, strict=True) if cluster == winner]
+    return votes[agreeing[0]], [i in agreeing for i in range(len(answers))]

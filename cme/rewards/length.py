@@ -1,10 +1,11 @@
-"""Length alone, a control: the nearer a response's length to a target, the better, whatever it says.
+"""Length, a control: the closer a response's length is to a target, the higher the reward, whatever its content.
 
     r(y) = 1 - |T / target - 1|
 
-T counts the policy's own tokens, its end-of-turn token included. It is the length-only reward of Singhal et al.
+T counts the policy's own tokens, its end-of-turn token included. This is the length-only reward of Singhal et al.
 (arXiv 2310.03716), who found that it reproduces much of what a learned reward model gains. A target at the length limit
-rewards the longer response, a target of 1 the shorter. What another reward gains and this one too may be length.
+rewards longer responses, a target of 1 shorter ones. A gain that another reward shares with this one may be a gain in
+length only.
 
 Deviation: the source's target is 156 tokens; here it is an argument.
 """
@@ -13,23 +14,27 @@ from collections.abc import Sequence
 from typing import Any
 
 from cme.models import chat
+from cme.rewards.base import Reward
 
 
-class Length:
-    """1 for a response of `target` tokens, less by the relative distance from it."""
+class Length(Reward):
+    """1 for a response of `target` tokens, minus the relative distance from the target.
+
+    Args:
+        target: length in tokens. Raises ValueError below 1.
+    """
 
     __name__ = "length"
-    needs_answers = False
 
     def __init__(self, target: int) -> None:
-        self.check(target)
-        self.target = target
-
-    @staticmethod
-    def check(target: int) -> None:
-        """Raise ValueError for a target that no response can have."""
         if target < 1:
             raise ValueError(f"target={target}; it must be at least 1 token")
+        self.target = target
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Raise ValueError for a target below 1."""
+        cls(**settings)
 
     def __call__(
         self,

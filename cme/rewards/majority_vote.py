@@ -2,41 +2,43 @@
 
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
-a(y) is the answer of a response, as the data define it; equivalent answers are one
-(`cme.rewards.groups.cluster_answers`). A
-response without a parsable answer does not vote and gets 0, since it cannot agree; where none in the group votes, the
-whole group is unscored (None). Ties go to the answer that was given first in the group.
+a(y) is the answer of a response, as the data define it. Equivalent answers count as one
+(`cme.rewards.groups.cluster_answers`). A response without a parsable answer does not vote and gets 0. If no response of
+a group votes, the whole group is unscored (None). A tie goes to the answer that was given first.
 
-TTRL draws 64 votes and trains on 32 of them: the first 32 of the group, as its code has it (they are drawn alike, so
-that any would do). With `train_on=N` the first N completions get a reward; the others vote and get None, which gives
-them no advantage and leaves them out of the group's mean and deviation. By default all G are trained.
+TTRL draws 64 votes and trains on the first 32 of them. With `train_on=N` the first N completions of a group get a
+reward. The others vote and get None, so they get no advantage and do not enter the group's mean and standard deviation.
+By default all G completions are trained on.
 
-Logged: `majority_share`, the winner's votes over G, and, where the data have a column `answer`, `label_accuracy`, the
-share of winners that are right.
+Logged: `majority_share`, the winner's votes over G, and, if the data have a column `answer`, `label_accuracy`, the
+share of winners that are correct.
 
-Read in TTRL's code (github.com/PRIME-RL/TTRL, verl/verl/trainer/ppo/ttrl_utils.py): who does not vote, what a tie
-gives, that the first ones are trained.
+TTRL's code (github.com/PRIME-RL/TTRL, verl/verl/trainer/ppo/ttrl_utils.py) settles who does not vote, how ties are
+broken, and that the first completions are trained on.
 
-Deviations: TTRL drops the others from the batch; here they stay in it, so that its loss over tokens, and a KL
-penalty, count them. It counts votes by the simplified text of an answer, we by equivalence. Where none votes, its
-label is the text `None`, and the group is graded against that.
+Deviations: TTRL drops the other completions from the batch; here they stay, so its loss over tokens and a KL penalty
+count them. TTRL compares answers by their simplified text, this reward by equivalence. If nobody votes, TTRL's label is
+the text `None`, against which the group is graded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cme.grading.answers import AnswerKind, are_equivalent, canonical_answer, extract_answer
 from cme.models import chat
 from cme.rewards import groups
+from cme.rewards.base import LogMetric, Reward
 
 
-class MajorityVote:
+class MajorityVote(Reward):
     """1 for each response that gives its group's most common answer, else 0.
 
     Args:
-        answers: what part of a response is its answer. `none` is refused: nothing could vote.
+        answers: what part of a response is its answer.
         num_generations: size of a group, TRL's `num_generations`.
-        train_on: how many of a group's completions, the first ones, get a reward; None for all.
+        train_on: how many of a group's completions, from the first, get a reward; None for all.
+
+    Raises ValueError for data without answers (`none`), and for a `train_on` outside 2..num_generations.
     """
 
     __name__ = "majority_vote"
@@ -44,17 +46,15 @@ class MajorityVote:
     whole_batch = True
 
     def __init__(self, answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
-        extract_answer("probe", answers)
-        self.check(answers, num_generations, train_on)
+        extract_answer("", answers)
+        self.check(num_generations=num_generations, train_on=train_on)
         self.answers = answers
         self.num_generations = num_generations
         self.train_on = num_generations if train_on is None else train_on
-        self.left_out = 0
-        """How many completions of the last call voted only: they have no reward because none was asked for."""
 
-    @staticmethod
-    def check(answers: AnswerKind, num_generations: int, train_on: int | None = None) -> None:
-        """Raise ValueError, before anything loads, for a number to train on that a group does not have."""
+    @classmethod
+    def check(cls, num_generations: int = 0, train_on: int | None = None, **settings: Any) -> None:
+        """Raise ValueError for a `train_on` that the group does not have."""
         if train_on is not None and not 2 <= train_on <= num_generations:
             raise ValueError(
                 f"train_on={train_on}; it must be from 2 to num_generations={num_generations}, or null for all"
@@ -66,28 +66,27 @@ class MajorityVote:
         completions: Sequence[chat.Text],
         completion_ids: Sequence[Sequence[int]],
         answer: Sequence[str | None] | None = None,
-        log_metric: Callable[[str, float], None] | None = None,
+        log_metric: LogMetric | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """Vote within each group. Raises ValueError when a group is not whole."""
-        given = [extract_answer(chat.to_text(c), self.answers) for c in completions]
+        """Vote within each group. Raises ValueError where a group is incomplete."""
+        answers = [extract_answer(chat.to_text(c), self.answers) for c in completions]
         rewards: list[float | None] = []
         shares: list[float] = []
-        right: list[bool | None] = []
-        self.left_out = 0
+        correct: list[bool | None] = []
         for group in groups.group_slices(prompts, self.num_generations):
-            winner, agreed = groups.majority_answer(given[group], self.answers)
-            trained = [None if winner is None else float(agrees) for agrees in agreed[: self.train_on]]
-            rewards += [*trained, *[None] * (len(agreed) - len(trained))]
-            self.left_out += len(agreed) - len(trained)
+            winner, agrees = groups.majority_answer(answers[group], self.answers)
+            trained = [None if winner is None else float(a) for a in agrees[: self.train_on]]
+            rewards += [*trained, *[None] * (self.num_generations - self.train_on)]
             if winner is None:
                 continue
-            shares.append(sum(agreed) / len(agreed))
-            truth = None if answer is None else answer[group.start]
-            if truth is not None:
-                right.append(are_equivalent(canonical_answer(truth, self.answers), winner, self.answers))
+            shares.append(sum(agrees) / len(agrees))
+            gold = None if answer is None else answer[group.start]
+            if gold is not None:
+                correct.append(are_equivalent(canonical_answer(gold, self.answers), winner, self.answers))
+        self.left_out = len(prompts) // self.num_generations * (self.num_generations - self.train_on)
         if log_metric:
-            for metric, values in (("majority_share", shares), ("label_accuracy", right)):
+            for metric, values in (("majority_share", shares), ("label_accuracy", correct)):
                 known = [float(value) for value in values if value is not None]
                 if known:
                     log_metric(metric, sum(known) / len(known))

@@ -1,6 +1,6 @@
-"""Random reward, a control: r ~ Bernoulli(1/2), whatever the response (Shao et al., arXiv 2506.10947).
+"""Random reward, the negative control: r ~ Bernoulli(1/2), whatever the response (Shao et al., arXiv 2506.10947).
 
-What it moves is what the training procedure moves by itself.
+It shows what the training procedure changes by itself.
 """
 
 import random
@@ -8,24 +8,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from cme.models import chat
+from cme.rewards.base import Reward
 
 
-class RandomReward:
-    """0 or 1 by a fair coin from a generator of its own, seeded by `seed`."""
+class RandomReward(Reward):
+    """0 or 1 with equal probability, from a generator that only this reward uses.
+
+    Args:
+        seed: seed of the generator.
+    """
 
     __name__ = "random"
-    needs_answers = False
     whole_batch = True
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(f"random reward:{seed}")
 
     def state_dict(self) -> dict[str, Any]:
-        """The generator's state, for a training that is resumed."""
+        """The generator's state."""
         return {"rng": self._rng.getstate()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the coins where they were."""
+        """Restore the generator's state."""
         self._rng.setstate(state["rng"])
 
     def __call__(
@@ -35,5 +39,5 @@ class RandomReward:
         completion_ids: Sequence[Sequence[int]],
         **columns: Any,
     ) -> list[float | None]:
-        """A coin for each of B completions."""
+        """Draw a reward for each of B completions."""
         return [float(self._rng.random() < 0.5) for _ in completions]

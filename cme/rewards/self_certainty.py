@@ -1,16 +1,16 @@
 """Self-certainty, Intuitor (Zhao et al., arXiv 2505.19590).
 
-    r(x, y) = 1/T sum_t KL(U || p(. | x, y_<t)) = 1/T sum_t [logsumexp(z_t) - mean(z_t) - log V]     nats a token
+    r(x, y) = 1/T sum_t KL(U || p(. | x, y_<t)) = 1/T sum_t [logsumexp(z_t) - mean(z_t) - log V]     nats per token
 
-p = softmax(z) is the live policy, untempered; U is uniform over its vocabulary; T counts the response's own tokens,
-its end-of-turn token included. Higher: the policy is further from undecided. Unlike minus the entropy it has no
-upper bound: it grows with every logit that sinks, however unlikely its token already was.
+p = softmax(z) is the current policy at temperature 1. U is uniform over its vocabulary of V tokens. T counts the
+response's own tokens, its end-of-turn token included. The reward is high where the policy is far from undecided. Unlike
+minus the entropy it has no upper bound: it grows with every logit that falls, however unlikely its token already was.
 
-Code that follows the source leaves out the constant log V, which changes no advantage.
+Code that follows the source omits the constant log V, which changes no advantage.
 
-V counts the rows of the output embedding, as the source's code does: rows that only pad the vocabulary are part of
-the softmax and of the mean. A model that masks tokens with -inf has no finite self-certainty: such a response is
-unscored. Soft-capped and scaled logits are taken as the model gives them.
+V counts the rows of the output embedding, as in the source's code, so rows that only pad the vocabulary belong to the
+softmax and to the mean. A model that masks tokens with -inf has no finite self-certainty; its responses are unscored.
+Soft-capped and scaled logits are used as the model returns them.
 """
 
 import math
@@ -18,23 +18,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme.models import chat
+from cme.rewards.base import Reward
 from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
-    from trl import GRPOTrainer
+    from cme.scoring.policy import PolicyHolder
 
 
-class SelfCertainty:
-    """Mean KL divergence of the policy's next-token distributions from uniform, in nats a token."""
+class SelfCertainty(Reward):
+    """Mean KL divergence of the uniform distribution from the policy's next-token distributions, in nats per token."""
 
     __name__ = "self_certainty"
-    needs_answers = False
 
     def __init__(self) -> None:
-        self._policy = PolicyScorer("self-certainty")
+        self._policy = PolicyScorer("self_certainty")
 
-    def bind(self, trainer: "GRPOTrainer") -> None:
-        """Learn from the trainer which policy is being trained."""
+    def bind(self, trainer: "PolicyHolder") -> None:
+        """Receive the trainer that holds the policy."""
         self._policy.bind(trainer)
 
     def __call__(
@@ -44,7 +44,7 @@ class SelfCertainty:
         completion_ids: Sequence[Sequence[int]],
         **columns: Any,
     ) -> list[float | None]:
-        """Score B completions under the policy as it is now; None for one without a token or a finite value."""
-        scored = self._policy.score(prompts, completion_ids, certainty=True)
-        means = [float(s.certainties.mean()) for s in scored]  # of no token it is NaN
+        """Score B completions under the current policy; None for one without a token or a finite value."""
+        scores = self._policy.score(prompts, completion_ids, certainty=True)
+        means = [float(s.certainties.mean()) for s in scores]  # NaN for a completion without a token
         return [mean if math.isfinite(mean) else None for mean in means]

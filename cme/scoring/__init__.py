@@ -1,1 +1,1 @@
-"""Log-likelihoods of responses under a frozen model or the policy."""
+"""Log-likelihoods of responses under a frozen verifier or under the policy."""

@@ -1,7 +1,7 @@
-"""The language-model head on chosen rows: log-likelihood, entropy, certainty without ever holding whole logits.
+"""The language-model head: log-likelihood, entropy and certainty of selected rows, without materialising all logits.
 
-Rows are taken a chunk at a time and the vocabulary a tile at a time. The log-sum-exp is carried from tile to
-tile in float32, so what is held at once does not grow with batch, length or vocabulary.
+Rows are processed in chunks and the vocabulary in tiles. The log-sum-exp accumulates over tiles in float32, so memory
+does not grow with the batch, the length or the vocabulary.
 """
 
 import math
@@ -11,18 +11,20 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from cme.models.architecture import config_field
+
 TILES = {"cpu": (512, 4096), "cuda": (1024, 16384)}
-"""Rows and vocabulary of one tile: 8 MiB of float32 stay in a CPU's cache, 64 MiB keep a GPU busy. With its
-exponentials and a copy in the model's own dtype a tile takes at most 160 MiB."""
+"""Rows and vocabulary of one tile: 8 MiB of float32 fit a CPU's cache, 64 MiB keep a GPU busy. With its exponentials
+and a copy in the model's dtype a tile takes at most 160 MiB."""
 
 _LOWEST = torch.finfo(torch.float32).min
 
 
 class HeadScores(NamedTuple):
-    """Values of N rows, (N,) each, nats, float32; what was not asked for is empty.
+    """Values of N rows, (N,) each, in nats, float32; empty where not requested.
 
-    With logits z over the V rows of the output embedding and p = softmax(z): log p of the target, the entropy H(p),
-    and the certainty KL(uniform || p) = logsumexp(z) - mean(z) - log V, which is infinite where a token is masked.
+    With logits z over the V rows of the output embedding and p = softmax(z): log p of the target, the entropy H(p), and
+    the certainty KL(uniform || p) = logsumexp(z) - mean(z) - log V, which is infinite where a token is masked.
     """
 
     log_likelihoods: torch.Tensor
@@ -31,28 +33,24 @@ class HeadScores(NamedTuple):
 
 
 class LMHead:
-    """The output embedding of a model with its logit scale and soft-capping, as its configuration names them.
+    """A model's output embedding, with the scale and the soft cap of its logits.
 
-    `logit_scale` multiplies (Cohere), `logits_scaling` divides (Granite), `final_logit_softcapping` c makes
-    c tanh(z / c) (Gemma 2 and later).
+    Of the model's configuration, `logit_scale` multiplies the logits z (Cohere), `logits_scaling` divides them
+    (Granite), and `final_logit_softcapping` c replaces them by c tanh(z / c) (Gemma 2 and later).
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        config = model.config.get_text_config()
         output = model.get_output_embeddings()
         self.weight: torch.Tensor = output.weight  # (V, d)
-        self.bias: torch.Tensor | None = getattr(output, "bias", None)
-        self.scale = float(getattr(config, "logit_scale", None) or 1.0)
-        self.scale /= float(getattr(config, "logits_scaling", None) or 1.0)
-        self.cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.bias: torch.Tensor | None = output.bias  # (V,)
+        self.scale = float(config_field(model, "logit_scale") or 1.0)
+        self.scale /= float(config_field(model, "logits_scaling") or 1.0)
+        self.cap: float | None = config_field(model, "final_logit_softcapping")
 
     def score(
         self, hidden: torch.Tensor, targets: torch.Tensor, *, entropy: bool = False, certainty: bool = False
     ) -> HeadScores:
-        """Scores of `targets` (N,) given hidden states (N, d).
-
-        Logits that are not finite give values that are not finite.
-        """
+        """Scores of `targets` (N,) given hidden states (N, d). Logits that are not finite give values that are not."""
         rows, tile = TILES.get(hidden.device.type, TILES["cuda"])
         parts = [
             self._rows(h, t, tile, entropy, certainty)
@@ -82,13 +80,13 @@ class LMHead:
                 summed += logits.sum(1)
             if entropy:
                 share = (logits - higher[:, None]).exp_()
-                # a masked token's logit is -inf and its share 0: their product must be 0, not NaN
+                # a masked token has logit -inf and share 0: their product must be 0, not NaN
                 weighted = weighted * shrink + logits.clamp_(min=_LOWEST).mul_(share).sum(1)
             else:
                 share = logits.sub_(higher[:, None]).exp_()
             total = total * shrink + share.sum(1)
             top = higher
-            del logits, share  # before the next tile is made
+            del logits, share  # before the next tile is allocated
         normalizer = top + total.log()
         vocabulary = len(self.weight)
         return HeadScores(
@@ -98,7 +96,7 @@ class LMHead:
         )
 
     def _logits(self, hidden: torch.Tensor, left: int, right: int) -> torch.Tensor:
-        """One tile of logits in float32, (N, right - left or what is left of the vocabulary)."""
+        """One tile of logits in float32, (N, columns); the last tile may be narrower."""
         bias = None if self.bias is None else self.bias[left:right]
         logits = functional.linear(hidden, self.weight[left:right], bias).float()
         if self.scale != 1.0:

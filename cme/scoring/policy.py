@@ -1,69 +1,52 @@
-"""The policy that is being trained, as a scorer of the tokens that it sampled."""
+"""Log-likelihoods and entropies of completions under the policy that is being trained."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cme.models import chat
 from cme.runtime import distributed
 
 if TYPE_CHECKING:
-    from transformers import Trainer
-    from trl import GRPOTrainer
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
     from cme.scoring.token_scorer import TokenScorer, TokenScores
 
 
-@contextmanager
-def gathered_weights(trainer: "Trainer") -> Iterator[None]:
-    """The policy's weights whole in every process for as long as it lasts, where FSDP or ZeRO-3 keep them in parts.
+class PolicyHolder(Protocol):
+    """What rewards read of a trainer. TRL's trainers have it, and so has `UntrainedPolicy`."""
 
-    Processes may then compute with them as often as each likes; all must enter and leave.
-    """
-    if not distributed.is_sharded():
-        yield
-        return
-    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+    processing_class: Any
+    model: Any
 
-    model = trainer.model_wrapped
-    parts = [module for module in model.modules() if isinstance(module, FSDPModule)]
-    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
-    if isinstance(model, FullyShardedDataParallel):
-        with FullyShardedDataParallel.summon_full_params(model, writeback=False):
-            yield
-    elif isinstance(model, FSDPModule):
-        model.set_reshard_after_forward(False)
-        for part in parts:
-            part.unshard()
-        try:
-            yield
-        finally:
-            model.set_reshard_after_forward(True)
-            for part in parts:
-                part.reshard()
-    elif plugin is not None and plugin.zero_stage == 3:
-        from trl.models import unwrap_model_for_generation
 
-        with unwrap_model_for_generation(model, trainer.accelerator):
-            yield
-    else:
-        yield
+class SupportsTokenRewards:
+    """Marks a trainer that computes advantages from a reward's `token_values` and honours its `std_floor`."""
+
+
+@dataclass
+class UntrainedPolicy(SupportsTokenRewards):
+    """A model that stands in for the trainer where rewards are computed without training."""
+
+    processing_class: "PreTrainedTokenizerBase"
+    model: "PreTrainedModel"
 
 
 class PolicyScorer:
-    """Scores completions under the policy as it is at each call; untempered, in its own tokens.
+    """Scores completions under the current policy at temperature 1, in the tokens that it sampled.
 
     Args:
-        reward: what needs it, for the error of a call before `bind`.
+        reward: name of the reward, for the error of a call before `bind`.
     """
 
     def __init__(self, reward: str) -> None:
         self._reward = reward
-        self._trainer: GRPOTrainer | None = None
+        self._trainer: PolicyHolder | None = None
         self._scorer: TokenScorer | None = None
 
-    def bind(self, trainer: "GRPOTrainer") -> None:
-        """Learn from the trainer which policy is being trained."""
+    def bind(self, trainer: PolicyHolder) -> None:
+        """Receive the trainer that holds the policy."""
         self._trainer, self._scorer = trainer, None
 
     def score(
@@ -74,14 +57,52 @@ class PolicyScorer:
         entropy: bool = False,
         certainty: bool = False,
     ) -> "list[TokenScores]":
-        """Scores of B completions' tokens, the end of turn included. Raises RuntimeError before `bind`."""
+        """Scores of the tokens of B completions, end of turn included. Raises RuntimeError before `bind`."""
+        from accelerate.utils import extract_model_from_parallel
+
         from cme.scoring.token_scorer import TokenScorer
 
         if self._trainer is None:
-            raise RuntimeError(f"{self._reward} needs bind(trainer) before training")
+            raise RuntimeError(f"{self._reward}: call bind(trainer) before training")
         tokenizer = self._trainer.processing_class
-        heads = [chat.prompt_ids(tokenizer, p) for p in prompts]
+        rendered = [chat.prompt_ids(tokenizer, p) for p in prompts]
         if self._scorer is None:  # on the first call: at bind time the model is not wrapped yet
-            self._scorer = TokenScorer(self._trainer.accelerator.unwrap_model(self._trainer.model))
+            self._scorer = TokenScorer(extract_model_from_parallel(self._trainer.model))
         with gathered_weights(self._trainer):
-            return self._scorer.score(heads, completion_ids, entropy=entropy, certainty=certainty)
+            return self._scorer.score(rendered, completion_ids, entropy=entropy, certainty=certainty)
+
+
+@contextmanager
+def gathered_weights(trainer: "Trainer") -> Iterator[None]:
+    """Gather the policy's weights in every process while the context is open, where FSDP or ZeRO-3 shard them.
+
+    Inside, processes may run the model independently of each other. All processes must enter and leave.
+    """
+    if not distributed.is_sharded():
+        yield
+        return
+    from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
+
+    model = trainer.model_wrapped
+    shards = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    if isinstance(model, FullyShardedDataParallel):
+        with FullyShardedDataParallel.summon_full_params(model, writeback=False):
+            yield
+    elif isinstance(model, FSDPModule):
+        model.set_reshard_after_forward(False)
+        for shard in shards:
+            shard.unshard()
+        try:
+            yield
+        finally:
+            model.set_reshard_after_forward(True)
+            for shard in shards:
+                shard.reshard()
+    elif plugin is not None and plugin.zero_stage == 3:
+        from trl.models import unwrap_model_for_generation
+
+        with unwrap_model_for_generation(model, trainer.accelerator):
+            yield
+    else:
+        yield

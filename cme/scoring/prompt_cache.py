@@ -1,9 +1,9 @@
-"""Keys and values of prompts that many responses share.
+"""Keys and values of prompts that several responses share.
 
-A first pass over the distinct prompts stores their keys and values. Passes over responses then attend to
-them: for the length of one layer the prompt's are put before the response's own, and nothing of a response
-is stored. Prompts are left-padded and responses right-padded, so no row has a gap between the two, and a
-layer with a sliding window sees the distances that it would see without padding.
+A first pass over the distinct prompts stores their keys and values. Passes over responses then attend to them: within
+one layer the prompt's keys and values are concatenated with the response's, and nothing of a response is stored.
+Prompts are padded on the left and responses on the right, so no row has a gap between the two, and a layer with a
+sliding window sees the same distances as without padding.
 """
 
 from collections.abc import Sequence
@@ -17,30 +17,32 @@ class _Layer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values of B prompts, (B, heads, P, head size)."""
 
     rows: torch.Tensor | None = None
-    """Which prompt each response of the pass at hand belongs to, (N,)."""
+    """The prompt of each response of the current pass, (N,); None during the pass over the prompts."""
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store the prompts' on the first pass; on later ones return theirs and the responses' own together."""
+        """Store the prompts' keys and values on the first pass; later, return them joined with the responses'."""
         if self.rows is None:
             self.lazy_initialization(key_states, value_states)
             self.keys, self.values = key_states, value_states
             return key_states, value_states
-        return self._before(self.keys, key_states), self._before(self.values, value_states)
-
-    def _before(self, prompts: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        """What the prompts stored, put before each response's own, (N, heads, P + R, head size)."""
-        one = len(prompts) == 1  # a single prompt is not copied twice
-        return torch.cat([prompts.expand(len(own), -1, -1, -1) if one else prompts[self.rows], own], dim=-2)
+        single = len(self.keys) == 1  # expanding a single prompt copies nothing
+        keys, values = (
+            stored.expand(len(key_states), -1, -1, -1) if single else stored[self.rows]
+            for stored in (self.keys, self.values)
+        )
+        return torch.cat([keys, key_states], dim=-2), torch.cat([values, value_states], dim=-2)
 
 
 class PromptCache:
-    """Distinct prompts, read once; the hidden states of responses to them on request.
+    """Computes distinct prompts once, then the hidden states of responses to them.
 
     Args:
-        model: a causal language model whose layers attend to keys and values of a cache.
+        model: a causal language model whose layers attend to the keys and values of a cache.
         prompts: token ids of each distinct prompt, none empty.
+
+    Raises ValueError for a model that puts no keys and values into its cache.
     """
 
     def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
@@ -68,8 +70,8 @@ class PromptCache:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states (M, d) that predict the responses' M tokens, and those tokens (M,), row by row.
 
-        `rows` (N,) says which prompt each of the N responses, none empty, belongs to. What predicts the first
-        token is the prompt's last hidden state; a response's last token predicts nothing and is not read.
+        `rows` (N,) is the prompt of each of the N responses, none empty. The prompt's last hidden state predicts the
+        first token of a response. The last token of a response predicts nothing and is not computed.
         """
         ids, mask = pad(responses, self.device, left=False)  # (N, R)
         index = torch.tensor(rows, device=self.device)

@@ -1,7 +1,7 @@
-"""A verifier behind a completion server: the server's prompt log-probabilities stand in for a forward pass.
+"""A verifier behind a completion server: the server's prompt log-probabilities replace a forward pass here.
 
-vLLM and SGLang report, for every token of a prompt, its log-probability given the tokens before it, each in a
-dialect of its own. Prompt and response go there as one prompt of token ids, one request a response.
+vLLM and SGLang report the log-probability of every prompt token given the tokens before it, each in its own format.
+Prompt and response are sent together as one prompt of token ids, one request per response.
 """
 
 import os
@@ -17,10 +17,10 @@ from cme import Unavailable
 from cme.scoring.token_scorer import TokenScores
 
 CLAMPED = -9999.0
-"""What servers write for minus infinity, which JSON cannot carry; it counts as missing."""
+"""Servers write this for minus infinity, which JSON cannot express; it counts as missing."""
 
 LONGEST_BACKOFF, LONGEST_RETRY_AFTER = 60.0, 3600.0
-"""Bounds on a wait between attempts, seconds: on our own, and on one that the server asks for."""
+"""Bounds in seconds on the wait between attempts: on our back-off, and on a wait that the server requests."""
 
 T = TypeVar("T")
 
@@ -29,21 +29,21 @@ class CompletionServer:
     """Scores token ids with the model that a vLLM or SGLang server serves; log-likelihoods only.
 
     Args:
-        url: where the server answers, such as `http://localhost:8000`; with or without `/v1`.
-        model: the name under which vLLM serves the model; SGLang serves one and is not asked for it by name.
-        dialect: which of the two servers it is.
-        concurrency: bound on requests in flight.
-        timeout: seconds the server may be silent before an attempt counts as failed.
-        retries: attempts after the first, with exponential back-off, where the connection fails or times
-            out and on statuses 429 and 5xx. A `Retry-After` in seconds is waited for.
-        api_key_variable: environment variable that holds the key, which is read anew for every use.
+        url: address of the server, such as `http://localhost:8000`, with or without `/v1`.
+        model: the name under which vLLM serves the model; SGLang serves a single model and ignores the name.
+        dialect: the kind of server.
+        concurrency: bound on the number of simultaneous requests.
+        timeout: seconds without an answer after which an attempt counts as failed.
+        retries: attempts after the first, with exponential back-off, after a failed connection, a timeout, or status
+            429 or 5xx. A `Retry-After` in seconds is honoured.
+        api_key_variable: environment variable that holds the API key, read at every use.
 
-    Raises ValueError for a url without its scheme and for a vLLM server that does not serve `model`,
-    Unavailable where the server does not answer (asked once) or the variable holds no key.
+    Raises ValueError for a url without a scheme and for a vLLM server that does not serve `model`, Unavailable where
+    the server does not answer the first request or the variable holds no key.
     """
 
     backoff = 0.5
-    """Seconds before the first retry; each further one waits twice as long."""
+    """Seconds before the first retry; the wait doubles with every further one."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class CompletionServer:
         api_key_variable: str | None = None,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ValueError(f"the server's url {url!r} does not begin with http:// or https://")
+            raise ValueError(f"server.url={url}; it must begin with http:// or https://")
         if dialect not in ("vllm", "sglang"):
-            raise ValueError(f"dialect {dialect!r} is neither vllm nor sglang")
+            raise ValueError(f"server.dialect={dialect}; it must be vllm or sglang")
         self.url = url.rstrip("/").removesuffix("/v1")
         self.model = model
         self.dialect = dialect
@@ -71,10 +71,12 @@ class CompletionServer:
             if dialect == "vllm":
                 served = self._read(self._ask(client, "GET", "/v1/models"), _model_names)
                 if model not in served:
-                    raise ValueError(f"{self.url} serves no {model!r} but {', '.join(served) or 'nothing'}")
+                    raise ValueError(
+                        f"server.model={model}; {self.url} serves {', '.join(served) or 'no model'}"
+                    )
             else:
                 answer = self._ask(client, "GET", "/get_model_info")
-                if answer.status_code == 404:  # newer servers' name for it
+                if answer.status_code == 404:  # the path of newer servers
                     answer = self._ask(client, "GET", "/model_info")
                 self._read(answer, dict)
 
@@ -83,12 +85,14 @@ class CompletionServer:
     ) -> list[TokenScores]:
         """Score each response's token ids given its prompt's, in nats, float32, on the CPU.
 
-        An empty response gets empty tensors, without a request; a token whose value the server leaves out or
-        clamps gets NaN. Raises ValueError for an empty prompt, for `entropy`, for a request that the server
-        refuses and for a reply about other tokens or of another shape; Unavailable when the retries run out.
+        An empty response gets empty tensors without a request. A token whose value the server omits or clamps gets NaN.
+        Raises ValueError for an empty prompt, for `entropy`, for a request that the server refuses, and for a reply
+        about other tokens or in another format; Unavailable when all retries have failed.
         """
         if entropy:
-            raise ValueError("a completion server gives log-probabilities only, not the entropies asked for")
+            raise ValueError(
+                "a completion server returns log-probabilities only; entropies need a verifier in this process"
+            )
         if not all(prompts):
             raise ValueError("a prompt has no tokens; the first response token needs at least one before it")
         pairs = list(zip(prompts, responses, strict=True))
@@ -98,7 +102,7 @@ class CompletionServer:
             try:
                 for job in as_completed(jobs):
                     job.result()
-            finally:  # after a failure, start no more and wait for no retries
+            finally:  # after a failure, start no more requests and wait for no retries
                 stop.set()
                 pool.shutdown(wait=False, cancel_futures=True)
         return [TokenScores(torch.tensor(job.result(), dtype=torch.float32), torch.empty(0)) for job in jobs]
@@ -123,7 +127,9 @@ class CompletionServer:
         if self.api_key_variable is not None:
             key = self._key()
             if not (key and key.isascii() and key.isprintable()):
-                raise Unavailable(f"the variable {self.api_key_variable} holds no usable key; set it")
+                raise Unavailable(
+                    f"the environment variable {self.api_key_variable} holds no usable key; set it"
+                )
             headers["Authorization"] = f"Bearer {key}"
         timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, 10.0))
         return httpx2.Client(
@@ -138,7 +144,7 @@ class CompletionServer:
         body: dict[str, Any] | None = None,
         stop: threading.Event | None = None,
     ) -> httpx2.Response:
-        """The first answer that is neither 429 nor 5xx; retries unless `stop` is None, until it is set."""
+        """The first answer with a status other than 429 and 5xx; retries until `stop` is set, never if it is None."""
         attempt = 0
         while True:
             wait = min(self.backoff * 2**attempt, LONGEST_BACKOFF)
@@ -150,31 +156,33 @@ class CompletionServer:
                 if answer.status_code != 429 and answer.status_code < 500:
                     return answer
                 reason = f"status {answer.status_code}: {self._quoted(answer.text)}"
-                asked = answer.headers.get("Retry-After", "")
-                wait = max(wait, min(float(asked), LONGEST_RETRY_AFTER) if asked.isdecimal() else 0.0)
+                requested = answer.headers.get("Retry-After", "")
+                if requested.isdecimal():
+                    wait = max(wait, min(float(requested), LONGEST_RETRY_AFTER))
             attempt += 1
             if stop is None or attempt > self.retries or stop.wait(wait):
                 raise Unavailable(
-                    f"{self.url}{path} did not answer in {attempt} attempt(s), the last one ending with "
+                    f"{self.url}{path} did not answer in {attempt} attempt(s), the last one ended with "
                     f"{reason}; start the {self.dialect} server or correct its url"
                 )
 
     def _read(self, answer: httpx2.Response, reader: Callable[[Any], T]) -> T:
         if not answer.is_success:
-            said = self._quoted(answer.text)
-            raise ValueError(f"{answer.url} refused with status {answer.status_code}: {said}")
+            raise ValueError(
+                f"{answer.url} refused with status {answer.status_code}: {self._quoted(answer.text)}"
+            )
         try:
             return reader(answer.json())
         except (LookupError, TypeError, AttributeError, ValueError) as error:
-            said = f"{self._quoted(answer.text)} ({self._quoted(error)})"
-            raise ValueError(f"{answer.url} answered otherwise than {self.dialect} does: {said}") from None
+            quoted = f"{self._quoted(answer.text)} ({self._quoted(error)})"
+            raise ValueError(f"{answer.url} did not answer as a {self.dialect} server: {quoted}") from None
 
     def _key(self) -> str:
         return os.environ.get(self.api_key_variable or "", "").strip()
 
-    def _quoted(self, said: str | Exception) -> str:
-        """At most 200 characters on one line, without the key, should the server have repeated it."""
-        text = said if isinstance(said, str) else f"{type(said).__name__}: {said}"
+    def _quoted(self, message: str | Exception) -> str:
+        """At most 200 characters on one line, without the API key, which the server may have repeated."""
+        text = message if isinstance(message, str) else f"{type(message).__name__}: {message}"
         key = self._key()
         return " ".join((text.replace(key, "***") if key else text).split())[:200]
 
@@ -184,28 +192,28 @@ def _model_names(reply: Any) -> list[str]:
 
 
 def _vllm_values(reply: Any, ids: list[int], tokens: int) -> list[float]:
-    """Values of the last `tokens` ids; an entry holds its own token and, it may be, the likeliest one."""
+    """Values of the last `tokens` ids. An entry has the token itself and possibly the most likely one."""
     entries = reply["choices"][0]["prompt_logprobs"]
     if len(entries) != len(ids):
-        raise ValueError(f"{len(entries)} tokens came back where {len(ids)} were sent")
+        raise ValueError(f"{len(ids)} tokens were sent and {len(entries)} came back")
     values = []
     for token, entry in zip(ids[-tokens:], entries[-tokens:], strict=True):
         if entry is not None and str(token) not in entry:
-            raise ValueError(f"token {', '.join(entry)} came back where {token} was sent")
+            raise ValueError(f"token {token} was sent and {', '.join(entry)} came back")
         own = (entry or {}).get(str(token)) or {}
         values.append(_number(own.get("logprob")))
     return values
 
 
 def _sglang_values(reply: Any, ids: list[int], tokens: int) -> list[float]:
-    """Values of the last `tokens` ids; an entry is [value, id, text], and the first lacks its value."""
+    """Values of the last `tokens` ids. An entry is [value, id, text]; the first has no value."""
     entries = reply["meta_info"]["input_token_logprobs"]
-    came = [entry[1] for entry in entries]
-    if len(came) < tokens or came != ids[-len(came) :]:
-        raise ValueError(f"tokens {came} came back where {ids[-tokens:]} were sent")
+    returned = [entry[1] for entry in entries]
+    if len(returned) < tokens or returned != ids[-len(returned) :]:
+        raise ValueError(f"tokens {ids[-tokens:]} were sent and {returned} came back")
     return [_number(entry[0]) for entry in entries[-tokens:]]
 
 
 def _number(value: float | None) -> float:
-    """A log-probability as it came, NaN where it is missing or clamped."""
+    """The log-probability; NaN where it is missing or clamped."""
     return float(value) if value is not None and value > CLAMPED else float("nan")

@@ -1,4 +1,4 @@
-"""A frozen verifier that scores responses of any generator, in its own template and tokens."""
+"""A frozen verifier that scores the responses of any generator, in its own chat template and tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,23 +12,26 @@ from cme.scoring.token_scorer import Ids, TokenScores
 
 
 class Engine(Protocol):
-    """What computes token scores: `TokenScorer` in this process, `CompletionServer` behind a server."""
+    """Computes token scores: `TokenScorer` in this process, `CompletionServer` through a server."""
 
     def score(
         self, prompts: Sequence[Ids], responses: Sequence[Ids], *, entropy: bool = False
     ) -> list[TokenScores]:
-        """Scores of each response's token ids given its prompt's."""
+        """Scores of the token ids of N responses, given the token ids of their prompts."""
         ...
 
 
 @dataclass(frozen=True)
 class Score:
-    """A verifier's score of one response.
+    """A verifier's score of one response with T tokens.
 
-    `log_likelihoods` (T,) in nats, float32, and `entropies` (T,), empty unless asked for, are over the verifier's
-    tokens; `offsets` are the T tokens' character spans in the response. Where `ended`, the last token is the
-    verifier's end of turn. `prompt_truncated` and `response_truncated` say what was cut to the scorer's limits,
-    `reason` why the response has no score, None where it has one.
+    Attributes:
+        log_likelihoods: of the verifier's tokens (T,), in nats, float32.
+        entropies: of the verifier's distributions (T,), in nats; empty unless requested.
+        offsets: the character spans of the T tokens in the response.
+        ended: whether the last token is the verifier's end of turn.
+        prompt_truncated, response_truncated: whether the prompt or the response was longer than the verifier's limit.
+        reason: why the response has no score; None where it has one.
     """
 
     log_likelihoods: torch.Tensor
@@ -41,32 +44,30 @@ class Score:
 
     @property
     def tokens(self) -> int:
-        """How many tokens were scored."""
+        """The number of scored tokens."""
         return len(self.log_likelihoods)
 
     @property
     def truncated(self) -> bool:
-        """Whether prompt or response was cut."""
+        """Whether the prompt or the response was truncated."""
         return self.prompt_truncated or self.response_truncated
 
     @property
     def mean(self) -> float | None:
-        """Mean log-likelihood, nats a token; None where there is a `reason`."""
+        """Mean log-likelihood, nats per token; None where there is a `reason`."""
         return None if self.reason else float(self.log_likelihoods.mean())
 
 
 class Verifier:
-    """Renders prompts, tokenizes and cuts responses, and has them scored.
+    """Renders prompts, tokenizes and truncates responses, and has them scored.
 
     Args:
-        tokenizer: the verifier's, with a chat template.
+        tokenizer: the verifier's tokenizer, with a chat template.
         engine: computes the scores of token ids.
-        score_end_of_turn: whether a response that its generator ended itself is scored with the verifier's
-            own end-of-turn token behind it.
         max_prompt_tokens: longer prompts lose their first tokens.
         max_response_tokens: longer responses lose their last tokens, the end-of-turn token with them.
 
-    Raises ValueError for a tokenizer that cannot say where its tokens lie in the text, or has no template.
+    Raises ValueError for a tokenizer without a chat template or without offsets (a slow one), and for limits below 1.
     """
 
     def __init__(
@@ -74,14 +75,13 @@ class Verifier:
         tokenizer: PreTrainedTokenizerBase,
         engine: Engine,
         *,
-        score_end_of_turn: bool,
         max_prompt_tokens: int,
         max_response_tokens: int,
     ) -> None:
         name = tokenizer.name_or_path
         if not tokenizer.is_fast:
             raise ValueError(
-                f"the tokenizer of {name} is a slow one; a verifier needs one with a tokenizer.json"
+                f"the tokenizer of {name} is a slow one; a verifier needs a tokenizer with a tokenizer.json"
             )
         if min(max_prompt_tokens, max_response_tokens) < 1:
             raise ValueError(
@@ -92,7 +92,6 @@ class Verifier:
             raise ValueError(f"the tokenizer of {name} has no chat template; set tokenizer.chat_template")
         self.tokenizer = tokenizer
         self.engine = engine
-        self.score_end_of_turn = score_end_of_turn
         self.max_prompt_tokens = max_prompt_tokens
         self.max_response_tokens = max_response_tokens
         self._end = chat.end_of_turn_id(tokenizer)
@@ -101,50 +100,54 @@ class Verifier:
         self,
         prompts: Sequence[chat.Text],
         responses: Sequence[str],
-        finished: Sequence[bool],
+        ended: Sequence[bool],
         *,
         entropy: bool = False,
     ) -> list[Score]:
-        """Score N responses given their prompts; `finished` as in `score_end_of_turn`."""
+        """Score N responses given their prompts.
+
+        `ended` (N,) says behind which responses the verifier's end-of-turn token is scored too: those that their
+        generator ended itself.
+        """
         if not len(responses):
             return []
         rendered: dict[str, list[int]] = {}
         for prompt in prompts:
             if repr(prompt) not in rendered:
                 rendered[repr(prompt)] = chat.prompt_ids(self.tokenizer, prompt)
-        heads = [rendered[repr(prompt)] for prompt in prompts]
+        prompt_ids = [rendered[repr(prompt)] for prompt in prompts]
         encoded = self.tokenizer(
             list(responses),
             add_special_tokens=False,
             split_special_tokens=True,  # a response that spells out a control token has not ended its turn
             return_offsets_mapping=True,
         )
-        ends = [self.score_end_of_turn and f for f in finished]
-        tails = [[*ids, *[self._end] * e] for ids, e in zip(encoded["input_ids"], ends, strict=True)]
-        scored = self.engine.score(
-            [h[-self.max_prompt_tokens :] for h in heads],
-            [t[: self.max_response_tokens] for t in tails],
+        response_ids = [
+            [*ids, *[self._end] * end] for ids, end in zip(encoded["input_ids"], ended, strict=True)
+        ]
+        token_scores = self.engine.score(
+            [ids[-self.max_prompt_tokens :] for ids in prompt_ids],
+            [ids[: self.max_response_tokens] for ids in response_ids],
             entropy=entropy,
         )
-        return [
-            Score(
-                one.log_likelihoods,
-                one.entropies,
-                offsets=[*spans, *[(len(text), len(text))] * end][: self.max_response_tokens],
-                ended=end and len(tail) <= self.max_response_tokens,
-                prompt_truncated=len(head) > self.max_prompt_tokens,
-                response_truncated=len(tail) > self.max_response_tokens,
-                reason=one.reason or _why_not(one.log_likelihoods),
+        scores = []
+        for i, (of_tokens, text) in enumerate(zip(token_scores, responses, strict=True)):
+            reason = of_tokens.reason
+            if reason is None and not len(of_tokens.log_likelihoods):
+                reason = "the response is empty"
+            elif reason is None and not torch.isfinite(of_tokens.log_likelihoods).all():
+                reason = "the verifier's log-likelihoods are not finite"
+            spans = [*encoded["offset_mapping"][i], *[(len(text), len(text))] * ended[i]]
+            truncated = len(response_ids[i]) > self.max_response_tokens
+            scores.append(
+                Score(
+                    of_tokens.log_likelihoods,
+                    of_tokens.entropies,
+                    offsets=spans[: self.max_response_tokens],
+                    ended=ended[i] and not truncated,
+                    prompt_truncated=len(prompt_ids[i]) > self.max_prompt_tokens,
+                    response_truncated=truncated,
+                    reason=reason,
+                )
             )
-            for one, spans, text, end, head, tail in zip(
-                scored, encoded["offset_mapping"], responses, ends, heads, tails, strict=True
-            )
-        ]
-
-
-def _why_not(log_likelihoods: torch.Tensor) -> str | None:
-    if not len(log_likelihoods):
-        return "the response is empty"
-    if not torch.isfinite(log_likelihoods).all():
-        return "the verifier's log-likelihoods are not finite"
-    return None
+        return scores

@@ -12,7 +12,8 @@ from cme.checkpoints import Checkpoint
 from cme.models.generation import decode_generation, generate_ids
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt
-from cme.scoring.untrained import Reward, bind
+from cme.rewards.base import Reward
+from cme.scoring.policy import UntrainedPolicy
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def sample_with_rewards(
         unfinished=unfinished,
     )
     said = [decode_generation(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
-    bind(reward, start)
+    reward.bind(UntrainedPolicy(start.tokenizer, start.model))
     values = reward(
         [[{"role": "user", "content": p.text}] for p in asked],
         [[{"role": "assistant", "content": g.response}] for g in said],
@@ -63,8 +64,9 @@ def sample_with_rewards(
         log_metric=lambda key, value: None,
     )
     if broken := [v for v in values if v is not None and not math.isfinite(v)]:
-        name = getattr(reward, "__name__", "reward")
-        raise TrainingFailed(f"reward {name!r} gave {broken[0]} for {len(broken)} of {len(values)} samples")
+        raise TrainingFailed(
+            f"reward {reward.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} samples"
+        )
     rows = [Sample(g, v) for g, v in zip(said, values, strict=True)]
     return [rows[i : i + n] for i in range(0, len(rows), n)]
 

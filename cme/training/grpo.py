@@ -35,14 +35,14 @@ from trl import GRPOConfig, GRPOTrainer
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.records import Prompt
+from cme.rewards.base import Reward
 from cme.runtime import distributed, signals
 from cme.runtime.files import sync_folder
+from cme.scoring.policy import SupportsTokenRewards
 from cme.training import advantages as advantages_of
 from cme.training import checkpointing as resume
 from cme.training.checkpointing import Checkpointing
 from cme.training.monitors import Monitors
-
-Reward = Callable[..., list[float | None]]
 
 # column of the record -> key in TRL's log
 HISTORY = {
@@ -95,11 +95,11 @@ class _Watched:
 
     def __init__(self, reward: Reward) -> None:
         self.reward = reward
-        self.__name__ = str(getattr(reward, "__name__", "reward"))
+        self.__name__ = reward.__name__
         self.values: list[float | None] = []
 
     def __call__(self, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
-        if getattr(self.reward, "whole_batch", False):
+        if self.reward.whole_batch:
             columns = {
                 k: distributed.gather_rows(v) if isinstance(v, list) else v for k, v in columns.items()
             }
@@ -113,16 +113,14 @@ class _Watched:
             raise TrainingFailed(
                 f"reward {self.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} completions"
             )
-        left_out = int(getattr(self.reward, "left_out", 0))
+        left_out = self.reward.left_out
         log_metric("unscored", (values.count(None) - left_out) / (len(values) - left_out))
         self.values = own
         return own
 
 
-class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
+class _AdvantageTrainer(SupportsTokenRewards, GRPOTrainer):  # type: ignore[misc]
     """TRL's trainer with advantages from the reward's values of the same call, row by row."""
-
-    own_advantages = True  # what a reward with such values looks for in `bind`
 
     def __init__(self, watched: _Watched, **settings: Any) -> None:
         super().__init__(**settings)
@@ -135,9 +133,9 @@ class _AdvantageTrainer(GRPOTrainer):  # type: ignore[misc]
 
     def _own_advantages(self, batch: Mapping[str, Any], rows: int) -> torch.Tensor:
         """Advantages of this process's rows, (rows,) or (rows, T); a group may span processes."""
-        reward: Any = self.watched.reward
+        reward = self.watched.reward
         group, scale = self.num_generations, self.args.scale_rewards == "group"
-        floor = float(reward.std_floor)
+        floor = reward.std_floor
         if reward.granularity == "token":
             width = batch["completion_mask"].shape[1]
             values = self._everyones(_rectangle(reward.token_values, width))
@@ -367,9 +365,10 @@ def train_grpo(
         callbacks=[watcher, *([saver] if saver else []), *callbacks],
     )
     show_progress(trainer, quiet)
-    for part in (reward, monitors, *([saver] if saver else [])):
-        if hasattr(part, "bind"):
-            part.bind(trainer)
+    reward.bind(trainer)
+    monitors.bind(trainer)
+    if saver is not None:
+        saver.bind(trainer)
     parts = {"guard": watcher, "reward": reward, "monitors": monitors, **name_callbacks(callbacks)}
     with signals.defer_signals():
         earlier = resume.train_with_checkpoints(trainer, checkpointing, parts)
@@ -384,8 +383,7 @@ def name_callbacks(callbacks: Sequence[TrainerCallback]) -> dict[str, TrainerCal
 
 
 def _trainer_for(watched: _Watched, scale_rewards: str) -> Callable[..., GRPOTrainer]:
-    granularity = getattr(watched.reward, "granularity", "sequence")
-    if granularity == "token" or getattr(watched.reward, "std_floor", 0.0) > 0:
+    if watched.reward.granularity == "token" or watched.reward.std_floor > 0:
         if scale_rewards == "batch":
             raise ValueError(
                 "scale_rewards=batch with a reward per token or a std_floor; it must be group or none"

@@ -1,11 +1,10 @@
 """The stress table of a cell: how every reward and variant ranks answers of known worth. Nothing is trained."""
 
-import copy
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +13,6 @@ from cme.evaluation.reward_probe import (
     GRADES,
     CachedEngine,
     GradedAnswer,
-    Reward,
     graded_answers,
     score_answers,
 )
@@ -25,6 +23,7 @@ from cme.rewards import (
     GroundTruth,
     Length,
     RandomReward,
+    Reward,
     SelfCertainty,
     SemanticEntropy,
     TokenEntropy,
@@ -34,11 +33,6 @@ from experiments.config.validation import BadConfig
 from experiments.run import inputs, preparation
 from experiments.run.stage import resolve_weights
 from experiments.run.store import environment
-
-if TYPE_CHECKING:
-    from cme.scoring.verifier import Verifier
-
-    pass
 
 # Evaluation prompts, or fewer where data.eval_prompts is less: as many as tell the rewards apart at a price that
 # two cores pay in a minute (miniature) or a few (laptop). No field, since every field is part of a run's identity.
@@ -182,17 +176,17 @@ def lines(config: DictConfig) -> dict[str, Reward]:
     here = settings | {"server": None}  # a server serves the reward's verifier and no other
     base = _remembering(CrossModelEntropy(**settings))
     made: dict[str, Reward] = {
-        name: _variant(base, changes)
+        name: base.variant(**changes)
         for name, changes in VARIANTS.items()
         if not changes or _applies(settings, changes)
     }
-    scorers = base.scorers
+    verifiers = base.verifiers
     second = second_verifier(config)
     if second is not None:
-        scorers = [*scorers, *_remembering(CrossModelEntropy(**here | {"verifier": second})).scorers]
-    if len(scorers) > 1:
+        verifiers = [*verifiers, *_remembering(CrossModelEntropy(**here | {"verifier": second})).verifiers]
+    if len(verifiers) > 1:
         for name, changes in ENSEMBLES.items():
-            made[name] = _variant(base, changes | {"scorers": scorers})
+            made[name] = base.variant(verifiers, **changes)
     made["self_likelihood"] = CrossModelEntropy(**here | {"verifier": config.generator})
     made["token_entropy"] = TokenEntropy()
     made["token_entropy_last"] = TokenEntropy(**_defaults("token_entropy_last"))
@@ -230,24 +224,9 @@ def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
 
 
 def _remembering(reward: CrossModelEntropy) -> CrossModelEntropy:
-    for scorer in reward.scorers:
-        scorer.engine = CachedEngine(scorer.engine)
+    for verifier in reward.verifiers:
+        verifier.engine = CachedEngine(verifier.engine)
     return reward
-
-
-def _variant(base: CrossModelEntropy, changes: Mapping[str, Any]) -> CrossModelEntropy:
-    """The reward with other attributes and the same engines."""
-    reward = copy.copy(base)
-    for field, value in changes.items():
-        setattr(reward, field, value)
-    reward.scorers = [_ending(scorer, reward.score_end_of_turn) for scorer in reward.scorers]
-    return reward
-
-
-def _ending(scorer: "Verifier", score_end_of_turn: bool) -> "Verifier":
-    scorer = copy.copy(scorer)
-    scorer.score_end_of_turn = score_end_of_turn
-    return scorer
 
 
 def _rounded(value: float | None) -> float | None:

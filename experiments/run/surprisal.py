@@ -113,7 +113,6 @@ def cached_scorer(
         Verifier(
             model.tokenizer,
             TokenScorer(model.model, batch_tokens=batch_tokens),
-            score_end_of_turn=False,
             max_prompt_tokens=max_prompt_tokens,
             max_response_tokens=max_response_tokens,
         )

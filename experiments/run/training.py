@@ -244,7 +244,6 @@ def load_scorer(config: DictConfig, name: str) -> Verifier:
     return Verifier(
         checkpoint.tokenizer,
         TokenScorer(checkpoint.model, batch_tokens=config.scoring.batch_tokens),
-        score_end_of_turn=True,
         max_prompt_tokens=config.scoring.max_prompt_tokens,
         max_response_tokens=config.scoring.max_response_tokens,
     )

@@ -23,7 +23,7 @@ class Markov(torch.nn.Module):
         return SimpleNamespace(logits=self.table[input_ids][:, -logits_to_keep:])
 
     def get_output_embeddings(self) -> Any:
-        return SimpleNamespace(weight=self.table.T)
+        return SimpleNamespace(weight=self.table.T, bias=None)
 
     def get_decoder(self) -> Any:
         one_hot = torch.eye(4)
@@ -42,11 +42,4 @@ class Digits:
 
 def trainer(table: torch.Tensor) -> Any:
     """What a reward reads of a trainer whose policy is Markov; the model is wrapped, as accelerate wraps it."""
-    wrapped, bare = object(), Markov(table)
-
-    def unwrap_model(model: object) -> Markov:
-        assert model is wrapped
-        return bare
-
-    accelerator = SimpleNamespace(unwrap_model=unwrap_model)
-    return SimpleNamespace(processing_class=Digits(), model=wrapped, accelerator=accelerator)
+    return SimpleNamespace(processing_class=Digits(), model=torch.nn.DataParallel(Markov(table)))

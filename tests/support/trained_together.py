@@ -77,7 +77,6 @@ def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> N
     heldout = Verifier(
         held.tokenizer,
         TokenScorer(held.model),
-        score_end_of_turn=True,
         max_prompt_tokens=64,
         max_response_tokens=16,
     )

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from plain_rewards import FunctionReward
 from transformers import TrainerState
 
 from cme.checkpoints import Checkpoint
@@ -33,7 +34,7 @@ def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     own = {"num_generations": 4, "max_completion_length": 6, "per_device_train_batch_size": 8, "beta": 0.0}
     monitors, guard = Monitors(tiny("qwen"), None, world.quality, 2), CollapseGuard(100, 1.0)
     return train_grpo(
-        tiny("qwen"), PROMPTS, letters, monitors, SETTINGS | own, guard,
+        tiny("qwen"), PROMPTS, FunctionReward(letters), monitors, SETTINGS | own, guard,
         seed=0, folder=folder, callbacks=[tracker], quiet=True,
     ).history  # fmt: skip
 

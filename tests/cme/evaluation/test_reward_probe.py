@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_rewards import FunctionReward
 
 from cme.checkpoints import Checkpoint
 from cme.data import instructions
@@ -119,7 +120,7 @@ def test_rewards_are_called_with_whole_groups_of_the_starts_own_tokens(tiny: Tin
         log_metric("x", 0.0)
         return [None if not chat.to_text(c) else float(i) for i, c in enumerate(completions)]
 
-    values = score({"mine": reward}, answers, start)["mine"]
+    values = score({"mine": FunctionReward(reward)}, answers, start)["mine"]
     assert list(values) == list(GRADES)
     assert values["empty"] == [None] * 12
     assert values["right"] == [float(9 * i + 8) for i in range(12)]
@@ -150,7 +151,8 @@ def test_the_untrained_model_takes_the_place_of_the_live_policy(tiny: Tiny) -> N
 def test_a_value_that_is_not_finite_is_refused_by_name(tiny: Tiny) -> None:
     answers = graded_answers(world.load_prompts("eval", 12, 0), 0)
     with pytest.raises(ValueError, match="'broken' gave nan for 108 of 108"):
-        score({"broken": lambda prompts, *_, **__: [float("nan")] * len(prompts)}, answers, tiny("qwen"))
+        broken = FunctionReward(lambda prompts, *_, **__: [float("nan")] * len(prompts))
+        score({"broken": broken}, answers, tiny("qwen"))
 
 
 def test_an_engine_scores_each_pair_once() -> None:

@@ -17,7 +17,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.rewards import alignment
-from cme.rewards.alignment import AlignmentError, Mode, align, align_response, sampled_ends, text_ends
+from cme.rewards.alignment import AlignmentError, align, align_response, sampled_ends, text_ends
+from cme.rewards.settings import Alignment
 
 Tiny = Callable[..., Checkpoint]
 
@@ -133,7 +134,7 @@ def assert_cuts_agree(tokenizer: PreTrainedTokenizerBase, ids: list[int], text: 
             assert end == len(first.encode())
 
 
-def slow_align(values: list[float], source: list[int], target: list[int], mode: Mode) -> list[float]:
+def slow_align(values: list[float], source: list[int], target: list[int], mode: Alignment) -> list[float]:
     """Byte by byte; tokens are lists of the bytes they cover."""
     sources = [list(range(a, b)) for a, b in pairwise([0, *source])]
     targets = [list(range(a, b)) for a, b in pairwise([0, *target])]
@@ -212,7 +213,7 @@ def test_a_partition_aligned_with_itself_changes_nothing_but_empty_tokens(
         ("mean", [(-1 - 4) / 2, -4, -4, -4]),
     ],
 )
-def test_by_hand(mode: Mode, expected: list[float]) -> None:
+def test_by_hand(mode: Alignment, expected: list[float]) -> None:
     found = align([-1.0, -4.0], ends_of([2, 6]), ends_of([3, 4, 4, 6]), mode)
     np.testing.assert_array_equal(found, expected)
 
@@ -225,7 +226,7 @@ def test_by_hand(mode: Mode, expected: list[float]) -> None:
         ("mean", [-2, -2, -3, -4]),
     ],
 )
-def test_empty_tokens_by_hand(mode: Mode, expected: list[float]) -> None:
+def test_empty_tokens_by_hand(mode: Alignment, expected: list[float]) -> None:
     found = align([-8.0, -2.0, -16.0, -4.0], ends_of([0, 2, 2, 3]), ends_of([0, 1, 3, 3]), mode)
     np.testing.assert_array_equal(found, expected)
 
@@ -267,7 +268,7 @@ def test_nothing_on_nothing_is_nothing() -> None:
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean"])
-def test_the_end_of_turn_is_mapped_onto_the_end_of_turn(mode: Mode) -> None:
+def test_the_end_of_turn_is_mapped_onto_the_end_of_turn(mode: Alignment) -> None:
     sources, targets = ends_of([2, 6]), ends_of([3, 6, 6])
     text_part = align([-1.0, -4.0], sources, targets[:2], mode)
     found = align_response(

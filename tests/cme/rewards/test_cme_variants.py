@@ -14,6 +14,7 @@ import torch
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.rewards import CrossModelEntropy
+from cme.scoring.policy import UntrainedPolicy
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -201,7 +202,7 @@ def test_one_broken_verifier_leaves_the_response_unscored(tiny_folder: Folder) -
     for ensemble in ("mean", "min"):
         reward = CrossModelEntropy([str(tiny_folder("llama")), str(tiny_folder("qwen"))], ensemble=ensemble)  # type: ignore[arg-type]
         with torch.no_grad():
-            next(reward.scorers[1].engine.model.parameters()).fill_(NAN)  # type: ignore[attr-defined]
+            next(reward.verifiers[1].engine.model.parameters()).fill_(NAN)  # type: ignore[attr-defined]
         assert called(reward) == [None] * 4
 
 
@@ -226,8 +227,7 @@ SERVER = {"url": "http://127.0.0.1:1", "model": "m", "dialect": "vllm"}
 
 
 def trainer(end: int, tokenizer: Any = None) -> Any:
-    policy = tokenizer or SimpleNamespace(eos_token_id=end)
-    return SimpleNamespace(processing_class=policy, own_advantages=True)
+    return UntrainedPolicy(tokenizer or SimpleNamespace(eos_token_id=end), None)  # type: ignore[arg-type]
 
 
 def dense(tiny: Tiny, policy: str, verifiers: Any, **settings: Any) -> CrossModelEntropy:
@@ -425,14 +425,14 @@ def test_empty_and_broken_responses_have_no_values(tiny: Tiny, tiny_folder: Fold
     assert reward(PROMPTS[:2], ["", RESPONSES[0]], [[end], own])[0] == -7.0
     assert [v.isnan().all().item() for v in reward.token_values] == [True, False]
     with torch.no_grad():
-        next(reward.scorers[0].engine.model.parameters()).fill_(NAN)  # type: ignore[attr-defined]
+        next(reward.verifiers[0].engine.model.parameters()).fill_(NAN)  # type: ignore[attr-defined]
     assert reward(PROMPTS[:1], RESPONSES[:1], [own]) == [None]
     assert reward.token_values[0].isnan().all()
 
 
 def test_tokens_need_the_policy(tiny_folder: Folder) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), granularity="token")
-    with pytest.raises(RuntimeError, match=re.escape("granularity=token: bind(trainer)")):
+    with pytest.raises(RuntimeError, match=re.escape("granularity=token: call bind(trainer)")):
         called(reward)
 
 
@@ -451,7 +451,7 @@ def test_an_infinite_value_without_the_prompt_leaves_the_row_without_values(
     tiny: Tiny, tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reward = dense(tiny, "qwen", str(tiny_folder("qwen")), pmi=True)
-    [scorer] = reward.scorers
+    [scorer] = reward.verifiers
     whole = scorer.score
 
     def broken(prompts: Any, *args: Any, **kwargs: Any) -> Any:
@@ -500,7 +500,7 @@ def test_an_infinite_value_without_the_prompt_leaves_the_row_without_values(
 )  # fmt: skip
 def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match="^" + re.escape(said)):
-        CrossModelEntropy.check(**settings)
+        CrossModelEntropy.check(verifier="no/such-model", **settings)
     with pytest.raises(ValueError, match="^" + re.escape(said)):
         CrossModelEntropy("no/such-model", **settings)  # before anything loads
 
@@ -517,7 +517,7 @@ def test_settings_that_cannot_be(settings: dict[str, Any], said: str) -> None:
     ],
 )
 def test_settings_that_can_be(settings: dict[str, Any]) -> None:
-    CrossModelEntropy.check(**settings)
+    CrossModelEntropy.check(verifier="no/such-model", **settings)
 
 
 @pytest.mark.parametrize(
@@ -539,7 +539,7 @@ def test_a_perplexity_beyond_floats_is_no_reward(
     tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch, unlikely_as: float
 ) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), metric="perplexity")
-    [scorer] = reward.scorers
+    [scorer] = reward.verifiers
     whole = scorer.score
 
     def unlikely(*args: Any, **kwargs: Any) -> Any:

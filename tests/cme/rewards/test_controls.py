@@ -23,7 +23,7 @@ def test_a_target_at_the_limit_rewards_the_longer() -> None:
 
 def test_a_target_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="target=0"):
-        Length.check(0)
+        Length.check(target=0)
 
 
 @pytest.mark.parametrize(

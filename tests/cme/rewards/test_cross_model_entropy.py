@@ -81,7 +81,7 @@ def test_a_broken_verifier_leaves_responses_unscored_and_says_why_once(
 ) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), empty_response=0.0)
     with torch.no_grad():
-        next(reward.scorers[0].engine.model.parameters()).fill_(float("nan"))
+        next(reward.verifiers[0].engine.model.parameters()).fill_(float("nan"))
     assert reward(PROMPTS, RESPONSES, [[1], [1]]) == [None, None]
     assert reward(PROMPTS, RESPONSES, [[1], [1]]) == [None, None]
     said = [r.message for r in caplog.records if "has no reward" in r.message]

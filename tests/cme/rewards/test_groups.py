@@ -17,7 +17,7 @@ def test_groups_lie_side_by_side() -> None:
     ("prompts", "size", "named"),
     [
         (["p"] * 6, 4, "6 completions do not make whole groups of 4"),
-        (["p", "p", "p", "q"], 2, "completion 2 on"),
+        (["p", "p", "p", "q"], 2, "completion 2 mixes"),
     ],
 )
 def test_groups_that_are_not_whole_are_refused(prompts: list[str], size: int, named: str) -> None:

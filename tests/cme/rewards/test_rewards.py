@@ -17,6 +17,7 @@ from cme.rewards import (
     MajorityVote,
     RandomReward,
     ReverseKL,
+    Reward,
     SelfCertainty,
     SemanticEntropy,
     TokenEntropy,
@@ -43,7 +44,8 @@ def test_no_reward_is_a_module_and_each_has_a_name(tiny_folder: Callable[..., Pa
         SemanticEntropy("none", 4),
         TokenEntropy(),
     ]
-    assert sorted(type(r).__name__ for r in made) == sorted(rewards.__all__)
+    assert sorted(type(r).__name__ for r in made) == sorted({*rewards.__all__} - {"Reward"})
+    assert all(isinstance(r, Reward) for r in made)
     assert not any(isinstance(r, torch.nn.Module) for r in made)
     assert [r.__name__ for r in made] == [
         "cme",

@@ -46,7 +46,6 @@ def expected(
     scorer = Verifier(
         verifier.tokenizer,
         TokenScorer(verifier.model),
-        score_end_of_turn=end,
         max_prompt_tokens=99,
         max_response_tokens=most,
     )
@@ -131,7 +130,7 @@ def test_summary_and_bar_go_to_standard_error(
     cut = sum(one.truncated for one in of_each)
     assert cut > 0
     assert to_file.err.splitlines()[-1] == (
-        f"4 rows scored, 1 unscored, {cut} truncated; mean log-likelihood {sum(means) / 4:.4f} nats a token"
+        f"4 rows scored, 1 unscored, {cut} truncated; mean log-likelihood {sum(means) / 4:.4f} nats per token"
     )
     assert command_line.main(arguments) == 0
     assert capsys.readouterr().out == out.read_text()
@@ -223,8 +222,8 @@ BAD_FILES: list[tuple[bytes, str]] = [
     (b"7\n", "{file}, line 1 is not an object: it must be one with instruction and output"),
     (b'[\n"a"]', "{file}, row 1 is not an object"),
     (b'{"instruction": "a", "response": "b"}', "{file}, line 1 has no field 'output' but instruction, response: "
-                                               "name the field by --response-field"),
-    (b"{}", "{file}, line 1 has no field 'instruction' but nothing: name the field by --prompt-field"),
+                                               "name the field with --response-field"),
+    (b"{}", "{file}, line 1 has no field 'instruction' but nothing: name the field with --prompt-field"),
     (b'{"instruction": ["a"], "output": "b"}', "{file}, line 1: 'instruction' is [\"a\"]: it must be a string"),
     (b'{"instruction": "a", "output": "\\ud83d"}', "{file}, line 1: 'output' has half a surrogate pair"),
 ]  # fmt: skip
@@ -238,7 +237,7 @@ def test_a_bad_start_is_said_before_the_verifier_loads(
     content: bytes,
     said: str,
 ) -> None:
-    monkeypatch.setattr(command_line, "_scorer", pytest.fail)
+    monkeypatch.setattr(command_line, "_load_verifier", pytest.fail)
     file, out = tmp_path / "in", tmp_path / "out"
     file.write_bytes(content)
     assert command_line.main(["--verifier", "any", "--out", str(out), str(file)]) == 2
@@ -250,7 +249,7 @@ def test_a_bad_start_is_said_before_the_verifier_loads(
 def test_places_that_cannot_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command_line, "_scorer", pytest.fail)
+    monkeypatch.setattr(command_line, "_load_verifier", pytest.fail)
     file = write(tmp_path / "in", ROWS)
 
     def said(*arguments: object) -> str:
@@ -259,9 +258,12 @@ def test_places_that_cannot_be_used(
 
     assert said(tmp_path / "none") == f"error: {tmp_path / 'none'}: No such file or directory\n"
     assert said(tmp_path) == f"error: {tmp_path}: Is a directory\n"
-    assert said("--out", file, file) == f"error: --out is {file} itself: name another file\n"
+    assert said("--out", file, file) == f"error: --out {file} is the input file: name another file\n"
     folder = tmp_path / "no" / "folder"
-    assert said("--out", folder / "x", file) == f"error: --out: there is no folder {folder}: make it first\n"
+    assert (
+        said("--out", folder / "x", file)
+        == f"error: --out: the folder {folder} does not exist: create it first\n"
+    )
     assert file.read_text(), "the input is as it was"
 
 

@@ -24,9 +24,9 @@ def slow(model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int])
     return [float(log_p[len(prompt) + t - 1, token]) for t, token in enumerate(response)]
 
 
-def scorer(checkpoint: Checkpoint, **changes: int | bool) -> Verifier:
-    settings = {"score_end_of_turn": False, "max_prompt_tokens": 500, "max_response_tokens": 500}
-    return Verifier(checkpoint.tokenizer, TokenScorer(checkpoint.model), **(settings | changes))  # type: ignore[arg-type]
+def scorer(checkpoint: Checkpoint, **changes: int) -> Verifier:
+    settings = {"max_prompt_tokens": 500, "max_response_tokens": 500}
+    return Verifier(checkpoint.tokenizer, TokenScorer(checkpoint.model), **(settings | changes))
 
 
 PROMPT, RESPONSE = "what color is the fox?", "the fox is red and lives in the forest."
@@ -40,8 +40,8 @@ def test_score_is_the_mean_in_the_verifiers_own_template(tiny: Tiny, family: str
     head = verifier.tokenizer(rendered, add_special_tokens=False)["input_ids"]
     tail = verifier.tokenizer(RESPONSE, add_special_tokens=False)["input_ids"]
     expected = slow(verifier.model, head, tail)
-    [plain] = scorer(verifier).score([PROMPT], [RESPONSE], [True])
-    [chatty] = scorer(verifier).score([[{"role": "user", "content": PROMPT}]], [RESPONSE], [True])
+    [plain] = scorer(verifier).score([PROMPT], [RESPONSE], [False])
+    [chatty] = scorer(verifier).score([[{"role": "user", "content": PROMPT}]], [RESPONSE], [False])
     assert plain.mean == pytest.approx(math.fsum(expected) / len(expected), abs=1e-4)
     assert (plain.tokens, plain.truncated, plain.reason) == (len(tail), False, None)
     assert torch.equal(chatty.log_likelihoods, plain.log_likelihoods)
@@ -51,7 +51,7 @@ def test_end_of_turn_is_scored_only_behind_a_finished_response(tiny: Tiny, famil
     verifier = tiny(family)
     head, tail = chat.prompt_ids(verifier.tokenizer, PROMPT), chat.response_ids(verifier.tokenizer, RESPONSE)
     end = verifier.tokenizer.eos_token_id
-    scores = scorer(verifier, score_end_of_turn=True).score([PROMPT] * 2, [RESPONSE] * 2, [True, False])
+    scores = scorer(verifier).score([PROMPT] * 2, [RESPONSE] * 2, [True, False])
     with_end = slow(verifier.model, head, [*tail, end])
     assert scores[0].tokens == len(tail) + 1
     assert scores[0].mean == pytest.approx(sum(with_end) / len(with_end), abs=1e-4)
@@ -62,10 +62,8 @@ def test_end_of_turn_is_scored_only_behind_a_finished_response(tiny: Tiny, famil
 def test_prompts_are_cut_from_the_left_and_responses_from_the_right(tiny: Tiny, family: str) -> None:
     verifier = tiny(family)
     head, tail = chat.prompt_ids(verifier.tokenizer, PROMPT), chat.response_ids(verifier.tokenizer, RESPONSE)
-    cut_head = scorer(verifier, max_prompt_tokens=5).score([PROMPT], [RESPONSE], [True])[0]
-    cut_tail = scorer(verifier, max_response_tokens=3, score_end_of_turn=True).score(
-        [PROMPT], [RESPONSE], [True]
-    )[0]
+    cut_head = scorer(verifier, max_prompt_tokens=5).score([PROMPT], [RESPONSE], [False])[0]
+    cut_tail = scorer(verifier, max_response_tokens=3).score([PROMPT], [RESPONSE], [True])[0]
     left = slow(verifier.model, head[-5:], tail)
     right = slow(verifier.model, head, tail[:3])
     assert (cut_head.prompt_truncated, cut_head.response_truncated) == (True, False)
@@ -79,9 +77,7 @@ def test_prompts_are_cut_from_the_left_and_responses_from_the_right(tiny: Tiny, 
 def test_the_end_of_turn_counts_towards_the_limit(tiny: Tiny, room: int, truncated: bool) -> None:
     verifier = tiny("qwen")
     words = len(chat.response_ids(verifier.tokenizer, RESPONSE))
-    [score] = scorer(verifier, score_end_of_turn=True, max_response_tokens=words + room).score(
-        [PROMPT], [RESPONSE], [True]
-    )
+    [score] = scorer(verifier, max_response_tokens=words + room).score([PROMPT], [RESPONSE], [True])
     assert (score.tokens, score.truncated) == (words + room, truncated)
 
 
@@ -100,9 +96,9 @@ def test_what_is_longer_than_the_context_is_unscored_and_the_rest_is_not(tiny: T
     verifier = tiny("llama")
     context = verifier.model.config.max_position_embeddings
     long = " ".join(["seven"] * context)
-    alone = scorer(verifier).score([PROMPT], [RESPONSE], [True])[0]
+    alone = scorer(verifier).score([PROMPT], [RESPONSE], [False])[0]
     short, beyond = scorer(verifier, max_response_tokens=4 * context).score(
-        [PROMPT, PROMPT], [RESPONSE, long], [True, True]
+        [PROMPT, PROMPT], [RESPONSE, long], [False, False]
     )
     assert short.mean == pytest.approx(alone.mean, abs=1e-5)
     assert beyond.mean is None and beyond.reason is not None and str(context) in beyond.reason
@@ -110,7 +106,7 @@ def test_what_is_longer_than_the_context_is_unscored_and_the_rest_is_not(tiny: T
 
 
 def test_nothing_to_score_has_a_reason(tiny: Tiny) -> None:
-    [score] = scorer(tiny("qwen")).score([PROMPT], [""], [True])
+    [score] = scorer(tiny("qwen")).score([PROMPT], [""], [False])
     assert (score.mean, score.tokens, score.reason) == (None, 0, "the response is empty")
 
 
@@ -118,7 +114,7 @@ def test_values_that_are_not_finite_are_no_score(tiny: Tiny) -> None:
     verifier = tiny("qwen")
     with torch.no_grad():
         next(verifier.model.parameters()).fill_(float("nan"))
-    [score] = scorer(verifier).score([PROMPT], [RESPONSE], [True])
+    [score] = scorer(verifier).score([PROMPT], [RESPONSE], [False])
     assert score.mean is None
     assert score.reason is not None and "not finite" in score.reason
     assert score.tokens == len(chat.response_ids(verifier.tokenizer, RESPONSE))
@@ -138,10 +134,8 @@ def test_a_tokenizer_that_cannot_serve_is_refused_by_name(tiny: Tiny, change: st
 
 def test_offsets_are_those_of_the_scored_tokens(tiny: Tiny, family: str) -> None:
     verifier = tiny(family)
-    [whole] = scorer(verifier, score_end_of_turn=True).score([PROMPT], [RESPONSE], [True])
-    [cut] = scorer(verifier, score_end_of_turn=True, max_response_tokens=4).score(
-        [PROMPT], [RESPONSE], [True]
-    )
+    [whole] = scorer(verifier).score([PROMPT], [RESPONSE], [True])
+    [cut] = scorer(verifier, max_response_tokens=4).score([PROMPT], [RESPONSE], [True])
     assert len(whole.offsets) == whole.tokens and whole.ended and not cut.ended
     assert whole.offsets[-1] == (len(RESPONSE), len(RESPONSE))
     assert cut.offsets == whole.offsets[:4]
@@ -151,8 +145,8 @@ def test_offsets_are_those_of_the_scored_tokens(tiny: Tiny, family: str) -> None
 
 def test_entropies_come_on_request(tiny: Tiny) -> None:
     verifier = tiny("gemma")
-    [without] = scorer(verifier).score([PROMPT], [RESPONSE], [True])
-    [with_them] = scorer(verifier).score([PROMPT], [RESPONSE], [True], entropy=True)
+    [without] = scorer(verifier).score([PROMPT], [RESPONSE], [False])
+    [with_them] = scorer(verifier).score([PROMPT], [RESPONSE], [False], entropy=True)
     assert len(without.entropies) == 0 and len(with_them.entropies) == with_them.tokens
     assert (with_them.entropies > 0).all()
 

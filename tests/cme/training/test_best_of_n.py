@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from plain_rewards import FunctionReward
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
@@ -46,7 +47,7 @@ def test_the_reward_is_asked_as_in_training(tiny: Tiny) -> None:
         return [float(i) for i in range(len(prompts))]
 
     start = tiny("qwen")
-    groups = sample_with_rewards(start, PROMPTS, reward, 4, seed=0, **SAMPLING)
+    groups = sample_with_rewards(start, PROMPTS, FunctionReward(reward), 4, seed=0, **SAMPLING)
     assert [len(g) for g in groups] == [4] * 6
     assert [chat.to_text(p) for p in asked["prompts"]] == [p.text for p in PROMPTS for _ in range(4)]
     assert asked["answer"] == [p.answer for p in PROMPTS for _ in range(4)]
@@ -55,20 +56,19 @@ def test_the_reward_is_asked_as_in_training(tiny: Tiny) -> None:
     assert [s.generation.response for s in rows] == [chat.to_text(c) for c in asked["completions"]]
     assert [s.generation.tokens for s in rows] == [len(ids) for ids in asked["ids"]]
     assert all(len({s.generation.response for s in g}) > 1 for g in groups), "the samples of a prompt differ"
-    assert sample_with_rewards(start, PROMPTS, reward, 4, seed=0, **SAMPLING) == groups
-    assert sample_with_rewards(start, PROMPTS, reward, 4, seed=1, **SAMPLING) != groups
+    assert sample_with_rewards(start, PROMPTS, FunctionReward(reward), 4, seed=0, **SAMPLING) == groups
+    assert sample_with_rewards(start, PROMPTS, FunctionReward(reward), 4, seed=1, **SAMPLING) != groups
 
 
 def test_the_start_stands_for_the_policy(tiny: Tiny) -> None:
     start, seen = tiny("llama"), []
-    reward = TokenEntropy()
 
-    def watched(*args: Any, **columns: Any) -> list[float | None]:
-        seen.append(args)
-        return reward(*args, **columns)
+    class Watched(TokenEntropy):
+        def __call__(self, *args: Any, **columns: Any) -> list[float | None]:
+            seen.append(args)
+            return super().__call__(*args, **columns)
 
-    watched.bind = reward.bind  # type: ignore[attr-defined]
-    groups = sample_with_rewards(start, PROMPTS, watched, 2, seed=0, **SAMPLING)
+    groups = sample_with_rewards(start, PROMPTS, Watched(), 2, seed=0, **SAMPLING)
     prompts, _, ids = seen[0]
     heads = [chat.prompt_ids(start.tokenizer, p) for p in prompts]
     scored = TokenScorer(start.model).score(heads, ids, entropy=True)
@@ -88,4 +88,4 @@ def test_a_reward_that_is_not_finite_ends_it(tiny: Tiny, broken: float) -> None:
         return [broken, *[0.0] * (len(prompts) - 1)]
 
     with pytest.raises(TrainingFailed, match=f"reward 'reward' gave {broken} for 1 of 12 samples"):
-        sample_with_rewards(tiny("olmo"), PROMPTS, reward, 2, seed=0, **SAMPLING)
+        sample_with_rewards(tiny("olmo"), PROMPTS, FunctionReward(reward), 2, seed=0, **SAMPLING)

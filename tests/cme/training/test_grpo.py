@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from plain_rewards import as_reward
 from transformers import TrainerControl, TrainerState
 from trl import GRPOTrainer
 
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat
-from cme.rewards import CrossModelEntropy
+from cme.rewards import CrossModelEntropy, Reward
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from cme.training import grpo
@@ -57,7 +58,7 @@ def run(
     return train_grpo(
         policy or tiny("qwen"),
         PROMPTS,
-        reward,
+        as_reward(reward),
         monitors or Monitors(tiny("qwen"), None, None),
         SETTINGS | settings,
         guard,
@@ -75,7 +76,6 @@ def scorer(verifier: Checkpoint) -> Verifier:
     return Verifier(
         verifier.tokenizer,
         TokenScorer(verifier.model),
-        score_end_of_turn=True,
         max_prompt_tokens=99,
         max_response_tokens=99,
     )
@@ -142,11 +142,11 @@ def test_completions_left_out_on_purpose_are_not_unscored_and_get_no_advantage(
 
     monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", watched)
 
-    class Some:
+    class Some(Reward):
         __name__ = "some"
         left_out = 4
 
-        def __call__(self, completions: list[Any], **_: Any) -> list[float | None]:
+        def __call__(self, *_: Any, **__: Any) -> list[float | None]:
             return [1.0, 0.0, None, None, None, 0.5, None, None]
 
     result = run(tiny, tmp_path, Some())
@@ -169,15 +169,15 @@ def test_a_verifier_shares_no_module_with_the_policy_of_the_same_name(
     tiny: Tiny, tiny_folder: Folder, tmp_path: Path
 ) -> None:
     reward = CrossModelEntropy(str(tiny_folder("qwen")), score_end_of_turn=True)
-    policy, verifier = tiny("qwen"), reward.scorers[0].engine
+    policy, verifier = tiny("qwen"), reward.verifiers[0].engine
     assert isinstance(verifier, TokenScorer)
     assert not modules(policy) & modules(verifier)
     before = weights(verifier)
-    [fixed] = reward.scorers[0].score(["name two animals."], ["fox, bear."], [True])
+    [fixed] = reward.verifiers[0].score(["name two animals."], ["fox, bear."], [True])
     run(tiny, tmp_path, reward, policy=policy)
     assert same(weights(verifier), before)
     assert not same(weights(policy), before)
-    [again] = reward.scorers[0].score(["name two animals."], ["fox, bear."], [True])
+    [again] = reward.verifiers[0].score(["name two animals."], ["fox, bear."], [True])
     assert again.mean == fixed.mean
     assert not any(p.requires_grad for p in verifier.model.parameters())
     assert all(p.requires_grad for p in policy.model.parameters())
@@ -310,7 +310,7 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
         train_grpo(
             tiny("qwen"),
             PROMPTS,
-            letters,
+            as_reward(letters),
             Monitors(tiny("qwen"), None, None),
             SETTINGS | constant | {"max_steps": steps},
             PATIENT,

@@ -13,7 +13,8 @@ from trl import GRPOTrainer
 
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
-from cme.rewards import CrossModelEntropy
+from cme.rewards import CrossModelEntropy, Reward
+from cme.rewards.base import Normalize
 from cme.training import advantages, grpo
 from cme.training.grpo import CollapseGuard, train_grpo
 from cme.training.monitors import Monitors
@@ -45,23 +46,22 @@ def value_of(token: int, t: int) -> float:
     return NAN if token % 5 == 0 else (token * 7 + t * 3) % 11 / 4
 
 
-class Fake:
+class Fake(Reward):
     """A reward with a value for each sampled token."""
 
     __name__ = "fake"
     granularity = "token"
 
-    def __init__(self, normalize: str = "position", std_floor: float = 0.0) -> None:
+    def __init__(self, normalize: Normalize = "position", std_floor: float = 0.0) -> None:
         self.normalize, self.std_floor = normalize, std_floor
-        self.token_values: list[torch.Tensor] = []
         self.trainer: Any = None
 
-    def __call__(self, completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+    def __call__(self, *_: Any, completion_ids: Sequence[Sequence[int]], **__: Any) -> list[float | None]:
         rows = [[value_of(token, t) for t, token in enumerate(ids)] for ids in completion_ids]
         self.token_values = [torch.tensor(row) for row in rows]
         return [float(len(ids)) for ids in completion_ids]
 
-    def bind(self, trainer: GRPOTrainer) -> None:
+    def bind(self, trainer: Any) -> None:
         self.trainer = trainer
 
 
@@ -273,7 +273,7 @@ def test_a_floor_under_the_deviation_of_scalar_rewards(tiny: Tiny, tmp_path: Pat
     class Floored(Fake):
         granularity = "sequence"
 
-        def __call__(self, completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
+        def __call__(self, *_: Any, **__: Any) -> list[float | None]:
             return given
 
     run(tiny("qwen"), tiny("qwen"), tmp_path, Floored(std_floor=0.5))

@@ -10,7 +10,7 @@ import torch
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Verifier
+from cme.scoring.verifier import Score, Verifier
 from cme.training.monitors import Monitors, repetition
 
 Tiny = Callable[..., Checkpoint]
@@ -77,11 +77,17 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
     assert found["repetition"] == pytest.approx((0 + repetition(texts[1])) / 2)
 
 
+class WithoutEnd(Verifier):
+    """A verifier that scores no end of turn, so that an empty response has no score."""
+
+    def score(self, prompts: Any, responses: Any, ended: Any, *, entropy: bool = False) -> list[Score]:
+        return super().score(prompts, responses, [False] * len(ended), entropy=entropy)
+
+
 def scorer(verifier: Checkpoint, end: bool) -> Verifier:
-    return Verifier(
+    return (Verifier if end else WithoutEnd)(
         verifier.tokenizer,
         TokenScorer(verifier.model),
-        score_end_of_turn=end,
         max_prompt_tokens=100,
         max_response_tokens=100,
     )

@@ -246,13 +246,12 @@ def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> No
     config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
     reward = training.made(config.reward)
     policy = load(config.generator)
-    assert not {id(m) for m in reward.scorers[0].engine.model.modules()} & {
+    assert not {id(m) for m in reward.verifiers[0].engine.model.modules()} & {
         id(m) for m in policy.model.modules()
     }
     record = read_record(pipeline.run(config))
     prompt, response = record.pairs[0].prompt, "fox, bear."
-    reward.scorers[0].score_end_of_turn = reward.score_end_of_turn = False
-    before = reward([prompt], [response], [[1]])
+    before = reward.variant(score_end_of_turn=False)([prompt], [response], [[1]])
     moved = type(reward)(str(Store.of(config).checkpoint))([prompt], [response], [[1]])
     assert before == type(reward)(config.generator)([prompt], [response], [[1]])
     assert abs(before[0] - moved[0]) > 1e-3

@@ -1,0 +1,80 @@
+"""The contract of every reward: TRL's callable signature, and hooks that do nothing unless a reward overrides them."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from cme.models.chat import Text
+
+if TYPE_CHECKING:
+    import torch
+
+    from cme.scoring.policy import PolicyHolder
+
+LogMetric = Callable[[str, float], None]
+"""TRL's `log_metric(name, value)`: adds a number to the log of the training step."""
+
+Granularity = Literal["sequence", "token"]
+Normalize = Literal["position", "sequence"]
+
+
+class Reward(ABC):
+    """A reward function for `GRPOTrainer(reward_funcs=...)`.
+
+    A reward returns one float per completion, higher is better, or None for a completion that it cannot score. None is
+    never replaced by a number: TRL leaves such a completion out of its group's baseline and gives it no advantage.
+
+    Attributes:
+        __name__: the name under which TRL logs the reward.
+        NEUTRAL: names of settings that do not change the values, such as the device.
+        needs_answers: whether the reward compares answers, so that the data must have them.
+        whole_batch: whether the reward looks at several completions at once. With several processes it is then called
+            with the completions of all of them.
+        granularity: `token` for one advantage per token, computed from `token_values`.
+        normalize: how values per token are normalised over a group (`cme.training.advantages`).
+        std_floor: lowest standard deviation by which the advantages of a group are divided.
+        token_values: with `granularity="token"`, the values of the last call: (T,) per completion, NaN for a token
+            without a value.
+        left_out: number of completions of the last call that got None on purpose.
+    """
+
+    __name__: str
+    NEUTRAL: ClassVar[frozenset[str]] = frozenset()
+    needs_answers: ClassVar[bool] = False
+    whole_batch: ClassVar[bool] = False
+    granularity: Granularity = "sequence"
+    normalize: Normalize = "position"
+    std_floor: float = 0.0
+    token_values: "Sequence[torch.Tensor]" = ()
+    left_out: int = 0
+
+    @classmethod  # noqa: B027 - a hook
+    def check(cls, **settings: Any) -> None:
+        """Raise ValueError for arguments that the constructor would refuse. Loads no model."""
+
+    def bind(self, trainer: "PolicyHolder") -> None:  # noqa: B027 - a hook
+        """Receive the trainer, before training, from which the reward can read the policy and its tokenizer."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to save with a training checkpoint."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - a hook
+        """Restore the state that `state_dict` returned."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        prompts: Sequence[Text],
+        completions: Sequence[Text],
+        completion_ids: Sequence[Sequence[int]],
+        **columns: Any,
+    ) -> list[float | None]:
+        """Score B completions.
+
+        Args:
+            prompts: B prompts, plain text or messages.
+            completions: B completions, plain text or messages, without special tokens.
+            completion_ids: B lists of the tokens that the policy sampled, its end-of-turn token included.
+            columns: the other columns of the data set and what TRL adds, such as `log_metric`.
+        """

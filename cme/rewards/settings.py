@@ -1,0 +1,153 @@
+"""Settings of the rewards that a verifier computes. This module loads no torch, so that settings are checked early."""
+
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Any, ClassVar, Literal, get_args, get_origin
+
+from cme.grading.answers import AnswerKind
+from cme.rewards.base import Granularity, Normalize
+
+Metric = Literal["log_likelihood", "perplexity", "predictive_entropy"]
+Span = Literal["response", "answer", "blended"]
+Ensemble = Literal["mean", "min"]
+Alignment = Literal["mean", "sum"]
+
+
+@dataclass(frozen=True)
+class VerifierSettings:
+    """How a verifier is loaded and what it reads.
+
+    Args:
+        verifier: name of a checkpoint (a hub id, a folder, `package:...`, `miniature:...`), or several names.
+        score_end_of_turn: whether the verifier's end-of-turn token is scored behind a response that the policy ended
+            itself. This needs `bind(trainer)`, since the text alone does not show how a response ended.
+        max_prompt_tokens: longer prompts lose their first tokens.
+        max_response_tokens: longer responses lose their last tokens.
+        dtype: precision of the verifier's weights.
+        device: where the verifier runs; None for the GPU where there is one.
+        quantization: `8bit` rounds the verifier's weights (`cme.checkpoints.load`), which changes its values.
+        batch_tokens: bound on rows x columns of a forward pass.
+
+    Raises ValueError for a value that is out of range and for settings that cannot be used together.
+    """
+
+    NEUTRAL: ClassVar[frozenset[str]] = frozenset({"batch_tokens", "device"})
+
+    verifier: str | Sequence[str]
+    _: KW_ONLY
+    score_end_of_turn: bool = False
+    max_prompt_tokens: int = 2048
+    max_response_tokens: int = 2048
+    dtype: str = "float32"
+    device: str | None = None
+    quantization: Literal["8bit"] | None = None
+    batch_tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            choices, value = get_args(field.type), vars(self)[field.name]
+            if get_origin(field.type) is Literal and value not in choices:
+                raise ValueError(f"{field.name}={value}; it must be one of {', '.join(choices)}")
+        if not self.verifier or not all(isinstance(name, str) for name in self.verifier):
+            raise ValueError(
+                f"verifier={self.verifier}; it must be the name of a checkpoint, or a list of names"
+            )
+        limits = {
+            "max_prompt_tokens": self.max_prompt_tokens,
+            "max_response_tokens": self.max_response_tokens,
+            "batch_tokens": self.batch_tokens,
+        }
+        for name, limit in limits.items():
+            if limit < 1:
+                raise ValueError(f"{name}={limit}; it must be at least 1")
+        if self.quantization is not None:
+            from cme.checkpoints import check_quantization
+
+            check_quantization(self.quantization, self.verifiers)
+
+    @property
+    def verifiers(self) -> tuple[str, ...]:
+        """The names of all verifiers."""
+        return (self.verifier,) if isinstance(self.verifier, str) else tuple(self.verifier)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossModelEntropySettings(VerifierSettings):
+    """Settings of Cross-Model Entropy. `cme.rewards.cross_model_entropy` has the formulas of the variants.
+
+    Args:
+        metric: what is pooled over the verifier's tokens.
+        pmi: subtract the log-likelihood of the response without the prompt.
+        span: the part of the response that is pooled.
+        answers: what part of a response is its answer, for a span other than `response`.
+        answer_weight: weight of the answer, from 0 to 1, for `span="blended"`.
+        no_answer_penalty: subtracted where a response has no answer, for a span other than `response`.
+        ensemble: how the rewards of several verifiers are combined.
+        clip: bounds [low, high] of the reward.
+        sigmoid: [center, width] of a sigmoid through which the reward passes.
+        granularity: `token` for one advantage per token; `alignment` and `normalize` say how.
+        alignment: how values on the verifier's tokens are mapped onto the policy's (`cme.rewards.alignment.align`).
+        normalize: how values per token are normalised over a group (`cme.training.advantages`).
+        std_floor: lowest standard deviation by which the advantages of a group are divided.
+        empty_response: reward of a response without a token to score; None leaves it unscored. An empty response whose
+            end of turn is scored has a token.
+        server: arguments of `cme.scoring.server.CompletionServer`, which then computes the verifier's values.
+
+    The other arguments are those of `VerifierSettings`.
+    """
+
+    metric: Metric = "log_likelihood"
+    pmi: bool = False
+    span: Span = "response"
+    answers: AnswerKind = "none"
+    answer_weight: float = 0.5
+    no_answer_penalty: float = 0.0
+    ensemble: Ensemble = "mean"
+    clip: Sequence[float] | None = None
+    sigmoid: Sequence[float] | None = None
+    granularity: Granularity = "sequence"
+    alignment: Alignment = "mean"
+    normalize: Normalize = "position"
+    std_floor: float = 0.0
+    empty_response: float | None = None
+    server: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pmi and self.metric != "log_likelihood":
+            raise ValueError(f"metric={self.metric} with pmi=true; pmi is a difference of log-likelihoods")
+        if self.span != "response" and self.answers == "none":
+            raise ValueError(
+                f"span={self.span} with answers=none; use data whose responses have an answer, or span=response"
+            )
+        if not 0 <= self.answer_weight <= 1:
+            raise ValueError(f"answer_weight={self.answer_weight}; it must be between 0 and 1")
+        for name, value in (("no_answer_penalty", self.no_answer_penalty), ("std_floor", self.std_floor)):
+            if value < 0:
+                raise ValueError(f"{name}={value}; it must be at least 0")
+        if self.clip is not None and not (_is_pair(self.clip) and self.clip[0] < self.clip[1]):
+            raise ValueError(f"clip={self.clip}; it must be [low, high] with low below high")
+        if self.sigmoid is not None and not (_is_pair(self.sigmoid) and self.sigmoid[1] > 0):
+            raise ValueError(f"sigmoid={self.sigmoid}; it must be [center, width] with width above 0")
+        if self.granularity == "token" and (self.span != "response" or self.metric == "perplexity"):
+            raise ValueError(
+                f"granularity=token with span={self.span} and metric={self.metric}; it needs span=response and "
+                "metric=log_likelihood or predictive_entropy"
+            )
+        if self.server:
+            if len(self.verifiers) > 1:
+                raise ValueError(f"server with {len(self.verifiers)} verifiers; a server serves one verifier")
+            if not {"url", "model", "dialect"} <= set(self.server):
+                raise ValueError(f"server={self.server}; it needs url, model and dialect")
+            if self.quantization is not None:
+                raise ValueError(
+                    f"quantization={self.quantization} with a server; set the precision of the weights on the server"
+                )
+            if self.metric == "predictive_entropy":
+                raise ValueError(
+                    "metric=predictive_entropy with a server; servers return log-probabilities only"
+                )
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(isinstance(v, int | float) for v in value)
