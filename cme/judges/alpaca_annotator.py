@@ -27,7 +27,7 @@ import yaml
 from cme import Unavailable
 from cme.judges.base import Judge, JudgeVerdict, replace_surrogates, verdict_from_scores
 from cme.records import Generation, Prompt
-from cme.runtime.extras import require
+from cme.runtime.extras import install_command, require
 
 # alpaca-eval's template and ChatML would interpret these in a text instead of showing them
 TEMPLATE_MARKERS = ("{instruction}", "{output_1}", "{output_2}", "<|im_start|>", "<|im_end|>")
@@ -174,7 +174,7 @@ class AlpacaEvalAnnotator(Judge):
 def _package_folder() -> Path:
     spec = find_spec("alpaca_eval")
     if spec is None or spec.origin is None:
-        raise ValueError("judge alpaca_eval needs the package alpaca-eval: run `make install`")
+        raise ValueError(f"needs the package alpaca-eval, which is not installed: {install_command('alpaca')}")
     return Path(spec.origin).parent / "evaluators_configs"
 
 
