@@ -174,7 +174,9 @@ class AlpacaEvalAnnotator(Judge):
 def _package_folder() -> Path:
     spec = find_spec("alpaca_eval")
     if spec is None or spec.origin is None:
-        raise ValueError(f"needs the package alpaca-eval, which is not installed: {install_command('alpaca')}")
+        raise ValueError(
+            f"needs the package alpaca-eval, which is not installed: {install_command('alpaca')}"
+        )
     return Path(spec.origin).parent / "evaluators_configs"
 
 
