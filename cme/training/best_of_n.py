@@ -1,6 +1,6 @@
-"""Best-of-n: no training; of n responses sampled from a model, the one that a reward puts highest.
+"""Best-of-n without training: of n sampled responses, the one with the highest reward.
 
-Sampling and choosing are apart, so that what was sampled can be kept and chosen from again.
+Sampling and choosing are separate, so that samples can be kept and chosen from again.
 """
 
 import math
@@ -39,14 +39,14 @@ def sample_with_rewards(
 ) -> list[list[Sample]]:
     """`n` samples of `start` for each prompt, with their rewards.
 
-    The reward is called once and as TRL calls it, the n responses to a prompt being a group; where it asks for the
-    policy it gets `start`. Raises TrainingFailed for a reward that is not finite.
+    The reward is called once, as TRL calls it, with the n responses to a prompt as a group and `start` as the policy.
+    Raises TrainingFailed for a reward that is not finite.
     """
-    asked = [p for p in prompts for _ in range(n)]
+    repeated = [p for p in prompts for _ in range(n)]
     ids = generate_ids(
         start.model,
         start.tokenizer,
-        [p.text for p in asked],
+        [p.text for p in repeated],
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         temperature=temperature,
@@ -54,23 +54,23 @@ def sample_with_rewards(
         progress=progress,
         unfinished=unfinished,
     )
-    said = [decode_generation(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
+    generations = [decode_generation(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
     reward.bind(UntrainedPolicy(start.tokenizer, start.model))
     values = reward(
-        [[{"role": "user", "content": p.text}] for p in asked],
-        [[{"role": "assistant", "content": g.response}] for g in said],
+        [[{"role": "user", "content": p.text}] for p in repeated],
+        [[{"role": "assistant", "content": g.response}] for g in generations],
         ids,
-        answer=[p.answer for p in asked],
+        answer=[p.answer for p in repeated],
         log_metric=lambda key, value: None,
     )
     if broken := [v for v in values if v is not None and not math.isfinite(v)]:
         raise TrainingFailed(
             f"reward {reward.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} samples"
         )
-    rows = [Sample(g, v) for g, v in zip(said, values, strict=True)]
+    rows = [Sample(g, v) for g, v in zip(generations, values, strict=True)]
     return [rows[i : i + n] for i in range(0, len(rows), n)]
 
 
 def best_response(group: Sequence[Sample]) -> Generation:
-    """The response with the highest reward, the first of equals; of a group without any reward, the first."""
+    """The response with the highest reward, the first one on ties and in a group without any reward."""
     return max(group, key=lambda s: -math.inf if s.reward is None else s.reward).generation

@@ -1,8 +1,7 @@
 """What every run measures but does not train on.
 
-One callable beside the trained reward. It returns None for every completion, because a number, even at
-weight 0, would make TRL count a completion as scored that the trained reward could not score; what it
-measures goes through TRL's `log_metric`.
+The monitors are a second reward function beside the trained reward. They return None for every completion: a number,
+even at weight 0, would make TRL count a completion as scored that the trained reward could not score.
 """
 
 from collections.abc import Callable, Sequence
@@ -37,21 +36,25 @@ def repetition(text: str) -> float:
 
 
 class Monitors:
-    """Logs, per step: `repetition`; `kl_from_start` of the policy from its start (also at beta 0); with an oracle,
-    `quality`; with a held-out verifier, `heldout`; on data of a mathematics track
-    (`cme.grading.answers.has_final_answer`)
-    `accuracy`,
-    `majority_share` and `label_accuracy`.
+    """Measures every training step and logs through TRL's `log_metric`.
 
-    `kl_from_start` is the mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats a response: an
-    unbiased estimate of the sequence KL where completions are drawn from the policy as it is (temperature 1,
-    top-p 1, repetition penalty 1). TRL logs another estimate, a token, as `kl` where beta > 0. `kl_from_start` and
-    `heldout` cost forward passes and are measured every `every` steps and at the last planned one. `accuracy` is the
-    share of right completions among those with a gold answer, `majority_share` the share of its group that gives a
-    group's most common answer, `label_accuracy` the share of these answers that are right, whatever the reward: how
-    good a label the majority would be. The latter two are measured where completions make whole groups, over the groups
-    with any answer; comparisons that are undecided are left out. Of several processes, what is read off the text is
-    measured by the main one on the completions of all, and what costs forward passes by each on its own.
+    Logged are:
+        `repetition`: share of repeated word bigrams.
+        `kl_from_start`: mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats per response, also
+            at beta 0. It is an unbiased estimate of the sequence KL from the untrained model where completions are
+            sampled from the policy as it is (temperature 1, top-p 1, repetition penalty 1). TRL logs another estimate,
+            per token, as `kl` where beta > 0.
+        `quality`: true quality, 0-1, with an oracle.
+        `heldout`: mean log-likelihood under the held-out verifier, nats per token, with such a verifier.
+        On data of a mathematics track (`cme.grading.answers.has_final_answer`), without undecided comparisons:
+        `accuracy`: share of right completions among those with a gold answer.
+        `majority_share`: share of a group's completions that give its most common answer.
+        `label_accuracy`: share of these most common answers that are right, whatever the reward: the quality of
+            majority votes as labels. Both need complete groups, and skip groups without any answer.
+
+    `kl_from_start` and `heldout` cost forward passes; they are measured every `every` steps and at the last planned
+    step. With several processes, each measures these on its own completions, and the main process measures everything
+    else on the completions of all.
     """
 
     __name__ = "monitors"
@@ -70,14 +73,15 @@ class Monitors:
         self.every = every
         self.answers = answers
         self._trainer: Trainer | None = None
+        self._group_size = 1
         self._scorers: tuple[TokenScorer, TokenScorer] | None = None
 
-    def bind(self, trainer: Trainer) -> None:
-        """Learn from the trainer which policy is being trained."""
-        self._trainer, self._scorers = trainer, None
+    def bind(self, trainer: Trainer, group_size: int = 1) -> None:
+        """Receive the trainer that holds the policy, and the number of completions per prompt."""
+        self._trainer, self._group_size, self._scorers = trainer, group_size, None
 
     def due(self, step: int, last: int) -> bool:
-        """Whether what costs forward passes is measured after so many steps, of `last` planned ones."""
+        """Whether to measure what costs forward passes after `step` of `last` planned steps."""
         return step % self.every == 0 or step + 1 >= last
 
     def __call__(
@@ -89,49 +93,51 @@ class Monitors:
         answer: Sequence[str | None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
-        """Measure B completions; every one of them gets None."""
+        """Measure B completions; return B times None. Raises AssertionError before `bind`."""
         assert self._trainer is not None, "monitors need bind(trainer)"
         texts = [chat.to_text(c) for c in completions]
         finished = chat.finished_flags(completion_ids, self._trainer.processing_class.eos_token_id)
-        everyones = distributed.gather_rows
-        asked, said, ended = everyones(prompts), everyones(texts), everyones(finished)
-        gold = None if answer is None else everyones(answer)
-        found = self._read_off(asked, said, ended, gold) if distributed.process_index() == 0 else {}
+        gather = distributed.gather_rows
+        everything = (
+            gather(prompts),
+            gather(texts),
+            gather(finished),
+            None if answer is None else gather(answer),
+        )
+        found = self._measure_texts(*everything) if distributed.process_index() == 0 else {}
         if self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
-            found["kl_from_start"] = distributed.gather_rows(self._kl(prompts, completion_ids))
+            found["kl_from_start"] = gather(self._kl(prompts, completion_ids))
             if self.heldout is not None:
                 means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
-                found["heldout"] = distributed.gather_rows(means)
+                found["heldout"] = gather(means)
         for name, values in found.items():
             if values:
                 log_metric(name, sum(values) / len(values))
         return [None] * len(prompts)
 
-    def _read_off(
+    def _measure_texts(
         self,
         prompts: Sequence[chat.Text],
         texts: Sequence[str],
         finished: Sequence[bool],
         answer: Sequence[str | None] | None,
     ) -> dict[str, list[float]]:
-        """What is known of the completions without a model."""
         found = {"repetition": [repetition(text) for text in texts]}
         if self.oracle is not None:
-            asked = [chat.to_text(p) for p in prompts]
-            found["quality"] = [self.oracle(p, t, f) for p, t, f in zip(asked, texts, finished, strict=True)]
+            found["quality"] = [
+                self.oracle(chat.to_text(prompt), text, end)
+                for prompt, text, end in zip(prompts, texts, finished, strict=True)
+            ]
         if answer is not None and has_final_answer(self.answers):
-            found |= self._answered(texts, answer, getattr(self._trainer, "num_generations", 1))
+            found |= self._measure_answers(texts, answer)
         return found
 
-    def _answered(
-        self, texts: Sequence[str], gold: Sequence[str | None], size: int
-    ) -> dict[str, list[float]]:
-        """What is known of the answers: of each completion, and of each group of `size`."""
+    def _measure_answers(self, texts: Sequence[str], gold: Sequence[str | None]) -> dict[str, list[float]]:
         graded = [is_correct(text, right, self.answers) for text, right in zip(texts, gold, strict=True)]
-        shares, labels = [], []
+        shares, labels, size = [], [], self._group_size
         for start in range(0, len(texts) if len(texts) % size == 0 else 0, size):
-            given = [extract_answer(text, self.answers) for text in texts[start : start + size]]
-            winner, agreed = groups.majority_answer(given, self.answers)
+            answers = [extract_answer(text, self.answers) for text in texts[start : start + size]]
+            winner, agreed = groups.majority_answer(answers, self.answers)
             if winner is None:
                 continue
             shares.append(sum(agreed) / size)
@@ -146,12 +152,13 @@ class Monitors:
 
     def _kl(self, prompts: Sequence[chat.Text], completion_ids: Sequence[Sequence[int]]) -> list[float]:
         assert self._trainer is not None
-        heads = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
-        if self._scorers is None:  # on the first call: at bind time the model is not wrapped yet
+        prompt_ids = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
+        if self._scorers is None:  # on the first call, since the model is not wrapped yet at bind time
             policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
             self._scorers = TokenScorer(policy), TokenScorer(self.start.model)
         with gathered_weights(self._trainer):
-            ours, theirs = (scorer.score(heads, completion_ids) for scorer in self._scorers)
+            policy_scores, start_scores = (s.score(prompt_ids, completion_ids) for s in self._scorers)
         return [
-            float((a.log_likelihoods - b.log_likelihoods).sum()) for a, b in zip(ours, theirs, strict=True)
+            float((policy.log_likelihoods - start.log_likelihoods).sum())
+            for policy, start in zip(policy_scores, start_scores, strict=True)
         ]

@@ -172,7 +172,7 @@ TRAINERS = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "best_of_n": BestOfN}
 
 @dataclass
 class Guard:
-    """When training ends early: see cme.training.grpo.CollapseGuard."""
+    """When training ends early: see cme.training.collapse.CollapseGuard."""
 
     patience: int = MISSING
     max_unscored: float = MISSING

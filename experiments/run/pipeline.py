@@ -26,7 +26,7 @@ from cme.records import (
 )
 from cme.runtime import signals
 from cme.runtime.files import delete_partial_files
-from cme.training import checkpointing
+from cme.training.checkpoint_files import find_damage
 from experiments.config import identity
 from experiments.config.validation import validate
 from experiments.run import (
@@ -74,7 +74,7 @@ def run(config: DictConfig) -> Path:
             "training": inputs.load_prompts(data, data.train_split, data.train_prompts),
             "evaluation": inputs.load_prompts(data, data.eval_split, data.eval_prompts),
         }
-        if store.training.exists() and (damage := checkpointing.find_damage(store.checkpoint)):
+        if store.training.exists() and (damage := find_damage(store.checkpoint)):
             _say(config, f"{store.checkpoint} is damaged ({damage}): it is trained again")
             store.training.unlink()
         with ExitStack() as until_written:

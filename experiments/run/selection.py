@@ -21,7 +21,7 @@ from cme.checkpoints import load
 from cme.judges.pairwise import VerdictLog
 from cme.models.generation_log import GenerationLog
 from cme.records import CheckpointResult, Generation, Pair, Prompt, Selected, Trajectory, Verdict, points
-from cme.training.grpo import checkpoint_folder
+from cme.training.job import checkpoint_folder
 from experiments.config import identity
 from experiments.config.validation import BadConfig
 from experiments.run import accuracy, inputs, judging

@@ -6,7 +6,6 @@ A run is running while its lock is held; the kernel frees the lock when the proc
 import contextlib
 import os
 import platform
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -15,12 +14,11 @@ from pathlib import Path
 from cme import Unavailable
 from cme.records import Progress, RunState, SanityRecord, read_record, write_record
 from cme.runtime import files
+from cme.runtime.secrets import redact
 from experiments.run.store import count_unscored, finished_comparators
 
 STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
 RECORDS = ("record.json", "sanity.json", "separation.json")
-# Variables of the environment that hold a secret, by their names.
-SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -134,12 +132,3 @@ def describe_error(error: BaseException, variables: Iterable[str] = ()) -> str:
 def redacted_traceback(error: BaseException, variables: Iterable[str] = ()) -> str:
     """An exception's traceback: no values of variables, and no secret that a message may hold."""
     return redact("".join(traceback.format_exception(error)), variables)
-
-
-def redact(text: str, variables: Iterable[str] = ()) -> str:
-    """A text with the values of the environment's secret variables, and of those named, replaced by their names."""
-    named = set(variables)
-    for name, value in os.environ.items():
-        if (name in named or SECRET.search(name)) and len(value) >= 8:
-            text = text.replace(value, f"${name}")
-    return text

@@ -9,7 +9,9 @@ from transformers import TrainerCallback
 
 from cme import Unavailable
 from cme.records import read_json, write_json
-from cme.training import tracking
+from cme.runtime.secrets import redact
+from cme.training.trackers import TrackedRun, check_tracker
+from cme.training.tracking import Tracking
 from experiments.config import identity
 from experiments.run.store import Store
 
@@ -22,20 +24,20 @@ def callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
     if config.tracker.name == "none":
         return []
     experiment = config.experiment.name
-    run = tracking.TrackedRun(
+    run = TrackedRun(
         id=store.folder.name,
         project="cme" if experiment is None else f"cme-{experiment}",
         settings=parameters(config),
         folder=store.folder,
     )
-    return [tracking.Tracking(config.tracker.name, run, lambda text: _warn(store, text))]
+    return [Tracking(config.tracker.name, run, lambda text: _warn(store, text))]
 
 
 def parameters(config: DictConfig) -> dict[str, Any]:
     """The run's settings by their dotted paths; of those that change nothing, its names."""
     names = {path: value for path, value in identity.flat_settings(config).items() if path in NAMES}
     found = names | identity.identity_fields(config)
-    return {path: tracking.redact(v) if isinstance(v, str) else v for path, v in found.items()}
+    return {path: redact(v) if isinstance(v, str) else v for path, v in found.items()}
 
 
 def probe(configs: Iterable[DictConfig]) -> None:
@@ -44,7 +46,7 @@ def probe(configs: Iterable[DictConfig]) -> None:
     why = []
     for name in dict.fromkeys(str(c.tracker.name) for c in owed if c.tracker.name != "none"):
         try:
-            tracking.check_tracker(name)
+            check_tracker(name)
         except Unavailable as error:
             why.append(str(error))
     if why:

@@ -26,8 +26,11 @@ from cme.runtime.files import sync_path
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from cme.training import best_of_n, dpo_sft
-from cme.training.checkpointing import MARKER, Checkpointing, write_marker
-from cme.training.grpo import CollapseGuard, TrainingResult, train_grpo
+from cme.training.checkpoint_files import MARKER, Checkpointing, write_marker
+from cme.training.collapse import CollapseGuard
+from cme.training.grpo import train_grpo
+from cme.training.history import TrainingResult
+from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
 from experiments.config import identity
 from experiments.run import inputs, tracking
@@ -142,12 +145,7 @@ def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) 
         _monitors(config),
         _settings(config),
         CollapseGuard(config.guard.patience, config.guard.max_unscored),
-        seed=config.seed,
-        folder=folder,
-        save_every=config.selection.every,
-        lora=_lora(config),
-        checkpointing=where,
-        callbacks=_callbacks(config, store),
+        _job(config, store, folder, where),
     )
 
 
@@ -158,12 +156,7 @@ def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
         inputs.load_preferences(config),
         _watch(config),
         _settings(config),
-        seed=config.seed,
-        folder=folder,
-        save_every=config.selection.every,
-        lora=_lora(config),
-        checkpointing=where,
-        callbacks=_callbacks(config, store),
+        _job(config, store, folder, where),
     )
 
 
@@ -174,12 +167,7 @@ def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
         _verifier_said(config, store),
         _watch(config),
         _settings(config),
-        seed=config.seed,
-        folder=folder,
-        save_every=config.selection.every,
-        lora=_lora(config),
-        checkpointing=where,
-        callbacks=_callbacks(config, store),
+        _job(config, store, folder, where),
     )
 
 
@@ -209,9 +197,16 @@ def _settings(config: DictConfig) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name not in OURS}
 
 
-def _lora(config: DictConfig) -> dict[str, Any] | None:
-    """The adapters' settings by the names of peft.LoraConfig; None where all weights are trained."""
-    return cast("dict[str, Any] | None", OmegaConf.to_container(config.trainer, resolve=True)["lora"])  # type: ignore[index, call-overload]
+def _job(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingJob:
+    trainer = cast("dict[str, Any]", OmegaConf.to_container(config.trainer, resolve=True))
+    return TrainingJob(
+        seed=config.seed,
+        folder=folder,
+        save_every=config.selection.every,
+        lora=trainer["lora"],
+        checkpointing=where,
+        callbacks=_callbacks(config, store),
+    )
 
 
 def _monitors(config: DictConfig) -> Monitors:

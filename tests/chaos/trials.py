@@ -167,7 +167,7 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
         trial.restarts += 1
         saved = _saved(results)
         ended = attempt(twin, results, fresh=fresh)
-        if saved and f"training goes on from step {saved}\n" not in f"{ended.stderr}\n":
+        if saved and f"training continues from step {saved}\n" not in f"{ended.stderr}\n":
             trial.problems.append(f"it had a whole checkpoint of step {saved}, and did not go on from it")
         trial.seconds.append(round(ended.seconds, 1))
         if ended.code == 0:

@@ -1,4 +1,4 @@
-"""How a training that is under way comes to an end in tests."""
+"""Ways to end a running training in tests."""
 
 import os
 from typing import Any
@@ -7,7 +7,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 
 
 class Killed(Exception):
-    """What stands for SIGKILL: nothing is saved on the way out."""
+    """Stands for SIGKILL: nothing is saved."""
 
 
 class Ending(TrainerCallback):  # type: ignore[misc]

@@ -26,7 +26,12 @@ if __name__ == "__main__":
         fully_shard(layer)
     fully_shard(parts)
     parts(input_ids=torch.tensor([[5, 6, 7]]))  # as generation does before anything is scored
-    trainer = cast("Any", SimpleNamespace(model_wrapped=parts, accelerator=SimpleNamespace(state=None)))
+    trainer = cast(
+        "Any",
+        SimpleNamespace(
+            model_wrapped=parts, accelerator=SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=None))
+        ),
+    )
     for _ in range(2):
         with gathered_weights(trainer):
             scorer = TokenScorer(parts, batch_tokens=8 if distributed.process_index() == 0 else 64)

@@ -1,4 +1,4 @@
-"""A small training on completions that are known before: in one process, or as `torchrun` starts several.
+"""A small training on known completions, in one process or in several that `torchrun` starts.
 
     trained_together.py GENERATOR VERIFIER OUT
 
@@ -23,7 +23,9 @@ from cme.rewards import CrossModelEntropy, MajorityVote, RandomReward, SemanticE
 from cme.runtime import distributed
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
-from cme.training.grpo import CollapseGuard, train_grpo
+from cme.training.collapse import CollapseGuard
+from cme.training.grpo import train_grpo
+from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
 
 GROUP = 8
@@ -49,7 +51,7 @@ SAID = ["fox", "the fox", "dog cat", "bird", "4 2", "fish", "field"]
 
 
 def known(self: GRPOTrainer, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
-    """In place of TRL's sampling."""
+    """Replaces TRL's sampling."""
     first, found = distributed.process_index() * len(prompt_ids), []
     for place in range(first, first + len(prompt_ids)):
         rng = random.Random(f"{self.state.global_step}:{place}")
@@ -95,9 +97,7 @@ def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> N
             Monitors(load(generator), heldout, world.quality, 1, "whole"),
             SETTINGS | ROWS[rows],
             CollapseGuard(10, 0.5),
-            seed=0,
-            folder=out / name / rows,
-            quiet=True,
+            TrainingJob(0, out / name / rows, quiet=True),
         )
     finally:
         GRPOTrainer._compute_loss = loss

@@ -1,4 +1,4 @@
-"""Trainings of three steps on random-weight models, and what trackers should have of them."""
+"""Trainings of three steps on random-weight models, and the metrics that trackers must receive."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +11,13 @@ from cme.checkpoints import Checkpoint
 from cme.miniature import world
 from cme.miniature.preferences import load_pairs
 from cme.records import Generation
+from cme.training.collapse import CollapseGuard
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
-from cme.training.grpo import CollapseGuard, train_grpo
+from cme.training.grpo import train_grpo
+from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
-from cme.training.tracking import TrackedRun, Tracking
+from cme.training.trackers import TrackedRun
+from cme.training.tracking import Tracking
 
 Tiny = Callable[..., Checkpoint]
 History = dict[str, list[float | None]]
@@ -35,7 +38,7 @@ def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     monitors, guard = Monitors(tiny("qwen"), None, world.quality, 2), CollapseGuard(100, 1.0)
     return train_grpo(
         tiny("qwen"), PROMPTS, FunctionReward(letters), monitors, SETTINGS | own, guard,
-        seed=0, folder=folder, callbacks=[tracker], quiet=True,
+        TrainingJob(0, folder, callbacks=[tracker], quiet=True),
     ).history  # fmt: skip
 
 
@@ -44,7 +47,7 @@ def dpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     watch = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
     return train_dpo(
         tiny("qwen"), tiny("qwen"), load_pairs(PROMPTS, 0), watch, SETTINGS | own,
-        seed=0, folder=folder, callbacks=[tracker], quiet=True,
+        TrainingJob(0, folder, callbacks=[tracker], quiet=True),
     ).history  # fmt: skip
 
 
@@ -54,12 +57,12 @@ def sft(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     said = [Generation(p.chosen, True, None) for p in load_pairs(PROMPTS, 0)]
     return train_sft(
         tiny("qwen"), PROMPTS, said, watch, SETTINGS | own,
-        seed=0, folder=folder, callbacks=[tracker], quiet=True,
+        TrainingJob(0, folder, callbacks=[tracker], quiet=True),
     ).history  # fmt: skip
 
 
 def expected(history: History) -> dict[str, dict[int, float]]:
-    """A record's history as `read` gives it."""
+    """A record's history as metrics by step."""
     steps = [int(s or 0) for s in history["step"]]
     measured = {
         f"train/{name}": {s: v for s, v in zip(steps, values, strict=True) if v is not None}
@@ -70,6 +73,6 @@ def expected(history: History) -> dict[str, dict[int, float]]:
 
 
 def state(step: int, value: float, since: int = 1) -> TrainerState:
-    """A trainer's state at a step whose log says `value` of each step."""
+    """A trainer's state at a step, with `value` as the loss of every step."""
     log = [{"step": s, "loss": value, "reward": value + s} for s in range(since, step + 1)]
     return TrainerState(global_step=step, log_history=log)

@@ -1,4 +1,4 @@
-"""Several processes train one run: what each gets of it, and that the whole is that of one process."""
+"""Several processes train one run: their shares, and a result equal to that of one process."""
 
 import json
 import os
@@ -15,19 +15,20 @@ from safetensors.torch import load_file
 from transformers import TrainingArguments
 
 from cme.runtime.distributed import per_process_settings
-from cme.training import grpo
+from cme.training.job import TrainingJob
+from cme.training.trl_internals import use_one_gpu
 
 HERE = SUPPORT
 
 
 def command(processes: int, script: Path, *arguments: object) -> list[str]:
-    """What starts a script in so many processes."""
+    """The command that starts a script in several processes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     return [sys.executable, *(launcher if processes > 1 else []), str(script), *map(str, arguments)]
 
 
 def started(line: Sequence[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run a command without a GPU, a thread a process."""
+    """Run a command without a GPU, with one thread per process."""
     given = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
         line, cwd=cwd, env=given | environment, capture_output=True, text=True, timeout=600, check=False
@@ -62,35 +63,35 @@ def test_a_process_gets_its_share(rows: int, passes: int, processes: int, expect
 
 
 @pytest.mark.parametrize("settings", [{}, {"gradient_accumulation_steps": 3}])
-def test_what_cannot_be_shared_alike_is_refused(settings: dict[str, Any]) -> None:
+def test_an_uneven_division_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"per_device_train_batch_size=9.*2 cannot divide evenly"):
         per_process_settings({"per_device_train_batch_size": 9, **settings}, 2)
 
 
 def test_a_process_trains_on_one_gpu_of_several(tmp_path: Path) -> None:
-    """As where the verifier has the second: the batch is not that of both."""
-    config = TrainingArguments(**grpo.trainer_arguments(tmp_path, 0, True), per_device_train_batch_size=64)
+    """The second may belong to the verifier: the batch must not be that of both."""
+    config = TrainingJob(0, tmp_path).arguments(TrainingArguments, {"per_device_train_batch_size": 64})
     config._n_gpu = 2
     assert config.train_batch_size == 128
-    grpo.use_one_gpu(config)
+    use_one_gpu(config)
     assert config.train_batch_size == 64
 
 
 def numbers(rows: Any) -> torch.Tensor:
-    """Advantages in order of size, since processes have them in another order; without those of padding."""
+    """Advantages sorted by size, since processes have another order, without those of padding."""
     lists = [row if isinstance(row, list) else [row] for row in rows]
     values = torch.tensor([value for row in lists for value in row]).sort().values
     return values[values.abs() > 1e-6]
 
 
 def known(values: Sequence[float | None]) -> dict[int, float]:
-    """Measured values of a column by their place."""
+    """Measured values of a column by position."""
     return {i: value for i, value in enumerate(values) if value is not None}
 
 
 @pytest.mark.slow
 def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
-    """Groups of 8 completions, 4 in each process: advantages, history and weights, by every kind of reward."""
+    """Groups of 8 completions, 4 in each process: advantages, history and weights, with every kind of reward."""
     models = [tiny_folder("qwen"), tiny_folder("gemma")]
     for processes in (1, 2):
         line = command(processes, HERE / "trained_together.py", *models, tmp_path / str(processes))
@@ -117,8 +118,10 @@ def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_policy_in_parts_is_scored_as_a_whole_one(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
-    """FSDP2 over two processes, which score unlike numbers of responses."""
+def test_a_sharded_policy_is_scored_as_a_complete_one(
+    tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    """FSDP2 over two processes, which score different numbers of responses."""
     done = started(command(2, HERE / "scored_in_parts.py", tiny_folder("llama")), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("alike") == 2

@@ -17,7 +17,7 @@ def send(number: int) -> None:
 
 @pytest.fixture
 def heard() -> Iterator[list[int]]:
-    """What a handler of somebody else's for SIGUSR2, which returns, was called with."""
+    """The calls of an earlier handler for SIGUSR2, which returns."""
     found: list[int] = []
     before = signal.signal(signal.SIGUSR2, lambda number, _: found.append(number))
     yield found
@@ -33,7 +33,7 @@ def test_a_signal_raises_at_once_and_handlers_are_as_before(number: int) -> None
     assert [signal.getsignal(n) for n in signals.SIGNALS] == before
 
 
-def test_a_first_signal_waits_and_a_second_does_not() -> None:
+def test_a_first_signal_is_deferred_and_a_second_is_not() -> None:
     done = []
     with pytest.raises(Interrupted, match="SIGTERM"), signals.handle_signals(), signals.defer_signals():
         send(signal.SIGTERM)
@@ -47,7 +47,7 @@ def test_a_first_signal_waits_and_a_second_does_not() -> None:
         raise AssertionError("the second did not raise")
 
 
-def test_a_signal_is_answered_at_the_latest_when_waiting_ends() -> None:
+def test_a_deferred_signal_acts_at_the_end_of_the_block() -> None:
     with signals.handle_signals():
         with pytest.raises(Interrupted), signals.defer_signals():
             send(signal.SIGUSR1)
@@ -59,7 +59,7 @@ def test_a_signal_is_answered_at_the_latest_when_waiting_ends() -> None:
         assert done and not signals.has_pending()
 
 
-def test_an_exception_wins_and_the_signal_is_answered_next() -> None:
+def test_an_exception_propagates_and_the_signal_acts_next() -> None:
     with signals.handle_signals():
         with pytest.raises(RuntimeError, match="the disk is full"), signals.defer_signals():
             send(signal.SIGUSR1)
@@ -69,7 +69,7 @@ def test_an_exception_wins_and_the_signal_is_answered_next() -> None:
         assert not signals.has_pending()
 
 
-def test_somebody_elses_handler_is_called_once_everything_is_saved(heard: list[int]) -> None:
+def test_an_earlier_handler_is_called_after_saving(heard: list[int]) -> None:
     with signals.handle_signals():
         send(signal.SIGUSR2)
         assert heard == [signal.SIGUSR2]

@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl.trainer.utils import nanstd
 
-from cme.training import advantages
 from cme.training.advantages import sequence_advantages, token_advantages
 
 NAN = math.nan
@@ -21,7 +20,7 @@ FLOOR = st.sampled_from([0.0, 0.5, 4.0])
 
 
 def standard(known: list[float], value: float, floor: float, scale: bool) -> float:
-    """One value against those it is compared with; 0 where there is nothing to compare."""
+    """A value standardised by the known values; 0 where there are fewer than two."""
     if math.isnan(value) or len(known) < 2:
         return 0.0
     centred = value - statistics.fmean(known)
@@ -37,7 +36,7 @@ def rewards(draw: st.DrawFn) -> tuple[list[float], int]:
 
 @st.composite
 def tokens(draw: st.DrawFn) -> tuple[list[list[float]], int]:
-    """Rows of values that end at different positions, some values missing before that."""
+    """Rows of values of different lengths, with missing values."""
     group, groups, width = draw(st.integers(2, 4)), draw(st.integers(1, 2)), draw(st.integers(1, 5))
     rows = []
     for _ in range(group * groups):
@@ -47,7 +46,7 @@ def tokens(draw: st.DrawFn) -> tuple[list[list[float]], int]:
 
 
 @given(case=rewards(), scale=st.booleans())
-def test_scalar_is_trls(case: tuple[list[float], int], scale: bool) -> None:
+def test_sequence_advantages_are_trls(case: tuple[list[float], int], scale: bool) -> None:
     given_rewards, group = case
     r = torch.tensor(given_rewards).view(-1, group)
     centred = r - torch.nanmean(r, dim=1, keepdim=True)
@@ -57,20 +56,8 @@ def test_scalar_is_trls(case: tuple[list[float], int], scale: bool) -> None:
     assert found.tolist() == pytest.approx(expected.tolist(), rel=1e-5, abs=1e-4)
 
 
-@given(case=rewards(), floor=FLOOR, scale=st.booleans())
-def test_scalar_equals_the_loop(case: tuple[list[float], int], floor: float, scale: bool) -> None:
-    r, group = case
-    expected = []
-    for i, value in enumerate(r):
-        start = i - i % group
-        known = [v for v in r[start : start + group] if not math.isnan(v)]
-        expected.append(standard(known, value, floor, scale))
-    found = sequence_advantages(torch.tensor(r, dtype=torch.float64), group, floor=floor, scale=scale)
-    assert found.tolist() == pytest.approx(expected, abs=1e-9)
-
-
 @given(case=tokens(), floor=FLOOR, scale=st.booleans(), normalize=st.sampled_from(["position", "sequence"]))
-def test_dense_equals_the_loop(
+def test_token_advantages_equal_the_loop(
     case: tuple[list[list[float]], int], floor: float, scale: bool, normalize: Any
 ) -> None:
     rows, group = case
@@ -91,7 +78,7 @@ def test_dense_equals_the_loop(
 
 
 @given(case=rewards(), width=st.integers(1, 4), floor=FLOOR, scale=st.booleans())
-def test_constant_rows_have_the_scalar_advantages(
+def test_constant_rows_have_the_sequence_advantages(
     case: tuple[list[float], int], width: int, floor: float, scale: bool
 ) -> None:
     r, group = torch.tensor(case[0], dtype=torch.float64), case[1]
@@ -100,7 +87,7 @@ def test_constant_rows_have_the_scalar_advantages(
     assert torch.allclose(found, expected[:, None].expand_as(found), rtol=0, atol=1e-12)
 
 
-def test_scalar_by_hand() -> None:
+def test_sequence_advantages_by_hand() -> None:
     r = torch.tensor([1.0, 2.0, NAN, 6.0, 5.0, NAN, NAN, NAN])
     spread = math.sqrt(7)  # of 1, 2, 6 around 3
     expected = [-2 / (spread + 1e-4), -1 / (spread + 1e-4), 0, 3 / (spread + 1e-4), 0, 0, 0, 0]
@@ -111,7 +98,7 @@ def test_scalar_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("floor", "divisor"), [(0.0, 1.0), (0.5, 1.0), (1.0, 1.0), (3.0, 3.0)])
-def test_the_floor_is_the_least_that_divides(floor: float, divisor: float) -> None:
+def test_the_floor_is_the_smallest_divisor(floor: float, divisor: float) -> None:
     r = torch.tensor([1.0, 2.0, 3.0])
     found = sequence_advantages(r, 3, floor=floor, scale=True)
     assert found.tolist() == pytest.approx([-1 / (divisor + 1e-4), 0, 1 / (divisor + 1e-4)])
@@ -129,7 +116,7 @@ VALUES = torch.tensor(
 )
 
 
-def test_dense_by_position_by_hand() -> None:
+def test_advantages_by_position_by_hand() -> None:
     found = token_advantages(VALUES, 3, "position", floor=0.0, scale=True)
     second = 2 / (math.sqrt(8) + 1e-4)
     assert found[:, 0].tolist() == pytest.approx([-1 / 1.0001, 1 / 1.0001, 0])
@@ -137,7 +124,7 @@ def test_dense_by_position_by_hand() -> None:
     assert found[:, 2].tolist() == [0, 0, 0], "one completion alone reaches the last position"
 
 
-def test_dense_by_sequence_by_hand() -> None:
+def test_advantages_by_sequence_by_hand() -> None:
     # all six values: mean 4.5, squares around it 12.25 + .25 + 20.25 + 2.25 + 6.25 + 12.25 = 53.5
     found = token_advantages(VALUES, 3, "sequence", floor=0.0, scale=True)
     divisor = math.sqrt(53.5 / 5) + 1e-4
@@ -146,7 +133,7 @@ def test_dense_by_sequence_by_hand() -> None:
 
 
 @pytest.mark.parametrize("normalize", ["position", "sequence"])
-def test_groups_do_not_touch_one_another(normalize: Any) -> None:
+def test_groups_are_independent(normalize: Any) -> None:
     other = torch.full_like(VALUES, NAN)
     other[1, 1] = 7.0
     alone = token_advantages(VALUES, 3, normalize, floor=0.0, scale=True)
@@ -155,15 +142,8 @@ def test_groups_do_not_touch_one_another(normalize: Any) -> None:
     assert together[3:].tolist() == [[0.0] * 3] * 3, "a single value has nothing to be compared with"
 
 
-@pytest.mark.parametrize("normalize", ["position", "sequence"])
-def test_equal_values_give_no_advantage(normalize: Any) -> None:
-    found = token_advantages(torch.full((4, 3), -2.5), 4, normalize, floor=0.0, scale=True)
-    assert found.abs().max() < 1e-3
-    assert advantages.sequence_advantages(torch.full((4,), -2.5), 4, floor=0.0, scale=True).abs().max() < 1e-3
-
-
 @pytest.mark.parametrize("scale", [True, False])
-def test_an_infinite_value_spoils_nothing(scale: bool) -> None:
+def test_an_infinite_value_affects_no_other(scale: bool) -> None:
     values = torch.tensor([[1.0, -math.inf], [2.0, -1.0], [3.0, -2.0]])
     without = values.clone()
     without[0, 1] = math.nan

@@ -1,4 +1,4 @@
-"""Best-of-n: which response is chosen, and what the reward is asked."""
+"""Best-of-n: which response is chosen, and how the reward is called."""
 
 import math
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def test_the_highest_reward_is_chosen(rewards: tuple[float | None, ...], chosen:
     assert best_response(group(*rewards)).response == f"response {chosen}"
 
 
-def test_the_reward_is_asked_as_in_training(tiny: Tiny) -> None:
+def test_the_reward_is_called_as_in_training(tiny: Tiny) -> None:
     asked: dict[str, Any] = {}
 
     def reward(prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float | None]:
@@ -60,7 +60,7 @@ def test_the_reward_is_asked_as_in_training(tiny: Tiny) -> None:
     assert sample_with_rewards(start, PROMPTS, FunctionReward(reward), 4, seed=1, **SAMPLING) != groups
 
 
-def test_the_start_stands_for_the_policy(tiny: Tiny) -> None:
+def test_the_untrained_model_takes_the_place_of_the_policy(tiny: Tiny) -> None:
     start, seen = tiny("llama"), []
 
     class Watched(TokenEntropy):
@@ -76,14 +76,14 @@ def test_the_start_stands_for_the_policy(tiny: Tiny) -> None:
     assert [s.reward for g in groups for s in g] == pytest.approx(expected)
 
 
-def test_cme_that_scores_the_end_of_turn_works_too(tiny: Tiny, tiny_folder: Callable[..., Any]) -> None:
+def test_cme_scores_the_samples(tiny: Tiny, tiny_folder: Callable[..., Any]) -> None:
     reward = CrossModelEntropy(str(tiny_folder("gemma")), score_end_of_turn=True)
     groups = sample_with_rewards(tiny("qwen"), PROMPTS, reward, 2, seed=0, **SAMPLING)
     assert all(s.reward is not None and s.reward < 0 for g in groups for s in g)
 
 
 @pytest.mark.parametrize("broken", [math.nan, math.inf])
-def test_a_reward_that_is_not_finite_ends_it(tiny: Tiny, broken: float) -> None:
+def test_a_reward_that_is_not_finite_is_refused(tiny: Tiny, broken: float) -> None:
     def reward(prompts: Any, *_: Any, **__: Any) -> list[float | None]:
         return [broken, *[0.0] * (len(prompts) - 1)]
 

@@ -1,4 +1,4 @@
-"""A training that was interrupted ends as the one that was not: weights and history, bit for bit."""
+"""An interrupted training ends exactly as an uninterrupted one: weights and history, bit for bit."""
 
 import os
 import shutil
@@ -21,10 +21,12 @@ from cme.miniature.preferences import load_pairs
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, RandomReward
 from cme.runtime import signals
-from cme.training import checkpointing
-from cme.training.checkpointing import MARKER, Checkpointing
+from cme.training.checkpoint_files import MARKER, Checkpointing, newest_checkpoint, write_marker
+from cme.training.collapse import CollapseGuard
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
-from cme.training.grpo import CollapseGuard, TrainingResult, checkpoint_folder, train_grpo
+from cme.training.grpo import train_grpo
+from cme.training.history import TrainingResult
+from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -55,7 +57,7 @@ OFFLINE = {
 
 
 class Case:
-    """Trainings that differ in nothing but whether they are interrupted."""
+    """Trainings that differ only in whether they are interrupted."""
 
     def __init__(self, method: str, tiny: Tiny, verifier: str, root: Path, **settings: Any) -> None:
         self.method, self.tiny, self.verifier, self.root = method, tiny, verifier, root
@@ -77,29 +79,22 @@ class Case:
     ) -> tuple[TrainingResult, list[torch.Tensor]]:
         policy = self.tiny("qwen")
         monitors = Monitors(self.tiny("qwen"), None, world.quality, every=2)
-        also: dict[str, Any] = {
-            "seed": 0,
-            "folder": self.root / folder,
-            "save_every": self.save_every,
-            "checkpointing": where,
-            "callbacks": callbacks,
-            "quiet": True,
-        }
+        job = TrainingJob(0, self.root / folder, self.save_every, None, where, callbacks, quiet=True)
         watch = SampledMonitoring(monitors, PROMPTS, 4, 6)
         if self.method == "dpo":
             settings = OFFLINE | {"beta": 0.1, "loss_type": "sigmoid"} | self.settings
-            found = train_dpo(policy, self.tiny("qwen"), PAIRS, watch, settings, **also)
+            found = train_dpo(policy, self.tiny("qwen"), PAIRS, watch, settings, job)
         elif self.method == "sft":
             said = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
-            found = train_sft(policy, PROMPTS, said, watch, OFFLINE | self.settings, **also)
+            found = train_sft(policy, PROMPTS, said, watch, OFFLINE | self.settings, job)
         else:
             found = train_grpo(
-                policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, **also
+                policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, job
             )
         return found, [p.detach().clone() for p in policy.model.parameters()]
 
     def interrupted(self, step: int, by: int | None = None) -> None:
-        """Train until the end that is put to it."""
+        """Train until it is killed after a step, or by a signal."""
         with signals.handle_signals(), pytest.raises(Killed if by is None else Interrupted):
             self(self.where, "policy", Ending(step, by))
 
@@ -130,85 +125,85 @@ def case(tiny: Tiny, tiny_folder: Folder, tmp_path: Path) -> Callable[..., Case]
         ("sft", {"gradient_accumulation_steps": 2}, [8]),
     ],
 )
-def test_a_killed_training_ends_as_the_one_that_was_not(
+def test_a_killed_training_ends_as_an_uninterrupted_one(
     case: Callable[..., Case], method: str, settings: dict[str, Any], ends: list[int]
 ) -> None:
-    made = case(method, **settings)
-    whole = made(None, "whole")
+    training = case(method, **settings)
+    whole = training(None, "whole")
     for end in ends:
-        made.interrupted(end)
-    again = made(made.where)
+        training.interrupted(end)
+    again = training(training.where)
     assert equal(whole, again)
     assert again[0].earlier > 0
-    saved = load(str(made.root / "policy")).model.parameters()
+    saved = load(str(training.root / "policy")).model.parameters()
     assert all(torch.equal(a, b) for a, b in zip(saved, whole[1], strict=True))
 
 
 @pytest.mark.parametrize("method", ["grpo", "sft"])
 @pytest.mark.parametrize("end", [1, 7])
 def test_a_signal_leaves_a_checkpoint_of_its_step(case: Callable[..., Case], method: str, end: int) -> None:
-    """Step 7 is in the middle of the second epoch, whose order of the data is its own."""
-    made = case(method)
-    made.every = 100
-    whole = made(None, "whole")
-    made.interrupted(end, signal.SIGTERM)
-    assert made.checkpoints() == {f"checkpoint-{end}": True}
-    assert equal(whole, made(made.where))
+    """Step 7 is in the middle of the second epoch, which has a different order of the data."""
+    training = case(method)
+    training.every = 100
+    whole = training(None, "whole")
+    training.interrupted(end, signal.SIGTERM)
+    assert training.checkpoints() == {f"checkpoint-{end}": True}
+    assert equal(whole, training(training.where))
 
 
 @pytest.mark.parametrize("settings", [{"steps_per_generation": 2}, {"num_iterations": 2}])
-def test_completions_that_are_left_are_trained_on_first(
+def test_generated_completions_are_trained_on_before_a_checkpoint(
     case: Callable[..., Case], settings: dict[str, Any]
 ) -> None:
-    made = case("grpo", **settings)
-    whole = made(None, "whole")
-    made.interrupted(5, signal.SIGUSR1)
-    assert made.checkpoints() == {"checkpoint-4": True, "checkpoint-6": True}
-    assert equal(whole, made(made.where))
+    training = case("grpo", **settings)
+    whole = training(None, "whole")
+    training.interrupted(5, signal.SIGUSR1)
+    assert training.checkpoints() == {"checkpoint-4": True, "checkpoint-6": True}
+    assert equal(whole, training(training.where))
 
 
 def test_checkpoints_change_nothing_and_two_are_kept(case: Callable[..., Case]) -> None:
-    made = case("grpo")
-    made.every = 2
-    assert equal(made(None, "whole"), made(made.where))
-    assert made.checkpoints() == {"checkpoint-6": True, "checkpoint-8": True}
+    training = case("grpo")
+    training.every = 2
+    assert equal(training(None, "whole"), training(training.where))
+    assert training.checkpoints() == {"checkpoint-6": True, "checkpoint-8": True}
 
 
-def test_the_guard_goes_on_counting(case: Callable[..., Case]) -> None:
-    """Everything is cut at one token: the guard would stop after five steps, wherever training was interrupted."""
-    made = case("grpo", max_completion_length=1)
-    made.guard = CollapseGuard(5, 1.0)
-    whole = made(None, "whole")
+def test_the_guard_continues_its_counts(case: Callable[..., Case]) -> None:
+    """Every completion is cut at one token, so the guard stops after five steps, wherever training was interrupted."""
+    training = case("grpo", max_completion_length=1)
+    training.guard = CollapseGuard(5, 1.0)
+    whole = training(None, "whole")
     assert whole[0].stopped is not None and whole[0].stopped.startswith("at step 5: every completion was cut")
-    made.interrupted(4)
-    assert equal(whole, made(made.where))
+    training.interrupted(4)
+    assert equal(whole, training(training.where))
 
 
-def test_a_training_that_the_guard_ends_leaves_no_checkpoint_of_its_end(case: Callable[..., Case]) -> None:
-    """From it, training would go on."""
-    made = case("grpo", max_completion_length=1)
-    made.guard, made.every = CollapseGuard(5, 1.0), 5
-    made(made.where)
-    assert made.checkpoints() == {}
+def test_the_guard_leaves_no_checkpoint_of_the_last_step(case: Callable[..., Case]) -> None:
+    """Training would resume from it."""
+    training = case("grpo", max_completion_length=1)
+    training.guard, training.every = CollapseGuard(5, 1.0), 5
+    training(training.where)
+    assert training.checkpoints() == {}
 
 
-def test_policies_saved_on_the_way_are_there_still(case: Callable[..., Case]) -> None:
-    made = case("grpo")
-    made.save_every = 2
-    made(None, "whole")
-    made.interrupted(5)
-    made(made.where)
+def test_policies_saved_on_the_way_survive(case: Callable[..., Case]) -> None:
+    training = case("grpo")
+    training.save_every = 2
+    training(None, "whole")
+    training.interrupted(5)
+    training(training.where)
     for step in (2, 4, 6, 8):
         a, b = (
-            (checkpoint_folder(made.root / folder, step) / "model.safetensors").read_bytes()
+            (checkpoint_folder(training.root / folder, step) / "model.safetensors").read_bytes()
             for folder in ("whole", "policy")
         )
         assert a == b
-    assert not list((made.root / "policy").glob("*.partial"))
+    assert not list((training.root / "policy").glob("*.partial"))
 
 
 def flip(path: Path) -> None:
-    """Damage one bit in the middle of a file."""
+    """Flip one bit in the middle of a file."""
     found = bytearray(path.read_bytes())
     found[len(found) // 2] ^= 1
     path.write_bytes(found)
@@ -221,12 +216,12 @@ def flip(path: Path) -> None:
             lambda path: flip(path / "model.safetensors"),
             "model.safetensors has other bytes than were written",
         ),
-        (lambda path: os.truncate(path / "optimizer.pt", 100), "optimizer.pt has 100 bytes in place of"),
+        (lambda path: os.truncate(path / "optimizer.pt", 100), "optimizer.pt has 100 bytes instead of"),
         (lambda path: (path / "parts-0.pt").unlink(), "parts-0.pt is missing"),
         (lambda path: (path / MARKER).write_text('{"made_from": "the'), f"{MARKER} is not readable"),
     ],
 )
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(
     tmp_path: Path,
     damage: Callable[[Path], Any],
     said: str,
@@ -238,43 +233,43 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_is_used(
         path.mkdir()
         for name in ("model.safetensors", "optimizer.pt", "parts-0.pt"):
             (path / name).write_bytes(f"{name} at {step} ".encode() * 100)
-        checkpointing.write_marker(path, "the same", 1.5 * step, 1)
+        write_marker(path, "the same", 1.5 * step, 1)
     (tmp_path / "checkpoint-15").mkdir()  # killed while it was written
-    found = checkpointing.newest_checkpoint(where)
+    found = newest_checkpoint(where)
     assert found is not None and found.path.name == "checkpoint-12" and found.seconds == 18
     assert not (tmp_path / "checkpoint-15").exists()
     damage(found.path)
-    before = checkpointing.newest_checkpoint(where)
+    before = newest_checkpoint(where)
     assert before is not None and before.path.name == "checkpoint-9"
     [line] = capsys.readouterr().err.splitlines()
     assert str(found.path) in line and said in line
-    assert checkpointing.newest_checkpoint(replace(where, made_from="other weights")) is None
+    assert newest_checkpoint(replace(where, made_from="other weights")) is None
 
 
-def test_a_disk_without_room_ends_training_with_what_was_whole(
+def test_a_full_disk_ends_training_with_the_complete_checkpoints(
     case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = case("grpo")
-    whole = made(None, "whole")
+    training = case("grpo")
+    whole = training(None, "whole")
     full = SimpleNamespace(free=0)
     with monkeypatch.context() as small:
         small.setattr(shutil, "disk_usage", lambda _: full)
         with pytest.raises(Unavailable, match=r"resume has 0\.0 MB free and a checkpoint takes \d"):
-            made(made.where)
+            training(training.where)
         # room for the first checkpoint alone
         asked = iter([SimpleNamespace(free=10**12)] * 2 + [full])
         small.setattr(shutil, "disk_usage", lambda _: next(asked))
-        with pytest.raises(Unavailable, match="the same command goes on from the last whole checkpoint"):
-            made(made.where)
-    assert made.checkpoints() == {"checkpoint-3": True}
-    assert equal(whole, made(made.where))
+        with pytest.raises(Unavailable, match="continues from the last complete checkpoint"):
+            training(training.where)
+    assert training.checkpoints() == {"checkpoint-3": True}
+    assert equal(whole, training(training.where))
 
 
 def test_a_disk_that_fills_while_a_checkpoint_is_written(
     case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = case("sft")
-    made.interrupted(4)
+    training = case("sft")
+    training.interrupted(4)
     save = torch.save
 
     def full(value: Any, path: Any) -> None:
@@ -286,15 +281,15 @@ def test_a_disk_that_fills_while_a_checkpoint_is_written(
     with monkeypatch.context() as broken:
         broken.setattr(torch, "save", full)
         with pytest.raises(Unavailable, match=r"resume cannot be written .*: free some space there"):
-            made(made.where)
-    assert made.checkpoints() == {"checkpoint-3": True, "checkpoint-6": False}
-    assert equal(made(None, "whole"), made(made.where))
+            training(training.where)
+    assert training.checkpoints() == {"checkpoint-3": True, "checkpoint-6": False}
+    assert equal(training(None, "whole"), training(training.where))
 
 
 def test_another_number_of_processes_is_refused(case: Callable[..., Case]) -> None:
-    made = case("sft")
-    made.interrupted(4)
-    marker = made.root / "resume" / "checkpoint-3" / MARKER
+    training = case("sft")
+    training.interrupted(4)
+    marker = training.root / "resume" / "checkpoint-3" / MARKER
     marker.write_text(marker.read_text().replace('"processes":1', '"processes":4'))
     with pytest.raises(Unavailable, match="was saved by 4 processes and this training has 1"):
-        made(made.where)
+        training(training.where)

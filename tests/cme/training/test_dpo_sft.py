@@ -1,4 +1,4 @@
-"""DPO and SFT against log-likelihoods that are computed here, a sequence at a time."""
+"""DPO and SFT against log-likelihoods that are computed here, one sequence at a time."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,8 @@ from cme.miniature.preferences import load_pairs
 from cme.models import chat
 from cme.records import Generation, Preference
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
-from cme.training.grpo import TrainingResult, checkpoint_folder
+from cme.training.history import TrainingResult
+from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -37,7 +38,7 @@ BETA = 0.1
 def log_likelihood(
     checkpoint: Checkpoint, prompt: str, response: str, finished: bool = True
 ) -> tuple[float, int]:
-    """Sum over a response's tokens, the end of turn among them where it is finished, and their number."""
+    """Sum over a response's tokens, including the end of turn of a finished response, and their number."""
     head = chat.prompt_ids(checkpoint.tokenizer, prompt)
     own = checkpoint.tokenizer(response, add_special_tokens=False)["input_ids"]
     own = [*own, *[checkpoint.tokenizer.eos_token_id] * finished]
@@ -47,7 +48,7 @@ def log_likelihood(
 
 
 def margin(policy: Checkpoint, start: Checkpoint, pair: Preference) -> float:
-    """How much more than the start the policy puts the chosen response above the rejected one, in nats."""
+    """The policy's log-ratio of chosen to rejected response minus that of the untrained model, in nats."""
     ratio = [
         log_likelihood(policy, pair.prompt.text, r)[0] - log_likelihood(start, pair.prompt.text, r)[0]
         for r in (pair.chosen, pair.rejected)
@@ -70,21 +71,18 @@ def dpo(
         pairs,
         watched or watch(tiny, family),
         SETTINGS | {"beta": BETA, "loss_type": "sigmoid"} | changes,
-        seed=0,
-        folder=folder,
-        save_every=save_every,
-        quiet=True,
+        TrainingJob(0, folder, save_every, quiet=True),
     )
 
 
 def sft(tiny: Tiny, folder: Path, said: list[Generation] = SAID, **changes: Any) -> TrainingResult:
     policy = changes.pop("policy", None) or tiny("llama")
     return train_sft(
-        policy, PROMPTS, said, watch(tiny, "llama"), SETTINGS | changes, seed=0, folder=folder, quiet=True
+        policy, PROMPTS, said, watch(tiny, "llama"), SETTINGS | changes, TrainingJob(0, folder, quiet=True)
     )
 
 
-def test_dpos_loss_is_that_of_the_log_ratios(tiny: Tiny, tmp_path: Path, family: str) -> None:
+def test_the_dpo_loss_follows_from_the_log_ratios(tiny: Tiny, tmp_path: Path, family: str) -> None:
     history = dpo(tiny, tmp_path, family=family, save_every=1, learning_rate=1e-3).history
     start = tiny(family)
     assert history["loss"][0] == pytest.approx(math.log(2), abs=1e-4), "the policy is its reference at first"
@@ -105,7 +103,7 @@ def test_dpo_puts_the_chosen_above_the_rejected(tiny: Tiny, tmp_path: Path) -> N
     assert sum(margin(other, start, p) for p in PAIRS) / len(PAIRS) < -1
 
 
-def test_sfts_loss_is_the_targets_mean_negative_log_likelihood(tiny: Tiny, tmp_path: Path) -> None:
+def test_the_sft_loss_is_the_mean_negative_log_likelihood(tiny: Tiny, tmp_path: Path) -> None:
     history = sft(tiny, tmp_path).history
     start = tiny("llama")
     found = [
@@ -124,7 +122,7 @@ def test_sft_raises_the_likelihood_of_its_targets(tiny: Tiny, tmp_path: Path) ->
         assert after > before + 1
 
 
-def test_what_is_cut_off_is_no_lesson_in_ending(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_cut_response_does_not_teach_to_end(tiny: Tiny, tmp_path: Path) -> None:
     ends = {}
     for finished in (True, False):
         policy = tiny("llama")
@@ -153,7 +151,7 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path) -> None:
         assert a.ndim < 2 or not torch.equal(a, c)
 
 
-def test_watching_changes_nothing_in_the_training(tiny: Tiny, tmp_path: Path) -> None:
+def test_monitoring_does_not_change_the_training(tiny: Tiny, tmp_path: Path) -> None:
     often = dpo(tiny, tmp_path / "a", watch(tiny, every=1, count=6)).history
     seldom = dpo(tiny, tmp_path / "b", watch(tiny, every=99, count=2)).history
     assert often["loss"] == seldom["loss"] and often["grad_norm"] == seldom["grad_norm"]
@@ -161,7 +159,7 @@ def test_watching_changes_nothing_in_the_training(tiny: Tiny, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("trainer", [dpo, sft])
-def test_what_is_not_finite_ends_it(
+def test_a_loss_that_is_not_finite_ends_training(
     tiny: Tiny, tmp_path: Path, trainer: Callable[..., TrainingResult]
 ) -> None:
     policy = tiny({dpo: "qwen", sft: "llama"}[trainer])
@@ -171,7 +169,7 @@ def test_what_is_not_finite_ends_it(
     kwargs: dict[str, Any] = {"policy": policy}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "cme.training.dpo_sft._Watching._measured", lambda *_: {}
+            "cme.training.dpo_sft._MonitoringCallback._measure", lambda *_: {}
         )  # nothing can be sampled from it
         if trainer is dpo:
             kwargs["watched"] = quiet
@@ -180,8 +178,8 @@ def test_what_is_not_finite_ends_it(
 
 
 @pytest.mark.parametrize("trainer", [dpo, sft])
-def test_no_room_for_a_response_is_said(
+def test_no_room_for_a_response_is_refused(
     tiny: Tiny, tmp_path: Path, trainer: Callable[..., TrainingResult]
 ) -> None:
-    with pytest.raises(ValueError, match="max_length=3: no row to train on has room"):
+    with pytest.raises(ValueError, match="max_length=3"):
         trainer(tiny, tmp_path, max_length=3)

@@ -1,4 +1,4 @@
-"""GRPO on tiny random models: the history, the guard, and who is touched by training."""
+"""GRPO on tiny random models: the history, the guard, and which weights training changes."""
 
 import math
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from plain_rewards import as_reward
 from transformers import TrainerControl, TrainerState
 from trl import GRPOTrainer
 
+from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat
@@ -18,7 +19,10 @@ from cme.rewards import CrossModelEntropy, Reward
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from cme.training import grpo
-from cme.training.grpo import CollapseGuard, TrainingFailed, TrainingResult, train_grpo
+from cme.training.collapse import CollapseCallback, CollapseGuard
+from cme.training.grpo import train_grpo
+from cme.training.history import HISTORY, TrainingResult
+from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -41,7 +45,7 @@ PROMPTS = world.load_prompts("train", 12, 0)
 
 
 def letters(completions: list[Any], **_: Any) -> list[float | None]:
-    """How many letters `e` a completion has."""
+    """The number of letters `e` in a completion."""
     return [float(chat.to_text(c).count("e")) for c in completions]
 
 
@@ -62,9 +66,7 @@ def run(
         monitors or Monitors(tiny("qwen"), None, None),
         SETTINGS | settings,
         guard,
-        seed=0,
-        folder=folder,
-        quiet=True,
+        TrainingJob(0, folder, quiet=True),
     )
 
 
@@ -89,8 +91,8 @@ def modules(checkpoint: Checkpoint | TokenScorer) -> set[int]:
     return {id(m) for m in checkpoint.model.modules()}
 
 
-def test_a_penalty_changes_nothing_in_what_kl_is(tiny: Tiny, tmp_path: Path) -> None:
-    """TRL logs a `kl` of its own, a token and at every step, where beta > 0."""
+def test_a_penalty_does_not_change_the_measured_kl(tiny: Tiny, tmp_path: Path) -> None:
+    """TRL logs another `kl`, per token and at every step, where beta > 0."""
     histories = []
     for beta in (0.0, 1e-9):
         watched = Monitors(tiny("qwen"), None, None, every=2)
@@ -113,7 +115,7 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
     assert result.stopped is None
     assert {len(column) for column in history.values()} == {3}
     assert history["step"] == [1, 2, 3]
-    assert set(history) == set(grpo.HISTORY) - OF_VOTES
+    assert set(history) == set(HISTORY) - OF_VOTES
     assert history["kl"][0] == pytest.approx(0, abs=1e-4), "the policy is its start before the first update"
     assert history["kl"][2] is not None and abs(history["kl"][2]) > 1e-3
     assert history["unscored"] == [0, 0, 0]
@@ -132,7 +134,7 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
 def test_completions_left_out_on_purpose_are_not_unscored_and_get_no_advantage(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of groups of four the first two are trained, and only the first of the other two is what cannot be scored."""
+    """In each group of four, two completions are scored; four in all are left out on purpose."""
     seen = []
     whole = GRPOTrainer._generate_and_score_completions
 
@@ -157,7 +159,7 @@ def test_completions_left_out_on_purpose_are_not_unscored_and_get_no_advantage(
         assert advantages[2:] == [0] * 6
 
 
-def test_training_is_the_same_again_from_the_same_seed(tiny: Tiny, tmp_path: Path) -> None:
+def test_training_is_reproducible_from_its_seed(tiny: Tiny, tmp_path: Path) -> None:
     a, b = tiny("olmo"), tiny("olmo")
     first = run(tiny, tmp_path / "a", letters, policy=a, monitors=Monitors(tiny("olmo"), None, None))
     second = run(tiny, tmp_path / "b", letters, policy=b, monitors=Monitors(tiny("olmo"), None, None))
@@ -185,7 +187,7 @@ def test_a_verifier_shares_no_module_with_the_policy_of_the_same_name(
 
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What the trainer made of each batch of completions: advantages, token ids."""
+    """Each batch of completions as the trainer prepared it: advantages, token ids."""
     seen: list[dict[str, Any]] = []
 
     class Watched(GRPOTrainer):  # type: ignore[misc]
@@ -197,7 +199,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return seen
 
 
-def test_what_cannot_be_scored_gets_no_advantage(
+def test_an_unscored_completion_gets_no_advantage(
     tiny: Tiny, tmp_path: Path, batches: list[dict[str, Any]]
 ) -> None:
     given: list[float | None] = [1.0, 2.0, None, 6.0, None, None, None, None]
@@ -208,7 +210,7 @@ def test_what_cannot_be_scored_gets_no_advantage(
     assert result.history["reward"] == [3.0]
 
 
-def test_prompts_are_the_ones_that_scorers_see(
+def test_the_policy_is_trained_on_the_prompts_that_scorers_see(
     tiny: Tiny, tmp_path: Path, batches: list[dict[str, Any]], family: str
 ) -> None:
     policy = tiny(family)
@@ -271,8 +273,8 @@ MANY, FLAT = FINE | {"unscored": 0.31}, FINE | {"frac_reward_zero_std": 1.0}
         ([FLAT, {"train_runtime": 1.0}, FINE], None),  # a line of the log that is no step
     ],
 )
-def test_the_guard_counts_steps_in_a_row(logs: list[dict[str, float]], stopped: str | None) -> None:
-    callback = grpo._GuardCallback(CollapseGuard(patience=2, max_unscored=0.3))
+def test_the_guard_counts_consecutive_steps(logs: list[dict[str, float]], stopped: str | None) -> None:
+    callback = CollapseCallback(CollapseGuard(patience=2, max_unscored=0.3))
     control = TrainerControl()
     for step, entry in enumerate(logs, start=1):
         callback.on_log(
@@ -314,10 +316,7 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
             Monitors(tiny("qwen"), None, None),
             SETTINGS | constant | {"max_steps": steps},
             PATIENT,
-            seed=0,
-            folder=tmp_path / name,
-            save_every=every,
-            quiet=True,
+            TrainingJob(0, tmp_path / name, every, quiet=True),
         )
         return tmp_path / name
 
@@ -328,12 +327,12 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
             torch.equal(x, y) for x, y in zip(weights(load(str(a))), weights(load(str(b))), strict=True)
         )
 
-    assert same(grpo.checkpoint_folder(whole, 2), short)
+    assert same(checkpoint_folder(whole, 2), short)
     assert same(whole, plain)
-    assert not same(grpo.checkpoint_folder(whole, 1), short)
+    assert not same(checkpoint_folder(whole, 1), short)
     assert sorted(p.name for p in whole.glob("step-*")) == [
         "step-1",
         "step-2",
     ]  # the last is the policy itself
-    kept = {p.suffix for p in grpo.checkpoint_folder(whole, 1).iterdir()}
+    kept = {p.suffix for p in checkpoint_folder(whole, 1).iterdir()}
     assert kept <= {".json", ".jinja", ".safetensors"}

@@ -1,4 +1,4 @@
-"""LoRA: adapters alone train, what is measured beside is right, and what is saved is the policy itself, merged."""
+"""LoRA: only adapters train, the monitors are right, and the saved policy has the adapters merged."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from plain_rewards import as_reward
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
@@ -14,8 +15,11 @@ from cme.miniature import world
 from cme.models.generation import generate_ids
 from cme.records import Generation, Preference
 from cme.training import dpo_sft
-from cme.training import grpo as training
-from cme.training.grpo import CollapseGuard, checkpoint_folder, train_grpo
+from cme.training import job as training
+from cme.training.collapse import CollapseGuard
+from cme.training.grpo import train_grpo
+from cme.training.history import TrainingResult
+from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
 Tiny = Callable[..., Checkpoint]
@@ -34,12 +38,12 @@ SETTINGS = {
 
 
 def even(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
-    """The share of even tokens: something that random weights differ in."""
+    """The share of even tokens, which differs between random weights."""
     return [sum(token % 2 == 0 for token in ids) / len(ids) for ids in completion_ids]
 
 
 class Look(TrainerCallback):  # type: ignore[misc]
-    """What the policy is like while it trains: its weights at the end and its greedy answers."""
+    """The policy at the end of training: its weights and its greedy responses."""
 
     def __init__(self) -> None:
         self.answers: list[list[int]] = []
@@ -62,27 +66,20 @@ def greedy(model: Any, tokenizer: Any) -> list[list[int]]:
     return generate_ids(model, tokenizer, [p.text for p in PROMPTS], max_new_tokens=8, batch_size=12)
 
 
-def grpo(
-    start: Checkpoint, beside: Checkpoint, folder: Path, look: Look, **given: Any
-) -> training.TrainingResult:
+def grpo(start: Checkpoint, beside: Checkpoint, folder: Path, look: Look, **given: Any) -> TrainingResult:
     return train_grpo(
         start,
         PROMPTS,
-        even,
+        as_reward(even),
         Monitors(beside, None, None, 1),
         SETTINGS | given,
         CollapseGuard(10, 0.5),
-        seed=0,
-        folder=folder,
-        save_every=1,
-        lora=LORA,
-        callbacks=[look],
-        quiet=True,
+        TrainingJob(0, folder, 1, LORA, callbacks=[look], quiet=True),
     )
 
 
 @pytest.mark.parametrize("name", ["qwen", "gemma"])
-def test_adapters_alone_train_and_the_merged_policy_answers_alike(
+def test_only_adapters_train_and_the_merged_policy_responds_alike(
     tiny: Tiny, tmp_path: Path, name: str
 ) -> None:
     look = Look()
@@ -99,13 +96,13 @@ def test_adapters_alone_train_and_the_merged_policy_answers_alike(
     moved = [k for k, w in saved.model.named_parameters() if not torch.equal(w, start[k])]
     assert moved and not any("embed" in key or "norm" in key for key in moved)
     assert (checkpoint_folder(tmp_path, 1) / "model.safetensors").exists()
-    assert result.history["kl"][0] == pytest.approx(0.0, abs=1e-4), "adapters begin as nothing"
+    assert result.history["kl"][0] == pytest.approx(0.0, abs=1e-4), "adapters start at zero"
 
 
-def test_the_penalty_and_the_monitor_measure_from_the_start(
+def test_penalty_and_monitor_measure_from_the_untrained_model(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The KL of the second step, worked out from the policy saved after the first."""
+    """The KL of the second step, computed from the policy saved after the first."""
     batches: list[dict[str, Any]] = []
     score = GRPOTrainer._generate_and_score_completions
 
@@ -140,25 +137,17 @@ def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
     pairs = [Preference(p, "the fox", "a dog") for p in PROMPTS]
     for method in ("dpo", "sft"):
         look, folder = Look(), tmp_path / method
-        common: dict[str, Any] = {
-            "seed": 0,
-            "folder": folder,
-            "lora": LORA,
-            "callbacks": [look],
-            "quiet": True,
-        }
+        job = TrainingJob(0, folder, lora=LORA, callbacks=[look], quiet=True)
         if method == "dpo":
-            dpo_sft.train_dpo(
-                tiny("qwen"), tiny("qwen"), pairs, watch, settings | more | {"beta": 0.1}, **common
-            )
+            dpo_sft.train_dpo(tiny("qwen"), tiny("qwen"), pairs, watch, settings | more | {"beta": 0.1}, job)
         else:
             said = [Generation("the fox", True, 3)] * 12
-            dpo_sft.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, **common)
+            dpo_sft.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, job)
         assert look.trainable and all("lora_" in weight for weight in look.trainable)
         assert greedy(load(str(folder)).model, tiny("qwen").tokenizer) == look.answers
 
 
-def test_memory_that_runs_out_while_adapters_are_merged_is_no_full_disk(
+def test_out_of_memory_while_merging_is_not_reported_as_a_full_disk(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What every run measures: repetition, KL from the start, quality and the held-out likelihood."""
+"""What every run measures: repetition, KL from the untrained model, quality and the held-out likelihood."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -33,14 +33,16 @@ def test_repetition(text: str, share: float) -> None:
     assert repetition(text) == pytest.approx(share)
 
 
-def bound(monitors: Monitors, policy: Checkpoint, step: int = 0, steps: int = 100) -> Monitors:
+def bound(
+    monitors: Monitors, policy: Checkpoint, step: int = 0, steps: int = 100, group: int = 1
+) -> Monitors:
     trainer: Any = SimpleNamespace(
         processing_class=policy.tokenizer,
         model=policy.model,
         accelerator=SimpleNamespace(unwrap_model=lambda model: model),
         state=SimpleNamespace(global_step=step, max_steps=steps),
     )
-    monitors.bind(trainer)
+    monitors.bind(trainer, group)
     return monitors
 
 
@@ -125,7 +127,7 @@ def test_responses_that_heldout_cannot_score_are_left_out(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize(("step", "measured"), [(0, True), (1, False), (4, False), (5, True), (9, True)])
-def test_costly_ones_are_measured_every_few_steps_and_at_the_last(
+def test_forward_passes_are_measured_every_few_steps_and_at_the_last(
     tiny: Tiny, step: int, measured: bool
 ) -> None:
     policy = tiny("qwen")
@@ -135,10 +137,9 @@ def test_costly_ones_are_measured_every_few_steps_and_at_the_last(
     assert {"quality", "repetition"} <= set(found)
 
 
-def test_answers_are_watched_on_a_mathematics_track(tiny: Tiny) -> None:
+def test_answers_are_measured_on_a_mathematics_track(tiny: Tiny) -> None:
     policy = tiny("qwen")
-    monitors = bound(Monitors(tiny("qwen"), None, None, every=5, answers="number"), policy, step=1)
-    monitors._trainer.num_generations = 4  # type: ignore[union-attr]
+    monitors = bound(Monitors(tiny("qwen"), None, None, every=5, answers="number"), policy, step=1, group=4)
     logged: dict[str, float] = {}
 
     def watch(texts: list[str], gold: list[str | None]) -> dict[str, float]:

@@ -20,7 +20,7 @@ from trainings import SHOWN, Tiny, dpo, expected, grpo, run_in, state
 from transformers import TrainerControl
 
 from cme import Unavailable
-from cme.training import tracking
+from cme.training.trackers import check_tracker
 from cme.training.tracking import Tracking
 
 pytestmark = pytest.mark.trackers
@@ -34,13 +34,13 @@ def never(text: str) -> None:
 
 
 def once(found: Found) -> dict[str, dict[int, float]]:
-    """Figures by step, none of which is there twice."""
+    """Metrics by step; no step occurs twice."""
     assert all(len(values) == 1 for steps in found.values() for values in steps.values())
     return {name: {step: values[0] for step, values in steps.items()} for name, steps in found.items()}
 
 
 def interrupted_and_resumed(name: str, folder: Path) -> None:
-    """Figures of 1.0 up to step 47, then 2.0 from a checkpoint at 40 on, up to step 50."""
+    """Metrics of 1.0 up to step 47, then 2.0 from a checkpoint at step 40 up to step 50."""
     killed = Tracking(name, run_in(folder), never)
     killed.on_train_begin(None, state(0, 1.0), CONTROL)
     for step in range(1, 48):
@@ -58,7 +58,7 @@ FIRST_VALUES_STAY = {step: 1.0 if step <= 47 else 2.0 for step in range(1, 51)}
 
 
 class Server:
-    """`mlflow server` on a loopback port, with a database of its own."""
+    """`mlflow server` on a loopback port with its own database."""
 
     def __init__(self, command: str, folder: Path) -> None:
         with socket.socket() as free:
@@ -77,7 +77,7 @@ class Server:
             )
 
     def wait(self) -> None:
-        """Until it answers."""
+        """Wait until the server answers."""
         for _ in range(240):
             try:
                 with urllib.request.urlopen(f"{self.url}/health", timeout=2):
@@ -88,13 +88,13 @@ class Server:
         raise AssertionError(self.log.read_text())
 
     def stop(self) -> None:
-        """With its workers."""
+        """Stop the server and its workers."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, 15)
         self.process.wait(30)
 
     def ask(self, path: str, **body: Any) -> Any:
-        """What the REST API answers."""
+        """The answer of the REST API."""
         query = "?" + "&".join(f"{k}={v}" for k, v in body.items()) if path.endswith("get-history") else ""
         data = None if query else json.dumps(body).encode()
         request = urllib.request.Request(
@@ -110,7 +110,7 @@ class Server:
         return list(self.ask("runs/search", experiment_ids=ids).get("runs", []))
 
     def figures(self, run: Any) -> Found:
-        """A run's figures by name and step."""
+        """A run's metrics by name and step."""
         found: Found = {}
         for metric in run["data"].get("metrics", []):
             name = metric["key"]
@@ -139,7 +139,7 @@ def test_mlflow_has_the_records_history(
     server: Server, monkeypatch: pytest.MonkeyPatch, tiny: Tiny, tmp_path: Path, method: Callable[..., Any]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    tracking.check_tracker("mlflow")
+    check_tracker("mlflow")
     run = run_in(tmp_path, project=f"cme-{method.__name__}")
     history = method(tiny, tmp_path / "policy", Tracking("mlflow", run, never))
     [found] = server.runs(run.project)
@@ -148,7 +148,7 @@ def test_mlflow_has_the_records_history(
     assert {p["key"]: p["value"] for p in found["data"]["params"]} == {k: str(v) for k, v in SHOWN.items()}
 
 
-def test_mlflow_goes_on_in_the_same_run(
+def test_mlflow_continues_the_same_run(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
@@ -164,7 +164,7 @@ def test_mlflow_goes_on_in_the_same_run(
     assert server.figures(newest)["train/loss"] == {1: [3.0]}
 
 
-def test_a_server_that_dies_costs_no_training(
+def test_a_server_that_dies_does_not_end_training(
     monkeypatch: pytest.MonkeyPatch, tiny: Tiny, tmp_path: Path
 ) -> None:
     mortal = Server(os.environ["MLFLOW_SERVER"], tmp_path)
@@ -185,12 +185,12 @@ def test_a_server_that_dies_costs_no_training(
     assert len(warned) == 2 and warned[0].startswith("tracker=mlflow failed at step 2: MlflowException: ")
     assert warned[1] == "tracker=mlflow lacks the steps after 1; the run's record has them"
     with pytest.raises(Unavailable, match=r"tracker=mlflow: http://\*\*\*@127.* does not answer") as refused:
-        tracking.check_tracker("mlflow")
+        check_tracker("mlflow")
     assert "hunter2" not in str(refused.value) + "".join(warned)
 
 
 def wandb_records(folder: Path) -> Iterator[Any]:
-    """What W&B wrote offline: protobuf in LevelDB's log format, blocks of 32 KiB, the first with 7 bytes of header."""
+    """W&B's offline file: protobuf in LevelDB's log format, blocks of 32 KiB, the first with a header of 7 bytes."""
     from wandb.proto.wandb_internal_pb2 import Record
 
     [path] = folder.glob("wandb/offline-run-*/*.wandb")
@@ -211,7 +211,7 @@ def test_wandb_offline_has_the_records_history(
     monkeypatch: pytest.MonkeyPatch, tiny: Tiny, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    tracking.check_tracker("wandb")
+    check_tracker("wandb")
     history = grpo(tiny, tmp_path / "policy", Tracking("wandb", run_in(tmp_path), never))
     found: Found = {}
     config: dict[str, Any] = {}
@@ -239,13 +239,13 @@ def test_wandb_without_a_login_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_p
     import wandb
 
     wandb.teardown()
-    with pytest.raises(Unavailable, match="tracker=wandb: there is no login; `wandb login`"):
-        tracking.check_tracker("wandb")
+    with pytest.raises(Unavailable, match="tracker=wandb: there is no login"):
+        check_tracker("wandb")
     wandb.teardown()
 
 
 def trackio_figures(folder: Path) -> dict[str, Found]:
-    """A project's figures by run, name and step, as they lie in Trackio's database."""
+    """A project's metrics by run, name and step, from Trackio's database."""
     runs: dict[str, Found] = {}
     with sqlite3.connect(folder / "cme.db") as database:
         for run, step, values in database.execute("SELECT run_id, step, metrics FROM metrics ORDER BY id"):
@@ -265,13 +265,13 @@ def trackio_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def test_trackio_has_the_records_history(trackio_folder: Path, tiny: Tiny, tmp_path: Path) -> None:
-    tracking.check_tracker("trackio")
+    check_tracker("trackio")
     history = grpo(tiny, tmp_path / "policy", Tracking("trackio", run_in(tmp_path), never))
     [found] = trackio_figures(trackio_folder).values()
     assert once(found) == expected(history)
 
 
-def test_trackio_goes_on_in_the_same_run(trackio_folder: Path, tmp_path: Path) -> None:
+def test_trackio_continues_the_same_run(trackio_folder: Path, tmp_path: Path) -> None:
     interrupted_and_resumed("trackio", tmp_path)
     [found] = trackio_figures(trackio_folder).values()
     assert once(found)["train/loss"] == FIRST_VALUES_STAY

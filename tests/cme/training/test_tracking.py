@@ -1,4 +1,4 @@
-"""What trackers are given, read back with TensorBoard's own reader, and what becomes of one that fails."""
+"""What trackers receive, read back with TensorBoard's own reader, and what a failing tracker causes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,8 +11,11 @@ from trainings import History, Tiny, dpo, expected, grpo, run_in, sft, state
 from transformers import TrainerControl, TrainerState
 
 from cme import Unavailable
+from cme.runtime import extras
+from cme.runtime.secrets import redact
 from cme.training import tracking
-from cme.training.grpo import HISTORY
+from cme.training.history import HISTORY
+from cme.training.trackers import check_tracker
 from cme.training.tracking import Tracking
 
 CONTROL = TrainerControl()
@@ -23,7 +26,7 @@ def quiet(text: str) -> None:
 
 
 def read(folder: Path) -> dict[str, dict[int, float]]:
-    """Each figure's value by step, to the six digits that records keep; float32 has seven."""
+    """Each metric's value by step, to the six digits that records keep; float32 has seven."""
     events = EventAccumulator(str(folder)).Reload()
     found: dict[str, dict[int, float]] = {}
     for name in events.Tags()["scalars"]:
@@ -49,7 +52,7 @@ def steps(tracker: Tracking, first: int, last: int, value: float) -> None:
         tracker.on_log(None, state(step, value), CONTROL)
 
 
-def test_a_training_that_goes_on_has_no_step_twice(tmp_path: Path) -> None:
+def test_a_resumed_training_has_no_step_twice(tmp_path: Path) -> None:
     killed = Tracking("tensorboard", run_in(tmp_path), quiet)
     killed.on_train_begin(None, state(0, 1.0), CONTROL)
     steps(killed, 1, 47, 1.0)  # the last checkpoint was at 40
@@ -61,7 +64,7 @@ def test_a_training_that_goes_on_has_no_step_twice(tmp_path: Path) -> None:
     assert loss == {step: 1.0 if step <= 40 else 2.0 for step in range(1, 44)}
 
 
-def test_a_training_that_begins_anew_is_seen_alone(tmp_path: Path) -> None:
+def test_a_training_that_starts_over_replaces_the_earlier_one(tmp_path: Path) -> None:
     for value, last in ((1.0, 5), (2.0, 2)):
         tracker = Tracking("tensorboard", run_in(tmp_path), quiet)
         tracker.on_train_begin(None, state(0, value), CONTROL)
@@ -80,7 +83,7 @@ def test_settings_are_hyperparameters(tmp_path: Path) -> None:
     assert values == {"seed": 7, "reward.granularity": "token", "scale.heldout": "None", "plan": True}
 
 
-def test_one_process_of_many_writes(tmp_path: Path) -> None:
+def test_only_the_main_process_writes(tmp_path: Path) -> None:
     other = Tracking("tensorboard", run_in(tmp_path), quiet)
     elsewhere = TrainerState(
         is_world_process_zero=False, log_history=[{"step": 1, "loss": 0.5}], global_step=1
@@ -92,7 +95,7 @@ def test_one_process_of_many_writes(tmp_path: Path) -> None:
 
 
 class Flaky:
-    """A tracker that is down from a call on, for a number of calls."""
+    """A tracker that fails on a range of its calls."""
 
     def __init__(self, down: range) -> None:
         self.down, self.calls, self.closed = down, 0, False
@@ -125,7 +128,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Flaky, list[st
     return made
 
 
-def test_a_tracker_that_was_down_is_given_what_it_missed(flaky: Any, tiny: Tiny, tmp_path: Path) -> None:
+def test_a_tracker_that_was_down_receives_the_missed_steps(flaky: Any, tiny: Tiny, tmp_path: Path) -> None:
     client, warned, tracker = flaky(range(2, 3))
     history = grpo(tiny, tmp_path, tracker)
     assert history["step"] == [1, 2, 3]
@@ -145,7 +148,7 @@ def test_a_tracker_that_stays_down_costs_a_warning_and_no_training(
     assert warned[1] == "tracker=mlflow lacks the steps after 1; the run's record has them"
 
 
-def test_a_tracker_that_is_down_is_not_asked_at_every_step(flaky: Any) -> None:
+def test_a_tracker_that_is_down_is_not_tried_at_every_step(flaky: Any) -> None:
     client, warned, tracker = flaky(range(1, 99), pause=1000.0)
     tracker.on_train_begin(None, state(0, 1.0), CONTROL)
     steps(tracker, 1, 20, 1.0)
@@ -165,25 +168,23 @@ def test_a_tracker_that_lacks_steps_before_the_checkpoint_gets_them(flaky: Any) 
     assert [step for step, _ in client.seen] == [38, 39, 40, 41, 42] and warned == []
 
 
-def test_names_are_those_of_the_history() -> None:
+def test_metrics_have_the_names_of_the_history() -> None:
     entry = dict.fromkeys(HISTORY.values(), 0.5) | {"step": 3, "rewards/other": 0.1, "num_tokens": 9.0}
-    assert tracking.figures(entry) == {f"train/{name}": 0.5 for name in HISTORY if name != "step"}
-    assert tracking.figures({"step": 1, "loss": float("nan")}) == {}
+    assert tracking.metrics(entry) == {f"train/{name}": 0.5 for name in HISTORY if name != "step"}
+    assert tracking.metrics({"step": 1, "loss": float("nan")}) == {}
 
 
 def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
-    with pytest.raises(
-        Unavailable,
-        match=r"tracker=trackio: the package trackio is not installed; pip install 'cme-harness\[trackio\]'",
-    ):
-        tracking.check_tracker("trackio")
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    with pytest.raises(Unavailable, match=r"tracker=trackio .*pip install 'cme-harness\[trackio\]'"):
+        check_tracker("trackio")
+    check_tracker("tensorboard")
 
 
-def test_no_secret_in_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_API_KEY", "abc123")
-    assert tracking.redact("key abc123 refused") == "key $WANDB_API_KEY refused"
-    assert tracking.redact("no answer from https://u:p@host:1/x?key=k (sorry)") == (
+def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "abc12345")
+    assert redact("key abc12345 refused") == "key $WANDB_API_KEY refused"
+    assert redact("no answer from https://u:p@host:1/x?key=k (sorry)") == (
         "no answer from https://***@host:1/x?*** (sorry)"
     )
-    assert tracking.redact("reward=cme, why?") == "reward=cme, why?"
+    assert redact("reward=cme, why?") == "reward=cme, why?"

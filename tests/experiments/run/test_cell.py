@@ -15,6 +15,7 @@ from paths import SUPPORT
 
 from cme import Interrupted
 from cme.records import Progress, RunState, read_record, write_record
+from cme.runtime.secrets import redact
 from experiments.config import composition
 from experiments.run import cell as cells
 from experiments.run import state
@@ -95,7 +96,7 @@ def test_no_secret_and_no_variable_is_in_what_is_written(
     assert read_record(path, RunState).reason == "RuntimeError: the server said: wrong key $OPENAI_API_KEY"
     assert "sk-not" not in path.read_text() + capsys.readouterr().err
     monkeypatch.setenv("MY_OWN", "in-a-variable-of-any-name")
-    assert state.redact("it is in-a-variable-of-any-name", ["MY_OWN"]) == "it is $MY_OWN"
+    assert redact("it is in-a-variable-of-any-name", ["MY_OWN"]) == "it is $MY_OWN"
 
 
 def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:

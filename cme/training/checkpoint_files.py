@@ -1,0 +1,146 @@
+"""Checkpoints on disk: a checkpoint is complete if it has a marker with the size and SHA-256 of every file."""
+
+import hashlib
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from cme import Unavailable
+from cme.records import explain_write_errors, read_json, write_json
+from cme.runtime.files import sync_folder, sync_path
+
+MARKER = "whole.json"
+KEPT = 2
+"""Number of complete checkpoints that are kept: the newest, and one more in case the newest turns out damaged."""
+
+WRITE_ERRORS = (OSError, RuntimeError, SafetensorError)
+"""What torch, safetensors and transformers raise where a file cannot be written."""
+
+
+@dataclass(frozen=True)
+class Checkpointing:
+    """Where a training saves its checkpoints.
+
+    Attributes:
+        folder: The folder of the checkpoints.
+        every: Steps between two checkpoints.
+        made_from: Digest of everything that the training depends on; checkpoints with another digest are not used.
+    """
+
+    folder: Path
+    every: int
+    made_from: str
+
+
+@dataclass(frozen=True)
+class CompleteCheckpoint:
+    """A complete checkpoint: seconds of training until then, size in bytes, and number of processes that saved it."""
+
+    path: Path
+    seconds: float
+    bytes: int
+    processes: int
+
+
+def newest_checkpoint(where: Checkpointing) -> CompleteCheckpoint | None:
+    """The newest complete checkpoint, None where there is none. Newer checkpoints that are not complete are deleted.
+
+    A damaged checkpoint is reported on stderr; one without a marker was being written when the training ended.
+    """
+    with explain_write_errors(where.folder):
+        for path in sorted(where.folder.glob("checkpoint-*"), key=step_of, reverse=True):
+            if (path / MARKER).exists():
+                marker, damage = _verify(path)
+                if damage:
+                    print(
+                        f"{path} is damaged ({damage}): training continues from the checkpoint before it, if any",
+                        file=sys.stderr,
+                    )
+                elif marker["made_from"] == where.made_from:
+                    return _checkpoint(path, marker)
+            _delete(path)
+    return None
+
+
+def write_marker(path: Path, made_from: str, seconds: float, processes: int, files: str = "**/*") -> None:
+    """Sync a checkpoint's files and write its marker over those that match `files`, in place of an earlier marker."""
+    (path / MARKER).unlink(missing_ok=True)
+    found = {}
+    for file in sorted(p for p in path.glob(files) if p.is_file()):
+        sync_path(file)
+        found[str(file.relative_to(path))] = [file.stat().st_size, _digest(file)]
+    sync_folder(path)
+    marker = {"made_from": made_from, "seconds": seconds, "processes": processes, "files": found}
+    write_json(path / MARKER, marker)
+    sync_path(path.parent)
+
+
+def read_marker(path: Path) -> CompleteCheckpoint:
+    """The checkpoint that a marker describes, without verifying its files."""
+    return _checkpoint(path, read_json(path / MARKER))
+
+
+def find_damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files, by its marker; empty where they are complete, or there is no marker."""
+    return _verify(path)[1] if (path / MARKER).exists() else ""
+
+
+def prune_checkpoints(folder: Path) -> None:
+    """Delete all but the newest complete checkpoints."""
+    complete = sorted((m.parent for m in folder.glob(f"checkpoint-*/{MARKER}")), key=step_of)
+    for path in complete[:-KEPT]:
+        _delete(path)
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, from its name."""
+    return int(path.name.rpartition("-")[2])
+
+
+def write_error(folder: Path, error: Exception) -> Unavailable:
+    """The error to raise where weights could not be written to a folder."""
+    why = str(error).splitlines()[0]
+    return Unavailable(
+        f"{folder} cannot be written ({why}): free some space there and repeat the command, which continues from the "
+        "last complete checkpoint"
+    )
+
+
+def _checkpoint(path: Path, marker: Mapping[str, Any]) -> CompleteCheckpoint:
+    size = sum(size for size, _ in marker["files"].values())
+    return CompleteCheckpoint(path, marker["seconds"], size, marker["processes"])
+
+
+def _delete(path: Path) -> None:
+    (path / MARKER).unlink(
+        missing_ok=True
+    )  # first, so that a deletion which is cut short leaves no complete one
+    shutil.rmtree(path)
+
+
+def _verify(path: Path) -> tuple[dict[str, Any], str]:
+    """A checkpoint's marker, and what is wrong with its files; empty where they are complete."""
+    try:
+        marker: dict[str, Any] = read_json(path / MARKER)
+        files = marker["files"].items()
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        return {}, f"{MARKER} is not readable: {error}"
+    for name, (size, digest) in files:
+        file = path / name
+        if not file.is_file():
+            return marker, f"{name} is missing"
+        if file.stat().st_size != size:
+            return marker, f"{name} has {file.stat().st_size} bytes instead of {size}"
+        if _digest(file) != digest:
+            return marker, f"{name} has other bytes than were written"
+    return marker, ""
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,71 @@
+"""The collapse guard: ends a training that cannot learn any more and keeps its policy.
+
+Reasons to stop are constant rewards, completions that are all cut at the length limit, and too many completions without
+a reward.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
+
+from cme import TrainingFailed
+
+
+@dataclass(frozen=True)
+class CollapseGuard:
+    """Training ends after `patience` consecutive steps with the same reason to stop.
+
+    `max_unscored` is the largest share of completions without a reward that is not a reason.
+    """
+
+    patience: int
+    max_unscored: float
+
+
+class CollapseCallback(TrainerCallback):  # type: ignore[misc]
+    """Counts consecutive steps with a reason to stop; `stopped` says why it ended the training."""
+
+    def __init__(self, guard: CollapseGuard) -> None:
+        self.guard = guard
+        self.stopped: str | None = None
+        self._consecutive: dict[str, int] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counts so far."""
+        return dict(self._consecutive)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue with the counts of a checkpoint."""
+        self._consecutive = dict(state)
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Check one step; raise TrainingFailed for a gradient that is not finite."""
+        if not logs or "reward" not in logs:
+            return
+        if not math.isfinite(logs["grad_norm"]):
+            raise TrainingFailed(
+                f"the gradient norm is {logs['grad_norm']} at step {state.global_step}: lower trainer.learning_rate"
+            )
+        if state.global_step >= state.max_steps:  # the last step ends the training anyway
+            return
+        reasons = {
+            "every group's rewards were constant": logs.get("frac_reward_zero_std") == 1.0,
+            "every completion was cut at the length limit": logs.get("completions/clipped_ratio") == 1.0,
+            f"more than {self.guard.max_unscored:.0%} of completions were unscored": logs.get("unscored", 0.0)
+            > self.guard.max_unscored,
+        }
+        for reason, holds in reasons.items():
+            self._consecutive[reason] = self._consecutive.get(reason, 0) + 1 if holds else 0
+            if self._consecutive[reason] >= self.guard.patience and self.stopped is None:
+                self.stopped = f"at step {state.global_step}: {reason} for {self.guard.patience} steps"
+                control.should_training_stop = True

@@ -1,0 +1,55 @@
+"""The history of a training: what was measured at each step, by column."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+HISTORY = {
+    "step": "step",
+    "reward": "reward",
+    "reward_std": "reward_std",
+    "quality": "quality",
+    "heldout": "heldout",
+    "length": "completions/mean_length",
+    "clipped": "completions/clipped_ratio",
+    "repetition": "repetition",
+    "entropy": "entropy",
+    "kl": "kl_from_start",
+    "unscored": "unscored",
+    "accuracy": "accuracy",
+    "majority_share": "majority_share",
+    "label_accuracy": "label_accuracy",
+    "semantic_entropy": "semantic_entropy",
+    "loss": "loss",
+    "grad_norm": "grad_norm",
+}
+"""Key in the trainer's log by column of the record. `cme.records.RunRecord` gives the units."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The outcome of a training.
+
+    Attributes:
+        history: Columns of equal length with one entry per step, None where a value was not measured.
+        stopped: Why training ended before its last step; None if it did not.
+        earlier: Seconds that a resumed training had taken before the checkpoint that it resumed from.
+    """
+
+    history: dict[str, list[float | None]]
+    stopped: str | None
+    earlier: float = 0.0
+
+
+def history_columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+    """The trainer's log as columns of six significant digits; a value that is absent or not finite is None."""
+
+    def value(entry: Mapping[str, float], key: str) -> float | None:
+        found = entry.get(key)
+        return None if found is None or not math.isfinite(found) else float(f"{found:.6g}")
+
+    return {
+        column: [value(entry, key) for entry in logs]
+        for column, key in HISTORY.items()
+        if any(key in entry for entry in logs)
+    }

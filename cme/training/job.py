@@ -1,0 +1,173 @@
+"""What all trainings share: device and progress settings, saved policies, checkpoints, callbacks."""
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from accelerate.utils import is_peft_model
+from transformers import (
+    PrinterCallback,
+    ProgressCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+
+from cme.runtime import distributed, signals
+from cme.runtime.extras import require
+from cme.runtime.files import sync_folder
+from cme.training.checkpoint_files import WRITE_ERRORS, Checkpointing, write_error
+from cme.training.checkpointing import Stateful, train_with_checkpoints
+from cme.training.trl_internals import use_one_gpu
+
+C = TypeVar("C", bound=TrainingArguments)
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """How a training runs, whatever its method.
+
+    Attributes:
+        seed: Random seed of data order and sampling.
+        folder: Where the trained policy is saved: weights and tokenizer.
+        save_every: Steps between policies that are saved on the way, in `checkpoint_folder(folder, step)`; saving them
+            does not change the training.
+        lora: Arguments of peft.LoraConfig: adapters are trained instead of the weights, and merged into the saved
+            policy. None trains all weights.
+        checkpointing: Where to save checkpoints, from the newest of which the training resumes.
+        callbacks: Callbacks that only watch; they run in the main process alone.
+        quiet: Show no progress bar.
+    """
+
+    seed: int
+    folder: Path
+    save_every: int | None = None
+    lora: Mapping[str, Any] | None = None
+    checkpointing: Checkpointing | None = None
+    callbacks: Sequence[TrainerCallback] = ()
+    quiet: bool = False
+
+    def arguments(self, kind: type[C], settings: Mapping[str, Any]) -> C:
+        """TRL's configuration `kind` from fields by TRL's names.
+
+        `per_device_train_batch_size` is that of all processes together. Precision and gradient checkpointing follow the
+        device. Raises ValueError as `cme.runtime.distributed.per_process_settings` does.
+        """
+        on_gpu = torch.cuda.is_available()
+        config: C = kind(
+            output_dir=str(self.folder if self.checkpointing is None else self.checkpointing.folder),
+            seed=self.seed,
+            bf16=on_gpu,
+            gradient_checkpointing=on_gpu,
+            use_cpu=not on_gpu,
+            logging_steps=1,
+            save_strategy="no",
+            report_to=[],
+            ddp_timeout=int(distributed.STEP_TIMEOUT.total_seconds()),
+            disable_tqdm=self.quiet,
+            **distributed.per_process_settings(settings, distributed.process_count()),
+        )
+        use_one_gpu(config)
+        return config
+
+    def adapters(self) -> Any:
+        """The adapters as TRL's `peft_config`; None where all weights are trained."""
+        if self.lora is None:
+            return None
+        require("peft", "lora", "trainer.lora")
+        from peft import LoraConfig
+
+        return LoraConfig(task_type="CAUSAL_LM", **self.lora)
+
+    def run(
+        self, trainer: Trainer, guards: Sequence[TrainerCallback], parts: Mapping[str, Stateful]
+    ) -> float:
+        """Train, save the policy, and return the seconds of training before the checkpoint that it resumed from.
+
+        Args:
+            trainer: The trainer.
+            guards: Callbacks that belong to the method; they run in every process, before the others.
+            parts: What has a state to save in checkpoints, by name.
+        """
+        saver = [PolicySaver(trainer, self.save_every, self.folder)] if self.save_every else []
+        for callback in (*guards, *saver, *distributed.main_process_only(self.callbacks)):
+            trainer.add_callback(callback)
+        trainer.remove_callback(PrinterCallback)
+        if not self.quiet:
+            trainer.remove_callback(ProgressCallback)
+            trainer.add_callback(ProgressBar())
+        with signals.defer_signals():
+            earlier = train_with_checkpoints(trainer, self.checkpointing, parts)
+            save_policy(trainer, self.folder)
+        return earlier
+
+
+def checkpoint_folder(folder: Path, step: int) -> Path:
+    """The folder of the policy as it was after a step, within the folder of the final policy."""
+    return folder / f"step-{step}"
+
+
+class PolicySaver(TrainerCallback):  # type: ignore[misc]
+    """Saves the policy every so many steps, except after the last, whose policy is the final one."""
+
+    def __init__(self, trainer: Trainer, every: int, folder: Path) -> None:
+        self.trainer, self.every, self.folder = trainer, every, folder
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Save after a step that is a multiple of `every`."""
+        if state.global_step % self.every or state.global_step >= state.max_steps:
+            return
+        target = checkpoint_folder(self.folder, state.global_step)
+        partial = target.with_name(f"{target.name}.partial")
+        main = self.trainer.is_world_process_zero()
+        if main:
+            shutil.rmtree(partial, ignore_errors=True)
+        save_policy(self.trainer, partial)
+        if main:
+            shutil.rmtree(target, ignore_errors=True)  # of a training that resumed from before this step
+            os.replace(partial, target)
+
+
+def save_policy(trainer: Trainer, folder: Path) -> None:
+    """Save the policy with its adapters merged, synced to the disk.
+
+    All processes must call it; the main process writes. Raises Unavailable where it cannot be written.
+    """
+    main = trainer.is_world_process_zero()
+    sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    policy = None
+    if main and not sharded:  # outside of the try block: an error here does not come from the disk
+        policy = trainer.model
+        if is_peft_model(policy):  # in a copy, since unmerging would leave rounding errors in the weights
+            policy = deepcopy(policy).merge_and_unload()
+    try:
+        if sharded:
+            trainer.save_model(str(folder))  # gathers the weights from all processes
+        if not main:
+            return
+        if policy is not None:
+            policy.save_pretrained(folder)
+        (folder / "training_args.bin").unlink(missing_ok=True)  # it contains paths of this machine
+        trainer.processing_class.save_pretrained(folder)
+        sync_folder(folder)
+    except WRITE_ERRORS as error:
+        raise write_error(folder, error) from error
+
+
+class ProgressBar(ProgressCallback):  # type: ignore[misc]
+    """The trainer's progress bar, with the main metrics instead of one line of logs per step."""
+
+    def on_log(
+        self, args: Any, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        """Show a step's metrics after the bar."""
+        if self.training_bar is not None and logs and "loss" in logs:
+            names = ("reward", "quality", "kl_from_start") if "reward" in logs else ("loss",)
+            self.training_bar.set_postfix({k: f"{logs[k]:.2f}" for k in names if logs.get(k) is not None})

@@ -1,0 +1,90 @@
+"""Everything that relies on private parts of TRL and transformers, in one module for the day the pin is lifted."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+from trl import DPOTrainer, GRPOTrainer
+
+from cme.scoring.policy import SupportsTokenRewards
+from cme.training.advantages import sequence_advantages, token_advantages
+from cme.training.checked_reward import CheckedReward
+
+
+class AdvantageTrainer(SupportsTokenRewards, GRPOTrainer):  # type: ignore[misc]
+    """TRL's trainer with our advantages (`cme.training.advantages`), from the reward's values of the same call."""
+
+    def __init__(self, checked: CheckedReward, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.checked = checked
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        batch["advantages"] = self._advantages(batch, len(inputs)).to(batch["advantages"].device)
+        return batch
+
+    def _advantages(self, batch: Mapping[str, Any], rows: int) -> torch.Tensor:
+        """Advantages of this process's rows, (rows,) or (rows, T); a group may span processes."""
+        reward = self.checked.reward
+        group, scale = self.num_generations, self.args.scale_rewards == "group"
+        if reward.granularity == "token":
+            width = batch["completion_mask"].shape[1]
+            values = self._gather(_pad_rows(reward.token_values, width))
+            advantages = token_advantages(
+                values, group, reward.normalize, floor=reward.std_floor, scale=scale
+            )
+            advantages = advantages[:, :width]  # another process's completions may be longer
+        else:
+            scalars = [torch.tensor([float("nan") if v is None else v]) for v in self.checked.values]
+            values = self._gather(_pad_rows(scalars, 1))
+            advantages = sequence_advantages(values[:, 0], group, floor=reward.std_floor, scale=scale)
+        first = self.accelerator.process_index * rows
+        return advantages[first : first + rows]
+
+    def _gather(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows (B, T) of all processes in order, NaN where another process's rows are longer."""
+        rows = rows.to(self.accelerator.device)
+        padded = self.accelerator.pad_across_processes(rows, dim=1, pad_index=float("nan"))
+        return cast("torch.Tensor", self.accelerator.gather(padded))
+
+
+def _pad_rows(rows: Sequence[torch.Tensor], width: int) -> torch.Tensor:
+    """Rows of different lengths as (B, width), float32, NaN after the end of each row."""
+    padded = torch.full((len(rows), width), float("nan"))
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return padded
+
+
+class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's trainer on rows that are already tokenized."""
+
+    def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
+        return dataset
+
+
+def use_one_gpu(config: TrainingArguments) -> None:
+    """Restrict a process to one GPU; transformers would train a whole batch on each it sees (nn.DataParallel)."""
+    if config.n_gpu > 1:
+        config._n_gpu = 1  # noqa: SLF001 - transformers has no argument for it
+
+
+def counters(trainer: Trainer) -> dict[str, int]:
+    """TRL's counters, which its checkpoints lack: passes of GRPO, and trained tokens."""
+    names = ("_step", "_total_train_tokens") if isinstance(trainer, GRPOTrainer) else ("_total_train_tokens",)
+    return {name: vars(trainer)[name] for name in names}
+
+
+def restore_counters(trainer: Trainer, saved: Mapping[str, int]) -> None:
+    """Restore what `counters` returned."""
+    vars(trainer).update(saved)
+
+
+def has_buffered_completions(trainer: Trainer) -> bool:
+    """Whether TRL holds completions that it will still train on; one generation serves several passes."""
+    if not isinstance(trainer, GRPOTrainer):
+        return False
+    passes = trainer.num_iterations * trainer.args.steps_per_generation
+    return bool(trainer._step % passes)  # noqa: SLF001 - TRL has no accessor
