@@ -1,4 +1,4 @@
-"""Answer extraction and equivalence, for rewards that compare answers or score their span, and for accuracy."""
+"""Extraction and comparison of answers, for rewards, for the span that a reward scores, and for accuracy."""
 
 import re
 from typing import Literal, get_args
@@ -6,8 +6,8 @@ from typing import Literal, get_args
 from cme.grading import math_grader
 
 AnswerKind = Literal["none", "whole", "number", "boxed"]
-"""What part of a response is its answer: nothing (open-ended data), all of it, its last number in digits, or its
-last \\boxed{...}'s content."""
+"""What part of a response is its answer: none (open-ended data), all of it, the last number in digits, or the content
+of the last \\boxed{...}."""
 
 _NUMBER = re.compile(
     r"(?:(?<![\w)])[-\u2212])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
@@ -17,52 +17,63 @@ _BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|[{}]")
 
 
 def normalize_text(text: str) -> str:
-    """Lower case, words and numbers only, single spaces."""
+    """The text in lower case, with words and numbers only and single spaces."""
     return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def extract_answer(response: str, kind: AnswerKind) -> str | None:
-    """The answer of a response, in the form of `canonical`; None where it has none that parses.
+    """The answer of a response in its canonical form (`canonical_answer`); None if it has no answer that parses.
 
-    Raises ValueError for data without answers, and for an unknown kind.
+    Raises ValueError for data without answers and for an unknown kind.
     """
-    place = answer_span(response, kind)
-    return None if place is None else canonical_answer(response[slice(*place)], kind)
+    span = answer_span(response, kind)
+    return None if span is None else canonical_answer(response[slice(*span)], kind)
 
 
 def canonical_answer(answer: str, kind: AnswerKind) -> str:
-    """An answer as `extract` gives it: normalised words, a number's shortest digits, a box's content as it is.
+    """The form in which answers are compared: normalised words, the shortest digits of a number, or a box's content.
 
-    This is how a gold answer compares with extracted ones. Where a number is wanted and there is none, the text.
+    An answer without the expected number is only stripped of blanks.
     """
     if kind == "whole":
         return normalize_text(answer)
-    found = _last_number(answer) if kind == "number" else None
-    return answer.strip() if found is None else _digits(answer[slice(*found)])
+    span = _last_number(answer) if kind == "number" else None
+    if span is None:
+        return answer.strip()
+    # exact at any length: drop what does not change the value
+    number = answer[slice(*span)]
+    sign = "-" if number[0] in _MINUS else ""
+    whole, _, decimals = number.lstrip(_MINUS).replace(",", "").partition(".")
+    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
+    value = f"{whole}.{decimals}" if decimals else whole
+    return value if value == "0" else sign + value
 
 
 def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
-    """Where a response's answer lies, in characters [start, end); None where it has none. Raises as `extract`."""
+    """The characters [start, end) of a response's answer; None if it has no answer.
+
+    Raises ValueError for data without answers and for an unknown kind.
+    """
     if kind == "whole":
         return (0, len(response)) if normalize_text(response) else None
     if kind == "number":
         return _last_number(response)
     if kind == "boxed":
         return _last_box(response)
-    raise ValueError(f"answers are {kind!r}: there is no answer to extract; data with answers has one of "
-                     f"{', '.join(k for k in get_args(AnswerKind) if k != 'none')}")  # fmt: skip
+    kinds = ", ".join(k for k in get_args(AnswerKind) if k != "none")
+    raise ValueError(f"data.answers={kind!r}; an answer can only be extracted for one of {kinds}")
 
 
 def has_final_answer(kind: str) -> bool:
-    """Whether the answer is a part of the response that can be right or wrong: a mathematics track's data."""
+    """Whether the answer is a part of the response that can be right or wrong, as in mathematics."""
     return kind not in ("none", "whole")
 
 
 def are_equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
-    """Whether a given answer is the same as the gold one; None where that is undecided. Both as `extract` gives them.
+    """Whether two canonical answers are equivalent; None if the comparison is undecided.
 
-    Boxed answers are compared by math-verify, in a guarded process (`cme.grading.math_grader`), which may not finish;
-    its relation is not quite symmetric (x = 3 and 3). The other kinds are equal or not.
+    Boxed answers are compared by math-verify in a guarded process (`cme.grading.math_grader`), which may run out of
+    time. Its relation is not quite symmetric (x = 3 and 3). Answers of other kinds must be equal.
     """
     if gold == given:
         return True
@@ -70,9 +81,9 @@ def are_equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
 
 
 def is_correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None:
-    """Whether a response's answer is right; one without an answer is wrong.
+    """Whether a response's answer is correct; a response without an answer is not.
 
-    None without a gold answer, and where the comparison is undecided. Raises as `extract`.
+    None if there is no gold answer, and if the comparison is undecided. Raises ValueError as `extract_answer` does.
     """
     if gold is None:
         return None
@@ -81,29 +92,22 @@ def is_correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None
 
 
 def _last_number(text: str) -> tuple[int, int] | None:
-    found = [match.span() for match in _NUMBER.finditer(text)]
-    return found[-1] if found else None
-
-
-def _digits(number: str) -> str:
-    """A number's sign, digits and point without what does not change its value; exact at any length."""
-    sign = "-" if number[0] in _MINUS else ""
-    whole, _, decimals = number.lstrip(_MINUS).replace(",", "").partition(".")
-    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
-    value = f"{whole}.{decimals}" if decimals else whole
-    return value if value == "0" else sign + value
+    spans = [match.span() for match in _NUMBER.finditer(text)]
+    return spans[-1] if spans else None
 
 
 def _last_box(response: str) -> tuple[int, int] | None:
-    """The content of the last `\\boxed{...}` whose braces balance; None where that is blank, or there is none."""
-    opened: list[tuple[int, bool]] = []  # where the braces' contents begin, and which braces are boxes
+    """The content of the last `\\boxed{...}` with balanced braces; None if it is blank, or if there is no box."""
+    opened: list[
+        tuple[int, bool]
+    ] = []  # where each open brace's content begins, and whether the brace is a box
     boxes = []
-    for found in _BOX_OR_BRACE.finditer(response):
-        if found[0] != "}":
-            opened.append((found.end(), found[0] != "{"))
+    for match in _BOX_OR_BRACE.finditer(response):
+        if match[0] != "}":
+            opened.append((match.end(), match[0] != "{"))
         elif opened:
             start, is_box = opened.pop()
             if is_box:
-                boxes.append((start, found.start()))
-    place = max(boxes, default=None)
-    return place if place and response[slice(*place)].strip() else None
+                boxes.append((start, match.start()))
+    span = max(boxes, default=None)
+    return span if span and response[slice(*span)].strip() else None

@@ -1,1 +1,1 @@
-"""Chat templates, generation, access to the hub, and sentence embeddings."""
+"""Chat templates, generation, facts about architectures, availability on the hub, and sentence embeddings."""

@@ -1,4 +1,4 @@
-"""Sentence embeddings: all-MiniLM-L6-v2, from a package that carries it."""
+"""Sentence embeddings by all-MiniLM-L6-v2, from a package that contains the model."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def embed(texts: Sequence[str]) -> "np.ndarray":
-    """Embeddings (N, 384) of length 1, on the CPU: their products are cosines.
+    """Embeddings (N, 384) of unit length, computed on the CPU. Their dot products are cosines.
 
-    The encoder reads the first 256 word pieces of a text (its `max_seq_length`); the rest is cut off unseen.
+    The encoder reads the first 256 word pieces of a text (its `max_seq_length`) and ignores the rest.
     """
     return cast("np.ndarray", _encoder().encode(list(texts), normalize_embeddings=True))
 
 
 def count_truncated(texts: Sequence[str]) -> int:
-    """How many of the texts are longer than what the encoder reads of one."""
+    """The number of texts of which the encoder does not read the end."""
     if not texts:
         return 0
     encoder = _encoder()

@@ -1,4 +1,4 @@
-"""Responses of a model to prompts, in batches."""
+"""Responses of a model to prompts, generated in batches."""
 
 import hashlib
 import json
@@ -24,11 +24,11 @@ def generate(
     temperature: float = 0.0,
     seed: int | None = None,
     progress: str | None = None,
-    unfinished: GenerationLog | None = None,
+    log: GenerationLog | None = None,
 ) -> list[Generation]:
-    """One response to each prompt, as `token_ids` gives it, read as text."""
+    """One response to each prompt, as text. The arguments are those of `generate_ids`."""
     end = chat.end_of_turn_id(tokenizer)
-    found = generate_ids(
+    responses = generate_ids(
         model,
         tokenizer,
         prompts,
@@ -37,16 +37,16 @@ def generate(
         temperature=temperature,
         seed=seed,
         progress=progress,
-        unfinished=unfinished,
+        log=log,
     )
-    return [decode_generation(tokenizer, ids, end) for ids in found]
+    return [decode_generation(tokenizer, ids, end) for ids in responses]
 
 
 def decode_generation(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], end: int) -> Generation:
-    """A response's token ids as text; it is finished where its last token is the one that ends a turn."""
+    """The token ids of a response as text. The response is finished if its last token is `end`."""
     [finished] = chat.finished_flags([ids], end)
-    own = ids[:-1] if finished else ids
-    return Generation(str(tokenizer.decode(own, skip_special_tokens=True)), finished, len(ids))
+    content = ids[:-1] if finished else ids
+    return Generation(str(tokenizer.decode(content, skip_special_tokens=True)), finished, len(ids))
 
 
 @torch.no_grad()
@@ -60,13 +60,19 @@ def generate_ids(
     temperature: float = 0.0,
     seed: int | None = None,
     progress: str | None = None,
-    unfinished: GenerationLog | None = None,
+    log: GenerationLog | None = None,
 ) -> list[list[int]]:
-    """Token ids of one response to each prompt, up to and with the token that ends its turn.
+    """Token ids of one response to each prompt, including the token that ends its turn.
 
-    Greedy at temperature 0, else sampled: from a generator seeded with `seed`, which leaves torch's global one as it
-    is, or without a seed from that one. What a seed gives depends on the batches. Prompts of like length share one,
-    left-padded; the responses come back in the order of `prompts`. Batches that `unfinished` has are not made again.
+    Prompts of similar length share a batch, padded on the left. The responses come in the order of `prompts`.
+
+    Args:
+        max_new_tokens: maximum length of a response.
+        batch_size: prompts per batch. What a seed samples depends on it.
+        temperature: 0 decodes greedily, any other value samples.
+        seed: seed of the sampling; torch's global generator is then left as it was. None samples from that generator.
+        progress: label of a progress bar; None for no bar.
+        log: batches of an earlier attempt, which are reused, and where new ones are saved.
     """
     end = chat.end_of_turn_id(tokenizer)
     rendered = [chat.prompt_ids(tokenizer, p) for p in prompts]
@@ -74,26 +80,28 @@ def generate_ids(
     sampling = (
         {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
     )
-    if unfinished is not None:
-        asked = json.dumps([rendered, max_new_tokens, temperature, seed])
-        unfinished.begin(hashlib.sha256(asked.encode()).hexdigest())
-    found: dict[int, list[int]] = {}
+    if log is not None:
+        request = json.dumps([rendered, max_new_tokens, temperature, seed])
+        log.begin(hashlib.sha256(request.encode()).hexdigest())
+    responses: dict[int, list[int]] = {}
     starts = range(0, len(order), batch_size)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         for start in tqdm(starts, desc=progress, disable=progress is None, leave=False):
             rows = order[start : start + batch_size]
-            new = None if unfinished is None else unfinished.again(rows)
-            if new is None:
-                new = _batch(model, tokenizer, [rendered[i] for i in rows], end, max_new_tokens, sampling)
-                if unfinished is not None:
-                    unfinished.add(rows, new, random=bool(temperature))
-            found |= dict(zip(rows, new, strict=True))
-    return [found[i] for i in range(len(prompts))]
+            batch = None if log is None else log.replay(rows)
+            if batch is None:
+                batch = _generate_batch(
+                    model, tokenizer, [rendered[i] for i in rows], end, max_new_tokens, sampling
+                )
+                if log is not None:
+                    log.add(rows, batch, random=bool(temperature))
+            responses |= dict(zip(rows, batch, strict=True))
+    return [responses[i] for i in range(len(prompts))]
 
 
-def _batch(
+def _generate_batch(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
@@ -101,14 +109,14 @@ def _batch(
     max_new_tokens: int,
     sampling: Mapping[str, Any],
 ) -> list[list[int]]:
-    """Token ids of the responses to B prompts' token ids."""
+    """Token ids of the responses, given the token ids of B prompts."""
     width = max(map(len, prompts))
     ids = torch.full((len(prompts), width), tokenizer.pad_token_id, device=model.device)  # (B, P)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
         ids[row, width - len(prompt) :] = torch.tensor(prompt)
         mask[row, width - len(prompt) :] = 1
-    out = model.generate(
+    output = model.generate(
         input_ids=ids,
         attention_mask=mask,
         max_new_tokens=max_new_tokens,
@@ -116,4 +124,4 @@ def _batch(
         pad_token_id=tokenizer.pad_token_id,
         **({"do_sample": False} | dict(sampling)),
     )
-    return [new[: new.index(end) + 1] if end in new else new for new in out[:, width:].tolist()]
+    return [new[: new.index(end) + 1] if end in new else new for new in output[:, width:].tolist()]

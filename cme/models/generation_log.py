@@ -1,7 +1,8 @@
-"""What is kept of a stage that is not done, so that the next attempt goes on: the batches of its generation.
+"""The generated batches of an unfinished stage, so that the next attempt continues from them.
 
-A file of JSON lines that only grows, beside the stage's own: first what the stage is made from, then a line a batch.
-The random numbers' state goes with a sampled batch, so that those after it are what they would have been.
+A generation log is an append-only file of JSON lines beside the stage's own file. The first line says what the stage is
+made from, every further line has one batch. A sampled batch includes the state of the random generators, so that later
+batches are what they would have been without the interruption.
 """
 
 import base64
@@ -26,46 +27,61 @@ class _Batch:
 
 
 class GenerationLog:
-    """The batches of a stage that is not done, and the seconds that earlier attempts at it took.
+    """The batches of an unfinished stage, and the seconds that earlier attempts spent on it.
 
-    Batches count only for what they were made from and asked for, one after the other: the first that is another, or is
-    torn, ends what is used again, and it and all behind it are made anew.
+    Batches are reused in order, and only for the same inputs and the same request. The first batch that differs or is
+    damaged ends the reuse: it and all later ones are generated again.
+
+    Args:
+        path: the file.
+        made_from: digest of the stage's inputs.
     """
 
     def __init__(self, path: Path, made_from: str) -> None:
         self.path, self.made_from = path, made_from
         self.seconds = 0.0
-        self._asked: str | None = None
-        self._found: list[_Batch] = []
-        self._sizes: list[int] = []
+        self._request: str | None = None
+        self._batches: list[_Batch] = []
+        self._sizes: list[int] = []  # bytes of the header and of each batch
         self._next = 0
         self._last = time.monotonic()
-        self._read()
+        lines = _lines(path)
+        header, size = next(lines, ({}, 0))
+        if header.get("made_from") != made_from:
+            return
+        self._request, self._sizes = header.get("request"), [size]
+        for line, size in lines:
+            try:
+                self._batches.append(_Batch(**line))
+            except TypeError:
+                return
+            self._sizes.append(size)
+            self.seconds += line["seconds"]
 
-    def begin(self, asked: str) -> None:
-        """Say what is asked for, a digest: batches of another generation are forgotten."""
-        if self._asked != asked:
-            self._asked, self._found, self._sizes, self.seconds = asked, [], [], 0.0
+    def begin(self, request: str) -> None:
+        """Start a generation, given a digest of what it is to generate. Batches of another one are discarded."""
+        if self._request != request:
+            self._request, self._batches, self._sizes, self.seconds = request, [], [], 0.0
             with explain_write_errors(self.path):
                 self.path.unlink(missing_ok=True)
         self._next, self._last = 0, time.monotonic()
 
-    def again(self, rows: Sequence[int]) -> Ids | None:
-        """The token ids of the next batch if it was of these rows; torch's random state is then as it was after it."""
-        if self._next >= len(self._found) or self._found[self._next].rows != list(rows):
+    def replay(self, rows: Sequence[int]) -> Ids | None:
+        """Token ids of the next batch if it has these rows, else None. Sets torch's random state to that after it."""
+        if self._next >= len(self._batches) or self._batches[self._next].rows != list(rows):
             return None
-        batch = self._found[self._next]
+        batch = self._batches[self._next]
         self._next += 1
         if batch.random is not None:
-            _set_random(batch.random)
+            _set_random_state(batch.random)
         return batch.ids
 
     def add(self, rows: Sequence[int], ids: Ids, *, random: bool) -> None:
-        """Keep a batch that was made now, in place of whatever was kept behind those that were used again."""
+        """Save a new batch, in place of any that were saved behind the reused ones."""
         now = time.monotonic()
         seconds, self._last = now - self._last, now
-        batch = _Batch(list(rows), ids, _random() if random else None, seconds)
-        header = {"made_from": self.made_from, "asked": self._asked}
+        batch = _Batch(list(rows), ids, _random_state() if random else None, seconds)
+        header = {"made_from": self.made_from, "request": self._request}
         with explain_write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab") as file:
@@ -73,46 +89,32 @@ class GenerationLog:
                 lines = [vars(batch)] if self._sizes else [header, vars(batch)]
                 written = [json.dumps(line).encode() + b"\n" for line in lines]
                 file.writelines(written)
-        self._found = [*self._found[: self._next], batch]
+        self._batches = [*self._batches[: self._next], batch]
         self._sizes = [*self._sizes[: self._next + 1], *map(len, written)]
         self._next += 1
 
-    def done(self) -> None:
-        """Forget it all: the stage's own file is whole."""
+    def delete(self) -> None:
+        """Delete the file, once the stage's own file is complete."""
         self.path.unlink(missing_ok=True)
-
-    def _read(self) -> None:
-        lines = _lines(self.path)
-        header, size = next(lines, ({}, 0))
-        if header.get("made_from") != self.made_from:
-            return
-        self._asked, self._sizes = header.get("asked"), [size]
-        for line, size in lines:
-            try:
-                self._found.append(_Batch(**line))
-            except TypeError:
-                return
-            self._sizes.append(size)
-            self.seconds += line["seconds"]
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """The objects of a file's whole lines and their bytes, up to the first that is none."""
+    """The objects of a file's complete lines and their size in bytes, up to the first damaged line."""
     if not path.exists():
         return
     with path.open("rb") as file:
         for line in file:
             try:
-                found = json.loads(line)
+                content = json.loads(line)
             except ValueError:
                 return
-            if not isinstance(found, dict) or not line.endswith(b"\n"):
+            if not isinstance(content, dict) or not line.endswith(b"\n"):
                 return
-            yield found, len(line)
+            yield content, len(line)
 
 
-def _random() -> dict[str, str]:
-    """The state of torch's generators, of the CPU and of the GPU at hand."""
+def _random_state() -> dict[str, str]:
+    """The state of torch's generators on the CPU and the current GPU."""
     import torch
 
     states = {"cpu": torch.get_rng_state()}
@@ -121,7 +123,7 @@ def _random() -> dict[str, str]:
     return {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in states.items()}
 
 
-def _set_random(states: dict[str, str]) -> None:
+def _set_random_state(states: dict[str, str]) -> None:
     import torch
 
     for name, setter in (("cpu", torch.set_rng_state), ("cuda", torch.cuda.set_rng_state)):

@@ -1,4 +1,4 @@
-"""What can be had from the hub, asked quickly: one request a repository, a short timeout, no retries."""
+"""Availability of repositories on the hub, checked quickly: one request per repository, a short timeout, no retries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ TIMEOUT = 5.0  # seconds
 
 @dataclass(frozen=True)
 class Repository:
-    """A model or a data set on the hub; `file` is one that it has, and that whoever loads it needs."""
+    """A model or data set on the hub. `file` is a file that loading it needs."""
 
     name: str
     kind: Literal["model", "dataset"] = "model"
@@ -18,33 +18,40 @@ class Repository:
 
 
 def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
-    """One sentence on each repository that cannot be had here: why not, and what to do about it.
+    """One sentence for each repository that cannot be loaded here: why not, and what to do about it.
 
-    What is in the hub's cache can be had. The hub is asked for the rest, unless HF_HUB_OFFLINE forbids it; once it
-    cannot be reached it is not asked again.
+    Repositories in the hub's cache are available. For the others the hub is asked, unless HF_HUB_OFFLINE forbids it.
+    After the first failed connection it is not asked again.
     """
     from huggingface_hub import constants
 
-    found, reachable = [], not constants.is_offline_mode()
+    reasons, reachable = [], not constants.is_offline_mode()
     for repository in dict.fromkeys(wanted):
         what = "checkpoint" if repository.kind == "model" else "data set"
         try:
-            if _cached(repository):
+            if _is_cached(repository):
                 continue
             if reachable:
-                reachable = _reach(repository)
+                reachable = _is_on_hub(repository)
             if not reachable:
-                raise _Missing(_unreachable(repository, constants.is_offline_mode()))
+                offline = constants.is_offline_mode()
+                option = "--repo-type dataset " * (repository.kind == "dataset")
+                why = "HF_HUB_OFFLINE forbids asking the hub" if offline else "the hub cannot be reached"
+                instead = "name a local copy (data.source.path=...)" if option else "use scale=miniature"
+                raise _Missing(
+                    f"is not in the local cache and {why}: run `hf download {option}{repository.name}` where there is "
+                    f"a connection and copy the cache, or {instead}"
+                )
         except _Missing as reason:
-            found.append(f"{what} {repository.name} {reason}")
-    return found
+            reasons.append(f"{what} {repository.name} {reason}")
+    return reasons
 
 
 class _Missing(Exception):
-    """Why a repository cannot be had, as the rest of a sentence that begins with its name."""
+    """Why a repository is not available, as the rest of a sentence that begins with its name."""
 
 
-def _cached(repository: Repository) -> bool:
+def _is_cached(repository: Repository) -> bool:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -52,13 +59,13 @@ def _cached(repository: Repository) -> bool:
         place = try_to_load_from_cache(repository.name, repository.file, repo_type=repository.kind)
     except HFValidationError as error:
         raise _Missing(
-            f"is neither a folder with a {repository.file} nor of the form owner/name that the hub has"
+            f"is neither a folder with a {repository.file} nor a name of the form owner/name, as the hub has them"
         ) from error
     return isinstance(place, str) and Path(place).exists()
 
 
-def _reach(repository: Repository) -> bool:
-    """Whether the hub could be reached; raises _Missing where it was and does not give the repository."""
+def _is_on_hub(repository: Repository) -> bool:
+    """Whether the hub has the repository; False if it cannot be reached. Raises _Missing if it refuses or has not."""
     from httpx2 import TransportError
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import (
@@ -87,13 +94,3 @@ def _reach(repository: Repository) -> bool:
     except (TransportError, OSError):
         return False
     return True
-
-
-def _unreachable(repository: Repository, offline: bool) -> str:
-    option = "--repo-type dataset " * (repository.kind == "dataset")
-    instead = "name a local copy (data.source.path=...)" if option else "use scale=miniature"
-    why = "HF_HUB_OFFLINE forbids to ask the hub" if offline else "the hub cannot be reached"
-    return (
-        f"is not in the local cache and {why}: run `hf download {option}{repository.name}` where there is a "
-        f"connection and copy the cache, or {instead}"
-    )

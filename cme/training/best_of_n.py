@@ -35,7 +35,7 @@ def sample_with_rewards(
     batch_size: int,
     seed: int,
     progress: str | None = None,
-    unfinished: GenerationLog | None = None,
+    log: GenerationLog | None = None,
 ) -> list[list[Sample]]:
     """`n` samples of `start` for each prompt, with their rewards.
 
@@ -52,7 +52,7 @@ def sample_with_rewards(
         temperature=temperature,
         seed=seed,
         progress=progress,
-        unfinished=unfinished,
+        log=log,
     )
     generations = [decode_generation(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
     reward.bind(UntrainedPolicy(start.tokenizer, start.model))

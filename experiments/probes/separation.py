@@ -130,9 +130,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     )
 
 
-def _sampled(
-    config: DictConfig, asked: Sequence[Prompt], unfinished: "GenerationLog"
-) -> list[dict[str, Any]]:
+def _sampled(config: DictConfig, asked: Sequence[Prompt], log: "GenerationLog") -> list[dict[str, Any]]:
     """The generator's samples, drawn from torch's global generator, which the seed sets."""
     import torch
 
@@ -141,9 +139,7 @@ def _sampled(
 
     checkpoint = load(config.generator)
     torch.manual_seed(config.seed)
-    said = respond(
-        config, checkpoint, asked, progress="samples", temperature=TEMPERATURE, unfinished=unfinished
-    )
+    said = respond(config, checkpoint, asked, progress="samples", temperature=TEMPERATURE, log=log)
     return [asdict(r) for r in said]
 
 

@@ -149,12 +149,10 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
     ]
 
 
-def _train(
-    config: DictConfig, store: Store, until_written: ExitStack, unfinished: GenerationLog
-) -> dict[str, Any]:
+def _train(config: DictConfig, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
     state.report_stage(store.folder, "training")
-    result = training.train_policy(config, store, until_written, unfinished)
+    result = training.train_policy(config, store, until_written, log)
     if result["stopped"]:
         _say(config, f"training stopped {result['stopped']}")
     return result
@@ -171,13 +169,13 @@ def _pairs(
     asked = [asdict(p) for p in prompts]
     state.report_stage(store.folder, "answering")
 
-    def start_answers(unfinished: GenerationLog) -> list[dict[str, Any]]:
+    def start_answers(log: GenerationLog) -> list[dict[str, Any]]:
         start = load(config.generator)
-        said = respond(config, start, prompts, progress="start answers", unfinished=unfinished)
+        said = respond(config, start, prompts, progress="start answers", log=log)
         return [asdict(r) for r in said]
 
-    def policy_answers(unfinished: GenerationLog) -> list[dict[str, Any]]:
-        return [asdict(r) for r in training.policy_responses(config, store, prompts, unfinished)]
+    def policy_answers(log: GenerationLog) -> list[dict[str, Any]]:
+        return [asdict(r) for r in training.policy_responses(config, store, prompts, log)]
 
     before = locked_cached_stage(store.start, [weights[config.generator], asked], start_answers)
     after = cached_stage(store.generations, [trained, asked], policy_answers)

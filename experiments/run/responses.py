@@ -23,7 +23,7 @@ def respond(
     *,
     progress: str,
     temperature: float = 0.0,
-    unfinished: GenerationLog | None = None,
+    log: GenerationLog | None = None,
 ) -> list[Generation]:
     """One response to each prompt: greedy at temperature 0, else sampled from torch's global generator."""
     return generate(
@@ -34,7 +34,7 @@ def respond(
         batch_size=config.evaluation.batch_size,
         temperature=temperature,
         progress=progress,
-        unfinished=unfinished,
+        log=log,
     )
 
 
@@ -73,8 +73,8 @@ def _kept(
 ) -> tuple[list[Generation], float]:
     """A frozen model's greedy responses from the file, made from `origin`, that runs share; and their seconds."""
 
-    def answers(unfinished: GenerationLog) -> list[dict[str, object]]:
-        said = respond(config, loaded(), asked, progress=progress, unfinished=unfinished)
+    def answers(log: GenerationLog) -> list[dict[str, object]]:
+        said = respond(config, loaded(), asked, progress=progress, log=log)
         return [asdict(r) for r in said]
 
     found = locked_cached_stage(path, origin, answers)

@@ -173,10 +173,10 @@ def delete_saved_checkpoints(config: DictConfig, store: Store) -> None:
 
 
 def _responses(
-    config: DictConfig, checkpoint: str, asked: Sequence[Prompt], unfinished: GenerationLog
+    config: DictConfig, checkpoint: str, asked: Sequence[Prompt], log: GenerationLog
 ) -> list[dict[str, Any]]:
     progress = f"answers of {Path(checkpoint).name}"
-    said = respond(config, load(checkpoint), asked, progress=progress, unfinished=unfinished)
+    said = respond(config, load(checkpoint), asked, progress=progress, log=log)
     return [asdict(r) for r in said]
 
 

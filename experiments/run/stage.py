@@ -60,12 +60,12 @@ def cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog], Any]) 
         if found["made_from"] == made_from:
             left.unlink(missing_ok=True)  # of an attempt that ended just before it would have
             return found
-    unfinished = GenerationLog(left, made_from)
+    log = GenerationLog(left, made_from)
     began = time.perf_counter()
-    value = make(unfinished)
-    seconds = unfinished.seconds + time.perf_counter() - began
+    value = make(log)
+    seconds = log.seconds + time.perf_counter() - began
     write_json(path, {"made_from": made_from, "seconds": seconds, "value": value})
-    unfinished.done()
+    log.delete()
     return _read(path)
 
 

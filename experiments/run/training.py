@@ -51,7 +51,7 @@ OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
 def train_policy(
-    config: DictConfig, store: Store, until_written: ExitStack, unfinished: GenerationLog
+    config: DictConfig, store: Store, until_written: ExitStack, log: GenerationLog
 ) -> dict[str, Any]:
     """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
 
@@ -69,16 +69,16 @@ def train_policy(
         os.replace(store.checkpoint, partial)
     with explain_write_errors(partial):
         partial.mkdir(parents=True, exist_ok=True)
-    made_from = _made_from(config, store, unfinished.made_from)
+    made_from = _made_from(config, store, log.made_from)
     where = Checkpointing(store.resume, config.checkpoint.every, made_from)
     until_written.enter_context(signals.defer_signals())
     result = distributed.run_in_all(_trained, config, store, partial, where)
     # not the files of the saved checkpoints, which are deleted
-    write_marker(partial, unfinished.made_from, 0.0, 1, files="*")
+    write_marker(partial, log.made_from, 0.0, 1, files="*")
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
     sync_path(store.folder)
-    unfinished.seconds = result.earlier
+    log.seconds = result.earlier
     launched = {"processes": distributed.process_count()} if distributed.process_count() > 1 else {}
     return {"history": result.history, "stopped": result.stopped, **launched}
 
@@ -107,12 +107,12 @@ def _trained(config: DictConfig, store: Store, folder: Path, where: Checkpointin
 
 
 def policy_responses(
-    config: DictConfig, store: Store, prompts: list[Prompt], unfinished: GenerationLog
+    config: DictConfig, store: Store, prompts: list[Prompt], log: GenerationLog
 ) -> list[Generation]:
     """The policy's responses to the evaluation prompts; best-of-n's are chosen from what is in `store.samples`."""
     if config.trainer.method != "best_of_n":
         policy = load(str(store.checkpoint))
-        return respond(config, policy, prompts, progress="policy answers", unfinished=unfinished)
+        return respond(config, policy, prompts, progress="policy answers", log=log)
     asked = [asdict(p) for p in prompts]
     sampled = cached_stage(store.samples, asked, lambda own: _samples(config, prompts, own))
     return [best_of_n.best_response(group) for group in _groups(sampled["value"])]
@@ -244,9 +244,7 @@ def load_scorer(config: DictConfig, name: str) -> Verifier:
     )
 
 
-def _verifier_answers(
-    config: DictConfig, prompts: list[Prompt], unfinished: GenerationLog
-) -> list[dict[str, Any]]:
+def _verifier_answers(config: DictConfig, prompts: list[Prompt], log: GenerationLog) -> list[dict[str, Any]]:
     verifier = load(config.verifier.checkpoint, dtype=config.scoring.dtype)
     said = generate(
         verifier.model,
@@ -254,15 +252,13 @@ def _verifier_answers(
         [p.text for p in prompts],
         seed=config.seed,
         progress="verifier answers",
-        unfinished=unfinished,
+        log=log,
         **config.trainer.sampling,
     )
     return [asdict(g) for g in said]
 
 
-def _samples(
-    config: DictConfig, prompts: list[Prompt], unfinished: GenerationLog
-) -> list[list[dict[str, Any]]]:
+def _samples(config: DictConfig, prompts: list[Prompt], log: GenerationLog) -> list[list[dict[str, Any]]]:
     groups = best_of_n.sample_with_rewards(
         load(config.generator),
         prompts,
@@ -270,7 +266,7 @@ def _samples(
         config.trainer.num_generations,
         seed=config.seed,
         progress="samples of the start",
-        unfinished=unfinished,
+        log=log,
         **config.trainer.sampling,
     )
     return [[asdict(sample) for sample in group] for group in groups]

@@ -28,7 +28,7 @@ class Batches:
 
     def __init__(self, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         self.checkpoint, self.made, self.limit = checkpoint, 0, 100
-        batch = generation._batch
+        batch = generation._generate_batch
 
         def counted(*arguments: Any) -> Any:
             if self.made == self.limit:
@@ -36,16 +36,12 @@ class Batches:
             self.made += 1
             return batch(*arguments)
 
-        monkeypatch.setattr(generation, "_batch", counted)
+        monkeypatch.setattr(generation, "_generate_batch", counted)
 
-    def __call__(
-        self, unfinished: GenerationLog | None, limit: int = 100, **settings: Any
-    ) -> list[list[int]]:
+    def __call__(self, log: GenerationLog | None, limit: int = 100, **settings: Any) -> list[list[int]]:
         self.made, self.limit = 0, limit
         given: dict[str, Any] = {"max_new_tokens": 5, "batch_size": 2} | settings
-        return generate_ids(
-            self.checkpoint.model, self.checkpoint.tokenizer, PROMPTS, unfinished=unfinished, **given
-        )
+        return generate_ids(self.checkpoint.model, self.checkpoint.tokenizer, PROMPTS, log=log, **given)
 
 
 @pytest.fixture
@@ -69,11 +65,11 @@ def test_it_goes_on_where_it_was(batches: Batches, tmp_path: Path, settings: dic
         with pytest.raises(Killed):
             batches(GenerationLog(path, "these weights"), limit, **settings)
     torch.manual_seed(7)
-    unfinished = GenerationLog(path, "these weights")
-    assert batches(unfinished, **settings) == whole
-    assert batches.made == 1 and unfinished.seconds > 0
+    log = GenerationLog(path, "these weights")
+    assert batches(log, **settings) == whole
+    assert batches.made == 1 and log.seconds > 0
     assert torch.equal(torch.rand(2), after), "torch's generator is where it would have been"
-    unfinished.done()
+    log.delete()
     assert not path.exists()
 
 

@@ -94,14 +94,14 @@ def test_generation_goes_on_within_its_stage(
     twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...]
 ) -> None:
     """Killed at every third batch until it is done; in the end no batch was made twice."""
-    batch = generation._batch
+    batch = generation._generate_batch
     made: list[int] = []
 
     def counted(*arguments: Any) -> Any:
         made.append(1)
         return batch(*arguments)
 
-    monkeypatch.setattr(generation, "_batch", counted)
+    monkeypatch.setattr(generation, "_generate_batch", counted)
     config, twin = twins(*overrides)
     needed = len(made)
 
@@ -115,7 +115,7 @@ def test_generation_goes_on_within_its_stage(
     calls: list[int] = []
     killed = 0
     with monkeypatch.context() as broken:
-        broken.setattr(generation, "_batch", failing)
+        broken.setattr(generation, "_generate_batch", failing)
         while not Store.of(config).record.exists():
             try:
                 pipeline.run(config)
