@@ -4,6 +4,7 @@ import re
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 from paths import ROOT
@@ -63,6 +64,15 @@ def test_links_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", FENCED.sub("", page.read_text()))
     local = [target for target in targets if "://" not in target]
     assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_the_reward_of_the_readme_works() -> None:
+    from cme.rewards import Reward
+
+    [source] = re.findall(r"^```python\n(class .*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    names: dict[str, Any] = {"Reward": Reward}
+    exec(source, names)
+    assert names["Shortness"]()(["a prompt"] * 2, ["one", "two"], [[4], [5, 6]]) == [-1, -2]
 
 
 def test_every_experiment_is_documented() -> None:
