@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, isnan, nan
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -13,6 +14,7 @@ from analysis.figures.style import RC, WIDTH, Style, draw_estimate, draw_referen
 
 ROW = 0.19  # inches
 GRAY = "#666666"
+TRUTH = "#CC79A7"
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Panel:
     """One quantity: the label of its axis with the unit, and its dots.
 
     A dashed line stands at `reference`, the value of no effect. The axis covers at least `limits`. `words` are written
-    in rows without dots. `band` shades a range and labels it.
+    in rows without dots, and thick bars stand at the true values `truths`, by row. `band` shades and labels a range.
     """
 
     label: str
@@ -50,6 +52,7 @@ class Panel:
     title: str = ""
     limits: tuple[float, float] | None = None
     words: Mapping[str, str] = field(default_factory=dict)
+    truths: Mapping[str, float] = field(default_factory=dict)
     band: tuple[float, float, str] | None = None
 
 
@@ -57,17 +60,20 @@ class Panel:
 class Block:
     """Rows (label by key, top to bottom) under a title, with one panel per quantity; the rows `heads` are in bold.
 
-    `label` is one label for the x axes of all panels. `apart` draws a line between rows.
+    `x_label` is one label for all panels and `y_label` one for all rows; `share_x` gives all panels one scale. Rows are
+    `height` inches apart, with a line between them if `ruled`, and `above` more inches over the first.
     """
 
     title: str
     rows: Mapping[str, str]
     panels: Sequence[Panel]
     heads: Collection[str] = ()
-    label: str = ""
+    x_label: str = ""
+    y_label: str = ""
     height: float = ROW
     above: float = 0.0
-    apart: bool = False
+    ruled: bool = False
+    share_x: bool = False
     widths: Sequence[float] | None = None
 
 
@@ -81,7 +87,7 @@ def forest(
 ) -> Figure:
     """The blocks one below the other in one figure of the text width; the legend entries `hollow` have open markers."""
     heights = [
-        0.75 + 0.14 * bool(block.label) + block.above + block.height * len(block.rows) for block in blocks
+        0.75 + 0.14 * bool(block.x_label) + block.above + block.height * len(block.rows) for block in blocks
     ]
     columns = min(columns, len(legend))
     legend_rows = ceil(len(legend) / columns) if legend else 0
@@ -92,19 +98,30 @@ def forest(
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
         for block, part in zip(blocks, parts, strict=True):
             panels = part.subplots(
-                1, len(block.panels), sharey=True, squeeze=False, width_ratios=block.widths
+                1,
+                len(block.panels),
+                sharex=block.share_x,
+                sharey=True,
+                squeeze=False,
+                width_ratios=block.widths,
             )[0]
             height = {row: -float(index) for index, row in enumerate(block.rows)}
             for panel, axes in zip(block.panels, panels, strict=True):
                 draw_panel(axes, panel, height)
-                for y in [*height.values()][1:] if block.apart else []:
+                for y in [*height.values()][1:] if block.ruled else []:
                     axes.axhline(y + 0.5, color="#d0d0d0", linewidth=0.5)
+            for panel, axes in zip(block.panels, panels, strict=True):
+                axes.autoscale_view()  # after all panels are drawn, because they can share their x axis
+                low, high = axes.get_xlim()
+                if panel.limits:
+                    axes.set_xlim(min(panel.limits[0], low), max(panel.limits[1], high))
             panels[0].set_yticks(list(height.values()), list(block.rows.values()))
             for tick, row in zip(panels[0].get_yticklabels(), block.rows, strict=True):
                 tick.set_fontweight("bold" if row in block.heads else "normal")
             panels[0].set_ylim(0.4 - len(block.rows), 0.6 + block.above / block.height)
+            panels[0].set_ylabel(block.y_label, fontweight="bold")
             part.suptitle(block.title, fontsize=8) if block.title else None
-            part.supxlabel(block.label, fontsize=8) if block.label else None
+            part.supxlabel(block.x_label, fontsize=8) if block.x_label else None
         if legend:
             handles = legend_handles(legend, hollow, lines)
             figure.legend(handles=handles, loc="outside lower center", ncols=columns)
@@ -122,12 +139,14 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
         )
     if panel.reference is not None:
         draw_reference(axes, panel.reference)
+    for row, value in panel.truths.items():
+        axes.vlines(value, height[row] - 0.4, height[row] + 0.4, color=TRUTH, linewidth=3)
     for dot in (dot for dot in panel.dots if not isnan(dot.value)):
         y, colour = height[dot.row] - dot.below, dot.style.colour
         axes.plot(dot.wide, (y, y), color=colour, linewidth=0.6)
-        axes.plot(
-            list(dot.seeds), [y - 0.28] * len(dot.seeds), "|", color=colour, markersize=4, markeredgewidth=0.8
-        )
+        if dot.seeds:
+            look: dict[str, Any] = {"color": colour, "markersize": 4, "markeredgewidth": 0.8}
+            axes.plot(list(dot.seeds), [y - 0.28] * len(dot.seeds), "|", **look)
         draw_estimate(axes, y, dot.value, (dot.lo, dot.hi), dot.style, hollow=dot.hollow, size=dot.size)
         end = dot.value if isnan(dot.hi) else dot.hi
         axes.annotate(dot.note, (end, y), (3, 0), textcoords="offset points", va="center")
@@ -141,9 +160,5 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
     axes.set_xlabel(panel.label)
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.margins(x=0.08)
-    axes.autoscale_view()
-    if panel.limits:
-        low, high = axes.get_xlim()
-        axes.set_xlim(min(panel.limits[0], low), max(panel.limits[1], high))
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

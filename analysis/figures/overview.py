@@ -72,12 +72,10 @@ def win_rate_plot(cells: Sequence[Cell], title: str = "Win rates") -> Plot:
     for family in sort_names(cell.family for cell in cells):
         own = [cell for cell in cells if cell.family == family]
         dots = [cell_dot(cell, f"{cell.regime}\n{cell.method}", styles[cell.method]) for cell in own]
-        panels.append(Panel("", dots, 50, family))
-    rates = [x for panel in panels for dot in panel.dots for x in (dot.lo, dot.hi)]
-    limits = min([30.0, *rates]), max([70.0, *rates])
+        panels.append(Panel("", dots, 50, family, limits=(30, 70)))
     heads = [row for row in rows if "\n" not in row]
     label = f"win rate against the {side_names(scale)[0]} (%)"
-    block = Block("", rows, [replace(p, limits=limits) for p in panels], heads, label, height=0.17)
+    block = Block("", rows, panels, heads, x_label=label, height=0.17, share_x=True)
     caption = (
         f"Win rates at scale {scale}, judge {judge}. Each dot is the share of comparisons with the "
         f"{side_names(scale)[0]} that the policy won; ties count half and all seeds are pooled. The bar is the 95 % "

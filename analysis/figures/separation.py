@@ -1,19 +1,22 @@
-"""Figures of separation: AUROC by signal beside the published, and by verifier."""
+"""Figures of separation: AUROC by signal and by verifier, distributions of signals, generator against verifier."""
 
 from collections.abc import Sequence
 from itertools import cycle
-from math import ceil, isnan
+from math import ceil, nan
 from typing import Any
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from analysis.figures.style import RC, WIDTH, Plot, Style
+from analysis.figures.forest import ROW, Block, Dot, Panel, forest
+from analysis.figures.style import MARKERS, RC, WIDTH, Plot, Style, legend_handles
 from analysis.stats.auroc import Estimate
-from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.stats.intervals import FEW_PROMPTS, Floats, interval_excludes
 from analysis.tables.separation import (
+    LENGTH,
     SIGNALS,
     Separation,
     display_names,
@@ -23,122 +26,104 @@ from analysis.tables.separation import (
     signal_label,
 )
 
-OURS = (
-    Style("#0072B2", "o", ()),
-    Style("#E69F00", "s", ()),
-    Style("#009E73", "^", ()),
-    Style("#CC79A7", "D", ()),
-    Style("#56B4E9", "v", ()),
-    Style("#000000", "P", ()),
-)
-PUBLISHED = "#555555"
-MARKERS = ("o", "s", "^", "D")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
+OURS = [Style(colour, marker) for colour, marker in zip(COLOURS, "os^DvP", strict=True)]
+GRAY = "#555555"
 LINE = 0.13  # inches from mark to mark
 KINDS = ("ours, pooled", "ours, within prompts")
-SPANS = {"response": Style("#0072B2", "o", ()), "answer": Style("#D55E00", "^", ())}
+SPANS = {"response": Style("#0072B2", "o"), "answer": Style("#D55E00", "^")}
+RIGHT, WRONG = Style("#0072B2", "o"), Style("#D55E00", "x")
+CLASSES = {"right responses": RIGHT, "wrong responses": WRONG}
+FLOOR = 1e-4  # nats: lower values are drawn here, since the axes are logarithmic
+BINS = 24
+PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # labels such as 0.01
+
+
+def measured_spans(found: Sequence[Separation]) -> list[str]:
+    """The spans that have signals: response, and answer if it is only a part of it."""
+    spans = {signal.split()[-1] for one in found for signal in one.values}
+    return [span for span in ("response", "answer") if span in spans]
+
+
+def estimate_dot(row: str, estimate: Estimate, style: Style, below: float) -> Dot:
+    """An AUROC with its interval; hollow if that covers 0.5 or has few prompts."""
+    certain = interval_excludes(estimate.lo, estimate.hi, 0.5, estimate.prompts)
+    return Dot(row, estimate.value, estimate.lo, estimate.hi, style, hollow=not certain, below=below, size=4)
 
 
 def auroc_plot(found: Sequence[Separation]) -> Plot:
-    """Signals down; ours pooled, ours within prompts, and the published in a panel of their own."""
+    """Signals as rows; ours pooled, ours within prompts, and the published in separate panels."""
     published = published_frame()
-    there = {signal for one in found for signal in one.values} | set(published["signal"])
-    signals = [signal for signal in SIGNALS if signal in there]
-    names = display_names(found)
-    styles = [style for style, _ in zip(cycle(OURS), found, strict=False)]
+    measured = {signal for one in found for signal in one.values}
+    signals = [signal for signal in SIGNALS if signal in measured | set(published["signal"])]
+    names, styles = display_names(found), [style for style, _ in zip(cycle(OURS), found, strict=False)]
     generators = list(dict.fromkeys(published["generator"]))
-    row = LINE * max(len(found), len(generators)) + 0.1
-    height = {signal: -index * row for index, signal in enumerate(signals)}
+    theirs = {g: Style(GRAY, marker) for g, marker in zip(generators, MARKERS, strict=False)}
+    height = LINE * max(len(found), len(generators)) + 0.1
+    scale = found[0].record.scale
+    panels = []
+    for kind, title in enumerate(KINDS):
+        dots = [
+            estimate_dot(signal, estimates[kind], style, LINE / height * (number - (len(found) - 1) / 2))
+            for number, (one, style) in enumerate(zip(found, styles, strict=True))
+            for signal, estimates in one.estimates.items()
+        ]
+        words = {signal: "answer = response" for signal in signals if signal not in measured}
+        title = f"{title}\n(scale: {scale})"
+        panels.append(Panel("", dots, 0.5, title, (0.38, 1.02), words))
+    dots = [
+        Dot(row["signal"], row["auroc"], nan, nan, theirs[row["generator"]], hollow=True, below=below, size=4)
+        for row in published.to_dict("records")
+        for below in [LINE / height * (generators.index(row["generator"]) - (len(generators) - 1) / 2)]
+    ]
+    words = {signal: "not published" for signal in signals if signal not in set(published["signal"])}
+    panels.append(Panel("", dots, 0.5, "published, pooled\n(paper's scale, MATH-500)", (0.38, 1.02), words))
+    legend = dict(zip(names, styles, strict=True))
+    hollow = {f"published: {generator.split('/')[-1]}": style for generator, style in theirs.items()}
+    label = "AUROC: chance that a wrong response has the higher value"
+    rows = {signal: signal_label(signal) for signal in signals}
+    block = Block("", rows, panels, x_label=label, height=height, above=0.2, ruled=True, share_x=True)
     columns = 4 if max(map(len, names)) <= 24 else 2
-    legend = 0.17 * ceil((len(found) + len(generators)) / columns)
-    with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 1.3 + row * len(signals) + legend), layout="constrained")
-        panels = figure.subplots(1, 3, sharex=True, sharey=True)
-        for kind, axes in enumerate(panels[:2]):
-            axes.set_title(f"{KINDS[kind]}\n(scale: {found[0].record.scale})")
-            for number, (one, style) in enumerate(zip(found, styles, strict=True)):
-                shift = LINE * ((len(found) - 1) / 2 - number)
-                for signal, estimates in one.estimates.items():
-                    draw_estimate(axes, estimates[kind], height[signal] + shift, style)
-            for signal in signals:
-                if not any(signal in one.values for one in found):
-                    say(axes, height[signal], "answer = response")
-        panels[2].set_title("published, pooled\n(paper's scale, MATH-500)")
-        for number, generator in enumerate(generators):
-            own = published[published["generator"] == generator]
-            y = [height[s] + LINE * ((len(generators) - 1) / 2 - number) for s in own["signal"]]
-            panels[2].plot(own["auroc"], y, label=generator, **hollow(MARKERS[number]))
-        for signal in [s for s in signals if s not in set(published["signal"])]:
-            say(panels[2], height[signal], "not published")
-        for axes in panels:
-            mark_chance(axes)
-            for below in list(height.values())[1:]:
-                axes.axhline(below + row / 2, color="#d0d0d0", linewidth=0.5)
-        panels[0].set_yticks(list(height.values()), [signal_label(signal) for signal in signals])
-        panels[0].set_ylim(-(len(signals) - 0.5) * row, 0.5 * row)
-        panels[0].set_xlim(min(panels[0].get_xlim()[0], 0.38), 1.02)
-        panels[1].set_xlabel("AUROC: chance that a wrong response has the higher value")
-        figure.suptitle(f"Which signal tells wrong responses from right ones? ({setting_label(found)})")
-        handles = [
-            Line2D([], [], color=style.colour, marker=style.marker, label=name)
-            for name, style in zip(names, styles, strict=True)
-        ]
-        handles += [
-            Line2D([], [], label=f"published: {generator.split('/')[-1]}", **hollow(marker))
-            for generator, marker in zip(generators, MARKERS, strict=True)
-        ]
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+    title = f"Which signal tells wrong responses from right ones? ({setting_label(found)})"
+    figure = forest(title, [block], legend | hollow, hollow, columns)
     caption = (
         f"AUROC of each signal for wrong against right responses ({setting_label(found)}), with 95 % intervals over "
-        "prompts. Pooled: any wrong response against any right one. Within prompts: responses to the same prompt "
-        "alone, the mean over prompts that have both, which is all that GRPO's group baseline sees. Filled: the "
-        f"interval excludes 0.5 (dashed) on {FEW_PROMPTS} prompts or more. Length is the control. The panel on the "
-        "right is the published result, at another scale, with other models and problems, and without intervals; only "
-        "its pattern is to be compared. Its gemma-2-2b had 5 correct responses."
+        "prompts. Pooled: any wrong response against any right one. Within prompts: only responses to the same prompt, "
+        "the mean over prompts that have both, which is all that GRPO's group baseline sees. Filled: the interval "
+        f"excludes 0.5 (dashed) on {FEW_PROMPTS} prompts or more. Length is the control. The panel on the right is the "
+        "published result at another scale, with other models and problems, and without intervals; compare only its "
+        "pattern. Its gemma-2-2b had 5 correct responses."
     )
     return Plot(f"separation-auroc-{file_stem(found)}", caption, figure)
 
 
 def verifier_plot(found: Sequence[Separation]) -> Plot:
-    """Cross-entropy by verifier, a block a generator, the generator's own on top."""
-    blocks = {
-        name: [one for one in found if one.name == name] for name in dict.fromkeys(o.name for o in found)
-    }
-    blocks = {name: own for name, own in blocks.items() if len(own) > 1}
-    rows: list[tuple[str, Separation | None, str]] = []
-    for name, own in blocks.items():
+    """Cross-entropy by verifier, one group of rows per generator, the generator's own on top."""
+    apart = any(signal.endswith(" answer") for one in found for signal in one.values)
+    rows: dict[str, str] = {}
+    dots: tuple[list[Dot], list[Dot]] = ([], [])
+    for name in dict.fromkeys(one.name for one in found):
+        own = [one for one in found if one.name == name]
+        if len(own) < 2:
+            continue
         best = sorted(own, key=lambda one: -one.estimates["cross_entropy verifier response"][0].value)
-        rows += [(name, None, ""), (name, own[0], "generator"), *((name, one, "verifier") for one in best)]
-    apart = any(s.endswith(" answer") for one in found for s in one.values)
-    with rc_context(RC):
-        size = (WIDTH, 1.1 + (0.19 + 0.08 * apart) * len(rows) + 0.2 * apart)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(1, 2, sharex=True, sharey=True)
-        for kind, axes in enumerate(panels):
-            for index, (_, one, model) in enumerate(rows):
-                for span, style in SPANS.items():
-                    signal = f"cross_entropy {model} {span}"
-                    if one is not None and signal in one.estimates:
-                        shift = apart * (0.18 if span == "response" else -0.18)
-                        draw_estimate(axes, one.estimates[signal][kind], shift - index, style)
-            axes.set_title(KINDS[kind])
-            mark_chance(axes)
-        called = {"": "{}", "generator": "itself", "verifier": "{}"}
-        ticks = [called[m].format(name if one is None else one.record.verifier) for name, one, m in rows]
-        panels[0].set_yticks([-index for index in range(len(rows))], ticks)
-        for tick, (_, one, _) in zip(panels[0].get_yticklabels(), rows, strict=True):
-            tick.set_fontweight("bold" if one is None else "normal")
-        panels[0].set_ylim(0.5 - len(rows), 0.5)
-        panels[0].set_xlim(min(panels[0].get_xlim()[0], 0.48), 1.01)
-        for axes in panels:
-            axes.set_xlabel("AUROC of cross-entropy, higher when wrong")
-        record = found[0].record
-        figure.suptitle(f"Cross-entropy under which verifier? (scale: {record.scale}, data: {record.data})")
-        if apart:
-            handles = [
-                Line2D([], [], color=style.colour, marker=style.marker, label=f"over the {span}")
-                for span, style in SPANS.items()
-            ]
-            figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        rows[name] = name
+        models = [("itself", "generator", own[0]), *((one.record.verifier, "verifier", one) for one in best)]
+        for label, model, one in models:
+            row = f"{name}\n{model}\n{label}"
+            rows[row] = label
+            for span, style in SPANS.items():
+                if estimates := one.estimates.get(f"cross_entropy {model} {span}"):
+                    below = apart * (-0.18 if span == "response" else 0.18)
+                    for kind, estimate in enumerate(estimates):
+                        dots[kind].append(estimate_dot(row, estimate, style, below))
+    panels = [Panel("", dots[kind], 0.5, title, (0.48, 1.01)) for kind, title in enumerate(KINDS)]
+    record, heads = found[0].record, [row for row in rows if "\n" not in row]
+    label, height = "AUROC of cross-entropy, higher when wrong", ROW + 0.08 * apart
+    block = Block("", rows, panels, heads, x_label=label, height=height, share_x=True)
+    legend = {f"over the {span}": style for span, style in SPANS.items()} if apart else {}
+    title = f"Cross-entropy under which verifier? (scale: {record.scale}, data: {record.data})"
+    figure = forest(title, [block], legend)
     caption = (
         f"AUROC of cross-entropy for wrong against right responses of each generator (bold; scale: {record.scale}, "
         f"data: {record.data}) under itself and under verifiers, the best pooled one first, with 95 % intervals over "
@@ -148,31 +133,111 @@ def verifier_plot(found: Sequence[Separation]) -> Plot:
     return Plot(f"separation-verifiers-{file_stem(found)}", caption, figure)
 
 
-def draw_estimate(axes: Axes, estimate: Estimate, y: float, style: Style) -> None:
-    """A mark on its interval; hollow where that covers 0.5 or rests on few prompts; nothing without a value."""
-    if isnan(estimate.value):
-        return
-    told = interval_excludes(estimate.lo, estimate.hi, 0.5, estimate.prompts)
-    face = style.colour if told else "white"
-    axes.plot([estimate.lo, estimate.hi], [y, y], color=style.colour, solid_capstyle="butt")
-    axes.plot(estimate.value, y, marker=style.marker, color=style.colour, markerfacecolor=face, markersize=4)
+def distribution_plot(found: Sequence[Separation], span: str) -> Plot:
+    """Histograms of a span's signals (columns) for right and wrong responses of each generator (rows)."""
+    measured = {signal for one in found for signal in one.values}
+    signals = [signal for signal in SIGNALS if signal in measured and signal.endswith(f" {span}")]
+    with rc_context(RC):
+        figure = Figure(figsize=(WIDTH, 1.1 + 1.15 * len(found)), layout="constrained")
+        panels = figure.subplots(len(found), len(signals), sharex="col", squeeze=False)
+        for column, signal in enumerate(signals):
+            everything = np.concatenate([one.values[signal] for one in found if signal in one.values])
+            edges = bin_edges(everything, signal)
+            for one, axes in zip(found, panels[:, column], strict=True):
+                if signal in one.values:
+                    draw_histogram(axes, one, signal, edges)
+            panels[0, column].set_title(signal_label(signal).replace(", ", "\n"))
+            panels[-1, column].set_xlabel("tokens" if signal == LENGTH else "nats/token")
+        for name, row in zip(display_names(found), panels, strict=True):
+            row[0].set_ylabel(f"{name}\n(share)", fontweight="bold")
+        figure.suptitle(f"Signals over the {span}, right and wrong responses ({setting_label(found)})")
+        handles = legend_handles(
+            {name: Style(style.colour, "s") for name, style in CLASSES.items()}, lines=False
+        )
+        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    caption = (
+        f"Distributions of the signals over the {span} of right and of wrong responses ({setting_label(found)}). "
+        "Heights are shares of the right and of the wrong responses of a generator, and each class adds up to 1. The "
+        f"axis in nats per token is logarithmic; values below {FLOOR:g} are drawn there."
+    )
+    return Plot(f"separation-distributions-{span}-{file_stem(found)}", caption, figure)
 
 
-def hollow(marker: str) -> dict[str, Any]:
-    """How a published figure is drawn: an open gray mark."""
-    face = {"markerfacecolor": "white", "markersize": 4}
-    return {"marker": marker, "color": PUBLISHED, "linestyle": "", **face}
+def bin_edges(values: Floats, signal: str) -> Floats:
+    """Edges of a histogram's bins: up to BINS, one per token for lengths, even on a logarithmic axis otherwise."""
+    known = values[~np.isnan(values)]
+    if signal == LENGTH:
+        low, high = known.min() - 0.5, known.max() + 0.5
+        return np.linspace(low, high, min(BINS, int(high - low)) + 1)
+    return np.geomspace(FLOOR, max(known.max(), 10 * FLOOR) * 1.01, BINS + 1)
 
 
-def mark_chance(axes: Axes) -> None:
-    """The dashed line at 0.5, and rows without grid or ticks."""
-    axes.axvline(0.5, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
+def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> None:
+    """Shares of the right and of the wrong responses by bin."""
+    values = one.values[signal]
+    for style, correct in ((RIGHT, True), (WRONG, False)):
+        own = values[(one.correct == correct) & ~np.isnan(values)]
+        shown = own if signal == LENGTH else np.maximum(own, FLOOR)
+        look: dict[str, Any] = {
+            "color": style.colour,
+            "edgecolor": style.colour,
+            "alpha": 0.45,
+            "linewidth": 0.8,
+        }
+        weights = np.full(len(own), 1 / max(len(own), 1))
+        axes.hist(shown, edges.tolist(), weights=weights, histtype="stepfilled", **look)
+    if signal != LENGTH:
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(base=100, numticks=4))
+        axes.xaxis.set_major_formatter(PLAIN)
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_ylim(bottom=0)
 
 
-def say(axes: Axes, y: float, text: str) -> None:
-    """Why a row is empty."""
-    box = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-    middle = axes.get_yaxis_transform()
-    axes.text(0.5, y, text, transform=middle, ha="center", va="center", color="#666666", bbox=box)
+def scatter_plot(found: Sequence[Separation]) -> Plot:
+    """Cross-entropy of each response under its generator and under the verifier, one panel per generator and span."""
+    spans = measured_spans(found)
+    shown = [
+        (one, name, span) for span in spans for one, name in zip(found, display_names(found), strict=True)
+    ]
+    columns = min(len(found), 4)
+    rows = ceil(len(shown) / columns)
+    with rc_context(RC):
+        figure = Figure(figsize=(WIDTH, 0.9 + 1.9 * rows), layout="constrained")
+        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for axes, (one, name, span) in zip(panels.flat, shown, strict=False):
+            x, y = (
+                np.maximum(one.values[f"cross_entropy {m} {span}"], FLOOR) for m in ("generator", "verifier")
+            )
+            for style, correct in ((WRONG, False), (RIGHT, True)):
+                own = one.correct == correct
+                look: dict[str, Any] = {
+                    "marker": style.marker,
+                    "color": style.colour,
+                    "markersize": 2.5,
+                    "alpha": 0.4,
+                }
+                axes.plot(x[own], y[own], linestyle="", markeredgewidth=0.7, rasterized=True, **look)
+            axes.set(xscale="log", yscale="log")
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_major_locator(LogLocator(base=100, numticks=4))
+                axis.set_major_formatter(PLAIN)
+                axis.set_minor_formatter(NullFormatter())
+            axes.axline((1e-3, 1e-3), (1, 1), color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+            axes.set_title(name if len(spans) == 1 else f"{name}, {span}")
+        for axes in panels.flat[len(shown) :]:
+            axes.set_axis_off()
+        for axes in panels.flat[max(0, len(shown) - columns) : len(shown)]:  # the lowest of each column
+            axes.tick_params(labelbottom=True)
+            axes.set_xlabel("under itself")
+        for row in panels:
+            row[0].set_ylabel("under the verifier")
+        figure.suptitle(f"Cross-entropy of responses in nats/token ({setting_label(found)})")
+        figure.legend(handles=legend_handles(CLASSES, lines=False), loc="outside lower center", ncols=2)
+    caption = (
+        "Each response's cross-entropy under its own generator (across) and under the verifier (up; "
+        f"{setting_label(found)}), on logarithmic axes, values below {FLOOR:g} drawn there. On the dashed line both "
+        "models find a response equally likely; above it the verifier is more surprised than the generator. A signal "
+        "separates if the colours do along its axis."
+    )
+    return Plot(f"separation-scatter-{file_stem(found)}", caption, figure)

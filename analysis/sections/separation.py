@@ -3,8 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from analysis.figures.separation import auroc_plot, verifier_plot
-from analysis.figures.separation_shapes import distribution_plot, measured_spans, scatter_plot
+from analysis.figures.separation import (
+    auroc_plot,
+    distribution_plot,
+    measured_spans,
+    scatter_plot,
+    verifier_plot,
+)
 from analysis.figures.style import Plot
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.sections.separation_tables import contrast_table, published_table, signal_table

@@ -9,8 +9,13 @@ import pandas as pd
 import pytest
 from synthetic_records import PROMPTS, SAMPLES, separation_record
 
-from analysis.figures.separation import auroc_plot, verifier_plot
-from analysis.figures.separation_shapes import distribution_plot, measured_spans, scatter_plot
+from analysis.figures.separation import (
+    auroc_plot,
+    distribution_plot,
+    measured_spans,
+    scatter_plot,
+    verifier_plot,
+)
 from analysis.records.read import load_all, load_separation
 from analysis.sections.separation import separation_section
 from analysis.sections.separation_tables import contrast_table, published_table, signal_table
