@@ -13,7 +13,7 @@ from analysis.report.build import cells_of_judge, list_judges, write
 from analysis.sections.base import group_by_scale
 from analysis.sections.reward_probe import reward_probe_table
 from analysis.sections.sanity import sanity_table
-from analysis.sections.separation_tables import tables_by_data
+from analysis.sections.separation import tables_by_data
 from analysis.tables.cells import build_cells
 from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_table

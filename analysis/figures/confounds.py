@@ -6,8 +6,14 @@ from math import isnan, nan
 from analysis.figures.forest import TRUTH, Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.names import REGIMES, sort_names
-from analysis.tables.confounds import RAW, ControlledCell
-from analysis.tables.judge_bias import ORACLE, known_truth, recipe, simulated_cells
+from analysis.tables.confounds import (
+    ORACLE,
+    RAW,
+    ControlledCell,
+    describe_judge,
+    known_truth,
+    simulated_cells,
+)
 from analysis.tables.render import slug
 from analysis.tables.win_rates import side_names
 
@@ -118,7 +124,7 @@ def caption(subject: str, scale: str, judges: Mapping[str, Sequence[ControlledCe
         )
     if any(name in judges for name in SHOWN):
         text += (
-            f" Simulated judges see quality and have a bias: {'; '.join(map(recipe, SHOWN))} (logits); they judge the "
+            f" Simulated judges see quality and have a bias: {'; '.join(map(describe_judge, SHOWN))} (logits); they judge the "
             "pairs whose surprisal is known."
         )
     return text

@@ -1,6 +1,7 @@
-"""The two long frames of the runs, that everything but stress and sanity tables is computed from."""
+"""Data frames of runs: one row per verdict, and one row per training step."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import pandas as pd
@@ -9,33 +10,21 @@ from analysis.records.names import method_names
 from cme.records import RunRecord, SanityRecord, Verdict, majority_verdicts, points, scores
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
+RUN_FIELDS = attrgetter(*IDENTITY)
 HISTORY = (
-    "step",
-    "reward_value",
-    "reward_std",
-    "quality",
-    "heldout",
-    "length",
-    "clipped",
-    "repetition",
-    "entropy",
-    "kl",
-    "unscored",
-    "loss",
-    "grad_norm",
-    "accuracy",
-    "majority_share",
-    "label_accuracy",
-)
+    *("step", "reward_value", "reward_std", "quality", "heldout", "length", "clipped", "repetition", "entropy", "kl"),
+    *("unscored", "loss", "grad_norm", "accuracy", "majority_share", "label_accuracy"),
+)  # fmt: skip
+VERDICT = ("panel", "prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
 
 
 def judge_name(record: RunRecord | SanityRecord, verdict: Verdict) -> str:
-    """Whose verdict it is: the record's judge's or, where that is a panel, `panel: member`."""
+    """The name of a verdict's judge: that of the record or, for a member of a panel, `panel: member`."""
     return record.judge if verdict.judge is None else f"{record.judge}: {verdict.judge}"
 
 
 def prompt_names(record: RunRecord) -> dict[str, str]:
-    """What each prompt id of a record is called beside other records: the ids of imported outputs are row numbers."""
+    """A name for each prompt id that is unique among records: the ids of imported outputs are only row numbers."""
     imported = record.scale == "imported"
     return {
         pair.prompt_id: f"{pair.prompt_id}\n{pair.prompt}" if imported else pair.prompt_id
@@ -44,40 +33,33 @@ def prompt_names(record: RunRecord) -> dict[str, str]:
 
 
 def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a verdict: the run's identity, the verdict, the policy's points, the judge's two scores.
+    """One row per verdict: the run's identity, the verdict, the policy's points and the judge's two scores.
 
-    `judge` is the record's or, where that is a panel, `panel: member`; a panel's majority has rows of its own, as
-    the member `majority`. `panel` is the panel's name, None for a judge of its own. `prompt_id` is
-    the prompt's name among all records.
+    `judge` is named as by `judge_name`; a panel's majority has rows as the member `majority`. `panel` is the panel's
+    name, None for a single judge. `prompt_id` is named as by `prompt_names`.
     """
     names = method_names(records)
     rows = []
     for record in records:
         identity, prompts = run_identity(record, names), prompt_names(record)
         for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
-            score_start, score_policy = scores(verdict)
-            member = verdict.judge
-            rows.append(
-                identity
-                | {
-                    "judge": judge_name(record, verdict),
-                    "panel": None if member is None else record.judge,
-                    "prompt_id": prompts[verdict.prompt_id],
-                    "policy_first": verdict.policy_first,
-                    "outcome": verdict.outcome,
-                    "points": points(verdict),
-                    "score_start": score_start,
-                    "score_policy": score_policy,
-                }
+            values = (
+                None if verdict.judge is None else record.judge,
+                prompts[verdict.prompt_id],
+                verdict.policy_first,
+                verdict.outcome,
+                points(verdict),
+                *scores(verdict),
             )
-    columns = ("panel", "prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
-    return pd.DataFrame(rows, columns=[*IDENTITY, "method", *columns])
+            row = identity | {"judge": judge_name(record, verdict)}
+            rows.append(row | dict(zip(VERDICT, values, strict=True)))
+    return pd.DataFrame(rows, columns=[*IDENTITY, "method", *VERDICT])
 
 
 def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a training step: the run's identity and the columns of `RunRecord.history`, NaN if unmeasured.
+    """One row per training step: the run's identity and the columns of `RunRecord.history`, NaN if unmeasured.
 
-    `reward` is the name of the trained reward here as everywhere; its measured value is `reward_value`.
+    `reward` is the name of the trained reward, `reward_value` its measured value.
     """
     names = method_names(records)
     frames = []
@@ -91,11 +73,11 @@ def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def last_training_step(record: RunRecord) -> int:
-    """The last training step that a run's history holds, 0 without any."""
+    """The last training step in a run's history; 0 without any."""
     steps = record.history.get("step", [])
     return int(steps[-1] or 0) if steps else 0
 
 
 def run_identity(record: RunRecord, names: dict[str, str]) -> dict[str, Any]:
-    """The fields that tell which run a row belongs to."""
-    return {field: getattr(record, field) for field in IDENTITY} | {"method": names[record.run_id]}
+    """The fields that identify a row's run."""
+    return dict(zip(IDENTITY, RUN_FIELDS(record), strict=True)) | {"method": names[record.run_id]}

@@ -41,7 +41,7 @@ DISPLAY_NAMES = {
 """Display name of each reward or method, in the order of the tables and figures."""
 REWARDS = tuple(DISPLAY_NAMES)
 
-# Fields that name or place a run and do not affect its results; the same list as in `experiments.config.identity`.
+# Fields that do not affect results, for records without `neutral`; the same list as in `experiments.config.identity`.
 NEUTRAL = (
     "family",
     "regime",
@@ -77,7 +77,7 @@ NEUTRAL = (
 )
 ABSENT = "absent"
 GRANULARITY = {"sequence": "", "token": "dense"}
-"""What a method's name says of `reward.granularity`: nothing for one value per response."""
+"""Detail in a method's name by `reward.granularity`: none for one value per response."""
 
 
 def display_name(reward: str) -> str:
@@ -101,8 +101,8 @@ def natural_key(name: str) -> tuple[Any, ...]:
     return tuple(float(part) if index % 2 else part for index, part in enumerate(parts))
 
 
-def method_names(records: Sequence[RunRecord]) -> dict[str, str]:
-    """Display name of each run's method by run id, such as `CME (dense)`.
+def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, str]:
+    """Display name of each run's method by run id, such as `CME (dense)`; if `raw`, `cme (granularity=token)`.
 
     The brackets hold the verifier, the experiment or the settings that differ between otherwise comparable runs.
     """
@@ -119,14 +119,15 @@ def method_names(records: Sequence[RunRecord]) -> dict[str, str]:
             details = [run.verifier] if several_verifiers else []
             if several_experiments and run.experiment is not None:
                 details.append(run.experiment)
-            details += [setting_label(field, settings.get(field, ABSENT)) for field in sorted(fields)]
-            names[run.run_id] = add_details(display_name(run.reward), [d for d in details if d])
+            details += [setting_label(field, settings.get(field, ABSENT), raw) for field in sorted(fields)]
+            name = run.reward if raw else display_name(run.reward)
+            names[run.run_id] = add_details(name, [detail for detail in details if detail])
     return names
 
 
-def setting_label(field: str, value: str) -> str:
+def setting_label(field: str, value: str, raw: bool = False) -> str:
     """A setting as a detail of a method's name; empty for the usual granularity of CME."""
-    if field == "reward.granularity" and value in GRANULARITY:
+    if field == "reward.granularity" and value in GRANULARITY and not raw:
         return GRANULARITY[value]
     return f"{field.removeprefix('reward.')}={value}"
 
@@ -161,11 +162,11 @@ def varied_fields(groups: Iterable[Sequence[RunRecord]]) -> set[str]:
 
 def result_settings(run: RunRecord) -> dict[str, str]:
     """A run's configuration by dotted field, without seeds and without fields that do not affect results."""
-    return {
-        field: value
-        for field, value in flatten_config(run.config)
-        if field not in ("seed", "reward.seed") and not is_neutral(field)
-    }
+    settings = dict(flatten_config(run.config))
+    left_out = run.neutral if run.neutral is not None else [field for field in settings if is_neutral(field)]
+    for field in ("seed", "reward.seed", *left_out):
+        settings.pop(field, None)
+    return settings
 
 
 @cache
@@ -177,7 +178,7 @@ def is_neutral(field: str) -> bool:
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Dotted name and printed value of every field of a nested configuration."""
+    """Dotted name and printed value of each field of a nested configuration."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from flatten_config(value, f"{prefix}{key}.")

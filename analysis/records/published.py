@@ -1,4 +1,4 @@
-"""The published figures: CSV files of the paper's scale, each with a source in `sources.csv`."""
+"""Published figures: CSV files at the paper's scale, each with a source in `sources.csv`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +12,9 @@ SOURCES = "sources.csv"
 
 
 def read_published(name: str, folder: Path = FOLDER) -> pd.DataFrame:
-    """The published file of that name. Raises ValueError, naming it, where it has no source."""
+    """The published file of that name. Raises ValueError that names it if it has no source."""
     if name in unsourced(folder):
-        raise ValueError(f"{folder / name} has no source; give it a row with one in {SOURCES}")
+        raise ValueError(f"{folder / name} has no source; add a row with one to {SOURCES}")
     return pd.read_csv(folder / name)
 
 
@@ -37,13 +37,13 @@ def main_table_range() -> tuple[float, float]:
 
 
 def published_kl_weights() -> str:
-    """How many of the published cells have which KL weight."""
+    """The number of published cells by KL weight."""
     counts = read_published("main_table.csv")["kl_beta"].dropna().value_counts().sort_index()
     return ", ".join(f"{value:g} in {count} cells" for value, count in counts.items())
 
 
 def published_sweep_range(families: Sequence[str]) -> str:
-    """The published win rates under the verifiers of some families."""
+    """The range of the published win rates under the verifiers of some families."""
     frame = read_published("verifier_sweep_quality.csv")
     return format_range(frame.loc[frame["verifier_family"].isin(families), "win_rate_vs_base_pct"]) + " %"
 

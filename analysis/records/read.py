@@ -1,8 +1,9 @@
-"""Records from disk: runs, stress tables, the sanity of judges and separations, each once and each checked."""
+"""Read records from disk: runs, reward probes, sanity checks of judges, experiments and separations."""
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,12 +24,12 @@ R = TypeVar("R", RunRecord, RewardProbeRecord, SanityRecord, SeparationRecord)
 H = TypeVar("H", bound=Hashable)
 
 OVERVIEW = ("reference", "main_table")
-"""Experiments whose runs the tables over all runs show; the others' runs are in their own sections."""
+"""Experiments whose runs are in the overview tables; the runs of others are in the sections of their experiments."""
 
 
 @dataclass(frozen=True)
 class Records:
-    """What was read: runs, stress tables, the sanity of judges, which runs make up an experiment, separations."""
+    """All records of some folders, in the order of the tables."""
 
     runs: list[RunRecord]
     stress: list[RewardProbeRecord]
@@ -43,14 +44,17 @@ class Records:
 
     @property
     def overview(self) -> list[RunRecord]:
-        """The runs that the tables over all runs show: those of no experiment, or of one in OVERVIEW."""
+        """The runs of the overview tables: those of no experiment, or of one in OVERVIEW."""
         shown = {run for e in self.experiments if e.name in OVERVIEW for run in e.runs}
         left = {run for e in self.experiments for run in e.runs} - shown
         return [run for run in self.runs if run.run_id not in left]
 
 
 def load_all(directories: Iterable[Path]) -> Records:
-    """All records under the directories. Raises as the loaders of each kind do, and ValueError where there is none."""
+    """All records under the directories.
+
+    Raises as the loaders of each kind do, and ValueError without any record.
+    """
     directories = list(directories)
     found = Records(
         load_runs(directories),
@@ -69,8 +73,8 @@ def load_all(directories: Iterable[Path]) -> Records:
 def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
     """Every `record.json` and `*.record.json` under the directories, in the order of the tables.
 
-    Raises FileNotFoundError for a missing directory and ValueError, naming the file, for a malformed record, and for
-    two records of one run or of one cell and seed.
+    Raises FileNotFoundError for a missing directory, and ValueError that names the file for a malformed record and for
+    two records of one run or of equal runs.
     """
     read = _each(directories, "record.json", RunRecord, lambda record: record.run_id)
     for path, record in read.items():
@@ -80,7 +84,7 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
 
 
 def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
-    """Every `stress.json` and `*.stress.json`, in the order of the tables. Raises as `load_records` does."""
+    """Every `stress.json` and `*.stress.json`, in the order of the tables. Raises as `load_runs`."""
     read = _each(directories, "stress.json", RewardProbeRecord, lambda record: record.stress_id)
     for path, record in read.items():
         if any("right" not in by_grade for by_grade in record.values.values()):
@@ -89,7 +93,7 @@ def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
 
 
 def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
-    """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_records` does."""
+    """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_runs`."""
     read = _each(directories, "sanity.json", SanityRecord, lambda record: record.sanity_id)
     for path, record in read.items():
         for opponent, verdicts in record.verdicts.items():
@@ -98,7 +102,7 @@ def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
 
 
 def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
-    """Every `*.experiment.json`, those of one experiment and scale as one. Raises as `load_records` does."""
+    """Every `*.experiment.json`, merged by experiment and scale. Raises as `load_runs`."""
     runs: dict[tuple[str, str], set[str]] = {}
     for path in record_files(directories, "experiment.json"):
         read = read_record(path, ExperimentRecord)
@@ -107,7 +111,7 @@ def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
 
 
 def load_separation(directories: Iterable[Path]) -> list[SeparationRecord]:
-    """Every `separation.json` and `*.separation.json`, in the order of the tables. Raises as `load_records` does."""
+    """Every `separation.json` and `*.separation.json`, in the order of the tables. Raises as `load_runs`."""
     read = _each(directories, "separation.json", SeparationRecord, lambda record: record.separation_id)
     return sorted(read.values(), key=lambda r: (*_place(r), r.data, r.verifier, r.seed, r.separation_id))
 
@@ -115,7 +119,7 @@ def load_separation(directories: Iterable[Path]) -> list[SeparationRecord]:
 def _each(
     directories: Iterable[Path], name: str, kind: type[R], identity: Callable[[R], str]
 ) -> dict[Path, R]:
-    """Every record of a kind by its file. Raises ValueError for two with one identity."""
+    """Every record of a kind by its file. Raises ValueError for two records with the same identity."""
     found: dict[Path, R] = {}
     sources: dict[str, Path] = {}
     for path in record_files(directories, name):
@@ -132,7 +136,7 @@ def _place(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple
 
 
 def check(record: RunRecord, path: Path) -> None:
-    """Raise ValueError, naming the file, when the parts of a record don't fit together."""
+    """Raise ValueError that names the file if the parts of a record are inconsistent."""
     lengths = {len(column) for column in record.history.values()}
     if len(lengths) > 1 or (record.history and "step" not in record.history):
         raise ValueError(f"{path} is malformed: history needs `step` and columns of equal length")
@@ -145,36 +149,36 @@ def check(record: RunRecord, path: Path) -> None:
 
 
 def check_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], path: Path) -> None:
-    """Raise ValueError, naming the file, for two pairs of one prompt, and two verdicts of one judge in one order."""
+    """Raise ValueError that names the file for two pairs of one prompt or two verdicts of one judge in one order."""
     if twice := repeated(pair.prompt_id for pair in pairs):
         raise ValueError(
-            f"{path} is malformed: several pairs have the prompt_id {twice[0]!r}; give each its own"
+            f"{path} is malformed: several pairs have the prompt_id {twice[0]!r}; each pair needs its own"
         )
     if again := repeated((v.prompt_id, v.policy_first, v.judge) for v in verdicts):
         prompt_id, policy_first, judge = again[0]
         raise ValueError(
             f"{path} is malformed: {judge or 'the judge'} has several verdicts on prompt_id {prompt_id!r} with "
-            f"policy_first={policy_first}; leave one"
+            f"policy_first={policy_first}; keep one of them"
         )
 
 
 def repeated(keys: Iterable[H]) -> list[H]:
-    """What comes more than once."""
+    """The keys that occur more than once."""
     return [key for key, count in Counter(keys).items() if count > 1]
 
 
 def refuse_equals(records: Sequence[RunRecord]) -> None:
-    """Raise ValueError for two runs that differ in nothing, not even the seed: pooled, they would count twice."""
+    """Raise ValueError for two runs with the same settings and seed: pooled, each prompt would count twice."""
+    run_key = attrgetter("scale", "family", "regime", "reward", "verifier", "judge", "seed")
     seen: dict[Hashable, RunRecord] = {}
     for record in records:
-        names = ("scale", "family", "regime", "reward", "verifier", "judge", "seed")
-        key = *(getattr(record, name) for name in names), frozenset(result_settings(record).items())
+        key = *run_key(record), frozenset(result_settings(record).items())
         other = seen.setdefault(key, record)
         if other is not record:
             raise ValueError(
-                f"{other.run_id} and {record.run_id} have the same settings, judge and seed ({record.seed}), so that "
-                "each prompt would count twice: leave the record of one, or make the other with a seed of its own, or, "
-                "where it is imported, under another --name"
+                f"{other.run_id} and {record.run_id} have the same settings, judge and seed ({record.seed}), so each "
+                "prompt would count twice: delete one record, rerun the other with another seed or, for imported "
+                "outputs, import it under another --name"
             )
 
 

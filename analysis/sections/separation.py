@@ -1,6 +1,7 @@
-"""The report's section on which signal tells wrong responses from right ones."""
+"""The report's section on separation: AUROC by signal, verifier against generator, and the published figures."""
 
 from collections.abc import Sequence
+from math import isnan
 from pathlib import Path
 
 from analysis.figures.separation import (
@@ -12,36 +13,213 @@ from analysis.figures.separation import (
 )
 from analysis.figures.style import Plot
 from analysis.sections.base import Section, group_by_scale, write_part
-from analysis.sections.separation_tables import contrast_table, published_table, signal_table
-from analysis.tables.render import slug
-from analysis.tables.separation import Separation, group_by_data, published_frame, separation_frame
+from analysis.stats.auroc import Estimate, pooled_difference, within_difference
+from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, interval_excludes
+from analysis.tables.render import Entry, Table, group_rows, slug
+from analysis.tables.separation import (
+    LENGTH,
+    SIGNALS,
+    SOURCE,
+    Separation,
+    display_names,
+    file_stem,
+    group_by_data,
+    published_frame,
+    separation_frame,
+    signal_label,
+)
+from analysis.tables.win_rates import format_interval
 from cme.records import SeparationRecord
+
+AUROC_NOTE = (
+    "AUROC: the probability that a wrong response has a higher value than a right one, ties counting half; 0.5 is "
+    "chance, and below it wrong responses have the lower values. Perplexity ranks as cross-entropy does. Pooled: any "
+    "wrong response against any right one, as published, so that separating hard prompts from easy ones counts; "
+    "within: only responses to the same prompt, the mean over prompts that have both, as GRPO compares them."
+)
 
 
 def separation_section(records: Sequence[SeparationRecord], out: Path) -> Section:
-    """Tables and figures scale by scale, and behind them the published figures in full."""
+    """Tables and figures scale by scale, followed by the published figures in full."""
     parts = []
     for scale, own in group_by_scale(records):
         found = [Separation(record) for record in own]
-        tables = [make(same) for same in group_by_data(found) for make in (signal_table, contrast_table)]
-        plots = [plot for same in group_by_data(found) for plot in plots_of(same)]
+        tables = [table(same) for same in group_by_data(found) for table in (signal_table, contrast_table)]
+        plots = [plot for same in group_by_data(found) for plot in separation_plots(same)]
         parts.append(write_part(f"{slug(scale)}-separation", tables, separation_frame(found), plots, out))
     if parts:
         parts.append(write_part("published-separation", [published_table()], published_frame(), [], out))
     return Section(
         "separation",
-        "Before any training: which signal tells wrong responses from right ones?",
+        "Before any training: which signal separates wrong responses from right ones?",
         "An untrained generator answered each prompt several times. A signal that is no higher for its wrong "
         "responses than for its right ones cannot lead it to right ones; length is the control.",
         parts,
     )
 
 
-def plots_of(found: Sequence[Separation]) -> list[Plot]:
-    """The figures of one scale and data: by signal under the verifier that most are of, and by verifier."""
+def separation_plots(found: Sequence[Separation]) -> list[Plot]:
+    """The figures of one scale and data: by signal under the most frequent verifier, and by verifier."""
     verifiers = [one.record.verifier for one in found]
     usual = [one for one in found if one.record.verifier == max(verifiers, key=verifiers.count)]
     several = len(set(verifiers)) > 1 and len({one.name for one in found}) < len(found)
     distributions = [distribution_plot(usual, span) for span in measured_spans(usual)]
     plots = [auroc_plot(usual), *distributions, scatter_plot(usual)]
     return [*plots, *([verifier_plot(found)] if several else [])]
+
+
+def tables_by_data(records: Sequence[SeparationRecord]) -> list[Table]:
+    """The table of signals of each scale and data."""
+    return [
+        signal_table(own)
+        for _, of_scale in group_by_scale(records)
+        for own in group_by_data([Separation(record) for record in of_scale])
+    ]
+
+
+def separation_table(records: Sequence[SeparationRecord]) -> Table:
+    """The table of signals of records of one scale and data."""
+    return signal_table([Separation(record) for record in records])
+
+
+def signal_table(found: Sequence[Separation]) -> Table:
+    """One group per record, one row per signal, with the published range in a separate column."""
+    published = published_frame().groupby("signal")["auroc"].agg(list).to_dict()
+    values = {
+        (row["separation_id"], row["signal"]): row for row in separation_frame(found).to_dict("records")
+    }
+    rows: list[Sequence[Entry | str]] = []
+    for one, name in zip(found, display_names(found), strict=True):
+        for signal, estimates in one.estimates.items():
+            row = values[one.record.separation_id, signal]
+            means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("right", "wrong")]
+            known = published.get(signal, [])
+            ours = [name, one.record.verifier, f"{one.accuracy:.3f}", signal_label(signal)]
+            span = f"{min(known):.3f} to {max(known):.3f}" if known else "-"
+            rows.append([*ours, *map(auroc_entry, estimates), *means, span])
+    record = found[0].record
+    return Table(
+        name=f"separation-{file_stem(found)}",
+        title=f"AUROC of each signal for wrong against right responses, scale: {record.scale}, data: {record.data}",
+        header=[
+            *("generator", "verifier", "accuracy", "signal", "AUROC, pooled", "AUROC, within prompts"),
+            *("right: mean (sd)", "wrong: mean (sd)", "published, other scale"),
+        ],
+        groups=group_rows(rows, 3),
+        notes=[
+            AUROC_NOTE,
+            *count_notes(found),
+            *unit_notes(found),
+            f"Last column: lowest and highest. {SOURCE}",
+        ],
+    )
+
+
+def auroc_entry(estimate: Estimate, chance: float = 0.5) -> Entry:
+    """An AUROC or a difference with its interval, bold where the interval excludes chance."""
+    value = "n/a" if isnan(estimate.value) else f"{estimate.value:.3f}"
+    few = "°" if estimate.prompts < FEW_PROMPTS else ""
+    bold = interval_excludes(estimate.lo, estimate.hi, chance, estimate.prompts)
+    return Entry(f"{value} {format_interval(estimate.lo, estimate.hi, 3)}{few}", bold=bold)
+
+
+def count_notes(found: Sequence[Separation]) -> list[str]:
+    """For each record, the number of responses and of those left out."""
+    notes = []
+    for one, name in zip(found, display_names(found), strict=True):
+        record, graded = one.record, sum(c is not None for c in one.record.correct)
+        [wins] = one.wins(LENGTH)
+        text = (
+            f"{name}, verifier {record.verifier}: {record.samples} samples of {len(record.prompts)} prompts; "
+            f"{int(wins.right.sum())} right and {int(wins.wrong.sum())} wrong, both in {int(wins.mixed.sum())} prompts"
+        )
+        missing = {
+            "prompts without a right answer left out": record.left_out,
+            "responses could not be graded": len(record.correct) - graded,
+            "responses without an answer, wrong in the accuracy and in no AUROC": record.answered.count(
+                False
+            ),
+        }
+        missing |= {f"responses cut under the {model}": number for model, number in record.cut.items()}
+        notes.append("; ".join([text, *(f"{n} {what}" for what, n in missing.items() if n)]) + ".")
+    return notes
+
+
+def unit_notes(found: Sequence[Separation]) -> list[str]:
+    """Units, intervals and bold entries."""
+    notes = [
+        "In brackets 95 % CIs over prompts, the responses to a prompt kept together; a pooled AUROC close to 1 depends "
+        "on the few prompts with a pair in the wrong order. Bold: excludes 0.5, on "
+        f"{FEW_PROMPTS} prompts or more; °: fewer prompts; [n/a]: fewer than {MIN_PROMPTS}. Means are in nats per "
+        "token, of length in tokens.",
+    ]
+    if not any(" answer" in signal for one in found for signal in one.values):
+        notes.append(
+            "The whole response is the answer in these data, so there is no separate answer span, and a response that "
+            "continues after the right answer is wrong: a signal that only penalises continuing separates these too."
+        )
+    return notes
+
+
+def contrast_table(found: Sequence[Separation]) -> Table:
+    """Whether the verifier separates better than the generator: differences of AUROC, beside the published ones."""
+    rows: list[Sequence[Entry | str]] = []
+    published = published_frame().pivot(index="generator", columns="signal", values="auroc")
+    for one, name in zip(found, display_names(found), strict=True):
+        for verifier in (signal for signal in one.values if " verifier " in signal):
+            generator = verifier.replace("verifier", "generator")
+            if generator not in one.values:
+                continue
+            pair = one.wins(verifier, generator)
+            known = {verifier, generator} <= set(published)
+            theirs = (published[verifier] - published[generator]).tolist() if known else []
+            measure, _, span = verifier.split()
+            rows.append(
+                [
+                    *(name, one.record.verifier, f"{signal_label(measure)}, {span}"),
+                    auroc_entry(pooled_difference(*pair), 0),
+                    auroc_entry(within_difference(*pair), 0),
+                    ", ".join(f"{value:+.3f}" for value in theirs) or "-",
+                ]
+            )
+    record = found[0].record
+    return Table(
+        name=f"separation-contrast-{file_stem(found)}",
+        title=f"AUROC under the verifier minus that under the generator, scale: {record.scale}, data: {record.data}",
+        header=["generator", "verifier", "signal", "pooled", "within prompts", "published, other scale"],
+        groups=group_rows(rows, 2),
+        notes=[
+            "Above 0: the verifier separates wrong from right better than the generator itself. Intervals as in the "
+            "table of signals, paired by response; bold: excludes 0. Where one of the two is 1.000, no resample can "
+            "lower it: a bound next to 0 is then uninformative.",
+            f"Last column: of {', '.join(published.index)}. {SOURCE}",
+        ],
+    )
+
+
+def published_table() -> Table:
+    """The published figures in full."""
+    frame = published_frame()
+    rows = []
+    for generator in dict.fromkeys(frame["generator"]):
+        own = frame[frame["generator"] == generator]
+        for row in own.sort_values("signal", key=lambda s: s.map(SIGNALS.index)).to_dict("records"):
+            means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")]
+            counts = [str(row["correct_n"]), str(row["wrong_n"])]
+            accuracy, value = f"{row['generator_accuracy']:.3f}", f"{row['auroc']:.3f}"
+            rows.append([str(generator), accuracy, signal_label(row["signal"]), value, *means, *counts])
+    return Table(
+        name="separation-published",
+        title="Published: AUROC of each signal for wrong against correct responses (the paper's scale, MATH-500)",
+        header=[
+            *("generator", "accuracy", "signal", "AUROC, pooled"),
+            *("correct: mean (sd)", "wrong: mean (sd)", "correct", "wrong"),
+        ],
+        groups=group_rows(rows, 2),
+        notes=[
+            SOURCE,
+            "The paper published no interval, no figures for predictive entropy and none within prompts. Fewer "
+            "responses than 800 are counted. The accuracies are shares of all 800, so responses that are left out "
+            "count as wrong in them; presumably these have no answer.",
+        ],
+    )

@@ -1,8 +1,9 @@
-"""The unit of every table: one method on one family and regime at one scale, its seeds pooled."""
+"""Cells, the unit of every table: one method on one family and regime at one scale, with its seeds pooled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import nan
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -31,15 +32,16 @@ from cme.records import MAJORITY, RunRecord
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
 CELL = ("judge", *PLACE)
+place_of = attrgetter(*PLACE)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell and all that its verdicts say; every number but `win`'s bounds is of the verdicts that count in `win`.
+    """One cell and the statistics of its verdicts, computed on the verdicts that count in `win`.
 
-    `both_orders` says whether its pairs were asked in both orders. `p_holm` is the win rate's p-value, corrected over
-    the cells of its scale and judge. `agreement` is that of a panel's members, and only the majority's cell has it.
-    `stopped` has a line for each run that ended early.
+    `both_orders`: whether pairs were judged in both orders. `p_holm`: the win rate's p-value, corrected over the cells
+    of its scale and judge. `agreement`: that of a panel's members, only in the majority's cell. `stopped`: one line per
+    run that ended early.
     """
 
     scale: str
@@ -72,11 +74,21 @@ def build_cells(records: Sequence[RunRecord]) -> list[Cell]:
         for key, verdicts in frame[frame["panel"].notna()].groupby(["panel", *PLACE], sort=False)
         if verdicts["judge"].nunique() > 2  # two members and the majority
     }
-    return corrected([replace(cell, agreement=panels.get(panel_key(cell))) for cell in cells])
+    adjusted = pd.Series([cell.win.p for cell in cells], dtype=float)
+    tables = pd.Series([f"{cell.scale}\n{cell.judge}" for cell in cells], dtype=object)
+    adjusted = adjusted.groupby(tables).transform(lambda p: holm_adjusted(p.to_numpy(float)))
+    return [
+        replace(
+            cell,
+            p_holm=float(p),
+            agreement=panels.get((cell.judge.removesuffix(f": {MAJORITY}"), *place_of(cell))),
+        )
+        for cell, p in zip(cells, adjusted, strict=True)
+    ]
 
 
 def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
-    """One cell from its verdicts, before what it takes other cells for."""
+    """One cell from its verdicts, without the correction over cells and without agreement."""
     identity: dict[str, str] = {name: verdicts[name].iloc[0] for name in CELL}
     runs = tuple(dict.fromkeys(verdicts["run_id"]))
     points = verdicts["points"].to_numpy(float)
@@ -105,21 +117,8 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
     )
 
 
-def corrected(cells: Sequence[Cell]) -> list[Cell]:
-    """The cells with their p-values corrected by Holm over each scale and judge."""
-    adjusted = pd.Series([cell.win.p for cell in cells], dtype=float)
-    groups = pd.Series([f"{cell.scale}\n{cell.judge}" for cell in cells], dtype=object)
-    adjusted = adjusted.groupby(groups).transform(lambda p: holm_adjusted(p.to_numpy(float)))
-    return [replace(cell, p_holm=float(p)) for cell, p in zip(cells, adjusted, strict=True)]
-
-
-def panel_key(cell: Cell) -> tuple[str, ...]:
-    """The panel and place of a majority's cell."""
-    return cell.judge.removesuffix(f": {MAJORITY}"), *(getattr(cell, name) for name in PLACE)
-
-
 def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
-    """How far a panel's members agree on one cell."""
+    """Agreement of a panel's members on one cell."""
     votes = verdicts[~verdicts["judge"].str.endswith(f": {MAJORITY}")]
     keys = ["run_id", "prompt_id", "policy_first"]
     table = votes.set_index([*keys, "judge"])["points"].unstack("judge")
@@ -131,54 +130,60 @@ def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
 def build_contrasts(
     cells: Sequence[Cell], reward: str = "cme", baseline: str | None = None
 ) -> list[tuple[Cell, Cell, Contrast, float]]:
-    """Each method against `baseline`, or else the first method of `reward`, in its scale, judge, family and regime.
+    """Compare each method with `baseline`, or else with the first method of `reward`, of its judge, family and regime.
 
-    A cell, the one it is held against, their contrast, and its p-value corrected by Holm over all that are given.
+    Returns the cell, the cell that it is compared with, their contrast, and its p-value corrected by Holm over all.
     """
     found = []
     for cell in cells:
-        place = [other for other in cells if same_setting(cell, other)]
+        others = [other for other in cells if same_setting(cell, other)]
         methods = sort_names(
-            o.method for o in place if (o.method == baseline if baseline else o.reward == reward)
+            o.method for o in others if (o.method == baseline if baseline else o.reward == reward)
         )
         if methods and cell.method != methods[0]:
-            against = next(other for other in place if other.method == methods[0])
+            against = next(other for other in others if other.method == methods[0])
             found.append((cell, against, contrast(cell.tally, against.tally)))
     adjusted = holm_adjusted(np.array([of.p for _, _, of in found]))
     return [(*each, float(p)) for each, p in zip(found, adjusted, strict=True)]
 
 
 def same_setting(one: Cell, other: Cell) -> bool:
-    """Whether two cells may be held against each other."""
-    return all(getattr(one, name) == getattr(other, name) for name in ("scale", "judge", "family", "regime"))
+    """Whether two cells have the same scale, judge, family and regime, so that they can be compared."""
+    setting = attrgetter("scale", "judge", "family", "regime")
+    return bool(setting(one) == setting(other))
 
 
 def stop_line(record: RunRecord) -> str:
-    """Which run stopped, where and why."""
+    """The seed and step at which a run stopped, with the reason."""
     return f"seed {record.seed} stopped after step {last_training_step(record)}: {record.stopped}"
 
 
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
-    """One row a cell, numbers unrounded: win rates in percent, quality in the judge's unit."""
-    judgements = dict.fromkeys((cell.scale, cell.judge) for cell in cells)
-    tables = [[cell for cell in cells if (cell.scale, cell.judge) == one] for one in judgements]
-    contrasts = {id(each[0]): each for table in tables for each in build_contrasts(table)}
-    return pd.DataFrame([row_of(cell) | contrast_row(contrasts.get(id(cell))) for cell in cells])
-
-
-def contrast_row(held: tuple[Cell, Cell, Contrast, float] | None) -> dict[str, str | float | None]:
-    """A cell's contrast as columns of its row, empty where it is held against none."""
-    found: dict[str, str | float | None] = {"against": held[1].method if held else None}
-    values = asdict(held[2]) if held else {}
-    found |= {f"contrast_{column.name}": values.get(column.name) for column in fields(Contrast)}
-    return found | {"contrast_p_holm": held[3] if held else None}
+    """One row per cell, numbers unrounded: win rates in percent, quality in the judge's unit."""
+    tables = dict.fromkeys((cell.scale, cell.judge) for cell in cells)
+    own = [[cell for cell in cells if (cell.scale, cell.judge) == table] for table in tables]
+    contrasts = {id(each[0]): each for table in own for each in build_contrasts(table)}
+    rows = []
+    for cell in cells:
+        _, against, of, p = contrasts.get(id(cell), (cell, None, None, None))
+        values = asdict(of) if of else {}
+        columns = {f"contrast_{column.name}": values.get(column.name) for column in fields(Contrast)}
+        compared = {"against": against.method if against else None, **columns, "contrast_p_holm": p}
+        rows.append(row_of(cell) | compared)
+    return pd.DataFrame(rows)
 
 
 def row_of(cell: Cell) -> dict[str, str | float | None]:
     """A cell as one flat row."""
     win, seeds, quality = cell.win, cell.seeds, cell.quality
     return {
-        **{name: getattr(cell, name) for name in ("scale", "judge", *PLACE[1:])},
+        "scale": cell.scale,
+        "judge": cell.judge,
+        "family": cell.family,
+        "regime": cell.regime,
+        "reward": cell.reward,
+        "verifier": cell.verifier,
+        "method": cell.method,
         "win_rate": win.rate,
         "lo": win.lo,
         "hi": win.hi,

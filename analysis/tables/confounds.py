@@ -1,36 +1,35 @@
-"""Win rates controlled for what a judge may like beside quality: length, and text that a language model finds likely.
+"""Win rates controlled for two possible judge biases: length, and text that a language model finds likely.
 
 Per cell, the judge's points are regressed on the pair's difference (policy minus start) in length, in surprisal under
-an independent language model, or in both; the controlled rate is what the regression gives a pair without any
-difference. Length is in characters and enters in AlpacaEval 2.0's form, tanh(difference / standard deviation)
-(Dubois et al. 2024, arXiv 2404.04475). Its full model also has a difficulty for each instruction and gamed baselines
-as regularisation: both come from many models' outputs on its 805 instructions against its one baseline, and exist for
-no others. Ours is its formula without them (`length_controlled_minimal` in alpaca_eval), unpenalised.
+an independent language model, or in both. The controlled rate is the prediction for a pair without a difference. Length
+is in characters and enters in AlpacaEval 2.0's form, tanh(difference / standard deviation) (Dubois et al. 2024, arXiv
+2404.04475). Its full model also has a difficulty per instruction and gamed baselines as regularisation, which exist
+only for its own 805 instructions and baseline. Ours is its formula without them (`length_controlled_minimal` in
+alpaca_eval), unpenalised.
+
+Simulated judges with a known bias show how far a control is from the truth. Such a judge prefers the policy's response
+with probability expit(q dq + l dl + s ds), where dq is the true difference in quality (-1 to 1), dl that in length
+(characters), ds that in surprisal (nats per token), policy minus start, and q, l, s are its weights. Each verdict is
+drawn independently, in either order; identical responses tie. The draws add noise towards 50 % and no position bias:
+the judge `truth` has the noise alone, and the additional distance of another judge is its bias. A control should
+remove the bias and nothing else; its effect on the oracle's verdicts, which have no bias, is an error of the control.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import nan
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from analysis.records.frames import judge_name, prompt_names
-from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
+from analysis.records.names import method_names, sort_names
+from analysis.stats.intervals import SEED, Floats
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
-from analysis.stats.metrics import Floats, half_scored, interval_excludes
-from analysis.tables.cells import CELL, Cell
-from analysis.tables.render import Entry, Table
-from analysis.tables.win_rates import (
-    NEVER_BOLD,
-    OPEN,
-    format_interval,
-    format_percent,
-    method_key,
-    table_name,
-)
+from analysis.stats.metrics import half_scored
+from analysis.tables.cells import Cell
 from cme.records import Generation, RunRecord, majority_verdicts, points, scores
 
 CONTROLS: dict[str, dict[str, str]] = {
@@ -39,23 +38,32 @@ CONTROLS: dict[str, dict[str, str]] = {
     "surprisal": {"surprisal": "surprisal"},
     "both": {"tanh length": "length", "surprisal": "surprisal"},
 }
-"""Controls: covariates of the regression, by the difference that each is made of."""
+"""For each control, the covariates of the regression by the difference that each is computed from."""
 RAW = "raw"
-UNITS = {"length": "characters", "surprisal": "nats/token"}
-DECIMALS = {"length": 1, "surprisal": 2}
-BINS = 5
+ORACLE = "oracle"
+JUDGES: dict[str, dict[str, float]] = {
+    "truth": {"quality": 8.0},
+    "truth + length": {"quality": 8.0, "length": 0.1},
+    "truth + likelihood": {"quality": 8.0, "surprisal": -1.0},
+    "length alone": {"length": 0.1},
+    "likelihood alone": {"surprisal": -1.0},
+}
+"""Weights of the simulated judges, in logits per unit of quality, per character and per nat/token."""
+TESTED = ("length", "surprisal", "both")
+"""The controls whose errors are measured."""
 
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """A cell's verdicts that count in its win rate (N,): the policy's points, the prompt, and the pair's differences.
+    """A cell's verdicts that count in its win rate (N,): the policy's points, the prompt and the pair's differences.
 
-    `differences`, policy minus start, are `length` in characters, `surprisal` in nats a token (NaN where unmeasured)
-    and, where the judge is the oracle, `quality`. `identical` says that the two responses are the same text.
-    `unmeasured` is why there is no control for surprisal where there is none.
+    `differences`, policy minus start, are `length` in characters, `surprisal` in nats per token (NaN where unmeasured)
+    and, under the oracle, `quality`. `identical`: the two responses are the same text. `unmeasured`: the reason why
+    there is no control for surprisal, where there is none. `method` is the raw name of the cell's method.
     """
 
     cell: Cell
+    method: str
     points: Floats
     prompts: Codes
     differences: Mapping[str, Floats]
@@ -65,7 +73,7 @@ class JudgedCell:
 
 @dataclass(frozen=True)
 class ControlledCell:
-    """A cell's win rates, `raw` as in the cell and then by control.
+    """A cell's win rates: `raw` as in the cell, and one per control.
 
     `unmeasured` counts the verdicts without surprisal, which are left out of the controls for it.
     """
@@ -75,79 +83,97 @@ class ControlledCell:
     unmeasured: int
 
 
+@dataclass(frozen=True)
+class Errors:
+    """A judge's rate minus the oracle's raw win rate in one cell, in points, raw and under each control.
+
+    NaN where a control has no rate. `extrapolated`: the rate of at least one control would be extrapolated.
+    """
+
+    regime: str
+    judge: str
+    by_control: Mapping[str, float]
+    extrapolated: bool
+
+
 def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[ControlledCell]:
     """The win rates of each cell, raw and under every control; cells without a scored verdict are left out."""
     return [controlled_cell(judged) for judged in judged_cells(records, cells)]
 
 
 def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[JudgedCell]:
-    """The verdicts of each cell with their pairs' differences, cells without any that counts left out.
+    """The verdicts of each cell with their pairs' differences; cells without a verdict that counts are left out.
 
-    Surprisals under different language models are not one quantity: a cell whose runs have several gets none.
+    Surprisals under different language models are not comparable: a cell whose runs have several gets none.
     """
     by_id = {record.run_id: record for record in records}
+    methods = method_names(records, raw=True)
     codes: dict[str, int] = {}
     found = []
     for cell in cells:
         runs = [by_id[run] for run in cell.runs]
-        rows = [row for run in runs for row in rows_of(run, cell.judge, codes)]
-        names, first, *columns = map(np.array, zip(*rows, strict=True))
-        counted = ~np.isnan(columns[1]) & ~half_scored(columns[1], first, names)
+        rows = [row for run in runs for row in verdict_rows(run, cell.judge, codes)]
+        pairs, first, *columns = map(np.array, zip(*rows, strict=True))
+        counted = ~np.isnan(columns[1]) & ~half_scored(columns[1], first, pairs)
         if not counted.any():
             continue
         prompts, won, length, surprisal, quality, identical = (column[counted] for column in columns)
         differences = {"length": length, "surprisal": surprisal, "quality": quality}
-        judged = JudgedCell(cell, won, prompts, differences, identical)
+        judged = JudgedCell(cell, methods[cell.runs[0]], won, prompts, differences, identical)
         models = language_models(runs)
-        found.append(judged if len(models) < 2 else without_surprisal(judged, models))
+        if len(models) > 1:
+            reason = f"the runs' surprisal was measured under different language models ({', '.join(models)})"
+            unknown = {**judged.differences, "surprisal": np.full(len(won), nan)}
+            judged = replace(judged, differences=unknown, unmeasured=reason)
+        found.append(judged)
     return found
 
 
-def without_surprisal(judged: JudgedCell, models: Sequence[str]) -> JudgedCell:
-    """The cell without the surprisals that several models measured."""
-    why = f"the runs' surprisal was measured under different language models ({', '.join(models)})"
-    nowhere = np.full(len(judged.points), nan)
-    return replace(judged, differences={**judged.differences, "surprisal": nowhere}, unmeasured=why)
+def verdict_rows(
+    record: RunRecord, judge: str, codes: dict[str, int]
+) -> Iterable[tuple[str | float | bool, ...]]:
+    """Rows of a judge's verdicts.
 
-
-def rows_of(record: RunRecord, judge: str, codes: dict[str, int]) -> Iterable[tuple[str | float | bool, ...]]:
-    """A judge's verdicts: pair, whether the policy was first, prompt, points, three differences, and if identical.
-
-    The differences are those in length, surprisal and quality.
+    The columns are pair, whether the policy was shown first, prompt, points, the differences in length, surprisal and
+    quality, and whether the responses are identical. `codes` numbers the prompts.
     """
     pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, prompt_names(record)
+
+    def surprisal(generation: Generation) -> float:
+        return nan if generation.surprisal is None else generation.surprisal
+
     for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
         if judge_name(record, verdict) != judge:
             continue
         start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy
-        before, after = scores(verdict) if judge == "oracle" else (nan, nan)
+        before, after = scores(verdict) if judge == ORACLE else (nan, nan)
         yield (
             f"{record.run_id}\n{verdict.prompt_id}",
             verdict.policy_first,
             codes.setdefault(prompts[verdict.prompt_id], len(codes)),
             points(verdict),
             float(len(policy.response) - len(start.response)),
-            surprisal_of(policy) - surprisal_of(start),
+            surprisal(policy) - surprisal(start),
             after - before,
             policy.response == start.response,
         )
 
 
-def surprisal_of(generation: Generation) -> float:
-    """A response's surprisal, NaN where it has none."""
-    return nan if generation.surprisal is None else generation.surprisal
+def language_models(records: Sequence[RunRecord]) -> list[str]:
+    """The models that measured the surprisal of some runs."""
+    return sort_names(record.language_model for record in records if record.language_model is not None)
 
 
 def controlled_cell(judged: JudgedCell) -> ControlledCell:
     """One cell's win rate, raw and under every control."""
     win = judged.cell.win
     rates = {RAW: Controlled(win.rate, win.lo, win.hi, prompts=win.scored)} | {
-        name: controlled(judged, name) for name in CONTROLS
+        name: control_rate(judged, name) for name in CONTROLS
     }
     return ControlledCell(judged, rates, int(np.isnan(judged.differences["surprisal"]).sum()))
 
 
-def controlled(judged: JudgedCell, control: str) -> Controlled:
+def control_rate(judged: JudgedCell, control: str) -> Controlled:
     """One cell's win rate under one control, over the verdicts whose differences are known."""
     columns = {name: judged.differences[column] for name, column in CONTROLS[control].items()}
     known = ~np.isnan(np.sum(list(columns.values()), axis=0))
@@ -157,12 +183,72 @@ def controlled(judged: JudgedCell, control: str) -> Controlled:
     return controlled_rate(judged.points[known], columns, judged.prompts[known])
 
 
+def known_truth(cells: Sequence[JudgedCell]) -> list[JudgedCell]:
+    """The oracle's cells, with the verdicts whose differences in quality, length and surprisal are all known."""
+    found = []
+    for each in cells:
+        known = ~np.isnan(sum(each.differences[name] for name in ("quality", "length", "surprisal")))
+        if each.cell.judge == ORACLE and known.any():
+            differences = {name: values[known] for name, values in each.differences.items()}
+            kept = (each.points[known], each.prompts[known], differences, each.identical[known])
+            found.append(JudgedCell(each.cell, each.method, *kept))
+    return found
+
+
+def simulate_judge(judged: JudgedCell, weights: Mapping[str, float], seed: int = SEED) -> JudgedCell:
+    """The same pairs with a simulated judge's verdicts. Each cell has its own draws, the same for every judge."""
+    logits = sum(weight * judged.differences[name] for name, weight in weights.items())
+    cell = judged.cell
+    name = " ".join((cell.scale, cell.family, cell.regime, cell.reward, cell.verifier, judged.method))
+    drawn = np.random.default_rng([seed, *name.encode()]).random(len(judged.points))
+    won: Floats = (drawn < expit(np.asarray(logits))).astype(float)
+    return replace(judged, points=np.where(judged.identical, 0.5, won))
+
+
+def simulated_cells(cells: Sequence[JudgedCell], judge: str) -> list[ControlledCell]:
+    """The cells under a simulated judge, raw and with every control; their `Cell` stays the oracle's."""
+    found = []
+    for each in cells:
+        simulated = controlled_cell(simulate_judge(each, JUDGES[judge]))
+        raw = controlled_rate(simulated.judged.points, {}, simulated.judged.prompts)
+        found.append(replace(simulated, rates={**simulated.rates, RAW: raw}))
+    return found
+
+
+def judge_errors(cells: Sequence[JudgedCell]) -> list[Errors]:
+    """Errors of the oracle and of every simulated judge in every cell. `cells` are the oracle's."""
+    found = []
+    for each in cells:
+        truth = 100 * float(each.points.mean())
+        judged = {ORACLE: each} | {judge: simulate_judge(each, weights) for judge, weights in JUDGES.items()}
+        for judge, own in judged.items():
+            rates = {control: control_rate(own, control) for control in TESTED}
+            by_control = {RAW: 100 * float(own.points.mean()) - truth}
+            by_control |= {control: rate.rate - truth for control, rate in rates.items()}
+            extrapolated = any(rate.extrapolated for rate in rates.values())
+            found.append(Errors(each.cell.regime, judge, by_control, extrapolated))
+    return found
+
+
+def describe_judge(judge: str) -> str:
+    """A simulated judge's weights in words."""
+    units = {"quality": "unit of quality", "length": "character", "surprisal": "nat/token of surprisal"}
+    weights = (f"{weight:+g} per {units[name]}" for name, weight in JUDGES[judge].items())
+    return f"{judge}: {', '.join(weights)}"
+
+
 def confound_frame(cells: Iterable[ControlledCell]) -> pd.DataFrame:
-    """One row a cell and control, numbers unrounded, rates in percent; extrapolated rates are in it, marked."""
+    """One row per cell and control, numbers unrounded, rates in percent; extrapolated rates are marked."""
     return pd.DataFrame(
         [
             {
-                **{field: getattr(each.judged.cell, field) for field in CELL},
+                "judge": each.judged.cell.judge,
+                "scale": each.judged.cell.scale,
+                "family": each.judged.cell.family,
+                "regime": each.judged.cell.regime,
+                "reward": each.judged.cell.reward,
+                "verifier": each.judged.cell.verifier,
+                "method": each.judged.cell.method,
                 "control": control,
                 "win_rate": rate.rate,
                 "lo": rate.lo,
@@ -177,159 +263,3 @@ def confound_frame(cells: Iterable[ControlledCell]) -> pd.DataFrame:
             for control, rate in each.rates.items()
         ]
     )
-
-
-def confound_tables(cells: Sequence[ControlledCell], models: Sequence[str]) -> list[Table]:
-    """Every table of one scale: for each judge the controlled rates and the win rates by difference.
-
-    `models` are the language models that measured the surprisal, none where it was not measured.
-    """
-    tables = []
-    for judge in sort_names(each.judged.cell.judge for each in cells):
-        own = [each for each in cells if each.judged.cell.judge == judge]
-        tables.append(controlled_table(own, models))
-        judged = [each.judged for each in own]
-        tables += [bins_table(judged, column, models) for column in UNITS if column != "surprisal" or models]
-    return tables
-
-
-def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> Table:
-    """Win rates of one scale and judge by control: family, regime and method in rows."""
-    groups = []
-    for family in dict.fromkeys(each.judged.cell.family for each in cells):
-        rows: list[list[Entry]] = []
-        for each in sorted((c for c in cells if c.judged.cell.family == family), key=row_key):
-            cell = each.judged.cell
-            entries = [rate_entry(rate, cell.win.open) for rate in each.rates.values()]
-            same = Entry(f"{100 * each.judged.identical.mean():.0f}")
-            first = Entry("" if rows else family)
-            rows.append([first, Entry(cell.regime), Entry(cell.method), *entries, same])
-        groups.append(rows)
-    first_cell = cells[0].judged.cell
-    return Table(
-        name=table_name("controlled", first_cell),
-        title=f"Win rate at no difference in length or surprisal (%), {subject(first_cell)}",
-        header=["family", "regime", "reward", RAW, *CONTROLS, "identical (%)"],
-        groups=groups,
-        notes=controlled_notes(cells, models),
-    )
-
-
-def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> list[str]:
-    """How to read the table of controlled rates."""
-    measured_by = f"under {' or '.join(models)}" if models else "under an independent language model"
-    notes = [
-        "Raw: as in the table of win rates. The others: 100 / (1 + exp(-intercept)) of a logistic regression of the "
-        "points (1, 0.5, 0) on the difference, policy minus start, so the rate of a pair without a difference. In "
-        f"brackets: 95 % intervals, of the intercept, robust to clusters of prompts. Bold: excludes 50 %, "
-        f"{NEVER_BOLD} prompts.",
-        "Length: in characters, tanh(difference / its standard deviation), AlpacaEval 2.0's form without the "
-        "instruction difficulties and gamed baselines that its full model takes from many models' outputs on its "
-        f"own prompts. Length, linear: without tanh. Surprisal: minus mean log-likelihood {measured_by}, nats a "
-        "token, difference / standard deviation. Both: length and surprisal together.",
-        "A control takes out whatever goes with its covariate, quality too: where better answers are shorter or "
-        "likelier, it takes out part of what was really gained.",
-        "Identical: verdicts on two equal responses. They have no difference and tie, and hold a controlled rate "
-        "towards 50 %.",
-    ]
-    rates = [rate for each in cells for rate in each.rates.values()]
-    if any(rate.extrapolated for rate in rates):
-        notes.append(
-            "‡: not to be had; fewer than 2.5 % of the pairs lie at no difference or beyond it, so a rate there "
-            "would rest on the form of the regression and not on pairs."
-        )
-    if reasons := sort_names({rate.reason for rate in rates if rate.reason and not rate.extrapolated}):
-        notes.append(f"n/a: {'; '.join(reasons)}.")
-    if any(each.judged.cell.win.open for each in cells):
-        notes.append(
-            f"{OPEN}: the unscored verdicts could bring the raw rate to 50 % or past it; never bold."
-        )
-    unmeasured = sum(each.unmeasured for each in cells)
-    if models and unmeasured:
-        total = sum(len(each.judged.points) for each in cells)
-        notes.append(
-            f"{unmeasured} of {total} verdicts are on a response without surprisal, such as an empty one: they are "
-            "left out of the controls for it."
-        )
-    return notes
-
-
-def rate_entry(rate: Controlled, is_open: bool) -> Entry:
-    """A rate such as 58.3 [52.1, 64.5], ‡ for one that would be extrapolated, or n/a; `?` for one of an open cell."""
-    if rate.extrapolated or rate.reason:
-        return Entry("‡" if rate.extrapolated else "n/a")
-    text = f"{format_percent(rate.rate)} {format_interval(rate.lo, rate.hi)}"
-    return (
-        Entry(f"{text} {OPEN}")
-        if is_open
-        else Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts))
-    )
-
-
-def bins_table(cells: Sequence[JudgedCell], column: str, models: Sequence[str] = ()) -> Table:
-    """Win rate by fifths of a difference, of one scale and judge: families pooled, regime and method in rows."""
-    groups = []
-    for regime in sort_names((each.cell.regime for each in cells), REGIMES):
-        rows: list[list[Entry]] = []
-        own = sorted((each for each in cells if each.cell.regime == regime), key=lambda e: method_key(e.cell))
-        for method in dict.fromkeys(each.cell.method for each in own):
-            alike = [each for each in own if each.cell.method == method]
-            same = np.concatenate([each.identical for each in alike])
-            texts = [*binned(alike, column), f"{100 * same.mean():.0f}"]
-            rows.append([Entry("" if rows else regime), Entry(method), *map(Entry, texts)])
-        groups.append(rows)
-    first = cells[0].cell
-    pooled_models = (
-        f"Measured under {' or '.join(models)}, and here pooled as it is: the units of two models differ."
-    )
-    return Table(
-        name=table_name(f"bins-{column}", first),
-        title=f"Win rate (%) by difference in {column}, {subject(first)}",
-        header=["regime", "reward", *(f"fifth {i}" for i in range(1, BINS + 1)), "identical (%)"],
-        groups=groups,
-        notes=[
-            f"Verdicts on differing responses in fifths of the difference in {column}, policy minus start, "
-            f"{UNITS[column]}: its mean in the fifth, then the win rate with its 95 % interval (logit scale, robust "
-            "to clusters of prompts; [n/a] where all verdicts or prompts are alike, or prompts fewer than 10). All "
-            "families and seeds of a reward together. Equal differences share a fifth, so there can be fewer.",
-            "Identical: verdicts on equal responses, in no fifth.",
-            *([pooled_models] if column == "surprisal" and len(models) > 1 else []),
-        ],
-    )
-
-
-def binned(cells: Sequence[JudgedCell], column: str) -> list[str]:
-    """Each fifth's mean difference and win rate, such as `-12.4: 58.3 [52.1, 64.5]`; a dash for a missing fifth."""
-    differing = [~each.identical & ~np.isnan(each.differences[column]) for each in cells]
-
-    def pooled(arrays: Iterable[NDArray[np.float64] | Codes]) -> Floats:
-        return np.concatenate([array[rows] for array, rows in zip(arrays, differing, strict=True)])
-
-    values = pooled(each.differences[column] for each in cells)
-    won, prompts = pooled(each.points for each in cells), pooled(each.prompts for each in cells)
-    texts = []
-    if len(values):
-        edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
-        fifths = np.searchsorted(edges, values, side="left")
-        for fifth in np.unique(fifths):
-            own = fifths == fifth
-            rate = controlled_rate(won[own], {}, prompts[own].astype(np.intp))
-            mean = f"{values[own].mean():+.{DECIMALS[column]}f}"
-            texts.append(f"{mean}: {100 * won[own].mean():.1f} {format_interval(rate.lo, rate.hi)}")
-    return texts + ["-"] * (BINS - len(texts))
-
-
-def language_models(records: Sequence[RunRecord]) -> list[str]:
-    """The models that measured the surprisal of some runs."""
-    return sort_names(record.language_model for record in records if record.language_model is not None)
-
-
-def row_key(each: ControlledCell) -> tuple[Any, ...]:
-    """Sort key within a family: regime, reward, method."""
-    cell = each.judged.cell
-    return order_key(cell.regime, REGIMES), order_key(cell.reward, REWARDS), natural_key(cell.method)
-
-
-def subject(cell: Cell) -> str:
-    """The scale and judge of a table."""
-    return f"scale: {cell.scale}, judge: {cell.judge}"

@@ -1,24 +1,25 @@
-"""The result in sentences: one a method, for one scale and one judge, each with its intervals."""
+"""The result in sentences: one per method, for one scale and one judge, with intervals."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
-from analysis.stats.metrics import FEW_PROMPTS
+from analysis.stats.intervals import FEW_PROMPTS
 from analysis.tables.cells import Cell
 from analysis.tables.win_rates import format_interval, format_percent, method_key
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the cells of one method say; `text` goes on where `method` ends."""
+    """The finding on one method; the sentence `text` follows the name `method`."""
 
     method: str
     text: str
 
 
 def build_findings(cells: Sequence[Cell]) -> list[Finding]:
-    """One finding for each method of the cells of one scale and judge, in the order of the tables."""
+    """One finding per method of the cells of one scale and judge, in the order of the tables."""
     by_method: dict[str, list[Cell]] = {}
     for cell in sorted(cells, key=method_key):
         by_method.setdefault(cell.method, []).append(cell)
@@ -33,45 +34,44 @@ def one_cell(cell: Cell) -> str:
     win = cell.win
     if isnan(win.rate):
         return f"has no scored verdict ({place(cell)}; {win.unscored} unscored)."
+    bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)}"
     conclusion = {
         "won": "better than its start",
         "lost": "worse than its start",
-        "even": "not told apart from 50 %",
-        "open": f"not told apart from 50 %, since {open_text(cell)}",
-        "unknown": f"too few prompts to tell (fewer than {FEW_PROMPTS})",
+        "even": "not distinguishable from 50 %",
+        "open": f"not distinguishable from 50 %, since with the unscored verdicts it could be {bounds} %",
+        "unknown": f"too few prompts for a conclusion (fewer than {FEW_PROMPTS})",
     }[cell_verdict(cell)]
     return (
         f"won {rate(cell)} of the comparisons on {win.prompts} prompts ({place(cell)}): {conclusion}"
-        f"{unscored([cell])}."
+        f"{left_out([cell])}."
     )
 
 
 def several_cells(cells: Sequence[Cell]) -> str:
-    """A method that ran in several cells: in how many it won, and the range of its win rates."""
-    counts = dict.fromkeys(("won", "lost", "even", "open", "unknown"), 0)
-    for cell in cells:
-        counts[cell_verdict(cell)] += 1
+    """A method that ran in several cells: the number that it won, and the range of its win rates."""
+    counts = Counter(map(cell_verdict, cells))
     text = (
-        f"beat its start in {counts['won']} of {len(cells)} cells, lost to it in {counts['lost']}, was not told "
-        f"apart from it in {counts['even'] + counts['open']}"
+        f"beat its start in {counts['won']} of {len(cells)} cells, lost to it in {counts['lost']}, was not "
+        f"distinguishable from it in {counts['even'] + counts['open']}"
     )
     if counts["open"]:
-        text += f" (in {counts['open']} only because the unscored verdicts could change it)"
+        text += f" (in {counts['open']} only because the unscored verdicts could change the result)"
     if counts["unknown"]:
-        text += f", and rests on too few scored prompts in {counts['unknown']}"
+        text += f", and has too few scored prompts in {counts['unknown']}"
     rated = sorted((cell for cell in cells if not isnan(cell.win.rate)), key=lambda cell: cell.win.rate)
     if rated:
         low, high = rated[0], rated[-1]
         text += f"; from {rate(low)} ({place(low)}) to {rate(high)} ({place(high)})"
     prompts = sorted({cell.win.prompts for cell in cells})
-    text += f"; {' to '.join(map(str, dict.fromkeys((prompts[0], prompts[-1]))))} prompts a cell"
-    return f"{text}{unscored(cells)}."
+    text += f"; {' to '.join(map(str, dict.fromkeys((prompts[0], prompts[-1]))))} prompts per cell"
+    return f"{text}{left_out(cells)}."
 
 
 def cell_verdict(cell: Cell) -> str:
-    """On which side of 50 % a cell's interval lies: won, lost, even, or unknown on few prompts.
+    """The side of 50 % on which a cell's interval lies: won, lost, even, or unknown with few prompts.
 
-    Open where it lies on one side, but the unscored verdicts could bring the rate to the other.
+    Open where the interval lies on one side and the unscored verdicts could bring the rate to the other.
     """
     win = cell.win
     if isnan(win.lo) or win.few:
@@ -81,30 +81,21 @@ def cell_verdict(cell: Cell) -> str:
     return "won" if win.lo > 50 else "lost" if win.hi < 50 else "even"
 
 
-def open_text(cell: Cell) -> str:
-    """Between which rates the unscored verdicts leave a cell's."""
-    return (
-        f"with the unscored verdicts it could be {format_percent(cell.win.worst_lo)} to "
-        f"{format_percent(cell.win.worst_hi)} %"
-    )
-
-
 def rate(cell: Cell) -> str:
     """A win rate with its interval, such as 84.2 % [79.2, 88.9]."""
     return f"{format_percent(cell.win.rate)} % {format_interval(cell.win.lo, cell.win.hi)}"
 
 
 def place(cell: Cell) -> str:
-    """Where a cell stands among those of its method."""
+    """A cell's family and regime."""
     return f"{cell.family} {cell.regime}"
 
 
-def unscored(cells: Sequence[Cell]) -> str:
-    """How many verdicts are missing or do not count, where any is, and whether pairs were judged in one order."""
-    missing, half, of = (
-        sum(getattr(cell.win, name) for cell in cells) for name in ("unscored", "half_scored", "verdicts")
-    )
-    text = f"; {missing:,} of {of:,} verdicts unscored and left out" if missing else ""
+def left_out(cells: Sequence[Cell]) -> str:
+    """The number of verdicts that are missing or do not count, and whether pairs were judged in one order."""
+    unscored = sum(cell.win.unscored for cell in cells)
+    half = sum(cell.win.half_scored for cell in cells)
+    verdicts = sum(cell.win.verdicts for cell in cells)
+    text = f"; {unscored:,} of {verdicts:,} verdicts unscored and left out" if unscored else ""
     text += f", and {half:,} more of pairs scored in one order only" if half else ""
-    alone = "" if all(cell.both_orders for cell in cells) else "; judged in one order only"
-    return text + alone
+    return text + ("" if all(cell.both_orders for cell in cells) else "; judged in one order only")

@@ -1,8 +1,9 @@
-"""One table, written as markdown or as LaTeX (booktabs); the HTML form is in the report's template."""
+"""A table of text, written as markdown or LaTeX (booktabs); the report's template writes the HTML form."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -31,15 +32,28 @@ class Entry:
     bold: bool = False
 
 
+Row = Sequence[Entry]
+
+
 @dataclass(frozen=True)
 class Table:
-    """A table in words: `groups` are blocks of rows set apart by a rule, `notes` stand below it."""
+    """A table of text: `groups` are blocks of rows separated by a rule, `notes` stand below the table."""
 
     name: str
     title: str
     header: Sequence[str]
-    groups: Sequence[Sequence[Sequence[Entry]]]
+    groups: Sequence[Sequence[Row]]
     notes: Sequence[str]
+
+
+def group_rows(rows: Iterable[Sequence[Entry | str]], columns: int = 1) -> list[list[Row]]:
+    """Consecutive rows with equal first `columns` entries as a group; only its first row shows these entries."""
+    entries = [[Entry(cell) if isinstance(cell, str) else cell for cell in row] for row in rows]
+    groups: list[list[Row]] = []
+    for _, group in groupby(entries, key=lambda row: row[:columns]):
+        first, *others = group
+        groups.append([first, *([Entry("")] * columns + row[columns:] for row in others)])
+    return groups
 
 
 def slug(text: str) -> str:
@@ -47,26 +61,20 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-").lower() or "unnamed"
 
 
-def one_line(text: str) -> str:
-    """Text with each run of white space as one blank."""
-    return " ".join(text.split())
-
-
 def substitute(text: str, characters: dict[str, str]) -> str:
-    """Text on one line, with the characters that a format gives a meaning replaced."""
-    return "".join(characters.get(character, character) for character in one_line(text))
+    """Text on one line, with the special characters of a format replaced."""
+    return "".join(characters.get(character, character) for character in " ".join(text.split()))
 
 
 def to_markdown(table: Table) -> str:
-    """The table as aligned markdown, legible in a terminal too."""
+    """The table as aligned markdown, readable in a terminal too."""
     rows = [[markdown_entry(entry) for entry in row] for group in table.groups for row in group]
     header = [substitute(name, MARKDOWN) for name in table.header]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [f"### {substitute(table.title, MARKDOWN)}", ""]
     for row in [header, ["-" * width for width in widths], *rows]:
-        lines.append(
-            "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
-        )
+        padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        lines.append(f"| {' | '.join(padded)} |")
     lines += ["", *(f"- {substitute(note, MARKDOWN)}" for note in table.notes)]
     return "\n".join(lines) + "\n"
 
@@ -97,14 +105,13 @@ def to_latex(table: Table) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def latex_row(row: Sequence[Entry]) -> str:
+def latex_row(row: Row) -> str:
     """A table row in LaTeX."""
-    cells = (
-        rf"\textbf{{{escape_latex(entry.text)}}}" if entry.bold else escape_latex(entry.text) for entry in row
-    )
+    texts = (escape_latex(entry.text) for entry in row)
+    cells = (rf"\textbf{{{text}}}" if entry.bold else text for entry, text in zip(row, texts, strict=True))
     return " & ".join(cells) + r" \\"
 
 
 def escape_latex(text: str) -> str:
-    """Text escaped for LaTeX, with the minus sign of a number set as one."""
+    """Text escaped for LaTeX, with the minus sign of a number in math mode."""
     return re.sub(r"(?<!\w)-(?=\d)", "$-$", substitute(text, LATEX))

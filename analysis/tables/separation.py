@@ -1,4 +1,4 @@
-"""Separation: how well each signal tells wrong responses from right ones, as numbers; and the published ones."""
+"""Separation: AUROC of each signal for wrong against right responses, of our records and as published."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ SOURCE = (
     "samples, four generators, at the paper's scale. Not comparable in size with ours: other models, other problems."
 )
 MEASURES = {"ce": "cross_entropy"}
-"""What the published file calls a measure."""
+"""Measures by their name in the published file."""
 SPANS = {"full": "response", "answer": "answer"}
 LENGTH = "length generator response"
 SIGNALS = (
@@ -35,14 +35,14 @@ SIGNALS = (
     "predictive_entropy generator answer",
     LENGTH,
 )
-"""In the order in which they are shown."""
+"""Signals in the order of tables and figures."""
 
 
 @dataclass(frozen=True, eq=False)
 class Separation:
-    """A record with its responses that have an answer and were graded, as arrays (N,).
+    """A record's responses that have an answer and a grade, as arrays (N,).
 
-    `values` by signal, in the order in which they are shown: nats a token, `length` in the generator's tokens.
+    `values` by signal, in the order of the tables: nats per token, `length` in the generator's tokens.
     """
 
     record: SeparationRecord
@@ -61,31 +61,31 @@ class Separation:
 
     @cached_property
     def correct(self) -> Bools:
-        """Whether each is right."""
+        """Whether each response is right."""
         every = np.array([c is True for c in self.record.correct], dtype=bool)
         return every[self.counted]
 
     @cached_property
     def prompts(self) -> NDArray[np.object_]:
-        """The prompt of each."""
+        """The prompt of each response."""
         ids = np.array([p.id for p in self.record.prompts], dtype=object)
         return np.repeat(ids, self.record.samples)[self.counted]
 
     @cached_property
     def values(self) -> dict[str, Floats]:
-        """The signals' values, NaN where there is none."""
+        """Values by signal, NaN where unmeasured."""
         lengths: list[float | None] = [r.tokens for r in self.record.responses]
         columns = self.record.signals | {LENGTH: lengths}
         return {s: np.array(columns[s], dtype=float)[self.counted] for s in sort_names(columns, SIGNALS)}
 
     @property
     def accuracy(self) -> float:
-        """Share of right ones among all graded responses, those without an answer too."""
+        """Share of right responses among all graded ones, including those without an answer."""
         graded = [c for c in self.record.correct if c is not None]
         return sum(graded) / len(graded) if graded else float("nan")
 
     def wins(self, *signals: str) -> list[Wins]:
-        """The pairs under each signal, over the responses that all of them have a value for."""
+        """The pairs under each signal, over the responses with a value under all of them."""
         known = ~np.isnan(np.array([self.values[s] for s in signals])).any(axis=0)
         return [count_wins(self.values[s][known], self.correct[known], self.prompts[known]) for s in signals]
 
@@ -96,7 +96,7 @@ class Separation:
 
 
 def display_names(found: Sequence[Separation]) -> list[str]:
-    """What to call each: its generator, and the end of its id where another of that verifier is called the same."""
+    """Display names: the generator, and the end of the id where two of one verifier have the same name."""
     called = [(one.name, one.record.verifier) for one in found]
     return [
         one.name if called.count(key) == 1 else f"{one.name} ({one.record.separation_id[-8:]})"
@@ -123,7 +123,7 @@ def signal_label(signal: str) -> str:
 
 
 def published_frame() -> pd.DataFrame:
-    """The published figures, a row a generator and signal, the signals named as ours."""
+    """The published figures, one row per generator and signal, with our names of the signals."""
     frame = pd.read_csv(PUBLISHED)
     parts = frame["metric"].str.split("_", expand=True)
     signal = parts[0].map(MEASURES) + " " + parts[1] + " " + parts[2].map(SPANS)
@@ -131,38 +131,35 @@ def published_frame() -> pd.DataFrame:
 
 
 def separation_frame(found: Sequence[Separation]) -> pd.DataFrame:
-    """One row a record and signal: AUROC pooled and within prompts with their intervals, and both classes' spread."""
+    """One row per record and signal: AUROC pooled and within prompts with intervals, and both classes' mean and std."""
     rows = []
     for one in found:
         record = one.record
-        fields = ("separation_id", "scale", "data", "family", "regime", "verifier", "seed")
-        identity = {field: getattr(record, field) for field in fields}
+        identity = {
+            "separation_id": record.separation_id,
+            "scale": record.scale,
+            "data": record.data,
+            "family": record.family,
+            "regime": record.regime,
+            "verifier": record.verifier,
+            "seed": record.seed,
+        }
         for signal, (pooled, within) in one.estimates.items():
             known = ~np.isnan(one.values[signal])
-            right, wrong = (one.values[signal][known & (one.correct == c)] for c in (True, False))
+            right, wrong = (pd.Series(one.values[signal][known & (one.correct == c)]) for c in (True, False))
             rows.append(
                 identity
                 | {"signal": signal, "accuracy": one.accuracy}
                 | {"auroc": pooled.value, "lo": pooled.lo, "hi": pooled.hi, "prompts": pooled.prompts}
                 | {"within": within.value, "within_lo": within.lo, "within_hi": within.hi}
                 | {"mixed_prompts": within.prompts, "unscored": int((~known).sum())}
-                | {"right": len(right), "right_mean": mean(right), "right_std": spread(right)}
-                | {"wrong": len(wrong), "wrong_mean": mean(wrong), "wrong_std": spread(wrong)}
+                | {"right": len(right), "right_mean": right.mean(), "right_std": right.std()}
+                | {"wrong": len(wrong), "wrong_mean": wrong.mean(), "wrong_std": wrong.std()}
             )
     return pd.DataFrame(rows)
 
 
-def mean(values: Floats) -> float:
-    """Mean, NaN of nothing."""
-    return float(values.mean()) if len(values) else float("nan")
-
-
-def spread(values: Floats) -> float:
-    """Standard deviation with n - 1, NaN of fewer than two."""
-    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")
-
-
 def group_by_data(found: Sequence[Separation]) -> Iterator[list[Separation]]:
-    """Those of one data set after the other."""
+    """The records of one data set after the other."""
     for data in sort_names(one.record.data for one in found):
         yield [one for one in found if one.record.data == data]

@@ -65,7 +65,7 @@ def separation_id(config: DictConfig) -> str:
 
 def run(config: DictConfig) -> Path:
     """Sample, score and record, unless it was done before, and print the table; return the record's path."""
-    from analysis.sections.separation_tables import separation_table
+    from analysis.sections.separation import separation_table
     from analysis.tables.render import to_markdown
 
     path = record_path(config)

@@ -11,18 +11,20 @@ import pytest
 from scipy.special import expit
 
 from analysis.figures.confounds import STYLES, confound_plot
+from analysis.sections.confounds import bins_table, confound_tables, truth_table
 from analysis.tables.cells import build_cells
 from analysis.tables.confounds import (
     CONTROLS,
+    JUDGES,
     ControlledCell,
-    bins_table,
     confound_frame,
-    confound_tables,
     controlled_cells,
+    judge_errors,
     judged_cells,
+    known_truth,
     language_models,
+    simulate_judge,
 )
-from analysis.tables.judge_bias import JUDGES, errors, known_truth, simulated, truth_table
 from analysis.tables.render import Table, to_latex, to_markdown
 from cme.records import Generation, Pair, RunRecord, Verdict
 
@@ -248,26 +250,28 @@ def test_a_simulated_judge_is_the_same_every_time_and_follows_its_weights(make_r
         (JUDGES["truth + length"], 8 * judged.differences["quality"] + 0.1 * length),
         (JUDGES["likelihood alone"], -surprisal),
     ]:
-        seen = simulated(judged, weights)
+        seen = simulate_judge(judged, weights)
         assert set(seen.points) == {0, 1}
         assert seen.points.mean() == pytest.approx(expit(logits).mean(), abs=0.03)
-        assert (seen.points == simulated(judged, weights).points).all()
+        assert (seen.points == simulate_judge(judged, weights).points).all()
     other = replace(judged, cell=replace(judged.cell, family="llama"))
-    assert (simulated(other, JUDGES["truth"]).points != simulated(judged, JUDGES["truth"]).points).any()
-    sure = simulated(judged, {"quality": 1e6}).points
+    assert (
+        simulate_judge(other, JUDGES["truth"]).points != simulate_judge(judged, JUDGES["truth"]).points
+    ).any()
+    sure = simulate_judge(judged, {"quality": 1e6}).points
     decided = judged.differences["quality"] != 0
     assert (sure[decided] == judged.points[decided]).all()
     tied = replace(judged, identical=np.ones_like(judged.identical))
-    assert (simulated(tied, JUDGES["length alone"]).points == 0.5).all()
+    assert (simulate_judge(tied, JUDGES["length alone"]).points == 0.5).all()
 
 
 def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
     record = world(make_record, n=900, longer=15)
     [judged] = judged_cells([record], build_cells([record]))
-    by_judge = {found.judge: found.by_control for found in errors([judged])}
+    by_judge = {found.judge: found.by_control for found in judge_errors([judged])}
     assert list(by_judge) == ["oracle", *JUDGES]
     assert by_judge["oracle"]["raw"] == 0
-    tasteful = simulated(judged, JUDGES["truth + length"])
+    tasteful = simulate_judge(judged, JUDGES["truth + length"])
     expected = 100 * (tasteful.points.mean() - judged.points.mean())
     assert by_judge["truth + length"]["raw"] == pytest.approx(expected)
     # its taste undone, the judge that sees no quality is left without an opinion, not with the truth

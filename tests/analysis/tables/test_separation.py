@@ -17,8 +17,7 @@ from analysis.figures.separation import (
     verifier_plot,
 )
 from analysis.records.read import load_all, load_separation
-from analysis.sections.separation import separation_section
-from analysis.sections.separation_tables import contrast_table, published_table, signal_table
+from analysis.sections.separation import contrast_table, published_table, separation_section, signal_table
 from analysis.tables.separation import (
     LENGTH,
     PUBLISHED,
@@ -92,9 +91,9 @@ def test_the_table_sets_the_published_apart_and_says_whose_it_is() -> None:
     assert by_signal["predictive entropy, verifier, response"][-1].text == "-"
     assert not by_signal["predictive entropy, verifier, response"][4].bold
     assert any("2605.29009" in note and "Not comparable" in note for note in table.notes)
-    assert any("no answer span" in note for note in table.notes)
+    assert any("no separate answer span" in note for note in table.notes)
     spans = signal_table([Separation(separation_record(answer=True))])
-    assert not any("no answer span" in note for note in spans.notes)
+    assert not any("no separate answer span" in note for note in spans.notes)
     assert "cross-entropy, generator, answer" in {row[3].text for row in spans.groups[0]}
 
 
