@@ -124,7 +124,7 @@ def caption(subject: str, scale: str, judges: Mapping[str, Sequence[ControlledCe
         )
     if any(name in judges for name in SHOWN):
         text += (
-            f" Simulated judges see quality and have a bias: {'; '.join(map(describe_judge, SHOWN))} (logits); they judge the "
-            "pairs whose surprisal is known."
+            f" Simulated judges see quality and have a bias: {'; '.join(map(describe_judge, SHOWN))} (logits); they "
+            "judge the pairs whose surprisal is known."
         )
     return text
