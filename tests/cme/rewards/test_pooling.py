@@ -9,13 +9,17 @@ import torch
 from cme.rewards import pooling
 from cme.scoring.verifier import Score
 
-NAN, INF = math.nan, math.inf
+NAN = math.nan
 VALUES = torch.tensor([-1.0, -2.0, -6.0])
 ANSWER = torch.tensor([False, True, True])
 
 
-def score(*offsets: tuple[int, int]) -> Score:
-    return Score(torch.zeros(len(offsets)), torch.empty(0), list(offsets), False, False, False, None)
+def near(*expected: float) -> Any:
+    return pytest.approx(list(expected), nan_ok=True)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
 
 
 @pytest.mark.parametrize(
@@ -30,51 +34,24 @@ def score(*offsets: tuple[int, int]) -> Score:
         (12, 20, [False, False, False, False]),  # behind the end
     ],
 )
-def test_tokens_that_overlap_a_span_are_inside(start: int, end: int, inside: list[bool]) -> None:
-    one = score((0, 3), (3, 9), (9, 12), (12, 12))  # the last is an end of turn
-    assert pooling.span_mask(one, start, end).tolist() == inside
+def test_the_mask_marks_tokens_that_overlap_a_span(start: int, end: int, inside: list[bool]) -> None:
+    offsets = [(0, 3), (3, 9), (9, 12), (12, 12)]  # the last is an end of turn
+    for spans, expected in ((offsets, inside), ([], [])):
+        score = Score(torch.zeros(len(spans)), torch.empty(0), spans, False, False, False, None)
+        assert pooling.span_mask(score, start, end).tolist() == expected
 
 
-def test_nothing_is_inside_a_response_without_tokens() -> None:
-    assert pooling.span_mask(score(), 0, 3).tolist() == []
-
-
-WEIGHTED: list[tuple[str, str, float]] = [  # with 1/4 of the weight on the answer
-    ("log_likelihood", "response", -3.0),
-    ("log_likelihood", "answer", -4.0),
-    ("log_likelihood", "blended", 0.75 * -3 + 0.25 * -4),
-    ("predictive_entropy", "response", -3.0),
-    ("predictive_entropy", "answer", -4.0),
-    ("predictive_entropy", "blended", 0.75 * -3 + 0.25 * -4),
-    ("perplexity", "response", -(math.e**3)),
-    ("perplexity", "answer", -(math.e**4)),
-    ("perplexity", "blended", -0.75 * math.e**3 - 0.25 * math.e**4),
-]
-
-
-@pytest.mark.parametrize(("metric", "span", "expected"), WEIGHTED)
-def test_each_metric_over_each_span(metric: Any, span: Any, expected: float) -> None:
-    assert pooling.pool_span(VALUES, ANSWER, metric, span, 0.25, 10.0) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(("weight", "expected"), [(0.0, -3.0), (0.5, -3.5), (1.0, -4.0)])
-def test_weights_of_the_answer(weight: float, expected: float) -> None:
-    found = pooling.pool_span(VALUES, ANSWER, "log_likelihood", "blended", weight, 0.0)
-    assert found == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("answer", [None, torch.zeros(3, dtype=torch.bool)])
-@pytest.mark.parametrize("span", ["answer", "blended"])
-@pytest.mark.parametrize(("metric", "whole"), [("log_likelihood", -3.0), ("perplexity", -(math.e**3))])
-def test_a_missing_answer_costs_the_penalty(
-    answer: torch.Tensor | None, span: Any, metric: Any, whole: float
-) -> None:
-    found = pooling.pool_span(VALUES, answer, metric, span, 0.25, 0.5)
-    assert found == pytest.approx(whole - 0.5)
-
-
-def test_over_the_response_no_answer_is_missed() -> None:
-    assert pooling.pool_span(VALUES, None, "log_likelihood", "response", 0.25, 0.5) == pytest.approx(-3)
+@pytest.mark.parametrize("metric", ["log_likelihood", "predictive_entropy", "perplexity"])
+@pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
+def test_each_metric_over_each_span(metric: Any, weight: float) -> None:
+    whole, part = (-(math.e**3), -(math.e**4)) if metric == "perplexity" else (-3.0, -4.0)
+    expected = {"response": whole, "answer": part, "blended": (1 - weight) * whole + weight * part}
+    for span, value in expected.items():
+        assert pooling.pool_span(VALUES, ANSWER, metric, span, weight, 10.0) == pytest.approx(value)  # type: ignore[arg-type]
+    for missing in (None, torch.zeros(3, dtype=torch.bool)):
+        for span in expected:
+            found = pooling.pool_span(VALUES, missing, metric, span, weight, 0.5)  # type: ignore[arg-type]
+            assert found == pytest.approx(whole - 0.5 * (span != "response"))
 
 
 def test_higher_is_better_for_every_metric() -> None:
@@ -83,30 +60,24 @@ def test_higher_is_better_for_every_metric() -> None:
         assert pooling.pool(low, metric) < pooling.pool(high, metric) < 0
 
 
-def test_verifiers_are_combined_row_by_row() -> None:
+def test_verifiers_are_combined_column_by_column() -> None:
     values = torch.tensor([[-1.0, -2.0, NAN, -4.0], [-3.0, -1.0, -5.0, NAN], [-2.0, 0.0, -5.0, -6.0]])
-    mean = pooling.combine(values, "mean")
-    assert mean.tolist() == pytest.approx([-2, -1, NAN, NAN], nan_ok=True)
-    assert pooling.combine(values, "min").tolist() == pytest.approx([-3, -2, NAN, NAN], nan_ok=True)
+    assert pooling.combine(values, "mean").tolist() == near(-2, -1, NAN, NAN)
+    assert pooling.combine(values, "min").tolist() == near(-3, -2, NAN, NAN)
     for ensemble in ("mean", "min"):
-        alone = pooling.combine(values[:1], ensemble).tolist()  # type: ignore[arg-type]
-        assert alone == pytest.approx([-1, -2, NAN, -4], nan_ok=True)
+        assert pooling.combine(values[:1], ensemble).tolist() == near(-1, -2, NAN, -4)  # type: ignore[arg-type]
 
 
-def test_bounds() -> None:
+@pytest.mark.parametrize(
+    ("clip", "squash", "expected"),
+    [
+        (None, None, [-9, -3, -1, 2, NAN]),
+        ([-4.0, 1.0], None, [-4, -3, -1, 1, NAN]),
+        (None, [-3.0, 2.0], [sigmoid(-3), 0.5, sigmoid(1), sigmoid(2.5), NAN]),
+        ([-4.0, 1.0], [-3.0, 2.0], [sigmoid(-0.5), 0.5, sigmoid(1), sigmoid(2), NAN]),
+    ],
+)
+def test_bounds(clip: Any, squash: Any, expected: list[float]) -> None:
     values = torch.tensor([-9.0, -3.0, -1.0, 2.0, NAN])
-
-    def near(*expected: float) -> Any:
-        return pytest.approx(list(expected), nan_ok=True)
-
-    def sigmoid(x: float) -> float:
-        return 1 / (1 + math.exp(-x))
-
-    assert pooling.bound(values, None, None).tolist() == near(-9, -3, -1, 2, NAN)
-    assert pooling.bound(values, [-4.0, 1.0], None).tolist() == near(-4, -3, -1, 1, NAN)
-    assert pooling.bound(values, None, [-3.0, 2.0]).tolist() == near(
-        sigmoid(-3), 0.5, sigmoid(1), sigmoid(2.5), NAN
-    )
-    both = pooling.bound(values, [-4.0, 1.0], [-3.0, 2.0])
-    assert both.tolist() == near(sigmoid(-0.5), 0.5, sigmoid(1), sigmoid(2), NAN)
+    assert pooling.bound(values, clip, squash).tolist() == near(*expected)
     assert values.tolist() == near(-9, -3, -1, 2, NAN), "the values given are left as they are"

@@ -1,5 +1,6 @@
-"""What all rewards have in common, and the two that ignore the policy: random and ground truth."""
+"""The contract of all rewards, and those that look at neither a verifier nor a group: controls and ground truth."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,43 +11,38 @@ import torch
 
 from cme import rewards
 from cme.rewards import (
-    CrossModelEntropy,
     FormatReward,
     GroundTruth,
     Length,
     MajorityVote,
     RandomReward,
-    ReverseKL,
     Reward,
-    SelfCertainty,
     SemanticEntropy,
     TokenEntropy,
 )
 
 END = 9
-TRAINER: Any = SimpleNamespace(processing_class=SimpleNamespace(eos_token_id=END))
+TRAINER: Any = SimpleNamespace(processing_class=SimpleNamespace(eos_token_id=END), model=None)
+ARGUMENTS: dict[str, Any] = {
+    "FormatReward": ["none"],
+    "GroundTruth": [None, "whole"],
+    "Length": [8],
+    "MajorityVote": ["whole", 4],
+    "RandomReward": [0],
+    "SemanticEntropy": ["none", 4],
+}
 
 
 def message(role: str, text: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text}]
 
 
-def test_no_reward_is_a_module_and_each_has_a_name(tiny_folder: Callable[..., Path]) -> None:
-    made = [
-        CrossModelEntropy(str(tiny_folder("qwen"))),
-        FormatReward("none"),
-        GroundTruth(None, "whole"),
-        Length(8),
-        MajorityVote("whole", 4),
-        RandomReward(0),
-        ReverseKL(str(tiny_folder("qwen"))),
-        SelfCertainty(),
-        SemanticEntropy("none", 4),
-        TokenEntropy(),
-    ]
-    assert sorted(type(r).__name__ for r in made) == sorted({*rewards.__all__} - {"Reward"})
-    assert all(isinstance(r, Reward) for r in made)
-    assert not any(isinstance(r, torch.nn.Module) for r in made)
+def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> None:
+    made = []
+    for name in sorted({*rewards.__all__} - {"Reward"}):
+        verifier = [str(tiny_folder("qwen"))] if name in ("CrossModelEntropy", "ReverseKL") else []
+        made.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier)))
+    assert all(isinstance(r, Reward) and not isinstance(r, torch.nn.Module) for r in made)
     assert [r.__name__ for r in made] == [
         "cme",
         "format",
@@ -60,6 +56,37 @@ def test_no_reward_is_a_module_and_each_has_a_name(tiny_folder: Callable[..., Pa
         "token_entropy",
     ]
     assert {r.__name__ for r in made if r.needs_answers} == {"ground_truth", "majority_vote"}
+    assert {r.__name__ for r in made if r.whole_batch} == {"majority_vote", "random", "semantic_entropy"}
+    assert {r.__name__ for r in made if r.NEUTRAL} == {"cme", "reverse_kl"}
+    assert {r.__name__ for r in made if r.state_dict()} == {"random"}
+
+
+@pytest.mark.parametrize(
+    ("reward", "settings", "named"),
+    [
+        (Length, {"target": 0}, "target=0"),
+        (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": 1}, "train_on=1"),
+        (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": 5}, "train_on=5"),
+        (MajorityVote, {"answers": "whole", "num_generations": 4, "train_on": -1}, "train_on=-1"),
+        (SemanticEntropy, {"answers": "whole", "num_generations": 4, "value": "share"}, "value=share"),
+        (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 0.0}, "threshold=0.0"),
+        (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 1.5}, "threshold=1.5"),
+        (TokenEntropy, {"chunks": 0}, "chunks=0"),
+        (TokenEntropy, {"no_answer": -7.0}, "no_answer=-7.0 with answers=none"),
+    ],
+)
+def test_settings_are_refused_by_name(reward: type[Reward], settings: dict[str, Any], named: str) -> None:
+    for build in (reward, reward.check):
+        with pytest.raises(ValueError, match=named):
+            build(**settings)
+
+
+def test_data_without_answers_are_refused() -> None:
+    for build in (lambda: MajorityVote("none", 4), lambda: GroundTruth(None, "none")):
+        with pytest.raises(ValueError, match="'none'"):
+            build()
+    with pytest.raises(ValueError, match="column `answer`"):
+        GroundTruth(None, "whole")(["p"], ["c"], [[1]])
 
 
 def test_random_reward_is_a_fair_coin_that_its_seed_decides() -> None:
@@ -72,14 +99,48 @@ def test_random_reward_is_a_fair_coin_that_its_seed_decides() -> None:
     assert 150 < sum(v or 0 for v in draw(3)) < 250
 
 
-def test_random_reward_goes_on_drawing_and_minds_no_other_generator() -> None:
-    reward = RandomReward(0)
-    first = reward(["p"] * 50, ["c"] * 50, [[1]] * 50)
+def test_random_reward_continues_from_its_state_and_uses_no_other_generator() -> None:
+    def draw(reward: Reward, n: int) -> list[float | None]:
+        return reward(["p"] * n, ["c"] * n, [[1]] * n)
+
+    reward, resumed = RandomReward(0), RandomReward(1)
+    first = draw(reward, 50)
     torch.manual_seed(0)
-    second = reward(["p"] * 50, ["c"] * 50, [[1]] * 50)
-    whole = RandomReward(0)(["p"] * 100, ["c"] * 100, [[1]] * 100)
-    assert first + second == whole
-    assert first != second
+    resumed.load_state_dict(reward.state_dict())
+    second = draw(reward, 50)
+    assert draw(resumed, 50) == second != first
+    assert first + second == draw(RandomReward(0), 100)
+
+
+def test_length_is_best_at_its_target_and_falls_alike_on_both_sides() -> None:
+    ids = [[1] * n for n in (0, 2, 4, 5, 8, 12)]
+    assert Length(4)(["p"] * 6, ["whatever"] * 6, ids) == [0, 0.5, 1, 0.75, 0, -1]
+    rising = Length(16)(["p"] * 16, ["c"] * 16, [[1] * n for n in range(1, 17)])
+    assert rising == sorted(set(rising), key=lambda v: math.nan if v is None else v)
+
+
+@pytest.mark.parametrize(
+    ("answers", "text", "ended", "expected"),
+    [
+        ("boxed", "it is \\boxed{7}.", True, 1),
+        ("boxed", "it is \\boxed{7}.", False, 0),
+        ("boxed", "it is 7.", True, 0),
+        ("boxed", "it is \\boxed{}.", True, 0),
+        ("boxed", "it is \\boxed{7", True, 0),
+        ("whole", "seven", True, 1),
+        ("whole", "seven", False, 0),
+        ("whole", "...", True, 0),
+        ("none", "Certainly!", True, 1),
+        ("none", "Certainly!", False, 0),
+        ("none", "", True, 0),
+    ],
+)
+def test_format(answers: Any, text: str, ended: bool, expected: float) -> None:
+    reward = FormatReward(answers)
+    with pytest.raises(RuntimeError, match="bind"):
+        reward(["p"], ["c"], [[1]])
+    reward.bind(TRAINER)
+    assert reward(["p"], [message("assistant", text)], [[1, END] if ended else [1, 2]]) == [expected]
 
 
 def test_ground_truth_asks_the_oracle() -> None:
@@ -91,31 +152,16 @@ def test_ground_truth_asks_the_oracle() -> None:
 
     reward = GroundTruth(oracle, "none")
     reward.bind(TRAINER)
-    graded = reward(
-        [message("user", "p"), "q", "r"],
-        [message("assistant", "abc"), "defgh", ""],
-        [[1, END], [1, 2], []],
-        answer=["ignored"] * 3,
-    )
+    prompts, completions = [message("user", "p"), "q", "r"], [message("assistant", "abc"), "defgh", ""]
+    graded = reward(prompts, completions, [[1, END], [1, 2], []], answer=["ignored"] * 3)
     assert asked == [("p", "abc", True), ("q", "defgh", False), ("r", "", False)]
     assert graded == [0.3, 0.5, 0.0]
 
 
-def test_ground_truth_without_an_oracle_compares_answers() -> None:
-    reward = GroundTruth(None, "whole")
+def test_ground_truth_compares_answers_and_leaves_undecided_ones_unscored() -> None:
     completions = ["Seven.", "seven", "eight", "", "seven"]
-    answers = ["seven", "SEVEN!", "seven", "seven", None]
-    assert reward(["p"] * 5, completions, [[1]] * 5, answer=answers) == [1.0, 1.0, 0.0, 0.0, None]
-
-
-def test_ground_truth_without_any_truth_is_refused() -> None:
-    with pytest.raises(ValueError, match="'none'"):
-        GroundTruth(None, "none")
-    with pytest.raises(ValueError, match="column `answer`"):
-        GroundTruth(None, "whole")(["p"], ["c"], [[1]])
-
-
-def test_ground_truth_compares_by_meaning_and_leaves_the_undecided_unscored() -> None:
-    said = [r"\boxed{0.5}", r"\boxed{0.25}", "0.5", r"\boxed{8^{8^{8^{8}}}}"]
-    graded = GroundTruth(None, "boxed")(["p"] * 4, said, [[1]] * 4, answer=[r"\frac{1}{2}"] * 4)
+    gold = ["seven", "SEVEN!", "seven", "seven", None]
+    assert GroundTruth(None, "whole")(["p"] * 5, completions, [[1]] * 5, answer=gold) == [1, 1, 0, 0, None]
+    boxes = [r"\boxed{0.5}", r"\boxed{0.25}", "0.5", r"\boxed{8^{8^{8^{8}}}}"]
+    graded = GroundTruth(None, "boxed")(["p"] * 4, boxes, [[1]] * 4, answer=[r"\frac{1}{2}"] * 4)
     assert graded == [1.0, 0.0, 0.0, None]

@@ -1,12 +1,12 @@
 """Token scores against a slow obvious loop: a row at a time, no padding, full logits, float64."""
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
+from naive import score_ids
 from transformers import PreTrainedModel
 
 from cme.checkpoints import Checkpoint
@@ -14,23 +14,6 @@ from cme.scoring.prompt_cache import PromptCache
 from cme.scoring.token_scorer import TokenScorer
 
 Tiny = Callable[..., Checkpoint]
-
-
-@torch.no_grad()
-def slow(
-    model: PreTrainedModel, prompt: Sequence[int], response: Sequence[int]
-) -> tuple[list[float], list[float], list[float]]:
-    """Log-likelihood, entropy and certainty of every response token."""
-    if not response:
-        return [], [], []
-    logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[0].double()
-    found, spreads, certainties = [], [], []
-    for t, token in enumerate(response):
-        log_p = torch.log_softmax(logits[len(prompt) + t - 1], -1)
-        found.append(float(log_p[token]))
-        spreads.append(float(-(log_p.exp() * log_p).sum()))
-        certainties.append(float(-log_p.mean()) - math.log(len(log_p)))
-    return found, spreads, certainties
 
 
 def cases(vocabulary: int) -> tuple[list[list[int]], list[list[int]]]:
@@ -63,17 +46,17 @@ def test_scores_equal_the_slow_loop(tiny: Tiny, family: str, batch_tokens: int, 
     scored = scorer.score(prompts, responses, entropy=True, certainty=True)
     assert scorer.share == share, "the shared path was given up"
     for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        log_likelihoods, entropies, certainties = slow(model, prompt, response)
-        assert one.log_likelihoods.tolist() == pytest.approx(log_likelihoods, abs=1e-4)
-        assert one.entropies.tolist() == pytest.approx(entropies, abs=1e-4)
-        assert one.certainties.tolist() == pytest.approx(certainties, abs=1e-4)
+        expected = score_ids(model, prompt, response)
+        assert one.log_likelihoods.tolist() == pytest.approx(expected.values, abs=1e-4)
+        assert one.entropies.tolist() == pytest.approx(expected.entropies, abs=1e-4)
+        assert one.certainties.tolist() == pytest.approx(expected.certainties, abs=1e-4)
 
 
 def test_the_cases_tell_positions_apart(tiny: Tiny, family: str) -> None:
     """The comparison above has teeth only if these random models depend on the prompt."""
     model = tiny(family).model
-    near, *_ = slow(model, [9, 10, 11], [12, 13])
-    far, *_ = slow(model, [11, 10, 9, 11], [12, 13])
+    near = score_ids(model, [9, 10, 11], [12, 13]).values
+    far = score_ids(model, [11, 10, 9, 11], [12, 13]).values
     assert max(abs(a - b) for a, b in zip(near, far, strict=True)) > 1e-2
 
 
@@ -134,7 +117,7 @@ def test_responses_leave_nothing_in_the_cache(tiny: Tiny) -> None:
 def test_log_softmax_is_float32_under_bfloat16(tiny: Tiny) -> None:
     model = tiny("llama").model.to(torch.bfloat16)
     [one] = TokenScorer(model, share=False).score([[7, 8, 9]], [[10, 11, 12]])
-    expected, *_ = slow(model, [7, 8, 9], [10, 11, 12])
+    expected = score_ids(model, [7, 8, 9], [10, 11, 12]).values
     assert one.log_likelihoods.dtype == torch.float32
     assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
 
@@ -148,21 +131,13 @@ def test_bfloat16_shares_prompts_too(tiny: Tiny, family: str) -> None:
     assert gaps.mean() < 0.05
 
 
-def test_empty_response_gets_empty_tensors(tiny: Tiny, family: str) -> None:
-    [one] = TokenScorer(tiny(family).model).score([[7, 8]], [[]], entropy=True, certainty=True)
-    assert one.log_likelihoods.shape == one.entropies.shape == one.certainties.shape == (0,)
-
-
-def test_what_is_not_asked_for_is_empty(tiny: Tiny) -> None:
+def test_values_that_are_not_requested_are_empty(tiny: Tiny) -> None:
     scorer = TokenScorer(tiny("qwen").model)
-    [one] = scorer.score([[7, 8]], [[9, 10]], entropy=True)
-    assert (len(one.entropies), len(one.certainties)) == (2, 0)
-    [one] = scorer.score([[7, 8]], [[9, 10]], certainty=True)
-    assert (len(one.entropies), len(one.certainties)) == (0, 2)
-
-
-def test_no_rows_give_no_scores(tiny: Tiny) -> None:
-    assert TokenScorer(tiny("qwen").model).score([], []) == []
+    assert scorer.score([], []) == []
+    for response, entropy, certainty in (([9, 10], True, False), ([9, 10], False, True), ([], True, True)):
+        [one] = scorer.score([[7, 8]], [response], entropy=entropy, certainty=certainty)
+        lengths = [len(part) for part in (one.log_likelihoods, one.entropies, one.certainties)]
+        assert lengths == [len(response), len(response) * entropy, len(response) * certainty]
 
 
 def test_empty_prompt_is_refused(tiny: Tiny) -> None:
@@ -192,7 +167,9 @@ def test_a_model_that_cannot_share_is_scored_densely_and_says_so(
     [record] = caplog.records
     assert "Olmo2ForCausalLM" in record.message and "densely" in record.message
     for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        assert one.log_likelihoods.tolist() == pytest.approx(slow(model, prompt, response)[0], abs=1e-4)
+        assert one.log_likelihoods.tolist() == pytest.approx(
+            score_ids(model, prompt, response).values, abs=1e-4
+        )
 
 
 def test_the_check_waits_for_a_response_that_needs_a_pass(
@@ -203,8 +180,9 @@ def test_the_check_waits_for_a_response_that_needs_a_pass(
     monkeypatch.setattr(scorer, "_difference", lambda pairs: compared.append(pairs))
     [one, other] = scorer.score([[7, 8], [9]], [[10], [11]])
     assert compared == []
-    assert float(one.log_likelihoods) == pytest.approx(slow(scorer.model, [7, 8], [10])[0][0], abs=1e-4)
-    assert float(other.log_likelihoods) == pytest.approx(slow(scorer.model, [9], [11])[0][0], abs=1e-4)
+    for found, prompt, response in ((one, [7, 8], [10]), (other, [9], [11])):
+        expected = score_ids(scorer.model, prompt, response).values
+        assert found.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
     scorer.score([[7, 8], [9], [7, 8]], [[10], [11, 12], [13, 14, 15]])
     assert compared == [[([7, 8], [13, 14, 15]), ([7, 8], [10]), ([9], [11, 12])]]
     scorer.score([[7, 8]], [[10, 11]])
@@ -238,27 +216,23 @@ def test_running_out_of_memory_halves_the_budget_and_loses_nothing(
 
 
 @pytest.mark.parametrize("checked", [True, False])
-def test_one_row_that_does_not_fit_is_an_error(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, checked: bool
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("one row does not fit"), RuntimeError("shapes differ")]
+)
+def test_errors_that_smaller_passes_do_not_cure_are_raised(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, checked: bool, error: RuntimeError
 ) -> None:
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("out of memory")
+    def broken(*_: object) -> None:
+        raise error
 
-    monkeypatch.setattr(PromptCache, "hidden", full)
+    monkeypatch.setattr(PromptCache, "hidden", broken)
     scorer = TokenScorer(tiny("qwen").model)
     scorer._checked = checked
-    with pytest.raises(torch.OutOfMemoryError):
-        scorer.score([[7, 8]], [[9, 10]])
-
-
-def test_other_errors_are_not_taken_for_want_of_memory(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("shapes differ")
-
-    scorer = TokenScorer(tiny("qwen").model)
-    scorer._checked = True
-    monkeypatch.setattr(PromptCache, "hidden", broken)
-    with pytest.raises(RuntimeError, match="shapes differ"):
+    if not checked and not isinstance(error, torch.OutOfMemoryError):
+        scorer.score([[7, 8]], [[9, 10]])  # found by the comparison: scored densely
+        assert not scorer.share
+        return
+    with pytest.raises(type(error), match=str(error)):
         scorer.score([[7, 8]], [[9, 10]])
 
 
@@ -285,7 +259,7 @@ def test_models_without_keys_and_values_are_scored_right(caplog: pytest.LogCaptu
     scored = scorer.score(prompts, responses)
     assert not scorer.share and "densely" in caplog.text
     for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        expected = slow(model, prompt, response)[0]
+        expected = score_ids(model, prompt, response).values
         assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-3)
 
 

@@ -1,0 +1,53 @@
+"""Scores of responses computed the slow, obvious way: one row, no padding, no cache, whole logits in float64."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cme.checkpoints import Checkpoint
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Log-likelihood, entropy and certainty KL(uniform || p) of T tokens, nats; character spans where there is text."""
+
+    values: list[float]
+    entropies: list[float]
+    certainties: list[float]
+    ids: Sequence[int]
+    spans: Sequence[tuple[int, int]] = ()
+
+    @property
+    def mean(self) -> float:
+        return math.fsum(self.values) / len(self.values)
+
+
+@torch.no_grad()
+def score_ids(
+    model: Any, prompt: Sequence[int], response: Sequence[int], spans: Sequence[tuple[int, int]] = ()
+) -> Scores:
+    """Scores of a response's token ids, given its prompt's."""
+    if not response:
+        return Scores([], [], [], [])
+    logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[0].double()
+    rows = logits[len(prompt) - 1 : -1].log_softmax(-1)
+    values = [float(row[token]) for row, token in zip(rows, response, strict=True)]
+    entropies = [-float((row.exp() * row).sum()) for row in rows]
+    certainties = [-float(row.mean()) - math.log(len(row)) for row in rows]
+    return Scores(values, entropies, certainties, response, spans)
+
+
+def score(checkpoint: Checkpoint, prompt: str, response: str, end: bool = False) -> Scores:
+    """Scores of a response in the model's own template and tokens; with `end`, of its end-of-turn token too."""
+    tokenizer = checkpoint.tokenizer
+    text = tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+    )
+    head = tokenizer(text, add_special_tokens=False)["input_ids"]
+    encoded = tokenizer(response, add_special_tokens=False, return_offsets_mapping=True)
+    ids = encoded["input_ids"] + [tokenizer.eos_token_id] * end
+    spans = [*map(tuple, encoded["offset_mapping"]), *[(len(response), len(response))] * end]
+    return score_ids(checkpoint.model, head, ids, spans)
