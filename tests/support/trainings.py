@@ -1,10 +1,11 @@
-"""Trainings of three steps on random-weight models, and the metrics that trackers must receive."""
+"""Trainings of a few steps on random-weight models, and the metrics that trackers must receive."""
 
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from plain_rewards import FunctionReward
+import torch
+from plain_rewards import as_reward
 from transformers import TrainerState
 
 from cme.checkpoints import Checkpoint
@@ -14,16 +15,67 @@ from cme.records import Generation
 from cme.training.collapse import CollapseGuard
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
 from cme.training.grpo import train_grpo
+from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
 from cme.training.trackers import TrackedRun
 from cme.training.tracking import Tracking
 
 Tiny = Callable[..., Checkpoint]
+Folder = Callable[..., Path]
 History = dict[str, list[float | None]]
 PROMPTS = world.load_prompts("train", 12, 0)
-SETTINGS = {"max_steps": 3, "learning_rate": 1e-2, "warmup_steps": 0}
+PAIRS = load_pairs(PROMPTS, 0)
+PATIENT = CollapseGuard(patience=100, max_unscored=1.0)
+GRPO: dict[str, Any] = {
+    "max_steps": 3,
+    "per_device_train_batch_size": 8,
+    "num_generations": 4,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
+    "beta": 0.0,
+    "temperature": 1.0,
+    "top_k": 0,
+    "warmup_steps": 0,
+    "loss_type": "dapo",
+}
+OFFLINE: dict[str, Any] = {
+    "max_steps": 3,
+    "per_device_train_batch_size": 12,
+    "learning_rate": 1e-2,
+    "warmup_steps": 0,
+    "max_length": 256,
+}
 SHOWN = {"seed": 7, "reward.granularity": "token", "scale.heldout": None, "plan": True}
+
+
+def run_grpo(
+    policy: Checkpoint,
+    start: Checkpoint,
+    reward: Any,
+    job: TrainingJob,
+    *,
+    monitors: Monitors | None = None,
+    guard: CollapseGuard = PATIENT,
+    **settings: Any,
+) -> TrainingResult:
+    """Train a policy on a reward, which may be a plain function."""
+    monitors = monitors or Monitors(start, None, None)
+    return train_grpo(policy, PROMPTS, as_reward(reward), monitors, GRPO | settings, guard, job)
+
+
+def weights(checkpoint: Checkpoint) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in checkpoint.model.parameters()]
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
+
+
+def rows_of(batch: dict[str, Any], name: str) -> list[list[int]]:
+    """The token ids of a batch's prompts or completions, without padding."""
+    rows = zip(batch[f"{name}_ids"], batch[f"{name}_mask"], strict=True)
+    return [ids[mask.bool()].tolist() for ids, mask in rows]
 
 
 def run_in(folder: Path, project: str = "cme") -> TrackedRun:
@@ -34,31 +86,22 @@ def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     def letters(completions: list[Any], **_: Any) -> list[float | None]:
         return [float(str(c).count("e")) / 7 for c in completions]
 
-    own = {"num_generations": 4, "max_completion_length": 6, "per_device_train_batch_size": 8, "beta": 0.0}
-    monitors, guard = Monitors(tiny("qwen"), None, world.quality, 2), CollapseGuard(100, 1.0)
-    return train_grpo(
-        tiny("qwen"), PROMPTS, FunctionReward(letters), monitors, SETTINGS | own, guard,
-        TrainingJob(0, folder, callbacks=[tracker], quiet=True),
-    ).history  # fmt: skip
+    monitors = Monitors(tiny("qwen"), None, world.quality, 2)
+    job = TrainingJob(0, folder, callbacks=[tracker], quiet=True)
+    return run_grpo(tiny("qwen"), tiny("qwen"), letters, job, monitors=monitors).history
 
 
 def dpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
-    own = {"per_device_train_batch_size": 12, "max_length": 256}
-    watch = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
-    return train_dpo(
-        tiny("qwen"), tiny("qwen"), load_pairs(PROMPTS, 0), watch, SETTINGS | own,
-        TrainingJob(0, folder, callbacks=[tracker], quiet=True),
-    ).history  # fmt: skip
+    monitoring = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
+    job = TrainingJob(0, folder, callbacks=[tracker], quiet=True)
+    return train_dpo(tiny("qwen"), tiny("qwen"), PAIRS, monitoring, OFFLINE, job).history
 
 
 def sft(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
-    own = {"per_device_train_batch_size": 12, "max_length": 256}
-    watch = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
-    said = [Generation(p.chosen, True, None) for p in load_pairs(PROMPTS, 0)]
-    return train_sft(
-        tiny("qwen"), PROMPTS, said, watch, SETTINGS | own,
-        TrainingJob(0, folder, callbacks=[tracker], quiet=True),
-    ).history  # fmt: skip
+    monitoring = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
+    responses = [Generation(p.chosen, True, None) for p in PAIRS]
+    job = TrainingJob(0, folder, callbacks=[tracker], quiet=True)
+    return train_sft(tiny("qwen"), PROMPTS, responses, monitoring, OFFLINE, job).history
 
 
 def expected(history: History) -> dict[str, dict[int, float]]:

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 from endings import Ending, Killed
+from trainings import GRPO, OFFLINE, PAIRS, PROMPTS, Folder, Tiny
 from transformers import TrainerCallback
 
 from cme import Interrupted, Unavailable
-from cme.checkpoints import Checkpoint, load
+from cme.checkpoints import load
 from cme.miniature import world
-from cme.miniature.preferences import load_pairs
 from cme.records import Generation
 from cme.rewards import CrossModelEntropy, RandomReward
 from cme.runtime import signals
@@ -29,31 +29,9 @@ from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
-Tiny = Callable[..., Checkpoint]
-Folder = Callable[..., Path]
-PROMPTS = world.load_prompts("train", 12, 0)
-PAIRS = load_pairs(PROMPTS, 0)
-GRPO = {
-    "max_steps": 9,  # two prompts a step: an epoch and a half
-    "per_device_train_batch_size": 8,
-    "num_generations": 4,
-    "max_completion_length": 6,
-    "learning_rate": 1e-2,
-    "beta": 0.0,
-    "temperature": 1.0,
-    "top_k": 0,
-    "warmup_steps": 2,
-    "lr_scheduler_type": "linear",
-    "loss_type": "dapo",
-}
-OFFLINE = {
-    "max_steps": 9,
-    "per_device_train_batch_size": 2,  # six steps an epoch
-    "learning_rate": 1e-2,
-    "warmup_steps": 2,
-    "lr_scheduler_type": "linear",
-    "max_length": 256,
-}
+LINEAR = {"max_steps": 9, "warmup_steps": 2, "lr_scheduler_type": "linear"}
+ONLINE = GRPO | LINEAR  # two prompts per step: an epoch and a half
+GIVEN = OFFLINE | LINEAR | {"per_device_train_batch_size": 2}  # six steps per epoch
 
 
 class Case:
@@ -82,14 +60,14 @@ class Case:
         job = TrainingJob(0, self.root / folder, self.save_every, None, where, callbacks, quiet=True)
         watch = SampledMonitoring(monitors, PROMPTS, 4, 6)
         if self.method == "dpo":
-            settings = OFFLINE | {"beta": 0.1, "loss_type": "sigmoid"} | self.settings
+            settings = GIVEN | {"beta": 0.1, "loss_type": "sigmoid"} | self.settings
             found = train_dpo(policy, self.tiny("qwen"), PAIRS, watch, settings, job)
         elif self.method == "sft":
             said = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
-            found = train_sft(policy, PROMPTS, said, watch, OFFLINE | self.settings, job)
+            found = train_sft(policy, PROMPTS, said, watch, GIVEN | self.settings, job)
         else:
             found = train_grpo(
-                policy, PROMPTS, self.reward(), monitors, GRPO | self.settings, self.guard, job
+                policy, PROMPTS, self.reward(), monitors, ONLINE | self.settings, self.guard, job
             )
         return found, [p.detach().clone() for p in policy.model.parameters()]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from trainings import OFFLINE, PAIRS, PROMPTS, Tiny
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
-from cme.miniature.preferences import load_pairs
 from cme.models import chat
 from cme.records import Generation, Preference
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
@@ -19,18 +19,8 @@ from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
-Tiny = Callable[..., Checkpoint]
-PROMPTS = world.load_prompts("train", 12, 0)
-PAIRS = load_pairs(PROMPTS, 0)
 SAID = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]  # every third was cut off
-SETTINGS = {
-    "max_steps": 3,
-    "per_device_train_batch_size": 12,
-    "learning_rate": 1e-2,
-    "warmup_steps": 0,
-    "lr_scheduler_type": "constant",
-    "max_length": 256,
-}
+SETTINGS = OFFLINE | {"lr_scheduler_type": "constant"}
 BETA = 0.1
 
 

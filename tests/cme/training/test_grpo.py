@@ -1,13 +1,12 @@
 """GRPO on tiny random models: the history, the guard, and which weights training changes."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from plain_rewards import as_reward
+import trainings
+from trainings import PROMPTS, Folder, Tiny, rows_of, run_grpo, same, weights
 from transformers import TrainerControl, TrainerState
 from trl import GRPOTrainer
 
@@ -20,28 +19,11 @@ from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from cme.training import grpo
 from cme.training.collapse import CollapseCallback, CollapseGuard
-from cme.training.grpo import train_grpo
 from cme.training.history import HISTORY, TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
-Tiny = Callable[..., Checkpoint]
-Folder = Callable[..., Path]
-SETTINGS = {
-    "max_steps": 3,
-    "per_device_train_batch_size": 8,
-    "num_generations": 4,
-    "max_completion_length": 6,
-    "learning_rate": 1e-2,
-    "beta": 0.0,
-    "temperature": 1.0,
-    "top_k": 0,
-    "warmup_steps": 0,
-    "loss_type": "dapo",
-}
 OF_VOTES = {"accuracy", "majority_share", "label_accuracy", "semantic_entropy"}  # of what compares answers
-PATIENT = CollapseGuard(patience=100, max_unscored=1.0)
-PROMPTS = world.load_prompts("train", 12, 0)
 
 
 def letters(completions: list[Any], **_: Any) -> list[float | None]:
@@ -50,28 +32,9 @@ def letters(completions: list[Any], **_: Any) -> list[float | None]:
 
 
 def run(
-    tiny: Tiny,
-    folder: Path,
-    reward: Any,
-    *,
-    policy: Checkpoint | None = None,
-    monitors: Monitors | None = None,
-    guard: CollapseGuard = PATIENT,
-    **settings: Any,
+    tiny: Tiny, folder: Path, reward: Any, *, policy: Checkpoint | None = None, **given: Any
 ) -> TrainingResult:
-    return train_grpo(
-        policy or tiny("qwen"),
-        PROMPTS,
-        as_reward(reward),
-        monitors or Monitors(tiny("qwen"), None, None),
-        SETTINGS | settings,
-        guard,
-        TrainingJob(0, folder, quiet=True),
-    )
-
-
-def weights(checkpoint: Checkpoint) -> list[torch.Tensor]:
-    return [p.detach().clone() for p in checkpoint.model.parameters()]
+    return run_grpo(policy or tiny("qwen"), tiny("qwen"), reward, TrainingJob(0, folder, quiet=True), **given)
 
 
 def scorer(verifier: Checkpoint) -> Verifier:
@@ -81,10 +44,6 @@ def scorer(verifier: Checkpoint) -> Verifier:
         max_prompt_tokens=99,
         max_response_tokens=99,
     )
-
-
-def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
-    return all(torch.equal(p, q) for p, q in zip(a, b, strict=True))
 
 
 def modules(checkpoint: Checkpoint | TokenScorer) -> set[int]:
@@ -221,9 +180,7 @@ def test_the_policy_is_trained_on_the_prompts_that_scorers_see(
         return [float(i) for i in range(len(completions))]
 
     run(tiny, tmp_path, reward, policy=policy, monitors=Monitors(tiny(family), None, None), max_steps=1)
-    rows = zip(batches[0]["prompt_ids"], batches[0]["prompt_mask"], strict=True)
-    trained_on = [ids[mask.bool()].tolist() for ids, mask in rows]
-    assert trained_on == [chat.prompt_ids(policy.tokenizer, p) for p in seen]
+    assert rows_of(batches[0], "prompt") == [chat.prompt_ids(policy.tokenizer, p) for p in seen]
     assert len(set(seen)) == 2 and seen[:4] == seen[:1] * 4
 
 
@@ -306,26 +263,17 @@ def test_gradients_that_are_not_finite_raise(
 
 def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: Path) -> None:
     """With a constant learning rate, the policy after two of three steps is that of a training of two steps."""
-    constant = {"lr_scheduler_type": "constant"}
 
     def trained(name: str, steps: int, every: int | None) -> Path:
-        train_grpo(
-            tiny("qwen"),
-            PROMPTS,
-            as_reward(letters),
-            Monitors(tiny("qwen"), None, None),
-            SETTINGS | constant | {"max_steps": steps},
-            PATIENT,
-            TrainingJob(0, tmp_path / name, every, quiet=True),
-        )
+        job = TrainingJob(0, tmp_path / name, every, quiet=True)
+        constant = {"lr_scheduler_type": "constant", "max_steps": steps}
+        run_grpo(tiny("qwen"), tiny("qwen"), letters, job, **constant)
         return tmp_path / name
 
     whole, short, plain = trained("whole", 3, 1), trained("short", 2, None), trained("plain", 3, None)
 
     def same(a: Path, b: Path) -> bool:
-        return all(
-            torch.equal(x, y) for x, y in zip(weights(load(str(a))), weights(load(str(b))), strict=True)
-        )
+        return trainings.same(weights(load(str(a))), weights(load(str(b))))
 
     assert same(checkpoint_folder(whole, 2), short)
     assert same(whole, plain)

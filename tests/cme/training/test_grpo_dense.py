@@ -2,47 +2,33 @@
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from trainings import Folder, Tiny, rows_of, run_grpo
 from trl import GRPOTrainer
 
 from cme.checkpoints import Checkpoint
-from cme.miniature import world
 from cme.rewards import CrossModelEntropy, Reward
 from cme.rewards.base import Normalize
 from cme.training import advantages, grpo
 from cme.training.checked_reward import CheckedReward
-from cme.training.collapse import CollapseGuard
-from cme.training.grpo import train_grpo
 from cme.training.job import TrainingJob
-from cme.training.monitors import Monitors
 from cme.training.trl_internals import AdvantageTrainer
 
-Tiny = Callable[..., Checkpoint]
-Folder = Callable[..., Path]
 NAN = math.nan
 GROUP = 4
-SETTINGS = {
+ONE_STEP = {
     "max_steps": 1,
-    "per_device_train_batch_size": 8,
-    "num_generations": GROUP,
-    "max_completion_length": 6,
     "learning_rate": 1e-3,
     "lr_scheduler_type": "constant",
     "optim": "sgd",
     "max_grad_norm": 0.0,  # the gradient as it is
-    "beta": 0.0,
-    "temperature": 1.0,
-    "top_k": 0,
-    "warmup_steps": 0,
-    "loss_type": "dapo",
 }
-PROMPTS = world.load_prompts("train", 12, 0)
 
 
 def value_of(token: int, t: int) -> float:
@@ -115,25 +101,7 @@ def stopping(tiny: Tiny) -> Tiny:
 
 
 def run(policy: Checkpoint, start: Checkpoint, folder: Path, reward: Any, **settings: Any) -> None:
-    train_grpo(
-        policy,
-        PROMPTS,
-        reward,
-        Monitors(start, None, None),
-        SETTINGS | settings,
-        CollapseGuard(patience=100, max_unscored=1.0),
-        TrainingJob(0, folder, quiet=True),
-    )
-
-
-def sampled(batch: dict[str, Any]) -> list[list[int]]:
-    rows = zip(batch["completion_ids"], batch["completion_mask"], strict=True)
-    return [ids[mask.bool()].tolist() for ids, mask in rows]
-
-
-def prompts_of(batch: dict[str, Any]) -> list[list[int]]:
-    rows = zip(batch["prompt_ids"], batch["prompt_mask"], strict=True)
-    return [ids[mask.bool()].tolist() for ids, mask in rows]
+    run_grpo(policy, start, reward, TrainingJob(0, folder, quiet=True), **ONE_STEP | settings)
 
 
 def standard(known: Sequence[float], value: float, floor: float, scaled: bool) -> float:
@@ -191,20 +159,24 @@ def test_advantages_follow_their_rows(
         gradient_accumulation_steps=steps,
     )
     [scored] = seen.scored
-    rows = sampled(scored)
+    rows = rows_of(scored, "completion")
     expected = by_hand(rows, normalize, floor, scale == "group")
     assert len({tuple(r) for r in rows}) > 4 and len({len(r) for r in rows}) > 1
-    of_row = {(tuple(p), tuple(r)): e for p, r, e in zip(prompts_of(scored), rows, expected, strict=True)}
+    of_row = {
+        (tuple(p), tuple(r)): e for p, r, e in zip(rows_of(scored, "prompt"), rows, expected, strict=True)
+    }
     assert len(seen.trained) == steps
     order: list[Any] = []
     for batch in seen.trained:
         width = batch["completion_ids"].shape[1]
         assert batch["advantages"].shape == (8 // steps, width)
-        for prompt, row, found in zip(prompts_of(batch), sampled(batch), batch["advantages"], strict=True):
+        for prompt, row, found in zip(
+            rows_of(batch, "prompt"), rows_of(batch, "completion"), batch["advantages"], strict=True
+        ):
             order.append((tuple(prompt), tuple(row)))
             padding = [0.0] * (width - len(row))
             assert found.tolist() == pytest.approx(of_row[order[-1]] + padding, abs=1e-5)
-    before = [(tuple(p), tuple(r)) for p, r in zip(prompts_of(scored), rows, strict=True)]
+    before = [(tuple(p), tuple(r)) for p, r in zip(rows_of(scored, "prompt"), rows, strict=True)]
     assert sorted(order) == sorted(before) and order != before, "the rows must have been shuffled"
 
 
@@ -238,9 +210,9 @@ def test_the_gradient_is_as_computed_independently(
         per_device_train_batch_size=8 // steps,
         gradient_accumulation_steps=steps,
     )
-    rows = sampled(seen.scored[0])
+    rows = rows_of(seen.scored[0], "completion")
     advantages = by_hand(rows, normalize, 0.0, True)
-    expected = gradient_by_autograd(stopping(family), prompts_of(seen.scored[0]), rows, advantages)
+    expected = gradient_by_autograd(stopping(family), rows_of(seen.scored[0], "prompt"), rows, advantages)
     found = seen.gradients[-1]
     assert found.keys() == expected.keys()
     largest = max(float(g.abs().max()) for g in expected.values())
@@ -303,10 +275,10 @@ def test_a_verifiers_log_likelihoods_become_advantages(
     )
     run(stopping("llama"), stopping("llama"), tmp_path, reward, scale_rewards="none")
     [scored] = seen.scored
-    verifier, rows, end = tiny("llama"), sampled(scored), tiny("llama").tokenizer.eos_token_id
+    verifier, rows, end = tiny("llama"), rows_of(scored, "completion"), tiny("llama").tokenizer.eos_token_id
     values = [found.tolist() for found in reward.token_values]
     assert {row[-1] == end for row in rows} == {True, False}
-    for prompt, row, found in zip(prompts_of(scored), rows, values, strict=True):
+    for prompt, row, found in zip(rows_of(scored, "prompt"), rows, values, strict=True):
         text = verifier.tokenizer.decode(row, skip_special_tokens=True)
         ids = verifier.tokenizer(text, add_special_tokens=False)["input_ids"] + [end] * (row[-1] == end)
         with torch.no_grad():

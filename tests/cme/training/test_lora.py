@@ -1,40 +1,26 @@
 """LoRA: only adapters train, the monitors are right, and the saved policy has the adapters merged."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from plain_rewards import as_reward
+from trainings import PROMPTS, Tiny, run_grpo
 from transformers import TrainerCallback
 from trl import GRPOTrainer
 
 from cme.checkpoints import Checkpoint, load
-from cme.miniature import world
 from cme.models.generation import generate_ids
 from cme.records import Generation, Preference
 from cme.training import dpo_sft
 from cme.training import job as training
-from cme.training.collapse import CollapseGuard
-from cme.training.grpo import train_grpo
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
-Tiny = Callable[..., Checkpoint]
-PROMPTS = world.load_prompts("train", 12, 0)
 LORA = {"r": 4, "lora_alpha": 32, "lora_dropout": 0.0, "target_modules": "all-linear"}
-SETTINGS = {
-    "max_steps": 2,
-    "per_device_train_batch_size": 8,
-    "num_generations": 4,
-    "max_completion_length": 6,
-    "learning_rate": 0.1,
-    "lr_scheduler_type": "constant",
-    "warmup_steps": 0,
-    "beta": 0.1,
-}
+SETTINGS = {"max_steps": 2, "learning_rate": 0.1, "lr_scheduler_type": "constant", "beta": 0.1}
 
 
 def even(completion_ids: Sequence[Sequence[int]], **_: Any) -> list[float | None]:
@@ -66,16 +52,9 @@ def greedy(model: Any, tokenizer: Any) -> list[list[int]]:
     return generate_ids(model, tokenizer, [p.text for p in PROMPTS], max_new_tokens=8, batch_size=12)
 
 
-def grpo(start: Checkpoint, beside: Checkpoint, folder: Path, look: Look, **given: Any) -> TrainingResult:
-    return train_grpo(
-        start,
-        PROMPTS,
-        as_reward(even),
-        Monitors(beside, None, None, 1),
-        SETTINGS | given,
-        CollapseGuard(10, 0.5),
-        TrainingJob(0, folder, 1, LORA, callbacks=[look], quiet=True),
-    )
+def grpo(start: Checkpoint, beside: Checkpoint, folder: Path, look: Look) -> TrainingResult:
+    job = TrainingJob(0, folder, 1, LORA, callbacks=[look], quiet=True)
+    return run_grpo(start, beside, even, job, **SETTINGS)
 
 
 @pytest.mark.parametrize("name", ["qwen", "gemma"])

@@ -61,11 +61,14 @@ class Server:
     """`mlflow server` on a loopback port with its own database."""
 
     def __init__(self, command: str, folder: Path) -> None:
+        from mlflow import MlflowClient
+
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / "server.log"
+        self.client = MlflowClient(self.url)
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 f"{command} server --backend-store-uri sqlite:///mlflow.db --port {port} --workers 1".split(),
@@ -93,31 +96,17 @@ class Server:
             os.killpg(self.process.pid, 15)
         self.process.wait(30)
 
-    def ask(self, path: str, **body: Any) -> Any:
-        """The answer of the REST API."""
-        query = "?" + "&".join(f"{k}={v}" for k, v in body.items()) if path.endswith("get-history") else ""
-        data = None if query else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"{self.url}/api/2.0/mlflow/{path}{query}", data, {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
     def runs(self, experiment: str) -> list[Any]:
         """The runs of an experiment, the newest first."""
-        known = self.ask("experiments/search", max_results=100)["experiments"]
-        ids = [e["experiment_id"] for e in known if e["name"] == experiment]
-        return list(self.ask("runs/search", experiment_ids=ids).get("runs", []))
+        found = self.client.get_experiment_by_name(experiment)
+        return list(self.client.search_runs([found.experiment_id], order_by=["attributes.start_time DESC"]))
 
     def figures(self, run: Any) -> Found:
         """A run's metrics by name and step."""
         found: Found = {}
-        for metric in run["data"].get("metrics", []):
-            name = metric["key"]
-            for point in self.ask("metrics/get-history", run_id=run["info"]["run_id"], metric_key=name)[
-                "metrics"
-            ]:
-                found.setdefault(name, {}).setdefault(int(point.get("step", 0)), []).append(point["value"])
+        for name in run.data.metrics:
+            for point in self.client.get_metric_history(run.info.run_id, name):
+                found.setdefault(name, {}).setdefault(point.step, []).append(point.value)
         return found
 
 
@@ -144,8 +133,8 @@ def test_mlflow_has_the_records_history(
     history = method(tiny, tmp_path / "policy", Tracking("mlflow", run, never))
     [found] = server.runs(run.project)
     assert once(server.figures(found)) == expected(history)
-    assert found["info"]["run_name"] == "a-run" and found["info"]["status"] == "FINISHED"
-    assert {p["key"]: p["value"] for p in found["data"]["params"]} == {k: str(v) for k, v in SHOWN.items()}
+    assert found.info.run_name == "a-run" and found.info.status == "FINISHED"
+    assert found.data.params == {k: str(v) for k, v in SHOWN.items()}
 
 
 def test_mlflow_continues_the_same_run(
@@ -154,13 +143,13 @@ def test_mlflow_continues_the_same_run(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     interrupted_and_resumed("mlflow", tmp_path)
     [found] = server.runs("cme")
-    assert found["info"]["status"] == "FINISHED"
+    assert found.info.status == "FINISHED"
     assert once(server.figures(found))["train/loss"] == FIRST_VALUES_STAY
     anew = Tracking("mlflow", run_in(tmp_path), never)
     anew.on_train_begin(None, state(0, 1.0), CONTROL)
     anew.on_log(None, state(1, 3.0), CONTROL)
     newest, older = server.runs("cme")
-    assert older["info"]["run_id"] == found["info"]["run_id"] and newest["info"]["status"] == "RUNNING"
+    assert older.info.run_id == found.info.run_id and newest.info.status == "RUNNING"
     assert server.figures(newest)["train/loss"] == {1: [3.0]}
 
 
