@@ -1,9 +1,10 @@
-"""Values of one tokenizer's tokens on another's: byte ends of real tokenizers, sums and means over bytes."""
+"""Alignment of values between tokenizers: byte ends of real tokenizers, sums and means over bytes."""
 
 import gc
 import json
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,137 +176,95 @@ def ends_of(ends: list[int]) -> alignment.Ends:
     return np.array(ends, dtype=np.int64)
 
 
-@given(cases())
-def test_sum_equals_the_byte_by_byte_one_and_conserves_the_total(
-    case: tuple[list[float], list[int], list[int]],
+@pytest.mark.parametrize("mode", ["sum", "mean"])
+@given(case=cases())
+def test_alignment_equals_the_byte_by_byte_one(
+    mode: Alignment, case: tuple[list[float], list[int], list[int]]
 ) -> None:
     values, source, target = case
-    found = align(values, ends_of(source), ends_of(target), "sum")
+    found = align(values, ends_of(source), ends_of(target), mode)
     assert found.dtype == np.float64 and found.shape == (len(target),)
-    np.testing.assert_allclose(found, slow_align(values, source, target, "sum"), atol=1e-9)
-    np.testing.assert_allclose(found.sum(), sum(values), atol=1e-9)
-
-
-@given(cases())
-def test_mean_equals_the_byte_by_byte_one(case: tuple[list[float], list[int], list[int]]) -> None:
-    values, source, target = case
-    found = align(values, ends_of(source), ends_of(target), "mean")
-    assert found.dtype == np.float64 and found.shape == (len(target),)
-    np.testing.assert_allclose(found, slow_align(values, source, target, "mean"), atol=1e-9)
-
-
-@given(cases())
-def test_a_partition_aligned_with_itself_changes_nothing_but_empty_tokens(
-    case: tuple[list[float], list[int], list[int]],
-) -> None:
-    values, source, _ = case
-    kept = np.diff([0, *source]) > 0
+    np.testing.assert_allclose(found, slow_align(values, source, target, mode), atol=1e-9)
+    if mode == "sum":
+        np.testing.assert_allclose(found.sum(), sum(values), atol=1e-9)
+    kept = np.diff([0, *source]) > 0  # with itself, only empty tokens change
     ends, given_values = ends_of(source)[kept], np.array(values)[kept]
-    for mode in ("sum", "mean"):
-        np.testing.assert_array_equal(align(given_values, ends, ends, mode), given_values)
+    np.testing.assert_array_equal(align(given_values, ends, ends, mode), given_values)
 
 
 @pytest.mark.parametrize(
-    ("mode", "expected"),
+    ("values", "source", "target", "sums", "means"),
     [
         # "abcdef" as ab|cdef for the source, abc|d|(empty)|ef for the target
-        ("sum", [-1 - 1, -1, 0, -2]),
-        ("mean", [(-1 - 4) / 2, -4, -4, -4]),
-    ],
-)
-def test_by_hand(mode: Alignment, expected: list[float]) -> None:
-    found = align([-1.0, -4.0], ends_of([2, 6]), ends_of([3, 4, 4, 6]), mode)
-    np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize(
-    ("mode", "expected"),
-    [
+        ([-1, -4], [2, 6], [3, 4, 4, 6], [-1 - 1, -1, 0, -2], [(-1 - 4) / 2, -4, -4, -4]),
         # source: (empty)|ab|(empty)|c; target: (empty)|a|bc|(empty)
-        ("sum", [0, -8 - 1, -1 - 16 - 4, 0]),
-        ("mean", [-2, -2, -3, -4]),
+        ([-8, -2, -16, -4], [0, 2, 2, 3], [0, 1, 3, 3], [0, -8 - 1, -1 - 16 - 4, 0], [-2, -2, -3, -4]),
+        # a value that is not finite stays where it is
+        ([-1, np.nan, -np.inf, -3], [1, 2, 3, 4], [1, 2, 3, 4], *[[-1, np.nan, -np.inf, -3]] * 2),
+        (torch.tensor([-1.0, -4.0]), [2, 6], [6], [-5], [-2.5]),
+        ([], [], [], [], []),
     ],
 )
-def test_empty_tokens_by_hand(mode: Alignment, expected: list[float]) -> None:
-    found = align([-8.0, -2.0, -16.0, -4.0], ends_of([0, 2, 2, 3]), ends_of([0, 1, 3, 3]), mode)
-    np.testing.assert_array_equal(found, expected)
-
-
-def test_one_bad_value_stays_where_it_is() -> None:
-    values = [-1.0, float("nan"), -np.inf, -3.0]
-    ends = ends_of([1, 2, 3, 4])
-    for mode in ("sum", "mean"):
-        np.testing.assert_array_equal(align(values, ends, ends_of([1, 2, 3, 4]), mode), values)
-
-
-def test_a_tensor_of_values_is_taken() -> None:
-    found = align(torch.tensor([-1.0, -4.0]), ends_of([2, 6]), ends_of([6]), "sum")
-    np.testing.assert_array_equal(found, [-5.0])
+def test_by_hand(
+    values: Any, source: list[int], target: list[int], sums: list[float], means: list[float]
+) -> None:
+    np.testing.assert_array_equal(align(values, ends_of(source), ends_of(target), "sum"), sums)
+    np.testing.assert_array_equal(align(values, ends_of(source), ends_of(target), "mean"), means)
 
 
 def test_sides_that_cannot_be_aligned() -> None:
-    with pytest.raises(AlignmentError, match="end at byte 3, the target's at byte 4"):
-        align([-1.0], ends_of([3]), ends_of([4]), "sum")
+    for mode in ("sum", "mean"):
+        with pytest.raises(AlignmentError, match="end at byte 3, the target's at byte 4"):
+            align([-1.0], ends_of([3]), ends_of([4]), mode)
+        with pytest.raises(AlignmentError, match="no token covers a byte"):
+            align([-1.0], ends_of([0]), ends_of([0, 0]), mode)
     with pytest.raises(AlignmentError, match="end at byte 0"):
         align([], ends_of([]), ends_of([4]), "mean")
-    for mode in ("sum", "mean"):
-        with pytest.raises(AlignmentError, match="covers a byte"):
-            align([-1.0], ends_of([0]), ends_of([0, 0]), mode)
-    with pytest.raises(AlignmentError, match="covers a byte"):
+    with pytest.raises(AlignmentError, match="no token covers a byte"):
         align([-1.0], ends_of([0]), ends_of([]), "sum")
-    with pytest.raises(ValueError, match="values"):
-        align([-1.0, -2.0], ends_of([3]), ends_of([3]), "sum")
-    with pytest.raises(ValueError, match="decrease"):
-        align([-1.0, -2.0], ends_of([3, 2]), ends_of([2]), "sum")
-    with pytest.raises(ValueError, match="median"):
-        align([-1.0], ends_of([3]), ends_of([3]), "median")  # type: ignore[arg-type]
-
-
-def test_nothing_on_nothing_is_nothing() -> None:
-    for mode in ("sum", "mean"):
-        assert align([], ends_of([]), ends_of([]), mode).shape == (0,)
     np.testing.assert_array_equal(align([], ends_of([]), ends_of([0, 0]), "sum"), [0.0, 0.0])
+    for source, target, mode, named in (
+        ([3], [3], "sum", "values"),
+        ([3, 2], [2], "sum", "decrease"),
+        ([2, 3], [3], "median", "median"),
+    ):
+        with pytest.raises(ValueError, match=named):
+            align([-1.0, -2.0], ends_of(source), ends_of(target), mode)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("mode", ["sum", "mean"])
-def test_the_end_of_turn_is_mapped_onto_the_end_of_turn(mode: Alignment) -> None:
+def test_the_end_of_turn_is_mapped_to_the_end_of_turn(mode: Alignment) -> None:
     sources, targets = ends_of([2, 6]), ends_of([3, 6, 6])
-    text_part = align([-1.0, -4.0], sources, targets[:2], mode)
-    found = align_response(
-        [-1.0, -4.0, -9.0], sources, targets, source_ended=True, target_ended=True, mode=mode
+    text = align([-1.0, -4.0], sources, targets[:2], mode).tolist()
+    for values, source_ended, tokens, target_ended, expected in (
+        ([-1.0, -4.0, -9.0], True, 3, True, [*text, -9.0]),
+        ([-1.0, -4.0], False, 3, True, [*text, np.nan]),
+        ([-1.0, -4.0], False, 2, False, text),
+    ):
+        found = align_response(
+            values, sources, targets[:tokens], source_ended=source_ended, target_ended=target_ended, mode=mode
+        )
+        np.testing.assert_array_equal(found, expected)
+    only_end = align_response(
+        [-9.0], ends_of([]), ends_of([0]), source_ended=True, target_ended=True, mode=mode
     )
-    np.testing.assert_array_equal(found, [*text_part, -9.0])
-    unscored = align_response(
-        [-1.0, -4.0], sources, targets, source_ended=False, target_ended=True, mode=mode
-    )
-    np.testing.assert_array_equal(unscored, [*text_part, np.nan])
-    running = align_response(
-        [-1.0, -4.0], sources, targets[:2], source_ended=False, target_ended=False, mode=mode
-    )
-    np.testing.assert_array_equal(running, text_part)
-    alone = align_response([-9.0], ends_of([]), ends_of([0]), source_ended=True, target_ended=True, mode=mode)
-    np.testing.assert_array_equal(alone, [-9.0])
+    np.testing.assert_array_equal(only_end, [-9.0])
 
 
-def test_what_was_sampled_behind_a_cut_has_no_value() -> None:
+def test_tokens_sampled_behind_the_truncated_text_have_no_value() -> None:
     """Of source tokens that end at 2, 5 and 9, two were scored; targets end at 2, 4, 7, 7, 9, then end of turn."""
-    found = align_response(
-        [-1.0, -4.0],
-        ends_of([2, 5, 9]),
-        ends_of([2, 4, 7, 7, 9, 9]),
-        source_ended=False,
-        target_ended=True,
-        mode="sum",
-    )
-    np.testing.assert_allclose(found, [-1.0, -4.0 * 2 / 3, -4.0 / 3, np.nan, np.nan, np.nan])
-    nothing = align_response(
-        [], ends_of([2]), ends_of([1, 2]), source_ended=False, target_ended=False, mode="sum"
-    )
-    np.testing.assert_array_equal(nothing, [np.nan, np.nan])
+    for values, source, target, ended, expected in (
+        ([-1.0, -4.0], [2, 5, 9], [2, 4, 7, 7, 9, 9], True, [-1.0, -8 / 3, -4 / 3, *[np.nan] * 3]),
+        ([], [2], [1, 2], False, [np.nan, np.nan]),
+    ):
+        found = align_response(
+            values, ends_of(source), ends_of(target), source_ended=False, target_ended=ended, mode="sum"
+        )
+        np.testing.assert_allclose(found, expected)
 
 
 @pytest.mark.parametrize("text", TEXTS)
-def test_families_lay_any_text_and_their_samples_of_it(tiny: Tiny, family: str, text: str) -> None:
+def test_families_any_text_and_its_samples(tiny: Tiny, family: str, text: str) -> None:
     tokenizer = tiny(family).tokenizer
     ids, ends = text_ends(tokenizer, text)
     assert ids == ids_of(tokenizer, text)
@@ -315,7 +274,7 @@ def test_families_lay_any_text_and_their_samples_of_it(tiny: Tiny, family: str, 
     assert_cuts_agree(tokenizer, ids, decoded(tokenizer, ids))
 
 
-def test_families_lay_random_ids(tiny: Tiny, family: str) -> None:
+def test_families_random_ids(tiny: Tiny, family: str) -> None:
     tokenizer = tiny(family).tokenizer
     random = np.random.default_rng(0)
     for _ in range(100):
@@ -325,27 +284,19 @@ def test_families_lay_random_ids(tiny: Tiny, family: str) -> None:
 
 def test_families_reach_one_another(tiny: Tiny, family: str) -> None:
     generator, verifier = tiny(family).tokenizer, tiny("gemma" if family != "gemma" else "qwen").tokenizer
-    end = chat.end_of_turn_id(generator)
     for text in TEXTS[1:]:
-        sampled = [*ids_of(generator, text), end]
+        sampled = [*ids_of(generator, text), chat.end_of_turn_id(generator)]
         text = decoded(generator, sampled)
         ids, ends = text_ends(verifier, text)
-        values = -np.arange(1.0, len(ids) + 2)
-        found = align_response(
-            values,
-            ends,
-            sampled_ends(generator, sampled, text),
-            source_ended=True,
-            target_ended=True,
-            mode="sum",
-        )
+        values, targets = -np.arange(1.0, len(ids) + 2), sampled_ends(generator, sampled, text)
+        found = align_response(values, ends, targets, source_ended=True, target_ended=True, mode="sum")
         assert found.shape == (len(sampled),) and found[-1] == values[-1]
         np.testing.assert_allclose(found.sum(), values.sum())
 
 
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("text", [*TEXTS, "<s>special</s> tokens <unk> in it", "▁ literal ▁▁"])
-def test_trained_tokenizers_lay_any_text(name: str, text: str) -> None:
+def test_trained_tokenizers_any_text(name: str, text: str) -> None:
     tokenizer = TRAINED[name]
     if text and not ids_of(tokenizer, text):
         assert name in ("normalized", "word_piece") and text.isspace()
@@ -360,7 +311,7 @@ def test_trained_tokenizers_lay_any_text(name: str, text: str) -> None:
 
 @pytest.mark.parametrize("name", TRAINED)
 @given(data=st.data())
-def test_trained_tokenizers_lay_random_ids(name: str, data: st.DataObject) -> None:
+def test_trained_tokenizers_random_ids(name: str, data: st.DataObject) -> None:
     tokenizer = TRAINED[name]
     ids = data.draw(st.lists(st.integers(0, len(tokenizer) + 2), max_size=25))
     assert_cuts_agree(tokenizer, ids, decoded(tokenizer, ids))
@@ -387,12 +338,7 @@ def test_byte_ends_are_exact_where_tokens_spell_the_text(name: str, text: str) -
     [
         ("byte_level", ["æ", "Ĺ", "¥"], "日", [1, 2, 3]),
         ("byte_level", ["æ", "</s>", "Ĺ", "¥", "</s>"], "日", [1, 1, 2, 3, 3]),
-        (
-            "byte_level",
-            ["æ", "Ĺ", "a"],
-            "\ufffda",
-            [1, 3, 4],
-        ),  # one U+FFFD for two bytes that begin a character
+        ("byte_level", ["æ", "Ĺ", "a"], "\ufffda", [1, 3, 4]),  # two bytes that begin a character
         ("byte_level", ["a", "Ĺ", "¥", "Ġ"], "a\ufffd\ufffd ", [1, 4, 7, 8]),
         ("byte_level", ["æ", "æ", "Ĺ", "¥"], "\ufffd日", [3, 4, 5, 6]),
         ("sentencepiece", ["<0xE6>", "<0x97>", "<0xA5>"], "日", [1, 2, 3]),
@@ -411,7 +357,7 @@ def test_sampled_ids_by_hand(name: str, pieces: list[str], text: str, ends: list
     assert sampled_ends(tokenizer, ids, text).tolist() == ends
 
 
-def test_a_special_token_in_the_middle_is_empty_for_who_sampled_it(tiny: Tiny, family: str) -> None:
+def test_a_special_token_in_the_middle_is_empty(tiny: Tiny, family: str) -> None:
     tokenizer = tiny(family).tokenizer
     end = chat.end_of_turn_id(tokenizer)
     a, b = ids_of(tokenizer, "the fox"), ids_of(tokenizer, " is red")
@@ -431,7 +377,7 @@ def test_a_special_token_in_the_middle_is_empty_for_who_sampled_it(tiny: Tiny, f
         ("word_piece", " The  Fox", {4, 9}),
     ],
 )
-def test_offsets_stand_in_where_the_text_is_normalized(name: str, text: str, ends: set[int]) -> None:
+def test_offsets_are_used_where_the_text_is_normalised(name: str, text: str, ends: set[int]) -> None:
     found = text_ends(TRAINED[name], text)[1]
     assert ends <= set(found.tolist())
     assert found[-1] == len(text.encode())
@@ -451,7 +397,7 @@ def test_special_tokens_in_a_verifiers_text_are_text() -> None:
     assert np.diff(ends, prepend=0).tolist() == list(map(len, tokenizer.convert_ids_to_tokens(ids)))
 
 
-def test_ids_that_are_not_the_texts_are_refused(tiny: Tiny, family: str) -> None:
+def test_ids_of_another_text_are_refused(tiny: Tiny, family: str) -> None:
     tokenizer = tiny(family).tokenizer
     ids = ids_of(tokenizer, "the fox is red")
     with pytest.raises(
@@ -465,7 +411,7 @@ def test_ids_that_are_not_the_texts_are_refused(tiny: Tiny, family: str) -> None
         sampled_ends(tokenizer, [], "the")
 
 
-def test_the_pieces_of_a_tokenizer_go_with_it() -> None:
+def test_the_cache_drops_a_tokenizer_that_is_deleted() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level())
     before = len(alignment._CACHE)
     text_ends(tokenizer, "the fox")

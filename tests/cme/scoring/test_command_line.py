@@ -1,4 +1,4 @@
-"""Scoring a file from the shell: the scores are the scorer's, line by line, and bad input is said in a sentence."""
+"""Scoring a file from the shell: the verifier's scores row by row, and one sentence about bad input."""
 
 import json
 import os
@@ -65,7 +65,7 @@ def scored(capsys: pytest.CaptureFixture[str]) -> Lines:
 
 
 @pytest.mark.parametrize("form", ["lines", "list", "windows"])
-def test_rows_keep_what_they_hold_and_get_the_scorers_values(
+def test_rows_keep_their_fields_and_get_the_verifiers_values(
     tiny: Tiny, tiny_folder: Folder, tmp_path: Path, scored: Lines, monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     monkeypatch.setattr(command_line, "CHUNK", 2)
@@ -85,7 +85,7 @@ def test_rows_keep_what_they_hold_and_get_the_scorers_values(
     }
 
 
-def test_options_reach_the_scorer(
+def test_options_reach_the_verifier(
     tiny: Tiny, tiny_folder: Folder, tmp_path: Path, scored: Lines, family: str
 ) -> None:
     file = write(tmp_path / "in", [{"q": r["instruction"], "a": r["output"]} for r in ROWS])
@@ -136,7 +136,7 @@ def test_summary_and_bar_go_to_standard_error(
     assert capsys.readouterr().out == out.read_text()
 
 
-def test_a_verifier_that_breaks_leaves_rows_with_a_reason(
+def test_a_broken_verifier_gives_rows_a_reason(
     tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tiny("qwen")
@@ -170,9 +170,7 @@ def test_lines_are_written_before_the_last_are_read(
                 sink.flush()
                 for _ in range(2000):
                     done = len(out.read_text().splitlines()) if out.exists() else 0
-                    if done >= start + 2:
-                        break
-                    if start == 4:
+                    if done >= start + 2 or start == 4:
                         break
                     threading.Event().wait(0.01)
                 seen.append(done)
@@ -187,7 +185,7 @@ def test_lines_are_written_before_the_last_are_read(
 
 @pytest.mark.parametrize("form", ["lines", "list"])
 @pytest.mark.parametrize("good", [1, 2, 3])
-def test_what_stands_before_a_bad_row_is_written(
+def test_rows_before_a_bad_one_are_written(
     tiny_folder: Folder,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -247,48 +245,41 @@ def test_a_bad_first_row_is_reported_before_the_verifier_loads(
     assert written.err.count("\n") == 1 and not written.out and not out.exists()
 
 
-def test_places_that_cannot_be_used(
+def test_files_that_cannot_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(command_line, "_load_verifier", pytest.fail)
-    file = write(tmp_path / "in", ROWS)
-
-    def said(*arguments: object) -> str:
+    file, folder = write(tmp_path / "in", ROWS), tmp_path / "no" / "folder"
+    for arguments, named in (
+        ([tmp_path / "none"], f"error: {tmp_path / 'none'}: No such file or directory\n"),
+        ([tmp_path], f"error: {tmp_path}: Is a directory\n"),
+        (["--out", file, file], f"error: --out {file} is the input file"),
+        (["--out", folder / "x", file], f"error: --out: the folder {folder} "),
+    ):
         assert command_line.main(["--verifier", "any", *map(str, arguments)]) == 2
-        return capsys.readouterr().err
-
-    assert said(tmp_path / "none") == f"error: {tmp_path / 'none'}: No such file or directory\n"
-    assert said(tmp_path) == f"error: {tmp_path}: Is a directory\n"
-    assert said("--out", file, file) == f"error: --out {file} is the input file: name another file\n"
-    folder = tmp_path / "no" / "folder"
-    assert (
-        said("--out", folder / "x", file)
-        == f"error: --out: the folder {folder} does not exist: create it first\n"
-    )
-    assert file.read_text(), "the input is as it was"
+        assert capsys.readouterr().err.startswith(named)
+    assert file.read_text(), "the input is unchanged"
 
 
-def test_a_verifier_or_device_that_cannot_be_had(
+def test_a_verifier_or_device_that_is_not_available(
     tiny_folder: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(tmp_path / "in", ROWS)
-
-    def said(*arguments: object) -> str:
+    (tmp_path / "config.json").write_text("{}")
+    for arguments, named in (
+        (["--verifier", "no/such-model"], "no/such-model"),
+        (["--verifier", "package:nothing"], "package:nothing"),
+        (["--verifier", "miniature:nothing"], "must be one of"),
+        (["--verifier", tmp_path], str(tmp_path)),
+        (["--verifier", tiny_folder("qwen"), "--device", "nowhere"], "--device nowhere"),
+    ):
         assert command_line.main([*map(str, arguments), str(file)]) == 2
         error = capsys.readouterr().err
-        assert error.startswith("error: ") and error.count("\n") == 1
-        return error
-
-    assert "no/such-model" in said("--verifier", "no/such-model")
-    assert "packages carry" in said("--verifier", "package:nothing")
-    assert "must be one of" in said("--verifier", "miniature:nothing")
-    (tmp_path / "config.json").write_text("{}")
-    assert str(tmp_path) in said("--verifier", tmp_path)
-    assert "--device nowhere" in said("--verifier", tiny_folder("qwen"), "--device", "nowhere")
+        assert error.startswith("error: ") and error.count("\n") == 1 and named in error
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "many"])
-def test_limits_are_counts(capsys: pytest.CaptureFixture[str], value: str) -> None:
+def test_limits_are_positive_numbers(capsys: pytest.CaptureFixture[str], value: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         command_line.main(["--verifier", "any", "--max-response-tokens", value, "in"])
     assert value in capsys.readouterr().err

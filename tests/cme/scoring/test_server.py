@@ -1,4 +1,4 @@
-"""The completion server against a real one on loopback that speaks both dialects and fails when told to."""
+"""The completion server against a stub on loopback that speaks both dialects and fails on request."""
 
 import asyncio
 import json
@@ -22,10 +22,10 @@ from cme.scoring.token_scorer import TokenScorer
 
 Dialect = Literal["vllm", "sglang"]
 Fault = Callable[["Handler", dict[str, Any]], dict[str, Any] | None]
-"""Turns a true reply into the one that is sent; None where it has sent something itself, or nothing."""
+"""Turns the true reply into the one that is sent; returns None if it has sent something itself, or nothing."""
 
 KEY = "sk-very-secret-8431"
-TLS = httpx2.create_ssl_context()  # not used, and slower to make anew in every test than the test itself
+TLS = httpx2.create_ssl_context()  # unused, and slower to create in every test than the test itself
 PROMPTS, RESPONSES = [[5, 6, 7], [8], [5, 6]], [[9, 10], [11, 5, 7, 7], [12]]
 
 
@@ -284,12 +284,8 @@ def test_an_entry_that_leads_with_a_likelier_token_is_not_misread(stub: Stub) ->
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
-def test_the_url_may_end_in_v1(stub: Stub, dialect: Dialect, ending: str) -> None:
-    check_scores(CompletionServer(stub.url + ending, "tiny", dialect=dialect))
-
-
-def test_it_scores_inside_a_running_event_loop(stub: Stub) -> None:
-    server = connect(stub, "vllm")
+def test_the_url_may_end_in_v1_and_an_event_loop_may_run(stub: Stub, dialect: Dialect, ending: str) -> None:
+    server = CompletionServer(stub.url + ending, "tiny", dialect=dialect)
 
     async def cell() -> None:
         check_scores(server)
@@ -305,16 +301,14 @@ def test_it_scores_inside_a_running_event_loop(stub: Stub) -> None:
         ([[5], [6]], [[5]], False, "shorter"),
     ],
 )
-def test_what_cannot_be_scored_is_refused_before_any_request(
+def test_arguments_that_cannot_be_scored_are_refused_before_any_request(
     stub: Stub, prompts: list[list[int]], responses: list[list[int]], entropy: bool, message: str
 ) -> None:
+    server = connect(stub, "vllm")
+    assert server.score([], []) == []
     with pytest.raises(ValueError, match=message):
-        connect(stub, "vllm").score(prompts, responses, entropy=entropy)
+        server.score(prompts, responses, entropy=entropy)
     assert not stub.bodies
-
-
-def test_nothing_to_score_is_an_empty_list(stub: Stub) -> None:
-    assert connect(stub, "vllm").score([], []) == []
 
 
 @pytest.mark.parametrize("fault", [status(429), status(500), status(503), drop, cut_short])
@@ -324,19 +318,16 @@ def test_a_passing_failure_is_retried(stub: Stub, dialect: Dialect, fault: Fault
     assert len(stub.bodies) == 6
 
 
-def test_a_slow_reply_is_asked_for_again(stub: Stub) -> None:
+def test_a_slow_reply_is_requested_again(stub: Stub) -> None:
     stub.faults = [silent]
     check_scores(connect(stub, "vllm", timeout=0.5))
     assert len(stub.bodies) == 4
 
 
-def test_retry_after_is_waited_for(stub: Stub) -> None:
+def test_retry_after_in_seconds_is_honoured_and_a_date_is_not(stub: Stub) -> None:
     stub.faults = [status(429, Retry_After="1")]
     connect(stub, "vllm").score([[5]], [[6]])
     assert stub.times[1] - stub.times[0] >= 1
-
-
-def test_a_retry_after_that_is_a_date_leaves_the_usual_wait(stub: Stub) -> None:
     stub.faults = [status(503, Retry_After="Fri, 31 Dec 2100 23:59:59 GMT")]
     check_scores(connect(stub, "vllm"))
 
@@ -408,7 +399,7 @@ def test_an_unexpected_reply_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("value", [None, -9999.0, float("-inf"), float("nan")])
-def test_a_value_that_is_no_number_is_nan(stub: Stub, dialect: Dialect, value: float | None) -> None:
+def test_a_missing_or_clamped_value_is_nan(stub: Stub, dialect: Dialect, value: float | None) -> None:
     stub.always = with_last(value)
     [one] = connect(stub, dialect).score([[5, 6, 7]], [[8, 9]])
     assert one.log_likelihoods[0] == pytest.approx(expected([5, 6, 7], [8, 9])[0])
@@ -416,7 +407,7 @@ def test_a_value_that_is_no_number_is_nan(stub: Stub, dialect: Dialect, value: f
 
 
 @pytest.mark.parametrize("entry", [None, {"9": None}, {"9": {"rank": 3}}])
-def test_a_value_that_vllm_leaves_out_is_nan(stub: Stub, entry: object) -> None:
+def test_an_entry_without_its_value_is_nan(stub: Stub, entry: object) -> None:
     def changed(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
         entries_of(reply)[-1] = entry
         return reply
@@ -437,40 +428,33 @@ def test_requests_in_flight_are_bounded(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize("missing", ["/get_model_info", "/model_info"])
-def test_sglang_of_any_age_is_recognised(stub: Stub, missing: str) -> None:
+def test_old_and_new_sglang_servers_are_recognised(stub: Stub, missing: str) -> None:
     stub.missing = {missing}
     check_scores(connect(stub, "sglang"))
 
 
-def test_another_server_is_recognised_at_once(stub: Stub, dialect: Dialect) -> None:
+def test_another_kind_of_server_is_refused_at_once(stub: Stub, dialect: Dialect) -> None:
     stub.missing = {"/v1/models", "/get_model_info", "/model_info"}
     with pytest.raises(ValueError, match="refused with status 404: no such path"):
         connect(stub, dialect)
 
 
-def test_a_model_that_is_not_served_is_named_beside_those_that_are(stub: Stub) -> None:
-    with pytest.raises(ValueError, match=r"server\.model=gemma.*tiny, other"):
-        CompletionServer(stub.url, "gemma", dialect="vllm")
-
-
-def test_a_server_that_is_not_there_is_unavailable(stub: Stub, dialect: Dialect) -> None:
+def test_a_server_that_does_not_answer_is_unavailable(stub: Stub, dialect: Dialect) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        with pytest.raises(
-            Unavailable, match=rf"{url}.*ConnectError.*start the {dialect} server or correct its url"
-        ):
+        with pytest.raises(Unavailable, match=rf"{url}.*ConnectError.*start the {dialect} server"):
             CompletionServer(url, "tiny", dialect=dialect)
 
 
-def test_a_url_without_its_scheme_is_refused() -> None:
-    with pytest.raises(ValueError, match="http://"):
-        CompletionServer("localhost:8000", "tiny", dialect="vllm")
-
-
-def test_an_unknown_dialect_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"server\.dialect=tgi.*vllm or sglang"):
-        CompletionServer("http://localhost:8000", "tiny", dialect="tgi")  # type: ignore[arg-type]
+def test_arguments_are_refused_by_name(stub: Stub) -> None:
+    for url, model, dialect, message in (
+        ("localhost:8000", "tiny", "vllm", r"server\.url=localhost:8000.*http://"),
+        (stub.url, "tiny", "tgi", r"server\.dialect=tgi.*vllm or sglang"),
+        (stub.url, "gemma", "vllm", r"server\.model=gemma.*tiny, other"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            CompletionServer(url, model, dialect=dialect)  # type: ignore[arg-type]
 
 
 def test_the_key_is_sent_and_never_shown(stub: Stub, dialect: Dialect) -> None:
@@ -486,9 +470,12 @@ def test_the_key_is_sent_and_never_shown(stub: Stub, dialect: Dialect) -> None:
         assert KEY not in repr(caught.value.__cause__)
 
 
-def test_no_key_is_sent_unless_named(stub: Stub) -> None:
+def test_a_key_is_sent_only_if_named_and_without_blanks(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     check_scores(connect(stub, "vllm"))
     assert stub.keys == {None}
+    monkeypatch.setenv("SCORING_KEY", f" {KEY}\n")
+    check_scores(connect(stub, "vllm", api_key_variable="SCORING_KEY"))
+    assert stub.keys == {None, f"Bearer {KEY}"}
 
 
 @pytest.mark.parametrize("key", ["", "sk-\x07-bell", "clé"])
@@ -499,9 +486,3 @@ def test_a_key_that_cannot_be_sent_is_unavailable(
     with pytest.raises(Unavailable, match="SCORING_KEY holds no usable key") as caught:
         connect(stub, "vllm", api_key_variable="SCORING_KEY")
     assert not key or key not in str(caught.value)
-
-
-def test_blanks_around_the_key_do_not_matter(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SCORING_KEY", f" {KEY}\n")
-    check_scores(connect(stub, "vllm", api_key_variable="SCORING_KEY"))
-    assert stub.keys == {f"Bearer {KEY}"}
