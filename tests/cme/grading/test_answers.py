@@ -35,20 +35,13 @@ def test_normalize(text: str, normal: str) -> None:
 
 
 @given(st.text())
-def test_normalizing_twice_changes_nothing(text: str) -> None:
-    once = normalize_text(text)
-    assert normalize_text(once) == once
-    assert once == once.strip() and "  " not in once
-
-
-def test_the_whole_response_is_its_answer() -> None:
-    assert extract_answer("The Fox, red.", "whole") == "the fox red"
-    assert extract_answer(" .!? ", "whole") is None
-    assert extract_answer("", "whole") is None
+def test_normalising_twice_changes_nothing(text: str) -> None:
+    normal = normalize_text(text)
+    assert normalize_text(normal) == normal == normal.strip() and "  " not in normal
 
 
 @pytest.mark.parametrize("kind", ["none", "hole"])
-def test_data_without_answers_are_refused_by_name(kind: str) -> None:
+def test_kinds_without_an_answer_are_refused_by_name(kind: str) -> None:
     with pytest.raises(ValueError, match=f"'{kind}'.*whole"):
         extract_answer("7.", kind)  # type: ignore[arg-type]
 
@@ -74,11 +67,18 @@ def test_data_without_answers_are_refused_by_name(kind: str) -> None:
         ("no idea", None),
         ("", None),
         ("seven", None),
-        ("\u0667", None),  # a digit, but none that the data have
+        ("\u0667", None),  # an Arabic digit
     ],
 )
 def test_the_last_number_is_the_answer(response: str, number: str | None) -> None:
     assert extract_answer(response, "number") == number
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"), [("The Fox, red.", "the fox red"), (" .!? ", None), ("", None)]
+)
+def test_the_whole_response_is_its_answer(response: str, answer: str | None) -> None:
+    assert extract_answer(response, "whole") == answer
 
 
 @given(st.integers(-(10**40), 10**40), st.integers(0, 6))
@@ -93,7 +93,7 @@ def test_numbers_keep_their_value_at_any_length(digits: int, decimals: int) -> N
 
 
 @given(st.text(alphabet="0123456789-,. ax", max_size=30))
-def test_the_span_of_a_number_reads_as_the_number(text: str) -> None:
+def test_the_span_of_a_number_is_the_last_number(text: str) -> None:
     place = answer_span(text, "number")
     assert (place is None) == (re.search("[0-9]", text) is None)
     if place is not None:
@@ -101,7 +101,7 @@ def test_the_span_of_a_number_reads_as_the_number(text: str) -> None:
         assert re.search("[0-9]", text[place[1] :]) is None
 
 
-def slow_last_box(response: str) -> str | None:
+def naive_last_box(response: str) -> str | None:
     """The last box whose braces balance, each tried by counting."""
     for start in reversed([m.end() for m in re.finditer(r"\\boxed\s*\{", response)]):
         depth = 1
@@ -115,7 +115,7 @@ def slow_last_box(response: str) -> str | None:
 @given(st.lists(st.sampled_from(["\\boxed{", "\\boxed {", "{", "}", "1", " ", "x"]), max_size=14))
 def test_the_last_balanced_box_is_the_answer(parts: list[str]) -> None:
     response = "".join(parts)
-    assert extract_answer(response, "boxed") == slow_last_box(response)
+    assert extract_answer(response, "boxed") == naive_last_box(response)
 
 
 @pytest.mark.parametrize(
@@ -158,19 +158,16 @@ def test_equivalence(gold: str, given: str, kind: AnswerKind, same: bool) -> Non
         ("Seven.", "seven", "whole", True),
     ],
 )
-def test_a_response_is_right_wrong_or_undecided(
+def test_a_response_is_correct_wrong_or_undecided(
     response: str, gold: str | None, kind: AnswerKind, right: bool | None
 ) -> None:
     assert is_correct(response, gold, kind) is right
 
 
-def test_clusters_are_of_equivalent_answers_in_order_of_appearance() -> None:
+def test_clusters_have_equivalent_answers_in_order_of_appearance() -> None:
     answers = ["0.5", "1", "\\frac{1}{2}", "2/2", "3", "\\frac{2}{4}"]
     assert cluster_answers(answers, "boxed") == [0, 1, 0, 1, 2, 0]
     assert cluster_answers(answers, "whole") == [0, 1, 2, 3, 4, 5]
     assert cluster_answers([], "boxed") == []
-
-
-def test_what_is_undecided_agrees_with_nothing_but_itself() -> None:
-    endless = "9^{9^{9^{10}}}"
+    endless = "9^{9^{9^{10}}}"  # undecided against any answer but itself
     assert cluster_answers([endless, "2", endless, "2"], "boxed") == [0, 1, 0, 1]

@@ -1,4 +1,4 @@
-"""The guarded process: hostile answers, real ones, end in time, leave it working and take no secrets."""
+"""The guarded process: hostile answers end in time and leave it working; it is bounded and sees no secret."""
 
 import time
 from pathlib import Path
@@ -33,31 +33,27 @@ def grader() -> Grader:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_answer_ends_in_time_and_is_never_right(grader: Grader, name: str) -> None:
+def test_a_hostile_answer_ends_in_time_and_is_never_correct(grader: Grader, name: str) -> None:
     grader.equivalent("1", "1.0")  # the worker has started
     began = time.monotonic()
-    assert not grader.equivalent("42", HOSTILE[name])
-    assert time.monotonic() - began < 10  # a start of the worker may be in between
+    answer = grader.equivalent("42", HOSTILE[name])
+    assert time.monotonic() - began < 10  # the worker may restart in between
+    assert not answer
+    if name in ("tower", "nested braces", "big power"):
+        assert answer is None, "undecided, not wrong"
     assert grader.equivalent("\\frac{1}{2}", "0.5") is True
 
 
-@pytest.mark.parametrize("name", ["tower", "nested braces", "big power"])
-def test_what_does_not_end_is_undecided_and_not_wrong(grader: Grader, name: str) -> None:
-    assert grader.equivalent("42", HOSTILE[name]) is None
-
-
-def test_a_worker_that_died_is_started_again(grader: Grader) -> None:
+def test_a_dead_worker_is_restarted(grader: Grader) -> None:
     assert grader.equivalent("2", "3") is False
     assert grader._worker is not None
     grader._worker.kill()
     grader._worker.wait()
-    assert grader.equivalent("2", "3") is None  # what it had been asked is not known
+    assert grader.equivalent("2", "3") is None  # the comparison is lost
     assert grader.equivalent("2", "3") is False
 
 
-def test_the_worker_has_a_bound_on_its_memory_and_no_secret(
-    grader: Grader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_worker_has_bounded_memory_and_no_secret(grader: Grader, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "secret")
     fresh = Grader()
     fresh.equivalent("2", "3")

@@ -1,13 +1,19 @@
-"""Batched greedy generation against a loop that runs one prompt, without cache or padding."""
+"""Batched generation against a loop that runs one prompt, without cache or padding; continuing after interruptions."""
 
+import resource
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from cme import Unavailable
 from cme.checkpoints import Checkpoint
+from cme.miniature import world
 from cme.models import chat, generation
-from cme.models.generation import generate
+from cme.models.generation import generate, generate_ids
+from cme.models.generation_log import GenerationLog
 from cme.records import Generation
 
 Tiny = Callable[..., Checkpoint]
@@ -19,10 +25,11 @@ PROMPTS = [
     "describe the mouse by its color and size. " * 8,  # longer than Gemma's sliding window
 ]
 NEW = 10
+LOGGED_PROMPTS = [p.text for p in world.load_prompts("eval", 11, 0)]
 
 
 @torch.no_grad()
-def slow(checkpoint: Checkpoint, prompt: str) -> list[int]:
+def naive(checkpoint: Checkpoint, prompt: str) -> list[int]:
     """NEW greedy tokens, whatever they are."""
     ids = chat.prompt_ids(checkpoint.tokenizer, prompt)
     own: list[int] = []
@@ -31,87 +38,165 @@ def slow(checkpoint: Checkpoint, prompt: str) -> list[int]:
     return own
 
 
-def expected(checkpoint: Checkpoint, own: list[int], end: int) -> Generation:
-    finished = end in own
-    said = own[: own.index(end)] if finished else own
-    text = checkpoint.tokenizer.decode(said, skip_special_tokens=True)
-    return Generation(text, finished, len(said) + (1 if finished else 0))
+def run(checkpoint: Checkpoint, prompts: list[str] = PROMPTS, **settings: Any) -> list[Generation]:
+    given: dict[str, Any] = {"max_new_tokens": NEW, "batch_size": 5} | settings
+    return generate(checkpoint.model, checkpoint.tokenizer, prompts, **given)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
-def test_batched_equals_one_by_one(
+def test_batched_generation_equals_one_prompt_at_a_time(
     tiny: Tiny, family: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     checkpoint = tiny(family)
-    runs = [slow(checkpoint, p) for p in PROMPTS]
+    runs = [naive(checkpoint, p) for p in PROMPTS]
     assert len({tuple(r) for r in runs}) > 1, "the prompts must lead to different responses"
-    end = runs[0][3]  # a random model never ends its turn: let a token that it does say be the end
+    end = runs[0][3]  # a random model never ends its turn: a token that it does generate stands for the end
     monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: end)
-    found = generate(
+    kept = [r[: r.index(end) + 1] if end in r else r for r in runs]
+    ids = generate_ids(
         checkpoint.model, checkpoint.tokenizer, PROMPTS, max_new_tokens=NEW, batch_size=batch_size
     )
-    assert found == [expected(checkpoint, run, end) for run in runs]
+    assert ids == kept
+    found = run(checkpoint, batch_size=batch_size)
+    for one, own in zip(found, kept, strict=True):
+        text = checkpoint.tokenizer.decode([i for i in own if i != end], skip_special_tokens=True)
+        assert one == Generation(text, own[-1] == end, len(own))
     assert found[0].finished and found[0].tokens <= 4
 
 
-def test_unfinished_responses_use_all_their_tokens(tiny: Tiny) -> None:
+def test_a_response_may_use_all_its_tokens_or_end_at_once(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
     checkpoint = tiny("llama")
-    [found] = generate(checkpoint.model, checkpoint.tokenizer, PROMPTS[:1], max_new_tokens=NEW, batch_size=8)
-    assert not found.finished
-    assert found.tokens == NEW
+    [found] = run(checkpoint, PROMPTS[:1])
+    assert (found.finished, found.tokens) == (False, NEW)
+    monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: naive(checkpoint, PROMPTS[0])[0])
+    assert run(checkpoint, PROMPTS[:1]) == [Generation("", True, 1)]
 
 
-def test_an_immediate_end_is_an_empty_finished_response(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = tiny("qwen")
-    end = slow(checkpoint, PROMPTS[0])[0]
-    monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: end)
-    found = generate(checkpoint.model, checkpoint.tokenizer, PROMPTS[:1], max_new_tokens=NEW, batch_size=1)
-    assert found == [Generation("", True, 1)]
-
-
-def test_sampling_follows_torchs_generator(tiny: Tiny) -> None:
+def test_sampling_follows_torchs_generator_or_its_own_seed(tiny: Tiny) -> None:
     checkpoint = tiny("olmo")
 
-    def draw(seed: int) -> list[Generation]:
-        torch.manual_seed(seed)
-        return generate(
-            checkpoint.model, checkpoint.tokenizer, PROMPTS, max_new_tokens=6, batch_size=5, temperature=1.0
+    def draw(state: int, seed: int | None) -> tuple[list[Generation], list[float]]:
+        torch.manual_seed(state)
+        found = run(checkpoint, max_new_tokens=6, batch_size=2, temperature=1.0, seed=seed)
+        return found, torch.rand(3).tolist()
+
+    assert draw(0, None) == draw(0, None)
+    assert draw(0, None)[0] != draw(1, None)[0]
+    torch.manual_seed(1)
+    untouched = torch.rand(3).tolist()
+    (first, after), (again, _), (other, _) = draw(1, 0), draw(2, 0), draw(1, 1)
+    assert first == again != other
+    assert after == untouched, "a seed leaves torch's generator as it was"
+
+
+class Killed(Exception):
+    pass
+
+
+class Batches:
+    """Generation in batches that are counted; the process is killed before the batch that exceeds the limit."""
+
+    def __init__(self, checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.checkpoint, self.made, self.limit = checkpoint, 0, 100
+        batch = generation._generate_batch
+
+        def counted(*arguments: Any) -> Any:
+            if self.made == self.limit:
+                raise Killed
+            self.made += 1
+            return batch(*arguments)
+
+        monkeypatch.setattr(generation, "_generate_batch", counted)
+
+    def __call__(self, log: GenerationLog | None, limit: int = 100, **settings: Any) -> list[list[int]]:
+        self.made, self.limit = 0, limit
+        given: dict[str, Any] = {"max_new_tokens": 5, "batch_size": 2} | settings
+        return generate_ids(
+            self.checkpoint.model, self.checkpoint.tokenizer, LOGGED_PROMPTS, log=log, **given
         )
 
-    assert draw(0) == draw(0)
-    assert draw(0) != draw(1)
+
+@pytest.fixture
+def batches(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> Batches:
+    return Batches(tiny("qwen"), monkeypatch)
 
 
-def test_a_seed_decides_alone_and_leaves_torchs_generator(tiny: Tiny) -> None:
-    checkpoint = tiny("olmo")
+@pytest.mark.parametrize("settings", [{}, {"temperature": 1.0, "seed": 3}, {"temperature": 1.0}])
+def test_generation_continues_after_interruptions(
+    batches: Batches, tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    torch.manual_seed(7)
+    whole = batches(None, **settings)
+    after = torch.rand(2)
+    assert batches.made == 6
+    path = tmp_path / "deep" / "stage.jsonl"
+    for limit in (2, 3):  # killed twice
+        torch.manual_seed(7)
+        with pytest.raises(Killed):
+            batches(GenerationLog(path, "these weights"), limit, **settings)
+    torch.manual_seed(7)
+    log = GenerationLog(path, "these weights")
+    assert batches(log, **settings) == whole
+    assert batches.made == 1 and log.seconds > 0
+    assert torch.equal(torch.rand(2), after), "torch's generator is where it would have been"
+    log.delete()
+    assert not path.exists()
 
-    def draw(seed: int) -> list[Generation]:
-        return generate(
-            checkpoint.model,
-            checkpoint.tokenizer,
-            PROMPTS,
-            max_new_tokens=6,
-            batch_size=2,
-            temperature=1.0,
-            seed=seed,
-        )
 
-    torch.manual_seed(1)
-    expected_next = torch.rand(3)
-    torch.manual_seed(1)
-    first = draw(0)
-    assert torch.equal(torch.rand(3), expected_next)
-    torch.manual_seed(2)
-    assert draw(0) == first != draw(1)
+@pytest.mark.parametrize(
+    ("damage", "again"),
+    [
+        (lambda text: text[:-20], 1),  # torn
+        (lambda text: text + '{"rows": [1', 0),
+        (lambda text: text.replace('"ids"', '"odd"'), 3),
+        (lambda text: "", 3),
+        (lambda text: "\x00" * 40, 3),  # as a machine that lost power may leave it
+    ],
+)
+def test_damaged_batches_are_generated_again(
+    batches: Batches, tmp_path: Path, damage: Callable[[str], str], again: int
+) -> None:
+    whole, path = batches(None), tmp_path / "stage.jsonl"
+    with pytest.raises(Killed):
+        batches(GenerationLog(path, "these weights"), 3)
+    path.write_text(damage(path.read_text()))
+    with pytest.raises(Killed):
+        batches(GenerationLog(path, "these weights"), again + 1)
+    assert batches(GenerationLog(path, "these weights")) == whole
+    assert batches.made == 2
 
 
-def test_token_ids_are_what_the_text_was_read_from(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint = tiny("qwen")
-    end = slow(checkpoint, PROMPTS[0])[3]
-    monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: end)
-    found = generation.generate_ids(
-        checkpoint.model, checkpoint.tokenizer, PROMPTS, max_new_tokens=NEW, batch_size=5
-    )
-    for prompt, ids in zip(PROMPTS, found, strict=True):
-        own = slow(checkpoint, prompt)
-        assert ids == (own[: own.index(end) + 1] if end in own else own)
+def test_batches_of_other_inputs_or_requests_are_not_reused(batches: Batches, tmp_path: Path) -> None:
+    path = tmp_path / "stage.jsonl"
+    for made_from, settings in (
+        ("these weights", {}),
+        ("other weights", {}),
+        ("other weights", {"max_new_tokens": 4}),
+        ("other weights", {"max_new_tokens": 4, "temperature": 1.0, "seed": 1}),
+    ):
+        whole = batches(None, **settings)
+        with pytest.raises(Killed):
+            batches(GenerationLog(path, made_from), 4, **settings)
+        assert batches.made == 4, "none is reused"
+        assert batches(GenerationLog(path, made_from), **settings) == whole
+        assert batches.made == 2
+    wider = batches(GenerationLog(path, "other weights"), max_new_tokens=4, batch_size=3)
+    assert batches.made == 4
+    assert wider == batches(None, max_new_tokens=4, batch_size=3)
+
+
+def test_a_full_disk_is_reported_in_one_sentence(batches: Batches, tmp_path: Path) -> None:
+    whole, path = batches(None), tmp_path / "stage.jsonl"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))  # the kernel refuses larger files
+    try:
+        with pytest.raises(Unavailable, match=r"stage\.jsonl cannot be written \(File too large\)"):
+            batches(GenerationLog(path, "these weights"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    made = batches.made
+    assert 0 < made < 6
+    assert batches(GenerationLog(path, "these weights")) == whole
+    assert batches.made == 6 - made + 1, "all but the one that did not fit"

@@ -1,4 +1,4 @@
-"""What cannot be had from the hub: named with the remedy, all at once, quickly."""
+"""Repositories that are not available: named with the remedy, all of them, quickly."""
 
 import time
 from pathlib import Path
@@ -22,7 +22,7 @@ def ask(models: list[str], data: list[str], environment: dict[str, str]) -> list
     return found
 
 
-def test_every_one_that_is_gated_or_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
+def test_gated_and_missing_repositories_are_named_with_the_remedy(tmp_path: Path) -> None:
     models = ["google/gemma-4-E4B-it", "owner/public", "owner/nothing", "meta-llama/Llama-3.2-1B-Instruct"]
     with hub_stub.running() as (url, asked):
         found = ask(models, ["owner/gated-data", "owner/public-data"], hub_stub.environment(tmp_path, url))
@@ -37,7 +37,7 @@ def test_every_one_that_is_gated_or_missing_is_named_with_what_to_do(tmp_path: P
     assert len(asked) == 6, "one request each"
 
 
-def test_a_hub_that_fails_is_not_taken_for_one_that_has_it(tmp_path: Path) -> None:
+def test_a_failing_hub_does_not_count_as_having_the_repository(tmp_path: Path) -> None:
     with hub_stub.running() as (url, asked):
         [why] = ask(["owner/broken"], [], hub_stub.environment(tmp_path, url))
     assert "503" in why
@@ -45,9 +45,11 @@ def test_a_hub_that_fails_is_not_taken_for_one_that_has_it(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("offline", "says"), [(False, "cannot be reached"), (True, "HF_HUB_OFFLINE")])
-def test_without_a_hub_all_are_named_within_seconds(tmp_path: Path, offline: bool, says: str) -> None:
+def test_without_a_hub_all_repositories_are_named_within_seconds(
+    tmp_path: Path, offline: bool, says: str
+) -> None:
     with hub_stub.running() as (url, _):
-        pass  # now nobody listens there
+        pass  # now nothing listens there
     began = time.perf_counter()
     found = ask(["a/a", "b/b", "c/c"], ["d/d"], hub_stub.environment(tmp_path, url, offline))
     assert time.perf_counter() - began < 20  # most of it is Python starting on a busy machine
@@ -56,7 +58,7 @@ def test_without_a_hub_all_are_named_within_seconds(tmp_path: Path, offline: boo
     assert "`hf download --repo-type dataset d/d`" in found[3] and "data.source.path=" in found[3]
 
 
-def test_what_is_in_the_cache_is_not_asked_for(tmp_path: Path) -> None:
+def test_cached_repositories_are_not_requested(tmp_path: Path) -> None:
     repository = tmp_path / "hub" / "models--owner--cached"
     (repository / "snapshots" / "abc").mkdir(parents=True)
     (repository / "snapshots" / "abc" / "config.json").write_text("{}")
@@ -67,6 +69,6 @@ def test_what_is_in_the_cache_is_not_asked_for(tmp_path: Path) -> None:
     assert asked == []
 
 
-def test_a_name_that_no_hub_could_have(tmp_path: Path) -> None:
+def test_a_name_that_the_hub_cannot_have(tmp_path: Path) -> None:
     [why] = ask(["./no/such/folder"], [], hub_stub.environment(tmp_path, "http://127.0.0.1:9"))
     assert "./no/such/folder" in why and "config.json" in why

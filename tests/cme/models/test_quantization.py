@@ -1,4 +1,4 @@
-"""A verifier in 8 bits says nearly what it says in float32."""
+"""A verifier in 8 bits gives nearly the scores that it gives in float32."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ SAID = [
 
 
 @pytest.mark.parametrize("name", ["gemma", "qwen"])
-def test_it_scores_nearly_alike(tiny_folder: Callable[..., Path], name: str) -> None:
+def test_scores_are_nearly_equal(tiny_folder: Callable[..., Path], name: str) -> None:
     place = str(tiny_folder(name))
     rewards = [
         torch.tensor(CrossModelEntropy(place, quantization=how)(PROMPTS, SAID, [[1]] * 4))
@@ -30,7 +30,7 @@ def test_it_scores_nearly_alike(tiny_folder: Callable[..., Path], name: str) -> 
     assert 0 < gap.mean() < 0.1, gap
 
 
-def test_the_layers_are_rounded_and_the_rest_is_not(tiny_folder: Callable[..., Path]) -> None:
+def test_linear_layers_are_rounded_and_the_rest_is_not(tiny_folder: Callable[..., Path]) -> None:
     model = load(str(tiny_folder("gemma")), quantization="8bit").model
     kinds = {name: weight.dtype for name, weight in model.named_parameters()}
     rounded = [name for name, kind in kinds.items() if kind == torch.int8]

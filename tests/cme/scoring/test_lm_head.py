@@ -15,7 +15,7 @@ D, V, N = 8, 37, 23
 
 
 def model(bias: bool = False, **config: Any) -> Any:
-    """What the head reads of a model."""
+    """A stand-in with what the head reads of a model."""
     torch.manual_seed(0)
     output = torch.nn.Linear(D, V, bias=bias)
     text = SimpleNamespace(**config)
@@ -24,7 +24,7 @@ def model(bias: bool = False, **config: Any) -> Any:
     )
 
 
-def whole(model: Any, hidden: torch.Tensor, targets: torch.Tensor, **config: float) -> Any:
+def naive(model: Any, hidden: torch.Tensor, targets: torch.Tensor, **config: float) -> Any:
     output = model.get_output_embeddings().double()
     logits = output(hidden.double()) * config.get("logit_scale", 1.0) / config.get("logits_scaling", 1.0)
     if cap := config.get("final_logit_softcapping"):
@@ -50,7 +50,7 @@ def test_chunks_and_tiles_change_nothing(
     values, entropies, certainties = LMHead(made).score(hidden, targets, entropy=True, certainty=True)
     alone, *nothing = LMHead(made).score(hidden, targets)
     _, no_entropies, certainties_alone = LMHead(made).score(hidden, targets, certainty=True)
-    expected, spread, certain = whole(made, hidden, targets, **config)
+    expected, spread, certain = naive(made, hidden, targets, **config)
     assert values.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert alone.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert entropies.tolist() == pytest.approx(spread.tolist(), abs=1e-5)
@@ -64,7 +64,7 @@ def test_large_logits_neither_overflow_nor_vanish() -> None:
     made = model()
     hidden, targets = 1e4 * torch.randn(N, D), torch.randint(0, V, (N,))
     values, entropies, certainties = LMHead(made).score(hidden, targets, entropy=True, certainty=True)
-    expected, _, certain = whole(made, hidden, targets)
+    expected, _, certain = naive(made, hidden, targets)
     assert values.tolist() == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-2)
     assert entropies.tolist() == pytest.approx([0.0] * N, abs=1e-2)
     assert certainties.tolist() == pytest.approx(certain.tolist(), rel=1e-4, abs=1e-2)
@@ -80,21 +80,20 @@ def test_a_masked_token_has_no_share_in_the_entropy() -> None:
     )
     others = made.get_output_embeddings()(hidden).double()[:, [i for i in range(V) if i != 3]].log_softmax(-1)
     assert (values == -torch.inf).all()
-    assert (certainties == torch.inf).all()  # what the uniform distribution may say and the model never does
+    assert (certainties == torch.inf).all()  # uniform has mass where the model has none
     assert entropies.tolist() == pytest.approx((-(others.exp() * others).sum(-1)).tolist(), abs=1e-5)
 
 
-def test_no_rows() -> None:
-    scores = LMHead(model()).score(
-        torch.empty(0, D), torch.empty(0, dtype=torch.long), entropy=True, certainty=True
-    )
+def test_no_rows_give_no_values() -> None:
+    hidden, targets = torch.empty(0, D), torch.empty(0, dtype=torch.long)
+    scores = LMHead(model()).score(hidden, targets, entropy=True, certainty=True)
     assert [part.shape for part in scores] == [(0,)] * 3
 
 
 @pytest.mark.parametrize("certainty", [False, True])
 @pytest.mark.parametrize("entropy", [False, True])
 @torch.no_grad()
-def test_what_is_held_at_once_does_not_grow_with_rows_and_vocabulary(entropy: bool, certainty: bool) -> None:
+def test_memory_does_not_grow_with_rows_and_vocabulary(entropy: bool, certainty: bool) -> None:
     """Whole logits would take 98 MiB here; two tiles of float32 take 16."""
     torch.manual_seed(0)
     output = torch.nn.Linear(D, 25_000, bias=False)
@@ -111,6 +110,6 @@ def test_what_is_held_at_once_does_not_grow_with_rows_and_vocabulary(entropy: bo
     assert 8 * 2**20 < peak < 20 * 2**20
 
 
-def test_tiles_keep_their_promise_on_every_device() -> None:
+def test_tiles_stay_within_160_mib_on_every_device() -> None:
     for rows, tile in module.TILES.values():
         assert rows * tile * (4 + 4 + 2) <= 160 * 2**20

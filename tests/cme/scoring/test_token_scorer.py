@@ -1,4 +1,4 @@
-"""Token scores against a slow obvious loop: a row at a time, no padding, full logits, float64."""
+"""Token scores against the naive ones: one row at a time, no padding, whole logits, float64."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -39,12 +39,12 @@ def cases(vocabulary: int) -> tuple[list[list[int]], list[list[int]]]:
 
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("batch_tokens", [1, 150, 100_000])
-def test_scores_equal_the_slow_loop(tiny: Tiny, family: str, batch_tokens: int, share: bool) -> None:
+def test_scores_equal_the_naive_ones(tiny: Tiny, family: str, batch_tokens: int, share: bool) -> None:
     model = tiny(family).model
     prompts, responses = cases(model.config.vocab_size)
     scorer = TokenScorer(model, batch_tokens=batch_tokens, share=share)
     scored = scorer.score(prompts, responses, entropy=True, certainty=True)
-    assert scorer.share == share, "the shared path was given up"
+    assert scorer.share == share, "sharing was abandoned"
     for one, prompt, response in zip(scored, prompts, responses, strict=True):
         expected = score_ids(model, prompt, response)
         assert one.log_likelihoods.tolist() == pytest.approx(expected.values, abs=1e-4)
@@ -53,7 +53,7 @@ def test_scores_equal_the_slow_loop(tiny: Tiny, family: str, batch_tokens: int, 
 
 
 def test_the_cases_tell_positions_apart(tiny: Tiny, family: str) -> None:
-    """The comparison above has teeth only if these random models depend on the prompt."""
+    """The comparison above can only fail if these random models depend on the prompt."""
     model = tiny(family).model
     near = score_ids(model, [9, 10, 11], [12, 13]).values
     far = score_ids(model, [11, 10, 9, 11], [12, 13]).values
@@ -89,7 +89,7 @@ def test_passes_stay_within_their_bound(tiny: Tiny, monkeypatch: pytest.MonkeyPa
     assert any(rows > 1 for rows, _ in sizes)
 
 
-def test_each_distinct_prompt_is_read_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_distinct_prompt_is_computed_once(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny("llama").model
     read = []
     whole = PromptCache.__init__
@@ -146,7 +146,7 @@ def test_empty_prompt_is_refused(tiny: Tiny) -> None:
 
 
 @pytest.mark.parametrize("how", ["wrong keys", "an error"])
-def test_a_model_that_cannot_share_is_scored_densely_and_says_so(
+def test_a_model_that_cannot_share_is_scored_densely_with_a_warning(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     model = tiny("olmo").model
@@ -192,7 +192,7 @@ def test_the_check_waits_for_a_response_that_needs_a_pass(
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("x"), RuntimeError("DefaultCPUAllocator: can't allocate memory: y")]
 )
-def test_running_out_of_memory_halves_the_budget_and_loses_nothing(
+def test_running_out_of_memory_halves_the_passes_and_loses_nothing(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: RuntimeError
 ) -> None:
     model = tiny("qwen").model
@@ -237,8 +237,10 @@ def test_errors_that_smaller_passes_do_not_cure_are_raised(
 
 
 @pytest.mark.parametrize("kind", ["rwkv", "mamba"])
-def test_models_without_keys_and_values_are_scored_right(caplog: pytest.LogCaptureFixture, kind: str) -> None:
-    """They keep states in place of keys, and make nothing of masks: no pad may stand before a token."""
+def test_models_without_keys_and_values_are_scored_correctly(
+    caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    """They keep states instead of keys and ignore masks, so no padding may precede a token."""
     from transformers import MambaConfig, MambaForCausalLM, RwkvConfig, RwkvForCausalLM
 
     torch.manual_seed(0)
@@ -263,7 +265,7 @@ def test_models_without_keys_and_values_are_scored_right(caplog: pytest.LogCaptu
         assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-3)
 
 
-def test_one_wrong_token_in_a_long_response_is_seen(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_wrong_token_in_a_long_response_is_noticed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     hidden = PromptCache.hidden
 
     def spoiled(self: PromptCache, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
@@ -304,7 +306,7 @@ def test_a_policy_in_training_is_scored_as_if_it_were_not(tiny: Tiny) -> None:
     assert all(torch.equal(a.log_likelihoods, b.log_likelihoods) for a, b in zip(scored, calm, strict=True))
 
 
-def test_values_that_are_not_finite_stay_so(tiny: Tiny) -> None:
+def test_values_that_are_not_finite_stay_that_way(tiny: Tiny) -> None:
     model = tiny("qwen").model
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
