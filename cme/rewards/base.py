@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
     from cme.scoring.policy import PolicyHolder
 
+Texts = Sequence[Text]
+TokenIds = Sequence[Sequence[int]]
 LogMetric = Callable[[str, float], None]
 """TRL's `log_metric(name, value)`: adds a number to the log of the training step."""
 
@@ -64,11 +66,7 @@ class Reward(ABC):
 
     @abstractmethod
     def __call__(
-        self,
-        prompts: Sequence[Text],
-        completions: Sequence[Text],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions.
 

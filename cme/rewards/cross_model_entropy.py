@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme.grading.answers import answer_span
 from cme.models import chat
-from cme.rewards.base import LogMetric, Reward
+from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
 from cme.rewards.settings import CrossModelEntropySettings
 from cme.scoring.policy import SupportsTokenRewards
 
@@ -78,6 +78,12 @@ class CrossModelEntropy(Reward):
         self.settings = settings
         self.granularity, self.normalize = settings.granularity, settings.normalize
         self.std_floor = settings.std_floor
+        needs_policy = {
+            "score_end_of_turn=true": settings.score_end_of_turn,
+            "granularity=token": self.granularity == "token",
+            f"std_floor={self.std_floor}": self.std_floor > 0,
+        }
+        self._needs_policy = [field for field, needs in needs_policy.items() if needs]
 
     @classmethod
     def check(cls, **settings: Any) -> None:
@@ -101,15 +107,15 @@ class CrossModelEntropy(Reward):
         ):
             raise TypeError(
                 f"granularity={self.granularity} with std_floor={self.std_floor} needs the trainer of "
-                "`cme.training.grpo.train`; TRL's own trainer has one reward per completion and no std_floor"
+                "`cme.training.grpo.train_grpo`; TRL's own trainer has one reward per completion and no std_floor"
             )
         self._policy_tokenizer = trainer.processing_class
 
     def __call__(
         self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
+        prompts: Texts,
+        completions: Texts,
+        completion_ids: TokenIds,
         log_metric: LogMetric | None = None,
         **columns: Any,
     ) -> list[float | None]:
@@ -118,21 +124,13 @@ class CrossModelEntropy(Reward):
 
         from cme.rewards import pooling
 
-        settings = self.settings
-        if self._policy_tokenizer is None:
-            needs = {
-                "score_end_of_turn=true": settings.score_end_of_turn,
-                "granularity=token": self.granularity == "token",
-                f"std_floor={self.std_floor}": self.std_floor > 0,
-            }
-            if any(needs.values()):
-                fields = " and ".join(field for field, needed in needs.items() if needed)
-                raise RuntimeError(f"{fields}: call bind(trainer) before training")
-            finished = [False] * len(completions)
-        else:
-            finished = chat.finished_flags(completion_ids, self._policy_tokenizer.eos_token_id)
+        settings, end = self.settings, None
+        if self._policy_tokenizer is not None:
+            end = self._policy_tokenizer.eos_token_id
+        elif self._needs_policy:
+            raise RuntimeError(f"{' and '.join(self._needs_policy)}: call bind(trainer) before training")
         texts = [chat.to_text(c) for c in completions]
-        ends = [settings.score_end_of_turn and f for f in finished]
+        ends = chat.finished_flags(completion_ids, end if settings.score_end_of_turn else None)
         scored = [self._token_values(verifier, prompts, texts, ends) for verifier in self.verifiers]
         rows = list(zip(*scored, strict=True))  # per completion: score and values under each verifier
         if log_metric:
@@ -161,10 +159,8 @@ class CrossModelEntropy(Reward):
             ]
             if log_metric:
                 log_metric("unaligned", sum(values is None for values in aligned) / len(aligned))
-        reasons = [
-            s.reason for reward, row in zip(rewards, rows, strict=True) if reward is None for s, _ in row
-        ]
-        for reason in dict.fromkeys(reasons):
+        unscored = [row for reward, row in zip(rewards, rows, strict=True) if reward is None]
+        for reason in dict.fromkeys(score.reason for row in unscored for score, _ in row):
             if reason is not None and reason not in self._logged_reasons:
                 self._logged_reasons.add(reason)
                 _log.warning("a response has no reward: %s (logged once)", reason)

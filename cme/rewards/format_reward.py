@@ -9,12 +9,11 @@ that. A gain that another reward shares with this one may be a gain in form only
 Deviation: the source does not require that the response ended.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme.grading.answers import AnswerKind, extract_answer
 from cme.models import chat
-from cme.rewards.base import Reward
+from cme.rewards.base import Reward, Texts, TokenIds
 
 if TYPE_CHECKING:
     from cme.scoring.policy import PolicyHolder
@@ -38,11 +37,7 @@ class FormatReward(Reward):
         self._end = trainer.processing_class.eos_token_id
 
     def __call__(
-        self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Grade B completions. Raises RuntimeError before `bind`."""
         if self._end is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme.grading.answers import AnswerKind, extract_answer, is_correct
 from cme.models import chat
-from cme.rewards.base import Reward
+from cme.rewards.base import Reward, Texts, TokenIds
 
 if TYPE_CHECKING:
     from cme.scoring.policy import PolicyHolder
@@ -43,9 +43,9 @@ class GroundTruth(Reward):
 
     def __call__(
         self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
+        prompts: Texts,
+        completions: Texts,
+        completion_ids: TokenIds,
         answer: Sequence[str | None] | None = None,
         **columns: Any,
     ) -> list[float | None]:

@@ -10,11 +10,9 @@ length only.
 Deviation: the source's target is 156 tokens; here it is an argument.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
-from cme.models import chat
-from cme.rewards.base import Reward
+from cme.rewards.base import Reward, Texts, TokenIds
 
 
 class Length(Reward):
@@ -37,11 +35,7 @@ class Length(Reward):
         cls(**settings)
 
     def __call__(
-        self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Measure B completions."""
         return [1 - abs(len(ids) / self.target - 1) for ids in completion_ids]

@@ -27,7 +27,7 @@ from typing import Any
 from cme.grading.answers import AnswerKind, are_equivalent, canonical_answer, extract_answer
 from cme.models import chat
 from cme.rewards import groups
-from cme.rewards.base import LogMetric, Reward
+from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
 
 
 class MajorityVote(Reward):
@@ -62,9 +62,9 @@ class MajorityVote(Reward):
 
     def __call__(
         self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
+        prompts: Texts,
+        completions: Texts,
+        completion_ids: TokenIds,
         answer: Sequence[str | None] | None = None,
         log_metric: LogMetric | None = None,
         **columns: Any,

@@ -4,11 +4,9 @@ It shows what the training procedure changes by itself.
 """
 
 import random
-from collections.abc import Sequence
 from typing import Any
 
-from cme.models import chat
-from cme.rewards.base import Reward
+from cme.rewards.base import Reward, Texts, TokenIds
 
 
 class RandomReward(Reward):
@@ -33,11 +31,7 @@ class RandomReward(Reward):
         self._rng.setstate(state["rng"])
 
     def __call__(
-        self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Draw a reward for each of B completions."""
         return [float(self._rng.random() < 0.5) for _ in completions]

@@ -17,11 +17,9 @@ Deviations: where the verifier truncates a prompt or response, only the first te
 """
 
 import inspect
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme.models import chat
-from cme.rewards.base import Reward
+from cme.rewards.base import Reward, Texts, TokenIds
 from cme.rewards.cross_model_entropy import CrossModelEntropy
 from cme.rewards.settings import VerifierSettings
 from cme.scoring.policy import PolicyScorer
@@ -60,11 +58,7 @@ class ReverseKL(Reward):
         self._policy.bind(trainer)
 
     def __call__(
-        self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions; None where the verifier or the policy cannot score one. Needs `bind`."""
         under_verifier = self._verifier(prompts, completions, completion_ids, **columns)

@@ -14,11 +14,9 @@ Soft-capped and scaled logits are used as the model returns them.
 """
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cme.models import chat
-from cme.rewards.base import Reward
+from cme.rewards.base import Reward, Texts, TokenIds
 from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
@@ -38,11 +36,7 @@ class SelfCertainty(Reward):
         self._policy.bind(trainer)
 
     def __call__(
-        self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions under the current policy; None for one without a token or a finite value."""
         scores = self._policy.score(prompts, completion_ids, certainty=True)

@@ -33,7 +33,7 @@ from typing import Any, Literal
 from cme.grading.answers import AnswerKind, extract_answer, normalize_text
 from cme.models import chat
 from cme.rewards import groups
-from cme.rewards.base import LogMetric, Reward
+from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
 
 
 class SemanticEntropy(Reward):
@@ -77,9 +77,9 @@ class SemanticEntropy(Reward):
 
     def __call__(
         self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
+        prompts: Texts,
+        completions: Texts,
+        completion_ids: TokenIds,
         log_metric: LogMetric | None = None,
         **columns: Any,
     ) -> list[float | None]:

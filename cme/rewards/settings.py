@@ -52,14 +52,9 @@ class VerifierSettings:
             raise ValueError(
                 f"verifier={self.verifier}; it must be the name of a checkpoint, or a list of names"
             )
-        limits = {
-            "max_prompt_tokens": self.max_prompt_tokens,
-            "max_response_tokens": self.max_response_tokens,
-            "batch_tokens": self.batch_tokens,
-        }
-        for name, limit in limits.items():
-            if limit < 1:
-                raise ValueError(f"{name}={limit}; it must be at least 1")
+        for name in ("max_prompt_tokens", "max_response_tokens", "batch_tokens"):
+            if vars(self)[name] < 1:
+                raise ValueError(f"{name}={vars(self)[name]}; it must be at least 1")
         if self.quantization is not None:
             from cme.checkpoints import check_quantization
 
@@ -122,9 +117,9 @@ class CrossModelEntropySettings(VerifierSettings):
             )
         if not 0 <= self.answer_weight <= 1:
             raise ValueError(f"answer_weight={self.answer_weight}; it must be between 0 and 1")
-        for name, value in (("no_answer_penalty", self.no_answer_penalty), ("std_floor", self.std_floor)):
-            if value < 0:
-                raise ValueError(f"{name}={value}; it must be at least 0")
+        for name in ("no_answer_penalty", "std_floor"):
+            if vars(self)[name] < 0:
+                raise ValueError(f"{name}={vars(self)[name]}; it must be at least 0")
         if self.clip is not None and not (_is_pair(self.clip) and self.clip[0] < self.clip[1]):
             raise ValueError(f"clip={self.clip}; it must be [low, high] with low below high")
         if self.sigmoid is not None and not (_is_pair(self.sigmoid) and self.sigmoid[1] > 0):

@@ -16,12 +16,11 @@ summary of the paper has it (emergentmind.com/articles/2505.22660). RENT's own c
 available.
 """
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cme.grading.answers import AnswerKind, extract_answer
 from cme.models import chat
-from cme.rewards.base import Reward
+from cme.rewards.base import Reward, Texts, TokenIds
 from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
@@ -61,11 +60,7 @@ class TokenEntropy(Reward):
         self._policy.bind(trainer)
 
     def __call__(
-        self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
-        **columns: Any,
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions under the current policy; None for one without a token."""
         scores = self._policy.score(prompts, completion_ids, entropy=True)
