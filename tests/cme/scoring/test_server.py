@@ -1,19 +1,34 @@
 """The completion server against a stub on loopback that speaks both dialects and fails on request."""
 
 import asyncio
-import json
 import random
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 
 import httpx2
 import pytest
 import torch
+from completion_stub import (
+    CompletionStub,
+    Fault,
+    Handler,
+    broken_json,
+    cut_short,
+    drop,
+    entries_of,
+    expected,
+    invented,
+    no_log_probabilities,
+    other_ids,
+    silent,
+    status,
+    too_few,
+    with_last,
+)
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint
@@ -21,200 +36,18 @@ from cme.scoring.server import CompletionServer
 from cme.scoring.token_scorer import TokenScorer
 
 Dialect = Literal["vllm", "sglang"]
-Fault = Callable[["Handler", dict[str, Any]], dict[str, Any] | None]
-"""Turns the true reply into the one that is sent; returns None if it has sent something itself, or nothing."""
-
 KEY = "sk-very-secret-8431"
 TLS = httpx2.create_ssl_context()  # unused, and slower to create in every test than the test itself
 PROMPTS, RESPONSES = [[5, 6, 7], [8], [5, 6]], [[9, 10], [11, 5, 7, 7], [12]]
 
 
-def invented(ids: list[int]) -> list[dict[int, float]]:
-    """Log-probabilities by position that a model could give: of the token itself and of a likelier one."""
-    rows = [{(token + 1) % 50: -0.5, token: -1.0 - i / 8 - token / 32} for i, token in enumerate(ids)]
-    return rows[1:]
-
-
-def expected(prompt: list[int], response: list[int]) -> list[float]:
-    ids = [*prompt, *response]
-    return [row[token] for row, token in zip(invented(ids), ids[1:], strict=True)][-len(response) :]
-
-
-class Stub(ThreadingHTTPServer):
-    """A server of both dialects; `faults` are used up in order, one a request for scores."""
-
-    daemon_threads = True
-    request_queue_size = 64
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.rows: Callable[[list[int]], list[dict[int, float]]] = invented
-        self.faults: list[Fault] = []
-        self.always: Fault | None = None
-        self.missing: set[str] = set()
-        self.bodies: list[dict[str, Any]] = []
-        self.times: list[float] = []
-        self.keys: set[str | None] = set()
-        self.seconds = 0.0
-        self.in_flight = self.most_in_flight = 0
-        self.lock = threading.Lock()
-        self.released = threading.Event()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-    def reply(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """What the true server answers."""
-        if path == "/v1/completions":
-            assert {k: body[k] for k in ("model", "max_tokens", "temperature", "prompt_logprobs")} == {
-                "model": "tiny",
-                "max_tokens": 1,
-                "temperature": 0,
-                "prompt_logprobs": 0,
-            }
-            entries = [
-                {str(k): {"logprob": v, "rank": 1} for k, v in r.items()} for r in self.rows(body["prompt"])
-            ]
-            return {"choices": [{"index": 0, "text": "x", "prompt_logprobs": [None, *entries]}]}
-        assert path == "/generate"
-        assert body["return_logprob"] is True
-        assert body["sampling_params"] == {"max_new_tokens": 0, "temperature": 0}
-        ids, start = body["input_ids"], body["logprob_start_len"]
-        values = [None, *(row[token] for row, token in zip(self.rows(ids), ids[1:], strict=True))]
-        triples = [[value, token, None] for value, token in zip(values, ids, strict=True)][start:]
-        triples[0][0] = None
-        return {"text": "", "meta_info": {"input_token_logprobs": triples}}
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Stub
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-    def send(
-        self, status: int, text: str, headers: dict[str, str] | None = None, length: int | None = None
-    ) -> None:
-        body = text.encode()
-        self.send_response(status)
-        for name, value in (headers or {}).items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(length or len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def drop(self) -> None:
-        self.close_connection = True
-        self.connection.shutdown(socket.SHUT_RDWR)
-
-    def do_GET(self) -> None:
-        self.server.keys.add(self.headers.get("Authorization"))
-        replies: dict[str, Any] = {
-            "/v1/models": {"data": [{"id": "tiny"}, {"id": "other"}]},
-            "/get_model_info": {"model_path": "tiny"},
-            "/model_info": {"model_path": "tiny"},
-        }
-        if self.path in replies and self.path not in self.server.missing:
-            self.send(200, json.dumps(replies[self.path]))
-        else:
-            self.send(404, "no such path")
-
-    def do_POST(self) -> None:
-        stub = self.server
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        with stub.lock:
-            stub.times.append(time.monotonic())
-            stub.bodies.append(body)
-            stub.keys.add(self.headers.get("Authorization"))
-            stub.in_flight += 1
-            stub.most_in_flight = max(stub.most_in_flight, stub.in_flight)
-            fault = stub.faults.pop(0) if stub.faults else stub.always
-        time.sleep(stub.seconds)
-        reply: dict[str, Any] | None = stub.reply(self.path, body)
-        with stub.lock:
-            stub.in_flight -= 1
-        if fault is not None:
-            assert reply is not None
-            reply = fault(self, reply)
-        if reply is not None:
-            self.send(200, json.dumps(reply))
-
-
-def status(code: int, text: str = "busy", **headers: str) -> Fault:
-    return lambda handler, _: handler.send(code, text, {k.replace("_", "-"): v for k, v in headers.items()})
-
-
-def drop(handler: Handler, _: dict[str, Any]) -> None:
-    handler.drop()
-
-
-def silent(handler: Handler, _: dict[str, Any]) -> None:
-    handler.server.released.wait(20)
-    handler.drop()
-
-
-def cut_short(handler: Handler, reply: dict[str, Any]) -> None:
-    """Half of the body that the header announces, then the connection ends."""
-    text = json.dumps(reply)
-    handler.send(200, text[: len(text) // 2], length=len(text))
-    handler.drop()
-
-
-def broken_json(handler: Handler, reply: dict[str, Any]) -> None:
-    text = json.dumps(reply)
-    handler.send(200, text[: len(text) // 2])
-
-
-def entries_of(reply: dict[str, Any]) -> list[Any]:
-    """The list of log-probabilities in a reply of either dialect."""
-    found = (
-        reply["choices"][0]["prompt_logprobs"]
-        if "choices" in reply
-        else reply["meta_info"]["input_token_logprobs"]
-    )
-    assert isinstance(found, list)
-    return found
-
-
-def with_last(value: float | None) -> Fault:
-    """The true reply but for the value of the last token."""
-
-    def changed(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
-        entries = entries_of(reply)
-        if "choices" in reply:
-            entries[-1][list(entries[-1])[-1]]["logprob"] = value
-        else:
-            entries[-1][0] = value
-        return reply
-
-    return changed
-
-
-def other_ids(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
-    entries = entries_of(reply)
-    entries[-1] = {"4711": {"logprob": -1.0}} if "choices" in reply else [-1.0, 4711, None]
-    return reply
-
-
-def too_few(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
-    del entries_of(reply)[0]
-    del entries_of(reply)[0]
-    return reply
-
-
-def no_log_probabilities(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
-    return {"choices": [{"prompt_logprobs": None}], "meta_info": {"input_token_logprobs": None}}
-
-
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[CompletionStub]:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setenv("SCORING_KEY", KEY)
     monkeypatch.setattr(CompletionServer, "backoff", 0.01)
     monkeypatch.setattr(httpx2, "Client", partial(httpx2.Client, verify=TLS))
-    server = Stub()
+    server = CompletionStub()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
@@ -230,7 +63,7 @@ def dialect(request: pytest.FixtureRequest) -> Dialect:
     return found
 
 
-def connect(stub: Stub, dialect: Dialect, **options: Any) -> CompletionServer:
+def connect(stub: CompletionStub, dialect: Dialect, **options: Any) -> CompletionServer:
     return CompletionServer(stub.url, "tiny", dialect=dialect, **options)
 
 
@@ -241,7 +74,7 @@ def check_scores(server: CompletionServer) -> None:
 
 
 def test_scores_equal_those_of_the_same_model_in_process(
-    stub: Stub, tiny: Callable[..., Checkpoint], family: str
+    stub: CompletionStub, tiny: Callable[..., Checkpoint], family: str
 ) -> None:
     model = tiny(family).model
     lock = threading.Lock()
@@ -273,18 +106,20 @@ def test_scores_equal_those_of_the_same_model_in_process(
     )  # nothing is asked about an empty response
 
 
-def test_sglang_is_asked_from_the_last_prompt_token_on(stub: Stub) -> None:
+def test_sglang_is_asked_from_the_last_prompt_token_on(stub: CompletionStub) -> None:
     connect(stub, "sglang").score([[5, 6, 7]], [[8, 9]])
     assert stub.bodies[0]["logprob_start_len"] == 2
 
 
-def test_an_entry_that_leads_with_a_likelier_token_is_not_misread(stub: Stub) -> None:
+def test_an_entry_that_leads_with_a_likelier_token_is_not_misread(stub: CompletionStub) -> None:
     assert next(iter(invented([5, 6])[0])) != 6  # the stub puts the other token first
     check_scores(connect(stub, "vllm"))
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
-def test_the_url_may_end_in_v1_and_an_event_loop_may_run(stub: Stub, dialect: Dialect, ending: str) -> None:
+def test_the_url_may_end_in_v1_and_an_event_loop_may_run(
+    stub: CompletionStub, dialect: Dialect, ending: str
+) -> None:
     server = CompletionServer(stub.url + ending, "tiny", dialect=dialect)
 
     async def cell() -> None:
@@ -302,7 +137,7 @@ def test_the_url_may_end_in_v1_and_an_event_loop_may_run(stub: Stub, dialect: Di
     ],
 )
 def test_arguments_that_cannot_be_scored_are_refused_before_any_request(
-    stub: Stub, prompts: list[list[int]], responses: list[list[int]], entropy: bool, message: str
+    stub: CompletionStub, prompts: list[list[int]], responses: list[list[int]], entropy: bool, message: str
 ) -> None:
     server = connect(stub, "vllm")
     assert server.score([], []) == []
@@ -312,19 +147,19 @@ def test_arguments_that_cannot_be_scored_are_refused_before_any_request(
 
 
 @pytest.mark.parametrize("fault", [status(429), status(500), status(503), drop, cut_short])
-def test_a_passing_failure_is_retried(stub: Stub, dialect: Dialect, fault: Fault) -> None:
+def test_a_passing_failure_is_retried(stub: CompletionStub, dialect: Dialect, fault: Fault) -> None:
     stub.faults = [fault] * 3
     check_scores(connect(stub, dialect))
     assert len(stub.bodies) == 6
 
 
-def test_a_slow_reply_is_requested_again(stub: Stub) -> None:
+def test_a_slow_reply_is_requested_again(stub: CompletionStub) -> None:
     stub.faults = [silent]
     check_scores(connect(stub, "vllm", timeout=0.5))
     assert len(stub.bodies) == 4
 
 
-def test_retry_after_in_seconds_is_honoured_and_a_date_is_not(stub: Stub) -> None:
+def test_retry_after_in_seconds_is_honoured_and_a_date_is_not(stub: CompletionStub) -> None:
     stub.faults = [status(429, Retry_After="1")]
     connect(stub, "vllm").score([[5]], [[6]])
     assert stub.times[1] - stub.times[0] >= 1
@@ -332,7 +167,7 @@ def test_retry_after_in_seconds_is_honoured_and_a_date_is_not(stub: Stub) -> Non
     check_scores(connect(stub, "vllm"))
 
 
-def test_the_waits_double(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_waits_double(stub: CompletionStub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CompletionServer, "backoff", 0.05)
     stub.faults = [status(500)] * 3
     connect(stub, "sglang").score([[5]], [[6]])
@@ -349,7 +184,7 @@ def test_the_waits_double(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
         (silent, "ReadTimeout"),
     ],
 )
-def test_a_lasting_failure_says_what_it_was(stub: Stub, fault: Fault, reason: str) -> None:
+def test_a_lasting_failure_says_what_it_was(stub: CompletionStub, fault: Fault, reason: str) -> None:
     stub.always = fault
     server = connect(stub, "vllm", timeout=0.3, retries=1)
     with pytest.raises(Unavailable, match=rf"{stub.url}/\S+ did not answer in 2 attempt.*({reason})"):
@@ -358,7 +193,7 @@ def test_a_lasting_failure_says_what_it_was(stub: Stub, fault: Fault, reason: st
 
 
 @pytest.mark.parametrize("code", [302, 400, 401, 404])
-def test_a_refusal_is_final(stub: Stub, code: int) -> None:
+def test_a_refusal_is_final(stub: CompletionStub, code: int) -> None:
     stub.always = status(code, "not\nallowed " + "x" * 500)
     with pytest.raises(
         ValueError, match=rf"{stub.url}/\S+ refused with status {code}: not allowed x+$"
@@ -368,7 +203,9 @@ def test_a_refusal_is_final(stub: Stub, code: int) -> None:
     assert len(stub.bodies) <= 2  # the second may have begun before the first one's failure was seen
 
 
-def test_a_refusal_ends_the_waits_of_the_others(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_ends_the_waits_of_the_others(
+    stub: CompletionStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(CompletionServer, "backoff", 30.0)
     stub.faults = [status(500), status(401)]
     start = time.monotonic()
@@ -389,7 +226,7 @@ def test_a_refusal_ends_the_waits_of_the_others(stub: Stub, monkeypatch: pytest.
     ],
 )
 def test_an_unexpected_reply_is_an_error_that_names_it(
-    stub: Stub, dialect: Dialect, fault: Fault, message: str
+    stub: CompletionStub, dialect: Dialect, fault: Fault, message: str
 ) -> None:
     stub.always = fault
     with pytest.raises(ValueError, match=message) as caught:
@@ -399,7 +236,9 @@ def test_an_unexpected_reply_is_an_error_that_names_it(
 
 
 @pytest.mark.parametrize("value", [None, -9999.0, float("-inf"), float("nan")])
-def test_a_missing_or_clamped_value_is_nan(stub: Stub, dialect: Dialect, value: float | None) -> None:
+def test_a_missing_or_clamped_value_is_nan(
+    stub: CompletionStub, dialect: Dialect, value: float | None
+) -> None:
     stub.always = with_last(value)
     [one] = connect(stub, dialect).score([[5, 6, 7]], [[8, 9]])
     assert one.log_likelihoods[0] == pytest.approx(expected([5, 6, 7], [8, 9])[0])
@@ -407,7 +246,7 @@ def test_a_missing_or_clamped_value_is_nan(stub: Stub, dialect: Dialect, value: 
 
 
 @pytest.mark.parametrize("entry", [None, {"9": None}, {"9": {"rank": 3}}])
-def test_an_entry_without_its_value_is_nan(stub: Stub, entry: object) -> None:
+def test_an_entry_without_its_value_is_nan(stub: CompletionStub, entry: object) -> None:
     def changed(_: Handler, reply: dict[str, Any]) -> dict[str, Any]:
         entries_of(reply)[-1] = entry
         return reply
@@ -417,7 +256,7 @@ def test_an_entry_without_its_value_is_nan(stub: Stub, entry: object) -> None:
     assert one.log_likelihoods.isnan().tolist() == [False, True]
 
 
-def test_requests_in_flight_are_bounded(stub: Stub) -> None:
+def test_requests_in_flight_are_bounded(stub: CompletionStub) -> None:
     stub.seconds = 0.03
     server = connect(stub, "vllm", concurrency=4)
     scored = server.score([[5, i] for i in range(24)], [[6, 7]] * 24)
@@ -428,18 +267,18 @@ def test_requests_in_flight_are_bounded(stub: Stub) -> None:
 
 
 @pytest.mark.parametrize("missing", ["/get_model_info", "/model_info"])
-def test_old_and_new_sglang_servers_are_recognised(stub: Stub, missing: str) -> None:
+def test_old_and_new_sglang_servers_are_recognised(stub: CompletionStub, missing: str) -> None:
     stub.missing = {missing}
     check_scores(connect(stub, "sglang"))
 
 
-def test_another_kind_of_server_is_refused_at_once(stub: Stub, dialect: Dialect) -> None:
+def test_another_kind_of_server_is_refused_at_once(stub: CompletionStub, dialect: Dialect) -> None:
     stub.missing = {"/v1/models", "/get_model_info", "/model_info"}
     with pytest.raises(ValueError, match="refused with status 404: no such path"):
         connect(stub, dialect)
 
 
-def test_a_server_that_does_not_answer_is_unavailable(stub: Stub, dialect: Dialect) -> None:
+def test_a_server_that_does_not_answer_is_unavailable(stub: CompletionStub, dialect: Dialect) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -447,7 +286,7 @@ def test_a_server_that_does_not_answer_is_unavailable(stub: Stub, dialect: Diale
             CompletionServer(url, "tiny", dialect=dialect)
 
 
-def test_arguments_are_refused_by_name(stub: Stub) -> None:
+def test_arguments_are_refused_by_name(stub: CompletionStub) -> None:
     for url, model, dialect, message in (
         ("localhost:8000", "tiny", "vllm", r"server\.url=localhost:8000.*http://"),
         (stub.url, "tiny", "tgi", r"server\.dialect=tgi.*vllm or sglang"),
@@ -457,7 +296,7 @@ def test_arguments_are_refused_by_name(stub: Stub) -> None:
             CompletionServer(url, model, dialect=dialect)  # type: ignore[arg-type]
 
 
-def test_the_key_is_sent_and_never_shown(stub: Stub, dialect: Dialect) -> None:
+def test_the_key_is_sent_and_never_shown(stub: CompletionStub, dialect: Dialect) -> None:
     server = connect(stub, dialect, api_key_variable="SCORING_KEY", retries=1)
     check_scores(server)
     assert stub.keys == {f"Bearer {KEY}"}
@@ -470,7 +309,9 @@ def test_the_key_is_sent_and_never_shown(stub: Stub, dialect: Dialect) -> None:
         assert KEY not in repr(caught.value.__cause__)
 
 
-def test_a_key_is_sent_only_if_named_and_without_blanks(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_sent_only_if_named_and_without_blanks(
+    stub: CompletionStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     check_scores(connect(stub, "vllm"))
     assert stub.keys == {None}
     monkeypatch.setenv("SCORING_KEY", f" {KEY}\n")
@@ -480,7 +321,7 @@ def test_a_key_is_sent_only_if_named_and_without_blanks(stub: Stub, monkeypatch:
 
 @pytest.mark.parametrize("key", ["", "sk-\x07-bell", "clé"])
 def test_a_key_that_cannot_be_sent_is_unavailable(
-    stub: Stub, key: str, monkeypatch: pytest.MonkeyPatch
+    stub: CompletionStub, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCORING_KEY", key)
     with pytest.raises(Unavailable, match="SCORING_KEY holds no usable key") as caught:
