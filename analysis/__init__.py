@@ -1,7 +1,7 @@
-"""Tables, figures and the HTML report, computed from run records alone; no model and no torch.
+"""Tables, figures and the HTML report, computed from run records alone, without models or torch.
 
-`summarize(records)` gives one line a cell; `build(record_dirs, out)` writes everything. Layers, each of
-them functions of the one before: load -> metrics -> cells -> tables and figures -> report.
+`summarize(records)` returns one line per cell; `build(record_dirs, out)` writes everything. Layers: records, stats,
+tables, figures, sections, experiments, claims, report.
 """
 
 from analysis.report.build import build

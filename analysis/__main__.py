@@ -10,6 +10,7 @@ from analysis.claims.reproduction import write_reproduction
 from analysis.records.names import SCALES, sort_names
 from analysis.records.read import load_all
 from analysis.report.build import cells_of_judge, list_judges, write
+from analysis.report.results_page import update_results_page
 from analysis.sections.base import group_by_scale
 from analysis.sections.reward_probe import reward_probe_table
 from analysis.sections.sanity import sanity_table
@@ -19,10 +20,14 @@ from analysis.tables.render import to_markdown
 from analysis.tables.win_rates import win_rate_table
 
 REFERENCE, RUNS = Path("results/reference"), Path("results/runs")
+RESULTS_PAGE = Path("docs/results.md")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis") -> int:
-    """Run the command; returns its exit code, 2 where there is nothing to read."""
+    """Run the command; returns its exit code, 2 without any record.
+
+    Of the reference records, it also updates `docs/results.md`, unless `--out` gives another folder.
+    """
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument(
         "records",
@@ -40,14 +45,18 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis
     except (FileNotFoundError, ValueError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    gc.freeze()  # the records stay to the end: looking through them for garbage takes long
+    gc.freeze()  # the records stay in memory to the end; without this, collections scan them again and again
     cells = build_cells(records.overview)
     report = write(records, cells, out)
     reproduction = write_reproduction(records, out)
+    written = [out / "tables", out / "figures", report, reproduction]
+    if directories == [REFERENCE] and options.out is None and RESULTS_PAGE.exists():
+        update_results_page(RESULTS_PAGE, records, out)
+        written.append(RESULTS_PAGE)
     for scale in sort_names((cell.scale for cell in cells), SCALES):
-        there = [cell for cell in cells if cell.scale == scale]
-        for judge in list_judges(there):
-            print(to_markdown(win_rate_table(cells_of_judge(there, judge))))
+        of_scale = [cell for cell in cells if cell.scale == scale]
+        for judge in list_judges(of_scale):
+            print(to_markdown(win_rate_table(cells_of_judge(of_scale, judge))))
     for record in records.stress:
         print(to_markdown(reward_probe_table(record)))
     for _, own in group_by_scale(records.sanity):
@@ -55,10 +64,10 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis
     for table in tables_by_data(records.separation):
         print(to_markdown(table))
     counts = (
-        f"{len(records.runs)} runs, {len(records.stress)} stress tables, {len(records.sanity)} judges' sanity, "
+        f"{len(records.runs)} runs, {len(records.stress)} reward probes, {len(records.sanity)} sanity checks, "
         f"{len(records.separation)} separations"
     )
-    print(f"{counts}: {out / 'tables'}, {out / 'figures'}, {report}, {reproduction}")
+    print(f"{counts}: {', '.join(map(str, written))}")
     return 0
 
 

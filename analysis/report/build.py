@@ -1,4 +1,4 @@
-"""One self-contained HTML report, and `build`, which writes it with every table and figure."""
+"""The self-contained HTML report; `build` writes it with all tables and figures."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
@@ -33,23 +33,23 @@ from cme.records import RunRecord
 
 ABOUT = {
     "miniature": (
-        "Models of about a million parameters, made for this project, in a small world whose truth is known. "
-        "These numbers measure the method; they are not comparable with the paper's."
+        "Models of about a million parameters, trained for this project, in a small world whose truth is known. "
+        "These numbers test the method; they are not comparable with the paper's."
     ),
     "laptop": "Small real language models on our own prompts. Not comparable with the paper's numbers.",
     "paper": "The paper's checkpoints, prompts and kind of judge.",
-    "imported": "Outputs that were made elsewhere, read from files; nothing of them was trained here.",
+    "imported": "Outputs of models trained elsewhere, read from files.",
 }
 PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("difference.js", "pairs.js", "browser.js")
 EVIDENCE = ("contrast", "agreement", "seeds", "evidence")
-"""Tables that stand behind the figures, by the first word of their names."""
-UNKNOWN_SCALE = "A scale of its own; its numbers are not comparable with those of any other."
+"""Tables shown after the figures, by the first word of their names."""
+UNKNOWN_SCALE = "Another scale; its numbers are not comparable with those of any other."
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has to say for itself: how far it came, why it stopped, what it warned of."""
+    """The warnings of a run: its last step, the reason of an early stop, and warnings."""
 
     run_id: str
     steps: int
@@ -59,7 +59,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Block:
-    """All that the report shows of one scale; `findings` by judge."""
+    """The content of the report for one scale; `findings` by judge."""
 
     scale: str
     about: str
@@ -99,13 +99,13 @@ def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
         few=FEW_PROMPTS,
     )
     report = out / "report.html"
-    # A model can emit half a surrogate pair, which UTF-8 cannot hold.
+    # A model can emit half a surrogate pair, which UTF-8 cannot encode.
     report.write_text(html, encoding="utf-8", errors="replace")
     return report
 
 
 def render(**content: Any) -> str:
-    """The page. Its policy lets no style and no script work but its own, known by their digests."""
+    """The page. Its content security policy allows only its own style and script, identified by their digests."""
     pages = Environment(
         loader=PackageLoader("analysis.report", "page"),
         autoescape=True,
@@ -125,12 +125,12 @@ def render(**content: Any) -> str:
 
 
 def digest(text: str) -> str:
-    """A text's digest as a content security policy names it."""
+    """A text's digest in the notation of a content security policy."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Block:
-    """Write one scale's tables and figures, and gather what the report shows of it."""
+    """Write one scale's tables and figures, and return its content in the report."""
     scale = records[0].scale
     tables = [win_rate_tables(cells_of_judge(cells, judge)) for judge in list_judges(cells)]
     every = [table for of_one in tables for table in of_one]
@@ -153,7 +153,7 @@ def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Blo
 
 
 def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Section]:
-    """Write the tables and figures of the sections that stand beside those of the scales, and gather them."""
+    """Write the tables and figures of the sections other than those of the scales, and return the sections."""
     found = [
         accuracy_section(records.runs, out),
         confound_section(records.overview, cells, out),
@@ -168,17 +168,17 @@ def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Sect
 
 
 def list_judges(cells: Sequence[Cell]) -> list[str]:
-    """The judges of some cells."""
+    """The judges of some cells, sorted."""
     return sort_names(cell.judge for cell in cells)
 
 
 def cells_of_judge(cells: Sequence[Cell], judge: str) -> list[Cell]:
-    """The cells that a judge decided."""
+    """The cells of one judge."""
     return [cell for cell in cells if cell.judge == judge]
 
 
 def notes_on(records: Sequence[RunRecord]) -> list[str]:
-    """Which checkpoints took part, and what was not measured, in sentences."""
+    """Sentences on the checkpoints involved and on measurements that are missing."""
     notes = [f"{role}: {', '.join(names)}." for role, names in checkpoints_of(records).items()]
     if unjudged := [record.run_id for record in records if not record.verdicts]:
         notes.append(f"Without verdicts, so in no table: {', '.join(unjudged)}.")
@@ -190,7 +190,7 @@ def notes_on(records: Sequence[RunRecord]) -> list[str]:
 
 
 def checkpoints_of(records: Sequence[RunRecord]) -> dict[str, list[str]]:
-    """The checkpoints of some runs, by their part in them."""
+    """The checkpoints of some runs, by role."""
     return {
         "Generators": sort_names(record.generator_checkpoint for record in records),
         "Verifiers": sort_names(record.verifier_checkpoint for record in records),
@@ -199,5 +199,5 @@ def checkpoints_of(records: Sequence[RunRecord]) -> dict[str, list[str]]:
 
 
 def run_of(record: RunRecord) -> Run:
-    """A run's line in the section on warnings and stops."""
+    """A run's row in the section on warnings and stops."""
     return Run(record.run_id, last_training_step(record), record.stopped, record.warnings)

@@ -1,7 +1,7 @@
-"""Every pair of responses with its verdicts, packed for the report's browser: JSON, deflated, in base64.
+"""All pairs of responses with their verdicts, packed for the report's pair browser: JSON, deflated, in base64.
 
-Base64 has no character that HTML gives a meaning, and each distinct text is held once: the start's responses
-are the same in many runs.
+Base64 contains no special character of HTML. Each distinct text is stored once, since the start's responses are the
+same in many runs.
 """
 
 import json
@@ -25,7 +25,7 @@ DECIMALS = 4
 
 
 class Texts:
-    """Distinct texts, each with its number."""
+    """Distinct texts and their numbers."""
 
     def __init__(self) -> None:
         self.numbers: dict[str, int] = {}
@@ -36,16 +36,16 @@ class Texts:
 
 
 def pack_pairs(records: Sequence[RunRecord]) -> str:
-    """The records' pairs as the report embeds them; unpack by base64, zlib and JSON."""
+    """The records' pairs as embedded in the report; unpack by base64, zlib and JSON."""
     text = json.dumps(pairs_of(records), allow_nan=False, separators=(",", ":"))
     return b64encode(zlib.compress(text.encode())).decode()
 
 
 def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """Texts, runs, and columns of pairs and of verdicts; texts stand in the columns as numbers.
+    """Texts, runs, and columns of pairs and of verdicts; the columns refer to texts by number.
 
-    `pairs["verdicts"]` counts each pair's verdicts, which follow one another in the order of the pairs. `points`
-    are the policy's, None where unscored.
+    `pairs["verdicts"]` counts the verdicts of each pair; the verdicts are in the order of the pairs. `points` are the
+    policy's, None if unscored.
     """
     methods, texts = method_names(records), Texts()
     pairs: list[list[Any]] = []
@@ -89,7 +89,7 @@ def pair_row(pair: Pair, texts: Texts) -> list[Any]:
 
 
 def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
-    """One verdict of a panel's member, of its majority or of the record's one judge, in the order of `VERDICT`."""
+    """One verdict of a judge, of a panel's member or of its majority, in the order of `VERDICT`."""
     given = points(verdict)
     return [
         texts.number(verdict.judge or judge),
@@ -102,7 +102,7 @@ def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
 
 
 def rounded(value: float | None) -> float | None:
-    """A number to the decimals that the report shows."""
+    """A number rounded to the decimals of the report."""
     return None if value is None else round(value, DECIMALS)
 
 

@@ -1,4 +1,4 @@
-"""Settings and provenance of the runs of one scale: what all share once, then what each has of its own."""
+"""Settings and provenance of the runs of one scale: shared values once, the others by run."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Provenance:
-    """The runs of one scale; `settings` and `versions` are those that all of them share."""
+    """The runs of one scale; `settings` and `versions` hold the values that all runs share."""
 
     scale: str
     settings: Fields
@@ -52,18 +52,18 @@ def provenance_of(records: Sequence[RunRecord]) -> Provenance:
 
 
 def shared(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The fields that every run has with the same value."""
+    """The fields with the same value in every run."""
     first, *others = fields
     return {name: value for name, value in first.items() if all(own.get(name) == value for own in others)}
 
 
 def beside(fields: Mapping[str, str], common: Mapping[str, str]) -> Fields:
-    """The fields that are not common, sorted."""
+    """The fields that are not shared, sorted."""
     return sorted((name, value) for name, value in fields.items() if name not in common)
 
 
 def facts(record: RunRecord) -> Fields:
-    """What a record says of its run beside configuration and environment."""
+    """Facts of a run other than its configuration and environment."""
     found = {
         "generator": record.generator_checkpoint,
         "verifier": record.verifier_checkpoint,

@@ -1,4 +1,4 @@
-"""What the report's sections are made of: tables, and figures as it embeds them."""
+"""The parts of the report's sections: tables, and figures as embedded images."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,11 +14,11 @@ from analysis.tables.render import Table, to_latex, to_markdown
 
 
 class Scaled(Protocol):
-    """A record of any kind."""
+    """A record of any kind, which has a scale."""
 
     @property
     def scale(self) -> str:
-        """The scale that it was made at."""
+        """The scale of the record."""
 
 
 T = TypeVar("T", bound=Scaled)
@@ -33,12 +33,12 @@ class Image:
 
 
 class NothingToShow(ValueError):
-    """An experiment's runs lack what its section shows; the message says what."""
+    """An experiment's runs lack the data of its section; the message names the missing data."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Tables that belong together, most often of one scale, their figures, and what is to be said before both."""
+    """Tables that belong together, usually of one scale, with figures, and notes that stand before them."""
 
     tables: Sequence[Table]
     images: Sequence[Image]
@@ -47,7 +47,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the report beside those of the scales; `id` is its address in the page."""
+    """A section of the report in addition to those of the scales; `id` is its anchor in the page."""
 
     id: str
     title: str
@@ -56,7 +56,7 @@ class Section:
 
 
 def group_by_scale(records: Sequence[T]) -> Iterator[tuple[str, list[T]]]:
-    """The records of each scale, scale by scale."""
+    """The records of each scale, in the order of scales."""
     for scale in sort_names((record.scale for record in records), SCALES):
         yield scale, [record for record in records if record.scale == scale]
 
@@ -70,7 +70,7 @@ def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> No
 
 
 def write_images(plots: Iterable[Plot], out: Path) -> list[Image]:
-    """Save the figures under `out`; returns them as the report embeds them."""
+    """Save the figures under `out`; returns them as embedded images."""
     return [
         Image(b64encode(plot.save(out / "figures").read_bytes()).decode(), plot.caption) for plot in plots
     ]

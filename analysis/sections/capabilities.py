@@ -1,4 +1,4 @@
-"""Capabilities kept: lm-eval's metrics before and after training, as a frame and a table."""
+"""Capabilities: lm-eval's metrics before and after training."""
 
 from collections.abc import Sequence
 from math import isnan, nan
@@ -19,10 +19,10 @@ HEADER = ("family", "regime", "reward", "task", "metric", "items", "before", "af
 
 
 def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a cell, task and metric: before and after training with standard errors, and the change.
+    """One row per cell, task and metric: before and after training with standard errors, and the change.
 
-    `after` is the mean over seeds, with its standard error where there is one seed. `change` is paired by item, its
-    95 % interval bootstrapped over items with all seeds of an item kept together; NaN for a metric that is not a mean
+    `after` is the mean over seeds, with a standard error only for a single seed. `change` is paired by item, with a
+    95 % interval bootstrapped over items that keeps all seeds of an item together; NaN for a metric that is not a mean
     over items.
     """
     names = method_names(records)
@@ -47,9 +47,9 @@ def row_of(runs: Sequence[Capability]) -> dict[str, float]:
         "seeds": len(runs),
         "items": runs[0].n,
         "before": float(np.mean([run.before for run in runs])),
-        "before_stderr": known(runs[0].before_stderr),
+        "before_stderr": float(np.array(runs[0].before_stderr, dtype=float)),
         "after": float(np.mean([run.after for run in runs])),
-        "after_stderr": known(runs[0].after_stderr) if len(runs) == 1 else nan,
+        "after_stderr": float(np.array(runs[0].after_stderr, dtype=float)) if len(runs) == 1 else nan,
         "change": float(np.mean([run.after - run.before for run in runs])),
         "change_lo": lo,
         "change_hi": hi,
@@ -57,7 +57,7 @@ def row_of(runs: Sequence[Capability]) -> dict[str, float]:
 
 
 def paired(run: Capability) -> Floats:
-    """Each item's metric after minus before training; empty where items have none."""
+    """Each item's metric after minus before training; empty for a metric without values per item."""
     if run.before_items is None or run.after_items is None:
         return np.array([])
     before, after = (np.array(items, dtype=float) for items in (run.before_items, run.after_items))
@@ -65,26 +65,21 @@ def paired(run: Capability) -> Floats:
     return change
 
 
-def known(stderr: float | None) -> float:
-    """A standard error, NaN for none."""
-    return nan if stderr is None else stderr
-
-
 def capability_table(records: Sequence[RunRecord]) -> Table:
-    """The runs of one scale that measured capabilities: tasks and metrics in rows, before beside after."""
+    """The capabilities measured at one scale: tasks and metrics in rows, before beside after."""
     frame = capability_frame(records)
     groups = [
         [row_entries(row) for _, row in rows.iterrows()] for _, rows in frame.groupby("family", sort=False)
     ]
     notes = [
         "Metrics of lm-eval in their own units, of the untrained start and the trained policy on the same items; "
-        "± is lm-eval's standard error. With several seeds, after is their mean.",
-        "Change: paired by item, with its 95 % interval, bootstrapped over items. Bold: it excludes 0, "
-        f"{NEVER_BOLD} items. One of no width says that these items did not change, not that no other would.",
+        "± is lm-eval's standard error. With several seeds, after is the mean over seeds.",
+        "Change: paired by item, with its 95 % CI, bootstrapped over items. Bold: it excludes 0, "
+        f"{NEVER_BOLD} items. An interval of width 0 means that none of these items changed.",
     ]
     if frame["change_lo"].isna().any():
         notes.append(
-            f"[n/a]: fewer than {MIN_PROMPTS} items, or a metric that is not a mean over items: no paired interval."
+            f"[n/a]: fewer than {MIN_PROMPTS} items, or a metric that is not a mean over items: no paired CI."
         )
     return Table(
         name="capabilities",
@@ -108,19 +103,19 @@ def row_entries(row: "pd.Series[float]") -> list[Entry]:
 
 
 def with_error(value: float, stderr: float) -> str:
-    """A value with its standard error where it has one."""
+    """A value with its standard error, if it has one."""
     return f"{value:.3f}" if isnan(stderr) else f"{value:.3f} ± {stderr:.3f}"
 
 
 def capability_section(records: Sequence[RunRecord], out: Path) -> Section:
-    """What the runs measured of capabilities, scale by scale."""
+    """The capabilities measured by the runs, scale by scale."""
     parts = []
     for scale, own in group_by_scale([record for record in records if record.capabilities]):
         tables = [capability_table(own)]
         parts.append(write_part(f"{slug(scale)}-capabilities", tables, capability_frame(own), [], out))
     return Section(
         "capabilities",
-        "What training kept: capabilities before and after",
-        "lm-eval's tasks, the same items put to the untrained start and to the trained policy.",
+        "Capabilities before and after training",
+        "lm-eval's tasks: the untrained start and the trained policy on the same items.",
         parts,
     )

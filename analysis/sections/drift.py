@@ -1,11 +1,11 @@
-"""How far training took a policy from its start: a frame of cells by metric.
+"""Drift of a policy from its start: a frame of cells by metric.
 
-The start stands beside the policy, response by response. Diversity is of sets of responses `matched` in length.
+Responses of start and policy are paired. Diversity is that of sets of responses with matched lengths.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import nan, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,14 @@ from analysis.stats.text import (
     self_bleu,
     split_words,
 )
-from cme.records import Generation, RunRecord
+from cme.records import RunRecord
 
 CELL = ("family", "regime", "reward", "method")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of drift: its name in the frame, in words, its unit, and the decimals it is shown with."""
+    """A metric of drift: its name in the frame, its label, its unit, and the number of decimals shown."""
 
     name: str
     label: str
@@ -46,7 +46,7 @@ METRICS = (
     Metric("distinct_2", "distinct-2", "share", 3),
     Metric("self_bleu", "self-BLEU", "0 to 100", 1),
     Metric("compression", "compression", "ratio", 2),
-    Metric("verifier_similarity", "likeness to verifier", "ROUGE-L, 0 to 1", 3),
+    Metric("verifier_similarity", "similarity to verifier", "ROUGE-L, 0 to 1", 3),
     Metric("entropy", "entropy", "nats/token", 3),
     Metric("sqrt_kl", "√KL from start", "√nats", 2),
 )
@@ -59,7 +59,7 @@ FRAME = (
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """A metric of one run on either side; of each prompt (P,) where it is a mean over prompts, else of all (1,)."""
+    """A metric of one run for start and policy: by prompt (P,) if it is a mean over prompts, otherwise (1,)."""
 
     start: Floats
     policy: Floats
@@ -67,19 +67,20 @@ class Sides:
 
     @property
     def change(self) -> float:
-        """The policy's mean less the start's."""
+        """The policy's mean minus the start's."""
         return float(self.policy.mean() - self.start.mean())
 
 
 def drift_of(run: RunRecord) -> dict[str, Sides]:
-    """The metrics of a run by name, but for those that it has no value of.
+    """The metrics of a run by name; metrics without a value are left out.
 
-    `length`, `verifier_similarity`: of whole responses. `distinct_*`, `self_bleu`, `compression`: of all responses,
-    each cut to the words of the shorter of start's and policy's. `entropy`, nats a token, and `sqrt_kl`, root nats
-    a response: of completions sampled in training; entropy over the first and over the last WINDOW steps with a value,
-    KL at the last one (an estimate below 0 has the root 0).
+    `length` and `verifier_similarity` use whole responses. `distinct_*`, `self_bleu` and `compression` use all
+    responses, each truncated to the shorter of start's and policy's. `entropy` (nats per token) and `sqrt_kl` (root
+    nats per response) use completions sampled in training: entropy over the first and over the last WINDOW steps with a
+    value, KL at the last one (the root of an estimate below 0 is 0).
     """
-    start, policy = ([split_words(g.response) for g in side] for side in sides_of(run))
+    start = [split_words(pair.start.response) for pair in run.pairs]
+    policy = [split_words(pair.policy.response) for pair in run.pairs]
     before, after = match_lengths(start, policy)
     found = {
         "length": Sides(lengths(start), lengths(policy), True),
@@ -90,7 +91,9 @@ def drift_of(run: RunRecord) -> dict[str, Sides]:
     }
     if run.verifier_responses is not None:
         said = [split_words(g.response) for g in run.verifier_responses]
-        found["verifier_similarity"] = Sides(likeness(start, said), likeness(policy, said), True)
+        found["verifier_similarity"] = Sides(
+            np.array(rouge_l(start, said)), np.array(rouge_l(policy, said)), by_prompt=True
+        )
     if entropy := known(run, "entropy"):
         found["entropy"] = whole(float(np.mean(entropy[:WINDOW])), float(np.mean(entropy[-WINDOW:])))
     if kl := known(run, "kl"):
@@ -98,23 +101,13 @@ def drift_of(run: RunRecord) -> dict[str, Sides]:
     return {name: sides for name, sides in found.items() if not np.isnan(sides.change)}
 
 
-def sides_of(run: RunRecord) -> tuple[list[Generation], list[Generation]]:
-    """The start's and the policy's responses."""
-    return [pair.start for pair in run.pairs], [pair.policy for pair in run.pairs]
-
-
 def lengths(responses: Sequence[Words]) -> Floats:
-    """Words of each response (P,)."""
+    """Number of words of each response (P,)."""
     return np.array([len(words) for words in responses], dtype=float)
 
 
-def likeness(responses: Sequence[Words], others: Sequence[Words]) -> Floats:
-    """ROUGE-L F1 of each response and the other one to its prompt (P,)."""
-    return np.array(rouge_l(responses, others), dtype=float)
-
-
 def whole(start: float, policy: float) -> Sides:
-    """The sides of a metric that is no mean over prompts."""
+    """The sides of a metric that is not a mean over prompts."""
     return Sides(np.array([start]), np.array([policy]))
 
 
@@ -124,13 +117,12 @@ def known(run: RunRecord, column: str) -> list[float]:
 
 
 def drift_frame(runs: Sequence[RunRecord], labels: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """One row a cell (family, regime, method) and metric that any of its runs has a value of.
+    """One row per cell (family, regime, method) and metric with a value in any of its runs.
 
     `start`, `policy` and `change` are means over seeds. `lo` and `hi`: 95 % interval over prompts of a mean over
-    prompts, the seeds of a prompt kept together; NaN for other metrics. `seed_lo` and `seed_hi`: t interval over
-    the seeds' changes, these prompts held fixed; NaN below MIN_SEEDS. `seed_low` and `seed_high`: their range. Of
-    runs that differ in their judge alone one counts. `prompts` and `seeds` count what the row rests on. `labels` name
-    the runs' methods by run id, by default as `method_names` does.
+    prompts that keeps the seeds of a prompt together; NaN for other metrics. `seed_lo` and `seed_hi`: t interval over
+    the seeds' changes with these prompts fixed; NaN below MIN_SEEDS. `seed_low` and `seed_high`: their range. Runs that
+    differ only in their judge count once. `labels` gives the runs' methods by run id, by default `method_names`.
     """
     names = dict(labels or method_names(runs))
     cells: dict[tuple[str, ...], dict[int, RunRecord]] = {}
@@ -170,7 +162,9 @@ def row_of(having: Sequence[tuple[RunRecord, Sides]]) -> dict[str, float]:
         paired = quality_change(start, policy, prompts)
         assert paired is not None  # no side has a NaN
         lo, hi = paired.lo, paired.hi
-    seed_lo, seed_hi = over_seeds(changes)
+    seed_lo, seed_hi = UNDEFINED
+    if len(changes) >= MIN_SEEDS:
+        seed_lo, seed_hi = t_interval(float(changes.mean()), standard_error(changes), len(changes))
     return {
         "start": float(np.mean([sides.start.mean() for _, sides in having])),
         "policy": float(np.mean([sides.policy.mean() for _, sides in having])),
@@ -184,10 +178,3 @@ def row_of(having: Sequence[tuple[RunRecord, Sides]]) -> dict[str, float]:
         "seed_lo": seed_lo,
         "seed_hi": seed_hi,
     }
-
-
-def over_seeds(changes: Floats) -> tuple[float, float]:
-    """95 % t interval of the mean of the seeds' changes (S,), on S - 1 degrees of freedom; nowhere below MIN_SEEDS."""
-    if len(changes) < MIN_SEEDS:
-        return nan, nan
-    return t_interval(float(changes.mean()), standard_error(changes), len(changes))

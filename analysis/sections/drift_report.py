@@ -17,7 +17,7 @@ from analysis.sections.base import Part, write_part
 from analysis.sections.drift import METRICS, Metric, drift_frame
 from analysis.stats.intervals import interval_excludes
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Entry, Table, slug
+from analysis.tables.render import Entry, Table, group_rows, slug
 from analysis.tables.win_rates import NEVER_BOLD, format_interval
 from cme.records import RunRecord
 
@@ -25,11 +25,11 @@ HEADER = ("metric", "family", "regime", "reward", "start", "policy", "change", "
 COLUMNS = 4  # of panels
 MATCHED = (
     "Distinct-1 and -2 (distinct n-grams over n-grams), self-BLEU (BLEU-4 of each response with all others as its "
-    "references) and compression (bytes over bytes after DEFLATE) are of all responses together, each cut to the words "
-    "of the shorter of start's and policy's response to its prompt, so that length does not count."
+    "references) and compression (bytes over bytes after DEFLATE) are of all responses together, each truncated to the "
+    "shorter of start's and policy's response to its prompt, so that length has no effect."
 )
 OTHERS = (
-    "Likeness to verifier: ROUGE-L F1 of a whole response and the frozen verifier's own greedy response to the prompt. "
+    "Similarity to verifier: ROUGE-L F1 of a whole response and the frozen verifier's greedy response to the prompt. "
     f"Entropy (first and last {WINDOW} steps with a value) and the root of the KL divergence from the start (last "
     "value) are of completions sampled in training; the others are of greedy responses to the evaluation prompts."
 )
@@ -40,7 +40,7 @@ def drift_part(
 ) -> Part:
     """Write the drift of an experiment's runs of one scale; `name` is the experiment's.
 
-    `labels` name the runs' methods by run id, by default as `method_names` does.
+    `labels` gives the runs' methods by run id, by default `method_names`.
     """
     frame, scale = drift_frame(runs, labels), runs[0].scale
     table, plot = drift_table(frame, name, scale), drift_plot(frame, name, scale)
@@ -48,25 +48,22 @@ def drift_part(
 
 
 def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
-    """Start, policy and change of each cell of a drift frame, in a block for each metric."""
-    groups = []
+    """Start, policy and change of each cell of a drift frame, grouped by metric."""
+    rows: list[Sequence[Entry | str]] = []
     for metric in METRICS:
-        rows: list[list[Entry]] = []
-        for _, row in frame[frame["metric"] == metric.name].iterrows():
-            label = "" if rows else f"{metric.label} ({metric.unit})"
-            rows.append([Entry(label), *entries(row, metric)])
-        groups.append(rows)
+        own = frame[frame["metric"] == metric.name]
+        rows += [[f"{metric.label} ({metric.unit})", *entries(row, metric)] for _, row in own.iterrows()]
     return Table(
         name=f"drift-{slug(name)}-{slug(scale)}",
         title=f"Drift from the start, {name}, scale: {scale}",
         header=HEADER,
-        groups=[rows for rows in groups if rows],
+        groups=group_rows(rows),
         notes=notes(frame),
     )
 
 
 def entries(row: "pd.Series[Any]", metric: Metric) -> list[Entry]:
-    """One cell of one metric as a row of the table, without the metric's name."""
+    """One cell of one metric as a row of the table, without the metric's label."""
     change = f"{row['change']:+.{metric.decimals}f}"
     if not isnan(row["lo"]):
         change = f"{change} {format_interval(row['lo'], row['hi'], metric.decimals)}"
@@ -82,15 +79,15 @@ def entries(row: "pd.Series[Any]", metric: Metric) -> list[Entry]:
 def notes(frame: pd.DataFrame) -> list[str]:
     """How to read the table."""
     found = [
-        "Means over seeds. Change: policy less start; in brackets, where a metric is a mean over prompts, its paired "
-        f"95 % interval over prompts for these models. Bold: that interval excludes 0, {NEVER_BOLD} prompts.",
+        "Means over seeds. Change: policy minus start; in brackets, if a metric is a mean over prompts, its paired "
+        f"95 % CI over prompts for these models. Bold: that interval excludes 0, {NEVER_BOLD} prompts.",
         f"Over seeds: 95 % t interval of the seeds' changes on these prompts, [n/a] below {MIN_SEEDS} seeds.",
         MATCHED,
         OTHERS,
     ]
     having = frame.loc[frame["metric"] == "verifier_similarity", "method"]
     if lacking := [method for method in dict.fromkeys(frame["method"]) if method not in set(having)]:
-        found.append(f"Without one recorded verifier's own responses: {', '.join(lacking)}.")
+        found.append(f"Without recorded responses of one verifier: {', '.join(lacking)}.")
     return found
 
 

@@ -1,7 +1,8 @@
-"""Stress tables: where each reward ranks answers of known worth, as a frame, a table and a heat map."""
+"""Reward probe: the rank that each reward gives to answers of known quality, as a frame, a table and a heat map."""
 
 from collections.abc import Sequence
 from math import isnan
+from operator import attrgetter
 from pathlib import Path
 from textwrap import fill
 
@@ -21,30 +22,32 @@ from analysis.tables.win_rates import format_interval
 from cme.records import RewardProbeRecord
 
 BEST = "right"
-LABELS = {"boilerplate": "boiler- plate"}  # narrower than its column
+LABELS = {"boilerplate": "boiler- plate"}  # too long for its column
 SHADES = LinearSegmentedColormap.from_list("rank", [STYLES["cme"].colour, "#ffffff"])
-"""Of a mean rank: dark is ranked first."""
+"""Colours of mean ranks: dark is rank 1."""
 ANSWERS = (
     "Answers: empty (the end of the turn alone); a word of the right answer ten times; the prompt copied; a "
-    "refusal; boilerplate that would go with any prompt; the right answer cut at half; the right answer with "
-    "padding behind it (verbose); another prompt's right answer (wrong); the right answer."
+    "refusal; boilerplate that fits any prompt; the first half of the right answer; the right answer followed by "
+    "padding (verbose); another prompt's right answer (wrong); the right answer."
 )
 FRAME = (
     *("stress_id", "scale", "family", "regime", "verifier", "seed", "line", "grade"),
     *("mean_rank", "unscored", "prompts", "right_first", "right_first_lo", "right_first_hi"),
 )
 
+IDENTITY = attrgetter(*FRAME[:6])
+
 
 def ranks(values: Floats) -> Floats:
-    """Ranks (P, G) of each prompt's answers by reward (P, G): 1 is the highest, equals share their mean rank.
+    """Ranks (P, G) of each prompt's answers by reward (P, G): 1 is the highest, ties share their mean rank.
 
-    NaN, an answer without a reward, has no rank, and those after it move up.
+    An answer without a reward (NaN) has no rank and is left out of the ranking.
     """
     return pd.DataFrame(values).rank(axis=1, ascending=False, method="average").to_numpy(float)
 
 
 def first_share(values: Floats, column: int) -> Floats:
-    """Per prompt (P,) whether the column's answer has the highest reward, 1/k for k that share it; NaN unscored."""
+    """For each prompt (P,) whether the column's answer has the highest reward, 1/k if k tie; NaN if unscored."""
     own = values[:, [column]]
     beaten = (values > own).any(axis=1)
     equal = (values == own).sum(axis=1)
@@ -53,13 +56,13 @@ def first_share(values: Floats, column: int) -> Floats:
 
 
 def reward_probe_frame(records: Sequence[RewardProbeRecord]) -> pd.DataFrame:
-    """One row a line and grade: mean rank over prompts (NaN if never scored), share unscored, and of the line
-    in how many per cent of prompts the right answer is first, with its 95 % interval.
+    """One row per line and grade: mean rank over prompts (NaN if never scored) and share unscored; and for the line
+    the percentage of prompts whose right answer is first, with its 95 % interval.
     """
     rows = []
     for record in records:
         prompts = np.array(record.prompts, dtype=object)
-        identity = {field: getattr(record, field) for field in FRAME[:6]}
+        identity = dict(zip(FRAME, IDENTITY(record), strict=False))
         for line, by_grade in record.values.items():
             values = np.array(list(by_grade.values()), dtype=float).T  # (P, G), None as NaN
             first = 100 * first_share(values, list(by_grade).index(BEST))
@@ -108,44 +111,41 @@ def notes(record: RewardProbeRecord, grades: Sequence[str]) -> list[str]:
     """How to read a record's table."""
     found = [
         f"Rank of an answer's reward among the {len(grades)} answers to its prompt, 1 the highest, mean over "
-        f"{len(record.prompts)} prompts. Equal rewards share their mean rank. Bold: the best of the row.",
-        "Right first: prompts whose right answer has the highest reward, a shared first place counting its share; "
-        "in brackets the 95 % interval, bootstrapped by prompt; one of no width says that these prompts agree, "
-        "not that others would.",
+        f"{len(record.prompts)} prompts. Ties share their mean rank. Bold: the best of the row.",
+        "Right first: prompts whose right answer has the highest reward, a tie for first place counting its share; "
+        "in brackets the 95 % CI, bootstrapped by prompt; an interval of width 0 means that all these prompts agree.",
         ANSWERS,
     ]
     if record.second_checkpoint is not None:
         found.append(f"Ensembles: the verifier and {record.second_checkpoint}.")
     if any(v is None for by_grade in record.values.values() for vs in by_grade.values() for v in vs):
-        found.append(
-            "-: unscored, with the share of prompts; such an answer has no rank and the others move up."
-        )
+        found.append("-: unscored, with the share of prompts; such an answer is left out of the ranking.")
     if len(record.prompts) < MIN_PROMPTS:
         found.append(f"[n/a]: fewer than {MIN_PROMPTS} prompts, too few for an interval.")
     return found
 
 
 def rank_text(rank: float, unscored: float) -> str:
-    """A mean rank with the share of answers that have none, such as `2.4`, `2.4 (- 10 %)` or `- (100 %)`."""
+    """A mean rank with the share of unscored answers, such as `2.4`, `2.4 (- 10 %)` or `- (100 %)`."""
     if isnan(rank):
         return f"- ({unscored:.0%})".replace("%", " %")
     return f"{rank:.1f} (- {unscored:.0%})".replace("%", " %") if unscored else f"{rank:.1f}"
 
 
 def first_text(line: pd.DataFrame, decimals: int = 1) -> str:
-    """How often the right answer is first under a line, such as 58.3 [45.0, 71.7]."""
+    """Percentage of prompts whose right answer is first under a line, such as 58.3 [45.0, 71.7]."""
     row = line.iloc[0]
     share = "n/a" if isnan(row["right_first"]) else f"{row['right_first']:.{decimals}f}"
     return f"{share} {format_interval(row['right_first_lo'], row['right_first_hi'], decimals)}"
 
 
 def subject(record: RewardProbeRecord) -> str:
-    """What a table is about."""
+    """Scale and checkpoints of a table."""
     return f"scale: {record.scale}, {models(record)}"
 
 
 def models(record: RewardProbeRecord) -> str:
-    """Which checkpoints a table is about, and which seed unless it is the first."""
+    """Checkpoints of a table, and the seed unless it is the first."""
     seed = f", seed: {record.seed}" if record.seed else ""
     return f"generator: {record.generator_checkpoint}, verifier: {record.verifier_checkpoint}{seed}"
 
@@ -162,7 +162,7 @@ def is_cme(line: str) -> bool:
 
 
 def reward_probe_plot(records: Sequence[RewardProbeRecord]) -> Plot:
-    """Heat maps of the mean ranks of one scale, a panel for each of its tables."""
+    """Heat maps of the mean ranks of one scale, one panel per record."""
     scale = records[0].scale
     heights = [0.18 * len(record.values) for record in records]
     with rc_context(RC):
@@ -172,16 +172,16 @@ def reward_probe_plot(records: Sequence[RewardProbeRecord]) -> Plot:
             draw_ranks(axes, record)
         figure.suptitle(f"Mean rank of graded answers by reward (scale: {scale})")
     caption = (
-        f"Before any training, at scale {scale}: the mean rank that each reward gives to answers of known worth, "
-        "1 (dark) the highest; a dash where no answer of a kind could be scored. On the right: in how many per "
-        "cent of prompts the right answer is first, with the 95 % interval. A column that is darker than that of "
-        f"the right answer is what training on the reward can drift to. {ANSWERS}"
+        f"Before any training, at scale {scale}: the mean rank that each reward gives to answers of known quality, "
+        "1 (dark) the highest; a dash where no answer of a kind could be scored. On the right: the percentage of "
+        "prompts whose right answer is first, with the 95 % CI. Training on the reward can drift to a column that is "
+        f"darker than that of the right answer. {ANSWERS}"
     )
     return Plot(f"stress-{slug(scale)}", caption, figure)
 
 
 def draw_ranks(axes: Axes, record: RewardProbeRecord) -> None:
-    """One table as a heat map: lines down, grades across, numbers in the cells."""
+    """Draw one record as a heat map: lines in rows, grades in columns, numbers in the cells."""
     frame = reward_probe_frame([record])
     lines = sorted(record.values, key=lambda line: not is_cme(line))
     grades = list(dict.fromkeys(frame["grade"]))
@@ -189,7 +189,7 @@ def draw_ranks(axes: Axes, record: RewardProbeRecord) -> None:
     axes.imshow(table, cmap=SHADES, vmin=1, vmax=len(grades), aspect="auto")
     for row, column in np.ndindex(*table.shape):
         rank = table[row, column]
-        dark = rank < 1 + (len(grades) - 1) / 7  # where white on the shade has more contrast than black
+        dark = rank < 1 + (len(grades) - 1) / 7  # white text has more contrast there
         text = "-" if isnan(rank) else f"{rank:.1f}"
         axes.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
     for row, line in enumerate(lines):
@@ -207,7 +207,7 @@ def draw_ranks(axes: Axes, record: RewardProbeRecord) -> None:
 
 
 def reward_probe_section(records: Sequence[RewardProbeRecord], out: Path) -> Section:
-    """The stress tables and their figures, scale by scale."""
+    """The tables and figures, scale by scale."""
     parts = []
     for scale, own in group_by_scale(records):
         tables = [reward_probe_table(record) for record in own]
@@ -218,8 +218,8 @@ def reward_probe_section(records: Sequence[RewardProbeRecord], out: Path) -> Sec
         )
     return Section(
         "stress",
-        "Before any training: how each reward ranks answers of known worth",
-        "No model was trained for these tables. Where a reward ranks another answer above the right one, training "
+        "Before any training: how each reward ranks answers of known quality",
+        "No model was trained for these tables. If a reward ranks another answer above the right one, training "
         "on it can raise the reward without better answers.",
         parts,
     )

@@ -1,4 +1,4 @@
-"""Judges' sanity: their win rates for opponents that are no better, and which judges fail."""
+"""Sanity checks of judges: their win rates for opponents that are no better, and the judges that fail."""
 
 from collections.abc import Mapping, Sequence
 from math import nan
@@ -13,24 +13,24 @@ from analysis.records.frames import judge_name
 from analysis.records.names import ABSENT, flatten_config, is_neutral
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.metrics import FEW_PROMPTS, Floats, WinRate, first_position_share, half_scored, win_rate
-from analysis.tables.render import Entry, Table, slug
+from analysis.tables.render import Entry, Row, Table, group_rows, slug
 from analysis.tables.win_rates import format_interval, format_percent
 from cme.records import MAJORITY, RunRecord, SanityRecord, Verdict, majority_verdicts, points
 
 ITSELF = "itself"
 OPPONENTS = (
     "Opponents of a model's own greedy responses: null (one phrase for every prompt), longer (the response twice), "
-    "shorter (its first half, where it had ended by itself), copied (the prompt); itself: two samples of the "
+    "shorter (its first half, if the response was complete), copied (the prompt); itself: two samples of the "
     "model against each other."
 )
 RULE = (
-    "A judge fails against itself where the interval excludes 50 %, and against any other opponent where the "
-    "interval lies above 50 %: none of them is better than the response it stands against."
+    "A judge fails against itself if the interval excludes 50 %, and against any other opponent if the "
+    "interval lies above 50 %: no opponent is better than the response that it is compared with."
 )
 
 
 def by_judge(record: SanityRecord) -> dict[str, dict[str, list[Verdict]]]:
-    """The verdicts by judge and opponent; a panel's members each apart, and its majority."""
+    """The verdicts by judge and opponent, with the members and the majority of a panel as separate judges."""
     found: dict[str, dict[str, list[Verdict]]] = {}
     for opponent, verdicts in record.verdicts.items():
         for verdict in [*verdicts, *majority_verdicts(verdicts)]:
@@ -42,7 +42,7 @@ def by_judge(record: SanityRecord) -> dict[str, dict[str, list[Verdict]]]:
 def arrays_of(
     verdicts: Sequence[Verdict],
 ) -> tuple[Floats, NDArray[np.object_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """One judge's points, prompts, orders (opponent first), and which verdicts do not count."""
+    """One judge's points, prompts, orders (opponent first), and a mask of verdicts that do not count."""
     won = np.array([points(v) for v in verdicts], dtype=float)
     prompts = np.array([v.prompt_id for v in verdicts], dtype=object)
     first = np.array([v.policy_first for v in verdicts], dtype=bool)
@@ -56,15 +56,15 @@ def wins_of(verdicts: Sequence[Verdict]) -> WinRate:
 
 
 def failed(opponent: str, win: WinRate) -> bool:
-    """Whether a judge fails against an opponent; so few prompts that nothing can be told are no failure.
+    """Whether a judge fails against an opponent; with too few prompts it does not fail.
 
-    A failure that the unscored verdicts could undo is one all the same: the doubt is not the judge's gain.
+    A failure that the unscored verdicts could reverse still counts as a failure.
     """
     return not win.few and (win.lo > 50 or (opponent == ITSELF and win.hi < 50))
 
 
 def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
-    """The opponents against which a judge fails, in sentences that say if it is the judge of `runs`."""
+    """A sentence per opponent against which a judge fails; it states whether the judge is that of `runs`."""
     found = []
     for judge, opponents in by_judge(record).items():
         for opponent, verdicts in opponents.items():
@@ -85,7 +85,7 @@ def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> lis
 
 
 def whose(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -> str:
-    """The judge as the subject of a sentence: whether judges of its name in `runs` have its settings."""
+    """The judge as the subject of a sentence, with differences from judges of the same name in `runs`."""
     own = settings_by_judge(record).get(judge, {})
     theirs = [found for run in runs for name, found in settings_by_judge(run).items() if name == judge]
     other = [settings for settings in theirs if settings != own]
@@ -93,11 +93,11 @@ def whose(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -> str:
         return f"Judge {judge}"
     unlike = "; ".join(sorted({differences(own, settings) for settings in other}))
     which = "the results'" if len(other) == len(theirs) else f"that of {len(other)} of {len(theirs)} runs"
-    return f"A judge called {judge}, of other settings than {which} ({unlike}),"
+    return f"A judge called {judge}, with other settings than {which} ({unlike}),"
 
 
 def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, str]]:
-    """Of each judge of a record, a panel's members and majority apart, the settings that its verdicts depend on."""
+    """The settings that affect verdicts for each judge of a record, including members and majority of a panel."""
     node = record.config.get("judge", {})
     members = node.get("members", {})
     if not members:
@@ -107,12 +107,12 @@ def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, s
 
 
 def settings_of_judge(node: Mapping[str, Any]) -> dict[str, str]:
-    """A judge's configuration by dotted field, without what changes nothing in its verdicts."""
+    """A judge's configuration by dotted field, without fields that do not affect its verdicts."""
     return {field: value for field, value in flatten_config(node, "judge.") if not is_neutral(field)}
 
 
 def differences(own: Mapping[str, str], other: Mapping[str, str]) -> str:
-    """What two judges' settings differ in, such as `judge.model: a, there b`."""
+    """The differences between two judges' settings, such as `judge.model: a, there b`."""
     if not other:
         return "theirs are not recorded"
     return ", ".join(
@@ -123,7 +123,7 @@ def differences(own: Mapping[str, str], other: Mapping[str, str]) -> str:
 
 
 def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
-    """One row a judge, generator and opponent: the opponent's win rate in percent with its interval."""
+    """One row per judge, generator and opponent: the opponent's win rate in percent with its interval."""
     rows = []
     for record in records:
         for judge, opponents in by_judge(record).items():
@@ -153,48 +153,47 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
 
 
 def first_shown(verdicts: Sequence[Verdict]) -> float:
-    """Percent of decided verdicts that went to the response shown first."""
+    """Percentage of decided verdicts for the response shown first."""
     won, _, first, half = arrays_of(verdicts)
     return first_position_share(np.where(half, nan, won), first)
 
 
 def sanity_table(records: Sequence[SanityRecord]) -> Table:
-    """Judges of one scale in rows, a row an opponent."""
+    """The judges of one scale, one row per opponent."""
     frame = sanity_frame(records)
-    groups: list[list[list[Entry]]] = []
+    groups: list[Sequence[Row]] = []
     for _, own in frame.groupby(["sanity_id", "judge"], sort=False):
-        rows: list[list[Entry]] = []
+        rows: list[Sequence[Entry | str]] = []
         for row in own.to_dict("records"):
             check = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
-            texts = [
-                "" if rows else str(row["judge"]),
-                "" if rows else f"{row['family']} {row['regime']}",
-                str(row["opponent"]),
-                f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
-                format_percent(row["first_shown"]),
-                str(row["prompts"]),
-                f"{row['unscored']} + {row['half_scored']}" if row["half_scored"] else str(row["unscored"]),
-            ]
-            rows.append([*map(Entry, texts), Entry(check, bold=bool(row["failed"]))])
-        groups.append(rows)
+            half = f" + {row['half_scored']}" if row["half_scored"] else ""
+            rows.append(
+                [
+                    *(str(row["judge"]), f"{row['family']} {row['regime']}", str(row["opponent"])),
+                    f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
+                    *(format_percent(row["first_shown"]), str(row["prompts"]), f"{row['unscored']}{half}"),
+                    Entry(check, bold=bool(row["failed"])),
+                ]
+            )
+        groups += group_rows(rows, 2)
     scale = records[0].scale
     return Table(
         name=f"sanity-{slug(scale)}",
-        title=f"Sanity of judges: win rate of opponents that are no better (%), scale: {scale}",
+        title=f"Sanity check of judges: win rate of opponents that are no better (%), scale: {scale}",
         header=["judge", "generator", "opponent", "win rate", "first won", "prompts", "unscored", "check"],
         groups=groups,
         notes=[
             OPPONENTS,
             f"{RULE} n/a: fewer than {FEW_PROMPTS} scored prompts.",
-            "First won: decided verdicts for the response shown first; 50 is blind to order. Unscored: behind the +, "
-            "verdicts left out because their pair is unscored in the other order.",
+            "First won: decided verdicts for the response shown first; 50 without position bias. Unscored: after the "
+            "+, verdicts left out because their pair is unscored in the other order.",
             *(f"{of.judge}, {of.family} {of.regime}: {said}" for of in records for said in of.warnings),
         ],
     )
 
 
 def sanity_section(records: Sequence[SanityRecord], out: Path) -> Section:
-    """The judges' sanity, scale by scale."""
+    """The sanity checks, scale by scale."""
     parts = []
     for scale, own in group_by_scale(records):
         tables = [sanity_table(own)]
@@ -202,7 +201,7 @@ def sanity_section(records: Sequence[SanityRecord], out: Path) -> Section:
     return Section(
         "judges",
         "Can the judges be trusted?",
-        "Each judge met opponents of which none is better than the model's own responses. What it says of a trained "
-        "policy is worth no more than what it says of these.",
+        "Each judge compared the model's own responses with opponents that are no better. Its verdicts on trained "
+        "policies are no more reliable than these.",
         parts,
     )

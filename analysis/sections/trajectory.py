@@ -1,13 +1,13 @@
-"""Trainings at their saved checkpoints: which was selected, what it gained, and from where on a policy was lost.
+"""Saved checkpoints during training: the selected one and its gain, and the step of a collapse.
 
-Two sets of prompts are never mixed here. The trajectory (win rate and true quality by step) is of the selection
-prompts; the best of it is good by luck too, so what the selected and the final policy are worth is measured on the
-evaluation prompts alone.
+Two sets of prompts are never mixed. The trajectory (win rate and true quality by step) uses the selection prompts. Its
+best checkpoint is partly chosen by chance, so the selected and the final policy are compared on the evaluation prompts
+alone.
 
-Collapse: the first saved checkpoint from which on every one is worse than the untrained start for certain: the whole
-95 % interval of its win rate below 50 %, whatever the unscored verdicts would be, or of its quality's paired
-difference from the start below 0. A training that the guard ended stands apart with its reason: it can have stopped
-where there was nothing left to learn.
+Collapse: the first saved checkpoint from which on all are significantly worse than the untrained start: the 95 %
+interval of the win rate lies below 50 % for any outcome of the unscored verdicts, or that of the paired difference in
+quality lies below 0. A training that the collapse guard stopped is listed separately, since it may have stopped with
+nothing left to learn.
 """
 
 from collections.abc import Iterable, Sequence
@@ -52,10 +52,10 @@ HEADER = (
 
 
 def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row a run and checkpoint: win rate in percent and true quality on the selection prompts, with intervals.
+    """One row per run and checkpoint: win rate in percent and true quality on the selection prompts, with intervals.
 
     Step 0 is the untrained start, whose win rate against itself is 50 by definition. `gain` is the paired difference
-    of quality from the start. NaN where there is no oracle.
+    in quality from the start. NaN without an oracle.
     """
     names, rows = method_names(records), []
     for record in records:
@@ -75,7 +75,7 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def at_start(paths: Sequence[Trajectory]) -> dict[str, float]:
-    """The start's measures: 50 % against itself, by definition, and its quality with the interval over prompts."""
+    """The start's measures: win rate 50 % by definition, and its quality with the interval over prompts."""
     quality = np.concatenate([floats(path.start_quality, len(path.prompts)) for path in paths])
     prompts = np.array([prompt for path in paths for prompt in path.prompts], dtype=object)
     lo, hi = clustered_interval(quality, prompts)
@@ -84,9 +84,9 @@ def at_start(paths: Sequence[Trajectory]) -> dict[str, float]:
 
 
 def measured(seen: Sequence[tuple[Trajectory, CheckpointResult]]) -> dict[str, float]:
-    """Win rate and quality of one or several runs' checkpoints pooled, with intervals over prompts.
+    """Win rate and quality of the pooled checkpoints of one or several runs, with intervals over prompts.
 
-    A prompt counts in a run's win rate only where all of its verdicts are scored.
+    A prompt counts in a run's win rate only if all of its verdicts are scored.
     """
     won = [
         (nan if point is None else point, prompt, None in own and point is not None)
@@ -118,7 +118,7 @@ def measured(seen: Sequence[tuple[Trajectory, CheckpointResult]]) -> dict[str, f
 
 
 def floats(values: Sequence[float] | None, count: int) -> Floats:
-    """The values (count,), NaN where there are none."""
+    """The values (count,); NaN for None."""
     return np.full(count, nan) if values is None else np.array(values, dtype=float)
 
 
@@ -129,7 +129,7 @@ def mean(values: Floats) -> float:
 
 
 def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
-    """The first of the steps from which on all are worse; None where the last one is not."""
+    """The first step from which on all are worse; None if the last one is not."""
     first = None
     for step, is_worse in zip(steps, worse, strict=True):
         first = (step if first is None else first) if is_worse else None
@@ -137,9 +137,9 @@ def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
 
 
 def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
-    """The collapse step of one run's rows by `win_rate` or `quality`, "n/a" where no checkpoint has an interval.
+    """The collapse step of one run's rows by `win_rate` or `quality`; "n/a" if no checkpoint has an interval.
 
-    A checkpoint without an interval, such as an unscored one, is passed over: it is no recovery.
+    A checkpoint without an interval, such as an unscored one, is skipped and not a recovery.
     """
     bound, level = {"win_rate": ("win_rate_hi", 50), "quality": ("gain_hi", 0)}[measure]
     seen = run[run["step"] > 0].dropna(subset=[bound]).sort_values("step")
@@ -152,7 +152,7 @@ def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
 
 
 def trajectory_table(records: Sequence[RunRecord]) -> Table:
-    """The runs of one scale that have a trajectory: final and selected policy, and where they came to grief."""
+    """The runs of one scale that have a trajectory: final and selected policy, and the step of a collapse."""
     frame = trajectory_frame(records)
     by_id = {record.run_id: record for record in records}
     cells = ["family", "regime", "reward", "method", "judge", "selection_judge"]
@@ -171,39 +171,38 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
         groups=list(groups.values()),
         notes=[
             f"Final, selected: win rate on the evaluation prompts, judged by {', '.join(judges)}, all seeds pooled; in "
-            f"brackets the 95 % interval over prompts. Bold: it excludes 50 %, {NEVER_BOLD} prompts.",
-            f"Selected: the checkpoint that won most against the start on the selection prompts, judged by "
-            f"{', '.join(choosers)}; none of these is an evaluation prompt. The earliest of equals.",
-            "Selected - final: in points of the win rate, paired by comparison; its interval is bootstrapped by "
+            f"brackets the 95 % CI over prompts. Bold: it excludes 50 %, {NEVER_BOLD} prompts.",
+            f"Selected: the checkpoint with the highest win rate against the start on the selection prompts, judged by "
+            f"{', '.join(choosers)}; none of these is an evaluation prompt. The earliest one in a tie.",
+            "Selected - final: in percentage points, paired by comparison; its CI is bootstrapped by "
             f"prompt. Bold: it excludes 0, {NEVER_BOLD} prompts.",
-            "Collapse: the first saved checkpoint from which on all are worse than the start for certain, on the "
-            "selection prompts, by seed; - is none. Unscored checkpoints are passed over. "
-            "Stopped: the guard ended the training.",
+            "Collapse: the first saved checkpoint from which on all are significantly worse than the start, on the "
+            "selection prompts, by seed; - for no collapse. Unscored checkpoints are skipped. "
+            "Stopped: the collapse guard ended the training.",
             *verdict_notes(records),
         ],
     )
 
 
 def verdict_notes(records: Sequence[RunRecord]) -> list[str]:
-    """What the win rates of final and selected policies leave out, and whose they are where a panel judged."""
+    """Notes on verdicts left out of the win rates of final and selected policies, and on panels."""
     selected = [
         r.selected.verdicts for r in records if r.selected is not None and r.selected.verdicts is not None
     ]
     judged = [record.verdicts for record in records] + selected
     wins = [win_of([comparisons(verdicts)]) for verdicts in judged if verdicts]
-    unscored, half, total = (
-        sum(getattr(win, name) for win in wins) for name in ("unscored", "half_scored", "verdicts")
-    )
+    unscored, half = sum(win.unscored for win in wins), sum(win.half_scored for win in wins)
+    total = sum(win.verdicts for win in wins)
     panel = any(map(majority_verdicts, judged))
     return [
-        *(["A panel's verdict is that of its majority."] if panel else []),
+        *(["The verdict of a panel is that of its majority."] if panel else []),
         *([f"{unscored} of {total} verdicts are unscored and left out."] if unscored else []),
-        *([f"{half} more are left out, their pair being unscored in the other order."] if half else []),
+        *([f"{half} more are left out, because their pair is unscored in the other order."] if half else []),
     ]
 
 
 def entries(records: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
-    """A cell's entries behind its name: its seeds pooled, and by seed what is a step."""
+    """A cell's entries after its method: win rates with pooled seeds, and steps by seed."""
     final = [comparisons(record.verdicts) for record in records]
     chosen = [
         None
@@ -229,13 +228,13 @@ Comparisons = dict[tuple[str, bool, str | None], float]
 
 
 def comparisons(verdicts: Sequence[Verdict]) -> Comparisons:
-    """The policy's points by prompt, order and judge, a panel's by its majority; NaN where unscored."""
+    """The policy's points by prompt, order and judge (of a panel the majority); NaN if unscored."""
     decisive = majority_verdicts(verdicts) or verdicts
     return {(v.prompt_id, v.policy_first, v.judge): points(v) for v in decisive}
 
 
 def rate_entry(runs: Sequence[Comparisons]) -> Entry:
-    """A win rate with its interval, n/a without any verdict."""
+    """A win rate with its interval; n/a without a verdict."""
     if not any(runs):
         return Entry("n/a")
     win = win_of(runs)
@@ -243,14 +242,14 @@ def rate_entry(runs: Sequence[Comparisons]) -> Entry:
 
 
 def win_of(runs: Sequence[Comparisons]) -> WinRate:
-    """The win rate of some runs' comparisons together."""
+    """The win rate of the pooled comparisons of some runs."""
     own = [points_of(run) for run in runs if run]
     points, prompts, half = (np.concatenate(column) for column in zip(*own, strict=True))
     return win_rate(points, prompts, half)
 
 
 def points_of(run: Comparisons) -> tuple[Floats, NDArray[np.object_], NDArray[np.bool_]]:
-    """A run's points, the prompt of each, and which do not count, their pair being unscored in the other order."""
+    """A run's points, the prompt of each, and which do not count, because their pair is unscored in the other order."""
     won = np.array(list(run.values()))
     prompts = np.array([prompt for prompt, _, _ in run], dtype=object)
     pairs = np.array([f"{judge}\n{prompt}" for prompt, _, judge in run], dtype=object)
@@ -258,7 +257,7 @@ def points_of(run: Comparisons) -> tuple[Floats, NDArray[np.object_], NDArray[np
 
 
 def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> Entry:
-    """How much higher one policy's win rate is than another's, comparison by comparison, with its interval."""
+    """The difference between two policies' win rates, paired by comparison, with its interval."""
     gains = [{key: new[key] - old[key] for key in old} for old, new in zip(before, after, strict=True)]
     if not any(gains):
         return Entry("n/a")
@@ -269,18 +268,18 @@ def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> E
         return Entry("n/a")
     gained, missing = 100 * values[counted], float(np.isnan(values).sum())
     lo, hi = clustered_interval(gained, prompts[counted])
-    certain = abs(float(np.nansum(values))) > missing  # what is unscored would gain 1 at most, or lose 1
+    certain = abs(float(np.nansum(values))) > missing  # an unscored comparison would add between -1 and 1
     bold = certain and interval_excludes(lo, hi, 0, len(set(prompts[counted])))
     return Entry(f"{mean(gained):+.1f} {format_interval(lo, hi)}", bold)
 
 
 def by_seed(steps: Iterable[int | str | None]) -> Entry:
-    """Steps in the order of the seeds, - for none."""
+    """Steps in the order of the seeds; - for none."""
     return Entry(" ".join("-" if step is None else str(step) for step in steps))
 
 
 def trajectory_plots(records: Sequence[RunRecord]) -> list[Plot]:
-    """Win rate and, with an oracle, true quality by step: the records of one scale, a figure a selection judge."""
+    """Win rate and, with an oracle, true quality by step: the figures of one scale, by selection judge."""
     frame = trajectory_frame(records)
     if frame.empty:
         return []
@@ -292,7 +291,7 @@ def trajectory_plots(records: Sequence[RunRecord]) -> list[Plot]:
 
 
 def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: str, measure: str) -> Plot:
-    """One measure by step: regimes as rows, families as columns, a line a method."""
+    """One measure by step: regimes as rows, families as columns, one line per method."""
     scale = records[0].scale
     families, regimes = sort_names(frame["family"]), sort_names(frame["regime"], REGIMES)
     styles = styles_by_method(frame)
@@ -314,10 +313,10 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
     caption = (
         f"{MEASURES[measure].capitalize()} at saved checkpoints, on the selection prompts (at most {prompts} a run, "
         f"none of them an evaluation prompt; selection judge: {judge}), at scale {scale}. Lines pool all seeds and "
-        "end at the last step that all of them reached; bands are 95 % intervals over prompts. Rings: selected "
-        "checkpoints. A ring is the best of its line, by luck too: the table has what selection gained on the "
-        "evaluation prompts. Crosses: collapse, the first checkpoint of a run from which on all are worse than the "
-        "start for certain (quality is compared prompt by prompt, so also where bands overlap)."
+        "end at the last step that all of them reached; bands are 95 % CIs over prompts. Rings: selected "
+        "checkpoints. A ring is the best point of its line, partly by chance: the table gives the gain by selection on "
+        "the evaluation prompts. Crosses: collapse, the first checkpoint of a run from which on all are significantly "
+        "worse than the start (quality is compared prompt by prompt, so bands may overlap)."
     )
     return Plot(f"trajectory-{slug(measure)}-{slug(scale)}-{slug(judge)}", caption, figure)
 
@@ -325,7 +324,7 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
 def draw_trajectory(
     axes: Axes, records: Sequence[RunRecord], frame: pd.DataFrame, measure: str, style: Style
 ) -> None:
-    """A cell's line with its band, from step 0 on, with rings where its runs were selected and crosses for collapse."""
+    """Draw a cell's line with its band from step 0, with rings at selected checkpoints and crosses at collapses."""
     curve = pooled(records).dropna(subset=[measure])
     steps = curve.index.to_numpy()
     axes.fill_between(
@@ -342,7 +341,7 @@ def draw_trajectory(
 
 
 def pooled(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """A cell's measures by step, its runs pooled, at the steps that all of them have; step 0 is the start."""
+    """A cell's measures by step with pooled runs, at the steps that all runs have; step 0 is the start."""
     paths = [record.trajectory for record in records if record.trajectory is not None]
     seen = [{m.step: (path, m) for m in path.milestones} for path in paths]
     rows = {0: at_start(paths)}
@@ -352,7 +351,7 @@ def pooled(records: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def trajectory_section(records: Sequence[RunRecord], out: Path) -> Section:
-    """The trajectories of the runs that saved checkpoints, scale by scale."""
+    """The trajectories of the runs with saved checkpoints, scale by scale."""
     parts = []
     for scale, own in group_by_scale([record for record in records if record.trajectory is not None]):
         tables, plots = [trajectory_table(own)], trajectory_plots(own)
@@ -360,7 +359,7 @@ def trajectory_section(records: Sequence[RunRecord], out: Path) -> Section:
     return Section(
         "trajectory",
         "During training: saved checkpoints, the selected and the final one",
-        "Checkpoints were compared on prompts of their own, by a judge of their own; what the selected and the final "
-        "policy are worth was measured on the evaluation prompts alone.",
+        "Checkpoints were compared on separate prompts by a separate judge; the selected and the final policy were "
+        "compared on the evaluation prompts alone.",
         parts,
     )

@@ -132,7 +132,7 @@ def test_the_table_reads_like_the_frame(make_record: Any) -> None:
     table = to_markdown(drift_table(drift_frame(runs), "kl_beta", "miniature"))
     assert "length (words)" in table and "**+1.00 [1.00, 1.00]**" in table
     assert "√KL from start (√nats)" in table and "Drift from the start, kl_beta, scale: miniature" in table
-    assert "Without one recorded verifier's own responses: Random." in table
+    assert "Without recorded responses of one verifier: Random." in table
     for line in table.splitlines():
         if "| Random" in line and "length" not in line:
             assert "**" not in line

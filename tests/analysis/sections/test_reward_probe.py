@@ -141,7 +141,7 @@ def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys)
     write_record(tmp_path / "laptop.stress.json", stress_record(scale="laptop", family="<gemma>"))
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
-    assert "1 runs, 2 stress tables" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
+    assert "1 runs, 2 reward probes" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
     html = (tmp_path / "out" / "report.html").read_text()
     assert html.count("Mean rank of graded answers, scale:") == 2 and "<gemma>" not in html
     names = {path.name for path in (tmp_path / "out").rglob("*stress*")}

@@ -107,10 +107,10 @@ def test_a_failure_is_of_the_judge_whose_settings_failed(make_record) -> None:
     for runs in ([], [same], [same, elsewhere], [elsewhere]):
         assert sanity_failures(record, runs)[0].startswith("Judge strict fails its sanity check against null")
     assert sanity_failures(record, [other, elsewhere])[0].startswith(
-        "A judge called strict, of other settings than the results' (judge.model: small, there large), fails its"
+        "A judge called strict, with other settings than the results' (judge.model: small, there large), fails its"
     )
     assert sanity_failures(record, [same, other])[0].startswith(
-        "A judge called strict, of other settings than that of 1 of 2 runs (judge.model: small, there large), fails"
+        "A judge called strict, with other settings than that of 1 of 2 runs (judge.model: small, there large), fails"
     )
     unknown = make_record(judge="strict", scale="imported", config={"imported": {}})
     assert "(theirs are not recorded), fails" in sanity_failures(record, [unknown])[0]

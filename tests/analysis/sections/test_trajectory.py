@@ -132,7 +132,7 @@ def test_a_panel_counts_by_its_majority_and_the_unscored_are_counted(make_record
     table = trajectory_table([with_path(make_record(verdicts=verdicts), [milestone(10, 8)], selected=10)])
     assert table.groups[0][0][4].text.startswith("100.0 [")
     assert table.notes[-2:] == [
-        "A panel's verdict is that of its majority.",
+        "The verdict of a panel is that of its majority.",
         "1 of 40 verdicts are unscored and left out.",
     ]
 
@@ -218,7 +218,7 @@ def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, ma
     assert [entry.text[:4] for entry in table.groups[0][0][4:7]] == ["50.0", "50.0", "+0.0"]
     assert table.notes[-2:] == [
         "40 of 160 verdicts are unscored and left out.",
-        "40 more are left out, their pair being unscored in the other order.",
+        "40 more are left out, because their pair is unscored in the other order.",
     ]
 
 
