@@ -27,7 +27,7 @@ def update_results_page(page: Path, records: Records, out: Path) -> None:
 
 def main_tables(records: Records, out: Path) -> str:
     """The win rates of each scale and those of the comparison of rewards, as in the markdown tables."""
-    stems = [slug(scale) for scale in sort_names((run.scale for run in records.overview), SCALES)]
+    stems = [slug(scale) for scale in sort_names((run.scale for run in records.runs), SCALES)]
     paths = [out / "tables" / f"{stem}{name}.md" for name in ("", "-rewards") for stem in stems]
     return "\n".join(["## Win rates\n", *(first_table(path) for path in paths if path.exists())])
 
