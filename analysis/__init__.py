@@ -5,6 +5,6 @@ tables, figures, sections, experiments, claims, report.
 """
 
 from analysis.report.build import build
-from analysis.tables.win_rates import summarize
+from analysis.tables.findings import summarize
 
 __all__ = ["build", "summarize"]

@@ -1,4 +1,4 @@
-"""The result in sentences: one per method, for one scale and one judge, with intervals."""
+"""The result in sentences: one line per cell, and one finding per method for one scale and one judge."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from math import isnan
 
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.tables.cells import Cell
-from analysis.tables.win_rates import format_interval, format_percent, method_key
+from analysis.tables.cells import Cell, build_cells
+from analysis.tables.win_rates import format_interval, format_percent, method_key, score_name, side_names
+from cme.records import RunRecord
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,33 @@ class Finding:
 
     method: str
     text: str
+
+
+def summarize(records: Sequence[RunRecord]) -> str:
+    """One line per cell, for a terminal."""
+    return "\n".join(summary_line(cell) for cell in build_cells(records))
+
+
+def summary_line(cell: Cell) -> str:
+    """A cell's scale, win rate with interval, counts, and quality where the judge has scores."""
+    win = cell.win
+    line = (
+        f"{cell.scale}: {cell.family} {cell.regime} {cell.method}: "
+        f"win rate {format_percent(win.rate)} % {format_interval(win.lo, win.hi)} against its "
+        f"{side_names(cell.scale)[0]} ({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
+    )
+    if win.half_scored:
+        line += f"; {win.half_scored} scored in one order only and left out"
+    if not cell.both_orders:
+        line += "; each pair judged in one order only"
+    if win.few:
+        line += "; few prompts: the interval is unreliable"
+    if win.open:
+        bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)}"
+        line += f"; with the unscored verdicts it could be {bounds} %"
+    if cell.quality is not None:
+        line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
+    return "; ".join([line, *cell.stopped])
 
 
 def build_findings(cells: Sequence[Cell]) -> list[Finding]:

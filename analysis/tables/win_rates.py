@@ -7,9 +7,8 @@ from typing import Any
 from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
 from analysis.stats.contrasts import Contrast
 from analysis.stats.metrics import FEW_PROMPTS, MIN_SEEDS, interval_excludes, is_undecided
-from analysis.tables.cells import Cell, build_cells, build_contrasts
+from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Entry, Table, group_rows, slug
-from cme.records import RunRecord
 
 NOT_RUN = Entry("-")
 FEW = "°"
@@ -25,33 +24,6 @@ CONTRASTS = (
     "improvement (%)",
 )
 AGREEMENT = ("family", "regime", "reward", "judges", "items", "left out", "alike (%)", "kappa")
-
-
-def summarize(records: Sequence[RunRecord]) -> str:
-    """One line per cell, for a terminal."""
-    return "\n".join(summary_line(cell) for cell in build_cells(records))
-
-
-def summary_line(cell: Cell) -> str:
-    """A cell's scale, win rate with interval, counts, and quality where the judge has scores."""
-    win = cell.win
-    line = (
-        f"{cell.scale}: {cell.family} {cell.regime} {cell.method}: "
-        f"win rate {format_percent(win.rate)} % {format_interval(win.lo, win.hi)} against its "
-        f"{side_names(cell.scale)[0]} ({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
-    )
-    if win.half_scored:
-        line += f"; {win.half_scored} scored in one order only and left out"
-    if not cell.both_orders:
-        line += "; each pair judged in one order only"
-    if win.few:
-        line += "; few prompts: the interval is unreliable"
-    if win.open:
-        bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)}"
-        line += f"; with the unscored verdicts it could be {bounds} %"
-    if cell.quality is not None:
-        line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
-    return "; ".join([line, *cell.stopped])
 
 
 def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:

@@ -9,13 +9,8 @@ import pytest
 from matplotlib.text import Text
 
 from analysis.sections.capabilities import capability_frame, capability_table
-from analysis.sections.trajectory import (
-    collapse_step,
-    pooled,
-    trajectory_frame,
-    trajectory_plots,
-    trajectory_table,
-)
+from analysis.sections.trajectory import collapse_step, trajectory_frame, trajectory_table
+from analysis.sections.trajectory_report import pooled, trajectory_plots
 from analysis.stats.metrics import win_rate
 from analysis.tables.render import to_latex, to_markdown
 from cme.records import Capability, CheckpointResult, Generation, RunRecord, Selected, Trajectory
