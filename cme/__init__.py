@@ -4,14 +4,16 @@ import logging
 
 __version__ = "0.2.0"
 
-# it asks for a package of kernels whenever it is imported, whether or not anything is rounded to 8 bits
+# on import it asks for a package of kernels, whether or not a model is rounded to 8 bits
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 class Unavailable(Exception):
-    """What a run needs cannot be had here; the message says which, why and what to do, a line for each thing.
+    """Something that a run needs is unavailable; the message has one line for each, with reason and remedy.
 
-    `calls` and `usd` are what a judge that gives up had spent on its last ruling (None where prices are unknown).
+    Attributes:
+        calls: Calls that a judge which gives up has spent on its last verdict.
+        usd: Their price in US dollars; None where prices are unknown.
     """
 
     calls: int = 0
@@ -19,8 +21,8 @@ class Unavailable(Exception):
 
 
 class TrainingFailed(Exception):
-    """Training cannot go on and has no policy worth keeping; the message says why."""
+    """Training cannot continue and has no policy worth keeping; the message says why."""
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked the run to stop, and what was done is saved: the same command goes on from there."""
+    """A signal has stopped the run, which is saved; repeating the command continues it."""

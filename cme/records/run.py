@@ -131,7 +131,7 @@ class RunRecord(Strict):
         verifier_responses: The frozen verifier's greedy responses to the evaluation prompts, in the order of the pairs;
             None where the run learns from no verifier, from several, or from one behind a server.
         verifier_quality: True quality of these responses, 0-1; None without an oracle too.
-        comparisons: Comparisons with further models, each with a name of its own; None without any. They may be added
+        comparisons: Comparisons with further models, each with a distinct name; None without any. They may be added
             to a finished record.
         neutral: Dotted paths of the settings in `config` that do not change results; None in records that are older
             than the field.
@@ -196,9 +196,7 @@ class RunRecord(Strict):
                     raise ValueError(f"trajectory.{field} has {len(column)} entries for {prompts} prompts")
         names = [comparison.name for comparison in self.comparisons or []]
         if len(set(names)) < len(names):
-            raise ValueError(
-                f"comparisons are of {', '.join(names)}; every comparison needs a name of its own"
-            )
+            raise ValueError(f"comparisons are of {', '.join(names)}; every comparison needs a distinct name")
 
 
 @dataclass(frozen=True)

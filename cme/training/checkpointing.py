@@ -34,7 +34,7 @@ from cme.training.checkpoint_files import (
 
 
 class Stateful(Protocol):
-    """A part of a training with a state of its own."""
+    """A part of a training that has state to save."""
 
     def state_dict(self) -> dict[str, Any]:
         """The state to save."""

@@ -94,7 +94,7 @@ class TrainingJob:
         Args:
             trainer: The trainer.
             guards: Callbacks that belong to the method; they run in every process, before the others.
-            parts: What has a state to save in checkpoints, by name.
+            parts: Objects with state to save in checkpoints, by name.
         """
         saver = [PolicySaver(trainer, self.save_every, self.folder)] if self.save_every else []
         for callback in (*guards, *saver, *distributed.main_process_only(self.callbacks)):
