@@ -1,7 +1,7 @@
 """Controls for length and surprisal: differences by hand, judges of known taste, what is refused, the figure."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from math import isnan, nan
 from typing import Any
@@ -308,14 +308,6 @@ def test_an_empty_response_costs_its_verdict_and_not_the_cell(make_record: MakeR
     assert truth_table([whole]).notes == table.notes[:-1]  # type: ignore[union-attr]
 
 
-def test_the_caption_tells_of_simulated_judges_only_where_they_are_drawn(make_record: MakeRecord) -> None:
-    record = world(make_record)
-    pairs = [replace(p, policy=replace(p.policy, surprisal=None)) for p in record.pairs]
-    plot = confound_plot(controlled_of(replace(record, pairs=pairs)))
-    assert plot is not None and [axes.get_title() for axes in plot.figure.axes] == ["judge: oracle"]
-    assert "The bar across a row is the truth" in plot.caption and "imulated" not in plot.caption
-
-
 def imported(make_record: MakeRecord, name: str, text: str) -> RunRecord:
     """Outputs from a file of 40 rows whose prompts are numbered from 0."""
     record = world(make_record, n=40, judge="model", scale="imported", reward="imported", family=name)
@@ -394,26 +386,6 @@ def test_the_figure_does_without_truth_or_surprisal_and_is_not_drawn_without_cme
         assert plot.save(tmp_path).exists()
     assert confound_plot(controlled_of(make_record(reward="random"))) is None
     assert confound_plot([]) is None
-
-
-def overlaps(boxes: Sequence[Any]) -> list[tuple[int, int]]:
-    return [(i, j) for i, a in enumerate(boxes) for j, b in enumerate(boxes[:i]) if a.overlaps(b)]
-
-
-def test_no_words_of_the_figure_overlap(make_record: MakeRecord) -> None:
-    records = [
-        world(make_record, regime=r, family=f) for r in ("pretrained", "sft") for f in ("qwen", "llama")
-    ]
-    plot = confound_plot(controlled_of(*records))
-    assert plot is not None
-    plot.figure.draw_without_rendering()
-    words = [plot.figure.legends[0], *(axes.xaxis.label for axes in plot.figure.axes)]
-    for axes in plot.figure.axes:
-        low, high = axes.get_xlim()  # labels of ticks outside the view are not drawn
-        words += [label for label in axes.get_xticklabels() if low <= label.get_position()[0] <= high]
-    words += [axes.title for axes in plot.figure.axes[:3]]
-    boxes = [w.get_window_extent() for w in words if not (hasattr(w, "get_text") and not w.get_text())]
-    assert len(boxes) > 15 and not overlaps(boxes)
 
 
 def test_no_rate_is_silently_a_number(make_record: MakeRecord) -> None:

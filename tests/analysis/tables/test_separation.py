@@ -1,12 +1,12 @@
 """Separation tables and figures on responses whose signals are known, beside the published file."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from shown import marks, texts
 from synthetic_records import PROMPTS, SAMPLES, separation_record
 
 from analysis.figures.separation import (
@@ -30,87 +30,70 @@ from analysis.tables.separation import (
 )
 from cme.records import SeparationRecord, write_record
 
+VERIFIER, GENERATOR = "cross_entropy verifier response", "cross_entropy generator response"
 
-def rows_of(*records: SeparationRecord) -> dict[str, dict[str, Any]]:
+
+def by_signal(*records: SeparationRecord) -> dict[str, dict[str, Any]]:
     frame = separation_frame([Separation(record) for record in records])
     return {row["signal"]: row for row in frame.to_dict("records")}
 
 
 def test_signals_that_know_nothing_or_everything() -> None:
-    rows = rows_of(separation_record())
+    rows = by_signal(separation_record())
     assert list(rows) == [s for s in SIGNALS if not s.endswith(" answer")]
-    knows = rows["cross_entropy verifier response"]
+    knows, blind, length = rows[VERIFIER], rows["predictive_entropy verifier response"], rows[LENGTH]
     assert (knows["auroc"], knows["within"], knows["hi"]) == (1, 1, 1) and knows["lo"] < 1
     assert (knows["right"], knows["wrong"], knows["mixed_prompts"]) == (64, 64, PROMPTS)
-    assert knows["accuracy"] == 0.5
-    blind = rows["predictive_entropy verifier response"]
+    assert knows["accuracy"] == 0.5 and rows[GENERATOR]["lo"] > 0.5
     assert (blind["auroc"], blind["within"]) == (0.5, 0.5)
-    assert rows["cross_entropy generator response"]["lo"] > 0.5
-    length = rows[LENGTH]  # wrong ones are shorter
-    assert (length["auroc"], length["right_mean"], length["wrong_mean"]) == (0, 3, 2)
+    assert (length["auroc"], length["right_mean"], length["wrong_mean"]) == (
+        0,
+        3,
+        2,
+    )  # wrong ones are shorter
 
 
-def test_what_has_no_answer_or_no_grade_is_counted_and_left_out() -> None:
+def test_responses_without_answer_or_grade_are_counted_and_left_out() -> None:
     number = PROMPTS * SAMPLES
     correct: list[bool | None] = [None, False, False, *[i % 2 == 0 for i in range(3, number)]]
-    answered = [i != 1 for i in range(number)]
-    record = separation_record(
-        correct=correct, answered=answered, left_out=7, cut={"generator": 0, "verifier": 2}
-    )
-    one = Separation(record)
+    answered, cut = [i != 1 for i in range(number)], {"generator": 0, "verifier": 2}
+    one = Separation(separation_record(correct=correct, answered=answered, left_out=7, cut=cut))
     assert len(one.correct) == len(one.prompts) == len(one.values[LENGTH]) == number - 2
     assert one.accuracy == pytest.approx(sum(c is True for c in correct) / (number - 1))
-    said = " ".join(signal_table([one]).notes)
-    for what in (
-        "7 prompts without",
-        "1 responses could not",
-        "1 responses without an answer",
-        "2 responses cut",
-    ):
-        assert what in said
-    assert "62 right and 64 wrong" in said
+    notes = " ".join(signal_table([one]).notes)
+    counts = ("7 prompts", "1 responses could not", "1 responses without an answer", "2 responses cut")
+    assert all(count in notes for count in (*counts, "62 right and 64 wrong"))
 
 
 def test_a_response_without_a_value_is_in_no_pair_of_that_signal() -> None:
     record = separation_record()
-    record.signals["cross_entropy verifier response"][0] = None
-    rows = rows_of(record)
-    assert (rows["cross_entropy verifier response"]["unscored"], rows[LENGTH]["unscored"]) == (1, 0)
-    assert rows["cross_entropy verifier response"]["right"] == 63
-    paired = Separation(record).wins("cross_entropy verifier response", "cross_entropy generator response")
-    assert [wins.right.sum() for wins in paired] == [63, 63]
+    record.signals[VERIFIER][0] = None
+    rows = by_signal(record)
+    assert (rows[VERIFIER]["unscored"], rows[LENGTH]["unscored"], rows[VERIFIER]["right"]) == (1, 0, 63)
+    assert [wins.right.sum() for wins in Separation(record).wins(VERIFIER, GENERATOR)] == [63, 63]
 
 
-def test_the_table_sets_the_published_apart_and_says_whose_it_is() -> None:
+def test_the_table_has_the_published_range_in_its_own_column() -> None:
     table = signal_table([Separation(separation_record())])
     assert "scale: miniature" in table.title and table.header[-1] == "published, other scale"
-    by_signal = {row[3].text: row for row in table.groups[0]}
-    assert by_signal["cross-entropy, verifier, response"][-1].text == "0.640 to 0.861"
-    assert by_signal["cross-entropy, verifier, response"][4].text.startswith("1.000 [")
-    assert by_signal["cross-entropy, verifier, response"][4].bold
-    assert by_signal["predictive entropy, verifier, response"][-1].text == "-"
-    assert not by_signal["predictive entropy, verifier, response"][4].bold
-    assert any("2605.29009" in note and "Not comparable" in note for note in table.notes)
-    assert any("no separate answer span" in note for note in table.notes)
+    rows = {row[3].text: row for row in table.groups[0]}
+    knows = rows["cross-entropy, verifier, response"]
+    blind = rows["predictive entropy, verifier, response"]
+    assert knows[4].text.startswith("1.000 [") and (knows[4].bold, blind[4].bold) == (True, False)
+    assert (knows[-1].text, blind[-1].text) == ("0.640 to 0.861", "-")
+    assert any("2605.29009" in note for note in table.notes)
     spans = signal_table([Separation(separation_record(answer=True))])
-    assert not any("no separate answer span" in note for note in spans.notes)
-    assert "cross-entropy, generator, answer" in {row[3].text for row in spans.groups[0]}
+    assert "cross-entropy, generator, answer" in [row[3] for row in texts(spans)]
+    assert len(spans.notes) == len(table.notes) - 1  # the note on the missing answer span
 
 
-def test_the_contrast_is_verifier_less_generator() -> None:
+def test_the_contrast_is_verifier_minus_generator() -> None:
     one = Separation(separation_record(answer=True))
     table = contrast_table([one])
-    assert [row[2].text for row in table.groups[0]] == [
-        "cross-entropy, response",
-        "cross-entropy, answer",
-        "predictive entropy, response",
-        "predictive entropy, answer",
-    ]
-    first = table.groups[0][0]
-    rows = rows_of(one.record)
-    expected = (
-        rows["cross_entropy verifier response"]["auroc"] - rows["cross_entropy generator response"]["auroc"]
-    )
+    measures = ("cross-entropy", "predictive entropy")
+    assert [row[2] for row in texts(table)] == [f"{m}, {s}" for m in measures for s in ("response", "answer")]
+    first, rows = table.groups[0][0], by_signal(one.record)
+    expected = rows[VERIFIER]["auroc"] - rows[GENERATOR]["auroc"]
     assert float(first[3].text.split()[0]) == pytest.approx(expected, abs=5e-4) and first[3].bold
     # Qwen2.5-1.5B, Qwen2.5-Math-1.5B, gemma-2-2b, Llama-3.2-1B, by hand from the file
     assert first[-1].text == "+0.343, +0.060, +0.016, -0.054"
@@ -119,87 +102,67 @@ def test_the_contrast_is_verifier_less_generator() -> None:
 def test_the_published_file_is_shown_whole() -> None:
     raw, frame = pd.read_csv(PUBLISHED), published_frame()
     assert set(frame["signal"]) <= set(SIGNALS) and len(frame) == len(raw) == 16
-    mixed = frame[(frame["generator"] == "Qwen/Qwen2.5-1.5B")].set_index("signal")["auroc"]
-    assert (
-        mixed["cross_entropy verifier answer"] == 0.919 and mixed["cross_entropy generator response"] == 0.518
-    )
-    shown = published_table()
-    assert sum(map(len, shown.groups)) == 16 and shown.groups[0][0][0].text == "google/gemma-2-2b"
+    qwen = frame[(frame["generator"] == "Qwen/Qwen2.5-1.5B")].set_index("signal")["auroc"]
+    assert (qwen["cross_entropy verifier answer"], qwen[GENERATOR]) == (0.919, 0.518)
+    shown = texts(published_table())
+    assert len(shown) == 16 and shown[0][0] == "google/gemma-2-2b"
     shares = raw["correct_n"] / raw["generator_accuracy"]
-    assert np.allclose(shares, 800, rtol=0.05)  # what the note says of the accuracies
+    assert np.allclose(shares, 800, rtol=0.05)  # as the note on the accuracies states
 
 
 def test_labels_and_names() -> None:
     assert signal_label("predictive_entropy verifier answer") == "predictive entropy, verifier, answer"
     assert signal_label(LENGTH) == "length"
-    found = [
-        Separation(separation_record(separation_id=f"x-{end}", seed=seed))
-        for end, seed in (("aaaaaaaa", 0), ("bbbbbbbb", 0), ("cccccccc", 1))
-    ]
+    ids = (("aaaaaaaa", 0), ("bbbbbbbb", 0), ("cccccccc", 1))
+    found = [Separation(separation_record(separation_id=f"x-{end}", seed=seed)) for end, seed in ids]
     assert display_names(found) == ["qwen sft (aaaaaaaa)", "qwen sft (bbbbbbbb)", "qwen sft, seed 1"]
 
 
-def texts_of(figure: Any) -> str:
-    import matplotlib.text
-
-    return "\n".join(text.get_text() for text in figure.findobj(matplotlib.text.Text))
+def words(figure: Any) -> str:
+    return "\n".join(a.get_text() for a in figure.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
 @pytest.mark.parametrize("answer", [False, True])
-def test_figures_say_scale_units_and_what_is_missing(answer: bool) -> None:
-    found = [
-        Separation(separation_record(answer, separation_id=f"s{i}", verifier=verifier))
-        for i, verifier in enumerate(("gemma", "gemma_sft"))
-    ]
-    for plot in (
-        auroc_plot(found[:1]),
-        distribution_plot(found[:1], "response"),
-        scatter_plot(found[:1]),
-        verifier_plot(found),
-    ):
-        assert "scale: miniature" in texts_of(plot.figure) and "scale: miniature" in plot.caption
-    auroc = texts_of(auroc_plot(found[:1]).figure)
-    assert "not published" in auroc and "paper's scale" in auroc
-    assert ("answer = response" in auroc) is not answer
-    assert "nats/token" in texts_of(distribution_plot(found[:1], "response").figure)
-    assert "nats/token" in texts_of(scatter_plot(found[:1]).figure)
-    assert measured_spans(found) == (["response", "answer"] if answer else ["response"])
-    if answer:
-        assert "over the answer" in texts_of(distribution_plot(found[:1], "answer").figure)
-        assert "qwen sft, answer" in texts_of(scatter_plot(found[:1]).figure)
-    assert "gemma_sft" in texts_of(verifier_plot(found).figure)
-    assert "itself" in texts_of(verifier_plot(found).figure)
+def test_figures_show_scale_units_and_what_is_missing(answer: bool) -> None:
+    first, second = (
+        Separation(separation_record(answer, separation_id=verifier, verifier=verifier))
+        for verifier in ("gemma", "gemma_sft")
+    )
+    spans = measured_spans([first, second])
+    assert spans == (["response", "answer"] if answer else ["response"])
+    expected = {
+        auroc_plot([first]): ["not published", "paper's scale"],
+        scatter_plot([first]): ["nats/token", "qwen sft, answer" if answer else "qwen sft"],
+        verifier_plot([first, second]): ["gemma_sft", "itself"],
+    }
+    expected |= {distribution_plot([first], span): ["nats/token", f"over the {span}"] for span in spans}
+    for plot, shown in expected.items():
+        assert all(text in words(plot.figure) for text in ("scale: miniature", *shown))
+        assert "scale: miniature" in plot.caption
+    assert ("answer = response" in words(auroc_plot([first]).figure)) is not answer
 
 
-def test_the_panel_of_the_published_has_only_the_published() -> None:
-    ours, _, published = auroc_plot([Separation(separation_record())]).figure.axes
-    marks = [line for line in published.lines if line.get_marker() not in ("None", "")]
-    assert sorted(x for line in marks for x in line.get_xdata()) == sorted(published_frame()["auroc"])
-    assert all(line.get_markerfacecolor() == "white" for line in marks)
-    drawn = [line for line in ours.lines if line.get_marker() not in ("None", "")]
-    assert len(drawn) == 5
+def test_published_and_own_values_have_separate_panels() -> None:
+    ours, _, published = marks(auroc_plot([Separation(separation_record())]).figure)
+    assert published == sorted(published_frame()["auroc"]) and len(ours) == 5
 
 
 def test_the_section_writes_tables_and_figures_and_is_empty_without_records(tmp_path: Path) -> None:
-    section = separation_section(
-        [separation_record(), separation_record(separation_id="b", verifier="gemma_sft")], tmp_path
-    )
-    assert [len(part.images) for part in section.parts] == [4, 0]
+    records = [separation_record(), separation_record(separation_id="b", verifier="gemma_sft")]
+    assert [len(part.images) for part in separation_section(records, tmp_path).parts] == [4, 0]
     frame = pd.read_csv(tmp_path / "tables" / "miniature-separation.csv")
     assert len(frame) == 10 and set(frame["verifier"]) == {"gemma", "gemma_sft"}
     assert (tmp_path / "tables" / "published-separation.csv").exists()
-    assert {p.stem for p in (tmp_path / "figures").glob("*.png")} == {
-        f"separation-{kind}-miniature-world"
-        for kind in ("auroc", "distributions-response", "scatter", "verifiers")
-    }
+    kinds = ("auroc", "distributions-response", "scatter", "verifiers")
+    figures = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert figures == {f"separation-{kind}-miniature-world" for kind in kinds}
     assert separation_section([], tmp_path).parts == []
 
 
-def test_records_are_read_in_order_and_once(tmp_path: Path, make_record: Callable[..., Any]) -> None:
+def test_records_are_read_in_order_and_once(tmp_path: Path) -> None:
     for name, regime in (("a", "instruct"), ("b", "sft")):
-        write_record(
-            tmp_path / f"{name}.separation.json", separation_record(separation_id=name, regime=regime)
-        )
+        record = separation_record(separation_id=name, regime=regime)
+        write_record(tmp_path / f"{name}.separation.json", record)
     assert [r.regime for r in load_separation([tmp_path])] == ["sft", "instruct"]
     assert len(load_all([tmp_path]).separation) == 2
     write_record(tmp_path / "c" / "separation.json", separation_record(separation_id="a"))
