@@ -1,10 +1,11 @@
-"""Kappa against statsmodels, and panels from their verdicts to their tables."""
+"""Kappa against scikit-learn and its definition, and panels from their verdicts to their tables."""
 
 from math import isnan
 
 import numpy as np
 import pytest
-from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa, to_table
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import cohens_kappa, to_table
 
 from analysis.records.frames import verdicts_frame
 from analysis.stats.agreement import OUTCOMES, agreement
@@ -25,24 +26,30 @@ def prompts_of(items):
     return np.array([f"p{i // 2}" for i in range(items)], dtype=object)
 
 
+def slow_fleiss(points):
+    """Fleiss' kappa by its definition, item by item and pair by pair."""
+    judges = range(points.shape[1])
+    pairs = [(i, j) for i in judges for j in judges if i != j]
+    agreed = np.mean([np.mean([row[i] == row[j] for i, j in pairs]) for row in points])
+    chance = sum(np.mean(points == outcome) ** 2 for outcome in OUTCOMES)
+    return (agreed - chance) / (1 - chance)
+
+
 def test_two_judges_have_cohens_kappa():
     points = ratings(np.random.default_rng(0), 400, 2)
-    table, _ = to_table((2 * points).astype(int))
-    theirs = cohens_kappa(table)
     of = agreement(points, prompts_of(400), ("a", "b"))
-    assert of.kappa == pytest.approx(theirs.kappa)
+    assert of.kappa == pytest.approx(cohen_kappa_score(*points.T.astype(str)))
     assert of.alike == pytest.approx(100 * (points[:, 0] == points[:, 1]).mean())
-    # Items are independent here, so resampling prompts must come near the analytic interval.
-    assert (of.lo, of.hi) == pytest.approx((theirs.kappa_low, theirs.kappa_upp), abs=0.02)
+    # Items are independent here, so resampling prompts must come close to the analytic interval.
+    analytic = cohens_kappa(to_table((2 * points).astype(int))[0])
+    assert (of.lo, of.hi) == pytest.approx((analytic.kappa_low, analytic.kappa_upp), abs=0.02)
 
 
 @pytest.mark.parametrize("judges", [3, 5])
 def test_more_judges_have_fleiss_kappa(judges):
     points = ratings(np.random.default_rng(1), 200, judges)
-    table, _ = aggregate_raters((2 * points).astype(int))
     of = agreement(points, prompts_of(200), tuple("abcde"[:judges]))
-    assert of.kappa == pytest.approx(fleiss_kappa(table))
-    assert of.lo < of.kappa < of.hi
+    assert of.kappa == pytest.approx(slow_fleiss(points)) and of.lo < of.kappa < of.hi
     pairs = [(points[:, i] == points[:, j]).mean() for i in range(judges) for j in range(i)]
     assert of.alike == pytest.approx(100 * np.mean(pairs))
 
@@ -119,8 +126,7 @@ def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
     frame = verdicts_frame([record])
     members = frame[frame["judge"] != "panel: majority"]
     votes = members.pivot(index=["prompt_id", "policy_first"], columns="judge", values="points").dropna()
-    table, _ = aggregate_raters((2 * votes.to_numpy()).astype(int), n_cat=3)
-    assert of.kappa == pytest.approx(fleiss_kappa(table)) and (of.items, of.left_out) == (78, 2)
+    assert of.kappa == pytest.approx(slow_fleiss(votes.to_numpy())) and (of.items, of.left_out) == (78, 2)
 
 
 def test_a_panel_of_one_has_no_majority_and_a_silent_member_leaves_nothing_to_compare(make_record):

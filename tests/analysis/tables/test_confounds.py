@@ -1,4 +1,4 @@
-"""Controls for length and surprisal: differences by hand, judges of known taste, what is refused, the figure."""
+"""Controls for length and surprisal: differences by hand, judges of known bias, refusals, the figure."""
 
 import warnings
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import expit
+from shown import marks, panels, texts
 
 from analysis.figures.confounds import STYLES, confound_plot
 from analysis.sections.confounds import bins_table, confound_tables, truth_table
@@ -17,6 +18,7 @@ from analysis.tables.confounds import (
     CONTROLS,
     JUDGES,
     ControlledCell,
+    JudgedCell,
     confound_frame,
     controlled_cells,
     judge_errors,
@@ -25,10 +27,11 @@ from analysis.tables.confounds import (
     language_models,
     simulate_judge,
 )
-from analysis.tables.render import Table, to_latex, to_markdown
+from analysis.tables.render import to_latex, to_markdown
 from cme.records import Generation, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]
+MODEL = "miniature:olmo/verifier"
 
 
 def world(
@@ -40,10 +43,10 @@ def world(
     judge: str = "oracle",
     **fields: Any,
 ) -> RunRecord:
-    """A run whose pairs differ in quality, length and surprisal, unrelated to each other.
+    """A run whose pairs differ in quality, length and surprisal, independently.
 
-    The policy's responses are `longer` characters more in the mean. The judge's logit is `likes(quality, length,
-    surprisal)` of the differences; without it the better one wins, and equals tie.
+    The policy's responses are `longer` characters longer on average. The judge's logit is `likes(quality, length,
+    surprisal)` of the differences; without it the better response wins, and equal quality ties.
     """
     rng = np.random.default_rng(7)
     quality = rng.integers(-2, 4, n) / 4
@@ -61,31 +64,30 @@ def world(
             outcome = "first" if rng.random() < chance else "second"
         scores = (0.5 + quality[i] / 2, 0.5 - quality[i] / 2)
         verdicts.append(Verdict(f"p{i}", True, outcome, scores=scores))  # type: ignore[arg-type]
-    return replace(
-        make_record(verdicts=verdicts, judge=judge, **fields),
-        pairs=pairs,
-        language_model="miniature:olmo/verifier",
-    )
+    return replace(make_record(verdicts=verdicts, judge=judge, **fields), pairs=pairs, language_model=MODEL)
 
 
 def controlled_of(*records: RunRecord) -> list[ControlledCell]:
     return controlled_cells(records, build_cells(records))
 
 
+def judged_of(*records: RunRecord) -> list[JudgedCell]:
+    return judged_cells(records, build_cells(records))
+
+
+def without_surprisal(record: RunRecord) -> RunRecord:
+    return replace(record, pairs=[replace(p, policy=replace(p.policy, surprisal=None)) for p in record.pairs])
+
+
 @pytest.mark.parametrize(("n", "bold"), [(29, False), (30, True)])
 def test_few_prompts_are_never_bold(make_record: MakeRecord, n: int, bold: bool) -> None:
-    record = world(make_record, n=n, judge="taste")
+    record = world(make_record, n=n, judge="biased")
     verdicts = [replace(v, outcome="first" if i % 10 else "second") for i, v in enumerate(record.verdicts)]
-    table = confound_tables(controlled_of(replace(record, verdicts=verdicts)), [])[0]
-    [[row]] = table.groups
+    [[row]] = confound_tables(controlled_of(replace(record, verdicts=verdicts)), [])[0].groups
     assert [row[i].bold for i in (3, 6)] == [bold, bold]  # raw, and controlled for surprisal
 
 
-def rows(table: Table) -> list[list[str]]:
-    return [[entry.text for entry in row] for group in table.groups for row in group]
-
-
-def test_differences_are_policy_minus_start_of_the_verdicts_own_pair(make_record: MakeRecord) -> None:
+def test_differences_are_policy_minus_start_of_the_verdicts_pair(make_record: MakeRecord) -> None:
     pairs = [
         Pair("a", "?", None, Generation("four", True, 1, 2.5), Generation("sixsix", True, 9, 1.0)),
         Pair("b", "?", None, Generation("same", True, 1, 2.0), Generation("same", True, 1, 2.0)),
@@ -102,8 +104,7 @@ def test_differences_are_policy_minus_start_of_the_verdicts_own_pair(make_record
     ]
     record = replace(make_record(verdicts=verdicts), pairs=pairs)
     [judged] = judged_cells([record], build_cells([replace(record, verdicts=verdicts[:6])]))
-    assert judged.points.tolist() == [1, 0, 1, 0.5]
-    assert judged.prompts.tolist() == [0, 0, 2, 2]
+    assert judged.points.tolist() == [1, 0, 1, 0.5] and judged.prompts.tolist() == [0, 0, 2, 2]
     assert judged.differences["length"].tolist() == [2, 2, 1, 1]
     np.testing.assert_array_equal(judged.differences["surprisal"], [-1.5, -1.5, nan, nan])
     np.testing.assert_allclose(judged.differences["quality"], [0.5, -0.3, 1, 0])
@@ -111,43 +112,27 @@ def test_differences_are_policy_minus_start_of_the_verdicts_own_pair(make_record
     assert controlled_of(replace(record, verdicts=verdicts[:6]))[0].unmeasured == 2
 
 
-def test_one_cell_of_two_language_models_has_no_control_for_surprisal(make_record: MakeRecord) -> None:
+def test_a_cell_of_two_language_models_has_no_control_for_surprisal(make_record: MakeRecord) -> None:
     one, other = world(make_record), replace(world(make_record, seed=1), language_model="another")
     [each] = controlled_of(one, other)
-    why = (
-        "the runs' surprisal was measured under different language models (another, miniature:olmo/verifier)"
-    )
-    assert {each.rates[name].reason for name in ("surprisal", "both")} == {why}
+    [reason] = {each.rates[name].reason for name in ("surprisal", "both")}
+    assert reason is not None and f"(another, {MODEL})" in reason
     assert each.rates["length"].reason is None and each.unmeasured == 480
-    tables = confound_tables([each], ["another", "miniature:olmo/verifier"])
-    assert f"n/a: {why}." in tables[0].notes
-    assert rows(tables[2])[0][2:7] == ["-"] * 5
-    same = replace(other, language_model="miniature:olmo/verifier")
+    tables = confound_tables([each], ["another", MODEL])
+    assert f"n/a: {reason}." in tables[0].notes and texts(tables[2])[0][2:7] == ["-"] * 5
+    same = replace(other, language_model=MODEL)
     assert controlled_of(one, same)[0].rates["surprisal"].reason is None
 
 
-def test_what_the_unscored_could_turn_is_not_bold_under_any_control(make_record: MakeRecord) -> None:
-    record = world(make_record, lambda q, length, s: 1.2, n=240)
+def test_rates_that_the_unscored_could_change_are_never_bold(make_record: MakeRecord) -> None:
+    record = world(make_record, lambda q, length, s: 1.2)
     silent = [Verdict(f"u{i}", True, "unscored", "no answer") for i in range(200)]
     same = Generation("same", True, 1, 1.0)
     more = [Pair(v.prompt_id, "?", None, same, same) for v in silent]
-    whole, cut = (
-        confound_tables(controlled_of(r), [])[0].groups[0][0][3:-1]
-        for r in (
-            record,
-            replace(record, verdicts=[*record.verdicts, *silent], pairs=[*record.pairs, *more]),
-        )
-    )
-    assert all(entry.bold for entry in whole)
-    assert [entry.text for entry in cut] == [f"{entry.text} ?" for entry in whole]
-    assert not any(entry.bold for entry in cut)
-
-
-def test_raw_is_the_win_rate_of_the_other_tables(make_record: MakeRecord) -> None:
-    record = world(make_record)
-    [cell], [each] = build_cells([record]), controlled_of(record)
-    raw = each.rates["raw"]
-    assert (raw.rate, raw.lo, raw.hi) == (cell.win.rate, cell.win.lo, cell.win.hi)
+    cut = replace(record, verdicts=[*record.verdicts, *silent], pairs=[*record.pairs, *more])
+    settled, unsure = (confound_tables(controlled_of(r), [])[0].groups[0][0][3:-1] for r in (record, cut))
+    assert all(entry.bold for entry in settled) and not any(entry.bold for entry in unsure)
+    assert [entry.text for entry in unsure] == [f"{entry.text} ?" for entry in settled]
 
 
 @pytest.mark.parametrize(
@@ -159,65 +144,56 @@ def test_raw_is_the_win_rate_of_the_other_tables(make_record: MakeRecord) -> Non
         (lambda q, length, s: 3 * np.tanh(length / 25) - 2.0 * s, "both"),
     ],
 )
-def test_the_control_of_a_judges_one_taste_takes_it_out(
-    make_record: MakeRecord, likes: Any, control: str
-) -> None:
-    [each] = controlled_of(world(make_record, likes, n=900, judge="taste"))
+def test_the_control_of_a_judges_bias_removes_it(make_record: MakeRecord, likes: Any, control: str) -> None:
+    [each] = controlled_of(world(make_record, likes, n=900, judge="biased"))
     assert each.rates["raw"].lo > 55
     assert each.rates[control].lo < 50 < each.rates[control].hi
 
 
-def test_a_judge_of_quality_keeps_its_rate_where_quality_goes_with_nothing(make_record: MakeRecord) -> None:
-    [each] = controlled_of(world(make_record, n=900))
-    raw = each.rates["raw"].rate
-    assert raw > 60
-    assert all(each.rates[control].rate == pytest.approx(raw, abs=3) for control in CONTROLS)
+def test_an_unbiased_judge_keeps_its_rate(make_record: MakeRecord) -> None:
+    record = world(make_record, n=900)
+    [cell], [each] = build_cells([record]), controlled_of(record)
+    raw = each.rates["raw"]
+    assert (raw.rate, raw.lo, raw.hi) == (cell.win.rate, cell.win.lo, cell.win.hi) and raw.rate > 60
+    assert all(each.rates[control].rate == pytest.approx(raw.rate, abs=3) for control in CONTROLS)
 
 
-def test_what_is_not_to_be_had_is_marked_and_explained(make_record: MakeRecord) -> None:
+def test_missing_estimates_are_marked_and_explained(make_record: MakeRecord) -> None:
     far = world(make_record, longer=60, family="llama")
-    blind = world(make_record, family="qwen")
-    unmeasured = [
-        replace(p, start=replace(p.start, surprisal=None), policy=replace(p.policy, surprisal=None))
-        for p in blind.pairs
-    ]
-    records = [replace(blind, pairs=unmeasured, language_model=None), far]
+    unmeasured = replace(without_surprisal(world(make_record, family="qwen")), language_model=None)
+    records = [unmeasured, far]
     cells = controlled_of(*records)
     table = confound_tables(cells, language_models(records))[0]
-    by_family = {row[0]: dict(zip(table.header, row, strict=True)) for row in rows(table)}
+    by_family = {row[0]: dict(zip(table.header, row, strict=True)) for row in texts(table)}
     assert by_family["llama"]["length"] == by_family["llama"]["both"] == "‡"
     assert by_family["qwen"]["surprisal"] == by_family["qwen"]["both"] == "n/a"
     assert "[" in by_family["llama"]["surprisal"] and "[" in by_family["qwen"]["length"]
     notes = " ".join(table.notes)
-    assert "n/a: surprisal was not measured." in notes and "‡" in notes
-    assert "240 of 480 verdicts are on a response without surprisal" in notes
-    assert "under miniature:olmo/verifier" in notes
+    assert all(text in notes for text in ("n/a: ", "‡", "240 of 480 verdicts", f"under {MODEL}"))
     frame = confound_frame(cells)
     assert len(frame) == 2 * (1 + len(CONTROLS))
     assert frame[frame["extrapolated"]]["control"].tolist() == ["length", "length, linear", "both"]
     assert frame[frame["extrapolated"]]["win_rate"].notna().all()
 
 
-def test_unscored_verdicts_are_left_out_and_a_cell_of_nothing_else_with_them(
+def test_unscored_verdicts_are_left_out_and_no_rate_is_silently_a_number(
     make_record: MakeRecord, make_verdict: Callable[..., Verdict]
 ) -> None:
     assert controlled_of(make_record(verdicts=[make_verdict(i, None) for i in range(20)])) == []
     [each] = controlled_of(make_record(verdicts=[make_verdict(i, None if i % 2 else 1) for i in range(40)]))
     assert len(each.judged.points) == 20
     assert each.rates["length"].reason == "all pairs have the same difference in length"
+    assert all(isnan(rate.rate) == (rate.reason is not None) for rate in each.rates.values())
 
 
-def test_judges_have_tables_of_their_own(make_record: MakeRecord) -> None:
+def test_judges_have_separate_tables(make_record: MakeRecord) -> None:
     records = [world(make_record), world(make_record, judge="other", seed=1)]
     tables = confound_tables(controlled_of(*records), ["m"])
-    assert [table.name for table in tables] == [
-        *("controlled-miniature-oracle", "bins-length-miniature-oracle", "bins-surprisal-miniature-oracle"),
-        *("controlled-miniature-other", "bins-length-miniature-other", "bins-surprisal-miniature-other"),
-    ]
+    kinds, judges = ("controlled", "bins-length", "bins-surprisal"), ("oracle", "other")
+    assert [table.name for table in tables] == [f"{k}-miniature-{j}" for j in judges for k in kinds]
     assert all("scale: miniature, judge: o" in table.title for table in tables)
     assert [t.name for t in confound_tables(controlled_of(records[0]), [])] == [t.name for t in tables[:2]]
-    for table in tables:
-        assert to_markdown(table) and to_latex(table)
+    assert all(to_markdown(table) and to_latex(table) for table in tables)
 
 
 def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
@@ -231,81 +207,70 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
     outcomes = ["first" if 20 < i <= 50 else "second" if i <= 20 else "tie" for i in range(1, 61)]
     outcomes[19], outcomes[20] = "first", "second"
     verdicts = [Verdict(p.prompt_id, True, o) for p, o in zip(pairs, outcomes, strict=True)]  # type: ignore[arg-type]
-    record = replace(make_record(verdicts=verdicts), pairs=pairs)
-    judged = judged_cells([record], build_cells([record]))
-    [row] = rows(bins_table(judged, "length"))
-    assert row[:2] == ["pretrained", "CME"]
-    assert row[2] == "+5.5: 0.0 [n/a]"
+    judged = judged_of(replace(make_record(verdicts=verdicts), pairs=pairs))
+    [row] = texts(bins_table(judged, "length"))
+    assert row[:3] == ["pretrained", "CME", "+5.5: 0.0 [n/a]"]
     assert row[3].startswith("+15.5: 10.0 [") and row[4].startswith("+25.5: 90.0 [")
     assert row[5:] == ["+35.5: 100.0 [n/a]", "+45.5: 100.0 [n/a]", "17"]
-    [row] = rows(bins_table(judged, "surprisal"))
+    [row] = texts(bins_table(judged, "surprisal"))
     assert row[2].startswith("+1.00: 60.0 [") and row[3:] == ["-", "-", "-", "-", "17"]
 
 
-def test_a_simulated_judge_is_the_same_every_time_and_follows_its_weights(make_record: MakeRecord) -> None:
-    record = world(make_record, n=2000)
-    [judged] = judged_cells([record], build_cells([record]))
+def test_a_simulated_judge_is_reproducible_and_follows_its_weights(make_record: MakeRecord) -> None:
+    [judged] = judged_of(world(make_record, n=2000))
     length, surprisal = judged.differences["length"], judged.differences["surprisal"]
     for weights, logits in [
         (JUDGES["truth + length"], 8 * judged.differences["quality"] + 0.1 * length),
         (JUDGES["likelihood alone"], -surprisal),
     ]:
-        seen = simulate_judge(judged, weights)
-        assert set(seen.points) == {0, 1}
-        assert seen.points.mean() == pytest.approx(expit(logits).mean(), abs=0.03)
-        assert (seen.points == simulate_judge(judged, weights).points).all()
+        simulated = simulate_judge(judged, weights)
+        assert set(simulated.points) == {0, 1}
+        assert simulated.points.mean() == pytest.approx(expit(logits).mean(), abs=0.03)
+        assert (simulated.points == simulate_judge(judged, weights).points).all()
     other = replace(judged, cell=replace(judged.cell, family="llama"))
-    assert (
-        simulate_judge(other, JUDGES["truth"]).points != simulate_judge(judged, JUDGES["truth"]).points
-    ).any()
-    sure = simulate_judge(judged, {"quality": 1e6}).points
+    truth = JUDGES["truth"]
+    assert (simulate_judge(other, truth).points != simulate_judge(judged, truth).points).any()
     decided = judged.differences["quality"] != 0
-    assert (sure[decided] == judged.points[decided]).all()
+    certain = simulate_judge(judged, {"quality": 1e6}).points
+    assert (certain[decided] == judged.points[decided]).all()
     tied = replace(judged, identical=np.ones_like(judged.identical))
     assert (simulate_judge(tied, JUDGES["length alone"]).points == 0.5).all()
 
 
 def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
-    record = world(make_record, n=900, longer=15)
-    [judged] = judged_cells([record], build_cells([record]))
+    [judged] = judged_of(world(make_record, n=900, longer=15))
     by_judge = {found.judge: found.by_control for found in judge_errors([judged])}
-    assert list(by_judge) == ["oracle", *JUDGES]
-    assert by_judge["oracle"]["raw"] == 0
-    tasteful = simulate_judge(judged, JUDGES["truth + length"])
-    expected = 100 * (tasteful.points.mean() - judged.points.mean())
+    assert list(by_judge) == ["oracle", *JUDGES] and by_judge["oracle"]["raw"] == 0
+    biased = simulate_judge(judged, JUDGES["truth + length"])
+    expected = 100 * (biased.points.mean() - judged.points.mean())
     assert by_judge["truth + length"]["raw"] == pytest.approx(expected)
-    # its taste undone, the judge that sees no quality is left without an opinion, not with the truth
+    # without its bias, a judge that does not see quality has no opinion: 50 %, not the truth
     assert by_judge["length alone"]["length"] == pytest.approx(50 - 100 * judged.points.mean(), abs=5)
 
 
 def test_the_truth_table_has_only_cells_whose_truth_is_known(make_record: MakeRecord) -> None:
     near, far = world(make_record, family="qwen"), world(make_record, longer=60, family="llama")
-    other = world(make_record, judge="other", family="gemma")
-    unmeasured = make_record(family="olmo")
+    other, unmeasured = world(make_record, judge="other", family="gemma"), make_record(family="olmo")
     cells = controlled_of(near, far, other, unmeasured)
     assert [each.cell.family for each in known_truth([each.judged for each in cells])] == ["qwen", "llama"]
     table = truth_table(cells)
-    assert table is not None
-    shown = rows(table)
-    assert len(shown) == 2 * (1 + len(JUDGES))
-    assert shown[0][:4] == ["pretrained", "oracle", "1", "+0.0 (0.0)"]
-    assert shown[1 + len(JUDGES)][:2] == ["pretrained ‡", "oracle"]
+    assert table is not None and len(rows := texts(table)) == 2 * (1 + len(JUDGES))
+    assert rows[0][:4] == ["pretrained", "oracle", "1", "+0.0 (0.0)"]
+    assert rows[1 + len(JUDGES)][:2] == ["pretrained ‡", "oracle"]
     assert "truth + length: +8 per unit of quality, +0.1 per character" in " ".join(table.notes)
     assert truth_table(controlled_of(other, unmeasured)) is None
 
 
-def test_an_empty_response_costs_its_verdict_and_not_the_cell(make_record: MakeRecord) -> None:
+def test_an_empty_response_loses_its_verdict_and_not_the_cell(make_record: MakeRecord) -> None:
     record = world(make_record)
     empty = replace(record.pairs[0], policy=Generation("", True, 0, None))
     cells = controlled_of(replace(record, pairs=[empty, *record.pairs[1:]]))
-    [kept] = known_truth([each.judged for each in cells])
-    [whole] = controlled_of(record)
+    [kept], [whole] = known_truth([each.judged for each in cells]), controlled_of(record)
     assert kept.points.tolist() == whole.judged.points.tolist()[1:]
     assert not np.isnan(list(kept.differences.values())).any()
-    table, plot = truth_table(cells), confound_plot(cells)
-    assert table is not None and any("1 of 240 verdicts" in note for note in table.notes)
-    assert plot is not None and len(plot.figure.axes) == 3 and "Simulated judges see" in plot.caption
-    assert truth_table([whole]).notes == table.notes[:-1]  # type: ignore[union-attr]
+    table, complete = truth_table(cells), truth_table([whole])
+    assert table is not None and complete is not None and "1 of 240 verdicts" in table.notes[-1]
+    assert complete.notes == table.notes[:-1]
 
 
 def imported(make_record: MakeRecord, name: str, text: str) -> RunRecord:
@@ -318,77 +283,61 @@ def imported(make_record: MakeRecord, name: str, text: str) -> RunRecord:
 
 def test_equal_rows_of_different_files_are_different_prompts(make_record: MakeRecord) -> None:
     one, other = (imported(make_record, "file", text) for text in ("why", "how"))
-    [cell] = build_cells([one, other])
-    assert cell.win.prompts == 80
-    [judged] = judged_cells([one, other], [cell])
-    assert len(set(judged.prompts)) == 80
-    assert len(set(judged_cells([one], build_cells([one]))[0].prompts)) == 40
+    assert build_cells([one, other])[0].win.prompts == 80
+    assert [len(set(judged_of(*runs)[0].prompts)) for runs in ([one, other], [one])] == [80, 40]
 
 
 def test_imported_outputs_have_their_figure(make_record: MakeRecord) -> None:
-    cells = controlled_of(*(imported(make_record, name, "why") for name in ("a", "b")))
-    plot = confound_plot(cells)
+    plot = confound_plot(controlled_of(*(imported(make_record, name, "why") for name in ("a", "b"))))
     assert plot is not None and plot.name == "confounds-imported"
-    [axes] = plot.figure.axes
+    [axes] = panels(plot.figure)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
-    assert len(marks(axes)) == 2 * len(STYLES)
+    assert len(marks(plot.figure)[0]) == 2 * len(STYLES)
     words = plot.caption + plot.figure.get_suptitle() + axes.get_xlabel()
     assert "CME" not in words and "untrained" not in words
 
 
-def marks(axes: Any) -> list[tuple[float, bool, str]]:
-    """Place on the x axis, whether hollow, and colour of every mark."""
-    return sorted(
-        (float(x), line.get_markerfacecolor() == "white", line.get_color())
-        for line in axes.lines
-        if line.get_marker() not in ("None", None, "")
-        for x in line.get_xdata()
-    )
-
-
 def test_the_figure_shows_every_rate_of_cme_and_names_scale_and_judge(make_record: MakeRecord) -> None:
+    regimes = {"pretrained": 60, "sft": 5}
     records = [
         world(make_record, longer=longer, regime=regime, reward=reward)
-        for regime, longer in (("pretrained", 60), ("sft", 5))
+        for regime, longer in regimes.items()
         for reward in ("cme", "random")
     ]
     cells = controlled_of(*records)
     plot = confound_plot(cells)
-    assert plot is not None and plot.name == "confounds-miniature"
-    assert "scale: miniature" in plot.figure.get_suptitle() and "+0.1 per character" in plot.caption
-    panels = plot.figure.axes
-    assert [axes.get_title() for axes in panels[:3]] == [
-        *("judge: oracle", "simulated judge:\ntruth + length", "simulated judge:\ntruth + likelihood"),
+    assert plot is not None and "scale: miniature" in plot.figure.get_suptitle()
+    assert "+0.1 per character" in plot.caption
+    titles = [axes.get_title() for axes in panels(plot.figure)[:3]]
+    assert titles == [
+        "judge: oracle",
+        *(f"simulated judge:\ntruth + {bias}" for bias in ("length", "likelihood")),
     ]
-    assert [axes.get_ylabel() for axes in panels[::3]] == ["pretrained", "sft"]
-    for regime, axes in zip(("pretrained", "sft"), panels[::3], strict=True):
+    for regime, axes in zip(regimes, panels(plot.figure)[::3], strict=True):
         [own] = [c for c in cells if c.judged.cell.regime == regime and c.judged.cell.reward == "cme"]
-        rates = {control: own.rates[control] for control in STYLES}
-        drawn = [(rate.rate, rate.extrapolated, STYLES[control].colour) for control, rate in rates.items()]
-        assert marks(axes) == sorted(drawn)
+        drawn = sorted(
+            (float(x), line.get_markerfacecolor() == "white", line.get_color())
+            for line in axes.lines
+            if line.get_marker() not in ("None", None, "")
+            for x in line.get_xdata()
+        )
+        rates = ((own.rates[control], style.colour) for control, style in STYLES.items())
+        assert drawn == sorted((rate.rate, rate.extrapolated, colour) for rate, colour in rates)
     assert [text.get_text() for text in plot.figure.legends[0].texts][-2:] == ["extrapolated", "truth"]
 
 
-def test_the_figure_does_without_truth_or_surprisal_and_is_not_drawn_without_cme(
-    make_record: MakeRecord, tmp_path: Any
-) -> None:
+def test_the_figure_without_truth_surprisal_or_cme(make_record: MakeRecord, tmp_path: Any) -> None:
     record = make_record(scale="laptop", judge="reference_similarity")
     varied = [
         replace(p, policy=replace(p.policy, response="y" * (i % 7 + 1))) for i, p in enumerate(record.pairs)
     ]
     plot = confound_plot(controlled_of(replace(record, pairs=varied)))
-    assert plot is not None
-    assert [axes.get_title() for axes in plot.figure.axes] == ["judge: reference_similarity"]
+    assert plot is not None and "oracle" not in plot.caption
+    assert [axes.get_title() for axes in panels(plot.figure)] == ["judge: reference_similarity"]
     assert [text.get_text() for text in plot.figure.legends[0].texts] == ["raw", "length"]
-    assert "oracle" not in plot.caption
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # matplotlib warns where a layout fails
+        warnings.simplefilter("error")  # matplotlib warns of a failed layout
         assert plot.save(tmp_path).exists()
-    assert confound_plot(controlled_of(make_record(reward="random"))) is None
-    assert confound_plot([]) is None
-
-
-def test_no_rate_is_silently_a_number(make_record: MakeRecord) -> None:
-    for each in controlled_of(make_record()):
-        for rate in each.rates.values():
-            assert isnan(rate.rate) == (rate.reason is not None)
+    oracle = confound_plot(controlled_of(without_surprisal(world(make_record))))
+    assert oracle is not None and [axes.get_title() for axes in panels(oracle.figure)] == ["judge: oracle"]
+    assert confound_plot(controlled_of(make_record(reward="random"))) is None and confound_plot([]) is None
