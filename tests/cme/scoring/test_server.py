@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import httpx2
@@ -32,10 +33,12 @@ from completion_stub import (
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint
+from cme.rewards import CrossModelEntropy
 from cme.scoring.server import CompletionServer
 from cme.scoring.token_scorer import TokenScorer
 
 Dialect = Literal["vllm", "sglang"]
+Tiny = Callable[..., Checkpoint]
 KEY = "sk-very-secret-8431"
 TLS = httpx2.create_ssl_context()  # unused, and slower to create in every test than the test itself
 PROMPTS, RESPONSES = [[5, 6, 7], [8], [5, 6]], [[9, 10], [11, 5, 7, 7], [12]]
@@ -73,10 +76,8 @@ def check_scores(server: CompletionServer) -> None:
         assert one.log_likelihoods.tolist() == pytest.approx(expected(prompt, response))
 
 
-def test_scores_equal_those_of_the_same_model_in_process(
-    stub: CompletionStub, tiny: Callable[..., Checkpoint], family: str
-) -> None:
-    model = tiny(family).model
+def rows_of(model: Any) -> Callable[[list[int]], list[dict[int, float]]]:
+    """Log-probabilities by position under a model: of the next token and of the most likely one."""
     lock = threading.Lock()
 
     @torch.no_grad()
@@ -86,7 +87,25 @@ def test_scores_equal_those_of_the_same_model_in_process(
         tops = log_p.argmax(-1).tolist()
         return [{top: float(p[top]), t: float(p[t])} for p, top, t in zip(log_p, tops, ids[1:], strict=False)]
 
-    stub.rows = rows
+    return rows
+
+
+@pytest.mark.parametrize("settings", [{}, {"pmi": True}])
+def test_cross_model_entropy_through_a_server_equals_that_in_process(
+    stub: CompletionStub, tiny: Tiny, tiny_folder: Callable[..., Path], settings: dict[str, Any]
+) -> None:
+    stub.rows, place = rows_of(tiny("qwen").model), str(tiny_folder("qwen"))
+    server = {"url": stub.url, "model": "tiny", "dialect": "vllm"}
+    completions = ["what is 3 plus 4?", "name two animals."], ["it is 7.", "fox, bear."], [[1], [1]]
+    found = CrossModelEntropy(place, server=server, **settings)(*completions)
+    assert found == pytest.approx(CrossModelEntropy(place, **settings)(*completions), abs=1e-4)
+
+
+def test_scores_equal_those_of_the_same_model_in_process(
+    stub: CompletionStub, tiny: Tiny, family: str
+) -> None:
+    model = tiny(family).model
+    stub.rows = rows_of(model)
     rng = random.Random(0)
     lengths = [(1, 1), (3, 20), (70, 7), (5, 0), (12, 40), (2, 1)]
     prompts, responses = (
@@ -101,9 +120,7 @@ def test_scores_equal_those_of_the_same_model_in_process(
             assert one.log_likelihoods.shape == other.log_likelihoods.shape
             assert one.entropies.shape == (0,)
             assert one.log_likelihoods.tolist() == pytest.approx(other.log_likelihoods.tolist(), abs=1e-4)
-    assert len(stub.bodies) == 2 * sum(
-        after > 0 for _, after in lengths
-    )  # nothing is asked about an empty response
+    assert len(stub.bodies) == 2 * sum(after > 0 for _, after in lengths), "none for an empty response"
 
 
 def test_sglang_is_asked_from_the_last_prompt_token_on(stub: CompletionStub) -> None:
