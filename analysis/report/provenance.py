@@ -43,8 +43,8 @@ def provenance_of(records: Sequence[RunRecord]) -> Provenance:
             Run(
                 record.run_id,
                 facts(record),
-                beside(own, shared_settings),
-                beside(record.environment, shared_versions),
+                not_shared(own, shared_settings),
+                not_shared(record.environment, shared_versions),
             )
             for record, own in zip(records, settings, strict=True)
         ],
@@ -57,7 +57,7 @@ def shared(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:
     return {name: value for name, value in first.items() if all(own.get(name) == value for own in others)}
 
 
-def beside(fields: Mapping[str, str], common: Mapping[str, str]) -> Fields:
+def not_shared(fields: Mapping[str, str], common: Mapping[str, str]) -> Fields:
     """The fields that are not shared, sorted."""
     return sorted((name, value) for name, value in fields.items() if name not in common)
 

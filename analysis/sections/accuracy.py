@@ -134,7 +134,7 @@ def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple
 
 
 def accuracy_table(records: Sequence[RunRecord]) -> Table:
-    """The runs of one scale on mathematics: one row per cell, before beside after."""
+    """The runs of one scale on mathematics: one row per cell, before and after training."""
     frame = accuracy_frame(records)
     groups = [
         [row_entries(row) for _, row in rows.iterrows()] for _, rows in frame.groupby("data", sort=False)

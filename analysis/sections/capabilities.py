@@ -66,7 +66,7 @@ def paired(run: Capability) -> Floats:
 
 
 def capability_table(records: Sequence[RunRecord]) -> Table:
-    """The capabilities measured at one scale: tasks and metrics in rows, before beside after."""
+    """The capabilities measured at one scale: tasks and metrics in rows, before and after training."""
     frame = capability_frame(records)
     groups = [
         [row_entries(row) for _, row in rows.iterrows()] for _, rows in frame.groupby("family", sort=False)

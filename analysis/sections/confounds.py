@@ -102,7 +102,7 @@ def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
 
 
 def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> list[str]:
-    """How to read the table of controlled rates."""
+    """The notes of the table of controlled rates."""
     measured_by = f"under {' or '.join(models)}" if models else "under an independent language model"
     notes = [
         "Raw: as in the table of win rates. The others: 100 / (1 + exp(-intercept)) of a logistic regression of the "
@@ -228,7 +228,7 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
             "probability 1 / (1 + exp(-logit)); identical responses tie. Logits: "
             f"{'; '.join(map(describe_judge, JUDGES))}.",
             "The oracle has no bias: the effect of a control on its verdicts is the control's error, since quality "
-            "correlated with length or surprisal is taken for bias. The judge `truth` has no bias but noise, which "
+            "correlated with length or surprisal counts as bias. The judge `truth` has no bias but noise, which "
             "pulls its rates towards 50 %: the additional distance of another judge is that judge's bias.",
             *(
                 [f"{left_out} of {total} verdicts are on a response without surprisal and left out."]

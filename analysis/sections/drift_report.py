@@ -77,7 +77,7 @@ def entries(row: "pd.Series[Any]", metric: Metric) -> list[Entry]:
 
 
 def notes(frame: pd.DataFrame) -> list[str]:
-    """How to read the table."""
+    """The notes of the table."""
     found = [
         "Means over seeds. Change: policy minus start; in brackets, if a metric is a mean over prompts, its paired "
         f"95 % CI over prompts for these models. Bold: that interval excludes 0, {NEVER_BOLD} prompts.",
@@ -114,14 +114,14 @@ def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
         figure.suptitle(f"Drift from the start, {name} (scale: {scale})")
     caption = (
         f"Drift in {name} at scale {scale}: from the untrained start (open dot) to the trained policy (filled dot), "
-        "means over seeds; the pale band spans the lowest and the highest seed. Every panel has a unit of its own: "
+        "means over seeds; the pale band spans the lowest and the highest seed. Every panel has its own unit: "
         f"compare within a panel. {MATCHED} {OTHERS}"
     )
     return Plot(f"drift-{slug(name)}-{slug(scale)}", caption, figure)
 
 
 def heights(frame: pd.DataFrame) -> dict[tuple[str, str], int]:
-    """Where each row is drawn: a head for each family and regime (its method empty), its methods below."""
+    """Height of each row: a heading per family and regime (with an empty method), followed by its methods."""
     rows: dict[tuple[str, str], int] = {}
     for family, regime, method in zip(frame["family"], frame["regime"], frame["method"], strict=True):
         place = f"{family} {regime}"

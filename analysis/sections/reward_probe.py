@@ -108,7 +108,7 @@ def reward_probe_table(record: RewardProbeRecord) -> Table:
 
 
 def notes(record: RewardProbeRecord, grades: Sequence[str]) -> list[str]:
-    """How to read a record's table."""
+    """The notes of a record's table."""
     found = [
         f"Rank of an answer's reward among the {len(grades)} answers to its prompt, 1 the highest, mean over "
         f"{len(record.prompts)} prompts. Ties share their mean rank. Bold: the best of the row.",

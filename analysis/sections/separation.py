@@ -162,7 +162,7 @@ def unit_notes(found: Sequence[Separation]) -> list[str]:
 
 
 def contrast_table(found: Sequence[Separation]) -> Table:
-    """Whether the verifier separates better than the generator: differences of AUROC, beside the published ones."""
+    """Whether the verifier separates better than the generator: differences of AUROC, with the published ones."""
     rows: list[Sequence[Entry | str]] = []
     published = published_frame().pivot(index="generator", columns="signal", values="auroc")
     for one, name in zip(found, display_names(found), strict=True):

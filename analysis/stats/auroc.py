@@ -32,7 +32,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval over `prompts` prompts; NaN where there is none."""
+    """A value with its 95 % interval over `prompts` prompts; NaN if undefined."""
 
     value: float
     lo: float

@@ -151,7 +151,7 @@ def weighted_bootstrap_interval(
 
 @lru_cache(maxsize=8)
 def resample_counts(prompts: int, resamples: int, seed: int) -> NDArray[np.uint8]:
-    """How often each resample draws each prompt, (resamples, prompts); the same for every cell.
+    """Number of times that each resample draws each prompt, (resamples, prompts); the same for every cell.
 
     One byte is enough: the chance that a prompt is drawn 256 times is below 1e-500.
     """

@@ -59,7 +59,7 @@ def fit_logistic(points: Floats, design: Floats, clusters: Codes) -> Fit:
     from statsmodels.discrete.discrete_model import Logit  # slow to import
 
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise NotEstimable("the covariates can't be told apart")
+        raise NotEstimable("the covariates are collinear")
     with warnings.catch_warnings():  # statsmodels warns of separation, which is decided below
         warnings.simplefilter("ignore")
         fit = Logit(points, design).fit(

@@ -1,6 +1,6 @@
 """Win rates, quality differences and the spread over seeds, with 95 % intervals over prompts.
 
-Whatever was judged on a prompt (orders, judges, seeds) stays together, so an interval generalises to other prompts of
+All verdicts on a prompt (orders, judges, seeds) stay together, so an interval generalises to other prompts of
 the same kind, for these trained models. Only the intervals named `wide` generalise to other training seeds too. Win
 rates are in percent, scores in the judge's own unit.
 

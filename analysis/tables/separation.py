@@ -55,7 +55,7 @@ class Separation:
 
     @cached_property
     def counted(self) -> Bools:
-        """Which of the record's responses are compared."""
+        """Mask of the record's responses with an answer and a grade."""
         pairs = zip(self.record.correct, self.record.answered, strict=True)
         return np.array([c is not None and answered for c, answered in pairs], dtype=bool)
 

@@ -1,10 +1,10 @@
-// The browser of pairs. Every text of a model reaches the page through text nodes alone.
+// The pair browser. Text written by a model enters the page only through text nodes.
 "use strict";
 
 (() => {
   const ROW = 56; // height of a row of the list in pixels, as in the style
-  const BEYOND = 8; // rows that are kept drawn above and below what is seen
-  const NAMES = [...FIELDS, "judge", "outcome", "sort", "q"]; // the controls, and their names in the address
+  const BEYOND = 8; // rows drawn above and below the visible part
+  const NAMES = [...FIELDS, "judge", "outcome", "sort", "q"]; // the controls and their names in the address
   const VERDICTS = new Map([[1, "policy won"], [0.5, "tie"], [0, "start won"], [null, "unscored"]]); // by points
   const byId = (id) => document.getElementById(id);
   const PARTS = ["browser", "filters", "status", "list", "rows", "detail"];
@@ -12,7 +12,7 @@
 
   let data; // Pairs
   let shown = []; // numbers of the pairs that pass the filters, in the order of the list
-  let chosen = -1; // place of the open pair in `shown`
+  let chosen = -1; // index of the open pair in `shown`
 
   const value = (name) => byId(name).value;
   const counted = (number) => number.toLocaleString("en");
@@ -26,7 +26,7 @@
     return made;
   }
 
-  // Applies the filters and opens the wanted pair, or else the first.
+  // Applies the filters and opens the requested pair, otherwise the first.
   function update(wanted) {
     shown = data.select(value);
     chosen = shown.length ? Math.max(0, shown.indexOf(wanted)) : -1;
@@ -50,7 +50,7 @@
     detail.replaceChildren(...(chosen < 0 ? [element("p", {}, "No pair passes these filters.")] : view(shown[chosen])));
   }
 
-  // ---- the list: only rows near those seen exist
+  // ---- the list: only rows near the visible part exist
 
   function drawRows() {
     const from = Math.max(0, Math.floor(list.scrollTop / ROW) - BEYOND);
@@ -86,7 +86,7 @@
   function view(pair) {
     const [start, policy] = [data.text("start", pair), data.text("policy", pair)];
     const marks = differences(start, policy);
-    const told = marks ? "Marked: words that only one of the two has." : "Too long to mark the difference by words.";
+    const legend = marks ? "Marked: words that only one of the two has." : "Too long to mark the difference by words.";
     const [before, after] = data.run(pair).sides;
     const sides = [
       side(before, "start", pair, marks && marks[0], "del"),
@@ -99,7 +99,7 @@
       box(data.text("prompt", pair)),
       ...(reference === null ? [] : [element("h4", {}, "Reference"), box(reference)]),
       element("div", { class: "pair" }, ...sides),
-      element("p", { class: "small" }, start === policy ? "The two responses are the same." : told),
+      element("p", { class: "small" }, start === policy ? "The two responses are the same." : legend),
       ...judgements(data.verdictsOf(pair)),
     ];
   }
@@ -152,7 +152,7 @@
     return made;
   }
 
-  // The columns of the table of verdicts; one that has nothing to show is left out.
+  // The columns of the table of verdicts; empty columns are left out.
   const change = (before, after) => (before === null ? null : `${rounded(before)} → ${rounded(after)}`);
   const COLUMNS = [
     { title: "judge", show: (i) => data.texts[data.verdicts.judge[i]] },
@@ -178,7 +178,7 @@
     return [element("h4", {}, "Verdicts"), table];
   }
 
-  // What a judge said, as a row below its verdict; none where it said nothing.
+  // A judge's note as a row below its verdict; no row without a note.
   function said(title, number, width) {
     if (number === null) return [];
     const text = element("bdi", {}, data.texts[number]);
@@ -202,10 +202,10 @@
 
   function set(name, wanted) {
     byId(name).value = wanted;
-    if (value(name) !== wanted) byId(name).value = ""; // a list does not have it
+    if (value(name) !== wanted) byId(name).value = ""; // the list lacks this value
   }
 
-  // Takes filters and pair from the address; false for one without "=", which is that of a section.
+  // Reads filters and pair from the address; false for an address without "=", which names a section.
   function recall() {
     if (!location.hash.includes("=")) return false;
     const state = new URLSearchParams(location.hash.slice(1));
@@ -214,7 +214,7 @@
     const wanted = data.pairs.run.findIndex((_, pair) => data.run(pair).id === run && data.text("id", pair) === id);
     update(wanted);
     if (wanted >= 0 && shown[chosen] !== wanted) {
-      for (const name of NAMES) set(name, ""); // the filters hide the pair that is asked for
+      for (const name of NAMES) set(name, ""); // the filters hide the requested pair
       update(wanted);
     }
     if (run !== null && wanted < 0) status.textContent += ` There is no pair ${id} of run ${run} here.`;

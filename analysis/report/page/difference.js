@@ -1,10 +1,10 @@
 // The difference of two texts, by words.
 "use strict";
 
-const MOST_CELLS = 9e6; // of the table that compares two texts word by word: some 50 ms
+const MOST_CELLS = 9e6; // in the table that compares two texts word by word: about 50 ms
 
 // For each of two texts the ranges [from, to) of words that are not in their longest common subsequence; null
-// where the texts are too long for that.
+// if the texts are too long.
 function differences(before, after) {
   const a = split(before);
   const b = split(after);
@@ -16,7 +16,7 @@ function differences(before, after) {
   if ((n + 1) * (m + 1) > MOST_CELLS) return null;
   const same = (i, j) => a[head + i].word === b[head + j].word;
   const width = m + 1;
-  const common = new Uint16Array((n + 1) * width); // length of the common subsequence of what follows i and j
+  const common = new Uint16Array((n + 1) * width); // length of the common subsequence after i and j
   for (let i = n - 1; i >= 0; i--)
     for (let j = m - 1; j >= 0; j--) {
       const at = i * width + j;
@@ -32,13 +32,13 @@ function differences(before, after) {
   return [ranges(a, own[0]), ranges(b, own[1])];
 }
 
-// Words and single signs with where they begin and end; scripts without blanks go by the letter.
+// Words and single signs with their start and end; scripts without blanks are split by letter.
 function split(text) {
   const word = /[\p{sc=Han}\p{sc=Hiragana}\p{sc=Katakana}\p{sc=Thai}]|[\p{L}\p{M}\p{N}_]+|[^\s]/gu;
   return Array.from(text.matchAll(word), ({ 0: word, index }) => ({ word, from: index, to: index + word.length }));
 }
 
-// Neighbouring words as one range, with what stands between them.
+// Adjacent words as one range, including the characters between them.
 function ranges(words, own) {
   const found = [];
   words.forEach(({ from, to }, i) => {

@@ -1,13 +1,13 @@
-// The pairs and their verdicts, as analysis/report/pairs.py packs them: which pass some filters, and in which order.
+// The pairs and their verdicts, as packed by analysis/report/pairs.py: filtering and sorting.
 "use strict";
 
-const MAJORITY = "majority"; // the name of a panel's majority among its judges, as analysis/records/frames.py has it
-const FIELDS = ["scale", "family", "regime", "method", "seed"]; // of a run, by which its pairs are filtered
+const MAJORITY = "majority"; // the name of a panel's majority among its judges, as in cme.records
+const FIELDS = ["scale", "family", "regime", "method", "seed"]; // of a run, used as filters
 
 async function unpack(packed) {
   const characters = atob(packed);
   const bytes = new Uint8Array(characters.length);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i); // Uint8Array.from takes far longer
+  for (let i = 0; i < bytes.length; i++) bytes[i] = characters.charCodeAt(i); // much faster than Uint8Array.from
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Pairs(await new Response(stream).json());
 }
@@ -34,7 +34,7 @@ class Pairs {
   }
 
   // Sets the outcome, missing verdicts and mean gain in score of every pair, by one judge or by all. Where a panel
-  // judged, its majority stands for all, as in the tables; the gain is of the members, which alone have scores.
+  // judged, its majority counts for all, as in the tables; the gain is that of the members, since only they have scores.
   judge(name) {
     const only = name === "" ? null : this.texts.indexOf(name);
     this.majority = this.texts.indexOf(MAJORITY);
@@ -74,7 +74,7 @@ class Pairs {
     return both && judge[i] === judge[j] && policy_first[i] !== policy_first[j] && points[i] !== points[j];
   }
 
-  // Numbers of the pairs that pass: `wanted(name)` is what a filter asks for, "" where it asks for nothing.
+  // Numbers of the pairs that pass: `wanted(name)` is the value of a filter, "" for none.
   select(wanted) {
     this.judge(wanted("judge"));
     const passes = this.runs.map((run) => FIELDS.every((name) => ["", String(run[name])].includes(wanted(name))));
@@ -91,7 +91,7 @@ class Pairs {
     return !wanted("outcome") || this.outcome[pair] === wanted("outcome");
   }
 
-  // Whether a pair's prompt or one of its responses has the words; each distinct text is looked at once.
+  // Whether a pair's prompt or one of its responses contains the words; each distinct text is searched once.
   search(words) {
     if (!words) return () => true;
     this.lower ??= this.texts.map((text) => text.toLowerCase());
@@ -100,7 +100,7 @@ class Pairs {
     return (pair) => has[prompt[pair]] || has[start[pair]] || has[policy[pair]];
   }
 
-  // By how much the policy's response differs from the start's, NaN where that was not measured.
+  // Difference between the policy's response and the start's; NaN if unmeasured.
   measure(name, pair) {
     if (name === "length") return this.text("policy", pair).length - this.text("start", pair).length;
     if (name !== "surprisal") return this.gain[pair];
@@ -108,7 +108,7 @@ class Pairs {
     return start === null || policy === null ? NaN : policy - start;
   }
 
-  // The biggest first, what was not measured last, equals as they were.
+  // Sorted from the largest, unmeasured pairs last; ties keep their order.
   sorted(chosen, name) {
     const size = { length: Math.abs, surprisal: Math.abs, gain: (gain) => gain, loss: (gain) => -gain }[name];
     const sizes = new Map(chosen.map((pair) => [pair, size(this.measure(name, pair))]));

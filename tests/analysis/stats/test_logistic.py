@@ -119,7 +119,7 @@ PROMPTS = np.arange(80)
             PROMPTS,
             "all pairs have the same difference in length",
         ),
-        (PROMPTS % 2, {"length": LENGTHS, "x": 2 * LENGTHS}, PROMPTS, "the covariates can't be told apart"),
+        (PROMPTS % 2, {"length": LENGTHS, "x": 2 * LENGTHS}, PROMPTS, "the covariates are collinear"),
         (PROMPTS % 2, {"length": LENGTHS}, PROMPTS % 9, "fewer than 10 prompts"),
     ],
 )
