@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.experiments.base import NamedRuns, column_table
 from analysis.records.names import sort_names
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.metrics import FEW_PROMPTS, interval_excludes
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell, row_of
 from analysis.tables.render import Entry, Table
 from analysis.tables.win_rates import (

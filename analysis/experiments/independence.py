@@ -35,7 +35,8 @@ from analysis.figures.style import Plot, Style
 from analysis.records.names import sort_names
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.metrics import MIN_SEEDS, interval_excludes
+from analysis.stats.intervals import interval_excludes
+from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.cells import row_of
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import format_interval, format_p_value

@@ -8,7 +8,7 @@ from analysis.figures.overview import win_rate_plot
 from analysis.records.names import display_name
 from analysis.sections.base import Part
 from analysis.sections.trajectory import by_seed, collapse_of, trajectory_frame
-from analysis.stats.metrics import FEW_PROMPTS, interval_excludes
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import (

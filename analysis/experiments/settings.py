@@ -15,7 +15,8 @@ from analysis.figures.style import Plot
 from analysis.records.names import REGIMES, order_key
 from analysis.sections.base import Part
 from analysis.sections.drift_report import drift_part
-from analysis.stats.metrics import FEW_PROMPTS, Quality, quality_change
+from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.metrics import Quality, quality_change
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Table, slug
 from analysis.tables.win_rates import (

@@ -14,8 +14,8 @@ from analysis.records.names import method_names, order_key, sort_names
 from analysis.sections.accuracy import accuracy_frame, correct_by_prompt
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import MIN_SEEDS, Tally, interval_excludes, tally, win_rate
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.render import Entry
 from analysis.tables.win_rates import format_interval, format_percent

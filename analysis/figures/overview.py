@@ -21,7 +21,8 @@ from analysis.figures.curves import (
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style, method_styles, reward_style
 from analysis.records.names import REGIMES, REWARDS, display_name, sort_names
-from analysis.stats.metrics import FEW_PROMPTS, is_undecided
+from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 from analysis.tables.win_rates import method_key, side_names

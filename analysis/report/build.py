@@ -24,7 +24,7 @@ from analysis.sections.reward_probe import reward_probe_section
 from analysis.sections.sanity import sanity_failures, sanity_section
 from analysis.sections.separation import separation_section
 from analysis.sections.trajectory_report import trajectory_section
-from analysis.stats.metrics import FEW_PROMPTS, LEVEL, RESAMPLES
+from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.tables.cells import Cell, build_cells, cells_frame
 from analysis.tables.findings import Finding, build_findings
 from analysis.tables.render import Table, slug

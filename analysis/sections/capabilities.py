@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.records.frames import run_identity
 from analysis.records.names import method_names
 from analysis.sections.base import Section, group_by_scale, write_part
-from analysis.stats.metrics import MIN_PROMPTS, Floats, clustered_interval, interval_excludes
+from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval, interval_excludes
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import Capability, RunRecord

@@ -18,9 +18,6 @@ from numpy.typing import NDArray
 
 from analysis.stats.intervals import (
     FEW_PROMPTS,
-    LEVEL,
-    MIN_PROMPTS,
-    RESAMPLES,
     SEED,
     UNDEFINED,
     Floats,
@@ -35,18 +32,6 @@ from analysis.stats.intervals import (
     t_interval,
 )
 from analysis.stats.power import detectable_difference
-
-__all__ = [
-    "FEW_PROMPTS",
-    "LEVEL",
-    "MIN_PROMPTS",
-    "RESAMPLES",
-    "SEED",
-    "Floats",
-    "clustered_interval",
-    "half_width",
-    "interval_excludes",
-]
 
 MIN_SEEDS = 3  # no interval over fewer seeds
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
 from analysis.stats.contrasts import Contrast
-from analysis.stats.metrics import FEW_PROMPTS, MIN_SEEDS, interval_excludes, is_undecided
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.stats.metrics import MIN_SEEDS, is_undecided
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Entry, Table, group_rows, slug
 

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.stats.contrasts import contrast
-from analysis.stats.metrics import LEVEL, Floats, seed_spread, tally, win_rate
+from analysis.stats.intervals import LEVEL, Floats
+from analysis.stats.metrics import seed_spread, tally, win_rate
 
 THRESHOLD, PROMPT, JUDGE_ON_PROMPT, SEED_ON_PROMPT, VERDICT = 0.3, 1.0, 0.3, 0.3, 0.3
 TASTES = {1: (0.0,), 3: (-0.3, 0.0, 0.3)}

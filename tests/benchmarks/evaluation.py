@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 
-from analysis.stats.metrics import RESAMPLES
+from analysis.stats.intervals import RESAMPLES
 from analysis.tables.cells import build_cells
 from analysis.tables.confounds import controlled_cells
 from cme.records import Generation, Outcome, Pair, RunRecord, Verdict

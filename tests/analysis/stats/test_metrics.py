@@ -17,8 +17,8 @@ from statsmodels.stats.anova import anova_lm
 from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
+from analysis.stats.intervals import clustered_interval
 from analysis.stats.metrics import (
-    clustered_interval,
     first_position_share,
     half_scored,
     has_both_orders,
