@@ -19,6 +19,7 @@ from analysis.experiments.courses import (
     spread_of,
 )
 from analysis.experiments.verifiers import (
+    COLUMNS,
     SEEDS_NOTE,
     Outcome,
     claim_verdict,
@@ -37,7 +38,6 @@ from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import interval_excludes
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.cells import row_of
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import format_interval, format_p_value
 from cme.records import RunRecord
@@ -71,7 +71,7 @@ def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
         plots.append(outcome_plot(f"independence-{name}", generator, scale, found, by_label))
         title = f"Reward, held-out verifier and true quality ({where})"
         plots.append(rise_plot(f"independence-gaming-{name}", title, own, labels))
-        rows = [{"label": o.label} | o.columns | dict(row_of(o.cell)) for o in found if o.cell]
+        rows = [{"label": o.label} | o.row for o in found]
         frames.append(pd.DataFrame(rows).merge(course.drop(columns=["seeds", "stopped"]), on="label"))
     return write_part(f"{slug(scale)}-independence", tables, pd.concat(frames), plots, out)
 
@@ -152,15 +152,11 @@ def test_table(name: str, where: str, found: Sequence[Outcome]) -> Table:
 
 def outcome_table(name: str, where: str, found: Sequence[Outcome], courses: Courses) -> Table:
     """One row per verifier: the results of training with it."""
-    judge = found[0].cell.judge if found[0].cell else ""
     return column_table(
         name=name,
-        title=f"Training with each verifier ({where}, judge: {judge})",
+        title=f"Training with each verifier ({where}, judge: {found[0].judge})",
         columns={
-            "verifier": lambda o: o.label,
-            "relation": lambda o: o.relation,
-            "its own quality": lambda o: o.own_text,
-            "seeds": lambda o: o.seeds,
+            **{header: text for header, text in COLUMNS.items() if header != "generator"},
             "policy's gain in true quality": gain_entry,
             "win rate (%)": win_entry,
             "collapse by step": lambda o: str(courses[o.label]["collapse_steps"]),
@@ -233,9 +229,10 @@ def outcome_plot(name: str, generator: str, scale: str, found: Sequence[Outcome]
         for o in found
         for rise, hollow, below in (("rise_reward_beside", False, -0.15), ("rise_heldout", True, 0.15))
     ]
-    judge = found[0].cell.judge if found[0].cell else ""
     panels = [*result_panels(found), Panel("rise in training (nats/token)", rises, 0)]
-    block = Block(f"generator: {generator}, judge: {judge}", {o.label: o.label for o in found}, panels)
+    block = Block(
+        f"generator: {generator}, judge: {found[0].judge}", {o.label: o.label for o in found}, panels
+    )
     figure = forest(
         f"Relation of the verifier to the generator (scale: {scale})",
         [block],

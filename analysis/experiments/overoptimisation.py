@@ -1,6 +1,6 @@
 """Long trainings: does true quality keep rising with the reward, or does it fall, and when?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import isnan
 from pathlib import Path
@@ -101,28 +101,31 @@ def change_entry(row: Row, kind: str, name: str, bold_if: str) -> Entry:
     return Entry(format_change(spread_of(row, f"{kind}{name}")), bold=direction(row, kind) == bold_if)
 
 
+def course_columns(kind: str, at: str) -> dict[str, Callable[[Row], Entry | str]]:
+    """The columns that the tables of sampled and of greedy quality share; `kind` as in `direction`."""
+    return {
+        "generator": lambda row: str(row["generator"]),
+        "reward": lambda row: str(row["label"]),
+        "seeds": lambda row: row[f"{kind}seeds"] or "-",
+        "start": lambda row: mean_text(row, f"{kind}start"),
+        "peak": lambda row: mean_text(row, f"{kind}peak"),
+        f"peak {at}": lambda row: str(row[f"{kind}peak_steps"]),
+        "final": lambda row: mean_text(row, f"{kind}final"),
+        "fall from the peak": lambda row: change_entry(row, kind, "fall", "falls"),
+        "second half": lambda row: change_entry(row, kind, "second_half_quality", "rises"),
+        "reward since the peak": lambda row: format_change(spread_of(row, f"{kind}since_peak_reward_value")),
+    }
+
+
 def course_table(found: Sequence[tuple[str, pd.DataFrame]], scale: str) -> Table:
     """One row per method: quality at start, peak and end, the fall, and the change of the reward meanwhile."""
     left_out = sum(int(frame["left_out"].sum()) for _, frame in found)
-    gaps = (
-        [f"{left_out} runs are left out: no true quality, or no whole block of {BLOCK} steps."]
-        if left_out
-        else []
-    )
+    gap = f"{left_out} runs are left out: no true quality, or no whole block of {BLOCK} steps."
     return column_table(
         name=f"overoptimisation-{slug(scale)}",
         title=f"True quality over a long training (scale: {scale})",
         columns={
-            "generator": lambda row: str(row["generator"]),
-            "reward": lambda row: str(row["label"]),
-            "seeds": lambda row: row["seeds"] or "-",
-            "start": lambda row: mean_text(row, "start"),
-            "peak": lambda row: mean_text(row, "peak"),
-            "peak by step": lambda row: str(row["peak_steps"]),
-            "final": lambda row: mean_text(row, "final"),
-            "fall from the peak": lambda row: change_entry(row, "", "fall", "falls"),
-            "second half": lambda row: change_entry(row, "", "second_half_quality", "rises"),
-            "reward since the peak": lambda row: format_change(spread_of(row, "since_peak_reward_value")),
+            **course_columns("", "by step"),
             "held-out since the peak": lambda row: format_change(spread_of(row, "since_peak_heldout")),
             "collapse by step": lambda row: str(row["collapse_steps"]),
             "stopped at": lambda row: row["stopped"] or "-",
@@ -138,7 +141,7 @@ def course_table(found: Sequence[tuple[str, pd.DataFrame]], scale: str) -> Table
             "luck; it can be the last block, and the fall 0. Reward (in its own unit) and held-out verifier "
             "(nats/token): last block minus the peak's.",
             f"{COLLAPSE_NOTE} Stopped: the guard ended the training.",
-            *gaps,
+            *([gap] if left_out else []),
         ],
         once=("generator",),
     )
@@ -146,33 +149,19 @@ def course_table(found: Sequence[tuple[str, pd.DataFrame]], scale: str) -> Table
 
 def greedy_table(found: Sequence[tuple[str, pd.DataFrame]], scale: str) -> Table:
     """One row per method: greedy quality at start, peak and end, its fall, and next to it the sampled quality's."""
-    kind = "greedy_"
+    rows = [frame[frame["greedy_start"].notna()].assign(generator=generator) for generator, frame in found]
     return column_table(
         name=f"overoptimisation-greedy-{slug(scale)}",
         title=f"True quality of greedy responses over a long training (scale: {scale})",
         columns={
-            "generator": lambda row: str(row["generator"]),
-            "reward": lambda row: str(row["label"]),
-            "seeds": lambda row: row["greedy_seeds"],
-            "start": lambda row: mean_text(row, "greedy_start"),
-            "peak": lambda row: mean_text(row, "greedy_peak"),
-            "peak at step": lambda row: row["greedy_peak_steps"],
-            "final": lambda row: mean_text(row, "greedy_final"),
-            "fall from the peak": lambda row: change_entry(row, kind, "fall", "falls"),
-            "second half": lambda row: change_entry(row, kind, "second_half_quality", "rises"),
-            "reward since the peak": lambda row: format_change(
-                spread_of(row, f"{kind}since_peak_reward_value")
-            ),
+            **course_columns("greedy_", "at step"),
             "collapse at step": lambda row: row["greedy_collapse_steps"],
             "sampled: fall from the peak": lambda row: change_entry(row, "", "fall", "falls"),
             "sampled: collapse by step": lambda row: str(row["collapse_steps"]),
         },
-        groups=[
-            frame[frame["greedy_start"].notna()].assign(generator=generator).to_dict("records")
-            for generator, frame in found
-        ],
+        groups=[frame.to_dict("records") for frame in rows],
         notes=[
-            *(summary(generator, frame, kind) for generator, frame in found),
+            *(summary(generator, frame, "greedy_") for generator, frame in found),
             "Greedy responses of the saved checkpoints to the selection prompts, which are used neither for training "
             "nor for evaluation. Start, peak and final: true quality (0 to 1), means over seeds. Fall and second half "
             "(since the first checkpoint at half of the steps or later): across-seed 95 % intervals, [n/a] below "

@@ -11,10 +11,11 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from analysis.experiments.base import FreeExperiment, column_table, group_by_generator
-from analysis.experiments.verifiers import RELATIONS as STYLES
 from analysis.experiments.verifiers import (
+    COLUMNS,
     SEEDS_NOTE,
     Outcome,
+    against_random,
     claim_verdict,
     dots,
     gain_entry,
@@ -24,16 +25,15 @@ from analysis.experiments.verifiers import (
     result_panels,
     win_entry,
 )
+from analysis.experiments.verifiers import RELATIONS as STYLES
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot
 from analysis.records.published import read_published
 from analysis.sections.base import Part, write_part
-from analysis.stats.contrasts import contrast
-from analysis.tables.cells import row_of
 from analysis.tables.render import Table, slug
 from cme.records import RunRecord
 
-Found = Sequence[tuple[str, Sequence[Outcome]]]
+Found = Sequence[Sequence[Outcome]]
 """The outcomes of each generator, from the least able verifier to the most able one."""
 PAPER = "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo"
 SOURCE = (
@@ -54,22 +54,22 @@ OWN_NOTE = (
 
 def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     """Write the sweep on instructions, and the published one."""
-    found = [(generator, quality_outcomes(own)) for generator, own in group_by_generator(runs)]
+    found = [quality_outcomes(own) for _, own in group_by_generator(runs)]
     title = "Published: win rates by verifier (the paper's scale, generator Qwen2.5-0.5B, judge gpt-5.2)"
     published = published_table(
         "verifier-sweep-published", title, published_frame(*PUBLISHED), WIN_RATES, [SOURCE], 1
     )
-    frame = pd.DataFrame([o.columns | dict(row_of(o.cell)) for _, own in found for o in own if o.cell])
-    plots = [sweep_plot(generator, own, scale) for generator, own in found]
+    frame = pd.DataFrame([o.row for own in found for o in own])
+    plots = [sweep_plot(own, scale) for own in found]
     tables = [sweep_table(found, scale), published]
     return write_part(f"{slug(scale)}-verifier-sweep", tables, frame, plots, out)
 
 
-def sweep_plot(generator: str, outcomes: Sequence[Outcome], scale: str) -> Plot:
+def sweep_plot(outcomes: Sequence[Outcome], scale: str) -> Plot:
     """From the least able verifier to the most able: own quality, gain, win rate; below, the published sweep."""
-    published = published_frame(*PUBLISHED)
+    published, generator = published_frame(*PUBLISHED), outcomes[0].generator
     quality = Panel("verifier's own quality\n(0 to 1)", dots(outcomes, lambda o: o.own))
-    title = f"Ours, scale: {scale}, generator: {generator}, judge: {judge_of(outcomes)}"
+    title = f"Ours, scale: {scale}, generator: {generator}, judge: {outcomes[0].judge}"
     ours = Block(title, {o.label: o.label for o in outcomes}, [quality, *result_panels(outcomes)])
     panels = [published_panel(published, c, f"win rate {name}", 50) for name, c in WIN_RATES.items()]
     title = "Published, the paper's scale: Qwen2.5-0.5B, judge gpt-5.2, no intervals"
@@ -85,29 +85,20 @@ def sweep_plot(generator: str, outcomes: Sequence[Outcome], scale: str) -> Plot:
     return Plot(f"verifier-sweep-{slug(scale)}-{slug(generator)}", caption, figure)
 
 
-def judge_of(outcomes: Sequence[Outcome]) -> str:
-    """The judge of the win rates."""
-    return outcomes[0].cell.judge if outcomes[0].cell else ""
-
-
 def sweep_table(found: Found, scale: str) -> Table:
     """One row per verifier, from the least able to the most able."""
     return column_table(
         name=f"verifier-sweep-{slug(scale)}",
-        title=f"Verifiers by their own capability (scale: {scale}, judge: {judge_of(found[0][1])})",
+        title=f"Verifiers by their own capability (scale: {scale}, judge: {found[0][0].judge})",
         columns={
-            "generator": lambda row: row[0],
-            "verifier": lambda row: row[1].label,
-            "relation": lambda row: row[1].relation,
-            "its own quality": lambda row: row[1].own_text,
-            "seeds": lambda row: row[1].seeds,
-            "policy's gain in true quality": lambda row: gain_entry(row[1]),
-            "win rate (%)": lambda row: win_entry(row[1]),
+            **COLUMNS,
+            "policy's gain in true quality": gain_entry,
+            "win rate (%)": win_entry,
         },
-        groups=[[(generator, o) for o in own] for generator, own in found],
+        groups=found,
         notes=[
-            *(f"{generator}: {trend(own, 'gains')}." for generator, own in found),
-            *(f"{generator}: {against_random(own)}" for generator, own in found),
+            *(f"{own[0].generator}: {trend(own, 'gains')}." for own in found),
+            *(f"{own[0].generator}: {capability(own)}" for own in found),
             f"Its own quality: true quality (0 to 1) {OWN_NOTE}",
             f"Gain: true quality of the trained policy minus that of its untrained model. {SEEDS_NOTE}",
         ],
@@ -118,27 +109,24 @@ def sweep_table(found: Found, scale: str) -> Table:
 def trend(outcomes: Sequence[Outcome], what: str) -> str:
     """The rank correlation of the policies' gains with their verifiers' own quality."""
     known = [(o.own[0], o.gain.difference) for o in outcomes if o.gain is not None and not isnan(o.own[0])]
-    if len(known) < 3:
-        return (
-            f"own quality is recorded for {len(known)} verifiers, too few for a rank correlation with {what}"
-        )
-    correlation = spearmanr(*zip(*known, strict=True)).statistic
     number = len(known)
+    if number < 3:
+        return f"own quality is recorded for {number} verifiers, too few for a rank correlation with {what}"
+    correlation = spearmanr(*zip(*known, strict=True)).statistic
     return f"over {number} verifiers, the rank correlation (Spearman) of {what} and own quality is {correlation:+.2f}"
 
 
-def against_random(outcomes: Sequence[Outcome]) -> str:
+def capability(outcomes: Sequence[Outcome]) -> str:
     """The most able verifier compared with random weights, with the verdict."""
-    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
-    if chance is None or able is chance:
+    if (found := against_random(outcomes)) is None:
         return "no comparison of an able verifier with random weights."
+    able, chance, difference = found
     text = (
         f"with random weights the win rate against the untrained model is {win_entry(chance).text} %, with the most "
         f"able verifier ({able.label}) {win_entry(able).text} %; published: 55.8 % and 70.0 %."
     )
-    if able.after is None or chance.after is None:
+    if difference is None:
         return f"{text} True quality was not measured, so there is no test."
-    difference = contrast(able.after, chance.after)
     return (
         f'{text} "Capability matters" is {claim_verdict(difference)}: true quality with {able.label} minus that with '
         f"random weights is {gain_text(difference)}."
@@ -169,11 +157,9 @@ def published_table(
 
 def published_panel(frame: pd.DataFrame, column: str, label: str, reference: float | None = None) -> Panel:
     """A published column without intervals, in the style of each verifier's relation."""
-    rows = frame.to_dict("records")
+    columns = zip(frame["verifier"], frame[column].astype(float), frame["relation"], strict=True)
     return Panel(
-        label,
-        [Dot(r["verifier"], float(r[column]), nan, nan, STYLES[r["relation"]]) for r in rows],
-        reference,
+        label, [Dot(name, value, nan, nan, STYLES[kind]) for name, value, kind in columns], reference
     )
 
 

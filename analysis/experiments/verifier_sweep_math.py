@@ -18,11 +18,13 @@ from analysis.experiments.verifier_sweep import (
     trend,
 )
 from analysis.experiments.verifiers import (
+    COLUMNS,
     SEEDS_NOTE,
     Interval3,
     Outcome,
     accuracy_outcomes,
     across_seeds,
+    against_random,
     claim_verdict,
     dots,
     gain_entry,
@@ -33,7 +35,6 @@ from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.sections.accuracy import percent
 from analysis.sections.base import NothingToShow, Part, write_part
-from analysis.stats.contrasts import contrast
 from analysis.tables.render import Table, slug
 from cme.records import RunRecord
 
@@ -50,55 +51,45 @@ def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
     graded = [run for run in runs if run.accuracy is not None]
     if not graded:
         raise NothingToShow("none of the runs is graded")
-    found = [(generator, accuracy_outcomes(own)) for generator, own in group_by_generator(graded)]
-    published = published_math_frame()
+    found = [accuracy_outcomes(own) for _, own in group_by_generator(graded)]
+    title = "Published: MATH-500 pass@1 by verifier (the paper's scale, generator Qwen2.5-Math-1.5B)"
     columns = {"its own pass@1 (%)": "own", "generator's after training (%)": "after"}
-    theirs = published_table(
-        "verifier-sweep-math-published",
-        "Published: MATH-500 pass@1 by verifier (the paper's scale, generator Qwen2.5-Math-1.5B)",
-        published,
-        columns,
-        [SOURCE_MATH, OLMO],
-        decimals=0,
-    )
+    notes, published = [SOURCE_MATH, OLMO], published_math_frame()
+    theirs = published_table("verifier-sweep-math-published", title, published, columns, notes, 0)
     frame = pd.DataFrame(
         [
-            {"generator": generator, "verifier": o.label}
-            | o.columns
+            {"generator": o.generator, "verifier": o.label}
+            | o.row
             | {name: value for name, value in o.shares.items() if name not in ("policy", "method")}
             | dict(zip(("any_seed", "any_seed_lo", "any_seed_hi"), across_seeds(o.gain), strict=True))
-            for generator, own in found
+            for own in found
             for o in own
         ]
     )
-    plots = [math_plot(generator, own, scale, published) for generator, own in found]
+    plots = [math_plot(own, scale, published) for own in found]
     tables = [math_table(found, scale), theirs]
     return write_part(f"{slug(scale)}-verifier-sweep-math", tables, frame, plots, out)
 
 
 def math_table(found: Found, scale: str) -> Table:
     """One row per verifier, from the least able to the most able."""
-    data = ", ".join(dict.fromkeys(str(o.shares["data"]) for _, own in found for o in own))
+    data = ", ".join(dict.fromkeys(str(o.shares["data"]) for own in found for o in own))
     return column_table(
         name=f"verifier-sweep-math-{slug(scale)}",
         title=f"Verifiers by their own capability: pass@1 before and after (scale: {scale}, data: {data})",
         columns={
-            "generator": lambda row: row[0],
-            "verifier": lambda row: row[1].label,
-            "relation": lambda row: row[1].relation,
-            "its own quality": lambda row: row[1].own_text,
-            "seeds": lambda row: row[1].seeds,
-            "prompts": lambda row: str(row[1].shares["prompts"]),
-            "left out": lambda row: f"{row[1].shares['no_answer']} + {row[1].shares['undecided']}",
-            "before (%)": lambda row: share_text(row[1], "before"),
-            "after (%)": lambda row: share_text(row[1], "after"),
-            "change": lambda row: gain_entry(row[1], 1, 1),
+            **COLUMNS,
+            "prompts": lambda o: str(o.shares["prompts"]),
+            "left out": lambda o: f"{o.shares['no_answer']} + {o.shares['undecided']}",
+            "before (%)": lambda o: share_text(o, "before"),
+            "after (%)": lambda o: share_text(o, "after"),
+            "change": lambda o: gain_entry(o, 1, 1),
         },
-        groups=[[(generator, o) for o in own] for generator, own in found],
+        groups=found,
         notes=[
-            *(f"{generator}: {whichever_verifier(own)}" for generator, own in found),
-            *(f"{generator}: {able_verifier(own)}" for generator, own in found),
-            *(f"{generator}: {trend(own, 'changes')}; {published_trend()}." for generator, own in found),
+            *(f"{own[0].generator}: {whichever_verifier(own)}" for own in found),
+            *(f"{own[0].generator}: {able_verifier(own)}" for own in found),
+            *(f"{own[0].generator}: {trend(own, 'changes')}; {published_trend()}." for own in found),
             f"Its own quality: true quality (0 to 1, not pass@1) {OWN_NOTE}",
             "Before and after: pass@1 of one greedy response per prompt, with 95 % intervals over prompts. Left out, "
             "counted over seeds: prompts without a gold answer + comparisons that were undecided on either side.",
@@ -137,10 +128,9 @@ def whichever_verifier(outcomes: Sequence[Outcome]) -> str:
 
 def able_verifier(outcomes: Sequence[Outcome]) -> str:
     """The most able verifier compared with random weights, with the verdict."""
-    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
-    if chance is None or able is chance or chance.after is None or able.after is None:
+    able, _, difference = against_random(outcomes) or (None, None, None)
+    if able is None or difference is None:
         return "no comparison of an able verifier with random weights."
-    difference = contrast(able.after, chance.after)
     return (
         f'"a verifier must be able" is {claim_verdict(difference)}: pass@1 with {able.label} minus that with random '
         f"weights is {gain_text(difference, 1, 1)} points. The published sweep has no random weights."
@@ -156,9 +146,10 @@ def published_trend() -> str:
     )
 
 
-def math_plot(generator: str, outcomes: Sequence[Outcome], scale: str, published: pd.DataFrame) -> Plot:
+def math_plot(outcomes: Sequence[Outcome], scale: str, published: pd.DataFrame) -> Plot:
     """From the least able verifier to the most able: own quality, pass@1, its change; below, the published sweep."""
     data = ", ".join(dict.fromkeys(str(o.shares["data"]) for o in outcomes))
+    generator = outcomes[0].generator
     before = Style("#767676", "o")
 
     def share(of: Outcome, when: str) -> Interval3:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isnan, nan
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
-from analysis.tables.cells import Cell, build_cells
+from analysis.tables.cells import Cell, build_cells, row_of
 from analysis.tables.render import Entry
 from analysis.tables.win_rates import format_interval, format_percent
 from cme.records import MAJORITY, RunRecord
@@ -36,6 +37,14 @@ SEEDS_NOTE = (
     f"In brackets: across-seed 95 % intervals (for other seeds and other prompts), [n/a] below {MIN_SEEDS} seeds. "
     f"Bold: the interval excludes no effect, on {FEW_PROMPTS} prompts or more."
 )
+COLUMNS: Mapping[str, Callable[["Outcome"], str]] = {
+    "generator": attrgetter("generator"),
+    "verifier": attrgetter("label"),
+    "relation": attrgetter("relation"),
+    "its own quality": attrgetter("own_text"),
+    "seeds": attrgetter("seeds"),
+}
+"""The first columns of a table with one row per verifier."""
 Interval3 = tuple[float, float, float]
 """A value with the bounds of its 95 % interval, NaN if it is not recorded."""
 
@@ -49,6 +58,7 @@ class Outcome:
     if not measured. `cell` has the win rate; `shares` is the row of `accuracy_frame` on mathematics.
     """
 
+    generator: str
     label: str
     relation: str
     knowledge: str
@@ -76,10 +86,16 @@ class Outcome:
         return f"({self.knowledge})" if isnan(value) else f"{value:.3f} {format_interval(lo, hi, 3)}"
 
     @property
-    def columns(self) -> dict[str, Any]:
-        """The verifier's properties as columns of a frame."""
+    def judge(self) -> str:
+        """The judge of the win rate, empty on mathematics."""
+        return self.cell.judge if self.cell else ""
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The verifier's properties, and the cell if there is one, as a row of a frame."""
         own = dict(zip(("own_quality", "own_lo", "own_hi"), self.own, strict=True))
-        return {"relation": self.relation, "knowledge": self.knowledge} | own
+        cell = row_of(self.cell) if self.cell else {}
+        return {"relation": self.relation, "knowledge": self.knowledge} | own | cell
 
 
 def quality_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
@@ -117,7 +133,9 @@ def outcome(
     label: str, runs: Sequence[RunRecord], after: Tally | None, gain: Contrast | None, **more: Any
 ) -> Outcome:
     """The outcome of the runs with one verifier."""
-    return Outcome(label, relation(runs[0]), knowledge(runs[0]), own_quality(runs), runs, after, gain, **more)
+    first = runs[0]
+    verifier = (relation(first), knowledge(first), own_quality(runs))
+    return Outcome(f"{first.family} {first.regime}", label, *verifier, runs, after, gain, **more)
 
 
 def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -231,6 +249,16 @@ def claim_verdict(difference: Contrast) -> str:
     if difference.wide_lo > 0:
         return "supported here"
     return "refuted here" if difference.wide_hi < 0 else "not supported"
+
+
+def against_random(outcomes: Sequence[Outcome]) -> tuple[Outcome, Outcome, Contrast | None] | None:
+    """The most able verifier, random weights, and their difference if it was measured; None without both of them."""
+    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
+    if chance is None or able is chance:
+        return None
+    if able.after is None or chance.after is None:
+        return able, chance, None
+    return able, chance, contrast(able.after, chance.after)
 
 
 def dots(outcomes: Sequence[Outcome], values: Callable[[Outcome], Interval3]) -> list[Dot]:

@@ -232,7 +232,7 @@ def test_the_sweep_orders_verifiers_by_their_own_quality(under: Under, tmp_path:
 
 def test_ours_and_the_published_sweep_share_no_axis(under: Under) -> None:
     found = quality_outcomes([under(v, around(0.6), s) for v in ("start", "qwen") for s in range(3)])
-    figure = verifier_sweep.sweep_plot("qwen pretrained", found, "miniature").figure
+    figure = verifier_sweep.sweep_plot(found, "miniature").figure
     drawn = marks(figure)
     assert drawn[1] == pytest.approx([0.2, 0.2]) and drawn[2] == [100.0, 100.0]  # every prompt won
     assert drawn[3] == [55.8, 59.2, 63.0, 64.2, 64.2, 65.0, 70.0, 70.0]
@@ -335,7 +335,7 @@ def test_the_sweep_on_mathematics_keeps_ours_and_the_published_apart(
     assert texts(published)[0][2:] == ["n/a", "58"]
     assert "paper" not in ours.title and "paper's scale" in published.title
     there = verifier_sweep_math.published_math_frame()
-    figure = verifier_sweep_math.math_plot("qwen sft", accuracy_outcomes(runs), "miniature", there).figure
+    figure = verifier_sweep_math.math_plot(accuracy_outcomes(runs), "miniature", there).figure
     drawn = marks(figure)
     assert drawn[1] == pytest.approx([20, 25, 25, 25, 30, 75]) and drawn[2] == pytest.approx([-5, 5, 50])
     assert drawn[3] == [10, 27, 30, 42, 45, 69, 76]  # without the parsing failure
