@@ -116,11 +116,7 @@ def render(**content: Any) -> str:
     style = (PAGE / "report.css").read_text()
     script = "\n".join((PAGE / name).read_text() for name in SCRIPTS)
     return pages.get_template("report.html.j2").render(
-        style=style,
-        script=script,
-        style_digest=digest(style),
-        script_digest=digest(script),
-        **content,
+        style=style, script=script, style_digest=digest(style), script_digest=digest(script), **content
     )
 
 

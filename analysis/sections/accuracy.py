@@ -14,13 +14,7 @@ from analysis.records.names import method_names
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import Floats, interval_excludes
-from analysis.stats.metrics import (
-    MIN_SEEDS,
-    Tally,
-    difference_with_interval,
-    share_with_interval,
-    tally,
-)
+from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
 from analysis.tables.render import Entry, Table, slug
 from analysis.tables.win_rates import NEVER_BOLD, format_interval
 from cme.records import RunRecord

@@ -244,7 +244,4 @@ def error_texts(found: Sequence[Errors]) -> list[str]:
     errors = np.array([list(e.by_control.values()) for e in found])  # (cells, controls)
     complete = errors[~np.isnan(errors).any(axis=1)]
     count = f"{len(complete)} of {len(found)}" if len(complete) < len(found) else str(len(found))
-    return [
-        count,
-        *(f"{c.mean():+.1f} ({np.abs(c).mean():.1f})" if len(c) else "-" for c in complete.T),
-    ]
+    return [count, *(f"{c.mean():+.1f} ({np.abs(c).mean():.1f})" if len(c) else "-" for c in complete.T)]

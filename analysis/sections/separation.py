@@ -151,7 +151,7 @@ def unit_notes(found: Sequence[Separation]) -> list[str]:
         "In brackets 95 % CIs over prompts, the responses to a prompt kept together; a pooled AUROC close to 1 depends "
         "on the few prompts with a pair in the wrong order. Bold: excludes 0.5, on "
         f"{FEW_PROMPTS} prompts or more; °: fewer prompts; [n/a]: fewer than {MIN_PROMPTS}. Means are in nats per "
-        "token, of length in tokens.",
+        "token, of length in tokens."
     ]
     if not any(" answer" in signal for one in found for signal in one.values):
         notes.append(

@@ -10,7 +10,7 @@ from math import nan
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.stats.intervals import Floats, weighted_bootstrap_interval
+from analysis.stats.intervals import Floats, bootstrap_interval
 
 OUTCOMES = (1.0, 0.5, 0.0)
 
@@ -65,6 +65,6 @@ def agreement(points: Floats, prompts: NDArray[np.object_], judges: tuple[str, .
 
     pairs = [(ratings[:, i] == ratings[:, j]).all(axis=1) for i in range(len(judges)) for j in range(i)]
     with np.errstate(invalid="ignore", divide="ignore"):  # all outcomes equal: 0 / 0
-        lo, hi = weighted_bootstrap_interval(len(names), kappas)
+        lo, hi = bootstrap_interval(len(names), kappas)
         whole = kappa(np.ones(len(names)))
     return Agreement(judges, items, left_out, 100 * float(np.mean(pairs)), whole, lo, hi)

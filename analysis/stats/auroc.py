@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from analysis.stats.intervals import (
     UNDEFINED,
     Floats,
+    bootstrap_interval,
     half_width,
     share_interval,
     standard_error,
     t_interval,
-    weighted_bootstrap_interval,
 )
 
 Bools = NDArray[np.bool_]
@@ -89,7 +89,7 @@ def pooled_auroc(wins: Wins) -> Estimate:
     """AUROC over all pairs; the interval generalises to other prompts."""
     number = len(wins.wrong)
     [value] = wins.pooled(np.ones((1, number)))
-    lo, hi = weighted_bootstrap_interval(number, wins.pooled)
+    lo, hi = bootstrap_interval(number, wins.pooled)
     if lo == hi and value in (0, 1):  # all pairs agree, so that resamples cannot differ
         lo, hi = share_interval(float(value), 0.0, int(min((wins.wrong > 0).sum(), (wins.right > 0).sum())))
     return Estimate(float(value), lo, hi, number)
@@ -113,7 +113,7 @@ def pooled_difference(one: Wins, other: Wins) -> Estimate:
 
     number = len(one.wrong)
     [value] = difference(np.ones((1, number)))
-    return Estimate(float(value), *weighted_bootstrap_interval(number, difference), number)
+    return Estimate(float(value), *bootstrap_interval(number, difference), number)
 
 
 def within_difference(one: Wins, other: Wins) -> Estimate:

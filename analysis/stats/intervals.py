@@ -7,7 +7,7 @@ interval. An interval generalises to other prompts of the same kind.
   size of the cluster-robust variance and Student's t (Dean and Pagano 2015). Near 0 and 1 and for few prompts its
   coverage is nominal, which that of the percentile bootstrap is not: `python -m tests.benchmarks.coverage`.
 - `t_interval`, for a difference: the estimate and Student's t times the cluster-robust standard error.
-- `bootstrap_interval`, for any function of sums over prompts: the percentile bootstrap of whole prompts (Field and
+- `bootstrap_interval`, for any statistic of weighted prompts: the percentile bootstrap of whole prompts (Field and
   Welsh 2007) with quantiles expanded as for Student's t (Hesterberg 2015).
 """
 
@@ -116,21 +116,10 @@ def clustered_interval(values: Floats, clusters: NDArray[np.object_], seed: int 
     _, index = np.unique(clusters[known], return_inverse=True)
     counts = np.bincount(index).astype(float)
     sums = np.bincount(index, weights=values[known])
-    return bootstrap_interval(np.stack([sums, counts], axis=1), lambda of: of[:, 0] / of[:, 1], seed)
+    return bootstrap_interval(len(sums), lambda w: (w @ sums) / (w @ counts), seed)
 
 
-def bootstrap_interval(sums: Floats, statistic: Callable[[Floats], Floats], seed: int = SEED) -> Interval:
-    """95 % bootstrap interval of a statistic of sums over prompts.
-
-    `sums` (P, K) are those of each prompt; `statistic` maps totals (R, K) to values (R,). See
-    `weighted_bootstrap_interval`.
-    """
-    return weighted_bootstrap_interval(len(sums), lambda weights: statistic(weights @ sums), seed)
-
-
-def weighted_bootstrap_interval(
-    prompts: int, statistic: Callable[[Floats], Floats], seed: int = SEED
-) -> Interval:
+def bootstrap_interval(prompts: int, statistic: Callable[[Floats], Floats], seed: int = SEED) -> Interval:
     """95 % bootstrap interval of a statistic that maps the prompts' counts in each resample (R, P) to values (R,).
 
     Resamples with an undefined statistic (NaN) are left out. (NaN, NaN) for fewer than `MIN_PROMPTS` prompts or

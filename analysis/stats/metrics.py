@@ -192,10 +192,7 @@ def half_scored(
 
 
 def win_rate(
-    points: Floats,
-    prompts: NDArray[np.object_],
-    half: NDArray[np.bool_] | None = None,
-    seed: int = SEED,
+    points: Floats, prompts: NDArray[np.object_], half: NDArray[np.bool_] | None = None, seed: int = SEED
 ) -> WinRate:
     """Win rate from the policy's points (1, 0.5, 0, NaN where unscored) and the prompt of each verdict.
 

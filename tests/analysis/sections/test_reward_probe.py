@@ -117,16 +117,6 @@ def test_the_figure_prints_every_number_in_legible_type() -> None:
     assert "generator: llama/pretrained, verifier: gemma/verifier" in plot.figure.axes[1].get_xlabel()
 
 
-def test_records_are_found_by_name_and_never_twice(tmp_path) -> None:
-    write_record(tmp_path / "a" / "stress.json", stress_record(family="llama"))
-    write_record(tmp_path / "b.stress.json", stress_record())
-    (tmp_path / "distress.json").write_text("{}")
-    assert [r.family for r in load_reward_probes([tmp_path, tmp_path / "a"])] == ["llama", "qwen"]
-    write_record(tmp_path / "c.stress.json", stress_record())
-    with pytest.raises(ValueError, match=r"c\.stress\.json records .* again"):
-        load_reward_probes([tmp_path])
-
-
 def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
     write_record(tmp_path / "stress.json", stress_record({"cme": {"wrong": [1.0] * 12}}))
     with pytest.raises(ValueError, match=r"stress\.json is malformed.*`right`"):
