@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cme.grading import math_grader
 from cme.grading.answers import (
     AnswerKind,
     answer_span,
@@ -159,12 +160,14 @@ def test_equivalence(gold: str, given: str, kind: AnswerKind, same: bool) -> Non
     ],
 )
 def test_a_response_is_correct_wrong_or_undecided(
-    response: str, gold: str | None, kind: AnswerKind, right: bool | None
+    monkeypatch: pytest.MonkeyPatch, response: str, gold: str | None, kind: AnswerKind, right: bool | None
 ) -> None:
+    monkeypatch.setattr(math_grader._grader, "seconds", 1.0)
     assert is_correct(response, gold, kind) is right
 
 
-def test_clusters_have_equivalent_answers_in_order_of_appearance() -> None:
+def test_clusters_have_equivalent_answers_in_order_of_appearance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(math_grader._grader, "seconds", 1.0)
     answers = ["0.5", "1", "\\frac{1}{2}", "2/2", "3", "\\frac{2}{4}"]
     assert cluster_answers(answers, "boxed") == [0, 1, 0, 1, 2, 0]
     assert cluster_answers(answers, "whole") == [0, 1, 2, 3, 4, 5]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cme import rewards
+from cme.grading import math_grader
 from cme.rewards import (
     FormatReward,
     GroundTruth,
@@ -158,7 +159,10 @@ def test_ground_truth_asks_the_oracle() -> None:
     assert graded == [0.3, 0.5, 0.0]
 
 
-def test_ground_truth_compares_answers_and_leaves_undecided_ones_unscored() -> None:
+def test_ground_truth_compares_answers_and_leaves_undecided_ones_unscored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(math_grader._grader, "seconds", 1.0)
     completions = ["Seven.", "seven", "eight", "", "seven"]
     gold = ["seven", "SEVEN!", "seven", "seven", None]
     assert GroundTruth(None, "whole")(["p"] * 5, completions, [[1]] * 5, answer=gold) == [1, 1, 0, 0, None]
