@@ -1,18 +1,18 @@
 """Sanity checks of judges: their win rates for opponents that are no better, and the judges that fail."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from analysis.records.frames import judge_name
 from analysis.records.names import ABSENT, flatten_config, is_neutral
 from analysis.sections.base import Section, group_by_scale, write_part
-from analysis.stats.intervals import FEW_PROMPTS, Floats
+from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, first_position_share, half_scored, win_rate
 from analysis.tables.render import Entry, Row, Table, group_rows, slug
 from analysis.tables.win_rates import format_interval, format_percent
@@ -30,62 +30,62 @@ RULE = (
 )
 
 
-def by_judge(record: SanityRecord) -> dict[str, dict[str, list[Verdict]]]:
-    """The verdicts by judge and opponent, with the members and the majority of a panel as separate judges."""
-    found: dict[str, dict[str, list[Verdict]]] = {}
+@dataclass(frozen=True)
+class Check:
+    """One judge's verdicts on one opponent: the opponent's win rate, and the share of the response shown first."""
+
+    judge: str
+    opponent: str
+    win: WinRate
+    first_shown: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the judge fails; with too few prompts it does not.
+
+        A failure that the unscored verdicts could reverse still counts as a failure.
+        """
+        win = self.win
+        return not win.few and (win.lo > 50 or (self.opponent == ITSELF and win.hi < 50))
+
+
+def checks_of(record: SanityRecord) -> list[Check]:
+    """The checks by judge and opponent, with the members and the majority of a panel as separate judges."""
+    by_judge: dict[str, dict[str, list[Verdict]]] = {}
     for opponent, verdicts in record.verdicts.items():
         for verdict in [*verdicts, *majority_verdicts(verdicts)]:
-            own = found.setdefault(judge_name(record, verdict), {})
+            own = by_judge.setdefault(judge_name(record, verdict), {})
             own.setdefault(opponent, []).append(verdict)
-    return found
-
-
-def arrays_of(
-    verdicts: Sequence[Verdict],
-) -> tuple[Floats, NDArray[np.object_], NDArray[np.bool_], NDArray[np.bool_]]:
-    """One judge's points, prompts, orders (opponent first), and a mask of verdicts that do not count."""
-    won = np.array([points(v) for v in verdicts], dtype=float)
-    prompts = np.array([v.prompt_id for v in verdicts], dtype=object)
-    first = np.array([v.policy_first for v in verdicts], dtype=bool)
-    return won, prompts, first, half_scored(won, first, prompts)
-
-
-def wins_of(verdicts: Sequence[Verdict]) -> WinRate:
-    """The opponent's win rate, from one judge's verdicts."""
-    won, prompts, _, half = arrays_of(verdicts)
-    return win_rate(won, prompts, half)
-
-
-def failed(opponent: str, win: WinRate) -> bool:
-    """Whether a judge fails against an opponent; with too few prompts it does not fail.
-
-    A failure that the unscored verdicts could reverse still counts as a failure.
-    """
-    return not win.few and (win.lo > 50 or (opponent == ITSELF and win.hi < 50))
+    checks = []
+    for judge, opponents in by_judge.items():
+        for opponent, verdicts in opponents.items():
+            won = np.array([points(v) for v in verdicts], dtype=float)
+            prompts = np.array([v.prompt_id for v in verdicts], dtype=object)
+            first = np.array(
+                [v.policy_first for v in verdicts], dtype=bool
+            )  # the opponent is in the policy's place
+            half = half_scored(won, first, prompts)
+            share = first_position_share(np.where(half, nan, won), first)
+            checks.append(Check(judge, opponent, win_rate(won, prompts, half), share))
+    return checks
 
 
 def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
     """A sentence per opponent against which a judge fails; it states whether the judge is that of `runs`."""
-    found = []
-    for judge, opponents in by_judge(record).items():
-        for opponent, verdicts in opponents.items():
-            win = wins_of(verdicts)
-            if failed(opponent, win):
-                unsure = (
-                    f"; with the unscored verdicts it could be {format_percent(win.worst_lo)} to "
-                    f"{format_percent(win.worst_hi)} %"
-                    if win.open
-                    else ""
-                )
-                rate = f"{format_percent(win.rate)} % {format_interval(win.lo, win.hi)}"
-                found.append(
-                    f"{whose(record, judge, runs)} fails its sanity check against {opponent} "
-                    f"({record.generator_checkpoint}): win rate {rate}{unsure}."
-                )
-    return found
+    sentences = []
+    for check in (check for check in checks_of(record) if check.failed):
+        win = check.win
+        bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)} %"
+        unsure = f"; with the unscored verdicts it could be {bounds}" if win.open else ""
+        rate = f"{format_percent(win.rate)} % {format_interval(win.lo, win.hi)}"
+        sentences.append(
+            f"{judge_subject(record, check.judge, runs)} fails its sanity check against {check.opponent} "
+            f"({record.generator_checkpoint}): win rate {rate}{unsure}."
+        )
+    return sentences
 
 
-def whose(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -> str:
+def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -> str:
     """The judge as the subject of a sentence, with differences from judges of the same name in `runs`."""
     own = settings_by_judge(record).get(judge, {})
     theirs = [found for run in runs for name, found in settings_by_judge(run).items() if name == judge]
@@ -125,38 +125,30 @@ def differences(own: Mapping[str, str], other: Mapping[str, str]) -> str:
 
 def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
     """One row per judge, generator and opponent: the opponent's win rate in percent with its interval."""
-    rows = []
-    for record in records:
-        for judge, opponents in by_judge(record).items():
-            for opponent, verdicts in opponents.items():
-                win = wins_of(verdicts)
-                rows.append(
-                    {
-                        "sanity_id": record.sanity_id,
-                        "scale": record.scale,
-                        "judge": judge,
-                        "family": record.family,
-                        "regime": record.regime,
-                        "seed": record.seed,
-                        "opponent": opponent,
-                        "win_rate": win.rate,
-                        "lo": win.lo,
-                        "hi": win.hi,
-                        "prompts": win.prompts,
-                        "unscored": win.unscored,
-                        "half_scored": win.half_scored,
-                        "first_shown": first_shown(verdicts),
-                        "few": win.few,
-                        "failed": failed(opponent, win),
-                    }
-                )
-    return pd.DataFrame(rows)
-
-
-def first_shown(verdicts: Sequence[Verdict]) -> float:
-    """Percentage of decided verdicts for the response shown first."""
-    won, _, first, half = arrays_of(verdicts)
-    return first_position_share(np.where(half, nan, won), first)
+    return pd.DataFrame(
+        [
+            {
+                "sanity_id": record.sanity_id,
+                "scale": record.scale,
+                "judge": check.judge,
+                "family": record.family,
+                "regime": record.regime,
+                "seed": record.seed,
+                "opponent": check.opponent,
+                "win_rate": check.win.rate,
+                "lo": check.win.lo,
+                "hi": check.win.hi,
+                "prompts": check.win.prompts,
+                "unscored": check.win.unscored,
+                "half_scored": check.win.half_scored,
+                "first_shown": check.first_shown,
+                "few": check.win.few,
+                "failed": check.failed,
+            }
+            for record in records
+            for check in checks_of(record)
+        ]
+    )
 
 
 def sanity_table(records: Sequence[SanityRecord]) -> Table:
