@@ -13,7 +13,8 @@ from analysis.records.frames import judge_name
 from analysis.records.names import ABSENT, flatten_config, is_neutral
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import WinRate, first_position_share, half_scored, win_rate
+from analysis.stats.metrics import WinRate, win_rate
+from analysis.stats.position_bias import first_position_share, half_scored
 from analysis.tables.render import Entry, Row, Table, group_rows, slug
 from analysis.tables.win_rates import format_interval, format_percent
 from cme.records import MAJORITY, RunRecord, SanityRecord, Verdict, majority_verdicts, points

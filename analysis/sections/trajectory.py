@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from analysis.records.frames import last_training_step, run_identity
 from analysis.records.names import method_names, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
-from analysis.stats.metrics import WinRate, half_scored, is_undecided, win_rate
+from analysis.stats.metrics import WinRate, is_undecided, win_rate
+from analysis.stats.position_bias import half_scored
 from analysis.tables.render import Entry, Table
 from analysis.tables.win_rates import NEVER_BOLD, format_interval, format_percent
 from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict, majority_verdicts, points

@@ -18,14 +18,16 @@ from analysis.stats.metrics import (
     SeedSpread,
     Tally,
     WinRate,
-    first_position_share,
-    half_scored,
-    has_both_orders,
-    position_consistency,
     quality_change,
     seed_spread,
     tally,
     win_rate,
+)
+from analysis.stats.position_bias import (
+    first_position_share,
+    half_scored,
+    has_both_orders,
+    position_consistency,
 )
 from analysis.stats.power import prompts_needed
 from cme.records import MAJORITY, RunRecord

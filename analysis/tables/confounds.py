@@ -28,7 +28,7 @@ from analysis.records.frames import judge_name, prompt_names
 from analysis.records.names import method_names, sort_names
 from analysis.stats.intervals import SEED, Floats
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
-from analysis.stats.metrics import half_scored
+from analysis.stats.position_bias import half_scored
 from analysis.tables.cells import Cell
 from cme.records import Generation, RunRecord, majority_verdicts, points, scores
 

@@ -18,16 +18,12 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.proportion import proportion_confint, proportions_ztest
 
 from analysis.stats.intervals import clustered_interval
-from analysis.stats.metrics import (
+from analysis.stats.metrics import interquartile_mean, is_undecided, quality_change, seed_spread, win_rate
+from analysis.stats.position_bias import (
     first_position_share,
     half_scored,
     has_both_orders,
-    interquartile_mean,
-    is_undecided,
     position_consistency,
-    quality_change,
-    seed_spread,
-    win_rate,
 )
 
 verdicts = st.lists(
