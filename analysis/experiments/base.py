@@ -42,7 +42,7 @@ class Experiment(Protocol):
 
 @dataclass(frozen=True)
 class FreeExperiment:
-    """An experiment with tables and figures of its own, made by the function `show`."""
+    """An experiment whose tables and figures are made by the function `show`."""
 
     title: str
     question: str

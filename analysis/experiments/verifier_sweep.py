@@ -112,6 +112,8 @@ def trend(outcomes: Sequence[Outcome], what: str) -> str:
     number = len(known)
     if number < 3:
         return f"own quality is recorded for {number} verifiers, too few for a rank correlation with {what}"
+    if min(map(len, map(set, zip(*known, strict=True)))) < 2:
+        return f"all {number} verifiers have equal {what} or own quality, so there is no rank correlation"
     correlation = spearmanr(*zip(*known, strict=True)).statistic
     return f"over {number} verifiers, the rank correlation (Spearman) of {what} and own quality is {correlation:+.2f}"
 

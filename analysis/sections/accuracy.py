@@ -1,4 +1,4 @@
-"""Accuracy on a mathematics track: pass@1 of the untrained start and of the trained policy."""
+"""Accuracy on a mathematics track: pass@1 of the untrained model and of the trained policy."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +49,7 @@ def accuracy_section(records: Sequence[RunRecord], out: Path) -> Section:
     return Section(
         "accuracy",
         "Mathematics: accuracy before and after",
-        "Whether the answers are right: the untrained start and the trained policy on the same prompts.",
+        "Whether the answers are right: the untrained model and the trained policy on the same prompts.",
         parts,
     )
 
@@ -134,7 +134,7 @@ def accuracy_table(records: Sequence[RunRecord]) -> Table:
         [row_entries(row) for _, row in rows.iterrows()] for _, rows in frame.groupby("data", sort=False)
     ]
     notes = [
-        "Pass@1 of one greedy response per prompt, in percent, of the untrained start and the trained policy on the "
+        "Pass@1 of one greedy response per prompt, in percent, of the untrained model and the trained policy on the "
         "same prompts, all seeds pooled; a response without an answer is wrong.",
         "In brackets: 95 % CIs over prompts; cluster-robust Wilson for pass@1, paired for the change, in percentage "
         "points. Across seeds: the CI of the change over seeds and prompts together, [n/a] below "

@@ -72,7 +72,7 @@ def capability_table(records: Sequence[RunRecord]) -> Table:
         [row_entries(row) for _, row in rows.iterrows()] for _, rows in frame.groupby("family", sort=False)
     ]
     notes = [
-        "Metrics of lm-eval in their own units, of the untrained start and the trained policy on the same items; "
+        "Metrics of lm-eval in their own units, of the untrained model and the trained policy on the same items; "
         "± is lm-eval's standard error. With several seeds, after is the mean over seeds.",
         "Change: paired by item, with its 95 % CI, bootstrapped over items. Bold: it excludes 0, "
         f"{NEVER_BOLD} items. An interval of width 0 means that none of these items changed.",
@@ -116,6 +116,6 @@ def capability_section(records: Sequence[RunRecord], out: Path) -> Section:
     return Section(
         "capabilities",
         "Capabilities before and after training",
-        "lm-eval's tasks: the untrained start and the trained policy on the same items.",
+        "lm-eval's tasks: the untrained model and the trained policy on the same items.",
         parts,
     )

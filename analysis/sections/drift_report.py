@@ -113,7 +113,7 @@ def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
             axes.set_ylim(min(height.values()) - 0.7, 0.7)
         figure.suptitle(f"Drift from the start, {name} (scale: {scale})")
     caption = (
-        f"Drift in {name} at scale {scale}: from the untrained start (open dot) to the trained policy (filled dot), "
+        f"Drift in {name} at scale {scale}: from the untrained model (open dot) to the trained policy (filled dot), "
         "means over seeds; the pale band spans the lowest and the highest seed. Every panel has its own unit: "
         f"compare within a panel. {MATCHED} {OTHERS}"
     )

@@ -4,7 +4,7 @@ Two sets of prompts are never mixed. The trajectory (win rate and true quality b
 best checkpoint is partly chosen by chance, so the selected and the final policy are compared on the evaluation prompts
 alone.
 
-Collapse: the first saved checkpoint from which on all are significantly worse than the untrained start: the 95 %
+Collapse: the first saved checkpoint from which on all are significantly worse than the untrained model: the 95 %
 interval of the win rate lies below 50 % for any outcome of the unscored verdicts, or that of the paired difference in
 quality lies below 0. A training that the collapse guard stopped is listed separately, since it may have stopped with
 nothing left to learn.
@@ -36,7 +36,7 @@ HEADER = (
 def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per run and checkpoint: win rate in percent and true quality on the selection prompts, with intervals.
 
-    Step 0 is the untrained start, whose win rate against itself is 50 by definition. `gain` is the paired difference
+    Step 0 is the untrained model, whose win rate against itself is 50 by definition. `gain` is the paired difference
     in quality from the start. NaN without an oracle.
     """
     names, rows = method_names(records), []

@@ -104,7 +104,7 @@ def score_name(judge: str) -> str:
 
 def side_names(scale: str) -> tuple[str, str]:
     """Names of the two sides of a comparison; of imported outputs it is unknown which model was trained."""
-    return ("start", "policy") if scale == "imported" else ("untrained start", "trained")
+    return ("start", "policy") if scale == "imported" else ("untrained model", "trained")
 
 
 def grid_table(

@@ -1,12 +1,11 @@
 """What tables and figures show: texts by row, and where marks are drawn."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.text import Text
 
 from analysis.tables.render import Table
-from cme.records import RunRecord, Verdict
+from cme.records import Verdict
 
 Column = list[float | None]
 
@@ -55,8 +54,3 @@ def won(wins: int, prompts: int = 36, scored: bool = False) -> list[Verdict]:
 def problems(right: int, number: int = 40) -> list[bool | None]:
     """The first `right` of some answers are right."""
     return [i < right for i in range(number)]
-
-
-def run_by(runs: Sequence[RunRecord], reward: str) -> list[RunRecord]:
-    """The runs of a reward."""
-    return [run for run in runs if run.reward == reward]

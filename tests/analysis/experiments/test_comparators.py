@@ -40,7 +40,7 @@ def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
     table = table_of([run])
     [row] = rows(table)
     assert table.header == [
-        *("family", "regime", "against the untrained start"),
+        *("family", "regime", "against the untrained model"),
         *("trained against instruct", "start against instruct", "gain on instruct"),
         *("trained against reference", "start against reference", "gain on reference"),
     ]

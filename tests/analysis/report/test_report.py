@@ -125,7 +125,7 @@ def test_the_pairs_say_that_they_need_a_script_and_the_tables_do_not(report):
     without = re.sub(r"<script.*?</script>", "", report.read_text(), flags=re.DOTALL)
     assert re.search(r"<noscript><p>This list of 96 pairs needs JavaScript", without)
     assert '<div id="browser" hidden>' in without
-    assert without.index("Win rate against the untrained start") < without.index("<noscript>")
+    assert without.index("Win rate against the untrained model") < without.index("<noscript>")
 
 
 def test_analysis_imports_nothing_heavy():

@@ -16,7 +16,7 @@ def points(make_verdict, prompts, value):
 def test_one_line_a_run(make_record):
     line = summarize([make_record(prompts=96, gain=0.4)])
     assert line.startswith("miniature: qwen pretrained CME: win rate ")
-    assert "against its untrained start (96 prompts, 192 verdicts, 0 unscored); quality 0." in line
+    assert "against its untrained model (96 prompts, 192 verdicts, 0 unscored); quality 0." in line
 
 
 def test_seeds_are_pooled_and_prompts_are_not_counted_twice(make_record):
