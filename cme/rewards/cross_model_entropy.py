@@ -29,7 +29,6 @@ policy as verifier this reward is the control `self_likelihood`.
 """
 
 import copy
-import inspect
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 from cme.grading.answers import answer_span
 from cme.models import chat
 from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
-from cme.rewards.settings import CrossModelEntropySettings
+from cme.rewards.settings import CrossModelEntropySettings, takes_fields_of
 from cme.scoring.policy import SupportsTokenRewards
 
 if TYPE_CHECKING:
@@ -65,9 +64,9 @@ class CrossModelEntropy(Reward):
     """
 
     __name__ = "cme"
-    __signature__ = inspect.signature(CrossModelEntropySettings)
     NEUTRAL = CrossModelEntropySettings.NEUTRAL
 
+    @takes_fields_of(CrossModelEntropySettings)
     def __init__(self, verifier: str | Sequence[str], **settings: Any) -> None:
         self._apply(CrossModelEntropySettings(verifier, **settings))
         self.verifiers = [_load_verifier(name, self.settings) for name in self.settings.verifiers]

@@ -16,12 +16,11 @@ with granularity=token computes.
 Deviations: where the verifier truncates a prompt or response, only the first term is affected.
 """
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from cme.rewards.base import Reward, Texts, TokenIds
 from cme.rewards.cross_model_entropy import CrossModelEntropy
-from cme.rewards.settings import VerifierSettings
+from cme.rewards.settings import VerifierSettings, takes_fields_of
 from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ class ReverseKL(Reward):
     """
 
     __name__ = "reverse_kl"
-    __signature__ = inspect.signature(VerifierSettings)
     NEUTRAL = VerifierSettings.NEUTRAL
 
+    @takes_fields_of(VerifierSettings)
     def __init__(self, verifier: str, **settings: Any) -> None:
         self.check(verifier=verifier, **settings)
         self._verifier = CrossModelEntropy(verifier, **settings)

@@ -1,8 +1,9 @@
 """Settings of the rewards that a verifier computes. This module loads no torch, so that settings are checked early."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
-from typing import Any, ClassVar, Literal, get_args, get_origin
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from cme.grading.answers import AnswerKind
 from cme.rewards.base import Granularity, Normalize
@@ -11,6 +12,7 @@ Metric = Literal["log_likelihood", "perplexity", "predictive_entropy"]
 Span = Literal["response", "answer", "blended"]
 Ensemble = Literal["mean", "min"]
 Alignment = Literal["mean", "sum"]
+Constructor = TypeVar("Constructor", bound=Callable[..., None])
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,21 @@ class CrossModelEntropySettings(VerifierSettings):
                 raise ValueError(
                     "metric=predictive_entropy with a server; servers return log-probabilities only"
                 )
+
+
+def takes_fields_of(settings: type[VerifierSettings]) -> Callable[[Constructor], Constructor]:
+    """Decorator that gives a constructor with `**settings` the signature of a settings class.
+
+    The configuration is checked against this signature, and `help()` shows it.
+    """
+
+    def decorate(constructor: Constructor) -> Constructor:
+        instance = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        fields_of = inspect.signature(settings).parameters.values()
+        constructor.__signature__ = inspect.Signature([instance, *fields_of])  # type: ignore[attr-defined]
+        return constructor
+
+    return decorate
 
 
 def _is_pair(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """Cross-Model Entropy and each of its variants against whole logits in float64, one response and token at a time."""
 
+import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -24,7 +25,7 @@ from cme_cases import (
 from naive import score
 
 from cme.checkpoints import Checkpoint
-from cme.rewards import CrossModelEntropy
+from cme.rewards import CrossModelEntropy, ReverseKL
 from cme.rewards.settings import CrossModelEntropySettings, VerifierSettings
 
 Tiny = Callable[..., Checkpoint]
@@ -250,6 +251,22 @@ def test_settings_that_are_accepted(settings: dict[str, Any]) -> None:
     CrossModelEntropy.check(verifier="no/such-model", **settings)
 
 
-def test_neutral_settings_exist() -> None:
-    names = set(VerifierSettings.__dataclass_fields__)
-    assert CrossModelEntropy.NEUTRAL == {"batch_tokens", "device"} <= names
+def test_the_signature_is_that_of_the_settings_unless_a_subclass_has_its_own() -> None:
+    class Inherited(CrossModelEntropy):
+        pass
+
+    class Own(CrossModelEntropy):
+        def __init__(self, verifier: str, bonus: float) -> None:
+            super().__init__(verifier)
+            self.bonus = bonus
+
+    for reward, settings in ((Inherited, CrossModelEntropySettings), (ReverseKL, VerifierSettings)):
+        assert inspect.signature(reward) == inspect.signature(settings).replace(
+            return_annotation=inspect._empty
+        )
+    assert list(inspect.signature(Own).parameters) == ["verifier", "bonus"]
+    assert (
+        CrossModelEntropy.NEUTRAL
+        == {"batch_tokens", "device"}
+        <= set(inspect.signature(ReverseKL).parameters)
+    )
