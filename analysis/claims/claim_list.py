@@ -1,6 +1,7 @@
 """The paper's claims as data: what was published, which experiments test it, the measure, and the rule that decides."""
 
 from dataclasses import replace
+from functools import partial
 
 from analysis.claims import measures as m
 from analysis.claims.claim import Claim
@@ -143,7 +144,7 @@ def training() -> list[Claim]:
             where,
             f"{llama} % with Llama-3.2-1B-Instruct, {strong} % with gemma-4-E4B-it",
             ("verifier_sweep",),
-            m.next_verifier,
+            partial(m.strongest_verifier, next_only=True),
             same(MARGIN, f"{LESS}, strongest minus the next weaker one"),
         ),
         Claim(
@@ -220,7 +221,7 @@ def mathematics() -> list[Claim]:
             f"{format_range(sweep['generator_math500_pass1_pct'], 0)} % with verifiers that score "
             f"{format_range(sweep['verifier_math500_pass1_pct'], 0)} %",
             ("verifier_sweep_math",),
-            m.accuracy_by_verifier,
+            partial(m.accuracy_change, with_random=False),
             rises,
         ),
     ]

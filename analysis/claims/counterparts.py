@@ -7,14 +7,18 @@ from analysis.tables.render import Entry, Table
 
 OVERVIEW = "tables/miniature.md tables/laptop.md tables/paper.md figures/win-rates-*.png"
 SWEEP = " ".join(f"figures/verifier-sweep-{scale}-*.png" for scale in SCALES)
-OURS = " ".join(
-    f"tables/*{name}*.md figures/*{name}*.png" for name in ("independence", "overoptimisation", "group-size")
-)
+
+
+def named(*names: str) -> str:
+    """The patterns of the tables and figures with these words in their names."""
+    return " ".join(f"tables/*{name}*.md figures/*{name}*.png" for name in names)
+
+
 COUNTERPARTS = {
     "main table: win rates by family and regime": (
         "main_table.csv",
         "experiment=main_table",
-        f"{OVERVIEW} tables/*main-table*.md figures/*main-table*.png",
+        f"{OVERVIEW} {named('main-table')}",
     ),
     "settings of the seven cells": ("main_table.csv", "scale=paper (conf/cell, conf/trainer), plan=true", ""),
     "win rates against the instruct model and a fixed reference": (
@@ -36,7 +40,7 @@ COUNTERPARTS = {
     "verifier sweep, mathematics": (
         "verifier_sweep_math.csv",
         "experiment=verifier_sweep_math",
-        "tables/*verifier-sweep-math*.md figures/*verifier-sweep-math*.png",
+        named("verifier-sweep-math"),
     ),
     "accuracy on MATH-500, AMC-23 and AIME-24 before and after": (
         "math_accuracy.csv",
@@ -46,23 +50,15 @@ COUNTERPARTS = {
     "separation: AUROC, distributions, scatter": (
         "separation_math500.csv",
         "experiment=separation",
-        "tables/*separation*.md figures/*separation*.png",
+        named("separation"),
     ),
-    "ablation: dense, scalar, reverse KL": (
-        "none",
-        "experiment=granularity",
-        "tables/*granularity*.md figures/*granularity*.png",
-    ),
+    "ablation: dense, scalar, reverse KL": ("none", "experiment=granularity", named("granularity")),
     "ablation and collapse study: group_std, group_mean": (
         "none",
         "experiment=advantage_norm",
-        "tables/*advantage-norm*.md figures/*advantage-norm*.png",
+        named("advantage-norm"),
     ),
-    "ablation: KL weight": (
-        "main_table.csv",
-        "experiment=kl_beta",
-        "tables/*kl-beta*.md figures/*kl-beta*.png",
-    ),
+    "ablation: KL weight": ("main_table.csv", "experiment=kl_beta", named("kl-beta")),
     "training curves": ("none", "every run", "figures/training-*.png figures/trained-rewards-*.png"),
     "one released evaluation, both judges": (
         "released_evaluation.csv",
@@ -82,7 +78,7 @@ COUNTERPARTS = {
     "argued, not run: independence, no over-optimisation; only here: group size": (
         "none",
         "experiment=independence, overoptimisation, group_size",
-        OURS,
+        named("independence", "overoptimisation", "group-size"),
     ),
 }
 """By published table or figure: the file of its numbers, the command that makes ours, and patterns of our files."""

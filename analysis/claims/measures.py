@@ -1,6 +1,6 @@
 """The measures of the claims: which comparisons the evidence offers, each an estimate with its interval."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from math import isnan
 
 import numpy as np
@@ -90,11 +90,6 @@ def strongest_verifier(evidence: Evidence, next_only: bool = False) -> Measured:
     return Measured(parts, "no two verifiers of one family and different strength")
 
 
-def next_verifier(evidence: Evidence) -> Measured:
-    """The strongest verifier of another family minus the next weaker one of its family."""
-    return strongest_verifier(evidence, next_only=True)
-
-
 def other_family(evidence: Evidence) -> Measured:
     """Trained verifiers of other families minus those of the generator's own, of equal knowledge."""
     parts = []
@@ -109,7 +104,10 @@ def other_family(evidence: Evidence) -> Measured:
 
 
 def accuracy_change(evidence: Evidence, with_random: bool = True) -> Measured:
-    """The paired change of pass@1, in points, of every cell of CME by verifier; across seeds if there are enough."""
+    """The paired change of pass@1, in points, of every cell of CME by verifier; across seeds if there are enough.
+
+    The published sweep has no verifier with random weights, so the claim about it leaves them out.
+    """
     runs = [run for run in evidence.runs if run.accuracy is not None and run.reward.startswith("cme")]
     parts = []
     for verifier in sort_names(run.verifier for run in runs if with_random or run.verifier != "random"):
@@ -121,11 +119,6 @@ def accuracy_change(evidence: Evidence, with_random: bool = True) -> Measured:
             change, lo, hi = (100 * float(row[column]) for column in ("change", *bounds))
             parts.append(Part(name, change, lo, hi, row["prompts"], row["seeds"], over(wide)))
     return Measured(parts, "no run of CME on mathematics")
-
-
-def accuracy_by_verifier(evidence: Evidence) -> Measured:
-    """The same without random weights, which the published sweep does not have."""
-    return accuracy_change(evidence, with_random=False)
 
 
 def separation(signal: str, baseline: str = "", missing: str = "no record of separation") -> Measure:
@@ -226,22 +219,18 @@ def text_change(which: Which, measure: Callable[[Generation], float | None], mis
     """By cell, a measure of the policy's responses minus that of the untrained model's, prompt by prompt."""
 
     def measured(evidence: Evidence) -> Measured:
-        return Measured(list(text_parts(evidence, evidence.select(which), measure)), missing)
+        parts = []
+        for cell in evidence.select(which):
+            changes: dict[str, list[float]] = {}
+            for run in (evidence.by_id[run_id] for run_id in cell.runs):
+                names = prompt_names(run)
+                for pair in run.pairs:
+                    before, after = measure(pair.start), measure(pair.policy)
+                    if before is not None and after is not None:
+                        changes.setdefault(names[pair.prompt_id], []).append(after - before)
+            if changes:
+                of = clustered(list(changes.values()))
+                parts.append(Part(place(cell), *of, len(changes), len(cell.seeds.rates)))
+        return Measured(parts, missing)
 
     return measured
-
-
-def text_parts(
-    evidence: Evidence, cells: Iterable[Cell], measure: Callable[[Generation], float | None]
-) -> Iterator[Part]:
-    """The changes of `text_change`; a cell without the measure has none."""
-    for cell in cells:
-        changes: dict[str, list[float]] = {}
-        for run in (evidence.by_id[run_id] for run_id in cell.runs):
-            names = prompt_names(run)
-            for pair in run.pairs:
-                before, after = measure(pair.start), measure(pair.policy)
-                if before is not None and after is not None:
-                    changes.setdefault(names[pair.prompt_id], []).append(after - before)
-        if changes:
-            yield Part(place(cell), *clustered(list(changes.values())), len(changes), len(cell.seeds.rates))

@@ -16,7 +16,7 @@ from analysis.records.names import REGIMES, order_key
 from analysis.sections.base import Part
 from analysis.sections.drift_report import drift_part
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import Quality, quality_change
+from analysis.stats.metrics import quality_change
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Table, slug
 from analysis.tables.win_rates import (
@@ -169,21 +169,14 @@ def single_seeds(cell: Cell) -> str:
     return f"{several} ({len(seeds.rates)})"
 
 
-def length_change(runs: Sequence[RunRecord]) -> Quality | None:
-    """Tokens of the untrained model's and the policy's responses, and the paired difference over prompts."""
+def length_text(_: NamedRuns, runs: Sequence[RunRecord]) -> str:
+    """Mean response length before and after training, in tokens, with the paired change and its interval."""
     pairs = [pair for run in runs for pair in run.pairs]
     start, policy = (
-        np.array(
-            [nan if generation.tokens is None else generation.tokens for generation in side], dtype=float
-        )
+        np.array([nan if response.tokens is None else response.tokens for response in side], dtype=float)
         for side in ([pair.start for pair in pairs], [pair.policy for pair in pairs])
     )
-    return quality_change(start, policy, np.array([pair.prompt_id for pair in pairs], dtype=object))
-
-
-def length_text(_: NamedRuns, runs: Sequence[RunRecord]) -> str:
-    """Mean response length before and after training, in tokens, with the change and its interval."""
-    found = length_change(runs)
+    found = quality_change(start, policy, np.array([pair.prompt_id for pair in pairs], dtype=object))
     if found is None:
         return "n/a"
     change = f"{found.difference:+.1f} {format_interval(found.lo, found.hi)}"
