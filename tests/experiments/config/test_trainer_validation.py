@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 from omegaconf import DictConfig
+from plain_rewards import FunctionReward
 
 from analysis import build, summarize
 from cme.records import read_json, read_record
@@ -84,7 +85,7 @@ def test_samples_without_a_reward_are_told(
         return [None, None, None, 1.0] + [0.0] * (len(prompts) - 4)
 
     config = run_of("best_of_n", "trainer.num_generations=2")
-    monkeypatch.setattr(training, "made", lambda node: some)
+    monkeypatch.setattr(training, "made", lambda node: FunctionReward(some))
     record = read_record(pipeline.run(config))
     assert record.warnings == [
         "best-of-n: 3 of 24 samples have no reward; 1 of 12 prompts have none with one, and their first sample is "
