@@ -12,7 +12,7 @@ from typing import Literal
 
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.win_rates import format_interval
+from analysis.tables.render import format_interval
 
 Verdict = Literal["reproduced", "not reproduced", "mixed", "not testable here"]
 Side = Literal["supports", "contradicts", "open"]

@@ -12,12 +12,11 @@ from analysis.records.names import sort_names
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell, row_of
-from analysis.tables.render import Entry, Table
+from analysis.tables.render import Entry, Table, format_interval
 from analysis.tables.win_rates import (
     FEW,
     NOT_RUN,
     OPEN,
-    format_interval,
     mark_stopped,
     side_names,
     stop_notes,

@@ -38,8 +38,7 @@ from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import interval_excludes
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import format_interval, format_p_value
+from analysis.tables.render import Entry, Table, format_interval, format_p_value, slug
 from cme.records import RunRecord
 
 TESTS = (

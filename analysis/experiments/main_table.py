@@ -16,11 +16,9 @@ from analysis.sections.base import Part
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.cells import Cell
 from analysis.tables.findings import cell_verdict, place
-from analysis.tables.render import Table, slug
+from analysis.tables.render import Table, format_interval, format_percent, slug
 from analysis.tables.win_rates import (
     evidence_table,
-    format_interval,
-    format_percent,
     quality_table,
     score_name,
     seed_table,

@@ -29,8 +29,7 @@ from analysis.records.published import read_published
 from analysis.sections.accuracy import accuracy_frame, accuracy_table
 from analysis.sections.base import NothingToShow, Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Table, slug
-from analysis.tables.win_rates import format_interval
+from analysis.tables.render import Table, format_interval, slug
 from cme.records import RunRecord
 
 SOURCE = (

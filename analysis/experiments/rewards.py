@@ -10,12 +10,10 @@ from analysis.sections.base import Part
 from analysis.sections.trajectory import by_seed, collapse_of, trajectory_frame
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell, build_contrasts
-from analysis.tables.render import Entry, Table, slug
+from analysis.tables.render import Entry, Table, format_interval, format_p_value, slug
 from analysis.tables.win_rates import (
     contrast_table,
     evidence_table,
-    format_interval,
-    format_p_value,
     mark_stopped,
     quality_entry,
     score_name,

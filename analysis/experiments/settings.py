@@ -18,13 +18,10 @@ from analysis.sections.drift_report import drift_part
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import quality_change
 from analysis.tables.cells import Cell, build_contrasts
-from analysis.tables.render import Table, slug
+from analysis.tables.render import Table, format_interval, format_p_value, format_percent, slug
 from analysis.tables.win_rates import (
     contrast_table,
     evidence_table,
-    format_interval,
-    format_p_value,
-    format_percent,
     mark_stopped,
     quality_entry,
     score_name,

@@ -18,8 +18,7 @@ from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.tables.cells import Cell, build_cells, row_of
-from analysis.tables.render import Entry
-from analysis.tables.win_rates import format_interval, format_percent
+from analysis.tables.render import Entry, format_interval, format_percent
 from cme.records import MAJORITY, RunRecord
 
 ORACLE = "oracle"

@@ -15,8 +15,8 @@ from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import Floats, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
-from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import NEVER_BOLD, format_interval
+from analysis.tables.render import Entry, Table, format_interval, slug
+from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import RunRecord
 
 HEADER = (

@@ -29,16 +29,8 @@ from analysis.tables.confounds import (
     known_truth,
     language_models,
 )
-from analysis.tables.render import Entry, Table, group_rows, slug
-from analysis.tables.win_rates import (
-    NEVER_BOLD,
-    OPEN,
-    format_interval,
-    format_percent,
-    method_key,
-    table_name,
-    table_subject,
-)
+from analysis.tables.render import Entry, Table, format_interval, format_percent, group_rows, slug
+from analysis.tables.win_rates import NEVER_BOLD, OPEN, method_key, table_name, table_subject
 from cme.records import RunRecord
 
 UNITS = {"length": "characters", "surprisal": "nats/token"}

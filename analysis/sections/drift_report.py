@@ -17,8 +17,8 @@ from analysis.sections.base import Part, write_part
 from analysis.sections.drift import METRICS, Metric, drift_frame
 from analysis.stats.intervals import interval_excludes
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Entry, Table, group_rows, slug
-from analysis.tables.win_rates import NEVER_BOLD, format_interval
+from analysis.tables.render import Entry, Table, format_interval, group_rows, slug
+from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import RunRecord
 
 HEADER = ("metric", "family", "regime", "reward", "start", "policy", "change", "over seeds", "seeds")

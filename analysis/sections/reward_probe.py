@@ -17,8 +17,7 @@ from analysis.figures.style import RC, STYLES, WIDTH, Plot
 from analysis.records.names import add_details, display_name
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval
-from analysis.tables.render import Entry, Table, slug
-from analysis.tables.win_rates import format_interval
+from analysis.tables.render import Entry, Table, format_interval, slug
 from cme.records import RewardProbeRecord
 
 BEST = "right"

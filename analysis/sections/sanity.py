@@ -15,8 +15,7 @@ from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, win_rate
 from analysis.stats.position_bias import first_position_share, half_scored
-from analysis.tables.render import Entry, Row, Table, group_rows, slug
-from analysis.tables.win_rates import format_interval, format_percent
+from analysis.tables.render import Entry, Row, Table, format_interval, format_percent, group_rows, slug
 from cme.records import MAJORITY, RunRecord, SanityRecord, Verdict, majority_verdicts, points
 
 ITSELF = "itself"

@@ -15,7 +15,7 @@ from analysis.figures.style import Plot
 from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.auroc import Estimate, pooled_difference, within_difference
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, interval_excludes
-from analysis.tables.render import Entry, Table, group_rows, slug
+from analysis.tables.render import Entry, Table, format_interval, group_rows, slug
 from analysis.tables.separation import (
     LENGTH,
     SIGNALS,
@@ -28,7 +28,6 @@ from analysis.tables.separation import (
     separation_frame,
     signal_label,
 )
-from analysis.tables.win_rates import format_interval
 from cme.records import SeparationRecord
 
 AUROC_NOTE = (

@@ -22,8 +22,8 @@ from analysis.records.names import method_names, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import WinRate, is_undecided, win_rate
 from analysis.stats.position_bias import half_scored
-from analysis.tables.render import Entry, Table
-from analysis.tables.win_rates import NEVER_BOLD, format_interval, format_percent
+from analysis.tables.render import Entry, Table, format_interval, format_percent
+from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict, majority_verdicts, points
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}

@@ -7,7 +7,8 @@ from math import isnan
 
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.tables.cells import Cell, build_cells
-from analysis.tables.win_rates import format_interval, format_percent, method_key, score_name, side_names
+from analysis.tables.render import format_interval, format_percent
+from analysis.tables.win_rates import method_key, score_name, side_names
 from cme.records import RunRecord
 
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import isnan
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -54,6 +55,21 @@ def group_rows(rows: Iterable[Sequence[Entry | str]], columns: int = 1) -> list[
         first, *others = group
         groups.append([first, *([Entry("")] * columns + row[columns:] for row in others)])
     return groups
+
+
+def format_percent(value: float) -> str:
+    """A percentage to one decimal, or n/a."""
+    return "n/a" if isnan(value) else f"{value:.1f}"
+
+
+def format_p_value(p: float) -> str:
+    """A p-value to three decimals, or n/a."""
+    return "n/a" if isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def format_interval(lo: float, hi: float, decimals: int = 1) -> str:
+    """An interval in brackets, or [n/a]."""
+    return "[n/a]" if isnan(lo) else f"[{lo:.{decimals}f}, {hi:.{decimals}f}]"
 
 
 def slug(text: str) -> str:

@@ -9,7 +9,15 @@ from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, is_undecided
 from analysis.tables.cells import Cell, build_contrasts
-from analysis.tables.render import Entry, Table, group_rows, slug
+from analysis.tables.render import (
+    Entry,
+    Table,
+    format_interval,
+    format_p_value,
+    format_percent,
+    group_rows,
+    slug,
+)
 
 NOT_RUN = Entry("-")
 FEW = "°"
@@ -298,18 +306,3 @@ def table_name(name: str, cell: Cell) -> str:
 def table_subject(cell: Cell) -> str:
     """Scale and judge of a table, for its title."""
     return f"scale: {cell.scale}, judge: {cell.judge}"
-
-
-def format_percent(value: float) -> str:
-    """A percentage to one decimal, or n/a."""
-    return "n/a" if isnan(value) else f"{value:.1f}"
-
-
-def format_p_value(p: float) -> str:
-    """A p-value to three decimals, or n/a."""
-    return "n/a" if isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def format_interval(lo: float, hi: float, decimals: int = 1) -> str:
-    """An interval in brackets, or [n/a]."""
-    return "[n/a]" if isnan(lo) else f"[{lo:.{decimals}f}, {hi:.{decimals}f}]"
