@@ -1,7 +1,7 @@
-"""Launchers: how the cells of a sweep are run at once, by `hydra/launcher=NAME` on the command line.
+"""Launchers: run the cells of a sweep in parallel, with `hydra/launcher=NAME` on the command line.
 
-A preset in `conf/hydra/launcher` is a plugin of Hydra's with settings of its own. Without one, cells run one after the
-other in this process.
+A preset in `conf/hydra/launcher` is a plugin of Hydra with its settings. Without one, cells run one after the other in
+this process.
 """
 
 import os
@@ -39,9 +39,8 @@ from experiments.config.validation import BadConfig, suggestion
 from experiments.sweep.worker import SIGNALS, Worker, visible_gpus
 
 ROOT = shipped.ROOT
-BASIC = "basic"  # Hydra's own: one cell after the other, in this process
+BASIC = "basic"  # Hydra's own launcher: one cell after the other, in this process
 LOCAL = "local"
-# modules that a preset needs, and the command that installs them
 NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
     LOCAL: (("hydra_plugins.hydra_joblib_launcher",), "pip install hydra-joblib-launcher"),
     "slurm": (("hydra_plugins.hydra_submitit_launcher", "submitit"), install_command("slurm")),
@@ -51,23 +50,27 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
         install_command("ray") + " && pip install --no-deps hydra-ray-launcher",
     ),
 }
-RESTARTS = 3  # of a sweep on this machine that lost a process
-# our `ray` is the plugin's `ray` with other values, and Hydra need not say so
+"""The modules that a preset needs, and the command that installs them."""
+RESTARTS = 3
+"""How often a sweep on this machine is restarted after it lost a process."""
+BATCH = 1000
+"""Number of cells that a launcher gets at once; the limit of a Slurm array is 1001."""
+
+# our `ray` replaces values of the plugin's `ray`, which Hydra would report
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against")
-BATCH = 1000  # cells handed over at once: Slurm's own limit of an array is 1001
 
 
 def launcher_name(arguments: Sequence[str]) -> str | None:
-    """Name of the launcher that a command line asks for; None for one cell after the other in this process."""
+    """The launcher that a command line names; None for one cell after the other in this process."""
     names = [a.split("=", 1)[1] for a in arguments if a.lstrip("+").startswith("hydra/launcher=")]
     return names[-1] if names and names[-1] != BASIC else None
 
 
 def check_launcher(arguments: Sequence[str]) -> None:
-    """Refuse a launcher that cannot start what is asked.
+    """Check that the launcher of a command line can run it.
 
-    Raises BadConfig for one that is unknown or not installed, settings it does not have, a command line without -m, and
-    any in one of several processes of accelerate launch; Unavailable where there is no Slurm or no Ray cluster.
+    Raises BadConfig for a launcher that is unknown or not installed, for settings that it lacks, for a command line
+    without -m, and within accelerate launch; Unavailable where there is no Slurm or no Ray cluster.
     """
     name = launcher_name(arguments)
     own = [a for a in arguments if configures_hydra(a)]
@@ -77,15 +80,15 @@ def check_launcher(arguments: Sequence[str]) -> None:
         raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
     if name is not None and distributed.process_count() > 1:
         raise BadConfig(
-            f"hydra/launcher={name} starts processes of its own, and this is one of "
-            f"{distributed.process_count()} of accelerate launch; use one of the two"
+            f"hydra/launcher={name} starts processes, and this is one of {distributed.process_count()} processes of "
+            "accelerate launch; use one of the two"
         )
     schema.register()
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
         settings = _composed(own, []).hydra.launcher
     if name == "slurm" and shutil.which("sbatch") is None:
         raise Unavailable(
-            "hydra/launcher=slurm needs Slurm's sbatch, which is not here; slurm_local tries the same path"
+            "hydra/launcher=slurm needs Slurm's sbatch, which is not installed; slurm_local runs the same without Slurm"
         )
     if name == "ray":
         _connect(settings.ray.init)
@@ -94,16 +97,20 @@ def check_launcher(arguments: Sequence[str]) -> None:
 def launch(
     cells: Sequence[Sequence[str]], arguments: Sequence[str], function: Callable[[DictConfig], object]
 ) -> None:
-    """Run cells through the launcher that `arguments` name, and return when all have ended.
+    """Run cells through the launcher of a command line, and return when all have ended.
 
-    `cells` are overrides, a list a cell; `function` runs a composed one, can be imported, and raises for no failure
-    of a cell. Raises RuntimeError where a cell could not be composed or its process was lost, and Interrupted where a
-    signal came, once the workers of this machine have heeded it.
+    Args:
+        cells: The overrides of each cell.
+        arguments: The command line, which names the launcher.
+        function: Runs one resolved cell. It must be importable and must not raise for a cell that fails.
+
+    Raises RuntimeError where a cell could not be composed or its process was lost, and Interrupted after a signal, once
+    the workers of this machine have saved.
     """
     if not cells:
         return
     schema.register()
-    # what workers import is what this process runs, wherever they are started
+    # workers import the same code as this process, wherever they start
     path = [*([] if shipped.INSTALLED else [str(ROOT)]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
@@ -114,7 +121,7 @@ def launch(
         size = 1 if name is None else BATCH
         for first in range(0, len(cells), size):
             batch = [list(cell) for cell in cells[first : first + size]]
-            returns = _surviving(name, lambda: launcher.launch(batch, initial_job_idx=first))  # noqa: B023
+            returns = _run_restarting(name, lambda: launcher.launch(batch, initial_job_idx=first))  # noqa: B023
             for cell, result in zip(batch, returns, strict=True):
                 if result.status == JobStatus.FAILED:
                     raise RuntimeError(f"{' '.join(cell)}: {result._return_value}")  # noqa: SLF001
@@ -123,7 +130,7 @@ def launch(
 def _settled(own: list[str], cell: list[str]) -> list[str]:
     """Overrides of Hydra's `own` with what depends on where the command was given: its folder, and its GPUs or cores.
 
-    A local launcher of one job is none: joblib would run it in this process.
+    A local launcher with one job is removed, since joblib would run it in this process anyway.
     """
     if launcher_name(own) is None:
         return own
@@ -140,7 +147,7 @@ def _settled(own: list[str], cell: list[str]) -> list[str]:
 
 
 def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], object]) -> Launcher:
-    """Hydra's launcher, set up by overrides of Hydra's `own` and, for results_dir, one of the cells."""
+    """Hydra's launcher, from Hydra's overrides and, for `results_dir`, one of the cells."""
     config = _composed(own, cell)
     hydra = GlobalHydra.instance().hydra
     assert hydra is not None
@@ -148,44 +155,39 @@ def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], obje
     return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
 
 
-def _surviving(name: str | None, run: Callable[[], Sequence[JobReturn]]) -> Sequence[JobReturn]:
-    """What `run` returns, though workers of this machine are killed. Raises as `launch` does."""
+def _run_restarting(name: str | None, run: Callable[[], Sequence[JobReturn]]) -> Sequence[JobReturn]:
+    """Call `run`, and again after a worker of this machine was killed. Raises as `launch` does."""
     if name is None:
         return run()
     restarts = RESTARTS if name == LOCAL else 0
-    with _stopped_together(name) as stopped:
+    lost: tuple[type[Exception], ...] = (RuntimeError,)  # of joblib and submitit
+    if name == "ray":
+        from ray.exceptions import RayError
+
+        lost = (RayError,)
+    with _forward_signals(name) as received:
         while True:
             try:
                 return run()
-            except _losses(name) as error:
+            except lost as error:
                 what = f"hydra/launcher={name} lost a process: {str(error).strip().splitlines()[-1].strip()}"
-                if stopped or not restarts:
-                    raise RuntimeError(f"{what}; the same command goes on") from error
-                print(f"{what}; its cells go on", file=sys.stderr)
+                if received or not restarts:
+                    raise RuntimeError(f"{what}; repeat the command to continue") from error
+                print(f"{what}; its cells start again", file=sys.stderr)
                 restarts -= 1
 
 
-def _losses(name: str) -> tuple[type[Exception], ...]:
-    """What a launcher raises when a process is lost."""
-    if name != "ray":
-        return (RuntimeError,)  # joblib's TerminatedWorkerError, submitit's UncompletedJobError
-    from ray.exceptions import RayError
-
-    return (RayError,)
-
-
 @contextmanager
-def _stopped_together(name: str) -> Iterator[list[int]]:
-    """Answer signals that stop a run: on this machine pass them on to the workers and wait for these.
+def _forward_signals(name: str) -> Iterator[list[int]]:
+    """Forward signals to the workers of this machine and wait for them; then raise Interrupted.
 
-    What other launchers have started goes on, or is stopped, without this process. Yields the signals that have come;
-    raises Interrupted.
+    Jobs that other launchers have started do not depend on this process. Yields the list of received signals.
     """
     received: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        workers = _workers() if name == LOCAL else []
+        workers = _local_workers() if name == LOCAL else []
         if not workers:
             raise Interrupted(signal.Signals(number).name)
         if len(received) == 1:
@@ -204,8 +206,8 @@ def _stopped_together(name: str) -> Iterator[list[int]]:
             raise Interrupted(signal.Signals(received[0]).name)
 
 
-def _workers() -> list[psutil.Process]:
-    """The children of this process without joblib's resource tracker, which comes before them and heeds no signal."""
+def _local_workers() -> list[psutil.Process]:
+    """The children of this process without joblib's resource tracker, which ignores signals."""
     found = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
@@ -215,7 +217,7 @@ def _workers() -> list[psutil.Process]:
 
 
 def _composed(own: list[str], cell: list[str]) -> DictConfig:
-    """The configuration of one cell with Hydra's own. Raises BadConfig."""
+    """The configuration of one cell with Hydra's part. Raises BadConfig for an unknown or missing launcher."""
     name = launcher_name(own)
     if name is not None:
         if name not in NEEDS:
@@ -238,7 +240,7 @@ def _installed(module: str) -> bool:
 
 
 def _connect(settings: DictConfig) -> None:
-    """Join the Ray cluster. Raises Unavailable where there is none."""
+    """Connect to the Ray cluster. Raises Unavailable where there is none."""
     import ray
 
     if ray.is_initialized():
@@ -247,6 +249,6 @@ def _connect(settings: DictConfig) -> None:
         ray.init(**cast("dict[str, Any]", OmegaConf.to_container(settings, resolve=True)))
     except ConnectionError as error:
         raise Unavailable(
-            "hydra/launcher=ray found no Ray cluster on this machine: `ray start --head` starts one, and "
-            "hydra.launcher.ray.init.address=null is one of this command alone"
+            "hydra/launcher=ray found no Ray cluster on this machine: start one with `ray start --head`, or use "
+            "hydra.launcher.ray.init.address=null for one of this command alone"
         ) from error

@@ -1,4 +1,4 @@
-"""What a sweep prints when it ends: a win rate per cell, and one report over all of them."""
+"""The end of a sweep: one win rate per cell, and one report over all cells."""
 
 from pathlib import Path
 
@@ -9,13 +9,14 @@ from cme.records import SanityRecord, read_record
 from experiments.config import identity
 from experiments.run.store import Store
 
-REPORTED = 1000  # runs at most in the report that a sweep ends with
+REPORTED = 1000
+"""Largest number of runs in a sweep's report, since a report holds all its records in memory."""
 
 
 def print_report(configs: list[DictConfig]) -> None:
     """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
 
-    A report holds all its records in memory: beyond so many runs it is left to `python -m analysis`.
+    More than REPORTED runs are left to `python -m analysis`.
     """
     paths = [path for c in configs if (path := Store.of(c).record).exists()]
     if len(paths) > REPORTED:

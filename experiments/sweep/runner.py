@@ -1,4 +1,4 @@
-"""Cells, run through a launcher in whatever processes; how they ended is read off their states afterwards."""
+"""Run cells through a launcher, in whatever processes; their states say afterwards how they ended."""
 
 import os
 import sys
@@ -19,16 +19,17 @@ from experiments.run import cell, preparation, state
 from experiments.sweep import launchers, ledger, report
 from experiments.sweep.ledger import Entry
 
-# Exit codes. The last is EX_TEMPFAIL: interrupted with everything saved, and the same command goes on.
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
-# Fields that say how and where a command line is run and are no part of what it asks for.
+"""Exit codes. After INTERRUPTED everything is saved, and the same command continues."""
 OF_THE_COMMAND = ("plan", "fail_fast", "results_dir")
-SHOWN = 20  # lines at most; `status` has them all
+"""Fields that say how and where a command runs; the ledger leaves them out."""
+SHOWN = 20
+"""Largest number of error lines; `status` lists all."""
 
 
 @signals.handle_signals()
 def main(arguments: list[str]) -> int:
-    """Run the cells that a command line of `run.py` asks for; returns the exit code."""
+    """Run the cells of a command line of `run.py`; return the exit code."""
     try:
         launchers.check_launcher(arguments)
         asked = composition.compose_cells(arguments)
@@ -52,24 +53,24 @@ def main(arguments: list[str]) -> int:
 
 @signals.handle_signals()
 def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
-    """Run cells of the ledger; returns the exit code. `arguments` name a launcher, or fail_fast=true.
+    """Run cells of the ledger; return the exit code. `arguments` may name a launcher and fail_fast=true.
 
-    A cell is composed when its turn comes, or that of its batch where a launcher runs many at once. One that cannot be
-    run is named, and the others are.
+    A cell is composed only when its turn comes, or that of its batch with a launcher. A cell that cannot run is
+    reported and the others run.
     """
     codes = []
-    of_command = [a for a in composition.without_hydra_overrides(arguments) if not a.startswith("-")]
+    overrides = [a for a in composition.without_hydra_overrides(arguments) if not a.startswith("-")]
     size = 1 if launchers.launcher_name(arguments) is None else launchers.BATCH
-    waiting = iter(entries)
-    while batch := list(islice(waiting, size)):
+    remaining = iter(entries)
+    while batch := list(islice(remaining, size)):
         try:
-            ready, why = _ready(batch, results_dir)
+            ready, errors = _ready(batch, results_dir)
         except KeyboardInterrupt:
             return _interrupted()
-        if why:
-            print_errors(why)
+        if errors:
+            print_errors(errors)
             codes.append(FAILED)
-        cells = [[*entry.words(results_dir), *of_command] for entry in ready]
+        cells = [[*entry.words(results_dir), *overrides] for entry in ready]
         code, stopped = run_cells(cells, [results_dir / entry.run_id for entry in ready], arguments)
         codes.append(code)
         if stopped or code == INTERRUPTED:
@@ -102,39 +103,37 @@ def _ready(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], 
 def run_cells(
     cells: Sequence[Sequence[str]], folders: Sequence[Path], arguments: list[str]
 ) -> tuple[int, bool]:
-    """Run cells, each the words that ask for it, through the command line's launcher.
+    """Run cells, given by their overrides, through the launcher of the command line.
 
-    Returns the exit code, and whether fail_fast ended it at a cell that failed.
-
-    What failed is said, a line each: wherever a cell ran, its state in its run's folder tells.
+    Prints one line per failed cell; the state in a run's folder says how it ended, wherever it ran. Returns the exit
+    code, and whether fail_fast stopped the sweep.
     """
     interrupted = stopped = False
-    complaints = []
+    errors = []
     try:
         launchers.launch(cells, arguments, cell.run)
     except KeyboardInterrupt:
         interrupted = True
     except cell.SweepStopped:
         stopped = True
-        complaints.append("fail_fast=true: stopped at the first cell that failed; the same command goes on")
+        errors.append("fail_fast=true: stopped at the first cell that failed; repeat the command to continue")
     except RuntimeError as error:  # a cell that could not be composed, or a process that was lost
-        complaints.append(str(error).splitlines()[0])
-    found = Counter[str]()
+        errors.append(str(error).splitlines()[0])
+    counts = Counter[str]()
     for folder in folders:
         known = state.current_state(folder)
-        found[known.state if known else "pending"] += 1
+        counts[known.state if known else "pending"] += 1
         if known is not None and known.state == "failed":
-            complaints.append(f"{folder.name}: {known.reason}")
+            errors.append(f"{folder.name}: {known.reason}")
         elif known is not None and known.state == "interrupted":
-            print(f"{folder.name}: {known.reason}; the same command goes on", file=sys.stderr)
-    lost = found["pending"] + found["running"]
-    if lost and not interrupted and not complaints:
-        complaints.append(f"{lost} cells did not come to an end; the same command goes on")
-    print_errors(complaints)
-    if interrupted or (found["interrupted"] and not complaints):
-        how = f": {', '.join(f'{n} {name}' for name, n in found.most_common())}"
-        return _interrupted(how), stopped
-    return FAILED if complaints else DONE, stopped
+            print(f"{folder.name}: {known.reason}; repeat the command to continue", file=sys.stderr)
+    lost = counts["pending"] + counts["running"]
+    if lost and not interrupted and not errors:
+        errors.append(f"{lost} cells did not end; repeat the command to continue")
+    print_errors(errors)
+    if interrupted or (counts["interrupted"] and not errors):
+        return _interrupted(f": {', '.join(f'{n} {name}' for name, n in counts.most_common())}"), stopped
+    return FAILED if errors else DONE, stopped
 
 
 def add_to_ledger(asked: Sequence[Cell]) -> None:
@@ -152,7 +151,7 @@ def entry_of(asked: Cell) -> Entry:
 
 
 def print_errors(lines: Sequence[str]) -> None:
-    """Say what went wrong, a line each, the first of very many."""
+    """Print errors on stderr, at most SHOWN lines."""
     for line in lines[:SHOWN]:
         print(f"error: {line}", file=sys.stderr)
     if len(lines) > SHOWN:
@@ -160,7 +159,7 @@ def print_errors(lines: Sequence[str]) -> None:
 
 
 def _interrupted(how: str = "") -> int:
-    print(f"interrupted{how}; the same command goes on", file=sys.stderr)
+    print(f"interrupted{how}; repeat the command to continue", file=sys.stderr)
     return INTERRUPTED
 
 
@@ -168,8 +167,8 @@ def _recomposed(entry: Entry, results_dir: Path) -> Cell:
     [found] = composition.compose_cells(entry.words(results_dir))
     if _folder(found).name != entry.run_id:
         raise BadConfig(
-            f"its command line now asks for {_folder(found).name}, since the configuration was changed; ask for "
-            "that with run.py"
+            f"its command line now gives {_folder(found).name}, since the configuration has changed; run that with "
+            "run.py"
         )
     return found
 

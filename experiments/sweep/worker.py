@@ -1,4 +1,4 @@
-"""What a launcher runs in a process of its own: one cell, where the command was given and on a GPU of its own."""
+"""One cell in a process of a launcher: in the folder of the command, and on its own GPU."""
 
 import os
 import signal
@@ -20,10 +20,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # wha
 
 @dataclass(frozen=True)
 class Worker:
-    """`function` of a composed cell, as run in a launcher's process.
+    """Runs cells in a launcher's process.
 
-    `folder` is the working directory, so that relative paths mean what they meant to the command. `here` says that
-    workers share this machine unmanaged: each takes a GPU, if there are any, and leaves when it is told to.
+    Attributes:
+        function: Runs one resolved cell.
+        folder: The working directory of the command, so that relative paths keep their meaning.
+        here: Whether the workers share this machine without a manager: each takes a GPU, if there are any, and exits
+            when it is told to.
     """
 
     function: Callable[[DictConfig], object]
@@ -31,13 +34,15 @@ class Worker:
     here: bool
 
     def __call__(self, config: DictConfig) -> None:
-        """Run a cell; one that was interrupted has saved its state, and is no error of the worker's.
+        """Run a cell. An interrupted cell has saved its state, so it is not an error of the worker.
 
-        Raises Stopped where workers share this machine: elsewhere the others are out of reach.
+        Raises SweepStopped where workers share this machine; elsewhere the other workers are out of reach.
         """
         os.chdir(self.folder)
         if self.here:
-            _heed_signals()
+            for number in SIGNALS:
+                if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                    signal.signal(number, _leave)
             take_gpu()
         if _Process.leaving:
             return
@@ -54,48 +59,42 @@ class Worker:
 
 
 class _Process:
-    """What this process is at."""
+    """The state of this process."""
 
     working = False
     leaving = False
     gpu: FileLock | None = None
 
 
-def _heed_signals() -> None:
-    """Let a signal end the cell at work and keep further ones from being begun, where nobody else heeds it."""
-    for number in SIGNALS:
-        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-            signal.signal(number, _leave)
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
+    """Handle a signal: interrupt the running cell, and start no further one."""
     first, _Process.leaving = not _Process.leaving, True
-    if _Process.working and first:  # Ctrl-C comes twice: from the terminal, and passed on by the command
+    if _Process.working and first:  # Ctrl-C comes twice: from the terminal, and from the command
         raise Interrupted(signal.Signals(number).name)
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES has them. Does not initialise CUDA."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name]
+    """Names of the GPUs that this process may use, as in CUDA_VISIBLE_DEVICES. Does not initialise CUDA."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
     import torch
 
     return [str(n) for n in range(torch.cuda.device_count())]
 
 
 def take_gpu() -> None:
-    """Leave this process one of its GPUs, for as long as it lives: that which the fewest other workers hold.
+    """Restrict this process, as long as it lives, to the GPU that the fewest other workers hold.
 
-    A GPU is held by a lock that the kernel frees with its process; sweeps of one user share them.
+    A worker holds a GPU by a lock, which the kernel frees with its process; all sweeps of a user share the locks.
     """
-    found = visible_gpus()
-    if _Process.gpu is not None or not found:
+    gpus = visible_gpus()
+    if _Process.gpu is not None or not gpus:
         return
     folder = Path(tempfile.gettempdir()) / f"cme-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     for turn in count():
-        for gpu in found:
+        for gpu in gpus:
             lock = FileLock(folder / f"{gpu}-{turn}.lock")
             try:
                 lock.acquire(blocking=False)

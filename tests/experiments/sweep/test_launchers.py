@@ -108,7 +108,7 @@ def starting():
     print("it went on")
     return []
 
-launchers._surviving("local", starting)
+launchers._run_restarting("local", starting)
 """
     environment = os.environ | {"PYTHONPATH": str(launchers.ROOT)}
     sweep = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -118,7 +118,7 @@ launchers._surviving("local", starting)
 def test_a_launcher_within_accelerate_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(BadConfig, match=r"^hydra/launcher=local starts .* one of 2 of accelerate launch;"):
+    with pytest.raises(BadConfig, match=r"^hydra/launcher=local starts .* one of 2 processes of accelerate launch;"):
         launchers.check_launcher(LOCAL)
     launchers.check_launcher(["-m"])
 

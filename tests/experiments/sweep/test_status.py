@@ -225,7 +225,7 @@ def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
     words = [f"results_dir={tmp_path}", "experiment.run=toy_cell.run"]
     ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     assert main(["resume", f"results_dir={tmp_path}"]) == 1
-    assert "of-another-time: its command line now asks for miniature-qwen" in capsys.readouterr().err
+    assert "of-another-time: its command line now gives miniature-qwen" in capsys.readouterr().err
     assert not list(tmp_path.glob("*/ran"))
 
 

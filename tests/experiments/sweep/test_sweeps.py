@@ -66,4 +66,4 @@ def test_a_signal_ends_the_sweep_with_its_own_exit_code(cell: Cell, tmp_path: Pa
     lines = log.read_text().splitlines()
     assert process.exitcode == 75, lines
     assert states(tmp_path) == {"seed=3": "interrupted", "seed=0": "pending"}
-    assert lines[-1] == "interrupted: 1 interrupted, 1 pending; the same command goes on"
+    assert lines[-1] == "interrupted: 1 interrupted, 1 pending; repeat the command to continue"
