@@ -118,7 +118,9 @@ launchers._run_restarting("local", starting)
 def test_a_launcher_within_accelerate_launch_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(BadConfig, match=r"^hydra/launcher=local starts .* one of 2 processes of accelerate launch;"):
+    with pytest.raises(
+        BadConfig, match=r"^hydra/launcher=local starts .* one of 2 processes of accelerate launch;"
+    ):
         launchers.check_launcher(LOCAL)
     launchers.check_launcher(["-m"])
 
