@@ -118,7 +118,7 @@ def _probe(overrides: list[str]) -> int:
     from experiments.probes import reward_probe
 
     try:
-        cells = composition.compose_configs(overrides)
+        cells = composition.compose_cells(overrides)
         reward_probe.prepare(cells)
     except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -139,7 +139,7 @@ def _cost(overrides: list[str]) -> int:
     from experiments.plan import cost
 
     try:
-        print("\n".join(cost.lines(composition.compose_configs(overrides))))
+        print("\n".join(cost.lines(composition.compose_cells(overrides))))
     except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

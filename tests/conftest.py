@@ -115,7 +115,7 @@ def recorded(miniature_cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
             folder = tmp_path_factory.mktemp("recorded")
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("CME_CACHE", str(miniature_cache))
-                [config] = composition.compose_configs([*SMALL, f"results_dir={folder}", *overrides])
+                [config] = composition.compose_cells([*SMALL, f"results_dir={folder}", *overrides])
                 pipeline.run(config)
             made[key] = folder
         return made[key]

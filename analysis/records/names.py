@@ -41,7 +41,8 @@ DISPLAY_NAMES = {
 """Display name of each reward or method, in the order of the tables and figures."""
 REWARDS = tuple(DISPLAY_NAMES)
 
-# Fields that do not affect results, for records without `neutral`; the same list as in `experiments.config.identity`.
+# Fields that do not change results in records without the field `neutral`, such as those in results/reference. Newer
+# records carry them from the schema of the configuration, which analysis must not import.
 NEUTRAL = (
     "family",
     "regime",
@@ -162,19 +163,24 @@ def varied_fields(groups: Iterable[Sequence[RunRecord]]) -> set[str]:
 
 def result_settings(run: RunRecord) -> dict[str, str]:
     """A run's configuration by dotted field, without seeds and without fields that do not affect results."""
-    settings = dict(flatten_config(run.config))
-    left_out = run.neutral if run.neutral is not None else [field for field in settings if is_neutral(field)]
-    for field in ("seed", "reward.seed", *left_out):
-        settings.pop(field, None)
-    return settings
+    return {
+        field: value
+        for field, value in flatten_config(run.config)
+        if field not in ("seed", "reward.seed") and not is_neutral(field, run.neutral)
+    }
+
+
+def is_neutral(field: str, recorded: Sequence[str] | None) -> bool:
+    """Whether a field of the configuration does not affect results, by what its record says in `neutral`."""
+    if recorded is not None:
+        return _is_covered(field, tuple(recorded))
+    # The judge of the checkpoint selection and the members of a panel have the fields of a single judge.
+    return _is_covered(re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field), NEUTRAL)
 
 
 @cache
-def is_neutral(field: str) -> bool:
-    """Whether a field of the configuration does not affect results."""
-    # The judge of the checkpoint selection and the members of a panel have the fields of a single judge.
-    field = re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", field)
-    return any(f"{field}.".startswith(f"{name}.") for name in NEUTRAL)
+def _is_covered(field: str, paths: tuple[str, ...]) -> bool:
+    return any(f"{field}.".startswith(f"{path}.") for path in paths)
 
 
 def flatten_config(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

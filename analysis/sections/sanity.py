@@ -102,14 +102,21 @@ def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, s
     node = record.config.get("judge", {})
     members = node.get("members", {})
     if not members:
-        return {record.judge: settings_of_judge(node)}
-    own = {f"{record.judge}: {name}": settings_of_judge(member) for name, member in members.items()}
-    return own | {f"{record.judge}: {MAJORITY}": settings_of_judge(node)}
+        return {record.judge: settings_of_judge(node, "judge", record)}
+    own = {
+        f"{record.judge}: {name}": settings_of_judge(member, f"judge.members.{name}", record)
+        for name, member in members.items()
+    }
+    return own | {f"{record.judge}: {MAJORITY}": settings_of_judge(node, "judge", record)}
 
 
-def settings_of_judge(node: Mapping[str, Any]) -> dict[str, str]:
-    """A judge's configuration by dotted field, without fields that do not affect its verdicts."""
-    return {field: value for field, value in flatten_config(node, "judge.") if not is_neutral(field)}
+def settings_of_judge(node: Mapping[str, Any], path: str, record: RunRecord | SanityRecord) -> dict[str, str]:
+    """The configuration of the judge at `path` by dotted field, without what does not change its verdicts."""
+    return {
+        f"judge.{field}": value
+        for field, value in flatten_config(node)
+        if not is_neutral(f"{path}.{field}", record.neutral)
+    }
 
 
 def differences(own: Mapping[str, str], other: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ import difflib
 import itertools
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -15,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cme.runtime import shipped
-from experiments.config import experiment_grids, identity, schema
+from experiments.config import experiment_grids, schema
+from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
 
 CONF = shipped.CONF
@@ -33,28 +33,14 @@ SHOWS_ONLY = (
 )
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One cell: its configuration, and the words of a command line that ask for it alone."""
+def compose_cells(arguments: list[str], generators: Sequence[str] = ()) -> list[Run]:
+    """Every run that a command line asks for, composed, resolved and validated, each once.
 
-    overrides: list[str]
-    config: DictConfig
-
-
-def compose_configs(arguments: list[str], generators: Sequence[str] = ()) -> list[DictConfig]:
-    """The configurations of every cell that a command line asks for. See `compose_cells`."""
-    return [cell.config for cell in compose_cells(arguments, generators)]
-
-
-def compose_cells(arguments: list[str], generators: Sequence[str] = ()) -> list[Cell]:
-    """Every cell that a command line asks for, composed and validated, each once.
-
-    Raises BadConfig for the first bad one. `generators` made what is to be judged, where the cells do not: judges
-    that are kin to these are warned of.
-    An empty list when the command line only asks Hydra to show something.
+    Raises BadConfig for the first bad one. `generators` made what is to be judged, where the runs do not: judges of
+    their families are warned of. An empty list when the command line only asks Hydra to show something.
     """
-    found = [cell for line in expand_command_line(arguments) for cell in _cells(line, generators)]
-    return list({(c.config.experiment.run, identity.run_id(c.config)): c for c in found}.values())
+    found = [run for line in expand_command_line(arguments) for run in _cells(line, generators)]
+    return list({(run.experiment.run, run.run_id): run for run in found}.values())
 
 
 def expand_command_line(arguments: list[str]) -> list[list[str]]:
@@ -68,12 +54,12 @@ def is_display_only(arguments: list[str]) -> bool:
     return any(a.split("=")[0] in SHOWS_ONLY for a in arguments)
 
 
-def compose_one_line(arguments: list[str]) -> list[DictConfig]:
-    """The configurations of a command line as it stands, without its experiment's own grids. See `compose_cells`."""
-    return [cell.config for cell in _cells(arguments, ())]
+def compose_one_line(arguments: list[str]) -> list[Run]:
+    """The runs of a command line as it stands, without its experiment's own grids. See `compose_cells`."""
+    return _cells(arguments, ())
 
 
-def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
+def _cells(arguments: list[str], generators: Sequence[str]) -> list[Run]:
     if is_display_only(arguments):
         return []
     several = any(a in experiment_grids.MULTIRUN for a in arguments)
@@ -86,11 +72,12 @@ def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
                 raise BadConfig(f"{override.input_line} names several values; add -m to sweep over them")
         choices = [_values(o) for o in parsed]
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            found, left_out = [], None
+            found: list[Run] = []
+            left_out = None
             for combination in itertools.product(*choices):
                 config = _compose(list(combination))
                 try:
-                    warnings = _validated(config, combination if several else (), generators)
+                    run, warnings = _validated(config, combination, several, generators)
                 except NoSuchCell as error:  # a plan is of the cells that there can be
                     if not config.plan:
                         raise
@@ -99,7 +86,7 @@ def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
                     continue
                 for warning in warnings:
                     print(f"warning: {warning}", file=sys.stderr)
-                found.append(Cell(list(combination), config))
+                found.append(run)
             if left_out is not None and not found:
                 raise left_out
     except HydraException as error:
@@ -107,12 +94,16 @@ def _cells(arguments: list[str], generators: Sequence[str]) -> list[Cell]:
     return found
 
 
-def _validated(config: DictConfig, combination: tuple[str, ...], generators: Sequence[str]) -> list[str]:
+def _validated(
+    config: DictConfig, overrides: tuple[str, ...], several: bool, generators: Sequence[str]
+) -> tuple[Run, list[str]]:
     try:
-        return validate(config, generators)
+        run = resolve(config, overrides)
+        return run, validate(run, generators)
     except BadConfig as error:
-        where = f" (cell {' '.join(combination)})" if combination else ""
-        raise type(error)(f"{error}{where}") from error
+        raise type(error)(
+            f"{error} (cell {' '.join(overrides)})" if several and overrides else error
+        ) from error
 
 
 def _parse(override: str) -> Override:

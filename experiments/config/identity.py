@@ -1,118 +1,75 @@
-"""What makes two runs the same run: a readable slug and a hash over the fields that change results."""
+"""What makes two runs the same run: a readable slug, and a hash over the settings that change results.
+
+Only names and settings count, not where code lies: no `_target_` is part of an id. Which fields change results is
+declared on the schema, and for the arguments of a reward or judge in the attribute `NEUTRAL` of its class.
+"""
 
 import hashlib
 import json
-import re
-from collections.abc import Mapping
-from functools import reduce
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_args
 
-from omegaconf import DictConfig, OmegaConf
+from experiments.config.components import is_component, neutral_arguments
+from experiments.config.schema import SWITCHES, TRAINERS, Config, declaration
 
-# The longest prefix of a field's dotted path decides. A field under neither is an error, so that whoever
-# adds one has to say which kind it is.
-CHANGES_RESULTS = (
-    "generator",
-    "verifier.checkpoint",
-    "reward",
-    "data",
-    "judge",
-    "trainer",
-    "guard",
-    "monitor_every",
-    "evaluation",
-    "selection",
-    "capabilities",
-    "scoring",
-    "scale.name",
-    "scale.heldout",
-    "seed",
-)
-CHANGES_NOTHING = (
-    "family",  # it is there as `generator`
-    "regime",
-    "verifier",
-    "experiment",
-    "preset",  # it is there as what it sets
-    "plan",
-    "tracker",
-    "fail_fast",
-    "checkpoint",
-    "results_dir",
-    "evaluation.batch_size",
-    "evaluation.comparators",  # they add to a run and change nothing in it
-    "scale.reference",
-    "capabilities.batch_size",
-    "selection.keep",
-    "scoring.batch_tokens",
-    "reward.batch_tokens",
-    "reward.device",
-    "trainer.vllm_mode",  # that vLLM samples is there as trainer.use_vllm
-    "trainer.vllm_server_base_url",
-    "trainer.vllm_gpu_memory_utilization",
-    "trainer.vllm_tensor_parallel_size",
-    "judge.base_url",  # the model is named by judge.model
-    "judge.api_key_variable",
-    "judge.usd_per_million_input",
-    "judge.usd_per_million_output",
-    "judge.max_calls",
-    "judge.max_usd",
-    "judge.concurrency",
-    "judge.timeout",
-    "judge.retries",
-)
-
-# Parts that are off unless this field of theirs is set. What is off is no part of a run: a run without it is the
-# same run as before the part was there to be switched on.
-SWITCHES = {"selection": "every", "capabilities": "tasks"}
-
-# Parts that a trainer has no use for. They are no part of its runs.
-UNUSED: dict[str, tuple[str, ...]] = {
-    "dpo": ("reward", "guard"),
-    "sft": ("reward", "guard"),
-    "best_of_n": ("guard", "monitor_every"),
-}
-
-# Fields that were added with a value that means "as it always was": at that value they are no part of a run either.
-AS_BEFORE: dict[str, Any] = {
-    "reward.train_on": None,
-    "reward.quantization": None,
-    "trainer.method": "grpo",
-    "trainer.lora": None,
-    "trainer.use_vllm": False,
-}
+if TYPE_CHECKING:
+    from experiments.config.components import Component
+    from experiments.config.runs import Run
 
 
-def settings(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration without what is no part of the run.
-
-    That is the parts that are off or of no use to the trainer, and the fields that are as they always were.
-    """
-    unused = UNUSED.get(config.trainer.method, ())
-    values = {str(key): _plain(config[key]) for key in config if key not in unused}
-    for path, usual in AS_BEFORE.items():
-        *parents, name = path.split(".")
-        node = reduce(lambda inner, key: inner.get(key) or {}, parents, values)
-        if name in node and node[name] == usual:
-            del node[name]
-    off = [part for part, switch in SWITCHES.items() if part in values and not values[part][switch]]
-    return {key: value for key, value in values.items() if key not in off}
+def run_id(run: "Run") -> str:
+    """Slug and hash of a run, such as `miniature-qwen-pretrained-cme-gemma-s0-1a2b3c4d`."""
+    return slug(run, method(run), run.verifier.name, values=identity_fields(run))
 
 
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+def slug(run: "Run", *parts: str, values: object, before: tuple[str, ...] = ()) -> str:
+    """Scale, family, regime and further parts, the seed, and a hash of `values`."""
+    names = (*before, run.scale.name, run.family.name, run.regime.name, *parts)
+    return f"{'-'.join(names)}-s{run.seed}-{digest(values)}"
 
 
-def method(config: DictConfig) -> str:
-    """What tables and run ids call the method: the trained reward, or the trainer where no reward trains."""
-    reward, trainer = config.reward.name, config.trainer.method
-    named = {"grpo": reward, "best_of_n": f"best_of_n_{reward}"}
-    return str(named.get(trainer, trainer))
+def digest(values: Any) -> str:
+    """8 hex digits of a JSON-like value."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def flat_settings(config: DictConfig) -> dict[str, Any]:
-    """Every value of a configuration's `settings` by its dotted path."""
-    return flatten(settings(config))
+def settings(run: "Run") -> dict[str, Any]:
+    """The resolved configuration without the groups that are off or that the trainer does not use."""
+    off = [group for group, switch in SWITCHES.items() if not run.values[group][switch]]
+    return {key: value for key, value in run.values.items() if key not in (*off, *run.trainer.UNUSED)}
+
+
+def flat_settings(run: "Run") -> dict[str, Any]:
+    """Every value of a run's `settings` by its dotted path."""
+    return flatten(settings(run))
+
+
+def identity_fields(run: "Run", without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings that change results by their dotted paths, but for those at or below the paths `without`."""
+    left_out = tuple(f"{path}." for path in without)
+    found = {
+        p: v
+        for path, value, counts in _classified(settings(run))
+        if counts
+        for p, v in flatten(value, path).items()
+    }
+    return {path: value for path, value in found.items() if not f"{path}.".startswith(left_out)}
+
+
+def neutral_fields(run: "Run") -> list[str]:
+    """The dotted paths of the settings that do not change results; for the record, since analysis reads no schema."""
+    return sorted(path for path, _, counts in _classified(settings(run)) if not counts)
+
+
+def component_fields(component: "Component", path: str) -> dict[str, Any]:
+    """The settings of a component that change results by their dotted paths, which begin with `path`."""
+    return {
+        p: v
+        for at, value, counts in _component(component.settings, path)
+        if counts
+        for p, v in flatten(value, at).items()
+    }
 
 
 def flatten(node: Any, path: str = "") -> dict[str, Any]:
@@ -126,116 +83,122 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
     }
 
 
-def changes_results(path: str) -> bool:
-    """Whether the field at a dotted path belongs to a run's identity. Raises KeyError for an unclassified one.
-
-    A field of a panel's member, or of the judge of checkpoint selection, counts as that of a single judge would.
-    """
-    field = re.sub(r"^(selection\.)?judge\.(members\.[^.]+\.)?", "judge.", path)
-
-    def depth(prefixes: tuple[str, ...]) -> int:
-        return max((len(p) for p in prefixes if field == p or field.startswith(f"{p}.")), default=0)
-
-    inside, outside = depth(CHANGES_RESULTS), depth(CHANGES_NOTHING)
-    if inside == outside:
-        raise KeyError(path)  # classified neither as changing results nor as changing nothing
-    return inside > outside
-
-
-def digest(values: Any) -> str:
-    """8 hex digits of a JSON-like value."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+def _classified(
+    values: Mapping[str, Any], schema: type = Config, path: str = ""
+) -> Iterator[tuple[str, Any, bool]]:
+    """Dotted path and value of every declared setting, and whether it changes results."""
+    declared = {one.name: one for one in fields(schema)}
+    for key, value in values.items():
+        one, here = declared[key], f"{path}{key}"
+        group = TRAINERS[value["method"]] if here == "trainer" else _group(one.type)
+        if group is not None and isinstance(value, Mapping):
+            yield from _classified(value, group, f"{here}.")
+        elif is_component(value):
+            yield from _component(value, here)
+        else:
+            known = declaration(one)
+            yield here, value, known is None or known.changes_results
 
 
-def identity_fields(config: DictConfig, without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The fields that change results by their dotted paths, but for those at or below the paths `without`."""
-    left_out = tuple(f"{path}." for path in without)
+def _group(annotation: Any) -> type | None:
+    """The dataclass that a field holds, which may be optional."""
+    return next((t for t in (annotation, *get_args(annotation)) if is_dataclass(t)), None)  # type: ignore[return-value]
+
+
+def _component(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, bool]]:
+    neutral = {"_target_", *neutral_arguments(str(node.get("_target_") or ""))}
+    for key, value in node.items():
+        if key == "members":
+            for name, member in value.items():
+                yield from _component(member, f"{path}.members.{name}")
+        elif is_component(value):
+            yield from _component(value, f"{path}.{key}")
+        else:
+            yield f"{path}.{key}", value, key not in neutral
+
+
+def method(run: "Run") -> str:
+    """What tables and run ids call the method: the trained reward, or the trainer where no reward trains."""
+    reward, trainer = run.reward.name, run.trainer.method
+    return str({"grpo": reward, "best_of_n": f"best_of_n_{reward}"}.get(trainer, trainer))
+
+
+def start_id(run: "Run") -> str:
+    """Slug and hash of the untrained model's evaluation responses, which runs share."""
+    made_of = {
+        "generator": run.generator,
+        "max_new_tokens": run.evaluation.max_new_tokens,
+        **_data_fields(run, without="train"),
+    }
+    return f"{run.scale.name}-{run.family.name}-{run.regime.name}-{digest(made_of)}"
+
+
+def verifier_answers_id(run: "Run") -> str:
+    """Slug and hash of a verifier's answers to the training prompts, which runs share."""
+    sampling = run.values["trainer"]["sampling"] | {"seed": run.seed, "dtype": run.scoring.dtype}
+    made_of = {"verifier": run.verifier.checkpoint, **sampling, **_data_fields(run, without="eval")}
+    return f"{run.scale.name}-{run.verifier.name}-s{run.seed}-{digest(made_of)}"
+
+
+def verifier_responses_id(run: "Run", verifier: str) -> str:
+    """Slug and hash of a verifier's own evaluation responses, which runs share."""
+    limits = {"max_new_tokens": run.evaluation.max_new_tokens, "dtype": run.scoring.dtype}
+    if (rounded := quantization(run)) is not None:
+        limits["quantization"] = rounded
+    made_of = {"verifier": verifier, **limits, **_data_fields(run, without="train")}
+    return f"{run.scale.name}-{run.verifier.name}-{digest(made_of)}"
+
+
+def _data_fields(run: "Run", without: str) -> dict[str, Any]:
     return {
         path: value
-        for path, value in flat_settings(config).items()
-        if changes_results(path) and not f"{path}.".startswith(left_out)
+        for path, value in identity_fields(run).items()
+        if path.startswith("data.") and without not in path
     }
 
 
-def run_id(config: DictConfig) -> str:
-    """Slug and hash of one run, such as `miniature-qwen-pretrained-cme-gemma-s0-1a2b3c4d`."""
-    parts = (
-        config.scale.name,
-        config.family.name,
-        config.regime.name,
-        method(config),
-        config.verifier.name,
-    )
-    return f"{'-'.join(parts)}-s{config.seed}-{digest(identity_fields(config))}"
-
-
-def start_id(config: DictConfig) -> str:
-    """Slug and hash of the untrained start's evaluation generations, which runs share."""
-    data = {k: v for k, v in flat_settings(config).items() if k.startswith("data.") and "train" not in k}
-    made_of = {"generator": config.generator, "max_new_tokens": config.evaluation.max_new_tokens, **data}
-    return f"{config.scale.name}-{config.family.name}-{config.regime.name}-{digest(made_of)}"
-
-
-def verifier_answers_id(config: DictConfig) -> str:
-    """Slug and hash of a verifier's answers to the training prompts, which runs share."""
-    data = {k: v for k, v in flat_settings(config).items() if k.startswith("data.") and "eval" not in k}
-    sampling = _plain(config.trainer.sampling) | {"seed": config.seed, "dtype": config.scoring.dtype}
-    made_of = {"verifier": config.verifier.checkpoint, **sampling, **data}
-    return f"{config.scale.name}-{config.verifier.name}-s{config.seed}-{digest(made_of)}"
-
-
-def verifier_responses_id(config: DictConfig, verifier: str) -> str:
-    """Slug and hash of a verifier's own evaluation responses, which runs share."""
-    data = {k: v for k, v in flat_settings(config).items() if k.startswith("data.") and "train" not in k}
-    limits = {"max_new_tokens": config.evaluation.max_new_tokens, "dtype": config.scoring.dtype}
-    if (rounded := quantization(config)) is not None:
-        limits["quantization"] = rounded
-    return f"{config.scale.name}-{config.verifier.name}-{digest({'verifier': verifier, **limits, **data})}"
-
-
-def heldout_verifier(config: DictConfig) -> str | None:
+def heldout_verifier(run: "Run") -> str | None:
     """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
-    taken = {config.family.name, config.verifier.family}
-    return next((str(c) for family, c in config.scale.heldout.items() if family not in taken), None)
+    taken = {run.family.name, run.verifier.family}
+    return next((name for family, name in run.scale.heldout.items() if family not in taken), None)
 
 
-def comparators(config: DictConfig) -> dict[str, str]:
-    """The further models that the policy meets, by name; one that is its own start it has met."""
-    named = config.evaluation.comparators.items()
-    return {str(name): checkpoint for name, checkpoint in named if checkpoint != config.generator}
+def comparators(run: "Run") -> dict[str, str]:
+    """The further models that the policy is compared with, by name; never the untrained model, which always is."""
+    return {name: c for name, c in run.evaluation.comparators.items() if c != run.generator}
 
 
-def verifiers(config: DictConfig) -> list[str]:
-    """Names of the verifiers that the run learns from; none where its reward has none, or no reward is used."""
-    if uses_reward(config):
-        return reward_verifiers(config.reward)
-    return [config.verifier.checkpoint] if config.trainer.method == "sft" else []
+def verifiers(run: "Run") -> list[str]:
+    """The verifiers that the run learns from; none where its reward has none, or where no reward is used."""
+    if uses_reward(run):
+        return reward_verifiers(run.reward.arguments)
+    return [run.verifier.checkpoint] if run.trainer.method == "sft" else []
 
 
-def uses_reward(config: DictConfig) -> bool:
-    """Whether the trainer has a use for the configured reward."""
-    return "reward" not in UNUSED.get(config.trainer.method, ())
+def uses_reward(run: "Run") -> bool:
+    """Whether the trainer uses the configured reward."""
+    return "reward" not in run.trainer.UNUSED
 
 
-def quantization(config: DictConfig) -> Any:
-    """How the verifiers that the run learns from are rounded; None where they are not."""
-    return config.reward.get("quantization") if uses_reward(config) else None
+def quantization(run: "Run") -> Any:
+    """How the weights of the verifiers that the run learns from are quantized; None where they are not."""
+    return run.reward.arguments.get("quantization") if uses_reward(run) else None
 
 
 def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:
-    """Names of a reward's verifiers."""
+    """The verifiers among a reward's settings."""
     verifier = reward.get("verifier")
     return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)
 
 
-def responding_verifier(config: DictConfig) -> str | None:
+def responding_verifier(run: "Run") -> str | None:
     """The one verifier whose own responses a run records; None for none, for several, and for one behind a server."""
-    names = verifiers(config)
-    served = uses_reward(config) and config.reward.get("server") is not None
+    names = verifiers(run)
+    served = uses_reward(run) and run.reward.arguments.get("server") is not None
     return names[0] if len(names) == 1 and not served else None
 
 
-def verifier_name(config: DictConfig) -> str:
+def verifier_name(run: "Run") -> str:
     """The configured verifier's checkpoint, or those of an ensemble in one line."""
-    checkpoint = config.verifier.checkpoint
+    checkpoint = run.verifier.checkpoint
     return checkpoint if isinstance(checkpoint, str) else ", ".join(checkpoint)

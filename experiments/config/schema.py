@@ -1,281 +1,364 @@
-"""The configuration's schema: every field, its type and what it means. Values live in `conf/`.
+"""The schema of the configuration: every field once, with its type, help text, bounds and part in a run's identity.
 
-Fields of groups with a `_target_` (reward, judge, data.source) are the target's own arguments and are bound
-to its signature by `experiments.config.validation`.
+Validation, identity and `run.py --help` derive from these declarations; the values are in `conf/`. A node with a
+`_target_` (reward, judge, data.source) is a `Component`: its fields are the arguments of its target.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import Field, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from cme.grading import answers
+
+if TYPE_CHECKING:
+    from cme.grading.answers import AnswerKind
+    from experiments.config.components import Component
+else:
+    AnswerKind = str  # OmegaConf knows no Literal; `choices` checks it
+    Component = Any  # OmegaConf holds a mapping here; `experiments.config.runs.resolve` makes the component
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of a field beside its type: `help`, its values, and whether another value gives other results."""
+
+    help: str
+    changes_results: bool = True
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] | None = None
+
+    def complaint(self, value: Any) -> str | None:
+        """Why a value is refused, as in `it must be above 0`; None for an allowed one. Null is always allowed."""
+        bounds = {
+            "at least": (self.at_least, lambda bound: value >= bound),
+            "above": (self.above, lambda bound: value > bound),
+            "at most": (self.at_most, lambda bound: value <= bound),
+            "below": (self.below, lambda bound: value < bound),
+        }
+        given = {name: bound for name, (bound, _) in bounds.items() if bound is not None}
+        if value is None or all(bounds[name][1](bound) for name, bound in given.items()):
+            return None
+        return f"it must be {' and '.join(f'{name} {bound}' for name, bound in given.items())}"
+
+
+def setting(
+    default: Any = MISSING,
+    *,
+    help: str,
+    changes_results: bool = True,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Declare a field of the configuration. A field without a default gets its value in `conf/`."""
+    declared = Setting(help, changes_results, at_least, above, at_most, below, choices)
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy, metadata={"setting": declared})
+    return field(default=default, metadata={"setting": declared})
+
+
+def declaration(of: "Field[Any]") -> Setting | None:
+    """The declaration of a dataclass field; None for a group of fields, whose own fields have one each."""
+    return of.metadata.get("setting")
+
 
 @dataclass
 class Family:
-    """A generator family; `checkpoints` by scale, then regime. What is not listed does not exist.
+    """The generator's family and its checkpoints."""
 
-    `counterpart` is the family whose bundled model verifies this one at scale=laptop. `ours` lists the regimes that the
-    paper did not run.
-    """
-
-    name: str = MISSING
-    ours: list[str] = field(default_factory=list)
-    counterpart: str | None = MISSING
-    checkpoints: dict[str, dict[str, str]] = MISSING
+    name: str = setting(help="name of the family", changes_results=False)
+    ours: list[str] = setting(
+        [], help="regimes at scale=paper that the paper did not run", changes_results=False
+    )
+    counterpart: str | None = setting(
+        help="family whose bundled model verifies this one at scale=laptop", changes_results=False
+    )
+    checkpoints: dict[str, dict[str, str]] = setting(
+        help="checkpoints by scale, then by regime; a missing one does not exist", changes_results=False
+    )
 
 
 @dataclass
 class Regime:
-    """How the generator was trained before: pretrained, sft or instruct."""
+    """How the generator was trained before."""
 
-    name: str = MISSING
+    name: str = setting(help="pretrained, sft or instruct", changes_results=False)
 
 
 @dataclass
 class Verifier:
-    """The frozen model whose likelihood is the reward, or several of them; `checkpoints` by scale."""
+    """The frozen model whose likelihood of a response is the reward, or several of them."""
 
-    name: str = MISSING
-    family: str = MISSING
-    checkpoints: dict[str, Any] = MISSING
-    checkpoint: Any = MISSING  # a name or a list of names
+    name: str = setting(help="name of the verifier", changes_results=False)
+    family: str = setting(help="its family", changes_results=False)
+    checkpoints: dict[str, Any] = setting(help="its checkpoints by scale", changes_results=False)
+    checkpoint: Any = setting(help="the checkpoint used, or a list of them")
 
 
 @dataclass
 class Data:
-    """Prompts. `source` yields them, `oracle` knows their truth (or null), `answers` what answers are."""
+    """The prompts, and what is known of their answers."""
 
-    name: str = MISSING
-    source: dict[str, Any] = MISSING
-    oracle: dict[str, Any] | None = MISSING
-    answers: str = MISSING
-    train_split: str = MISSING
-    eval_split: str = MISSING
-    train_prompts: int = MISSING
-    eval_prompts: int = MISSING
-    seed: int = MISSING
+    name: str = setting(help="name of the data set")
+    source: Component = setting(help="function that loads the prompts of a split")
+    oracle: Component | None = setting(
+        help="function that knows the true quality of a response; null: nobody does"
+    )
+    answers: AnswerKind = setting(
+        help="what the answer in a response is", choices=get_args(answers.AnswerKind)
+    )
+    train_split: str = setting(help="split of the training prompts")
+    eval_split: str = setting(help="split of the evaluation prompts")
+    train_prompts: int = setting(help="number of training prompts", above=0)
+    eval_prompts: int = setting(help="number of evaluation prompts", above=0)
+    seed: int = setting(help="seed of the draw of prompts")
 
 
 @dataclass
 class Lora:
-    """Low-rank adapters in place of all weights, by the names of peft.LoraConfig.
+    """Low-rank adapters in place of all weights (arXiv 2106.09685), by the names of peft.LoraConfig."""
 
-    `target_modules` is a list of module names, or `all-linear`.
-    """
-
-    r: int = MISSING
-    lora_alpha: int = MISSING
-    lora_dropout: float = MISSING
-    target_modules: Any = MISSING
+    r: int = setting(help="rank", at_least=1)
+    lora_alpha: int = setting(help="scale of the adapters", at_least=1)
+    lora_dropout: float = setting(help="dropout in the adapters", at_least=0, below=1)
+    target_modules: Any = setting(help="names of the adapted modules, or all-linear")
 
 
 @dataclass
-class Optimization:
-    """How weights are updated, by TRL's own names, which are those of transformers.TrainingArguments.
+class Trainer:
+    """What all trainers have: adapters, where the trainer trains any."""
 
-    `per_device_train_batch_size` is the batch of all devices together: each process takes its share. `lora` is null
-    where all weights are trained.
-    """
+    UNUSED: ClassVar[tuple[str, ...]] = ()
+    """Groups of the configuration that this trainer does not use; they are no part of its runs."""
 
     lora: Lora | None = None
-    max_steps: int = MISSING
-    per_device_train_batch_size: int = MISSING
-    gradient_accumulation_steps: int = MISSING
-    learning_rate: float = MISSING
-    lr_scheduler_type: str = MISSING
-    warmup_steps: int = MISSING
-    weight_decay: float = MISSING
-    adam_beta1: float = MISSING
-    adam_beta2: float = MISSING
-    max_grad_norm: float = MISSING
-    optim: str = MISSING
+
+
+@dataclass
+class Optimization(Trainer):
+    """How weights are updated, by the names of transformers.TrainingArguments."""
+
+    max_steps: int = setting(help="optimizer steps", above=0)
+    per_device_train_batch_size: int = setting(
+        help="batch of all devices together; each process takes its share", above=0
+    )
+    gradient_accumulation_steps: int = setting(help="batches per optimizer step", above=0)
+    learning_rate: float = setting(help="highest learning rate", above=0)
+    lr_scheduler_type: str = setting(
+        help="schedule of the learning rate",
+        choices=("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
+    )
+    warmup_steps: int = setting(help="steps in which the learning rate rises", at_least=0)
+    weight_decay: float = setting(help="weight decay", at_least=0)
+    adam_beta1: float = setting(help="decay of Adam's first moment")
+    adam_beta2: float = setting(help="decay of Adam's second moment")
+    max_grad_norm: float = setting(help="norm at which gradients are clipped")
+    optim: str = setting(help="optimizer", choices=("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"))
 
 
 @dataclass
 class Sampling:
-    """How a model answers when it is sampled. `batch_size` decides which responses a seed gives."""
+    """How a model is sampled."""
 
-    temperature: float = MISSING
-    max_new_tokens: int = MISSING
-    batch_size: int = MISSING
+    temperature: float = setting(help="sampling temperature", at_least=0)
+    max_new_tokens: int = setting(help="tokens per response at most", above=0)
+    batch_size: int = setting(help="prompts per batch; it decides which responses a seed gives", above=0)
 
 
 @dataclass
 class Grpo(Optimization):
-    """GRPO on the configured reward; see trl.GRPOConfig. With `use_vllm` vLLM samples, in TRL's way."""
+    """GRPO on the configured reward, by the names of trl.GRPOConfig."""
 
-    method: str = "grpo"
-    use_vllm: bool = MISSING
-    vllm_mode: str = MISSING
-    vllm_server_base_url: str | None = MISSING
-    vllm_gpu_memory_utilization: float = MISSING
-    vllm_tensor_parallel_size: int = MISSING
-    steps_per_generation: int = MISSING
-    num_generations: int = MISSING
-    num_iterations: int = MISSING
-    max_completion_length: int = MISSING
-    mask_truncated_completions: bool = MISSING
-    temperature: float = MISSING
-    top_p: float = MISSING
-    top_k: int = MISSING
-    repetition_penalty: float = MISSING
-    beta: float = MISSING
-    epsilon: float = MISSING
-    loss_type: str = MISSING
-    scale_rewards: str = MISSING
-    importance_sampling_level: str = MISSING
-    shuffle_dataset: bool = MISSING
+    method: str = setting("grpo", help="name of the trainer")
+    use_vllm: bool = setting(help="whether vLLM samples the completions")
+    vllm_mode: str = setting(
+        help="vLLM in this process (colocate) or behind a server",
+        choices=("colocate", "server"),
+        changes_results=False,
+    )
+    vllm_server_base_url: str | None = setting(help="URL of `trl vllm-serve`", changes_results=False)
+    vllm_gpu_memory_utilization: float = setting(
+        help="vLLM's share of the GPU's memory", above=0, below=1, changes_results=False
+    )
+    vllm_tensor_parallel_size: int = setting(
+        help="devices that vLLM splits the model over", at_least=1, changes_results=False
+    )
+    steps_per_generation: int = setting(help="batches sampled at once", above=0)
+    num_generations: int = setting(help="completions per prompt, which are a group", at_least=2)
+    num_iterations: int = setting(help="updates per sampled batch")
+    max_completion_length: int = setting(help="tokens per completion at most", above=0)
+    mask_truncated_completions: bool = setting(
+        help="whether completions that did not end are left out of the loss"
+    )
+    temperature: float = setting(help="sampling temperature", above=0)
+    top_p: float = setting(help="probability mass that is sampled from", above=0, at_most=1)
+    top_k: int = setting(help="tokens that are sampled from; 0: all", at_least=0)
+    repetition_penalty: float = setting(help="penalty on repeated tokens while sampling")
+    beta: float = setting(help="weight of the KL penalty", at_least=0)
+    epsilon: float = setting(help="clipping range of the probability ratio", at_least=0)
+    loss_type: str = setting(
+        help="how token losses are joined",
+        choices=("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo"),
+    )
+    scale_rewards: str = setting(
+        help="whose standard deviation divides the advantages", choices=("group", "batch", "none")
+    )
+    importance_sampling_level: str = setting(
+        help="whether probability ratios are of tokens or of sequences", choices=("token", "sequence")
+    )
+    shuffle_dataset: bool = setting(help="whether training prompts are shuffled")
 
 
 @dataclass
 class Dpo(Optimization):
-    """DPO on preference pairs; see trl.DPOConfig. `pairs` yields them, null where the data have none.
+    """DPO on preference pairs, by the names of trl.DPOConfig."""
 
-    `monitor_prompts` are answered by the policy at each measurement of the monitors.
-    """
+    UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
 
-    method: str = "dpo"
-    pairs: dict[str, Any] | None = MISSING
-    beta: float = MISSING
-    loss_type: str = MISSING
-    max_length: int = MISSING
-    monitor_prompts: int = MISSING
+    method: str = setting("dpo", help="name of the trainer")
+    pairs: Component | None = setting(help="function that loads preference pairs; null: the data have none")
+    beta: float = setting(help="weight of the KL penalty", above=0)
+    loss_type: str = setting(help="loss", choices=("sigmoid", "hinge", "ipo"))
+    max_length: int = setting(help="tokens of prompt and response together at most", above=0)
+    monitor_prompts: int = setting(help="prompts that the policy answers at each measurement", above=0)
 
 
 @dataclass
 class Sft(Optimization):
-    """Supervised fine-tuning on what the verifier answers to the training prompts; see trl.SFTConfig.
+    """Supervised fine-tuning on the verifier's answers to the training prompts, by the names of trl.SFTConfig."""
 
-    `sampling` is the verifier's, `monitor_prompts` are answered by the policy at each measurement of the monitors.
-    """
+    UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
 
-    method: str = "sft"
+    method: str = setting("sft", help="name of the trainer")
     sampling: Sampling = field(default_factory=Sampling)
-    max_length: int = MISSING
-    monitor_prompts: int = MISSING
+    max_length: int = setting(help="tokens of prompt and response together at most", above=0)
+    monitor_prompts: int = setting(help="prompts that the policy answers at each measurement", above=0)
 
 
 @dataclass
-class BestOfN:
-    """No training: of `num_generations` samples of the start, the one that the reward puts highest."""
+class BestOfN(Trainer):
+    """No training: of several samples of the untrained model, the one with the highest reward."""
 
-    method: str = "best_of_n"
-    lora: Lora | None = None  # there is nothing to train, which is said where it is set
-    num_generations: int = MISSING
+    UNUSED: ClassVar[tuple[str, ...]] = ("guard", "monitor_every")
+
+    method: str = setting("best_of_n", help="name of the trainer")
+    num_generations: int = setting(help="samples per prompt", at_least=2)
     sampling: Sampling = field(default_factory=Sampling)
 
 
-TRAINERS = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "best_of_n": BestOfN}
+TRAINERS: dict[str, type[Trainer]] = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "best_of_n": BestOfN}
 """The schema of each option of the group `trainer`, by its `method`."""
 
 
 @dataclass
 class Guard:
-    """When training ends early: see cme.training.collapse.CollapseGuard."""
+    """When training stops early."""
 
-    patience: int = MISSING
-    max_unscored: float = MISSING
+    patience: int = setting(help="bad steps in a row", above=0)
+    max_unscored: float = setting(help="highest share of completions without a reward", above=0, at_most=1)
 
 
 @dataclass
 class Evaluation:
-    """Greedy responses to the evaluation prompts, judged against the untrained start's.
+    """Greedy responses to the evaluation prompts, judged against those of the untrained model."""
 
-    `comparators` are further models by name, each a checkpoint that the policy and the start meet too.
-    """
-
-    max_new_tokens: int = MISSING
-    batch_size: int = MISSING
-    both_orders: bool = MISSING
-    comparators: dict[str, str] = field(default_factory=dict)
+    max_new_tokens: int = setting(help="tokens per response at most", above=0)
+    batch_size: int = setting(help="prompts per batch", above=0, changes_results=False)
+    both_orders: bool = setting(help="whether each pair is judged in both orders")
+    comparators: dict[str, str] = setting(
+        {},
+        help="further models, by name, that policy and untrained model are compared with",
+        changes_results=False,
+    )
 
 
 @dataclass
 class Selection:
-    """Which checkpoint is the best: the win rate against the start on prompts that evaluation never sees.
+    """The best saved checkpoint by its win rate on prompts that the evaluation does not use."""
 
-    Off where `every`, the steps between saved checkpoints, is null. `prompts` of `split` are used; where that is
-    the evaluation's own split, they are drawn from what the evaluation leaves. `keep` keeps the saved checkpoints.
-    """
-
-    every: int | None = MISSING
-    split: str = MISSING
-    prompts: int = MISSING
-    judge: dict[str, Any] = MISSING
-    keep: bool = MISSING
+    every: int | None = setting(help="steps between saved checkpoints; null: no selection")
+    split: str = setting(help="split of the selection prompts")
+    prompts: int = setting(help="number of selection prompts", above=0)
+    judge: Component = setting(help="judge of the selection")
+    keep: bool = setting(help="whether saved checkpoints stay after selection", changes_results=False)
 
 
 @dataclass
 class Capabilities:
-    """lm-eval's tasks, before and after training; off without tasks. `limit` takes the first items of each alone.
+    """Tasks of lm-eval before and after training."""
 
-    `chat_template` puts each item to the model as a user's turn, otherwise it is plain text to continue.
-    """
-
-    tasks: list[str] = MISSING
-    chat_template: bool = MISSING
-    limit: int | None = MISSING
-    batch_size: int = MISSING
+    tasks: list[str] = setting(help="names of the tasks; none: nothing is measured")
+    chat_template: bool = setting(help="whether each item is put as a user's turn")
+    limit: int | None = setting(help="items per task; null: all", at_least=1)
+    batch_size: int = setting(help="items per batch", above=0, changes_results=False)
 
 
 @dataclass
 class Checkpoint:
-    """What a training that is killed goes on from; `every` is in steps. A signal has a checkpoint saved at any step."""
+    """Checkpoints from which an interrupted training goes on."""
 
-    every: int = MISSING
+    every: int = setting(help="steps between them", above=0, changes_results=False)
 
 
 @dataclass
 class Scoring:
-    """Limits of the verifier's pass, for the reward and the held-out verifier alike; tokens."""
+    """Limits of the passes of the verifier and of the held-out verifier."""
 
-    max_prompt_tokens: int = MISSING
-    max_response_tokens: int = MISSING
-    dtype: str = MISSING
-    batch_tokens: int = MISSING
+    max_prompt_tokens: int = setting(help="tokens per prompt at most", above=0)
+    max_response_tokens: int = setting(help="tokens per response at most", above=0)
+    dtype: str = setting(help="type of the weights", choices=("float32", "bfloat16", "float16"))
+    batch_tokens: int = setting(help="tokens per batch at most", above=0, changes_results=False)
 
 
 @dataclass
 class Scale:
-    """Sizes and sources. `heldout` lists held-out verifiers by family, the first of a third family is used.
+    """Sizes and sources."""
 
-    `reference` is the fixed model that comparators=paper has beside the family's instruct model.
-    """
-
-    name: str = MISSING
-    heldout: dict[str, str] = MISSING
-    reference: str = MISSING
+    name: str = setting(help="miniature, laptop or paper")
+    heldout: dict[str, str] = setting(
+        help="held-out verifiers by family; the first of a third family is used"
+    )
+    reference: str = setting(help="fixed model of comparators=paper", changes_results=False)
 
 
 @dataclass
 class Preset:
-    """Under whose settings a reward trains: `matched`, those of its scale and cell, or `paper`, its own source's."""
+    """Whose settings a reward trains under."""
 
-    name: str = MISSING
+    name: str = setting(
+        help="matched: those of its scale and cell; paper: those of its own source", changes_results=False
+    )
 
 
 @dataclass
 class Tracker:
-    """Where a training's figures are shown beside the record: see cme.training.tracking."""
+    """Where the figures of a training are shown."""
 
-    name: str = MISSING
+    name: str = setting(help="name of the tracker", changes_results=False)
 
 
 @dataclass
 class Experiment:
-    """A named experiment; `independent_verifier` says that it claims verifier and generator to differ.
+    """A named experiment and its sweeps."""
 
-    `run` is the dotted path of what runs a cell of it. `sweep` is its grids by scale: see
-    `experiments.config.experiment_grids`.
-    `needs_answers` says that it tells right answers from wrong.
-    """
-
-    name: str | None = None
-    independent_verifier: bool = True
-    run: str = "experiments.run.pipeline.run"
-    sweep: dict[str, Any] = field(default_factory=dict)
-    needs_answers: bool = False
+    name: str | None = setting(None, help="name of the experiment", changes_results=False)
+    independent_verifier: bool = setting(
+        True, help="whether it claims that verifier and generator differ", changes_results=False
+    )
+    run: str = setting(
+        "experiments.run.pipeline.run", help="function that runs one of its cells", changes_results=False
+    )
+    sweep: dict[str, Any] = setting({}, help="its grids by scale", changes_results=False)
+    needs_answers: bool = setting(
+        False, help="whether it tells right answers from wrong ones", changes_results=False
+    )
 
 
 @dataclass
@@ -285,9 +368,9 @@ class Config:
     family: Family = field(default_factory=Family)
     regime: Regime = field(default_factory=Regime)
     verifier: Verifier = field(default_factory=Verifier)
-    reward: dict[str, Any] = MISSING
+    reward: Component = setting(help="what the policy is trained on")
     data: Data = field(default_factory=Data)
-    judge: dict[str, Any] = MISSING
+    judge: Component = setting(help="who compares the policy's responses with the untrained model's")
     trainer: Any = MISSING  # one of TRAINERS
     guard: Guard = field(default_factory=Guard)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -299,12 +382,21 @@ class Config:
     preset: Preset = field(default_factory=Preset)
     tracker: Tracker = field(default_factory=Tracker)
     experiment: Experiment = field(default_factory=Experiment)
-    generator: str = MISSING
-    monitor_every: int = MISSING
-    seed: int = MISSING
-    plan: bool = MISSING
-    fail_fast: bool = MISSING
-    results_dir: str = MISSING
+    generator: str = setting(help="checkpoint of the untrained model")
+    monitor_every: int = setting(
+        help="steps between measurements of KL and of the held-out verifier", above=0
+    )
+    seed: int = setting(help="seed of the run")
+    plan: bool = setting(help="print what the cells would take and run nothing", changes_results=False)
+    fail_fast: bool = setting(help="stop a sweep at the first cell that fails", changes_results=False)
+    results_dir: str = setting(help="folder of the results", changes_results=False)
+    trusted_packages: list[str] = setting(
+        [], help="packages beside cme whose callables a _target_ may name", changes_results=False
+    )
+
+
+SWITCHES = {"selection": "every", "capabilities": "tasks"}
+"""Groups that are off, and no part of a run, unless this field of theirs is set."""
 
 
 def register() -> None:

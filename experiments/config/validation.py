@@ -1,66 +1,28 @@
-"""Checks of one composed configuration, before any model loads. Every complaint is one sentence."""
+"""Checks of one run before any model loads. Every complaint is one sentence that names field, value and remedy."""
 
 import difflib
 import inspect
-import pydoc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cme.grading.answers import AnswerKind
 from experiments.config import identity, trainer_validation
+from experiments.config.components import Component
 from experiments.config.family_overlap import family_of, generator_parties, overlap_warnings
+from experiments.config.schema import TRAINERS, Setting, declaration
 
-CHOICES = {
-    "trainer.scale_rewards": ("group", "batch", "none"),
-    "trainer.lr_scheduler_type": ("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
-    "trainer.optim": ("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"),
-    "trainer.importance_sampling_level": ("token", "sequence"),
-    "scoring.dtype": ("float32", "bfloat16", "float16"),
-    "data.answers": get_args(AnswerKind),
-}
-AT_LEAST_0 = (
-    "trainer.beta",
-    "trainer.epsilon",
-    "trainer.warmup_steps",
-    "trainer.weight_decay",
-    "trainer.top_k",
-    "trainer.sampling.temperature",
-)
-POSITIVE = (
-    "trainer.max_steps",
-    "trainer.per_device_train_batch_size",
-    "trainer.gradient_accumulation_steps",
-    "trainer.steps_per_generation",
-    "trainer.max_completion_length",
-    "trainer.learning_rate",
-    "trainer.temperature",
-    "trainer.max_length",
-    "trainer.monitor_prompts",
-    "trainer.sampling.max_new_tokens",
-    "trainer.sampling.batch_size",
-    "data.train_prompts",
-    "data.eval_prompts",
-    "evaluation.max_new_tokens",
-    "evaluation.batch_size",
-    "selection.prompts",
-    "capabilities.batch_size",
-    "scoring.max_prompt_tokens",
-    "scoring.max_response_tokens",
-    "scoring.batch_tokens",
-    "guard.patience",
-    "checkpoint.every",
-    "monitor_every",
-)
+if TYPE_CHECKING:
+    from experiments.config.runs import Run
 
-# What is given to the functions that read data, beside their node's own arguments.
 LOADERS: dict[str, dict[str, Any]] = {
     "data.source": {"split": "", "count": 0, "seed": 0},
     "trainer.pairs": {"prompts": [], "seed": 0},
 }
+"""What the functions that load data are given beside their node's own arguments."""
 
 
 class BadConfig(ValueError):
@@ -72,83 +34,17 @@ class NoSuchCell(BadConfig):
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` when something known is near, else what is known."""
+    """`; did you mean X?` where a known word is similar, else the known words."""
     options = sorted(known)
     near = difflib.get_close_matches(word, options, n=1)
     return f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(options)}"
 
 
-def validate(config: DictConfig, generators: Sequence[str] = ()) -> list[str]:
-    """Check a composed configuration and return the warnings to record. Raises BadConfig.
+def check_existence(config: DictConfig) -> None:
+    """Check, before a composed configuration is resolved, that what its interpolations name exists.
 
-    `generators` made the outputs to judge, where the configured generator does not.
+    Raises BadConfig, and NoSuchCell for a family without a checkpoint of the regime at the scale.
     """
-    _check_cell(config)
-    _check_comparators(config)
-    _check_preset(config)
-    _check_trainer(config, trainer_validation.check)
-    _check_numbers(config)
-    for field in (*_reward_fields(config), *_judge_fields(config), "data.source", *_pairs_fields(config)):
-        _check_target(config, field)
-    _check_trainer(config, trainer_validation.check_reward)
-    _check_answers(config)
-    _check_selection(config)
-    try:
-        identity.run_id(config)
-    except OmegaConfBaseException as error:
-        raise BadConfig(str(error).splitlines()[0]) from error
-    except KeyError as error:
-        raise BadConfig(
-            f"{error.args[0]} is no field of the configuration; `python run.py --cfg job` prints all"
-        ) from error
-    warnings = []
-    if config.experiment.independent_verifier and config.generator in identity.verifiers(config):
-        warnings.append(
-            f"verifier equals generator ({config.generator}), but the experiment claims an independent verifier"
-        )
-    return warnings + _kin(config, generators)
-
-
-def _reward_fields(config: DictConfig) -> list[str]:
-    """Where the reward stands, if the trainer has a use for one."""
-    return ["reward"] if identity.uses_reward(config) else []
-
-
-def _pairs_fields(config: DictConfig) -> list[str]:
-    """Where the source of preference pairs stands, if the trainer has one."""
-    return ["trainer.pairs"] if "pairs" in config.trainer else []
-
-
-def _judge_fields(config: DictConfig) -> list[str]:
-    """Where the judge stands in the configuration, or each member of a panel."""
-    members = OmegaConf.select(config, "judge.members")
-    if members is not None and not members:
-        raise BadConfig("judge.members is empty; a panel needs at least one judge")
-    if "majority" in (members or ()):
-        raise BadConfig(
-            "judge.members.majority: that is what the panel's verdict is called; use another name"
-        )
-    return ["judge"] if members is None else [f"judge.members.{name}" for name in members]
-
-
-def _kin(config: DictConfig, generators: Sequence[str]) -> list[str]:
-    """A warning for each judge that is a generator or a verifier, or of their family by its name."""
-    parties = generator_parties(generators)
-    if not generators:
-        parties = [("generator", config.family.name, [config.generator])]
-        if identity.verifiers(config):
-            parties.append(("verifier", config.verifier.family, identity.verifiers(config)))
-        parties += [
-            (f"comparator {name}", family_of(checkpoint), [checkpoint])
-            for name, checkpoint in identity.comparators(config).items()
-        ]
-    judges = [*_judge_fields(config), *([] if config.selection.every is None else ["selection.judge"])]
-    fields = [f"{judge}.{key}" for judge in judges for key in ("model", "checkpoint", "annotator")]
-    return overlap_warnings({field: str(OmegaConf.select(config, field) or "") for field in fields}, parties)
-
-
-def _check_cell(config: DictConfig) -> None:
-    """The generator and the verifier exist at this scale."""
     scale, family, regime = config.scale.name, config.family.name, config.regime.name
     there = config.family.checkpoints.get(scale) or {}
     if regime not in there:
@@ -165,10 +61,22 @@ def _check_cell(config: DictConfig) -> None:
             f"verifier={config.verifier.name} does not exist at scale={scale} for family={family}; "
             f"it has a checkpoint for {', '.join(config.verifier.checkpoints)}"
         ) from None
+    _check_comparators(config)
+    method = config.trainer.method
+    if TRAINERS.get(method) is not OmegaConf.get_type(config.trainer):
+        raise BadConfig(
+            f"trainer.method={method} is not set by itself; use trainer={' or trainer='.join(TRAINERS)}"
+        )
+    if method == "dpo" and config.trainer.pairs is None:
+        raise BadConfig(
+            f"trainer=dpo needs preference pairs, and data={config.data.name} has none; use data with pairs, such as "
+            "data=world or data=ultrafeedback, or another trainer"
+        )
+    if missing := sorted(OmegaConf.missing_keys(config.trainer)):
+        raise BadConfig(f"trainer={method} has no sizes at scale={scale}: set {', '.join(missing)}")
 
 
 def _check_comparators(config: DictConfig) -> None:
-    """The further models that the policy is to meet have a checkpoint here."""
     named = config.evaluation.comparators
     for name in named:
         try:
@@ -184,54 +92,146 @@ def _check_comparators(config: DictConfig) -> None:
             raise BadConfig(f"evaluation.comparators.{name}={checkpoint}; it must be a checkpoint")
 
 
-def _check_preset(config: DictConfig) -> None:
-    """A source's own settings go with models such as the source's."""
-    if config.preset.name == "paper" and config.scale.name != "paper":
+def check_trusted(values: Mapping[str, Any]) -> None:
+    """Refuse, before anything is imported, every `_target_` that is neither in `cme` nor in a trusted package.
+
+    `experiment.run` may name what is in `experiments` too. Raises BadConfig.
+    """
+    trusted = values["trusted_packages"]
+    targets = {p: v for p, v in identity.flatten(values).items() if p.rpartition(".")[2] == "_target_"}
+    for path, target in {**targets, "experiment.run": values["experiment"]["run"]}.items():
+        home = "experiments" if path == "experiment.run" else "cme"
+        if str(target).partition(".")[0] not in (home, *trusted):
+            package = str(target).partition(".")[0]
+            raise BadConfig(
+                f"{path}={target} is not in {home}; if you trust it, add trusted_packages=[{package}]"
+            )
+
+
+def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
+    """Check a run and return the warnings to record. Raises BadConfig.
+
+    `generators` made the outputs to judge, where the configured generator does not.
+    """
+    if run.preset.name == "paper" and run.scale.name != "paper":
         raise BadConfig(
-            f"preset=paper at scale={config.scale.name}: its learning rates and lengths are for models of the "
+            f"preset=paper at scale={run.scale.name}: its learning rates and lengths are for models of the "
             "sources' sizes; use scale=paper, or preset=matched"
         )
-
-
-def _check_target(config: DictConfig, field: str) -> None:
-    """The group's arguments fit the signature of its `_target_`."""
-    node = OmegaConf.select(config, field)
-    if node is None:
-        raise BadConfig(f"{field} is missing; choose one, such as {field.split('.')[0]}=...")
+    for path, value, declared in declared_values(run):
+        if value is not None and declared.choices and value not in declared.choices:
+            raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
+        if (complaint := declared.complaint(value)) is not None:
+            raise BadConfig(f"{path}={value}; {complaint}")
+    components = _components(run)
     try:
-        values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    except OmegaConfBaseException as error:
-        raise BadConfig(f"{field}: {str(error).splitlines()[0]}") from error
-    target = values.pop("_target_", None)
-    if field not in LOADERS:
-        values.pop("name", None)
-    if target is None:
-        raise BadConfig(f"{field}._target_ is missing; it names the callable to use")
-    try:
-        signature = inspect.signature(_callable(target))
-    except (ImportError, pydoc.ErrorDuringImport) as error:
+        trainer_validation.check(run)
+        for path, component in components.items():
+            _check_component(path, component, run.trusted_packages)
+        trainer_validation.check_reward(run)
+    except ValueError as error:
+        raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
+    _check_answers(run, components)
+    if run.selection.every is not None and not 0 < run.selection.every < run.trainer.max_steps:
         raise BadConfig(
-            f"{field}._target_={target} cannot be imported: {str(error).splitlines()[0]}"
-        ) from error
-    known = {
-        key: p.annotation for key, p in signature.parameters.items() if key not in LOADERS.get(field, {})
+            f"selection.every={run.selection.every}; it must be above 0 and below "
+            f"trainer.max_steps={run.trainer.max_steps}, or null for no selection"
+        )
+    warnings = []
+    if run.experiment.independent_verifier and run.generator in identity.verifiers(run):
+        warnings.append(
+            f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
+        )
+    return warnings + _overlaps(run, generators)
+
+
+def declared_values(run: "Run") -> list[tuple[str, Any, Setting]]:
+    """Dotted path, value and declaration of every field that the schema declares."""
+
+    def walk(node: Any, path: str) -> Iterator[tuple[str, Any, Setting]]:
+        for one in fields(node):
+            value, here = getattr(node, one.name), f"{path}{one.name}"
+            if is_dataclass(value) and not isinstance(value, Component):
+                yield from walk(value, f"{here}.")
+            elif (declared := declaration(one)) is not None:
+                yield here, value, declared
+
+    return list(walk(run, ""))
+
+
+def _components(run: "Run") -> dict[str, Component]:
+    """The components that the run uses by their paths, each member of a panel of judges by itself."""
+    found = {"reward": run.reward} if identity.uses_reward(run) else {}
+    found |= judges(run)
+    if run.selection.every is not None:
+        found["selection.judge"] = run.selection.judge
+    found["data.source"] = run.data.source
+    if run.trainer.method == "dpo" and run.trainer.pairs is not None:
+        found["trainer.pairs"] = run.trainer.pairs
+    return found
+
+
+def judges(run: "Run") -> dict[str, Component]:
+    """The judges of the evaluation by their paths. Raises BadConfig for a panel that cannot be one."""
+    if "members" not in run.values["judge"]:
+        return {"judge": run.judge}
+    if not run.judge.members:
+        raise BadConfig("judge.members is empty; a panel needs at least one judge")
+    if "majority" in run.judge.members:
+        raise BadConfig("judge.members.majority: the panel's own verdict is called so; use another name")
+    return {f"judge.members.{name}": member for name, member in run.judge.members.items()}
+
+
+def _overlaps(run: "Run", generators: Sequence[str]) -> list[str]:
+    """A warning for each judge that is a generator or a verifier, or of the family of one by its name."""
+    parties = generator_parties(generators)
+    if not generators:
+        parties = [("generator", run.family.name, [run.generator])]
+        if identity.verifiers(run):
+            parties.append(("verifier", run.verifier.family, identity.verifiers(run)))
+        parties += [
+            (f"comparator {name}", family_of(checkpoint), [checkpoint])
+            for name, checkpoint in identity.comparators(run).items()
+        ]
+    asked = judges(run) | ({} if run.selection.every is None else {"selection.judge": run.selection.judge})
+    models = {
+        f"{path}.{key}": str(judge.arguments.get(key) or "")
+        for path, judge in asked.items()
+        for key in ("model", "checkpoint", "annotator")
     }
-    for key, value in values.items():
-        if key not in known:
-            raise BadConfig(f"{field}.{key} is not an argument of {target}{suggestion(key, known)}")
-        if not _fits(value, known[key]):
-            raise BadConfig(f"{field}.{key}={value}; it must be {_written(known[key])}")
-    given = values | LOADERS.get(field, {})
+    return overlap_warnings(models, parties)
+
+
+def _check_component(path: str, component: Component, trusted: Sequence[str]) -> None:
+    """The target exists, is defined where it may be, and takes the arguments."""
+    target, arguments = component.target, component.arguments
+    if not target:
+        raise BadConfig(f"{path}._target_ is missing; it names the callable to use")
     try:
-        signature.bind(**given)
+        found = component.load_target()
+    except ImportError as error:
+        raise BadConfig(
+            f"{path}._target_={target} cannot be imported: {str(error).splitlines()[0]}"
+        ) from error
+    if found.__module__.partition(".")[0] not in ("cme", *trusted):
+        raise BadConfig(f"{path}._target_={target} is defined in {found.__module__}, not in cme")
+    given = LOADERS.get(path, {})
+    known = {key: p.annotation for key, p in inspect.signature(found).parameters.items() if key not in given}
+    for key, value in arguments.items():
+        if key not in known:
+            raise BadConfig(f"{path}.{key} is not an argument of {target}{suggestion(key, known)}")
+        if not _fits(value, known[key]):
+            raise BadConfig(f"{path}.{key}={value}; it must be {_written(known[key])}")
+    try:
+        inspect.signature(found).bind(**arguments, **given)
     except TypeError as error:
-        raise BadConfig(f"{field}: {target} has a {error}") from error
-    check = getattr(_callable(target), "check", None)
+        raise BadConfig(f"{path}: {target} has a {error}") from error
+    check = getattr(found, "check", None)
     if check is not None:
         try:
-            check(**values)
+            check(**arguments)
         except ValueError as error:
-            raise BadConfig(f"{field}: {error}") from error
+            raise BadConfig(f"{path}: {error}") from error
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -255,74 +255,24 @@ def _written(annotation: Any) -> str:
     return str(getattr(annotation, "__name__", annotation)) if not get_args(annotation) else str(annotation)
 
 
-def _callable(target: str) -> Any:
-    found = pydoc.locate(target)
-    if not callable(found):
-        raise ImportError(f"there is no callable {target}")
-    return found
-
-
-def _check_numbers(config: DictConfig) -> None:
-    """Each field has a value that it can have; fields that the trainer has no use for are not there."""
-    there = {field: OmegaConf.select(config, field) for field in (*POSITIVE, *AT_LEAST_0, *CHOICES)}
-    given = {field: value for field, value in there.items() if value is not None}
-    for field, value in given.items():
-        if field in POSITIVE and value <= 0:
-            raise BadConfig(f"{field}={value}; it must be above 0")
-        if field in AT_LEAST_0 and value < 0:
-            raise BadConfig(f"{field}={value}; it must be at least 0")
-        if field in CHOICES and value not in CHOICES[field]:
-            raise BadConfig(f"{field}={value} is unknown{suggestion(value, CHOICES[field])}")
-    if not 0 < config.guard.max_unscored <= 1:
-        raise BadConfig(f"guard.max_unscored={config.guard.max_unscored}; it must be above 0 and at most 1")
-
-
-def _check_trainer(config: DictConfig, check: Callable[[DictConfig], None]) -> None:
-    try:
-        check(config)
-    except ValueError as error:
-        raise BadConfig(str(error)) from error
-
-
-def _check_answers(config: DictConfig) -> None:
+def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
     """Rewards, experiments and judges that need a truth have one in these data."""
-    reward, data = config.reward, config.data
-    needs = _reward_fields(config) and getattr(_callable(reward._target_), "needs_answers", False)
-    if needs and data.answers == "none" and reward.get("oracle") is None:
+    reward, data = run.reward, run.data
+    needs_answers = "reward" in components and getattr(reward.load_target(), "needs_answers", False)
+    if needs_answers and data.answers == "none" and reward.arguments.get("oracle") is None:
         raise BadConfig(
             f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "
             "use data with answers, such as data=world, or another reward"
         )
-    if config.experiment.needs_answers and data.answers == "none":
+    if run.experiment.needs_answers and data.answers == "none":
         raise BadConfig(
-            f"experiment={config.experiment.name} tells right answers from wrong, but data={data.name} has none "
+            f"experiment={run.experiment.name} tells right answers from wrong ones, but data={data.name} has none "
             "(data.answers=none); use data with answers, such as data=world"
         )
-    for field in _judge_fields(config):
-        judge = OmegaConf.select(config, field)
-        if "oracle" in judge and judge.oracle is None:
+    for path, judge in components.items():
+        if "judge" in path and judge.arguments.get("oracle", True) is None:
+            group = "judge@selection.judge" if path == "selection.judge" else path
             raise BadConfig(
-                f"{field}={judge.name} needs an oracle, but data={data.name} has none; "
-                f"use {field}=reference_similarity"
+                f"{path}={judge.name} needs an oracle, but data={data.name} has none; "
+                f"use {group}=reference_similarity"
             )
-
-
-def _check_selection(config: DictConfig) -> None:
-    """Selection, where it is on, has checkpoints to choose from and a judge that can work on these data."""
-    every, limit = config.selection.every, config.capabilities.limit
-    if limit is not None and limit < 1:
-        raise BadConfig(f"capabilities.limit={limit}; it must be at least 1, or null for all items")
-    if every is None:
-        return
-    if not 0 < every < config.trainer.max_steps:
-        raise BadConfig(
-            f"selection.every={every}; it must be above 0 and below trainer.max_steps={config.trainer.max_steps}, "
-            "or null for no selection"
-        )
-    _check_target(config, "selection.judge")
-    judge = config.selection.judge
-    if "oracle" in judge and judge.oracle is None:
-        raise BadConfig(
-            f"selection.judge={judge.name} needs an oracle, but data={config.data.name} has none; "
-            "use judge@selection.judge=reference_similarity"
-        )

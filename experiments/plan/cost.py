@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
 from cme.judges.pairwise import VerdictLog
 from cme.judges.pairwise import pending_comparisons as owed
 from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_record
-from experiments.config.identity import run_id
+from experiments.config.components import Component
+from experiments.config.runs import Run
 from experiments.run import comparators, inputs, judging
 from experiments.run.store import Store, pending_comparators
 
@@ -31,14 +30,14 @@ class Part:
     """Pairs that a judge is to judge; `most` is `at most ` where they stand for responses that do not exist yet."""
 
     of: str
-    judge: DictConfig
+    judge: Component
     pairs: Sequence[Pair]
     both_orders: bool
     log: VerdictLog
     most: str = ""
 
 
-def lines(configs: Sequence[DictConfig]) -> list[str]:
+def lines(configs: Sequence[Run]) -> list[str]:
     """One line a run and judge, one of the sum, and what is assumed.
 
     Raises as `grid.prompts` does, and ValueError for a log or a record that cannot be read.
@@ -71,7 +70,7 @@ def priced(parts: Sequence[Part]) -> list[str]:
     return [*found, f"in all {calls} calls, {total}", ASSUMED]
 
 
-def _parts(config: DictConfig) -> list[Part]:
+def _parts(config: Run) -> list[Part]:
     """What a cell's judges have yet to judge: a sanity check's opponents, or all that a run compares."""
     both, nothing = config.evaluation.both_orders, VerdictLog(Path(os.devnull))
     if config.experiment.run == "experiments.probes.sanity.run":
@@ -82,7 +81,7 @@ def _parts(config: DictConfig) -> list[Part]:
         prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
         pairs = _stand_ins(config, prompts, len(sanity.OPPONENTS))
         return [Part(sanity.sanity_id(config), config.judge, pairs, both, nothing, "at most ")]
-    run, store = run_id(config), Store.of(config)
+    run, store = config.run_id, Store.of(config)
     pairs, most = _pairs(config)
     parts = [Part(run, config.judge, pairs, both, VerdictLog(store.verdicts), most), *_against(config, store)]
     if config.selection.every is None or store.record.exists():
@@ -99,7 +98,7 @@ def _parts(config: DictConfig) -> list[Part]:
     ]
 
 
-def _against(config: DictConfig, store: Store) -> list[Part]:
+def _against(config: Run, store: Store) -> list[Part]:
     """What is yet to be judged against comparators: of a comparison on record the unscored, of any other all."""
     record = read_record(store.record) if store.record.exists() else None
     owed = store.comparators if record is None else pending_comparators(record, store.comparators)
@@ -128,7 +127,7 @@ def _unscored(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[Pair]:
     return [pair for pair in pairs if pair.prompt_id in owed]
 
 
-def _stand_ins(config: DictConfig, prompts: Sequence[Prompt], opponents: int) -> list[Pair]:
+def _stand_ins(config: Run, prompts: Sequence[Prompt], opponents: int) -> list[Pair]:
     """A pair for each prompt and opponent, of responses as long as they may become, all of them different."""
     length = math.ceil(config.evaluation.max_new_tokens * CHARACTERS_PER_TOKEN)
     start = Generation("x" * length, False, 0)
@@ -148,7 +147,7 @@ def _take(calls: int, sent: int, back: int, price: float | None) -> str:
     return f"{calls} calls, {sent} tokens sent, {back} replied, {cost}"
 
 
-def _pairs(config: DictConfig) -> tuple[list[Pair], str]:
+def _pairs(config: Run) -> tuple[list[Pair], str]:
     """The pairs that a run has yet to judge, or stand-ins as long as they may become, and `at most` for these."""
     store = Store.of(config)
     if store.record.exists():

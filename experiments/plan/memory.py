@@ -1,15 +1,14 @@
 """What a cell holds in GPU memory, reckoned from its configuration alone."""
 
-from omegaconf import DictConfig
-
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.plan.cost_model import adapters, training_bytes
 from experiments.plan.workload import lengths, served, size, unknown, width
 
 GIB = 2**30
 
 
-def memory(config: DictConfig) -> dict[str, float] | None:
+def memory(config: Run) -> dict[str, float] | None:
     """GiB by what they are for, in all at `total`; None where the size of a model is unknown."""
     if unknown(config):
         return None
@@ -29,7 +28,9 @@ def memory(config: DictConfig) -> dict[str, float] | None:
     rows = config.evaluation.batch_size
     if method == "grpo":
         rows = max(rows, trainer.per_device_train_batch_size * trainer.steps_per_generation)
-    cache = rows * policy.cache_bytes(config.scoring.max_prompt_tokens + max(most.response, most.answer), 4)
+    cache = rows * policy.cache_bytes(
+        config.scoring.max_prompt_tokens + round(max(most.response, most.answer)), 4
+    )
     columns = ("policy", "gradients", "optimizer", "start", "reference", "verifiers")
     found = {name: kept.get(name, 0.0) for name in columns} | {
         "KV cache": cache,
@@ -42,7 +43,7 @@ def memory(config: DictConfig) -> dict[str, float] | None:
     return {name: value / GIB for name, value in found.items()}
 
 
-def _held_verifiers(config: DictConfig) -> float:
+def _held_verifiers(config: Run) -> float:
     """Bytes of the verifiers that lie beside the policy: not one behind a server, and SFT's only before it trains."""
     method, held = config.trainer.method, identity.heldout_verifier(config)
     learned = [] if method == "sft" or served(config) else identity.verifiers(config)

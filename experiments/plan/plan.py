@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
-
 from cme.records import Generation, Prompt
 from experiments.config import identity
+from experiments.config.components import Component
+from experiments.config.runs import Run
 from experiments.plan.cost_model import H100, UPDATE, VLLM
 from experiments.plan.memory import memory
 from experiments.plan.workload import (
@@ -70,7 +70,7 @@ class Judging:
     usd: float | None
 
 
-def lines(configs: Sequence[DictConfig]) -> list[str]:
+def lines(configs: Sequence[Run]) -> list[str]:
     """The plan: one table of the cells' work, one of their memory, the sums, and what is assumed."""
     table, held = [list(COLUMNS)], [["GiB"]]
     sums: dict[str, list[float]] = {"hours": [0.0, 0.0], "usd": [0.0, 0.0], "calls": [0.0]}
@@ -131,7 +131,7 @@ def own(stages: Sequence[Stage] | None, done: set[str]) -> list[Stage] | None:
     return left
 
 
-def judged(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Judging:
+def judged(config: Run, tokens: Lengths, *, with_start: bool) -> Judging:
     """The calls that a cell's judges are asked for, where they are asked over a network.
 
     Its untrained start's comparisons with further models are included or not.
@@ -152,11 +152,11 @@ def judged(config: DictConfig, tokens: Lengths, *, with_start: bool) -> Judging:
     return Judging(calls, None if math.isnan(usd) else usd)
 
 
-def _name(config: DictConfig) -> str:
+def _name(config: Run) -> str:
     return f"{config.family.name} {config.regime.name} {identity.method(config)} {config.verifier.name} s{config.seed}"
 
 
-def _steps(config: DictConfig) -> tuple[str, str]:
+def _steps(config: Run) -> tuple[str, str]:
     """Optimizer steps, and prompts, pairs or answers that they learn from; of best-of-n none."""
     rows = completions(config)
     if not rows:
@@ -181,7 +181,7 @@ def _shares(stages: Sequence[Stage] | None) -> str:
     return "/".join(f"{100 * sum(s.seconds for s in stages if s.kind == k) / total:.0f}" for k in KINDS)
 
 
-def _price(node: DictConfig, tokens: Lengths) -> float:
+def _price(node: Component, tokens: Lengths) -> float:
     """USD of one call; NaN where the prices are unknown."""
     judge = judging.instantiate_judge(node)
     prompt = Prompt("plan", "x" * round(CHARACTERS_A_TOKEN * tokens.prompt))
@@ -196,7 +196,7 @@ def _price(node: DictConfig, tokens: Lengths) -> float:
     return math.nan if usd is None else float(usd)
 
 
-def _whose(config: DictConfig) -> str:
+def _whose(config: Run) -> str:
     if config.scale.name != "paper":
         return "-"
     return "ours" if config.regime.name in config.family.ours else "paper"

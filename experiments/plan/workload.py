@@ -4,9 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
-
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.plan.cost_model import H100, VLLM, Batch, decoding, forward, scoring, updating
 from experiments.plan.model_sizes import SIZES, Size
 from experiments.run import preparation
@@ -52,7 +51,7 @@ class Stage:
     once: str | None = None
 
 
-def lengths(config: DictConfig) -> tuple[Lengths, Lengths]:
+def lengths(config: Run) -> tuple[Lengths, Lengths]:
     """At most, and as expected."""
     answer = config.evaluation.max_new_tokens
     prompt, response = _row(config, config.scoring.max_prompt_tokens, math.inf)
@@ -65,12 +64,12 @@ def lengths(config: DictConfig) -> tuple[Lengths, Lengths]:
     return most, expected
 
 
-def unknown(config: DictConfig) -> list[str]:
+def unknown(config: Run) -> list[str]:
     """Names of the cell's models whose size is unknown."""
     return [name for name in preparation.checkpoint_names([config]) if bare(name) not in SIZES]
 
 
-def work(config: DictConfig, tokens: Lengths) -> list[Stage] | None:
+def work(config: Run, tokens: Lengths) -> list[Stage] | None:
     """A cell's stages, all of them; None where the size of a model is unknown."""
     if unknown(config):
         return None
@@ -78,7 +77,7 @@ def work(config: DictConfig, tokens: Lengths) -> list[Stage] | None:
     return [*trained(config, tokens), *_evaluation(config, tokens)]
 
 
-def _grpo(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
+def _grpo(config: Run, tokens: Lengths) -> Iterator[Stage]:
     trainer, policy = config.trainer, size(config.generator)
     rows = trainer.per_device_train_batch_size * trainer.steps_per_generation  # of one call of generate
     sampled = _batch(tokens, rows, max(1, rows // trainer.num_generations))
@@ -96,7 +95,7 @@ def _grpo(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
     yield Stage("update", trainer.max_steps * updating(H100, policy, trained, micro))
 
 
-def _dpo(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
+def _dpo(config: Run, tokens: Lengths) -> Iterator[Stage]:
     """Both responses of each pair go through policy and reference."""
     trainer, policy = config.trainer, size(config.generator)
     batch, micro = _batch(tokens, 2 * completions(config)), 2 * trainer.per_device_train_batch_size
@@ -105,7 +104,7 @@ def _dpo(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
     yield Stage("update", trainer.max_steps * updating(H100, policy, batch, micro))
 
 
-def _sft(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
+def _sft(config: Run, tokens: Lengths) -> Iterator[Stage]:
     """On what the verifier answers to the training prompts, once for all cells that learn from it."""
     trainer, count = config.trainer, config.data.train_prompts
     batches = math.ceil(count / trainer.sampling.batch_size)
@@ -125,7 +124,7 @@ def _sft(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
     yield Stage("update", trainer.max_steps * seconds)
 
 
-def _best_of_n(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
+def _best_of_n(config: Run, tokens: Lengths) -> Iterator[Stage]:
     """Samples of the start to the evaluation prompts, of which the reward chooses; they are the policy's answers."""
     trainer, asked = config.trainer, config.data.eval_prompts
     rows = asked * trainer.num_generations
@@ -137,10 +136,10 @@ def _best_of_n(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
     yield _rewarded(config, _batch(tokens, rows, asked), 1)
 
 
-def _rewarded(config: DictConfig, batch: Batch, calls: float) -> Stage:
+def _rewarded(config: Run, batch: Batch, calls: float) -> Stage:
     """The reward's passes: its verifiers', and the live policy's where the reward reads that."""
     names = identity.verifiers(config)
-    live = config.reward._target_.rpartition(".")[2] in LIVE
+    live = config.reward.target.rpartition(".")[2] in LIVE
     here = [] if served(config) else names  # a server's seconds are on its own device
     readers = [*((size(name), width(config)) for name in here), *[(size(config.generator), 4)] * live]
     seconds = sum(scoring(H100, model, batch, w, config.scoring.batch_tokens) for model, w in readers)
@@ -148,7 +147,7 @@ def _rewarded(config: DictConfig, batch: Batch, calls: float) -> Stage:
     return Stage("scoring", calls * seconds, read=calls * read)
 
 
-def _monitored(config: DictConfig, batch: Batch) -> Stage:
+def _monitored(config: Run, batch: Batch) -> Stage:
     """What the monitors measure now and then: policy and start, which give KL, and the held-out verifier."""
     every, last = config.monitor_every, config.trainer.max_steps
     times = len({*range(0, last, every), last - 1})
@@ -158,7 +157,7 @@ def _monitored(config: DictConfig, batch: Batch) -> Stage:
     return Stage("scoring", times * seconds)
 
 
-def _sampled_to_monitor(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
+def _sampled_to_monitor(config: Run, tokens: Lengths) -> Iterator[Stage]:
     """The responses that are sampled for the monitors alone, and the monitors."""
     rows, last = config.trainer.monitor_prompts, config.trainer.max_steps
     times = len({*range(0, last, config.monitor_every), last - 1})
@@ -167,7 +166,7 @@ def _sampled_to_monitor(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
     yield _monitored(config, Batch(rows, rows, tokens.prompt, tokens.answer))
 
 
-def _evaluation(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
+def _evaluation(config: Run, tokens: Lengths) -> Iterator[Stage]:
     """Responses that are judged, by start, policy, saved checkpoints, comparators; and the verifier's own."""
     n, chosen = config.data.eval_prompts, config.selection.prompts
     longest_start = max(tokens.start, tokens.longest_answer)
@@ -196,12 +195,12 @@ def _evaluation(config: DictConfig, tokens: Lengths) -> Iterator[Stage]:
         yield answered(config.generator, n, tokens.answer, tokens.longest_answer)
 
 
-def served(config: DictConfig) -> bool:
+def served(config: Run) -> bool:
     """Whether a server scores in the verifier's place."""
-    return identity.uses_reward(config) and config.reward.get("server") is not None
+    return identity.uses_reward(config) and config.reward.arguments.get("server") is not None
 
 
-def completions(config: DictConfig) -> int:
+def completions(config: Run) -> int:
     """Rows that one optimizer step learns from: completions, pairs or answers; 0 where nothing is trained."""
     trainer = config.trainer
     if trainer.method == "best_of_n":
@@ -209,7 +208,7 @@ def completions(config: DictConfig) -> int:
     return int(trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps)
 
 
-def saved(config: DictConfig) -> int:
+def saved(config: Run) -> int:
     """Checkpoints that selection compares, the final policy among them; 0 where it is off."""
     every = config.selection.every
     return 0 if every is None else len(range(every, config.trainer.max_steps, every)) + 1
@@ -225,12 +224,12 @@ def size(name: str) -> Size:
     return SIZES[bare(name)]
 
 
-def width(config: DictConfig) -> int:
+def width(config: Run) -> int:
     """Bytes of a frozen verifier's weight."""
     return 4 if config.scoring.dtype == "float32" else 2
 
 
-def _limit(config: DictConfig) -> int:
+def _limit(config: Run) -> int:
     """Tokens of a response that is trained on, at most."""
     trainer = config.trainer
     if trainer.method == "grpo":
@@ -241,7 +240,7 @@ def _limit(config: DictConfig) -> int:
     return min(sampled, int(trainer.max_length)) if trainer.method == "sft" else sampled
 
 
-def _row(config: DictConfig, prompt: int, response: float) -> tuple[int, int]:
+def _row(config: Run, prompt: int, response: float) -> tuple[int, int]:
     """Tokens of prompt and response of a row that is trained on, where both are cut together at `max_length`.
 
     Of the two the prompt gives way, but in DPO, whose responses have no limit of their own.
@@ -261,7 +260,7 @@ def _batch(tokens: Lengths, rows: int, prompts: int | None = None) -> Batch:
     return Batch(rows, rows if prompts is None else prompts, tokens.prompt, tokens.response)
 
 
-def _questions(config: DictConfig) -> list[object]:
+def _questions(config: Run) -> list[object]:
     """What cells must have alike for a comparator to answer once."""
     training_only = ("train", "tokenizer")  # what a tokenizer counts are training prompts
     data = {

@@ -13,9 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, cast
-
-from omegaconf import OmegaConf
+from typing import Literal
 
 from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs
@@ -93,8 +91,8 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     from experiments.plan import cost
     from experiments.run import judging
 
-    [config] = composition.compose_configs(list(options.overrides), outputs.makers)
-    settings = cast("dict[str, Any]", OmegaConf.to_container(config.judge, resolve=True))
+    [config] = composition.compose_cells(list(options.overrides), outputs.makers)
+    settings = config.judge.settings
     warnings = judging.truncation_warnings(config, outputs.pairs)
     keys = {str(name): judging.judge_digest(node) for name, node in judging.judges(config.judge).items()}
     record = imported_record(options.name, outputs, settings["name"], [], warnings, {"judge": settings}, keys)

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from cme.evaluation.reward_probe import (
     GRADES,
@@ -29,6 +28,7 @@ from cme.rewards import (
     TokenEntropy,
 )
 from experiments.config import composition, identity
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, preparation
 from experiments.run.stage import resolve_weights
@@ -76,24 +76,24 @@ _TRAINING = (
 )
 
 
-def record_path(config: DictConfig) -> Path:
+def record_path(config: Run) -> Path:
     """Where a cell's stress table lies."""
     return Path(config.results_dir) / reward_probe_id(config) / "stress.json"
 
 
-def reward_probe_id(config: DictConfig) -> str:
+def reward_probe_id(config: Run) -> str:
     """Slug and hash, such as `stress-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
     counted = identity.identity_fields(config, without=_TRAINING)
     parts = ("stress", config.scale.name, config.family.name, config.regime.name, config.verifier.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted | {'prompts': prompt_count(config)})}"
 
 
-def prompt_count(config: DictConfig) -> int:
+def prompt_count(config: Run) -> int:
     """How many evaluation prompts a cell's stress table asks."""
     return min(PROMPTS.get(config.scale.name, ELSEWHERE), int(config.data.eval_prompts))
 
 
-def prepare(configs: list[DictConfig]) -> None:
+def prepare(configs: list[Run]) -> None:
     """Make everything loadable that the tables not yet made need, before the first is.
 
     Raises BadConfig for a cell that has no stress table, Unavailable for weights or data that cannot be had.
@@ -113,7 +113,7 @@ def prepare(configs: list[DictConfig]) -> None:
     preparation.make_loadable(owed)
 
 
-def answers(config: DictConfig) -> list[GradedAnswer]:
+def answers(config: Run) -> list[GradedAnswer]:
     """The graded answers of a cell. Raises BadConfig for data without reference answers."""
     data = config.data
     prompts = inputs.load_prompts(data, data.eval_split, prompt_count(config))
@@ -123,7 +123,7 @@ def answers(config: DictConfig) -> list[GradedAnswer]:
         raise BadConfig(f"data={data.name}, data.eval_split={data.eval_split}: {error}") from error
 
 
-def run(config: DictConfig) -> Path:
+def run(config: Run) -> Path:
     """Make a cell's stress table unless it was made before; return the path of its record."""
     path = record_path(config)
     if path.exists():
@@ -149,7 +149,7 @@ def run(config: DictConfig) -> Path:
         generator_checkpoint=config.generator,
         verifier_checkpoint=identity.verifier_name(config),
         second_checkpoint=second_verifier(config),
-        config=identity.settings(config),
+        config=config.settings,
         environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
         prompts=list(dict.fromkeys(answer.prompt.id for answer in asked)),
         values={
@@ -162,15 +162,14 @@ def run(config: DictConfig) -> Path:
     return path
 
 
-def lines(config: DictConfig) -> dict[str, Reward]:
+def lines(config: Run) -> dict[str, Reward]:
     """The rewards of a cell's stress table by name: variants of the configured cme, then the others.
 
     A variant that the configuration excludes, or that changes nothing in it, is left out; so are the ensembles
     where there is no second verifier of a family that is neither the generator's nor the first one's, and the
     ground truth where there is no oracle. Each verifier is loaded once and scores each answer once.
     """
-    settings = cast("dict[str, Any]", OmegaConf.to_container(config.reward, resolve=True))
-    settings = {key: value for key, value in settings.items() if key not in ("name", "_target_")}
+    settings = dict(config.reward.arguments)
     for limit in ("max_prompt_tokens", "max_response_tokens"):
         settings[limit] = max(settings.get(limit, 0), UNCUT)
     here = settings | {"server": None}  # a server serves the reward's verifier and no other
@@ -196,7 +195,7 @@ def lines(config: DictConfig) -> dict[str, Reward]:
     made["format"] = FormatReward(config.data.answers)
     made["random"] = RandomReward(config.seed)
     if config.data.oracle is not None:
-        made["ground_truth"] = GroundTruth(instantiate(config.data.oracle), config.data.answers)
+        made["ground_truth"] = GroundTruth(config.load_oracle(), config.data.answers)
     return made
 
 
@@ -209,7 +208,7 @@ def _defaults(reward: str) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in ("name", "_target_", "defaults")}
 
 
-def second_verifier(config: DictConfig) -> str | None:
+def second_verifier(config: Run) -> str | None:
     """The verifier that makes an ensemble of a single one; None where there is none or where there are several."""
     return identity.heldout_verifier(config) if len(identity.verifiers(config)) == 1 else None
 

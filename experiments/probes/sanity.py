@@ -14,15 +14,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
-
-from omegaconf import DictConfig, OmegaConf
 
 from cme.data.alpaca_format import write_outputs
 from cme.evaluation.reward_probe import stock_phrases
 from cme.judges.pairwise import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_record, write_record
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run import accuracy, inputs, judging
 from experiments.run.stage import quiet_libraries, resolve_weights
 from experiments.run.store import environment
@@ -33,19 +31,19 @@ OPPONENTS = ("null", "longer", "shorter", "copied", "itself")
 _TRAINING = ("trainer", "guard", "reward", "verifier", "scoring", "monitor_every", "scale.heldout")
 
 
-def record_path(config: DictConfig) -> Path:
+def record_path(config: Run) -> Path:
     """Where a cell's sanity record lies."""
     return Path(config.results_dir) / sanity_id(config) / "sanity.json"
 
 
-def sanity_id(config: DictConfig) -> str:
+def sanity_id(config: Run) -> str:
     """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
     counted = identity.identity_fields(config, without=_TRAINING)
     parts = ("sanity", config.scale.name, config.judge.name, config.family.name, config.regime.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
 
 
-def run(config: DictConfig) -> Path:
+def run(config: Run) -> Path:
     """Judge the opponents, or those that no judge could score before, and print the table; return the record's path."""
     from analysis.sections.sanity import sanity_table
     from analysis.tables.render import to_markdown
@@ -77,7 +75,7 @@ def has_unscored(record: SanityRecord) -> bool:
     return any(v.outcome == "unscored" for verdicts in record.verdicts.values() for v in verdicts)
 
 
-def _measured(config: DictConfig) -> SanityRecord:
+def _measured(config: Run) -> SanityRecord:
     quiet_libraries()
     began = time.perf_counter()
     weights = resolve_weights([config.generator])
@@ -98,7 +96,8 @@ def _measured(config: DictConfig) -> SanityRecord:
         judge=config.judge.name,
         seed=config.seed,
         generator_checkpoint=config.generator,
-        config=cast("dict[str, Any]", OmegaConf.to_container(config, resolve=True)),
+        config=config.settings,
+        neutral=identity.neutral_fields(config),
         environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
         pairs=pairs,
         verdicts=verdicts,
@@ -111,7 +110,7 @@ def _measured(config: DictConfig) -> SanityRecord:
     )
 
 
-def _responses(config: DictConfig, prompts: Sequence[Prompt]) -> list[list[Generation]]:
+def _responses(config: Run, prompts: Sequence[Prompt]) -> list[list[Generation]]:
     """The generator's responses, greedy and sampled twice."""
     import torch
 

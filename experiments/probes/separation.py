@@ -22,11 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from cme.grading.answers import answer_span
 from cme.records import Generation, Prompt, SeparationRecord, read_record, write_record
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, state
 from experiments.run.stage import cached_stage, quiet_libraries, resolve_weights
@@ -46,12 +45,12 @@ _TRAINING = (
 )
 
 
-def record_path(config: DictConfig) -> Path:
+def record_path(config: Run) -> Path:
     """Where a cell's separation record lies."""
     return Path(config.results_dir) / separation_id(config) / "separation.json"
 
 
-def separation_id(config: DictConfig) -> str:
+def separation_id(config: Run) -> str:
     """Slug and hash, such as `separation-miniature-qwen-sft-gemma-s0-1a2b3c4d`."""
     counted = identity.identity_fields(config, without=_TRAINING)
     # a sampled batch draws its tokens together: batches of another size draw others
@@ -63,7 +62,7 @@ def separation_id(config: DictConfig) -> str:
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
 
 
-def run(config: DictConfig) -> Path:
+def run(config: Run) -> Path:
     """Sample, score and record, unless it was done before, and print the table; return the record's path."""
     from analysis.sections.separation import separation_table
     from analysis.tables.render import to_markdown
@@ -78,7 +77,7 @@ def run(config: DictConfig) -> Path:
     return path
 
 
-def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
+def _measured(config: Run, folder: Path) -> SeparationRecord:
     from cme.rewards import GroundTruth
 
     checkpoints = {"generator": config.generator, "verifier": config.verifier.checkpoint}
@@ -116,7 +115,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
         seed=config.seed,
         generator_checkpoint=config.generator,
         verifier_checkpoint=config.verifier.checkpoint,
-        config=identity.settings(config),
+        config=config.settings,
         environment=environment() | {f"weights of {name}": place for name, place in weights.items()},
         prompts=prompts,
         left_out=len(every) - len(prompts),
@@ -130,7 +129,7 @@ def _measured(config: DictConfig, folder: Path) -> SeparationRecord:
     )
 
 
-def _sampled(config: DictConfig, asked: Sequence[Prompt], log: "GenerationLog") -> list[dict[str, Any]]:
+def _sampled(config: Run, asked: Sequence[Prompt], log: "GenerationLog") -> list[dict[str, Any]]:
     """The generator's samples, drawn from torch's global generator, which the seed sets."""
     import torch
 
@@ -144,7 +143,7 @@ def _sampled(config: DictConfig, asked: Sequence[Prompt], log: "GenerationLog") 
 
 
 def _scores(
-    config: DictConfig, name: str, asked: Sequence[Prompt], responses: Sequence[Generation]
+    config: Run, name: str, asked: Sequence[Prompt], responses: Sequence[Generation]
 ) -> "list[Score]":
     """The responses' scores under a checkpoint, within the limits of scoring."""
     return load_scorer(config, name).score(

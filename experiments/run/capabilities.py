@@ -4,12 +4,11 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
-from omegaconf import DictConfig
-
 from cme.checkpoints import load
 from cme.evaluation.capabilities import Score, measure
 from cme.records import Capability
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run.stage import cached_stage, locked_cached_stage
 from experiments.run.store import Store
 
@@ -22,11 +21,11 @@ class Kept:
     seconds: float
 
 
-def run(config: DictConfig, store: Store, weights: dict[str, str], trained: dict[str, Any]) -> Kept | None:
+def run(config: Run, store: Store, weights: dict[str, str], trained: dict[str, Any]) -> Kept | None:
     """Scores of the start, shared between its runs, and of the trained policy; None without tasks."""
     if not config.capabilities.tasks:
         return None
-    settings = {k: v for k, v in identity.settings(config)["capabilities"].items() if k != "batch_size"}
+    settings = {k: v for k, v in config.settings["capabilities"].items() if k != "batch_size"}
     settings["lm_eval"] = version("lm-eval")
     made_of = [weights[config.generator], settings]
     path = store.starts / f"{config.scale.name}-capabilities-{identity.digest(made_of)}.json"
@@ -38,7 +37,7 @@ def run(config: DictConfig, store: Store, weights: dict[str, str], trained: dict
     return Kept([_capability(Score(**b), Score(**a)) for b, a in pairs], before["seconds"] + after["seconds"])
 
 
-def _scores(config: DictConfig, checkpoint: str) -> list[dict[str, Any]]:
+def _scores(config: Run, checkpoint: str) -> list[dict[str, Any]]:
     found = measure(
         load(checkpoint),
         list(config.capabilities.tasks),

@@ -9,12 +9,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import cast
 
-from hydra.utils import get_method
-from omegaconf import DictConfig
-
 from cme import Unavailable
 from cme.records import RunState, write_record
 from experiments.config import identity, schema
+from experiments.config.components import locate
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import state
 from experiments.run.store import Store
@@ -24,7 +23,7 @@ class SweepStopped(BaseException):
     """A cell failed, and `fail_fast=true` ends the sweep with it. Goes through every `except Exception`."""
 
 
-def record_path(config: DictConfig) -> Path:
+def record_path(config: Run) -> Path:
     """Where a cell's record lies: in a folder of its run's own, which has its lock and its state too.
 
     The module of an experiment's `run` says it by a function of this name. Raises BadConfig for one that does not.
@@ -39,7 +38,7 @@ def record_path(config: DictConfig) -> Path:
     return cast("Path", module.record_path(config))
 
 
-def is_done(config: DictConfig) -> bool:
+def is_done(config: Run) -> bool:
     """Whether a run has nothing left to do. Raises ValueError for a record that cannot be read."""
     if config.experiment.run == schema.Experiment.run:
         return Store.of(config).done
@@ -47,7 +46,7 @@ def is_done(config: DictConfig) -> bool:
     return path.exists() and not state.finished_state(path, 0, 0.0).unscored
 
 
-def run(config: DictConfig) -> None:
+def run(config: Run) -> None:
     """Run whatever stages of a cell are not done yet, and write down how it ended in the run's `state.json`.
 
     Whatever a cell fails of is its state, and no exception: the sweep goes on. With `fail_fast` it raises Stopped.
@@ -72,7 +71,7 @@ def run(config: DictConfig) -> None:
                 attempt = replace(attempt, attempts=attempt.attempts + 1)
                 write_record(folder / state.STATE, attempt)
                 state.report_stage(folder, "starting")
-            get_method(config.experiment.run)(config)
+            locate(config.experiment.run)(config)
             found = state.finished_state(record, attempt.attempts, 0.0)
             if known is None or known != replace(found, seconds=known.seconds):
                 ended(found)

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from cme.judges.pairwise import VerdictLog
 from cme.records import Comparison, Generation, Pair, Prompt, RunRecord, Verdict, read_record, write_record
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run import judging, state
 from experiments.run.responses import comparator_responses
 from experiments.run.stage import resolve_weights
@@ -30,7 +29,7 @@ class Side:
 
 
 def comparison_sides(
-    config: DictConfig, store: Store, pairs: Sequence[Pair], responses: Sequence[Generation]
+    config: Run, store: Store, pairs: Sequence[Pair], responses: Sequence[Generation]
 ) -> tuple[Side, Side]:
     """The policy's responses and the start's against a comparator's."""
     both = list(zip(pairs, responses, strict=True))
@@ -40,7 +39,7 @@ def comparison_sides(
     )
 
 
-def start_verdict_log(config: DictConfig, store: Store) -> Path:
+def start_verdict_log(config: Run, store: Store) -> Path:
     """The log of the verdicts on a start against comparators, which its runs share; each judge has its own.
 
     It has a budget of its own too: what a judge may take for all comparators of a start.
@@ -57,7 +56,7 @@ def pending_checkpoints(store: Store) -> list[str]:
     return list(dict.fromkeys(checkpoint for name, checkpoint in owed if (name, checkpoint) not in met))
 
 
-def compare(config: DictConfig, store: Store) -> None:
+def compare(config: Run, store: Store) -> None:
     """Add to a run's record the comparisons that it lacks, and judge again what is unscored in the others.
 
     Each is written as soon as it is there.
@@ -71,7 +70,7 @@ def compare(config: DictConfig, store: Store) -> None:
             write_record(store.record, record := found)
 
 
-def _met(config: DictConfig, store: Store, record: RunRecord, name: str, checkpoint: str) -> RunRecord:
+def _met(config: Run, store: Store, record: RunRecord, name: str, checkpoint: str) -> RunRecord:
     """The record with its comparison with one comparator, as complete as the judge makes it."""
     state.report_stage(store.folder, f"meeting {name}")
     known = {c.name: c for c in record.comparisons or []}
@@ -109,7 +108,7 @@ def _met(config: DictConfig, store: Store, record: RunRecord, name: str, checkpo
     )
 
 
-def _judged(config: DictConfig, side: Side, known: Sequence[Verdict] | None) -> tuple[list[Verdict], float]:
+def _judged(config: Run, side: Side, known: Sequence[Verdict] | None) -> tuple[list[Verdict], float]:
     """The verdicts on one side, of the known ones only the unscored judged again, and the seconds that this took."""
     both_orders = config.evaluation.both_orders
     with VerdictLog(side.log) as log:

@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from cme.checkpoints import load
 from cme.data.alpaca_format import write_outputs
 from cme.judges.pairwise import VerdictLog
@@ -28,6 +26,7 @@ from cme.runtime import signals
 from cme.runtime.files import delete_partial_files
 from cme.training.checkpoint_files import find_damage
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.config.validation import validate
 from experiments.run import (
     accuracy,
@@ -45,7 +44,6 @@ from experiments.run.stage import (
     cached_stage,
     fingerprint,
     locked_cached_stage,
-    made,
     quiet_libraries,
     resolve_weights,
 )
@@ -54,7 +52,7 @@ from experiments.run.surprisal import NotIndependent, measure_surprisal
 
 
 @signals.handle_signals()
-def run(config: DictConfig) -> Path:
+def run(config: Run) -> Path:
     """Run whatever stages of a cell are not done yet; return the path of its record."""
     store = Store.of(config)
     if store.done:
@@ -104,7 +102,8 @@ def run(config: DictConfig) -> Path:
             generator_checkpoint=config.generator,
             verifier_checkpoint=identity.verifier_name(config),
             heldout_checkpoint=identity.heldout_verifier(config),
-            config=identity.settings(config),
+            config=config.settings,
+            neutral=identity.neutral_fields(config),
             environment=environment()
             | {name: str(n) for name, n in trained["value"].items() if name == "processes"}
             | {f"weights of {name}": folder for name, folder in weights.items()}
@@ -137,7 +136,7 @@ def run(config: DictConfig) -> Path:
     return store.record
 
 
-def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[str]:
+def _unanswered(config: Run, prompts: dict[str, list[Prompt]]) -> list[str]:
     """Warnings for the record: how many prompts lack a gold answer, in data whose only truth these are."""
     if config.data.answers == "none" or config.data.oracle is not None:
         return []
@@ -149,7 +148,7 @@ def _unanswered(config: DictConfig, prompts: dict[str, list[Prompt]]) -> list[st
     ]
 
 
-def _train(config: DictConfig, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
+def _train(config: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
     _say(config, f"{config.generator} by {identity.method(config)}")
     state.report_stage(store.folder, "training")
     result = training.train_policy(config, store, until_written, log)
@@ -159,7 +158,7 @@ def _train(config: DictConfig, store: Store, until_written: ExitStack, log: Gene
 
 
 def _pairs(
-    config: DictConfig,
+    config: Run,
     store: Store,
     weights: dict[str, str],
     trained: dict[str, Any],
@@ -188,11 +187,9 @@ def _pairs(
     return pairs, before["seconds"] + after["seconds"]
 
 
-def _quality(
-    config: DictConfig, prompts: Sequence[Prompt], said: Sequence[Generation] | None
-) -> list[float] | None:
+def _quality(config: Run, prompts: Sequence[Prompt], said: Sequence[Generation] | None) -> list[float] | None:
     """The true quality (0-1) of responses to the prompts; None without an oracle or without responses."""
-    oracle = made(config.data.oracle)
+    oracle = config.load_oracle()
     if oracle is None or said is None:
         return None
     return [
@@ -222,7 +219,7 @@ def _with_surprisal(record: RunRecord) -> RunRecord:
 
 
 def _judge(
-    config: DictConfig, store: Store, pairs: list[Pair], known: list[Verdict] | None = None
+    config: Run, store: Store, pairs: list[Pair], known: list[Verdict] | None = None
 ) -> tuple[list[Verdict], float]:
     """The verdicts, of the known ones only those judged again that are unscored, and the seconds over all restarts."""
     both_orders = config.evaluation.both_orders
@@ -243,7 +240,7 @@ def _judge(
     return verdicts, log.seconds
 
 
-def _judge_again(config: DictConfig, store: Store, record: RunRecord) -> None:
+def _judge_again(config: Run, store: Store, record: RunRecord) -> None:
     """Judge what a record has unscored, from the pairs in it, and put what is scored now into the record."""
     before = VerdictLog(store.verdicts).seconds
     verdicts, seconds = _judge(config, store, record.pairs, record.verdicts)
@@ -254,5 +251,5 @@ def _judge_again(config: DictConfig, store: Store, record: RunRecord) -> None:
         )
 
 
-def _say(config: DictConfig, what: str) -> None:
-    print(f"{identity.run_id(config)}: {what}", file=sys.stderr)
+def _say(config: Run, what: str) -> None:
+    print(f"{config.run_id}: {what}", file=sys.stderr)

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, cast
-
-from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
 from experiments.config import identity, schema
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import judging
 from experiments.run.inputs import load_preferences, load_prompts
 from experiments.run.store import Store, add_to_experiments
 
 
-def prepare(configs: list[DictConfig]) -> None:
+def prepare(configs: list[Run]) -> None:
     """Make everything loadable that the cells not yet done need, and try judges and trackers, before the first job.
 
     Raises Unavailable for weights and data that cannot be had and for judges and trackers that do not answer, with
@@ -57,18 +55,17 @@ def _complaints(check: Callable[[], None]) -> list[str]:
     return []
 
 
-def _data_missing(configs: Sequence[DictConfig]) -> list[str]:
+def _data_missing(configs: Sequence[Run]) -> list[str]:
     """What the cells' data sources say they lack. See `cme.data` for the contract."""
     found = []
     for source in {str(c.data.source): c.data.source for c in configs}.values():
-        lacking = getattr(import_module(source._target_.rpartition(".")[0]), "missing", None)
+        lacking = getattr(import_module(source.target.rpartition(".")[0]), "missing", None)
         if lacking is not None:
-            given = cast("dict[str, Any]", OmegaConf.to_container(source, resolve=True))
-            found += lacking(**{key: value for key, value in given.items() if key != "_target_"})
+            found += lacking(**source.arguments)
     return list(dict.fromkeys(found))
 
 
-def _probe_trackers(configs: list[DictConfig]) -> None:
+def _probe_trackers(configs: list[Run]) -> None:
     from experiments.run import tracking
 
     tracking.probe(configs)
@@ -83,7 +80,7 @@ def _check_checkpoints(names: list[str]) -> None:
         raise BadConfig(str(error)) from error
 
 
-def _check_parts(configs: list[DictConfig]) -> None:
+def _check_parts(configs: list[Run]) -> None:
     """Check the selection prompts and the capability tasks of the cells that have any."""
     from experiments.run import selection
 
@@ -99,7 +96,7 @@ def _check_parts(configs: list[DictConfig]) -> None:
             raise BadConfig(str(error)) from error
 
 
-def make_loadable(configs: list[DictConfig]) -> None:
+def make_loadable(configs: list[Run]) -> None:
     """Make everything loadable that the cells need. Raises as `prepare` does."""
     if not configs:
         return
@@ -115,13 +112,15 @@ def make_loadable(configs: list[DictConfig]) -> None:
     ensure(checkpoint_names(configs))
 
 
-def checkpoint_names(configs: list[DictConfig]) -> list[str]:
+def checkpoint_names(configs: list[Run]) -> list[str]:
     """Names of the checkpoints that the cells load, each once."""
     wanted: list[str] = []
     for config in configs:
         held = identity.heldout_verifier(config)
         judges = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
-        asked = [node.get("checkpoint") for judge in judges for node in judging.judges(judge).values()]
+        asked = [
+            node.arguments.get("checkpoint") for judge in judges for node in judging.judges(judge).values()
+        ]
         used = [config.generator, *([held] if held else []), *(name for name in asked if name)]
         wanted += [*identity.verifiers(config), *used, *identity.comparators(config).values()]
     return list(dict.fromkeys(wanted))

@@ -5,19 +5,18 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from cme.checkpoints import Checkpoint, load
 from cme.models.generation import generate
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run.stage import locked_cached_stage
 from experiments.run.store import Store
 
 
 def respond(
-    config: DictConfig,
+    config: Run,
     checkpoint: Checkpoint,
     asked: Sequence[Prompt],
     *,
@@ -39,7 +38,7 @@ def respond(
 
 
 def verifier_responses(
-    config: DictConfig, store: Store, weights: Mapping[str, str], asked: Sequence[Prompt]
+    config: Run, store: Store, weights: Mapping[str, str], asked: Sequence[Prompt]
 ) -> tuple[list[Generation] | None, float]:
     """The frozen verifier's own greedy responses and the seconds they took; None where the run has no one to ask.
 
@@ -55,7 +54,7 @@ def verifier_responses(
 
 
 def comparator_responses(
-    config: DictConfig, store: Store, name: str, weights: str, asked: Sequence[Prompt]
+    config: Run, store: Store, name: str, weights: str, asked: Sequence[Prompt]
 ) -> tuple[list[Generation], float]:
     """A further model's greedy responses and the seconds they took; made once for all runs that meet it on these."""
     origin = [weights, config.evaluation.max_new_tokens, [p.text for p in asked]]
@@ -66,7 +65,7 @@ def comparator_responses(
 def _kept(
     path: Path,
     origin: Sequence[object],
-    config: DictConfig,
+    config: Run,
     loaded: Callable[[], Checkpoint],
     asked: Sequence[Prompt],
     progress: str,

@@ -8,14 +8,13 @@ result; the selected one's stands beside it.
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig
 
 from cme.checkpoints import load
 from cme.judges.pairwise import VerdictLog
@@ -23,14 +22,14 @@ from cme.models.generation_log import GenerationLog
 from cme.records import CheckpointResult, Generation, Pair, Prompt, Selected, Trajectory, Verdict, points
 from cme.training.job import checkpoint_folder
 from experiments.config import identity
+from experiments.config.components import Component
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import accuracy, inputs, judging
 from experiments.run.responses import respond
-from experiments.run.stage import cached_stage, made
+from experiments.run.stage import cached_stage
 from experiments.run.stage import locked_cached_stage as shared
 from experiments.run.store import Store
-
-Oracle = Callable[[str, str, bool], float]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Selection:
     warnings: list[str]
 
 
-def selection_prompts(config: DictConfig) -> list[Prompt]:
+def selection_prompts(config: Run) -> list[Prompt]:
     """The selection prompts. Where their split is the evaluation's own, they are drawn from what it leaves.
 
     Raises BadConfig where there are too few and where one of them is an evaluation or a training prompt.
@@ -77,13 +76,14 @@ def selection_prompts(config: DictConfig) -> list[Prompt]:
     return found
 
 
-def compared_steps(config: DictConfig, last: int) -> list[int]:
+def compared_steps(config: Run, last: int) -> list[int]:
     """The steps whose policies are compared: the saved ones before the last, and the last."""
+    assert config.selection.every is not None
     return [*range(config.selection.every, last, config.selection.every), last]
 
 
 def run(
-    config: DictConfig, store: Store, weights: dict[str, str], trained: dict[str, Any], pairs: list[Pair]
+    config: Run, store: Store, weights: dict[str, str], trained: dict[str, Any], pairs: list[Pair]
 ) -> Selection | None:
     """The trajectory of a finished training and its selected checkpoint; None where selection is off."""
     if config.selection.every is None:
@@ -165,7 +165,7 @@ def _narrowed(trajectory: Trajectory) -> list[str]:
     return [f"{found}, and were compared by these" if kept else f"{found}: none was selected"]
 
 
-def delete_saved_checkpoints(config: DictConfig, store: Store) -> None:
+def delete_saved_checkpoints(config: Run, store: Store) -> None:
     """Delete the saved checkpoints unless they are kept; the final policy stays."""
     if not config.selection.keep:
         for folder in store.checkpoint.glob("step-*"):
@@ -173,7 +173,7 @@ def delete_saved_checkpoints(config: DictConfig, store: Store) -> None:
 
 
 def _responses(
-    config: DictConfig, checkpoint: str, asked: Sequence[Prompt], log: GenerationLog
+    config: Run, checkpoint: str, asked: Sequence[Prompt], log: GenerationLog
 ) -> list[dict[str, Any]]:
     progress = f"answers of {Path(checkpoint).name}"
     said = respond(config, load(checkpoint), asked, progress=progress, log=log)
@@ -181,8 +181,8 @@ def _responses(
 
 
 def _meet(
-    config: DictConfig,
-    judge: DictConfig,
+    config: Run,
+    judge: Component,
     asked: Sequence[Prompt],
     start: Sequence[Generation],
     responses: Sequence[dict[str, Any]],
@@ -198,12 +198,12 @@ def _meet(
 
 
 def _trajectory(
-    config: DictConfig,
+    config: Run,
     asked: Sequence[Prompt],
     start: Sequence[Generation],
     met: dict[int, Meeting],
 ) -> Trajectory:
-    oracle: Oracle | None = made(config.data.oracle)
+    oracle = config.load_oracle()
 
     def quality(responses: Sequence[Generation]) -> list[float] | None:
         if oracle is None:

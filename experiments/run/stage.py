@@ -10,26 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
-
 from cme.models.generation_log import GenerationLog
 from cme.records import BadFile, Prompt, read_json, write_json
 from cme.runtime.files import delete_partial_files, hold_lock
 from experiments.config import identity
-
-
-def made(node: DictConfig | None) -> Any:
-    """What a `_target_` node makes; the node's `name` is not an argument."""
-    if node is None:
-        return None
-    return instantiate(arguments(node))
-
-
-def arguments(node: DictConfig) -> dict[str, Any]:
-    """The fields of a `_target_` node without its name."""
-    values = cast("dict[str, Any]", OmegaConf.to_container(node, resolve=True))
-    return {key: value for key, value in values.items() if key != "name"}
 
 
 def resolve_weights(names: Iterable[str]) -> dict[str, str]:

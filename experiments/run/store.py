@@ -5,11 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from cme.records import ExperimentRecord, RunRecord, read_record, write_record
 from cme.runtime.files import hold_lock
 from experiments.config import identity
+from experiments.config.runs import Run
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,11 @@ class Store:
     comparators: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: DictConfig) -> "Store":
+    def of(cls, config: Run) -> "Store":
         """The store of a composed cell."""
         root = Path(config.results_dir)
         start = root / "starts" / f"{identity.start_id(config)}.json"
-        return cls(root / identity.run_id(config), start, identity.comparators(config))
+        return cls(root / config.run_id, start, identity.comparators(config))
 
     @property
     def checkpoint(self) -> Path:
@@ -70,11 +69,11 @@ class Store:
         """What is known of untrained starts, shared between runs."""
         return self.start.parent
 
-    def verifier_answers(self, config: DictConfig) -> Path:
+    def verifier_answers(self, config: Run) -> Path:
         """The verifier's answers to the training prompts, shared between the starts that learn from them."""
         return self.folder.parent / "verifiers" / f"{identity.verifier_answers_id(config)}.json"
 
-    def verifier_responses(self, config: DictConfig, name: str) -> Path:
+    def verifier_responses(self, config: Run, name: str) -> Path:
         """A verifier's own responses to the evaluation prompts, shared between runs."""
         return self.folder.parent / "verifiers" / f"{identity.verifier_responses_id(config, name)}.json"
 
@@ -105,23 +104,22 @@ class Store:
         return not count_unscored(record) and not pending_comparators(record, self.comparators)
 
 
-def add_to_experiments(configs: Iterable[DictConfig]) -> None:
+def add_to_experiments(configs: Iterable[Run]) -> None:
     """Write down which runs belong to each named experiment, beside those that did before.
 
     Raises Unavailable where nothing can be written, ValueError for a list that cannot be read.
     """
-    found: dict[Path, list[DictConfig]] = {}
+    found: dict[tuple[Path, str, str], set[str]] = {}
     for config in configs:
-        if config.experiment.name is not None:
-            name = f"{config.scale.name}-{config.experiment.name}.experiment.json"
-            found.setdefault(Path(config.results_dir) / "experiments" / name, []).append(config)
-    for path, cells in found.items():
-        asked = {identity.run_id(cell) for cell in cells}
+        if (name := config.experiment.name) is not None:
+            file = f"{config.scale.name}-{name}.experiment.json"
+            path = Path(config.results_dir) / "experiments" / file
+            found.setdefault((path, name, config.scale.name), set()).add(config.run_id)
+    for (path, name, scale), asked in found.items():
         with hold_lock(Path(f"{path}.lock")):
             known = set(read_record(path, ExperimentRecord).runs) if path.exists() else set()
             if not asked <= known:
-                of = cells[0]
-                write_record(path, ExperimentRecord(of.experiment.name, of.scale.name, sorted(known | asked)))
+                write_record(path, ExperimentRecord(name, scale, sorted(known | asked)))
 
 
 def selection_pending(record: RunRecord) -> bool:

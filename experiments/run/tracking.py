@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from omegaconf import DictConfig
 from transformers import TrainerCallback
 
 from cme import Unavailable
@@ -13,13 +12,14 @@ from cme.runtime.secrets import redact
 from cme.training.trackers import TrackedRun, check_tracker
 from cme.training.tracking import Tracking
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run.store import Store
 
 # What says of a run what it is, beside the fields that change results.
 NAMES = ("family.name", "regime.name", "verifier.name", "experiment.name")
 
 
-def callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
+def callbacks(config: Run, store: Store) -> list[TrainerCallback]:
     """What gives a training's figures to the configured tracker."""
     if config.tracker.name == "none":
         return []
@@ -33,14 +33,14 @@ def callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
     return [Tracking(config.tracker.name, run, lambda text: _warn(store, text))]
 
 
-def parameters(config: DictConfig) -> dict[str, Any]:
+def parameters(config: Run) -> dict[str, Any]:
     """The run's settings by their dotted paths; of those that change nothing, its names."""
     names = {path: value for path, value in identity.flat_settings(config).items() if path in NAMES}
     found = names | identity.identity_fields(config)
     return {path: redact(v) if isinstance(v, str) else v for path, v in found.items()}
 
 
-def probe(configs: Iterable[DictConfig]) -> None:
+def probe(configs: Iterable[Run]) -> None:
     """Try the trackers of the trainings that are owed, each once. Raises Unavailable, a line for each."""
     owed = [c for c in configs if c.trainer.method != "best_of_n" and not Store.of(c).training.exists()]
     why = []

@@ -11,10 +11,9 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
 from transformers import TrainerCallback
 
 from cme.checkpoints import load
@@ -33,6 +32,7 @@ from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run import inputs, tracking
 from experiments.run.progress import ProgressFile
 from experiments.run.responses import respond
@@ -40,7 +40,6 @@ from experiments.run.stage import (
     cached_stage,
     fingerprint,
     locked_cached_stage,
-    made,
     quiet_libraries,
     resolve_weights,
 )
@@ -50,9 +49,7 @@ from experiments.run.store import Store
 OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
-def train_policy(
-    config: DictConfig, store: Store, until_written: ExitStack, log: GenerationLog
-) -> dict[str, Any]:
+def train_policy(config: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
     """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
 
     A training that was interrupted goes on from its last checkpoint; the policies that it saved on the way are there
@@ -83,7 +80,7 @@ def train_policy(
     return {"history": result.history, "stopped": result.stopped, **launched}
 
 
-def _made_from(config: DictConfig, store: Store, weights: str) -> str:
+def _made_from(config: Run, store: Store, weights: str) -> str:
     """A digest of what a training's checkpoints are made from beside the run's settings: where that is another now,
     they are of another training.
 
@@ -100,14 +97,14 @@ def _made_from(config: DictConfig, store: Store, weights: str) -> str:
     return identity.digest([weights, prompts, [asdict(row) for row in taught], versions, device])
 
 
-def _trained(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
+def _trained(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
     quiet_libraries()
     method: Callable[..., TrainingResult] = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method]
     return method(config, store, folder, where)
 
 
 def policy_responses(
-    config: DictConfig, store: Store, prompts: list[Prompt], log: GenerationLog
+    config: Run, store: Store, prompts: list[Prompt], log: GenerationLog
 ) -> list[Generation]:
     """The policy's responses to the evaluation prompts; best-of-n's are chosen from what is in `store.samples`."""
     if config.trainer.method != "best_of_n":
@@ -137,11 +134,11 @@ def _sample_warnings(store: Store) -> list[str]:
     ]
 
 
-def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
+def _grpo(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
     return train_grpo(
         load(config.generator),
         training_prompts(config),
-        made(config.reward),
+        config.reward.instantiate(),
         _monitors(config),
         _settings(config),
         CollapseGuard(config.guard.patience, config.guard.max_unscored),
@@ -149,7 +146,7 @@ def _grpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) 
     )
 
 
-def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
+def _dpo(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
     return dpo_sft.train_dpo(
         load(config.generator),
         load(config.generator),
@@ -160,7 +157,7 @@ def _dpo(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
     )
 
 
-def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
+def _sft(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
     return dpo_sft.train_sft(
         load(config.generator),
         training_prompts(config),
@@ -171,7 +168,7 @@ def _sft(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -
     )
 
 
-def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
+def _verifier_said(config: Run, store: Store) -> list[Generation]:
     """The verifier's answers to the training prompts, which it gives once."""
     prompts = training_prompts(config)
     made_of = [resolve_weights([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
@@ -181,45 +178,43 @@ def _verifier_said(config: DictConfig, store: Store) -> list[Generation]:
     return [Generation(**g) for g in said["value"]]
 
 
-def _callbacks(config: DictConfig, store: Store) -> list[TrainerCallback]:
+def _callbacks(config: Run, store: Store) -> list[TrainerCallback]:
     """What rides along with a training and changes nothing in it."""
     return [ProgressFile(store.folder), *tracking.callbacks(config, store)]
 
 
-def training_prompts(config: DictConfig) -> list[Prompt]:
+def training_prompts(config: Run) -> list[Prompt]:
     """The prompts that a cell trains on."""
     return inputs.load_prompts(config.data, config.data.train_split, config.data.train_prompts)
 
 
-def _settings(config: DictConfig) -> dict[str, Any]:
+def _settings(config: Run) -> dict[str, Any]:
     """The fields of the trainer that are TRL's."""
-    values = cast("dict[str, Any]", OmegaConf.to_container(config.trainer, resolve=True))
-    return {name: value for name, value in values.items() if name not in OURS}
+    return {name: value for name, value in config.values["trainer"].items() if name not in OURS}
 
 
-def _job(config: DictConfig, store: Store, folder: Path, where: Checkpointing) -> TrainingJob:
-    trainer = cast("dict[str, Any]", OmegaConf.to_container(config.trainer, resolve=True))
+def _job(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingJob:
     return TrainingJob(
         seed=config.seed,
         folder=folder,
         save_every=config.selection.every,
-        lora=trainer["lora"],
+        lora=config.values["trainer"]["lora"],
         checkpointing=where,
         callbacks=_callbacks(config, store),
     )
 
 
-def _monitors(config: DictConfig) -> Monitors:
+def _monitors(config: Run) -> Monitors:
     return Monitors(
         load(config.generator),
         _heldout(config),
-        made(config.data.oracle),
+        config.load_oracle(),
         config.monitor_every,
         config.data.answers,
     )
 
 
-def _watch(config: DictConfig) -> dpo_sft.SampledMonitoring:
+def _watch(config: Run) -> dpo_sft.SampledMonitoring:
     return dpo_sft.SampledMonitoring(
         _monitors(config),
         training_prompts(config),
@@ -228,12 +223,12 @@ def _watch(config: DictConfig) -> dpo_sft.SampledMonitoring:
     )
 
 
-def _heldout(config: DictConfig) -> Verifier | None:
+def _heldout(config: Run) -> Verifier | None:
     name = identity.heldout_verifier(config)
     return None if name is None else load_scorer(config, name)
 
 
-def load_scorer(config: DictConfig, name: str) -> Verifier:
+def load_scorer(config: Run, name: str) -> Verifier:
     """A checkpoint as a scorer within the limits of scoring."""
     checkpoint = load(name, dtype=config.scoring.dtype)
     return Verifier(
@@ -244,7 +239,7 @@ def load_scorer(config: DictConfig, name: str) -> Verifier:
     )
 
 
-def _verifier_answers(config: DictConfig, prompts: list[Prompt], log: GenerationLog) -> list[dict[str, Any]]:
+def _verifier_answers(config: Run, prompts: list[Prompt], log: GenerationLog) -> list[dict[str, Any]]:
     verifier = load(config.verifier.checkpoint, dtype=config.scoring.dtype)
     said = generate(
         verifier.model,
@@ -253,21 +248,21 @@ def _verifier_answers(config: DictConfig, prompts: list[Prompt], log: Generation
         seed=config.seed,
         progress="verifier answers",
         log=log,
-        **config.trainer.sampling,
+        **config.values["trainer"]["sampling"],
     )
     return [asdict(g) for g in said]
 
 
-def _samples(config: DictConfig, prompts: list[Prompt], log: GenerationLog) -> list[list[dict[str, Any]]]:
+def _samples(config: Run, prompts: list[Prompt], log: GenerationLog) -> list[list[dict[str, Any]]]:
     groups = best_of_n.sample_with_rewards(
         load(config.generator),
         prompts,
-        made(config.reward),
+        config.reward.instantiate(),
         config.trainer.num_generations,
         seed=config.seed,
         progress="samples of the start",
         log=log,
-        **config.trainer.sampling,
+        **config.values["trainer"]["sampling"],
     )
     return [[asdict(sample) for sample in group] for group in groups]
 

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from cme.runtime import distributed
 from experiments.config import composition, schema
+from experiments.config.runs import resolve
 from experiments.run import cell
 from experiments.sweep import runner
 
@@ -15,7 +16,7 @@ from experiments.sweep import runner
 @hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
 def show(config: DictConfig) -> None:
     """The entry point of Hydra, which answers --help, --cfg and similar options by itself."""
-    cell.run(config)
+    cell.run(resolve(config))
 
 
 def main(arguments: Sequence[str]) -> None:

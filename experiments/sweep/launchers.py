@@ -35,6 +35,7 @@ from cme.runtime.extras import install_command
 from experiments.config import schema
 from experiments.config.composition import configures_hydra
 from experiments.config.experiment_grids import MULTIRUN
+from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, suggestion
 from experiments.sweep.worker import SIGNALS, Worker, visible_gpus
 
@@ -95,7 +96,7 @@ def check_launcher(arguments: Sequence[str]) -> None:
 
 
 def launch(
-    cells: Sequence[Sequence[str]], arguments: Sequence[str], function: Callable[[DictConfig], object]
+    cells: Sequence[Sequence[str]], arguments: Sequence[str], function: Callable[[Run], object]
 ) -> None:
     """Run cells through the launcher of a command line, and return when all have ended.
 
@@ -116,7 +117,11 @@ def launch(
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
         own = _settled([a for a in arguments if configures_hydra(a)], list(cells[0]))
         name = launcher_name(own)
-        task = function if name is None else Worker(function, str(Path.cwd()), here=name == LOCAL)
+        task = (
+            (lambda config: function(resolve(config)))
+            if name is None
+            else Worker(function, str(Path.cwd()), here=name == LOCAL)
+        )
         launcher = _launcher(own, list(cells[0]), task)
         size = 1 if name is None else BATCH
         for first in range(0, len(cells), size):
@@ -125,6 +130,10 @@ def launch(
             for cell, result in zip(batch, returns, strict=True):
                 if result.status == JobStatus.FAILED:
                     raise RuntimeError(f"{' '.join(cell)}: {result._return_value}")  # noqa: SLF001
+
+
+def _resolved(function: Callable[[Run], object], config: DictConfig) -> None:
+    function(resolve(config))
 
 
 def _settled(own: list[str], cell: list[str]) -> list[str]:

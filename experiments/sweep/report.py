@@ -2,18 +2,17 @@
 
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from analysis import build, summarize
 from cme.records import SanityRecord, read_record
 from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run.store import Store
 
 REPORTED = 1000
 """Largest number of runs in a sweep's report, since a report holds all its records in memory."""
 
 
-def print_report(configs: list[DictConfig]) -> None:
+def print_report(configs: list[Run]) -> None:
     """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
 
     More than REPORTED runs are left to `python -m analysis`.

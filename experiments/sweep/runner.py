@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from cme import Unavailable
 from cme.runtime import signals
 from experiments.config import composition, identity, schema
-from experiments.config.composition import Cell
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import plan
 from experiments.run import cell, preparation, state
@@ -33,16 +31,15 @@ def main(arguments: list[str]) -> int:
     try:
         launchers.check_launcher(arguments)
         asked = composition.compose_cells(arguments)
-        configs = [c.config for c in asked]
-        if any(config.plan for config in configs):
-            print("\n".join(plan.lines(configs)))
+        if any(run.plan for run in asked):
+            print("\n".join(plan.lines(asked)))
             return DONE
-        preparation.prepare(configs)
+        preparation.prepare(asked)
         add_to_ledger(asked)
         owed = [c for c in asked if not _skipped(c)]
         code, _ = run_cells([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
         if code != INTERRUPTED:
-            report.print_report(configs)
+            report.print_report(asked)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         print_errors(str(error).splitlines())
         return REFUSED
@@ -80,11 +77,11 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
 
 def _ready(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], list[str]]:
     """Those entries that can be run, with what they need there, and why the others cannot."""
-    found: list[tuple[Entry, DictConfig]] = []
+    found: list[tuple[Entry, Run]] = []
     why: list[str] = []
     for entry in batch:
         try:
-            found.append((entry, _recomposed(entry, results_dir).config))
+            found.append((entry, _recomposed(entry, results_dir)))
         except ValueError as error:
             why += [f"{entry.run_id}: {line}" for line in str(error).splitlines()]
     ready = [entry for entry, _ in found]
@@ -136,18 +133,17 @@ def run_cells(
     return FAILED if errors else DONE, stopped
 
 
-def add_to_ledger(asked: Sequence[Cell]) -> None:
+def add_to_ledger(asked: Sequence[Run]) -> None:
     """Write down in the ledger of their results_dir what cells were asked for. Raises as `ledger.enrol` does."""
-    for root in {str(c.config.results_dir): None for c in asked}:
-        ledger.add_entries(Path(root), (entry_of(c) for c in asked if str(c.config.results_dir) == root))
+    for root in {str(c.results_dir): None for c in asked}:
+        ledger.add_entries(Path(root), (entry_of(c) for c in asked if str(c.results_dir) == root))
 
 
-def entry_of(asked: Cell) -> Entry:
+def entry_of(asked: Run) -> Entry:
     """A cell as the ledger has it."""
-    config = asked.config
     words = [w for w in asked.overrides if w.lstrip("+").split("=")[0] not in OF_THE_COMMAND]
-    met = identity.comparators(config) if config.experiment.run == schema.Experiment.run else {}
-    return Entry(_folder(asked).name, config.scale.name, config.experiment.name, words, met)
+    met = identity.comparators(asked) if asked.experiment.run == schema.Experiment.run else {}
+    return Entry(_folder(asked).name, asked.scale.name, asked.experiment.name, words, met)
 
 
 def print_errors(lines: Sequence[str]) -> None:
@@ -163,7 +159,7 @@ def _interrupted(how: str = "") -> int:
     return INTERRUPTED
 
 
-def _recomposed(entry: Entry, results_dir: Path) -> Cell:
+def _recomposed(entry: Entry, results_dir: Path) -> Run:
     [found] = composition.compose_cells(entry.words(results_dir))
     if _folder(found).name != entry.run_id:
         raise BadConfig(
@@ -173,13 +169,13 @@ def _recomposed(entry: Entry, results_dir: Path) -> Cell:
     return found
 
 
-def _folder(asked: Cell) -> Path:
-    return cell.record_path(asked.config).parent
+def _folder(asked: Run) -> Path:
+    return cell.record_path(asked).parent
 
 
-def _skipped(asked: Cell) -> bool:
+def _skipped(asked: Run) -> bool:
     """Whether a run is done, which is said; other experiments than trainings print what they found before."""
-    if asked.config.experiment.run != schema.Experiment.run or not cell.is_done(asked.config):
+    if asked.experiment.run != schema.Experiment.run or not cell.is_done(asked):
         return False
     print(f"{_folder(asked).name}: done before, skipped", file=sys.stderr)
     return True

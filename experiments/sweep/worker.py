@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from cme import Interrupted
+from experiments.config.runs import Run, resolve
 from experiments.run.cell import SweepStopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # what stops a run
@@ -29,7 +30,7 @@ class Worker:
             when it is told to.
     """
 
-    function: Callable[[DictConfig], object]
+    function: Callable[[Run], object]
     folder: str
     here: bool
 
@@ -48,7 +49,7 @@ class Worker:
             return
         _Process.working = True
         try:
-            self.function(config)
+            self.function(resolve(config))
         except KeyboardInterrupt:
             _Process.leaving = self.here
         except SweepStopped:

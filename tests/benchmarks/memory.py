@@ -32,7 +32,7 @@ def main(cells: int) -> None:
             f"results_dir={folder}",
         ]
         found = []
-        for config in composition.compose_configs(["-m", *small, f"seed=range(0,{cells})"]):
+        for config in composition.compose_cells(["-m", *small, f"seed=range(0,{cells})"]):
             cell.run(config)
             found.append(resident())
             print(f"cell {len(found)}: {found[-1]:.0f} MB", flush=True)

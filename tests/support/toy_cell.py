@@ -4,21 +4,20 @@ import os
 import time
 from pathlib import Path
 
-from omegaconf import DictConfig
-
 from cme import Interrupted
 from cme.records import Progress
-from experiments.config import identity
+from experiments.config.runs import Run
 from experiments.run import state
 
+OVERRIDES = ("experiment.run=toy_cell.run", "trusted_packages=[toy_cell]")
 FAILS, INTERRUPTED, SLOW, SECRET, WAITS = 1, 2, 3, 4, 6
 
 
-def record_path(config: DictConfig) -> Path:
-    return Path(config.results_dir) / identity.run_id(config) / "separation.json"
+def record_path(config: Run) -> Path:
+    return Path(config.results_dir) / config.run_id / "separation.json"
 
 
-def run(config: DictConfig) -> None:
+def run(config: Run) -> None:
     path = record_path(config)
     if path.exists():
         return

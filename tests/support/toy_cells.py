@@ -5,22 +5,22 @@ import signal
 import time
 from pathlib import Path
 
-from omegaconf import DictConfig
+from experiments.config.runs import Run
 
 
-def word(config: DictConfig, name: str) -> Path:
+def word(config: Run, name: str) -> Path:
     """A file of a cell."""
     folder = Path(config.results_dir) / str(config.seed)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 
 
-def plain(config: DictConfig) -> None:
+def plain(config: Run) -> None:
     """Say who ran the cell, and where."""
     word(config, "done").write_text(f"{os.getpid()} {Path.cwd()} {os.environ.get('OMP_NUM_THREADS')}")
 
 
-def meeting(config: DictConfig) -> None:
+def meeting(config: Run) -> None:
     """End when the other of two cells is running."""
     plain(config)
     other = Path(config.results_dir) / str(1 - config.seed) / "done"
@@ -31,7 +31,7 @@ def meeting(config: DictConfig) -> None:
     raise TimeoutError(other)
 
 
-def killed_once(config: DictConfig) -> None:
+def killed_once(config: Run) -> None:
     """Seed 1 is killed the first time that it runs."""
     if config.seed == 1 and not word(config, "killed").exists():
         word(config, "killed").touch()
@@ -39,7 +39,7 @@ def killed_once(config: DictConfig) -> None:
     plain(config)
 
 
-def endless(config: DictConfig) -> None:
+def endless(config: Run) -> None:
     """Run until a signal comes, take a moment to save, and leave."""
     word(config, "begun").touch()
     try:
@@ -50,7 +50,7 @@ def endless(config: DictConfig) -> None:
         raise
 
 
-def preempted_once(config: DictConfig) -> None:
+def preempted_once(config: Run) -> None:
     """Seed 1 is told to leave the first time that it runs, as Slurm tells it."""
     word(config, f"begun-{os.getpid()}").touch()
     if config.seed == 1 and not word(config, "preempted").exists():
@@ -60,12 +60,12 @@ def preempted_once(config: DictConfig) -> None:
     plain(config)
 
 
-def broken(config: DictConfig) -> None:
+def broken(config: Run) -> None:
     """Break the rule that a cell's function raises nothing."""
     raise ValueError(f"seed {config.seed} is no good")
 
 
-def held(config: DictConfig) -> None:
+def held(config: Run) -> None:
     """Run until somebody writes the file `go` into results_dir."""
     word(config, f"begun-{os.getpid()}").touch()
     while not (Path(config.results_dir) / "go").exists():

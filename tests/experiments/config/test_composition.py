@@ -66,7 +66,7 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "named"), BAD, ids=lambda value: " ".join(value))
 def test_bad_input_is_one_sentence(arguments: list[str], named: list[str]) -> None:
     with pytest.raises(BadConfig) as caught:
-        composition.compose_configs(arguments)
+        composition.compose_cells(arguments)
     message = str(caught.value)
     assert "\n" not in message
     assert "Traceback" not in message and not message.startswith("'")
@@ -86,19 +86,19 @@ def test_bad_input_is_one_sentence(arguments: list[str], named: list[str]) -> No
 )
 def test_what_could_only_fail_after_models_load_is_refused_before(override: str, likely: str) -> None:
     with pytest.raises(BadConfig, match=override) as caught:
-        composition.compose_configs([override])
+        composition.compose_cells([override])
     assert likely in str(caught.value)
 
 
 def test_one_bad_cell_fails_the_whole_sweep_and_is_named() -> None:
     with pytest.raises(BadConfig, match=r"cell scale=paper family=llama regime=sft"):
-        composition.compose_configs(["-m", "scale=paper", "family=olmo,llama", "regime=sft"])
+        composition.compose_cells(["-m", "scale=paper", "family=olmo,llama", "regime=sft"])
     with pytest.raises(BadConfig, match=r"trainer\.max_steps=0.*cell trainer\.max_steps=0"):
-        composition.compose_configs(["-m", "trainer.max_steps=2,0"])
+        composition.compose_cells(["-m", "trainer.max_steps=2,0"])
 
 
 def test_a_sweep_is_the_product_of_its_values() -> None:
-    found = composition.compose_configs(
+    found = composition.compose_cells(
         ["--multirun", "family=qwen,gemma", "seed=range(0,3)", "trainer.beta=0.5"]
     )
     assert [(c.family.name, c.seed) for c in found] == [(f, s) for f in ("qwen", "gemma") for s in range(3)]
@@ -108,23 +108,23 @@ def test_a_sweep_is_the_product_of_its_values() -> None:
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--hydra-help", "--cfg=job", "--info=all", "--version"])
 def test_what_only_shows_composes_nothing(flag: str) -> None:
-    assert composition.compose_configs([flag, "family=qwn"]) == []
+    assert composition.compose_cells([flag, "family=qwn"]) == []
 
 
 def test_a_verifier_that_is_the_generator_warns(capsys: pytest.CaptureFixture[str]) -> None:
     same = ["family=gemma", "regime=instruct", "verifier=gemma_instruct"]
-    composition.compose_configs(same)
+    composition.compose_cells(same)
     assert capsys.readouterr().err.splitlines() == [
         "warning: verifier equals generator (miniature:gemma/instruct), but the experiment claims an "
         "independent verifier"
     ]
-    composition.compose_configs([*same, "experiment.independent_verifier=false"])
-    composition.compose_configs(["family=gemma", "regime=instruct"])
+    composition.compose_cells([*same, "experiment.independent_verifier=false"])
+    composition.compose_cells(["family=gemma", "regime=instruct"])
     assert capsys.readouterr().err == ""
 
 
 def test_checkpoints_are_those_that_cells_load_each_once() -> None:
-    cells = composition.compose_configs(["-m", "reward=cme,random", "family=qwen,olmo"])
+    cells = composition.compose_cells(["-m", "reward=cme,random", "family=qwen,olmo"])
     assert sorted(preparation.checkpoint_names(cells)) == [
         "miniature:gemma/verifier",
         "miniature:llama/verifier",
@@ -132,7 +132,7 @@ def test_checkpoints_are_those_that_cells_load_each_once() -> None:
         "miniature:olmo/verifier",
         "miniature:qwen/pretrained",
     ]
-    [alone] = composition.compose_configs(["reward=random", "family=qwen"])
+    [alone] = composition.compose_cells(["reward=random", "family=qwen"])
     assert sorted(preparation.checkpoint_names([alone])) == [
         "miniature:olmo/verifier",
         "miniature:qwen/pretrained",
@@ -143,8 +143,8 @@ def test_checkpoints_are_those_that_cells_load_each_once() -> None:
         "judge@selection.judge=local",
         "selection.judge.checkpoint=y",
     ]
-    [off] = composition.compose_configs(judged)
-    [on] = composition.compose_configs([*judged, "selection.every=1"])
+    [off] = composition.compose_cells(judged)
+    [on] = composition.compose_cells([*judged, "selection.every=1"])
     assert [set("xy") & set(preparation.checkpoint_names([cell])) for cell in (off, on)] == [
         {"x"},
         {"x", "y"},
@@ -160,7 +160,7 @@ def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
 ) -> None:
     monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
     with pytest.raises(BadConfig, match=f"data=world: .*{named}"):
-        preparation.prepare(composition.compose_configs([override, f"results_dir={tmp_path}"]))
+        preparation.prepare(composition.compose_cells([override, f"results_dir={tmp_path}"]))
 
 
 def test_all_that_is_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_local_file_with_wrong_columns_is_one_sentence(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
     (tmp_path / "x.jsonl").write_text('{"prompt": "p", "completion": "c"}\n')
     judge = ["judge=openai", "judge.model=x"]
-    [config] = composition.compose_configs([*overrides, *judge, f"data.source.path={tmp_path / 'x.jsonl'}"])
+    [config] = composition.compose_cells([*overrides, *judge, f"data.source.path={tmp_path / 'x.jsonl'}"])
     with pytest.raises(BadConfig, match=r"lacks the column.*prompt, completion") as caught:
         inputs.load_prompts(config.data, "train", 1)
     assert "\n" not in str(caught.value)
@@ -227,12 +227,12 @@ def test_run_py_says_it_in_one_line_and_writes_nothing(
 
 def test_validation_imports_no_torch() -> None:
     code = (
-        "import sys\nfrom experiments.config.composition import compose_configs\n"
+        "import sys\nfrom experiments.config.composition import compose_cells\n"
         "from experiments.config.validation import BadConfig\n"
-        "for scale in ('miniature', 'laptop', 'paper'): assert len(compose_configs([f'scale={scale}'])) == 1\n"
-        "for reward in ('majority_vote', 'token_entropy', 'ground_truth'): compose_configs([f'reward={reward}'])\n"
+        "for scale in ('miniature', 'laptop', 'paper'): assert len(compose_cells([f'scale={scale}'])) == 1\n"
+        "for reward in ('majority_vote', 'token_entropy', 'ground_truth'): compose_cells([f'reward={reward}'])\n"
         "for bad in ('family=qwn', 'trainer.num_generations=1', '+reward.foo=1'):\n"
-        "    try: compose_configs([bad])\n    except BadConfig: pass\n    else: raise SystemExit(bad)\n"
+        "    try: compose_cells([bad])\n    except BadConfig: pass\n    else: raise SystemExit(bad)\n"
         "heavy = {'torch', 'transformers', 'trl', 'datasets', 'sentence_transformers'} & set(sys.modules)\n"
         "sys.exit(f'imported {heavy}' if heavy else 0)\n"
     )

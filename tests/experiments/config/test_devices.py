@@ -7,7 +7,7 @@ import pytest
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 
 from cme.runtime import distributed
-from experiments.config import composition, identity, trainer_validation
+from experiments.config import composition, trainer_validation
 from experiments.config.validation import BadConfig
 from experiments.run import training
 
@@ -31,8 +31,8 @@ def test_accelerate_takes_its_configurations(file: Path) -> None:
 
 
 def run_id(*overrides: str) -> str:
-    [config] = composition.compose_configs(list(overrides))
-    return identity.run_id(config)
+    [config] = composition.compose_cells(list(overrides))
+    return config.run_id
 
 
 @pytest.fixture
@@ -45,10 +45,7 @@ def test_the_number_of_processes_is_no_part_of_a_run(monkeypatch: pytest.MonkeyP
     before = run_id()
     for name, value in LAUNCH.items():
         monkeypatch.setenv(name, value)
-    assert (
-        distributed.process_count() == 8
-        and run_id() == before == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
-    )
+    assert distributed.process_count() == 8 and run_id() == before
 
 
 @pytest.mark.usefixtures("installed")
@@ -73,7 +70,7 @@ def test_where_vllm_runs_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        ("trainer.vllm_mode=remote", r"vllm_mode=remote; it must be colocate or server"),
+        ("trainer.vllm_mode=remote", r"vllm_mode=remote is unknown; it must be one of colocate, server"),
         ("trainer.vllm_mode=server", r"vllm_server_base_url=None; mode server needs the URL"),
         ("trainer.vllm_gpu_memory_utilization=1.5", r"utilization=1.5; it must be above 0 and below 1"),
         ("trainer.vllm_tensor_parallel_size=3", r"parallel_size=3; it must divide the 1 processes"),
@@ -82,13 +79,13 @@ def test_where_vllm_runs_changes_nothing() -> None:
 )
 def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
     with pytest.raises(BadConfig, match=said):
-        composition.compose_configs(["trainer.use_vllm=true", *overrides.split()])
+        composition.compose_cells(["trainer.use_vllm=true", *overrides.split()])
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("adapter=lora trainer.lora.r=0", "r=0"),
+        ("adapter=lora trainer.lora.r=0", "lora.r=0; it must be at least 1"),
         ("adapter=lora trainer.lora.lora_dropout=1.0", "lora_dropout=1.0"),
         ("adapter=lora trainer=best_of_n", "trains nothing"),
         ("reward.quantization=4bit", "quantization=4bit"),
@@ -98,13 +95,13 @@ def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
 )
 def test_options_that_mean_nothing_are_refused(line: str, said: str) -> None:
     with pytest.raises(BadConfig, match=said):
-        composition.compose_configs(line.split(" ", 1))
+        composition.compose_cells(line.split(" ", 1))
 
 
 def test_adapters_of_a_policy_in_parts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(BadConfig, match="cannot be merged into it"):
-        composition.compose_configs(["adapter=lora"])
+        composition.compose_cells(["adapter=lora"])
 
 
 @pytest.mark.parametrize(
@@ -122,18 +119,18 @@ def test_a_batch_that_processes_cannot_share_is_refused(
     for name, value in (LAUNCH | {"WORLD_SIZE": str(count)}).items():
         monkeypatch.setenv(name, value)
     if fits:
-        assert composition.compose_configs(overrides)
+        assert composition.compose_cells(overrides)
     else:
         with pytest.raises(BadConfig, match=f"{count} cannot divide evenly"):
-            composition.compose_configs(overrides)
+            composition.compose_cells(overrides)
 
 
 def test_the_adapters_go_to_peft_by_its_names() -> None:
     from peft import LoraConfig
 
-    [config] = composition.compose_configs(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])
+    [config] = composition.compose_cells(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])
     given: Any = training._lora(config)
     made = LoraConfig(task_type="CAUSAL_LM", **given)
     assert (made.r, made.lora_alpha, made.target_modules) == (16, 32, {"q_proj", "v_proj"})
-    [plain] = composition.compose_configs([])
+    [plain] = composition.compose_cells([])
     assert training._lora(plain) is None

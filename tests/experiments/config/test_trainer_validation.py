@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import pytest
-from omegaconf import DictConfig
 from plain_rewards import FunctionReward
 
 from analysis import build, summarize
 from cme.records import read_json, read_record
 from cme.training.best_of_n import best_response
-from experiments.config import composition, identity
+from experiments.config import composition
+from experiments.config.components import Component
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import pipeline, preparation, training
 from experiments.run.store import Store
@@ -19,20 +20,20 @@ TRAINED = ("trainer.max_steps=2", "trainer.per_device_train_batch_size=8", "trai
 
 
 @pytest.fixture
-def run_of(cell: Cell) -> Callable[..., DictConfig]:
+def run_of(cell: Cell) -> Callable[..., Run]:
     """Small cells of the trainers; what `cell` says of GRPO's is left out."""
 
-    def composed(trainer: str, *overrides: str) -> DictConfig:
+    def composed(trainer: str, *overrides: str) -> Run:
         small = [a for a in cell() if not a.startswith("trainer.")]
         own = {"sft": (*TRAINED, "trainer.sampling.max_new_tokens=6"), "dpo": TRAINED}.get(trainer, ())
-        [config] = composition.compose_configs([*small, f"trainer={trainer}", *own, *overrides])
+        [config] = composition.compose_cells([*small, f"trainer={trainer}", *own, *overrides])
         return config
 
     return composed
 
 
 @pytest.mark.parametrize("trainer", ["dpo", "sft"])
-def test_a_trained_cell_is_whole(run_of: Callable[..., DictConfig], trainer: str) -> None:
+def test_a_trained_cell_is_whole(run_of: Callable[..., Run], trainer: str) -> None:
     config = run_of(trainer)
     record = read_record(pipeline.run(config))
     assert record.reward == trainer and f"-{trainer}-" in record.run_id
@@ -44,13 +45,13 @@ def test_a_trained_cell_is_whole(run_of: Callable[..., DictConfig], trainer: str
     assert f"{trainer}: win rate" in summarize([record])
 
 
-def test_selection_works_for_them_too(run_of: Callable[..., DictConfig]) -> None:
+def test_selection_works_for_them_too(run_of: Callable[..., Run]) -> None:
     config = run_of("dpo", "selection.every=1", "selection.prompts=12")
     record = read_record(pipeline.run(config))
     assert record.trajectory is not None and [m.step for m in record.trajectory.milestones] == [1, 2]
 
 
-def test_a_verifier_answers_once(run_of: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_verifier_answers_once(run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = run_of("sft"), run_of("sft", "family=llama")
     pipeline.run(first)
     path = Store.of(first).verifier_answers(first)
@@ -65,7 +66,7 @@ def test_a_verifier_answers_once(run_of: Callable[..., DictConfig], monkeypatch:
     assert read_record(pipeline.run(second)).family == "llama"
 
 
-def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., DictConfig]) -> None:
+def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., Run]) -> None:
     config = run_of("best_of_n", "trainer.num_generations=3")
     record = read_record(pipeline.run(config))
     assert record.reward == "best_of_n_cme" and record.history == {} and record.stopped is None
@@ -79,13 +80,18 @@ def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., DictConfig
 
 
 def test_samples_without_a_reward_are_told(
-    run_of: Callable[..., DictConfig], monkeypatch: pytest.MonkeyPatch
+    run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def some(prompts: list[object], *_: object, **__: object) -> list[float | None]:
         return [None, None, None, 1.0] + [0.0] * (len(prompts) - 4)
 
     config = run_of("best_of_n", "trainer.num_generations=2")
-    monkeypatch.setattr(training, "made", lambda node: FunctionReward(some))
+    instantiate = Component.instantiate
+    monkeypatch.setattr(
+        Component,
+        "instantiate",
+        lambda one, **more: FunctionReward(some) if one.name == "cme" else instantiate(one, **more),
+    )
     record = read_record(pipeline.run(config))
     assert record.warnings == [
         "best-of-n: 3 of 24 samples have no reward; 1 of 12 prompts have none with one, and their first sample is "
@@ -100,9 +106,9 @@ def test_samples_without_a_reward_are_told(
 
 
 def test_the_report_takes_them_beside_grpo(
-    run_of: Callable[..., DictConfig], cell: Cell, tmp_path_factory: pytest.TempPathFactory
+    run_of: Callable[..., Run], cell: Cell, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    configs = [run_of("best_of_n"), run_of("sft"), *composition.compose_configs(cell("reward=random"))]
+    configs = [run_of("best_of_n"), run_of("sft"), *composition.compose_cells(cell("reward=random"))]
     folders = [pipeline.run(config).parent for config in configs]
     alone = build(folders[:1], tmp_path_factory.mktemp("alone")).read_text()
     assert "best_of_n_cme" in alone and "Without a training history" in alone
@@ -135,7 +141,7 @@ def test_the_report_takes_them_beside_grpo(
 )
 def test_what_cannot_run_is_refused_in_a_sentence(overrides: list[str], said: list[str]) -> None:
     with pytest.raises(BadConfig) as refused:
-        composition.compose_configs(overrides)
+        composition.compose_cells(overrides)
     message = str(refused.value)
     assert all(words in message for words in said), message
     assert "\n" not in message
@@ -145,14 +151,14 @@ def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
     with pytest.raises(
         BadConfig, match=r"no sizes at scale=laptop: set .*trainer.learning_rate.*trainer.max_steps"
     ):
-        composition.compose_configs(["scale=laptop", "trainer=dpo", "trainer/pairs=world"])
+        composition.compose_cells(["scale=laptop", "trainer=dpo", "trainer/pairs=world"])
 
 
 def test_a_reward_without_use_is_not_looked_at() -> None:
-    [config] = composition.compose_configs(
+    [config] = composition.compose_cells(
         ["trainer=dpo", "reward=majority_vote"]
     )  # its group size is a field of GRPO
-    assert "reward" not in identity.settings(config)
+    assert "reward" not in config.settings
 
 
 @pytest.mark.slow
@@ -162,7 +168,7 @@ def test_each_raises_quality_in_the_miniature(
 ) -> None:
     from cme.miniature import world
 
-    [config] = composition.compose_configs(
+    [config] = composition.compose_cells(
         [f"trainer={trainer}", "experiment=tuning", f"results_dir={tmp_path_factory.mktemp('runs')}"]
     )
     preparation.prepare([config])

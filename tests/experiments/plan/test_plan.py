@@ -10,9 +10,9 @@ import pytest
 import torch
 import transformers
 import yaml
-from omegaconf import DictConfig
 
 from experiments.config import composition, identity
+from experiments.config.runs import Run
 from experiments.config.schema import Lora
 from experiments.plan import memory, plan, workload
 from experiments.plan.model_sizes import SIZES, Size
@@ -22,8 +22,8 @@ from experiments.run import preparation
 ROOT = Path(composition.CONF).parent
 
 
-def paper(*overrides: str) -> DictConfig:
-    [config] = composition.compose_configs(["scale=paper", *overrides])
+def paper(*overrides: str) -> Run:
+    [config] = composition.compose_cells(["scale=paper", *overrides])
     return config
 
 
@@ -113,7 +113,7 @@ def _monitor(rows: int, prompt: int, response: int) -> float:
 
 def test_sft_by_hand() -> None:
     """The verifier (42 layers) answers 5,000 prompts, once for both cells; 600 steps of 8 answers."""
-    cells = composition.compose_configs(
+    cells = composition.compose_cells(
         [
             "-m",
             "scale=paper",
@@ -232,7 +232,7 @@ def test_judging_by_hand() -> None:
     )
     assert usd is not None and likely is not None
     # two responses of 2,500 characters, a prompt of 512 tokens, what the judge is told; 1,024 tokens replied
-    told = len(config.judge.prompt + config.judge.reply_with) / 4
+    told = len(config.judge.arguments["prompt"] + config.judge.arguments["reply_with"]) / 4
     sent = 2 * 2500 / 4 + 512 + told
     assert usd / calls == pytest.approx((1.75 * sent + 14 * 1024) / 1e6, rel=0.01)
     # the shorter ones of 440 tokens, a prompt of 128, 100 replied
@@ -306,7 +306,7 @@ def test_every_checkpoint_of_the_paper_has_a_size() -> None:
     ]
     math = ["scale=paper", "family=qwen_math", "verifier=qwen_math", "data=math"]
     assert set(
-        preparation.checkpoint_names(composition.compose_configs(every) + composition.compose_configs(math))
+        preparation.checkpoint_names(composition.compose_cells(every) + composition.compose_cells(math))
     ) <= set(SIZES)
 
 
@@ -327,7 +327,7 @@ def test_the_full_grid_is_planned_without_a_key_a_cache_or_a_hub(tmp_path: Path)
 
 
 def test_models_of_unknown_size_are_named() -> None:
-    found = plan.lines(composition.compose_configs(["-m", "seed=0,1", "plan=true"]))
+    found = plan.lines(composition.compose_cells(["-m", "seed=0,1", "plan=true"]))
     text = "\n".join(found)
     assert "plan of 2 cells at scale=miniature" in text
     assert "unknown sizes" in text and "miniature:qwen/pretrained" in text
@@ -335,7 +335,7 @@ def test_models_of_unknown_size_are_named() -> None:
 
 
 def test_a_shared_start_is_counted_once() -> None:
-    cells = composition.compose_configs(["-m", "scale=paper", "family=llama", "regime=instruct", "seed=1,2"])
+    cells = composition.compose_cells(["-m", "scale=paper", "family=llama", "regime=instruct", "seed=1,2"])
     lines = [line for line in plan.lines(cells) if " s1 " in line or " s2 " in line][:2]
     first, second = [float(line.split()[8]) for line in lines]
     # 200 prompts by start and verifier, and the start's 50 of checkpoint selection
@@ -343,11 +343,10 @@ def test_a_shared_start_is_counted_once() -> None:
 
 
 def test_a_plan_is_no_part_of_a_run() -> None:
-    from experiments.config import identity
 
-    plain, planned = composition.compose_configs([]) + composition.compose_configs(["plan=true"])
-    assert identity.run_id(plain) == identity.run_id(planned)
-    assert identity.run_id(plain) == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
+    plain, planned = composition.compose_cells([]) + composition.compose_cells(["plan=true"])
+    assert plain.run_id == planned.run_id
+    assert plain.run_id == "miniature-qwen-pretrained-cme-gemma-s0-073c7a4e"
 
 
 def test_lora_an_8_bit_verifier_and_vllm() -> None:

@@ -67,7 +67,7 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
 
 
 def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
-    [config] = composition.compose_configs(cell("reward.empty_response=-9"))
+    [config] = composition.compose_cells(cell("reward.empty_response=-9"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)[:36]
     start = checkpoints.load(config.generator)
     values = score_answers(lines, answers, start)
@@ -87,25 +87,25 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
 
 
 def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
-    [config] = composition.compose_configs(
+    [config] = composition.compose_cells(
         cell("data.answers=none", "data.oracle=null", "judge=reference_similarity")
     )
     lines = reward_probe.lines(config)
     gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "ground_truth"}
     assert set(lines) == set(LINES) - gone
-    [config] = composition.compose_configs(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
+    [config] = composition.compose_cells(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
     gone = {"cme no end of turn", "cme perplexity", "cme predictive entropy", "cme pmi"}
     assert set(reward_probe.lines(config)) == set(LINES) - gone
 
 
 def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
-    [config] = composition.compose_configs(cell())
+    [config] = composition.compose_cells(cell())
     config.scale.heldout = {}
     assert set(reward_probe.lines(config)) == set(LINES) - set(reward_probe.ENSEMBLES)
 
 
 def test_answers_are_scored_whole(cell: Cell) -> None:
-    [config] = composition.compose_configs(cell("scoring.max_response_tokens=2"))
+    [config] = composition.compose_cells(cell("scoring.max_response_tokens=2"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)
     values = score_answers({"cme": lines["cme"]}, answers, checkpoints.load(config.generator))["cme"]
     assert all(a != b for a, b in zip(values["verbose"], values["right"], strict=True))
@@ -113,7 +113,7 @@ def test_answers_are_scored_whole(cell: Cell) -> None:
 
 def test_tables_differ_by_what_they_depend_on() -> None:
     ids = [
-        reward_probe.reward_probe_id(composition.compose_configs([override])[0])
+        reward_probe.reward_probe_id(composition.compose_cells([override])[0])
         for override in (
             "seed=0",
             "trainer.learning_rate=1e-5",
@@ -131,9 +131,7 @@ def test_tables_differ_by_what_they_depend_on() -> None:
         "data.eval_prompts=12",
         "seed=1",
     )
-    assert (
-        len({*ids, *(reward_probe.reward_probe_id(composition.compose_configs([o])[0]) for o in more)}) == 7
-    )
+    assert len({*ids, *(reward_probe.reward_probe_id(composition.compose_cells([o])[0]) for o in more)}) == 7
 
 
 @pytest.mark.parametrize(
@@ -169,7 +167,7 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
 
 
 def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
-    [config] = composition.compose_configs(["scale=laptop"])
+    [config] = composition.compose_cells(["scale=laptop"])
     answers = reward_probe.answers(config)
     assert len(answers) == 24 * len(GRADES)
     rights = [a for a in answers if a.grade == "right"]
@@ -179,6 +177,6 @@ def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
 def test_checking_a_command_line_imports_no_torch() -> None:
     code = (
         "import sys\nfrom experiments.config import composition\nfrom experiments.probes import reward_probe\n"
-        "reward_probe.answers(composition.compose_configs(['scale=laptop'])[0])\nassert 'torch' not in sys.modules\n"
+        "reward_probe.answers(composition.compose_cells(['scale=laptop'])[0])\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(composition.CONF).parent, check=True, timeout=120)

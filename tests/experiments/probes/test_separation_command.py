@@ -68,7 +68,7 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
 ) -> None:
     from cme.checkpoints import load
 
-    [config] = composition.compose_configs(cell("experiment=separation", "seed=4", "regime=sft"))
+    [config] = composition.compose_cells(cell("experiment=separation", "seed=4", "regime=sft"))
     path = separation.run(config)
     printed = capsys.readouterr().out
     record = read_record(path, SeparationRecord)
@@ -98,7 +98,7 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
 
 def test_a_seed_gives_the_same_samples_and_another_others(cell: Cell, tmp_path: Path) -> None:
     def responses(seed: int, where: str) -> list[str]:
-        [config] = composition.compose_configs(
+        [config] = composition.compose_cells(
             cell("experiment=separation", f"seed={seed}", f"results_dir={tmp_path / where}")
         )
         return [r.response for r in read_record(separation.run(config), SeparationRecord).responses]
@@ -110,7 +110,7 @@ def test_a_seed_gives_the_same_samples_and_another_others(cell: Cell, tmp_path: 
 def test_what_was_sampled_before_it_was_cut_off_is_kept(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [config] = composition.compose_configs(cell("experiment=separation", "seed=6"))
+    [config] = composition.compose_cells(cell("experiment=separation", "seed=6"))
     scores = separation._scores
     monkeypatch.setattr(separation, "_scores", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
@@ -124,7 +124,7 @@ def test_what_was_sampled_before_it_was_cut_off_is_kept(
 
 def test_training_settings_leave_its_identity_alone_and_the_verifier_does_not(cell: Cell) -> None:
     def identity(*overrides: str) -> str:
-        [config] = composition.compose_configs(cell("experiment=separation", *overrides))
+        [config] = composition.compose_cells(cell("experiment=separation", *overrides))
         return separation.separation_id(config)
 
     same = ("trainer.max_steps=7", "reward=random", "monitor_every=3", "judge=reference_similarity")
@@ -143,8 +143,8 @@ def test_training_settings_leave_its_identity_alone_and_the_verifier_does_not(ce
 
 def test_data_without_answers_are_refused_in_a_sentence() -> None:
     with pytest.raises(BadConfig, match=r"experiment=separation .* data=instructions has none .* data=world"):
-        composition.compose_configs(["experiment=separation", "scale=laptop"])
-    composition.compose_configs(["scale=laptop"])  # other experiments need none
+        composition.compose_cells(["experiment=separation", "scale=laptop"])
+    composition.compose_cells(["scale=laptop"])  # other experiments need none
 
 
 def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:

@@ -29,9 +29,9 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
 
     monkeypatch.setattr(stage, "measure", counted)
     configs = [
-        composition.compose_configs(
-            cell(*ON, reward, "trainer.learning_rate=0.05", "trainer.warmup_steps=0")
-        )[0]
+        composition.compose_cells(cell(*ON, reward, "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))[
+            0
+        ]
         for reward in ("reward=random", "reward=ground_truth")
     ]
     records = [read_record(pipeline.run(config)) for config in configs]
@@ -51,7 +51,7 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
 
 
 def test_without_tasks_there_are_none(cell: Cell) -> None:
-    record = read_record(pipeline.run(composition.compose_configs(cell("reward=random"))[0]))
+    record = read_record(pipeline.run(composition.compose_cells(cell("reward=random"))[0]))
     assert record.capabilities is None and "capabilities" not in record.seconds
 
 
@@ -61,8 +61,8 @@ def test_what_cannot_be_measured_is_said_before_training(cell: Cell, monkeypatch
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(BadConfig, match=r"'world_fact', which is no task .* did you mean world_facts\?"):
-        preparation.prepare(composition.compose_configs(cell("capabilities.tasks=[world_fact]")))
+        preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_fact]")))
     with pytest.raises(
         Unavailable, match=r"task gsm8k reads its items from the hub; .*\(no route to the hub\)"
     ):
-        preparation.prepare(composition.compose_configs(cell("capabilities.tasks=[world_facts,gsm8k]")))
+        preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_facts,gsm8k]")))

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import toy_cell
-from omegaconf import DictConfig
 from paths import SUPPORT
 
 from cme import Interrupted
 from cme.records import Progress, RunState, read_record, write_record
 from cme.runtime.secrets import redact
 from experiments.config import composition
+from experiments.config.runs import Run
 from experiments.run import cell as cells
 from experiments.run import state
 
@@ -25,20 +25,22 @@ ROOT = HERE.parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
 
 
-def toy(results: Path, *overrides: str) -> DictConfig:
-    [config] = composition.compose_configs(
-        [f"results_dir={results}", "experiment.run=toy_cell.run", *overrides]
-    )
+def toy(results: Path, *overrides: str) -> Run:
+    [config] = composition.compose_cells([f"results_dir={results}", *toy_cell.OVERRIDES, *overrides])
     return config
 
 
-def begun(config: DictConfig) -> "subprocess.Popen[str]":
+def begun(config: Run) -> "subprocess.Popen[str]":
     """A process of its own that runs a toy cell."""
     code = (
         "import sys\nfrom experiments.config import composition\nfrom experiments.run import cell\n"
-        "[config] = composition.compose_configs(sys.argv[1:])\ncell.run(config)\n"
+        "[config] = composition.compose_cells(sys.argv[1:])\ncell.run(config)\n"
     )
-    words = [f"results_dir={config.results_dir}", "experiment.run=toy_cell.run", f"seed={config.seed}"]
+    words = [
+        f"results_dir={config.results_dir}",
+        *toy_cell.OVERRIDES,
+        f"seed={config.seed}",
+    ]
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT,
@@ -147,7 +149,7 @@ def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -
 
 
 def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]]) -> None:
-    [config] = composition.compose_configs(cell("trainer.max_steps=3"))
+    [config] = composition.compose_cells(cell("trainer.max_steps=3"))
     cells.run(config)
     folder = cells.record_path(config).parent
     found = read_record(folder / "state.json", RunState)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from chat_stub import ChatStub, serving, winner
-from omegaconf import DictConfig
 
 from cme.checkpoints import load
 from cme.models.generation import generate
 from cme.records import Generation, Pair, RunRecord, RunState, Verdict, read_record, write_record
 from experiments.config import composition, identity
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import cost, plan, workload
 from experiments.run import cell as cells
@@ -25,8 +25,8 @@ INSTRUCT, REFERENCE = "miniature:qwen/instruct", "miniature:gemma/instruct"
 PAPER = {"instruct": INSTRUCT, "reference": REFERENCE}
 
 
-def composed(arguments: list[str]) -> DictConfig:
-    [config] = composition.compose_configs(arguments)
+def composed(arguments: list[str]) -> Run:
+    [config] = composition.compose_cells(arguments)
     return config
 
 
@@ -43,7 +43,7 @@ def greedy(name: str, record: RunRecord) -> list[Generation]:
     ]
 
 
-def by_oracle(config: DictConfig, pairs: list[Pair], mine: list[str], theirs: list[Generation]) -> list[str]:
+def by_oracle(config: Run, pairs: list[Pair], mine: list[str], theirs: list[Generation]) -> list[str]:
     """Who is better by the world's own grading, written anew: outcomes of mine first, then theirs first."""
     oracle = judging.instantiate_judge(config.judge).oracle
     found = []
@@ -143,7 +143,7 @@ def test_a_start_is_no_comparator_of_itself(cell: Cell, capsys: pytest.CaptureFi
 def test_comparators_are_no_part_of_the_run(scale: str) -> None:
     cell = [f"scale={scale}", "family=llama", "regime=pretrained"]
     off, on = composed(cell), composed([*cell, ON])
-    assert identity.run_id(off) == identity.run_id(on)
+    assert off.run_id == on.run_id
     assert identity.start_id(off) == identity.start_id(on)
     assert set(preparation.checkpoint_names([on])) - set(preparation.checkpoint_names([off])) == set(
         identity.comparators(on).values()
@@ -161,12 +161,12 @@ def test_the_main_table_has_them_and_keeps_its_runs(scale: str) -> None:
     cells = [c for line in lines for c in composition.compose_one_line(line)]
     assert all({"instruct", "reference"} == set(c.evaluation.comparators) for c in cells)
     without = [c for line in lines for c in composition.compose_one_line([*line, "comparators=none"])]
-    assert [identity.run_id(c) for c in cells] == [identity.run_id(c) for c in without]
+    assert [c.run_id for c in cells] == [c.run_id for c in without]
 
 
 def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
     with pytest.raises(BadConfig) as caught:
-        composition.compose_configs(["scale=laptop", ON])
+        composition.compose_cells(["scale=laptop", ON])
     said = str(caught.value)
     assert "evaluation.comparators.instruct does not exist for family=gemma at scale=laptop" in said
     assert "family.checkpoints.laptop.instruct" in said and "\n" not in said

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 from endings import Ending, Killed
-from omegaconf import DictConfig
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Interrupted
 from cme.models import generation
 from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
 from experiments.config import composition
+from experiments.config.runs import Run
 from experiments.run import inputs, pipeline, stage, training
 from experiments.run.store import Store
 
@@ -31,13 +31,13 @@ def untimed(record: RunRecord) -> RunRecord:
 
 
 @pytest.fixture
-def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[DictConfig, RunRecord]]:
+def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[Run, RunRecord]]:
     """A cell that has not run yet, and the record of its twin that ran at once, in a folder of its own."""
 
-    def made(*overrides: str) -> tuple[DictConfig, RunRecord]:
+    def made(*overrides: str) -> tuple[Run, RunRecord]:
         small = [a for a in cell() if not (a.startswith("trainer.") and "trainer=best_of_n" in overrides)]
         own, other = (
-            composition.compose_configs([*small, *overrides, f"results_dir={tmp_path / where}"])[0]
+            composition.compose_cells([*small, *overrides, f"results_dir={tmp_path / where}"])[0]
             for where in ("own", "other")
         )
         return own, read_record(pipeline.run(other))
@@ -45,7 +45,7 @@ def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[DictConfig, RunReco
     return made
 
 
-def ended(config: DictConfig, monkeypatch: pytest.MonkeyPatch, step: int, by: int | None) -> None:
+def ended(config: Run, monkeypatch: pytest.MonkeyPatch, step: int, by: int | None) -> None:
     with monkeypatch.context() as ending:
         ending.setattr(training, "_callbacks", lambda *_: [Ending(step, by)])
         with pytest.raises(Killed if by is None else Interrupted):
@@ -126,7 +126,7 @@ def test_generation_goes_on_within_its_stage(
 
 
 def test_a_stage_file_that_is_cut_short_is_named(cell: Cell) -> None:
-    [config] = composition.compose_configs(cell("reward=random"))
+    [config] = composition.compose_cells(cell("reward=random"))
     pipeline.run(config)
     store = Store.of(config)
     store.record.unlink()
@@ -200,7 +200,7 @@ def test_a_signal_before_the_first_step_is_answered_there(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While models load it waits already."""
-    [config] = composition.compose_configs(cell("reward=random"))
+    [config] = composition.compose_cells(cell("reward=random"))
     load = training.load
 
     def interrupted(*arguments: Any, **settings: Any) -> Any:
@@ -262,7 +262,7 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(
     small = (
         [a for a in cell() if not a.startswith("trainer.")] if trainer != "grpo" else cell("reward=random")
     )
-    [config] = composition.compose_configs(
+    [config] = composition.compose_cells(
         [*small, f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1"]
     )
     ended(config, monkeypatch, 2, None)
@@ -285,7 +285,7 @@ def test_the_processes_in_a_record_are_those_that_trained(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those of the launch that writes it."""
-    [config] = composition.compose_configs(cell("reward=random"))
+    [config] = composition.compose_cells(cell("reward=random"))
     store = Store.of(config)
     assert "processes" not in read_record(pipeline.run(config)).environment
     found = read_json(store.training)

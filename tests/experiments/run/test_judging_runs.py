@@ -4,18 +4,19 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_stub import ChatStub, serving, winner
-from omegaconf import DictConfig, OmegaConf
 
 from cme import Unavailable
 from cme.judges import chat_format, local
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record
 from experiments.__main__ import main
-from experiments.config import composition, identity
+from experiments.config import composition
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, validate
 from experiments.plan import cost
 from experiments.run import judging, pipeline, preparation, selection
@@ -47,8 +48,8 @@ def judged_by(stub: ChatStub, *more: str) -> list[str]:
     ]
 
 
-def composed(arguments: list[str]) -> DictConfig:
-    [config] = composition.compose_configs(arguments)
+def composed(arguments: list[str]) -> Run:
+    [config] = composition.compose_cells(arguments)
     return config
 
 
@@ -176,11 +177,11 @@ def test_another_template_is_another_question_and_the_same_run(
     monkeypatch: pytest.MonkeyPatch, judge: str, module: Any, name: str, value: Any
 ) -> None:
     config = composed([f"judge={judge}", *(["judge.model=x"] if judge != "local" else [])])
-    before, run = judging.judge_digest(config.judge), identity.run_id(config)
+    before, run = judging.judge_digest(config.judge), config.run_id
     assert judging.judge_digest(config.judge) == before
     monkeypatch.setattr(module, name, value)
     assert judging.judge_digest(config.judge) != before
-    assert identity.run_id(config) == run
+    assert config.run_id == run
 
 
 def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -> None:
@@ -245,11 +246,11 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
     ):
         name = None if prefix == "judge" else "openai"
         config = composed(base)
-        before = identity.run_id(config), judging.judge_digest(judging.judges(config.judge)[name])
+        before = config.run_id, judging.judge_digest(judging.judges(config.judge)[name])
         for fields, same in ((carried, True), (decided, False)):
             for field in fields:
                 other = composed([*base, f"{prefix}.{field}"])
-                after = identity.run_id(other), judging.judge_digest(judging.judges(other.judge)[name])
+                after = other.run_id, judging.judge_digest(judging.judges(other.judge)[name])
                 assert [a == b for a, b in zip(before, after, strict=True)] == [same, same], field
 
 
@@ -285,10 +286,10 @@ def test_local_judges_and_the_selections_are_flagged_too(capsys: pytest.CaptureF
     assert capsys.readouterr().err.splitlines() == [first]
     composed([*judged, *chosen, "selection.every=1"])
     assert capsys.readouterr().err.splitlines() == [first, second]
-    composition.compose_configs(judged, generators=["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
+    composition.compose_cells(judged, generators=["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
     same = "warning: judge.checkpoint=Qwen/Qwen3-32B is the generator"
     assert capsys.readouterr().err.splitlines() == [first, same]
-    composition.compose_configs(judged, generators=["org/base"])
+    composition.compose_cells(judged, generators=["org/base"])
     assert capsys.readouterr().err == ""
 
 
@@ -306,10 +307,10 @@ def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixt
     composed([*models, "judge.members.anthropic.model=claude"])
     assert "judge.members.openai.model=qwen-max is of the family" in capsys.readouterr().err
     config = composed([*models, "judge.members.anthropic.model=claude"])
-    for said, members in (("empty", {}), ("majority", {"majority": config.judge.members.openai})):
-        OmegaConf.update(config, "judge.members", members, merge=False)
+    for said, members in (("empty", {}), ("majority", {"majority": config.judge.members["openai"]})):
+        panel = replace(config.judge, members=members)
         with pytest.raises(BadConfig, match=said):
-            validate(config)
+            validate(replace(config, judge=panel))
     with pytest.raises(BadConfig, match=r"judge\.model=None; it must be str"):
         composed(["judge=openai"])
 
@@ -359,7 +360,7 @@ def test_cost_is_bounded_before_and_reckoned_after_and_asks_nobody(
     assert main(["cost", *arguments]) == 0
     before = capsys.readouterr().out
     config = composed(arguments)
-    assert f"{identity.run_id(config)}: judge openai: at most 24 calls" in before
+    assert f"{config.run_id}: judge openai: at most 24 calls" in before
     assert stub.bodies == []
 
     monkeypatch.setenv("JUDGE_KEY", KEY)

@@ -7,14 +7,14 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
 
 from cme.checkpoints import load
 from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
 from cme.models.generation import generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
-from experiments.config import composition, identity
+from experiments.config import composition
+from experiments.config.runs import Run
 from experiments.run import judging, pipeline, training
 from experiments.run.stage import fingerprint
 from experiments.run.store import Store
@@ -22,8 +22,8 @@ from experiments.run.store import Store
 Cell = Callable[..., list[str]]
 
 
-def composed(arguments: list[str]) -> DictConfig:
-    [config] = composition.compose_configs(arguments)
+def composed(arguments: list[str]) -> Run:
+    [config] = composition.compose_cells(arguments)
     return config
 
 
@@ -51,7 +51,7 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     store = Store.of(config)
     assert path == store.record
     record = read_record(path)
-    assert record.run_id == identity.run_id(config) == path.parent.name
+    assert record.run_id == config.run_id == path.parent.name
     assert (record.scale, record.family, record.regime) == ("miniature", "qwen", "pretrained")
     assert (record.reward, record.verifier, record.judge, record.seed) == ("cme", "gemma", "oracle", 3)
     assert record.generator_checkpoint == "miniature:qwen/pretrained"
@@ -114,7 +114,7 @@ def test_a_finished_cell_is_skipped(
     capsys.readouterr()
     assert pipeline.run(config) == path
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before
-    assert capsys.readouterr().err == f"{identity.run_id(config)}: done before, skipped\n"
+    assert capsys.readouterr().err == f"{config.run_id}: done before, skipped\n"
 
 
 def test_a_crash_after_training_resumes_without_training_again(
@@ -182,7 +182,7 @@ def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
     for path in (store.training, store.generations, store.verdicts, store.record, store.start):
         path.with_name(f".{path.name}.abc.partial").write_text('{"history": ')
     record = read_record(pipeline.run(config))
-    assert record.run_id == identity.run_id(clean)
+    assert record.run_id == clean.run_id
     assert len(record.history["step"]) == 2
     assert not unfinished.exists()
     assert not (store.checkpoint / "stray.bin").exists()

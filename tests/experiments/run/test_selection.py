@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig, OmegaConf
 
 from cme.checkpoints import load
 from cme.miniature import world
 from cme.models.generation import generate
 from cme.records import CheckpointResult, Generation, Trajectory, read_record
 from experiments.config import composition, identity
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, pipeline, preparation, selection
 from experiments.run.store import Store
@@ -20,8 +20,8 @@ Cell = Callable[..., list[str]]
 ON = ("reward=random", "trainer.max_steps=3", "selection.every=1", "selection.prompts=12")
 
 
-def composed(arguments: list[str]) -> DictConfig:
-    [config] = composition.compose_configs(arguments)
+def composed(arguments: list[str]) -> Run:
+    [config] = composition.compose_cells(arguments)
     return config
 
 
@@ -98,7 +98,7 @@ def test_selection_changes_nothing_else(cell: Cell, monkeypatch: pytest.MonkeyPa
 def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     config, asked = composed(cell(*ON)), []
 
-    def counted(config: DictConfig, checkpoint: str, *rest: Any) -> Any:
+    def counted(config: Run, checkpoint: str, *rest: Any) -> Any:
         asked.append(Path(checkpoint).name)
         if asked[-2:] == ["step-1", "step-2"]:
             raise RuntimeError("the power is out")
@@ -153,7 +153,7 @@ def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
     [(10, 60, [10, 20, 30, 40, 50, 60]), (25, 60, [25, 50, 60]), (10, 7, [7]), (10, 20, [10, 20])],
 )
 def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) -> None:
-    config = OmegaConf.create({"selection": {"every": every}})
+    [config] = composition.compose_cells([f"selection.every={every}"])
     assert selection.compared_steps(config, last) == steps
 
 
@@ -198,7 +198,7 @@ def test_what_cannot_be_had_is_said_before_training(
     cell: Cell, overrides: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(BadConfig, match=message):
-        preparation.prepare(composition.compose_configs(cell("selection.every=1", *overrides)))
+        preparation.prepare(composition.compose_cells(cell("selection.every=1", *overrides)))
 
 
 @pytest.mark.parametrize(
@@ -216,20 +216,15 @@ def test_what_cannot_be_had_is_said_before_training(
 )
 def test_a_selection_that_cannot_work_is_refused(overrides: tuple[str, ...], message: str) -> None:
     with pytest.raises(BadConfig, match=message):
-        composition.compose_configs(list(overrides))
+        composition.compose_cells(list(overrides))
 
 
 def test_what_is_off_is_no_part_of_a_run() -> None:
     plain, other = composed([]), composed(["selection.prompts=7", "capabilities.chat_template=true"])
-    assert identity.run_id(plain) == identity.run_id(other)
+    assert plain.run_id == other.run_id
     assert not any(path.startswith(("selection", "capabilities")) for path in identity.flat_settings(plain))
     on = composed(["selection.every=10"])
-    assert (
-        len(
-            {identity.run_id(c) for c in (plain, on, composed(["selection.every=10", "selection.prompts=7"]))}
-        )
-        == 3
-    )
-    assert identity.run_id(on) == identity.run_id(composed(["selection.every=10", "selection.keep=true"]))
+    assert len({c.run_id for c in (plain, on, composed(["selection.every=10", "selection.prompts=7"]))}) == 3
+    assert on.run_id == composed(["selection.every=10", "selection.keep=true"]).run_id
     assert identity.start_id(on) == identity.start_id(plain)
-    assert identity.run_id(composed(["capabilities=world"])) != identity.run_id(plain)
+    assert composed(["capabilities=world"]).run_id != plain.run_id

@@ -13,9 +13,9 @@ from experiments.run.store import Store, add_to_experiments, environment
 
 
 def test_files_lie_under_results_dir(tmp_path: Path) -> None:
-    [config] = composition.compose_configs([f"results_dir={tmp_path}"])
+    [config] = composition.compose_cells([f"results_dir={tmp_path}"])
     store = Store.of(config)
-    assert store.folder == tmp_path / identity.run_id(config)
+    assert store.folder == tmp_path / config.run_id
     assert store.start == tmp_path / "starts" / f"{identity.start_id(config)}.json"
     files = [store.checkpoint, store.training, store.generations, store.verdicts, store.record]
     assert len({*files}) == 5
@@ -34,12 +34,12 @@ def test_environment_names_versions_and_no_host() -> None:
 
 def test_runs_of_an_experiment_are_written_once(tmp_path: Path) -> None:
     words = ["-m", f"results_dir={tmp_path}", "+experiment.name=mine"]
-    add_to_experiments(composition.compose_configs([*words, "seed=0"]))
+    add_to_experiments(composition.compose_cells([*words, "seed=0"]))
     [path] = tmp_path.glob("experiments/*.json")
     written = path.stat().st_ino
-    add_to_experiments(composition.compose_configs([*words, "seed=0"]))
+    add_to_experiments(composition.compose_cells([*words, "seed=0"]))
     assert path.stat().st_ino == written
-    add_to_experiments(composition.compose_configs([*words, "seed=1"]))
+    add_to_experiments(composition.compose_cells([*words, "seed=1"]))
     assert len(read_record(path, ExperimentRecord).runs) == 2 and path.stat().st_ino != written
 
 
@@ -48,4 +48,4 @@ def test_an_experiment_that_cannot_be_written_down_is_one_sentence(tmp_path: Pat
     with pytest.raises(
         Unavailable, match=r"experiments/miniature-mine\.experiment\.json\.lock cannot be written"
     ):
-        add_to_experiments(composition.compose_configs([f"results_dir={tmp_path}", "+experiment.name=mine"]))
+        add_to_experiments(composition.compose_cells([f"results_dir={tmp_path}", "+experiment.name=mine"]))

@@ -26,7 +26,7 @@ LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "ol
 def unmeasured(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
     """The record of a run that was never measured, with an empty response in it."""
     monkeypatch.setattr(pipeline, "measure_surprisal", lambda record: record)
-    [config] = composition.compose_configs(cell("reward=random"))
+    [config] = composition.compose_cells(cell("reward=random"))
     record = read_record(pipeline.run(config))
     first = replace(record.pairs[0], policy=Generation("", True, 1))
     return replace(record, pairs=[first, *record.pairs[1:]])
@@ -150,7 +150,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_run_measures_its_responses(cell: Cell) -> None:
-    [config] = composition.compose_configs(cell("reward=random"))
+    [config] = composition.compose_cells(cell("reward=random"))
     record = read_record(pipeline.run(config))
     assert record.language_model == OLMO
     surprisal = record.pairs[0].policy.surprisal
@@ -183,7 +183,7 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
         raise NotIndependent("the model took part")
 
     monkeypatch.setattr(pipeline, "measure_surprisal", refused)
-    [config] = composition.compose_configs(cell("reward=random"))
+    [config] = composition.compose_cells(cell("reward=random"))
     record = read_record(pipeline.run(config))
     assert "surprisal was not measured: the model took part" in record.warnings
     assert record.language_model is None

@@ -1,6 +1,7 @@
 """A cell's tracker: TensorBoard beside the record, nothing of it in the run's identity, and what is refused."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from cme import Unavailable
 from cme.records import RunRecord, read_record
 from cme.runtime import extras
 from cme.training import trackers
-from experiments.config import composition, identity
+from experiments.config import composition
 from experiments.run import pipeline, preparation, tracking, training
 from experiments.run.store import Store
 
@@ -21,7 +22,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
 
 
 def composed(arguments: list[str]) -> Any:
-    [config] = composition.compose_configs(arguments)
+    [config] = composition.compose_cells(arguments)
     return config
 
 
@@ -71,7 +72,7 @@ def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytes
 
 def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
     cells = [composed(cell(f"tracker={name}")) for name in TRACKERS]
-    assert len({identity.run_id(config) for config in cells}) == 1
+    assert len({config.run_id for config in cells}) == 1
     assert len({str(tracking.parameters(config)) for config in cells}) == 1
     assert tracking.callbacks(cells[-1], Store.of(cells[-1])) == []
 
@@ -79,14 +80,14 @@ def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
 def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
     config = composed(cell("experiment=reference"))
     [callback] = tracking.callbacks(config, Store.of(config))
-    assert callback.run.id == identity.run_id(config) and callback.run.project == "cme-reference"
+    assert callback.run.id == config.run_id and callback.run.project == "cme-reference"
     settings = callback.run.settings
     assert (
         settings["family.name"] == "qwen"
         and settings["trainer.learning_rate"] == config.trainer.learning_rate
     )
     assert not any(name.startswith(("experiment.sweep", "family.checkpoints")) for name in settings)
-    config.generator = "https://me:hunter2@host/model"
+    config = replace(config, values=config.values | {"generator": "https://me:hunter2@host/model"})
     assert tracking.parameters(config)["generator"] == "https://***@host/model"
 
 

@@ -5,12 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from omegaconf import DictConfig
 
 from cme.checkpoints import load
 from cme.models.generation import generate
 from cme.records import Generation, RunRecord, read_record
 from experiments.config import composition, identity
+from experiments.config.runs import Run
 from experiments.run import inputs, pipeline, responses
 from experiments.run.responses import verifier_responses
 from experiments.run.store import Store
@@ -18,8 +18,8 @@ from experiments.run.store import Store
 Cell = Callable[..., list[str]]
 
 
-def composed(arguments: list[str]) -> DictConfig:
-    [config] = composition.compose_configs(arguments)
+def composed(arguments: list[str]) -> Run:
+    [config] = composition.compose_cells(arguments)
     return config
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.config import composition, identity
+from experiments.config import composition
 from experiments.sweep import ledger, runner
 from experiments.sweep.ledger import Entry
 
@@ -77,6 +77,6 @@ def test_the_words_of_a_cell_compose_that_cell_alone(tmp_path: Path) -> None:
     assert {e.experiment for e in entries} == {"kl_beta"}
     for cell, one in zip(asked, entries, strict=True):
         assert not any(w.startswith(("-", "hydra", "fail_fast")) or "," in w for w in one.overrides)
-        [alone] = composition.compose_configs(one.words(tmp_path))
-        assert identity.run_id(alone) == identity.run_id(cell.config) == one.run_id
+        [alone] = composition.compose_cells(one.words(tmp_path))
+        assert alone.run_id == cell.config.run_id == one.run_id
         assert alone.results_dir == str(tmp_path)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from omegaconf import DictConfig
+import toy_cell
 
 from cme.records import Progress, RunState, write_record
 from experiments.__main__ import main
 from experiments.config import composition
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.run import preparation, state
 from experiments.sweep import launchers, ledger, runner, status
@@ -174,7 +175,12 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[s
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     runner.add_to_ledger(
         composition.compose_cells(
-            ["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=0,1,2"]
+            [
+                "-m",
+                f"results_dir={tmp_path}",
+                *toy_cell.OVERRIDES,
+                "seed=0,1,2",
+            ]
         )
     )
 
@@ -211,7 +217,12 @@ def test_fail_fast_leaves_the_rest_pending(
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     runner.add_to_ledger(
         composition.compose_cells(
-            ["-m", f"results_dir={tmp_path}", "experiment.run=toy_cell.run", "seed=1,0"]
+            [
+                "-m",
+                f"results_dir={tmp_path}",
+                *toy_cell.OVERRIDES,
+                "seed=1,0",
+            ]
         )
     )
     assert main(["resume", f"results_dir={tmp_path}", f"fail_fast={said}"]) == 1
@@ -222,7 +233,7 @@ def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
-    words = [f"results_dir={tmp_path}", "experiment.run=toy_cell.run"]
+    words = [f"results_dir={tmp_path}", *toy_cell.OVERRIDES]
     ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     assert main(["resume", f"results_dir={tmp_path}"]) == 1
     assert "of-another-time: its command line now gives miniature-qwen" in capsys.readouterr().err
@@ -232,13 +243,13 @@ def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
 def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def prepare(configs: list[DictConfig]) -> None:
+    def prepare(configs: list[Run]) -> None:
         if any(config.seed == 5 for config in configs):
             raise BadConfig("seed=5 asks for more prompts than there are")
 
     monkeypatch.setattr(preparation, "prepare", prepare)
     monkeypatch.setattr(launchers, "_settled", lambda own, cell: [])  # a batch, run in this process
-    words = ["experiment.run=toy_cell.run"]
+    words = [*toy_cell.OVERRIDES]
     ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     ledger.add_entries(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
     runner.add_to_ledger(composition.compose_cells(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
@@ -265,14 +276,14 @@ def test_a_results_dir_may_be_spelled_otherwise_or_moved(
 ) -> None:
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     monkeypatch.chdir(tmp_path)
-    runner.add_to_ledger(composition.compose_cells(["results_dir=runs", "experiment.run=toy_cell.run"]))
+    runner.add_to_ledger(composition.compose_cells(["results_dir=runs", *toy_cell.OVERRIDES]))
     assert "results_dir" not in Path("runs/cells.jsonl").read_text()
     where = spelling.format(here=tmp_path)
     if "elsewhere" in where:
         Path("runs").rename(where)
     assert main(["pending", f"results_dir={where}"]) == 0
     [command] = capsys.readouterr().out.splitlines()
-    [config] = composition.compose_configs(shlex.split(command)[2:])
+    [config] = composition.compose_cells(shlex.split(command)[2:])
     assert Path(config.results_dir) == Path(where)
     assert main(["resume", f"results_dir={where}"]) == 0
     assert [cell.state for cell in status.scan_cells(Path(where))] == ["done"]

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import forked
 import pytest
+import toy_cell
 from paths import SUPPORT
 
 from cme.records import RunState, read_record
 from experiments.sweep import status
 
 Cell = Callable[..., list[str]]
-TOYS = "experiment.run=toy_cell.run"
+TOYS = toy_cell.OVERRIDES
 
 
 def run(arguments: list[str], where: Path) -> tuple[int, list[str]]:
     """The exit code and the lines on stderr."""
-    done = forked.run([*arguments, TOYS], where, PYTHONPATH=str(SUPPORT))
+    done = forked.run([*arguments, *TOYS], where, PYTHONPATH=str(SUPPORT))
     return done.returncode, done.stderr.splitlines()
 
 
@@ -56,7 +57,7 @@ def test_fail_fast_begins_no_further_cell(cell: Cell, tmp_path: Path) -> None:
 
 def test_a_signal_ends_the_sweep_with_its_own_exit_code(cell: Cell, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    arguments = ["-m", *cell("seed=3,0"), TOYS]
+    arguments = ["-m", *cell("seed=3,0"), *TOYS]
     process = forked.start(arguments, tmp_path, {"PYTHONPATH": str(SUPPORT)}, Path(os.devnull), log)
     deadline = time.monotonic() + 120
     while not list(tmp_path.rglob("ran")) and time.monotonic() < deadline:
