@@ -1,1 +1,1 @@
-"""What a sweep and its judging would cost."""
+"""Estimates before anything runs: steps, tokens, memory, judge calls and money."""

@@ -88,8 +88,8 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     With `--dry-run` there is none, and what judging would take is printed.
     """
     from experiments.config import composition
-    from experiments.plan import cost
     from experiments.run import judging
+    from experiments.run.judging_cost import PendingJudging, cost_lines
 
     [config] = composition.compose_cells(list(options.overrides), outputs.makers)
     settings = config.judge.settings
@@ -98,8 +98,8 @@ def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     record = imported_record(options.name, outputs, settings["name"], [], warnings, {"judge": settings}, keys)
     path = options.out / f"{record.run_id}.verdicts.jsonl"
     if options.dry_run:
-        part = cost.Part(record.run_id, config.judge, outputs.pairs, True, VerdictLog(path))
-        print("\n".join(cost.priced([part])))
+        pending = PendingJudging(record.run_id, config.judge, outputs.pairs, True, VerdictLog(path))
+        print("\n".join(cost_lines([pending])))
         return []
     judging.probe([config])
     with VerdictLog(path) as log:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from analysis import build, summarize
 from cme.records import SanityRecord, read_record
 from experiments.config import identity
 from experiments.config.runs import Run
@@ -17,6 +16,8 @@ def print_report(configs: list[Run]) -> None:
 
     More than REPORTED runs are left to `python -m analysis`.
     """
+    from analysis import build, summarize  # imports matplotlib, which planning does without
+
     paths = [path for c in configs if (path := Store.of(c).record).exists()]
     if len(paths) > REPORTED:
         print(f"{len(paths)} runs are done: python -m analysis {configs[0].results_dir}")

@@ -17,7 +17,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from experiments.plan.model_sizes import Size
 from tests.benchmarks.methods import Ids
 
 RANDOM: dict[str, dict[str, int]] = {
@@ -79,20 +78,6 @@ def load(name: str, dtype: str, device: str) -> tuple[PreTrainedModel, PreTraine
             Gemma3TextConfig(**RANDOM[rest]), dtype=getattr(torch, dtype)
         )
     return model.eval().requires_grad_(False), _word_tokenizer()
-
-
-def size_of(model: PreTrainedModel) -> Size:
-    """A loaded model's shape, as `experiments.plan.model_sizes` has the published ones'."""
-    config = model.config.get_text_config()
-    return Size(
-        parameters=sum(p.numel() for p in model.parameters()),
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        kv_heads=config.num_key_value_heads,
-        head_dim=getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads,
-        vocabulary=model.get_output_embeddings().weight.shape[0],
-        tied=bool(config.tie_word_embeddings),
-    )
 
 
 def _text() -> list[str]:

@@ -14,7 +14,7 @@ from cme.records import Generation, Pair, RunRecord, RunState, Verdict, read_rec
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.plan import cost, plan, workload
+from experiments.plan import cost, plan
 from experiments.run import cell as cells
 from experiments.run import comparators, judging, pipeline, preparation, responses, state
 from experiments.run.store import Store
@@ -251,14 +251,16 @@ def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_fai
         assert len(stub.bodies) == before
 
 
-def test_the_plan_counts_their_calls_and_a_starts_once() -> None:
-    config = composed(["scale=paper", "family=llama", "regime=pretrained", "selection.every=null", ON])
-    most, _ = workload.lengths(config)
+def test_the_plan_counts_comparisons_of_a_start_once() -> None:
+    pretrained, instruct = (
+        composed(["scale=paper", "family=llama", f"regime={regime}", "selection.every=null", ON])
+        for regime in ("pretrained", "instruct")
+    )
+    longest, _ = plan.bounds(pretrained)
     # 200 prompts in both orders: against the start, and policy and start against two comparators
-    assert plan.judged(config, most, with_start=True).calls == 2 * 200 * (1 + 2 + 2)
-    assert plan.judged(config, most, with_start=False).calls == 2 * 200 * (1 + 2)
-    same = composed(["scale=paper", "family=llama", "regime=instruct", "selection.every=null", ON])
-    assert plan.judged(same, workload.lengths(same)[0], with_start=True).calls == 2 * 200 * (1 + 1 + 1)
+    assert plan.judge_calls(pretrained, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 2)
+    assert plan.judge_calls(pretrained, longest, with_start=False)[0] == 2 * 200 * (1 + 2)
+    assert plan.judge_calls(instruct, longest, with_start=True)[0] == 2 * 200 * (1 + 1 + 1)
 
 
 def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(

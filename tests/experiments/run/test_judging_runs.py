@@ -374,9 +374,9 @@ def test_cost_is_bounded_before_and_reckoned_after_and_asks_nobody(
     n = len(stub.asked)
     usd = (sent * 2 + n * 1024 * 8) / 1e6
     assert n == questions(record)
-    assert line.endswith(f"judge openai: {n} calls, {sent} tokens sent, {n * 1024} replied, {usd:.2f} USD")
+    assert line.endswith(f"judge openai: {n} calls, {sent} tokens sent, {n * 1024} received, {usd:.2f} USD")
     assert total == f"in all {n} calls, {usd:.2f} USD"
-    assert "4 characters a token" in assumed
+    assert "4 characters per token" in assumed
     words = before.split("at most 24 calls, ")[1].split()
     assert int(words[0]) >= sent * 24 / n  # the bound holds
     assert cost.lines([config])[1] == "in all 0 calls, 0.00 USD"
