@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from cme.miniature import models
-
 from . import trials
 from .trials import Attempt, Twin, differences, folder
 
@@ -40,15 +38,10 @@ def attempt(twin: Twin, results: Path, fault: Mapping[str, Any] | None = None) -
 
 
 @pytest.fixture(scope="module")
-def twin(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+def twin(miniature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
     """An undisturbed run of random-weight models."""
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "miniature").mkdir()
-    for name in models.checkpoint_names():
-        family, recipe = name.split("/")
-        models.checkpoint_folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CME_CACHE", str(cache))
+        patch.setenv("CME_CACHE", str(miniature_cache))
         made = Twin("tiny", WORDS, tmp_path_factory.mktemp("twin") / "results")
         done = attempt(made, made.results)
         assert done.code == 0, done.stderr
