@@ -32,12 +32,13 @@ from omegaconf.errors import OmegaConfBaseException
 from cme import Interrupted, Unavailable
 from cme.runtime import distributed, shipped
 from cme.runtime.extras import install_command
+from cme.runtime.signals import SIGNALS
 from experiments.config import schema
 from experiments.config.composition import configures_hydra
 from experiments.config.experiment_grids import MULTIRUN
 from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, suggestion
-from experiments.sweep.worker import SIGNALS, Worker, visible_gpus
+from experiments.sweep.worker import Worker, visible_gpus
 
 ROOT = shipped.ROOT
 BASIC = "basic"  # Hydra's own launcher: one cell after the other, in this process
@@ -115,7 +116,7 @@ def launch(
     path = [*([] if shipped.INSTALLED else [str(ROOT)]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
-        own = _settled([a for a in arguments if configures_hydra(a)], list(cells[0]))
+        own = _settle([a for a in arguments if configures_hydra(a)], list(cells[0]))
         name = launcher_name(own)
         task = (
             (lambda config: function(resolve(config)))
@@ -132,12 +133,8 @@ def launch(
                     raise RuntimeError(f"{' '.join(cell)}: {result._return_value}")  # noqa: SLF001
 
 
-def _resolved(function: Callable[[Run], object], config: DictConfig) -> None:
-    function(resolve(config))
-
-
-def _settled(own: list[str], cell: list[str]) -> list[str]:
-    """Overrides of Hydra's `own` with what depends on where the command was given: its folder, and its GPUs or cores.
+def _settle(own: list[str], cell: list[str]) -> list[str]:
+    """Hydra's overrides completed with what depends on this machine: the sweep's folder, and one job per GPU or core.
 
     A local launcher with one job is removed, since joblib would run it in this process anyway.
     """

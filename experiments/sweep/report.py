@@ -12,7 +12,7 @@ REPORTED = 1000
 
 
 def print_report(configs: list[Run]) -> None:
-    """Print each cell's win rate and write one report over all of them, if there are any, with their judges' sanity.
+    """Print each finished run's win rate and write one report over all of them, with their judges' sanity checks.
 
     More than REPORTED runs are left to `python -m analysis`.
     """

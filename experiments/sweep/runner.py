@@ -19,7 +19,7 @@ from experiments.sweep.ledger import Entry
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
 """Exit codes. After INTERRUPTED everything is saved, and the same command continues."""
-OF_THE_COMMAND = ("plan", "fail_fast", "results_dir")
+COMMAND_FIELDS = ("plan", "fail_fast", "results_dir")
 """Fields that say how and where a command runs; the ledger leaves them out."""
 SHOWN = 20
 """Largest number of error lines; `status` lists all."""
@@ -30,16 +30,16 @@ def main(arguments: list[str]) -> int:
     """Run the cells of a command line of `run.py`; return the exit code."""
     try:
         launchers.check_launcher(arguments)
-        asked = composition.compose_cells(arguments)
-        if any(run.plan for run in asked):
-            print("\n".join(plan.lines(asked)))
+        runs = composition.compose_cells(arguments)
+        if any(run.plan for run in runs):
+            print("\n".join(plan.lines(runs)))
             return DONE
-        preparation.prepare(asked)
-        add_to_ledger(asked)
-        owed = [c for c in asked if not _skipped(c)]
-        code, _ = run_cells([c.overrides for c in owed], [_folder(c) for c in owed], arguments)
+        preparation.prepare(runs)
+        add_to_ledger(runs)
+        pending = [c for c in runs if not _skipped(c)]
+        code, _ = run_cells([c.overrides for c in pending], [_folder(c) for c in pending], arguments)
         if code != INTERRUPTED:
-            report.print_report(asked)
+            report.print_report(runs)
     except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
         print_errors(str(error).splitlines())
         return REFUSED
@@ -81,7 +81,7 @@ def _ready(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], 
     why: list[str] = []
     for entry in batch:
         try:
-            found.append((entry, _recomposed(entry, results_dir)))
+            found.append((entry, _compose(entry, results_dir)))
         except ValueError as error:
             why += [f"{entry.run_id}: {line}" for line in str(error).splitlines()]
     ready = [entry for entry, _ in found]
@@ -133,17 +133,17 @@ def run_cells(
     return FAILED if errors else DONE, stopped
 
 
-def add_to_ledger(asked: Sequence[Run]) -> None:
-    """Write down in the ledger of their results_dir what cells were asked for. Raises as `ledger.enrol` does."""
-    for root in {str(c.results_dir): None for c in asked}:
-        ledger.add_entries(Path(root), (entry_of(c) for c in asked if str(c.results_dir) == root))
+def add_to_ledger(runs: Sequence[Run]) -> None:
+    """Add cells to the ledgers of their results folders. Raises as `ledger.add_entries` does."""
+    for root in {str(c.results_dir): None for c in runs}:
+        ledger.add_entries(Path(root), (entry_of(c) for c in runs if str(c.results_dir) == root))
 
 
-def entry_of(asked: Run) -> Entry:
-    """A cell as the ledger has it."""
-    words = [w for w in asked.overrides if w.lstrip("+").split("=")[0] not in OF_THE_COMMAND]
-    met = identity.comparators(asked) if asked.experiment.run == schema.Experiment.run else {}
-    return Entry(_folder(asked).name, asked.scale.name, asked.experiment.name, words, met)
+def entry_of(run: Run) -> Entry:
+    """The ledger's entry of a cell."""
+    words = [w for w in run.overrides if w.lstrip("+").split("=")[0] not in COMMAND_FIELDS]
+    met = identity.comparators(run) if run.experiment.run == schema.Experiment.run else {}
+    return Entry(_folder(run).name, run.scale.name, run.experiment.name, words, met)
 
 
 def print_errors(lines: Sequence[str]) -> None:
@@ -159,7 +159,7 @@ def _interrupted(how: str = "") -> int:
     return INTERRUPTED
 
 
-def _recomposed(entry: Entry, results_dir: Path) -> Run:
+def _compose(entry: Entry, results_dir: Path) -> Run:
     [found] = composition.compose_cells(entry.words(results_dir))
     if _folder(found).name != entry.run_id:
         raise BadConfig(
@@ -169,13 +169,13 @@ def _recomposed(entry: Entry, results_dir: Path) -> Run:
     return found
 
 
-def _folder(asked: Run) -> Path:
-    return cell.record_path(asked).parent
+def _folder(run: Run) -> Path:
+    return cell.record_path(run).parent
 
 
-def _skipped(asked: Run) -> bool:
-    """Whether a run is done, which is said; other experiments than trainings print what they found before."""
-    if asked.experiment.run != schema.Experiment.run or not cell.is_done(asked):
+def _skipped(run: Run) -> bool:
+    """Whether a training run is done, which is printed; other experiments print their earlier results themselves."""
+    if run.experiment.run != schema.Experiment.run or not cell.is_done(run):
         return False
-    print(f"{_folder(asked).name}: done before, skipped", file=sys.stderr)
+    print(f"{_folder(run).name}: done before, skipped", file=sys.stderr)
     return True

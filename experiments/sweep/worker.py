@@ -13,10 +13,9 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 
 from cme import Interrupted
+from cme.runtime.signals import SIGNALS
 from experiments.config.runs import Run, resolve
 from experiments.run.cell import SweepStopped
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)  # what stops a run
 
 
 @dataclass(frozen=True)

@@ -78,5 +78,5 @@ def test_the_words_of_a_cell_compose_that_cell_alone(tmp_path: Path) -> None:
     for cell, one in zip(asked, entries, strict=True):
         assert not any(w.startswith(("-", "hydra", "fail_fast")) or "," in w for w in one.overrides)
         [alone] = composition.compose_cells(one.words(tmp_path))
-        assert alone.run_id == cell.config.run_id == one.run_id
+        assert alone.run_id == cell.run_id == one.run_id
         assert alone.results_dir == str(tmp_path)
