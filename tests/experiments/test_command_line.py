@@ -9,7 +9,7 @@ from cme import __version__
 from experiments.__main__ import COMMANDS, FORMER_NAMES, main
 
 
-@pytest.mark.parametrize("command", [*COMMANDS.keys() - {"run"}, *FORMER_NAMES])
+@pytest.mark.parametrize("command", [*sorted(COMMANDS.keys() - {"run"}), *FORMER_NAMES])
 def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     name = FORMER_NAMES.get(command, command)
