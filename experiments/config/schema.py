@@ -32,18 +32,23 @@ class Setting:
     below: float | None = None
     choices: tuple[str, ...] | None = None
 
+    @property
+    def bounds(self) -> str:
+        """The bounds in words, such as `above 0 and at most 1`; empty without any."""
+        named = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
+        return " and ".join(f"{name} {bound}" for name, bound in named.items() if bound is not None)
+
     def complaint(self, value: Any) -> str | None:
         """Why a value is refused, as in `it must be above 0`; None for an allowed one. Null is always allowed."""
-        bounds = {
-            "at least": (self.at_least, lambda bound: value >= bound),
-            "above": (self.above, lambda bound: value > bound),
-            "at most": (self.at_most, lambda bound: value <= bound),
-            "below": (self.below, lambda bound: value < bound),
-        }
-        given = {name: bound for name, (bound, _) in bounds.items() if bound is not None}
-        if value is None or all(bounds[name][1](bound) for name, bound in given.items()):
+        if value is None:
             return None
-        return f"it must be {' and '.join(f'{name} {bound}' for name, bound in given.items())}"
+        kept = (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+        return None if kept else f"it must be {self.bounds}"
 
 
 def setting(

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from cme.runtime import distributed
 from experiments.config import composition, schema
+from experiments.config.help import help_text
 from experiments.config.runs import resolve
 from experiments.run import cell
 from experiments.sweep import runner
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str]) -> None:
     The exit happens inside the launch, so that all processes of `accelerate launch` exit with the same code.
     """
     with distributed.launch():
-        if composition.is_display_only(list(arguments)):
+        if {"--help", "-h"} & set(arguments):
+            print(help_text())
+        elif composition.is_display_only(list(arguments)):
             schema.register()
             sys.argv[1:] = arguments
             show()

@@ -9,6 +9,7 @@ import pytest
 
 from cme import checkpoints
 from experiments.config import composition
+from experiments.config.help import help_text
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, preparation
 
@@ -238,3 +239,40 @@ def test_validation_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "package"),
+    [
+        ("reward._target_=nowhere_at_all.Reward", "nowhere_at_all"),
+        ("data.oracle._target_=nowhere_at_all.quality", "nowhere_at_all"),
+        ("experiment.run=nowhere_at_all.run", "nowhere_at_all"),
+        ("judge._target_=os.system", "os"),
+    ],
+)
+def test_a_target_outside_is_refused_before_it_is_imported(override: str, package: str) -> None:
+    with pytest.raises(BadConfig) as refused:
+        composition.compose_cells([override])
+    message = str(refused.value)
+    assert override in message and f"trusted_packages=[{package}]" in message and "\n" not in message
+
+
+def test_a_name_inside_that_is_defined_outside_is_refused() -> None:
+    with pytest.raises(
+        BadConfig, match=r"judge\._target_=cme\.runtime\.files\.os\.system is defined in posix"
+    ):
+        composition.compose_cells(["judge._target_=cme.runtime.files.os.system"])
+
+
+def test_a_trusted_package_may_be_named() -> None:
+    trusted = ["trusted_packages=[collections]", "reward._target_=collections.Counter"]
+    with pytest.raises(BadConfig, match=r"reward\.\w+ is not an argument of collections\.Counter"):
+        composition.compose_cells(trusted)
+
+
+def test_help_lists_groups_and_fields_with_their_help() -> None:
+    text = help_text()
+    assert "reward=cme, " in text and "trainer.beta (float): weight of the KL penalty; at least 0" in text
+    assert (
+        "scale.name" in text and "hydra/launcher=" in text and "source=" not in text and "cell=" not in text
+    )
