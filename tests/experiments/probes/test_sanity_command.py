@@ -115,7 +115,7 @@ def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "Sanity of judges" in done.stdout
+    assert "Sanity check of judges" in done.stdout
     assert len(list((tmp_path / "runs").glob("sanity-*/sanity.json"))) == 1
     assert not list((tmp_path / "runs").glob("*/record.json"))
 
