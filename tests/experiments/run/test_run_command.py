@@ -40,7 +40,7 @@ def test_a_sweep_runs_every_cell_reports_and_is_not_run_twice(cell: Cell, tmp_pa
 @pytest.mark.parametrize(
     ("experiment", "file", "heading"),
     [
-        ("judge_sanity", "sanity.json", "Sanity of judges"),
+        ("judge_sanity", "sanity.json", "Sanity check of judges"),
         ("separation", "separation.json", "AUROC of each signal"),
     ],
 )
