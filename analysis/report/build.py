@@ -38,7 +38,7 @@ ABOUT = {
     ),
     "laptop": "Small real language models on our own prompts. Not comparable with the paper's numbers.",
     "paper": "The paper's checkpoints, prompts and kind of judge.",
-    "imported": "Outputs of models trained elsewhere, read from files.",
+    "imported": "Outputs generated elsewhere and read from files; nothing was trained here.",
 }
 PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("difference.js", "pairs.js", "browser.js")

@@ -9,7 +9,6 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from cme.runtime import distributed
 from experiments.config import composition, trainer_validation
 from experiments.config.validation import BadConfig
-from experiments.run import training
 
 LAUNCH = {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "8"}
 
@@ -129,8 +128,8 @@ def test_the_adapters_go_to_peft_by_its_names() -> None:
     from peft import LoraConfig
 
     [config] = composition.compose_cells(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])
-    given: Any = training._lora(config)
+    given: Any = config.values["trainer"]["lora"]
     made = LoraConfig(task_type="CAUSAL_LM", **given)
     assert (made.r, made.lora_alpha, made.target_modules) == (16, 32, {"q_proj", "v_proj"})
     [plain] = composition.compose_cells([])
-    assert training._lora(plain) is None
+    assert plain.values["trainer"]["lora"] is None

@@ -6,6 +6,7 @@ import pytest
 from plain_rewards import FunctionReward
 
 from analysis import build, summarize
+from analysis.records.names import display_name
 from cme.records import read_json, read_record
 from cme.training.best_of_n import best_response
 from experiments.config import composition
@@ -42,7 +43,7 @@ def test_a_trained_cell_is_whole(run_of: Callable[..., Run], trainer: str) -> No
     assert "reward" not in record.config and record.config["trainer"]["method"] == trainer
     assert len(record.pairs) == 12 and len(record.verdicts) == 24
     assert (Store.of(config).checkpoint / "model.safetensors").exists()
-    assert f"{trainer}: win rate" in summarize([record])
+    assert f"{display_name(trainer)}: win rate" in summarize([record])
 
 
 def test_selection_works_for_them_too(run_of: Callable[..., Run]) -> None:

@@ -356,4 +356,4 @@ def test_reports_do_not_claim_what_was_not_trained_here(
     assert "Win rate against the start (%), scale: imported, judge: x" in table
     assert "trained" not in table and "100.0 [" in table
     report = (released / "records" / "analysis" / "report.html").read_text()
-    assert "Outputs that were made elsewhere, read from files; nothing of them was trained here." in report
+    assert "nothing was trained here" in report

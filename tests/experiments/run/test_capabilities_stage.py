@@ -60,9 +60,9 @@ def test_what_cannot_be_measured_is_said_before_training(cell: Cell, monkeypatch
         raise ConnectionError("no route to the hub")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(BadConfig, match=r"'world_fact', which is no task .* did you mean world_facts\?"):
+    with pytest.raises(BadConfig, match=r"'world_fact'.* did you mean world_facts\?"):
         preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_fact]")))
     with pytest.raises(
-        Unavailable, match=r"task gsm8k reads its items from the hub; .*\(no route to the hub\)"
+        Unavailable, match=r"task gsm8k .*\(no route to the hub\)"
     ):
         preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_facts,gsm8k]")))

@@ -243,7 +243,7 @@ def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> No
 def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> None:
     """One frozen copy of the start, and one policy: after a large step, the two must differ."""
     config = composed(cell("reward=self_likelihood", "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))
-    reward = training.made(config.reward)
+    reward = config.reward.instantiate()
     policy = load(config.generator)
     assert not {id(m) for m in reward.verifiers[0].engine.model.modules()} & {
         id(m) for m in policy.model.modules()
