@@ -62,7 +62,5 @@ def test_what_cannot_be_measured_is_said_before_training(cell: Cell, monkeypatch
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(BadConfig, match=r"'world_fact'.* did you mean world_facts\?"):
         preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_fact]")))
-    with pytest.raises(
-        Unavailable, match=r"task gsm8k .*\(no route to the hub\)"
-    ):
+    with pytest.raises(Unavailable, match=r"task gsm8k .*\(no route to the hub\)"):
         preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_facts,gsm8k]")))
