@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme.runtime import shipped
 from experiments.config import experiment_grids, schema
+from experiments.config.groups import group_options
 from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
 
@@ -126,7 +127,7 @@ def _check_group(override: Override) -> None:
     group = CONF / str(override.key_or_group)
     if not group.is_dir() or override.is_delete():
         return
-    known = [p.stem for p in group.glob("*.yaml")]
+    known = group_options(str(override.key_or_group))
     for value in [v.split("=", 1)[1] for v in _values(override)]:
         if value not in known:
             raise BadConfig(f"{override.key_or_group}={value} is unknown{suggestion(value, known)}")

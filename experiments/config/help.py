@@ -5,6 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from cme.runtime import shipped
+from experiments.config.groups import group_options
 from experiments.config.schema import TRAINERS, Config, Setting, declaration
 
 HIDDEN = ("accelerate", "cell", "hydra", "source")
@@ -23,7 +24,7 @@ Train a policy with a label-free reward, compare it with its untrained model, re
 def help_text() -> str:
     """Usage, the options of each config group, and every field with its type, allowed values and help."""
     groups = sorted(d for d in shipped.CONF.iterdir() if d.is_dir() and d.name not in HIDDEN)
-    options = {group.name: ", ".join(sorted(file.stem for file in group.glob("*.yaml"))) for group in groups}
+    options = {group.name: ", ".join(group_options(group.name)) for group in groups}
     lines = [USAGE, "Groups:", *(f"  {name}={values}" for name, values in options.items()), "", "Fields:"]
     lines += [f"  {path} ({kind}): {text}" for path, kind, text in _fields(Config)]
     for method, schema in TRAINERS.items():

@@ -343,13 +343,6 @@ class Preset:
 
 
 @dataclass
-class Tracker:
-    """Where the figures of a training are shown."""
-
-    name: str = setting(help="name of the tracker", changes_results=False)
-
-
-@dataclass
 class Experiment:
     """A named experiment and its sweeps."""
 
@@ -385,7 +378,11 @@ class Config:
     scoring: Scoring = field(default_factory=Scoring)
     scale: Scale = field(default_factory=Scale)
     preset: Preset = field(default_factory=Preset)
-    tracker: Tracker = field(default_factory=Tracker)
+    tracker: str = setting(
+        help="where the figures of a training are shown",
+        choices=("none", "tensorboard", "mlflow", "wandb", "trackio"),
+        changes_results=False,
+    )
     experiment: Experiment = field(default_factory=Experiment)
     generator: str = setting(help="checkpoint of the untrained model")
     monitor_every: int = setting(

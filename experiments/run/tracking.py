@@ -21,7 +21,7 @@ NAMES = ("family.name", "regime.name", "verifier.name", "experiment.name")
 
 def callbacks(config: Run, store: Store) -> list[TrainerCallback]:
     """What gives a training's figures to the configured tracker."""
-    if config.tracker.name == "none":
+    if config.tracker == "none":
         return []
     experiment = config.experiment.name
     run = TrackedRun(
@@ -30,7 +30,7 @@ def callbacks(config: Run, store: Store) -> list[TrainerCallback]:
         settings=parameters(config),
         folder=store.folder,
     )
-    return [Tracking(config.tracker.name, run, lambda text: _warn(store, text))]
+    return [Tracking(config.tracker, run, lambda text: _warn(store, text))]
 
 
 def parameters(config: Run) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def probe(configs: Iterable[Run]) -> None:
     """Try the trackers of the trainings that are owed, each once. Raises Unavailable, a line for each."""
     owed = [c for c in configs if c.trainer.method != "best_of_n" and not Store.of(c).training.exists()]
     why = []
-    for name in dict.fromkeys(str(c.tracker.name) for c in owed if c.tracker.name != "none"):
+    for name in dict.fromkeys(c.tracker for c in owed if c.tracker != "none"):
         try:
             check_tracker(name)
         except Unavailable as error:

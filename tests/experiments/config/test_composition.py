@@ -22,6 +22,8 @@ BAD = [
     (["verifier=gema"], ["verifier=gema", "gemma"]),
     (["regime=sftt"], ["regime=sftt", "sft"]),
     (["judge=oracl"], ["judge=oracl", "oracle"]),
+    (["tracker=nowhere"], ["tracker=nowhere", "mlflow, none, tensorboard, trackio, wandb"]),
+    (["adapter=xyz"], ["adapter=xyz", "lora, none"]),
     (["trainer.lerning_rate=1e-4"], ["trainer.lerning_rate=1e-4", "trainer.learning_rate"]),
     (["sed=1"], ["sed=1", "seed"]),
     (["trainer.max_steps=ten"], ["trainer.max_steps=ten", "int"]),

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 from experiments.config import composition, identity
 from experiments.config.composition import CONF
+from experiments.config.groups import OPTIONAL, group_options
 
 OTHERS = (
     "accelerate",
@@ -46,7 +47,6 @@ def test_there_are_the_groups_of_the_design() -> None:
         "comparators",
         "preset",
         "source",
-        "tracker",
         "cell",
     } == set(GROUPS)
 
@@ -56,10 +56,17 @@ def test_it_composes_and_validates_by_its_own_command(file: Path) -> None:
     for line in composition.expand_command_line(command(file)):
         [config] = composition.compose_one_line(first_cell(line))
     group = file.parent.name
-    if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale", "preset", "tracker"):
+    if group in ("family", "regime", "verifier", "reward", "data", "judge", "scale", "preset"):
         assert getattr(config, group).name == file.stem
     if group == "experiment":
-        assert config.experiment.name == (None if file.stem == "none" else file.stem)
+        assert config.experiment.name == file.stem
+
+
+@pytest.mark.parametrize("group", OPTIONAL)
+def test_none_is_an_option_of_the_groups_that_may_be_left_out(group: str) -> None:
+    assert not (CONF / group / "none.yaml").exists() and "none" in group_options(group)
+    [plain], [none] = composition.compose_cells([]), composition.compose_cells([f"{group}=none"])
+    assert none.values == plain.values
 
 
 def test_the_same_data_have_every_split_that_is_named() -> None:

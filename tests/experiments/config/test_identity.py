@@ -65,7 +65,7 @@ def test_a_field_either_changes_results_or_is_neutral(overrides: tuple[str, ...]
 
 @pytest.mark.parametrize(
     "path",
-    ["results_dir", "tracker.name", "evaluation.batch_size", "experiment.name", "reward.batch_tokens",
+    ["results_dir", "tracker", "evaluation.batch_size", "experiment.name", "reward.batch_tokens",
      "verifier.checkpoints.miniature", "trainer.vllm_mode", "reward._target_", "data.oracle._target_"],
 )  # fmt: skip
 def test_a_neutral_field_does_not_change_the_run(path: str) -> None:
