@@ -106,7 +106,9 @@ def _group(annotation: Any) -> type | None:
 
 
 def _component(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, bool]]:
-    neutral = {"_target_", *neutral_arguments(str(node.get("_target_") or ""))}
+    target = str(node.get("_target_") or "")
+    # a target of another package may do anything under a known name: it counts
+    neutral = neutral_arguments(target) | ({"_target_"} if target.startswith("cme.") else set())
     for key, value in node.items():
         if key == "members":
             for name, member in value.items():

@@ -4,6 +4,7 @@ import copy
 import re
 from dataclasses import replace
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -185,3 +186,15 @@ def test_leaves_resolve_what_they_point_to() -> None:
     assert found["reward.seed"] == 5
     assert found["generator"] == "miniature:qwen/pretrained"
     assert not any(isinstance(v, str) and "${" in v for v in found.values())
+
+
+def test_a_target_of_another_package_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may compute anything under a known name."""
+    (tmp_path / "other_rewards.py").write_text(
+        "from cme.rewards import CrossModelEntropy\n\n\nclass Negated(CrossModelEntropy):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    trusted = "trusted_packages=[other_rewards]"
+    [known] = composition.compose_cells([trusted])
+    [other] = composition.compose_cells([trusted, "reward._target_=other_rewards.Negated"])
+    assert other.run_id != known.run_id
