@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar
 
-from cme.records import Generation, Outcome, Prompt
+from cme.records import Generation, Outcome, Prompt, check_outcome
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,7 @@ class JudgeVerdict:
     usd: float | None = 0.0
 
     def __post_init__(self) -> None:
-        if self.outcome not in get_args(Outcome):
-            raise ValueError(f"outcome is {self.outcome!r}; it must be one of {', '.join(get_args(Outcome))}")
-        if (self.outcome == "unscored") != (self.reason is not None):
-            raise ValueError(
-                f"outcome is {self.outcome!r} and reason is {self.reason!r}; "
-                "an unscored verdict must have a reason and no other may have one"
-            )
+        check_outcome(self.outcome, self.reason)
 
 
 class Judge:

@@ -14,7 +14,7 @@ from cme.records.files import (
     write_json,
     write_record,
 )
-from cme.records.pairs import Generation, Outcome, Pair, Preference, Prompt, Verdict
+from cme.records.pairs import Generation, Outcome, Pair, Preference, Prompt, Verdict, check_outcome
 from cme.records.probes import RewardProbeRecord, SanityRecord, SeparationRecord
 from cme.records.run import (
     Accuracy,
@@ -52,6 +52,7 @@ __all__ = [
     "Strict",
     "Trajectory",
     "Verdict",
+    "check_outcome",
     "explain_write_errors",
     "from_json",
     "majority_verdicts",

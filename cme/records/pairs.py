@@ -1,11 +1,22 @@
 """Prompts, responses, pairs of responses, and a judge's verdicts on them."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from cme.records.codec import Strict
 
 Outcome = Literal["first", "second", "tie", "unscored"]
+
+
+def check_outcome(outcome: Outcome, reason: str | None) -> None:
+    """Raise ValueError for an unknown outcome, and unless exactly an unscored verdict has a reason."""
+    if outcome not in get_args(Outcome):
+        raise ValueError(f"outcome is {outcome!r}; it must be one of {', '.join(get_args(Outcome))}")
+    if (outcome == "unscored") != (reason is not None):
+        raise ValueError(
+            f"outcome is {outcome!r} and reason is {reason!r}; "
+            "an unscored verdict needs a reason, and no other has one"
+        )
 
 
 @dataclass(frozen=True)
@@ -71,13 +82,7 @@ class Verdict(Strict):
     judge: str | None = None
 
     def __post_init__(self) -> None:
-        if self.outcome not in ("first", "second", "tie", "unscored"):
-            raise ValueError(f"outcome is {self.outcome!r}; it must be first, second, tie or unscored")
-        if (self.outcome == "unscored") != (self.reason is not None):
-            raise ValueError(
-                f"outcome is {self.outcome!r} and reason is {self.reason!r}; "
-                "an unscored verdict needs a reason, and no other has one"
-            )
+        check_outcome(self.outcome, self.reason)
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,12 @@ class Selected(Strict):
     responses: list[Generation] | None
     verdicts: list[Verdict] | None
 
+    def __post_init__(self) -> None:
+        if (self.responses is None) != (self.verdicts is None):
+            raise ValueError(
+                "responses and verdicts of the selected checkpoint must both be null or both be there"
+            )
+
 
 @dataclass(frozen=True)
 class Comparison(Strict):

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.schema import TRAINERS, Config
-from experiments.config.validation import BadConfig, check_existence, check_trusted
+from experiments.config.validation import BadConfig, check_existence, check_targets
 
 
 @dataclass(kw_only=True)
@@ -57,7 +57,7 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
             typed[key] = OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
         except OmegaConfBaseException as error:
             raise BadConfig(f"{key}: {str(error).splitlines()[0]}") from error
-    check_trusted(values)
+    check_targets(values)
     run = Run(**typed, values=values, overrides=list(overrides))
     run.reward = _component(run.reward)
     run.judge = _component(run.judge)

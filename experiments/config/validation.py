@@ -5,13 +5,15 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cme.judges.base import Judge
+from cme.rewards.base import Reward
 from experiments.config import identity, trainer_validation
-from experiments.config.components import Component
+from experiments.config.components import Component, locate
 from experiments.config.family_overlap import family_of, generator_parties, overlap_warnings
 from experiments.config.schema import TRAINERS, Setting, declaration
 
@@ -92,10 +94,11 @@ def _check_comparators(config: DictConfig) -> None:
             raise BadConfig(f"evaluation.comparators.{name}={checkpoint}; it must be a checkpoint")
 
 
-def check_trusted(values: Mapping[str, Any]) -> None:
-    """Refuse, before anything is imported, every `_target_` that is neither in `cme` nor in a trusted package.
+def check_targets(values: Mapping[str, Any]) -> None:
+    """Refuse every `_target_`, nested ones too, that is neither in `cme` nor in a trusted package.
 
-    `experiment.run` may name what is in `experiments` too. Raises BadConfig.
+    The name is checked before anything is imported; the callable must be defined there, too. `experiment.run` may
+    name what is in `experiments`, and is imported when it runs. Raises BadConfig.
     """
     trusted = values["trusted_packages"]
     targets = {p: v for p, v in identity.flatten(values).items() if p.rpartition(".")[2] == "_target_"}
@@ -106,6 +109,13 @@ def check_trusted(values: Mapping[str, Any]) -> None:
             raise BadConfig(
                 f"{path}={target} is not in {home}; if you trust it, add trusted_packages=[{package}]"
             )
+    for path, target in targets.items():
+        try:
+            found = locate(str(target))
+        except ImportError as error:
+            raise BadConfig(f"{path}={target} cannot be imported: {str(error).splitlines()[0]}") from error
+        if found.__module__.partition(".")[0] not in ("cme", *trusted):
+            raise BadConfig(f"{path}={target} is defined in {found.__module__}, not in cme")
 
 
 def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
@@ -127,7 +137,7 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
     try:
         trainer_validation.check(run)
         for path, component in components.items():
-            _check_component(path, component, run.trusted_packages)
+            _check_component(path, component)
         trainer_validation.check_reward(run)
     except ValueError as error:
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
@@ -202,19 +212,12 @@ def _overlaps(run: "Run", generators: Sequence[str]) -> list[str]:
     return overlap_warnings(models, parties)
 
 
-def _check_component(path: str, component: Component, trusted: Sequence[str]) -> None:
-    """The target exists, is defined where it may be, and takes the arguments."""
+def _check_component(path: str, component: Component) -> None:
+    """Check that the target takes the arguments and, for a reward or a judge, derives from its base class."""
     target, arguments = component.target, component.arguments
     if not target:
         raise BadConfig(f"{path}._target_ is missing; it names the callable to use")
-    try:
-        found = component.load_target()
-    except ImportError as error:
-        raise BadConfig(
-            f"{path}._target_={target} cannot be imported: {str(error).splitlines()[0]}"
-        ) from error
-    if found.__module__.partition(".")[0] not in ("cme", *trusted):
-        raise BadConfig(f"{path}._target_={target} is defined in {found.__module__}, not in cme")
+    found = component.load_target()
     given = LOADERS.get(path, {})
     known = {key: p.annotation for key, p in inspect.signature(found).parameters.items() if key not in given}
     for key, value in arguments.items():
@@ -226,12 +229,15 @@ def _check_component(path: str, component: Component, trusted: Sequence[str]) ->
         inspect.signature(found).bind(**arguments, **given)
     except TypeError as error:
         raise BadConfig(f"{path}: {target} has a {error}") from error
-    check = getattr(found, "check", None)
-    if check is not None:
-        try:
-            check(**arguments)
-        except ValueError as error:
-            raise BadConfig(f"{path}: {error}") from error
+    base = Reward if path == "reward" else Judge if "judge" in path else None
+    if base is None:
+        return
+    if not (isinstance(found, type) and issubclass(found, base)):
+        raise BadConfig(f"{path}._target_={target} must derive from {base.__module__}.{base.__name__}")
+    try:
+        found.check(**arguments)
+    except ValueError as error:
+        raise BadConfig(f"{path}: {error}") from error
 
 
 def _fits(value: Any, annotation: Any) -> bool:
@@ -258,7 +264,7 @@ def _written(annotation: Any) -> str:
 def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
     """Rewards, experiments and judges that need a truth have one in these data."""
     reward, data = run.reward, run.data
-    needs_answers = "reward" in components and getattr(reward.load_target(), "needs_answers", False)
+    needs_answers = "reward" in components and cast("type[Reward]", reward.load_target()).needs_answers
     if needs_answers and data.answers == "none" and reward.arguments.get("oracle") is None:
         raise BadConfig(
             f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "

@@ -49,7 +49,7 @@ def is_done(config: Run) -> bool:
 def run(config: Run) -> None:
     """Run whatever stages of a cell are not done yet, and write down how it ended in the run's `state.json`.
 
-    Whatever a cell fails of is its state, and no exception: the sweep goes on. With `fail_fast` it raises Stopped.
+    Whatever a cell fails of is its state, and no exception: the sweep goes on. With `fail_fast` it raises SweepStopped.
     KeyboardInterrupt, as `cme.Interrupted` is one, is written down and goes on up.
     """
     record = record_path(config)

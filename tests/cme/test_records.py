@@ -324,3 +324,9 @@ def test_record_files_are_found_once_by_their_name(tmp_path: Path) -> None:
     assert [str(p.relative_to(tmp_path)) for p in found] == ["a/b/x.record.json", "a/record.json"]
     with pytest.raises(FileNotFoundError, match="missing"):
         record_files([tmp_path / "missing"], "record.json")
+
+
+@pytest.mark.parametrize(("responses", "verdicts"), [([SAID], None), (None, [WON])])
+def test_a_selected_checkpoint_has_responses_and_verdicts_or_neither(responses: Any, verdicts: Any) -> None:
+    with pytest.raises(ValueError, match="responses and verdicts"):
+        Selected(5, responses, verdicts)

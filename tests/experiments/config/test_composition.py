@@ -1,5 +1,6 @@
 """Bad command lines: one sentence that names the field, its value and what would do, before anything runs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -259,11 +260,27 @@ def test_a_target_outside_is_refused_before_it_is_imported(override: str, packag
     assert override in message and f"trusted_packages=[{package}]" in message and "\n" not in message
 
 
-def test_a_name_inside_that_is_defined_outside_is_refused() -> None:
+@pytest.mark.parametrize("path", ["judge", "data.oracle", "data.source"])
+def test_a_name_inside_that_is_defined_outside_is_refused(path: str) -> None:
+    target = f"{path}._target_=cme.runtime.files.os.system"
+    with pytest.raises(BadConfig, match=rf"{re.escape(target)} is defined in posix"):
+        composition.compose_cells([target])
+
+
+@pytest.mark.parametrize("path", ["reward", "judge", "data.oracle"])
+def test_a_target_that_is_not_there_is_refused(path: str) -> None:
+    with pytest.raises(BadConfig, match=rf"{path}\._target_=cme\.nothing\.there cannot be imported"):
+        composition.compose_cells([f"{path}._target_=cme.nothing.there"])
+
+
+def test_a_reward_must_derive_from_the_base_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain_rewards_of_mine.py").write_text("class Plain:\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = ["reward=self_certainty", "reward._target_=plain_rewards_of_mine.Plain"]
     with pytest.raises(
-        BadConfig, match=r"judge\._target_=cme\.runtime\.files\.os\.system is defined in posix"
+        BadConfig, match=r"reward\._target_=plain\S+ must derive from cme\.rewards\.base\.Reward"
     ):
-        composition.compose_cells(["judge._target_=cme.runtime.files.os.system"])
+        composition.compose_cells([*mine, "trusted_packages=[plain_rewards_of_mine]"])
 
 
 def test_a_trusted_package_may_be_named() -> None:
