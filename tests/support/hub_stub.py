@@ -1,4 +1,4 @@
-"""A hub on the loopback: gated, missing and public repositories, asked for over real HTTP."""
+"""A hub on loopback with gated, missing and public repositories, which clients reach over real HTTP."""
 
 import json
 import os
@@ -6,67 +6,59 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
-ROOT = Path(__file__).resolve().parents[2]
-GATED = {"meta-llama/Llama-3.2-1B-Instruct": 401, "google/gemma-4-E4B-it": 403, "owner/gated-data": 403}
-PUBLIC = ("owner/public", "owner/public-data")
-REFUSED = {"owner/broken": 503}
+from http_stub import StubHandler, StubServer, serving
+from paths import ROOT
+
+UNKNOWN = 404, {"X-Error-Code": "RepoNotFound"}
+PUBLIC = 200, {"X-Repo-Commit": "0" * 40, "ETag": '"1"'}
+REPOSITORIES = {
+    "owner/public": PUBLIC,
+    "owner/public-data": PUBLIC,
+    "owner/broken": (503, {}),
+    "meta-llama/Llama-3.2-1B-Instruct": (401, {"X-Error-Code": "GatedRepo"}),
+    "google/gemma-4-E4B-it": (403, {"X-Error-Code": "GatedRepo"}),
+    "owner/gated-data": (403, {"X-Error-Code": "GatedRepo"}),
+}
+"""Status and headers of the hub's answer for any file of a repository."""
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Answers a HEAD for any file of a repository as the hub does: its status, and its reason in X-Error-Code."""
+class Hub(StubHandler):
+    """Answers HEAD requests."""
 
-    asked: list[str]
-
-    def do_HEAD(self) -> None:
-        self.asked.append(self.path)
+    def get(self) -> None:
+        self.server.paths.append(self.path)
         name = self.path.removeprefix("/datasets").strip("/").split("/resolve/")[0]
-        status, headers = 404, {"X-Error-Code": "RepoNotFound"}
-        if name in PUBLIC:
-            status, headers = 200, {"X-Repo-Commit": "0" * 40, "ETag": '"1"', "Content-Length": "2"}
-        elif name in GATED:
-            status, headers = GATED[name], {"X-Error-Code": "GatedRepo"}
-        elif name in REFUSED:
-            status, headers = REFUSED[name], {}
-        self.send_response(status)
-        for key, value in headers.items():
-            self.send_header(key, value)
-        self.end_headers()
+        status, headers = REPOSITORIES.get(name, UNKNOWN)
+        self.send(status, b"", length=2 if status == 200 else None, **headers)
 
-    def log_message(self, *_: object) -> None:
-        """Nothing to the test's output."""
+
+class HubStub(StubServer):
+    """Keeps the `paths` of its requests."""
+
+    def __init__(self) -> None:
+        super().__init__(Hub)
+        self.paths: list[str] = []
 
 
 @contextmanager
 def running() -> Iterator[tuple[str, list[str]]]:
-    """The address of a hub while the block lasts, and the paths that it was asked for."""
-    asked: list[str] = []
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Hub,), {"asked": asked}))
-    Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    """The address of a hub that runs for the block, and the paths of its requests."""
+    with serving(HubStub()) as hub:
+        yield hub.address, hub.paths
 
 
 def environment(home: Path, endpoint: str, offline: bool = False) -> dict[str, str]:
-    """Of a process that knows this hub, an empty cache, and no key."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "OPENAI_", "TRANSFORMERS_"))}
-    own = {
-        "HF_HOME": str(home),
-        "HF_ENDPOINT": endpoint,
-        "HF_HUB_OFFLINE": str(int(offline)),
-        "PYTHONPATH": str(ROOT),
-    }
-    return kept | own
+    """Variables of a process that uses this hub, an empty cache, and no key."""
+    private = ("HF_", "OPENAI_", "TRANSFORMERS_")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(private)}
+    variables = {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": str(int(offline))}
+    return inherited | variables | {"PYTHONPATH": str(ROOT)}
 
 
 def python(code: str, environment: dict[str, str]) -> object:
-    """What a process of its own prints as JSON: the hub's client reads its environment when it is imported."""
+    """The JSON that a new process prints: the hub's client reads its environment when it is imported."""
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120
     )
