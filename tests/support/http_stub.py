@@ -71,7 +71,8 @@ class StubHandler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.get()
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.get()
 
     def answer(self, body: dict[str, Any]) -> Any:
         raise NotImplementedError
