@@ -25,17 +25,18 @@ REPOSITORIES = {
 
 
 class Hub(StubHandler):
-    """Answers HEAD requests."""
+    """Notes the HEAD requests, which are those for files; to every GET the hub has nothing."""
 
     def get(self) -> None:
-        self.server.paths.append(self.path)
+        if self.command == "HEAD":
+            self.server.paths.append(self.path)
         name = self.path.removeprefix("/datasets").strip("/").split("/resolve/")[0]
         status, headers = REPOSITORIES.get(name, UNKNOWN)
         self.send(status, b"", length=2 if status == 200 else None, **headers)
 
 
 class HubStub(StubServer):
-    """Keeps the `paths` of its requests."""
+    """Keeps the `paths` of the files that it was asked for."""
 
     def __init__(self) -> None:
         super().__init__(Hub)
@@ -44,7 +45,7 @@ class HubStub(StubServer):
 
 @contextmanager
 def running() -> Iterator[tuple[str, list[str]]]:
-    """The address of a hub that runs for the block, and the paths of its requests."""
+    """The address of a hub that runs for the block, and the paths of the files that it was asked for."""
     with serving(HubStub()) as hub:
         yield hub.address, hub.paths
 
