@@ -16,7 +16,11 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PRELOADED = "tests.support.run_imports"
+IMPORTED = [
+    *("matplotlib.pyplot", "analysis.report.build", "cme.training.dpo_sft", "cme.training.grpo"),
+    "experiments.run.pipeline",
+]
+"""Everything that a small run imports."""
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -33,13 +37,13 @@ def start(
 
     Output is appended to the two files. `before` is a script that the process runs first.
     """
-    _context.set_forkserver_preload([PRELOADED])
-    here = Path.cwd()
-    os.chdir(ROOT)  # from where the server, which starts with the first process, imports
+    _context.set_forkserver_preload(IMPORTED)
+    previous = Path.cwd()
+    os.chdir(ROOT)  # the server, which starts with the first process, imports from here
     try:
         forkserver.ensure_running()
     finally:
-        os.chdir(here)
+        os.chdir(previous)
     environment = os.environ | dict(variables)
     process = _context.Process(target=_run, args=(list(arguments), cwd, environment, stdout, stderr, before))
     process.start()

@@ -1,60 +1,75 @@
-"""Cells of milliseconds for launchers to run: each leaves word of itself in a folder named after its seed."""
+"""Cells of milliseconds: functions for launchers to run, and an experiment, `experiment.run=toy_cells.run`.
+
+Each leaves its files in a folder named after its seed or its run id.
+"""
 
 import os
 import signal
 import time
 from pathlib import Path
 
+from cme import Interrupted
+from cme.records import Progress
 from experiments.config.runs import Run
+from experiments.run import state
+
+OVERRIDES = ("experiment.run=toy_cells.run", "trusted_packages=[toy_cells]")
+FAILS, INTERRUPTED, SLOW, SECRET, WAITS = 1, 2, 3, 4, 6
+"""Seeds with which `run` does what the name says."""
 
 
-def word(config: Run, name: str) -> Path:
-    """A file of a cell."""
+def file_of(config: Run, name: str) -> Path:
+    """A file in the folder of a cell's seed."""
     folder = Path(config.results_dir) / str(config.seed)
     folder.mkdir(parents=True, exist_ok=True)
     return folder / name
 
 
+def wait_for(path: Path) -> None:
+    """Return when the file exists. Raises TimeoutError after two minutes."""
+    for _ in range(2400):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(path)
+
+
 def plain(config: Run) -> None:
-    """Say who ran the cell, and where."""
-    word(config, "done").write_text(f"{os.getpid()} {Path.cwd()} {os.environ.get('OMP_NUM_THREADS')}")
+    """Write down the process, its working directory and its number of threads."""
+    text = f"{os.getpid()} {Path.cwd()} {os.environ.get('OMP_NUM_THREADS')}"
+    file_of(config, "done").write_text(text)
 
 
 def meeting(config: Run) -> None:
     """End when the other of two cells is running."""
     plain(config)
-    other = Path(config.results_dir) / str(1 - config.seed) / "done"
-    for _ in range(1200):
-        if other.exists():
-            return
-        time.sleep(0.05)
-    raise TimeoutError(other)
+    wait_for(Path(config.results_dir) / str(1 - config.seed) / "done")
 
 
 def killed_once(config: Run) -> None:
     """Seed 1 is killed the first time that it runs."""
-    if config.seed == 1 and not word(config, "killed").exists():
-        word(config, "killed").touch()
+    if config.seed == 1 and not file_of(config, "killed").exists():
+        file_of(config, "killed").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     plain(config)
 
 
 def endless(config: Run) -> None:
     """Run until a signal comes, take a moment to save, and leave."""
-    word(config, "begun").touch()
+    file_of(config, "begun").touch()
     try:
         time.sleep(100)
     except KeyboardInterrupt:
         time.sleep(1)
-        word(config, "saved").touch()
+        file_of(config, "saved").touch()
         raise
 
 
 def preempted_once(config: Run) -> None:
-    """Seed 1 is told to leave the first time that it runs, as Slurm tells it."""
-    word(config, f"begun-{os.getpid()}").touch()
-    if config.seed == 1 and not word(config, "preempted").exists():
-        word(config, "preempted").touch()
+    """Seed 1 gets Slurm's signal to leave the first time that it runs."""
+    file_of(config, f"begun-{os.getpid()}").touch()
+    if config.seed == 1 and not file_of(config, "preempted").exists():
+        file_of(config, "preempted").touch()
         os.kill(os.getpid(), signal.SIGUSR2)
         time.sleep(100)
     plain(config)
@@ -67,7 +82,33 @@ def broken(config: Run) -> None:
 
 def held(config: Run) -> None:
     """Run until somebody writes the file `go` into results_dir."""
-    word(config, f"begun-{os.getpid()}").touch()
-    while not (Path(config.results_dir) / "go").exists():
-        time.sleep(0.05)
+    file_of(config, f"begun-{os.getpid()}").touch()
+    wait_for(Path(config.results_dir) / "go")
     plain(config)
+
+
+def record_path(config: Run) -> Path:
+    """The record that `run` writes."""
+    return Path(config.results_dir) / config.run_id / "separation.json"
+
+
+def run(config: Run) -> None:
+    """Do what the seed says; with a file `mended` in results_dir, write the record."""
+    path = record_path(config)
+    if path.exists():
+        return
+    with path.with_name("ran").open("a") as file:
+        file.write(f"{os.getpid()}\n")
+    if not (path.parent.parent / "mended").exists():
+        if config.seed == FAILS:
+            raise KeyError("a bug")
+        if config.seed == INTERRUPTED:
+            state.report_progress(path.parent, Progress("training", 40, 60, 0.5))
+            raise Interrupted("SIGTERM")
+        if config.seed == SLOW:
+            time.sleep(60)
+        if config.seed == SECRET:
+            raise RuntimeError(f"the server said: wrong key {os.environ['OPENAI_API_KEY']}\nand more")
+        if config.seed == WAITS:
+            wait_for(path.parent.parent / "go")
+    path.write_text("{}")

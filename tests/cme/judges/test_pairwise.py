@@ -15,7 +15,7 @@ from chat_stub import ChatStub, serving
 from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
-from paths import ROOT, SUPPORT
+from paths import ROOT, STUBS
 
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.judges.chat_format import digest, judging_prompt
@@ -249,7 +249,6 @@ def test_seconds_add_up_over_restarts(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from chat_stub import ChatStub
 from stub_judges import judge, pairs
 from types import SimpleNamespace
 from cme.judges.pairwise import VerdictLog, judge_pairs
@@ -260,7 +259,7 @@ with VerdictLog(Path(sys.argv[2])) as log:
 
 def test_after_a_kill_only_the_rest_is_judged(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    code = f"import sys; sys.path.insert(0, {str(SUPPORT)!r})\n{KILLED}"
+    code = f"import sys; sys.path.insert(0, {str(STUBS)!r})\n{KILLED}"
     with serving(ChatStub()) as stub:
         stub.seconds = 0.05
         kills = 0

@@ -18,7 +18,7 @@ from cme.runtime.distributed import per_process_settings
 from cme.training.job import TrainingJob
 from cme.training.trl_internals import use_one_gpu
 
-HERE = SUPPORT
+HERE = SUPPORT / "scripts"
 
 
 def command(processes: int, script: Path, *arguments: object) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy_cell
+import toy_cells
 from paths import SUPPORT
 
 from cme import Interrupted
@@ -26,7 +26,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
 
 
 def toy(results: Path, *overrides: str) -> Run:
-    [config] = composition.compose_cells([f"results_dir={results}", *toy_cell.OVERRIDES, *overrides])
+    [config] = composition.compose_cells([f"results_dir={results}", *toy_cells.OVERRIDES, *overrides])
     return config
 
 
@@ -38,7 +38,7 @@ def begun(config: Run) -> "subprocess.Popen[str]":
     )
     words = [
         f"results_dir={config.results_dir}",
-        *toy_cell.OVERRIDES,
+        *toy_cells.OVERRIDES,
         f"seed={config.seed}",
     ]
     return subprocess.Popen(
@@ -59,7 +59,7 @@ def test_any_exception_is_the_cells_state_and_the_next_attempt_counts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = toy(tmp_path, "seed=1")
-    folder = toy_cell.record_path(config).parent
+    folder = toy_cells.record_path(config).parent
     cells.run(config)
     found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts, found.reason) == ("failed", 1, "KeyError: 'a bug'")
@@ -80,7 +80,7 @@ def test_fail_fast_goes_through_what_catches_exceptions(tmp_path: Path) -> None:
 
 def test_an_interruption_is_written_down_and_goes_on_up(tmp_path: Path) -> None:
     config = toy(tmp_path, "seed=2")
-    folder = toy_cell.record_path(config).parent
+    folder = toy_cells.record_path(config).parent
     with pytest.raises(Interrupted):
         cells.run(config)
     found = read_record(folder / "state.json", RunState)
@@ -94,7 +94,7 @@ def test_no_secret_and_no_variable_is_in_what_is_written(
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-for-your-eyes")
     config = toy(tmp_path, "seed=4")
     cells.run(config)
-    path = toy_cell.record_path(config).with_name("state.json")
+    path = toy_cells.record_path(config).with_name("state.json")
     assert read_record(path, RunState).reason == "RuntimeError: the server said: wrong key $OPENAI_API_KEY"
     assert "sk-not" not in path.read_text() + capsys.readouterr().err
     monkeypatch.setenv("MY_OWN", "in-a-variable-of-any-name")
@@ -103,7 +103,7 @@ def test_no_secret_and_no_variable_is_in_what_is_written(
 
 def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
     config = toy(tmp_path, "seed=3")
-    folder = toy_cell.record_path(config).parent
+    folder = toy_cells.record_path(config).parent
     process = begun(config)
     until(lambda: (folder / "ran").exists())
     running = state.current_state(folder)
@@ -117,8 +117,8 @@ def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
 
 
 def test_two_processes_run_a_cell_once_and_the_second_says_who_is_at_it(tmp_path: Path) -> None:
-    config = toy(tmp_path, f"seed={toy_cell.WAITS}")
-    folder = toy_cell.record_path(config).parent
+    config = toy(tmp_path, f"seed={toy_cells.WAITS}")
+    folder = toy_cells.record_path(config).parent
     first = begun(config)
     until(lambda: (folder / "ran").exists())
     second = begun(config)

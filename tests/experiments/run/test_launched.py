@@ -16,7 +16,7 @@ from paths import SUPPORT
 from cme.records import read_record
 
 ROOT = Path(__file__).parents[3]
-KNOWN = SUPPORT / "run_known.py"
+KNOWN = SUPPORT / "scripts" / "run_known.py"
 CPU = ROOT / "conf" / "accelerate" / "cpu_ddp.yaml"
 
 Cell = Callable[..., list[str]]

@@ -17,7 +17,7 @@ from experiments.config.validation import BadConfig
 from experiments.sweep import launchers, worker
 
 LOCAL = ["-m", "hydra/launcher=local", "hydra.launcher.n_jobs=2"]
-STUB = SUPPORT / "slurm_stub.py"
+STUB = SUPPORT / "scripts" / "slurm_stub.py"
 
 
 @pytest.fixture(autouse=True)

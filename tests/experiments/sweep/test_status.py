@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import toy_cell
+import toy_cells
 
 from cme.records import Progress, RunState, write_record
 from experiments.__main__ import main
@@ -178,7 +178,7 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[s
             [
                 "-m",
                 f"results_dir={tmp_path}",
-                *toy_cell.OVERRIDES,
+                *toy_cells.OVERRIDES,
                 "seed=0,1,2",
             ]
         )
@@ -220,7 +220,7 @@ def test_fail_fast_leaves_the_rest_pending(
             [
                 "-m",
                 f"results_dir={tmp_path}",
-                *toy_cell.OVERRIDES,
+                *toy_cells.OVERRIDES,
                 "seed=1,0",
             ]
         )
@@ -233,7 +233,7 @@ def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
-    words = [f"results_dir={tmp_path}", *toy_cell.OVERRIDES]
+    words = [f"results_dir={tmp_path}", *toy_cells.OVERRIDES]
     ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     assert main(["resume", f"results_dir={tmp_path}"]) == 1
     assert "of-another-time: its command line now gives miniature-qwen" in capsys.readouterr().err
@@ -249,7 +249,7 @@ def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
 
     monkeypatch.setattr(preparation, "prepare", prepare)
     monkeypatch.setattr(launchers, "_settle", lambda own, cell: [])  # a batch, run in this process
-    words = [*toy_cell.OVERRIDES]
+    words = [*toy_cells.OVERRIDES]
     ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     ledger.add_entries(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
     runner.add_to_ledger(composition.compose_cells(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
@@ -276,7 +276,7 @@ def test_a_results_dir_may_be_spelled_otherwise_or_moved(
 ) -> None:
     monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     monkeypatch.chdir(tmp_path)
-    runner.add_to_ledger(composition.compose_cells(["results_dir=runs", *toy_cell.OVERRIDES]))
+    runner.add_to_ledger(composition.compose_cells(["results_dir=runs", *toy_cells.OVERRIDES]))
     assert "results_dir" not in Path("runs/cells.jsonl").read_text()
     where = spelling.format(here=tmp_path)
     if "elsewhere" in where:

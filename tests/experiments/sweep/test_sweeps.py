@@ -8,14 +8,14 @@ from pathlib import Path
 
 import forked
 import pytest
-import toy_cell
+import toy_cells
 from paths import SUPPORT
 
 from cme.records import RunState, read_record
 from experiments.sweep import status
 
 Cell = Callable[..., list[str]]
-TOYS = toy_cell.OVERRIDES
+TOYS = toy_cells.OVERRIDES
 
 
 def run(arguments: list[str], where: Path) -> tuple[int, list[str]]:

@@ -1,11 +1,11 @@
-"""run.py, in which what training samples is known before: see tests/support/trained_together.py."""
+"""run.py, in which what training samples is known before: see trained_together.py."""
 
 import runpy
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT))
 
 from trained_together import known  # noqa: E402
 from trl import GRPOTrainer  # noqa: E402
