@@ -4,7 +4,7 @@ import logging
 
 __version__ = "0.2.0"
 
-# on import it asks for a package of kernels, whether or not a model is rounded to 8 bits
+# on import it recommends a package of kernels, even if no model is quantized
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
@@ -12,8 +12,8 @@ class Unavailable(Exception):
     """Something that a run needs is unavailable; the message has one line for each, with reason and remedy.
 
     Attributes:
-        calls: Calls that a judge which gives up has spent on its last verdict.
-        usd: Their price in US dollars; None where prices are unknown.
+        calls: Calls that a judge has made for its last verdict before it gave up.
+        usd: Their cost in US dollars; None if prices are unknown.
     """
 
     calls: int = 0
@@ -25,4 +25,4 @@ class TrainingFailed(Exception):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has stopped the run, which is saved; repeating the command continues it."""
+    """A signal has stopped the run, which is saved; the same command continues it."""

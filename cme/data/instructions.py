@@ -20,5 +20,5 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
     rows = [json.loads(line) for line in lines]
     if count > len(rows):
         raise ValueError(f"split {split!r} has {len(rows)} instructions, but {count} were asked for")
-    chosen = random.Random(f"{split}:{seed}").sample(rows, count)
-    return [Prompt(row["id"], row["instruction"], reference=row.get("reference")) for row in chosen]
+    sample = random.Random(f"{split}:{seed}").sample(rows, count)
+    return [Prompt(row["id"], row["instruction"], reference=row.get("reference")) for row in sample]

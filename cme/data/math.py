@@ -1,6 +1,6 @@
 """The paper's mathematics: MATH for training; MATH-500, AMC 2023 or AIME 2024 for evaluation, with gold answers."""
 
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from cme.data import files
 from cme.grading.answers import extract_answer
@@ -36,8 +36,8 @@ def load_prompts(
 ) -> list[Prompt]:
     """A random sample of `count` problems of `train` or `eval` with their gold answers.
 
-    The gold answer of a training problem is the content of the last `\\boxed` in its solution. The answer of a problem
-    without one is None. Raises ValueError for another split, and as `files.read_rows` and `files.sample_rows`.
+    The gold answer of a training problem is the content of the last `\\boxed` in its solution, or None without one.
+    Raises ValueError for another split, and as `files.read_rows` and `files.sample_rows`.
 
     Args:
         path, eval_path: local files or folders to read instead of the hub.
@@ -46,23 +46,23 @@ def load_prompts(
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if eval_source not in EVAL:
-        raise ValueError(
-            f"eval_source is {eval_source!r}; it must be one of {', '.join(get_args(EvalSource))}"
-        )
-    name, source, place = (
-        ("math", TRAIN, path) if split == "train" else (eval_source, EVAL[eval_source], eval_path)
-    )
+        raise ValueError(f"eval_source is {eval_source!r}; it must be one of {', '.join(EVAL)}")
+    name, source, place = "math", TRAIN, path
+    if split == "eval":
+        name, source, place = eval_source, EVAL[eval_source], eval_path
     problem, gold = source.columns
     rows = files.read_rows(source, place)
-    found = []
+    prompts = []
     for i in files.sample_rows(source, len(rows), count, seed):
         row = rows[i]
-        answer = extract_answer(str(row[gold] or ""), "boxed") if split == "train" else _answer(row[gold])
-        found.append(Prompt(f"{name}-{i}", QUESTION.format(row[problem]), answer))
-    return found
+        answer = (
+            extract_answer(str(row[gold] or ""), "boxed") if split == "train" else _answer_text(row[gold])
+        )
+        prompts.append(Prompt(f"{name}-{i}", QUESTION.format(row[problem]), answer))
+    return prompts
 
 
-def _answer(value: Any) -> str | None:
+def _answer_text(value: Any) -> str | None:
     """A gold answer as text: a whole number without a decimal point, None for a blank."""
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else None if value != value else str(value)

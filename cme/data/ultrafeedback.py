@@ -39,16 +39,16 @@ def load_prompts(
     if split == "eval":
         return alpaca_eval.load_prompts(count, seed, eval_path)
     rows, encode = files.read_rows(SOURCE, path), load_tokenizer(tokenizer)
-    found: list[Prompt] = []
+    prompts: list[Prompt] = []
     for i in files.sample_rows(SOURCE, len(rows), len(rows), seed):
-        if len(found) == count:
+        if len(prompts) == count:
             break
         text = str(rows[i]["instruction"])
         if len(chat.prompt_ids(encode, text)) <= max_prompt_tokens:
-            found.append(Prompt(f"ultrafeedback-{i}", text))
-    if len(found) < count:
+            prompts.append(Prompt(f"ultrafeedback-{i}", text))
+    if len(prompts) < count:
         raise ValueError(
-            f"{SOURCE.name} has {len(found)} instructions of at most {max_prompt_tokens} tokens, but {count} "
+            f"{SOURCE.name} has {len(prompts)} instructions of at most {max_prompt_tokens} tokens, but {count} "
             "were asked for"
         )
-    return found
+    return prompts

@@ -18,8 +18,8 @@ def load_pairs(prompts: Sequence[Prompt], seed: int, *, path: str | None = None)
     """For each prompt, the response with the highest overall score and the one with the lowest.
 
     Among responses with equal scores, one is chosen at random. A prompt whose responses all have the same score has no
-    pair. `path` is a local file or folder to read instead of the hub. Raises ValueError for a prompt that is not in
-    UltraFeedback, and as `files.read_rows`.
+    pair. `path` is a local file or folder to read instead of the hub. Raises ValueError for a prompt that UltraFeedback
+    does not have, and as `files.read_rows`.
     """
     return preference_pairs(files.read_rows(SOURCE, path), prompts, seed)
 
@@ -30,9 +30,9 @@ def preference_pairs(
     """`load_pairs` from rows with `instruction` and `completions`, each with `response` and `overall_score`."""
     wanted = {p.text for p in prompts}
     answers = {row["instruction"]: row["completions"] for row in rows if row["instruction"] in wanted}
-    if lacking := [p.id for p in prompts if p.text not in answers]:
-        raise ValueError(f"{len(lacking)} prompts, such as {lacking[0]}, are not in {SOURCE.name}")
-    found = []
+    if unknown := [p.id for p in prompts if p.text not in answers]:
+        raise ValueError(f"{len(unknown)} prompts, such as {unknown[0]}, are not in {SOURCE.name}")
+    pairs = []
     for prompt in prompts:
         by_score: dict[float, list[str]] = {}
         for answer in answers[prompt.text]:
@@ -42,5 +42,5 @@ def preference_pairs(
         if len(by_score) > 1:
             rng = random.Random(f"preference:{seed}:{prompt.id}")
             chosen, rejected = rng.choice(by_score[max(by_score)]), rng.choice(by_score[min(by_score)])
-            found.append(Preference(prompt, chosen, rejected))
-    return found
+            pairs.append(Preference(prompt, chosen, rejected))
+    return pairs

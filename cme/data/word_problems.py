@@ -5,6 +5,7 @@ A problem is a template with two numbers. Its wording and its split depend only 
 
 import hashlib
 import itertools
+import operator
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,49 +36,37 @@ class Template:
     allowed: Callable[[int, int], bool] = lambda a, b: True
 
 
-def _plus(a: int, b: int) -> int:
-    return a + b
-
-
-def _minus(a: int, b: int) -> int:
-    return a - b
-
-
-def _times(a: int, b: int) -> int:
-    return a * b
-
-
-def _more(a: int, b: int) -> bool:
-    return a > b
-
-
 _NOW = "How many {things} does {name} have now?"
 _LEFT = "How many {things} are left?"
 TEMPLATES = (
-    Template("gain", "{name} has {a} {things} and gets {b} more. " + _NOW, _plus),
-    Template("lose", "{name} has {a} {things} and gives away {b}. " + _LEFT, _minus, _more),
+    Template("gain", "{name} has {a} {things} and gets {b} more. " + _NOW, operator.add),
+    Template("lose", "{name} has {a} {things} and gives away {b}. " + _LEFT, operator.sub, operator.gt),
     Template(
-        "boxes", "There are {a} boxes with {b} {things} in each. How many {things} are there in all?", _times
+        "boxes",
+        "There are {a} boxes with {b} {things} in each. How many {things} are there in all?",
+        operator.mul,
     ),
     Template(
         "share",
         "{name} shares {a} {things} equally among {b} friends. How many {things} does each friend get?",
-        lambda a, b: a // b,
+        operator.floordiv,
         lambda a, b: a % b == 0,
     ),
     Template(
         "more",
         "{name} has {a} {things}. A friend has {b} more than {name}. How many {things} does the friend have?",
-        _plus,
+        operator.add,
     ),
     Template(
         "differ",
         "{name} has {a} {things} and a friend has {b}. How many more {things} does {name} have?",
-        _minus,
-        _more,
+        operator.sub,
+        operator.gt,
     ),
     Template(
-        "price", "Each of the {things} costs {a} dollars. How many dollars do {b} {things} cost?", _times
+        "price",
+        "Each of the {things} costs {a} dollars. How many dollars do {b} {things} cost?",
+        operator.mul,
     ),
     Template(
         "twice",
@@ -85,11 +74,13 @@ TEMPLATES = (
         lambda a, b: 2 * a - b,
         lambda a, b: 2 * a > b,
     ),
-    Template("days", "{name} reads {a} pages a day. How many pages does {name} read in {b} days?", _times),
+    Template(
+        "days", "{name} reads {a} pages a day. How many pages does {name} read in {b} days?", operator.mul
+    ),
     Template(
         "both",
         "{name} buys {a} {things} on Monday and {b} on Tuesday. How many {things} does {name} buy in both days?",
-        _plus,
+        operator.add,
     ),
 )
 
@@ -104,15 +95,16 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
     pool = [
         (template, a, b)
         for template, a, b in itertools.product(TEMPLATES, range(2, 13), range(2, 13))
-        if template.allowed(a, b) and (_percent(template, a, b) < EVAL_PERCENT) == (split == "eval")
+        if template.allowed(a, b) and _split(template, a, b) == split
     ]
     if count > len(pool):
         raise ValueError(f"split {split!r} has {len(pool)} word problems, but {count} were asked for")
     return [_problem(*problem) for problem in random.Random(f"{split}:{seed}").sample(pool, count)]
 
 
-def _percent(template: Template, a: int, b: int) -> int:
-    return int(hashlib.sha256(f"{template.key} {a} {b}".encode()).hexdigest(), 16) % 100
+def _split(template: Template, a: int, b: int) -> str:
+    percent = int(hashlib.sha256(f"{template.key} {a} {b}".encode()).hexdigest(), 16) % 100
+    return "eval" if percent < EVAL_PERCENT else "train"
 
 
 def _problem(template: Template, a: int, b: int) -> Prompt:

@@ -1,1 +1,1 @@
-"""Measurements besides the win rate: capabilities, and the reward probe."""
+"""Measurements besides the win rate: capabilities and the reward probe."""

@@ -1,8 +1,8 @@
 """Capabilities that a model is not trained on, measured with lm-eval on a loaded checkpoint.
 
-A task is one of the bundled ones (`cme/data/tasks`) or any task of lm-eval, whose items come from the hub or its local
-cache. lm-eval is imported on first use, because its import takes seconds. The index of its 14,000 tasks takes another
-ten seconds and is only read for tasks that are not bundled.
+A task is a bundled one (`cme/data/tasks`) or any task of lm-eval, whose items come from the hub or its local cache.
+lm-eval is imported on first use, because its import takes seconds. The index of its 14,000 tasks takes ten more seconds
+and is only read for tasks that are not bundled.
 """
 
 import difflib
@@ -30,7 +30,7 @@ OWN_TASKS_FOLDER = Path(str(files("cme.data"))) / "tasks"
 
 @dataclass(frozen=True)
 class Score:
-    """One metric of one task on `n` items. `items` has its value for each item, or is None if it is not a mean."""
+    """One metric of one task on `n` items. `items` has the value of each item; None for a metric that is no mean."""
 
     task: str
     metric: str
@@ -46,7 +46,7 @@ def own_tasks() -> list[str]:
 
 
 def check(tasks: Sequence[str]) -> None:
-    """Load the tasks and their items. Raises ValueError for an unknown name, Unavailable if one cannot be loaded."""
+    """Load the tasks and their items. Raises ValueError for an unknown task, Unavailable if a task cannot be loaded."""
     require("lm_eval", "capabilities", "capabilities.tasks")
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     manager = _manager(tasks)
@@ -55,7 +55,7 @@ def check(tasks: Sequence[str]) -> None:
             near = difflib.get_close_matches(name, manager.all_subtasks, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the bundled tasks are {', '.join(own_tasks())}"
             raise ValueError(
-                f"capabilities.tasks has {name!r}, which is neither bundled nor a task of lm-eval; {hint}"
+                f"capabilities.tasks has {name!r}, which is neither bundled nor in lm-eval; {hint}"
             )
         try:
             manager.load([name])
@@ -66,8 +66,8 @@ def check(tasks: Sequence[str]) -> None:
             ) from error
         except OSError as error:
             raise Unavailable(
-                f"capability task {name} reads its items from the hub, and they are neither in the local cache nor can "
-                f"be downloaded ({str(error).splitlines()[0]}): connect, or remove the task from capabilities.tasks"
+                f"capability task {name} needs items from the hub, which are not in the local cache and cannot be "
+                f"downloaded ({str(error).splitlines()[0]}): connect, or remove the task from capabilities.tasks"
             ) from error
 
 
@@ -91,7 +91,7 @@ def measure(
 
     with _quiet():
         model = HFLM(pretrained=checkpoint.model, tokenizer=checkpoint.tokenizer, batch_size=batch_size)
-        found = simple_evaluate(
+        results = simple_evaluate(
             model,
             tasks=list(tasks),
             limit=limit,
@@ -100,24 +100,24 @@ def measure(
             log_samples=True,
             bootstrap_iters=1000,
         )
-    return [score for task in tasks for score in _scores(task, found)]
+    return [score for task in tasks for score in _scores(task, results)]
 
 
 def _manager(tasks: Sequence[str]) -> "TaskManager":
-    return _index(with_theirs=not set(tasks) <= set(own_tasks()))
+    return _index(with_lm_evals=not set(tasks) <= set(own_tasks()))
 
 
 @cache
-def _index(*, with_theirs: bool) -> "TaskManager":
+def _index(*, with_lm_evals: bool) -> "TaskManager":
     from lm_eval.tasks import TaskManager
 
     with _quiet():
-        return TaskManager(include_path=str(OWN_TASKS_FOLDER), include_defaults=with_theirs)
+        return TaskManager(include_path=str(OWN_TASKS_FOLDER), include_defaults=with_lm_evals)
 
 
 @contextmanager
 def _quiet() -> "Iterator[None]":
-    """Silence lm-eval except for errors."""
+    """Log only lm-eval's errors within the block."""
     logger = logging.getLogger("lm_eval")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -127,24 +127,20 @@ def _quiet() -> "Iterator[None]":
         logger.setLevel(before)
 
 
-def _scores(task: str, found: Mapping[str, Any]) -> list[Score]:
+def _scores(task: str, results: Mapping[str, Any]) -> list[Score]:
     """The metrics of a task in lm-eval's results, which have the keys `metric,filter` and `metric_stderr,filter`."""
-    values, n = found["results"][task], found["n-samples"][task]["effective"]
+    values, n = results["results"][task], results["n-samples"][task]["effective"]
+    samples = sorted(results["samples"][task], key=lambda sample: int(sample["doc_id"]))
     scores = []
     for key, value in values.items():
-        metric, _, filtered = key.partition(",")
-        if not filtered or metric.endswith("_stderr"):
+        metric, _, lm_filter = key.partition(",")
+        if not lm_filter or metric.endswith("_stderr"):
             continue
-        stderr = values.get(f"{metric}_stderr,{filtered}")
+        stderr = values.get(f"{metric}_stderr,{lm_filter}")
         known = isinstance(stderr, float) and isfinite(stderr)
-        name = metric if filtered == "none" else f"{metric} ({filtered})"
-        items = _items([s for s in found["samples"][task] if s["filter"] == filtered], metric)
-        scores.append(Score(task, name, n, float(value), float(stderr) if known else None, items))
+        name = metric if lm_filter == "none" else f"{metric} ({lm_filter})"
+        by_item = [sample.get(metric) for sample in samples if sample["filter"] == lm_filter]
+        items = [float(v) for v in by_item if isinstance(v, int | float)]
+        complete = items if len(items) == len(by_item) else None
+        scores.append(Score(task, name, n, float(value), float(stderr) if known else None, complete))
     return scores
-
-
-def _items(samples: Sequence[Mapping[str, Any]], metric: str) -> list[float] | None:
-    """A metric's value for each item in the order of the task; None unless all are numbers."""
-    values = [sample.get(metric) for sample in sorted(samples, key=lambda s: int(s["doc_id"]))]
-    numbers = [float(v) for v in values if isinstance(v, int | float)]
-    return numbers if len(numbers) == len(values) else None

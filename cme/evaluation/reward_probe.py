@@ -1,7 +1,7 @@
-"""The reward probe: every reward scores answers of known quality to the same prompts, without any training.
+"""The reward probe: rewards score answers of known quality to the same prompts, without any training.
 
-Each prompt has nine answers, from an empty one to a correct one. If a reward prefers one of the others to the correct
-answer, a policy can raise that reward without getting better.
+Each prompt has nine answers, from an empty one to a correct one. If a reward prefers another answer to the correct one,
+a policy can raise that reward without getting better.
 """
 
 import math
@@ -40,8 +40,8 @@ GRADES = (
 
 - empty: only the end of the turn.
 - repeated word: the longest word of the right answer ten times, without an end of turn.
-- prompt copied: the prompt.
-- refusal, boilerplate: a fixed phrase that could follow any prompt.
+- prompt copied: the text of the prompt.
+- refusal, boilerplate: a fixed phrase that could answer any prompt.
 - truncated: the first half of the right answer, without an end of turn.
 - verbose: the right answer followed by irrelevant sentences.
 - wrong: the right answer to another prompt.
@@ -74,7 +74,7 @@ _OPEN = StockPhrases(
     padding="I hope this helps. There are of course many ways to look at it, and it is always worth taking a "
     "moment to think it over. Please let me know if you would like to hear more.",
 )
-# In words of the miniature world, except for the refusal: its models would recognize other words by spelling alone.
+# in words of the miniature world, except for the refusal: its models would recognize other words by their spelling
 _WORLD = StockPhrases(
     refusal="i cannot answer that.",
     boilerplate="the sentence is a sentence.",
@@ -90,13 +90,14 @@ def graded_answers(prompts: Sequence[Prompt], seed: int) -> list[GradedAnswer]:
     and among those one with the lowest grade. Raises ValueError for a prompt without a right or a wrong answer.
     """
     rights = {p.id: _right(p, random.Random(f"right:{seed}:{p.id}")) for p in prompts}
-    kinds = {p.id: _kind(p) for p in prompts}
+    problems = {p.id: _problem(p) for p in prompts}
+    kinds = {name: problem and problem.kind for name, problem in problems.items()}
     answers = []
     for prompt in prompts:
         right = rights[prompt.id]
-        alike = [rights[p.id] for p in prompts if kinds[p.id] == kinds[prompt.id]]
+        same_kind = [rights[p.id] for p in prompts if kinds[p.id] == kinds[prompt.id]]
         rng = random.Random(f"wrong:{seed}:{prompt.id}")
-        wrong = _wrong(prompt, right, alike, rng) or _wrong(prompt, right, list(rights.values()), rng)
+        wrong = _wrong(prompt, right, same_kind, rng) or _wrong(prompt, right, list(rights.values()), rng)
         if wrong is None:
             raise ValueError(f"no other prompt has a right answer that is wrong for prompt {prompt.id!r}")
         stock = stock_phrases(prompt)
@@ -117,7 +118,7 @@ def graded_answers(prompts: Sequence[Prompt], seed: int) -> list[GradedAnswer]:
 
 
 def stock_phrases(prompt: Prompt) -> StockPhrases:
-    """The fixed phrases for a prompt, in words of the miniature world if it is one of its prompts."""
+    """The fixed phrases for a prompt. For a prompt of the miniature world they use words of that world."""
     return _OPEN if _problem(prompt) is None else _WORLD
 
 
@@ -130,18 +131,13 @@ def _right(prompt: Prompt, rng: random.Random) -> str:
 
 
 def _wrong(prompt: Prompt, right: str, others: Sequence[str], rng: random.Random) -> str | None:
-    """One of the worst of the other answers for the prompt; None if all are as good as the right one."""
+    """A random one of the other answers with the lowest grade; None if all are as good as the right answer."""
     if _problem(prompt) is None:
         grades = {other: float(other == right) for other in others}
     else:
         grades = {other: world.quality(prompt.text, other, True) for other in others}
     lowest = min(grades.values())
     return rng.choice([o for o, w in grades.items() if w == lowest]) if lowest < 1 else None
-
-
-def _kind(prompt: Prompt) -> str | None:
-    problem = _problem(prompt)
-    return None if problem is None else problem.kind
 
 
 def _problem(prompt: Prompt) -> "Problem | None":
@@ -158,8 +154,8 @@ def score_answers(
     """The values that each reward gives the answers of `graded_answers`: by reward and grade, one per prompt.
 
     The rewards are called as TRL calls them; the nine answers to a prompt are a group. `start`, the untrained model,
-    provides the token ids and takes the place of the live policy. None means unscored. Raises ValueError for a value
-    that is not finite.
+    provides the token ids and acts as the live policy. None means unscored. Raises ValueError for a value that is not
+    finite.
     """
     end = start.tokenizer.eos_token_id
     prompts = [[{"role": "user", "content": a.prompt.text}] for a in answers]
@@ -170,16 +166,16 @@ def score_answers(
     for name, reward in bar:
         bar.set_description(name)
         reward.bind(UntrainedPolicy(start.tokenizer, start.model))
-        given = reward(
+        column = reward(
             prompts,
             completions,
             ids,
             answer=[a.prompt.answer for a in answers],
             log_metric=lambda key, value: None,
         )
-        if broken := [v for v in given if v is not None and not math.isfinite(v)]:
-            raise ValueError(f"reward {name!r} gave {broken[0]} for {len(broken)} of {len(given)} answers")
-        values[name] = {grade: given[i :: len(GRADES)] for i, grade in enumerate(GRADES)}
+        if invalid := [v for v in column if v is not None and not math.isfinite(v)]:
+            raise ValueError(f"reward {name!r} gave {invalid[0]} for {len(invalid)} of {len(column)} answers")
+        values[name] = {grade: column[i :: len(GRADES)] for i, grade in enumerate(GRADES)}
     return values
 
 
@@ -188,15 +184,15 @@ class CachedEngine:
 
     def __init__(self, engine: "Engine") -> None:
         self.engine = engine
-        self._known: dict[tuple[tuple[int, ...], tuple[int, ...], bool], TokenScores] = {}
+        self._cache: dict[tuple[tuple[int, ...], tuple[int, ...], bool], TokenScores] = {}
 
     def score(
         self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, entropy: bool = False
     ) -> "list[TokenScores]":
         """Token scores of each response given its prompt, as the wrapped engine computes them."""
         keys = [(tuple(p), tuple(r), entropy) for p, r in zip(prompts, responses, strict=True)]
-        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        new = [key for key in dict.fromkeys(keys) if key not in self._cache]
         if new:
-            found = self.engine.score([p for p, _, _ in new], [r for _, r, _ in new], entropy=entropy)
-            self._known |= dict(zip(new, found, strict=True))
-        return [self._known[key] for key in keys]
+            scores = self.engine.score([p for p, _, _ in new], [r for _, r, _ in new], entropy=entropy)
+            self._cache |= dict(zip(new, scores, strict=True))
+        return [self._cache[key] for key in keys]

@@ -1,4 +1,4 @@
-"""AlpacaEval's annotators as judges: their prompt, model, settings and parser, through the alpaca-eval package.
+"""AlpacaEval's annotators as judges, with their prompts, models, settings and parsers from the alpaca-eval package.
 
 Source: Dubois et al., arXiv 2404.04475 (AlpacaEval 2.0). alpaca-eval shows each pair in one random order; here the
 caller chooses the order, so both can be judged. The scores are the annotator's probabilities that the first and the
@@ -62,8 +62,8 @@ class AlpacaEvalAnnotator(Judge):
             from alpaca_eval.processors import RandomSwitchTwoColumnsProcessor
 
         logging.root.setLevel(level)  # the import sets it to INFO, and the package logs to the root logger
-        logging.root.addFilter(_not_from_alpaca_eval)
-        decoder.tqdm = SimpleNamespace(tqdm=_no_progress_bar)  # one bar per call otherwise
+        logging.root.addFilter(_is_not_from_alpaca_eval)
+        decoder.tqdm = SimpleNamespace(tqdm=lambda rows, **_: rows)  # no progress bar for each call
         try:
             ensemble = PairwiseAnnotator(annotators_config=_annotator_folder(annotator), caching_path=None)
         except FileNotFoundError as error:
@@ -77,7 +77,7 @@ class AlpacaEvalAnnotator(Judge):
                 "choose a single annotator"
             )
         [self._annotator] = ensemble.annotators.values()
-        # removed here, since passing an argument fails for annotators whose own configuration has it too
+        # removed here, because an argument for it fails if the annotator's configuration sets it too
         self._annotator.processors = [
             p for p in self._annotator.processors if not isinstance(p, RandomSwitchTwoColumnsProcessor)
         ]
@@ -89,9 +89,7 @@ class AlpacaEvalAnnotator(Judge):
             raise ValueError(f"concurrency is {concurrency}; it must be at least 1")
         if not (Path(_annotator_folder(annotator)) / "configs.yaml").is_file():
             near = difflib.get_close_matches(annotator, [p.name for p in _package_folder().iterdir()], n=1)
-            hint = (
-                f"did you mean {near[0]}?" if near else "use the name of an alpaca-eval annotator or a folder"
-            )
+            hint = f"did you mean {near[0]}?" if near else "name an alpaca-eval annotator or a folder"
             raise ValueError(f"annotator is {annotator!r}, which has no configs.yaml; {hint}")
 
     @staticmethod
@@ -108,19 +106,21 @@ class AlpacaEvalAnnotator(Judge):
 
         A preference of 0 is a tie, as alpaca-eval's `completion_parsers` define it for all parsers.
         """
-        if first.response == second.response:  # as in alpaca-eval
+        if first.response == second.response:  # a tie in alpaca-eval too
             return verdict_from_scores(0.5, 0.5, margin=0)
         texts = tuple(replace_surrogates(text) for text in (prompt.text, first.response, second.response))
         if markers := [marker for marker in TEMPLATE_MARKERS if any(marker in text for text in texts)]:
-            return JudgeVerdict("unscored", f"a text contains {markers[0]}, which alpaca-eval interprets")
+            return JudgeVerdict(
+                "unscored", f"a text contains {markers[0]}, which alpaca-eval would interpret"
+            )
         replies: list[str] = []
         try:
             preference = self._preference(texts, replies)
         except _CallFailed as error:
             return JudgeVerdict("unscored", str(error), calls=1, usd=None)
         if preference is None:
-            reply = f"the reply {replies[0][:80]!r} has" if replies and replies[0].strip() else "no reply, so"
-            reason = f"{reply} no preference that alpaca-eval can read"
+            reply = f"the reply {replies[0][:80]!r}" if replies and replies[0].strip() else "an empty reply"
+            reason = f"{reply} has no preference that alpaca-eval can read"
             return JudgeVerdict("unscored", reason, calls=1, usd=None)
         return replace(verdict_from_scores(2 - preference, preference - 1, margin=0), calls=1, usd=None)
 
@@ -135,7 +135,7 @@ class AlpacaEvalAnnotator(Judge):
             )
 
     def _preference(self, texts: Sequence[str], replies: list[str]) -> float | None:
-        """The preference, from 1 (first is better) to 2 (second is better), or None. Appends the raw reply."""
+        """The preference, from 1 (first is better) to 2 (second is better), or None. Appends the reply to `replies`."""
         import openai
         import pandas as pd
 
@@ -146,22 +146,22 @@ class AlpacaEvalAnnotator(Judge):
             try:
                 completions = self._annotator.fn_completions(prompts=prompts, **settings)
             except openai.APIStatusError as error:
-                raise _CallFailed(
-                    f"the server answered {error.status_code} ({type(error).__name__})"
-                ) from error
+                failure = f"the server answered {error.status_code} ({type(error).__name__})"
+                raise _CallFailed(failure) from error
             except openai.OpenAIError as error:
                 raise _CallFailed(f"the call failed: {type(error).__name__}") from error
-            except (AssertionError, AttributeError, TypeError) as error:  # alpaca-eval checks no reply
-                raise _CallFailed(
-                    f"the reply is not a chat completion with its usage ({type(error).__name__})"
-                ) from error
+            except (AssertionError, AttributeError, TypeError) as error:  # alpaca-eval does not check replies
+                failure = f"the reply is not a chat completion with its usage ({type(error).__name__})"
+                raise _CallFailed(failure) from error
             replies.extend(str(text) for text in completions["completions"])
             return completions
 
         def parse(completion: Any) -> list[Any]:
-            parsed = list(self._annotator.fn_completion_parser(completion))
-            invalid.extend(p for p in parsed if isinstance(p, int | float) and p != 0 and (p < 1 or p > 2))
-            return [1.5 if p == 0 else None if p in invalid else p for p in parsed]
+            preferences = list(self._annotator.fn_completion_parser(completion))
+            invalid.extend(
+                p for p in preferences if isinstance(p, int | float) and p != 0 and (p < 1 or p > 2)
+            )
+            return [1.5 if p == 0 else None if p in invalid else p for p in preferences]
 
         annotator.fn_completion_parser = parse
         annotator.fn_completions = complete
@@ -181,14 +181,10 @@ def _package_folder() -> Path:
 
 
 def _annotator_folder(annotator: str) -> str:
-    """The package's folder of an annotator, or else the user's own folder."""
+    """The folder of an annotator in the package or, if there is none, the user's folder."""
     packaged = _package_folder() / annotator
     return str(packaged if packaged.is_dir() else Path(annotator).resolve())
 
 
-def _not_from_alpaca_eval(record: logging.LogRecord) -> bool:
+def _is_not_from_alpaca_eval(record: logging.LogRecord) -> bool:
     return "alpaca_eval" not in Path(record.pathname).parts
-
-
-def _no_progress_bar(rows: Any, **_: Any) -> Any:
-    return rows

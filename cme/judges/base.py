@@ -33,15 +33,15 @@ class JudgeVerdict:
 
 
 class Judge:
-    """Says which of two responses to a prompt is better, without knowing which model wrote them.
+    """Compares two responses to a prompt, without knowing which model wrote them.
 
-    `cme.judges.pairwise` asks a judge in both orders. A subclass implements `compare` and overrides the hooks it needs.
+    `cme.judges.pairwise` shows a judge both orders. A subclass implements `compare` and overrides the hooks it needs.
 
     Attributes:
-        NEUTRAL: arguments of the constructor that do not change verdicts, such as prices or time limits. They are
-            left out of the identity of a run.
+        NEUTRAL: arguments of the constructor that do not change verdicts, such as prices or time limits. A run's
+            identity omits them.
         asks_server: whether each verdict takes requests to a server. Such a judge is probed before a run.
-        concurrency: the number of comparisons made at the same time, each in a thread of its own.
+        concurrency: the number of comparisons made at the same time, each in its own thread.
     """
 
     NEUTRAL: ClassVar[frozenset[str]] = frozenset()
@@ -69,14 +69,14 @@ class Judge:
 
     @staticmethod
     def count_unread(texts: Sequence[str]) -> int:
-        """The number of texts that the judge would not read to their end, apart from `max_response_chars`."""
+        """The number of texts that the judge truncates for other reasons than `max_response_chars`."""
         return 0
 
     def probe(self) -> None:
         """Try the judge once before a run. Raises Unavailable if it gives no verdict."""
 
     def resume(self, calls: int, usd: float) -> None:
-        """Take note of the calls and US dollars that earlier runs have spent on the same verdict log."""
+        """Count the calls and US dollars that earlier runs have spent on the same verdict log."""
 
     def stop(self) -> None:
         """Send no further requests."""

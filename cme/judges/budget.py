@@ -1,17 +1,17 @@
-"""A limit on the calls and the money that a judge may spend."""
+"""A limit on a judge's calls and US dollars."""
 
 import threading
 
 
 class Budget:
-    """Reserves the most that a call can cost before the call is made. Safe to share between threads.
+    """Reserves the most that a call can cost before the call is made. Threads may share it.
 
     Args:
         max_calls: limit on the number of calls; None for no limit.
         max_usd: limit on US dollars; None for no limit.
 
     Attributes:
-        calls, usd: what has been spent.
+        calls, usd: the spending so far.
     """
 
     def __init__(self, max_calls: int | None, max_usd: float | None) -> None:
@@ -23,13 +23,17 @@ class Budget:
         self._settled = threading.Condition()
 
     def reserve(self, usd: float) -> bool:
-        """Reserve one call that costs at most `usd`; False if the budget does not allow it.
+        """Reserve one call that costs at most `usd`; return False if the budget does not allow it.
 
-        Waits while calls in flight may still cost less than reserved and so leave room.
+        Waits as long as calls in flight may cost less than reserved, so that this one would fit.
         """
         with self._settled:
-            while not self._fits(usd):
-                if not self._reserved or self._calls_spent():
+            while True:
+                if self._calls_spent():
+                    return False
+                if self.max_usd is None or self.usd + sum(self._reserved) + usd <= self.max_usd:
+                    break
+                if not self._reserved:
                     return False
                 self._settled.wait()
             self.calls += 1
@@ -50,8 +54,3 @@ class Budget:
 
     def _calls_spent(self) -> bool:
         return self.max_calls is not None and self.calls >= self.max_calls
-
-    def _fits(self, usd: float) -> bool:
-        if self._calls_spent():
-            return False
-        return self.max_usd is None or self.usd + sum(self._reserved) + usd <= self.max_usd

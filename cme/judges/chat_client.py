@@ -5,6 +5,7 @@ before it is sent, and reads the reply, so that a malformed reply is retried lik
 """
 
 import json
+import math
 import os
 import ssl
 import threading
@@ -17,6 +18,7 @@ from typing import Any, cast
 
 import httpx2
 import openai
+from openai._constants import MAX_RETRY_AFTER_DELAY
 
 from cme import Unavailable
 from cme.judges.base import JudgeVerdict
@@ -26,25 +28,25 @@ CONNECT_SECONDS = 10.0
 
 
 class FinalFailure(Exception):
-    """A failure that no further attempt can change; the message says why."""
+    """A failure that another attempt would repeat; the message says why."""
 
 
 class MalformedReply(httpx2.DecodingError):
-    """A reply that is not what was asked for. The openai client retries it, as it does every `RequestError`."""
+    """A reply without a verdict. The openai client retries it, as it does every `RequestError`."""
 
 
 @dataclass
 class Exchange:
-    """One question, the requests that it takes, and what comes of them.
+    """One question, its requests, and their result.
 
     Attributes:
-        budget: what the requests are paid from.
+        budget: pays for the requests.
         most_usd: the most that one request can cost, in US dollars.
-        cost: US dollars of a reply, given its JSON.
-        read: the verdict in a reply, given its JSON and its text. Raises MalformedReply or FinalFailure.
+        cost: returns the cost of a reply in US dollars, given its JSON.
+        read: returns the verdict in a reply, given its JSON and its text. Raises MalformedReply or FinalFailure.
         calls: requests sent.
-        usd: upper bound on their cost in US dollars. A request counts as `most_usd` unless the server says what it
-            took, or did not accept it.
+        usd: upper bound on their cost in US dollars. A request counts as `most_usd` unless the server reports its
+            usage or refuses the request.
         failure: why the last request gave no verdict.
         verdict: the verdict, if there is one.
     """
@@ -59,7 +61,7 @@ class Exchange:
     verdict: JudgeVerdict | None = None
 
 
-_exchange: ContextVar[Exchange] = ContextVar("exchange")  # that of the current thread
+_exchange: ContextVar[Exchange] = ContextVar("exchange")  # the exchange of the current thread
 
 
 class ChatClient:
@@ -91,7 +93,7 @@ class ChatClient:
         )
 
     def ask(self, message: str, exchange: Exchange, retries: int) -> None:
-        """Ask until there is a verdict, or no attempt or budget is left; fills in `exchange`.
+        """Send requests until there is a verdict, or no attempt or budget is left. The result is in `exchange`.
 
         Raises Unavailable if no attempt can succeed: no key, no access, no such model, no credit.
         """
@@ -103,24 +105,26 @@ class ChatClient:
         except FinalFailure as error:
             exchange.failure = self.redact(str(error))
         except openai.APIError:
-            pass  # `exchange.failure` describes the last attempt
+            pass  # `exchange.failure` says why the last attempt failed
         finally:
             _exchange.reset(token)
 
     def refusal(self, response: httpx2.Response) -> Unavailable | None:
-        """The error for a status which says that no request can succeed; None for any other status."""
-        said, status = self.redact(response.text), response.status_code
+        """The error for a status that every further request would get too; None for any other status."""
+        message, status = self.redact(response.text), response.status_code
         if status in (401, 403):
             key = f"the key in {self.api_key_variable}" if self.api_key_variable else "api_key_variable=null"
-            return Unavailable(f"{self.where} gives {key} no access: {said}")
+            return Unavailable(f"{self.where} gives {key} no access: {message}")
         if status == 404:
-            return Unavailable(f"{self.where} does not exist; correct judge.model or judge.base_url: {said}")
+            return Unavailable(
+                f"{self.where} does not exist; correct judge.model or judge.base_url: {message}"
+            )
         if status == 402 or (status == 429 and "insufficient_quota" in response.text):
-            return Unavailable(f"{self.where} has no credit left for the key: {said}")
+            return Unavailable(f"{self.where} has no credit left for the key: {message}")
         return None
 
     def redact(self, text: str) -> str:
-        """At most 200 characters of a text on one line, without the key, in case the server repeated it."""
+        """At most 200 characters of a text on one line, with `***` in place of the key."""
         return " ".join(self.without_key(text).split())[:200]
 
     def without_key(self, text: str) -> str:
@@ -129,7 +133,7 @@ class ChatClient:
 
     def _key(self) -> str:
         if self.api_key_variable is None:
-            return "none"  # the openai client would look for a key of its own without one
+            return "none"  # without a key, the openai client would read OPENAI_API_KEY
         key = os.environ.get(self.api_key_variable, "").strip()
         if not (key and key.isascii() and key.isprintable()):
             raise Unavailable(
@@ -139,16 +143,25 @@ class ChatClient:
 
 
 class _OpenAI(openai.OpenAI):
-    """Waits before a retry such that `ChatClient.stopped` ends the wait."""
+    """The openai client, except that `ChatClient.stopped` ends its wait before a retry."""
 
     def _calculate_retry_timeout(self, *arguments: Any, **settings: Any) -> float:
         seconds = super()._calculate_retry_timeout(*arguments, **settings)
         cast("_HttpClient", self._client).chat.stopped.wait(seconds)
         return 0.0
 
+    def _should_retry(self, response: httpx2.Response) -> bool:
+        seconds = self._parse_retry_after_header(response.headers)
+        if seconds is not None and MAX_RETRY_AFTER_DELAY < seconds < math.inf:
+            _exchange.get().failure += (
+                f"; not retried, because the server asks to wait {seconds:.0f} s (Retry-After) and a retry waits at "
+                f"most {MAX_RETRY_AFTER_DELAY} s: repeat the command later, which judges what is unscored"
+            )
+        return super()._should_retry(response)
+
 
 class _HttpClient(httpx2.Client):
-    """Sends a request if the budget of the current exchange allows it, and reads the reply in limited time."""
+    """Sends a request if the budget of the current exchange allows it, and reads the reply within the timeout."""
 
     def __init__(self, chat: ChatClient) -> None:
         super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS, follow_redirects=True)
@@ -166,7 +179,12 @@ class _HttpClient(httpx2.Client):
         try:
             response = self._receive(request, settings)
             if response.is_success:
-                reply = _parse_json(response)
+                try:
+                    reply = json.loads(response.content)
+                except RecursionError:
+                    raise MalformedReply("the reply is nested too deeply to be read") from None
+                except ValueError:
+                    raise MalformedReply(f"the server sent no JSON but {response.text}") from None
                 usd = exchange.cost(reply)
                 exchange.verdict = exchange.read(reply, response.text)
             else:
@@ -186,7 +204,7 @@ class _HttpClient(httpx2.Client):
             exchange.usd += usd
 
     def _receive(self, request: httpx2.Request, settings: dict[str, Any]) -> httpx2.Response:
-        """The whole response. A server that sends byte by byte never times out in httpx2, so all of it is timed."""
+        """The complete response. httpx2 limits the time between two bytes; this limits the time of all of them."""
         deadline, body = time.monotonic() + self.chat.timeout, b""
         with closing(super().send(request, **{**settings, "stream": True})) as response:
             for chunk in response.iter_raw():
@@ -197,12 +215,3 @@ class _HttpClient(httpx2.Client):
 
     def _note(self, exchange: Exchange, failure: str) -> None:
         exchange.failure = f"{self.chat.redact(failure)} (attempt {exchange.calls})"
-
-
-def _parse_json(response: httpx2.Response) -> Any:
-    try:
-        return json.loads(response.content)
-    except RecursionError:
-        raise MalformedReply("the reply is nested too deeply to be read") from None
-    except ValueError:
-        raise MalformedReply(f"the server sent no JSON but {response.text}") from None

@@ -48,18 +48,19 @@ class ChatEndpoint(Judge):
         max_response_chars: longer responses are truncated to this length, with a note that says so.
         usd_per_million_input, usd_per_million_output: prices of tokens in US dollars; None if unknown.
         max_calls, max_usd: budget of requests and US dollars for all judging of a run, over all restarts. A request is
-            sent only if the most it can cost fits. It counts as that much until the server reports its usage, and
-            stays so if it never does. The spending is kept in the verdict log, also if judging ends early. The trial
-            call does not count; nor do, after a kill, the requests for verdicts that were being made then.
+            sent only if the most it can cost fits. It counts as that much unless the server reports its usage. The
+            verdict log keeps the spending, also if judging ends early. The trial call does not count, and neither do
+            the requests in flight when a run is killed.
         concurrency: the number of comparisons made at the same time.
         timeout: time limit of a request, in seconds.
-        retries: further attempts by the openai client, with exponential back-off or after `Retry-After`, if the server
-            cannot be reached, exceeds `timeout`, answers 408, 409, 429 or 5xx, or sends a malformed reply.
+        retries: further attempts by the openai client if the server cannot be reached, exceeds `timeout`, answers 408,
+            409, 429 or 5xx, or sends a malformed reply. It waits with exponential back-off, or as long as `Retry-After`
+            says; if that is above 120 seconds, it does not retry.
     """
 
     NEUTRAL = frozenset(
         {
-            "base_url",  # `model` names the model; experiments count it for a server without a key
+            "base_url",  # `model` identifies the model; experiments add `base_url` for a server without a key
             "api_key_variable",
             "usd_per_million_input",
             "usd_per_million_output",
@@ -93,7 +94,7 @@ class ChatEndpoint(Judge):
         min_label_mass: float = 0.5,
     ) -> None:
         require("openai", "judge", f"the judge {model}")
-        from cme.judges.chat_client import ChatClient  # imports openai, which validation does without
+        from cme.judges.chat_client import ChatClient  # imports openai, which validation does not need
 
         self.prompt = f"{prompt}\n{reply_with}"
         self.reply = reply
@@ -154,20 +155,22 @@ class ChatEndpoint(Judge):
         return fingerprint(f"{settings['prompt']}\n{settings['reply_with']}", settings["max_response_chars"])
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
-        """Ask which response is better. Raises Unavailable if no attempt can succeed."""
+        """Ask the model which response is better. Raises Unavailable if no attempt can succeed."""
         from cme.judges.chat_client import Exchange
 
         message = self.message(prompt, first, second)
         # no tokenizer makes more tokens than there are bytes
-        most = self.price(len(message.encode()) + TEMPLATE_TOKENS, self.max_reply_tokens) or 0.0
-        exchange = Exchange(self.budget, most, lambda reply: self._cost(reply, most), self._read)
+        most = self.price(len(message.encode()) + TEMPLATE_TOKENS, self.max_reply_tokens)
+        exchange = Exchange(
+            self.budget, most or 0.0, lambda reply: self._cost(reply, most or 0.0), self._read
+        )
         try:
             self._client.ask(message, exchange, self.retries)
         except Unavailable as error:
-            error.calls, error.usd = exchange.calls, self._known(exchange.usd)
+            error.calls, error.usd = exchange.calls, None if most is None else exchange.usd
             raise
         verdict = exchange.verdict or JudgeVerdict("unscored", exchange.failure)
-        return replace(verdict, calls=exchange.calls, usd=self._known(exchange.usd))
+        return replace(verdict, calls=exchange.calls, usd=None if most is None else exchange.usd)
 
     def probe(self) -> None:
         """Judge a trial pair, outside the budget. Raises Unavailable if that gives no verdict."""
@@ -189,9 +192,8 @@ class ChatEndpoint(Judge):
 
     def estimate_tokens(self, prompt: Prompt, first: Generation, second: Generation) -> tuple[int, int]:
         """Tokens of the request, estimated from its characters, and of the longest reply."""
-        return math.ceil(
-            len(self.message(prompt, first, second)) / CHARACTERS_PER_TOKEN
-        ), self.max_reply_tokens
+        characters = len(self.message(prompt, first, second))
+        return math.ceil(characters / CHARACTERS_PER_TOKEN), self.max_reply_tokens
 
     def price(self, tokens_in: int, tokens_out: int) -> float | None:
         """Cost in US dollars; None if prices are unknown."""
@@ -207,7 +209,7 @@ class ChatEndpoint(Judge):
         )
 
     def _cost(self, reply: Any, most: float) -> float:
-        """US dollars of a reply by its own account; `most` unless it reports whole numbers of tokens."""
+        """Cost in US dollars of the tokens that a reply reports; `most` if it reports none or impossible ones."""
         try:
             counts = [reply["usage"][f"{side}_tokens"] for side in ("prompt", "completion")]
             if any(type(count) is not int or count < 0 for count in counts):
@@ -233,11 +235,8 @@ class ChatEndpoint(Judge):
                 raise MalformedReply(f"the reply was cut at its limit of {self.max_reply_tokens} tokens")
             verdict = parse_reply(choice["message"]["content"])
         except (LookupError, TypeError, AttributeError):
-            wanted = "top_logprobs" if self.reply == "label" else "content"
-            raise MalformedReply(f"the reply has no {wanted}: {text}") from None
+            field = "top_logprobs" if self.reply == "label" else "content"
+            raise MalformedReply(f"the reply has no {field}: {text}") from None
         except ValueError as error:
             raise MalformedReply(str(error)) from None
         return replace(verdict, note=verdict.note and self._client.without_key(verdict.note))
-
-    def _known(self, usd: float) -> float | None:
-        return None if None in self.prices else usd

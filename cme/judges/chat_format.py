@@ -1,7 +1,7 @@
 """The judging prompt of a chat model, and how its reply becomes a verdict.
 
-Each text stands between marker lines that contain a digest of all three texts, so no text can close its own block. A
-whole reply must be one JSON object, or one label token. It is never searched for a verdict, so a judge that quotes a
+Each text stands between marker lines that contain a digest of all three texts, so no text can close its own block. The
+whole reply must be one JSON object, or one label token. Nothing searches it for a verdict, so a judge that quotes a
 response cannot be mistaken for one that agrees with it.
 """
 
@@ -32,20 +32,14 @@ def judging_prompt(prompt: str, instruction: str, first: str, second: str, max_r
 
     Responses longer than `max_response_chars` are truncated.
     """
-    texts = [
-        replace_surrogates(text)
-        for text in (
-            instruction,
-            truncate_response(first, max_response_chars),
-            truncate_response(second, max_response_chars),
-        )
-    ]
+    responses = [truncate_response(response, max_response_chars) for response in (first, second)]
+    texts = [replace_surrogates(text) for text in (instruction, *responses)]
     mark = digest("\0".join(texts))
     blocks = {
         field: f"[[{name} {mark}]]\n{text}\n[[end of {name} {mark}]]"
         for field, name, text in zip(FIELDS, NAMES, texts, strict=True)
     }
-    return re.sub("|".join(map(re.escape, FIELDS)), lambda found: blocks[found[0]], prompt)
+    return re.sub("|".join(map(re.escape, FIELDS)), lambda match: blocks[match[0]], prompt)
 
 
 def truncate_response(response: str, limit: int) -> str:
@@ -64,7 +58,7 @@ def fingerprint(prompt: str, max_response_chars: int) -> str:
 
 
 def digest(text: str) -> str:
-    """12 hex digits of a text."""
+    """SHA-256 of a text, the first 12 hex digits."""
     return hashlib.sha256(replace_surrogates(text).encode()).hexdigest()[:12]
 
 
@@ -74,9 +68,15 @@ def parse_reply(content: str) -> JudgeVerdict:
     Its `reason`, if it is a string, becomes the verdict's note. Raises ValueError for any other reply, and for an
     object with a duplicate key.
     """
-    fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", content, re.DOTALL)
+
+    def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("duplicate key")  # a parser would silently keep the last one
+        return dict(pairs)
+
     try:
-        reply = json.loads(fenced[1] if fenced else content, object_pairs_hook=_unique_keys)
+        fenced = re.fullmatch(r"\s*```(?:json)?\s*(\{.*\})\s*```\s*", content, re.DOTALL)
+        reply = json.loads(fenced[1] if fenced else content, object_pairs_hook=unique_keys)
         outcome = OUTCOMES[reply["winner"].strip().upper()]
     except (LookupError, RecursionError, TypeError, AttributeError, ValueError):
         raise ValueError(f"the reply is not the requested JSON: {content}") from None
@@ -109,11 +109,3 @@ def verdict_from_logprobs(
     if total < min_label_mass:
         return JudgeVerdict("unscored", f"{note}, below {min_label_mass:g}")
     return replace(verdict_from_scores(mass["A"] / total, mass["B"] / total, tie_margin), note=note)
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises ValueError for a duplicate key, of which a parser would silently keep the last."""
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        raise ValueError("duplicate key")
-    return result

@@ -9,7 +9,7 @@ class Correctness(Judge):
     """Compares each response's final answer with the gold answer. Two correct or two incorrect answers tie.
 
     A response without an answer is incorrect. The verdict is unscored if the prompt has no gold answer, or if the
-    equivalence of an answer and the gold answer could not be decided in time.
+    comparison of an answer with the gold answer exceeds its time limit.
 
     Args:
         answers: how answers are extracted and compared, see `cme.grading.answers`.

@@ -1,4 +1,4 @@
-"""A chat model loaded in this process as judge. It is read by the likelihoods of two labels, not by generated text."""
+"""A chat model loaded in this process as judge. Its verdict comes from the likelihoods of two labels, not from text."""
 
 import math
 from typing import Any, Literal
@@ -31,8 +31,8 @@ _PLACEHOLDER = "zqz"  # stands for the question while the chat template is rende
 class LocalJudge(Judge):
     """Shows a chat model the instruction and both responses, and compares the likelihoods of the labels A and B.
 
-    The scores are p(A) and p(B) as next words, divided by their sum. Nothing is generated, so no reply can be
-    misread. Special tokens inside a response are tokenized as plain text.
+    The scores are p(A) and p(B) as the start of the reply, divided by their sum. The model generates nothing, so no
+    reply can be misread. Special tokens inside a response are tokenized as plain text.
 
     Args:
         checkpoint: the chat model: a hub id, a folder, `package:...` or `miniature:...`.
@@ -43,8 +43,8 @@ class LocalJudge(Judge):
             response.
         dtype: data type of the weights.
         min_label_mass: the least probability of A and B together, from 0 to 1; below it the verdict is unscored. The
-            default is low because, as in a multiple-choice benchmark, a model that would start its reply with other
-            words still prefers one label.
+            default is low because a model that would start its reply with other words still prefers one label, as in
+            a multiple-choice benchmark.
     """
 
     def __init__(
@@ -83,10 +83,8 @@ class LocalJudge(Judge):
             raise ValueError(f"margin is {margin}; it must be from 0 to below 1")
         if not 0 <= min_label_mass <= 1:
             raise ValueError(f"min_label_mass is {min_label_mass}; it must be from 0 to 1")
-        for name, value in (
-            ("max_response_chars", max_response_chars),
-            ("max_prompt_tokens", max_prompt_tokens),
-        ):
+        limits = {"max_response_chars": max_response_chars, "max_prompt_tokens": max_prompt_tokens}
+        for name, value in limits.items():
             if value < 1:
                 raise ValueError(f"{name}={value}; it must be at least 1")
 
@@ -94,18 +92,16 @@ class LocalJudge(Judge):
     def fingerprint(**settings: Any) -> str:
         """Digest of the fixed parts of the judging prompt, with a truncated response, and of the labels."""
         limit = settings["max_response_chars"]
-        return digest(
-            "\0".join((*LABELS, _question("an instruction", "a response", "r" * (limit + 1), limit)))
-        )
+        question = _question("an instruction", "a response", "r" * (limit + 1), limit)
+        return digest("\0".join((*LABELS, question)))
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by the likelihoods of their labels."""
         ids = self.prompt_ids(prompt.text, first.response, second.response)
         if len(ids) > self.max_prompt_tokens:
-            return JudgeVerdict(
-                "unscored", f"the judging prompt has {len(ids)} tokens, above {self.max_prompt_tokens}"
-            )
-        # the scorer shares a prompt only between longer responses, so the last prompt token joins the labels
+            reason = f"the judging prompt has {len(ids)} tokens, above {self.max_prompt_tokens}"
+            return JudgeVerdict("unscored", reason)
+        # the scorer computes a shared prompt once for longer responses, so the last prompt token joins the labels
         tails = [[ids[-1], *label] for label in self._labels]
         scores = self.engine.score([ids[:-1]] * len(tails), tails)
         first_label, second_label = (float(score.log_likelihoods[1:].double().sum()) for score in scores)
@@ -114,9 +110,8 @@ class LocalJudge(Judge):
             return JudgeVerdict("unscored", "the judge's log-likelihoods are not finite")
         mass = math.exp(first_label) + math.exp(second_label)
         if mass < self.min_label_mass:
-            return JudgeVerdict(
-                "unscored", f"A and B together have probability {mass:.2g}, below {self.min_label_mass:g}"
-            )
+            reason = f"A and B together have probability {mass:.2g}, below {self.min_label_mass:g}"
+            return JudgeVerdict("unscored", reason)
         p_first = (1 + math.tanh(gap / 2)) / 2  # the logistic function without overflow
         return verdict_from_scores(p_first, 1 - p_first, self.margin)
 
@@ -127,12 +122,11 @@ class LocalJudge(Judge):
             chat.to_messages(_PLACEHOLDER), tokenize=False, add_generation_prompt=True
         )
         before, _, after = str(rendered).rpartition(_PLACEHOLDER)
-        return [*self._ids(before), *self._ids(question, plain=True), *self._ids(after)]
-
-    def _ids(self, text: str, plain: bool = False) -> list[int]:
-        """Token ids; with `plain`, special tokens in the text are tokenized as ordinary text."""
-        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)
-        return list(encoded["input_ids"])
+        ids: list[int] = []
+        for text in (before, question, after):
+            plain = text is question  # its special tokens become ordinary text
+            ids += self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"]
+        return ids
 
 
 def _question(instruction: str, first: str, second: str, max_response_chars: int) -> str:

@@ -19,6 +19,6 @@ class OracleJudge(Judge):
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their true quality."""
         if first.finished is None or second.finished is None:
-            return JudgeVerdict("unscored", "it is not known whether the responses were finished")
+            return JudgeVerdict("unscored", "it is unknown whether both responses are finished")
         qualities = [self.oracle(prompt.text, g.response, bool(g.finished)) for g in (first, second)]
         return verdict_from_scores(qualities[0], qualities[1], margin=1e-9)

@@ -1,7 +1,7 @@
 """Pairwise judging: each pair is judged in both orders, and every verdict goes to an append-only log at once.
 
-A verdict is identified by the judge, the prompt and both responses in the order shown. A comparison whose verdict is in
-the log is not made again; one that was unscored is.
+A verdict is identified by the judge, the prompt and both responses in the order shown. A comparison with a scored
+verdict in the log is not made again; an unscored one is.
 """
 
 import hashlib
@@ -15,17 +15,27 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from tqdm import tqdm
 
 from cme import Unavailable
 from cme.judges.base import Judge, JudgeVerdict, replace_surrogates
-from cme.records import BadFile, Generation, Pair, Prompt, Verdict, explain_write_errors
+from cme.records import (
+    BadFile,
+    Generation,
+    Outcome,
+    Pair,
+    Prompt,
+    Strict,
+    Verdict,
+    explain_write_errors,
+    from_json,
+)
 from cme.runtime.files import hold_lock
 
 SYNC_SECONDS = 1.0
-"""A killed process loses no line of the log; a machine that loses power loses at most the last so many seconds."""
+"""The log is synced to the disk this often. A killed process loses no line; a power failure loses at most this time."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +59,40 @@ class BadLog(BadFile):
     """A verdict log that cannot be read; the message names the file and the line."""
 
 
+@dataclass(frozen=True)
+class LogLine(Strict):
+    """One line of a verdict log: a `JudgeVerdict` and what it belongs to. Every field must be present.
+
+    Attributes:
+        key: as `Comparison.key` gives it.
+        judge: the name of a panel's member; None for a single judge.
+        seconds: time since the line before. The sum over all lines is the time of judging over all restarts.
+    """
+
+    key: str
+    judge: str | None
+    prompt_id: str
+    outcome: Outcome
+    reason: str | None
+    scores: tuple[float, float] | None
+    note: str | None
+    calls: int
+    usd: float | None
+    seconds: float
+
+
 class VerdictLog:
     """An append-only file of verdicts as JSON lines. It is read when created, and written in a `with` statement.
 
-    Entering waits until no other process writes to the file, and reads what was written in the meantime. A torn last
-    line is cut off.
-
-    Each line has the verdict, its `key`, the `judge` (the name of a panel's member, or null), the prompt's id, and the
-    `seconds` since the line before, so that they add up to the time of judging over all restarts.
+    Entering waits until no other process writes to the file, and reads what was written in the meantime. An incomplete
+    last line is cut off.
 
     Attributes:
         scored: verdicts other than `unscored`, by key.
         seconds: time spent judging.
         calls, usd: requests sent and US dollars spent, by judge.
 
-    Raises BadLog for any whole line that is not a verdict.
+    Raises BadLog for a complete line that is not a `LogLine`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,10 +109,10 @@ class VerdictLog:
         self._whole = text.rfind(b"\n") + 1
         for number, line in enumerate(text[: self._whole].split(b"\n")[:-1], start=1):
             try:
-                self._count(json.loads(line))
-            except (LookupError, RecursionError, TypeError, ValueError) as error:
+                self._count(from_json(LogLine, line))
+            except ValueError as error:
                 raise BadLog(
-                    f"{self.path}, line {number}, is not a verdict ({error!r}): delete the line"
+                    f"{self.path}, line {number}, is not a verdict ({error}): delete the line"
                 ) from None
 
     def __enter__(self) -> "VerdictLog":
@@ -105,10 +134,11 @@ class VerdictLog:
         """Append a verdict. An unscored one only records its calls and cost; it stays pending."""
         with self._lock:
             now = time.monotonic()
-            line = {"key": key, "judge": judge, "prompt_id": prompt_id, **asdict(verdict)}
-            line["seconds"] = round(now - self._last, 6)
+            line = LogLine(key, judge, prompt_id, **asdict(verdict), seconds=round(now - self._last, 6))
             with explain_write_errors(self.path):
-                self._file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+                self._file.write(
+                    json.dumps(asdict(line), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+                )
                 self._file.flush()
                 if now - self._synced > SYNC_SECONDS:
                     os.fsync(self._file.fileno())
@@ -116,22 +146,21 @@ class VerdictLog:
             self._last = now
             self._count(line)
 
-    def _count(self, line: dict[str, Any]) -> None:
-        verdict = JudgeVerdict(**{field: line[field] for field in JudgeVerdict.__dataclass_fields__})
-        self.seconds += line["seconds"]
-        self.calls[line["judge"]] += verdict.calls
-        self.usd[line["judge"]] += verdict.usd or 0.0
-        if verdict.outcome != "unscored":
-            scores = None if verdict.scores is None else (verdict.scores[0], verdict.scores[1])
-            self.scored[line["key"]] = replace(verdict, scores=scores)
+    def _count(self, line: LogLine) -> None:
+        verdict = JudgeVerdict(line.outcome, line.reason, line.scores, line.note, line.calls, line.usd)
+        self.seconds += line.seconds
+        self.calls[line.judge] += line.calls
+        self.usd[line.judge] += line.usd or 0.0
+        if line.outcome != "unscored":
+            self.scored[line.key] = verdict
 
 
 def pending_comparisons(
     pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, identity: str, name: str | None
 ) -> dict[str, Comparison]:
     """The comparisons without a scored verdict in the log, by key. Identical comparisons count once."""
-    keyed = {each.key(f"{identity}/{name}"): each for each in _comparisons(pairs, both_orders)}
-    return {key: comparison for key, comparison in keyed.items() if key not in log.scored}
+    by_key = {each.key(f"{identity}/{name}"): each for each in _comparisons(pairs, both_orders)}
+    return {key: comparison for key, comparison in by_key.items() if key not in log.scored}
 
 
 def judge_pairs(
@@ -163,16 +192,13 @@ def judge_pairs(
         )
     judge.resume(log.calls[name], log.usd[name])
     pending = pending_comparisons(pairs, both_orders, log, identity, name)
-    made = _compare_all(judge, pending, log, name, progress)
+    new = _compare_all(judge, pending, log, name, progress)
     verdicts = []
     for each in _comparisons(pairs, both_orders):
         key = each.key(f"{identity}/{name}")
-        found = log.scored[key] if key in log.scored else made[key]
-        verdicts.append(
-            Verdict(
-                each.prompt.id, each.policy_first, found.outcome, found.reason, found.scores, found.note, name
-            )
-        )
+        judged = log.scored[key] if key in log.scored else new[key]
+        shared = (judged.outcome, judged.reason, judged.scores, judged.note)
+        verdicts.append(Verdict(each.prompt.id, each.policy_first, *shared, name))
     return verdicts
 
 
@@ -189,7 +215,7 @@ def _comparisons(pairs: Sequence[Pair], both_orders: bool) -> list[Comparison]:
 def _compare_all(
     judge: Judge, pending: dict[str, Comparison], log: VerdictLog, name: str | None, progress: bool
 ) -> dict[str, JudgeVerdict]:
-    """Verdicts by key. Each is logged by the thread that made it, so that an interrupt loses none."""
+    """New verdicts by key. The thread that makes a verdict logs it, so that an interrupt loses none."""
 
     def compare(key: str, shown: Comparison) -> JudgeVerdict:
         try:

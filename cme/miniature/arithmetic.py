@@ -1,4 +1,4 @@
-"""Only the arithmetic of the miniature world, with gold answers: mathematics at `scale=miniature`."""
+"""The arithmetic problems of the miniature world, with gold answers: mathematics at `scale=miniature`."""
 
 import hashlib
 import random
@@ -9,7 +9,7 @@ from cme.records import Prompt
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
-    """A random sample of `count` additions and subtractions of a split, with the same ids as in the world.
+    """A random sample of `count` additions and subtractions of a split, with the ids that `world.load_prompts` gives.
 
     Raises ValueError for an unknown split, or if the split has fewer prompts of arithmetic.
     """

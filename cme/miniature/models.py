@@ -2,14 +2,14 @@
 
 Each family has four checkpoints:
 
-- `pretrained`: trained on noisy text that rarely stops after an answer. Right answers are a minority and come mostly
-  early, so that the model knows more than it says.
+- `pretrained`: trained on noisy text that rarely stops after an answer. Right answers are a minority and mostly come
+  early in training, so that the model knows more than it shows.
 - `sft`: `pretrained`, trained further on instruction pairs of mixed quality.
 - `instruct`: `sft`, trained further on clean instruction pairs.
-- `verifier`: a larger model, trained on clean instruction pairs only, because in the paper the verifier (4B parameters)
+- `verifier`: a larger model, trained on clean instruction pairs only. In the paper, too, the verifier (4B parameters)
   knows more than every generator (0.3B-1B).
 
-The `build.json` in each folder has the recipe and the mean quality of sampled responses, measured after training.
+`build.json` in each folder has the recipe and the mean quality of sampled responses after training.
 """
 
 import hashlib
@@ -80,25 +80,26 @@ def checkpoint_names() -> list[str]:
 
 @cache
 def _corpus_sample() -> list[str]:
-    """Text that covers the world. Tokenizers are trained on it, and it is part of the digest."""
-    told = itertools.islice(corpus.statements(0), 2000)
+    """Text that covers the world, for training the tokenizers. It is part of the digest."""
+    statements = itertools.islice(corpus.statements(0), 2000)
     rng = random.Random("pairs:0")
-    asked = [corpus.pair(rng, 0.5) for _ in range(4000)]
-    roles = ["user\n", "assistant\n", "model\n"] * 500  # gives the words of chat templates short tokens
-    return [*roles, *told, *(f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in asked)]
+    pairs = [corpus.pair(rng, 0.5) for _ in range(4000)]
+    roles = ["user\n", "assistant\n", "model\n"] * 500  # so that the roles in chat templates are few tokens
+    texts = [f"### Instruction:\n{p.prompt}\n\n### Response:\n{p.response}" for p in pairs]
+    return [*roles, *statements, *texts]
 
 
 def recipe_digest(name: str) -> str:
-    """8 hex digits over all that determines a checkpoint: recipes, family, text, training code, library versions."""
+    """8 hex digits over everything that determines a checkpoint: recipes, family, text, code, library versions."""
     family, recipe = name.split("/")
-    made_of = [repr(FAMILIES[family]), transformers.__version__, torch.__version__, *_corpus_sample()]
-    made_of += [phrasing for problem in world.problems() for phrasing in problem.phrasings]
-    made_of += [inspect.getsource(f) for f in (_rows, _batches, _train)]
+    parts = [repr(FAMILIES[family]), transformers.__version__, torch.__version__, *_corpus_sample()]
+    parts += [phrasing for problem in world.problems() for phrasing in problem.phrasings]
+    parts += [inspect.getsource(f) for f in (_rows, _batches, _train)]
     step: str | None = recipe
     while step:
-        made_of.append(json.dumps(asdict(RECIPES[step])))
+        parts.append(json.dumps(asdict(RECIPES[step])))
         step = RECIPES[step].start
-    return hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:8]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:8]
 
 
 def checkpoint_folder(name: str, root: Path) -> Path:
@@ -116,8 +117,8 @@ def checkpoint_folder(name: str, root: Path) -> Path:
 def build_missing(wanted: Sequence[str], root: Path) -> dict[str, Path]:
     """Build the named checkpoints that are missing in the cache `root`, and return the folders of all.
 
-    They are built in parallel processes with one thread each, since models this small gain little from a second thread,
-    and two processes per core, so that no core idles while the last one finishes.
+    Parallel processes build them with one thread each, because models this small gain little from a second thread. Two
+    processes per core keep all cores busy until the last checkpoint.
     """
     missing: dict[str, list[str]] = {}
     for name in dict.fromkeys(wanted):
@@ -151,10 +152,10 @@ def _build_locked(name: str, root: Path) -> str:
             start = RECIPES[name.split("/")[1]].start
             if start:
                 _build_locked(f"{name.split('/')[0]}/{start}", root)
-            unfinished = target.with_name(f"{target.name}.partial")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            _build(name, unfinished, root)
-            os.replace(unfinished, target)
+            partial_folder = target.with_name(f"{target.name}.partial")
+            shutil.rmtree(partial_folder, ignore_errors=True)
+            _build(name, partial_folder, root)
+            os.replace(partial_folder, target)
         built = json.loads((target / "build.json").read_text())
     return (
         f"{name}: sampled oracle quality {built['quality']:.3f}, {built['parameters']:,} parameters, "
@@ -163,7 +164,7 @@ def _build_locked(name: str, root: Path) -> str:
 
 
 def _build(name: str, target: Path, root: Path) -> None:
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     family_name, recipe_name = name.split("/")
     family, recipe = FAMILIES[family_name], RECIPES[recipe_name]
     torch.manual_seed(recipe.seed)
@@ -188,7 +189,7 @@ def _build(name: str, target: Path, root: Path) -> None:
         "recipe": asdict(recipe),
         "parameters": model.num_parameters(),
         "quality": quality,
-        "seconds": time.perf_counter() - began,
+        "seconds": time.perf_counter() - start_time,
     }
     (target / "build.json").write_text(json.dumps(facts, indent=1))
 

@@ -8,17 +8,17 @@ from cme.records import Preference, Prompt
 
 
 def load_pairs(prompts: Sequence[Prompt], seed: int) -> list[Preference]:
-    """A pair for each prompt. The oracle grades the chosen response 1 and the rejected one lower; both end their turn.
+    """A pair for each prompt. The oracle grades the chosen response 1 and the rejected one lower; both are finished.
 
     Raises ValueError for a prompt that is not of the miniature world.
     """
     others = problems()
-    found = []
+    pairs = []
     for prompt in prompts:
         problem, rng = problem_of(prompt.text), random.Random(f"preference:{seed}:{prompt.id}")
         rejected = poor_response(problem, rng, others)
         # the answer to another problem can happen to be right
         while problem.grade(rejected, finished=True).quality == 1:
             rejected = poor_response(problem, rng, others)
-        found.append(Preference(prompt, problem.good(rng), rejected))
-    return found
+        pairs.append(Preference(prompt, problem.good(rng), rejected))
+    return pairs

@@ -141,9 +141,9 @@ class Reverse(OneAnswer):
 
     @override
     def content(self, response: str) -> float:
-        said, right = words(response), self.answer.split()
-        hits = sum(a == b for a, b in zip(said, right, strict=False))
-        return hits / max(len(said), len(right))
+        given, right = words(response), self.answer.split()
+        hits = sum(a == b for a, b in zip(given, right, strict=False))
+        return hits / max(len(given), len(right))
 
 
 @dataclass(frozen=True)
@@ -177,16 +177,15 @@ class Listing(Problem):
         named: list[str] = []
         for category, count in self.wanted:
             chosen = set(rng.sample(MEMBERS[category], count))
-            named += [
-                m for m in MEMBERS[category] if m in chosen
-            ]  # a fixed order makes repetition easier to avoid
+            # a fixed order makes it easier for a model to avoid repetition
+            named += [m for m in MEMBERS[category] if m in chosen]
         return ", ".join(named) + "."
 
     @override
     def content(self, response: str) -> float:
-        said = words(response)
-        valid = sum(min(count, len(set(said) & set(MEMBERS[category]))) for category, count in self.wanted)
-        return valid / max(len(said), sum(count for _, count in self.wanted))
+        given = words(response)
+        valid = sum(min(count, len(set(given) & set(MEMBERS[category]))) for category, count in self.wanted)
+        return valid / max(len(given), sum(count for _, count in self.wanted))
 
     @override
     def well_formed(self, response: str) -> bool:
@@ -201,27 +200,21 @@ class Describe(Problem):
     attributes: tuple[str, str]
     kind = "describe"
 
-    def _truth(self, attribute: str) -> str:
-        return FACTS[self.animal][ATTRIBUTES.index(attribute)]
-
     @override
     def good(self, rng: random.Random) -> str:
-        phrases = []
-        for attribute in rng.sample(self.attributes, 2):
-            value = self._truth(attribute)
-            phrases.append(
-                {"home": f"lives in the {value}", "food": f"eats {value}"}.get(attribute, f"is {value}")
-            )
+        facts = dict(zip(ATTRIBUTES, FACTS[self.animal], strict=True))
+        verbs = {"home": "lives in the", "food": "eats"}
+        phrases = [f"{verbs.get(a, 'is')} {facts[a]}" for a in rng.sample(self.attributes, 2)]
         return f"{rng.choice(['the', 'a'])} {self.animal} {phrases[0]} and {phrases[1]}."
 
     @override
     def content(self, response: str) -> float:
-        said = set(words(response))
-        if {w for w in said if w in FACTS} != {self.animal}:
+        given = set(words(response))
+        if {w for w in given if w in FACTS} != {self.animal}:
             return 0.0
-        claimed = {w for a in self.attributes for w in said if w in VALUES[a]}
-        right = {self._truth(a) for a in self.attributes}
-        return len(claimed & right) / max(2, len(claimed))
+        facts = dict(zip(ATTRIBUTES, FACTS[self.animal], strict=True))
+        stated = {w for a in self.attributes for w in given if w in VALUES[a]}
+        return len(stated & {facts[a] for a in self.attributes}) / max(2, len(stated))
 
     @override
     def well_formed(self, response: str) -> bool:
@@ -247,8 +240,8 @@ class Sentence(Problem):
 
     @override
     def content(self, response: str) -> float:
-        said = words(response)
-        return sum(w in said for w in self.given) / 2 * min(1.0, 12 / max(1, len(said)))
+        present = words(response)
+        return sum(w in present for w in self.given) / 2 * min(1.0, 12 / max(1, len(present)))
 
     @override
     def well_formed(self, response: str) -> bool:

@@ -6,8 +6,8 @@ finite: `problems()` lists all of it in a fixed order.
 
 The miniature models are trained on text about the whole world. The splits separate prompts: those for reinforcement
 learning (`train`) and for evaluation (`eval`) have different wordings, and those for choosing hyperparameters
-(`tune_train` and `tune`, in the same two roles) are in neither. Splitting by problem instead makes models this small
-forget the facts that they are not asked about during training.
+(`tune_train` and `tune`, with the same two purposes) are in neither. With splits by problem instead, models this small
+would forget the facts that no training prompt is about.
 """
 
 import hashlib
@@ -142,22 +142,19 @@ def split_prompts(split: str) -> list[tuple[Problem, str]]:
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     wording, start, end = SPLITS[split]
-    return [(p, p.phrasings[wording]) for p in problems() if start <= _percent(p.key) < end]
-
-
-def _percent(key: str) -> int:
-    return int(hashlib.sha256(key.encode()).hexdigest(), 16) % 100
+    percent = {p: int(hashlib.sha256(p.key.encode()).hexdigest(), 16) % 100 for p in problems()}
+    return [(p, p.phrasings[wording]) for p in problems() if start <= percent[p] < end]
 
 
 @cache
-def _by_prompt() -> dict[str, Problem]:
+def _problems_by_prompt() -> dict[str, Problem]:
     return {phrasing: p for p in problems() for phrasing in p.phrasings}
 
 
 def problem_of(prompt: str) -> Problem:
     """The problem behind a prompt. Raises ValueError for a prompt that is not of the miniature world."""
     try:
-        return _by_prompt()[prompt]
+        return _problems_by_prompt()[prompt]
     except KeyError:
         raise ValueError(f"prompt {prompt!r} is not of the miniature world") from None
 
@@ -172,12 +169,14 @@ def quality(prompt: str, response: str, finished: bool) -> float:
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
     """`sample_prompts` as a source of prompts; problems with one right answer have it as the gold answer."""
-    found = []
+    prompts = []
     for text in sample_prompts(split, count, seed):
         problem = problem_of(text)
         answer = problem.answer if isinstance(problem, OneAnswer) else None
-        found.append(Prompt(f"{problem.kind}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", text, answer))
-    return found
+        prompts.append(
+            Prompt(f"{problem.kind}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", text, answer)
+        )
+    return prompts
 
 
 def sample_prompts(split: str, count: int, seed: int) -> list[str]:
@@ -187,7 +186,7 @@ def sample_prompts(split: str, count: int, seed: int) -> list[str]:
     """
     rng = random.Random(f"{split}:{seed}")
     prompts = split_prompts(split)
-    chosen: list[str] = []
+    sample: list[str] = []
     for i, kind in enumerate(KINDS):
         pool = [prompt for problem, prompt in prompts if problem.kind == kind]
         share = count // len(KINDS) + (i < count % len(KINDS))
@@ -195,24 +194,24 @@ def sample_prompts(split: str, count: int, seed: int) -> list[str]:
             raise ValueError(
                 f"split {split!r} has {len(pool)} prompts of kind {kind!r}, but {share} were asked for"
             )
-        chosen += rng.sample(pool, share)
-    rng.shuffle(chosen)
-    return chosen
+        sample += rng.sample(pool, share)
+    rng.shuffle(sample)
+    return sample
 
 
 def poor_response(problem: Problem, rng: random.Random, others: Sequence[Problem]) -> str:
     """A poor response to a problem: wrong, irrelevant, scrambled, rambling or repetitive."""
     other = rng.choice(others)
-    how = rng.randrange(5)
-    if how == 0:
+    way = rng.randrange(5)
+    if way == 0:
         same_kind = [p for p in others if p.kind == problem.kind]
         return rng.choice(same_kind).good(rng) if same_kind else other.good(rng)
-    if how == 1:
+    if way == 1:
         return other.good(rng)
-    if how == 2:
+    if way == 2:
         scrambled = words(problem.good(rng)) + words(other.good(rng))
         rng.shuffle(scrambled)
         return " ".join(scrambled)
-    if how == 3:
+    if way == 3:
         return f"{problem.good(rng)} {other.good(rng)} {rng.choice(others).good(rng)}"
     return " ".join([rng.choice(NOUNS)] * rng.randint(2, 6))

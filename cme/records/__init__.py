@@ -1,8 +1,8 @@
-"""Everything that is written to disk, as versioned dataclasses.
+"""The files of results, as versioned dataclasses.
 
-One finished run is one JSON file that needs no other: configuration, training history, paired generations,
-verdicts. Win rates are not in it; `analysis` computes them from the verdicts. A reward probe is one file too,
-and so are a judge's sanity check and a separation.
+The record of a finished run is one self-contained JSON file: configuration, training history, paired generations,
+verdicts. It has no win rates; `analysis` computes them from the verdicts. A reward probe, a judge's sanity check and a
+separation are one file each too.
 """
 
 from cme.records.codec import BadFile, Strict, from_json

@@ -1,6 +1,6 @@
 """From JSON to dataclasses: every field checked against its annotation, by pydantic."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -10,26 +10,26 @@ T = TypeVar("T")
 
 
 class BadFile(ValueError):
-    """A file of this project that is malformed; the message names the file and says what to do."""
+    """A malformed file of this project; the message names the file and says what to do."""
 
 
 class Strict:
-    """Base of the dataclasses that are read from files: no unknown field, no conversion between types.
+    """Base of the dataclasses that are read from files. Unknown fields and values of another type are errors.
 
-    A field with a default may be absent, as in files that are older than the field.
+    A field with a default may be absent, as it is in files that are older than the field.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     def check(self) -> None:
-        """Raise ValueError where the fields contradict each other; called after reading."""
+        """Raise ValueError if fields contradict each other. `read_record` calls it."""
 
 
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 
-def from_json(kind: type[T], text: str) -> T:
-    """The dataclass `kind` from its JSON text. Raises ValueError, naming field and value, where one does not fit."""
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """The dataclass `kind` from its JSON text. Raises ValueError that names the first field with a wrong value."""
     try:
         return cast("T", _adapter(kind).validate_json(text))
     except ValidationError as error:
@@ -37,3 +37,10 @@ def from_json(kind: type[T], text: str) -> T:
         field = ".".join(map(str, first["loc"])) or kind.__name__
         value = "" if first["type"] == "missing" else f" (the value is {first['input']!r:.80})"
         raise ValueError(f"{field}: {first['msg']}{value}") from error
+
+
+def check_lengths(columns: Mapping[str, Sequence[Any] | None], count: int, rows: str) -> None:
+    """Raise ValueError unless every column has `count` entries. `rows` says what they belong to; None is no column."""
+    for name, column in columns.items():
+        if column is not None and len(column) != count:
+            raise ValueError(f"{name} has {len(column)} entries for {count} {rows}")

@@ -1,4 +1,4 @@
-"""Reading and writing files: a JSON file is either complete or absent, and every error names the file."""
+"""Reading and writing JSON files. A file is complete or absent at any time, and every error names it."""
 
 import errno
 import json
@@ -31,7 +31,7 @@ REMEDIES = {
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Raise Unavailable, with reason and remedy, where the file system refuses to write `path`."""
+    """Raise Unavailable, with reason and remedy, if the file system refuses to write `path`."""
     try:
         yield
     except OSError as error:
@@ -43,7 +43,7 @@ def explain_write_errors(path: Path) -> Iterator[None]:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically: to a temporary file, which is synced and then renamed.
 
-    Raises Unavailable where the file system refuses; a file that was there before stays.
+    Raises Unavailable if the file system refuses; an older file then stays as it was.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     with explain_write_errors(path):
@@ -61,7 +61,7 @@ def write_json(path: Path, value: Any) -> None:
             raise
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)  # the new name too
+            os.fsync(folder)  # syncs the new name
         finally:
             os.close(folder)
 
@@ -81,10 +81,7 @@ def read_record(path: Path) -> RunRecord: ...
 @overload
 def read_record(path: Path, kind: type[R]) -> R: ...
 def read_record(path: Path, kind: type[Any] = RunRecord) -> Any:
-    """Read a record of one kind: a run's unless `kind` says otherwise.
-
-    Raises BadFile, naming file and field, for another schema and for a malformed record.
-    """
+    """Read a record of the given kind. Raises BadFile, naming file and field, for a bad record or another schema."""
     try:
         text = path.read_text()
         raw = json.loads(text)
@@ -94,9 +91,8 @@ def read_record(path: Path, kind: type[Any] = RunRecord) -> Any:
         record = from_json(kind, text)
         record.check()
     except JSONDecodeError as error:
-        raise BadFile(
-            f"{path} is not a readable record: {error}; move it away and repeat the command that made it"
-        ) from error
+        remedy = "move it away and repeat the command that wrote it"
+        raise BadFile(f"{path} is not a readable record: {error}; {remedy}") from error
     except KeyError as error:
         raise BadFile(f"{path} is not a readable record: it has no field {error}") from error
     except (TypeError, ValueError) as error:
@@ -105,17 +101,17 @@ def read_record(path: Path, kind: type[Any] = RunRecord) -> Any:
 
 
 def record_files(directories: Iterable[Path], name: str) -> list[Path]:
-    """The files `name` and `*.name` under the directories, each once even where directories overlap.
+    """The files `name` and `*.name` under the directories, each once even if directories overlap.
 
     Raises FileNotFoundError for a missing directory.
     """
-    found = set()
+    files = set()
     for directory in directories:
         if not directory.is_dir():
             raise FileNotFoundError(f"{directory} is not a directory")
-        found |= {
+        files |= {
             path.resolve()
             for path in directory.rglob(f"*{name}")
             if path.name == name or path.name.endswith(f".{name}")
         }
-    return sorted(found)
+    return sorted(files)

@@ -9,7 +9,7 @@ Outcome = Literal["first", "second", "tie", "unscored"]
 
 
 def check_outcome(outcome: Outcome, reason: str | None) -> None:
-    """Raise ValueError for an unknown outcome, and unless exactly an unscored verdict has a reason."""
+    """Raise ValueError for an unknown outcome, for `unscored` without a reason, and for any other with a reason."""
     if outcome not in get_args(Outcome):
         raise ValueError(f"outcome is {outcome!r}; it must be one of {', '.join(get_args(Outcome))}")
     if (outcome == "unscored") != (reason is not None):
@@ -24,8 +24,8 @@ class Prompt(Strict):
     """One prompt of a data set.
 
     Attributes:
-        answer: The gold answer that a response must give; None where there is none.
-        reference: One good response; None where there is none.
+        answer: The gold answer, if there is one.
+        reference: One good response, if there is one.
     """
 
     id: str
@@ -48,10 +48,10 @@ class Generation(Strict):
     """One response of a model.
 
     Attributes:
-        finished: Whether the model ended the response itself; None where that is unknown, as for imported outputs.
-        tokens: Length in the model's own tokens; None where that is unknown.
+        finished: Whether the model ended the response itself; None if unknown, as for imported outputs.
+        tokens: Length in the model's own tokens; None if unknown.
         surprisal: Negative mean log-likelihood under an independent language model, in nats per token of that model;
-            None where it was not measured.
+            None if not measured.
     """
 
     response: str
@@ -67,10 +67,10 @@ class Verdict(Strict):
     Attributes:
         policy_first: Whether the trained policy's response was shown first.
         outcome: Which of the two shown responses is better.
-        reason: Why there is no score; set if and only if the outcome is `unscored`.
-        scores: The judge's scores of (first, second), where it gives any.
-        note: The judge's own explanation.
-        judge: The member of a panel; None where the record has a single judge.
+        reason: Why the verdict is unscored; set if and only if the outcome is `unscored`.
+        scores: The judge's scores of (first, second), if it gives any.
+        note: The judge's own explanation, if it gives one.
+        judge: The member of a panel; None for a single judge.
     """
 
     prompt_id: str
@@ -89,7 +89,7 @@ class Verdict(Strict):
 class Pair(Strict):
     """One evaluation prompt with the responses of the untrained model (`start`) and of the trained policy.
 
-    `answer` is the gold answer of a mathematics prompt; None for other data.
+    `answer` is the gold answer of a mathematics prompt; None for other prompts.
     """
 
     prompt_id: str

@@ -1,9 +1,10 @@
 """Records of what is measured without training: reward probes, judge sanity checks, separations."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cme.records.codec import Strict
+from cme.records.codec import Strict, check_lengths
 from cme.records.pairs import Generation, Pair, Prompt, Verdict
 
 
@@ -15,7 +16,7 @@ class RewardProbeRecord(Strict):
         second_checkpoint: The second verifier of the ensembles; None without ensembles.
         prompts: Ids of the prompts.
         values: By line (a reward or a variant of one) and by grade of the response, one value per prompt in the
-            reward's own unit, None where the reward could not score the response. The grades are in the order of
+            reward's own unit; None if the reward could not score the response. The grades are in the order of
             `cme.evaluation.reward_probe.GRADES`.
         seconds: Wall-clock seconds.
     """
@@ -39,11 +40,8 @@ class RewardProbeRecord(Strict):
     def check(self) -> None:
         """Raise ValueError unless every line and grade has one value per prompt."""
         for line, by_grade in self.values.items():
-            for grade, values in by_grade.items():
-                if len(values) != len(self.prompts):
-                    raise ValueError(
-                        f"values.{line}.{grade} has {len(values)} values for {len(self.prompts)} prompts"
-                    )
+            columns = {f"values.{line}.{grade}": values for grade, values in by_grade.items()}
+            check_lengths(columns, len(self.prompts), "prompts")
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,8 @@ class SanityRecord(Strict):
     """A judge's verdicts on opponents that are no better than a model's own responses.
 
     Attributes:
-        pairs: Pairs by opponent; the opponent's response is in the field `policy`, and `tokens` of a response that no
-            model wrote is None. `experiments.probes.sanity` lists the opponents.
+        pairs: Pairs by opponent; the field `policy` has the opponent's response. `tokens` is None for a response that
+            no model wrote. `experiments.probes.sanity` lists the opponents.
         verdicts: Verdicts by opponent.
         seconds: Wall-clock seconds.
         neutral: As in `RunRecord`.
@@ -77,24 +75,23 @@ class SanityRecord(Strict):
     def check(self) -> None:
         """Raise ValueError unless pairs and verdicts have the same opponents."""
         if self.pairs.keys() != self.verdicts.keys():
-            raise ValueError(
-                f"pairs are of {', '.join(self.pairs)}; verdicts are of {', '.join(self.verdicts)}"
-            )
+            opponents = (", ".join(self.pairs), ", ".join(self.verdicts))
+            raise ValueError(f"pairs have the opponents {opponents[0]}, but verdicts have {opponents[1]}")
 
 
 @dataclass(frozen=True)
 class SeparationRecord(Strict):
-    """What signals say about right and wrong responses of an untrained generator, response by response.
+    """The values of signals on correct and wrong responses of an untrained generator, response by response.
 
     Attributes:
         prompts: The prompts with a gold answer.
         left_out: Number of prompts without one.
         samples: Number of responses per prompt.
         responses: `samples` responses to each prompt: prompt by prompt, sample by sample.
-        correct: Whether each response is right; None where it could not be graded.
+        correct: Whether each response is correct; None if it could not be graded.
         answered: Whether each response has an answer that can be parsed.
-        signals: One value per response, in nats per token, None where a response has no value. A signal is named by
-            measure, model and span, such as `cross_entropy verifier response`.
+        signals: One value per response, in nats per token; None for a response without a value. The name of a signal
+            has measure, model and span, such as `cross_entropy verifier response`.
         cut: By model, the number of responses whose prompt or response was cut to the scorer's limits.
         seconds: Wall-clock seconds by stage.
     """
@@ -123,16 +120,13 @@ class SeparationRecord(Strict):
 
     def check(self) -> None:
         """Raise ValueError unless every column has one value per response."""
-        expected = len(self.prompts) * self.samples
-        columns: dict[str, list[Any]] = {
+        columns: dict[str, Sequence[Any]] = {
             "responses": self.responses,
             "correct": self.correct,
             "answered": self.answered,
             **{f"signals.{name}": column for name, column in self.signals.items()},
         }
-        for name, column in columns.items():
-            if len(column) != expected:
-                raise ValueError(
-                    f"{name} has {len(column)} values; {len(self.prompts)} prompts with {self.samples} samples each "
-                    f"need {expected}"
-                )
+        responses = len(self.prompts) * self.samples
+        check_lengths(
+            columns, responses, f"responses ({self.samples} to each of {len(self.prompts)} prompts)"
+        )

@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cme.records.codec import Strict
+from cme.records.codec import Strict, check_lengths
 from cme.records.pairs import Generation, Pair, Verdict
 
 
 @dataclass(frozen=True)
 class Accuracy(Strict):
-    """Whether the responses to the evaluation prompts are right, in the order of the record's pairs.
+    """Whether the responses to the evaluation prompts are correct, in the order of the record's pairs.
 
-    None for a prompt without a gold answer and where the comparison with it is undecided; a response without an answer
-    is wrong. `selected` covers the selected checkpoint's responses; None where the record has no such responses.
+    A response without an answer is wrong. None for a prompt without a gold answer, and if the comparison with the gold
+    answer is undecided. `selected` is for the selected checkpoint's responses; None if the record has none.
     """
 
     start: list[bool | None]
@@ -26,8 +26,8 @@ class CheckpointResult(Strict):
     """One checkpoint of a training compared with the untrained model, on the selection prompts.
 
     Attributes:
-        points: For each of the trajectory's prompts, the policy's points from each verdict: 1 for a win, 0.5 for a tie,
-            0 for a loss, None where unscored.
+        points: For each prompt of the trajectory, the policy's points from each verdict: 1 for a win, 0.5 for a tie, 0
+            for a loss, None for an unscored verdict.
         quality: True quality of the response to each prompt, 0-1; None without an oracle.
         unscored: Number of unscored verdicts by reason.
     """
@@ -40,7 +40,7 @@ class CheckpointResult(Strict):
 
 @dataclass(frozen=True)
 class Trajectory(Strict):
-    """A training seen at its saved checkpoints, the final policy last.
+    """The results of a training's saved checkpoints, the final policy last.
 
     Attributes:
         judge: The judge that gave the points.
@@ -59,8 +59,8 @@ class Trajectory(Strict):
 class Selected(Strict):
     """The checkpoint chosen on the selection prompts, and its results on the evaluation prompts.
 
-    `responses` are in the order of the record's pairs, and `verdicts` are by the record's judge. Both are None where
-    the final policy was chosen, whose responses and verdicts the record has already.
+    `responses` are in the order of the record's pairs, and `verdicts` are by the record's judge. Both are None if the
+    final policy was chosen, whose responses and verdicts are in the record already.
     """
 
     step: int
@@ -70,7 +70,7 @@ class Selected(Strict):
     def __post_init__(self) -> None:
         if (self.responses is None) != (self.verdicts is None):
             raise ValueError(
-                "responses and verdicts of the selected checkpoint must both be null or both be there"
+                "the selected checkpoint must have both responses and verdicts, or null for both"
             )
 
 
@@ -81,8 +81,8 @@ class Comparison(Strict):
     Attributes:
         responses: The further model's responses, in the order of the record's pairs.
         policy: The judge's verdicts on the policy against the further model.
-        start: The judge's verdicts on the untrained model against the further model. In these verdicts the untrained
-            model takes the policy's place: `policy_first` says that it was shown first, and the points are its points.
+        start: The judge's verdicts on the untrained model against the further model. Here the untrained model takes
+            the policy's place: `policy_first` says that it was shown first, and the points are its points.
     """
 
     name: str
@@ -97,7 +97,7 @@ class Capability(Strict):
     """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
 
     `before_items` and `after_items` are the metric of each item, in the same order; None for a metric that is not
-    a mean over items. A standard error is None where lm-eval gives none.
+    a mean over items. A standard error is None if lm-eval gives none.
     """
 
     task: str
@@ -116,31 +116,30 @@ class RunRecord(Strict):
     """One complete run.
 
     Attributes:
-        reward: The method's name in the tables: the trained reward or, where no reward trains, the trainer: `dpo`,
-            `sft`, and `best_of_n_` followed by the reward that chooses.
+        reward: The method's name in the tables: the trained reward or, if none is trained, the trainer: `dpo`, `sft`,
+            or `best_of_n_` followed by the reward that chooses.
         verifier, verifier_checkpoint: The configured verifier, which also determines the held-out verifier; a reward
-            uses it only where `config.reward.verifier` names it.
+            uses it only if `config.reward.verifier` names it.
         stopped: Why training ended before its last step; None if it did not.
-        history: Columns of equal length with one entry per training step, None where a value was not measured; empty
-            for a method that does not train. `step`; `reward` and `reward_std` of the trained reward, in its own unit;
+        history: Columns of equal length with one entry per training step, None if a value was not measured; empty for
+            a method that does not train. `step`; `reward` and `reward_std` of the trained reward, in its own unit;
             `quality` (oracle, 0-1); `heldout` (mean log-likelihood under the held-out verifier, nats per token);
             `length` (tokens); `clipped` (share cut at the length limit); `repetition` (share of repeated word bigrams);
             `entropy` (policy, nats per token); `kl` (policy from the untrained model, nats per response); `unscored`
             (share of completions without a reward); `loss`; `grad_norm`; on a mathematics track `accuracy`,
-            `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT do not
-            sample completions to train on; their columns on responses are measured on samples drawn before the step.
+            `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT do not train on
+            sampled completions; their columns on responses are measured on samples drawn before the step.
         seconds: Wall-clock seconds by stage.
-        language_model: The checkpoint that measured the generations' surprisal; None where it was not measured.
-        trajectory: None where no checkpoints were saved.
-        selected: None where no checkpoint was selected, or the checkpoints share no scored verdict.
+        language_model: The checkpoint that measured the generations' surprisal; None if it was not measured.
+        trajectory: None if no checkpoints were saved.
+        selected: None if no checkpoint was selected, or the checkpoints have no scored verdict in common.
         accuracy: None for data other than a mathematics track's.
         verifier_responses: The frozen verifier's greedy responses to the evaluation prompts, in the order of the pairs;
-            None where the run learns from no verifier, from several, or from one behind a server.
-        verifier_quality: True quality of these responses, 0-1; None without an oracle too.
+            None if the run uses no verifier, several, or one behind a server.
+        verifier_quality: True quality of these responses, 0-1; None without them or without an oracle.
         comparisons: Comparisons with further models, each with a distinct name; None without any. They may be added
             to a finished record.
-        neutral: Dotted paths of the settings in `config` that do not change results; None in records that are older
-            than the field.
+        neutral: Dotted paths of the settings in `config` that do not change results; None in older records.
     """
 
     run_id: str
@@ -175,7 +174,7 @@ class RunRecord(Strict):
     schema: int = 1
 
     def check(self) -> None:
-        """Raise ValueError unless every part has one entry per pair or prompt, and every comparison its own name."""
+        """Raise ValueError unless every part has one entry per pair or prompt, and comparisons have distinct names."""
         by_pair: dict[str, Sequence[Any] | None] = {
             "verifier_responses": self.verifier_responses,
             "verifier_quality": self.verifier_quality,
@@ -188,21 +187,18 @@ class RunRecord(Strict):
             by_pair["accuracy.selected"] = self.accuracy.selected
         for comparison in self.comparisons or []:
             by_pair[f"comparisons.{comparison.name}.responses"] = comparison.responses
-        for field, column in by_pair.items():
-            if column is not None and len(column) != len(self.pairs):
-                raise ValueError(f"{field} has {len(column)} entries for {len(self.pairs)} pairs")
+        check_lengths(by_pair, len(self.pairs), "pairs")
         if self.trajectory is not None:
-            prompts = len(self.trajectory.prompts)
-            by_prompt: dict[str, Sequence[Any] | None] = {"start_quality": self.trajectory.start_quality}
+            by_prompt: dict[str, Sequence[Any] | None] = {
+                "trajectory.start_quality": self.trajectory.start_quality
+            }
             for i, checkpoint in enumerate(self.trajectory.milestones):
-                by_prompt[f"milestones.{i}.points"] = checkpoint.points
-                by_prompt[f"milestones.{i}.quality"] = checkpoint.quality
-            for field, column in by_prompt.items():
-                if column is not None and len(column) != prompts:
-                    raise ValueError(f"trajectory.{field} has {len(column)} entries for {prompts} prompts")
+                by_prompt[f"trajectory.milestones.{i}.points"] = checkpoint.points
+                by_prompt[f"trajectory.milestones.{i}.quality"] = checkpoint.quality
+            check_lengths(by_prompt, len(self.trajectory.prompts), "prompts")
         names = [comparison.name for comparison in self.comparisons or []]
         if len(set(names)) < len(names):
-            raise ValueError(f"comparisons are of {', '.join(names)}; every comparison needs a distinct name")
+            raise ValueError(f"comparisons are named {', '.join(names)}; give each a different name")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a run stands: how its last attempt ended, and what it is doing now."""
+"""The state of a run: how its last attempt ended, and its current stage."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,17 +8,17 @@ from cme.records.codec import Strict
 
 @dataclass(frozen=True)
 class RunState(Strict):
-    """How the last attempt at a run ended; a killed attempt leaves `running` behind.
+    """How the last attempt at a run ended. The state stays `running` if the attempt was killed.
 
     Attributes:
         attempts: Number of attempts so far.
         seconds: Wall-clock seconds of the last attempt.
         reason: Why the attempt failed, in one line without secrets.
         traceback: The full traceback of a failed attempt, without secrets.
-        record: Name of the record file in the run's folder, once the run is done.
+        record: Name of the record file in the run's folder; None until the run is done.
         unscored: Number of unscored verdicts in the record.
-        comparators: The finished comparators: checkpoint by name.
-        owner: The process at work; None once it has ended.
+        comparators: The checkpoints of the finished comparators, by name.
+        owner: The process that makes the attempt; None after its end.
     """
 
     state: Literal["running", "done", "failed", "interrupted"]
@@ -35,7 +35,7 @@ class RunState(Strict):
 
 @dataclass(frozen=True)
 class Progress(Strict):
-    """The stage that a run is in; while it trains, also the step, the number of steps and the seconds per step."""
+    """The current stage of a run; while it trains, also the step, the number of steps and the seconds per step."""
 
     stage: str
     step: int | None = None

@@ -1,4 +1,4 @@
-"""What verdicts say about the policy: its points, its scores, and the majority of a panel of judges."""
+"""The policy's points and scores in a verdict, and the majority verdicts of a panel of judges."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from math import nan
 from cme.records.pairs import Outcome, Verdict
 
 MAJORITY = "majority"
-"""The name of a panel's majority, beside the names of its members."""
+"""The judge's name in majority verdicts."""
 
 
 def points(verdict: Verdict) -> float:
-    """The policy's points: 1 for a win, 0.5 for a tie, 0 for a loss, NaN where unscored."""
+    """The policy's points: 1 for a win, 0.5 for a tie, 0 for a loss, NaN for an unscored verdict."""
     if verdict.outcome == "unscored":
         return nan
     if verdict.outcome == "tie":
@@ -20,16 +20,16 @@ def points(verdict: Verdict) -> float:
 
 
 def scores(verdict: Verdict) -> tuple[float, float]:
-    """The judge's scores of (untrained model, policy), NaN where it gave none."""
+    """The judge's scores of (untrained model, policy), NaN if it gave none."""
     first, second = verdict.scores or (nan, nan)
     return (second, first) if verdict.policy_first else (first, second)
 
 
 def majority_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """A panel's majority verdict on each pair in each order; empty with fewer than two members.
+    """A panel's majority verdict on each pair in each order; empty for fewer than two members.
 
-    A win or a loss needs more than half of the scored votes; any other vote is a tie. Without scored votes from more
-    than half of the members, the majority is unscored.
+    The majority verdict is unscored unless more than half of the members gave a scored verdict. An outcome wins with
+    more than half of the scored verdicts; without such an outcome, the majority verdict is a tie.
     """
     members = len({verdict.judge for verdict in verdicts} - {None})
     if members < 2:
@@ -39,7 +39,7 @@ def majority_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
         if verdict.judge is not None:
             scored = votes[verdict.prompt_id, verdict.policy_first]
             scored += [verdict.outcome] if verdict.outcome != "unscored" else []
-    found = []
+    majority = []
     for (prompt_id, policy_first), scored in votes.items():
         outcome: Outcome
         if 2 * len(scored) <= members:
@@ -47,5 +47,5 @@ def majority_verdicts(verdicts: Sequence[Verdict]) -> list[Verdict]:
         else:
             winner, count = Counter(scored).most_common(1)[0]
             outcome, reason = winner if 2 * count > len(scored) else "tie", None
-        found.append(Verdict(prompt_id, policy_first, outcome, reason, judge=MAJORITY))
-    return found
+        majority.append(Verdict(prompt_id, policy_first, outcome, reason, judge=MAJORITY))
+    return majority

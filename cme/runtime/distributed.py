@@ -1,8 +1,7 @@
 """One run in several processes, as `accelerate launch` and `torchrun` start them.
 
-The main process does everything, as if it were alone. The other processes serve it: they wait until it calls them to
-what all processes do together, which is training, and exit with its exit code. So one process decides, locks and
-writes, however many train.
+The main process runs the program. The other processes wait for it to call a function in all processes, which is
+training, and exit with its exit code. So one process decides, locks and writes, however many processes train.
 """
 
 import gc
@@ -23,12 +22,12 @@ T = TypeVar("T")
 STEP_TIMEOUT = timedelta(hours=2)
 """How long a process waits for the others within a training step."""
 IDLE_TIMEOUT = timedelta(days=30)
-"""How long the other processes wait between trainings, where the main process may judge for days."""
+"""How long the other processes wait between trainings; the main process may judge for days."""
 GRACE = 20.0
-"""Seconds that the main process waits, when it exits, for the others to receive its exit code."""
+"""Seconds that the main process waits at its exit for the others to receive its exit code."""
 
 SHARED_ERRORS = (TrainingFailed, Interrupted)
-"""Errors that all processes raise together; any other may leave the others waiting in the middle of a step."""
+"""Errors that all processes raise together. After any other error, the others may wait in the middle of a step."""
 
 
 def process_count() -> int:
@@ -58,9 +57,9 @@ def gather_rows(rows: Sequence[T]) -> list[T]:
 
 
 def local_rows(rows: Sequence[T]) -> Sequence[T]:
-    """This process's part of the rows that `gather_rows` returned, where all processes have equally many."""
-    each = len(rows) // process_count()
-    return rows[process_index() * each : (process_index() + 1) * each]
+    """This process's part of the rows that `gather_rows` returned, if all processes have the same number of rows."""
+    size = len(rows) // process_count()
+    return rows[process_index() * size : (process_index() + 1) * size]
 
 
 def main_process_only(items: Sequence[T]) -> Sequence[T]:
@@ -69,25 +68,26 @@ def main_process_only(items: Sequence[T]) -> Sequence[T]:
 
 
 def per_process_settings(settings: Mapping[str, Any], processes: int) -> dict[str, Any]:
-    """Trainer settings for each process, from settings whose batch is that of all processes together.
+    """Trainer settings for each process, from settings for the batch of all processes together.
 
-    The processes share the rows of a pass and, where there are more processes than rows, the passes of a step. Raises
-    ValueError where a step cannot be divided evenly.
+    The processes divide the rows of a pass and, if there are more processes than rows, the passes of a step. Raises
+    ValueError if a step cannot be divided evenly.
     """
     rows = settings["per_device_train_batch_size"]
-    passes = {name: settings.get(name, 1) for name in ("gradient_accumulation_steps", "steps_per_generation")}
     by_rows = gcd(rows, processes)
     by_passes = processes // by_rows
-    given = {name: n for name, n in passes.items() if name in settings}
-    if by_passes > 1 and (not given or any(n % by_passes for n in given.values())):
-        fields = " x ".join(f"trainer.{name}={n}" for name, n in given.items())
+    passes = {
+        n: settings[n] for n in ("gradient_accumulation_steps", "steps_per_generation") if n in settings
+    }
+    if by_passes > 1 and (not passes or any(n % by_passes for n in passes.values())):
+        fields = " x ".join(f"trainer.{name}={n}" for name, n in passes.items())
         raise ValueError(
             f"trainer.per_device_train_batch_size={rows} with {fields or 'one pass per step'} is the batch of all "
             f"processes, which {processes} cannot divide evenly; use a number of processes that divides {rows}, or set "
             "these fields to multiples of it"
         )
-    own = {name: n // by_passes for name, n in given.items()}
-    return {**settings, "per_device_train_batch_size": rows // by_rows, **own}
+    share = {name: n // by_passes for name, n in passes.items()}
+    return {**settings, "per_device_train_batch_size": rows // by_rows, **share}
 
 
 class _Launch:
@@ -118,25 +118,20 @@ class _Launch:
     def serve(self) -> int:
         """Run the calls of the main process until it exits; return its exit code.
 
-        The main process answers signals, since the launcher sends them to it as well.
+        This process ignores signals: the launcher sends them to the main process too, which acts on them.
         """
+        import torch
+
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
             signal.signal(number, signal.SIG_IGN)
         while not isinstance(message := self.receive(), int):
             function, arguments = message
             with suppress(*SHARED_ERRORS):  # the main process reports it
                 function(*arguments)
-            _free_memory()
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
         return message
-
-
-def _free_memory() -> None:
-    """Free the memory of a finished training."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 _launch: list[_Launch] = []  # the launch of this process, if any
@@ -164,17 +159,17 @@ def launch() -> Iterator[None]:
         raise
     finally:
         _launch.clear()
-        if not launch.broken:  # in a thread, since a process that is stuck in a step receives nothing
-            farewell = Thread(target=launch.send, args=[code if isinstance(code, int) else 1], daemon=True)
-            farewell.start()
-            farewell.join(GRACE)
+        if not launch.broken:  # in a thread, because a process that waits in a step receives nothing
+            sender = Thread(target=launch.send, args=[code if isinstance(code, int) else 1], daemon=True)
+            sender.start()
+            sender.join(GRACE)
 
 
 def run_in_all(function: Callable[..., T], *arguments: Any) -> T:
     """Call a module-level function in all processes of the launch; return the main process's result.
 
-    An error in one process alone ends the launch, since the others may be waiting for it in the middle of a step.
-    Raises RuntimeError outside of `launch`.
+    An error in one process alone ends the launch, because the others may wait for it in the middle of a step. Raises
+    RuntimeError outside of `launch`.
     """
     if process_count() == 1:
         return function(*arguments)

@@ -10,10 +10,8 @@ def require(package: str, extra: str, purpose: str) -> None:
 
     `purpose` is the setting that needs the package, such as `judge=openai`.
     """
-    found = find_spec(package)
-    if (
-        found is None or found.origin is None
-    ):  # a folder of that name, such as W&B's `wandb`, is not the package
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:  # a folder of that name, such as W&B's `wandb`, has no origin
         raise Unavailable(
             f"{purpose} needs the package {package}, which is not installed: {install_command(extra)}"
         )

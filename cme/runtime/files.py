@@ -1,4 +1,4 @@
-"""Locks that the kernel frees when their owner dies, and syncing files to the disk."""
+"""Locks that the kernel releases when their owner ends, and syncing of files to the disk."""
 
 import errno
 import fcntl
@@ -15,12 +15,12 @@ from cme.records import explain_write_errors
 
 @contextmanager
 def hold_lock(path: Path) -> Iterator[None]:
-    """Hold the lock on a file, after waiting for its current holder. A thread may take a lock again that it holds.
+    """Wait for the lock on a file, and hold it. A thread that holds the lock may take it again.
 
-    Raises Unavailable where the file cannot be created, or its file system has no flock.
+    Raises Unavailable if the file cannot be created, or its file system has no flock.
     """
     lock = _lock(path)
-    with explain_write_errors(path), _flock_of(path):
+    with explain_write_errors(path), _explain_missing_flock(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
@@ -37,7 +37,7 @@ def holds_lock(path: Path) -> bool:
 def is_locked(path: Path) -> bool:
     """Whether a living process, including this one, holds the lock on a file. Does not take the lock.
 
-    Raises Unavailable where the file cannot be read, or its file system has no flock.
+    Raises Unavailable if the file cannot be read, or its file system has no flock.
     """
     try:
         handle = os.open(path, os.O_RDONLY)
@@ -46,7 +46,7 @@ def is_locked(path: Path) -> bool:
     except OSError as error:
         raise Unavailable(f"{path} cannot be read ({error.strerror}): make it readable") from error
     try:
-        with _flock_of(path):
+        with _explain_missing_flock(path):
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -56,13 +56,12 @@ def is_locked(path: Path) -> bool:
 
 
 def _lock(path: Path) -> FileLock:
-    # the fallback would be a lock file that outlives its owner
+    # the fallback is a file that stays locked after its owner's end
     return FileLock(path, is_singleton=True, fallback_to_soft=False)
 
 
 @contextmanager
-def _flock_of(path: Path) -> Iterator[None]:
-    """Raise Unavailable where the file system has no flock."""
+def _explain_missing_flock(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -75,7 +74,7 @@ def _flock_of(path: Path) -> Iterator[None]:
 
 
 def delete_partial_files(folder: Path, name: str = "") -> None:
-    """Delete the partial files of killed writers in a folder, or those of one file name. Hold the lock to call it."""
+    """Delete the partial files that killed writers left in a folder, of one file name if given. Needs the lock."""
     for path in folder.glob(f".{name}*.partial"):
         path.unlink(missing_ok=True)
 

@@ -1,6 +1,6 @@
 """The files that ship with the code: configuration and published figures.
 
-They lie at the top of a checkout, and in the folder `cme_files` beside the packages of an installed wheel (`setup.py`).
+They are at the top of a checkout, or in the folder `cme_files` beside the packages of an installed wheel (`setup.py`).
 """
 
 from pathlib import Path

@@ -1,9 +1,9 @@
-"""Signals that ask a run to stop, and saving before it does.
+"""Signals that ask a run to stop, and how it saves its state first.
 
 SIGTERM comes from schedulers, SIGINT from Ctrl-C, SIGUSR1 and SIGUSR2 from Slurm, which can send them before it takes
-the machine away. Each raises `cme.Interrupted` at once, since files are complete or absent at any moment. Only while a
-trainer runs (`defer_signals`) does the first signal wait until the training is saved. A handler that was installed
-before ours is called instead of raising; if it returns, the run continues.
+the machine away. Each raises `cme.Interrupted` at once, since files are complete or absent at any time. Only while a
+trainer runs (`defer_signals`), the first signal waits until the training is saved. If another handler was installed
+before, it is called instead; if it returns, the run continues.
 """
 
 import signal
@@ -25,9 +25,9 @@ _deferring = 0  # number of open `defer_signals` blocks
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Handle the signals within the block. Outside of the main thread handlers stay unchanged.
+    """Handle the signals within the block. Outside of the main thread, handlers stay unchanged.
 
-    A nested block only acts on a signal that is still pending after an exception ended a `defer_signals` block.
+    A nested block only acts on a signal that is still pending because an exception ended a `defer_signals` block.
     """
     outermost = signal.getsignal(SIGNALS[0]) is not _handle
     if threading.current_thread() is not threading.main_thread() or not outermost:
@@ -73,7 +73,7 @@ def has_pending() -> bool:
 def act_on_pending() -> None:
     """Act on the pending signals: raise Interrupted, or call the handlers that were installed before.
 
-    Where no signal is pending here, one is in another process of the same training, so Interrupted is raised.
+    Without a pending signal here, one is pending in another process of the training, so Interrupted is raised.
     """
     pending = _pending.copy()
     _pending.clear()

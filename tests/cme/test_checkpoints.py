@@ -79,7 +79,7 @@ def test_nothing_is_built_when_one_of_several_is_unavailable(monkeypatch: pytest
         raise AssertionError("built before everything was looked up")
 
     monkeypatch.setattr(models, "build_missing", build)
-    monkeypatch.setattr(checkpoints, "_converted", build)
+    monkeypatch.setattr(checkpoints, "_convert", build)
     with pytest.raises(Unavailable):
         ensure(["miniature:qwen/pretrained", "package:gemma-3-270m", "no-such-owner/no-such-model"])
 
@@ -115,13 +115,13 @@ def test_a_packaged_model_is_converted_once_and_a_killed_conversion_is_redone(
     monkeypatch.setattr(checkpoints, "AutoModelForCausalLM", part("model"))
     monkeypatch.setattr(checkpoints, "AutoTokenizer", part("tokenizer"))
     monkeypatch.setitem(checkpoints.PACKAGES, "gemma-3-270m", assemble)
-    target = checkpoints._converted("gemma-3-270m")
+    target = checkpoints._convert("gemma-3-270m")
     assert sorted(p.name for p in target.iterdir()) == ["model", "tokenizer"]
-    assert checkpoints._converted("gemma-3-270m") == target
+    assert checkpoints._convert("gemma-3-270m") == target
     assert sorted(calls) == ["model", "tokenizer"]
 
     target.rename(f"{target}.partial")  # as if killed before the last rename, with leftovers inside
-    assert checkpoints._converted("gemma-3-270m") == target
+    assert checkpoints._convert("gemma-3-270m") == target
     assert len(calls) == 4
     assert not Path(f"{target}.partial").exists()
 

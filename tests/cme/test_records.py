@@ -207,7 +207,7 @@ def in_first(field: str, key: str, value: Any) -> Callable[[Any], Any]:
         (RUN, in_first("verdicts", "reason", "none"), r"verdicts\.0"),
         (RUN, in_first("verdicts", "scores", [1.0]), r"verdicts\.0\.scores"),
         (RUN, setting(history={"loss": ["high"]}), r"history\.loss\.0"),
-        (PROBE, setting(prompts=["a"]), r"values\.cme\.empty has 2 values for 1 prompts"),
+        (PROBE, setting(prompts=["a"]), r"values\.cme\.empty has 2 entries for 1 prompts"),
         (PROBE, setting(values={"cme": [1.0]}), r"values\.cme"),
         (SANITY, setting(verdicts={}), "cut"),
         (SEPARATION, without("signals"), "signals"),

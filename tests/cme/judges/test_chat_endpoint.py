@@ -176,6 +176,17 @@ def test_retry_after_is_respected(
     assert least <= time.monotonic() - began < most
 
 
+@pytest.mark.parametrize("seconds", ["121", "86400"])
+def test_a_retry_after_above_two_minutes_is_not_waited_for_and_the_reason_says_so(
+    stub: ChatStub, seconds: str
+) -> None:
+    stub.rates, stub.retry_after = {"rate_limited": 1.0}, seconds
+    verdict = compare(stub)
+    assert (verdict.outcome, verdict.calls) == ("unscored", 1)
+    assert "the server answered 429" in str(verdict.reason) and "slow down" in str(verdict.reason)
+    assert f"wait {seconds} s (Retry-After)" in str(verdict.reason) and "120 s" in str(verdict.reason)
+
+
 def test_stop_ends_a_wait_between_attempts(stub: ChatStub) -> None:
     stub.rates, stub.retry_after = {"rate_limited": 1.0}, "60"
     one = judge(stub)

@@ -161,16 +161,37 @@ def test_a_log_cut_at_any_byte_loses_only_its_torn_line(where: int) -> None:
         assert len({line["key"] for line in lines}) == len(lines) == 16
 
 
-@pytest.mark.parametrize("bad", ["{}", "[" * 2000, "an unknown outcome"])
-def test_a_line_that_is_not_a_verdict_is_named(tmp_path: Path, bad: str) -> None:
-    judged(Longest(), PAIRS, tmp_path)
-    path = tmp_path / "run" / "log.jsonl"
-    lines = path.read_text().splitlines(keepends=True)
-    if "outcome" in bad:
-        bad = json.dumps(json.loads(lines[0]) | {"outcome": "banana"})
-    path.write_text("".join([*lines[:2], f"{bad}\n", *lines[2:]]))
-    with pytest.raises(ValueError, match=r"log\.jsonl, line 3, is not a verdict"):
-        VerdictLog(path)
+LINE = {
+    "key": "0123456789abcdef", "judge": None, "prompt_id": "p1", "outcome": "first", "reason": None,
+    "scores": [2.0, 1.0], "note": None, "calls": 1, "usd": 0.5, "seconds": 0.25,
+}  # fmt: skip
+
+
+def test_a_stored_line_is_read(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(json.dumps(LINE) + "\n")
+    log = VerdictLog(tmp_path / "log")
+    assert log.scored == {LINE["key"]: JudgeVerdict("first", None, (2.0, 1.0), None, 1, 0.5)}
+    assert (log.seconds, log.calls[None], log.usd[None]) == (0.25, 1, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        *((json.dumps({k: v for k, v in LINE.items() if k != key}), f"{key}: Field required") for key in LINE),
+        (json.dumps(LINE | {"scores": [1.0]}), "scores.1"),
+        (json.dumps(LINE | {"scores": ["1", "2"]}), "scores.0"),
+        (json.dumps(LINE | {"outcome": "banana"}), "outcome"),
+        (json.dumps(LINE | {"reason": "but why"}), "reason"),
+        (json.dumps(LINE | {"calls": "1"}), "calls"),
+        (json.dumps(LINE | {"surprise": 1}), "surprise"),
+        ("[" * 2000, "recursion"),
+    ],
+)
+def test_a_line_that_is_not_a_verdict_is_named(tmp_path: Path, bad: str, field: str) -> None:
+    good = json.dumps(LINE)
+    (tmp_path / "log").write_text(f"{good}\n{good}\n{bad}\n{good}\n")
+    with pytest.raises(ValueError, match=rf"log, line 3, is not a verdict \(.*{field}"):
+        VerdictLog(tmp_path / "log")
 
 
 def test_verdicts_written_by_another_process_in_the_meantime_are_used(tmp_path: Path) -> None:
