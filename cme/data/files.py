@@ -60,7 +60,7 @@ def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
     table = _table(place, source.split)
     if lacking := [c for c in source.columns if c not in table.column_names]:
         raise ValueError(
-            f"{place} has no column {', '.join(lacking)}: it has {', '.join(table.column_names)}, but {source.name} "
+            f"{place} lacks the column {', '.join(lacking)}: it has {', '.join(table.column_names)}, but {source.name} "
             f"needs {', '.join(source.columns)}"
         )
     if path is None and len(table) != source.rows:

@@ -177,7 +177,10 @@ def test_a_stored_line_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "field"),
     [
-        *((json.dumps({k: v for k, v in LINE.items() if k != key}), f"{key}: Field required") for key in LINE),
+        *(
+            (json.dumps({k: v for k, v in LINE.items() if k != key}), f"{key}: Field required")
+            for key in LINE
+        ),
         (json.dumps(LINE | {"scores": [1.0]}), "scores.1"),
         (json.dumps(LINE | {"scores": ["1", "2"]}), "scores.0"),
         (json.dumps(LINE | {"outcome": "banana"}), "outcome"),
