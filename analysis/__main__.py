@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.claims.reproduction import write_reproduction
-from analysis.records.names import SCALES, sort_names
 from analysis.records.read import load_all
 from analysis.report.build import cells_of_judge, list_judges, write
 from analysis.report.results_page import update_results_page
 from analysis.sections.base import group_by_scale
-from analysis.sections.reward_probe import reward_probe_table
-from analysis.sections.sanity import sanity_table
-from analysis.sections.separation import tables_by_data
 from analysis.tables.cells import build_cells
 from analysis.tables.render import to_markdown
+from analysis.tables.reward_probe import reward_probe_table
+from analysis.tables.sanity import sanity_table
+from analysis.tables.separation_tables import signal_tables
 from analysis.tables.win_rates import win_rate_table
 
 REFERENCE, RUNS = Path("results/reference"), Path("results/runs")
@@ -53,18 +52,20 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis
     if directories == [REFERENCE] and options.out is None and RESULTS_PAGE.exists():
         update_results_page(RESULTS_PAGE, records, out)
         written.append(RESULTS_PAGE)
-    for scale in sort_names((cell.scale for cell in cells), SCALES):
-        of_scale = [cell for cell in cells if cell.scale == scale]
-        for judge in list_judges(of_scale):
-            print(to_markdown(win_rate_table(cells_of_judge(of_scale, judge))))
-    for record in records.stress:
-        print(to_markdown(reward_probe_table(record)))
-    for _, own in group_by_scale(records.sanity):
-        print(to_markdown(sanity_table(own)))
-    for table in tables_by_data(records.separation):
+    tables = [
+        *(
+            win_rate_table(cells_of_judge(of_scale, judge))
+            for _, of_scale in group_by_scale(cells)
+            for judge in list_judges(of_scale)
+        ),
+        *map(reward_probe_table, records.reward_probes),
+        *(sanity_table(of_scale) for _, of_scale in group_by_scale(records.sanity)),
+        *(table for _, of_scale in group_by_scale(records.separation) for table in signal_tables(of_scale)),
+    ]
+    for table in tables:
         print(to_markdown(table))
     counts = (
-        f"{len(records.runs)} runs, {len(records.stress)} reward probes, {len(records.sanity)} sanity checks, "
+        f"{len(records.runs)} runs, {len(records.reward_probes)} reward probes, {len(records.sanity)} sanity checks, "
         f"{len(records.separation)} separations"
     )
     print(f"{counts}: {', '.join(map(str, written))}")

@@ -111,8 +111,8 @@ def _overrides(arguments: Sequence[str], prog: str, description: str) -> list[st
 
 
 def _probe(overrides: list[str]) -> int:
-    from analysis.sections.reward_probe import reward_probe_table
     from analysis.tables.render import to_markdown
+    from analysis.tables.reward_probe import reward_probe_table
     from cme.records import RewardProbeRecord, read_record
     from experiments.config import composition
     from experiments.probes import reward_probe

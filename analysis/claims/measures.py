@@ -20,12 +20,12 @@ from analysis.claims.evidence import (
 from analysis.claims.rules import Part
 from analysis.records.frames import judge_name, prompt_names
 from analysis.records.names import sort_names
-from analysis.sections.accuracy import accuracy_frame
-from analysis.sections.greedy import greedy_change, greedy_quality
 from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.stats.metrics import win_rate
+from analysis.tables.accuracy import accuracy_frame
 from analysis.tables.cells import Cell, same_setting
 from analysis.tables.separation import Separation
+from analysis.tables.trajectory import greedy_change, greedy_quality
 from cme.records import Generation, RunRecord, points
 
 KNOWLEDGE = ("random", "pretrained", "sft", "instruct")

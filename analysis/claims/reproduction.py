@@ -13,8 +13,8 @@ from analysis.claims.rules import UNTESTED, Result
 from analysis.records.names import SCALES, sort_names
 from analysis.records.read import Records
 from analysis.sections.base import Scaled
-from analysis.sections.sanity import sanity_failures
 from analysis.tables.render import Entry, Table, to_markdown
+from analysis.tables.sanity import sanity_failures
 
 INTRO = """# Reproduction, claim by claim
 

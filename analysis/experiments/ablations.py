@@ -18,7 +18,7 @@ from analysis.experiments.settings import (
     end_value,
     length_text,
 )
-from analysis.figures.curves import SMOOTHING_NOTE, WINDOW, draw_quality_path, mark_empty_panel, seed_curve
+from analysis.figures.curves import SMOOTHING_NOTE, draw_quality_path, mark_empty_panel, seed_curve
 from analysis.figures.style import (
     MARKERS,
     RC,
@@ -29,6 +29,7 @@ from analysis.figures.style import (
     draw_reference,
     legend_handles,
 )
+from analysis.records.frames import WINDOW
 from analysis.records.names import display_name
 from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell

@@ -8,12 +8,16 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
-from analysis.figures.curves import WINDOW
-from analysis.records.frames import IDENTITY, history_frame, last_training_step
-from analysis.sections.greedy import greedy_change, greedy_quality
-from analysis.sections.trajectory import collapse_of, collapse_step, trajectory_frame
+from analysis.records.frames import IDENTITY, WINDOW, history_frame, last_training_step
 from analysis.stats.intervals import Floats, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS
+from analysis.tables.trajectory import (
+    collapse_of,
+    collapse_step,
+    greedy_change,
+    greedy_quality,
+    trajectory_frame,
+)
 from cme.records import RunRecord
 
 BLOCK = 20  # steps

@@ -26,9 +26,9 @@ from analysis.experiments.courses import (
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.published import read_published
-from analysis.sections.accuracy import accuracy_frame, accuracy_table
 from analysis.sections.base import NothingToShow, Part, write_part
 from analysis.stats.metrics import MIN_SEEDS
+from analysis.tables.accuracy import accuracy_frame, accuracy_table
 from analysis.tables.render import Table, format_interval, slug
 from cme.records import RunRecord
 

@@ -27,9 +27,9 @@ from analysis.figures.curves import curve_grid, styles_by_method
 from analysis.figures.style import Plot
 from analysis.records.names import REWARDS, method_names, order_key
 from analysis.sections.base import Part, write_part
-from analysis.sections.trajectory import trajectory_table
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Entry, Table, slug
+from analysis.tables.trajectory import trajectory_table
 from cme.records import RunRecord
 
 MEASURES = {

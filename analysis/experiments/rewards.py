@@ -7,10 +7,10 @@ from analysis.experiments.base import FreeExperiment, NamedRuns, column_table, g
 from analysis.figures.overview import win_rate_plot
 from analysis.records.names import display_name
 from analysis.sections.base import Part
-from analysis.sections.trajectory import by_seed, collapse_of, trajectory_frame
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Entry, Table, format_interval, format_p_value, slug
+from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_frame
 from analysis.tables.win_rates import (
     contrast_table,
     evidence_table,
@@ -115,7 +115,7 @@ def ending(runs: Sequence[RunRecord], cell: Cell) -> str:
         frame = trajectory_frame(runs)
         steps = [collapse_of(frame[frame["run_id"] == run.run_id], measure) for run in runs]
         if any(isinstance(step, int) for step in steps):
-            found.append(f"collapsed at {by_seed(steps).text}")
+            found.append(f"collapsed at {steps_entry(steps).text}")
     if cell.stopped:
         found.append(f"{len(cell.stopped)} of {len(runs)} stopped")
     return "; ".join(found) or "-"

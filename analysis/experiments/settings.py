@@ -9,12 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.experiments.base import NamedRuns, column_table, group_by_place
-from analysis.figures.curves import BAND_NOTE, CURVES, SMOOTHING_NOTE, WINDOW, curve_grid, draw_curve
+from analysis.figures.curves import BAND_NOTE, CURVES, SMOOTHING_NOTE, curve_grid, draw_curve
 from analysis.figures.overview import win_rate_plot
 from analysis.figures.style import Plot
+from analysis.records.frames import WINDOW
 from analysis.records.names import REGIMES, order_key
 from analysis.sections.base import Part
-from analysis.sections.drift_report import drift_part
+from analysis.sections.topics import drift_part
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import quality_change
 from analysis.tables.cells import Cell, build_contrasts

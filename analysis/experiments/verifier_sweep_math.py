@@ -33,8 +33,8 @@ from analysis.experiments.verifiers import (
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
-from analysis.sections.accuracy import percent
 from analysis.sections.base import NothingToShow, Part, write_part
+from analysis.tables.accuracy import percent
 from analysis.tables.render import Table, slug
 from cme.records import RunRecord
 

@@ -12,11 +12,11 @@ from analysis.figures.forest import Dot, Panel
 from analysis.figures.style import Style
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import method_names, order_key, sort_names
-from analysis.sections.accuracy import accuracy_frame, correct_by_prompt
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
+from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
 from analysis.tables.cells import Cell, build_cells, row_of
 from analysis.tables.render import Entry, format_interval, format_percent
 from cme.records import MAJORITY, RunRecord

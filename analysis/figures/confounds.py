@@ -7,12 +7,13 @@ from analysis.figures.forest import TRUTH, Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.names import REGIMES, sort_names
 from analysis.tables.confounds import (
+    JUDGES,
     ORACLE,
     RAW,
     ControlledCell,
     describe_judge,
     known_truth,
-    simulated_cells,
+    simulate_judge,
 )
 from analysis.tables.render import slug
 from analysis.tables.win_rates import side_names
@@ -29,21 +30,21 @@ SHOWN = ("truth + length", "truth + likelihood")
 ROW = 0.27  # inches
 
 
-def confound_plot(cells: Sequence[ControlledCell]) -> Plot | None:
-    """Win rates of CME or imported outputs by control: judges as columns, regimes as blocks; None without such cells.
+def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
+    """Win rates of CME or imported outputs by control: judges as columns, regimes as blocks; none without such cells.
 
     If the oracle judged, its win rate is the truth: it is marked in every panel, and judges with a bias are simulated.
     """
-    own = [each for each in cells if each.judged.cell.reward in REWARDS]
+    own = [each for each in cells if each.cell.reward in REWARDS]
     if not own:
-        return None
-    judges, scale = cells_by_judge(own), own[0].judged.cell.scale
-    regimes = sort_names((each.judged.cell.regime for each in own), REGIMES)
+        return []
+    judges, scale = cells_by_judge(own), own[0].cell.scale
+    regimes = sort_names((each.cell.regime for each in own), REGIMES)
     label = f"win rate against the {side_names(scale)[0]} (%)"
     truths = {row_key(each): each.rates[RAW].rate for each in judges.get(ORACLE, [])}
     blocks = []
     for regime in regimes:
-        keys = sorted({row_key(each) for each in own if each.judged.cell.regime == regime})
+        keys = sorted({row_key(each) for each in own if each.cell.regime == regime})
         panels = []
         for judge, shown in judges.items():
             dots = [dot for each in shown if row_key(each) in keys for dot in control_dots(each)]
@@ -57,22 +58,22 @@ def confound_plot(cells: Sequence[ControlledCell]) -> Plot | None:
     subject = "Win rates" if scale == "imported" else "Win rates of CME"
     title = f"{subject}, raw and controlled (scale: {scale})"
     figure = forest(title, blocks, legend(judges), hollow=("extrapolated",), columns=6)
-    return Plot(f"confounds-{slug(scale)}", caption(subject, scale, judges), figure)
+    return [Plot(f"confounds-{slug(scale)}", caption(subject, scale, judges), figure)]
 
 
 def cells_by_judge(cells: Sequence[ControlledCell]) -> dict[str, list[ControlledCell]]:
     """The cells of each judge, the oracle first, then, if the truth is known, the simulated judges."""
     panels: dict[str, list[ControlledCell]] = {}
-    for judge in sort_names((each.judged.cell.judge for each in cells), (ORACLE,)):
-        panels[judge] = [each for each in cells if each.judged.cell.judge == judge]
-        if known := known_truth([each.judged for each in panels[judge]]):
-            panels |= {name: simulated_cells(known, name) for name in SHOWN}
+    for judge in sort_names((each.cell.judge for each in cells), (ORACLE,)):
+        panels[judge] = [each for each in cells if each.cell.judge == judge]
+        if known := known_truth(panels[judge]):
+            panels |= {name: [simulate_judge(each, JUDGES[name]) for each in known] for name in SHOWN}
     return panels
 
 
 def row_key(each: ControlledCell) -> str:
     """The row of a cell."""
-    cell = each.judged.cell
+    cell = each.cell
     return f"{cell.regime}\n{cell.family}\n{cell.method}"
 
 

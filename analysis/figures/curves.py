@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from analysis.figures.style import RC, WIDTH, Style, legend_handles, method_styles
+from analysis.records.frames import WINDOW
 from analysis.records.names import REWARDS, natural_key, order_key
 
-WINDOW = 5  # steps in the running mean
 CURVES = {
     "quality": "true quality\n(0 to 1)",
     "heldout": "held-out verifier\n(nats/token)",

@@ -39,6 +39,16 @@ BINS = 24
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # labels such as 0.01
 
 
+def separation_plots(found: Sequence[Separation]) -> list[Plot]:
+    """The figures of one scale and data: by signal under the most frequent verifier, and by verifier."""
+    verifiers = [one.record.verifier for one in found]
+    usual = [one for one in found if one.record.verifier == max(verifiers, key=verifiers.count)]
+    several = len(set(verifiers)) > 1 and len({one.name for one in found}) < len(found)
+    distributions = [distribution_plot(usual, span) for span in measured_spans(usual)]
+    plots = [auroc_plot(usual), *distributions, scatter_plot(usual)]
+    return [*plots, *([verifier_plot(found)] if several else [])]
+
+
 def measured_spans(found: Sequence[Separation]) -> list[str]:
     """The spans that have signals: response, and answer if it is only a part of it."""
     spans = {signal.split()[-1] for one in found for signal in one.values}

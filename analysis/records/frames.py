@@ -15,6 +15,9 @@ HISTORY = (
     *("step", "reward_value", "reward_std", "quality", "heldout", "length", "clipped", "repetition", "entropy", "kl"),
     *("unscored", "loss", "grad_norm", "accuracy", "majority_share", "label_accuracy"),
 )  # fmt: skip
+WINDOW = (
+    5  # steps whose mean stands for the start or the end of a training, and of the running mean in figures
+)
 VERDICT = ("panel", "prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
 
 

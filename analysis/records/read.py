@@ -32,7 +32,7 @@ class Records:
     """All records of some folders, in the order of the tables."""
 
     runs: list[RunRecord]
-    stress: list[RewardProbeRecord]
+    reward_probes: list[RewardProbeRecord]
     sanity: list[SanityRecord]
     experiments: list[ExperimentRecord]
     separation: list[SeparationRecord] = field(default_factory=list)
@@ -63,7 +63,7 @@ def load_all(directories: Iterable[Path]) -> Records:
         load_experiments(directories),
         load_separation(directories),
     )
-    if not (found.runs or found.stress or found.sanity or found.separation):
+    if not (found.runs or found.reward_probes or found.sanity or found.separation):
         raise ValueError(
             f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
         )

@@ -16,18 +16,22 @@ from analysis.records.names import sort_names
 from analysis.records.read import Records, load_all
 from analysis.report.pairs import pack_pairs
 from analysis.report.provenance import Provenance, provenance_of
-from analysis.sections.accuracy import accuracy_section
 from analysis.sections.base import Image, Section, group_by_scale, write_images, write_tables
-from analysis.sections.capabilities import capability_section
-from analysis.sections.confounds import confound_section
-from analysis.sections.reward_probe import reward_probe_section
-from analysis.sections.sanity import sanity_failures, sanity_section
-from analysis.sections.separation import separation_section
-from analysis.sections.trajectory_report import trajectory_section
+from analysis.sections.topics import (
+    ACCURACY,
+    CAPABILITIES,
+    CONFOUNDS,
+    REWARD_PROBE,
+    SANITY,
+    TRAJECTORY,
+    separation_section,
+)
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.tables.cells import Cell, build_cells, cells_frame
+from analysis.tables.confounds import controlled_cells
 from analysis.tables.findings import Finding, build_findings
 from analysis.tables.render import Table, slug
+from analysis.tables.sanity import sanity_failures
 from analysis.tables.win_rates import win_rate_tables
 from cme.records import RunRecord
 
@@ -49,7 +53,7 @@ UNKNOWN_SCALE = "Another scale; its numbers are not comparable with those of any
 
 @dataclass(frozen=True)
 class Run:
-    """The warnings of a run: its last step, the reason of an early stop, and warnings."""
+    """A run in the section on warnings and stops; `stopped` is the reason of an early stop."""
 
     run_id: str
     steps: int
@@ -82,15 +86,15 @@ def build(record_dirs: Iterable[Path], out: Path) -> Path:
 def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     """Write tables/, figures/ and report.html under `out`; returns the path of the report."""
     out.mkdir(parents=True, exist_ok=True)
-    failed = [sentence for record in records.sanity for sentence in sanity_failures(record, records.runs)]
-    blocks = [
-        block(own, [cell for cell in cells if cell.scale == scale], out)
-        for scale, own in group_by_scale(records.overview)
-    ]
     html = render(
-        blocks=blocks,
-        sections=sections_of(records, cells, out),
-        insane=failed,
+        blocks=[
+            write_block(runs, [cell for cell in cells if cell.scale == scale], out)
+            for scale, runs in group_by_scale(records.overview)
+        ],
+        sections=write_sections(records, cells, out),
+        judge_failures=[
+            sentence for record in records.sanity for sentence in sanity_failures(record, records.runs)
+        ],
         runs=len(records.overview),
         pairs=sum(len(record.pairs) for record in records.overview),
         data=pack_pairs(records.overview),
@@ -113,6 +117,10 @@ def render(**content: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+    def digest(text: str) -> str:
+        return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
     style = (PAGE / "report.css").read_text()
     script = "\n".join((PAGE / name).read_text() for name in SCRIPTS)
     return pages.get_template("report.html.j2").render(
@@ -120,47 +128,45 @@ def render(**content: Any) -> str:
     )
 
 
-def digest(text: str) -> str:
-    """A text's digest in the notation of a content security policy."""
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Block:
+def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Block:
     """Write one scale's tables and figures, and return its content in the report."""
     scale = records[0].scale
-    tables = [win_rate_tables(cells_of_judge(cells, judge)) for judge in list_judges(cells)]
-    every = [table for of_one in tables for table in of_one]
-    evident = [table for table in every if table.name.split("-")[0] in EVIDENCE]
-    write_tables(every, cells_frame(cells), out / "tables" / slug(scale))
-    history = history_frame(records)
-    images = write_images(build_figures(cells, history), out)
+    by_judge = {judge: cells_of_judge(cells, judge) for judge in list_judges(cells)}
+    tables = [table for of_judge in by_judge.values() for table in win_rate_tables(of_judge)]
+    evidence = [table for table in tables if table.name.split("-")[0] in EVIDENCE]
+    write_tables(tables, cells_frame(cells), out / "tables" / slug(scale))
     return Block(
         scale=scale,
         about=ABOUT.get(scale, UNKNOWN_SCALE),
         records=records,
-        findings=[(judge, build_findings(cells_of_judge(cells, judge))) for judge in list_judges(cells)],
-        results=[table for table in every if table not in evident],
-        evidence=evident,
-        images=images,
-        notes=notes_on(records),
-        flagged=[run_of(record) for record in records if record.stopped is not None or record.warnings],
+        findings=[(judge, build_findings(of_judge)) for judge, of_judge in by_judge.items()],
+        results=[table for table in tables if table not in evidence],
+        evidence=evidence,
+        images=write_images(build_figures(cells, history_frame(records)), out),
+        notes=block_notes(records),
+        flagged=[
+            Run(record.run_id, last_training_step(record), record.stopped, record.warnings)
+            for record in records
+            if record.stopped is not None or record.warnings
+        ],
         provenance=provenance_of(records),
     )
 
 
-def sections_of(records: Records, cells: Sequence[Cell], out: Path) -> list[Section]:
+def write_sections(records: Records, cells: Sequence[Cell], out: Path) -> list[Section]:
     """Write the tables and figures of the sections other than those of the scales, and return the sections."""
-    found = [
-        accuracy_section(records.runs, out),
-        confound_section(records.overview, cells, out),
-        sanity_section(records.sanity, out),
-        trajectory_section(records.overview, out),
-        capability_section(records.overview, out),
+    runs = records.overview
+    sections = [
+        ACCURACY.write([run for run in records.runs if run.accuracy is not None], out),
+        CONFOUNDS.write(controlled_cells(runs, cells), out),
+        SANITY.write(records.sanity, out),
+        TRAJECTORY.write([run for run in runs if run.trajectory is not None], out),
+        CAPABILITIES.write([run for run in runs if run.capabilities], out),
         *experiment_sections(records, out),
-        reward_probe_section(records.stress, out),
+        REWARD_PROBE.write(records.reward_probes, out),
         separation_section(records.separation, out),
     ]
-    return [section for section in found if section.parts]
+    return [section for section in sections if section.parts]
 
 
 def list_judges(cells: Sequence[Cell]) -> list[str]:
@@ -173,9 +179,14 @@ def cells_of_judge(cells: Sequence[Cell], judge: str) -> list[Cell]:
     return [cell for cell in cells if cell.judge == judge]
 
 
-def notes_on(records: Sequence[RunRecord]) -> list[str]:
+def block_notes(records: Sequence[RunRecord]) -> list[str]:
     """Sentences on the checkpoints involved and on measurements that are missing."""
-    notes = [f"{role}: {', '.join(names)}." for role, names in checkpoints_of(records).items()]
+    checkpoints = {
+        "Generators": sort_names(record.generator_checkpoint for record in records),
+        "Verifiers": sort_names(record.verifier_checkpoint for record in records),
+        "Held-out verifiers": sort_names(record.heldout_checkpoint or "none" for record in records),
+    }
+    notes = [f"{role}: {', '.join(names)}." for role, names in checkpoints.items()]
     if unjudged := [record.run_id for record in records if not record.verdicts]:
         notes.append(f"Without verdicts, so in no table: {', '.join(unjudged)}.")
     if untrained := [record.run_id for record in records if not last_training_step(record)]:
@@ -183,17 +194,3 @@ def notes_on(records: Sequence[RunRecord]) -> list[str]:
     if not any(value is not None for record in records for value in record.history.get("quality", [])):
         notes.append("True quality was not measured in training, so over-optimisation is not drawn.")
     return notes
-
-
-def checkpoints_of(records: Sequence[RunRecord]) -> dict[str, list[str]]:
-    """The checkpoints of some runs, by role."""
-    return {
-        "Generators": sort_names(record.generator_checkpoint for record in records),
-        "Verifiers": sort_names(record.verifier_checkpoint for record in records),
-        "Held-out verifiers": sort_names(record.heldout_checkpoint or "none" for record in records),
-    }
-
-
-def run_of(record: RunRecord) -> Run:
-    """A run's row in the section on warnings and stops."""
-    return Run(record.run_id, last_training_step(record), record.stopped, record.warnings)

@@ -146,6 +146,12 @@ def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]
     return Tally(names, numbers, sums, counts)
 
 
+def known_mean(values: Floats) -> float:
+    """Mean of the values that are not NaN; NaN without any."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else nan
+
+
 def share_with_interval(of: Tally) -> tuple[float, float, float]:
     """A mean of values in 0..1 with its cluster-robust Wilson interval; NaN without any value."""
     number = len(of.prompts)
@@ -230,14 +236,14 @@ def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.
     mean, iqm = float(shares.mean()), interquartile_mean(shares)
     wide, iqm_wide = UNDEFINED, UNDEFINED
     if len(own) >= MIN_SEEDS and len(of.prompts) > 1:
-        half = wide_half_width(of)
+        half = across_seeds_half_width(of)
         wide, iqm_wide = (share_interval(share, half, len(of.prompts)) for share in (mean, iqm))
     std = float(shares.std(ddof=1)) if len(own) > 1 else nan
     low, high = float(shares.min()), float(shares.max())
     return SeedSpread(rates, *(100 * v for v in (mean, std, low, high, iqm, *wide, *iqm_wide)))
 
 
-def wide_half_width(of: Tally) -> float:
+def across_seeds_half_width(of: Tally) -> float:
     """Half the 95 % interval of the rate over prompts and seeds together."""
     over_prompts = half_width(standard_error(of.deviations), len(of.prompts))
     return hypot(over_prompts, half_width(seed_error(of), len(of.seeds)))

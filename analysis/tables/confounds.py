@@ -15,9 +15,11 @@ the judge `truth` has the noise alone, and the additional distance of another ju
 remove the bias and nothing else; its effect on the oracle's verdicts, which have no bias, is an error of the control.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import nan
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -29,7 +31,7 @@ from analysis.records.names import method_names, sort_names
 from analysis.stats.intervals import SEED, Floats
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
 from analysis.stats.position_bias import half_scored
-from analysis.tables.cells import Cell
+from analysis.tables.cells import CELL, Cell
 from cme.records import Generation, RunRecord, majority_verdicts, points, scores
 
 CONTROLS: dict[str, dict[str, str]] = {
@@ -53,55 +55,61 @@ TESTED = ("length", "surprisal", "both")
 """The controls whose errors are measured."""
 
 
-@dataclass(frozen=True)
-class JudgedCell:
-    """A cell's verdicts that count in its win rate (N,): the policy's points, the prompt and the pair's differences.
+@dataclass(frozen=True, eq=False)
+class ControlledCell:
+    """A cell's verdicts that count in its win rate (N,) and its win rates under every control.
 
-    `differences`, policy minus start, are `length` in characters, `surprisal` in nats per token (NaN where unmeasured)
-    and, under the oracle, `quality`. `identical`: the two responses are the same text. `unmeasured`: the reason why
-    there is no control for surprisal, where there is none. `method` is the raw name of the cell's method.
+    `points` are the policy's. `differences`, policy minus start, are `length` in characters, `surprisal` in nats per
+    token (NaN where unmeasured) and, under the oracle, `quality`. `identical`: the two responses are the same text.
+    `models` measured the surprisal. `method` is the raw name of the cell's method. `simulated`: the points are those
+    of a simulated judge, and `cell` stays the oracle's.
     """
 
     cell: Cell
     method: str
+    models: tuple[str, ...]
     points: Floats
     prompts: Codes
     differences: Mapping[str, Floats]
     identical: NDArray[np.bool_]
-    unmeasured: str = "surprisal was not measured"
+    simulated: bool = False
 
+    @property
+    def scale(self) -> str:
+        """The scale of the cell."""
+        return self.cell.scale
 
-@dataclass(frozen=True)
-class ControlledCell:
-    """A cell's win rates: `raw` as in the cell, and one per control.
+    @property
+    def unmeasured(self) -> int:
+        """Number of verdicts without surprisal, which the controls for it leave out."""
+        return int(np.isnan(self.differences["surprisal"]).sum())
 
-    `unmeasured` counts the verdicts without surprisal, which are left out of the controls for it.
-    """
+    @cached_property
+    def rates(self) -> dict[str, Controlled]:
+        """The win rate, raw as in the cell and under each control."""
+        win = self.cell.win
+        raw = Controlled(win.rate, win.lo, win.hi, prompts=win.scored)
+        if self.simulated:
+            raw = controlled_rate(self.points, {}, self.prompts)
+        return {RAW: raw} | {control: self.rate_under(control) for control in CONTROLS}
 
-    judged: JudgedCell
-    rates: Mapping[str, Controlled]
-    unmeasured: int
-
-
-@dataclass(frozen=True)
-class Errors:
-    """A judge's rate minus the oracle's raw win rate in one cell, in points, raw and under each control.
-
-    NaN where a control has no rate. `extrapolated`: the rate of at least one control would be extrapolated.
-    """
-
-    regime: str
-    judge: str
-    by_control: Mapping[str, float]
-    extrapolated: bool
+    def rate_under(self, control: str) -> Controlled:
+        """The win rate under one control, over the verdicts whose differences are known."""
+        columns = {name: self.differences[column] for name, column in CONTROLS[control].items()}
+        known = ~np.isnan(np.sum(list(columns.values()), axis=0))
+        if not known.any():
+            reason = "surprisal was not measured"
+            if len(self.models) > 1:
+                reason = (
+                    "the runs' surprisal was measured under different language models "
+                    f"({', '.join(self.models)})"
+                )
+            return Controlled(nan, nan, nan, reason=reason)
+        columns = {name: values[known] for name, values in columns.items()}
+        return controlled_rate(self.points[known], columns, self.prompts[known])
 
 
 def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[ControlledCell]:
-    """The win rates of each cell, raw and under every control; cells without a scored verdict are left out."""
-    return [controlled_cell(judged) for judged in judged_cells(records, cells)]
-
-
-def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[JudgedCell]:
     """The verdicts of each cell with their pairs' differences; cells without a verdict that counts are left out.
 
     Surprisals under different language models are not comparable: a cell whose runs have several gets none.
@@ -109,7 +117,7 @@ def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Ju
     by_id = {record.run_id: record for record in records}
     methods = method_names(records, raw=True)
     codes: dict[str, int] = {}
-    found = []
+    controlled = []
     for cell in cells:
         runs = [by_id[run] for run in cell.runs]
         rows = [row for run in runs for row in verdict_rows(run, cell.judge, codes)]
@@ -118,20 +126,18 @@ def judged_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[Ju
         if not counted.any():
             continue
         prompts, won, length, surprisal, quality, identical = (column[counted] for column in columns)
-        differences = {"length": length, "surprisal": surprisal, "quality": quality}
-        judged = JudgedCell(cell, methods[cell.runs[0]], won, prompts, differences, identical)
-        models = language_models(runs)
+        models = tuple(sort_names(run.language_model for run in runs if run.language_model is not None))
         if len(models) > 1:
-            reason = f"the runs' surprisal was measured under different language models ({', '.join(models)})"
-            unknown = {**judged.differences, "surprisal": np.full(len(won), nan)}
-            judged = replace(judged, differences=unknown, unmeasured=reason)
-        found.append(judged)
-    return found
+            surprisal = np.full(len(won), nan)
+        differences = {"length": length, "surprisal": surprisal, "quality": quality}
+        method = methods[cell.runs[0]]
+        controlled.append(ControlledCell(cell, method, models, won, prompts, differences, identical))
+    return controlled
 
 
 def verdict_rows(
     record: RunRecord, judge: str, codes: dict[str, int]
-) -> Iterable[tuple[str | float | bool, ...]]:
+) -> Iterator[tuple[str | float | bool, ...]]:
     """Rows of a judge's verdicts.
 
     The columns are pair, whether the policy was shown first, prompt, points, the differences in length, surprisal and
@@ -159,75 +165,56 @@ def verdict_rows(
         )
 
 
-def language_models(records: Sequence[RunRecord]) -> list[str]:
-    """The models that measured the surprisal of some runs."""
-    return sort_names(record.language_model for record in records if record.language_model is not None)
-
-
-def controlled_cell(judged: JudgedCell) -> ControlledCell:
-    """One cell's win rate, raw and under every control."""
-    win = judged.cell.win
-    rates = {RAW: Controlled(win.rate, win.lo, win.hi, prompts=win.scored)} | {
-        name: control_rate(judged, name) for name in CONTROLS
-    }
-    return ControlledCell(judged, rates, int(np.isnan(judged.differences["surprisal"]).sum()))
-
-
-def control_rate(judged: JudgedCell, control: str) -> Controlled:
-    """One cell's win rate under one control, over the verdicts whose differences are known."""
-    columns = {name: judged.differences[column] for name, column in CONTROLS[control].items()}
-    known = ~np.isnan(np.sum(list(columns.values()), axis=0))
-    if not known.any():
-        return Controlled(nan, nan, nan, reason=judged.unmeasured)
-    columns = {name: values[known] for name, values in columns.items()}
-    return controlled_rate(judged.points[known], columns, judged.prompts[known])
-
-
-def known_truth(cells: Sequence[JudgedCell]) -> list[JudgedCell]:
+def known_truth(cells: Sequence[ControlledCell]) -> list[ControlledCell]:
     """The oracle's cells, with the verdicts whose differences in quality, length and surprisal are all known."""
-    found = []
+    complete = []
     for each in cells:
-        known = ~np.isnan(sum(each.differences[name] for name in ("quality", "length", "surprisal")))
+        known = ~np.isnan(sum(each.differences.values()))
         if each.cell.judge == ORACLE and known.any():
-            differences = {name: values[known] for name, values in each.differences.items()}
-            kept = (each.points[known], each.prompts[known], differences, each.identical[known])
-            found.append(JudgedCell(each.cell, each.method, *kept))
-    return found
+            complete.append(
+                replace(
+                    each,
+                    points=each.points[known],
+                    prompts=each.prompts[known],
+                    differences={name: values[known] for name, values in each.differences.items()},
+                    identical=each.identical[known],
+                )
+            )
+    return complete
 
 
-def simulate_judge(judged: JudgedCell, weights: Mapping[str, float], seed: int = SEED) -> JudgedCell:
+def simulate_judge(oracle: ControlledCell, weights: Mapping[str, float], seed: int = SEED) -> ControlledCell:
     """The same pairs with a simulated judge's verdicts. Each cell has its own draws, the same for every judge."""
-    logits = sum(weight * judged.differences[name] for name, weight in weights.items())
-    cell = judged.cell
-    name = " ".join((cell.scale, cell.family, cell.regime, cell.reward, cell.verifier, judged.method))
-    drawn = np.random.default_rng([seed, *name.encode()]).random(len(judged.points))
+    logits = sum(weight * oracle.differences[name] for name, weight in weights.items())
+    cell = oracle.cell
+    name = " ".join((cell.scale, cell.family, cell.regime, cell.reward, cell.verifier, oracle.method))
+    drawn = np.random.default_rng([seed, *name.encode()]).random(len(oracle.points))
     won: Floats = (drawn < expit(np.asarray(logits))).astype(float)
-    return replace(judged, points=np.where(judged.identical, 0.5, won))
+    return replace(oracle, points=np.where(oracle.identical, 0.5, won), simulated=True)
 
 
-def simulated_cells(cells: Sequence[JudgedCell], judge: str) -> list[ControlledCell]:
-    """The cells under a simulated judge, raw and with every control; their `Cell` stays the oracle's."""
-    found = []
-    for each in cells:
-        simulated = controlled_cell(simulate_judge(each, JUDGES[judge]))
-        raw = controlled_rate(simulated.judged.points, {}, simulated.judged.prompts)
-        found.append(replace(simulated, rates={**simulated.rates, RAW: raw}))
-    return found
+def judge_errors(oracle_cells: Sequence[ControlledCell]) -> pd.DataFrame:
+    """One row per cell and judge (the oracle and every simulated one): rate minus the oracle's raw win rate, in points.
 
-
-def judge_errors(cells: Sequence[JudgedCell]) -> list[Errors]:
-    """Errors of the oracle and of every simulated judge in every cell. `cells` are the oracle's."""
-    found = []
-    for each in cells:
+    A column for the raw rate and one per control, NaN where it has no rate. `extrapolated`: the rate of at least one
+    control would be extrapolated.
+    """
+    rows = []
+    for each in oracle_cells:
         truth = 100 * float(each.points.mean())
         judged = {ORACLE: each} | {judge: simulate_judge(each, weights) for judge, weights in JUDGES.items()}
-        for judge, own in judged.items():
-            rates = {control: control_rate(own, control) for control in TESTED}
-            by_control = {RAW: 100 * float(own.points.mean()) - truth}
-            by_control |= {control: rate.rate - truth for control, rate in rates.items()}
-            extrapolated = any(rate.extrapolated for rate in rates.values())
-            found.append(Errors(each.cell.regime, judge, by_control, extrapolated))
-    return found
+        for judge, cell in judged.items():
+            rates = {control: cell.rate_under(control) for control in TESTED}
+            rows.append(
+                {
+                    "regime": each.cell.regime,
+                    "judge": judge,
+                    "extrapolated": any(rate.extrapolated for rate in rates.values()),
+                    RAW: 100 * float(cell.points.mean()) - truth,
+                    **{control: rate.rate - truth for control, rate in rates.items()},
+                }
+            )
+    return pd.DataFrame(rows)
 
 
 def describe_judge(judge: str) -> str:
@@ -237,27 +224,22 @@ def describe_judge(judge: str) -> str:
     return f"{judge}: {', '.join(weights)}"
 
 
-def confound_frame(cells: Iterable[ControlledCell]) -> pd.DataFrame:
+def confound_frame(cells: Sequence[ControlledCell]) -> pd.DataFrame:
     """One row per cell and control, numbers unrounded, rates in percent; extrapolated rates are marked."""
+    identity = attrgetter(*CELL)
     return pd.DataFrame(
         [
-            {
-                "judge": each.judged.cell.judge,
-                "scale": each.judged.cell.scale,
-                "family": each.judged.cell.family,
-                "regime": each.judged.cell.regime,
-                "reward": each.judged.cell.reward,
-                "verifier": each.judged.cell.verifier,
-                "method": each.judged.cell.method,
+            dict(zip(CELL, identity(each.cell), strict=True))
+            | {
                 "control": control,
                 "win_rate": rate.rate,
                 "lo": rate.lo,
                 "hi": rate.hi,
                 "extrapolated": rate.extrapolated,
                 "reason": rate.reason,
-                "verdicts": len(each.judged.points),
+                "verdicts": len(each.points),
                 "without_surprisal": each.unmeasured,
-                "identical": each.judged.identical.mean(),
+                "identical": each.identical.mean(),
             }
             for each in cells
             for control, rate in each.rates.items()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 import pandas as pd
@@ -36,6 +37,7 @@ SIGNALS = (
     LENGTH,
 )
 """Signals in the order of tables and figures."""
+IDENTITY = ("separation_id", "scale", "data", "family", "regime", "verifier", "seed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +99,10 @@ class Separation:
 
 def display_names(found: Sequence[Separation]) -> list[str]:
     """Display names: the generator, and the end of the id where two of one verifier have the same name."""
-    called = [(one.name, one.record.verifier) for one in found]
+    keys = [(one.name, one.record.verifier) for one in found]
     return [
-        one.name if called.count(key) == 1 else f"{one.name} ({one.record.separation_id[-8:]})"
-        for one, key in zip(found, called, strict=True)
+        one.name if keys.count(key) == 1 else f"{one.name} ({one.record.separation_id[-8:]})"
+        for one, key in zip(found, keys, strict=True)
     ]
 
 
@@ -134,16 +136,7 @@ def separation_frame(found: Sequence[Separation]) -> pd.DataFrame:
     """One row per record and signal: AUROC pooled and within prompts with intervals, and both classes' mean and std."""
     rows = []
     for one in found:
-        record = one.record
-        identity = {
-            "separation_id": record.separation_id,
-            "scale": record.scale,
-            "data": record.data,
-            "family": record.family,
-            "regime": record.regime,
-            "verifier": record.verifier,
-            "seed": record.seed,
-        }
+        identity = dict(zip(IDENTITY, attrgetter(*IDENTITY)(one.record), strict=True))
         for signal, (pooled, within) in one.estimates.items():
             known = ~np.isnan(one.values[signal])
             right, wrong = (pd.Series(one.values[signal][known & (one.correct == c)]) for c in (True, False))
@@ -159,7 +152,7 @@ def separation_frame(found: Sequence[Separation]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def group_by_data(found: Sequence[Separation]) -> Iterator[list[Separation]]:
+def group_by_data(records: Sequence[SeparationRecord]) -> Iterator[list[Separation]]:
     """The records of one data set after the other."""
-    for data in sort_names(one.record.data for one in found):
-        yield [one for one in found if one.record.data == data]
+    for data in sort_names(record.data for record in records):
+        yield [Separation(record) for record in records if record.data == data]

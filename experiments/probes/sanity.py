@@ -45,8 +45,8 @@ def sanity_id(config: Run) -> str:
 
 def run(config: Run) -> Path:
     """Judge the opponents, or those that no judge could score before, and print the table; return the record's path."""
-    from analysis.sections.sanity import sanity_table
     from analysis.tables.render import to_markdown
+    from analysis.tables.sanity import sanity_table
 
     path = record_path(config)
     record = read_record(path, SanityRecord) if path.exists() else None

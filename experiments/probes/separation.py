@@ -64,15 +64,16 @@ def separation_id(config: Run) -> str:
 
 def run(config: Run) -> Path:
     """Sample, score and record, unless it was done before, and print the table; return the record's path."""
-    from analysis.sections.separation import separation_table
     from analysis.tables.render import to_markdown
+    from analysis.tables.separation_tables import signal_tables
 
     path = record_path(config)
     with state.run_lock(path.parent):
         if not path.exists():
             quiet_libraries()
             write_record(path, _measured(config, path.parent))
-    print(to_markdown(separation_table([read_record(path, SeparationRecord)])))
+    [table] = signal_tables([read_record(path, SeparationRecord)])
+    print(to_markdown(table))
     print(f"record: {path}")
     return path
 

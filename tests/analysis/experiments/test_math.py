@@ -9,8 +9,8 @@ from shown import blocks, marks, panels, problems, smallest_type, texts
 
 from analysis.experiments.math import MATH, math_plot, votes_frame, votes_table
 from analysis.experiments.verifier_sweep_math import VERIFIER_SWEEP_MATH
-from analysis.sections.accuracy import accuracy_frame
 from analysis.sections.base import NothingToShow
+from analysis.tables.accuracy import accuracy_frame
 from cme.records import Accuracy, Generation, Pair, RunRecord
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from analysis.figures.confounds import confound_plot
-from analysis.figures.curves import WINDOW, add_derived_columns, seed_curve
+from analysis.figures.confounds import confound_plots
+from analysis.figures.curves import add_derived_columns, seed_curve
 from analysis.figures.overview import build_figures, overoptimisation_plots, training_curve_plot
 from analysis.figures.style import STYLES, method_styles, reward_style
-from analysis.records.frames import history_frame
+from analysis.records.frames import WINDOW, history_frame
 from analysis.tables.cells import build_cells
 from analysis.tables.confounds import controlled_cells
 
@@ -106,7 +106,7 @@ def test_a_dollar_in_a_name_is_a_dollar(make_record, tmp_path, name):
     [cell] = build_cells([record])
     plots = [
         *build_figures([cell], history_frame([record])),
-        confound_plot(controlled_cells([record], [cell])),
+        confound_plots(controlled_cells([record], [cell])),
     ]
     for plot in filter(None, plots):
         plot.save(tmp_path)

@@ -11,20 +11,17 @@ import pytest
 from scipy.special import expit
 from shown import marks, panels, texts
 
-from analysis.figures.confounds import STYLES, confound_plot
-from analysis.sections.confounds import bins_table, confound_tables, truth_table
+from analysis.figures.confounds import STYLES, confound_plots
 from analysis.tables.cells import build_cells
+from analysis.tables.confound_tables import bins_table, confound_tables, truth_table
 from analysis.tables.confounds import (
     CONTROLS,
     JUDGES,
     ControlledCell,
-    JudgedCell,
     confound_frame,
     controlled_cells,
     judge_errors,
-    judged_cells,
     known_truth,
-    language_models,
     simulate_judge,
 )
 from analysis.tables.render import to_latex, to_markdown
@@ -71,10 +68,6 @@ def controlled_of(*records: RunRecord) -> list[ControlledCell]:
     return controlled_cells(records, build_cells(records))
 
 
-def judged_of(*records: RunRecord) -> list[JudgedCell]:
-    return judged_cells(records, build_cells(records))
-
-
 def without_surprisal(record: RunRecord) -> RunRecord:
     return replace(record, pairs=[replace(p, policy=replace(p.policy, surprisal=None)) for p in record.pairs])
 
@@ -83,7 +76,7 @@ def without_surprisal(record: RunRecord) -> RunRecord:
 def test_few_prompts_are_never_bold(make_record: MakeRecord, n: int, bold: bool) -> None:
     record = world(make_record, n=n, judge="biased")
     verdicts = [replace(v, outcome="first" if i % 10 else "second") for i, v in enumerate(record.verdicts)]
-    [[row]] = confound_tables(controlled_of(replace(record, verdicts=verdicts)), [])[0].groups
+    [[row]] = confound_tables(controlled_of(replace(record, verdicts=verdicts)))[0].groups
     assert [row[i].bold for i in (3, 6)] == [bold, bold]  # raw, and controlled for surprisal
 
 
@@ -103,7 +96,7 @@ def test_differences_are_policy_minus_start_of_the_verdicts_pair(make_record: Ma
         Verdict("c", False, "second", judge="another"),
     ]
     record = replace(make_record(verdicts=verdicts), pairs=pairs)
-    [judged] = judged_cells([record], build_cells([replace(record, verdicts=verdicts[:6])]))
+    [judged] = controlled_cells([record], build_cells([replace(record, verdicts=verdicts[:6])]))
     assert judged.points.tolist() == [1, 0, 1, 0.5] and judged.prompts.tolist() == [0, 0, 2, 2]
     assert judged.differences["length"].tolist() == [2, 2, 1, 1]
     np.testing.assert_array_equal(judged.differences["surprisal"], [-1.5, -1.5, nan, nan])
@@ -118,7 +111,7 @@ def test_a_cell_of_two_language_models_has_no_control_for_surprisal(make_record:
     [reason] = {each.rates[name].reason for name in ("surprisal", "both")}
     assert reason is not None and f"(another, {MODEL})" in reason
     assert each.rates["length"].reason is None and each.unmeasured == 480
-    tables = confound_tables([each], ["another", MODEL])
+    tables = confound_tables([each])
     assert f"n/a: {reason}." in tables[0].notes and texts(tables[2])[0][2:7] == ["-"] * 5
     same = replace(other, language_model=MODEL)
     assert controlled_of(one, same)[0].rates["surprisal"].reason is None
@@ -130,7 +123,7 @@ def test_rates_that_the_unscored_could_change_are_never_bold(make_record: MakeRe
     same = Generation("same", True, 1, 1.0)
     more = [Pair(v.prompt_id, "?", None, same, same) for v in silent]
     cut = replace(record, verdicts=[*record.verdicts, *silent], pairs=[*record.pairs, *more])
-    settled, unsure = (confound_tables(controlled_of(r), [])[0].groups[0][0][3:-1] for r in (record, cut))
+    settled, unsure = (confound_tables(controlled_of(r))[0].groups[0][0][3:-1] for r in (record, cut))
     assert all(entry.bold for entry in settled) and not any(entry.bold for entry in unsure)
     assert [entry.text for entry in unsure] == [f"{entry.text} ?" for entry in settled]
 
@@ -163,7 +156,7 @@ def test_missing_estimates_are_marked_and_explained(make_record: MakeRecord) -> 
     unmeasured = replace(without_surprisal(world(make_record, family="qwen")), language_model=None)
     records = [unmeasured, far]
     cells = controlled_of(*records)
-    table = confound_tables(cells, language_models(records))[0]
+    table = confound_tables(cells)[0]
     by_family = {row[0]: dict(zip(table.header, row, strict=True)) for row in texts(table)}
     assert by_family["llama"]["length"] == by_family["llama"]["both"] == "‡"
     assert by_family["qwen"]["surprisal"] == by_family["qwen"]["both"] == "n/a"
@@ -181,18 +174,21 @@ def test_unscored_verdicts_are_left_out_and_no_rate_is_silently_a_number(
 ) -> None:
     assert controlled_of(make_record(verdicts=[make_verdict(i, None) for i in range(20)])) == []
     [each] = controlled_of(make_record(verdicts=[make_verdict(i, None if i % 2 else 1) for i in range(40)]))
-    assert len(each.judged.points) == 20
+    assert len(each.points) == 20
     assert each.rates["length"].reason == "all pairs have the same difference in length"
     assert all(isnan(rate.rate) == (rate.reason is not None) for rate in each.rates.values())
 
 
 def test_judges_have_separate_tables(make_record: MakeRecord) -> None:
     records = [world(make_record), world(make_record, judge="other", seed=1)]
-    tables = confound_tables(controlled_of(*records), ["m"])
+    tables = confound_tables(controlled_of(*records))
     kinds, judges = ("controlled", "bins-length", "bins-surprisal"), ("oracle", "other")
-    assert [table.name for table in tables] == [f"{k}-miniature-{j}" for j in judges for k in kinds]
-    assert all("scale: miniature, judge: o" in table.title for table in tables)
-    assert [t.name for t in confound_tables(controlled_of(records[0]), [])] == [t.name for t in tables[:2]]
+    assert [t.name for t in tables] == [f"{k}-miniature-{j}" for j in judges for k in kinds] + [
+        "truth-miniature-oracle"
+    ]
+    assert all("scale: miniature, judge: o" in table.title for table in tables[:-1])
+    unmeasured = replace(without_surprisal(records[0]), language_model=None)
+    assert [t.name for t in confound_tables(controlled_of(unmeasured))] == [t.name for t in tables[:2]]
     assert all(to_markdown(table) and to_latex(table) for table in tables)
 
 
@@ -207,7 +203,7 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
     outcomes = ["first" if 20 < i <= 50 else "second" if i <= 20 else "tie" for i in range(1, 61)]
     outcomes[19], outcomes[20] = "first", "second"
     verdicts = [Verdict(p.prompt_id, True, o) for p, o in zip(pairs, outcomes, strict=True)]  # type: ignore[arg-type]
-    judged = judged_of(replace(make_record(verdicts=verdicts), pairs=pairs))
+    judged = controlled_of(replace(make_record(verdicts=verdicts), pairs=pairs))
     [row] = texts(bins_table(judged, "length"))
     assert row[:3] == ["pretrained", "CME", "+5.5: 0.0 [n/a]"]
     assert row[3].startswith("+15.5: 10.0 [") and row[4].startswith("+25.5: 90.0 [")
@@ -217,7 +213,7 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
 
 
 def test_a_simulated_judge_is_reproducible_and_follows_its_weights(make_record: MakeRecord) -> None:
-    [judged] = judged_of(world(make_record, n=2000))
+    [judged] = controlled_of(world(make_record, n=2000))
     length, surprisal = judged.differences["length"], judged.differences["surprisal"]
     for weights, logits in [
         (JUDGES["truth + length"], 8 * judged.differences["quality"] + 0.1 * length),
@@ -238,8 +234,8 @@ def test_a_simulated_judge_is_reproducible_and_follows_its_weights(make_record: 
 
 
 def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
-    [judged] = judged_of(world(make_record, n=900, longer=15))
-    by_judge = {found.judge: found.by_control for found in judge_errors([judged])}
+    [judged] = controlled_of(world(make_record, n=900, longer=15))
+    by_judge = judge_errors([judged]).set_index("judge").to_dict("index")
     assert list(by_judge) == ["oracle", *JUDGES] and by_judge["oracle"]["raw"] == 0
     biased = simulate_judge(judged, JUDGES["truth + length"])
     expected = 100 * (biased.points.mean() - judged.points.mean())
@@ -252,7 +248,7 @@ def test_the_truth_table_has_only_cells_whose_truth_is_known(make_record: MakeRe
     near, far = world(make_record, family="qwen"), world(make_record, longer=60, family="llama")
     other, unmeasured = world(make_record, judge="other", family="gemma"), make_record(family="olmo")
     cells = controlled_of(near, far, other, unmeasured)
-    assert [each.cell.family for each in known_truth([each.judged for each in cells])] == ["qwen", "llama"]
+    assert [each.cell.family for each in known_truth(cells)] == ["qwen", "llama"]
     table = truth_table(cells)
     assert table is not None and len(rows := texts(table)) == 2 * (1 + len(JUDGES))
     assert rows[0][:4] == ["pretrained", "oracle", "1", "+0.0 (0.0)"]
@@ -265,8 +261,8 @@ def test_an_empty_response_loses_its_verdict_and_not_the_cell(make_record: MakeR
     record = world(make_record)
     empty = replace(record.pairs[0], policy=Generation("", True, 0, None))
     cells = controlled_of(replace(record, pairs=[empty, *record.pairs[1:]]))
-    [kept], [whole] = known_truth([each.judged for each in cells]), controlled_of(record)
-    assert kept.points.tolist() == whole.judged.points.tolist()[1:]
+    [kept], [whole] = known_truth(cells), controlled_of(record)
+    assert kept.points.tolist() == whole.points.tolist()[1:]
     assert not np.isnan(list(kept.differences.values())).any()
     table, complete = truth_table(cells), truth_table([whole])
     assert table is not None and complete is not None and "1 of 240 verdicts" in table.notes[-1]
@@ -284,12 +280,12 @@ def imported(make_record: MakeRecord, name: str, text: str) -> RunRecord:
 def test_equal_rows_of_different_files_are_different_prompts(make_record: MakeRecord) -> None:
     one, other = (imported(make_record, "file", text) for text in ("why", "how"))
     assert build_cells([one, other])[0].win.prompts == 80
-    assert [len(set(judged_of(*runs)[0].prompts)) for runs in ([one, other], [one])] == [80, 40]
+    assert [len(set(controlled_of(*runs)[0].prompts)) for runs in ([one, other], [one])] == [80, 40]
 
 
 def test_imported_outputs_have_their_figure(make_record: MakeRecord) -> None:
-    plot = confound_plot(controlled_of(*(imported(make_record, name, "why") for name in ("a", "b"))))
-    assert plot is not None and plot.name == "confounds-imported"
+    [plot] = confound_plots(controlled_of(*(imported(make_record, name, "why") for name in ("a", "b"))))
+    assert plot.name == "confounds-imported"
     [axes] = panels(plot.figure)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
     assert len(marks(plot.figure)[0]) == 2 * len(STYLES)
@@ -305,8 +301,8 @@ def test_the_figure_shows_every_rate_of_cme_and_names_scale_and_judge(make_recor
         for reward in ("cme", "random")
     ]
     cells = controlled_of(*records)
-    plot = confound_plot(cells)
-    assert plot is not None and "scale: miniature" in plot.figure.get_suptitle()
+    [plot] = confound_plots(cells)
+    assert "scale: miniature" in plot.figure.get_suptitle()
     assert "+0.1 per character" in plot.caption
     titles = [axes.get_title() for axes in panels(plot.figure)[:3]]
     assert titles == [
@@ -314,7 +310,7 @@ def test_the_figure_shows_every_rate_of_cme_and_names_scale_and_judge(make_recor
         *(f"simulated judge:\ntruth + {bias}" for bias in ("length", "likelihood")),
     ]
     for regime, axes in zip(regimes, panels(plot.figure)[::3], strict=True):
-        [own] = [c for c in cells if c.judged.cell.regime == regime and c.judged.cell.reward == "cme"]
+        [own] = [c for c in cells if c.cell.regime == regime and c.cell.reward == "cme"]
         drawn = sorted(
             (float(x), line.get_markerfacecolor() == "white", line.get_color())
             for line in axes.lines
@@ -331,13 +327,13 @@ def test_the_figure_without_truth_surprisal_or_cme(make_record: MakeRecord, tmp_
     varied = [
         replace(p, policy=replace(p.policy, response="y" * (i % 7 + 1))) for i, p in enumerate(record.pairs)
     ]
-    plot = confound_plot(controlled_of(replace(record, pairs=varied)))
-    assert plot is not None and "oracle" not in plot.caption
+    [plot] = confound_plots(controlled_of(replace(record, pairs=varied)))
+    assert "oracle" not in plot.caption
     assert [axes.get_title() for axes in panels(plot.figure)] == ["judge: reference_similarity"]
     assert [text.get_text() for text in plot.figure.legends[0].texts] == ["raw", "length"]
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # matplotlib warns of a failed layout
         assert plot.save(tmp_path).exists()
-    oracle = confound_plot(controlled_of(without_surprisal(world(make_record))))
-    assert oracle is not None and [axes.get_title() for axes in panels(oracle.figure)] == ["judge: oracle"]
-    assert confound_plot(controlled_of(make_record(reward="random"))) is None and confound_plot([]) is None
+    [oracle] = confound_plots(controlled_of(without_surprisal(world(make_record))))
+    assert [axes.get_title() for axes in panels(oracle.figure)] == ["judge: oracle"]
+    assert confound_plots(controlled_of(make_record(reward="random"))) == [] == confound_plots([])

@@ -17,7 +17,7 @@ from analysis.figures.separation import (
     verifier_plot,
 )
 from analysis.records.read import load_all, load_separation
-from analysis.sections.separation import contrast_table, published_table, separation_section, signal_table
+from analysis.sections.topics import separation_section
 from analysis.tables.separation import (
     LENGTH,
     PUBLISHED,
@@ -28,6 +28,7 @@ from analysis.tables.separation import (
     separation_frame,
     signal_label,
 )
+from analysis.tables.separation_tables import contrast_table, published_table, signal_table
 from cme.records import SeparationRecord, write_record
 
 VERIFIER, GENERATOR = "cross_entropy verifier response", "cross_entropy generator response"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.sections.reward_probe import line_label
+from analysis.tables.reward_probe import line_label
 from cme import checkpoints
 from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score_answers

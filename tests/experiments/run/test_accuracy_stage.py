@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from analysis.sections.accuracy import accuracy_frame
+from analysis.tables.accuracy import accuracy_frame
 from cme.miniature import world
 from cme.records import Generation, Pair, Selected, read_record
 from experiments.config import composition

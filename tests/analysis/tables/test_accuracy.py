@@ -1,14 +1,13 @@
 """Accuracy tables against hand computations and scipy."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.sections.accuracy import accuracy_frame, accuracy_section, accuracy_table
+from analysis.tables.accuracy import accuracy_frame, accuracy_table
 from analysis.tables.render import to_markdown
 from cme.records import Accuracy, Generation, Pair, RunRecord, Selected
 
@@ -111,10 +110,3 @@ def test_the_selected_checkpoint_has_a_row_of_its_own(make_record: Any) -> None:
     assert [(row["policy"], row["after"]) for row in rows] == [("final", 0.0), ("selected", 0.5)]
     without = graded(make_record, wrong, wrong, seed=2)
     assert [r["policy"] for r in accuracy_frame([run, without]).to_dict("records")] == ["final"]
-
-
-def test_other_runs_are_in_no_row(make_record: Any, tmp_path: Path) -> None:
-    assert accuracy_section([make_record()], tmp_path).parts == []
-    [part] = accuracy_section([make_record(), graded(make_record, [True], [False])], tmp_path).parts
-    assert len(part.tables) == 1
-    assert (tmp_path / "tables" / "miniature-accuracy.csv").exists()

@@ -10,22 +10,22 @@ from matplotlib.text import Text
 
 from analysis import build
 from analysis.__main__ import main
+from analysis.figures.reward_probe import reward_probe_plot
 from analysis.records.read import load_reward_probes
-from analysis.sections.reward_probe import (
+from analysis.tables.render import to_latex, to_markdown
+from analysis.tables.reward_probe import (
     first_share,
     ranks,
     reward_probe_frame,
-    reward_probe_plot,
     reward_probe_table,
 )
-from analysis.tables.render import to_latex, to_markdown
 from cme.records import RewardProbeRecord, write_record
 
 NAN = float("nan")
 GRADES = ("empty", "wrong", "right")
 
 
-def stress_record(values: Any = None, prompts: int = 12, **fields: Any) -> RewardProbeRecord:
+def probe_record(values: Any = None, prompts: int = 12, **fields: Any) -> RewardProbeRecord:
     """Two lines: `cme` puts right, wrong, empty in that order but has no value for empty; `random` ties all."""
     if values is None:
         values = {
@@ -74,7 +74,7 @@ def test_ranks_and_first_places_by_hand(values: Any, ranked: Any, first: Any) ->
 def test_mean_ranks_shares_and_interval() -> None:
     right = [-1.0] * 6 + [-3.0] * 6  # first on half of the prompts
     empty = [None] * 9 + [-1.5] * 3  # scored on three, before `wrong` and there before `right` too
-    record = stress_record({"cme": {"empty": empty, "wrong": [-2.0] * 12, "right": right}})
+    record = probe_record({"cme": {"empty": empty, "wrong": [-2.0] * 12, "right": right}})
     frame = reward_probe_frame([record]).set_index("grade")
     assert list(frame["mean_rank"]) == pytest.approx(
         [1.0, (6 * 2 + 3 * 1 + 3 * 2) / 12, (6 * 1 + 3 * 2 + 3 * 3) / 12]
@@ -88,13 +88,13 @@ def test_mean_ranks_shares_and_interval() -> None:
 
 
 def test_few_prompts_have_no_interval() -> None:
-    record = stress_record(prompts=9)
+    record = probe_record(prompts=9)
     assert isnan(reward_probe_frame([record])["right_first_lo"].iloc[0])
     assert "100.0 [n/a]" in to_markdown(reward_probe_table(record))
 
 
 def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> None:
-    table = reward_probe_table(stress_record())
+    table = reward_probe_table(probe_record())
     assert "scale: miniature, generator: qwen/pretrained, verifier: gemma/verifier" in table.title
     assert "Ensembles: the verifier and w." in table.notes
     assert table.header == ["reward", *GRADES, "right first (%)"]
@@ -107,7 +107,7 @@ def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> 
 
 
 def test_the_figure_prints_every_number_in_legible_type() -> None:
-    plot = reward_probe_plot([stress_record(), stress_record(family="llama")])
+    plot = reward_probe_plot([probe_record(), probe_record(family="llama")])
     assert len(plot.figure.axes) == 2
     assert "scale: miniature" in plot.figure.get_suptitle() and "miniature" in plot.caption
     texts = [text for text in plot.figure.findobj(Text) if text.get_text()]
@@ -118,7 +118,7 @@ def test_the_figure_prints_every_number_in_legible_type() -> None:
 
 
 def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
-    write_record(tmp_path / "stress.json", stress_record({"cme": {"wrong": [1.0] * 12}}))
+    write_record(tmp_path / "stress.json", probe_record({"cme": {"wrong": [1.0] * 12}}))
     with pytest.raises(ValueError, match=r"stress\.json is malformed.*`right`"):
         load_reward_probes([tmp_path])
 
@@ -126,31 +126,31 @@ def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
 def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys) -> None:
     write_record(tmp_path / "one.record.json", make_record())
     without = build([tmp_path], tmp_path / "out").read_text()
-    assert 'id="stress"' not in without and not list((tmp_path / "out").rglob("*stress*"))
-    write_record(tmp_path / "miniature.stress.json", stress_record())
-    write_record(tmp_path / "laptop.stress.json", stress_record(scale="laptop", family="<gemma>"))
+    assert 'id="reward-probe"' not in without and not list((tmp_path / "out").rglob("*reward-probe*"))
+    write_record(tmp_path / "miniature.stress.json", probe_record())
+    write_record(tmp_path / "laptop.stress.json", probe_record(scale="laptop", family="<gemma>"))
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "1 runs, 2 reward probes" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
     html = (tmp_path / "out" / "report.html").read_text()
     assert html.count("Mean rank of graded answers, scale:") == 2 and "<gemma>" not in html
-    names = {path.name for path in (tmp_path / "out").rglob("*stress*")}
+    names = {path.name for path in (tmp_path / "out").rglob("*reward-probe*")}
     assert names == {
-        f"{scale}-stress.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv", "tex")
-    } | {f"stress-{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("png", "svg")}
+        f"{scale}-reward-probe.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv", "tex")
+    } | {f"reward-probe-{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("png", "svg")}
 
 
 def test_stress_tables_alone_are_enough(tmp_path) -> None:
-    write_record(tmp_path / "stress.json", stress_record())
+    write_record(tmp_path / "stress.json", probe_record())
     first = build([tmp_path], tmp_path / "one")
-    assert "0 runs." in first.read_text() and 'id="stress"' in first.read_text()
+    assert "0 runs." in first.read_text() and 'id="reward-probe"' in first.read_text()
     again = build([tmp_path], tmp_path / "two")
     for path in (p for p in first.parent.rglob("*") if p.is_file()):
         assert path.read_bytes() == (again.parent / path.relative_to(first.parent)).read_bytes()
 
 
 def test_another_line_of_a_record_changes_no_other(tmp_path) -> None:
-    record = stress_record()
+    record = probe_record()
     more = replace(record, values=record.values | {"cme pmi": record.values["random"]})
     before, after = reward_probe_frame([record]), reward_probe_frame([more])
     assert before.equals(after[after["line"] != "cme pmi"])

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ import pandas as pd
 
 from analysis.records.frames import judge_name
 from analysis.records.names import ABSENT, flatten_config, is_neutral
-from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, win_rate
 from analysis.stats.position_bias import first_position_share, half_scored
@@ -49,23 +47,22 @@ class Check:
         return not win.few and (win.lo > 50 or (self.opponent == ITSELF and win.hi < 50))
 
 
-def checks_of(record: SanityRecord) -> list[Check]:
+def build_checks(record: SanityRecord) -> list[Check]:
     """The checks by judge and opponent, with the members and the majority of a panel as separate judges."""
-    by_judge: dict[str, dict[str, list[Verdict]]] = {}
+    groups: dict[str, dict[str, list[Verdict]]] = {}
     for opponent, verdicts in record.verdicts.items():
         for verdict in [*verdicts, *majority_verdicts(verdicts)]:
-            own = by_judge.setdefault(judge_name(record, verdict), {})
-            own.setdefault(opponent, []).append(verdict)
+            by_opponent = groups.setdefault(judge_name(record, verdict), {})
+            by_opponent.setdefault(opponent, []).append(verdict)
     checks = []
-    for judge, opponents in by_judge.items():
-        for opponent, verdicts in opponents.items():
-            won = np.array([points(v) for v in verdicts], dtype=float)
-            prompts = np.array([v.prompt_id for v in verdicts], dtype=object)
-            first = np.array(
-                [v.policy_first for v in verdicts], dtype=bool
-            )  # the opponent is in the policy's place
-            half = half_scored(won, first, prompts)
-            share = first_position_share(np.where(half, nan, won), first)
+    for judge, by_opponent in groups.items():
+        for opponent, verdicts in by_opponent.items():
+            # The opponent is in the policy's place, so the points are the opponent's.
+            won = np.array([points(verdict) for verdict in verdicts], dtype=float)
+            prompts = np.array([verdict.prompt_id for verdict in verdicts], dtype=object)
+            shown_first = np.array([verdict.policy_first for verdict in verdicts], dtype=bool)
+            half = half_scored(won, shown_first, prompts)
+            share = first_position_share(np.where(half, nan, won), shown_first)
             checks.append(Check(judge, opponent, win_rate(won, prompts, half), share))
     return checks
 
@@ -73,7 +70,7 @@ def checks_of(record: SanityRecord) -> list[Check]:
 def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
     """A sentence per opponent against which a judge fails; it states whether the judge is that of `runs`."""
     sentences = []
-    for check in (check for check in checks_of(record) if check.failed):
+    for check in (check for check in build_checks(record) if check.failed):
         win = check.win
         bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)} %"
         unsure = f"; with the unscored verdicts it could be {bounds}" if win.open else ""
@@ -87,47 +84,40 @@ def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> lis
 
 def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -> str:
     """The judge as the subject of a sentence, with differences from judges of the same name in `runs`."""
-    own = settings_by_judge(record).get(judge, {})
-    theirs = [found for run in runs for name, found in settings_by_judge(run).items() if name == judge]
-    other = [settings for settings in theirs if settings != own]
-    if not other:
+    settings = settings_by_judge(record).get(judge, {})
+    of_runs = [by_judge[judge] for run in runs if judge in (by_judge := settings_by_judge(run))]
+    different = [other for other in of_runs if other != settings]
+    if not different:
         return f"Judge {judge}"
-    unlike = "; ".join(sorted({differences(own, settings) for settings in other}))
-    which = "the results'" if len(other) == len(theirs) else f"that of {len(other)} of {len(theirs)} runs"
-    return f"A judge called {judge}, with other settings than {which} ({unlike}),"
+    differences = set()
+    for other in different:
+        fields = sorted(field for field in settings | other if settings.get(field) != other.get(field))
+        texts = [f"{f}: {settings.get(f, ABSENT)}, there {other.get(f, ABSENT)}" for f in fields]
+        differences.add(", ".join(texts) if other else "theirs are not recorded")
+    all_differ = len(different) == len(of_runs)
+    whose = "the results'" if all_differ else f"that of {len(different)} of {len(of_runs)} runs"
+    return f"A judge called {judge}, with other settings than {whose} ({'; '.join(sorted(differences))}),"
 
 
 def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, str]]:
     """The settings that affect verdicts for each judge of a record, including members and majority of a panel."""
+
+    def settings(node: Mapping[str, Any], path: str) -> dict[str, str]:
+        return {
+            f"judge.{field}": value
+            for field, value in flatten_config(node)
+            if not is_neutral(f"{path}.{field}", record.neutral)
+        }
+
     node = record.config.get("judge", {})
     members = node.get("members", {})
     if not members:
-        return {record.judge: settings_of_judge(node, "judge", record)}
-    own = {
-        f"{record.judge}: {name}": settings_of_judge(member, f"judge.members.{name}", record)
+        return {record.judge: settings(node, "judge")}
+    by_member = {
+        f"{record.judge}: {name}": settings(member, f"judge.members.{name}")
         for name, member in members.items()
     }
-    return own | {f"{record.judge}: {MAJORITY}": settings_of_judge(node, "judge", record)}
-
-
-def settings_of_judge(node: Mapping[str, Any], path: str, record: RunRecord | SanityRecord) -> dict[str, str]:
-    """The configuration of the judge at `path` by dotted field, without what does not change its verdicts."""
-    return {
-        f"judge.{field}": value
-        for field, value in flatten_config(node)
-        if not is_neutral(f"{path}.{field}", record.neutral)
-    }
-
-
-def differences(own: Mapping[str, str], other: Mapping[str, str]) -> str:
-    """The differences between two judges' settings, such as `judge.model: a, there b`."""
-    if not other:
-        return "theirs are not recorded"
-    return ", ".join(
-        f"{field}: {own.get(field, ABSENT)}, there {other.get(field, ABSENT)}"
-        for field in sorted(own.keys() | other.keys())
-        if own.get(field) != other.get(field)
-    )
+    return by_member | {f"{record.judge}: {MAJORITY}": settings(node, "judge")}
 
 
 def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
@@ -153,26 +143,25 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
                 "failed": check.failed,
             }
             for record in records
-            for check in checks_of(record)
+            for check in build_checks(record)
         ]
     )
 
 
 def sanity_table(records: Sequence[SanityRecord]) -> Table:
     """The judges of one scale, one row per opponent."""
-    frame = sanity_frame(records)
     groups: list[Sequence[Row]] = []
-    for _, own in frame.groupby(["sanity_id", "judge"], sort=False):
+    for _, checks in sanity_frame(records).groupby(["sanity_id", "judge"], sort=False):
         rows: list[Sequence[Entry | str]] = []
-        for row in own.to_dict("records"):
-            check = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
+        for row in checks.to_dict("records"):
+            result = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
             half = f" + {row['half_scored']}" if row["half_scored"] else ""
             rows.append(
                 [
                     *(str(row["judge"]), f"{row['family']} {row['regime']}", str(row["opponent"])),
                     f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
                     *(format_percent(row["first_shown"]), str(row["prompts"]), f"{row['unscored']}{half}"),
-                    Entry(check, bold=bool(row["failed"])),
+                    Entry(result, bold=bool(row["failed"])),
                 ]
             )
         groups += group_rows(rows, 2)
@@ -187,21 +176,10 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
             f"{RULE} n/a: fewer than {FEW_PROMPTS} scored prompts.",
             "First won: decided verdicts for the response shown first; 50 without position bias. Unscored: after the "
             "+, verdicts left out because their pair is unscored in the other order.",
-            *(f"{of.judge}, {of.family} {of.regime}: {said}" for of in records for said in of.warnings),
+            *(
+                f"{record.judge}, {record.family} {record.regime}: {warning}"
+                for record in records
+                for warning in record.warnings
+            ),
         ],
-    )
-
-
-def sanity_section(records: Sequence[SanityRecord], out: Path) -> Section:
-    """The sanity checks, scale by scale."""
-    parts = []
-    for scale, own in group_by_scale(records):
-        tables = [sanity_table(own)]
-        parts.append(write_part(f"{slug(scale)}-sanity", tables, sanity_frame(own), [], out))
-    return Section(
-        "judges",
-        "Can the judges be trusted?",
-        "Each judge compared the model's own responses with opponents that are no better. Its verdicts on trained "
-        "policies are no more reliable than these.",
-        parts,
     )

@@ -1,4 +1,4 @@
-"""Trajectories: collapse by hand, final and selected pooled by hand, and figures that mark what the table says."""
+"""Saved checkpoints: collapse, final and selected by hand; greedy changes against scipy; figures as the tables."""
 
 from dataclasses import replace
 from math import isnan
@@ -7,12 +7,19 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.text import Text
+from scipy import stats
 
-from analysis.sections.capabilities import capability_frame, capability_table
-from analysis.sections.trajectory import collapse_step, trajectory_frame, trajectory_table
-from analysis.sections.trajectory_report import pooled, trajectory_plots
+from analysis.figures.trajectory import pooled_measures, trajectory_plots
 from analysis.stats.metrics import win_rate
+from analysis.tables.accuracy import capability_frame, capability_table
 from analysis.tables.render import to_latex, to_markdown
+from analysis.tables.trajectory import (
+    collapse_step,
+    greedy_change,
+    greedy_quality,
+    trajectory_frame,
+    trajectory_table,
+)
 from cme.records import Capability, CheckpointResult, Generation, RunRecord, Selected, Trajectory
 
 PROMPTS = [f"s{i}" for i in range(12)]
@@ -77,7 +84,7 @@ def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
 def test_seeds_are_pooled_at_the_steps_that_all_reached(make_record) -> None:
     whole = with_path(make_record(), [milestone(10, 12), milestone(20, 6), milestone(30, 0)], selected=10)
     stopped = with_path(make_record(seed=1), [milestone(10, 6), milestone(20, 0)], selected=10)
-    curve = pooled([whole, stopped])
+    curve = pooled_measures([whole, stopped])
     assert list(curve.index) == [0, 10, 20]
     assert list(curve["win_rate"]) == [50, 75, 25]
     # a prompt's verdicts of both seeds stay together: 6 prompts at 100 % and 6 at 50 %
@@ -229,3 +236,48 @@ def test_what_the_unscored_could_undo_is_no_collapse_and_not_bold(make_record, m
     record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 90, won))
     [[row]] = trajectory_table([record]).groups
     assert row[6].text == "+100.0 [100.0, 100.0]" and not any(entry.bold for entry in row[4:7])
+
+
+def saved(make_record: Any, seed: int, start: list[float], *later: list[float]) -> RunRecord:
+    """A run with a checkpoint every 10 steps, of these qualities by prompt."""
+    path = [
+        CheckpointResult(10 * (i + 1), [[0.5]] * len(start), quality, {}) for i, quality in enumerate(later)
+    ]
+    prompts = [f"s{i}" for i in range(len(start))]
+    return replace(make_record(seed=seed), trajectory=Trajectory("oracle", prompts, start, path))
+
+
+def test_alike_seeds_leave_the_paired_interval_over_prompts(make_record: Any) -> None:
+    rng = np.random.default_rng(0)
+    early, late = rng.random(20).tolist(), rng.random(20).tolist()
+    runs = [saved(make_record, seed, [0.0] * 20, early, late) for seed in range(3)]
+    expected = stats.ttest_rel(late, early).confidence_interval(0.95)
+    value, lo, hi = greedy_change(runs, {run.run_id: 10 for run in runs})
+    assert (value, lo, hi) == pytest.approx((np.mean(late) - np.mean(early), expected.low, expected.high))
+
+
+def test_seeds_that_differ_widen_it_and_each_has_its_own_origin(make_record: Any) -> None:
+    rng = np.random.default_rng(1)
+    early, late = rng.random((3, 20)), rng.random((3, 20)) + np.array([[0.0], [0.4], [0.8]])
+    runs = [
+        saved(make_record, seed, *([own, other] if seed == 1 else [[0.0] * 20, own]), late[seed].tolist())
+        for seed, (own, other) in enumerate((e.tolist(), [0.0] * 20) for e in early)
+    ]
+    gained = (late - early).T
+    by_prompt, by_seed = gained.mean(axis=1), gained.mean(axis=0)
+    rest = gained - by_prompt[:, None] - by_seed + gained.mean()
+    seeds = (by_seed.var(ddof=1) - (rest**2).sum() / (19 * 2) / 20) / 3
+    half = np.hypot(
+        stats.t.ppf(0.975, 19) * by_prompt.std(ddof=1) / 20**0.5, stats.t.ppf(0.975, 2) * seeds**0.5
+    )
+    value, lo, hi = greedy_change(runs, {run.run_id: 0 if run.seed == 1 else 10 for run in runs})
+    assert (value, lo, hi) == pytest.approx((gained.mean(), gained.mean() - half, gained.mean() + half))
+    assert np.isnan(greedy_change(runs[:2], {run.run_id: 10 for run in runs})[1])
+
+
+def test_without_checkpoints_or_an_oracle_there_is_no_greedy_quality(make_record: Any) -> None:
+    run = saved(make_record, 0, [0.1, 0.2], [0.3, 0.4])
+    assert {step: list(own) for step, own in greedy_quality(run).items()} == {0: [0.1, 0.2], 10: [0.3, 0.4]}
+    assert greedy_quality(make_record()) == {}
+    ungraded = Trajectory("judge", ["s0"], None, [CheckpointResult(10, [[0.5]], None, {})])
+    assert greedy_quality(replace(run, trajectory=ungraded)) == {}

@@ -7,7 +7,7 @@ import pytest
 from synthetic_records import sanity_record
 
 from analysis.records.read import load_sanity
-from analysis.sections.sanity import sanity_failures, sanity_frame, sanity_table
+from analysis.tables.sanity import sanity_failures, sanity_frame, sanity_table
 from cme.records import SanityRecord, Verdict, write_record
 from experiments.config import composition
 from experiments.run.store import Store

@@ -1,18 +1,13 @@
-"""The report's section on judge bias: win rates controlled for length and surprisal, and how well that works."""
+"""Tables of judge bias: controlled win rates, win rates by difference, and how far each control is from the truth."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.figures.confounds import confound_plot
 from analysis.records.names import REGIMES, order_key, sort_names
-from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.intervals import Floats, interval_excludes
-from analysis.stats.logistic import Codes, Controlled, controlled_rate
-from analysis.tables.cells import Cell
+from analysis.stats.logistic import Controlled, controlled_rate
 from analysis.tables.confounds import (
     CONTROLS,
     JUDGES,
@@ -20,75 +15,51 @@ from analysis.tables.confounds import (
     RAW,
     TESTED,
     ControlledCell,
-    Errors,
-    JudgedCell,
-    confound_frame,
-    controlled_cells,
     describe_judge,
     judge_errors,
     known_truth,
-    language_models,
 )
-from analysis.tables.render import Entry, Table, format_interval, format_percent, group_rows, slug
+from analysis.tables.render import Entry, Table, format_interval, format_percent, group_rows
 from analysis.tables.win_rates import NEVER_BOLD, OPEN, method_key, table_name, table_subject
-from cme.records import RunRecord
 
 UNITS = {"length": "characters", "surprisal": "nats/token"}
 DECIMALS = {"length": 1, "surprisal": 2}
 BINS = 5
 
 
-def confound_section(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Section:
-    """The controlled win rates, scale by scale; scales without a scored verdict have none."""
-    parts = []
-    for scale, own in group_by_scale(records):
-        controlled = controlled_cells(own, [cell for cell in cells if cell.scale == scale])
-        if not controlled:
-            continue
-        truth, plot = truth_table(controlled), confound_plot(controlled)
-        tables = [*confound_tables(controlled, language_models(own)), *([] if truth is None else [truth])]
-        plots = [] if plot is None else [plot]
-        parts.append(write_part(f"{slug(scale)}-confounds", tables, confound_frame(controlled), plots, out))
-    return Section(
-        "confounds",
-        "Judge bias: length and likelihood",
-        "A judge that prefers longer or likelier text rewards these effects of training along with quality. Win rates "
-        "at equal length and at equal surprisal under an independent language model try to remove the bias; where the "
-        "truth is known, the last table gives the distance of each attempt from it.",
-        parts,
-    )
-
-
-def confound_tables(cells: Sequence[ControlledCell], models: Sequence[str]) -> list[Table]:
-    """All tables of one scale: for each judge the controlled rates and the win rates by difference.
-
-    `models` are the language models that measured the surprisal; empty where it was not measured.
-    """
+def confound_tables(cells: Sequence[ControlledCell]) -> list[Table]:
+    """All tables of one scale: for each judge the controlled rates and the win rates by difference, then the errors."""
+    models = sort_names(model for each in cells for model in each.models)
     tables = []
-    for judge in sort_names(each.judged.cell.judge for each in cells):
-        own = [each for each in cells if each.judged.cell.judge == judge]
-        tables.append(controlled_table(own, models))
-        judged = [each.judged for each in own]
-        tables += [bins_table(judged, column, models) for column in UNITS if column != "surprisal" or models]
-    return tables
+    for judge in sort_names(each.cell.judge for each in cells):
+        of_judge = [each for each in cells if each.cell.judge == judge]
+        tables.append(controlled_table(of_judge, models))
+        tables += [bins_table(of_judge, name, models) for name in UNITS if name != "surprisal" or models]
+    truth = truth_table(cells)
+    return tables if truth is None else [*tables, truth]
 
 
 def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> Table:
-    """Win rates of one scale and judge by control: family, regime and method in rows."""
-    families = list(dict.fromkeys(each.judged.cell.family for each in cells))
-    rows: list[tuple[Any, Sequence[Entry | str]]] = []
-    for each in cells:
-        cell = each.judged.cell
-        key = families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)
-        entries = [rate_entry(rate, cell.win.open) for rate in each.rates.values()]
-        identical = f"{100 * each.judged.identical.mean():.0f}"
-        rows.append((key, [cell.family, cell.regime, cell.method, *entries, identical]))
-    first = cells[0].judged.cell
+    """Win rates of one scale and judge by control: family, regime and method in rows.
+
+    `models` are the language models that measured the surprisal; empty where it was not measured.
+    """
+    families = list(dict.fromkeys(each.cell.family for each in cells))
+
+    def order(each: ControlledCell) -> tuple[Any, ...]:
+        cell = each.cell
+        return families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)
+
+    rows: list[Sequence[Entry | str]] = []
+    for each in sorted(cells, key=order):
+        rates = [rate_entry(rate, each.cell.win.open) for rate in each.rates.values()]
+        place = (each.cell.family, each.cell.regime, each.cell.method)
+        rows.append([*place, *rates, f"{100 * each.identical.mean():.0f}"])
     return Table(
-        name=table_name("controlled", first),
-        title=f"Win rate at no difference in length or surprisal (%), {table_subject(first)}",
+        name=table_name("controlled", cells[0].cell),
+        title=f"Win rate at no difference in length or surprisal (%), {table_subject(cells[0].cell)}",
         header=["family", "regime", "reward", RAW, *CONTROLS, "identical (%)"],
-        groups=group_rows(row for _, row in sorted(rows, key=lambda pair: pair[0])),
+        groups=group_rows(rows),
         notes=controlled_notes(cells, models),
     )
 
@@ -118,13 +89,13 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
         )
     if reasons := sort_names({rate.reason for rate in rates if rate.reason and not rate.extrapolated}):
         notes.append(f"n/a: {'; '.join(reasons)}.")
-    if any(each.judged.cell.win.open for each in cells):
+    if any(each.cell.win.open for each in cells):
         notes.append(
             f"{OPEN}: the unscored verdicts could bring the raw rate to 50 % or past it; never bold."
         )
     unmeasured = sum(each.unmeasured for each in cells)
     if models and unmeasured:
-        total = sum(len(each.judged.points) for each in cells)
+        total = sum(len(each.points) for each in cells)
         notes.append(
             f"{unmeasured} of {total} verdicts are on a response without surprisal, such as an empty one: they are "
             "left out of the controls for it."
@@ -142,22 +113,21 @@ def rate_entry(rate: Controlled, is_open: bool) -> Entry:
     return Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts))
 
 
-def bins_table(cells: Sequence[JudgedCell], column: str, models: Sequence[str] = ()) -> Table:
+def bins_table(cells: Sequence[ControlledCell], column: str, models: Sequence[str] = ()) -> Table:
     """Win rate by fifths of a difference, of one scale and judge: families pooled, regime and method in rows."""
+    groups: dict[tuple[str, str], list[ControlledCell]] = {}
+    for each in sorted(cells, key=lambda each: (order_key(each.cell.regime, REGIMES), method_key(each.cell))):
+        groups.setdefault((each.cell.regime, each.cell.method), []).append(each)
     rows = []
-    for regime in sort_names((each.cell.regime for each in cells), REGIMES):
-        own = sorted((each for each in cells if each.cell.regime == regime), key=lambda e: method_key(e.cell))
-        for method in dict.fromkeys(each.cell.method for each in own):
-            pooled = [each for each in own if each.cell.method == method]
-            identical = np.concatenate([each.identical for each in pooled])
-            rows.append([regime, method, *binned(pooled, column), f"{100 * identical.mean():.0f}"])
-    first = cells[0].cell
+    for place, of_method in groups.items():
+        identical = np.concatenate([each.identical for each in of_method])
+        rows.append([*place, *fifths_texts(of_method, column), f"{100 * identical.mean():.0f}"])
     pooled_models = (
         f"Measured under {' or '.join(models)} and pooled, although the units of two models differ."
     )
     return Table(
-        name=table_name(f"bins-{column}", first),
-        title=f"Win rate (%) by difference in {column}, {table_subject(first)}",
+        name=table_name(f"bins-{column}", cells[0].cell),
+        title=f"Win rate (%) by difference in {column}, {table_subject(cells[0].cell)}",
         header=["regime", "reward", *(f"fifth {i}" for i in range(1, BINS + 1)), "identical (%)"],
         groups=group_rows(rows),
         notes=[
@@ -171,42 +141,42 @@ def bins_table(cells: Sequence[JudgedCell], column: str, models: Sequence[str] =
     )
 
 
-def binned(cells: Sequence[JudgedCell], column: str) -> list[str]:
+def fifths_texts(cells: Sequence[ControlledCell], column: str) -> list[str]:
     """Each fifth's mean difference and win rate, such as `-12.4: 58.3 [52.1, 64.5]`; a dash for a missing fifth."""
     differing = [~each.identical & ~np.isnan(each.differences[column]) for each in cells]
 
-    def pooled(arrays: Iterable[NDArray[np.float64] | Codes]) -> Floats:
-        return np.concatenate([array[rows] for array, rows in zip(arrays, differing, strict=True)])
+    def pool(values: Callable[[ControlledCell], Any]) -> Any:
+        return np.concatenate([values(each)[rows] for each, rows in zip(cells, differing, strict=True)])
 
-    values = pooled(each.differences[column] for each in cells)
-    won, prompts = pooled(each.points for each in cells), pooled(each.prompts for each in cells)
+    values = pool(lambda each: each.differences[column])
+    won, prompts = pool(lambda each: each.points), pool(lambda each: each.prompts)
     texts = []
     if len(values):
         edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
         fifths = np.searchsorted(edges, values, side="left")
         for fifth in np.unique(fifths):
-            own = fifths == fifth
-            rate = controlled_rate(won[own], {}, prompts[own].astype(np.intp))
-            mean = f"{values[own].mean():+.{DECIMALS[column]}f}"
-            texts.append(f"{mean}: {100 * won[own].mean():.1f} {format_interval(rate.lo, rate.hi)}")
+            rows = fifths == fifth
+            rate = controlled_rate(won[rows], {}, prompts[rows])
+            mean = f"{values[rows].mean():+.{DECIMALS[column]}f}"
+            texts.append(f"{mean}: {100 * won[rows].mean():.1f} {format_interval(rate.lo, rate.hi)}")
     return texts + ["-"] * (BINS - len(texts))
 
 
 def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
     """Judges x controls: distance from the oracle's win rate by regime; None where the truth is unknown."""
-    known = known_truth([each.judged for each in cells])
+    known = known_truth(cells)
     if not known:
         return None
-    total = sum(len(each.judged.points) for each in cells if each.judged.cell.judge == ORACLE)
+    total = sum(len(each.points) for each in cells if each.cell.judge == ORACLE)
     left_out = total - sum(len(each.points) for each in known)
-    found = judge_errors(known)
+    errors = judge_errors(known)
     rows = []
-    for regime in sort_names((each.cell.regime for each in known), REGIMES):
+    for regime in sort_names(errors["regime"], REGIMES):
         for extrapolated in (False, True):
-            own = [e for e in found if e.regime == regime and e.extrapolated == extrapolated]
-            for judge in dict.fromkeys(e.judge for e in own):
-                entries = error_texts([e for e in own if e.judge == judge])
-                rows.append([f"{regime} ‡" if extrapolated else regime, judge, *entries])
+            group = errors[(errors["regime"] == regime) & (errors["extrapolated"] == extrapolated)]
+            for judge, of_judge in group.groupby("judge", sort=False):
+                texts = error_texts(of_judge[[RAW, *TESTED]].to_numpy(float))
+                rows.append([f"{regime} ‡" if extrapolated else regime, str(judge), *texts])
     return Table(
         name=table_name("truth", known[0].cell),
         title=f"Distance from the true win rate (points), scale: {known[0].cell.scale}, simulated judges",
@@ -231,9 +201,8 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
     )
 
 
-def error_texts(found: Sequence[Errors]) -> list[str]:
+def error_texts(errors: Floats) -> list[str]:
     """The number of cells with all rates, then each column's mean and mean absolute error: `+3.1 (3.4)`."""
-    errors = np.array([list(e.by_control.values()) for e in found])  # (cells, controls)
     complete = errors[~np.isnan(errors).any(axis=1)]
-    count = f"{len(complete)} of {len(found)}" if len(complete) < len(found) else str(len(found))
+    count = f"{len(complete)} of {len(errors)}" if len(complete) < len(errors) else str(len(errors))
     return [count, *(f"{c.mean():+.1f} ({np.abs(c).mean():.1f})" if len(c) else "-" for c in complete.T)]

@@ -1,21 +1,11 @@
-"""The report's section on separation: AUROC by signal, verifier against generator, and the published figures."""
+"""Tables of separation: AUROC by signal, verifier against generator, and the published figures."""
 
 from collections.abc import Sequence
 from math import isnan
-from pathlib import Path
 
-from analysis.figures.separation import (
-    auroc_plot,
-    distribution_plot,
-    measured_spans,
-    scatter_plot,
-    verifier_plot,
-)
-from analysis.figures.style import Plot
-from analysis.sections.base import Section, group_by_scale, write_part
 from analysis.stats.auroc import Estimate, pooled_difference, within_difference
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, interval_excludes
-from analysis.tables.render import Entry, Table, format_interval, group_rows, slug
+from analysis.tables.render import Entry, Table, format_interval, group_rows
 from analysis.tables.separation import (
     LENGTH,
     SIGNALS,
@@ -38,64 +28,30 @@ AUROC_NOTE = (
 )
 
 
-def separation_section(records: Sequence[SeparationRecord], out: Path) -> Section:
-    """Tables and figures scale by scale, followed by the published figures in full."""
-    parts = []
-    for scale, own in group_by_scale(records):
-        found = [Separation(record) for record in own]
-        tables = [table(same) for same in group_by_data(found) for table in (signal_table, contrast_table)]
-        plots = [plot for same in group_by_data(found) for plot in separation_plots(same)]
-        parts.append(write_part(f"{slug(scale)}-separation", tables, separation_frame(found), plots, out))
-    if parts:
-        parts.append(write_part("published-separation", [published_table()], published_frame(), [], out))
-    return Section(
-        "separation",
-        "Before any training: which signal separates wrong responses from right ones?",
-        "An untrained generator answered each prompt several times. A signal that is no higher for its wrong "
-        "responses than for its right ones cannot lead it to right ones; length is the control.",
-        parts,
-    )
-
-
-def separation_plots(found: Sequence[Separation]) -> list[Plot]:
-    """The figures of one scale and data: by signal under the most frequent verifier, and by verifier."""
-    verifiers = [one.record.verifier for one in found]
-    usual = [one for one in found if one.record.verifier == max(verifiers, key=verifiers.count)]
-    several = len(set(verifiers)) > 1 and len({one.name for one in found}) < len(found)
-    distributions = [distribution_plot(usual, span) for span in measured_spans(usual)]
-    plots = [auroc_plot(usual), *distributions, scatter_plot(usual)]
-    return [*plots, *([verifier_plot(found)] if several else [])]
-
-
-def tables_by_data(records: Sequence[SeparationRecord]) -> list[Table]:
-    """The table of signals of each scale and data."""
+def separation_tables(records: Sequence[SeparationRecord]) -> list[Table]:
+    """The tables of the records of one scale, by data."""
     return [
-        signal_table(own)
-        for _, of_scale in group_by_scale(records)
-        for own in group_by_data([Separation(record) for record in of_scale])
+        table for found in group_by_data(records) for table in (signal_table(found), contrast_table(found))
     ]
 
 
-def separation_table(records: Sequence[SeparationRecord]) -> Table:
-    """The table of signals of records of one scale and data."""
-    return signal_table([Separation(record) for record in records])
+def signal_tables(records: Sequence[SeparationRecord]) -> list[Table]:
+    """The tables of signals of the records of one scale, by data."""
+    return [signal_table(found) for found in group_by_data(records)]
 
 
 def signal_table(found: Sequence[Separation]) -> Table:
     """One group per record, one row per signal, with the published range in a separate column."""
-    published = published_frame().groupby("signal")["auroc"].agg(list).to_dict()
-    values = {
-        (row["separation_id"], row["signal"]): row for row in separation_frame(found).to_dict("records")
-    }
+    published = published_frame().groupby("signal")["auroc"].agg(["min", "max"])
+    values = separation_frame(found).set_index(["separation_id", "signal"]).to_dict("index")
     rows: list[Sequence[Entry | str]] = []
     for one, name in zip(found, display_names(found), strict=True):
         for signal, estimates in one.estimates.items():
             row = values[one.record.separation_id, signal]
             means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("right", "wrong")]
-            known = published.get(signal, [])
-            ours = [name, one.record.verifier, f"{one.accuracy:.3f}", signal_label(signal)]
-            span = f"{min(known):.3f} to {max(known):.3f}" if known else "-"
-            rows.append([*ours, *map(auroc_entry, estimates), *means, span])
+            place = [name, one.record.verifier, f"{one.accuracy:.3f}", signal_label(signal)]
+            span = "{:.3f} to {:.3f}".format(*published.loc[signal]) if signal in published.index else "-"
+            rows.append([*place, *map(auroc_entry, estimates), *means, span])
     record = found[0].record
     return Table(
         name=f"separation-{file_stem(found)}",
@@ -132,12 +88,11 @@ def count_notes(found: Sequence[Separation]) -> list[str]:
             f"{name}, verifier {record.verifier}: {record.samples} samples of {len(record.prompts)} prompts; "
             f"{int(wins.right.sum())} right and {int(wins.wrong.sum())} wrong, both in {int(wins.mixed.sum())} prompts"
         )
+        unanswered = record.answered.count(False)
         missing = {
             "prompts without a right answer left out": record.left_out,
             "responses could not be graded": len(record.correct) - graded,
-            "responses without an answer, wrong in the accuracy and in no AUROC": record.answered.count(
-                False
-            ),
+            "responses without an answer, wrong in the accuracy and in no AUROC": unanswered,
         }
         missing |= {f"responses cut under the {model}": number for model, number in record.cut.items()}
         notes.append("; ".join([text, *(f"{n} {what}" for what, n in missing.items() if n)]) + ".")
@@ -171,14 +126,14 @@ def contrast_table(found: Sequence[Separation]) -> Table:
                 continue
             pair = one.wins(verifier, generator)
             known = {verifier, generator} <= set(published)
-            theirs = (published[verifier] - published[generator]).tolist() if known else []
+            differences = (published[verifier] - published[generator]).tolist() if known else []
             measure, _, span = verifier.split()
             rows.append(
                 [
                     *(name, one.record.verifier, f"{signal_label(measure)}, {span}"),
                     auroc_entry(pooled_difference(*pair), 0),
                     auroc_entry(within_difference(*pair), 0),
-                    ", ".join(f"{value:+.3f}" for value in theirs) or "-",
+                    ", ".join(f"{value:+.3f}" for value in differences) or "-",
                 ]
             )
     record = found[0].record
@@ -199,14 +154,17 @@ def contrast_table(found: Sequence[Separation]) -> Table:
 def published_table() -> Table:
     """The published figures in full."""
     frame = published_frame()
+    order = {generator: number for number, generator in enumerate(dict.fromkeys(frame["generator"]))}
+    frame = frame.sort_values(
+        ["generator", "signal"],
+        key=lambda column: column.map(order if column.name == "generator" else SIGNALS.index),
+    )
     rows = []
-    for generator in dict.fromkeys(frame["generator"]):
-        own = frame[frame["generator"] == generator]
-        for row in own.sort_values("signal", key=lambda s: s.map(SIGNALS.index)).to_dict("records"):
-            means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")]
-            counts = [str(row["correct_n"]), str(row["wrong_n"])]
-            accuracy, value = f"{row['generator_accuracy']:.3f}", f"{row['auroc']:.3f}"
-            rows.append([str(generator), accuracy, signal_label(row["signal"]), value, *means, *counts])
+    for row in frame.to_dict("records"):
+        means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")]
+        counts = [str(row["correct_n"]), str(row["wrong_n"])]
+        accuracy, value = f"{row['generator_accuracy']:.3f}", f"{row['auroc']:.3f}"
+        rows.append([str(row["generator"]), accuracy, signal_label(row["signal"]), value, *means, *counts])
     return Table(
         name="separation-published",
         title="Published: AUROC of each signal for wrong against correct responses (the paper's scale, MATH-500)",

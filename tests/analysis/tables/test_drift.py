@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.sections.drift import METRICS, drift_frame, drift_of
-from analysis.sections.drift_report import drift_part, drift_plot, drift_table
+from analysis.figures.drift import drift_plot
+from analysis.sections.topics import drift_part
+from analysis.tables.drift import METRICS, drift_frame, drift_table, measure_drift
 from analysis.tables.render import to_markdown
 from cme.records import Generation, Pair, RunRecord
 
@@ -67,7 +68,7 @@ def test_what_is_of_training_comes_from_both_ends_of_the_history(make_record: An
     assert (found["entropy"]["start"], found["entropy"]["policy"]) == (7, 2)
     assert (found["sqrt_kl"]["start"], found["sqrt_kl"]["policy"]) == (0, 2.5)
     below = run(make_record, ["a"], ["a"], kl=[-0.01])
-    assert drift_of(below)["sqrt_kl"].change == 0
+    assert measure_drift(below)["sqrt_kl"].change == 0
 
 
 def test_a_run_that_did_not_change_has_not_drifted(make_record: Any) -> None:

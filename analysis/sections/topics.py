@@ -1,0 +1,143 @@
+"""The sections of the report that belong to no experiment, each declared by its tables, its frame and its figures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Generic
+
+import pandas as pd
+
+from analysis.figures.confounds import confound_plots
+from analysis.figures.drift import drift_plot
+from analysis.figures.reward_probe import reward_probe_plot
+from analysis.figures.separation import separation_plots
+from analysis.figures.style import Plot
+from analysis.figures.trajectory import trajectory_plots
+from analysis.sections.base import Part, Section, T, group_by_scale, write_part
+from analysis.tables.accuracy import accuracy_frame, accuracy_table, capability_frame, capability_table
+from analysis.tables.confound_tables import confound_tables
+from analysis.tables.confounds import ControlledCell, confound_frame
+from analysis.tables.drift import drift_frame, drift_table
+from analysis.tables.render import Table, slug
+from analysis.tables.reward_probe import reward_probe_frame, reward_probe_table
+from analysis.tables.sanity import sanity_frame, sanity_table
+from analysis.tables.separation import Separation, group_by_data, published_frame, separation_frame
+from analysis.tables.separation_tables import published_table, separation_tables
+from analysis.tables.trajectory import trajectory_frame, trajectory_table
+from cme.records import RewardProbeRecord, RunRecord, SanityRecord, SeparationRecord
+
+
+@dataclass(frozen=True)
+class Topic(Generic[T]):
+    """A section with one part per scale, from functions of the records of one scale.
+
+    `id` is the section's anchor in the page. The names of its tables' files are the scale and `stem`. `frame` is what
+    the tables show, unrounded.
+    """
+
+    id: str
+    stem: str
+    title: str
+    intro: str
+    tables: Callable[[Sequence[T]], Sequence[Table]]
+    frame: Callable[[Sequence[T]], pd.DataFrame]
+    plots: Callable[[Sequence[T]], Sequence[Plot]] = lambda records: ()
+
+    def write(self, records: Sequence[T], out: Path) -> Section:
+        """Write the tables and figures of every scale; returns the section, without a part if there is no record."""
+        parts = [
+            write_part(
+                f"{slug(scale)}-{self.stem}", self.tables(group), self.frame(group), self.plots(group), out
+            )
+            for scale, group in group_by_scale(records)
+        ]
+        return Section(self.id, self.title, self.intro, parts)
+
+
+ACCURACY = Topic[RunRecord](
+    id="accuracy",
+    stem="accuracy",
+    title="Mathematics: accuracy before and after",
+    intro="Whether the answers are right: the untrained model and the trained policy on the same prompts.",
+    tables=lambda runs: [accuracy_table(runs)],
+    frame=accuracy_frame,
+)
+CONFOUNDS = Topic[ControlledCell](
+    id="confounds",
+    stem="confounds",
+    title="Judge bias: length and likelihood",
+    intro="A judge that prefers longer or likelier text rewards these effects of training along with quality. Win "
+    "rates at equal length and at equal surprisal under an independent language model try to remove the bias; where "
+    "the truth is known, the last table gives the distance of each attempt from it.",
+    tables=confound_tables,
+    frame=confound_frame,
+    plots=confound_plots,
+)
+SANITY = Topic[SanityRecord](
+    id="judges",
+    stem="sanity",
+    title="Can the judges be trusted?",
+    intro="Each judge compared the model's own responses with opponents that are no better. Its verdicts on trained "
+    "policies are no more reliable than these.",
+    tables=lambda records: [sanity_table(records)],
+    frame=sanity_frame,
+)
+TRAJECTORY = Topic[RunRecord](
+    id="trajectory",
+    stem="trajectory",
+    title="During training: saved checkpoints, the selected and the final one",
+    intro="Checkpoints were compared on separate prompts by a separate judge; the selected and the final policy were "
+    "compared on the evaluation prompts alone.",
+    tables=lambda runs: [trajectory_table(runs)],
+    frame=trajectory_frame,
+    plots=trajectory_plots,
+)
+CAPABILITIES = Topic[RunRecord](
+    id="capabilities",
+    stem="capabilities",
+    title="Capabilities before and after training",
+    intro="lm-eval's tasks: the untrained model and the trained policy on the same items.",
+    tables=lambda runs: [capability_table(runs)],
+    frame=capability_frame,
+)
+REWARD_PROBE = Topic[RewardProbeRecord](
+    id="reward-probe",
+    stem="reward-probe",
+    title="Before any training: how each reward ranks answers of known quality",
+    intro="No model was trained for these tables. If a reward ranks another answer above the right one, training on "
+    "it can raise the reward without better answers.",
+    tables=lambda records: [reward_probe_table(record) for record in records],
+    frame=reward_probe_frame,
+    plots=lambda records: [reward_probe_plot(records)],
+)
+SEPARATION = Topic[SeparationRecord](
+    id="separation",
+    stem="separation",
+    title="Before any training: which signal separates wrong responses from right ones?",
+    intro="An untrained generator answered each prompt several times. A signal that is no higher for its wrong "
+    "responses than for its right ones cannot lead it to right ones; length is the control.",
+    tables=separation_tables,
+    frame=lambda records: separation_frame([Separation(record) for record in records]),
+    plots=lambda records: [plot for same in group_by_data(records) for plot in separation_plots(same)],
+)
+
+
+def separation_section(records: Sequence[SeparationRecord], out: Path) -> Section:
+    """The section on separation, with the published figures in full as its last part."""
+    section = SEPARATION.write(records, out)
+    if not section.parts:
+        return section
+    published = write_part("published-separation", [published_table()], published_frame(), [], out)
+    return replace(section, parts=[*section.parts, published])
+
+
+def drift_part(
+    runs: Sequence[RunRecord], name: str, out: Path, labels: Mapping[str, str] | None = None
+) -> Part:
+    """Write the drift of an experiment's runs of one scale; `name` is the experiment's.
+
+    `labels` gives the runs' methods by run id, by default `method_names`.
+    """
+    frame, scale = drift_frame(runs, labels), runs[0].scale
+    table, plot = drift_table(frame, name, scale), drift_plot(frame, name, scale)
+    return write_part(f"{slug(scale)}-{slug(name)}-drift", [table], frame, [plot], out)

@@ -1,0 +1,251 @@
+"""Accuracy on mathematics and lm-eval's capabilities: the untrained model and the trained policy on the same items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.records.frames import run_identity
+from analysis.records.names import method_names
+from analysis.stats.contrasts import contrast
+from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval, interval_excludes
+from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
+from analysis.tables.render import Entry, Table, format_interval
+from analysis.tables.win_rates import NEVER_BOLD
+from cme.records import Capability, RunRecord
+
+ACCURACY_CELL = ("data", "family", "regime", "reward", "method")
+CAPABILITY_CELL = ("family", "regime", "reward", "method", "task", "metric")
+
+
+@dataclass(frozen=True, eq=False)
+class Grades:
+    """The grades of the responses that are graded on both sides (N,), with the prompt and the number of the run.
+
+    Two counts of responses that are left out: `no_answer`, the prompt has no right answer to compare with, and
+    `undecided`, the grade of either response is undecided.
+    """
+
+    prompts: NDArray[np.object_]
+    runs: NDArray[np.int64]
+    start: Floats
+    policy: Floats
+    no_answer: int
+    undecided: int
+
+
+def collect_grades(runs: Sequence[RunRecord], policy: str = "final") -> Grades:
+    """The grades of the start's responses and of those of the `final` or the `selected` policy."""
+    rows, no_answer, undecided = [], 0, 0
+    for number, run in enumerate(runs):
+        assert run.accuracy is not None
+        after = run.accuracy.policy
+        if policy == "selected" and run.accuracy.selected is not None:  # None: the final policy was selected
+            after = run.accuracy.selected
+        for pair, before_right, after_right in zip(run.pairs, run.accuracy.start, after, strict=True):
+            if pair.answer is None:
+                no_answer += 1
+            elif before_right is None or after_right is None:
+                undecided += 1
+            else:
+                rows.append((pair.prompt_id, number, float(before_right), float(after_right)))
+    frame = pd.DataFrame(rows, columns=["prompt", "run", "start", "policy"])
+    return Grades(
+        prompts=frame["prompt"].to_numpy(object),
+        runs=frame["run"].to_numpy(np.int64),
+        start=frame["start"].to_numpy(float),
+        policy=frame["policy"].to_numpy(float),
+        no_answer=no_answer,
+        undecided=undecided,
+    )
+
+
+def correct_by_prompt(runs: Sequence[RunRecord], policy: str = "final") -> tuple[Tally, Tally]:
+    """Correctness of the start's and the policy's answers by prompt and run, where both are graded."""
+    grades = collect_grades(runs, policy)
+    return (
+        tally(grades.start, grades.prompts, grades.runs),
+        tally(grades.policy, grades.prompts, grades.runs),
+    )
+
+
+def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per cell and policy (`final`, and `selected` if a checkpoint was): pass@1 before and after training.
+
+    Shares in 0..1 of the prompts graded on both sides, over all seeds, with 95 % intervals over prompts that keep the
+    seeds of a prompt together: cluster-robust Wilson for pass@1, Student's t for the paired change. `across_seeds`
+    bounds the change over seeds and prompts together; NaN below MIN_SEEDS.
+    """
+    measured = [record for record in records if record.accuracy is not None]
+    names = method_names(measured)
+    cells: dict[tuple[str, ...], list[RunRecord]] = {}
+    for record in measured:
+        identity = run_identity(record, names) | {"data": str(record.config["data"]["name"])}
+        cells.setdefault(tuple(identity[column] for column in ACCURACY_CELL), []).append(record)
+    rows = []
+    for key, runs in cells.items():
+        policies = ("final", "selected") if all(run.selected is not None for run in runs) else ("final",)
+        for policy in policies:
+            grades = collect_grades(runs, policy)
+            prompts = len(set(grades.prompts))
+            start, after, change = (
+                tally(values, grades.prompts, grades.runs)
+                for values in (grades.start, grades.policy, grades.policy - grades.start)
+            )
+            across_seeds = contrast(after, start)
+            row: dict[str, Any] = dict(zip(ACCURACY_CELL, key, strict=True)) | {
+                "policy": policy,
+                "seeds": len({run.seed for run in runs}),
+                "prompts": prompts,
+                "no_answer": grades.no_answer,
+                "undecided": grades.undecided,
+            }
+            for name, (value, lo, hi) in (
+                ("before", share_with_interval(start)),
+                ("after", share_with_interval(after)),
+                ("change", difference_with_interval(change)),
+            ):
+                bounds = (lo, hi) if prompts > 1 else (nan, nan)
+                row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), (value, *bounds), strict=True))
+            row |= {"any_seed_lo": across_seeds.wide_lo / 100, "any_seed_hi": across_seeds.wide_hi / 100}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def accuracy_table(records: Sequence[RunRecord]) -> Table:
+    """The runs of one scale on mathematics: one row per cell, before and after training."""
+    frame = accuracy_frame(records)
+    notes = [
+        "Pass@1 of one greedy response per prompt, in percent, of the untrained model and the trained policy on the "
+        "same prompts, all seeds pooled; a response without an answer is wrong.",
+        "In brackets: 95 % CIs over prompts; cluster-robust Wilson for pass@1, paired for the change, in percentage "
+        "points. Across seeds: the CI of the change over seeds and prompts together, [n/a] below "
+        f"{MIN_SEEDS} seeds. Bold: it excludes 0, {NEVER_BOLD} prompts.",
+        "Left out, summed over seeds: prompts without a gold answer + comparisons undecided on either side.",
+    ]
+    if (frame["policy"] == "selected").any():
+        notes.append("Policy: the last one, or the checkpoint that was selected on separate prompts.")
+    return Table(
+        name="accuracy",
+        title=f"Accuracy on mathematics before and after training (scale: {records[0].scale})",
+        header=(
+            *("data", "family", "regime", "reward", "policy", "prompts", "left out", "before", "after"),
+            *("change", "change, across seeds"),
+        ),
+        groups=[
+            [accuracy_entries(row) for row in rows.to_dict("records")]
+            for _, rows in frame.groupby("data", sort=False)
+        ],
+        notes=notes,
+    )
+
+
+def accuracy_entries(row: dict[Any, Any]) -> list[Entry]:
+    """One cell as a row of the table of accuracies."""
+    prompts = row["prompts"]
+    shares, change = ["n/a", "n/a"], "n/a"
+    if prompts > 1:
+        shares = [percent(row[side], row[f"{side}_lo"], row[f"{side}_hi"]) for side in ("before", "after")]
+        change = f"{100 * row['change']:+.1f} [{100 * row['change_lo']:+.1f}, {100 * row['change_hi']:+.1f}]"
+    across_seeds = row["any_seed_lo"], row["any_seed_hi"]
+    return [
+        *(Entry(str(row[field])) for field in ("data", "family", "regime", "method", "policy", "prompts")),
+        Entry(f"{row['no_answer']} + {row['undecided']}"),
+        *map(Entry, shares),
+        Entry(change, interval_excludes(row["change_lo"], row["change_hi"], 0, prompts)),
+        Entry(
+            format_interval(*(100 * bound for bound in across_seeds)),
+            interval_excludes(*across_seeds, 0, prompts),
+        ),
+    ]
+
+
+def percent(value: float, lo: float, hi: float) -> str:
+    """A share with its interval, in percent."""
+    return f"{100 * value:.1f} [{100 * lo:.1f}, {100 * hi:.1f}]"
+
+
+def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per cell, task and metric: before and after training with standard errors, and the change.
+
+    `after` is the mean over seeds, with a standard error only for a single seed. `change` is paired by item, with a
+    95 % interval bootstrapped over items that keeps all seeds of an item together; NaN for a metric that is not a mean
+    over items.
+    """
+    names = method_names(records)
+    cells: dict[tuple[str, ...], list[Capability]] = {}
+    for record in records:
+        for found in record.capabilities or []:
+            identity = run_identity(record, names) | {"task": found.task, "metric": found.metric}
+            cells.setdefault(tuple(identity[column] for column in CAPABILITY_CELL), []).append(found)
+    rows = []
+    for key, runs in cells.items():
+        lo, hi = nan, nan
+        if all(run.before_items and run.after_items for run in runs):
+            before, after = (
+                np.array([item for items in side for item in items or []], dtype=float)
+                for side in ([run.before_items for run in runs], [run.after_items for run in runs])
+            )
+            items = np.concatenate([np.arange(len(run.before_items or [])) for run in runs]).astype(object)
+            lo, hi = clustered_interval(after - before, items)
+        stderr = (runs[0].before_stderr, runs[0].after_stderr if len(runs) == 1 else None)
+        before_stderr, after_stderr = (nan if error is None else error for error in stderr)
+        rows.append(
+            dict(zip(CAPABILITY_CELL, key, strict=True))
+            | {
+                "seeds": len(runs),
+                "items": runs[0].n,
+                "before": float(np.mean([run.before for run in runs])),
+                "before_stderr": before_stderr,
+                "after": float(np.mean([run.after for run in runs])),
+                "after_stderr": after_stderr,
+                "change": float(np.mean([run.after - run.before for run in runs])),
+                "change_lo": lo,
+                "change_hi": hi,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def capability_table(records: Sequence[RunRecord]) -> Table:
+    """The capabilities measured at one scale: tasks and metrics in rows, before and after training."""
+    frame = capability_frame(records)
+    notes = [
+        "Metrics of lm-eval in their own units, of the untrained model and the trained policy on the same items; "
+        "± is lm-eval's standard error. With several seeds, after is the mean over seeds.",
+        "Change: paired by item, with its 95 % CI, bootstrapped over items. Bold: it excludes 0, "
+        f"{NEVER_BOLD} items. An interval of width 0 means that none of these items changed.",
+    ]
+    if frame["change_lo"].isna().any():
+        notes.append(
+            f"[n/a]: fewer than {MIN_PROMPTS} items, or a metric that is not a mean over items: no paired CI."
+        )
+    return Table(
+        name="capabilities",
+        title=f"Capabilities before and after training (scale: {records[0].scale})",
+        header=("family", "regime", "reward", "task", "metric", "items", "before", "after", "change"),
+        groups=[
+            [capability_entries(row) for row in rows.to_dict("records")]
+            for _, rows in frame.groupby("family", sort=False)
+        ],
+        notes=notes,
+    )
+
+
+def capability_entries(row: dict[Any, Any]) -> list[Entry]:
+    """One metric of a cell as a row of the table of capabilities."""
+    lo, hi = row["change_lo"], row["change_hi"]
+    bounds = "[n/a]" if isnan(lo) else f"[{lo:+.3f}, {hi:+.3f}]"
+    errors = {side: row[f"{side}_stderr"] for side in ("before", "after")}
+    return [
+        *(Entry(str(row[field])) for field in ("family", "regime", "method", "task", "metric", "items")),
+        *(
+            Entry(f"{row[side]:.3f}" if isnan(error) else f"{row[side]:.3f} ± {error:.3f}")
+            for side, error in errors.items()
+        ),
+        Entry(f"{row['change']:+.3f} {bounds}", bold=interval_excludes(lo, hi, 0, row["items"])),
+    ]

@@ -1,0 +1,132 @@
+"""Reward probe: the rank that each reward gives to answers of known quality, as a frame and a table."""
+
+from collections.abc import Sequence
+from math import isnan
+from operator import attrgetter
+
+import numpy as np
+import pandas as pd
+
+from analysis.records.names import add_details, display_name
+from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval
+from analysis.stats.metrics import known_mean
+from analysis.tables.render import Entry, Table, format_interval, slug
+from cme.records import RewardProbeRecord
+
+BEST = "right"
+ANSWERS = (
+    "Answers: empty (the end of the turn alone); a word of the right answer ten times; the prompt copied; a "
+    "refusal; boilerplate that fits any prompt; the first half of the right answer; the right answer followed by "
+    "padding (verbose); another prompt's right answer (wrong); the right answer."
+)
+FRAME = (
+    *("probe_id", "scale", "family", "regime", "verifier", "seed", "line", "grade"),
+    *("mean_rank", "unscored", "prompts", "right_first", "right_first_lo", "right_first_hi"),
+)
+IDENTITY = attrgetter("stress_id", *FRAME[1:6])
+
+
+def ranks(values: Floats) -> Floats:
+    """Ranks (P, G) of each prompt's answers by reward (P, G): 1 is the highest, ties share their mean rank.
+
+    An answer without a reward (NaN) has no rank and is left out of the ranking.
+    """
+    return pd.DataFrame(values).rank(axis=1, ascending=False, method="average").to_numpy(float)
+
+
+def first_share(values: Floats, column: int) -> Floats:
+    """For each prompt (P,) whether the column's answer has the highest reward, 1/k if k tie; NaN if unscored."""
+    answer = values[:, [column]]
+    beaten = (values > answer).any(axis=1)
+    equal = (values == answer).sum(axis=1)
+    share = np.where(beaten, 0.0, 1 / np.maximum(equal, 1))
+    return np.where(np.isnan(answer[:, 0]), np.nan, share)
+
+
+def reward_probe_frame(records: Sequence[RewardProbeRecord]) -> pd.DataFrame:
+    """One row per line (reward or variant) and grade: mean rank over prompts and share unscored.
+
+    A mean rank is NaN if no answer was scored. Each row also has, for its line, the percentage of prompts whose right
+    answer is first, with its 95 % interval.
+    """
+    rows = []
+    for record in records:
+        prompts = np.array(record.prompts, dtype=object)
+        identity = dict(zip(FRAME, IDENTITY(record), strict=False))
+        for line, by_grade in record.values.items():
+            values = np.array(list(by_grade.values()), dtype=float).T  # (P, G), None as NaN
+            first = 100 * first_share(values, list(by_grade).index(BEST))
+            lo, hi = clustered_interval(first, prompts)
+            for grade, rank, value in zip(by_grade, ranks(values).T, values.T, strict=True):
+                rows.append(
+                    identity
+                    | {"line": line, "grade": grade, "mean_rank": known_mean(rank)}
+                    | {"unscored": float(np.isnan(value).mean()), "prompts": len(prompts)}
+                    | {"right_first": known_mean(first), "right_first_lo": lo, "right_first_hi": hi}
+                )
+    return pd.DataFrame(rows, columns=list(FRAME))
+
+
+def reward_probe_table(record: RewardProbeRecord) -> Table:
+    """Lines in rows, grades in columns: mean ranks, and how often the right answer is first."""
+    frame = reward_probe_frame([record])
+    groups: dict[bool, list[list[Entry]]] = {True: [], False: []}
+    for line, rows in frame.groupby("line", sort=False):
+        best = rows["mean_rank"].min()
+        entries = [
+            Entry(rank_text(rank, unscored), bold=rank == best)
+            for rank, unscored in zip(rows["mean_rank"], rows["unscored"], strict=True)
+        ]
+        groups[is_cme(str(line))].append([Entry(line_label(str(line))), *entries, Entry(first_text(rows))])
+    grades = list(dict.fromkeys(frame["grade"]))
+    notes = [
+        f"Rank of an answer's reward among the {len(grades)} answers to its prompt, 1 the highest, mean over "
+        f"{len(record.prompts)} prompts. Ties share their mean rank. Bold: the best of the row.",
+        "Right first: prompts whose right answer has the highest reward, a tie for first place counting its share; "
+        "in brackets the 95 % CI, bootstrapped by prompt; an interval of width 0 means that all these prompts agree.",
+        ANSWERS,
+    ]
+    if record.second_checkpoint is not None:
+        notes.append(f"Ensembles: the verifier and {record.second_checkpoint}.")
+    if frame["unscored"].any():
+        notes.append("-: unscored, with the share of prompts; such an answer is left out of the ranking.")
+    if len(record.prompts) < MIN_PROMPTS:
+        notes.append(f"[n/a]: fewer than {MIN_PROMPTS} prompts, too few for an interval.")
+    return Table(
+        name=f"reward-probe-{slug(record.stress_id.removeprefix('stress-'))}",
+        title=f"Mean rank of graded answers, scale: {record.scale}, {probed_models(record)}",
+        header=["reward", *grades, "right first (%)"],
+        groups=[rows for rows in groups.values() if rows],
+        notes=notes,
+    )
+
+
+def rank_text(rank: float, unscored: float) -> str:
+    """A mean rank with the share of unscored answers, such as `2.4`, `2.4 (- 10 %)` or `- (100 %)`."""
+    if isnan(rank):
+        return f"- ({unscored:.0%})".replace("%", " %")
+    return f"{rank:.1f} (- {unscored:.0%})".replace("%", " %") if unscored else f"{rank:.1f}"
+
+
+def first_text(line: pd.DataFrame, decimals: int = 1) -> str:
+    """Percentage of prompts whose right answer is first under a line, such as 58.3 [45.0, 71.7]."""
+    row = line.iloc[0]
+    share = "n/a" if isnan(row["right_first"]) else f"{row['right_first']:.{decimals}f}"
+    return f"{share} {format_interval(row['right_first_lo'], row['right_first_hi'], decimals)}"
+
+
+def probed_models(record: RewardProbeRecord) -> str:
+    """Checkpoints of a table, and the seed unless it is the first."""
+    seed = f", seed: {record.seed}" if record.seed else ""
+    return f"generator: {record.generator_checkpoint}, verifier: {record.verifier_checkpoint}{seed}"
+
+
+def line_label(line: str) -> str:
+    """Display name of a line: a reward, with its variant in brackets."""
+    reward, _, variant = line.partition(" ")
+    return add_details(display_name(reward), [variant] if variant else [])
+
+
+def is_cme(line: str) -> bool:
+    """Whether a line is Cross-Model Entropy or a variant of it."""
+    return line.split()[0] == "cme"

@@ -1,0 +1,294 @@
+"""Saved checkpoints during training: the selected one and its gain, the collapse, and greedy quality by step.
+
+Two sets of prompts are never mixed. The trajectory (win rate and true quality by step) uses the selection prompts. Its
+best checkpoint is partly chosen by chance, so the selected and the final policy are compared on the evaluation prompts
+alone.
+
+Collapse: the first saved checkpoint from which on all are significantly worse than the untrained model: the 95 %
+interval of the win rate lies below 50 % for any outcome of the unscored verdicts, or that of the paired difference in
+quality lies below 0. A training that the collapse guard stopped is listed separately, since it may have stopped with
+nothing left to learn.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import nan
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.records.frames import last_training_step, run_identity
+from analysis.records.names import method_names, sort_names
+from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
+from analysis.stats.metrics import (
+    MIN_SEEDS,
+    WinRate,
+    across_seeds_half_width,
+    is_undecided,
+    known_mean,
+    tally,
+    win_rate,
+)
+from analysis.stats.position_bias import half_scored
+from analysis.tables.render import Entry, Table, format_interval, format_percent
+from analysis.tables.win_rates import NEVER_BOLD
+from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict, majority_verdicts, points
+
+MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
+Comparisons = dict[tuple[str, bool, str | None], float]
+"""The policy's points by prompt, order and judge; NaN if unscored."""
+
+
+def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per run and checkpoint: win rate in percent and true quality on the selection prompts, with intervals.
+
+    Step 0 is the untrained model, whose win rate against itself is 50 by definition. `gain` is the paired difference
+    in quality from the start. NaN without an oracle.
+    """
+    names, rows = method_names(records), []
+    for record in records:
+        path = record.trajectory
+        if path is None:
+            continue
+        identity = run_identity(record, names) | {"selection_judge": path.judge}
+        rows.append(identity | {"step": 0} | start_measures([path]))
+        for checkpoint in path.milestones:
+            marks = {
+                "step": checkpoint.step,
+                "selected": record.selected is not None and record.selected.step == checkpoint.step,
+                "final": checkpoint is path.milestones[-1],
+            }
+            rows.append(identity | marks | checkpoint_measures([(path, checkpoint)]))
+    return pd.DataFrame(rows)
+
+
+def start_measures(paths: Sequence[Trajectory]) -> dict[str, float]:
+    """The start's measures: win rate 50 % by definition, and its quality with the interval over prompts."""
+    quality = np.concatenate([quality_column(path.start_quality, path) for path in paths])
+    lo, hi = clustered_interval(quality, selection_prompts(paths))
+    win = {"win_rate": 50.0, "win_rate_lo": 50.0, "win_rate_hi": 50.0}
+    return win | {"quality": known_mean(quality), "quality_lo": lo, "quality_hi": hi}
+
+
+def checkpoint_measures(checkpoints: Sequence[tuple[Trajectory, CheckpointResult]]) -> dict[str, float]:
+    """Win rate and quality of the pooled checkpoints of one or several runs, with intervals over prompts.
+
+    A prompt counts in a run's win rate only if all of its verdicts are scored.
+    """
+    rows = [
+        (nan if point is None else point, prompt, None in of_prompt and point is not None)
+        for path, checkpoint in checkpoints
+        for prompt, of_prompt in zip(path.prompts, checkpoint.points, strict=True)
+        for point in of_prompt
+    ]
+    won, judged_prompts, half = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
+    win = win_rate(won.astype(float), judged_prompts, half.astype(bool))
+    prompts = selection_prompts([path for path, _ in checkpoints])
+    quality = np.concatenate([quality_column(checkpoint.quality, path) for path, checkpoint in checkpoints])
+    gain = quality - np.concatenate([quality_column(path.start_quality, path) for path, _ in checkpoints])
+    quality_lo, quality_hi = clustered_interval(quality, prompts)
+    gain_lo, gain_hi = clustered_interval(gain, prompts)
+    return {
+        "win_rate": win.rate,
+        "win_rate_lo": win.lo,
+        "win_rate_hi": win.hi,
+        "win_rate_open": win.open,
+        "unscored": win.unscored,
+        "half_scored": win.half_scored,
+        "quality": known_mean(quality),
+        "quality_lo": quality_lo,
+        "quality_hi": quality_hi,
+        "gain": known_mean(gain),
+        "gain_lo": gain_lo,
+        "gain_hi": gain_hi,
+    }
+
+
+def selection_prompts(paths: Sequence[Trajectory]) -> NDArray[np.object_]:
+    """The selection prompts of some runs, one after the other."""
+    return np.array([prompt for path in paths for prompt in path.prompts], dtype=object)
+
+
+def quality_column(values: Sequence[float] | None, path: Trajectory) -> Floats:
+    """True quality by prompt of a trajectory; NaN without an oracle."""
+    return np.full(len(path.prompts), nan) if values is None else np.array(values, dtype=float)
+
+
+def greedy_quality(run: RunRecord) -> dict[int, Floats]:
+    """True quality (prompts,) of greedy responses by step, with the start at 0; empty without checkpoints or oracle.
+
+    The prompts are the selection prompts, in the order of the run's trajectory.
+    """
+    path = run.trajectory
+    if path is None or path.start_quality is None:
+        return {}
+    known = {m.step: np.array(m.quality, dtype=float) for m in path.milestones if m.quality is not None}
+    return {0: np.array(path.start_quality, dtype=float)} | known
+
+
+def greedy_change(runs: Sequence[RunRecord], origin: Mapping[str, int]) -> tuple[float, float, float]:
+    """Rise of greedy quality from each run's checkpoint of origin to its last one, with the 95 % interval.
+
+    Paired by prompt and run. The interval is over prompts and seeds together; NaN below MIN_SEEDS. `origin` gives a
+    step by run id.
+    """
+    changes = [
+        quality[max(quality)] - quality[origin[run.run_id]]
+        for run, quality in ((run, greedy_quality(run)) for run in runs)
+    ]
+    prompts = selection_prompts([run.trajectory for run in runs if run.trajectory])
+    number = np.repeat(np.arange(len(runs)), [len(change) for change in changes])
+    change = tally(np.concatenate(changes), prompts, number)
+    half = across_seeds_half_width(change) if len(runs) >= MIN_SEEDS else nan
+    return change.rate, change.rate - half, change.rate + half
+
+
+def collapse_step(steps: Iterable[int], worse: Iterable[bool]) -> int | None:
+    """The first step from which on all are worse; None if the last one is not."""
+    first = None
+    for step, is_worse in zip(steps, worse, strict=True):
+        first = (step if first is None else first) if is_worse else None
+    return first
+
+
+def collapse_of(run: pd.DataFrame, measure: str) -> int | str | None:
+    """The collapse step of one run's rows by `win_rate` or `quality`; "n/a" if no checkpoint has an interval.
+
+    A checkpoint without an interval, such as an unscored one, is skipped and not a recovery.
+    """
+    bound, level = {"win_rate": ("win_rate_hi", 50), "quality": ("gain_hi", 0)}[measure]
+    checkpoints = run[run["step"] > 0].dropna(subset=[bound]).sort_values("step")
+    if checkpoints.empty:
+        return "n/a"
+    worse = checkpoints[bound] < level
+    if measure == "win_rate":
+        worse &= ~checkpoints["win_rate_open"].astype(bool)
+    return collapse_step((int(step) for step in checkpoints["step"]), worse)
+
+
+def trajectory_table(records: Sequence[RunRecord]) -> Table:
+    """The runs of one scale that have a trajectory: final and selected policy, and the step of a collapse."""
+    frame = trajectory_frame(records)
+    by_id = {record.run_id: record for record in records}
+    cells = ["family", "regime", "reward", "method", "judge", "selection_judge"]
+    groups: dict[str, list[list[Entry]]] = {}
+    for (family, regime, _, method, _, _), rows in frame.groupby(cells, sort=False):
+        runs = [by_id[run] for run in dict.fromkeys(rows["run_id"])]
+        place = [Entry(str(name)) for name in (family, regime, method)]
+        groups.setdefault(str(family), []).append([*place, *cell_entries(runs, frame)])
+    judges = sort_names(record.judge for record in records if record.trajectory)
+    selection_judges = sort_names(record.trajectory.judge for record in records if record.trajectory)
+    return Table(
+        name="selection",
+        title=f"Final and selected checkpoint (scale: {records[0].scale})",
+        header=(
+            *("family", "regime", "reward", "seeds", "final (%)", "selected (%)", "selected - final"),
+            *("selected at step", "collapse: win rate", "collapse: quality", "stopped at step"),
+        ),
+        groups=list(groups.values()),
+        notes=[
+            f"Final, selected: win rate on the evaluation prompts, judged by {', '.join(judges)}, all seeds pooled; in "
+            f"brackets the 95 % CI over prompts. Bold: it excludes 50 %, {NEVER_BOLD} prompts.",
+            "Selected: the checkpoint with the highest win rate against the start on the selection prompts, judged by "
+            f"{', '.join(selection_judges)}; none of these is an evaluation prompt. The earliest one in a tie.",
+            "Selected - final: in percentage points, paired by comparison; its CI is bootstrapped by "
+            f"prompt. Bold: it excludes 0, {NEVER_BOLD} prompts.",
+            "Collapse: the first saved checkpoint from which on all are significantly worse than the start, on the "
+            "selection prompts, by seed; - for no collapse. Unscored checkpoints are skipped. "
+            "Stopped: the collapse guard ended the training.",
+            *verdict_notes(records),
+        ],
+    )
+
+
+def verdict_notes(records: Sequence[RunRecord]) -> list[str]:
+    """Notes on verdicts left out of the win rates of final and selected policies, and on panels."""
+    judged = [record.verdicts for record in records] + [
+        record.selected.verdicts
+        for record in records
+        if record.selected is not None and record.selected.verdicts is not None
+    ]
+    wins = [pooled_win_rate([compare_by_prompt(verdicts)]) for verdicts in judged if verdicts]
+    unscored, half = sum(win.unscored for win in wins), sum(win.half_scored for win in wins)
+    total = sum(win.verdicts for win in wins)
+    panel = any(map(majority_verdicts, judged))
+    return [
+        *(["The verdict of a panel is that of its majority."] if panel else []),
+        *([f"{unscored} of {total} verdicts are unscored and left out."] if unscored else []),
+        *([f"{half} more are left out, because their pair is unscored in the other order."] if half else []),
+    ]
+
+
+def cell_entries(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
+    """A cell's entries after its method: win rates with pooled seeds, and steps by seed."""
+    final = [compare_by_prompt(run.verdicts) for run in runs]
+    selected = [
+        compare_by_prompt(run.verdicts if run.selected.verdicts is None else run.selected.verdicts)
+        for run in runs
+        if run.selected is not None
+    ]
+    complete = len(selected) == len(runs)
+    rows = [frame[frame["run_id"] == run.run_id] for run in runs]
+    return [
+        Entry(" ".join(str(run.seed) for run in runs)),
+        win_rate_entry(final),
+        win_rate_entry(selected) if complete else Entry("n/a"),
+        gain_entry(final, selected) if complete else Entry("n/a"),
+        steps_entry(None if run.selected is None else run.selected.step for run in runs),
+        *(steps_entry(collapse_of(run, measure) for run in rows) for measure in MEASURES),
+        steps_entry(None if run.stopped is None else last_training_step(run) for run in runs),
+    ]
+
+
+def compare_by_prompt(verdicts: Sequence[Verdict]) -> Comparisons:
+    """The points of a judge's verdicts, of a panel those of its majority."""
+    decisive = majority_verdicts(verdicts) or verdicts
+    return {(v.prompt_id, v.policy_first, v.judge): points(v) for v in decisive}
+
+
+def pool_comparisons(
+    runs: Sequence[Comparisons],
+) -> tuple[Floats, NDArray[np.object_], NDArray[np.bool_]]:
+    """Points (N,), prompts (N,), and whether each does not count, because its pair is unscored in the other order."""
+    columns = []
+    for run in filter(None, runs):
+        won = np.array(list(run.values()))
+        prompts = np.array([prompt for prompt, _, _ in run], dtype=object)
+        pairs = np.array([f"{judge}\n{prompt}" for prompt, _, judge in run], dtype=object)
+        columns.append((won, prompts, half_scored(won, np.array([first for _, first, _ in run]), pairs)))
+    won, prompts, half = (np.concatenate(column) for column in zip(*columns, strict=True))
+    return won, prompts, half
+
+
+def pooled_win_rate(runs: Sequence[Comparisons]) -> WinRate:
+    """The win rate of the pooled comparisons of some runs."""
+    return win_rate(*pool_comparisons(runs))
+
+
+def win_rate_entry(runs: Sequence[Comparisons]) -> Entry:
+    """A win rate with its interval; n/a without a verdict."""
+    if not any(runs):
+        return Entry("n/a")
+    win = pooled_win_rate(runs)
+    return Entry(f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}", bold=not is_undecided(win))
+
+
+def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> Entry:
+    """The difference between two policies' win rates, paired by comparison, with its interval."""
+    gains = [{key: new[key] - old[key] for key in old} for old, new in zip(before, after, strict=True)]
+    if not any(gains):
+        return Entry("n/a")
+    values, prompts, half = pool_comparisons(gains)
+    counted = ~np.isnan(values) & ~half
+    if not counted.any():
+        return Entry("n/a")
+    gained, missing = 100 * values[counted], float(np.isnan(values).sum())
+    lo, hi = clustered_interval(gained, prompts[counted])
+    certain = abs(float(np.nansum(values))) > missing  # an unscored comparison would add between -1 and 1
+    bold = certain and interval_excludes(lo, hi, 0, len(set(prompts[counted])))
+    return Entry(f"{gained.mean():+.1f} {format_interval(lo, hi)}", bold)
+
+
+def steps_entry(steps: Iterable[int | str | None]) -> Entry:
+    """Steps in the order of the seeds; - for none."""
+    return Entry(" ".join("-" if step is None else str(step) for step in steps))
