@@ -1,0 +1,191 @@
+"""A judge's endpoint on loopback that behaves like the hosted ones, and notes every request.
+
+The paths under its address:
+
+    /openai/v1       gpt-5.2 with a reasoning effort: refuses any temperature but 1, and logprobs
+    /openai-none/v1  gpt-5.2 without reasoning: accepts a temperature
+    /anthropic/v1    claude-sonnet-4-6: no JSON mode, so a reply may have a fence or prose around its JSON
+
+The longer response wins, response A where they are nearly equal. With `faults`, calls fail at the rates of FAULTS.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+KEY = "dummy"
+MODELS = {"openai": "gpt-5.2", "openai-none": "gpt-5.2", "anthropic": "claude-sonnet-4-6"}
+OPENAI_FIELDS = {
+    *("model", "messages", "max_completion_tokens", "max_tokens", "response_format", "temperature", "top_p"),
+    *("n", "stream", "seed", "logprobs", "top_logprobs", "reasoning_effort", "verbosity", "stop", "tools"),
+    *("service_tier", "store", "user"),
+}
+FAULTS = {"rate limit": 7, "server error": 31, "cut reply": 41, "prose": 11, "fence": 3}
+"""Every how many calls a fault occurs."""
+
+BLOCK = re.compile(
+    r"\[\[(instruction|response A|response B) [0-9a-f]+\]\]\n(.*?)\n\[\[end of", re.DOTALL
+)
+A_ADVANTAGE = 1.05  # how much longer than A response B may be and still lose
+
+
+@dataclass(frozen=True)
+class JudgeRequest:
+    """A request as it arrived.
+
+    Attributes:
+        maker: the path's first part.
+        status: the status of the reply.
+        fields: the body without its messages.
+        message: the last message.
+        parts: instruction, response A and response B as the message has them.
+    """
+
+    maker: str
+    status: int
+    fields: Mapping[str, Any]
+    message: str
+    parts: Mapping[str, str]
+
+
+class _Refused(Exception):
+    """A reply other than a verdict: its status, and the fields of its error."""
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None, **fields: str):
+        super().__init__(message)
+        self.status, self.headers = status, headers or {}
+        unknown = {"type": "invalid_request_error", "code": None, "param": None}
+        self.body = {"error": {"message": message} | unknown | fields}
+
+
+class JudgeServer(ThreadingHTTPServer):
+    """The endpoint. `requests` has every request in the order of its reply."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, faults: bool = False, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.faults = faults
+        self.requests: list[JudgeRequest] = []
+        self.calls = 0
+        self.lock = threading.Lock()
+
+    def url(self, maker: str) -> str:
+        """The base URL of a maker's endpoint."""
+        return f"http://127.0.0.1:{self.server_port}/{maker}/v1"
+
+    def reply(self, maker: str, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to a request. Raises _Refused."""
+        with self.lock:
+            self.calls += 1
+            call = self.calls
+        if key != f"Bearer {KEY}":
+            raise _Refused(401, "Incorrect API key provided.", code="invalid_api_key")
+        if body["model"] != MODELS[maker]:
+            raise _Refused(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
+        message = str(body["messages"][-1]["content"])
+        if maker.startswith("openai"):
+            _check_openai_fields(maker, body, message)
+        if self._occurs("rate limit", call):
+            headers = {"retry-after": "1", "x-ratelimit-remaining-requests": "0"}
+            raise _Refused(429, "Rate limit reached for gpt-5.2.", headers, code="rate_limit_exceeded")
+        if self._occurs("server error", call):
+            raise _Refused(529 if maker == "anthropic" else 500, "Overloaded", type="overloaded_error")
+        content, finish = verdict(dict(BLOCK.findall(message))), "stop"
+        has_json_mode = maker != "anthropic" and body.get("response_format") == {"type": "json_object"}
+        if self._occurs("cut reply", call):
+            content, finish = "", "length"  # reasoning has used up all tokens
+        elif not has_json_mode and self._occurs("prose", call):
+            content = f"Both responses have merits. Here is my verdict:\n\n{content}\n\nI hope this helps!"
+        elif not has_json_mode and self._occurs("fence", call):
+            content = f"```json\n{content}\n```"
+        usage = {"prompt_tokens": len(message) // 4, "completion_tokens": len(content) // 4 + 64}
+        return {
+            "id": f"chatcmpl-{call}",
+            "object": "chat.completion",
+            "created": 1790000000,
+            "model": f"{body['model']}-2025-12-11",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": content, "refusal": None},
+                    "finish_reason": finish,
+                    "logprobs": None,
+                }
+            ],
+            "usage": usage | {"total_tokens": sum(usage.values())},
+        }
+
+    def _occurs(self, fault: str, call: int) -> bool:
+        return self.faults and call % FAULTS[fault] == 0
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: JudgeServer
+
+    def do_POST(self) -> None:
+        maker = self.path.strip("/").removesuffix("/v1/chat/completions")
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        headers: Mapping[str, str] = {}
+        try:
+            status, reply = 200, self.server.reply(maker, self.headers.get("Authorization", ""), body)
+        except _Refused as refused:
+            status, reply, headers = refused.status, refused.body, refused.headers
+        message = str(body["messages"][-1]["content"])
+        fields = {name: value for name, value in body.items() if name != "messages"}
+        request = JudgeRequest(maker, status, fields, message, dict(BLOCK.findall(message)))
+        with self.server.lock:
+            self.server.requests.append(request)
+        content = json.dumps(reply).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def verdict(parts: Mapping[str, str]) -> str:
+    """The verdict on two responses, as JSON."""
+    a, b = parts.get("response A", ""), parts.get("response B", "")
+    winner = "tie" if a == b else "A" if len(a) * A_ADVANTAGE >= len(b) else "B"
+    return json.dumps({"reason": 'It is the longer of the two, and it says "more".', "winner": winner})
+
+
+def _check_openai_fields(maker: str, body: Mapping[str, Any], message: str) -> None:
+    """Refuse what OpenAI's endpoint refuses."""
+    if unknown := sorted(set(body) - OPENAI_FIELDS):
+        raise _Refused(400, f"Unrecognized request argument supplied: {unknown[0]}")
+    if "max_tokens" in body:
+        text = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
+        raise _Refused(400, text, code="unsupported_parameter", param="max_tokens")
+    if maker == "openai" and body.get("temperature", 1) != 1:
+        text = f"Unsupported value: 'temperature' does not support {body['temperature']} with this model."
+        raise _Refused(400, text, code="unsupported_value", param="temperature")
+    if maker == "openai" and body.get("logprobs"):
+        raise _Refused(403, "You are not allowed to request logprobs from this model")
+    if body.get("response_format") == {"type": "json_object"} and "json" not in message.lower():
+        raise _Refused(400, "'messages' must contain the word 'json' in some form.")
+
+
+@contextmanager
+def serving(faults: bool = False, port: int = 0) -> Iterator[JudgeServer]:
+    """A server at work while the block lasts."""
+    server = JudgeServer(faults, port)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
