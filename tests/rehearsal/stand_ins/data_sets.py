@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,39 +28,93 @@ Row = dict[str, Any]
 def build(cache: HubCache) -> None:
     """Build all data sets that prompts and preference pairs come from."""
     rng = random.Random(0)
-    questions = instructions()
-    _ultrafeedback(cache.new_snapshot("openbmb/UltraFeedback", "datasets"), questions, rng)
-    _alpaca_eval(cache.new_snapshot("tatsu-lab/alpaca_eval", "datasets"), questions, rng)
+    _ultrafeedback(cache.new_snapshot("openbmb/UltraFeedback", "datasets"), rng)
+    alpaca_eval = cache.new_snapshot("tatsu-lab/alpaca_eval", "datasets")
+    (alpaca_eval / "alpaca_eval.json").write_text(json.dumps(alpaca_eval_rows(rng), indent=1))
     _math(cache.new_snapshot("DigitalLearningGmbH/MATH-lighteval", "datasets"), rng)
     _math_500(cache.new_snapshot("HuggingFaceH4/MATH-500", "datasets"), rng)
     _amc(cache.new_snapshot("math-ai/amc23", "datasets"), rng)
     _aime(cache.new_snapshot("Maxwell-Jia/AIME_2024", "datasets"), rng)
 
 
-def ultrafeedback_row(number: int, questions: list[str], answers: list[str], rng: random.Random) -> Row:
-    """One row of UltraFeedback: an instruction with four annotated completions.
+def write_local_copies(folder: Path) -> dict[str, Path]:
+    """Small files in the formats of the hub's data sets, by data set: what `data.source.path` and `eval_path` name."""
+    rng = random.Random(0)
+    paths = {name: folder / f"{name}.jsonl" for name in ("ultrafeedback", "math", "math500")}
+    write_jsonl(paths["ultrafeedback"], ultrafeedback_rows(range(100), rng))
+    write_jsonl(paths["math"], [math_row(n, rng) for n in range(100)])
+    write_jsonl(paths["math500"], math_500_rows(rng))
+    paths["alpaca_eval"] = folder / "alpaca_eval.json"
+    paths["alpaca_eval"].write_text(json.dumps(alpaca_eval_rows(rng)))
+    return paths
+
+
+def ultrafeedback_rows(numbers: Iterable[int], rng: random.Random) -> Iterator[Row]:
+    """Rows of UltraFeedback: instructions with four annotated completions each.
 
     Some instructions are longer than 512 tokens, have white space that templates trim, spell control tokens, or are
     not in ASCII.
     """
-    text = f"{rng.choice(questions)} ({number})"
-    kind = rng.random()
-    if kind < 0.02:
-        text = f"{text}\n\n" + "Read all of this with care. " * 200
-    elif kind < 0.03:
-        text = f"  {text}\n"
-    elif kind < 0.04:
-        text = f"{text} {SPELLED_CONTROLS}"
-    elif kind < 0.05:
-        text = f"{text} 日本語 🙂 \\boxed{{4}}"
-    return {
-        "source": "evol_instruct",
-        "instruction": text,
-        "models": list(ANNOTATORS),
-        "completions": [_annotated(model, answers, rng) for model in ANNOTATORS],
-        "correct_answers": ["None"],
-        "incorrect_answers": ["None"],
-    }
+    questions, answers = instructions(), [answer for _, answer in question_answer_pairs()]
+    for number in numbers:
+        text = f"{rng.choice(questions)} ({number})"
+        kind = rng.random()
+        if kind < 0.02:
+            text = f"{text}\n\n" + "Read all of this with care. " * 200
+        elif kind < 0.03:
+            text = f"  {text}\n"
+        elif kind < 0.04:
+            text = f"{text} {SPELLED_CONTROLS}"
+        elif kind < 0.05:
+            text = f"{text} 日本語 🙂 \\boxed{{4}}"
+        yield {
+            "source": "evol_instruct",
+            "instruction": text,
+            "models": list(ANNOTATORS),
+            "completions": [_annotated(model, answers, rng) for model in ANNOTATORS],
+            "correct_answers": ["None"],
+            "incorrect_answers": ["None"],
+        }
+
+
+def alpaca_eval_rows(rng: random.Random) -> list[Row]:
+    """The 805 rows of AlpacaEval."""
+    questions, answers = instructions(), [answer for _, answer in question_answer_pairs()]
+    subsets = ["helpful_base", "koala", "oasst", "selfinstruct", "vicuna"]
+    return [
+        {
+            "instruction": f"{questions[n % len(questions)]} ({n})",
+            "output": rng.choice(answers),
+            "generator": "text_davinci_003",
+            "dataset": rng.choice(subsets),
+        }
+        for n in range(805)
+    ]
+
+
+def math_row(number: int, rng: random.Random) -> Row:
+    """A row of MATH; the solution of every 400th, the first among them, boxes no answer."""
+    question, answer = _problem(rng, number)
+    end = f"so the answer is $\\boxed{{{answer}}}$." if number % 400 else "so it is done."
+    return {"problem": question, "level": "Level 3", "type": "Algebra", "solution": f"We compute, {end}"}
+
+
+def math_500_rows(rng: random.Random) -> list[Row]:
+    """The 500 rows of MATH-500."""
+    rows = []
+    for n in range(500):
+        question, answer = _problem(rng, n)
+        rows.append(
+            {
+                "problem": question,
+                "solution": f"So $\\boxed{{{answer}}}$.",
+                "answer": answer,
+                "subject": "Algebra",
+                "level": 2,
+                "unique_id": f"test/algebra/{n}.json",
+            }
+        )
+    return rows
 
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -108,29 +162,12 @@ def _annotated(model: str, answers: list[str], rng: random.Random) -> Row:
     }
 
 
-def _ultrafeedback(folder: Path, questions: list[str], rng: random.Random) -> None:
-    answers = [answer for _, answer in question_answer_pairs()]
+def _ultrafeedback(folder: Path, rng: random.Random) -> None:
     write_readme(folder, "UltraFeedback", {})
     before = 0
     for name, count in ULTRAFEEDBACK_ROWS.items():
-        rows = (ultrafeedback_row(before + n, questions, answers, rng) for n in range(count))
-        write_jsonl(folder / f"{name}.jsonl", rows)
+        write_jsonl(folder / f"{name}.jsonl", ultrafeedback_rows(range(before, before + count), rng))
         before += count
-
-
-def _alpaca_eval(folder: Path, questions: list[str], rng: random.Random) -> None:
-    answers = [answer for _, answer in question_answer_pairs()]
-    subsets = ["helpful_base", "koala", "oasst", "selfinstruct", "vicuna"]
-    rows = [
-        {
-            "instruction": f"{questions[n % len(questions)]} ({n})",
-            "output": rng.choice(answers),
-            "generator": "text_davinci_003",
-            "dataset": rng.choice(subsets),
-        }
-        for n in range(805)
-    ]
-    (folder / "alpaca_eval.json").write_text(json.dumps(rows, indent=1))
 
 
 def _problem(rng: random.Random, number: int) -> tuple[str, str]:
@@ -147,18 +184,6 @@ def _problem(rng: random.Random, number: int) -> tuple[str, str]:
 
 
 def _math(folder: Path, rng: random.Random) -> None:
-    """MATH; every 400th solution boxes no answer."""
-
-    def row(number: int) -> Row:
-        question, answer = _problem(rng, number)
-        end = f"so the answer is $\\boxed{{{answer}}}$." if number % 400 else "so it is done."
-        return {
-            "problem": question,
-            "level": "Level 3",
-            "type": "Algebra",
-            "solution": f"We compute, {end}",
-        }
-
     folders = {"default": "data", "algebra": "algebra", "geometry": "geometry"}
     sizes = {"default": (7500, 5000), "algebra": (100, 50), "geometry": (100, 50)}
     splits = ("train", "test")
@@ -167,26 +192,13 @@ def _math(folder: Path, rng: random.Random) -> None:
     )
     for name, where in folders.items():
         for split, count in zip(splits, sizes[name], strict=True):
-            rows = [row(n) for n in range(count)]
+            rows = [math_row(n, rng) for n in range(count)]
             write_parquet(folder / where / f"{split}-00000-of-00001.parquet", rows)
 
 
 def _math_500(folder: Path, rng: random.Random) -> None:
     write_readme(folder, "MATH-500", {})
-    rows = []
-    for n in range(500):
-        question, answer = _problem(rng, n)
-        rows.append(
-            {
-                "problem": question,
-                "solution": f"So $\\boxed{{{answer}}}$.",
-                "answer": answer,
-                "subject": "Algebra",
-                "level": 2,
-                "unique_id": f"test/algebra/{n}.json",
-            }
-        )
-    write_jsonl(folder / "test.jsonl", rows)
+    write_jsonl(folder / "test.jsonl", math_500_rows(rng))
 
 
 def _amc(folder: Path, rng: random.Random) -> None:

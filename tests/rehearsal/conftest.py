@@ -1,0 +1,62 @@
+"""The stand-ins as fixtures: built once per version of their builder, and shared by all processes."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cme.checkpoints import cache_dir
+from tests.rehearsal.__main__ import PARTS
+from tests.rehearsal.stand_ins import data_sets, hub_cache, texts
+from tests.rehearsal.stand_ins.hub_cache import HubCache
+from tests.rehearsal.stand_ins.judge_server import JudgeServer, serving
+
+HERE = Path(__file__).parent
+
+
+def home() -> Path:
+    """A folder whose name changes with everything that the stand-ins are made from."""
+    sources = [*sorted((HERE / "stand_ins").glob("*.py")), *sorted(texts.BUNDLED.glob("*.jsonl"))]
+    versions = [version(package) for package in ("transformers", "tokenizers", "trl", "datasets")]
+    content = b"".join(path.read_bytes() for path in sources) + repr(versions).encode()
+    return cache_dir() / "rehearsal" / hashlib.sha256(content).hexdigest()[:12]
+
+
+@pytest.fixture(scope="session")
+def checkpoints() -> HubCache:
+    """A cache with the checkpoints alone, built in half a minute."""
+    return hub_cache.build(home(), {"checkpoints": PARTS["checkpoints"]})
+
+
+@pytest.fixture(scope="session")
+def hub() -> HubCache:
+    """A cache with checkpoints and data sets."""
+    return hub_cache.build(home(), PARTS)
+
+
+@pytest.fixture(scope="session")
+def snapshot(checkpoints: HubCache) -> Callable[[str], str]:
+    """The folder of a checkpoint, by its hub id."""
+    return lambda name: str(checkpoints.snapshot(name))
+
+
+@pytest.fixture(scope="session")
+def local_copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small local files in the data sets' formats."""
+    return data_sets.write_local_copies(tmp_path_factory.mktemp("local"))
+
+
+@pytest.fixture
+def judge_server() -> Iterator[JudgeServer]:
+    """A judge server that never fails."""
+    with serving() as server:
+        yield server
+
+
+def table(name: str) -> dict[str, Any]:
+    """A table of expected values, written down by hand."""
+    return dict(yaml.safe_load((HERE / name).read_text()))
