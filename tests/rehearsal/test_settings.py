@@ -1,0 +1,126 @@
+"""What reaches TRL's trainers, and the rest of each cell, against tables written by hand from the paper."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from experiments.config import composition
+from experiments.config.runs import Run
+from tests.rehearsal.known_faults import EVALUATION_LENGTH, KL_GRADIENT
+from tests.rehearsal.stand_ins.hub_cache import HubCache
+from tests.rehearsal.stand_ins.judge_server import serving
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "trainer_settings.yaml").read_text())
+LINES: dict[str, Any] = TABLE["lines"]
+SMALL = ("data.train_prompts=16", "capabilities=none", "tracker=none")
+MAIN_TABLE = [
+    *(f"{family} {regime}" for family in ("qwen", "llama", "gemma") for regime in ("pretrained", "instruct")),
+    *("olmo pretrained", "olmo sft", "olmo instruct"),
+]
+
+
+@pytest.fixture(scope="module")
+def captured(
+    checkpoints: HubCache, local_copies: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """The trainer of each command line, at the full size of scale=paper but for its prompts."""
+    folder = tmp_path_factory.mktemp("captured")
+    with serving() as server:
+        url = server.url("openai-none")
+        lines = {name: _words(LINES[name]["command"], local_copies, folder, url) for name in LINES}
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.rehearsal.capture_trainers", str(folder / "out"), json.dumps(lines)],
+            cwd=ROOT,
+            env=checkpoints.environment() | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads(line) for line in (folder / "out").read_text().splitlines()]
+    assert [one["line"] for one in found] == list(LINES), done.stderr[-3000:]
+    return {one["line"]: one for one in found}
+
+
+def _words(command: str, local: dict[str, Path], folder: Path, url: str) -> list[str]:
+    of_math = "data=math" in command
+    paths = ("math", "math500") if of_math else ("ultrafeedback", "alpaca_eval")
+    return [
+        "scale=paper",
+        *command.split(),
+        *SMALL,
+        f"data.source.path={local[paths[0]]}",
+        f"data.source.eval_path={local[paths[1]]}",
+        f"judge.base_url={url}",
+        f"selection.judge.base_url={url}",
+        f"results_dir={folder / 'runs'}",
+    ]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_what_reaches_the_trainer(captured: dict[str, dict[str, Any]], line: str) -> None:
+    expected, found = LINES[line], captured[line]
+    assert (found["trainer"], found["model"]) == (expected["trainer"], expected["model"])
+    settings = found["settings"]
+    settings["batch"] = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
+    wanted = TABLE["common"][expected["trainer"]] | expected["settings"]
+    assert {name: settings[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("line", [n for n in LINES if LINES[n]["settings"].get("beta")])
+@KL_GRADIENT
+def test_the_kl_penalty_is_that_of_the_papers_trl(captured: dict[str, dict[str, Any]], line: str) -> None:
+    assert captured[line]["settings"]["use_bias_correction_kl"] is False
+
+
+def _compose(line: str) -> Run:
+    [run] = composition.compose_cells(["scale=paper", *LINES[line]["command"].split()])
+    return run
+
+
+@pytest.mark.parametrize("line", MAIN_TABLE)
+def test_a_cell_beside_its_trainer(line: str) -> None:
+    run = _compose(line)
+    assert run.verifier.checkpoint == "google/gemma-4-E4B-it"
+    assert (run.data.train_prompts, run.data.eval_prompts, run.data.seed) == (5000, 200, 42)
+    assert run.data.source.arguments["max_prompt_tokens"] == 512
+    assert (run.selection.every, run.selection.prompts, run.evaluation.both_orders) == (200, 50, True)
+    assert (run.judge.arguments["model"], run.judge.arguments["max_response_chars"]) == ("gpt-5.2", 2500)
+    reward = run.reward.arguments
+    assert (reward["granularity"], reward["metric"], reward["span"]) == ("sequence", "log_likelihood", "response")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        pytest.param(n, marks=EVALUATION_LENGTH) if LINES[n]["settings"]["max_completion_length"] < 2048 else n
+        for n in MAIN_TABLE
+    ],
+)
+def test_evaluation_length(line: str) -> None:
+    assert _compose(line).evaluation.max_new_tokens == 2048
+
+
+def test_the_main_table_has_these_cells_with_comparators() -> None:
+    runs = composition.compose_cells(["-m", "experiment=main_table", "scale=paper"])
+    assert {f"{run.family.name} {run.regime.name}" for run in runs} == set(MAIN_TABLE)
+    for run in runs:
+        assert run.generator == LINES[f"{run.family.name} {run.regime.name}"]["model"]
+        assert run.evaluation.comparators == {
+            "instruct": run.family.checkpoints["paper"]["instruct"],
+            "reference": "google/gemma-3-1b-it",
+        }
+
+
+def test_the_baselines_of_the_paper() -> None:
+    """The fields that are the library's, not TRL's."""
+    assert _compose("majority vote (TTRL)").reward.arguments["train_on"] == 32
+    assert _compose("sft").values["trainer"]["sampling"]["temperature"] == 0.7
+    assert _compose("mathematics").reward.arguments["no_answer_penalty"] == 5.0
