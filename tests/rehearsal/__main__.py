@@ -39,7 +39,10 @@ def main(arguments: Sequence[str]) -> None:
             print(f"export {name}={value}")
     with judge_server.serving(options.faults, options.port) as server:
         print(f"# judge=gpt_5_2 judge.base_url={server.url('openai-none')}")
-        print(f"# judge=anthropic judge.model=claude-sonnet-4-6 judge.base_url={server.url('anthropic')}", flush=True)
+        print(
+            f"# judge=anthropic judge.model=claude-sonnet-4-6 judge.base_url={server.url('anthropic')}",
+            flush=True,
+        )
         threading.Event().wait()
 
 

@@ -4,10 +4,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from cme.checkpoints import cache_dir
 from tests.rehearsal.__main__ import PARTS
@@ -55,8 +53,3 @@ def judge_server() -> Iterator[JudgeServer]:
     """A judge server that never fails."""
     with serving() as server:
         yield server
-
-
-def table(name: str) -> dict[str, Any]:
-    """A table of expected values, written down by hand."""
-    return dict(yaml.safe_load((HERE / name).read_text()))

@@ -14,11 +14,18 @@ TURN_TOKEN = known_fault(
 ONE_STOP_TOKEN = known_fault("loading replaces the checkpoint's list of stop tokens by the end of the turn")
 CLOCK = known_fault("the template of Llama 3.2 writes today's date into the prompt")
 GENERATION_CONFIG = known_fault("greedy decoding inherits fields of the checkpoint's generation_config.json")
-KL_GRADIENT = known_fault("TRL since 1.10 weights the KL term's gradient by the importance ratio; the paper's did not")
+KL_GRADIENT = known_fault(
+    "TRL since 1.10 weights the KL term's gradient by the importance ratio; the paper's did not"
+)
 EVALUATION_LENGTH = known_fault("the evaluation is cut at the training's length where that is below 2,048")
-SECOND_JUDGE_CUT = known_fault("the second judge of the paper reads 8,000 characters where the first reads 2,500")
+SECOND_JUDGE_CUT = known_fault(
+    "the second judge of the paper reads 8,000 characters where the first reads 2,500"
+)
 CUT_REPLY = known_fault("a reply cut by length is asked for again at temperature 0, and paid for each time")
-REFUSED_PARAMETER = known_fault("a parameter that the judge's model refuses is not answered with the override for it")
+REFUSED_PARAMETER = known_fault(
+    "a parameter that the judge's model refuses is not answered with the override for it"
+)
 EXTRA_PACKAGES = known_fault("the packages that ifeval needs are not installed with the capabilities")
 RETRAINING = known_fault("another judge changes the run's id, so the policy is trained again")
 CONTROL_TEXT = known_fault("text that spells a control token in a prompt becomes that token")
+IGNORED_PENALTY = known_fault("reward.no_answer_penalty is ignored with span=response")

@@ -36,7 +36,9 @@ def test_prompt(snapshot: Snapshot, name: str) -> None:
 
 
 @CONTROL_TEXT
-@pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B-Instruct", "google/gemma-4-E4B-it", "allenai/OLMo-2-0425-1B"])
+@pytest.mark.parametrize(
+    "name", ["Qwen/Qwen2.5-0.5B-Instruct", "google/gemma-4-E4B-it", "allenai/OLMo-2-0425-1B"]
+)
 def test_control_tokens_that_a_question_spells_are_text(snapshot: Snapshot, name: str) -> None:
     folder = snapshot(name)
     controls = {"<|im_end|>", "<bos>", "<|eot_id|>", "<end_of_turn>", "<turn|>"} & _vocabulary(folder)

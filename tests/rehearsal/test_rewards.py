@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from cme.checkpoints import load_tokenizer
 from cme.rewards import CrossModelEntropy
 from tests.rehearsal.expected_prompts import EXPECTED, ids_of, tokenizer
-from tests.rehearsal.known_faults import CLOCK, TURN_TOKEN
+from tests.rehearsal.known_faults import CLOCK, IGNORED_PENALTY, TURN_TOKEN
 
 Snapshot = Callable[[str], str]
 MARKS = {
@@ -30,7 +30,12 @@ VERIFIERS = [
     *("meta-llama/Llama-3.1-8B-Instruct", "meta-llama/Llama-3.2-1B-Instruct"),
     "allenai/OLMo-2-0425-1B-DPO",
 ]
-QUESTIONS = ["Name two animals.", "What is 3 plus 4? 日本語 🙂", "Name two animals.", "What is 3 plus 4? 日本語 🙂"]
+QUESTIONS = [
+    "Name two animals.",
+    "What is 3 plus 4? 日本語 🙂",
+    "Name two animals.",
+    "What is 3 plus 4? 日本語 🙂",
+]
 RESPONSES = [
     "A fox and a bear. " * 9,  # longer than the sliding windows
     "It is 7, so the answer is \\boxed{7}.",
@@ -108,6 +113,18 @@ def test_mathematics(snapshot: Snapshot) -> None:
     expected = [value - 5.0 for value in whole]
     expected[1] = 0.5 * whole[1] + 0.5 * float(values[answer].mean())
     assert reward_values(snapshot, name, **settings) == pytest.approx(expected, abs=TOLERANCE)
+
+
+@IGNORED_PENALTY
+def test_a_penalty_without_an_answer_counts_or_is_refused(snapshot: Snapshot) -> None:
+    name = "Qwen/Qwen2.5-Math-7B-Instruct"
+    settings = {"span": "response", "answers": "boxed"}
+    try:
+        with_penalty = reward_values(snapshot, name, no_answer_penalty=5.0, **settings)
+    except ValueError as refused:
+        assert "no_answer_penalty" in str(refused)
+    else:
+        assert with_penalty != reward_values(snapshot, name, **settings)
 
 
 def _spans(folder: str, text: str) -> list[tuple[int, int]]:

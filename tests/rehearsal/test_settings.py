@@ -35,7 +35,13 @@ def captured(
         url = server.url("openai-none")
         lines = {name: _words(LINES[name]["command"], local_copies, folder, url) for name in LINES}
         done = subprocess.run(
-            [sys.executable, "-m", "tests.rehearsal.capture_trainers", str(folder / "out"), json.dumps(lines)],
+            [
+                sys.executable,
+                "-m",
+                "tests.rehearsal.capture_trainers",
+                str(folder / "out"),
+                json.dumps(lines),
+            ],
             cwd=ROOT,
             env=checkpoints.environment() | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
             capture_output=True,
@@ -94,13 +100,19 @@ def test_a_cell_beside_its_trainer(line: str) -> None:
     assert (run.selection.every, run.selection.prompts, run.evaluation.both_orders) == (200, 50, True)
     assert (run.judge.arguments["model"], run.judge.arguments["max_response_chars"]) == ("gpt-5.2", 2500)
     reward = run.reward.arguments
-    assert (reward["granularity"], reward["metric"], reward["span"]) == ("sequence", "log_likelihood", "response")
+    assert (reward["granularity"], reward["metric"], reward["span"]) == (
+        "sequence",
+        "log_likelihood",
+        "response",
+    )
 
 
 @pytest.mark.parametrize(
     "line",
     [
-        pytest.param(n, marks=EVALUATION_LENGTH) if LINES[n]["settings"]["max_completion_length"] < 2048 else n
+        pytest.param(n, marks=EVALUATION_LENGTH)
+        if LINES[n]["settings"]["max_completion_length"] < 2048
+        else n
         for n in MAIN_TABLE
     ],
 )

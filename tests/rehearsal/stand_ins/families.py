@@ -34,7 +34,9 @@ OLMO_TEMPLATE = (
 )
 QWEN_SYSTEM = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 QWEN_BASE_SYSTEM = "You are a helpful assistant."
-QWEN_MATH_SYSTEM = "Please reason step by step, and put your final answer within \\\\boxed{}."  # as Jinja escapes it
+QWEN_MATH_SYSTEM = (
+    "Please reason step by step, and put your final answer within \\\\boxed{}."  # as Jinja escapes it
+)
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,7 @@ def llama(*, instruct: bool, template: str = "llama3_2", rope_factor: float = 32
         "temperature": 0.6,
         "top_p": 0.9,
     }
-    return Recipe(
-        tokenizer, config, _trl_template(template) if instruct else None, model, generation, end
-    )
+    return Recipe(tokenizer, config, _trl_template(template) if instruct else None, model, generation, end)
 
 
 def gemma3(*, instruct: bool, hidden_size: int = 64) -> Recipe:

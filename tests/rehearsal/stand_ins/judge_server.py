@@ -28,9 +28,7 @@ OPENAI_FIELDS = {
 FAULTS = {"rate limit": 7, "server error": 31, "cut reply": 41, "prose": 11, "fence": 3}
 """Every how many calls a fault occurs."""
 
-BLOCK = re.compile(
-    r"\[\[(instruction|response A|response B) [0-9a-f]+\]\]\n(.*?)\n\[\[end of", re.DOTALL
-)
+BLOCK = re.compile(r"\[\[(instruction|response A|response B) [0-9a-f]+\]\]\n(.*?)\n\[\[end of", re.DOTALL)
 A_ADVANTAGE = 1.05  # how much longer than A response B may be and still lose
 
 

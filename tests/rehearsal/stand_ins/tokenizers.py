@@ -108,7 +108,9 @@ def write(
     tokenizer.save(str(folder / "tokenizer.json"))
     saved = json.loads(tokenizer.to_str())
     added = {
-        str(t["id"]): {k: t[k] for k in ("content", "lstrip", "normalized", "rstrip", "single_word", "special")}
+        str(t["id"]): {
+            k: t[k] for k in ("content", "lstrip", "normalized", "rstrip", "single_word", "special")
+        }
         for t in saved["added_tokens"]
     }
     fields = {"added_tokens_decoder": added, **config}
@@ -179,9 +181,7 @@ def _gemma(size: int, controls: Mapping[int, str], late_controls: Sequence[str])
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     )
     special = [AddedToken(text, special=True, normalized=False) for text in first if text not in unused]
-    normal = [
-        AddedToken(text, special=False, normalized=False) for text in (*unused, *GEMMA_WHITE_SPACE)
-    ]
+    normal = [AddedToken(text, special=False, normalized=False) for text in (*unused, *GEMMA_WHITE_SPACE)]
     tokenizer.add_special_tokens(special)
     tokenizer.add_tokens(normal)
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in late_controls])

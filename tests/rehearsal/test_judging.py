@@ -1,0 +1,132 @@
+"""What the judges of scale=paper send, and what becomes of each reply, on a server that behaves like theirs."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cme import Unavailable
+from cme.judges.pairwise import VerdictLog, judge_pairs
+from cme.records import Generation, Pair, Verdict
+from experiments.config import composition
+from tests.rehearsal.known_faults import CUT_REPLY, REFUSED_PARAMETER, SECOND_JUDGE_CUT
+from tests.rehearsal.stand_ins.judge_server import FAULTS, JudgeServer, serving, verdict
+
+CUT = 2500
+CUT_NOTE = f"\n[only the first {CUT} characters are shown]"
+GPT = "judge=gpt_5_2"
+CLAUDE = ("judge=anthropic", "judge.model=claude-sonnet-4-6")
+DOCUMENTED_CUT = "judge.max_response_chars=2500"
+LENGTHS = [(2600, 100), (100, 2600), (2500, 2501), (0, 40), (30, 30), (3000, 9000)]
+PAIRS = [
+    Pair(
+        prompt_id=f"p{n}",
+        prompt=f"Instruction {n}, 日本語",
+        reference=None,
+        start=Generation("s" * start, True, start // 4 + 1),
+        policy=Generation("p" * policy, True, policy // 4 + 1),
+    )
+    for n, (start, policy) in enumerate(LENGTHS)
+]
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(name, "dummy")
+
+
+def make_judge(*words: str) -> Any:
+    """The judge of a cell of scale=paper."""
+    [run] = composition.compose_cells(["scale=paper", "family=llama", "regime=instruct", *words])
+    return run.judge.instantiate()
+
+
+def judge_all(folder: Path, *words: str) -> list[Verdict]:
+    with VerdictLog(folder / "verdicts.jsonl") as log:
+        return judge_pairs(make_judge(*words), PAIRS, True, log)
+
+
+def shown(response: str) -> str:
+    """A response as the judge must see it."""
+    return response if len(response) <= CUT else response[:CUT] + CUT_NOTE
+
+
+def expected_outcome(first: str, second: str) -> str:
+    winner = json.loads(verdict({"response A": shown(first), "response B": shown(second)}))["winner"]
+    return {"A": "first", "B": "second", "tie": "tie"}[winner]
+
+
+@pytest.mark.parametrize(
+    ("maker", "words"),
+    [
+        ("openai-none", [GPT]),
+        ("anthropic", [*CLAUDE, DOCUMENTED_CUT]),
+        pytest.param("anthropic", CLAUDE, marks=SECOND_JUDGE_CUT),
+    ],
+)
+def test_requests(judge_server: JudgeServer, tmp_path: Path, maker: str, words: list[str]) -> None:
+    """Each pair in both orders, each response cut at 2,500 characters, and the parameters of each request."""
+    verdicts = judge_all(tmp_path, *words, f"judge.base_url={judge_server.url(maker)}")
+    sent = Counter(
+        (r.parts["instruction"], r.parts["response A"], r.parts["response B"]) for r in judge_server.requests
+    )
+    orders = [
+        (p.prompt, shown(a.response), shown(b.response))
+        for p in PAIRS
+        for a, b in ((p.policy, p.start), (p.start, p.policy))
+    ]
+    assert sent == Counter(dict.fromkeys(orders, 1))  # equal responses are one comparison
+    gpt = {"model": "gpt-5.2", "response_format": {"type": "json_object"}}
+    own = gpt if maker == "openai-none" else {"model": "claude-sonnet-4-6"}
+    for request in judge_server.requests:
+        assert (request.maker, request.status) == (maker, 200)
+        assert request.fields == {"temperature": 0, "max_completion_tokens": 1024, **own}
+    for one, pair in zip(verdicts, [p for p in PAIRS for _ in range(2)], strict=True):
+        sides = (pair.policy, pair.start) if one.policy_first else (pair.start, pair.policy)
+        assert one.outcome == expected_outcome(sides[0].response, sides[1].response)
+
+
+def test_passing_failures_end_in_the_true_verdicts(tmp_path: Path) -> None:
+    """Rate limits, server errors, fences and prose: what is asked again comes to the verdict of a server that works."""
+    with serving(faults=True) as server:
+        server.calls = FAULTS["rate limit"] - 3  # a rate limit at the third call
+        verdicts = judge_all(tmp_path, *CLAUDE, DOCUMENTED_CUT, f"judge.base_url={server.url('anthropic')}")
+        assert {r.status for r in server.requests} >= {200, 429}
+    for one, pair in zip(verdicts, [p for p in PAIRS for _ in range(2)], strict=True):
+        sides = (pair.policy, pair.start) if one.policy_first else (pair.start, pair.policy)
+        assert one.outcome == expected_outcome(sides[0].response, sides[1].response)
+
+
+@CUT_REPLY
+def test_a_reply_cut_by_length_is_paid_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At temperature 0 the same request is cut again: the verdict is unscored, with the limit in its reason."""
+    monkeypatch.setitem(FAULTS, "cut reply", 1)
+    monkeypatch.setitem(FAULTS, "rate limit", 10**9)
+    monkeypatch.setitem(FAULTS, "server error", 10**9)
+    with serving(faults=True) as server:
+        judge = make_judge(GPT, f"judge.base_url={server.url('openai-none')}", "judge.retries=2")
+        pair = PAIRS[3]
+        with VerdictLog(tmp_path / "verdicts.jsonl") as log:
+            [one] = judge_pairs(judge, [pair], False, log)
+        assert one.outcome == "unscored" and "1024" in str(one.reason)
+        assert len(server.requests) == 1
+
+
+@REFUSED_PARAMETER
+def test_a_refused_parameter_is_named_with_its_override(judge_server: JudgeServer) -> None:
+    """gpt-5.2 with a reasoning effort accepts no temperature: either the judge does without, or says how to."""
+    judge = make_judge(GPT, f"judge.base_url={judge_server.url('openai')}")
+    try:
+        judge.probe()
+    except Unavailable as refused:
+        assert "judge.decoding.temperature=null" in str(refused)
+
+
+def test_the_override_for_a_refused_parameter_works(judge_server: JudgeServer) -> None:
+    judge = make_judge(GPT, f"judge.base_url={judge_server.url('openai')}", "judge.decoding.temperature=null")
+    judge.probe()
+    assert [r.status for r in judge_server.requests] == [200]
+    assert "temperature" not in judge_server.requests[0].fields
