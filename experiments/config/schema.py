@@ -4,6 +4,7 @@ Validation, identity and `run.py --help` derive from these declarations; the val
 `_target_` (reward, judge, data.source) is a `Component`: its fields are the arguments of its target.
 """
 
+import functools
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -401,6 +402,7 @@ SWITCHES = {"selection": "every", "capabilities": "tasks"}
 """Groups that are off, and no part of a run, unless this field of theirs is set."""
 
 
+@functools.cache
 def register() -> None:
     """Put the schema into Hydra's ConfigStore under the name that `conf/config.yaml` builds on.
 

@@ -253,8 +253,9 @@ def test_the_papers_mathematics() -> None:
     assert (config.data.answers, config.data.eval_prompts) == ("boxed", 100)
 
 
+QUICK = {("advantage_norm", "paper"), ("math", "laptop")}
 SWEEPS = [
-    (file.stem, scale)
+    pytest.param(file.stem, scale, marks=() if (file.stem, scale) in QUICK else pytest.mark.slow)
     for file in sorted((CONF / "experiment").glob("*.yaml"))
     for scale in OmegaConf.load(file).experiment.get("sweep", ())
     if scale != "miniature"
