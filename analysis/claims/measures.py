@@ -114,8 +114,8 @@ def accuracy_change(evidence: Evidence, with_random: bool = True) -> Measured:
         rows = accuracy_frame([run for run in runs if run.verifier == verifier]).to_dict("records")
         for row in (row for row in rows if row["policy"] == "final"):
             name = f"{row['data']}: {row['family']} {row['regime']} {row['method']}, verifier {verifier}"
-            wide = not isnan(row["any_seed_lo"])
-            bounds = ("any_seed_lo", "any_seed_hi") if wide else ("change_lo", "change_hi")
+            wide = not isnan(row["across_seeds_lo"])
+            bounds = ("across_seeds_lo", "across_seeds_hi") if wide else ("change_lo", "change_hi")
             change, lo, hi = (100 * float(row[column]) for column in ("change", *bounds))
             parts.append(Part(name, change, lo, hi, row["prompts"], row["seeds"], over(wide)))
     return Measured(parts, "no run of CME on mathematics")

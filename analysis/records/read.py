@@ -76,29 +76,31 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
     Raises FileNotFoundError for a missing directory, and ValueError that names the file for a malformed record and for
     two records of one run or of equal runs.
     """
-    read = _each(directories, "record.json", RunRecord, lambda record: record.run_id)
+    read = _read_each(directories, "record.json", RunRecord, lambda record: record.run_id)
     for path, record in read.items():
-        check(record, path)
+        check_run(record, path)
     refuse_equals(list(read.values()))
     return sorted(read.values(), key=table_order)
 
 
 def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
     """Every `stress.json` and `*.stress.json`, in the order of the tables. Raises as `load_runs`."""
-    read = _each(directories, "stress.json", RewardProbeRecord, lambda record: record.stress_id)
+    read = _read_each(directories, "stress.json", RewardProbeRecord, lambda record: record.stress_id)
     for path, record in read.items():
         if any("right" not in by_grade for by_grade in record.values.values()):
             raise ValueError(f"{path} is malformed: every line needs the grade `right`")
-    return sorted(read.values(), key=lambda r: (*_place(r), r.verifier, r.stress_id))
+    return sorted(read.values(), key=lambda r: (*_place_key(r), r.verifier, r.stress_id))
 
 
 def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:
     """Every `sanity.json` and `*.sanity.json`, in the order of the tables. Raises as `load_runs`."""
-    read = _each(directories, "sanity.json", SanityRecord, lambda record: record.sanity_id)
+    read = _read_each(directories, "sanity.json", SanityRecord, lambda record: record.sanity_id)
     for path, record in read.items():
         for opponent, verdicts in record.verdicts.items():
             check_pairs(record.pairs.get(opponent, []), verdicts, path)
-    return sorted(read.values(), key=lambda r: (order_key(r.scale, SCALES), r.judge, *_place(r), r.sanity_id))
+    return sorted(
+        read.values(), key=lambda r: (order_key(r.scale, SCALES), r.judge, *_place_key(r), r.sanity_id)
+    )
 
 
 def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
@@ -112,11 +114,11 @@ def load_experiments(directories: Iterable[Path]) -> list[ExperimentRecord]:
 
 def load_separation(directories: Iterable[Path]) -> list[SeparationRecord]:
     """Every `separation.json` and `*.separation.json`, in the order of the tables. Raises as `load_runs`."""
-    read = _each(directories, "separation.json", SeparationRecord, lambda record: record.separation_id)
-    return sorted(read.values(), key=lambda r: (*_place(r), r.data, r.verifier, r.seed, r.separation_id))
+    read = _read_each(directories, "separation.json", SeparationRecord, lambda record: record.separation_id)
+    return sorted(read.values(), key=lambda r: (*_place_key(r), r.data, r.verifier, r.seed, r.separation_id))
 
 
-def _each(
+def _read_each(
     directories: Iterable[Path], name: str, kind: type[R], identity: Callable[[R], str]
 ) -> dict[Path, R]:
     """Every record of a kind by its file. Raises ValueError for two records with the same identity."""
@@ -131,11 +133,11 @@ def _each(
     return found
 
 
-def _place(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
+def _place_key(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:
     return order_key(record.scale, SCALES), record.family, order_key(record.regime, REGIMES)
 
 
-def check(record: RunRecord, path: Path) -> None:
+def check_run(record: RunRecord, path: Path) -> None:
     """Raise ValueError that names the file if the parts of a record are inconsistent."""
     lengths = {len(column) for column in record.history.values()}
     if len(lengths) > 1 or (record.history and "step" not in record.history):
@@ -150,11 +152,11 @@ def check(record: RunRecord, path: Path) -> None:
 
 def check_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], path: Path) -> None:
     """Raise ValueError that names the file for two pairs of one prompt or two verdicts of one judge in one order."""
-    if twice := repeated(pair.prompt_id for pair in pairs):
+    if twice := find_repeated(pair.prompt_id for pair in pairs):
         raise ValueError(
             f"{path} is malformed: several pairs have the prompt_id {twice[0]!r}; each pair needs its own"
         )
-    if again := repeated((v.prompt_id, v.policy_first, v.judge) for v in verdicts):
+    if again := find_repeated((v.prompt_id, v.policy_first, v.judge) for v in verdicts):
         prompt_id, policy_first, judge = again[0]
         raise ValueError(
             f"{path} is malformed: {judge or 'the judge'} has several verdicts on prompt_id {prompt_id!r} with "
@@ -162,7 +164,7 @@ def check_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict], path: Path) 
         )
 
 
-def repeated(keys: Iterable[H]) -> list[H]:
+def find_repeated(keys: Iterable[H]) -> list[H]:
     """The keys that occur more than once."""
     return [key for key, count in Counter(keys).items() if count > 1]
 

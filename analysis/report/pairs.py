@@ -13,7 +13,7 @@ from math import isnan
 from typing import Any
 
 from analysis.records.names import method_names
-from analysis.tables.win_rates import side_names as names
+from analysis.tables.win_rates import side_names
 from cme.records import Pair, RunRecord, Verdict, majority_verdicts, points, scores
 
 PAIR = (
@@ -55,9 +55,9 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
         for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
             by_prompt[verdict.prompt_id].append(verdict)
         for pair in record.pairs:
-            own = by_prompt[pair.prompt_id]
-            pairs.append([run, *pair_row(pair, texts), len(own)])
-            verdicts += [verdict_row(verdict, record.judge, texts) for verdict in own]
+            of_pair = by_prompt[pair.prompt_id]
+            pairs.append([run, *pair_row(pair, texts), len(of_pair)])
+            verdicts += [verdict_row(verdict, record.judge, texts) for verdict in of_pair]
     runs = [
         {
             "id": record.run_id,
@@ -66,15 +66,15 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
             "regime": record.regime,
             "method": methods[record.run_id],
             "seed": record.seed,
-            "sides": names(record.scale),
+            "sides": side_names(record.scale),
         }
         for record in records
     ]
     return {
         "texts": list(texts.numbers),
         "runs": runs,
-        "pairs": columns(PAIR, pairs),
-        "verdicts": columns(VERDICT, verdicts),
+        "pairs": named_columns(PAIR, pairs),
+        "verdicts": named_columns(VERDICT, verdicts),
     }
 
 
@@ -84,28 +84,28 @@ def pair_row(pair: Pair, texts: Texts) -> list[Any]:
     return [
         *map(texts.number, (pair.prompt_id, pair.prompt, pair.reference, start.response, policy.response)),
         *(start.tokens, policy.tokens, start.finished, policy.finished),
-        *map(rounded, (start.surprisal, policy.surprisal)),
+        *map(round_number, (start.surprisal, policy.surprisal)),
     ]
 
 
 def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
     """One verdict of a judge, of a panel's member or of its majority, in the order of `VERDICT`."""
-    given = points(verdict)
+    won = points(verdict)
     return [
         texts.number(verdict.judge or judge),
         int(verdict.policy_first),
-        None if isnan(given) else given,
-        *(map(rounded, scores(verdict)) if verdict.scores else (None, None)),
+        None if isnan(won) else won,
+        *(map(round_number, scores(verdict)) if verdict.scores else (None, None)),
         texts.number(verdict.reason),
         texts.number(verdict.note),
     ]
 
 
-def rounded(value: float | None) -> float | None:
+def round_number(value: float | None) -> float | None:
     """A number rounded to the decimals of the report."""
     return None if value is None else round(value, DECIMALS)
 
 
-def columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+def named_columns(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
     """Rows as columns by name."""
     return {name: [row[index] for row in rows] for index, name in enumerate(names)}

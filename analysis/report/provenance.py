@@ -33,8 +33,8 @@ class Provenance:
 def provenance_of(records: Sequence[RunRecord]) -> Provenance:
     """The provenance of records of one scale."""
     settings = [dict(flatten_config(record.config)) for record in records]
-    shared_settings = shared(settings)
-    shared_versions = shared([record.environment for record in records])
+    shared_settings = shared_fields(settings)
+    shared_versions = shared_fields([record.environment for record in records])
     return Provenance(
         scale=records[0].scale,
         settings=sorted(shared_settings.items()),
@@ -42,29 +42,29 @@ def provenance_of(records: Sequence[RunRecord]) -> Provenance:
         runs=[
             Run(
                 record.run_id,
-                facts(record),
-                not_shared(own, shared_settings),
-                not_shared(record.environment, shared_versions),
+                run_facts(record),
+                other_fields(own_settings, shared_settings),
+                other_fields(record.environment, shared_versions),
             )
-            for record, own in zip(records, settings, strict=True)
+            for record, own_settings in zip(records, settings, strict=True)
         ],
     )
 
 
-def shared(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:
+def shared_fields(fields: Sequence[Mapping[str, str]]) -> dict[str, str]:
     """The fields with the same value in every run."""
     first, *others = fields
-    return {name: value for name, value in first.items() if all(own.get(name) == value for own in others)}
+    return {name: value for name, value in first.items() if all(other.get(name) == value for other in others)}
 
 
-def not_shared(fields: Mapping[str, str], common: Mapping[str, str]) -> Fields:
+def other_fields(fields: Mapping[str, str], common: Mapping[str, str]) -> Fields:
     """The fields that are not shared, sorted."""
     return sorted((name, value) for name, value in fields.items() if name not in common)
 
 
-def facts(record: RunRecord) -> Fields:
+def run_facts(record: RunRecord) -> Fields:
     """Facts of a run other than its configuration and environment."""
-    found = {
+    facts = {
         "generator": record.generator_checkpoint,
         "verifier": record.verifier_checkpoint,
         "held-out verifier": record.heldout_checkpoint,
@@ -76,4 +76,4 @@ def facts(record: RunRecord) -> Fields:
         "stopped": record.stopped,
         "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in record.seconds.items()),
     }
-    return [(name, value) for name, value in found.items() if value]
+    return [(name, value) for name, value in facts.items() if value]

@@ -16,9 +16,9 @@ def update_results_page(page: Path, records: Records, out: Path) -> None:
     Raises ValueError that names the page if it lacks a marker.
     """
     text = page.read_text(encoding="utf-8")
-    before, found, rest = text.partition(START)
-    _, closed, after = rest.partition(END)
-    if not (found and closed):
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
         raise ValueError(f"{page} lacks the markers {START} and {END}; add them where the tables belong")
     parts = [main_tables(records, out), experiment_list(records, out), reproduction_summary(out)]
     generated = "\n".join(part for part in parts if part)

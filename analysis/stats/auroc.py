@@ -56,8 +56,7 @@ class Wins:
         """Pooled AUROC (R,) with the prompts weighted by `weights` (R, P); NaN without a pair."""
         pairs = (weights @ self.wrong) * (weights @ self.right)
         won = ((weights @ self.won) * weights).sum(axis=1)
-        found: Floats = np.divide(won, pairs, out=np.full(len(weights), nan), where=pairs > 0)
-        return found
+        return np.asarray(np.divide(won, pairs, out=np.full(len(weights), nan), where=pairs > 0), dtype=float)
 
     @property
     def mixed(self) -> Bools:
@@ -67,8 +66,7 @@ class Wins:
     @property
     def within(self) -> Floats:
         """AUROC of each mixed prompt."""
-        own: Floats = np.diag(self.won) / np.maximum(self.wrong * self.right, 1)
-        return own[self.mixed]
+        return np.asarray(np.diag(self.won)[self.mixed] / (self.wrong * self.right)[self.mixed], dtype=float)
 
 
 def count_wins(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> Wins:
@@ -78,9 +76,9 @@ def count_wins(values: Floats, correct: Bools, prompts: NDArray[np.object_]) -> 
     right_values, right_index = values[correct], index[correct]
     won = np.zeros((number, number))
     for prompt in range(number):
-        own = values[~correct & (index == prompt), None]
-        each = (own > right_values).sum(axis=0) + 0.5 * (own == right_values).sum(axis=0)
-        won[prompt] = np.bincount(right_index, weights=each, minlength=number)
+        wrong_values = values[~correct & (index == prompt), None]
+        wins = (wrong_values > right_values).sum(axis=0) + 0.5 * (wrong_values == right_values).sum(axis=0)
+        won[prompt] = np.bincount(right_index, weights=wins, minlength=number)
     wrong, right = (np.bincount(index[side], minlength=number).astype(float) for side in (~correct, correct))
     return Wins(won, wrong, right)
 

@@ -25,10 +25,10 @@ from analysis.stats.metrics import MIN_SEEDS, Tally, seed_error
 class Contrast:
     """Difference of two win rates on the prompts that both methods have scored, in percentage points.
 
-    `lo` and `hi` bound the paired 95 % interval over prompts, `wide_lo` and `wide_hi` that over prompts and training
-    seeds (NaN below `MIN_SEEDS`); `p` tests a true difference of 0. `improvement` is the probability, in percent, that
-    on a random prompt a random seed of the first method gets more points than one of the second, equal points counting
-    half (Agarwal et al. 2021, prompts as tasks).
+    `lo` and `hi` bound the paired 95 % interval over prompts, `wide_lo` and `wide_hi` the across-seed one, over prompts
+    and training seeds together (NaN below `MIN_SEEDS`); `p` tests a true difference of 0. `improvement` is the
+    probability, in percent, that on a random prompt a random seed of the first method gets more points than one of the
+    second, equal points counting half (Agarwal et al. 2021, prompts as tasks).
     """
 
     prompts: int
@@ -89,10 +89,11 @@ def seeds_half_width(one: Tally, other: Tally) -> float:
     return t_quantile(LEVEL, (mine + theirs) ** 2 / spread) * sqrt(mine + theirs)
 
 
-def tally_rows(of: Tally, rows: NDArray[np.intp]) -> Tally:
+def tally_rows(scored: Tally, rows: NDArray[np.intp]) -> Tally:
     """The tally of some of its prompts, given by row."""
-    seeds = of.counts[rows].sum(axis=0) > 0
-    return Tally(of.prompts[rows], of.seeds[seeds], of.sums[rows][:, seeds], of.counts[rows][:, seeds])
+    sums, counts = scored.sums[rows], scored.counts[rows]
+    seeds = counts.sum(axis=0) > 0
+    return Tally(scored.prompts[rows], scored.seeds[seeds], sums[:, seeds], counts[:, seeds])
 
 
 def probability_of_improvement(one: Floats, other: Floats) -> Floats:

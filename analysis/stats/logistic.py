@@ -101,9 +101,9 @@ def controlled_rate(points: Floats, differences: dict[str, Floats], clusters: Co
     intercept, by Student's t with prompts - 1 degrees of freedom, passed through expit.
     """
     prompts = len(np.unique(clusters))
-    outside = any(map(zero_is_outside, differences.values()))
+    extrapolated = any(map(zero_is_outside, differences.values()))
     try:
-        columns = [standardised(name, values) for name, values in differences.items()]
+        columns = [standardise(name, values) for name, values in differences.items()]
         if prompts < MIN_PROMPTS:
             raise NotEstimable(f"fewer than {MIN_PROMPTS} prompts")
         if points.min() == points.max():
@@ -113,13 +113,13 @@ def controlled_rate(points: Floats, differences: dict[str, Floats], clusters: Co
         if error < ROUNDING:  # such as a judge that always prefers the response shown first
             raise NotEstimable("every prompt has the same points")
     except NotEstimable as refusal:
-        return Controlled(nan, nan, nan, outside, str(refusal))
+        return Controlled(nan, nan, nan, extrapolated, str(refusal))
     margin = half_width(error, prompts)
     rate, lo, hi = 100 * expit(fit.coefficients[0] + np.array([0.0, -margin, margin]))
-    return Controlled(float(rate), float(lo), float(hi), outside, prompts=prompts)
+    return Controlled(float(rate), float(lo), float(hi), extrapolated, prompts=prompts)
 
 
-def standardised(name: str, values: Floats) -> Floats:
+def standardise(name: str, values: Floats) -> Floats:
     """A difference divided by its standard deviation, passed through tanh where its name says so."""
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
     if spread < 1e-12:

@@ -1,8 +1,8 @@
 """Win rates, quality differences and the spread over seeds, with 95 % intervals over prompts.
 
 All verdicts on a prompt (orders, judges, seeds) stay together, so an interval generalises to other prompts of
-the same kind, for these trained models. Only the intervals named `wide` generalise to other training seeds too. Win
-rates are in percent, scores in the judge's own unit.
+the same kind, for these trained models. Only the across-seed intervals (`wide_lo` to `wide_hi`, and those of the
+interquartile mean) generalise to other training seeds too. Win rates are in percent, scores in the judge's own unit.
 """
 
 from dataclasses import dataclass
@@ -89,7 +89,7 @@ class WinRate:
 
     @property
     def few(self) -> bool:
-        """Whether the interval rests on too few scored prompts."""
+        """Whether the interval is over too few scored prompts."""
         return self.scored < FEW_PROMPTS
 
     @property
@@ -114,8 +114,8 @@ class Quality:
 class SeedSpread:
     """Win rates of single seeds, in percent; `std` has n - 1 in its denominator, NaN for one seed.
 
-    `iqm` is their interquartile mean. The wide intervals of the mean and of the `iqm` generalise to other seeds and
-    other prompts; NaN below `MIN_SEEDS`.
+    `iqm` is their interquartile mean. The across-seed 95 % intervals of the mean (`wide_lo` to `wide_hi`) and of the
+    `iqm` are over seeds and prompts together; NaN below `MIN_SEEDS`.
     """
 
     rates: dict[int, float]
@@ -152,21 +152,21 @@ def known_mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else nan
 
 
-def share_with_interval(of: Tally) -> tuple[float, float, float]:
+def share_with_interval(scored: Tally) -> tuple[float, float, float]:
     """A mean of values in 0..1 with its cluster-robust Wilson interval; NaN without any value."""
-    number = len(of.prompts)
+    number = len(scored.prompts)
     if not number:
         return nan, nan, nan
-    error = standard_error(of.deviations) if number > 1 else 0.0
-    return of.rate, *share_interval(of.rate, half_width(error, number), number)
+    error = standard_error(scored.deviations) if number > 1 else 0.0
+    return scored.rate, *share_interval(scored.rate, half_width(error, number), number)
 
 
-def difference_with_interval(of: Tally) -> tuple[float, float, float]:
+def difference_with_interval(scored: Tally) -> tuple[float, float, float]:
     """A mean difference with its cluster-robust t interval; bounds are NaN for fewer than two prompts."""
-    number = len(of.prompts)
+    number = len(scored.prompts)
     if number < 2:
-        return of.rate if number else nan, *UNDEFINED
-    return of.rate, *t_interval(of.rate, standard_error(of.deviations), number)
+        return scored.rate if number else nan, *UNDEFINED
+    return scored.rate, *t_interval(scored.rate, standard_error(scored.deviations), number)
 
 
 def win_rate(
@@ -183,10 +183,10 @@ def win_rate(
     total = float(np.nansum(points))
     if half is not None:
         points = np.where(half, nan, points)
-    of = tally(points, prompts)
-    scored = len(of.prompts)
-    rate, lo, hi = share_with_interval(of)
-    error = standard_error(of.deviations) if scored > 1 else 0.0
+    counted = tally(points, prompts)
+    scored = len(counted.prompts)
+    rate, lo, hi = share_with_interval(counted)
+    error = standard_error(counted.deviations) if scored > 1 else 0.0
     boot_lo, boot_hi = clustered_interval(100 * points, prompts, seed)
     sd = 100 * error_at_half(rate, error) * sqrt(scored) if error else nan
     return WinRate(
@@ -214,39 +214,41 @@ def quality_change(start: Floats, policy: Floats, prompts: NDArray[np.object_]) 
     if not scored.any():
         return None
     before, after = start[scored], policy[scored]
-    of = tally(after - before, prompts[scored])
-    return Quality(
-        float(before.mean()), float(after.mean()), *difference_with_interval(of), prompts=len(of.prompts)
-    )
+    change = tally(after - before, prompts[scored])
+    interval = difference_with_interval(change)
+    return Quality(float(before.mean()), float(after.mean()), *interval, prompts=len(change.prompts))
 
 
 def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64]) -> SeedSpread:
     """The win rate of each seed and its spread, which the pooled interval does not show.
 
-    The half width of the wide intervals is the root of the summed squares of two half widths: that over prompts, and
-    that over seeds with Student's t on seeds - 1 degrees of freedom.
+    The half width of the across-seed intervals is the root of the summed squares of two half widths: that over prompts,
+    and that over seeds with Student's t on seeds - 1 degrees of freedom.
     """
-    of = tally(points, prompts, seeds)
-    totals = of.counts.sum(axis=0)
-    own = dict(zip(of.seeds.tolist(), (of.sums.sum(axis=0) / totals).tolist(), strict=True))
-    rates = {seed: 100 * own.get(seed, nan) for seed in sorted({int(seed) for seed in seeds})}
-    if not own:
+    scored = tally(points, prompts, seeds)
+    shares = scored.sums.sum(axis=0) / scored.counts.sum(axis=0)
+    by_seed = dict(zip(scored.seeds.tolist(), shares.tolist(), strict=True))
+    rates = {seed: 100 * by_seed.get(seed, nan) for seed in sorted({int(seed) for seed in seeds})}
+    if not by_seed:
         return SeedSpread(rates, *[nan] * 9)
-    shares = np.array(list(own.values()))
     mean, iqm = float(shares.mean()), interquartile_mean(shares)
-    wide, iqm_wide = UNDEFINED, UNDEFINED
-    if len(own) >= MIN_SEEDS and len(of.prompts) > 1:
-        half = across_seeds_half_width(of)
-        wide, iqm_wide = (share_interval(share, half, len(of.prompts)) for share in (mean, iqm))
-    std = float(shares.std(ddof=1)) if len(own) > 1 else nan
+    across_seeds, iqm_across_seeds = UNDEFINED, UNDEFINED
+    if len(by_seed) >= MIN_SEEDS and len(scored.prompts) > 1:
+        half = across_seeds_half_width(scored)
+        across_seeds, iqm_across_seeds = (
+            share_interval(share, half, len(scored.prompts)) for share in (mean, iqm)
+        )
+    std = float(shares.std(ddof=1)) if len(by_seed) > 1 else nan
     low, high = float(shares.min()), float(shares.max())
-    return SeedSpread(rates, *(100 * v for v in (mean, std, low, high, iqm, *wide, *iqm_wide)))
+    return SeedSpread(
+        rates, *(100 * value for value in (mean, std, low, high, iqm, *across_seeds, *iqm_across_seeds))
+    )
 
 
-def across_seeds_half_width(of: Tally) -> float:
+def across_seeds_half_width(scored: Tally) -> float:
     """Half the 95 % interval of the rate over prompts and seeds together."""
-    over_prompts = half_width(standard_error(of.deviations), len(of.prompts))
-    return hypot(over_prompts, half_width(seed_error(of), len(of.seeds)))
+    over_prompts = half_width(standard_error(scored.deviations), len(scored.prompts))
+    return hypot(over_prompts, half_width(seed_error(scored), len(scored.seeds)))
 
 
 def interquartile_mean(values: Floats) -> float:
@@ -255,14 +257,14 @@ def interquartile_mean(values: Floats) -> float:
     return float(quarters[len(values) : 3 * len(values)].mean())
 
 
-def seed_error(of: Tally) -> float:
+def seed_error(scored: Tally) -> float:
     """Standard error of the rate from the seeds alone, prompts fixed: a variance component of crossed random effects.
 
     The variance of the seeds' means minus the part that the residual variance explains, at least 0, over the prompts
     that every seed has scored (Searle, Casella and McCulloch 1992, two-way without replication). NaN for fewer than two
     such prompts or seeds.
     """
-    means = of.means[~np.isnan(of.means).any(axis=1)]
+    means = scored.means[~np.isnan(scored.means).any(axis=1)]
     prompts, seeds = means.shape
     if min(prompts, seeds) < 2:
         return nan
@@ -275,6 +277,6 @@ def seed_error(of: Tally) -> float:
 def is_undecided(win: WinRate) -> bool:
     """Whether a rate cannot be distinguished from 50 %.
 
-    Its interval covers 50 or rests on too few prompts, or the unscored verdicts could bring it past 50.
+    Its interval covers 50 or is over too few prompts, or the unscored verdicts could bring it past 50.
     """
     return win.open or not interval_excludes(win.lo, win.hi, 50, win.scored)

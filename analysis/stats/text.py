@@ -53,11 +53,11 @@ def self_bleu(responses: Sequence[Words]) -> float:
     """
     from sacrebleu.metrics.bleu import BLEU
 
-    spoken = [words for words in responses if words]
-    if len(spoken) < 2:
+    texts = [words for words in responses if words]
+    if len(texts) < 2:
         return nan
-    matches = [clipped_matches(spoken, n) for n in range(1, ORDER + 1)]
-    lengths = Counter(map(len, spoken))
+    matches = [clipped_matches(texts, n) for n in range(1, ORDER + 1)]
+    lengths = Counter(map(len, texts))
     scores = [
         BLEU.compute_bleu(
             correct=[order[i] for order in matches],
@@ -68,7 +68,7 @@ def self_bleu(responses: Sequence[Words]) -> float:
             smooth_value=0.1,
             effective_order=True,
         ).score
-        for i, words in enumerate(spoken)
+        for i, words in enumerate(texts)
     ]
     return float(sum(scores) / len(scores))
 
@@ -78,16 +78,18 @@ def clipped_matches(responses: Sequence[Words], n: int) -> list[int]:
     counts = [Counter(ngrams(words, n)) for words in responses]
     most: dict[Ngram, tuple[int, int]] = {}  # the highest count and the response that has it
     second: Counter[Ngram] = Counter()  # the highest count in any other response
-    for i, own in enumerate(counts):
-        for gram, count in own.items():
+    for i, grams in enumerate(counts):
+        for gram, count in grams.items():
             before, _ = most.get(gram, (0, i))
             if count > before:
                 most[gram], second[gram] = (count, i), before
             elif count > second[gram]:
                 second[gram] = count
     return [
-        sum(min(count, second[gram] if most[gram][1] == i else most[gram][0]) for gram, count in own.items())
-        for i, own in enumerate(counts)
+        sum(
+            min(count, second[gram] if most[gram][1] == i else most[gram][0]) for gram, count in grams.items()
+        )
+        for i, grams in enumerate(counts)
     ]
 
 
@@ -109,7 +111,7 @@ def compression_ratio(responses: Sequence[Words]) -> float:
 
 
 class SplitWords:
-    """A tokenizer for rouge-score of text whose words are already separated by blanks."""
+    """A tokenizer for rouge-score: the words of the text are already separated by blanks."""
 
     def tokenize(self, text: str) -> list[str]:
         """The words of the text."""

@@ -111,7 +111,7 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             ):
                 bounds = (lo, hi) if prompts > 1 else (nan, nan)
                 row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), (value, *bounds), strict=True))
-            row |= {"any_seed_lo": across_seeds.wide_lo / 100, "any_seed_hi": across_seeds.wide_hi / 100}
+            row |= {"across_seeds_lo": across_seeds.wide_lo / 100, "across_seeds_hi": across_seeds.wide_hi / 100}
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -151,7 +151,7 @@ def accuracy_entries(row: dict[Any, Any]) -> list[Entry]:
     if prompts > 1:
         shares = [percent(row[side], row[f"{side}_lo"], row[f"{side}_hi"]) for side in ("before", "after")]
         change = f"{100 * row['change']:+.1f} [{100 * row['change_lo']:+.1f}, {100 * row['change_hi']:+.1f}]"
-    across_seeds = row["any_seed_lo"], row["any_seed_hi"]
+    across_seeds = row["across_seeds_lo"], row["across_seeds_hi"]
     return [
         *(Entry(str(row[field])) for field in ("data", "family", "regime", "method", "policy", "prompts")),
         Entry(f"{row['no_answer']} + {row['undecided']}"),

@@ -115,7 +115,7 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
         quality=quality_change(before, after, prompts),
         agreement=None,
         tally=tally(counted, prompts, seeds),
-        stopped=tuple(stop_line(by_id[run]) for run in runs if by_id[run].stopped is not None),
+        stopped=tuple(stop_reason(by_id[run]) for run in runs if by_id[run].stopped is not None),
     )
 
 
@@ -136,7 +136,7 @@ def build_contrasts(
 
     Returns the cell, the cell that it is compared with, their contrast, and its p-value corrected by Holm over all.
     """
-    found = []
+    comparisons = []
     for cell in cells:
         others = [other for other in cells if same_setting(cell, other)]
         methods = sort_names(
@@ -144,9 +144,9 @@ def build_contrasts(
         )
         if methods and cell.method != methods[0]:
             against = next(other for other in others if other.method == methods[0])
-            found.append((cell, against, contrast(cell.tally, against.tally)))
-    adjusted = holm_adjusted(np.array([of.p for _, _, of in found]))
-    return [(*each, float(p)) for each, p in zip(found, adjusted, strict=True)]
+            comparisons.append((cell, against, contrast(cell.tally, against.tally)))
+    adjusted = holm_adjusted(np.array([difference.p for _, _, difference in comparisons]))
+    return [(*comparison, float(p)) for comparison, p in zip(comparisons, adjusted, strict=True)]
 
 
 def same_setting(one: Cell, other: Cell) -> bool:
@@ -155,37 +155,36 @@ def same_setting(one: Cell, other: Cell) -> bool:
     return bool(setting(one) == setting(other))
 
 
-def stop_line(record: RunRecord) -> str:
+def stop_reason(record: RunRecord) -> str:
     """The seed and step at which a run stopped, with the reason."""
     return f"seed {record.seed} stopped after step {last_training_step(record)}: {record.stopped}"
 
 
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
-    """One row per cell, numbers unrounded: win rates in percent, quality in the judge's unit."""
-    tables = dict.fromkeys((cell.scale, cell.judge) for cell in cells)
-    own = [[cell for cell in cells if (cell.scale, cell.judge) == table] for table in tables]
-    contrasts = {id(each[0]): each for table in own for each in build_contrasts(table)}
-    rows = []
+    """One row per cell, numbers unrounded: win rates in percent, quality in the judge's unit.
+
+    The columns `contrast_*` compare the cell with `against`, the first method of CME in its setting.
+    """
+    groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in cells:
-        _, against, of, p = contrasts.get(id(cell), (cell, None, None, None))
-        values = asdict(of) if of else {}
-        columns = {f"contrast_{column.name}": values.get(column.name) for column in fields(Contrast)}
-        compared = {"against": against.method if against else None, **columns, "contrast_p_holm": p}
-        rows.append(row_of(cell) | compared)
-    return pd.DataFrame(rows)
+        groups.setdefault((cell.scale, cell.judge), []).append(cell)
+    contrasts = {
+        id(cell): {"against": against.method}
+        | {f"contrast_{name}": value for name, value in asdict(difference).items()}
+        | {"contrast_p_holm": p}
+        for group in groups.values()
+        for cell, against, difference, p in build_contrasts(group)
+    }
+    columns = ("against", *(f"contrast_{field.name}" for field in fields(Contrast)), "contrast_p_holm")
+    no_contrast = dict.fromkeys(columns)
+    return pd.DataFrame([row_of(cell) | contrasts.get(id(cell), no_contrast) for cell in cells])
 
 
 def row_of(cell: Cell) -> dict[str, str | float | None]:
     """A cell as one flat row."""
-    win, seeds, quality = cell.win, cell.seeds, cell.quality
-    return {
-        "scale": cell.scale,
-        "judge": cell.judge,
-        "family": cell.family,
-        "regime": cell.regime,
-        "reward": cell.reward,
-        "verifier": cell.verifier,
-        "method": cell.method,
+    win, seeds, agreed, quality = cell.win, cell.seeds, cell.agreement, cell.quality
+    identity = ("scale", "judge", *PLACE[1:])
+    return dict(zip(identity, attrgetter(*identity)(cell), strict=True)) | {
         "win_rate": win.rate,
         "lo": win.lo,
         "hi": win.hi,
@@ -215,10 +214,10 @@ def row_of(cell: Cell) -> dict[str, str | float | None]:
         "seed_iqm_hi": seeds.iqm_hi,
         "first_shown": cell.first_shown,
         "consistent": cell.consistent,
-        "agreement": cell.agreement.alike if cell.agreement else None,
-        "kappa": cell.agreement.kappa if cell.agreement else None,
-        "kappa_lo": cell.agreement.lo if cell.agreement else None,
-        "kappa_hi": cell.agreement.hi if cell.agreement else None,
+        "agreement": agreed.alike if agreed else None,
+        "kappa": agreed.kappa if agreed else None,
+        "kappa_lo": agreed.lo if agreed else None,
+        "kappa_hi": agreed.hi if agreed else None,
         "quality_start": quality.start if quality else None,
         "quality_policy": quality.policy if quality else None,
         "difference": quality.difference if quality else None,

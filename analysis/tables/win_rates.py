@@ -1,6 +1,6 @@
 """The tables of one scale and judge: win rates, quality, contrasts with CME, agreement, seeds and the evidence."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
@@ -23,16 +23,6 @@ NOT_RUN = Entry("-")
 FEW = "°"
 OPEN = "?"
 NEVER_BOLD = f"never over fewer than {FEW_PROMPTS}"
-EVIDENCE = (
-    *("family", "regime", "reward", "verifier", "prompts", "verdicts", "unscored", "worst cases"),
-    *("p (Holm)", "detectable", "consistent", "first won"),
-)
-SEEDS = ("family", "regime", "reward", "seeds", "mean, across seeds", "range", "std", "IQM, across seeds")
-CONTRASTS = (
-    *("family", "regime", "reward", "compared with", "prompts", "difference", "across seeds", "p (Holm)"),
-    "improvement (%)",
-)
-AGREEMENT = ("family", "regime", "reward", "judges", "items", "left out", "alike (%)", "kappa")
 
 
 def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
@@ -40,11 +30,10 @@ def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
     judgements = {(cell.scale, cell.judge) for cell in cells}
     if len(judgements) != 1:
         raise ValueError(f"a table has one scale and one judge; these cells have {sorted(judgements)}")
-    scored = any(cell.quality is not None for cell in cells)
     contrasts = build_contrasts(cells)
     return [
         win_rate_table(cells),
-        *([quality_table(cells)] if scored else []),
+        *([quality_table(cells)] if any(cell.quality for cell in cells) else []),
         *([contrast_table(contrasts)] if contrasts else []),
         *([agreement_table(cells)] if any(cell.agreement for cell in cells) else []),
         seed_table(cells),
@@ -59,11 +48,8 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
         "In brackets: 95 % CI over prompts for these models (cluster-robust Wilson).",
         "Bold: the interval excludes 50 %, without correction for the number of cells; the evidence table corrects.",
     ]
-    if any(cell.win.few for cell in cells):
-        notes.append(
-            f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
-        )
-    notes += left_out_notes(cells)
+    few = f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
+    notes += [*([few] if any(cell.win.few for cell in cells) else []), *left_out_notes(cells)]
     title = f"Win rate against the {side_names(cells[0].scale)[0]} (%)"
     return grid_table("win-rate", title, cells, win_rate_entry, notes)
 
@@ -83,7 +69,7 @@ def left_out_notes(cells: Sequence[Cell]) -> list[str]:
     if any(cell.win.open for cell in cells):
         notes.append(f"{OPEN}: the unscored verdicts could bring the rate to 50 % or past it; never bold.")
     if not all(cell.both_orders for cell in cells):
-        share = "All" if not any(cell.both_orders for cell in cells) else "Some"
+        share = "Some" if any(cell.both_orders for cell in cells) else "All"
         notes.append(
             f"{share} pairs were judged in one order only: the judge's position bias evens out over pairs if the order "
             "was random, but not within a pair."
@@ -123,8 +109,8 @@ def grid_table(
     by_place = {(cell.family, cell.method, cell.regime): cell for cell in cells}
     rows: list[list[Entry | str]] = []
     for family in dict.fromkeys(cell.family for cell in cells):
-        own = sorted((cell for cell in cells if cell.family == family), key=method_key)
-        for method in dict.fromkeys(cell.method for cell in own):
+        of_family = sorted((cell for cell in cells if cell.family == family), key=method_key)
+        for method in dict.fromkeys(cell.method for cell in of_family):
             places = [by_place.get((family, method, regime)) for regime in regimes]
             entries = [NOT_RUN if cell is None else mark_stopped(entry(cell), cell) for cell in places]
             rows.append([family, method, *entries])
@@ -140,38 +126,46 @@ def grid_table(
 def list_table(
     name: str,
     title: str,
-    header: Sequence[str],
     cells: Sequence[Cell],
-    entries: Callable[[Cell], Sequence[str]],
+    columns: Callable[[Cell], Mapping[str, str]],
     notes: Sequence[str],
 ) -> Table:
-    """A table with one row per cell: family, regime and method, then the entries; grouped by family."""
+    """A table with one row per cell: family, regime and method, then its columns by header; grouped by family."""
     families = list(dict.fromkeys(cell.family for cell in cells))
 
-    def place(cell: Cell) -> tuple[Any, ...]:
+    def order(cell: Cell) -> tuple[Any, ...]:
         return families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)
 
-    rows = [[c.family, c.regime, c.method, *entries(c)] for c in sorted(cells, key=place)]
-    title = f"{title}, {table_subject(cells[0])}"
-    return Table(table_name(name, cells[0]), title, header, group_rows(rows), notes)
+    rows = [
+        {"family": cell.family, "regime": cell.regime, "reward": cell.method} | dict(columns(cell))
+        for cell in sorted(cells, key=order)
+    ]
+    return Table(
+        name=table_name(name, cells[0]),
+        title=f"{title}, {table_subject(cells[0])}",
+        header=list(rows[0]),
+        groups=group_rows([list(row.values()) for row in rows]),
+        notes=notes,
+    )
 
 
 def evidence_table(cells: Sequence[Cell]) -> Table:
     """Counts, worst cases, the test and its power behind each win rate, and the judge's position bias."""
 
-    def texts(cell: Cell) -> list[str]:
+    def columns(cell: Cell) -> dict[str, str]:
         win = cell.win
-        return [
-            cell.verifier,
-            str(win.prompts),
-            str(win.verdicts),
-            f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
-            f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}" if win.unscored else "-",
-            format_p_value(cell.p_holm),
-            format_percent(win.detectable),
-            format_percent(cell.consistent),
-            format_percent(cell.first_shown),
-        ]
+        worst_cases = f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}"
+        return {
+            "verifier": cell.verifier,
+            "prompts": str(win.prompts),
+            "verdicts": str(win.verdicts),
+            "unscored": f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
+            "worst cases": worst_cases if win.unscored else "-",
+            "p (Holm)": format_p_value(cell.p_holm),
+            "detectable": format_percent(win.detectable),
+            "consistent": format_percent(cell.consistent),
+            "first won": format_percent(cell.first_shown),
+        }
 
     notes = [
         "All but counts and p in percent. Worst cases: the win rate if all unscored verdicts were lost, or won. "
@@ -182,44 +176,46 @@ def evidence_table(cells: Sequence[Cell]) -> Table:
         "First won: decided verdicts for the response shown first; 50 without position bias.",
         *stop_notes(cells),
     ]
-    return list_table("evidence", "Evidence behind the win rates", EVIDENCE, cells, texts, notes)
+    return list_table("evidence", "Evidence behind the win rates", cells, columns, notes)
 
 
 def seed_table(cells: Sequence[Cell]) -> Table:
     """The win rates of single seeds: the variation of training from run to run."""
 
-    def texts(cell: Cell) -> list[str]:
+    def columns(cell: Cell) -> dict[str, str]:
         seeds = cell.seeds
-        return [
-            str(len(seeds.rates)),
-            f"{format_percent(seeds.mean)} {format_interval(seeds.wide_lo, seeds.wide_hi)}",
-            f"{format_percent(seeds.low)} to {format_percent(seeds.high)}" if len(seeds.rates) > 1 else "-",
-            format_percent(seeds.std),
-            f"{format_percent(seeds.iqm)} {format_interval(seeds.iqm_lo, seeds.iqm_hi)}",
-        ]
+        bounds = f"{format_percent(seeds.low)} to {format_percent(seeds.high)}"
+        return {
+            "seeds": str(len(seeds.rates)),
+            "mean, across seeds": f"{format_percent(seeds.mean)} {format_interval(seeds.wide_lo, seeds.wide_hi)}",
+            "range": bounds if len(seeds.rates) > 1 else "-",
+            "std": format_percent(seeds.std),
+            "IQM, across seeds": f"{format_percent(seeds.iqm)} {format_interval(seeds.iqm_lo, seeds.iqm_hi)}",
+        }
 
     notes = [
         "Of the win rates of single seeds, in percent: mean, range, standard deviation, interquartile mean (IQM).",
         "Across seeds: the 95 % CI is over seeds and prompts together, that of the win rates over prompts alone; "
         f"[n/a] below {MIN_SEEDS} seeds.",
     ]
-    return list_table("seeds", "Win rates of single seeds", SEEDS, cells, texts, notes)
+    return list_table("seeds", "Win rates of single seeds", cells, columns, notes)
 
 
 def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> Table:
     """Each reward compared with CME on the same prompts."""
-    rows = {id(cell): (against, of, p) for cell, against, of, p in contrasts}
+    by_cell = {id(cell): (against, found, p) for cell, against, found, p in contrasts}
 
-    def texts(cell: Cell) -> list[str]:
-        against, of, p = rows[id(cell)]
-        return [
-            against.method,
-            str(of.prompts),
-            f"{of.difference:+.1f} {format_interval(of.lo, of.hi)}",
-            format_interval(of.wide_lo, of.wide_hi),
-            format_p_value(p),
-            f"{format_percent(of.improvement)} {format_interval(of.improvement_lo, of.improvement_hi)}",
-        ]
+    def columns(cell: Cell) -> dict[str, str]:
+        against, found, p = by_cell[id(cell)]
+        improvement = format_interval(found.improvement_lo, found.improvement_hi)
+        return {
+            "compared with": against.method,
+            "prompts": str(found.prompts),
+            "difference": f"{found.difference:+.1f} {format_interval(found.lo, found.hi)}",
+            "across seeds": format_interval(found.wide_lo, found.wide_hi),
+            "p (Holm)": format_p_value(p),
+            "improvement (%)": f"{format_percent(found.improvement)} {improvement}",
+        }
 
     notes = [
         "Difference: win rate minus that of the other method, in percentage points, on the prompts that both have "
@@ -230,23 +226,24 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
         "method, equal points counting half.",
     ]
     cells = [cell for cell, *_ in contrasts]
-    return list_table("contrast", "Rewards against CME", CONTRASTS, cells, texts, notes)
+    return list_table("contrast", "Rewards against CME", cells, columns, notes)
 
 
 def agreement_table(cells: Sequence[Cell]) -> Table:
     """Agreement of the judges of a panel."""
-    known = {id(cell): cell.agreement for cell in cells if cell.agreement is not None}
+    panels = [cell for cell in cells if cell.agreement is not None]
 
-    def texts(cell: Cell) -> list[str]:
-        of = known[id(cell)]
-        kappa = "n/a" if isnan(of.kappa) else f"{of.kappa:.2f}"
-        return [
-            ", ".join(of.judges),
-            str(of.items),
-            str(of.left_out),
-            format_percent(of.alike),
-            f"{kappa} {format_interval(of.lo, of.hi, 2)}",
-        ]
+    def columns(cell: Cell) -> dict[str, str]:
+        found = cell.agreement
+        assert found is not None
+        kappa = "n/a" if isnan(found.kappa) else f"{found.kappa:.2f}"
+        return {
+            "judges": ", ".join(found.judges),
+            "items": str(found.items),
+            "left out": str(found.left_out),
+            "alike (%)": format_percent(found.alike),
+            "kappa": f"{kappa} {format_interval(found.lo, found.hi, 2)}",
+        }
 
     notes = [
         "Items: one pair in one order, with a win, a tie or a loss of the policy from every judge. "
@@ -256,16 +253,14 @@ def agreement_table(cells: Sequence[Cell]) -> Table:
         "The majority: a win or a loss that more than half of the votes give, otherwise a tie; unscored without "
         "votes from more than half of the judges.",
     ]
-    own = [cell for cell in cells if id(cell) in known]
-    return list_table("agreement", "Agreement of the judges", AGREEMENT, own, texts, notes)
+    return list_table("agreement", "Agreement of the judges", panels, columns, notes)
 
 
 def win_rate_entry(cell: Cell) -> Entry:
     """A win rate with its interval, such as 58.3 [52.1, 64.5]."""
     win = cell.win
-    few = f" {FEW}" if win.few else ""
-    unsure = f" {OPEN}" if win.open else ""
-    text = f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}{few}{unsure}"
+    marks = (f" {FEW}" if win.few else "") + (f" {OPEN}" if win.open else "")
+    text = f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}{marks}"
     return Entry(text, bold=not is_undecided(win))
 
 

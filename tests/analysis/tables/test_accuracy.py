@@ -67,7 +67,7 @@ def test_the_change_for_any_seed_adds_the_seeds_to_the_prompts(make_record: Any)
     half = np.hypot(
         stats.t.ppf(0.975, 39) * by_prompt.std(ddof=1) / 40**0.5, stats.t.ppf(0.975, 2) * seeds**0.5
     )
-    assert (row["any_seed_lo"], row["any_seed_hi"]) == pytest.approx((15 / 40 - half, 15 / 40 + half))
+    assert (row["across_seeds_lo"], row["across_seeds_hi"]) == pytest.approx((15 / 40 - half, 15 / 40 + half))
     [[entries]] = accuracy_table(runs).groups
     assert (
         entries[-1].text == f"[{100 * (15 / 40 - half):.1f}, {100 * (15 / 40 + half):.1f}]"
