@@ -68,7 +68,8 @@ class Grader:
         if self._ask(worker, None, STARTING_SECONDS) != "ready":
             worker.kill()
             raise RuntimeError(
-                "answers cannot be compared: the math-verify worker did not start; check that math-verify is installed"
+                "answers cannot be compared: the math-verify worker did not start; "
+                "install its package: pip install 'math-verify[antlr4_9_3]'"
             )
         return worker
 

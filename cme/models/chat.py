@@ -43,11 +43,6 @@ def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[in
     return cast("list[int]", tokenizer(response, add_special_tokens=False)["input_ids"])
 
 
-def finished_flags(completion_ids: Sequence[Sequence[int]], end: int | None) -> list[bool]:
-    """Whether the last token of each completion is `end`, the end-of-turn token: the model ended it itself."""
-    return [len(ids) > 0 and ids[-1] == end for ids in completion_ids]
-
-
 def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Id of the special token that the chat template writes behind an assistant's message.
 
@@ -61,3 +56,13 @@ def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no token that ends a turn")
     return int(tokenizer.eos_token_id)
+
+
+def finished_flags(
+    completion_ids: Sequence[Sequence[int]], tokenizer: "PreTrainedTokenizerBase"
+) -> list[bool]:
+    """Whether the policy with this tokenizer ended each completion itself: the last token is its end of turn.
+
+    `cme.checkpoints.load` sets the tokenizer's `eos_token` to the end of turn, so TRL stops at the same token.
+    """
+    return [len(ids) > 0 and ids[-1] == tokenizer.eos_token_id for ids in completion_ids]

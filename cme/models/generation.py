@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Required, TypedDict, Unpack
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -14,39 +15,45 @@ from cme.models.generation_log import GenerationLog
 from cme.records import Generation
 
 
+class GenerationSettings(TypedDict, total=False):
+    """Keyword arguments of `generate` and `generate_ids`.
+
+    max_new_tokens: maximum length of a response.
+    batch_size: prompts per batch. What a seed samples depends on it.
+    temperature: 0 (the default) decodes greedily, any other value samples.
+    seed: seed of the sampling; torch's global generator is then left as it was. None (the default) samples from that
+        generator.
+    progress: label of a progress bar; None (the default) for no bar.
+    log: batches of an earlier attempt, which are reused, and where new ones are saved.
+    """
+
+    max_new_tokens: Required[int]
+    batch_size: Required[int]
+    temperature: float
+    seed: int | None
+    progress: str | None
+    log: GenerationLog | None
+
+
 def generate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[chat.Text],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    temperature: float = 0.0,
-    seed: int | None = None,
-    progress: str | None = None,
-    log: GenerationLog | None = None,
+    **settings: Unpack[GenerationSettings],
 ) -> list[Generation]:
-    """One response to each prompt, as text. The arguments are those of `generate_ids`."""
+    """One response to each prompt, as text."""
+    return decode(tokenizer, generate_ids(model, tokenizer, prompts, **settings))
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]]) -> list[Generation]:
+    """The token ids of responses as text. A response is finished if its last token is the end of turn."""
     end = chat.end_of_turn_id(tokenizer)
-    responses = generate_ids(
-        model,
-        tokenizer,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        temperature=temperature,
-        seed=seed,
-        progress=progress,
-        log=log,
-    )
-    return [decode_generation(tokenizer, ids, end) for ids in responses]
-
-
-def decode_generation(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], end: int) -> Generation:
-    """The token ids of a response as text. The response is finished if its last token is `end`."""
-    [finished] = chat.finished_flags([ids], end)
-    content = ids[:-1] if finished else ids
-    return Generation(str(tokenizer.decode(content, skip_special_tokens=True)), finished, len(ids))
+    generations = []
+    for ids in responses:
+        finished = len(ids) > 0 and ids[-1] == end
+        text = tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=True)
+        generations.append(Generation(str(text), finished, len(ids)))
+    return generations
 
 
 @torch.no_grad()
@@ -54,32 +61,21 @@ def generate_ids(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[chat.Text],
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    temperature: float = 0.0,
-    seed: int | None = None,
-    progress: str | None = None,
-    log: GenerationLog | None = None,
+    **settings: Unpack[GenerationSettings],
 ) -> list[list[int]]:
     """Token ids of one response to each prompt, including the token that ends its turn.
 
     Prompts of similar length share a batch, padded on the left. The responses come in the order of `prompts`.
-
-    Args:
-        max_new_tokens: maximum length of a response.
-        batch_size: prompts per batch. What a seed samples depends on it.
-        temperature: 0 decodes greedily, any other value samples.
-        seed: seed of the sampling; torch's global generator is then left as it was. None samples from that generator.
-        progress: label of a progress bar; None for no bar.
-        log: batches of an earlier attempt, which are reused, and where new ones are saved.
     """
-    end = chat.end_of_turn_id(tokenizer)
+    batch_size, max_new_tokens = settings["batch_size"], settings["max_new_tokens"]
+    temperature, seed = settings.get("temperature", 0.0), settings.get("seed")
+    progress, log = settings.get("progress"), settings.get("log")
     rendered = [chat.prompt_ids(tokenizer, p) for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(rendered[i]))
-    sampling = (
-        {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-    )
+    decoding: dict[str, Any] = {"do_sample": False}
+    if temperature:
+        decoding = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
+    decoding |= {"max_new_tokens": max_new_tokens, "eos_token_id": chat.end_of_turn_id(tokenizer)}
     if log is not None:
         request = json.dumps([rendered, max_new_tokens, temperature, seed])
         log.begin(hashlib.sha256(request.encode()).hexdigest())
@@ -92,9 +88,7 @@ def generate_ids(
             rows = order[start : start + batch_size]
             batch = None if log is None else log.replay(rows)
             if batch is None:
-                batch = _generate_batch(
-                    model, tokenizer, [rendered[i] for i in rows], end, max_new_tokens, sampling
-                )
+                batch = _generate_batch(model, [rendered[i] for i in rows], tokenizer.pad_token_id, decoding)
                 if log is not None:
                     log.add(rows, batch, random=bool(temperature))
             responses |= dict(zip(rows, batch, strict=True))
@@ -102,26 +96,22 @@ def generate_ids(
 
 
 def _generate_batch(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    end: int,
-    max_new_tokens: int,
-    sampling: Mapping[str, Any],
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], padding: int, decoding: dict[str, Any]
 ) -> list[list[int]]:
     """Token ids of the responses, given the token ids of B prompts."""
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), tokenizer.pad_token_id, device=model.device)  # (B, P)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    output = model.generate(
-        input_ids=ids,
-        attention_mask=mask,
-        max_new_tokens=max_new_tokens,
-        eos_token_id=end,
-        pad_token_id=tokenizer.pad_token_id,
-        **({"do_sample": False} | dict(sampling)),
-    )
-    return [new[: new.index(end) + 1] if end in new else new for new in output[:, width:].tolist()]
+    ids, mask = pad(prompts, model.device, left=True, value=padding)  # (B, P)
+    output = model.generate(input_ids=ids, attention_mask=mask, pad_token_id=padding, **decoding)
+    end = decoding["eos_token_id"]
+    responses = output[:, ids.shape[1] :].tolist()
+    return [new[: new.index(end) + 1] if end in new else new for new in responses]
+
+
+def pad(
+    rows: Sequence[Sequence[int]], device: torch.device, *, left: bool, value: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids (B, T) padded with `value` on the left or right, and their mask (B, T)."""
+    side = "left" if left else "right"
+    tokens = [torch.tensor(row, dtype=torch.long) for row in rows]
+    ids = pad_sequence(tokens, batch_first=True, padding_value=value, padding_side=side)
+    mask = pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True, padding_side=side)
+    return ids.to(device), mask.to(device)

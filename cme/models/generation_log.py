@@ -70,10 +70,13 @@ class GenerationLog:
         """Token ids of the next batch if it has these rows, else None. Sets torch's random state to that after it."""
         if self._next >= len(self._batches) or self._batches[self._next].rows != list(rows):
             return None
+        import torch
+
         batch = self._batches[self._next]
         self._next += 1
-        if batch.random is not None:
-            _set_random_state(batch.random)
+        for name, state in (batch.random or {}).items():
+            setter = torch.cuda.set_rng_state if name == "cuda" else torch.set_rng_state
+            setter(torch.tensor(list(base64.b64decode(state)), dtype=torch.uint8))
         return batch.ids
 
     def add(self, rows: Sequence[int], ids: Ids, *, random: bool) -> None:
@@ -121,11 +124,3 @@ def _random_state() -> dict[str, str]:
     if torch.cuda.is_available():
         states["cuda"] = torch.cuda.get_rng_state()
     return {name: base64.b64encode(state.numpy().tobytes()).decode() for name, state in states.items()}
-
-
-def _set_random_state(states: dict[str, str]) -> None:
-    import torch
-
-    for name, setter in (("cpu", torch.set_rng_state), ("cuda", torch.cuda.set_rng_state)):
-        if name in states:
-            setter(torch.tensor(list(base64.b64decode(states[name])), dtype=torch.uint8))

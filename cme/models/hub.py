@@ -23,74 +23,55 @@ def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
     Repositories in the hub's cache are available. For the others the hub is asked, unless HF_HUB_OFFLINE forbids it.
     After the first failed connection it is not asked again.
     """
-    from huggingface_hub import constants
-
-    reasons, reachable = [], not constants.is_offline_mode()
-    for repository in dict.fromkeys(wanted):
-        what = "checkpoint" if repository.kind == "model" else "data set"
-        try:
-            if _is_cached(repository):
-                continue
-            if reachable:
-                reachable = _is_on_hub(repository)
-            if not reachable:
-                offline = constants.is_offline_mode()
-                option = "--repo-type dataset " * (repository.kind == "dataset")
-                why = "HF_HUB_OFFLINE forbids asking the hub" if offline else "the hub cannot be reached"
-                instead = "name a local copy (data.source.path=...)" if option else "use scale=miniature"
-                raise _Missing(
-                    f"is not in the local cache and {why}: run `hf download {option}{repository.name}` where there is "
-                    f"a connection and copy the cache, or {instead}"
-                )
-        except _Missing as reason:
-            reasons.append(f"{what} {repository.name} {reason}")
-    return reasons
-
-
-class _Missing(Exception):
-    """Why a repository is not available, as the rest of a sentence that begins with its name."""
-
-
-def _is_cached(repository: Repository) -> bool:
-    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub import constants, try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    try:
-        place = try_to_load_from_cache(repository.name, repository.file, repo_type=repository.kind)
-    except HFValidationError as error:
-        raise _Missing(
-            f"is neither a folder with a {repository.file} nor a name of the form owner/name, as the hub has them"
-        ) from error
-    return isinstance(place, str) and Path(place).exists()
+    sentences, reachable = [], not constants.is_offline_mode()
+    for repository in dict.fromkeys(wanted):
+        reason: str | None = None
+        try:
+            cached = try_to_load_from_cache(repository.name, repository.file, repo_type=repository.kind)
+        except HFValidationError:
+            cached = None
+            reason = f"is neither a folder with a {repository.file} nor a name of the form owner/name"
+        if isinstance(cached, str) and Path(cached).exists():
+            continue
+        if reason is None and reachable:
+            reachable, reason = _ask_hub(repository)
+        if reason is None and not reachable:
+            offline = constants.is_offline_mode()
+            option = "--repo-type dataset " * (repository.kind == "dataset")
+            why = "HF_HUB_OFFLINE forbids asking the hub" if offline else "the hub cannot be reached"
+            instead = "name a local copy (data.source.path=...)" if option else "use scale=miniature"
+            reason = (
+                f"is not in the local cache and {why}: run `hf download {option}{repository.name}` where there is "
+                f"a connection and copy the cache, or {instead}"
+            )
+        if reason is not None:
+            kind = "checkpoint" if repository.kind == "model" else "data set"
+            sentences.append(f"{kind} {repository.name} {reason}")
+    return sentences
 
 
-def _is_on_hub(repository: Repository) -> bool:
-    """Whether the hub has the repository; False if it cannot be reached. Raises _Missing if it refuses or has not."""
+def _ask_hub(repository: Repository) -> tuple[bool, str | None]:
+    """Whether the hub can be reached, and why it does not give the repository; None if it does."""
     from httpx2 import TransportError
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        HfHubHTTPError,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url
 
     page = f"{constants.ENDPOINT}/{'datasets/' * (repository.kind == 'dataset')}{repository.name}"
+    url = hf_hub_url(repository.name, repository.file, repo_type=repository.kind)
     try:
-        get_hf_file_metadata(
-            hf_hub_url(repository.name, repository.file, repo_type=repository.kind), timeout=TIMEOUT
-        )
-    except GatedRepoError as error:
-        raise _Missing(f"is gated: accept its licence at {page}, then run `hf auth login`") from error
-    except RepositoryNotFoundError as error:
-        raise _Missing(
-            f"is not on the hub, or private: check its spelling, or run `hf auth login` if {page} shows it to you"
-        ) from error
-    except EntryNotFoundError as error:
-        raise _Missing(f"has no {repository.file}: see {page}") from error
-    except HfHubHTTPError as error:
+        get_hf_file_metadata(url, timeout=TIMEOUT)
+    except errors.GatedRepoError:
+        return True, f"is gated: accept its licence at {page}, then run `hf auth login`"
+    except errors.RepositoryNotFoundError:
+        login = f"run `hf auth login` if {page} shows it to you"
+        return True, f"is not on the hub, or private: check its spelling, or {login}"
+    except errors.EntryNotFoundError:
+        return True, f"has no {repository.file}: see {page}"
+    except errors.HfHubHTTPError as error:
         status = error.response.status_code
-        raise _Missing(f"is refused by the hub with status {status}: see {page}, or try later") from error
+        return True, f"is refused by the hub with status {status}: see {page}, or try later"
     except (TransportError, OSError):
-        return False
-    return True
+        return False, None
+    return True, None

@@ -1,12 +1,10 @@
 """Label-free rewards, and the controls that they are compared with. All derive from `cme.rewards.base.Reward`."""
 
 from cme.rewards.base import Reward
+from cme.rewards.controls import FormatReward, Length, RandomReward
 from cme.rewards.cross_model_entropy import CrossModelEntropy
-from cme.rewards.format_reward import FormatReward
 from cme.rewards.ground_truth import GroundTruth
-from cme.rewards.length import Length
 from cme.rewards.majority_vote import MajorityVote
-from cme.rewards.random_reward import RandomReward
 from cme.rewards.reverse_kl import ReverseKL
 from cme.rewards.self_certainty import SelfCertainty
 from cme.rewards.semantic_entropy import SemanticEntropy

@@ -4,12 +4,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from cme.models import chat
 from cme.models.chat import Text
+from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
     import torch
 
     from cme.scoring.policy import PolicyHolder
+    from cme.scoring.token_scorer import TokenScores
 
 Texts = Sequence[Text]
 TokenIds = Sequence[Sequence[int]]
@@ -49,13 +52,15 @@ class Reward(ABC):
     std_floor: float = 0.0
     token_values: "Sequence[torch.Tensor]" = ()
     left_out: int = 0
+    _policy: PolicyScorer | None = None
 
     @classmethod  # noqa: B027 - a hook
     def check(cls, **settings: Any) -> None:
         """Raise ValueError for arguments that the constructor would refuse. Loads no model."""
 
-    def bind(self, trainer: "PolicyHolder") -> None:  # noqa: B027 - a hook
+    def bind(self, trainer: "PolicyHolder") -> None:
         """Receive the trainer, before training, from which the reward can read the policy and its tokenizer."""
+        self._policy = PolicyScorer(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """State to save with a training checkpoint."""
@@ -76,3 +81,23 @@ class Reward(ABC):
             completion_ids: B lists of the tokens that the policy sampled, its end-of-turn token included.
             columns: the other columns of the data set and what TRL adds, such as `log_metric`.
         """
+
+    @property
+    def policy_tokenizer(self) -> Any:
+        """The tokenizer that the policy samples with. Raises RuntimeError before `bind`."""
+        return self._bound_policy().trainer.processing_class
+
+    def finished_flags(self, completion_ids: TokenIds) -> list[bool]:
+        """Whether the policy ended each completion itself. Raises RuntimeError before `bind`."""
+        return chat.finished_flags(completion_ids, self.policy_tokenizer)
+
+    def score_policy(
+        self, prompts: Texts, completion_ids: TokenIds, *, entropy: bool = False, certainty: bool = False
+    ) -> "list[TokenScores]":
+        """Scores of B completions under the current policy. Raises RuntimeError before `bind`."""
+        return self._bound_policy().score(prompts, completion_ids, entropy=entropy, certainty=certainty)
+
+    def _bound_policy(self) -> PolicyScorer:
+        if self._policy is None:
+            raise RuntimeError(f"{self.__name__}: call bind(trainer) before training")
+        return self._policy

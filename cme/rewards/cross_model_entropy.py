@@ -71,7 +71,6 @@ class CrossModelEntropy(Reward):
         self._apply(CrossModelEntropySettings(verifier, **settings))
         self.verifiers = [_load_verifier(name, self.settings) for name in self.settings.verifiers]
         self._logged_reasons: set[str] = set()
-        self._policy_tokenizer: Any = None
 
     def _apply(self, settings: CrossModelEntropySettings) -> None:
         self.settings = settings
@@ -108,7 +107,7 @@ class CrossModelEntropy(Reward):
                 f"granularity={self.granularity} with std_floor={self.std_floor} needs the trainer of "
                 "`cme.training.grpo.train_grpo`; TRL's own trainer has one reward per completion and no std_floor"
             )
-        self._policy_tokenizer = trainer.processing_class
+        super().bind(trainer)
 
     def __call__(
         self,
@@ -123,21 +122,18 @@ class CrossModelEntropy(Reward):
 
         from cme.rewards import pooling
 
-        settings, end = self.settings, None
-        if self._policy_tokenizer is not None:
-            end = self._policy_tokenizer.eos_token_id
-        elif self._needs_policy:
+        settings = self.settings
+        if self._policy is None and self._needs_policy:
             raise RuntimeError(f"{' and '.join(self._needs_policy)}: call bind(trainer) before training")
         texts = [chat.to_text(c) for c in completions]
-        ends = chat.finished_flags(completion_ids, end if settings.score_end_of_turn else None)
-        scored = [self._token_values(verifier, prompts, texts, ends) for verifier in self.verifiers]
-        rows = list(zip(*scored, strict=True))  # per completion: score and values under each verifier
+        ended = self.finished_flags(completion_ids) if settings.score_end_of_turn else [False] * len(texts)
+        under_each = [self._token_values(verifier, prompts, texts, ended) for verifier in self.verifiers]
+        rows = list(zip(*under_each, strict=True))  # per completion: score, values under each verifier
         if log_metric:
-            for name, cut in (
-                ("prompt_truncated", [any(score.prompt_truncated for score, _ in row) for row in rows]),
-                ("response_truncated", [any(score.response_truncated for score, _ in row) for row in rows]),
-            ):
-                log_metric(name, sum(cut) / len(cut))
+            truncated = [any(score.prompt_truncated for score, _ in row) for row in rows]
+            log_metric("prompt_truncated", sum(truncated) / len(rows))
+            truncated = [any(score.response_truncated for score, _ in row) for row in rows]
+            log_metric("response_truncated", sum(truncated) / len(rows))
         pooled = torch.tensor(
             [[self._pool(text, *one) for one in row] for text, row in zip(texts, rows, strict=True)]
         )  # (B, verifiers)
@@ -145,13 +141,10 @@ class CrossModelEntropy(Reward):
         bounded = pooling.bound(combined, settings.clip, settings.sigmoid)
         rewards = [
             settings.empty_response if not score.tokens else None if reward.isnan() else float(reward)
-            for reward, (score, _) in zip(bounded, scored[0], strict=True)
+            for reward, ((score, _), *_) in zip(bounded, rows, strict=True)
         ]
         if self.granularity == "token":
-            aligned = [
-                self._align(text, ids, row)
-                for text, ids, row in zip(texts, completion_ids, rows, strict=True)
-            ]
+            aligned = list(map(self._align, texts, completion_ids, rows))
             self.token_values = [
                 torch.full((len(ids),), float("nan")) if values is None else values
                 for values, ids in zip(aligned, completion_ids, strict=True)
@@ -166,17 +159,18 @@ class CrossModelEntropy(Reward):
         return rewards
 
     def _token_values(
-        self, verifier: "Verifier", prompts: Sequence[chat.Text], texts: Sequence[str], ends: Sequence[bool]
+        self, verifier: "Verifier", prompts: Texts, texts: Sequence[str], ended: Sequence[bool]
     ) -> "list[tuple[Score, torch.Tensor]]":
         """Each response's score and its values v (T,) under one verifier."""
         by_entropy = self.settings.metric == "predictive_entropy"
-        scores = verifier.score(prompts, texts, ends, entropy=by_entropy)
+        scores = verifier.score(prompts, texts, ended, entropy=by_entropy)
         if by_entropy:
             return [(s, -s.entropies) for s in scores]
         if not self.settings.pmi:
             return [(s, s.log_likelihoods) for s in scores]
-        without = verifier.score([""] * len(texts), texts, ends)
-        return [(s, s.log_likelihoods - w.log_likelihoods) for s, w in zip(scores, without, strict=True)]
+        without_prompt = verifier.score([""] * len(texts), texts, ended)
+        pairs = zip(scores, without_prompt, strict=True)
+        return [(s, s.log_likelihoods - w.log_likelihoods) for s, w in pairs]
 
     def _pool(self, text: str, score: "Score", values: "torch.Tensor") -> float:
         """One response's reward under one verifier; NaN where it cannot be scored."""
@@ -185,16 +179,10 @@ class CrossModelEntropy(Reward):
         settings = self.settings
         if score.reason is not None or not values.isfinite().all():
             return float("nan")
-        place = None if settings.span == "response" else answer_span(text, settings.answers)
-        answer = None if place is None else pooling.span_mask(score, *place)
-        value = pooling.pool_span(
-            values,
-            answer,
-            settings.metric,
-            settings.span,
-            settings.answer_weight,
-            settings.no_answer_penalty,
-        )
+        characters = None if settings.span == "response" else answer_span(text, settings.answers)
+        answer = None if characters is None else pooling.span_mask(score, *characters)
+        weight, penalty = settings.answer_weight, settings.no_answer_penalty
+        value = pooling.pool_span(values, answer, settings.metric, settings.span, weight, penalty)
         return value if abs(value) <= LARGEST else float("nan")
 
     def _align(
@@ -209,21 +197,17 @@ class CrossModelEntropy(Reward):
         from cme.rewards import alignment, pooling
 
         settings = self.settings
-        [finished] = chat.finished_flags([ids], self._policy_tokenizer.eos_token_id)
+        [finished] = self.finished_flags([ids])
         aligned = []
         try:
-            targets = alignment.sampled_ends(self._policy_tokenizer, ids, text)
+            targets = alignment.sampled_ends(self.policy_tokenizer, ids, text)
             for verifier, (score, values) in zip(self.verifiers, row, strict=True):
                 if score.reason is not None or not values.isfinite().all():
                     return torch.full((len(ids),), float("nan"))
                 _, sources = alignment.text_ends(verifier.tokenizer, text)
+                ends = {"source_ended": score.ended, "target_ended": finished}
                 on_tokens = alignment.align_response(
-                    values.numpy(),
-                    sources,
-                    targets,
-                    source_ended=score.ended,
-                    target_ended=finished,
-                    mode=settings.alignment,
+                    values.numpy(), sources, targets, mode=settings.alignment, **ends
                 )
                 aligned.append(torch.as_tensor(on_tokens, dtype=torch.float32))
         except alignment.AlignmentError as error:

@@ -7,14 +7,11 @@ when it optimises the true quality. In mathematics it is "vanilla" GRPO.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cme.grading.answers import AnswerKind, extract_answer, is_correct
 from cme.models import chat
 from cme.rewards.base import Reward, Texts, TokenIds
-
-if TYPE_CHECKING:
-    from cme.scoring.policy import PolicyHolder
 
 
 class GroundTruth(Reward):
@@ -35,11 +32,6 @@ class GroundTruth(Reward):
             extract_answer("", answers)
         self.oracle = oracle
         self.answers = answers
-        self._end: int | None = None
-
-    def bind(self, trainer: "PolicyHolder") -> None:
-        """Receive the trainer, whose tokenizer says which token ends a turn."""
-        self._end = trainer.processing_class.eos_token_id
 
     def __call__(
         self,
@@ -51,13 +43,13 @@ class GroundTruth(Reward):
     ) -> list[float | None]:
         """Grade B completions; None where the data have no answer to compare with, or the comparison is undecided.
 
-        A completion that makes the comparison exceed its time limit therefore neither gains nor loses.
+        A completion that makes the comparison exceed its time limit therefore neither gains nor loses. Raises
+        RuntimeError before `bind` where there is an oracle, ValueError for data without the column `answer`.
         """
         texts = [chat.to_text(c) for c in completions]
         if self.oracle is not None:
-            finished = chat.finished_flags(completion_ids, self._end)
-            questions = [chat.to_text(p) for p in prompts]
-            return [self.oracle(q, t, f) for q, t, f in zip(questions, texts, finished, strict=True)]
+            rows = zip(map(chat.to_text, prompts), texts, self.finished_flags(completion_ids), strict=True)
+            return [self.oracle(prompt, text, finished) for prompt, text, finished in rows]
         if answer is None:
             raise ValueError("ground truth without an oracle needs a column `answer` in the data")
         graded = [is_correct(t, gold, self.answers) for t, gold in zip(texts, answer, strict=True)]

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from cme.rewards.base import Reward, Texts, TokenIds
 from cme.rewards.cross_model_entropy import CrossModelEntropy
 from cme.rewards.settings import VerifierSettings, takes_fields_of
-from cme.scoring.policy import PolicyScorer
 
 if TYPE_CHECKING:
     from cme.scoring.policy import PolicyHolder
@@ -42,7 +41,6 @@ class ReverseKL(Reward):
     def __init__(self, verifier: str, **settings: Any) -> None:
         self.check(verifier=verifier, **settings)
         self._verifier = CrossModelEntropy(verifier, **settings)
-        self._policy = PolicyScorer("reverse_kl")
 
     @classmethod
     def check(cls, **settings: Any) -> None:
@@ -53,15 +51,15 @@ class ReverseKL(Reward):
 
     def bind(self, trainer: "PolicyHolder") -> None:
         """Receive the trainer that holds the policy."""
+        super().bind(trainer)
         self._verifier.bind(trainer)
-        self._policy.bind(trainer)
 
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions; None where the verifier or the policy cannot score one. Needs `bind`."""
         under_verifier = self._verifier(prompts, completions, completion_ids, **columns)
-        under_policy = self._policy.score(prompts, completion_ids)
+        under_policy = self.score_policy(prompts, completion_ids)
         return [
             None
             if q is None or p.reason or not len(p.log_likelihoods)

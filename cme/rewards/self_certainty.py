@@ -14,13 +14,9 @@ Soft-capped and scaled logits are used as the model returns them.
 """
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cme.rewards.base import Reward, Texts, TokenIds
-from cme.scoring.policy import PolicyScorer
-
-if TYPE_CHECKING:
-    from cme.scoring.policy import PolicyHolder
 
 
 class SelfCertainty(Reward):
@@ -28,17 +24,10 @@ class SelfCertainty(Reward):
 
     __name__ = "self_certainty"
 
-    def __init__(self) -> None:
-        self._policy = PolicyScorer("self_certainty")
-
-    def bind(self, trainer: "PolicyHolder") -> None:
-        """Receive the trainer that holds the policy."""
-        self._policy.bind(trainer)
-
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions under the current policy; None for one without a token or a finite value."""
-        scores = self._policy.score(prompts, completion_ids, certainty=True)
+        scores = self.score_policy(prompts, completion_ids, certainty=True)
         means = [float(s.certainties.mean()) for s in scores]  # NaN for a completion without a token
         return [mean if math.isfinite(mean) else None for mean in means]

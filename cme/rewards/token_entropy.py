@@ -16,15 +16,11 @@ summary of the paper has it (emergentmind.com/articles/2505.22660). RENT's own c
 available.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cme.grading.answers import AnswerKind, extract_answer
 from cme.models import chat
 from cme.rewards.base import Reward, Texts, TokenIds
-from cme.scoring.policy import PolicyScorer
-
-if TYPE_CHECKING:
-    from cme.scoring.policy import PolicyHolder
 
 
 class TokenEntropy(Reward):
@@ -48,22 +44,17 @@ class TokenEntropy(Reward):
                 f"no_answer={no_answer} with answers=none; use data whose responses have an answer"
             )
         self.chunks, self.answers, self.no_answer = chunks, answers, no_answer
-        self._policy = PolicyScorer("token_entropy")
 
     @classmethod
     def check(cls, **settings: Any) -> None:
         """Raise ValueError for settings that cannot be used together."""
         cls(**settings)
 
-    def bind(self, trainer: "PolicyHolder") -> None:
-        """Receive the trainer that holds the policy."""
-        self._policy.bind(trainer)
-
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions under the current policy; None for one without a token."""
-        scores = self._policy.score(prompts, completion_ids, entropy=True)
+        scores = self.score_policy(prompts, completion_ids, entropy=True)
         values: list[float | None] = []
         for completion, score in zip(completions, scores, strict=True):
             tokens = -(-len(score.entropies) // self.chunks)  # rounded up

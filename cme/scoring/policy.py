@@ -34,20 +34,11 @@ class UntrainedPolicy(SupportsTokenRewards):
 
 
 class PolicyScorer:
-    """Scores completions under the current policy at temperature 1, in the tokens that it sampled.
+    """Scores completions under the current policy at temperature 1, in the tokens that it sampled."""
 
-    Args:
-        reward: name of the reward, for the error of a call before `bind`.
-    """
-
-    def __init__(self, reward: str) -> None:
-        self._reward = reward
-        self._trainer: PolicyHolder | None = None
+    def __init__(self, trainer: PolicyHolder) -> None:
+        self.trainer = trainer
         self._scorer: TokenScorer | None = None
-
-    def bind(self, trainer: PolicyHolder) -> None:
-        """Receive the trainer that holds the policy."""
-        self._trainer, self._scorer = trainer, None
 
     def score(
         self,
@@ -57,18 +48,15 @@ class PolicyScorer:
         entropy: bool = False,
         certainty: bool = False,
     ) -> "list[TokenScores]":
-        """Scores of the tokens of B completions, end of turn included. Raises RuntimeError before `bind`."""
+        """Scores of the tokens of B completions, end of turn included."""
         from accelerate.utils import extract_model_from_parallel
 
         from cme.scoring.token_scorer import TokenScorer
 
-        if self._trainer is None:
-            raise RuntimeError(f"{self._reward}: call bind(trainer) before training")
-        tokenizer = self._trainer.processing_class
-        rendered = [chat.prompt_ids(tokenizer, p) for p in prompts]
+        rendered = [chat.prompt_ids(self.trainer.processing_class, p) for p in prompts]
         if self._scorer is None:  # on the first call: at bind time the model is not wrapped yet
-            self._scorer = TokenScorer(extract_model_from_parallel(self._trainer.model))
-        with gathered_weights(self._trainer):
+            self._scorer = TokenScorer(extract_model_from_parallel(self.trainer.model))
+        with gathered_weights(self.trainer):
             return self._scorer.score(rendered, completion_ids, entropy=entropy, certainty=certainty)
 
 

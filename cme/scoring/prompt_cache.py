@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from transformers import Cache, DynamicLayer, PreTrainedModel
 
+from cme.models.generation import pad
+
 
 class _Layer(DynamicLayer):  # type: ignore[misc]
     """One layer's keys and values of B prompts, (B, heads, P, head size)."""
@@ -90,15 +92,3 @@ class PromptCache:
         ).last_hidden_state  # (N, R-1, d)
         real = mask.bool()
         return torch.cat([first, states], dim=1)[real], ids[real]
-
-
-def pad(
-    rows: Sequence[Sequence[int]], device: torch.device, *, left: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids (B, T) padded with 0 on the left or right, and their mask (B, T)."""
-    width = max(map(len, rows))
-    gaps = [[0] * (width - len(row)) for row in rows]
-    ids = [[*g, *row] if left else [*row, *g] for g, row in zip(gaps, rows, strict=True)]
-    ones = [[1] * len(row) for row in rows]
-    mask = [[*g, *o] if left else [*o, *g] for g, o in zip(gaps, ones, strict=True)]
-    return torch.tensor(ids, device=device), torch.tensor(mask, device=device)

@@ -69,15 +69,16 @@ class CompletionServer:
         self.api_key_variable = api_key_variable
         with self._client() as client:
             if dialect == "vllm":
-                served = self._read(self._ask(client, "GET", "/v1/models"), _model_names)
+                answer = self._request(client, "GET", "/v1/models")
+                served = self._read(answer, lambda reply: [str(entry["id"]) for entry in reply["data"]])
                 if model not in served:
                     raise ValueError(
                         f"server.model={model}; {self.url} serves {', '.join(served) or 'no model'}"
                     )
             else:
-                answer = self._ask(client, "GET", "/get_model_info")
+                answer = self._request(client, "GET", "/get_model_info")
                 if answer.status_code == 404:  # the path of newer servers
-                    answer = self._ask(client, "GET", "/model_info")
+                    answer = self._request(client, "GET", "/model_info")
                 self._read(answer, dict)
 
     def score(
@@ -115,11 +116,11 @@ class CompletionServer:
         ids, tokens = [*prompt, *response], len(response)
         if self.dialect == "vllm":
             body = {"model": self.model, "prompt": ids, "max_tokens": 1, "temperature": 0}
-            answer = self._ask(client, "POST", "/v1/completions", body | {"prompt_logprobs": 0}, stop)
+            answer = self._request(client, "POST", "/v1/completions", body | {"prompt_logprobs": 0}, stop)
             return self._read(answer, lambda reply: _vllm_values(reply, ids, tokens))
         body = {"input_ids": ids, "return_logprob": True, "logprob_start_len": len(prompt) - 1}
         body["sampling_params"] = {"max_new_tokens": 0, "temperature": 0}
-        answer = self._ask(client, "POST", "/generate", body, stop)
+        answer = self._request(client, "POST", "/generate", body, stop)
         return self._read(answer, lambda reply: _sglang_values(reply, ids, tokens))
 
     def _client(self) -> httpx2.Client:
@@ -136,7 +137,7 @@ class CompletionServer:
             headers=headers, timeout=timeout, limits=httpx2.Limits(max_connections=self.concurrency)
         )
 
-    def _ask(
+    def _request(
         self,
         client: httpx2.Client,
         method: str,
@@ -187,10 +188,6 @@ class CompletionServer:
         return " ".join((text.replace(key, "***") if key else text).split())[:200]
 
 
-def _model_names(reply: Any) -> list[str]:
-    return [str(entry["id"]) for entry in reply["data"]]
-
-
 def _vllm_values(reply: Any, ids: list[int], tokens: int) -> list[float]:
     """Values of the last `tokens` ids. An entry has the token itself and possibly the most likely one."""
     entries = reply["choices"][0]["prompt_logprobs"]
@@ -200,8 +197,8 @@ def _vllm_values(reply: Any, ids: list[int], tokens: int) -> list[float]:
     for token, entry in zip(ids[-tokens:], entries[-tokens:], strict=True):
         if entry is not None and str(token) not in entry:
             raise ValueError(f"token {token} was sent and {', '.join(entry)} came back")
-        own = (entry or {}).get(str(token)) or {}
-        values.append(_number(own.get("logprob")))
+        value = ((entry or {}).get(str(token)) or {}).get("logprob")
+        values.append(_log_probability(value))
     return values
 
 
@@ -211,9 +208,9 @@ def _sglang_values(reply: Any, ids: list[int], tokens: int) -> list[float]:
     returned = [entry[1] for entry in entries]
     if len(returned) < tokens or returned != ids[-len(returned) :]:
         raise ValueError(f"tokens {ids[-tokens:]} were sent and {returned} came back")
-    return [_number(entry[0]) for entry in entries[-tokens:]]
+    return [_log_probability(entry[0]) for entry in entries[-tokens:]]
 
 
-def _number(value: float | None) -> float:
+def _log_probability(value: float | None) -> float:
     """The log-probability; NaN where it is missing or clamped."""
     return float(value) if value is not None and value > CLAMPED else float("nan")

@@ -14,8 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from cme.models.architecture import config_field, has_rounded_weights
+from cme.models.generation import pad
 from cme.scoring.lm_head import LMHead
-from cme.scoring.prompt_cache import PromptCache, pad
+from cme.scoring.prompt_cache import PromptCache
 
 Ids = Sequence[int]
 

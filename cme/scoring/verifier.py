@@ -111,7 +111,7 @@ class Verifier:
         """
         if not len(responses):
             return []
-        rendered: dict[str, list[int]] = {}
+        rendered: dict[str, list[int]] = {}  # each distinct prompt is rendered once
         for prompt in prompts:
             if repr(prompt) not in rendered:
                 rendered[repr(prompt)] = chat.prompt_ids(self.tokenizer, prompt)
@@ -131,19 +131,19 @@ class Verifier:
             entropy=entropy,
         )
         scores = []
-        for i, (of_tokens, text) in enumerate(zip(token_scores, responses, strict=True)):
-            reason = of_tokens.reason
-            if reason is None and not len(of_tokens.log_likelihoods):
+        for i, tokens in enumerate(token_scores):
+            reason = tokens.reason
+            if reason is None and not len(tokens.log_likelihoods):
                 reason = "the response is empty"
-            elif reason is None and not torch.isfinite(of_tokens.log_likelihoods).all():
+            elif reason is None and not torch.isfinite(tokens.log_likelihoods).all():
                 reason = "the verifier's log-likelihoods are not finite"
-            spans = [*encoded["offset_mapping"][i], *[(len(text), len(text))] * ended[i]]
-            truncated = len(response_ids[i]) > self.max_response_tokens
+            length, truncated = len(responses[i]), len(response_ids[i]) > self.max_response_tokens
+            offsets = [*encoded["offset_mapping"][i], *[(length, length)] * ended[i]]
             scores.append(
                 Score(
-                    of_tokens.log_likelihoods,
-                    of_tokens.entropies,
-                    offsets=spans[: self.max_response_tokens],
+                    tokens.log_likelihoods,
+                    tokens.entropies,
+                    offsets=offsets[: self.max_response_tokens],
                     ended=ended[i] and not truncated,
                     prompt_truncated=len(prompt_ids[i]) > self.max_prompt_tokens,
                     response_truncated=truncated,

@@ -6,14 +6,14 @@ Sampling and choosing are separate, so that samples can be kept and chosen from 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
-from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
-from cme.models.generation import decode_generation, generate_ids
-from cme.models.generation_log import GenerationLog
+from cme.models.generation import GenerationSettings, decode, generate_ids
 from cme.records import Generation, Prompt
 from cme.rewards.base import Reward
 from cme.scoring.policy import UntrainedPolicy
+from cme.training.checked_reward import check_finite
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,7 @@ def sample_with_rewards(
     prompts: Sequence[Prompt],
     reward: Reward,
     n: int,
-    *,
-    temperature: float,
-    max_new_tokens: int,
-    batch_size: int,
-    seed: int,
-    progress: str | None = None,
-    log: GenerationLog | None = None,
+    **settings: Unpack[GenerationSettings],
 ) -> list[list[Sample]]:
     """`n` samples of `start` for each prompt, with their rewards.
 
@@ -43,18 +37,8 @@ def sample_with_rewards(
     Raises TrainingFailed for a reward that is not finite.
     """
     repeated = [p for p in prompts for _ in range(n)]
-    ids = generate_ids(
-        start.model,
-        start.tokenizer,
-        [p.text for p in repeated],
-        max_new_tokens=max_new_tokens,
-        batch_size=batch_size,
-        temperature=temperature,
-        seed=seed,
-        progress=progress,
-        log=log,
-    )
-    generations = [decode_generation(start.tokenizer, own, start.tokenizer.eos_token_id) for own in ids]
+    ids = generate_ids(start.model, start.tokenizer, [p.text for p in repeated], **settings)
+    generations = decode(start.tokenizer, ids)
     reward.bind(UntrainedPolicy(start.tokenizer, start.model))
     values = reward(
         [[{"role": "user", "content": p.text}] for p in repeated],
@@ -63,10 +47,7 @@ def sample_with_rewards(
         answer=[p.answer for p in repeated],
         log_metric=lambda key, value: None,
     )
-    if broken := [v for v in values if v is not None and not math.isfinite(v)]:
-        raise TrainingFailed(
-            f"reward {reward.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} samples"
-        )
+    check_finite(reward, values, "samples")
     rows = [Sample(g, v) for g, v in zip(generations, values, strict=True)]
     return [rows[i : i + n] for i in range(0, len(rows), n)]
 

@@ -1,11 +1,11 @@
 """The trained reward as TRL calls it, with every value checked."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from cme import TrainingFailed
-from cme.rewards.base import Reward
+from cme.rewards.base import LogMetric, Reward
 from cme.runtime import distributed
 
 
@@ -19,25 +19,27 @@ class CheckedReward:
     def __init__(self, reward: Reward) -> None:
         self.reward = reward
         self.__name__ = reward.__name__
-        self.values: list[float | None] = []
+        self.values: Sequence[float | None] = []
 
-    def __call__(self, log_metric: Callable[[str, float], None], **columns: Any) -> list[float | None]:
+    def __call__(self, log_metric: LogMetric, **columns: Any) -> list[float | None]:
         """Score this process's completions; raise TrainingFailed, in all processes, for a value that is not finite."""
         if self.reward.whole_batch:
-            columns = {
-                k: distributed.gather_rows(v) if isinstance(v, list) else v for k, v in columns.items()
-            }
-            values = self.reward(log_metric=log_metric, **columns)
-            own = list(distributed.local_rows(values))
+            rows = {k: distributed.gather_rows(v) if isinstance(v, list) else v for k, v in columns.items()}
+            values = self.reward(log_metric=log_metric, **rows)
+            self.values = distributed.local_rows(values)
         else:
-            own = self.reward(log_metric=log_metric, **columns)
-            values = distributed.gather_rows(own)
-        broken = [v for v in values if v is not None and not math.isfinite(v)]
-        if broken:  # in any process, so that all processes end here
-            raise TrainingFailed(
-                f"reward {self.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} completions"
-            )
+            self.values = self.reward(log_metric=log_metric, **columns)
+            values = distributed.gather_rows(self.values)
+        check_finite(self.reward, values, "completions")  # of all processes, so that they all end here
         left_out = self.reward.left_out
         log_metric("unscored", (values.count(None) - left_out) / (len(values) - left_out))
-        self.values = own
-        return own
+        return list(self.values)
+
+
+def check_finite(reward: Reward, values: Sequence[float | None], kind: str) -> None:
+    """Raise TrainingFailed, which counts the values as `kind`, if a reward gave a value that is not finite."""
+    broken = [v for v in values if v is not None and not math.isfinite(v)]
+    if broken:
+        raise TrainingFailed(
+            f"reward {reward.__name__!r} gave {broken[0]} for {len(broken)} of {len(values)} {kind}"
+        )

@@ -70,12 +70,12 @@ def newest_checkpoint(where: Checkpointing) -> CompleteCheckpoint | None:
 def write_marker(path: Path, made_from: str, seconds: float, processes: int, files: str = "**/*") -> None:
     """Sync a checkpoint's files and write its marker over those that match `files`, in place of an earlier marker."""
     (path / MARKER).unlink(missing_ok=True)
-    found = {}
+    contents = {}
     for file in sorted(p for p in path.glob(files) if p.is_file()):
         sync_path(file)
-        found[str(file.relative_to(path))] = [file.stat().st_size, _digest(file)]
+        contents[str(file.relative_to(path))] = [file.stat().st_size, _digest(file)]
     sync_folder(path)
-    marker = {"made_from": made_from, "seconds": seconds, "processes": processes, "files": found}
+    marker = {"made_from": made_from, "seconds": seconds, "processes": processes, "files": contents}
     write_json(path / MARKER, marker)
     sync_path(path.parent)
 
@@ -117,9 +117,8 @@ def _checkpoint(path: Path, marker: Mapping[str, Any]) -> CompleteCheckpoint:
 
 
 def _delete(path: Path) -> None:
-    (path / MARKER).unlink(
-        missing_ok=True
-    )  # first, so that a deletion which is cut short leaves no complete one
+    # the marker first, so that a deletion which is cut short leaves no complete checkpoint
+    (path / MARKER).unlink(missing_ok=True)
     shutil.rmtree(path)
 
 

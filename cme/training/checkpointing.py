@@ -58,7 +58,7 @@ def train_with_checkpoints(
         last = newest_checkpoint(where)
     keeper = _Keeper(trainer, where, parts, last)
     if last is not None:
-        keeper.load(last)
+        keeper.restore(last)
         if trainer.is_world_process_zero():
             print(f"training continues from step {step_of(last.path)}", file=sys.stderr)
     trainer.add_callback(keeper)
@@ -72,7 +72,7 @@ def train_with_checkpoints(
         for callback in trainer.callback_handler.callbacks:
             if isinstance(callback, ProgressCallback) and callback.training_bar is not None:
                 callback.training_bar.close()  # an open bar would share its line with the error
-    return 0.0 if last is None else last.seconds
+    return keeper.earlier_seconds
 
 
 class _Keeper(TrainerCallback):  # type: ignore[misc]
@@ -88,10 +88,10 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self.trainer, self.where, self.parts, self.last = trainer, where, parts, last
         self.saving = False
         self._resumed = last is not None
-        self._earlier = 0.0 if last is None else last.seconds
+        self.earlier_seconds = 0.0 if last is None else last.seconds
         self._began = time.perf_counter()
 
-    def load(self, last: CompleteCheckpoint) -> None:
+    def restore(self, last: CompleteCheckpoint) -> None:
         """Restore the parts and TRL's counters. Raises Unavailable if another number of processes saved them."""
         processes = self.trainer.args.world_size
         if last.processes != processes:
@@ -123,7 +123,9 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
             return
         self._resumed = False
         batches = train_dataloader.batch_sampler
-        sampler = batches.batch_sampler.sampler if isinstance(batches, BatchSamplerShard) else batches.sampler
+        if isinstance(batches, BatchSamplerShard):
+            batches = batches.batch_sampler
+        sampler = batches.sampler
         epochs = int(state.epoch or 0)
         for _epoch in range(epochs):
             next(iter(sampler))
@@ -132,7 +134,8 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Request a checkpoint when one is due or a signal is pending, unless TRL holds completions."""
-        due = self._signalled() or state.global_step - self._last_step() >= self.where.every
+        last_step = 0 if self.last is None else step_of(self.last.path)
+        due = self._signalled() or state.global_step - last_step >= self.where.every
         held = trl_internals.has_buffered_completions(self.trainer)
         if due and state.global_step < state.max_steps and not held:
             self._check_space()
@@ -152,7 +155,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         torch.save({"parts": parts, "counters": counters}, path / self._parts_file())
         self.trainer.accelerator.wait_for_everyone()
         if args.should_save:
-            seconds = self._earlier + time.perf_counter() - self._began
+            seconds = self.earlier_seconds + time.perf_counter() - self._began
             write_marker(path, self.where.made_from, seconds, args.world_size)
             prune_checkpoints(self.where.folder)
         self.trainer.accelerator.wait_for_everyone()
@@ -163,9 +166,6 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def _parts_file(self) -> str:
         return f"parts-{self.trainer.args.process_index}.pt"
-
-    def _last_step(self) -> int:
-        return 0 if self.last is None else step_of(self.last.path)
 
     def _signalled(self) -> bool:
         """Whether a signal is pending in any process, so that all processes save, or none."""

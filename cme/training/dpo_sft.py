@@ -19,7 +19,7 @@ from trl import DPOConfig, SFTConfig, SFTTrainer
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.models import chat
-from cme.models.generation import decode_generation, generate_ids
+from cme.models.generation import decode, generate_ids
 from cme.records import Generation, Preference, Prompt
 from cme.scoring.policy import gathered_weights
 from cme.training.history import TrainingResult, history_columns
@@ -55,24 +55,19 @@ def train_dpo(
     is not finite, Interrupted for a signal, Unavailable where the disk is full.
     """
     config = job.arguments(DPOConfig, {**settings, "logging_nan_inf_filter": False})
-    rows = [
-        {
-            "prompt_ids": chat.prompt_ids(start.tokenizer, preference.prompt.text),
-            "chosen_ids": response_row(start.tokenizer, preference.chosen, True),
-            "rejected_ids": response_row(start.tokenizer, preference.rejected, True),
-        }
-        for preference in preferences
-    ]
+    rows = []
+    for preference in preferences:
+        prompt_ids = chat.prompt_ids(start.tokenizer, preference.prompt.text)
+        if len(prompt_ids) < config.max_length:
+            chosen = _response_row(start.tokenizer, preference.chosen, True)
+            rejected = _response_row(start.tokenizer, preference.rejected, True)
+            rows.append({"prompt_ids": prompt_ids, "chosen_ids": chosen, "rejected_ids": rejected})
     trainer = TokenizedDPOTrainer(
         model=start.model,
-        ref_model=None
-        if job.lora
-        else reference.model,  # with adapters, the policy without them is the reference
+        ref_model=None if job.lora else reference.model,  # the policy without its adapters is the reference
         processing_class=start.tokenizer,
         args=config,
-        train_dataset=_dataset(
-            [row for row in rows if len(row["prompt_ids"]) < config.max_length], config.max_length
-        ),
+        train_dataset=_dataset(rows, config.max_length),
         peft_config=job.adapters(),
     )
     return _train(trainer, monitoring, job)
@@ -98,7 +93,7 @@ def train_sft(
     rows = []
     for prompt, generation in zip(prompts, responses, strict=True):
         prompt_ids = chat.prompt_ids(start.tokenizer, prompt.text)
-        response_ids = response_row(start.tokenizer, generation.response, bool(generation.finished))
+        response_ids = _response_row(start.tokenizer, generation.response, bool(generation.finished))
         ids = [*prompt_ids, *response_ids][:limit]
         if len(prompt_ids) < len(ids):
             labels = [-100] * len(prompt_ids) + ids[len(prompt_ids) :]
@@ -113,9 +108,9 @@ def train_sft(
     return _train(trainer, monitoring, job)
 
 
-def response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> list[int]:
+def _response_row(tokenizer: PreTrainedTokenizerBase, text: str, finished: bool) -> list[int]:
     """A response's token ids, with the end-of-turn token if it is finished."""
-    return [*chat.response_ids(tokenizer, text), *[int(tokenizer.eos_token_id)] * finished]
+    return [*chat.response_ids(tokenizer, text), *[chat.end_of_turn_id(tokenizer)] * finished]
 
 
 def _dataset(rows: list[dict[str, list[int]]], max_length: int) -> Dataset:
@@ -166,8 +161,8 @@ class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
         entry.update(self.measured.get(state.global_step, {}))
 
     def _measure(self, seed: str) -> dict[str, float]:
-        rng, tokenizer, watched = random.Random(seed), self.trainer.processing_class, self.monitoring
-        prompts = rng.sample(list(watched.prompts), min(watched.count, len(watched.prompts)))
+        rng, tokenizer, monitoring = random.Random(seed), self.trainer.processing_class, self.monitoring
+        prompts = rng.sample(list(monitoring.prompts), min(monitoring.count, len(monitoring.prompts)))
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         model.eval()
         with gathered_weights(self.trainer):
@@ -175,21 +170,21 @@ class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
                 model,
                 tokenizer,
                 [p.text for p in prompts],
-                max_new_tokens=watched.max_new_tokens,
-                batch_size=watched.count,
+                max_new_tokens=monitoring.max_new_tokens,
+                batch_size=monitoring.count,
                 temperature=1.0,
                 seed=rng.getrandbits(32),
             )
-        generations = [decode_generation(tokenizer, own, tokenizer.eos_token_id) for own in ids]
-        found = {
+        generations = decode(tokenizer, ids)
+        measured = {
             "completions/mean_length": sum(map(len, ids)) / len(ids),
             "completions/clipped_ratio": sum(not g.finished for g in generations) / len(generations),
         }
-        watched.monitors(
+        monitoring.monitors(
             [[{"role": "user", "content": p.text}] for p in prompts],
             [[{"role": "assistant", "content": g.response}] for g in generations],
             ids,
-            log_metric=found.__setitem__,
+            log_metric=measured.__setitem__,
         )
         model.train()
-        return found
+        return measured

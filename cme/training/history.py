@@ -44,12 +44,9 @@ class TrainingResult:
 def history_columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
     """The trainer's log as columns of six significant digits; a value that is absent or not finite is None."""
 
-    def value(entry: Mapping[str, float], key: str) -> float | None:
-        found = entry.get(key)
-        return None if found is None or not math.isfinite(found) else float(f"{found:.6g}")
-
-    return {
-        column: [value(entry, key) for entry in logs]
-        for column, key in HISTORY.items()
-        if any(key in entry for entry in logs)
-    }
+    columns: dict[str, list[float | None]] = {}
+    for column, key in HISTORY.items():
+        if any(key in entry for entry in logs):
+            values = [entry.get(key, math.nan) for entry in logs]
+            columns[column] = [float(f"{v:.6g}") if math.isfinite(v) else None for v in values]
+    return columns

@@ -22,8 +22,9 @@ from cme.grading.answers import (
 )
 from cme.models import chat
 from cme.rewards import groups
+from cme.rewards.base import LogMetric, Texts, TokenIds
 from cme.runtime import distributed
-from cme.scoring.policy import gathered_weights
+from cme.scoring.policy import PolicyScorer
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 
@@ -67,18 +68,15 @@ class Monitors:
         every: int = 1,
         answers: AnswerKind = "none",
     ) -> None:
-        self.start = start
-        self.heldout = heldout
-        self.oracle = oracle
-        self.every = every
-        self.answers = answers
+        self.start, self.heldout, self.oracle = start, heldout, oracle
+        self.every, self.answers = every, answers
         self._trainer: Trainer | None = None
         self._group_size = 1
-        self._scorers: tuple[TokenScorer, TokenScorer] | None = None
+        self._start_scorer = TokenScorer(start.model)
 
     def bind(self, trainer: Trainer, group_size: int = 1) -> None:
         """Receive the trainer that holds the policy, and the number of completions per prompt."""
-        self._trainer, self._group_size, self._scorers = trainer, group_size, None
+        self._trainer, self._group_size, self._policy = trainer, group_size, PolicyScorer(trainer)
 
     def due(self, step: int, last: int) -> bool:
         """Whether to measure what costs forward passes after `step` of `last` planned steps."""
@@ -86,53 +84,46 @@ class Monitors:
 
     def __call__(
         self,
-        prompts: Sequence[chat.Text],
-        completions: Sequence[chat.Text],
-        completion_ids: Sequence[Sequence[int]],
-        log_metric: Callable[[str, float], None],
+        prompts: Texts,
+        completions: Texts,
+        completion_ids: TokenIds,
+        log_metric: LogMetric,
         answer: Sequence[str | None] | None = None,
         **columns: Any,
     ) -> list[float | None]:
         """Measure B completions; return B times None. Raises AssertionError before `bind`."""
         assert self._trainer is not None, "monitors need bind(trainer)"
         texts = [chat.to_text(c) for c in completions]
-        finished = chat.finished_flags(completion_ids, self._trainer.processing_class.eos_token_id)
+        finished = chat.finished_flags(completion_ids, self._trainer.processing_class)
         gather = distributed.gather_rows
-        everything = (
-            gather(prompts),
-            gather(texts),
-            gather(finished),
-            None if answer is None else gather(answer),
-        )
-        found = self._measure_texts(*everything) if distributed.process_index() == 0 else {}
+        all_answers = None if answer is None else gather(answer)
+        all_rows = gather(prompts), gather(texts), gather(finished)
+        measured: dict[str, list[float]] = {}
+        if distributed.process_index() == 0:
+            measured = self._measure_texts(*all_rows, all_answers)
         if self.due(self._trainer.state.global_step, self._trainer.state.max_steps):
-            found["kl_from_start"] = gather(self._kl(prompts, completion_ids))
+            measured["kl_from_start"] = gather(self._kl(prompts, completion_ids))
             if self.heldout is not None:
                 means = [s.mean for s in self.heldout.score(prompts, texts, finished) if s.mean is not None]
-                found["heldout"] = gather(means)
-        for name, values in found.items():
+                measured["heldout"] = gather(means)
+        for name, values in measured.items():
             if values:
                 log_metric(name, sum(values) / len(values))
         return [None] * len(prompts)
 
     def _measure_texts(
         self,
-        prompts: Sequence[chat.Text],
+        prompts: Texts,
         texts: Sequence[str],
         finished: Sequence[bool],
-        answer: Sequence[str | None] | None,
+        gold: Sequence[str | None] | None,
     ) -> dict[str, list[float]]:
-        found = {"repetition": [repetition(text) for text in texts]}
+        measured = {"repetition": [repetition(text) for text in texts]}
         if self.oracle is not None:
-            found["quality"] = [
-                self.oracle(chat.to_text(prompt), text, end)
-                for prompt, text, end in zip(prompts, texts, finished, strict=True)
-            ]
-        if answer is not None and has_final_answer(self.answers):
-            found |= self._measure_answers(texts, answer)
-        return found
-
-    def _measure_answers(self, texts: Sequence[str], gold: Sequence[str | None]) -> dict[str, list[float]]:
+            rows = zip(map(chat.to_text, prompts), texts, finished, strict=True)
+            measured["quality"] = [self.oracle(prompt, text, end) for prompt, text, end in rows]
+        if gold is None or not has_final_answer(self.answers):
+            return measured
         graded = [is_correct(text, right, self.answers) for text, right in zip(texts, gold, strict=True)]
         shares, labels, size = [], [], self._group_size
         for start in range(0, len(texts) if len(texts) % size == 0 else 0, size):
@@ -144,20 +135,15 @@ class Monitors:
             right = gold[start]
             if right is not None:
                 labels.append(are_equivalent(canonical_answer(right, self.answers), winner, self.answers))
-        return {
-            "accuracy": [float(value) for value in graded if value is not None],
-            "majority_share": shares,
-            "label_accuracy": [float(value) for value in labels if value is not None],
-        }
+        measured["accuracy"] = [float(value) for value in graded if value is not None]
+        measured["majority_share"] = shares
+        measured["label_accuracy"] = [float(value) for value in labels if value is not None]
+        return measured
 
-    def _kl(self, prompts: Sequence[chat.Text], completion_ids: Sequence[Sequence[int]]) -> list[float]:
-        assert self._trainer is not None
+    def _kl(self, prompts: Texts, completion_ids: TokenIds) -> list[float]:
         prompt_ids = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
-        if self._scorers is None:  # on the first call, since the model is not wrapped yet at bind time
-            policy = self._trainer.accelerator.unwrap_model(self._trainer.model)
-            self._scorers = TokenScorer(policy), TokenScorer(self.start.model)
-        with gathered_weights(self._trainer):
-            policy_scores, start_scores = (s.score(prompt_ids, completion_ids) for s in self._scorers)
+        policy_scores = self._policy.score(prompts, completion_ids)
+        start_scores = self._start_scorer.score(prompt_ids, completion_ids)
         return [
             float((policy.log_likelihoods - start.log_likelihoods).sum())
             for policy, start in zip(policy_scores, start_scores, strict=True)

@@ -1,6 +1,9 @@
-"""Clients of TensorBoard, Weights & Biases, MLflow and Trackio: one open run each, which a resumed training continues.
+"""Metrics of a training in TensorBoard, Weights & Biases, MLflow or Trackio, step by step.
 
-These are not the integrations of transformers (`report_to`) or accelerate, since several trainings share a process
+Every tracker gets the same metrics under the same names: the columns of the record's history after the prefix
+`train/`. A tracker that fails does not end the training; it receives the missed steps later.
+
+The integrations of transformers (`report_to`) and accelerate are not used, since several trainings share a process
 here, one after the other: those integrations log into whatever W&B or MLflow run the process has open, also that of a
 failed training, name their metrics otherwise, and know no resumed MLflow run.
 """
@@ -9,17 +12,24 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Protocol, cast
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Unavailable
 from cme.runtime.extras import require
 from cme.runtime.secrets import redact
-from cme.training.history import HISTORY
+from cme.training.history import HISTORY, history_columns
 
 PREFIX = "train/"
 MLFLOW = "http://127.0.0.1:5000"
 """The default address of `mlflow server`; MLFLOW_TRACKING_URI names another."""
+
+PAUSE = 60.0
+"""Seconds after a failure until the tracker is tried again. Ten times the duration of the failure if that is longer, so
+that a tracker which is down costs at most 10 % of the time."""
 
 
 class Tracker(Protocol):
@@ -38,7 +48,7 @@ class TrackedRun:
 
     Attributes:
         settings: Its hyperparameters by name.
-        folder: Where local files of the tracker may lie.
+        folder: Where the files of a tracker may lie.
     """
 
     id: str
@@ -47,18 +57,100 @@ class TrackedRun:
     folder: Path
 
 
+class Tracking(TrainerCallback):  # type: ignore[misc]
+    """Sends a tracker all steps of the training's history that it does not have yet.
+
+    A training that resumes from a checkpoint continues the tracker's run. `warn` receives the first failure and, if the
+    last attempt fails too, the steps that are missing.
+    """
+
+    def __init__(self, name: str, run: TrackedRun, warn: Callable[[str], None]) -> None:
+        self.name, self.run, self.warn = name, run, warn
+        self.tracker: Tracker | None = None
+        self.last = 0  # the last step that the tracker has
+        self._first = 0
+        self._failed = False
+        self._not_before = 0.0
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Open the run and send the missing steps."""
+        self.last = self._first = state.global_step
+        self._send(state)
+
+    def on_log(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Send the step's metrics."""
+        if time.monotonic() >= self._not_before:
+            self._send(state)
+
+    def on_train_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Close the run."""
+        if not self._send(state, last=True):
+            self.warn(f"tracker={self.name} lacks the steps after {self.last}; the run's record has them")
+
+    def _send(self, state: TrainerState, last: bool = False) -> bool:
+        """Send the missing steps, from the main process; return whether the tracker has the whole history now."""
+        if not state.is_world_process_zero:
+            return True
+        began = time.monotonic()
+        try:
+            if self.tracker is None:
+                self.tracker, self.last = OPENERS[self.name](self.run, self._first)
+            new = takewhile(lambda entry: entry["step"] > self.last, reversed(state.log_history))
+            for entry in [entry for entry in new if "loss" in entry][::-1]:
+                self.tracker.log(metrics(entry), step=entry["step"])
+                self.last = entry["step"]
+            if last:
+                self.tracker.finish()
+        except Exception as error:  # noqa: BLE001 - no failure of a tracker may end a training
+            now = time.monotonic()
+            self._not_before = now + max(PAUSE, 10 * (now - began))
+            if not self._failed:
+                self.warn(f"tracker={self.name} failed at step {state.global_step}: {_describe(error)}")
+            self._failed = True
+            return False
+        return True
+
+
+def metrics(entry: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of one entry of the trainer's log, by their names in a tracker."""
+    values = {PREFIX + column: value for column, [value] in history_columns([entry]).items()}
+    return {name: value for name, value in values.items() if name != f"{PREFIX}step" and value is not None}
+
+
 def check_tracker(name: str) -> None:
     """Raise Unavailable where a tracker is not installed, does not answer or lacks a login."""
     if name == "tensorboard":
         return
     require(name, name, f"tracker={name}")
     if name == "mlflow":
-        _check_mlflow()
+        from mlflow.exceptions import MlflowException
+
+        try:
+            _mlflow_client().search_experiments(max_results=1)
+        except (
+            MlflowException,
+            ImportError,
+        ) as error:  # a database instead of a server needs the full mlflow
+            uri = redact(os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW)
+            raise Unavailable(
+                f"tracker=mlflow: {uri} does not answer ({_describe(error)}); start it with `mlflow server`, name "
+                "another server in MLFLOW_TRACKING_URI, or use tracker=none"
+            ) from None
     elif name == "wandb":
-        _check_wandb()
+        import wandb
+
+        problem = "there is no login"
+        try:
+            if wandb.setup().settings.mode not in ("online", "shared") or wandb.login(prompt=False):
+                return
+        except wandb.Error as error:
+            problem = f"the login failed ({_describe(error)})"
+        raise Unavailable(
+            f"tracker=wandb: {problem}; use `wandb login` or set WANDB_API_KEY; WANDB_MODE=offline needs no login"
+        )
 
 
-def describe_error(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     """An exception in one line without secrets."""
     return redact(f"{type(error).__name__}: {str(error).strip() or 'no reason given'}".splitlines()[0])
 
@@ -74,8 +166,8 @@ class _TensorBoard:
             settings = {
                 k: v if isinstance(v, bool | int | float | str) else str(v) for k, v in run.settings.items()
             }
-            metrics = {PREFIX + column: 0.0 for column in HISTORY if column != "step"}
-            for part in summary.hparams(settings, metrics):  # type: ignore[no-untyped-call]
+            initial = {PREFIX + column: 0.0 for column in HISTORY if column != "step"}
+            for part in summary.hparams(settings, initial):  # type: ignore[no-untyped-call]
                 self.writer.file_writer.add_summary(part)
 
     def log(self, data: dict[str, float], step: int) -> None:
@@ -88,40 +180,36 @@ class _TensorBoard:
 
 
 class _MLflow:
-    """A run on a tracking server, found by its tag `run_id`; `last` is the last step that the server has of it."""
+    """A run on a tracking server, identified by its tag `run_id`; `last` is the last step that the server has of it."""
 
     def __init__(self, run: TrackedRun, step: int) -> None:
         from mlflow.entities import Param
+        from mlflow.exceptions import MlflowException
 
         self.client = _mlflow_client()
-        experiment = self._experiment(run.project)
-        known = self.client.search_runs(
+        try:
+            experiment = str(self.client.create_experiment(run.project))
+        except MlflowException:  # it exists; another cell may have created it just now
+            existing = self.client.get_experiment_by_name(run.project)
+            if existing is None:
+                raise
+            experiment = str(existing.experiment_id)
+        earlier = self.client.search_runs(
             [experiment], f"tags.run_id = '{run.id}'", order_by=["attributes.start_time DESC"]
         )
-        if step and known:
-            self.id = known[0].info.run_id
+        if step and earlier:
+            self.id = earlier[0].info.run_id
             self.client.update_run(self.id, status="RUNNING")
         else:
-            for earlier in known:  # killed before its first checkpoint, or trained from other weights
-                if earlier.info.status == "RUNNING":
-                    self.client.set_terminated(earlier.info.run_id, "KILLED")
+            for old in earlier:  # killed before its first checkpoint, or trained from other weights
+                if old.info.status == "RUNNING":
+                    self.client.set_terminated(old.info.run_id, "KILLED")
             created = self.client.create_run(experiment, run_name=run.id, tags={"run_id": run.id})
             self.id = created.info.run_id
             params = [Param(name, str(value)[:6000]) for name, value in run.settings.items()]
             for first in range(0, len(params), 100):  # the limit of one request
                 self.client.log_batch(self.id, params=params[first : first + 100])
         self.last = max((m.step for m in self.client.get_metric_history(self.id, f"{PREFIX}loss")), default=0)
-
-    def _experiment(self, name: str) -> str:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return str(self.client.create_experiment(name))
-        except MlflowException:  # it exists; another cell may have created it just now
-            found = self.client.get_experiment_by_name(name)
-            if found is None:
-                raise
-            return str(found.experiment_id)
 
     def log(self, data: dict[str, float], step: int) -> None:
         from mlflow.entities import Metric
@@ -140,37 +228,6 @@ def _mlflow_client() -> Any:
     from mlflow import MlflowClient
 
     return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW)
-
-
-def _check_mlflow() -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        _mlflow_client().search_experiments(max_results=1)
-    except (MlflowException, ImportError) as error:  # a database instead of a server needs the full mlflow
-        uri = redact(os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW)
-        raise Unavailable(
-            f"tracker=mlflow: {uri} does not answer ({describe_error(error)}); start it with `mlflow server`, name "
-            "another server in MLFLOW_TRACKING_URI, or use tracker=none"
-        ) from None
-
-
-def _check_wandb() -> None:
-    import wandb
-
-    if wandb.setup().settings.mode not in ("online", "shared"):
-        return
-    remedy = "use `wandb login` or set WANDB_API_KEY; WANDB_MODE=offline needs no login"
-    try:
-        if wandb.login(prompt=False):
-            return
-    except wandb.Error as error:
-        raise Unavailable(f"tracker=wandb: the login failed ({describe_error(error)}); {remedy}") from None
-    raise Unavailable(f"tracker=wandb: there is no login; {remedy}")
-
-
-def _open_tensorboard(run: TrackedRun, step: int) -> tuple[Tracker, int]:
-    return _TensorBoard(run, step), step
 
 
 def _open_mlflow(run: TrackedRun, step: int) -> tuple[Tracker, int]:
@@ -212,7 +269,7 @@ def _open_trackio(run: TrackedRun, step: int) -> tuple[Tracker, int]:
 
 
 OPENERS: dict[str, Callable[[TrackedRun, int], tuple[Tracker, int]]] = {
-    "tensorboard": _open_tensorboard,
+    "tensorboard": lambda run, step: (_TensorBoard(run, step), step),
     "mlflow": _open_mlflow,
     "wandb": _open_wandb,
     "trackio": _open_trackio,

@@ -1,6 +1,6 @@
 """Everything that relies on private parts of TRL and transformers, in one module for the day the pin is lifted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -31,15 +31,17 @@ class AdvantageTrainer(SupportsTokenRewards, GRPOTrainer):  # type: ignore[misc]
         group, scale = self.num_generations, self.args.scale_rewards == "group"
         if reward.granularity == "token":
             width = batch["completion_mask"].shape[1]
-            values = self._gather(_pad_rows(reward.token_values, width))
+            padded = torch.full((rows, width), float("nan"))
+            for row, token_values in zip(padded, reward.token_values, strict=True):
+                row[: len(token_values)] = token_values
+            values = self._gather(padded)
             advantages = token_advantages(
                 values, group, reward.normalize, floor=reward.std_floor, scale=scale
-            )
-            advantages = advantages[:, :width]  # another process's completions may be longer
+            )[:, :width]  # another process's completions may be longer
         else:
-            scalars = [torch.tensor([float("nan") if v is None else v]) for v in self.checked.values]
-            values = self._gather(_pad_rows(scalars, 1))
-            advantages = sequence_advantages(values[:, 0], group, floor=reward.std_floor, scale=scale)
+            rewards = [float("nan") if v is None else v for v in self.checked.values]
+            values = self._gather(torch.tensor(rewards)[:, None])[:, 0]
+            advantages = sequence_advantages(values, group, floor=reward.std_floor, scale=scale)
         first = self.accelerator.process_index * rows
         return advantages[first : first + rows]
 
@@ -48,14 +50,6 @@ class AdvantageTrainer(SupportsTokenRewards, GRPOTrainer):  # type: ignore[misc]
         rows = rows.to(self.accelerator.device)
         padded = self.accelerator.pad_across_processes(rows, dim=1, pad_index=float("nan"))
         return cast("torch.Tensor", self.accelerator.gather(padded))
-
-
-def _pad_rows(rows: Sequence[torch.Tensor], width: int) -> torch.Tensor:
-    """Rows of different lengths as (B, width), float32, NaN after the end of each row."""
-    padded = torch.full((len(rows), width), float("nan"))
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = row
-    return padded
 
 
 class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]

@@ -9,8 +9,7 @@ from transformers import TrainerCallback
 from cme import Unavailable
 from cme.records import read_json, write_json
 from cme.runtime.secrets import redact
-from cme.training.trackers import TrackedRun, check_tracker
-from cme.training.tracking import Tracking
+from cme.training.trackers import TrackedRun, Tracking, check_tracker
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.run.store import Store

@@ -18,8 +18,7 @@ from cme.training.grpo import train_grpo
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
-from cme.training.trackers import TrackedRun
-from cme.training.tracking import Tracking
+from cme.training.trackers import TrackedRun, Tracking
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]

@@ -15,6 +15,7 @@ from trl import GRPOTrainer
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, Reward
 from cme.rewards.base import Normalize
+from cme.scoring.policy import PolicyScorer, UntrainedPolicy
 from cme.training import advantages, grpo
 from cme.training.checked_reward import CheckedReward
 from cme.training.job import TrainingJob
@@ -257,7 +258,7 @@ def test_trls_trainer_is_used_unless_advantages_are_ours(
     monkeypatch.setattr(CrossModelEntropy, "bind", lambda self, trainer: kinds.append(type(trainer)))
     reward = CrossModelEntropy(str(tiny_folder("llama")), **settings)
     if not plain:
-        reward._policy_tokenizer = tiny("qwen").tokenizer
+        reward._policy = PolicyScorer(UntrainedPolicy(tiny("qwen").tokenizer, tiny("qwen").model))
     run(tiny("qwen"), tiny("qwen"), tmp_path, reward)
     assert kinds == [GRPOTrainer if plain else AdvantageTrainer]
 

@@ -20,8 +20,7 @@ from trainings import SHOWN, Tiny, dpo, expected, grpo, run_in, state
 from transformers import TrainerControl
 
 from cme import Unavailable
-from cme.training.trackers import check_tracker
-from cme.training.tracking import Tracking
+from cme.training.trackers import Tracking, check_tracker
 
 pytestmark = pytest.mark.trackers
 CONTROL = TrainerControl()

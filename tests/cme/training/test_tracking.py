@@ -13,10 +13,9 @@ from transformers import TrainerControl, TrainerState
 from cme import Unavailable
 from cme.runtime import extras
 from cme.runtime.secrets import redact
-from cme.training import tracking
+from cme.training import trackers
 from cme.training.history import HISTORY
-from cme.training.trackers import check_tracker
-from cme.training.tracking import Tracking
+from cme.training.trackers import Tracking, check_tracker
 
 CONTROL = TrainerControl()
 
@@ -121,8 +120,8 @@ class Flaky:
 def flaky(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Flaky, list[str], Tracking]]:
     def made(down: range, pause: float = 0.0) -> tuple[Flaky, list[str], Tracking]:
         client, warned = Flaky(down), list[str]()
-        monkeypatch.setattr(tracking, "PAUSE", pause)
-        monkeypatch.setitem(tracking.OPENERS, "mlflow", lambda run, step: (client, step))
+        monkeypatch.setattr(trackers, "PAUSE", pause)
+        monkeypatch.setitem(trackers.OPENERS, "mlflow", lambda run, step: (client, step))
         return client, warned, Tracking("mlflow", run_in(Path("nowhere")), warned.append)
 
     return made
@@ -159,7 +158,7 @@ def test_a_tracker_that_is_down_is_not_tried_at_every_step(flaky: Any) -> None:
 
 def test_a_tracker_that_lacks_steps_before_the_checkpoint_gets_them(flaky: Any) -> None:
     client, warned, tracker = flaky(range(0))
-    tracking.OPENERS["mlflow"] = lambda run, step: (
+    trackers.OPENERS["mlflow"] = lambda run, step: (
         client,
         37,
     )  # it was down from 38 on, the checkpoint is at 40
@@ -170,8 +169,8 @@ def test_a_tracker_that_lacks_steps_before_the_checkpoint_gets_them(flaky: Any) 
 
 def test_metrics_have_the_names_of_the_history() -> None:
     entry = dict.fromkeys(HISTORY.values(), 0.5) | {"step": 3, "rewards/other": 0.1, "num_tokens": 9.0}
-    assert tracking.metrics(entry) == {f"train/{name}": 0.5 for name in HISTORY if name != "step"}
-    assert tracking.metrics({"step": 1, "loss": float("nan")}) == {}
+    assert trackers.metrics(entry) == {f"train/{name}": 0.5 for name in HISTORY if name != "step"}
+    assert trackers.metrics({"step": 1, "loss": float("nan")}) == {}
 
 
 def test_a_tracker_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
