@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -56,15 +57,16 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str],
     assert checkpoints.cache_dir() == Path(expected)
 
 
-def test_an_unknown_package_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct"):
-        ensure(["package:gemma-4"])
-
-
-def test_an_unknown_miniature_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CME_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=r"'qwen/pretraind'.*qwen/pretrained"):
-        ensure(["miniature:qwen/pretraind"])
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("package:gemma-4", r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct"),
+        ("miniature:qwen/pretraind", r"'qwen/pretraind'.*qwen/pretrained"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str, known: str) -> None:
+    with pytest.raises(ValueError, match=known):
+        ensure([name])
 
 
 @pytest.mark.parametrize("name", ["no-such-owner/no-such-model", "./no/such/folder"])
@@ -84,16 +86,9 @@ def test_nothing_is_built_when_one_of_several_is_unavailable(monkeypatch: pytest
         ensure(["miniature:qwen/pretrained", "package:gemma-3-270m", "no-such-owner/no-such-model"])
 
 
-def test_folders_are_their_own_place(tiny_folder: Callable[..., Path]) -> None:
-    place = str(tiny_folder("olmo"))
-    assert ensure([place, place]) == {place: place}
-
-
 def test_a_packaged_model_is_converted_once_and_a_killed_conversion_is_redone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from types import SimpleNamespace
-
     calls = []
 
     def part(kind: str) -> object:
@@ -128,6 +123,7 @@ def test_a_packaged_model_is_converted_once_and_a_killed_conversion_is_redone(
 
 def test_a_folder_is_tokenized_by_its_own_file(tiny_folder: Callable[..., Path], family: str) -> None:
     folder = tiny_folder(family)
+    assert ensure([str(folder)] * 2) == {str(folder): str(folder)}
     own = Tokenizer.from_file(str(folder / "tokenizer.json"))
     text = "what is 0 plus 5?\nfox and bell: the fox sees the bell. 12."
     assert (

@@ -39,38 +39,27 @@ from cme.records import (
     write_record,
 )
 
+text, optional = st.text(), st.none() | st.text()
 floats = st.floats(allow_nan=False, allow_infinity=False)
-generations = st.builds(Generation, st.text(), st.booleans(), st.integers(0, 100))
-scored = st.builds(
-    Verdict,
-    st.text(),
-    st.booleans(),
-    st.sampled_from(["first", "second", "tie"]),
-    st.none(),
-    st.none() | st.tuples(floats, floats),
-)
-unscored = st.builds(Verdict, st.text(), st.booleans(), st.just("unscored"), st.text())
+generations = st.builds(Generation, text, st.booleans(), st.integers(0, 100))
+outcomes = st.sampled_from(["first", "second", "tie"])
+scored = st.builds(Verdict, text, st.booleans(), outcomes, st.none(), st.none() | st.tuples(floats, floats))
+unscored = st.builds(Verdict, text, st.booleans(), st.just("unscored"), text)
 records = st.builds(
     RunRecord,
-    **{f: st.text() for f in ("run_id", "scale", "family", "regime", "reward", "verifier", "judge")},
-    **{f: st.text() for f in ("generator_checkpoint", "verifier_checkpoint")},
+    **dict.fromkeys(("run_id", "scale", "family", "regime", "reward", "verifier", "judge"), text),
+    **dict.fromkeys(("generator_checkpoint", "verifier_checkpoint"), text),
+    **dict.fromkeys(("experiment", "heldout_checkpoint", "stopped"), optional),
     seed=st.integers(0),
-    experiment=st.none() | st.text(),
-    heldout_checkpoint=st.none() | st.text(),
-    config=st.dictionaries(st.text(), floats | st.none() | st.lists(st.text())),
-    environment=st.dictionaries(st.text(), st.text()),
-    warnings=st.lists(st.text()),
-    stopped=st.none() | st.text(),
-    history=st.dictionaries(st.text(), st.lists(floats | st.none(), max_size=3)),
+    config=st.dictionaries(text, floats | st.none() | st.lists(text)),
+    environment=st.dictionaries(text, text),
+    warnings=st.lists(text),
+    history=st.dictionaries(text, st.lists(floats | st.none(), max_size=3)),
     pairs=st.lists(
-        st.builds(
-            *(Pair, st.text(), st.text(), st.none() | st.text(), generations, generations),
-            answer=st.none() | st.text(),
-        ),
-        max_size=3,
+        st.builds(Pair, text, text, optional, generations, generations, answer=optional), max_size=3
     ),
     verdicts=st.lists(scored | unscored, max_size=3),
-    seconds=st.dictionaries(st.text(), floats),
+    seconds=st.dictionaries(text, floats),
 )
 
 
@@ -81,17 +70,12 @@ def test_any_run_survives_a_round_trip(tmp_path: Path, written: RunRecord) -> No
     assert read_record(tmp_path / "record.json") == written
 
 
-SAID = Generation("a", True, 1)
-WON = Verdict("e", True, "first", scores=(1.0, 0.0))
+RESPONSE = Generation("a", True, 1)
+WIN = Verdict("e", True, "first", scores=(1.0, 0.0))
 COMMON: dict[str, Any] = {
-    "scale": "miniature",
-    "family": "qwen",
-    "regime": "sft",
-    "seed": 0,
-    "generator_checkpoint": "g",
-    "config": {"a": [1]},
-    "environment": {"python": "3"},
-}
+    "scale": "miniature", "family": "qwen", "regime": "sft", "seed": 0, "generator_checkpoint": "g",
+    "config": {"a": [1]}, "environment": {"python": "3"},
+}  # fmt: skip
 RUN = RunRecord(
     run_id="run",
     reward="cme",
@@ -103,8 +87,8 @@ RUN = RunRecord(
     warnings=[],
     stopped=None,
     history={},
-    pairs=[Pair("e", "?", None, SAID, SAID, "7"), Pair("f", "?", None, SAID, SAID)],
-    verdicts=[WON],
+    pairs=[Pair("e", "?", None, RESPONSE, RESPONSE, "7"), Pair("f", "?", None, RESPONSE, RESPONSE)],
+    verdicts=[WIN],
     seconds={},
     **COMMON,
 )
@@ -113,14 +97,14 @@ FULL = replace(
     trajectory=Trajectory(
         "j", ["p", "q"], None, [CheckpointResult(5, [[1.0, None], [0.5]], [0.1, 0.2], {"down": 1})]
     ),
-    selected=Selected(5, [SAID, SAID], [WON]),
+    selected=Selected(5, [RESPONSE, RESPONSE], [WIN]),
     capabilities=[Capability("t", "acc", 2, 0.5, None, 1.0, 0.0, [0.0, 1.0], None)],
     accuracy=Accuracy([True, None], [False, None], [True, None]),
-    verifier_responses=[SAID, SAID],
+    verifier_responses=[RESPONSE, RESPONSE],
     verifier_quality=[0.5, 1.0],
     comparisons=[
-        Comparison("larger", "c", [SAID, SAID], [WON], [WON]),
-        Comparison("other", "d", [SAID, SAID], []),
+        Comparison("larger", "c", [RESPONSE, RESPONSE], [WIN], [WIN]),
+        Comparison("other", "d", [RESPONSE, RESPONSE], []),
     ],
 )
 PROBE = RewardProbeRecord(
@@ -134,7 +118,7 @@ PROBE = RewardProbeRecord(
     **COMMON,
 )
 SANITY = SanityRecord(
-    sanity_id="s", judge="oracle", pairs={"cut": RUN.pairs}, verdicts={"cut": [WON]}, seconds=1.5, **COMMON
+    sanity_id="s", judge="oracle", pairs={"cut": RUN.pairs}, verdicts={"cut": [WIN]}, seconds=1.5, **COMMON
 )
 SEPARATION = SeparationRecord(
     separation_id="s",
@@ -167,10 +151,10 @@ KINDS = [
 @pytest.mark.parametrize("written", KINDS, ids=lambda record: type(record).__name__)
 def test_every_kind_of_record_survives_a_round_trip(tmp_path: Path, written: Any) -> None:
     write_record(tmp_path / "file.json", written)
-    found = read_record(tmp_path / "file.json", type(written))
-    assert found == written
-    if isinstance(found, RewardProbeRecord):
-        assert list(found.values["cme"]) == ["empty", "right"], "grades keep their order"
+    record = read_record(tmp_path / "file.json", type(written))
+    assert record == written
+    if isinstance(record, RewardProbeRecord):
+        assert list(record.values["cme"]) == ["empty", "right"], "grades keep their order"
 
 
 def test_an_older_record_lacks_the_fields_that_came_later(tmp_path: Path) -> None:
@@ -228,32 +212,26 @@ def test_a_malformed_record_is_refused_naming_file_and_field(
         read_record(path, type(record))
 
 
-SHORT = [SAID]
-
-
 @pytest.mark.parametrize(
-    ("changes", "field"),
+    ("field", "part"),
     [
-        ({"trajectory": Trajectory("j", ["p"], [0.1, 0.2], [])}, "trajectory.start_quality"),
+        ("trajectory.start_quality", Trajectory("j", ["p"], [0.1, 0.2], [])),
         (
-            {"trajectory": Trajectory("j", ["p"], None, [CheckpointResult(5, [], None, {})])},
             "trajectory.milestones.0.points",
+            Trajectory("j", ["p"], None, [CheckpointResult(5, [], None, {})]),
         ),
-        ({"selected": Selected(5, SHORT, [])}, "selected.responses"),
-        *(
-            ({"accuracy": replace(FULL.accuracy, **{column: [True]})}, f"accuracy.{column}")  # type: ignore[type-var]
-            for column in ("start", "policy", "selected")
-        ),
-        ({"verifier_responses": SHORT}, "verifier_responses"),
-        ({"verifier_quality": [1.0]}, "verifier_quality"),
-        ({"comparisons": [Comparison("larger", "c", SHORT, [])]}, "comparisons.larger.responses"),
-        ({"comparisons": [Comparison("larger", "c", [SAID] * 2, [])] * 2}, "comparisons"),
+        ("selected.responses", Selected(5, [RESPONSE], [])),
+        ("accuracy.start", Accuracy([True], [True, None])),
+        ("accuracy.policy", Accuracy([True, None], [True])),
+        ("accuracy.selected", Accuracy([True, None], [True, None], [True])),
+        ("verifier_responses", [RESPONSE]),
+        ("verifier_quality", [1.0]),
+        ("comparisons.larger.responses", [Comparison("larger", "c", [RESPONSE], [])]),
+        ("comparisons", [Comparison("larger", "c", [RESPONSE] * 2, [])] * 2),
     ],
 )
-def test_parts_of_a_run_that_do_not_fit_together_are_refused(
-    tmp_path: Path, changes: dict[str, Any], field: str
-) -> None:
-    write_record(tmp_path / "record.json", replace(FULL, **changes))
+def test_parts_of_a_run_that_do_not_fit_together_are_refused(tmp_path: Path, field: str, part: Any) -> None:
+    write_record(tmp_path / "record.json", replace(FULL, **{field.split(".")[0]: part}))
     with pytest.raises(BadFile, match=field):
         read_record(tmp_path / "record.json")
 
@@ -268,20 +246,16 @@ def test_a_truncated_record_is_refused_with_a_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), {1, 2}, object()])
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, broken: object) -> None:
-    path = tmp_path / "value.json"
-    write_json(path, [1, 2])
-    before = path.read_bytes()
+def test_a_failed_write_leaves_the_old_file_or_none(tmp_path: Path, broken: object) -> None:
+    value = ["long enough to be half written" * 1000, broken]
     with pytest.raises((ValueError, TypeError)):
-        write_json(path, ["long enough to be half written" * 1000, broken])
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
-
-
-def test_a_failed_first_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ValueError):
-        write_json(tmp_path / "deep" / "value.json", float("nan"))
+        write_json(tmp_path / "deep" / "value.json", value)
     assert list(tmp_path.rglob("*")) == []
+    write_json(tmp_path / "value.json", [1, 2])
+    with pytest.raises((ValueError, TypeError)):
+        write_json(tmp_path / "value.json", value)
+    assert read_json(tmp_path / "value.json") == [1, 2]
+    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
 
 
 @pytest.mark.parametrize(
@@ -294,21 +268,19 @@ def test_a_verdict_whose_reason_does_not_fit_is_refused(outcome: Any, reason: st
 
 
 @pytest.mark.parametrize(
-    ("outcome", "policy_first", "won", "seen"),
+    ("outcome", "policy_first", "expected"),
     [
-        ("first", True, 1.0, (0.2, 0.9)),
-        ("first", False, 0.0, (0.9, 0.2)),
-        ("second", True, 0.0, (0.2, 0.9)),
-        ("second", False, 1.0, (0.9, 0.2)),
-        ("tie", True, 0.5, (0.2, 0.9)),
+        ("first", True, 1.0),
+        ("first", False, 0.0),
+        ("second", True, 0.0),
+        ("second", False, 1.0),
+        ("tie", True, 0.5),
     ],
 )
-def test_points_and_scores_are_the_policys(
-    outcome: Any, policy_first: bool, won: float, seen: tuple[float, float]
-) -> None:
+def test_points_and_scores_are_the_policys(outcome: Any, policy_first: bool, expected: float) -> None:
     verdict = Verdict("a", policy_first, outcome, scores=(0.9, 0.2))
-    assert points(verdict) == won
-    assert scores(verdict) == seen, "of (untrained model, policy)"
+    assert points(verdict) == expected
+    assert scores(verdict) == ((0.2, 0.9) if policy_first else (0.9, 0.2)), "of (untrained model, policy)"
 
 
 def test_an_unscored_verdict_has_no_points() -> None:
@@ -320,13 +292,13 @@ def test_record_files_are_found_once_by_their_name(tmp_path: Path) -> None:
     for name in ("a/record.json", "a/b/x.record.json", "a/xrecord.json", "a/record.json.partial"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
-    found = record_files([tmp_path, tmp_path / "a"], "record.json")
-    assert [str(p.relative_to(tmp_path)) for p in found] == ["a/b/x.record.json", "a/record.json"]
+    files = record_files([tmp_path, tmp_path / "a"], "record.json")
+    assert [str(p.relative_to(tmp_path)) for p in files] == ["a/b/x.record.json", "a/record.json"]
     with pytest.raises(FileNotFoundError, match="missing"):
         record_files([tmp_path / "missing"], "record.json")
 
 
-@pytest.mark.parametrize(("responses", "verdicts"), [([SAID], None), (None, [WON])])
+@pytest.mark.parametrize(("responses", "verdicts"), [([RESPONSE], None), (None, [WIN])])
 def test_a_selected_checkpoint_has_responses_and_verdicts_or_neither(responses: Any, verdicts: Any) -> None:
     with pytest.raises(ValueError, match="responses and verdicts"):
         Selected(5, responses, verdicts)

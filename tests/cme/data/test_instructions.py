@@ -3,9 +3,10 @@
 import json
 from importlib.resources import files
 
+from samples import all_prompts
+
 from cme.data.instructions import load_prompts
 from cme.grading.answers import normalize_text
-from tests.cme.data.test_sources import whole
 
 
 def rows(split: str) -> list[dict[str, str]]:
@@ -39,7 +40,7 @@ def test_no_training_instruction_is_near_an_evaluation_one() -> None:
 def test_prompts_are_the_rows_of_the_file() -> None:
     for split in ("train", "eval"):
         by_id = {row["id"]: row for row in rows(split)}
-        prompts = whole(load_prompts, split)
+        prompts = all_prompts(load_prompts, split)
         assert {prompt.id for prompt in prompts} == set(by_id)
         for prompt in prompts:
             row = by_id[prompt.id]

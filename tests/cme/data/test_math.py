@@ -1,23 +1,14 @@
 """Mathematics from local files: prompts and gold answers."""
 
-import json
 from pathlib import Path
 
-import datasets
 import pytest
+from samples import write_lines
 
 from cme.data import math
 from cme.data.math import EvalSource
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
-
-
-def write(path: Path, rows: list[dict[str, object]]) -> str:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_the_gold_answer_of_a_training_problem_is_the_last_box_of_its_solution(tmp_path: Path) -> None:
@@ -28,14 +19,13 @@ def test_the_gold_answer_of_a_training_problem_is_the_last_box_of_its_solution(t
         "open": (r"\boxed{7", None),
         "null": (None, None),
     }
-    rows: list[dict[str, object]] = [
-        {"problem": p, "solution": s, "level": "Level 1", "type": "Algebra"}
-        for p, (s, _) in solutions.items()
-    ]
-    found = math.load_prompts("train", 5, 42, path=write(tmp_path / "train.jsonl", rows))
-    assert {p.text.split("\n")[0]: p.answer for p in found} == {p: gold for p, (_, gold) in solutions.items()}
-    assert all(p.text.endswith(r"\boxed{}.") for p in found)
-    assert {p.id for p in found} == {f"math-{i}" for i in range(5)}
+    rows = [{"problem": p, "solution": s, "level": "Level 1"} for p, (s, _) in solutions.items()]
+    prompts = math.load_prompts("train", 5, 42, path=write_lines(tmp_path / "train.jsonl", rows))
+    assert {p.text.split("\n")[0]: p.answer for p in prompts} == {
+        p: gold for p, (_, gold) in solutions.items()
+    }
+    assert all(p.text.endswith(r"\boxed{}.") for p in prompts)
+    assert {p.id for p in prompts} == {f"math-{i}" for i in range(5)}
 
 
 @pytest.mark.parametrize(
@@ -55,17 +45,17 @@ def test_the_gold_answer_of_a_training_problem_is_the_last_box_of_its_solution(t
 def test_gold_answers_of_the_evaluations(
     tmp_path: Path, source: EvalSource, row: dict[str, object], answer: str | None
 ) -> None:
-    path = write(tmp_path / "x.jsonl", [row])
-    [found] = math.load_prompts("eval", 1, 42, eval_source=source, eval_path=path)
-    assert (found.id, found.answer) == (f"{source}-0", answer)
-    assert found.text.startswith("p\n")
+    path = write_lines(tmp_path / "x.jsonl", [row])
+    [prompt] = math.load_prompts("eval", 1, 42, eval_source=source, eval_path=path)
+    assert (prompt.id, prompt.answer) == (f"{source}-0", answer)
+    assert prompt.text.startswith("p\n")
 
 
 def test_a_row_without_an_answer_is_kept(tmp_path: Path) -> None:
-    rows: list[dict[str, object]] = [{"question": "a", "answer": 3.0}, {"question": "b", "answer": None}]
-    path = write(tmp_path / "x.jsonl", rows)
-    found = math.load_prompts("eval", 2, 0, eval_source="amc23", eval_path=path)
-    assert sorted((p.text[0], p.answer) for p in found) == [("a", "3"), ("b", None)]
+    rows = [{"question": "a", "answer": 3.0}, {"question": "b", "answer": None}]
+    path = write_lines(tmp_path / "x.jsonl", rows)
+    prompts = math.load_prompts("eval", 2, 0, eval_source="amc23", eval_path=path)
+    assert sorted((p.text[0], p.answer) for p in prompts) == [("a", "3"), ("b", None)]
 
 
 def test_unknown_splits_and_sources_are_refused(tmp_path: Path) -> None:

@@ -1,21 +1,12 @@
 """What all offline sources of prompts have in common: splits, seeds, sizes."""
 
-import re
-from collections.abc import Callable
-
 import pytest
+from samples import Source, all_prompts
 
 from cme.data import instructions, word_problems
 from cme.miniature import arithmetic, world
-from cme.records import Prompt
 
-Source = Callable[[str, int, int], list[Prompt]]
-SOURCES: list[Source] = [
-    instructions.load_prompts,
-    word_problems.load_prompts,
-    world.load_prompts,
-    arithmetic.load_prompts,
-]
+SOURCES = [module.load_prompts for module in (instructions, word_problems, world, arithmetic)]
 each_source = pytest.mark.parametrize("load_prompts", SOURCES, ids=lambda source: source.__module__)
 
 
@@ -40,15 +31,5 @@ def test_the_seed_decides_the_sample(load_prompts: Source) -> None:
 
 @each_source
 def test_training_and_evaluation_share_no_prompt(load_prompts: Source) -> None:
-    texts = {split: {prompt.text for prompt in whole(load_prompts, split)} for split in ("train", "eval")}
-    assert texts["train"] and texts["eval"] and not texts["train"] & texts["eval"]
-
-
-def whole(load_prompts: Source, split: str) -> list[Prompt]:
-    """All prompts of a split, whose size the source's error states; of the world a balanced part."""
-    if load_prompts is world.load_prompts:
-        return load_prompts(split, 120, 0)
-    with pytest.raises(ValueError) as caught:
-        load_prompts(split, 100_000, 0)
-    [size] = re.findall(r"has (\d+)", str(caught.value))
-    return load_prompts(split, int(size), 0)
+    train, evaluation = ({p.text for p in all_prompts(load_prompts, split)} for split in ("train", "eval"))
+    assert train and evaluation and not train & evaluation

@@ -4,8 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import pytest
+from samples import write_lines
 
 from cme import checkpoints
 from cme.data import alpaca_eval, ultrafeedback
@@ -14,12 +14,10 @@ TEXTS = [f"what is {i} plus {i}?" for i in range(30)]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, own_cache: None) -> Path:
     """Thirty short and thirty long training instructions, and twenty for evaluation."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets-cache")
-    long = "the fox sees the bell. " * 200
-    rows = [{"source": "x", "instruction": text} for text in [*TEXTS, *[f"{i} {long}" for i in range(30)]]]
-    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    long = [f"{i} {'the fox sees the bell. ' * 200}" for i in range(30)]
+    write_lines(tmp_path / "train.jsonl", [{"source": "x", "instruction": text} for text in [*TEXTS, *long]])
     evaluation = [{"instruction": f"eval {i}", "output": "x", "dataset": "y"} for i in range(20)]
     (tmp_path / "alpaca_eval.json").write_text(json.dumps(evaluation))
     return tmp_path
@@ -27,12 +25,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_long_prompts_are_skipped(folder: Path, tiny_folder: Callable[..., Path]) -> None:
     def sample(count: int, seed: int = 42, limit: int = 64) -> list[str]:
-        found = ultrafeedback.load_prompts(
-            "train", count, seed, tokenizer=str(tiny_folder("qwen")), max_prompt_tokens=limit,
-            path=str(folder / "train.jsonl"),
-        )  # fmt: skip
-        assert len({p.id for p in found}) == len(found)
-        return [p.text for p in found]
+        settings = {"tokenizer": str(tiny_folder("qwen")), "path": str(folder / "train.jsonl")}
+        prompts = ultrafeedback.load_prompts("train", count, seed, max_prompt_tokens=limit, **settings)
+        assert len({p.id for p in prompts}) == len(prompts)
+        return [p.text for p in prompts]
 
     assert sorted(sample(30)) == sorted(TEXTS)
     assert sample(12) == sample(30)[:12] != sample(30, seed=1)[:12]
@@ -48,8 +44,7 @@ def test_the_chat_template_counts_as_part_of_the_prompt(
     tokenizer = checkpoints.load_tokenizer(name)
     message = [{"role": "user", "content": TEXTS[0]}]
     length = len(tokenizer.apply_chat_template(message, add_generation_prompt=True)["input_ids"])
-    (folder / "one.jsonl").write_text(json.dumps({"instruction": TEXTS[0]}) + "\n")
-    settings = {"tokenizer": name, "path": str(folder / "one.jsonl")}
+    settings = {"tokenizer": name, "path": write_lines(folder / "one.jsonl", [{"instruction": TEXTS[0]}])}
     assert len(ultrafeedback.load_prompts("train", 1, 0, max_prompt_tokens=length, **settings)) == 1
     with pytest.raises(ValueError, match="0 instructions"):
         ultrafeedback.load_prompts("train", 1, 0, max_prompt_tokens=length - 1, **settings)
@@ -57,10 +52,12 @@ def test_the_chat_template_counts_as_part_of_the_prompt(
 
 def test_evaluation_prompts_are_those_of_alpaca_eval(folder: Path) -> None:
     path = str(folder / "alpaca_eval.json")
-    found = ultrafeedback.load_prompts("eval", 12, 42, tokenizer="none", max_prompt_tokens=1, eval_path=path)
-    assert found == alpaca_eval.load_prompts(12, 42, path)
-    assert all(p.text == f"eval {p.id.removeprefix('alpaca_eval-')}" for p in found)
-    assert len({p.id for p in found}) == 12
+    prompts = ultrafeedback.load_prompts(
+        "eval", 12, 42, tokenizer="none", max_prompt_tokens=1, eval_path=path
+    )
+    assert prompts == alpaca_eval.load_prompts(12, 42, path)
+    assert all(p.text == f"eval {p.id.removeprefix('alpaca_eval-')}" for p in prompts)
+    assert len({p.id for p in prompts}) == 12
     with pytest.raises(ValueError, match="20 rows, but 21 "):
         alpaca_eval.load_prompts(21, 42, path)
     with pytest.raises(ValueError, match=r"'test'.*train, eval"):

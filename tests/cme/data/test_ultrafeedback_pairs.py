@@ -1,10 +1,10 @@
 """UltraFeedback's preference pairs, from rows written by hand."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from samples import write_lines
 
 from cme import Unavailable
 from cme.data.ultrafeedback_pairs import load_pairs, preference_pairs
@@ -29,9 +29,7 @@ def test_a_pair_is_the_highest_and_the_lowest_score(tmp_path: Path) -> None:
     expected = [Preference(C, "high", "low"), Preference(A, "good", "bad")]
     assert preference_pairs(ROWS, [C, A], 0) == expected
     assert preference_pairs(ROWS, [B], 0) == []  # equal scores
-    file = tmp_path / "rows.jsonl"
-    file.write_text("\n".join(json.dumps(r) for r in ROWS))
-    assert load_pairs([C, A], 0, path=str(file)) == expected
+    assert load_pairs([C, A], 0, path=write_lines(tmp_path / "rows.jsonl", ROWS)) == expected
 
 
 def test_the_seed_chooses_among_equal_scores() -> None:

@@ -2,24 +2,17 @@
 
 import re
 
+from samples import all_prompts
+
 from cme.data.word_problems import TEMPLATES, load_prompts
 from cme.grading.answers import extract_answer
-from tests.cme.data.test_sources import whole
 
 # one problem of each template, solved by hand
 SOLVED = {
-    "gain-3-4": 7,
-    "lose-9-4": 5,
-    "boxes-3-4": 12,
-    "share-12-4": 3,
-    "more-3-4": 7,
-    "differ-9-4": 5,
-    "price-3-4": 12,
-    "twice-3-4": 2,
-    "days-3-4": 12,
-    "both-3-4": 7,
-}
-ALL = {split: whole(load_prompts, split) for split in ("train", "eval")}
+    "gain-3-4": 7, "lose-9-4": 5, "boxes-3-4": 12, "share-12-4": 3, "more-3-4": 7, "differ-9-4": 5, "price-3-4": 12,
+    "twice-3-4": 2, "days-3-4": 12, "both-3-4": 7,
+}  # fmt: skip
+ALL = {split: all_prompts(load_prompts, split) for split in ("train", "eval")}
 
 
 def test_one_problem_of_each_template_by_hand() -> None:

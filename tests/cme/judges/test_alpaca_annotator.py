@@ -4,10 +4,8 @@ import json
 import logging
 import math
 import re
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,72 +13,35 @@ from typing import Any
 
 import numpy as np
 import pytest
+from http_stub import StubHandler, StubServer, serving
+from samples import response
 
 from analysis.stats.metrics import win_rate
 from cme import Unavailable
 from cme.judges.alpaca_annotator import TEMPLATE_MARKERS, AlpacaEvalAnnotator
 from cme.judges.pairwise import VerdictLog, judge_pairs
-from cme.records import Generation, Pair, Prompt, Verdict, points, scores
+from cme.records import Pair, Prompt, Verdict, points, scores
 
 NAME = "weighted_alpaca_eval_gpt4_turbo"
 KEY = "sk-very-secret"
+PACKAGE = Path(str(find_spec("alpaca_eval").origin)).parent  # type: ignore[union-attr]
 
 
-class Server:
-    """Speaks chat completions with log-probabilities: longer is better, and shown first is better by a little.
+class Server(StubServer):
+    """Answers with log-probabilities: a longer response is better, and the first one is better by a little.
 
-    `p_first` of two responses of equal length is 0.6, 0.5 where the instruction says `fair`. `broken` is a way to
-    answer wrongly. `asked` holds the (first, second) of every request.
+    `p_first` of two responses of equal length is 0.6, or 0.5 if the instruction says `fair`. `fault` is a way to answer
+    wrongly. `pairs` holds the (first, second) of every request.
     """
 
     def __init__(self) -> None:
-        self.asked: list[tuple[str, str]] = []
-        self.models: set[str] = set()
-        self.broken = ""
-        outer = self
+        super().__init__(Handler)
+        self.pairs: list[tuple[str, str]] = []
+        self.fault = ""
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                assert self.path == "/v1/chat/completions"
-                status, body = outer.answer(request)
-                raw = json.dumps(body).encode()
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(raw)))
-                self.send_header("x-should-retry", "false")
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def answer(self, request: dict[str, Any]) -> tuple[int, Any]:
-        text = request["messages"][-1]["content"]
-        first, second = re.findall(r'"output": """(.*?)"""', text, re.DOTALL)
-        [instruction] = re.findall(r'"instruction": """(.*?)"""', text, re.DOTALL)
-        self.asked.append((first, second))
-        self.models.add(request["model"])
-        assert request["logprobs"] and request["top_logprobs"] == 5 and request["max_tokens"] == 1
-        if self.broken == "status":
-            return 500, {"error": {"message": f"wrong key {KEY}"}}
-        if self.broken == "shape":
-            return 200, {"choices": None}
-        p = self.p_first(instruction, first, second)
-        top = [
-            {"token": t, "logprob": v, "bytes": None} for t, v in (("m", math.log(p)), ("M", math.log1p(-p)))
-        ]
-        if self.broken == "words":
-            top = [{"token": "Both", "logprob": -0.1, "bytes": None}]
-        said = {"role": "assistant", "content": "Both" if self.broken else "m" if p > 0.5 else "M"}
-        logprobs = None if self.broken == "logprobs" else {"content": [{**top[0], "top_logprobs": top}]}
-        choice = {"index": 0, "finish_reason": "length", "message": said, "logprobs": logprobs}
-        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
-        whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "x", "choices": [choice]}
-        return 200, whole if self.broken == "usage" else whole | {"usage": usage}
+    @property
+    def models(self) -> set[str]:
+        return {body["model"] for body in self.bodies}
 
     @staticmethod
     def p_first(instruction: str, first: str, second: str) -> float:
@@ -88,26 +49,53 @@ class Server:
         return 1 / (1 + math.exp(-lead))
 
 
+class Handler(StubHandler):
+    server: Server
+
+    def answer(self, body: dict[str, Any]) -> Any:
+        status, reply = self.reply(body)
+        headers = {"Content_Type": "application/json", "x_should_retry": "false"}
+        return lambda: self.send(status, json.dumps(reply).encode(), **headers)
+
+    def reply(self, body: dict[str, Any]) -> tuple[int, Any]:
+        fault, text = self.server.fault, body["messages"][-1]["content"]
+        first, second = re.findall(r'"output": """(.*?)"""', text, re.DOTALL)
+        [instruction] = re.findall(r'"instruction": """(.*?)"""', text, re.DOTALL)
+        self.server.pairs.append((first, second))
+        assert self.path == "/v1/chat/completions"
+        assert body["logprobs"] and body["top_logprobs"] == 5 and body["max_tokens"] == 1
+        if fault == "status":
+            return 500, {"error": {"message": f"wrong key {KEY}"}}
+        if fault == "shape":
+            return 200, {"choices": None}
+        p = self.server.p_first(instruction, first, second)
+        top = [
+            {"token": t, "logprob": v, "bytes": None} for t, v in (("m", math.log(p)), ("M", math.log1p(-p)))
+        ]
+        if fault == "words":
+            top = [{"token": "Both", "logprob": -0.1, "bytes": None}]
+        message = {"role": "assistant", "content": "Both" if fault else "m" if p > 0.5 else "M"}
+        logprobs = None if fault == "logprobs" else {"content": [{**top[0], "top_logprobs": top}]}
+        choice = {"index": 0, "finish_reason": "length", "message": message, "logprobs": logprobs}
+        usage = {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}
+        whole = {"id": "x", "object": "chat.completion", "created": 0, "model": "x", "choices": [choice]}
+        return 200, whole if fault == "usage" else whole | {"usage": usage}
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    made = Server()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{made.http.server_port}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+    with serving(Server()) as running:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{running.address}/v1")
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        yield running
 
 
 @pytest.fixture(scope="module")
 def judge() -> AlpacaEvalAnnotator:
     level = logging.root.level
-    made = AlpacaEvalAnnotator(NAME, 8)
+    annotator = AlpacaEvalAnnotator(NAME, 8)
     assert logging.root.level == level, "the package's import sets it to INFO"
-    return made
-
-
-def said(text: str) -> Generation:
-    return Generation(text, True, len(text))
+    return annotator
 
 
 TEXTS = [
@@ -119,12 +107,14 @@ TEXTS = [
     ("equal lengths", "xxxx", "yyyy"),
 ]
 PAIRS = [
-    Pair(f"p{n}", text, None, said(start), said(policy)) for n, (text, start, policy) in enumerate(TEXTS)
+    Pair(f"p{n}", text, None, response(start), response(policy))
+    for n, (text, start, policy) in enumerate(TEXTS)
 ]
+FOXES = (Prompt("p", "name a fox"), response("the fox is red"), response("owl"))
 
 
-def theirs(ordered: bool) -> list[dict[str, Any]]:
-    """What alpaca-eval says itself of the pairs, start as output 1; `ordered` without its random order."""
+def alpaca_evals_annotations(ordered: bool) -> list[dict[str, Any]]:
+    """alpaca-eval's own annotations of the pairs, start as output 1; `ordered` without its random order."""
     from alpaca_eval.annotators import PairwiseAnnotator
 
     settings = {"is_randomize_output_order": False} if ordered else {}
@@ -135,19 +125,19 @@ def theirs(ordered: bool) -> list[dict[str, Any]]:
         [{"instruction": p.prompt, "output": getattr(p, w).response} for p in PAIRS]
         for w in ("start", "policy")
     ]
-    found: list[dict[str, Any]] = annotator.annotate_head2head(*rows)
-    return found
+    annotations: list[dict[str, Any]] = annotator.annotate_head2head(*rows)
+    return annotations
 
 
 def test_a_verdict_equals_alpaca_evals_in_the_same_order(server: Server, judge: AlpacaEvalAnnotator) -> None:
     verdicts = [judge.compare(Prompt(p.prompt_id, p.prompt), p.start, p.policy) for p in PAIRS]
-    ours = list(server.asked)
+    ours = list(server.pairs)
     assert ours == [
         (start, policy) for _, start, policy in TEXTS if start != policy
-    ]  # equal texts are not asked
-    server.asked.clear()
-    own = theirs(ordered=True)
-    assert sorted(server.asked) == sorted(ours)
+    ]  # no call for equal texts
+    server.pairs.clear()
+    own = alpaca_evals_annotations(ordered=True)
+    assert sorted(server.pairs) == sorted(ours)
     for verdict, row, (text, start, policy) in zip(verdicts, own, TEXTS, strict=True):
         assert row["instruction"] == text
         assert verdict.scores == pytest.approx((2 - row["preference"], row["preference"] - 1), abs=1e-6)
@@ -159,7 +149,7 @@ def test_a_verdict_equals_alpaca_evals_in_the_same_order(server: Server, judge: 
     assert server.models == {"gpt-4-1106-preview"}
 
 
-def judged(judge: AlpacaEvalAnnotator, pairs: list[Pair], folder: Path) -> list[Verdict]:
+def judge_all(judge: AlpacaEvalAnnotator, pairs: list[Pair], folder: Path) -> list[Verdict]:
     with VerdictLog(folder / "verdicts.jsonl") as log:
         return judge_pairs(judge, pairs, True, log)
 
@@ -167,10 +157,10 @@ def judged(judge: AlpacaEvalAnnotator, pairs: list[Pair], folder: Path) -> list[
 def test_alpaca_evals_random_order_is_one_of_both_orders(
     server: Server, judge: AlpacaEvalAnnotator, tmp_path: Path
 ) -> None:
-    verdicts = judged(judge, PAIRS, tmp_path)
-    server.asked.clear()
-    own = theirs(ordered=False)
-    shown = set(server.asked)
+    verdicts = judge_all(judge, PAIRS, tmp_path)
+    server.pairs.clear()
+    own = alpaca_evals_annotations(ordered=False)
+    shown = set(server.pairs)
     assert {first == start for _, start, policy in TEXTS for first, _ in shown & {(start, policy), (policy, start)}
             } == {True, False}, "both orders were drawn"  # fmt: skip
     for pair, row in zip(PAIRS, own, strict=True):
@@ -183,8 +173,8 @@ def test_win_rates_equal_alpaca_evals(server: Server, judge: AlpacaEvalAnnotator
     """Both orders' annotations, failures among them, through `alpaca_eval.metrics` and through our analysis."""
     from alpaca_eval.metrics import get_winrate
 
-    refused = Pair("p9", TEMPLATE_MARKERS[1], None, said("a"), said("b"))
-    verdicts = judged(judge, [*PAIRS, refused], tmp_path)
+    refused = Pair("p9", TEMPLATE_MARKERS[1], None, response("a"), response("b"))
+    verdicts = judge_all(judge, [*PAIRS, refused], tmp_path)
     annotations: list[dict[str, Any]] = [{"preference": None}] * 2  # as alpaca-eval has what failed
     for text, start, policy in TEXTS:
         same = start == policy
@@ -203,7 +193,7 @@ def test_win_rates_equal_alpaca_evals(server: Server, judge: AlpacaEvalAnnotator
 
 
 @pytest.mark.parametrize(
-    ("broken", "why"),
+    ("fault", "why"),
     [
         ("status", "the server answered 500 (InternalServerError)"),
         ("shape", "the reply is not a chat completion with its usage (TypeError)"),
@@ -213,15 +203,14 @@ def test_win_rates_equal_alpaca_evals(server: Server, judge: AlpacaEvalAnnotator
     ],
 )
 def test_a_failure_is_unscored_with_its_reason_and_can_be_repeated(
-    server: Server, judge: AlpacaEvalAnnotator, capfd: pytest.CaptureFixture[str], broken: str, why: str
+    server: Server, judge: AlpacaEvalAnnotator, capfd: pytest.CaptureFixture[str], fault: str, why: str
 ) -> None:
-    prompt, first, second = Prompt("p", "name a fox"), said("the fox is red"), said("owl")
-    server.broken = broken
-    verdict = judge.compare(prompt, first, second)
+    server.fault = fault
+    verdict = judge.compare(*FOXES)
     assert (verdict.outcome, verdict.reason, verdict.scores) == ("unscored", why, None)
-    server.broken = ""
-    assert judge.compare(prompt, first, second).outcome == "first"
-    assert len(server.asked) == 2
+    server.fault = ""
+    assert judge.compare(*FOXES).outcome == "first"
+    assert len(server.pairs) == 2
     printed = capfd.readouterr()
     assert printed.out == printed.err == "", "no bars, no log, no key"
 
@@ -232,14 +221,14 @@ def test_an_unreachable_server_is_unscored(
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr("openai._base_client.BaseClient._calculate_retry_timeout", lambda *_: 0.0)
-    verdict = judge.compare(Prompt("p", "a"), said("b"), said("c"))
+    verdict = judge.compare(Prompt("p", "a"), response("b"), response("c"))
     assert (verdict.outcome, verdict.reason) == ("unscored", "the call failed: APIConnectionError")
 
 
 def test_a_trial_call_reports_what_is_wrong(server: Server, judge: AlpacaEvalAnnotator) -> None:
     judge.probe()
-    assert len(server.asked) == 1
-    server.broken = "status"
+    assert len(server.pairs) == 1
+    server.fault = "status"
     with pytest.raises(Unavailable, match="the server answered 500") as caught:
         judge.probe()
     assert KEY not in str(caught.value)
@@ -251,7 +240,7 @@ def test_without_a_key_no_call_is_made(
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(Unavailable, match="set OPENAI_BASE_URL and OPENAI_API_KEY"):
         judge.probe()
-    assert server.asked == []
+    assert server.pairs == []
 
 
 @pytest.mark.parametrize("mark", TEMPLATE_MARKERS)
@@ -259,27 +248,24 @@ def test_a_text_with_a_template_marker_is_unscored_without_a_call(
     server: Server, judge: AlpacaEvalAnnotator, mark: str
 ) -> None:
     for texts in ((mark, "a", "b"), ("a", f"b {mark}", "c"), ("a", "b", f"{mark} c")):
-        verdict = judge.compare(Prompt("p", texts[0]), said(texts[1]), said(texts[2]))
+        verdict = judge.compare(Prompt("p", texts[0]), response(texts[1]), response(texts[2]))
         assert verdict.outcome == "unscored" and verdict.reason is not None and mark in verdict.reason
-    assert server.asked == []
+    assert server.pairs == []
 
 
 def test_nothing_is_cached_in_the_package(server: Server, judge: AlpacaEvalAnnotator) -> None:
-    spec = find_spec("alpaca_eval")
-    assert spec is not None and spec.origin is not None
-    place = Path(spec.origin).parent
-    before = {p: p.stat().st_mtime_ns for p in place.rglob("*.json")}
+    before = {p: p.stat().st_mtime_ns for p in PACKAGE.rglob("*.json")}
     for _ in range(2):
-        judge.compare(Prompt("p", "name a fox"), said("the fox is red"), said("owl"))
-    assert len(server.asked) == 2
-    assert {p: p.stat().st_mtime_ns for p in place.rglob("*.json")} == before
+        judge.compare(*FOXES)
+    assert len(server.pairs) == 2
+    assert {p: p.stat().st_mtime_ns for p in PACKAGE.rglob("*.json")} == before
 
 
 def test_calls_can_run_in_parallel(server: Server, judge: AlpacaEvalAnnotator) -> None:
-    asked = [(Prompt(str(n), "fair"), said("x" * n), said("y" * 12)) for n in range(1, 25)]
+    shown = [(Prompt(str(n), "fair"), response("x" * n), response("y" * 12)) for n in range(1, 25)]
     with ThreadPoolExecutor(8) as pool:
-        verdicts = list(pool.map(lambda one: judge.compare(*one), asked))
-    for (prompt, first, second), verdict in zip(asked, verdicts, strict=True):
+        verdicts = list(pool.map(lambda one: judge.compare(*one), shown))
+    for (prompt, first, second), verdict in zip(shown, verdicts, strict=True):
         expected = server.p_first(prompt.text, first.response, second.response)
         assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-6)
 
@@ -298,23 +284,22 @@ def test_unusable_annotators_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parsed", "said"),
-    [
-        (0, ("tie", (0.5, 0.5))),
-        (1.25, ("first", (0.75, 0.25))),
-        (7, ("unscored", None)),
-        (-1, ("unscored", None)),
-    ],
+    ("parsed", "outcome", "scores"),
+    [(0, "tie", (0.5, 0.5)), (1.25, "first", (0.75, 0.25)), (7, "unscored", None), (-1, "unscored", None)],
 )
 def test_a_preference_is_from_1_to_2_or_0_for_a_tie(
-    server: Server, judge: AlpacaEvalAnnotator, monkeypatch: pytest.MonkeyPatch, parsed: float, said: Any
+    server: Server,
+    judge: AlpacaEvalAnnotator,
+    monkeypatch: pytest.MonkeyPatch,
+    parsed: float,
+    outcome: str,
+    scores: Any,
 ) -> None:
     monkeypatch.setattr(judge._annotator, "fn_completion_parser", lambda _: [parsed])
-    verdict = judge.compare(Prompt("p", "a"), Generation("b", True, 1), Generation("c", True, 1))
-    assert (verdict.outcome, verdict.scores) == said
-    assert (verdict.reason is None) == (said[0] != "unscored") and str(parsed) in (
-        verdict.reason or str(parsed)
-    )
+    verdict = judge.compare(*FOXES)
+    assert (verdict.outcome, verdict.scores) == (outcome, scores)
+    assert (verdict.reason is not None) == (outcome == "unscored")
+    assert verdict.reason is None or str(parsed) in verdict.reason
 
 
 @pytest.mark.parametrize("annotator", ["lmsys_gpt4", "aviary_gpt4"])
@@ -334,14 +319,12 @@ def test_the_fingerprint_depends_on_the_annotators_files(tmp_path: Path) -> None
 
 
 def test_an_annotator_from_a_folder(server: Server, tmp_path: Path) -> None:
-    spec = find_spec("alpaca_eval")
-    assert spec is not None and spec.origin is not None
-    configs = Path(spec.origin).parent / "evaluators_configs"
+    configs = PACKAGE / "evaluators_configs"
     text = (configs / NAME / "configs.yaml").read_text().replace("gpt-4-1106-preview", "served-here")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "configs.yaml").write_text(
         text.replace("alpaca_eval_clf_gpt4_turbo/", f"{configs}/alpaca_eval_clf_gpt4_turbo/")
     )
     own = AlpacaEvalAnnotator(str(tmp_path / "mine"), 8)
-    assert own.compare(Prompt("p", "fair"), said("longer"), said("short")).outcome == "first"
+    assert own.compare(Prompt("p", "fair"), response("longer"), response("short")).outcome == "first"
     assert server.models == {"served-here"}

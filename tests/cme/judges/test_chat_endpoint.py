@@ -5,26 +5,26 @@ import json
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import chat_stub
 import pytest
-from chat_stub import FAULTS, USAGE, ChatStub, serving, texts, winner
-from omegaconf import OmegaConf
+from chat_stub import FAULTS, USAGE, ChatStub, completion, serving, texts, winner
+from samples import response
+from stub_judges import judge, judge_settings, pairs
 
 from cme import Unavailable
 from cme.judges.base import JudgeVerdict
 from cme.judges.budget import Budget
 from cme.judges.chat_endpoint import ChatEndpoint
-from cme.judges.chat_format import parse_reply, verdict_from_logprobs
+from cme.judges.chat_format import verdict_from_logprobs
 from cme.judges.pairwise import VerdictLog, judge_pairs
-from cme.records import Generation, Pair, Prompt, Verdict
-from experiments.config.composition import CONF
+from cme.records import Outcome, Pair, Prompt, Verdict
 
 KEY = "sk-very-secret-8431"
-OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
+OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "tie": "tie"}
 PRICED = {"usd_per_million_input": 2.0, "usd_per_million_output": 8.0}
 PRICE = (USAGE["prompt_tokens"] * 2 + USAGE["completion_tokens"] * 8) / 1e6
 
@@ -41,25 +41,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-of-someone-else")
 
 
-def settings(file: str = "openai", **changed: Any) -> dict[str, Any]:
-    """A judge's arguments as in its YAML file, with some changed."""
-    node: Any = OmegaConf.to_container(OmegaConf.load(CONF / "judge" / "openai.yaml"))
-    own: Any = OmegaConf.to_container(OmegaConf.load(CONF / "judge" / f"{file}.yaml"))
-    node = node | own | {"decoding": node["decoding"] | own["decoding"]}
-    for key in ("name", "_target_", "defaults"):
-        node.pop(key, None)
-    return {**node, "model": "stub", "api_key_variable": None, "timeout": 5.0, **changed}
-
-
-def judge(stub: ChatStub, file: str = "openai", **changed: Any) -> ChatEndpoint:
-    return ChatEndpoint(**{**settings(file, **changed), "base_url": stub.url})
-
-
-def said(text: str) -> Generation:
-    return Generation(text, True, len(text))
-
-
-SHOWN = (Prompt("p", "?"), said("a"), said("b"))
+SHOWN = (Prompt("p", "?"), response("a"), response("b"))
 
 
 def compare(stub: ChatStub, file: str = "openai", **changed: Any) -> JudgeVerdict:
@@ -70,37 +52,35 @@ def question(stub: ChatStub, index: int = -1) -> str:
     return str(stub.bodies[index]["messages"][0]["content"])
 
 
-def pairs(count: int) -> list[Pair]:
-    """Pairs of responses of 1 to 9 letters, some of equal length."""
-    return [
-        Pair(f"p{i}", f"instruction {i}", None, said("s" * (1 + i * 5 % 9)), said("p" * (1 + i * 7 % 9)))
-        for i in range(count)
-    ]
-
-
-def judged(
-    judge: ChatEndpoint, pairs: list[Pair], path: Path, **more: Any
+def judge_all(
+    judge: ChatEndpoint, pairs: list[Pair], path: Path, **options: Any
 ) -> tuple[list[Verdict], VerdictLog]:
     with VerdictLog(path) as log:
-        return judge_pairs(judge, pairs, True, log, **more), log
+        return judge_pairs(judge, pairs, True, log, **options), log
 
 
-def expected(asked: list[Pair]) -> list[Verdict]:
+def expected(pairs: list[Pair]) -> list[Verdict]:
     """The verdicts of a judge by length, computed from the pairs alone."""
-    found = []
-    for pair in asked:
+    verdicts = []
+    for pair in pairs:
         for policy_first in (True, False):
-            shown = (pair.policy.response, pair.start.response)[:: 1 if policy_first else -1]
-            note = f"{len(shown[0])} against {len(shown[1])}"
-            found.append(Verdict(pair.prompt_id, policy_first, OUTCOMES[winner(*shown)], note=note))  # type: ignore[arg-type]
-    return found
+            first, second = (pair.policy.response, pair.start.response)[:: 1 if policy_first else -1]
+            note, outcome = f"{len(first)} against {len(second)}", OUTCOMES[winner(first, second)]
+            verdicts.append(Verdict(pair.prompt_id, policy_first, outcome, note=note))
+    return verdicts
+
+
+@pytest.fixture
+def replying(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., bytes]], None]:
+    """Replaces the stub's replies by those of a function of the true reply's arguments."""
+    return lambda reply: monkeypatch.setattr(chat_stub, "completion", reply)
 
 
 def test_the_request_is_as_configured(stub: ChatStub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUDGE_KEY", f" {KEY}\n")
     decoding = {"max_tokens": 7, "top_p": 0.5, "temperature": None}
     one = judge(stub, api_key_variable="JUDGE_KEY", decoding=decoding)
-    verdict = one.compare(Prompt("p", "Say {first} hi."), said("one {second}"), said("two"))
+    verdict = one.compare(Prompt("p", "Say {first} hi."), response("one {second}"), response("two"))
     assert (verdict.outcome, verdict.note, verdict.calls, verdict.usd) == ("first", "12 against 3", 1, None)
     assert texts(question(stub)) == ("one {second}", "two")
     assert "\nSay {first} hi.\n" in question(stub)
@@ -128,14 +108,14 @@ def test_every_fault_is_retried_and_then_unscored(stub: ChatStub, fault: str) ->
 def faulty() -> Iterator[ChatStub]:
     """30 % of all requests fail, most of them quickly."""
     slow = dict.fromkeys(("silent", "trickle"), 0.01)
-    with serving(ChatStub(slow | {f: 0.04 for f in FAULTS if f not in slow}, seed=5)) as running:
+    with serving(ChatStub(dict.fromkeys(FAULTS, 0.04) | slow, seed=5)) as running:
         yield running
 
 
 def test_with_30_percent_faults_the_verdicts_are_the_same(faulty: ChatStub, tmp_path: Path) -> None:
     assert sum(faulty.rates.values()) == pytest.approx(0.3)
-    found, log = judged(judge(faulty, timeout=1.0, retries=12), pairs(60), tmp_path / "log")
-    assert found == expected(pairs(60))
+    verdicts, log = judge_all(judge(faulty, timeout=1.0, retries=12), pairs(60), tmp_path / "log")
+    assert verdicts == expected(pairs(60))
     assert set(faulty.drawn) == set(FAULTS)
     assert set(faulty.answered.values()) == {1}
     assert log.calls[None] == sum(faulty.asked.values()) == 120 + sum(faulty.drawn.values())
@@ -144,15 +124,15 @@ def test_with_30_percent_faults_the_verdicts_are_the_same(faulty: ChatStub, tmp_
 def test_without_retries_failures_are_unscored_and_later_runs_complete_them(
     faulty: ChatStub, tmp_path: Path
 ) -> None:
-    asked, truth = pairs(60), expected(pairs(60))
-    found, _ = judged(judge(faulty, timeout=1.0, retries=0), asked, tmp_path / "log")
-    unscored = [v for v in found if v.outcome == "unscored"]
+    truth = expected(pairs(60))
+    verdicts, _ = judge_all(judge(faulty, timeout=1.0, retries=0), pairs(60), tmp_path / "log")
+    unscored = [v for v in verdicts if v.outcome == "unscored"]
     assert len(unscored) == sum(faulty.drawn.values()) > 20
     assert all(v.reason for v in unscored)
-    assert all(v == t for v, t in zip(found, truth, strict=True) if v.outcome != "unscored")
+    assert all(v == t for v, t in zip(verdicts, truth, strict=True) if v.outcome != "unscored")
     for _ in range(20):
-        found, _ = judged(judge(faulty, timeout=1.0, retries=0), asked, tmp_path / "log")
-    assert found == truth
+        verdicts, _ = judge_all(judge(faulty, timeout=1.0, retries=0), pairs(60), tmp_path / "log")
+    assert verdicts == truth
     assert set(faulty.answered.values()) == {1}
 
 
@@ -200,37 +180,39 @@ def test_stop_ends_a_wait_between_attempts(stub: ChatStub) -> None:
 def test_calls_stop_at_the_budget_and_continue_with_a_larger_one(
     stub: ChatStub, tmp_path: Path, limit: int
 ) -> None:
-    asked = pairs(20)
-    found, _ = judged(judge(stub, max_calls=limit), asked, tmp_path / "log")
-    assert len(stub.bodies) == limit
-    assert [v.outcome == "unscored" for v in found].count(False) == limit
-    assert all("max_calls" in str(v.reason) for v in found if v.outcome == "unscored")
-    judged(judge(stub, max_calls=limit), asked, tmp_path / "log")
+    verdicts, _ = judge_all(judge(stub, max_calls=limit), pairs(20), tmp_path / "log")
+    reasons = [v.reason for v in verdicts if v.outcome == "unscored"]
+    assert len(stub.bodies) == len(verdicts) - len(reasons) == limit
+    assert all("max_calls" in str(reason) for reason in reasons)
+    judge_all(judge(stub, max_calls=limit), pairs(20), tmp_path / "log")
     assert len(stub.bodies) == limit  # the budget is for all restarts together
-    assert judged(judge(stub, max_calls=40), asked, tmp_path / "log")[0] == expected(asked)
+    assert judge_all(judge(stub, max_calls=40), pairs(20), tmp_path / "log")[0] == expected(pairs(20))
     assert len(stub.bodies) == 40
+
+
+def most_usd(message: str) -> float:
+    """The most that a call with these prices can cost: one token per byte, 256 for the template, the longest reply."""
+    return ((len(message.encode()) + 256) * 2 + 1024 * 8) / 1e6
 
 
 def test_money_stops_before_the_budget_is_exceeded(stub: ChatStub, tmp_path: Path) -> None:
     stub.seconds = 0.01
-    asked = pairs(40)
-    one = judge(stub, **PRICED)
-    message = one.message(Prompt("p", asked[0].prompt), asked[0].policy, asked[0].start)
-    most = one.price(len(message.encode()) + 256, 1024)
-    assert most is not None and most > 20 * PRICE
+    pair = pairs(1)[0]
+    most = most_usd(judge(stub, **PRICED).message(Prompt("p", pair.prompt), pair.policy, pair.start))
+    assert most > 20 * PRICE
     budget = 30 * PRICE + most
-    found, log = judged(judge(stub, max_usd=budget, **PRICED), asked, tmp_path / "log")
-    made = len(stub.bodies)
-    assert 25 < made < 60
-    assert log.usd[None] == pytest.approx(made * PRICE)
-    assert log.usd[None] <= budget < (made + 1) * PRICE + most
-    assert sum(v.outcome == "unscored" for v in found) == 80 - made
-    assert all("max_usd" in str(v.reason) for v in found if v.outcome == "unscored")
+    verdicts, log = judge_all(judge(stub, max_usd=budget, **PRICED), pairs(40), tmp_path / "log")
+    calls = len(stub.bodies)
+    assert 25 < calls < 60
+    assert log.usd[None] == pytest.approx(calls * PRICE)
+    assert log.usd[None] <= budget < (calls + 1) * PRICE + most
+    reasons = [v.reason for v in verdicts if v.outcome == "unscored"]
+    assert len(reasons) == 80 - calls and all("max_usd" in str(reason) for reason in reasons)
 
 
 def test_a_call_that_may_be_billed_counts_as_the_most_it_can_cost(stub: ChatStub) -> None:
     priced = judge(stub, retries=0, timeout=0.3, **PRICED)
-    most = ((len(priced.message(*SHOWN).encode()) + 256) * 2 + 1024 * 8) / 1e6
+    most = most_usd(priced.message(*SHOWN))
     for fault, usd in (("silent", most), ("reset", most), ("server_error", 0.0), ("prose", PRICE)):
         stub.rates = {fault: 1.0}
         assert priced.compare(*SHOWN).usd == pytest.approx(usd), fault
@@ -256,14 +238,14 @@ def test_an_impossible_usage_counts_as_the_most_a_call_can_cost(
     stub: ChatStub, monkeypatch: pytest.MonkeyPatch, usage: Any
 ) -> None:
     priced = judge(stub, **PRICED)
-    most = ((len(priced.message(*SHOWN).encode()) + 256) * 2 + 1024 * 8) / 1e6
+    most = most_usd(priced.message(*SHOWN))
     monkeypatch.setattr(chat_stub, "USAGE", usage)
     verdict = priced.compare(*SHOWN)
     assert (verdict.outcome, verdict.usd) == ("tie", pytest.approx(most))
     assert priced.budget.usd == pytest.approx(most)
 
 
-class Expelling(ChatStub):
+class KeyRevoked(ChatStub):
     """Revokes the key with its first reply, which is prose."""
 
     def judged(self, body: dict[str, Any], question: str) -> bytes:
@@ -273,7 +255,7 @@ class Expelling(ChatStub):
 
 def test_spending_before_judging_ended_counts_at_the_next_start(tmp_path: Path) -> None:
     path, limited = tmp_path / "log", {**PRICED, "max_calls": 3, "concurrency": 1}
-    with serving(Expelling()) as stub:
+    with serving(KeyRevoked()) as stub:
         stub.reply = "prose"
         with VerdictLog(path) as log, pytest.raises(Unavailable, match="no access"):
             judge_pairs(judge(stub, **limited), pairs(1), False, log)
@@ -292,41 +274,42 @@ def test_spending_before_judging_ended_counts_at_the_next_start(tmp_path: Path) 
 def test_a_judge_used_twice_counts_its_spending_once(stub: ChatStub, tmp_path: Path) -> None:
     one = judge(stub, max_calls=20)
     for count in (4, 10):
-        found, _ = judged(one, pairs(count), tmp_path / "log")
-    assert found == expected(pairs(10))
+        assert judge_all(one, pairs(count), tmp_path / "log")[0] == expected(pairs(count))
     assert len(stub.bodies) == one.budget.calls == 20
 
 
 def test_a_budget_waits_for_calls_that_may_leave_room() -> None:
-    budget, found = Budget(None, 1.0), []
+    budget, results = Budget(None, 1.0), []
     assert budget.reserve(0.9)
-    waiting = threading.Thread(target=lambda: found.append(budget.reserve(0.5)))
+    waiting = threading.Thread(target=lambda: results.append(budget.reserve(0.5)))
     waiting.start()
     time.sleep(0.05)
-    assert found == []
+    assert results == []
     budget.settle(0.9, 0.1)
     waiting.join(5)
-    assert found == [True]
+    assert results == [True]
     budget.settle(0.5, 0.5)
     assert not budget.reserve(0.5)
 
 
 def test_a_label_is_weighed_by_its_probabilities(stub: ChatStub) -> None:
-    weighing = judge(stub, "openai_logprobs")
+    by_label = judge(stub, "openai_logprobs")
     for first, second, outcome in (
         ("a" * 12, "b" * 2, "first"),
         ("a", "b" * 4, "second"),
         ("aa", "bb", "tie"),
     ):
         p = 1 / (1 + math.exp((len(second) - len(first)) / 10))
-        verdict = weighing.compare(Prompt("p", "?"), said(first), said(second))
+        verdict = by_label.compare(Prompt("p", "?"), response(first), response(second))
         assert verdict.outcome == outcome
         assert verdict.scores == pytest.approx((p, 1 - p), abs=1e-6)
         assert "1.0000" in str(verdict.note)
     body = stub.bodies[0]
     assert (body["logprobs"], body["top_logprobs"], body["max_completion_tokens"]) == (True, 20, 1)
     assert "response_format" not in body
-    near = judge(stub, "openai_logprobs", tie_margin=0.5).compare(Prompt("p", "?"), said("a"), said("bbb"))
+    near = judge(stub, "openai_logprobs", tie_margin=0.5).compare(
+        Prompt("p", "?"), response("a"), response("bbb")
+    )
     assert near.outcome == "tie" and near.scores is not None and near.scores[0] < 0.5
 
 
@@ -348,16 +331,9 @@ def test_a_server_without_log_probabilities_is_reported(stub: ChatStub) -> None:
 @pytest.mark.parametrize(
     "logprob", [1000.0, 1e-3, math.inf, -math.inf, math.nan, 10**400, -(10**400), "-1", None]
 )
-def test_an_impossible_log_probability_is_unscored(
-    stub: ChatStub, monkeypatch: pytest.MonkeyPatch, logprob: Any
-) -> None:
-    made = chat_stub.completion
-
-    def odd(content: str, finish: str = "stop", logprobs: Any = None) -> bytes:
-        top = [{"token": "A", "logprob": logprob}, {"token": "B", "logprob": -1.0}]
-        return made(content, finish, {"content": [{"token": "A", "top_logprobs": top}]})
-
-    monkeypatch.setattr(chat_stub, "completion", odd)
+def test_an_impossible_log_probability_is_unscored(stub: ChatStub, replying: Any, logprob: Any) -> None:
+    top = [{"token": "A", "logprob": logprob}, {"token": "B", "logprob": -1.0}]
+    replying(lambda *_: completion("A", "length", {"content": [{"token": "A", "top_logprobs": top}]}))
     verdict = compare(stub, "openai_logprobs", retries=0)
     assert (verdict.outcome, verdict.scores) == ("unscored", None)
     assert "log-probability of A" in str(verdict.reason) or "no top_logprobs" in str(verdict.reason)
@@ -379,7 +355,7 @@ def test_an_impossible_log_probability_is_unscored(
 @pytest.mark.parametrize("file", ["openai", "openai_logprobs"])
 def test_a_response_cannot_speak_for_the_judge(stub: ChatStub, file: str, text: str) -> None:
     longer = "a plain and honest answer " * 10
-    assert judge(stub, file).compare(Prompt("p", text), said(text), said(longer)).outcome == "second"
+    assert judge(stub, file).compare(Prompt("p", text), response(text), response(longer)).outcome == "second"
     assert texts(question(stub)) == (text, longer)
 
 
@@ -387,36 +363,8 @@ def test_a_response_cannot_close_its_block_with_the_markers_of_another_question(
     one = judge(stub)
     one.compare(*SHOWN)
     attack = question(stub)[question(stub).index("[[end of response A") :]
-    one.compare(Prompt("p", "?"), said("a" + attack), said("b"))
+    one.compare(Prompt("p", "?"), response("a" + attack), response("b"))
     assert texts(question(stub)) == ("a" + attack, "b")
-
-
-@pytest.mark.parametrize(
-    "reply",
-    [
-        'Response A says {"winner": "A"} and I agree.',
-        '{"winner": "A"}\n{"winner": "B"}',
-        '{"winner": "A"} or {"winner": "A"}',
-        "WINNER: A",
-        "A",
-        '"A"',
-        '["A"]',
-        "{}",
-        '{"winner": null}',
-        '{"winner": "Response A"}',
-        '{"winner": "A or B"}',
-        "null",
-        "",
-        '```json\n{"winner": "A"}\n```\nNo, wait: B.',
-        '{"winner": "A", "winner": "B"}',
-        '{"reason": {"a": 1, "a": 2}, "winner": "A"}',
-        pytest.param("[" * 2000, id="deep"),
-        pytest.param("[" * 200_000, id="deeper"),
-    ],
-)
-def test_only_a_whole_reply_of_the_requested_form_is_a_verdict(stub: ChatStub, reply: str) -> None:
-    stub.reply = reply
-    assert compare(stub, retries=0).outcome == "unscored"
 
 
 @pytest.mark.parametrize(
@@ -426,37 +374,45 @@ def test_only_a_whole_reply_of_the_requested_form_is_a_verdict(stub: ChatStub, r
         (' {"reason": "{\\"winner\\": \\"A\\"}", "winner": "b"}\n', "second"),
         ('```json\n{"reason": "x", "winner": "TIE"}\n```', "tie"),
         ('```\n{"winner": "Tie", "reason": 3}\n```\n', "tie"),
+        *((reply, "unscored") for reply in ("", "null", "{}", "A", '"A"', '["A"]', "WINNER: A")),
+        *((f'{{"winner": {winner}}}', "unscored") for winner in ("null", '"Response A"', '"A or B"')),
+        ('Response A says {"winner": "A"} and I agree.', "unscored"),
+        ('{"winner": "A"}\n{"winner": "B"}', "unscored"),
+        ('{"winner": "A"} or {"winner": "A"}', "unscored"),
+        ('```json\n{"winner": "A"}\n```\nNo, wait: B.', "unscored"),
+        ('{"winner": "A", "winner": "B"}', "unscored"),
+        ('{"reason": {"a": 1, "a": 2}, "winner": "A"}', "unscored"),
+        pytest.param("[" * 2000, "unscored", id="deep"),
+        pytest.param("[" * 200_000, "unscored", id="deeper"),
     ],
 )
-def test_a_reply_may_have_spaces_a_code_fence_and_any_case(reply: str, outcome: str) -> None:
-    assert parse_reply(reply).outcome == outcome
+def test_only_a_whole_reply_of_the_requested_form_is_a_verdict(
+    stub: ChatStub, reply: str, outcome: str
+) -> None:
+    stub.reply = reply
+    assert compare(stub, retries=0).outcome == outcome
 
 
 @pytest.mark.parametrize("file", ["openai", "openai_logprobs"])
 def test_a_reply_cut_by_a_content_filter_is_unscored_without_retries(
-    stub: ChatStub, monkeypatch: pytest.MonkeyPatch, file: str
+    stub: ChatStub, replying: Any, file: str
 ) -> None:
-    made = chat_stub.completion
-    monkeypatch.setattr(
-        chat_stub, "completion", lambda content, finish="stop", *rest: made(content, "content_filter", *rest)
-    )
+    replying(lambda content, finish="stop", *rest: completion(content, "content_filter", *rest))
     verdict = compare(stub, file)
     assert (verdict.outcome, verdict.scores, verdict.calls) == ("unscored", None, 1)
     assert "content filter" in str(verdict.reason)
 
 
-def test_a_body_that_is_nested_too_deeply_is_unscored(
-    stub: ChatStub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chat_stub, "completion", lambda *_: b'{"choices":' + b"[" * 50_000)
+def test_a_body_that_is_nested_too_deeply_is_unscored(stub: ChatStub, replying: Any) -> None:
+    replying(lambda *_: b'{"choices":' + b"[" * 50_000)
     verdict = compare(stub, retries=0)
     assert verdict.outcome == "unscored" and "nested too deeply" in str(verdict.reason)
 
 
 def test_long_responses_are_truncated_on_both_sides_with_a_note(stub: ChatStub) -> None:
     one = judge(stub, max_response_chars=10)
-    one.compare(Prompt("p", "x" * 50), said("a" * 11), said("b" * 10))
-    one.compare(Prompt("p", "x" * 50), said("b" * 10), said("a" * 11))
+    one.compare(Prompt("p", "x" * 50), response("a" * 11), response("b" * 10))
+    one.compare(Prompt("p", "x" * 50), response("b" * 10), response("a" * 11))
     cut = "a" * 10 + "\n[only the first 10 characters are shown]"
     assert [texts(question(stub, i)) for i in (0, 1)] == [(cut, "b" * 10), ("b" * 10, cut)]
     assert "x" * 50 in question(stub, 0)
@@ -464,7 +420,7 @@ def test_long_responses_are_truncated_on_both_sides_with_a_note(stub: ChatStub) 
 
 def test_64_calls_are_in_flight_at_once(stub: ChatStub, tmp_path: Path) -> None:
     stub.seconds = 0.5
-    judged(judge(stub, concurrency=64), pairs(160), tmp_path / "log")
+    judge_all(judge(stub, concurrency=64), pairs(160), tmp_path / "log")
     assert stub.most_in_flight == 64
     assert len(stub.bodies) == 320
 
@@ -489,15 +445,15 @@ def test_a_judge_that_cannot_work_says_why_in_one_line(
     named = {"api_key_variable": "JUDGE_KEY"}
     assert "'nope'" in refusal(model="nope", **named)
     stub.key = "another"
-    sent = len(stub.bodies)
+    requests = len(stub.bodies)
     assert "the key in JUDGE_KEY no access" in refusal(**named)
     assert "api_key_variable=null no access" in refusal()
-    assert len(stub.bodies) == sent + 2  # without retries
+    assert len(stub.bodies) == requests + 2  # without retries
     stub.shutdown()
     stub.server_close()
-    began = time.monotonic()
+    start = time.monotonic()
     assert "ConnectError" in refusal(**named)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - start < 5
 
 
 def test_the_key_is_never_written(
@@ -507,9 +463,9 @@ def test_the_key_is_never_written(
     one = judge(stub, api_key_variable="JUDGE_KEY", retries=0)
     for reply in (f"your key is {KEY}", json.dumps({"winner": "A", "reason": f"I saw {KEY}"})):
         stub.reply = reply
-        found, _ = judged(one, pairs(3), tmp_path / "log", progress=True)
-        assert KEY not in repr(found)
-    assert {v.note for v in found} == {"I saw ***"}
+        verdicts, _ = judge_all(one, pairs(3), tmp_path / "log", progress=True)
+        assert KEY not in repr(verdicts)
+    assert {v.note for v in verdicts} == {"I saw ***"}
     assert KEY not in (tmp_path / "log").read_text()
     printed = capfd.readouterr()
     assert KEY not in printed.out + printed.err + repr(one) + repr(vars(one)) + repr(vars(one._client))
@@ -535,8 +491,8 @@ def test_the_key_is_never_written(
     ],
 )
 def test_settings_that_cannot_work_are_refused(changed: dict[str, Any], named: str) -> None:
-    ChatEndpoint.check(**settings())
+    ChatEndpoint.check(**judge_settings())
     with pytest.raises(ValueError) as caught:
-        ChatEndpoint.check(**settings(**changed))
+        ChatEndpoint.check(**judge_settings(**changed))
     assert named in str(caught.value)
     assert "sk-1" not in str(caught.value)

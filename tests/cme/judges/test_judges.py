@@ -1,17 +1,15 @@
-"""Verdicts from scores, the oracle, and reference similarity."""
+"""Judges without a model: verdicts from scores, the oracle, correctness, and reference similarity."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import response
 
 from cme.judges.base import JudgeVerdict, verdict_from_scores
+from cme.judges.correctness import Correctness
 from cme.judges.oracle import OracleJudge
 from cme.judges.reference_similarity import ReferenceSimilarity
-from cme.records import Generation, Prompt
-
-
-def said(text: str, finished: bool = True) -> Generation:
-    return Generation(text, finished, len(text))
+from cme.records import Generation, Outcome, Prompt
 
 
 @pytest.mark.parametrize(
@@ -24,25 +22,69 @@ def said(text: str, finished: bool = True) -> Generation:
         (1.0, 1.0, 0.0, "tie"),
     ],
 )
-def test_a_tie_is_within_the_margin(first: float, second: float, margin: float, outcome: str) -> None:
-    assert verdict_from_scores(first, second, margin) == JudgeVerdict(outcome, None, (first, second))  # type: ignore[arg-type]
+def test_a_tie_is_within_the_margin(first: float, second: float, margin: float, outcome: Outcome) -> None:
+    assert verdict_from_scores(first, second, margin) == JudgeVerdict(outcome, None, (first, second))
+
+
+@pytest.mark.parametrize("first", [float("nan"), float("inf")])
+def test_scores_that_are_not_finite_are_unscored(first: float) -> None:
+    assert verdict_from_scores(first, 0.0, 0.0).outcome == "unscored"
 
 
 @given(st.floats(-10, 10), st.floats(-10, 10), st.floats(0, 1))
 def test_swapping_the_order_swaps_the_verdict(a: float, b: float, margin: float) -> None:
-    turned = {"first": "second", "second": "first", "tie": "tie"}
-    assert verdict_from_scores(b, a, margin).outcome == turned[verdict_from_scores(a, b, margin).outcome]
+    swapped = {"first": "second", "second": "first", "tie": "tie"}
+    assert verdict_from_scores(b, a, margin).outcome == swapped[verdict_from_scores(a, b, margin).outcome]
 
 
 def test_the_oracle_compares_true_qualities() -> None:
-    judge = OracleJudge(lambda prompt, response, finished: len(prompt) + len(response) / 10 + finished)
-    asked = Prompt("p1", "abc")
-    assert judge.compare(asked, said("xx"), said("x")) == JudgeVerdict("first", None, (4.2, 4.1))
-    assert judge.compare(asked, said("xx", False), said("xx")).outcome == "second"
-    assert judge.compare(asked, said("xy"), said("yx")).outcome == "tie"
+    judge = OracleJudge(lambda prompt, text, finished: len(prompt) + len(text) / 10 + finished)
+    prompt = Prompt("p1", "abc")
+    assert judge.compare(prompt, response("xx"), response("x")) == JudgeVerdict("first", None, (4.2, 4.1))
+    assert judge.compare(prompt, response("xx", False), response("xx")).outcome == "second"
+    assert judge.compare(prompt, response("xy"), response("yx")).outcome == "tie"
+    assert judge.compare(prompt, response("xx"), Generation("x", None, None)).outcome == "unscored"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome", "scores"),
+    [
+        ("it is 7", "it is 8", "first", (1.0, 0.0)),
+        ("it is 8", "it is 7", "second", (0.0, 1.0)),
+        ("7.0", "it is 7", "tie", (1.0, 1.0)),
+        ("8", "9", "tie", (0.0, 0.0)),
+        ("no idea", "7", "second", (0.0, 1.0)),
+    ],
+)
+def test_the_correct_answer_wins(
+    first: str, second: str, outcome: Outcome, scores: tuple[float, float]
+) -> None:
+    verdict = Correctness("number").compare(Prompt("p", "3 + 4?", "7"), response(first), response(second))
+    assert verdict == JudgeVerdict(outcome, None, scores)
+
+
+def test_boxed_answers_are_compared_by_value() -> None:
+    prompt = Prompt("p", "half?", r"\frac{1}{2}")
+    verdict = Correctness("boxed").compare(prompt, response(r"\boxed{2}"), response(r"\boxed{0.5}"))
+    assert verdict.outcome == "second"
+
+
+def test_an_undecidable_answer_is_unscored() -> None:
+    judge, seven = Correctness("boxed"), response(r"\boxed{7}")
+    assert judge.compare(Prompt("p", "?"), seven, seven).reason == "the prompt has no gold answer"
+    hanging = judge.compare(Prompt("p", "?", "7"), seven, response(r"\boxed{6^{6^{6^{6^6}}}}"))
+    assert hanging.outcome == "unscored" and "could not be decided" in str(hanging.reason)
+
+
+@pytest.mark.parametrize("answers", ["none", "whole"])
+def test_data_without_gold_answers_are_refused(answers: str) -> None:
+    with pytest.raises(ValueError, match=f"answers={answers}; .*data=arithmetic"):
+        Correctness(answers)  # type: ignore[arg-type]
 
 
 REFERENCE = "Sunlight is scattered by the air, and blue light is scattered the most, so the sky looks blue."
+PARAPHRASE = "The air scatters blue light from the sun more than other colours; that is why the sky is blue."
+UNRELATED = "Bake the bread for forty minutes and let it cool."
 
 
 @pytest.fixture(scope="module")
@@ -50,35 +92,28 @@ def similarity() -> ReferenceSimilarity:
     return ReferenceSimilarity(margin=0.01)
 
 
-def test_the_reference_beats_an_unrelated_response(similarity: ReferenceSimilarity) -> None:
-    unrelated = "Bake the bread for forty minutes and let it cool."
-    verdict = similarity.compare(Prompt("p", "why?", None, REFERENCE), said(unrelated), said(REFERENCE))
-    assert verdict.outcome == "second"
-    assert verdict.scores is not None
-    assert verdict.scores[1] == pytest.approx(1.0, abs=1e-3)
-    assert verdict.scores[0] < 0.5
-
-
-def test_a_paraphrase_beats_an_unrelated_response(similarity: ReferenceSimilarity) -> None:
-    near = "The air scatters blue light from the sun more than other colours; that is why the sky is blue."
-    far = "My cat likes to sleep on the warm radiator."
-    assert similarity.compare(Prompt("p", "?", None, REFERENCE), said(near), said(far)).outcome == "first"
-
-
-def test_equal_responses_tie(similarity: ReferenceSimilarity) -> None:
-    assert (
-        similarity.compare(Prompt("p", "?", None, REFERENCE), said("Blue."), said("Blue.")).outcome == "tie"
-    )
-
-
-def test_an_empty_response_loses(similarity: ReferenceSimilarity) -> None:
-    verdict = similarity.compare(Prompt("p", "?", None, REFERENCE), said(" \n"), said("Bake the bread."))
-    assert verdict.outcome == "second"
-    assert verdict.scores is not None and verdict.scores[0] == -1.0
-    assert similarity.compare(Prompt("p", "?", None, REFERENCE), said(""), said(" ")).outcome == "tie"
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        (UNRELATED, REFERENCE, "second"),
+        (PARAPHRASE, "My cat likes to sleep on the warm radiator.", "first"),
+        ("Blue.", "Blue.", "tie"),
+        (" \n", UNRELATED, "second"),
+        ("", " ", "tie"),
+    ],
+)
+def test_the_response_closer_to_the_reference_wins(
+    similarity: ReferenceSimilarity, first: str, second: str, outcome: str
+) -> None:
+    verdict = similarity.compare(Prompt("p", "why?", None, REFERENCE), response(first), response(second))
+    assert verdict.outcome == outcome and verdict.scores is not None
+    if second == REFERENCE:
+        assert verdict.scores[1] == pytest.approx(1.0, abs=1e-3) and verdict.scores[0] < 0.5
+    if not first.strip():
+        assert verdict.scores[0] == -1.0
 
 
 def test_without_a_reference_the_verdict_is_unscored(similarity: ReferenceSimilarity) -> None:
-    verdict = similarity.compare(Prompt("p", "?"), said("a"), said("b"))
+    verdict = similarity.compare(Prompt("p", "?"), response("a"), response("b"))
     assert (verdict.outcome, verdict.scores) == ("unscored", None)
-    assert verdict.reason is not None and "no reference" in verdict.reason
+    assert "no reference" in str(verdict.reason)

@@ -2,31 +2,28 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from samples import response
 
 from cme.checkpoints import Checkpoint
-from cme.judges.local import QUESTION, Dtype, LocalJudge
-from cme.judges.pairwise import VerdictLog, judge_pairs
+from cme.judges.local import QUESTION, LocalJudge
 from cme.models import chat
-from cme.records import Generation, Pair, Prompt
+from cme.records import Prompt
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
-ASKED = Prompt("p", "name {two} animals: 3 plus 4?")
+PROMPT = Prompt("p", "name {two} animals: 3 plus 4?")
 
 
-def said(text: str) -> Generation:
-    return Generation(text, True, len(text))
-
-
-def made(folder: Path, margin: float = 0.0, characters: int = 2500, tokens: int = 4096) -> LocalJudge:
-    # random weights give every word of the vocabulary its share, and the labels no more
+def make_judge(folder: Path, margin: float = 0.0, characters: int = 2500, tokens: int = 4096) -> LocalJudge:
+    # random weights give the labels no more probability than other words
     return LocalJudge(str(folder), margin, characters, tokens, "float32", min_label_mass=0.0)
 
 
-def by_hand(
+def p_first_label(
     model: Checkpoint, prompt: str, first: str, second: str, labels: tuple[str, ...] = ("A", "B")
 ) -> float:
     """p(first label) / p(both) by the model's own logits in float64, the prompt rendered whole by the template."""
@@ -37,54 +34,57 @@ def by_hand(
     ids = model.tokenizer(rendered, add_special_tokens=False)["input_ids"]
     p = dict.fromkeys(labels, 1.0)
     for label in labels:
-        behind: list[int] = []
+        previous: list[int] = []
         for token in model.tokenizer(label, add_special_tokens=False)["input_ids"]:
             with torch.no_grad():
-                logits = model.model(torch.tensor([[*ids, *behind]])).logits[0, -1].double()
+                logits = model.model(torch.tensor([[*ids, *previous]])).logits[0, -1].double()
             p[label] *= float(torch.exp(logits)[token] / torch.exp(logits).sum())
-            behind.append(token)
+            previous.append(token)
     return p[labels[0]] / sum(p.values())
 
 
-def test_scores_are_the_models_own_probabilities(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
-    judge, model = made(tiny_folder(family)), tiny(family)
+@pytest.mark.parametrize(
+    ("family", "plain"),
+    [("qwen", False), ("llama", False), ("gemma", False), ("olmo", False), ("llama", True)],
+)
+def test_scores_are_the_models_own_probabilities(
+    tiny: Tiny, tiny_folder: Folder, family: str, plain: bool
+) -> None:
+    judge, model = make_judge(tiny_folder(family, plain)), tiny(family, plain)
     for first, second in (("fox, bear.", "owl"), ("owl", "fox, bear."), ("", "7 {first} 狐")):
-        verdict = judge.compare(ASKED, said(first), said(second))
-        expected = by_hand(model, ASKED.text, first, second)
+        verdict = judge.compare(PROMPT, response(first), response(second))
+        expected = p_first_label(model, PROMPT.text, first, second)
         assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-4)
         assert verdict.outcome == ("first" if expected > 0.5 else "second")
 
 
-def test_a_model_without_a_chat_template_uses_the_plain_one(tiny: Tiny, tiny_folder: Folder) -> None:
-    expected = by_hand(tiny("llama", plain=True), ASKED.text, "fox", "owl")
-    verdict = made(tiny_folder("llama", plain=True)).compare(ASKED, said("fox"), said("owl"))
-    assert verdict.scores == pytest.approx((expected, 1 - expected), abs=1e-4)
-
-
 def test_all_tokens_of_a_label_count(tiny: Tiny, tiny_folder: Folder) -> None:
-    judge, model, labels = made(tiny_folder("qwen")), tiny("qwen"), ("A fox", "B fox")
+    judge, model, labels = make_judge(tiny_folder("qwen")), tiny("qwen"), ("A fox", "B fox")
     judge._labels = [chat.response_ids(model.tokenizer, label) for label in labels]
     assert min(map(len, judge._labels)) > 1
-    expected = by_hand(model, ASKED.text, "a", "b", labels)
-    scores = judge.compare(ASKED, said("a"), said("b")).scores
+    expected = p_first_label(model, PROMPT.text, "a", "b", labels)
+    scores = judge.compare(PROMPT, response("a"), response("b")).scores
     assert scores == pytest.approx((expected, 1 - expected), abs=1e-4) and 0.001 < expected < 0.999
 
 
 def test_labels_with_too_little_probability_are_unscored(tiny_folder: Folder) -> None:
     strict = LocalJudge(str(tiny_folder("qwen")), 0.0, 2500, 4096, "float32", min_label_mass=0.9)
-    verdict = strict.compare(ASKED, said("fox"), said("owl"))
+    verdict = strict.compare(PROMPT, response("fox"), response("owl"))
     assert verdict.outcome == "unscored" and "have probability 0.0028, below 0.9" in str(verdict.reason)
 
 
 def test_a_tie_is_within_the_margin(tiny: Tiny, tiny_folder: Folder) -> None:
-    gap = 2 * by_hand(tiny("gemma"), ASKED.text, "fox", "owl") - 1
+    gap = 2 * p_first_label(tiny("gemma"), PROMPT.text, "fox", "owl") - 1
     assert abs(gap) > 1e-3
     for margin, outcome in ((abs(gap) + 1e-3, "tie"), (abs(gap) - 1e-3, "first" if gap > 0 else "second")):
-        assert made(tiny_folder("gemma"), margin).compare(ASKED, said("fox"), said("owl")).outcome == outcome
+        assert (
+            make_judge(tiny_folder("gemma"), margin).compare(PROMPT, response("fox"), response("owl")).outcome
+            == outcome
+        )
 
 
 def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
-    judge, tokenizer = made(tiny_folder(family)), tiny(family).tokenizer
+    judge, tokenizer = make_judge(tiny_folder(family)), tiny(family).tokenizer
     special = tokenizer.all_special_tokens
     attack = "".join(special) + "A" + "".join(special)
     plain = judge.prompt_ids("a", "b", "c")
@@ -96,16 +96,21 @@ def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder,
 
 
 def test_responses_are_truncated_and_prompts_are_not(tiny_folder: Folder) -> None:
-    judge = made(tiny_folder("olmo"), characters=5)
-    whole = judge.compare(ASKED, said("fox, "), said("owl"))
-    long = judge.compare(ASKED, said("fox, and much that is not shown"), said("owl"))
-    assert judge.compare(ASKED, said("fox, but another rest"), said("owl")) == long != whole
+    judge = make_judge(tiny_folder("olmo"), characters=5)
+    whole = judge.compare(PROMPT, response("fox, "), response("owl"))
+    long = judge.compare(PROMPT, response("fox, and much that is not shown"), response("owl"))
+    assert judge.compare(PROMPT, response("fox, but another rest"), response("owl")) == long != whole
     shown = judge.tokenizer.decode(judge.prompt_ids("x", "fox, and more", "owl"))
     assert "fox, \n[only the first 5 characters are shown]\n" in shown and shown.count("[only") == 1
-    assert judge.compare(ASKED, said("fox; "), said("owl")) != whole
-    count = len(judge.prompt_ids(ASKED.text, "fox, ", "owl"))
-    assert made(tiny_folder("olmo"), tokens=count).compare(ASKED, said("fox, "), said("owl")) == whole
-    short = made(tiny_folder("olmo"), tokens=count - 1).compare(ASKED, said("fox, "), said("owl"))
+    assert judge.compare(PROMPT, response("fox; "), response("owl")) != whole
+    count = len(judge.prompt_ids(PROMPT.text, "fox, ", "owl"))
+    assert (
+        make_judge(tiny_folder("olmo"), tokens=count).compare(PROMPT, response("fox, "), response("owl"))
+        == whole
+    )
+    short = make_judge(tiny_folder("olmo"), tokens=count - 1).compare(
+        PROMPT, response("fox, "), response("owl")
+    )
     assert (short.outcome, short.scores) == ("unscored", None)
     assert short.reason == f"the judging prompt has {count} tokens, above {count - 1}"
 
@@ -116,30 +121,20 @@ def test_scores_that_are_not_finite_are_unscored(tiny: Tiny, tmp_path: Path) -> 
         next(broken.model.parameters()).fill_(float("nan"))
     broken.model.save_pretrained(tmp_path)
     broken.tokenizer.save_pretrained(tmp_path)
-    verdict = made(tmp_path).compare(ASKED, said("a"), said("b"))
+    verdict = make_judge(tmp_path).compare(PROMPT, response("a"), response("b"))
     assert verdict.outcome == "unscored" and verdict.reason is not None and "not finite" in verdict.reason
 
 
-def test_both_orders_are_judged(tiny_folder: Folder, tmp_path: Path) -> None:
-    pair = Pair("p", ASKED.text, None, said("fox"), said("owl and bear"))
-    judge = made(tiny_folder("llama"))
-    with VerdictLog(tmp_path / "verdicts.jsonl") as log:
-        policy_first, start_first = judge_pairs(judge, [pair], True, log)
-    assert policy_first.scores == judge.compare(ASKED, pair.policy, pair.start).scores
-    assert start_first.scores == judge.compare(ASKED, pair.start, pair.policy).scores
-
-
 @pytest.mark.parametrize(
-    ("settings", "why"),
+    ("settings", "reason"),
     [
-        (("x", 1.0, 2500, 99, "float32"), "margin is 1.0"),
-        (("x", -0.1, 2500, 99, "float32"), "margin is -0.1"),
-        (("x", 0.1, 0, 99, "float32"), "max_response_chars=0"),
-        (("x", 0.1, 2500, 0, "float32"), "max_prompt_tokens=0"),
+        ((1.0, 2500, 99, "float32"), "margin is 1.0"),
+        ((-0.1, 2500, 99, "float32"), "margin is -0.1"),
+        ((0.1, 0, 99, "float32"), "max_response_chars=0"),
+        ((0.1, 2500, 0, "float32"), "max_prompt_tokens=0"),
+        ((0.1, 2500, 99, "float32", 2.0), "min_label_mass is 2.0"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_before_loading(
-    settings: tuple[str, float, int, int, Dtype], why: str
-) -> None:
-    with pytest.raises(ValueError, match=why):
-        LocalJudge.check(*settings)
+def test_settings_that_cannot_work_are_refused_before_loading(settings: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        LocalJudge("no/such/model", *settings)

@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
 from paths import ROOT, STUBS
+from samples import response
 
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.judges.chat_format import digest, judging_prompt
@@ -23,12 +24,8 @@ from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons
 from cme.records import Generation, Pair, Prompt, Verdict
 
 
-def said(text: str, finished: bool = True) -> Generation:
-    return Generation(text, finished, len(text))
-
-
 def pair(start: str, policy: str, reference: str | None = None, name: str = "p1") -> Pair:
-    return Pair(name, "the prompt", reference, said(start), said(policy))
+    return Pair(name, "the prompt", reference, response(start), response(policy))
 
 
 PAIRS = [pair("s" * (1 + i % 3), "p" * (1 + i % 4) + str(i), name=f"p{i}") for i in range(8)]
@@ -36,7 +33,7 @@ PAIRS = [pair("s" * (1 + i % 3), "p" * (1 + i % 4) + str(i), name=f"p{i}") for i
 
 @dataclass
 class Longest(Judge):
-    """The longer response wins. Records what it is shown, and does not judge the word `refuse`."""
+    """The longer response wins. Keeps what it is shown in `shown`, and does not judge the word `refuse`."""
 
     shown: list[tuple[Prompt, str, str]] = field(default_factory=list)
     concurrency: int = 1
@@ -48,25 +45,21 @@ class Longest(Judge):
         return verdict_from_scores(len(first.response), len(second.response), margin=0)
 
 
-def judged(judge: Longest, pairs: list[Pair], folder: Path, both_orders: bool = True) -> list[Verdict]:
+def judge_all(judge: Judge, pairs: list[Pair], folder: Path, both_orders: bool = True) -> list[Verdict]:
     with VerdictLog(folder / "run" / "log.jsonl") as log:
         return judge_pairs(judge, pairs, both_orders, log)
 
 
-def test_each_pair_is_shown_in_both_orders(tmp_path: Path) -> None:
-    judge = Longest()
-    found = judged(judge, [pair("ab", "abcd", "a reference")], tmp_path)
-    prompt = Prompt("p1", "the prompt", None, "a reference")
+def test_each_pair_is_shown_in_both_orders_or_with_the_policy_first(tmp_path: Path) -> None:
+    judge, prompt = Longest(), Prompt("p1", "the prompt", None, "a reference")
+    policy_first, start_first = judge_all(judge, [pair("ab", "abcd", "a reference")], tmp_path)
     assert judge.shown == [(prompt, "abcd", "ab"), (prompt, "ab", "abcd")]
-    assert found == [
-        Verdict("p1", True, "first", None, (4, 2)),
-        Verdict("p1", False, "second", None, (2, 4)),
-    ]
-
-
-def test_one_order_shows_the_policy_first(tmp_path: Path) -> None:
-    found = judged(Longest(), [pair("ab", "a"), pair("ab", "ab", name="p2")], tmp_path, both_orders=False)
-    assert found == [
+    assert policy_first == Verdict("p1", True, "first", None, (4, 2))
+    assert start_first == Verdict("p1", False, "second", None, (2, 4))
+    one_order = judge_all(
+        Longest(), [pair("ab", "a"), pair("ab", "ab", name="p2")], tmp_path, both_orders=False
+    )
+    assert one_order == [
         Verdict("p1", True, "second", None, (1, 2)),
         Verdict("p2", True, "tie", None, (2, 2)),
     ]
@@ -78,60 +71,54 @@ def test_a_verdict_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
             return JudgeVerdict("tie", "but why")
 
     with pytest.raises(ValueError, match="reason"):
-        judged(Confused(), PAIRS, tmp_path)
-    assert len(judged(Longest(), PAIRS, tmp_path)) == 16
+        judge_all(Confused(), PAIRS, tmp_path)
+    assert len(judge_all(Longest(), PAIRS, tmp_path)) == 16
 
 
 def test_an_unscored_comparison_keeps_its_reason_and_stays_pending(tmp_path: Path) -> None:
     judge = Longest()
-    asked = [pair("refuse", "abc"), pair("a", "ab", name="p2")]
+    pairs = [pair("refuse", "abc"), pair("a", "ab", name="p2")]
     for calls in (4, 6):  # the second time, only the refused pair again
-        found = judged(judge, asked, tmp_path)
-        assert [(v.outcome, v.reason, v.scores) for v in found[:2]] == [("unscored", "refused", None)] * 2
-        assert [v.outcome for v in found[2:]] == ["first", "second"]
+        verdicts = judge_all(judge, pairs, tmp_path)
+        assert [(v.outcome, v.reason, v.scores) for v in verdicts[:2]] == [("unscored", "refused", None)] * 2
+        assert [v.outcome for v in verdicts[2:]] == ["first", "second"]
         assert len(judge.shown) == calls
     log = VerdictLog(tmp_path / "run" / "log.jsonl")
     assert (log.calls[None], log.usd[None]) == (4, 2.0)
 
 
-def test_no_comparison_is_made_twice(tmp_path: Path) -> None:
-    first = judged(Longest(), PAIRS, tmp_path)
-    again = Longest()
-    assert judged(again, PAIRS, tmp_path) == first
-    assert again.shown == []
-
-
-def test_identical_comparisons_are_made_once(tmp_path: Path) -> None:
-    judge = Longest()
-    found = judged(judge, [pair("ab", "ab"), pair("ab", "ab", name="p2")], tmp_path)
-    assert len(judge.shown) == 1
-    assert [(v.prompt_id, v.policy_first, v.outcome) for v in found] == [
-        (name, first, "tie") for name in ("p1", "p2") for first in (True, False)
-    ]
+def test_identical_comparisons_are_made_once_and_none_is_repeated(tmp_path: Path) -> None:
+    judge, expected = Longest(), [(name, first, "tie") for name in ("p1", "p2") for first in (True, False)]
+    for _ in range(2):
+        verdicts = judge_all(judge, [pair("ab", "ab"), pair("ab", "ab", name="p2")], tmp_path)
+        assert [(v.prompt_id, v.policy_first, v.outcome) for v in verdicts] == expected
+        assert len(judge.shown) == 1
 
 
 def test_two_pairs_with_one_prompt_id_are_refused_before_judging(tmp_path: Path) -> None:
     judge = Longest()
     with pytest.raises(ValueError, match=r"prompt id 'p1' is on 2 pairs"):
-        judged(judge, [pair("a", "ab"), pair("a", "b", name="p2"), pair("abc", "a")], tmp_path)
+        judge_all(judge, [pair("a", "ab"), pair("a", "b", name="p2"), pair("abc", "a")], tmp_path)
     assert judge.shown == []
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        Pair("p1", "another prompt", None, said("ab"), said("abc")),
-        Pair("p1", "the prompt", "a reference", said("ab"), said("abc")),
-        Pair("p1", "the prompt", None, said("ab", finished=False), said("abc")),
-        Pair("p1", "the prompt", None, said("xy"), said("abc")),
-        Pair("p1", "the prompt", None, said("ab"), said("xyz")),
+        Pair("p1", "another prompt", None, response("ab"), response("abc")),
+        Pair("p1", "the prompt", "a reference", response("ab"), response("abc")),
+        Pair("p1", "the prompt", None, response("ab", finished=False), response("abc")),
+        Pair("p1", "the prompt", None, response("xy"), response("abc")),
+        Pair("p1", "the prompt", None, response("ab"), response("xyz")),
+        Pair("p1", "the prompt", None, response("ab"), response("abc"), "7"),
+        Pair("p1", "the prompt", None, response("ab"), response("abc"), "8"),
     ],
 )
 def test_a_comparison_is_identified_by_all_that_is_shown(tmp_path: Path, other: Pair) -> None:
-    judged(Longest(), [pair("ab", "abc")], tmp_path)
-    again = Longest()
-    judged(again, [other], tmp_path)
-    assert len(again.shown) == 2
+    judge = Longest()
+    for pairs in ([pair("ab", "abc")], [replace(other, answer="7")], [other]):
+        judge_all(judge, pairs, tmp_path)
+    assert len(judge.shown) == (4 if other.answer == "7" else 6)
 
 
 def test_another_judge_or_panel_member_judges_anew(tmp_path: Path) -> None:
@@ -145,7 +132,7 @@ def test_another_judge_or_panel_member_judges_anew(tmp_path: Path) -> None:
 
 
 @given(st.integers(0, 10**6))
-def test_a_log_cut_at_any_byte_loses_only_its_torn_line(where: int) -> None:
+def test_a_log_cut_at_any_byte_loses_only_its_incomplete_line(where: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log"
         with VerdictLog(path) as log:
@@ -214,31 +201,30 @@ def test_verdicts_written_by_another_process_in_the_meantime_are_used(tmp_path: 
 def test_a_lone_surrogate_does_not_end_judging(tmp_path: Path) -> None:
     half = json.loads('"\\ud83d"')
 
-    class Torn(Longest):
+    class Quoting(Longest):
         def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
-            asked = judging_prompt("{instruction}{first}{second}", half, first.response, second.response, 9)
-            assert digest(half) == digest("?") and half not in asked
+            shown = judging_prompt("{instruction}{first}{second}", half, first.response, second.response, 9)
+            assert digest(half) == digest("?") and half not in shown
             return JudgeVerdict("first", note=f"so {half}")
 
-    torn = [pair("a", f"b{half}")]
-    assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
-    assert [v.note for v in judged(Torn(), torn, tmp_path)] == ["so ?"] * 2
+    for _ in range(2):
+        assert [v.note for v in judge_all(Quoting(), [pair("a", f"b{half}")], tmp_path)] == ["so ?"] * 2
 
 
 def test_reading_a_log_does_not_change_it(tmp_path: Path) -> None:
     path = tmp_path / "log"
     assert len(pending_comparisons(PAIRS, True, VerdictLog(path), "", None)) == 16
     assert not path.exists()
-    path.write_text("torn")
+    path.write_text("incomplete")
     assert VerdictLog(path).scored == {}
-    assert path.read_text() == "torn"
+    assert path.read_text() == "incomplete"
 
 
 def test_verdicts_in_flight_are_kept_when_judging_ends(tmp_path: Path) -> None:
     """One of four threads fails; the verdicts that the three others make after that are in the log."""
     together = threading.Barrier(4)
 
-    class GivesUp(Longest):
+    class Failing(Longest):
         stopped = False
 
         def stop(self) -> None:
@@ -251,9 +237,9 @@ def test_verdicts_in_flight_are_kept_when_judging_ends(tmp_path: Path) -> None:
                 time.sleep(0.001)
             return super().compare(prompt, first, second)
 
-    judge = GivesUp(concurrency=4)
+    judge = Failing(concurrency=4)
     with pytest.raises(KeyboardInterrupt):
-        judged(judge, PAIRS[:2], tmp_path)
+        judge_all(judge, PAIRS[:2], tmp_path)
     assert len(judge.shown) == len(VerdictLog(tmp_path / "run" / "log.jsonl").scored) == 3
 
 
@@ -263,11 +249,10 @@ def test_seconds_add_up_over_restarts(tmp_path: Path) -> None:
             time.sleep(0.02)
             return super().compare(prompt, first, second)
 
-    began = time.monotonic()
-    judged(Slow(), PAIRS[:4], tmp_path)
-    judged(Slow(), PAIRS, tmp_path)
-    spent = time.monotonic() - began
-    assert 16 * 0.02 <= VerdictLog(tmp_path / "run" / "log.jsonl").seconds <= spent
+    start = time.monotonic()
+    judge_all(Slow(), PAIRS[:4], tmp_path)
+    judge_all(Slow(), PAIRS, tmp_path)
+    assert 16 * 0.02 <= VerdictLog(tmp_path / "run" / "log.jsonl").seconds <= time.monotonic() - start
 
 
 KILLED = """
@@ -281,7 +266,7 @@ with VerdictLog(Path(sys.argv[2])) as log:
 """
 
 
-def test_after_a_kill_only_the_rest_is_judged(tmp_path: Path) -> None:
+def test_after_a_kill_only_the_rest_is_judge_all(tmp_path: Path) -> None:
     path = tmp_path / "log"
     code = f"import sys; sys.path.insert(0, {str(STUBS)!r})\n{KILLED}"
     with serving(ChatStub()) as stub:

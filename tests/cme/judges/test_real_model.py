@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from chat_stub import FAULTS, ChatStub, completion, serving
+from samples import response
 from stub_judges import judge
 
 from cme.checkpoints import Checkpoint, ensure, load
@@ -24,7 +25,7 @@ from cme.records import Generation, Pair, Prompt
 
 pytestmark = pytest.mark.slow
 
-ASKED = [
+TEXTS = [
     ("Name a colour.", "Blue.", "The quick brown fox jumps over the lazy dog."),
     ("What is two plus two?", "Two plus two is four.", "Fish."),
     ("Say something kind.", "You have a good heart, and it shows.", "No no no no no no no no."),
@@ -71,30 +72,30 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def pairs() -> list[Pair]:
-    def said(text: str) -> Generation:
-        return Generation(text, True, len(text.split()))
-
-    return [Pair(f"p{i}", prompt, None, said(bad), said(good)) for i, (prompt, good, bad) in enumerate(ASKED)]
+    return [
+        Pair(f"p{i}", prompt, None, response(bad), response(good))
+        for i, (prompt, good, bad) in enumerate(TEXTS)
+    ]
 
 
 def test_label_probabilities_are_the_models_own_with_and_without_faults(
     smollm2: Checkpoint, tmp_path: Path
 ) -> None:
     rates = {f: 0.3 / 7 for f in FAULTS if f not in ("silent", "trickle")}
-    found = []
+    results = []
     for name, settings in (("clean", {}), ("faulty", {"rates": rates, "seed": 3})):
         with serving(ServedModel(smollm2, **settings)) as server, VerdictLog(tmp_path / name) as log:
-            asked = judge(
+            chat_judge = judge(
                 server, "openai_logprobs", timeout=60.0, retries=15, concurrency=4, min_label_mass=0.0
             )
-            found.append(judge_pairs(asked, pairs(), True, log))
+            results.append(judge_pairs(chat_judge, pairs(), True, log))
             assert set(server.answered.values()) == {1}
             assert bool(server.drawn) == (name == "faulty")
-    assert found[0] == found[1]
+    assert results[0] == results[1]
     tokenizer = smollm2.tokenizer
     labels = {x: [i for i in range(len(tokenizer)) if tokenizer.decode(i).strip() == x] for x in "AB"}
-    for verdict, pair in zip(found[0][::2], pairs(), strict=True):
-        question = asked.message(*_shown(pair))
+    for verdict, pair in zip(results[0][::2], pairs(), strict=True):
+        question = chat_judge.message(*shown(pair))
         with torch.no_grad():
             logits = smollm2.model(torch.tensor([chat.prompt_ids(tokenizer, question)])).logits[0, -1]
         top = logits.softmax(-1) * (logits >= logits.topk(20).values[-1])
@@ -104,16 +105,16 @@ def test_label_probabilities_are_the_models_own_with_and_without_faults(
         assert verdict.outcome == ("tie" if abs(gap) <= 0.1 else "first" if gap > 0 else "second")
 
 
-def _shown(pair: Pair) -> tuple[Prompt, Generation, Generation]:
+def shown(pair: Pair) -> tuple[Prompt, Generation, Generation]:
     return Prompt(pair.prompt_id, pair.prompt), pair.policy, pair.start
 
 
 def test_a_reply_is_a_verdict_or_unscored_with_its_reason(smollm2: Checkpoint, tmp_path: Path) -> None:
-    """A model this small seldom keeps to the form; what it says instead is never a verdict."""
+    """A model this small seldom replies in the requested form; any other reply is never a verdict."""
     with serving(ServedModel(smollm2)) as server, VerdictLog(tmp_path / "log") as log:
         decoding = {"max_tokens": 48}
-        asked = judge(server, decoding=decoding, timeout=120.0, retries=0, concurrency=2)
-        found = judge_pairs(asked, pairs()[:2], True, log)
+        chat_judge = judge(server, decoding=decoding, timeout=120.0, retries=0, concurrency=2)
+        found = judge_pairs(chat_judge, pairs()[:2], True, log)
     assert len(found) == 4
     for verdict in found:
         if verdict.outcome == "unscored":
@@ -123,17 +124,17 @@ def test_a_reply_is_a_verdict_or_unscored_with_its_reason(smollm2: Checkpoint, t
 
 
 @pytest.fixture
-def transformers_serve(tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Address and model of `transformers serve`, somebody else's OpenAI-compatible server, with SmolLM2."""
+def served_by_transformers(tmp_path: Path) -> Iterator[tuple[str, str]]:
+    """Address and model of `transformers serve`, an independent OpenAI-compatible server, with SmolLM2."""
     model = ensure(["package:smollm2-135m-instruct"])["package:smollm2-135m-instruct"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [str(Path(sys.executable).with_name("transformers")), "serve", model]
     with (
-        (tmp_path / "serve.log").open("w") as said,
+        (tmp_path / "serve.log").open("w") as output,
         subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)], stdout=said, stderr=said
+            [*command, "--host", "127.0.0.1", "--port", str(port)], stdout=output, stderr=output
         ) as server,
     ):
         try:
@@ -149,11 +150,11 @@ def transformers_serve(tmp_path: Path) -> Iterator[tuple[str, str]]:
 
 
 def test_another_openai_compatible_server_is_understood(
-    smollm2: Checkpoint, transformers_serve: tuple[str, str], tmp_path: Path
+    smollm2: Checkpoint, served_by_transformers: tuple[str, str], tmp_path: Path
 ) -> None:
     """Its replies, as the judge quotes them, are the model's own greedy words to the same question."""
-    url, model = transformers_serve
-    asked = ChatEndpoint(
+    url, model = served_by_transformers
+    chat_judge = ChatEndpoint(
         base_url=url,
         model=model,
         prompt="{instruction} {first} {second}",
@@ -167,11 +168,11 @@ def test_another_openai_compatible_server_is_understood(
         concurrency=2,
     )
     with VerdictLog(tmp_path / "log") as log:
-        found = judge_pairs(asked, pairs(), True, log)
+        found = judge_pairs(chat_judge, pairs(), True, log)
     assert len(found) == 6 and log.calls[None] == 6
     quoted = 0
     for verdict, pair in zip(found[::2], pairs(), strict=True):
-        ids = torch.tensor([chat.prompt_ids(smollm2.tokenizer, asked.message(*_shown(pair)))])
+        ids = torch.tensor([chat.prompt_ids(smollm2.tokenizer, chat_judge.message(*shown(pair)))])
         with torch.no_grad():
             out = smollm2.model.generate(ids, max_new_tokens=200, do_sample=False)[0, ids.shape[1] :]
         words = smollm2.tokenizer.decode(out, skip_special_tokens=True)
