@@ -18,30 +18,18 @@ def test_records_are_found_by_name_at_any_depth(tmp_path, make_record):
     assert [record.seed for record in load_runs([tmp_path, tmp_path / "a"])] == [0, 1]
 
 
-def test_a_malformed_record_is_named(tmp_path):
-    (tmp_path / "bad.record.json").write_text('{"schema": 1}')
-    with pytest.raises(ValueError, match=r"bad\.record\.json"):
-        load_runs([tmp_path])
-
-
-def test_history_columns_must_be_equally_long(tmp_path, make_record):
-    write_record(
-        tmp_path / "record.json", replace(make_record(), history={"step": [1.0, 2.0], "reward": [0.0]})
-    )
-    with pytest.raises(ValueError, match=r"record\.json.*equal length"):
-        load_runs([tmp_path])
-
-
-def test_a_verdict_needs_its_pair(tmp_path, make_record, make_verdict):
-    write_record(tmp_path / "record.json", replace(make_record(verdicts=[make_verdict("p1", 1)]), pairs=[]))
-    with pytest.raises(ValueError, match=r"record\.json.*without a pair.*p1"):
-        load_runs([tmp_path])
-
-
-def test_two_pairs_of_one_prompt_are_refused(tmp_path, make_record, make_verdict):
+def test_malformed_records_are_refused_by_name(tmp_path, make_record, make_verdict):
     record = make_record(verdicts=[make_verdict("p1", 1), make_verdict("p2", 1)])
-    write_record(tmp_path / "record.json", replace(record, pairs=[*record.pairs, record.pairs[1]]))
-    with pytest.raises(ValueError, match=r"record\.json is malformed: several pairs have the prompt_id 'p2'"):
+    for changes, message in (
+        ({"history": {"step": [1.0, 2.0], "reward": [0.0]}}, "equal length"),
+        ({"pairs": record.pairs[1:]}, "without a pair.*p1"),
+        ({"pairs": [*record.pairs, record.pairs[1]]}, "is malformed: several pairs have the prompt_id 'p2'"),
+    ):
+        write_record(tmp_path / "record.json", replace(record, **changes))
+        with pytest.raises(ValueError, match=rf"record\.json.*{message}"):
+            load_runs([tmp_path])
+    (tmp_path / "record.json").write_text('{"schema": 1}')
+    with pytest.raises(ValueError, match=r"record\.json"):
         load_runs([tmp_path])
 
 
@@ -62,13 +50,13 @@ def test_two_verdicts_of_one_judge_in_one_order_are_refused(tmp_path, make_recor
 
 
 def test_equal_runs_are_not_pooled(tmp_path, make_record):
-    """Under two run ids, one run; another seed, judge, experiment's name or setting makes two of them."""
+    """Two run ids do not make two runs; another seed, judge or setting does."""
     one = make_record()
     write_record(tmp_path / "a.record.json", one)
     others = [
         make_record(seed=1),
         make_record(judge="another"),
-        replace(one, config={"trainer": {"beta": 0.1}}, run_id="set otherwise"),
+        replace(one, config={"trainer": {"beta": 0.1}}, run_id="another beta"),
     ]
     for number, other in enumerate(others):
         write_record(tmp_path / f"{number}.record.json", other)
@@ -106,7 +94,7 @@ def test_missing_and_empty_directories(tmp_path):
         (False, "unscored", None),
     ],
 )
-def test_points_and_scores_are_the_policys(make_record, policy_first, outcome, points):
+def test_points_and_scores_are_those_of_the_policy(make_record, policy_first, outcome, points):
     reason = "no reply" if outcome == "unscored" else None
     verdict = Verdict("p", policy_first, outcome, reason, scores=(0.9, 0.1))
     row = verdicts_frame([make_record(verdicts=[verdict])]).iloc[0]

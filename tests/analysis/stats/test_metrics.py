@@ -42,7 +42,12 @@ def clustered(rng, prompts, per_prompt, spread=1.0, centre=0.0):
     return (rng.random(prompts * per_prompt) < np.repeat(chance, per_prompt)).astype(float), ids
 
 
-def test_hand_computed():
+def numbered(count):
+    """The names of so many prompts."""
+    return np.arange(count).astype(str).astype(object)
+
+
+def test_win_rate_by_hand():
     points = np.array([1, 1, 0.5, 0, float("nan")])
     win = win_rate(points, np.array(["a", "a", "b", "b", "c"], dtype=object))
     assert win.rate == pytest.approx(62.5)
@@ -52,6 +57,11 @@ def test_hand_computed():
     # Influences of the prompts: (2 - 1.25) / 2 and (0.5 - 1.25) / 2; one degree of freedom.
     error = np.std([0.375, -0.375], ddof=1) / np.sqrt(2)
     assert win.p == pytest.approx(2 * stats.t.sf(0.125 / (error / np.sqrt(4 * 0.625 * 0.375)), 1))
+    with pytest.raises(ValueError, match="at least one verdict"):
+        win_rate(np.array([]), np.array([], dtype=object))
+    nothing = win_rate(np.full(20, np.nan), numbered(20))
+    assert isnan(nothing.rate) and isnan(nothing.lo)
+    assert (nothing.unscored, nothing.worst_lo, nothing.worst_hi) == (20, 0, 100)
 
 
 def in_orders(points):
@@ -60,13 +70,13 @@ def in_orders(points):
     return points.ravel(), np.tile([True, False], len(points)), pairs
 
 
-def test_a_taste_for_a_place_is_no_win_whatever_fails():
+def test_position_bias_is_no_win_whatever_calls_fail():
     """A judge that always picks the first response, half of whose calls with the start first failed."""
     rng = np.random.default_rng(0)
     points = np.tile([1.0, 0.0], (100, 1))
     points[rng.random(100) < 0.5, 1] = np.nan
     won, first, pairs = in_orders(points)
-    assert win_rate(won, pairs).lo > 50  # what it would be called, did the orders not balance
+    assert win_rate(won, pairs).lo > 50  # without leaving out half-scored pairs
     win = win_rate(won, pairs, half_scored(won, first, pairs))
     missing = int(np.isnan(won).sum())
     assert win.rate == 50 and win.lo < 50 < win.hi and win.p == 1
@@ -79,12 +89,12 @@ def test_half_scored_by_hand():
     nan = float("nan")
     won, first, pairs = in_orders(np.array([[1, 0.5], [nan, 1], [0, nan], [nan, nan]]))
     assert half_scored(won, first, pairs).tolist() == [*[False] * 3, True, True, *[False] * 3]
-    # asked in one order by design, at random: nothing stands alone
+    # judged in one order by design: no verdict is left out
     single = np.array([True, False, True, True, False, False, True, False])
     alone = np.array([f"p{i}" for i in range(8)], dtype=object)
     assert not has_both_orders(single, alone) and not half_scored(won, single, alone).any()
     assert has_both_orders(first, pairs)
-    # a verdict that the other order of its pair never had, beside pairs that have both
+    # a pair without a verdict in the other order, next to pairs with both
     assert half_scored(won[:3], first[:3], pairs[:3]).tolist() == [False] * 3
     assert half_scored(np.array([1, 0.0, 1]), first[:3], pairs[:3]).tolist() == [False, False, True]
 
@@ -104,45 +114,27 @@ def test_balanced_rate_is_that_of_the_whole_pairs_and_bounds_hold_whatever_the_u
     assert win.worst_lo - 1e-9 <= 100 * sum(filled) / len(filled) <= win.worst_hi + 1e-9
 
 
-def test_what_the_unscored_could_turn_is_open_and_not_told_from_half():
-    ids = np.arange(100).astype(str).astype(object)
+def test_rates_that_the_unscored_could_change_are_open_and_undecided():
     points = np.array([1.0] * 60 + [0.0] * 20 + [np.nan] * 20)
     for settled in (points, 1 - points):  # 60 to 80 % in the worst cases, or 20 to 40
-        win = win_rate(settled, ids)
+        win = win_rate(settled, numbered(100))
         assert not win.open and not is_undecided(win)
     points[40:60] = np.nan
-    for turned in (points, 1 - points):  # 40 to 80 %, or 20 to 60
-        win = win_rate(turned, ids)
+    for unsettled in (points, 1 - points):  # 40 to 80 %, or 20 to 60
+        win = win_rate(unsettled, numbered(100))
         assert (win.lo > 50 or win.hi < 50) and win.open and is_undecided(win)
-    assert not win_rate(np.full(100, 0.5), ids).open
+    assert not win_rate(np.full(100, 0.5), numbered(100)).open
 
 
-def test_nothing_scored_is_no_rate():
-    win = win_rate(np.full(20, np.nan), np.arange(20).astype(str).astype(object))
-    assert isnan(win.rate) and isnan(win.lo)
-    assert (win.unscored, win.worst_lo, win.worst_hi) == (20, 0, 100)
-
-
-def test_no_verdict_is_an_error():
-    with pytest.raises(ValueError, match="at least one verdict"):
-        win_rate(np.array([]), np.array([], dtype=object))
-
-
-@given(verdicts)
-@settings(max_examples=60, deadline=None)
-def test_trading_places_mirrors_everything(pairs):
+@given(verdicts, st.randoms())
+@settings(max_examples=80, deadline=None)
+def test_win_rates_are_symmetric_bounded_and_free_of_order_and_repetition(pairs, random):
     points, prompts = arrays(pairs)
-    win, other = win_rate(points, prompts), win_rate(1 - points, prompts)
-    ours = [100 - other.rate, 100 - other.worst_hi, 100 - other.worst_lo, 100 - other.hi, 100 - other.lo]
-    assert [win.rate, win.worst_lo, win.worst_hi, win.lo, win.hi] == pytest.approx(ours, nan_ok=True)
-    boot = [100 - other.boot_hi, 100 - other.boot_lo, other.p]
-    assert [win.boot_lo, win.boot_hi, win.p] == pytest.approx(boot, nan_ok=True)
-
-
-@given(verdicts)
-@settings(max_examples=60, deadline=None)
-def test_bounds_contain_the_rate(pairs):
-    win = win_rate(*arrays(pairs))
+    win, mirrored = win_rate(points, prompts), win_rate(1 - points, prompts)
+    for low, high in (("rate", "rate"), ("worst_lo", "worst_hi"), ("lo", "hi"), ("boot_lo", "boot_hi")):
+        assert getattr(win, low) == pytest.approx(100 - getattr(mirrored, high), nan_ok=True)
+        assert getattr(win, high) == pytest.approx(100 - getattr(mirrored, low), nan_ok=True)
+    assert win.p == pytest.approx(mirrored.p, nan_ok=True)
     assert 0 <= win.worst_lo <= win.worst_hi <= 100
     if not isnan(win.rate):
         assert win.worst_lo - 1e-9 <= win.rate <= win.worst_hi + 1e-9
@@ -150,14 +142,9 @@ def test_bounds_contain_the_rate(pairs):
         assert (win.p < 0.05) == (win.lo > 50 or win.hi < 50)
     if not isnan(win.boot_lo):
         assert win.boot_lo - 1e-9 <= win.rate <= win.boot_hi + 1e-9
-
-
-@given(verdicts, st.randoms())
-@settings(max_examples=60, deadline=None)
-def test_neither_order_nor_repetition_of_verdicts_matters(pairs, random):
     shuffled = pairs * 2
     random.shuffle(shuffled)
-    win, again = win_rate(*arrays(pairs)), win_rate(*arrays(shuffled))
+    again = win_rate(*arrays(shuffled))
     assert [again.rate, again.lo, again.hi] == pytest.approx([win.rate, win.lo, win.hi], nan_ok=True)
     assert again.verdicts == 2 * win.verdicts
 
@@ -178,7 +165,7 @@ def test_interval_covers_the_truth_as_often_as_it_says(prompts, centre):
         points, ids = clustered(rng, prompts, 6, spread=2.0, centre=centre)
         win = win_rate(points, ids)
         covered += win.lo <= truth <= win.hi
-        alone = win_rate(points, np.arange(len(points)).astype(str).astype(object))
+        alone = win_rate(points, numbered(len(points)))
         ignoring_prompts += alone.lo <= truth <= alone.hi
     assert 0.91 <= covered / 200 <= 0.985
     assert ignoring_prompts / 200 < 0.85
@@ -200,10 +187,9 @@ def test_agrees_with_statsmodels_wilson_interval_and_score_test():
     assert win.p == pytest.approx(2 * stats.t.sf(abs(z), 79))
 
 
-def test_one_value_on_every_prompt_is_bounded_as_by_the_binomial():
-    ids = np.arange(40).astype(str).astype(object)
+def test_one_value_on_every_prompt_has_the_binomial_bound():
     lo, hi = proportion_confint(40, 40, method="beta")
-    won, tied = win_rate(np.ones(40), ids), win_rate(np.full(40, 0.5), ids)
+    won, tied = win_rate(np.ones(40), numbered(40)), win_rate(np.full(40, 0.5), numbered(40))
     assert (won.lo, won.hi) == pytest.approx((100 * lo, 100 * hi))
     assert won.p == pytest.approx(stats.binomtest(40, 40, 0.5).pvalue) and tied.p == 1
     assert (tied.lo, tied.hi) == pytest.approx((50 * lo, 100 - 50 * lo))
@@ -218,15 +204,15 @@ def test_detectable_is_that_of_the_paired_t_test():
     assert win.detectable == pytest.approx(100 * exact * 0.5, rel=0.02)
 
 
-def test_bold_needs_an_interval_beside_half():
-    ids = np.arange(50).astype(str).astype(object)
-    assert not is_undecided(win_rate(np.ones(50), ids))
-    assert not is_undecided(win_rate(np.zeros(50), ids))
-    assert is_undecided(win_rate(np.tile([0.0, 1.0], 25), ids))
-    assert win_rate(np.ones(29), ids[:29]).lo > 50 and is_undecided(win_rate(np.ones(29), ids[:29]))
+def test_undecided_unless_the_interval_excludes_half_over_enough_prompts():
+    assert not is_undecided(win_rate(np.ones(50), numbered(50)))
+    assert not is_undecided(win_rate(np.zeros(50), numbered(50)))
+    assert is_undecided(win_rate(np.tile([0.0, 1.0], 25), numbered(50)))
+    few = win_rate(np.ones(29), numbered(29))
+    assert few.lo > 50 and is_undecided(few)
 
 
-def test_seeds_apart():
+def test_win_rates_of_single_seeds_by_hand():
     prompts = np.array(list("ababca"), dtype=object)
     spread = seed_spread(np.array([1, 0, 1, 1, float("nan"), 0.5]), prompts, np.array([0, 0, 1, 1, 1, 2]))
     assert spread.rates == {0: 50, 1: 100, 2: 50}
@@ -243,13 +229,11 @@ def test_interquartile_mean_is_scipys_trimmed_mean(values):
     if len(values) % 4 == 0:
         assert interquartile_mean(np.array(values)) == pytest.approx(stats.trim_mean(values, 0.25))
     assert min(values) - 1e-9 <= interquartile_mean(np.array(values)) <= max(values) + 1e-9
-
-
-def test_interquartile_mean_cuts_through_values():
+    # a value on a quartile counts by its part inside
     assert interquartile_mean(np.array([9.0, 1.0, 2.0])) == pytest.approx((0.25 * 1 + 2 + 0.25 * 9) / 1.5)
 
 
-def test_wide_interval_adds_the_seeds_of_a_crossed_anova():
+def test_across_seed_interval_adds_the_seeds_of_a_crossed_anova():
     rng = np.random.default_rng(8)
     grid = rng.normal(0, 1, (50, 1)) + rng.normal(0, 0.5, (1, 4)) + rng.normal(0, 1, (50, 4))
     points = (grid > 0.3).astype(float)
@@ -270,24 +254,20 @@ def test_wide_interval_adds_the_seeds_of_a_crossed_anova():
     assert spread.iqm_lo < spread.iqm < spread.iqm_hi
 
 
-def test_seeds_that_are_alike_leave_the_interval_as_it_is():
+def test_equal_seeds_do_not_widen_the_interval():
     points, prompts = clustered(np.random.default_rng(9), 40, 1)
     seeds = np.repeat([0, 1, 2], 40)
     spread, win = seed_spread(np.tile(points, 3), np.tile(prompts, 3), seeds), win_rate(points, prompts)
     assert (spread.wide_lo, spread.wide_hi) == pytest.approx((win.lo, win.hi))
 
 
-def test_quality_pairs_before_and_after():
+def test_quality_is_paired_with_the_cluster_robust_interval():
     start = np.concatenate([np.linspace(0.1, 0.5, 20), [float("nan")]])
-    prompts = np.arange(21).astype(str).astype(object)
-    quality = quality_change(start, start + 0.2, prompts)
+    quality = quality_change(start, start + 0.2, numbered(21))
     assert (quality.start, quality.policy) == (pytest.approx(0.3), pytest.approx(0.5))
     # The difference is the same on every prompt, so a paired interval has no width.
     assert [quality.difference, quality.lo, quality.hi] == pytest.approx([0.2, 0.2, 0.2])
-    assert quality_change(np.full(3, np.nan), np.zeros(3), prompts[:3]) is None
-
-
-def test_quality_interval_is_the_cluster_robust_one():
+    assert quality_change(np.full(3, np.nan), np.zeros(3), numbered(3)) is None
     points, prompts = clustered(np.random.default_rng(2), 30, 4)
     codes = np.unique(prompts, return_inverse=True)[1]
     fit = sm.OLS(points, np.ones_like(points)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
@@ -296,12 +276,15 @@ def test_quality_interval_is_the_cluster_robust_one():
     assert isnan(quality_change(np.zeros(4), points[:4], prompts[:4]).lo)
 
 
-def test_consistency_counts_pairs_scored_in_both_orders():
+def test_position_consistency_and_first_position_share_by_hand():
     points = np.array([1, 1, 0, 1, 0.5, 0.5, 1, float("nan"), 0])
     first = np.array([True, False] * 4 + [True])
     pairs = np.array(list("aabbccdde"), dtype=object)
     assert position_consistency(points, first, pairs) == pytest.approx(100 * 2 / 3)
     assert isnan(position_consistency(points[-3:], first[-3:], pairs[-3:]))
+    points = np.array([1, 0, 1, 0.5, float("nan")])
+    assert first_position_share(points, np.array([True, False, False, True, True])) == pytest.approx(200 / 3)
+    assert isnan(first_position_share(np.array([0.5]), np.array([True])))
 
 
 def test_ten_thousand_pairs_take_seconds_and_little_memory():
@@ -317,9 +300,3 @@ assert time.process_time() - began < 5 and abs(win.lo - win.boot_lo) < 0.05
 assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 1e6  # kB
 """
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
-
-
-def test_first_shown_share_counts_decided_verdicts():
-    points = np.array([1, 0, 1, 0.5, float("nan")])
-    assert first_position_share(points, np.array([True, False, False, True, True])) == pytest.approx(200 / 3)
-    assert isnan(first_position_share(np.array([0.5]), np.array([True])))

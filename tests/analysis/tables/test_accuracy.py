@@ -1,24 +1,30 @@
-"""Accuracy tables against hand computations and scipy."""
+"""Accuracy and capabilities against hand computations and scipy."""
 
 from dataclasses import replace
+from math import isnan
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.tables.accuracy import accuracy_frame, accuracy_table
+from analysis.tables.accuracy import (
+    accuracy_frame,
+    accuracy_table,
+    capability_frame,
+    capability_table,
+)
 from analysis.tables.render import to_markdown
-from cme.records import Accuracy, Generation, Pair, RunRecord, Selected
+from cme.records import Accuracy, Capability, Generation, Pair, RunRecord, Selected
 
-SAID = Generation("7", True, 1)
-Rights = list[bool | None]
+ANSWER = Generation("7", True, 1)
+Grades = list[bool | None]
 
 
-def graded(make_record: Any, start: Rights, policy: Rights, *, seed: int = 0, **fields: Any) -> RunRecord:
+def graded(make_record: Any, start: Grades, policy: Grades, *, seed: int = 0, **fields: Any) -> RunRecord:
     """A run whose responses to prompts p0, p1, ... are right or not as given."""
     golds = fields.pop("golds", ["7"] * len(start))
-    pairs = [Pair(f"p{i}", "q", None, SAID, SAID, gold) for i, gold in enumerate(golds)]
+    pairs = [Pair(f"p{i}", "q", None, ANSWER, ANSWER, gold) for i, gold in enumerate(golds)]
     config = {"seed": seed, "data": {"name": "arithmetic"}}
     accuracy = Accuracy(start, policy, fields.pop("selected_right", None))
     return replace(make_record(seed=seed, config=config), pairs=pairs, accuracy=accuracy, **fields)
@@ -43,9 +49,9 @@ def test_pass_at_1_of_one_seed(make_record: Any) -> None:
     assert (row["after_lo"], row["after_hi"]) == pytest.approx((wilson.low, wilson.high), abs=0.01)
 
 
-def test_what_has_no_gold_answer_or_is_undecided_is_left_out_of_both_sides(make_record: Any) -> None:
-    start: Rights = [True, False, None, None, True, False]
-    policy: Rights = [True, None, True, None, False, True]
+def test_responses_without_a_grade_are_left_out_of_both_sides(make_record: Any) -> None:
+    start: Grades = [True, False, None, None, True, False]
+    policy: Grades = [True, None, True, None, False, True]
     run = graded(make_record, start, policy, golds=["7", "7", "7", None, "7", "7"])
     [row] = accuracy_frame([run]).to_dict("records")
     assert (row["prompts"], row["no_answer"], row["undecided"]) == (3, 1, 2)
@@ -53,7 +59,7 @@ def test_what_has_no_gold_answer_or_is_undecided_is_left_out_of_both_sides(make_
     assert "1 + 2" in to_markdown(accuracy_table([run]))
 
 
-def test_the_change_for_any_seed_adds_the_seeds_to_the_prompts(make_record: Any) -> None:
+def test_the_across_seed_interval_adds_the_seeds_to_the_prompts(make_record: Any) -> None:
     before = [False] * 40
     afters = [[i < right for i in range(40)] for right in (25, 15, 5)]
     runs = [graded(make_record, before, after, seed=seed) for seed, after in enumerate(afters)]
@@ -77,7 +83,7 @@ def test_the_change_for_any_seed_adds_the_seeds_to_the_prompts(make_record: Any)
 
 
 def test_seeds_of_a_prompt_are_kept_together(make_record: Any) -> None:
-    one: tuple[Rights, Rights] = ([True, False] * 20, [True, True] * 20)
+    one: tuple[Grades, Grades] = ([True, False] * 20, [True, True] * 20)
     runs = [graded(make_record, *one, seed=seed) for seed in range(3)]
     [single], [pooled] = (accuracy_frame(r).to_dict("records") for r in (runs[:1], runs))
     assert (pooled["seeds"], pooled["prompts"]) == (3, 40)
@@ -85,7 +91,7 @@ def test_seeds_of_a_prompt_are_kept_together(make_record: Any) -> None:
         assert pooled[column] == pytest.approx(single[column])  # the same again is no new prompt
 
 
-def test_nothing_graded_is_said_and_never_bold(make_record: Any) -> None:
+def test_a_cell_without_a_grade_is_n_a_and_never_bold(make_record: Any) -> None:
     table = accuracy_table([graded(make_record, [None] * 40, [None] * 40, golds=[None] * 40)])
     [[row]] = table.groups
     assert [entry.text for entry in row][-6:] == ["0", "40 + 0", "n/a", "n/a", "n/a", "[n/a]"]
@@ -101,12 +107,50 @@ def test_bold_is_a_change_over_enough_prompts(make_record: Any, prompts: int, bo
     assert row[-2].text.startswith("+75.0 [")
 
 
-def test_the_selected_checkpoint_has_a_row_of_its_own(make_record: Any) -> None:
+def test_the_selected_checkpoint_has_a_separate_row(make_record: Any) -> None:
     wrong, right = [False] * 30, [True] * 30
-    chosen = Selected(5, [SAID] * 30, [])
+    chosen = Selected(5, [ANSWER] * 30, [])
     run = graded(make_record, wrong, wrong, selected=chosen, selected_right=right)
     final = graded(make_record, wrong, wrong, seed=1, selected=Selected(9, None, None))
     rows = accuracy_frame([run, final]).to_dict("records")
     assert [(row["policy"], row["after"]) for row in rows] == [("final", 0.0), ("selected", 0.5)]
     without = graded(make_record, wrong, wrong, seed=2)
     assert [r["policy"] for r in accuracy_frame([run, without]).to_dict("records")] == ["final"]
+
+
+def capability(before: list[float], after: list[float], **fields: Any) -> Capability:
+    whole: dict[str, Any] = {"task": "sums", "metric": "acc", "before_stderr": 0.1, "after_stderr": 0.1}
+    whole |= {"before": float(np.mean(before)), "after": float(np.mean(after)), "n": len(before)}
+    whole |= {"before_items": before, "after_items": after}
+    return Capability(**(whole | fields))
+
+
+def test_capabilities_are_compared_item_by_item(make_record: Any) -> None:
+    first = capability([1.0] * 40, [1.0] * 20 + [0.0] * 20)
+    second = capability([1.0] * 40, [1.0] * 20 + [0.0] * 20)
+    records = [make_record(seed=s, capabilities=[c]) for s, c in enumerate((first, second))]
+    [row] = capability_frame(records).to_dict("records")
+    assert (row["items"], row["seeds"], row["before"], row["after"], row["change"]) == (40, 2, 1.0, 0.5, -0.5)
+    # both seeds lose the same items: 80 changes are worth no more than 40
+    [alone] = capability_frame(records[:1]).to_dict("records")
+    assert (row["change_lo"], row["change_hi"]) == (alone["change_lo"], alone["change_hi"])
+    assert -0.7 <= row["change_lo"] <= -0.6 and -0.4 <= row["change_hi"] <= -0.3
+    [[entries]] = capability_table(records).groups
+    assert [e.text for e in entries[3:8]] == ["sums", "acc", "40", "1.000 ± 0.100", "0.500"]
+    assert entries[8].bold
+
+
+def test_a_metric_without_items_has_no_paired_interval(make_record: Any) -> None:
+    plain = capability([0.0, 1.0], [1.0, 1.0], before_items=None, after_items=None, after_stderr=None)
+    table = capability_table([make_record(capabilities=[plain]), make_record(seed=1)])
+    [[entries]] = table.groups
+    assert [e.text for e in entries[6:]] == ["0.500 ± 0.100", "1.000", "+0.500 [n/a]"]
+    assert any("n/a" in note for note in table.notes)
+    assert isnan(capability_frame([make_record(capabilities=[plain])])["change_lo"].iloc[0])
+
+
+@pytest.mark.parametrize(("items", "bold"), [(29, False), (30, True)])
+def test_a_change_over_few_items_is_never_bold(make_record: Any, items: int, bold: bool) -> None:
+    change = capability([1.0] * items, [0.0] * items)
+    [[entries]] = capability_table([make_record(capabilities=[change])]).groups
+    assert entries[8].bold is bold

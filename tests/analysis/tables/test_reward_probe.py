@@ -1,4 +1,4 @@
-"""Stress tables: ranks by hand, dashes where nothing was scored, and a report with, without and of nothing else."""
+"""Reward probe: ranks by hand, dashes where nothing was scored, and a report with, without and only of it."""
 
 from dataclasses import replace
 from math import isnan
@@ -27,28 +27,25 @@ GRADES = ("empty", "wrong", "right")
 
 def probe_record(values: Any = None, prompts: int = 12, **fields: Any) -> RewardProbeRecord:
     """Two lines: `cme` puts right, wrong, empty in that order but has no value for empty; `random` ties all."""
-    if values is None:
-        values = {
-            "random": {grade: [1.0] * prompts for grade in GRADES},
-            "cme": {"empty": [None] * prompts, "wrong": [-2.0] * prompts, "right": [-1.0] * prompts},
-        }
-    whole: dict[str, Any] = {
-        "scale": "miniature",
-        "family": "qwen",
-        "regime": "pretrained",
-        "verifier": "gemma",
+    family, scale = fields.setdefault("family", "qwen"), fields.setdefault("scale", "miniature")
+    values = values or {
+        "random": {grade: [1.0] * prompts for grade in GRADES},
+        "cme": {"empty": [None] * prompts, "wrong": [-2.0] * prompts, "right": [-1.0] * prompts},
     }
-    whole |= {
-        "generator_checkpoint": f"{fields.get('family', 'qwen')}/pretrained",
-        "verifier_checkpoint": "gemma/verifier",
-        "second_checkpoint": "w",
-        "config": {},
-        "environment": {},
-        "seed": 0,
-    }
-    whole |= {"prompts": [f"p{i}" for i in range(prompts)], "values": values, "seconds": 1.0} | fields
     return RewardProbeRecord(
-        stress_id=f"stress-{whole['scale']}-{whole['family']}-{whole['verifier']}", **whole
+        stress_id=f"stress-{scale}-{family}-gemma",
+        regime="pretrained",
+        verifier="gemma",
+        seed=0,
+        generator_checkpoint=f"{family}/pretrained",
+        verifier_checkpoint="gemma/verifier",
+        second_checkpoint="w",
+        config={},
+        environment={},
+        prompts=[f"p{i}" for i in range(prompts)],
+        values=values,
+        seconds=1.0,
+        **fields,
     )
 
 
@@ -85,15 +82,12 @@ def test_mean_ranks_shares_and_interval() -> None:
     text = to_markdown(reward_probe_table(record))
     assert "**1.0 (- 75 %)**" in text and "50.0 [16.7, 83.3]" in text
     assert "unscored, with the share of prompts" in text
+    few = probe_record(prompts=9)
+    assert isnan(reward_probe_frame([few])["right_first_lo"].iloc[0])
+    assert "100.0 [n/a]" in to_markdown(reward_probe_table(few))
 
 
-def test_few_prompts_have_no_interval() -> None:
-    record = probe_record(prompts=9)
-    assert isnan(reward_probe_frame([record])["right_first_lo"].iloc[0])
-    assert "100.0 [n/a]" in to_markdown(reward_probe_table(record))
-
-
-def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> None:
+def test_the_table_names_its_models_and_marks_what_was_never_scored() -> None:
     table = reward_probe_table(probe_record())
     assert "scale: miniature, generator: qwen/pretrained, verifier: gemma/verifier" in table.title
     assert "Ensembles: the verifier and w." in table.notes
@@ -106,7 +100,7 @@ def test_the_table_names_what_it_is_about_and_dashes_what_was_never_scored() -> 
     assert r"100 \%" in to_latex(table)
 
 
-def test_the_figure_prints_every_number_in_legible_type() -> None:
+def test_the_figure_shows_every_number_in_legible_type() -> None:
     plot = reward_probe_plot([probe_record(), probe_record(family="llama")])
     assert len(plot.figure.axes) == 2
     assert "scale: miniature" in plot.figure.get_suptitle() and "miniature" in plot.caption
@@ -123,7 +117,7 @@ def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
         load_reward_probes([tmp_path])
 
 
-def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys) -> None:
+def test_the_report_has_a_section_on_reward_probes_if_there_are_any(tmp_path, make_record, capsys) -> None:
     write_record(tmp_path / "one.record.json", make_record())
     without = build([tmp_path], tmp_path / "out").read_text()
     assert 'id="reward-probe"' not in without and not list((tmp_path / "out").rglob("*reward-probe*"))
@@ -140,7 +134,7 @@ def test_analysis_draws_stress_tables_beside_runs(tmp_path, make_record, capsys)
     } | {f"reward-probe-{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("png", "svg")}
 
 
-def test_stress_tables_alone_are_enough(tmp_path) -> None:
+def test_a_report_of_reward_probes_alone_has_the_same_bytes_twice(tmp_path) -> None:
     write_record(tmp_path / "stress.json", probe_record())
     first = build([tmp_path], tmp_path / "one")
     assert "0 runs." in first.read_text() and 'id="reward-probe"' in first.read_text()
@@ -149,7 +143,7 @@ def test_stress_tables_alone_are_enough(tmp_path) -> None:
         assert path.read_bytes() == (again.parent / path.relative_to(first.parent)).read_bytes()
 
 
-def test_another_line_of_a_record_changes_no_other(tmp_path) -> None:
+def test_the_lines_of_a_record_do_not_depend_on_each_other(tmp_path) -> None:
     record = probe_record()
     more = replace(record, values=record.values | {"cme pmi": record.values["random"]})
     before, after = reward_probe_frame([record]), reward_probe_frame([more])

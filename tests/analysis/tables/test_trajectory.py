@@ -1,7 +1,6 @@
 """Saved checkpoints: collapse, final and selected by hand; greedy changes against scipy; figures as the tables."""
 
 from dataclasses import replace
-from math import isnan
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,6 @@ from scipy import stats
 
 from analysis.figures.trajectory import pooled_measures, trajectory_plots
 from analysis.stats.metrics import win_rate
-from analysis.tables.accuracy import capability_frame, capability_table
 from analysis.tables.render import to_latex, to_markdown
 from analysis.tables.trajectory import (
     collapse_step,
@@ -20,7 +18,7 @@ from analysis.tables.trajectory import (
     trajectory_frame,
     trajectory_table,
 )
-from cme.records import Capability, CheckpointResult, Generation, RunRecord, Selected, Trajectory
+from cme.records import CheckpointResult, Generation, RunRecord, Selected, Trajectory
 
 PROMPTS = [f"s{i}" for i in range(12)]
 
@@ -48,13 +46,13 @@ def with_path(
         ("....", None),
         ("xxxx", 10),
         ("..xx", 30),
-        (".x.x", 40),  # what recovers is no collapse
+        (".x.x", 40),  # a recovery is no collapse
         ("xxx.", None),
         ("x..x", 40),
         ("", None),
     ],
 )
-def test_collapse_is_where_nothing_recovers_any_more(worse: str, step: int | None) -> None:
+def test_collapse_is_the_first_step_from_which_all_are_worse(worse: str, step: int | None) -> None:
     assert collapse_step(range(10, 10 * len(worse) + 1, 10), (w == "x" for w in worse)) == step
 
 
@@ -113,20 +111,17 @@ def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, 
     assert "chooser" in to_markdown(table) and "scale: miniature" in to_latex(table)
 
 
-def test_a_run_without_a_selected_checkpoint_is_not_given_one(make_record) -> None:
-    silent = milestone(10, 0, unscored=12)
-    record = with_path(make_record(), [silent, replace(silent, step=20)], selected=None)
+def test_runs_without_a_selected_checkpoint_or_a_verdict_have_no_rate(make_record) -> None:
+    unscored = milestone(10, 0, unscored=12)
+    record = with_path(make_record(), [unscored, replace(unscored, step=20)], selected=None)
     [[row]] = trajectory_table([record]).groups
     assert [entry.text for entry in row[5:]] == ["n/a", "n/a", "-", "n/a", "n/a", "-"]
-
-
-def test_without_verdicts_there_is_no_rate(make_record) -> None:
     record = with_path(make_record(verdicts=[]), [milestone(10, 8)], selected=10)
     [[row]] = trajectory_table([record]).groups
     assert [entry.text for entry in row[4:7]] == ["n/a"] * 3
 
 
-def test_a_panel_counts_by_its_majority_and_the_unscored_are_counted(make_record, make_verdict) -> None:
+def test_a_panel_counts_by_its_majority(make_record, make_verdict) -> None:
     """Two of three members find for the policy on every prompt; on one of 40 two could not score."""
     votes = {"a": 1.0, "b": 1.0, "c": 0.0}
     verdicts = [replace(make_verdict(i, votes[m]), judge=m) for i in range(39) for m in votes]
@@ -140,15 +135,12 @@ def test_a_panel_counts_by_its_majority_and_the_unscored_are_counted(make_record
 
 
 @pytest.mark.parametrize(("count", "bold"), [(29, False), (30, True)])
-def test_few_prompts_or_items_are_never_bold(make_record, make_verdict, count: int, bold: bool) -> None:
+def test_few_prompts_are_never_bold(make_record, make_verdict, count: int, bold: bool) -> None:
     lost, won = ([make_verdict(i, p) for i in range(count)] for p in (0.0, 1.0))
     record = with_path(make_record(verdicts=lost), [milestone(10, 8)], selected=10)
     record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * count, won))
     [[row]] = trajectory_table([record]).groups
     assert row[6].text == "+100.0 [100.0, 100.0]" and [entry.bold for entry in row[4:7]] == [bold] * 3
-    change = capability([1.0] * count, [0.0] * count)
-    [[entries]] = capability_table([make_record(capabilities=[change])]).groups
-    assert entries[8].bold is bold
 
 
 def test_the_figures_mark_selection_and_collapse(make_record) -> None:
@@ -168,37 +160,6 @@ def test_the_figures_mark_selection_and_collapse(make_record) -> None:
     unknown = with_path(make_record(), [milestone(10, 12), milestone(20, 10)], selected=10)
     assert [p.name for p in trajectory_plots([unknown])] == ["trajectory-win-rate-miniature-chooser"]
     assert trajectory_plots([make_record()]) == []
-
-
-def capability(before: list[float], after: list[float], **of: Any) -> Capability:
-    whole: dict[str, Any] = {"task": "sums", "metric": "acc", "before_stderr": 0.1, "after_stderr": 0.1}
-    whole |= {"before": float(np.mean(before)), "after": float(np.mean(after)), "n": len(before)}
-    whole |= {"before_items": before, "after_items": after}
-    return Capability(**(whole | of))
-
-
-def test_capabilities_are_compared_item_by_item(make_record) -> None:
-    first = capability([1.0] * 40, [1.0] * 20 + [0.0] * 20)
-    second = capability([1.0] * 40, [1.0] * 20 + [0.0] * 20)
-    records = [make_record(seed=s, capabilities=[c]) for s, c in enumerate((first, second))]
-    [row] = capability_frame(records).to_dict("records")
-    assert (row["items"], row["seeds"], row["before"], row["after"], row["change"]) == (40, 2, 1.0, 0.5, -0.5)
-    # both seeds lose the same items: 80 changes are worth no more than 40
-    [alone] = capability_frame(records[:1]).to_dict("records")
-    assert (row["change_lo"], row["change_hi"]) == (alone["change_lo"], alone["change_hi"])
-    assert -0.7 <= row["change_lo"] <= -0.6 and -0.4 <= row["change_hi"] <= -0.3
-    [[entries]] = capability_table(records).groups
-    assert [e.text for e in entries[3:8]] == ["sums", "acc", "40", "1.000 ± 0.100", "0.500"]
-    assert entries[8].bold
-
-
-def test_a_metric_without_items_has_no_paired_interval(make_record) -> None:
-    plain = capability([0.0, 1.0], [1.0, 1.0], before_items=None, after_items=None, after_stderr=None)
-    table = capability_table([make_record(capabilities=[plain]), make_record(seed=1)])
-    [[entries]] = table.groups
-    assert [e.text for e in entries[6:]] == ["0.500 ± 0.100", "1.000", "+0.500 [n/a]"]
-    assert any("n/a" in note for note in table.notes)
-    assert isnan(capability_frame([make_record(capabilities=[plain])])["change_lo"].iloc[0])
 
 
 def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, make_verdict) -> None:
@@ -224,7 +185,9 @@ def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, ma
     ]
 
 
-def test_what_the_unscored_could_undo_is_no_collapse_and_not_bold(make_record, make_verdict) -> None:
+def test_results_that_the_unscored_could_change_are_no_collapse_and_not_bold(
+    make_record, make_verdict
+) -> None:
     lost = milestone(10, 0, unscored=7)  # five prompts lost, seven unknown
     [[row]] = trajectory_table([with_path(make_record(), [lost], selected=10)]).groups
     assert row[8].text == "-"
@@ -247,7 +210,7 @@ def saved(make_record: Any, seed: int, start: list[float], *later: list[float]) 
     return replace(make_record(seed=seed), trajectory=Trajectory("oracle", prompts, start, path))
 
 
-def test_alike_seeds_leave_the_paired_interval_over_prompts(make_record: Any) -> None:
+def test_equal_seeds_have_the_paired_interval_over_prompts(make_record: Any) -> None:
     rng = np.random.default_rng(0)
     early, late = rng.random(20).tolist(), rng.random(20).tolist()
     runs = [saved(make_record, seed, [0.0] * 20, early, late) for seed in range(3)]
@@ -256,7 +219,7 @@ def test_alike_seeds_leave_the_paired_interval_over_prompts(make_record: Any) ->
     assert (value, lo, hi) == pytest.approx((np.mean(late) - np.mean(early), expected.low, expected.high))
 
 
-def test_seeds_that_differ_widen_it_and_each_has_its_own_origin(make_record: Any) -> None:
+def test_different_seeds_widen_the_interval_and_each_has_its_origin(make_record: Any) -> None:
     rng = np.random.default_rng(1)
     early, late = rng.random((3, 20)), rng.random((3, 20)) + np.array([[0.0], [0.4], [0.8]])
     runs = [
