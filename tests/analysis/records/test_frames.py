@@ -67,19 +67,16 @@ def test_equal_runs_are_not_pooled(tmp_path, make_record):
             load_runs([tmp_path])
 
 
-def test_one_run_recorded_twice_is_an_error(tmp_path, make_record):
-    for name in ("a", "b"):
-        write_record(tmp_path / name / "record.json", make_record())
-    with pytest.raises(ValueError, match="again"):
-        load_runs([tmp_path])
-
-
-def test_missing_and_empty_directories(tmp_path):
+def test_repeated_runs_and_missing_or_empty_directories_are_refused(tmp_path, make_record):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_runs([tmp_path / "nowhere"])
     assert load_runs([tmp_path]) == []
     with pytest.raises(ValueError, match="no file named"):
         load_all([tmp_path])
+    for name in ("a", "b"):
+        write_record(tmp_path / name / "record.json", make_record())
+    with pytest.raises(ValueError, match="again"):
+        load_runs([tmp_path])
 
 
 @pytest.mark.parametrize(

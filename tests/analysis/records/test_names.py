@@ -41,7 +41,7 @@ def test_an_unknown_reward_keeps_its_name(make_record):
     assert names(make_record(reward="my_reward")) == ["my_reward"]
 
 
-def test_access_to_a_judge_of_selection_is_no_setting(make_record):
+def test_how_a_judge_is_reached_is_no_setting(make_record):
     judges = [{"timeout": 30, "members": {"a": {"retries": n}}, "model": "m"} for n in (1, 2)]
     judges += [{"timeout": 60, "members": {"a": {"retries": 1}}, "model": "m"}]
     runs = configured(make_record, *({"selection": {"judge": judge}} for judge in judges))
@@ -54,6 +54,9 @@ def test_a_record_names_its_own_neutral_settings(make_record):
     runs = configured(make_record, *({"trainer": {"speed": n}} for n in (1, 2)))
     assert names(*runs) == ["CME (trainer.speed=1)", "CME (trainer.speed=2)"]
     assert names(*(replace(run, neutral=["trainer.speed"]) for run in runs)) == ["CME", "CME"]
+    config = {"a": {"b": 1, "c": 2}, "tracker": {"name": "x"}, "seed": 3}
+    assert result_settings(make_record(config=config)) == {"a.b": "1", "a.c": "2"}
+    assert result_settings(make_record(config=config, neutral=["a.b"])) == {"a.c": "2", "tracker.name": "x"}
 
 
 def test_families_and_scales_may_have_different_settings(make_record):
@@ -63,7 +66,7 @@ def test_families_and_scales_may_have_different_settings(make_record):
     assert names(*runs) == ["CME", "CME"]
 
 
-def test_an_experiment_stands_for_its_settings(make_record):
+def test_an_experiment_names_its_settings(make_record):
     runs = [with_beta(make_record, 0.0, 0), with_beta(make_record, 0.1, 0, experiment="tuning")]
     assert names(*runs) == ["CME", "CME (tuning)"]
 
@@ -73,12 +76,6 @@ def test_verifiers_are_named_where_one_family_has_several(make_record):
     assert names(*runs) == ["CME (gemma)", "CME (olmo)", "Random"]
     runs = [make_record(verifier="gemma"), make_record(verifier="olmo", family="gemma")]
     assert names(*runs) == ["CME", "CME"]
-
-
-def test_a_record_says_which_of_its_fields_are_neutral(make_record):
-    config = {"a": {"b": 1, "c": 2}, "tracker": {"name": "x"}, "seed": 3}
-    assert result_settings(make_record(config=config)) == {"a.b": "1", "a.c": "2"}
-    assert result_settings(make_record(config=config, neutral=["a.b"])) == {"a.c": "2", "tracker.name": "x"}
 
 
 def test_known_names_come_first():

@@ -149,7 +149,7 @@ def opened(page, path, **state):
     return listed(page)
 
 
-def test_every_hostile_text_is_shown_as_it_is_and_none_runs(clean, hostile):
+def test_hostile_texts_are_shown_and_never_run(clean, hostile):
     page, (record, path) = clean, hostile
     for number, each in enumerate(record.pairs):
         page.open(path, "#all=")
@@ -185,14 +185,14 @@ def test_every_hostile_text_is_shown_as_it_is_and_none_runs(clean, hostile):
     assert page.errors == []
 
 
-def test_it_asks_nothing_of_the_network(clean, known):
+def test_the_page_makes_no_network_request(clean, known):
     clean.open(known)
     clean.press("j", "j", "/")
     assert {url.split(":")[0] for url in clean.requests} <= {"file", "data", "about"}
     assert sum(url.startswith("file") for url in clean.requests) == 1
 
 
-def test_the_policy_stops_script_and_style_that_escaping_would_have_let_through(clean, known):
+def test_the_content_security_policy_blocks_scripts_and_styles(clean, known):
     clean.open(known)
     blocked = """new Promise((done) => {
       const stopped = [];
@@ -217,11 +217,11 @@ def test_an_outcome_filters(clean, known, outcome):
     assert opened(clean, known, outcome=outcome, judge="oracle") == expected
 
 
-def test_unscored_is_every_pair_with_a_verdict_missing(clean, known):
+def test_the_filter_unscored_shows_pairs_without_a_verdict(clean, known):
     assert opened(clean, known, outcome="unscored") == ["p4", "p5", "p8"]
 
 
-def test_a_panel_s_members_are_judges_of_their_own(clean, known):
+def test_members_of_a_panel_are_judges(clean, known):
     assert opened(clean, known, family="llama", outcome="tie") == ["q"]
     assert opened(clean, known, judge="kind") == opened(clean, known, judge="kind", outcome="won") == ["q"]
     assert opened(clean, known, judge="stern", outcome="lost") == ["q"]
@@ -240,7 +240,7 @@ def test_a_panel_s_members_are_judges_of_their_own(clean, known):
     assert "No judge has seen this pair." in clean.run("document.getElementById('detail').textContent")
 
 
-def test_orders_put_the_biggest_first_and_the_unmeasured_last(clean, known):
+def test_sorting_puts_the_biggest_first_and_the_unmeasured_last(clean, known):
     assert opened(clean, known, sort="length")[:2] == ["p2", "p3"]
     assert opened(clean, known, sort="surprisal")[:3] == ["p1", "p0", "p2"]
     assert opened(clean, known, sort="gain")[:3] == ["p0", "p1", "p2"]
@@ -252,7 +252,7 @@ def test_orders_put_the_biggest_first_and_the_unmeasured_last(clean, known):
     assert values == "+0.4,\u22120.7,n/a"
 
 
-def test_search_is_in_prompts_and_responses_whatever_the_case(clean, known):
+def test_search_in_prompts_and_responses_ignores_case(clean, known):
     assert opened(clean, known, q="a BIRD") == ["p0"]
     assert opened(clean, known, q="heron") == ["p0"]
     assert opened(clean, known, q="zzzz") == ["p2"]
@@ -260,7 +260,7 @@ def test_search_is_in_prompts_and_responses_whatever_the_case(clean, known):
     assert "No pair passes these filters" in clean.run("document.getElementById('detail').textContent")
 
 
-def test_an_address_opens_its_pair_even_where_its_filters_hide_it(clean, known):
+def test_an_address_opens_its_pair_even_if_its_filters_hide_it(clean, known):
     clean.open(known, "#run=alone&pair=p4")
     assert clean.run("document.querySelector('#detail .bar').textContent").startswith(
         "PreviousNext5 of 11unscored"
@@ -371,7 +371,7 @@ def test_nothing_is_wider_than_the_screen(clean, known, hostile, width):
         assert clean.run("document.documentElement.scrollWidth") <= width
 
 
-def test_dark_where_the_reader_has_it_dark_but_figures_stay_on_white(clean, known):
+def test_a_dark_page_keeps_its_figures_on_white(clean, known):
     brightness = (
         "getComputedStyle({}).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number).reduce((a, b) => a + b)"
     )

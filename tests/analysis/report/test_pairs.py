@@ -20,7 +20,7 @@ def rows(columns):
     return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def test_everything_comes_back_pair_by_pair(make_record):
+def test_packed_pairs_and_verdicts_unpack_to_the_records(make_record):
     pairs = [
         Pair("a", "</script>", "\ud83d", Generation("<!--", False, 3, 1.23456), Generation("", True, 0, 2.0)),
         Pair("b", "</script>", None, Generation("\u2028\u05e9\u05dc", True, 1), Generation("<!--", True, 3)),
@@ -86,12 +86,12 @@ def test_a_panel_s_majority_has_its_verdicts_behind_those_of_the_members(make_re
     assert data["verdicts"]["points"] == [1, 1, 0, 1]
 
 
-def test_a_text_costs_its_size_once(make_record):
+def test_each_distinct_text_is_stored_once(make_record):
     many = [make_record(seed=seed, response="word " * 2000) for seed in range(20)]
     assert len(pack_pairs(many)) < 10 * len(pack_pairs(many[:1]))
 
 
-def test_a_number_that_json_cannot_hold_is_refused(make_record):
+def test_numbers_that_json_lacks_are_refused(make_record):
     verdicts = [Verdict("a", True, "tie", scores=(float("inf"), 0.0))]
     with pytest.raises(ValueError, match="JSON"):
         pack_pairs([make_record(verdicts=verdicts)])

@@ -50,7 +50,7 @@ def test_report_needs_no_other_file(report):
     assert html.count("data:image/png;base64,") == len(list((report.parent / "figures").glob("*.png")))
 
 
-def test_scales_have_sections_and_files_of_their_own(report):
+def test_scales_have_separate_sections_and_files(report):
     html = report.read_text()
     miniature, laptop = html.split("<h2>Scale: laptop</h2>")
     assert "scale: laptop" not in miniature
@@ -94,7 +94,7 @@ def test_a_record_without_verdicts_is_named(make_record, tmp_path):
 
 
 @pytest.mark.parametrize("missing", [True, False])
-def test_nothing_to_read_is_one_sentence_and_code_2(tmp_path, capsys, missing):
+def test_missing_records_give_one_sentence_and_code_2(tmp_path, capsys, missing):
     assert main([str(tmp_path / "nowhere" if missing else tmp_path)]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and printed.err.count("\n") == 1 and str(tmp_path) in printed.err
@@ -121,7 +121,7 @@ def test_the_script_never_parses_text_as_html():
     assert "</" not in script
 
 
-def test_the_pairs_say_that_they_need_a_script_and_the_tables_do_not(report):
+def test_only_the_list_of_pairs_needs_a_script(report):
     without = re.sub(r"<script.*?</script>", "", report.read_text(), flags=re.DOTALL)
     assert re.search(r"<noscript><p>This list of 96 pairs needs JavaScript", without)
     assert '<div id="browser" hidden>' in without

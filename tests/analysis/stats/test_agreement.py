@@ -54,7 +54,7 @@ def test_more_judges_have_fleiss_kappa(judges):
     assert of.alike == pytest.approx(100 * np.mean(pairs))
 
 
-def test_interval_keeps_the_items_of_a_prompt_together():
+def test_the_interval_resamples_whole_prompts():
     points = np.repeat(ratings(np.random.default_rng(2), 50, 3), 8, axis=0)
     together = agreement(points, np.repeat(np.arange(50).astype(str), 8).astype(object), tuple("abc"))
     apart = agreement(points, np.arange(400).astype(str).astype(object), tuple("abc"))
@@ -96,7 +96,7 @@ def test_majority(votes, verdict):
     assert (found.outcome, found.judge, found.policy_first) == (verdict, "majority", True)
 
 
-def panel(make_record, prompts=40, **fields):
+def panel_record(make_record, prompts=40, **fields):
     """A panel of three; the third judge prefers what it is shown first and could not score prompt p0."""
     rng = np.random.default_rng(3)
     verdicts = []
@@ -115,7 +115,7 @@ def panel(make_record, prompts=40, **fields):
 
 
 def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
-    record = panel(make_record)
+    record = panel_record(make_record)
     cells = {cell.judge: cell for cell in build_cells([record])}
     assert list(cells) == ["panel: one", "panel: two", "panel: three", "panel: majority"]
     assert [cell.win.unscored for cell in cells.values()] == [0, 0, 2, 0]
@@ -129,20 +129,20 @@ def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
     assert of.kappa == pytest.approx(slow_fleiss(votes.to_numpy())) and (of.items, of.left_out) == (78, 2)
 
 
-def test_a_panel_of_one_has_no_majority_and_a_silent_member_leaves_nothing_to_compare(make_record):
+def test_a_panel_of_one_has_no_majority_and_unscored_items_are_left_out(make_record):
     (only,) = build_cells([make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one")])])
     assert only.judge == "panel: one" and only.agreement is None
-    silent = Verdict("p", True, "unscored", "no reply", judge="two")
+    unscored = Verdict("p", True, "unscored", "no reply", judge="two")
     cells = build_cells(
-        [make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one"), silent])]
+        [make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one"), unscored])]
     )
     majority = cells[-1]
     assert majority.win.unscored == 1 and (majority.agreement.items, majority.agreement.left_out) == (0, 1)
     assert "n/a [n/a]" in "".join(map(to_markdown, win_rate_tables([majority])))
 
 
-def test_the_majoritys_tables_show_the_agreement(make_record):
-    cells = build_cells([panel(make_record, seed=seed) for seed in (0, 1)])
+def test_the_tables_of_the_majority_show_the_agreement(make_record):
+    cells = build_cells([panel_record(make_record, seed=seed) for seed in (0, 1)])
     majority = [cell for cell in cells if cell.judge == "panel: majority"]
     text = "\n".join(map(to_markdown, win_rate_tables(majority)))
     assert "Agreement of the judges, scale: miniature, judge: panel: majority" in text

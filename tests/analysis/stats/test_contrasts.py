@@ -37,7 +37,7 @@ def test_improvement_is_the_mean_of_mann_whitneys_u():
     assert of.improvement_lo < of.improvement < of.improvement_hi
 
 
-def test_trading_places_changes_the_sign():
+def test_swapping_the_methods_changes_the_sign():
     rng = np.random.default_rng(2)
     (_, one), (_, other) = grid(rng, 40, 3, 0.2), grid(rng, 40, 3)
     of, back = contrast(one, other), contrast(other, one)
@@ -56,7 +56,7 @@ def test_only_prompts_that_both_have_scored_count():
     assert none.prompts == 0 and isnan(none.difference)
 
 
-def test_one_difference_on_every_prompt_is_no_certainty():
+def test_equal_differences_on_every_prompt_have_the_binomial_bound():
     names = np.array([f"p{i}" for i in range(30)], dtype=object)
     won, tied = (tally(np.full(30, value), names, np.zeros(30, int)) for value in (1.0, 0.5))
     same, half = contrast(tied, tied), contrast(won, tied)
@@ -64,7 +64,7 @@ def test_one_difference_on_every_prompt_is_no_certainty():
     assert half.difference == 50 and 0 < half.lo < 50 < half.hi and half.p < 0.05
 
 
-def test_seeds_widen_by_welch():
+def test_seeds_widen_the_interval_as_in_welchs_test():
     rng = np.random.default_rng(3)
     (_, one), (_, other) = grid(rng, 60, 3, 0.3), grid(rng, 60, 3)
     shifted = one.sums.copy()

@@ -18,7 +18,7 @@ def test_truths_are_the_means_of_many_verdicts(judges, advantage):
     assert truth(setting, effects) == pytest.approx(simulate(setting, rng).any_seed, abs=0.005)
 
 
-def test_intervals_hold_their_truths_about_as_often_as_they_say():
+def test_intervals_have_about_their_nominal_coverage():
     setting = Setting(64, 3, 3, 0.4, 0.6)
     found = coverage(setting, 150, 1)
     own = {name: found[name] for name in INTERVALS[:-1]}

@@ -25,7 +25,7 @@ def test_students_t_is_two_sided(freedom):
     assert t_p_value(t_quantile(0.95, freedom), freedom) == pytest.approx(0.05)
 
 
-def test_holm_by_hand_without_the_undefined():
+def test_holm_by_hand_leaves_undefined_values_out():
     adjusted = holm_adjusted(np.array([0.02, np.nan, 0.01, 0.8, 0.03]))
     np.testing.assert_allclose(adjusted, [0.06, np.nan, 0.04, 0.8, 0.06])
     assert np.isnan(holm_adjusted(np.array([np.nan]))).all() and not len(holm_adjusted(np.array([])))
@@ -46,7 +46,7 @@ def test_bootstrap_interval_is_as_wide_as_students_t():
 
 @given(st.floats(0.001, 0.999), st.floats(1e-6, 5), st.integers(2, 500))
 @settings(deadline=None)
-def test_shares_stay_within_their_interval_and_it_within_0_and_1(share, half, prompts):
+def test_the_interval_of_a_share_contains_it_and_lies_within_0_and_1(share, half, prompts):
     lo, hi = share_interval(share, half, prompts)
     assert 0 <= lo <= share <= hi <= 1
 
@@ -62,8 +62,5 @@ def test_prompts_needed_is_statsmodels(difference):
     needed = prompts_needed(1.0, difference)
     assert needed == np.ceil(TTestPower().solve_power(difference, alpha=0.05, power=0.8))
     assert detectable_difference(1.0, needed) <= difference < detectable_difference(1.0, needed - 1)
-
-
-def test_no_number_of_prompts_shows_no_difference():
     with pytest.raises(ValueError, match="above 0"):
         prompts_needed(1.0, 0.0)

@@ -74,7 +74,7 @@ def test_the_interval_is_that_of_statsmodels_with_students_t() -> None:
     assert rate.prompts == 12
 
 
-def test_a_rate_at_no_difference_does_not_depend_on_units_or_on_who_is_called_the_policy() -> None:
+def test_a_controlled_rate_depends_neither_on_units_nor_on_the_direction() -> None:
     points, length, clusters = judged(5)
     for name in ("length", "tanh length"):
         rate = controlled_rate(points, {name: length}, clusters)
@@ -86,7 +86,7 @@ def test_a_rate_at_no_difference_does_not_depend_on_units_or_on_who_is_called_th
         )
 
 
-def test_the_interval_covers_what_it_says() -> None:
+def test_the_interval_has_its_nominal_coverage() -> None:
     """Two hundred draws of 60 prompts whose four verdicts share a length and a prompt's own luck."""
     covered = []
     for seed in range(200):
@@ -123,7 +123,7 @@ PROMPTS = np.arange(80)
         (PROMPTS % 2, {"length": LENGTHS}, PROMPTS % 9, "fewer than 10 prompts"),
     ],
 )
-def test_what_cannot_be_estimated_is_refused_with_the_reason(
+def test_rates_that_the_data_do_not_determine_are_refused_with_the_reason(
     points: Any, differences: Any, prompts: Any, reason: str
 ) -> None:
     differences = {name: np.asarray(values, float) for name, values in differences.items()}

@@ -104,7 +104,7 @@ orders = st.lists(st.tuples(*[st.sampled_from([0.0, 0.5, 1.0, float("nan")])] * 
 
 @given(orders, st.randoms())
 @settings(max_examples=60, deadline=None)
-def test_balanced_rate_is_that_of_the_whole_pairs_and_bounds_hold_whatever_the_unscored_are(points, random):
+def test_half_scored_pairs_do_not_count_and_worst_cases_bound_the_rate(points, random):
     won, first, pairs = in_orders(np.array(points))
     win = win_rate(won, pairs, half_scored(won, first, pairs))
     whole = [sum(both) / 2 for both in points if not any(map(isnan, both))]
@@ -157,7 +157,7 @@ def test_agrees_with_the_cluster_robust_interval():
 
 
 @pytest.mark.parametrize(("prompts", "centre"), [(12, 0.5), (60, 0.5), (60, 4.0)])
-def test_interval_covers_the_truth_as_often_as_it_says(prompts, centre):
+def test_the_interval_has_its_nominal_coverage(prompts, centre):
     rng = np.random.default_rng(3)
     truth = 100 * clustered(np.random.default_rng(0), 400_000, 1, spread=2.0, centre=centre)[0].mean()
     covered = ignoring_prompts = 0

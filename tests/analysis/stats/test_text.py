@@ -122,7 +122,7 @@ def test_rouge_l_is_that_of_the_default_tokenizer_on_plain_words() -> None:
     assert text.rouge_l([text.split_words("Schwarz, weiß!")], [text.split_words("schwarz weiß")]) == [1]
 
 
-def test_216_responses_take_well_under_a_second() -> None:
+def test_216_responses_take_less_than_half_a_second() -> None:
     responses = drawn(216, 60, 500)
     began = time.process_time()
     text.self_bleu(responses), text.compression_ratio(responses), text.distinct_n(responses, 2)

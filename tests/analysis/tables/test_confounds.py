@@ -80,7 +80,7 @@ def test_few_prompts_are_never_bold(make_record: MakeRecord, n: int, bold: bool)
     assert [row[i].bold for i in (3, 6)] == [bold, bold]  # raw, and controlled for surprisal
 
 
-def test_differences_are_policy_minus_start_of_the_verdicts_pair(make_record: MakeRecord) -> None:
+def test_differences_are_policy_minus_start(make_record: MakeRecord) -> None:
     pairs = [
         Pair("a", "?", None, Generation("four", True, 1, 2.5), Generation("sixsix", True, 9, 1.0)),
         Pair("b", "?", None, Generation("same", True, 1, 2.0), Generation("same", True, 1, 2.0)),
@@ -169,7 +169,7 @@ def test_missing_estimates_are_marked_and_explained(make_record: MakeRecord) -> 
     assert frame[frame["extrapolated"]]["win_rate"].notna().all()
 
 
-def test_unscored_verdicts_are_left_out_and_no_rate_is_silently_a_number(
+def test_unscored_verdicts_are_left_out_and_every_missing_rate_has_a_reason(
     make_record: MakeRecord, make_verdict: Callable[..., Verdict]
 ) -> None:
     assert controlled_of(make_record(verdicts=[make_verdict(i, None) for i in range(20)])) == []
@@ -244,7 +244,7 @@ def test_errors_are_distances_from_the_oracle(make_record: MakeRecord) -> None:
     assert by_judge["length alone"]["length"] == pytest.approx(50 - 100 * judged.points.mean(), abs=5)
 
 
-def test_the_truth_table_has_only_cells_whose_truth_is_known(make_record: MakeRecord) -> None:
+def test_the_truth_table_covers_the_cells_of_the_oracle(make_record: MakeRecord) -> None:
     near, far = world(make_record, family="qwen"), world(make_record, longer=60, family="llama")
     other, unmeasured = world(make_record, judge="other", family="gemma"), make_record(family="olmo")
     cells = controlled_of(near, far, other, unmeasured)
@@ -257,7 +257,7 @@ def test_the_truth_table_has_only_cells_whose_truth_is_known(make_record: MakeRe
     assert truth_table(controlled_of(other, unmeasured)) is None
 
 
-def test_an_empty_response_loses_its_verdict_and_not_the_cell(make_record: MakeRecord) -> None:
+def test_a_verdict_on_an_empty_response_is_left_out_of_the_truth_table(make_record: MakeRecord) -> None:
     record = world(make_record)
     empty = replace(record.pairs[0], policy=Generation("", True, 0, None))
     cells = controlled_of(replace(record, pairs=[empty, *record.pairs[1:]]))

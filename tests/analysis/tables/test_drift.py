@@ -17,7 +17,7 @@ from analysis.tables.render import to_markdown
 from cme.records import Generation, Pair, RunRecord
 
 
-def said(text: str) -> Generation:
+def generation(text: str) -> Generation:
     return Generation(text, True, len(text.split()))
 
 
@@ -34,11 +34,12 @@ def run(
     """A run with these responses to prompts p0, p1, ..., and these columns in its history."""
     made: RunRecord = make_record(**fields)
     pairs = [
-        Pair(f"p{i}", "q", None, said(a), said(b)) for i, (a, b) in enumerate(zip(start, policy, strict=True))
+        Pair(f"p{i}", "q", None, generation(a), generation(b))
+        for i, (a, b) in enumerate(zip(start, policy, strict=True))
     ]
     steps = max(len(entropy or []), len(kl or []))
     history = {"step": [float(i) for i in range(1, steps + 1)], "entropy": entropy or [], "kl": kl or []}
-    own = None if verifier is None else [said(text) for text in verifier]
+    own = None if verifier is None else [generation(text) for text in verifier]
     return replace(made, pairs=pairs, history=history, verifier_responses=own)
 
 
@@ -61,7 +62,7 @@ def test_one_run_by_hand(make_record: Any) -> None:
     assert set(found) == {metric.name for metric in METRICS} - {"entropy", "sqrt_kl"}
 
 
-def test_what_is_of_training_comes_from_both_ends_of_the_history(make_record: Any) -> None:
+def test_entropy_and_kl_come_from_the_ends_of_the_history(make_record: Any) -> None:
     entropy = [9.0, None, 8.0, 7.0, 6.0, 5.0, *[4.0] * 10, 1.0, 1.0, 2.0, None, 3.0, 3.0]
     kl = [0.5, *[None] * 20, 6.25]
     found = rows(drift_frame([run(make_record, ["a"], ["a"], entropy=entropy, kl=kl)]))
@@ -71,7 +72,7 @@ def test_what_is_of_training_comes_from_both_ends_of_the_history(make_record: An
     assert measure_drift(below)["sqrt_kl"].change == 0
 
 
-def test_a_run_that_did_not_change_has_not_drifted(make_record: Any) -> None:
+def test_equal_responses_have_no_drift(make_record: Any) -> None:
     same = [f"w{i} w{i + 1} w{i % 7} x" for i in range(40)]
     frame = drift_frame([run(make_record, same, same, verifier=same, seed=s) for s in range(3)])
     assert (frame[["change", "seed_low", "seed_high", "seed_lo", "seed_hi"]] == 0).all(axis=None)
@@ -117,13 +118,13 @@ def test_a_seed_without_a_value_is_left_out_of_that_metric_alone(make_record: An
     assert set(silent) == {"length"} and silent["length"]["policy"] == 0
 
 
-def test_runs_that_differ_in_their_judge_alone_count_once(make_record: Any) -> None:
+def test_runs_that_differ_only_in_their_judge_count_once(make_record: Any) -> None:
     runs = [run(make_record, ["a b"] * 3, ["a"] * 3, judge=judge) for judge in ("oracle", "local")]
     [seeds] = set(drift_frame(runs)["seeds"])
     assert seeds == 1
 
 
-def test_the_table_reads_like_the_frame(make_record: Any) -> None:
+def test_the_drift_table_shows_the_frame(make_record: Any) -> None:
     start = [f"a b c{i}" for i in range(40)]
     runs = [
         run(make_record, start, [f"{s} x" for s in start], seed=seed, verifier=start, kl=[4.0])
@@ -142,26 +143,21 @@ def test_the_table_reads_like_the_frame(make_record: Any) -> None:
     assert not any(entry.bold for group in few.groups for row in group for entry in row)
 
 
-def test_the_figure_has_a_panel_a_metric_and_a_row_a_method(make_record: Any) -> None:
+def test_the_part_has_a_panel_per_metric_and_a_row_per_method(make_record: Any, tmp_path: Path) -> None:
     start = [f"a b c{i}" for i in range(40)]
     runs = [
-        run(make_record, start, ["a b"] * 40, reward=reward, kl=[1.0], entropy=[1.0])
+        run(make_record, start, ["a b"] * 40, reward=reward, kl=[4.0], entropy=[1.0])
         for reward in ("cme", "random")
     ]
-    plot = drift_plot(drift_frame(runs), "kl_beta", "miniature")
-    assert plot.name == "drift-kl-beta-miniature"
+    labels = {runs[0].run_id: "beta 0.1", runs[1].run_id: "Random"}
+    plot = drift_plot(drift_frame(runs, labels), "kl_beta", "miniature")
     shown = [axes for axes in plot.figure.axes if axes.get_visible()]
-    assert [axes.get_title() for axes in shown] == [
-        m.label for m in METRICS if m.name != "verifier_similarity"
-    ]
-    assert [t.get_text() for t in shown[0].get_yticklabels()] == ["qwen pretrained", "CME", "Random"]
-
-
-def test_the_part_writes_table_frame_and_figure(make_record: Any, tmp_path: Path) -> None:
-    runs = [run(make_record, ["a b c"] * 40, ["a b d"] * 40, kl=[4.0])]
-    part = drift_part(runs, "kl_beta", tmp_path, {runs[0].run_id: "beta 0.1"})
+    expected = [metric.label for metric in METRICS if metric.name != "verifier_similarity"]
+    assert [axes.get_title() for axes in shown] == expected
+    assert [t.get_text() for t in shown[0].get_yticklabels()] == ["qwen pretrained", "beta 0.1", "Random"]
+    part = drift_part(runs, "kl_beta", tmp_path, labels)
     assert len(part.tables) == len(part.images) == 1
-    written = pd.read_csv(tmp_path / "tables" / "miniature-kl-beta-drift.csv")
-    row = rows(written)["sqrt_kl"]
+    frame = pd.read_csv(tmp_path / "tables" / "miniature-kl-beta-drift.csv")
+    row = rows(frame[frame["reward"] == "cme"])["sqrt_kl"]
     assert (row["policy"], row["seeds"], row["method"]) == (sqrt(4), 1, "beta 0.1")
     assert (tmp_path / "figures" / "drift-kl-beta-miniature.png").exists()

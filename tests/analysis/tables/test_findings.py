@@ -39,7 +39,7 @@ def test_one_cell(cell, numbers, verdict, shown):
     assert all(text in finding.text for text in shown)
 
 
-def test_what_the_unscored_could_change_is_no_conclusion(cell):
+def test_results_that_the_unscored_could_change_are_no_conclusion(cell):
     high = cell(60.0, 55.0, 65.0, unscored=80, worst=(46.7, 69.0))
     low = cell(40.0, 35.0, 45.0, unscored=80, worst=(31.0, 50.0))
     for one, bounds in ((high, "46.7 to 69.0 %"), (low, "31.0 to 50.0 %")):

@@ -39,7 +39,7 @@ def by_signal(*records: SeparationRecord) -> dict[str, dict[str, Any]]:
     return {row["signal"]: row for row in frame.to_dict("records")}
 
 
-def test_signals_that_know_nothing_or_everything() -> None:
+def test_auroc_of_perfect_and_of_constant_signals() -> None:
     rows = by_signal(separation_record())
     assert list(rows) == [s for s in SIGNALS if not s.endswith(" answer")]
     knows, blind, length = rows[VERIFIER], rows["predictive_entropy verifier response"], rows[LENGTH]

@@ -13,7 +13,7 @@ def points(make_verdict, prompts, value):
     return [make_verdict(f"p{i}", value, first) for i in range(prompts) for first in (True, False)]
 
 
-def test_one_line_a_run(make_record):
+def test_the_summary_has_one_line_per_cell(make_record):
     line = summarize([make_record(prompts=96, gain=0.4)])
     assert line.startswith("miniature: qwen pretrained CME: win rate ")
     assert "against its untrained model (96 prompts, 192 verdicts, 0 unscored); quality 0." in line
@@ -87,7 +87,7 @@ def test_p_values_are_corrected_over_one_table(make_record):
     assert [cell.p_holm for cell in other[1:]] == pytest.approx(theirs) and other[0].p_holm == other[0].win.p
 
 
-def test_every_reward_is_held_against_the_first_cme(make_record):
+def test_every_method_is_compared_with_the_first_of_cme(make_record):
     sweep = [("cme", "olmo"), ("cme", "gemma"), ("random", "gemma")]
     records = [make_record(reward=r, verifier=v, family=f) for r, v in sweep for f in ("qwen", "llama")]
     cells = build_cells([*records, make_record(reward="random", family="olmo")])
@@ -116,7 +116,7 @@ def test_no_table_is_too_wide_to_read(make_record):
         assert all(len(row) == len(table.header) for group in table.groups for row in group)
 
 
-def test_latex_and_markdown_escape_what_they_give_meaning():
+def test_latex_and_markdown_escape_their_special_characters():
     table = Table("t", "50 % of A_B", ["a|b"], [[[Entry("-1.5 & x_y #1 {~^\\} <b>")]]], ["$5"])
     latex = to_latex(table)
     assert r"$-$1.5 \& x\_y \#1 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}" in latex
@@ -132,7 +132,7 @@ def test_a_change_of_quality_over_few_prompts_is_never_bold(make_record, prompts
     assert quality_entry(cell).bold is bold
 
 
-def test_pairs_scored_in_one_order_are_left_out_counted_and_the_same_everywhere(make_record, make_verdict):
+def test_half_scored_pairs_are_left_out_and_counted_everywhere(make_record, make_verdict):
     """Always the first shown; with the start first, half of the calls fail. Nothing of it may look like a win."""
     verdicts = []
     for i in range(60):
@@ -151,7 +151,7 @@ def test_pairs_scored_in_one_order_are_left_out_counted_and_the_same_everywhere(
     assert "30 scored in one order only and left out" in summarize([make_record(verdicts=verdicts)])
 
 
-def test_rates_that_the_unscored_could_turn_are_marked_and_not_bold(make_record, make_verdict):
+def test_rates_that_the_unscored_could_change_are_marked_and_not_bold(make_record, make_verdict):
     verdicts = [*points(make_verdict, 40, 1), *(make_verdict(f"u{i}", None) for i in range(90))]
     record = make_record(verdicts=verdicts)
     text = to_markdown(win_rate_table(build_cells([record])))
