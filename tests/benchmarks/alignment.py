@@ -1,36 +1,34 @@
-"""Time the alignment of a verifier's values with the policy's tokens, beside the scoring that it follows.
+"""Time the alignment of a verifier's values with the policy's tokens, beside the scoring that comes before it.
 
     python -m tests.benchmarks.alignment
 
-A group of 8 responses of 256 tokens to a prompt of 128: SmolLM2-135M-Instruct scores what Gemma-3-270M's tokens
-spell. The methods take turns; medians over rounds.
+A group of 8 responses of 256 tokens to a prompt of 128: SmolLM2-135M-Instruct scores the text of Gemma-3-270M's
+tokens. The methods take turns; the printed times are medians over rounds.
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
+from itertools import pairwise
+from statistics import median
 
 import numpy as np
 
 from cme.rewards import alignment
 from cme.scoring.token_scorer import TokenScorer
-from tests.benchmarks.workload import load, workload
+from tests.benchmarks.workload import load, time_in_turns, workload
 
 
 def nested_loops(values: np.ndarray, source_ends: alignment.Ends, target_ends: alignment.Ends) -> list[float]:
-    """Each target token's mean over the source tokens that overlap it, by looking at every pair."""
-    found = []
-    given, sources, targets = values.tolist(), source_ends.tolist(), target_ends.tolist()
-    for t, stop in enumerate(targets):
-        start = targets[t - 1] if t else 0
-        overlapping = []
-        for s, end in enumerate(sources):
-            begin = sources[s - 1] if s else 0
-            if min(stop, end) > max(start, begin):
-                overlapping.append(given[s])
-        found.append(sum(overlapping) / len(overlapping) if overlapping else float("nan"))
-    return found
+    """Each target token's mean over the source tokens that overlap it, found by comparing every pair."""
+    sources, targets = ([0, *ends.tolist()] for ends in (source_ends, target_ends))
+    means = []
+    for start, stop in pairwise(targets):
+        overlapping = [
+            value
+            for value, (begin, end) in zip(values.tolist(), pairwise(sources), strict=True)
+            if min(stop, end) > max(start, begin)
+        ]
+        means.append(sum(overlapping) / len(overlapping) if overlapping else float("nan"))
+    return means
 
 
 def main() -> None:
@@ -51,32 +49,27 @@ def main() -> None:
     def ends(i: int) -> tuple[alignment.Ends, alignment.Ends]:
         return alignment.text_ends(theirs, texts[i])[1], alignment.sampled_ends(ours, sampled[i], texts[i])
 
-    laid = [ends(i) for i in range(len(texts))]
-    tasks: dict[str, Callable[[], object]] = {
-        "scoring": lambda: scorer.score([prompt["input_ids"]] * len(encoded), encoded),
-        "alignment, tokenizing included": lambda: [
-            alignment.align(v, *ends(i), "mean") for i, v in enumerate(values)
-        ],
-        "alignment of given ends": lambda: [
-            alignment.align(v, *at, "mean") for v, at in zip(values, laid, strict=True)
-        ],
-        "nested loops over given ends": lambda: [
-            nested_loops(v, *at) for v, at in zip(values, laid, strict=True)
-        ],
-    }
-    taken: dict[str, list[float]] = {name: [] for name in tasks}
-    for task in tasks.values():
-        task()
-    for _ in range(repeats):
-        for name, task in tasks.items():
-            began = time.perf_counter()
-            task()
-            taken[name].append(time.perf_counter() - began)
-    median = {name: statistics.median(seconds) for name, seconds in taken.items()}
-    for name, seconds in median.items():
-        print(f"{name}: {1e3 * seconds:.3g} ms a group")
-    share = median["alignment, tokenizing included"] / median["scoring"]
-    times = median["nested loops over given ends"] / median["alignment of given ends"]
+    known = [ends(i) for i in range(len(texts))]
+    seconds = time_in_turns(
+        {
+            "scoring": lambda: scorer.score([prompt["input_ids"]] * len(encoded), encoded),
+            "alignment, tokenizing included": lambda: [
+                alignment.align(v, *ends(i), "mean") for i, v in enumerate(values)
+            ],
+            "alignment of given ends": lambda: [
+                alignment.align(v, *at, "mean") for v, at in zip(values, known, strict=True)
+            ],
+            "nested loops over given ends": lambda: [
+                nested_loops(v, *at) for v, at in zip(values, known, strict=True)
+            ],
+        },
+        repeats,
+    )
+    medians = {name: median(rounds) for name, rounds in seconds.items()}
+    for name, value in medians.items():
+        print(f"{name}: {1e3 * value:.3g} ms per group")
+    share = medians["alignment, tokenizing included"] / medians["scoring"]
+    times = medians["nested loops over given ends"] / medians["alignment of given ends"]
     print(f"share of scoring {share:.2%}; nested loops take {times:.0f} times as long as the alignment")
 
 

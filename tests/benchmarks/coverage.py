@@ -1,14 +1,14 @@
-"""How often the 95 % intervals hold the truth, in simulated evaluations with prompts, orders, judges and seeds.
+"""How often the 95 % intervals contain the truth, in simulated evaluations with prompts, orders, judges and seeds.
 
     python -m tests.benchmarks.coverage
 
 A simulated judge prefers the trained policy where its advantage on a pair is above 0.3, the start where it is below
 -0.3, else neither. The advantage is a mean, plus normal effects of the prompt (SD 1), the seed, the judge on the
-prompt (0.3), the seed on the prompt (0.3) and the single verdict (0.3), plus a taste of each judge and 0.2 for the
+prompt (0.3), the seed on the prompt (0.3) and the single verdict (0.3), plus an effect of each judge and 0.2 for the
 response shown first; so each truth has a closed form. Two truths: for the trained models at hand and other prompts
 of the kind, and for other seeds too. The intervals are those of `analysis`, from the verdicts alone; a
 tenth of the verdicts is unscored, at random. The contrast is with another method on the same prompts, whose mean
-advantage is 0; the interquartile mean is held to the truth of the mean.
+advantage is 0; the interquartile mean is compared with the truth of the mean.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from analysis.stats.intervals import LEVEL, Floats
 from analysis.stats.metrics import seed_spread, tally, win_rate
 
 THRESHOLD, PROMPT, JUDGE_ON_PROMPT, SEED_ON_PROMPT, VERDICT = 0.3, 1.0, 0.3, 0.3, 0.3
-TASTES = {1: (0.0,), 3: (-0.3, 0.0, 0.3)}
+JUDGE_EFFECTS = {1: (0.0,), 3: (-0.3, 0.0, 0.3)}
 FIRST_SHOWN = 0.2
 UNSCORED = 0.1
 
@@ -76,9 +76,9 @@ def truth(setting: Setting, effects: Floats, more: float = 0.0) -> float:
     """The expected points over prompts of seeds with these effects, `more` the variance of effects not given."""
     spread = NormalDist(sigma=(PROMPT**2 + JUDGE_ON_PROMPT**2 + SEED_ON_PROMPT**2 + VERDICT**2 + more) ** 0.5)
     means = [
-        setting.advantage + effect + taste + place
+        setting.advantage + effect + judge + place
         for effect in effects
-        for taste in TASTES[setting.judges]
+        for judge in JUDGE_EFFECTS[setting.judges]
         for place in (FIRST_SHOWN, -FIRST_SHOWN)
     ]
     return float(np.mean([(spread.cdf(m - THRESHOLD) + spread.cdf(m + THRESHOLD)) / 2 for m in means]))
@@ -94,7 +94,7 @@ def simulate(setting: Setting, rng: np.random.Generator, on_prompts: Floats | No
         setting.advantage
         + on_prompts[:, None, None, None]
         + effects[:, None, None]
-        + np.array(TASTES[setting.judges])[:, None]
+        + np.array(JUDGE_EFFECTS[setting.judges])[:, None]
         + np.array([FIRST_SHOWN, -FIRST_SHOWN])
         + rng.normal(0, JUDGE_ON_PROMPT, (setting.prompts, 1, setting.judges, 1))
         + rng.normal(0, SEED_ON_PROMPT, (setting.prompts, setting.seeds, 1, 1))
@@ -112,8 +112,8 @@ def simulate(setting: Setting, rng: np.random.Generator, on_prompts: Floats | No
     )
 
 
-def held(setting: Setting, rng: np.random.Generator) -> dict[str, bool]:
-    """Whether each interval of one simulated evaluation holds its truth; without those that there are none of."""
+def contains_truth(setting: Setting, rng: np.random.Generator) -> dict[str, bool]:
+    """Whether each interval of one simulated evaluation contains its truth; an undefined interval is left out."""
     on_prompts = rng.normal(0, PROMPT, setting.prompts)
     one = simulate(setting, rng, on_prompts)
     other = simulate(replace(setting, advantage=0.0), rng, on_prompts)
@@ -133,11 +133,11 @@ def held(setting: Setting, rng: np.random.Generator) -> dict[str, bool]:
 
 
 def coverage(setting: Setting, evaluations: int, seed: int) -> dict[str, float]:
-    """Percent of simulated evaluations in which each interval holds its truth."""
+    """Percent of simulated evaluations in which each interval contains its truth."""
     rng = np.random.default_rng([seed, *(round(10 * value) for value in astuple(setting))])
     counts: Counter[str] = Counter()
     for _ in range(evaluations):
-        counts.update(held(setting, rng))
+        counts.update(contains_truth(setting, rng))
     return {name: 100 * count / evaluations for name, count in counts.items()}
 
 
@@ -158,7 +158,7 @@ def main() -> None:
         shown = [f"{found[name]:.1f}" if name in found else "-" for name in INTERVALS]
         print("| " + " | ".join([*map(str, astuple(setting)), f"{rate:.0f}", *shown]) + " |", flush=True)
     error = 100 * (LEVEL * (1 - LEVEL) / options.evaluations) ** 0.5
-    print(f"\nPer cent of {options.evaluations} evaluations; standard error {error:.1f} at 95.")
+    print(f"\nPercent of {options.evaluations} evaluations; standard error {error:.1f} at 95.")
 
 
 if __name__ == "__main__":

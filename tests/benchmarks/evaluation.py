@@ -1,4 +1,4 @@
-"""How long analysing many verdicts takes, and how much memory: tables, 10,000 resamples and confounds of one record.
+"""How much time and memory one record of many verdicts takes: tables, 10,000 resamples and confounds.
 
     python -m tests.benchmarks.evaluation
 
@@ -24,11 +24,11 @@ def record(prompts: int) -> RunRecord:
     """A run of so many pairs, each judged in both orders at random."""
     draw = np.random.default_rng(0)
 
-    def said() -> Generation:
+    def response() -> Generation:
         words = int(draw.integers(5, 200))
         return Generation("word " * words, True, words, surprisal=float(draw.normal(2, 0.5)))
 
-    pairs = [Pair(str(i), f"prompt {i}", None, said(), said()) for i in range(prompts)]
+    pairs = [Pair(str(i), f"prompt {i}", None, response(), response()) for i in range(prompts)]
     verdicts = [
         Verdict(pair.prompt_id, order, OUTCOMES[draw.integers(3)])
         for pair in pairs

@@ -1,11 +1,10 @@
-"""A ledger of 100,000 cells: what status, owed and a resumed sweep's search take.
+"""A ledger of 100,000 cells: the cost of `status`, `pending` and the search of a resumed sweep.
 
 `python -m tests.benchmarks.grid [CELLS]`.
 
 The cells are simulated: of every 100, 30 are done, 2 failed, 2 were interrupted and 1 was killed, each with the files
-that a run has; the others have no folder. Each command runs in a process of its own: seconds by the clock and the peak
-of its resident memory, beside those of the same command on a hundredth of the cells. Composing one cell, which none of
-the three does, is timed too.
+that a run has; the others have no folder. Each command runs in a new process, also on a hundredth of the cells; printed
+are its wall-clock seconds and its peak resident memory. Composing one cell, which none of the three does, is timed too.
 """
 
 import json
@@ -35,33 +34,33 @@ SEARCH = (
 )
 COMPOSE = (
     "import gc, time\nfrom tests.benchmarks.memory import resident\nfrom experiments.config import composition\n"
-    "composition.compose_one_line(['seed=0'])\ngc.collect()\nbegan, before = time.perf_counter(), resident()\n"
-    "found = composition.compose_one_line(['-m', 'seed=range(0,20)'])\ntook = time.perf_counter() - began\n"
+    "composition.compose_cells(['seed=0'])\ngc.collect()\nbegan, before = time.perf_counter(), resident()\n"
+    "composed = composition.compose_cells(['-m', 'seed=range(0,20)'])\ntook = time.perf_counter() - began\n"
     "gc.collect()\n"
-    "print(f'{took / 20:.3f} s, {(resident() - before) / 20:.2f} MB held')\n"
+    "print(f'{took / 20:.3f} s, {(resident() - before) / 20:.2f} MB kept')\n"
 )
 
 
-def simulated(root: Path, cells: int) -> None:
-    """A ledger of so many cells under `root`, with the folders of those that were ever begun."""
-    asked = (
+def simulate(root: Path, cells: int) -> None:
+    """Write a ledger of so many cells under `root`, with the folders of those that were started."""
+    entries = (
         Entry(f"miniature-qwen-pretrained-cme-gemma-s{n}-{n:08x}", "miniature", "rewards",
               [f"results_dir={root}", "experiment=rewards", f"seed={n}"])
         for n in range(cells)
     )  # fmt: skip
-    ledger.add_entries(root, asked)
+    ledger.add_entries(root, entries)
     for n, entry in enumerate(ledger.read_entries(root)):
-        known = STATES.get(n % 100)
-        if known is not None:
+        state = STATES.get(n % 100)
+        if state is not None:
             folder = root / entry.run_id
             folder.mkdir()
-            (folder / "state.json").write_text(json.dumps(vars(known)))
+            (folder / "state.json").write_text(json.dumps(vars(state)))
             (folder / ".lock").touch()
-            if known.record is not None:
-                (folder / known.record).touch()
+            if state.record is not None:
+                (folder / state.record).touch()
 
 
-def measured(command: list[str]) -> tuple[float, float, int]:
+def measure(command: list[str]) -> tuple[float, float, int]:
     """Seconds, peak of resident memory in MB, and lines printed by a command."""
     began = time.perf_counter()
     code = (
@@ -80,18 +79,18 @@ def main(cells: int) -> None:
     for count in (cells // 100, cells):
         with tempfile.TemporaryDirectory() as folder:
             root, began = Path(folder), time.perf_counter()
-            simulated(root, count)
+            simulate(root, count)
             print(f"{count} cells: written in {time.perf_counter() - began:.1f} s")
             began = time.perf_counter()
             ledger.add_entries(root, ledger.read_entries(root))
-            print(f"  enrolling them all again: {time.perf_counter() - began:.1f} s")
+            print(f"  adding them all again: {time.perf_counter() - began:.1f} s")
             python = [sys.executable, "-m", "experiments"]
             for name, command in {
                 "status": [*python, "status", f"results_dir={root}"],
                 "pending": [*python, "pending", f"results_dir={root}"],
                 "resume's search": [sys.executable, "-c", SEARCH, str(root)],
             }.items():
-                seconds, peak, lines = measured(command)
+                seconds, peak, lines = measure(command)
                 print(f"  {name}: {seconds:.1f} s, at most {peak:.0f} MB, {lines} lines")
     one = subprocess.run(
         [sys.executable, "-c", COMPOSE], capture_output=True, text=True, check=True

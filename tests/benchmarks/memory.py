@@ -1,7 +1,7 @@
 """Whether memory is released between the cells of a sweep in one process. `python -m tests.benchmarks.memory [CELLS]`.
 
 Runs cells of miniature scale and two training steps, one after the other in this process as `run.py -m` does, and
-prints the resident memory after each, in MB, with the slope from the third cell on: what a cell leaves behind.
+prints the resident memory after each, in MB, with the slope from the third cell on: what a cell does not release.
 """
 
 import os
@@ -31,13 +31,13 @@ def main(cells: int) -> None:
             "data.train_prompts=64",
             f"results_dir={folder}",
         ]
-        found = []
+        sizes = []
         for config in composition.compose_cells(["-m", *small, f"seed=range(0,{cells})"]):
             cell.run(config)
-            found.append(resident())
-            print(f"cell {len(found)}: {found[-1]:.0f} MB", flush=True)
-    slope = np.polyfit(range(cells - 2), found[2:], 1)[0]
-    print(f"from the third cell on: {min(found[2:]):.0f}-{max(found[2:]):.0f} MB, {slope:+.1f} MB a cell")
+            sizes.append(resident())
+            print(f"cell {len(sizes)}: {sizes[-1]:.0f} MB", flush=True)
+    slope = np.polyfit(range(cells - 2), sizes[2:], 1)[0]
+    print(f"from the third cell on: {min(sizes[2:]):.0f}-{max(sizes[2:]):.0f} MB, {slope:+.1f} MB per cell")
 
 
 if __name__ == "__main__":

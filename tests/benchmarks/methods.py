@@ -41,14 +41,12 @@ class Method:
         prepare: everything that is done once and not timed; raises ImportError where a library is missing.
         logits: how many rows of the vocabulary's width are held at once, from the longest prompt, the longest
             response and the group size; what is too large for the machine is not tried.
-        shared: whether a prompt is computed once for all its responses.
-        sums: whether the method returns one sum a response, (1,), instead of its tokens' log-likelihoods.
+        sums: whether the method returns one sum per response, (1,), instead of its tokens' log-likelihoods.
     """
 
     name: str
     prepare: Callable[[Setting], Scoring]
     logits: Callable[[int, int, int], int]
-    shared: bool = False
     sums: bool = False
 
 
@@ -142,19 +140,19 @@ def _block_mask(model: PreTrainedModel, lengths: torch.Tensor) -> torch.Tensor |
 
 
 def shared_whole(model: PreTrainedModel, prompts: list[Ids], groups: list[list[Ids]]) -> list[torch.Tensor]:
-    """Ours with the logits of all response rows held whole, group by group."""
-    found = []
+    """Ours with the logits of all response rows at once, group by group."""
+    scored = []
     for prompt, responses in zip(prompts, groups, strict=True):
         hidden, targets = PromptCache(model, [prompt]).hidden([0] * len(responses), responses)
         log_p = model.get_output_embeddings()(hidden).float().log_softmax(-1)
         values = log_p.gather(1, targets[:, None])[:, 0].cpu()
-        found += list(values.split([len(r) for r in responses]))
-    return found
+        scored += list(values.split([len(r) for r in responses]))
+    return scored
 
 
 def shared_kept(model: PreTrainedModel, prompts: list[Ids], groups: list[list[Ids]]) -> list[torch.Tensor]:
-    """Ours with transformers' own cache: the prompt's keys repeated for every response, the responses' kept."""
-    found = []
+    """Ours with transformers' own cache, which repeats the prompt's keys for each response and keeps the responses'."""
+    scored = []
     for prompt, responses in zip(prompts, groups, strict=True):
         ids, mask = _padded(responses, model.device)
         cache = DynamicCache()
@@ -168,8 +166,8 @@ def shared_kept(model: PreTrainedModel, prompts: list[Ids], groups: list[list[Id
         ).last_hidden_state
         hidden = torch.cat([last.expand(len(responses), -1, -1), states], dim=1)[mask.bool()]
         values = LMHead(model).score(hidden, ids[mask.bool()]).log_likelihoods
-        found += list(values.cpu().split([len(r) for r in responses]))
-    return found
+        scored += list(values.cpu().split([len(r) for r in responses]))
+    return scored
 
 
 def _pairs(prompts: list[Ids], groups: list[list[Ids]]) -> Iterable[tuple[Ids, Ids]]:
@@ -252,16 +250,16 @@ UNSHARED = [
     Method("lm-eval loglikelihood", _prepare_lm_eval, lambda p, r, g: 2 * g * (p + r - 1), sums=True),
     Method("packed rows", _bound(packed), lambda p, r, g: g * r + 2 * r),
 ]
-"""Batched ways that compute a prompt once for every response; the best of them is what ours is held against."""
+"""Batched ways that compute a prompt anew for every response; ours is compared with the best of them."""
 
-OURS = Method("**ours**", _prepare_ours, lambda p, r, g: 0, shared=True)
+OURS = Method("**ours**", _prepare_ours, lambda p, r, g: 0)
 
 METHODS: list[Method] = [
     PAPER,
     *UNSHARED,
     OURS,
     Method("ours, prompt not shared", partial(_prepare_ours, share=False), lambda p, r, g: g * (r + 1)),
-    Method("ours, whole logits", _bound(shared_whole), lambda p, r, g: 2 * g * r, shared=True),
-    Method("ours, responses' keys kept", _bound(shared_kept), lambda p, r, g: 0, shared=True),
+    Method("ours, whole logits", _bound(shared_whole), lambda p, r, g: 2 * g * r),
+    Method("ours, responses' keys kept", _bound(shared_kept), lambda p, r, g: 0),
 ]
 """All rows; the last three are ours minus one ingredient each."""

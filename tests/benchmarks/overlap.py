@@ -7,79 +7,67 @@ second one, at the same time or afterwards, in turns. On one processor: on a GPU
 """
 
 import argparse
-import statistics
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 
 import torch
 
 from cme.scoring.prompt_cache import PromptCache
-from tests.benchmarks.workload import load, workload
+from tests.benchmarks.workload import load, time_in_turns, workload
 
 
 def main() -> None:
     """Measure, and print medians over rounds and the median of each round's ratio."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks.overlap", description=__doc__.split("\n")[0]
-    )
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--policy", default="package:smollm2-135m-instruct")
     parser.add_argument("--verifier", default="package:gemma-3-270m")
     parser.add_argument("--shape", default="512x32x8", help="PROMPTxRESPONSExGROUP in tokens")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    policy, own_tokenizer = load(options.policy, "float32", "cpu")
+    policy, policy_tokenizer = load(options.policy, "float32", "cpu")
     verifier, tokenizer = load(options.verifier, "float32", "cpu")
-    own = workload(options.shape, own_tokenizer)
-    asked = torch.tensor([own.prompts[0]], device=policy.device)
+    work = workload(options.shape, policy_tokenizer)
+    prompt = torch.tensor([work.prompts[0]], device=policy.device)
     prompts = workload(options.shape, tokenizer).prompts
-    length = len(own.groups[0][0])
+    length = len(work.groups[0][0])
 
-    def generates() -> None:
-        with torch.no_grad():
-            policy.generate(
-                asked,
-                num_return_sequences=len(own.groups[0]),
-                do_sample=True,
-                min_new_tokens=length,
-                max_new_tokens=length,
-                pad_token_id=own_tokenizer.pad_token_id,
-            )
+    @torch.no_grad()
+    def generate() -> None:
+        policy.generate(
+            prompt,
+            num_return_sequences=len(work.groups[0]),
+            do_sample=True,
+            min_new_tokens=length,
+            max_new_tokens=length,
+            pad_token_id=policy_tokenizer.pad_token_id,
+        )
 
-    def reads() -> None:
-        with torch.no_grad():
-            PromptCache(verifier, prompts)
+    @torch.no_grad()
+    def read_prompt() -> None:
+        PromptCache(verifier, prompts)
 
-    rounds: dict[str, list[float]] = {
-        "generation": [],
-        "prompt pass": [],
-        "one after the other": [],
-        "together": [],
-    }
+    def in_turn() -> None:
+        generate()
+        read_prompt()
+
     with ThreadPoolExecutor(1) as pool:
 
         def together() -> None:
-            reading = pool.submit(reads)
-            generates()
+            reading = pool.submit(read_prompt)
+            generate()
             reading.result()
 
-        def in_turn() -> None:
-            generates()
-            reads()
-
-        ways: dict[str, Callable[[], None]] = dict(
-            zip(rounds, (generates, reads, in_turn, together), strict=True)
-        )
-        together()  # warms up
-        for _ in range(options.repeats):
-            for name, way in ways.items():
-                began = time.perf_counter()
-                way()
-                rounds[name].append(time.perf_counter() - began)
+        ways = {
+            "generation": generate,
+            "prompt pass": read_prompt,
+            "one after the other": in_turn,
+            "together": together,
+        }
+        rounds = time_in_turns(ways, options.repeats)
     for name, seconds in rounds.items():
-        print(f"{name}: {statistics.median(seconds):.2f} s")
-    saved = [a / b for a, b in zip(rounds["one after the other"], rounds["together"], strict=True)]
-    print(f"together is {statistics.median(saved):.2f} times as fast as one after the other")
+        print(f"{name}: {median(seconds):.2f} s")
+    ratios = [a / b for a, b in zip(rounds["one after the other"], rounds["together"], strict=True)]
+    print(f"together is {median(ratios):.2f} times as fast as one after the other")
 
 
 if __name__ == "__main__":

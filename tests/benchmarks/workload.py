@@ -1,8 +1,9 @@
-"""What the benchmark runs on: models, real token ids in groups, and what the arithmetic costs at least."""
+"""What the benchmarks share: models, real token ids in groups, timing in turns, and the least arithmetic of scoring."""
 
 import json
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import cycle
@@ -82,14 +83,14 @@ def load(name: str, dtype: str, device: str) -> tuple[PreTrainedModel, PreTraine
 
 def _text() -> list[str]:
     """The committed instructions with their reference answers, one text each."""
-    texts = []
-    for file in ("train.jsonl", "eval.jsonl"):
-        for line in (files("cme") / "data" / "instructions" / file).read_text("utf-8").splitlines():
-            row = json.loads(line)
-            texts.append(
-                "\n\n".join(row[key] for key in ("instruction", "reference") if row.get(key)) + "\n\n"
-            )
-    return texts
+    folder = files("cme") / "data" / "instructions"
+    lines = [
+        line for f in ("train.jsonl", "eval.jsonl") for line in (folder / f).read_text("utf-8").splitlines()
+    ]
+    rows = [json.loads(line) for line in lines]
+    return [
+        "".join(f"{row[key]}\n\n" for key in ("instruction", "reference") if row.get(key)) for row in rows
+    ]
 
 
 def _word_tokenizer() -> PreTrainedTokenizerFast:
@@ -126,25 +127,35 @@ def _take(ids: Iterator[int], count: int) -> Ids:
     return [next(ids) for _ in range(count)]
 
 
+def time_in_turns(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Seconds of each way in each round, after one round that is not timed. A slower machine slows all ways alike."""
+    for act in ways.values():
+        act()
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, act in ways.items():
+            began = time.perf_counter()
+            act()
+            seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
 def flops(model: PreTrainedModel, work: Workload) -> float:
     """Operations that scoring needs at least, each prompt computed once: per group, on average.
 
-    Two an active weight and token, two a value of the head's logits, four a pair of positions that attend,
-    layer and value of a head. A sliding window is not taken into account, nor is anything but products.
+    Two per active weight and token, two per value of the head's logits, four per attending pair of positions, layer
+    and value of a head. Sliding windows and everything that is no product are ignored.
     """
     config = model.config.get_text_config()
-    d, vocabulary = model.get_output_embeddings().weight.shape[::-1]
-    embeddings = {p.data_ptr(): p for p in _embeddings(model)}
+    inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
+    vocabulary, d = outputs.shape
+    embeddings = {p.data_ptr(): p for p in (inputs, outputs)}
     weights = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in embeddings.values())
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    a_pair = 4 * config.num_hidden_layers * config.num_attention_heads * head_dim
+    per_pair = 4 * config.num_hidden_layers * config.num_attention_heads * head_dim
     total = 0.0
     for prompt, responses in zip(work.prompts, work.groups, strict=True):
         p, lengths = len(prompt), [len(r) for r in responses]
         attended = p * (p + 1) / 2 + sum(r * p + r * (r + 1) / 2 for r in lengths)
-        total += 2 * weights * (p + sum(lengths)) + 2 * d * vocabulary * sum(lengths) + a_pair * attended
+        total += 2 * weights * (p + sum(lengths)) + 2 * d * vocabulary * sum(lengths) + per_pair * attended
     return total / len(work.prompts)
-
-
-def _embeddings(model: PreTrainedModel) -> list[torch.nn.Parameter]:
-    return [model.get_input_embeddings().weight, model.get_output_embeddings().weight]
