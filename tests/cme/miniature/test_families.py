@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Callable
+from itertools import islice
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cme.checkpoints import Checkpoint
+from cme.checkpoints import Checkpoint, load_tokenizer
 from cme.miniature import corpus, world
 from cme.miniature.families import FAMILIES, make_model
 
@@ -38,38 +40,29 @@ def test_the_lm_head_covers_the_tokenizer(tiny: Tiny, family: str) -> None:
     assert logits.shape[-1] == len(checkpoint.tokenizer)
 
 
+@pytest.fixture(scope="module")
+def tokenizers(tiny_folder: Callable[..., str]) -> dict[str, Any]:
+    return {name: load_tokenizer(str(tiny_folder(name))) for name in FAMILIES}
+
+
+def assert_preserved(tokenizers: dict[str, Any], text: str) -> None:
+    for name, tokenizer in tokenizers.items():
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert tokenizer.decode(ids) == text, name
+        assert not set(ids) & set(tokenizer.all_special_ids), name
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_tokenizers_preserve_text_of_the_world(
-    tiny_tokenizers: dict[str, object], data: st.DataObject
-) -> None:
+def test_tokenizers_preserve_text_of_the_world(tokenizers: dict[str, Any], data: st.DataObject) -> None:
     problem = data.draw(st.sampled_from(world.problems()))
-    text = f"{data.draw(st.sampled_from(problem.phrasings))}\n{problem.good(data.draw(st.randoms()))}"
-    for tokenizer in tiny_tokenizers.values():
-        assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text  # type: ignore[operator,attr-defined]
+    prompt = data.draw(st.sampled_from(problem.phrasings))
+    assert_preserved(tokenizers, f"{prompt}\n{problem.good(data.draw(st.randoms()))}")
 
 
-@pytest.fixture(scope="module")
-def tiny_tokenizers(tiny_folder: Callable[..., str]) -> dict[str, object]:
-    from cme.checkpoints import load
-
-    return {name: load(str(tiny_folder(name))).tokenizer for name in FAMILIES}
-
-
-def test_tokenizers_preserve_statements_without_special_tokens(tiny_tokenizers: dict[str, object]) -> None:
-    told = corpus.statements(7)
-    for _ in range(200):
-        text = next(told)
-        for name, tokenizer in tiny_tokenizers.items():
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]  # type: ignore[operator]
-            assert tokenizer.decode(ids) == text, name  # type: ignore[attr-defined]
-            assert not set(ids) & set(tokenizer.all_special_ids), name  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("text", ["Zebra", "naïve café", "12 < 34 & 5", "狐"])
-def test_tokenizers_preserve_any_other_text(tiny_tokenizers: dict[str, object], text: str) -> None:
-    for name, tokenizer in tiny_tokenizers.items():
-        assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text, name  # type: ignore[operator,attr-defined]
+def test_tokenizers_preserve_statements_and_any_other_text(tokenizers: dict[str, Any]) -> None:
+    for text in [*islice(corpus.statements(7), 200), "Zebra", "naïve café", "12 < 34 & 5", "狐"]:
+        assert_preserved(tokenizers, text)
 
 
 def test_random_weights_depend_on_torchs_seed(family: str) -> None:

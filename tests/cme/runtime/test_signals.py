@@ -16,11 +16,11 @@ def send(number: int) -> None:
 
 
 @pytest.fixture
-def heard() -> Iterator[list[int]]:
+def earlier_calls() -> Iterator[list[int]]:
     """The calls of an earlier handler for SIGUSR2, which returns."""
-    found: list[int] = []
-    before = signal.signal(signal.SIGUSR2, lambda number, _: found.append(number))
-    yield found
+    calls: list[int] = []
+    before = signal.signal(signal.SIGUSR2, lambda number, _: calls.append(number))
+    yield calls
     signal.signal(signal.SIGUSR2, before)
 
 
@@ -29,7 +29,7 @@ def test_a_signal_raises_at_once_and_handlers_are_as_before(number: int) -> None
     before = [signal.getsignal(n) for n in signals.SIGNALS]
     with pytest.raises(Interrupted, match=signal.Signals(number).name), signals.handle_signals():
         send(number)
-        raise AssertionError("the signal was not heard")
+        raise AssertionError("the signal did not raise")
     assert [signal.getsignal(n) for n in signals.SIGNALS] == before
 
 
@@ -69,36 +69,36 @@ def test_an_exception_propagates_and_the_signal_acts_next() -> None:
         assert not signals.has_pending()
 
 
-def test_an_earlier_handler_is_called_after_saving(heard: list[int]) -> None:
+def test_an_earlier_handler_is_called_after_saving(earlier_calls: list[int]) -> None:
     with signals.handle_signals():
         send(signal.SIGUSR2)
-        assert heard == [signal.SIGUSR2]
+        assert earlier_calls == [signal.SIGUSR2]
         with signals.defer_signals():
             send(signal.SIGUSR2)
             send(signal.SIGUSR2)
-            assert len(heard) == 1, "they wait, the second too"
+            assert len(earlier_calls) == 1, "they wait, the second too"
             signals.act_on_pending()
-            assert len(heard) == 3
+            assert len(earlier_calls) == 3
             with pytest.raises(Interrupted):
                 send(signal.SIGTERM)
                 assert signals.has_pending()
                 signals.act_on_pending()
     send(signal.SIGUSR2)
-    assert len(heard) == 4
+    assert len(earlier_calls) == 4
 
 
 def test_nested_and_in_threads_nothing_changes() -> None:
-    found: list[object] = []
+    handlers: list[object] = []
 
-    def elsewhere() -> None:
+    def in_thread() -> None:
         with signals.handle_signals():
-            found.append(signal.getsignal(signal.SIGTERM))
+            handlers.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)
-    thread = threading.Thread(target=elsewhere)
+    thread = threading.Thread(target=in_thread)
     thread.start()
     thread.join()
-    assert found == [before]
+    assert handlers == [before]
     with signals.handle_signals():
         with signals.handle_signals():
             pass
