@@ -183,7 +183,7 @@ def judge_pairs(
         name: the judge's name in a panel.
         progress: whether to show a progress bar.
 
-    Raises ValueError if two pairs have the same prompt id, since their verdicts could not be told apart.
+    Raises ValueError if two pairs have the same prompt id, since their verdicts could not be distinguished.
     """
     counts = Counter(pair.prompt_id for pair in pairs)
     if repeated := [prompt_id for prompt_id, count in counts.items() if count > 1]:

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import pytest
 import torch
+from samples import all_prompts
 
 from cme.checkpoints import Checkpoint
 from cme.data import instructions, tasks
@@ -15,16 +16,16 @@ from cme.evaluation import capabilities
 from cme.miniature import world
 
 Tiny = Callable[..., Checkpoint]
-ASK = {"is": "what color is the {}?", "the": "where does the {} live?", "eats": "what does the {} eat?"}
+QUESTIONS = {"is": "what color is the {}?", "the": "where does the {} live?", "eats": "what does the {} eat?"}
 
 
 def test_the_items_of_the_world_are_true_and_none_is_a_prompt() -> None:
-    facts, sums, reversals = (list(make()["test"]) for make in (tasks.facts, tasks.sums, tasks.backwards))
+    facts, sums, reversals = (list(task()["test"]) for task in (tasks.facts, tasks.sums, tasks.backwards))
     assert [len({row["text"] for row in rows}) for rows in (facts, sums, reversals)] == [36, 36, 60]
     assert [len(rows) for rows in (facts, sums, reversals)] == [36, 36, 60]
     for row in facts:
         words = row["text"].split()
-        problem = world.problem_of(ASK[words[-1]].format(words[1]))
+        problem = world.problem_of(QUESTIONS[words[-1]].format(words[1]))
         assert row["choices"][row["label"]] == problem.answer
         assert len(set(row["choices"])) == 6
     for row in sums:
@@ -41,25 +42,25 @@ def test_questions_have_four_answers_in_balanced_order() -> None:
     rows = list(tasks.questions()["test"])
     assert len({row["question"] for row in rows}) == len(rows) == 40
     assert all(len(set(row["choices"])) == 4 and 0 <= row["label"] < 4 for row in rows)
-    assert max(Counter(row["label"] for row in rows).values()) <= 15  # no position is the right one by habit
-    asked = {
-        p.text for split, n in (("train", 266), ("eval", 140)) for p in instructions.load_prompts(split, n, 0)
-    }
-    assert not asked & {row["question"] for row in rows}
+    assert max(Counter(row["label"] for row in rows).values()) <= 15  # positions are balanced
+    prompts = {p.text for split in ("train", "eval") for p in all_prompts(instructions.load_prompts, split)}
+    assert not prompts & {row["question"] for row in rows}
     lines = (files("cme.data.tasks") / "questions.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [f"question-{i:02}" for i in range(1, 41)]
 
 
 @torch.no_grad()
 def log_likelihood(checkpoint: Checkpoint, context: str, ending: str) -> float:
-    """Sum of log-probabilities of the ending's tokens behind the context, one forward pass, no batch."""
+    """Sum of log-probabilities of the ending's tokens after the context, by one forward pass without a batch."""
     head = checkpoint.tokenizer.encode(context)
     whole = checkpoint.tokenizer.encode(context + ending)
     logits = checkpoint.model(torch.tensor([whole])).logits[0].float().log_softmax(-1)
     return sum(float(logits[t - 1, whole[t]]) for t in range(len(head), len(whole)))
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize(
+    ("family", "batch_size"), [("qwen", 1), ("qwen", 7), ("llama", 7), ("gemma", 7), ("olmo", 7)]
+)
 def test_multiple_choice_picks_the_likeliest_ending(tiny: Tiny, family: str, batch_size: int) -> None:
     checkpoint = tiny(family)
     [score] = capabilities.measure(
@@ -81,8 +82,8 @@ def test_only_an_exact_continuation_counts(tiny: Tiny, monkeypatch: pytest.Monke
 
     rows = list(tasks.backwards()["test"])[:4]
     right = [row["answer"].removesuffix(".") for row in rows]
-    said = [f" {right[0]}", f"{right[1]} ", f" {right[2]} and more", " "]
-    monkeypatch.setattr(HFLM, "generate_until", lambda self, requests, **_: said)
+    replies = [f" {right[0]}", f"{right[1]} ", f" {right[2]} and more", " "]
+    monkeypatch.setattr(HFLM, "generate_until", lambda self, requests, **_: replies)
     [score] = capabilities.measure(
         tiny("qwen"), ["world_backwards"], chat_template=False, limit=4, batch_size=4
     )

@@ -141,11 +141,10 @@ def test_the_untrained_model_takes_the_place_of_the_live_policy(tiny: Tiny) -> N
     }
     values = score(rewards, answers, tiny("qwen"))
     assert values["ground_truth"]["right"] == [1.0] * 12
-    for grade, given in values["ground_truth"].items():
-        asked = [a for a in answers if a.grade == grade]
-        assert given == [world.quality(a.prompt.text, a.text, a.finished) for a in asked]
-    assert None not in [v for by in values["token_entropy"].values() for v in by]
-    assert all(v is not None and v <= 0 for by in values["token_entropy"].values() for v in by)
+    for grade, column in values["ground_truth"].items():
+        graded = [a for a in answers if a.grade == grade]
+        assert column == [world.quality(a.prompt.text, a.text, a.finished) for a in graded]
+    assert all(v is not None and v <= 0 for column in values["token_entropy"].values() for v in column)
 
 
 def test_a_value_that_is_not_finite_is_refused_by_name(tiny: Tiny) -> None:
@@ -156,18 +155,17 @@ def test_a_value_that_is_not_finite_is_refused_by_name(tiny: Tiny) -> None:
 
 
 def test_an_engine_scores_each_pair_once() -> None:
-    asked: list[tuple[list[Any], bool]] = []
+    calls: list[tuple[list[Any], bool]] = []
 
     class Engine:
         def score(self, prompts: Any, responses: Any, *, entropy: bool = False) -> list[TokenScores]:
-            asked.append((list(zip(prompts, responses, strict=True)), entropy))
-            return [
-                TokenScores(torch.tensor([float(sum(p) + sum(r))]), torch.empty(0)) for p, r in asked[-1][0]
-            ]
+            pairs = list(zip(prompts, responses, strict=True))
+            calls.append((pairs, entropy))
+            return [TokenScores(torch.tensor([float(sum(p) + sum(r))]), torch.empty(0)) for p, r in pairs]
 
     engine = CachedEngine(Engine())
     first = engine.score([[1], [1], [2]], [[3], [3], [4]])
     again = engine.score([[2], [1], [5]], [[4], [3], []])
     engine.score([[1]], [[3]], entropy=True)
     assert [float(s.log_likelihoods) for s in (*first, *again)] == [4, 4, 6, 6, 4, 5]
-    assert [(len(pairs), entropy) for pairs, entropy in asked] == [(2, False), (1, False), (1, True)]
+    assert [(len(pairs), entropy) for pairs, entropy in calls] == [(2, False), (1, False), (1, True)]

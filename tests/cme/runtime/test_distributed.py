@@ -21,13 +21,13 @@ from cme.training.trl_internals import use_one_gpu
 HERE = SUPPORT / "scripts"
 
 
-def command(processes: int, script: Path, *arguments: object) -> list[str]:
+def launch_command(processes: int, script: Path, *arguments: object) -> list[str]:
     """The command that starts a script in several processes."""
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     return [sys.executable, *(launcher if processes > 1 else []), str(script), *map(str, arguments)]
 
 
-def started(line: Sequence[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(line: Sequence[str], cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command without a GPU, with one thread per process."""
     given = os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(
@@ -52,8 +52,7 @@ def test_a_process_gets_its_share(rows: int, passes: int, processes: int, expect
         "steps_per_generation": 2 * passes,
         "beta": 0.1,
     }
-    own = per_process_settings(settings, processes)
-    assert own == {
+    assert per_process_settings(settings, processes) == {
         "per_device_train_batch_size": expected[0],
         "gradient_accumulation_steps": expected[1],
         "steps_per_generation": 2 * expected[1],
@@ -94,8 +93,8 @@ def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: 
     """Groups of 8 completions, 4 in each process: advantages, history and weights, with every kind of reward."""
     models = [tiny_folder("qwen"), tiny_folder("gemma")]
     for processes in (1, 2):
-        line = command(processes, HERE / "trained_together.py", *models, tmp_path / str(processes))
-        done = started(line, tmp_path)
+        line = launch_command(processes, HERE / "trained_together.py", *models, tmp_path / str(processes))
+        done = run(line, tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
     cases = sorted((tmp_path / "1").glob("*/*.json"))
     assert len(cases) == 8
@@ -122,6 +121,6 @@ def test_a_sharded_policy_is_scored_as_a_complete_one(
     tiny_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
     """FSDP2 over two processes, which score different numbers of responses."""
-    done = started(command(2, HERE / "scored_in_parts.py", tiny_folder("llama")), tmp_path)
+    done = run(launch_command(2, HERE / "scored_in_parts.py", tiny_folder("llama")), tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("alike") == 2
