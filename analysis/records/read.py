@@ -56,18 +56,18 @@ def load_all(directories: Iterable[Path]) -> Records:
     Raises as the loaders of each kind do, and ValueError without any record.
     """
     directories = list(directories)
-    found = Records(
+    records = Records(
         load_runs(directories),
         load_reward_probes(directories),
         load_sanity(directories),
         load_experiments(directories),
         load_separation(directories),
     )
-    if not (found.runs or found.reward_probes or found.sanity or found.separation):
+    if not (records.runs or records.reward_probes or records.sanity or records.separation):
         raise ValueError(
             f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
         )
-    return found
+    return records
 
 
 def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
@@ -122,15 +122,15 @@ def _read_each(
     directories: Iterable[Path], name: str, kind: type[R], identity: Callable[[R], str]
 ) -> dict[Path, R]:
     """Every record of a kind by its file. Raises ValueError for two records with the same identity."""
-    found: dict[Path, R] = {}
+    records: dict[Path, R] = {}
     sources: dict[str, Path] = {}
     for path in record_files(directories, name):
         record = read_record(path, kind)
         known = sources.setdefault(identity(record), path)
         if known != path:
             raise ValueError(f"{path} records {identity(record)} again; it is already in {known}")
-        found[path] = record
-    return found
+        records[path] = record
+    return records
 
 
 def _place_key(record: RewardProbeRecord | SanityRecord | SeparationRecord) -> tuple[Any, ...]:

@@ -45,11 +45,11 @@ class Contrast:
 
 def contrast(one: Tally, other: Tally) -> Contrast:
     """The win rate of `one` minus that of `other`, on the prompts that both have scored."""
-    shared, mine, theirs = np.intersect1d(one.prompts, other.prompts, return_indices=True)
+    shared, one_rows, other_rows = np.intersect1d(one.prompts, other.prompts, return_indices=True)
     prompts = len(shared)
     if not prompts:
         return Contrast(0, *[nan] * 9)
-    one, other = tally_rows(one, mine), tally_rows(other, theirs)
+    one, other = tally_rows(one, one_rows), tally_rows(other, other_rows)
     difference = one.rate - other.rate
     error = standard_error(one.deviations - other.deviations) if prompts > 1 else 0.0
     if error:
@@ -82,11 +82,12 @@ def contrast(one: Tally, other: Tally) -> Contrast:
 
 def seeds_half_width(one: Tally, other: Tally) -> float:
     """Half the t interval of the difference over the seeds of both alone, prompts fixed (Welch 1947), or NaN."""
-    mine, theirs = seed_error(one) ** 2, seed_error(other) ** 2
-    if not mine + theirs > 0:
-        return mine + theirs
-    spread = mine**2 / (len(one.seeds) - 1) + theirs**2 / (len(other.seeds) - 1)
-    return t_quantile(LEVEL, (mine + theirs) ** 2 / spread) * sqrt(mine + theirs)
+    variances = seed_error(one) ** 2, seed_error(other) ** 2
+    total = sum(variances)
+    if not total > 0:
+        return total
+    spread = sum(v**2 / (len(side.seeds) - 1) for v, side in zip(variances, (one, other), strict=True))
+    return t_quantile(LEVEL, total**2 / spread) * sqrt(total)
 
 
 def tally_rows(scored: Tally, rows: NDArray[np.intp]) -> Tally:
@@ -98,7 +99,7 @@ def tally_rows(scored: Tally, rows: NDArray[np.intp]) -> Tally:
 
 def probability_of_improvement(one: Floats, other: Floats) -> Floats:
     """By prompt (P,), the share of pairs of seeds, of points (P, S) and (P, T), that `one` wins; ties count half."""
-    mine, theirs = one[:, :, None], other[:, None, :]
-    known = ~np.isnan(mine + theirs)
-    won = (mine > theirs) + 0.5 * (mine == theirs)
+    first, second = one[:, :, None], other[:, None, :]
+    known = ~np.isnan(first + second)
+    won = (first > second) + 0.5 * (first == second)
     return np.asarray((won * known).sum(axis=(1, 2)) / known.sum(axis=(1, 2)), dtype=np.float64)

@@ -82,7 +82,7 @@ def separates(design: Floats, points: Floats) -> bool:
     decided = (points == 0) | (points == 1)
     margins = np.where(points == 1, 1.0, -1.0)[decided, None] * design[decided]
     ties = design[~decided]
-    found = linprog(
+    solution = linprog(
         -margins.sum(axis=0),
         A_ub=-margins,
         b_ub=np.zeros(len(margins)),
@@ -90,7 +90,7 @@ def separates(design: Floats, points: Floats) -> bool:
         b_eq=np.zeros(len(ties)) if len(ties) else None,
         bounds=[(-1, 1)] * design.shape[1],
     )
-    return bool(-found.fun > 1e-6 * len(points))
+    return bool(-solution.fun > 1e-6 * len(points))
 
 
 def controlled_rate(points: Floats, differences: dict[str, Floats], clusters: Codes) -> Controlled:

@@ -40,8 +40,8 @@ def distinct_n(responses: Sequence[Words], n: int) -> float:
 
     Li et al. 2016 (arXiv 1510.03055). It falls with the number of words: apply `match_lengths` first.
     """
-    found = Counter(gram for words in responses for gram in ngrams(words, n))
-    return len(found) / found.total() if found else nan
+    counts = Counter(gram for words in responses for gram in ngrams(words, n))
+    return len(counts) / counts.total() if counts else nan
 
 
 def self_bleu(responses: Sequence[Words]) -> float:
@@ -93,11 +93,11 @@ def clipped_matches(responses: Sequence[Words], n: int) -> list[int]:
     ]
 
 
-def closest_length(lengths: Counter[int], own: int) -> int:
-    """The length of another response that is closest to `own`; the shorter of two at the same distance."""
-    if lengths[own] > 1:
-        return own
-    return min((other for other in lengths if other != own), key=lambda other: (abs(other - own), other))
+def closest_length(lengths: Counter[int], length: int) -> int:
+    """The length of another response that is closest to `length`; the shorter of two at the same distance."""
+    if lengths[length] > 1:
+        return length
+    return min((other for other in lengths if other != length), key=lambda o: (abs(o - length), o))
 
 
 def compression_ratio(responses: Sequence[Words]) -> float:

@@ -182,9 +182,9 @@ def capability_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     names = method_names(records)
     cells: dict[tuple[str, ...], list[Capability]] = {}
     for record in records:
-        for found in record.capabilities or []:
-            identity = run_identity(record, names) | {"task": found.task, "metric": found.metric}
-            cells.setdefault(tuple(identity[column] for column in CAPABILITY_CELL), []).append(found)
+        for measured in record.capabilities or []:
+            identity = run_identity(record, names) | {"task": measured.task, "metric": measured.metric}
+            cells.setdefault(tuple(identity[column] for column in CAPABILITY_CELL), []).append(measured)
     rows = []
     for key, runs in cells.items():
         lo, hi = nan, nan

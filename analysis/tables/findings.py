@@ -53,8 +53,8 @@ def build_findings(cells: Sequence[Cell]) -> list[Finding]:
     for cell in sorted(cells, key=method_key):
         by_method.setdefault(cell.method, []).append(cell)
     return [
-        Finding(method, one_cell(own[0]) if len(own) == 1 else several_cells(own))
-        for method, own in by_method.items()
+        Finding(method, one_cell(group[0]) if len(group) == 1 else several_cells(group))
+        for method, group in by_method.items()
     ]
 
 

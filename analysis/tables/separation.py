@@ -97,24 +97,24 @@ class Separation:
         return {s: (pooled_auroc(w), within_auroc(w)) for s in self.values for w in self.wins(s)}
 
 
-def display_names(found: Sequence[Separation]) -> list[str]:
+def display_names(separations: Sequence[Separation]) -> list[str]:
     """Display names: the generator, and the end of the id where two of one verifier have the same name."""
-    keys = [(one.name, one.record.verifier) for one in found]
+    keys = [(each.name, each.record.verifier) for each in separations]
     return [
-        one.name if keys.count(key) == 1 else f"{one.name} ({one.record.separation_id[-8:]})"
-        for one, key in zip(found, keys, strict=True)
+        each.name if keys.count(key) == 1 else f"{each.name} ({each.record.separation_id[-8:]})"
+        for each, key in zip(separations, keys, strict=True)
     ]
 
 
-def setting_label(found: Sequence[Separation]) -> str:
+def setting_label(separations: Sequence[Separation]) -> str:
     """Scale, data and verifier, for a title."""
-    record = found[0].record
+    record = separations[0].record
     return f"scale: {record.scale}, data: {record.data}, verifier: {record.verifier}"
 
 
-def file_stem(found: Sequence[Separation]) -> str:
+def file_stem(separations: Sequence[Separation]) -> str:
     """Scale and data, for a file's name."""
-    return f"{slug(found[0].record.scale)}-{slug(found[0].record.data)}"
+    return f"{slug(separations[0].record.scale)}-{slug(separations[0].record.data)}"
 
 
 def signal_label(signal: str) -> str:
@@ -132,17 +132,19 @@ def published_frame() -> pd.DataFrame:
     return frame.assign(signal=signal, auroc=frame["auroc_wrong_gt_correct"])
 
 
-def separation_frame(found: Sequence[Separation]) -> pd.DataFrame:
+def separation_frame(separations: Sequence[Separation]) -> pd.DataFrame:
     """One row per record and signal: AUROC pooled and within prompts with intervals, and both classes' mean and std."""
     rows = []
-    for one in found:
-        identity = dict(zip(IDENTITY, attrgetter(*IDENTITY)(one.record), strict=True))
-        for signal, (pooled, within) in one.estimates.items():
-            known = ~np.isnan(one.values[signal])
-            right, wrong = (pd.Series(one.values[signal][known & (one.correct == c)]) for c in (True, False))
+    for each in separations:
+        identity = dict(zip(IDENTITY, attrgetter(*IDENTITY)(each.record), strict=True))
+        for signal, (pooled, within) in each.estimates.items():
+            known = ~np.isnan(each.values[signal])
+            right, wrong = (
+                pd.Series(each.values[signal][known & (each.correct == c)]) for c in (True, False)
+            )
             rows.append(
                 identity
-                | {"signal": signal, "accuracy": one.accuracy}
+                | {"signal": signal, "accuracy": each.accuracy}
                 | {"auroc": pooled.value, "lo": pooled.lo, "hi": pooled.hi, "prompts": pooled.prompts}
                 | {"within": within.value, "within_lo": within.lo, "within_hi": within.hi}
                 | {"mixed_prompts": within.prompts, "unscored": int((~known).sum())}

@@ -31,30 +31,32 @@ AUROC_NOTE = (
 def separation_tables(records: Sequence[SeparationRecord]) -> list[Table]:
     """The tables of the records of one scale, by data."""
     return [
-        table for found in group_by_data(records) for table in (signal_table(found), contrast_table(found))
+        table
+        for separations in group_by_data(records)
+        for table in (signal_table(separations), contrast_table(separations))
     ]
 
 
 def signal_tables(records: Sequence[SeparationRecord]) -> list[Table]:
     """The tables of signals of the records of one scale, by data."""
-    return [signal_table(found) for found in group_by_data(records)]
+    return [signal_table(separations) for separations in group_by_data(records)]
 
 
-def signal_table(found: Sequence[Separation]) -> Table:
+def signal_table(separations: Sequence[Separation]) -> Table:
     """One group per record, one row per signal, with the published range in a separate column."""
     published = published_frame().groupby("signal")["auroc"].agg(["min", "max"])
-    values = separation_frame(found).set_index(["separation_id", "signal"]).to_dict("index")
+    values = separation_frame(separations).set_index(["separation_id", "signal"]).to_dict("index")
     rows: list[Sequence[Entry | str]] = []
-    for one, name in zip(found, display_names(found), strict=True):
-        for signal, estimates in one.estimates.items():
-            row = values[one.record.separation_id, signal]
+    for each, name in zip(separations, display_names(separations), strict=True):
+        for signal, estimates in each.estimates.items():
+            row = values[each.record.separation_id, signal]
             means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("right", "wrong")]
-            place = [name, one.record.verifier, f"{one.accuracy:.3f}", signal_label(signal)]
+            place = [name, each.record.verifier, f"{each.accuracy:.3f}", signal_label(signal)]
             span = "{:.3f} to {:.3f}".format(*published.loc[signal]) if signal in published.index else "-"
             rows.append([*place, *map(auroc_entry, estimates), *means, span])
-    record = found[0].record
+    record = separations[0].record
     return Table(
-        name=f"separation-{file_stem(found)}",
+        name=f"separation-{file_stem(separations)}",
         title=f"AUROC of each signal for wrong against right responses, scale: {record.scale}, data: {record.data}",
         header=[
             *("generator", "verifier", "accuracy", "signal", "AUROC, pooled", "AUROC, within prompts"),
@@ -63,8 +65,8 @@ def signal_table(found: Sequence[Separation]) -> Table:
         groups=group_rows(rows, 3),
         notes=[
             AUROC_NOTE,
-            *count_notes(found),
-            *unit_notes(found),
+            *count_notes(separations),
+            *unit_notes(separations),
             f"Last column: lowest and highest. {SOURCE}",
         ],
     )
@@ -78,12 +80,12 @@ def auroc_entry(estimate: Estimate, chance: float = 0.5) -> Entry:
     return Entry(f"{value} {format_interval(estimate.lo, estimate.hi, 3)}{few}", bold=bold)
 
 
-def count_notes(found: Sequence[Separation]) -> list[str]:
+def count_notes(separations: Sequence[Separation]) -> list[str]:
     """For each record, the number of responses and of those left out."""
     notes = []
-    for one, name in zip(found, display_names(found), strict=True):
-        record, graded = one.record, sum(c is not None for c in one.record.correct)
-        [wins] = one.wins(LENGTH)
+    for each, name in zip(separations, display_names(separations), strict=True):
+        record, graded = each.record, sum(c is not None for c in each.record.correct)
+        [wins] = each.wins(LENGTH)
         text = (
             f"{name}, verifier {record.verifier}: {record.samples} samples of {len(record.prompts)} prompts; "
             f"{int(wins.right.sum())} right and {int(wins.wrong.sum())} wrong, both in {int(wins.mixed.sum())} prompts"
@@ -99,7 +101,7 @@ def count_notes(found: Sequence[Separation]) -> list[str]:
     return notes
 
 
-def unit_notes(found: Sequence[Separation]) -> list[str]:
+def unit_notes(separations: Sequence[Separation]) -> list[str]:
     """Units, intervals and bold entries."""
     notes = [
         "In brackets 95 % CIs over prompts, the responses to a prompt kept together; a pooled AUROC close to 1 depends "
@@ -107,7 +109,7 @@ def unit_notes(found: Sequence[Separation]) -> list[str]:
         f"{FEW_PROMPTS} prompts or more; °: fewer prompts; [n/a]: fewer than {MIN_PROMPTS}. Means are in nats per "
         "token, of length in tokens."
     ]
-    if not any(" answer" in signal for one in found for signal in one.values):
+    if not any(" answer" in signal for each in separations for signal in each.values):
         notes.append(
             "The whole response is the answer in these data, so there is no separate answer span, and a response that "
             "continues after the right answer is wrong: a signal that only penalises continuing separates these too."
@@ -115,30 +117,30 @@ def unit_notes(found: Sequence[Separation]) -> list[str]:
     return notes
 
 
-def contrast_table(found: Sequence[Separation]) -> Table:
+def contrast_table(separations: Sequence[Separation]) -> Table:
     """Whether the verifier separates better than the generator: differences of AUROC, with the published ones."""
     rows: list[Sequence[Entry | str]] = []
     published = published_frame().pivot(index="generator", columns="signal", values="auroc")
-    for one, name in zip(found, display_names(found), strict=True):
-        for verifier in (signal for signal in one.values if " verifier " in signal):
+    for each, name in zip(separations, display_names(separations), strict=True):
+        for verifier in (signal for signal in each.values if " verifier " in signal):
             generator = verifier.replace("verifier", "generator")
-            if generator not in one.values:
+            if generator not in each.values:
                 continue
-            pair = one.wins(verifier, generator)
+            pair = each.wins(verifier, generator)
             known = {verifier, generator} <= set(published)
             differences = (published[verifier] - published[generator]).tolist() if known else []
             measure, _, span = verifier.split()
             rows.append(
                 [
-                    *(name, one.record.verifier, f"{signal_label(measure)}, {span}"),
+                    *(name, each.record.verifier, f"{signal_label(measure)}, {span}"),
                     auroc_entry(pooled_difference(*pair), 0),
                     auroc_entry(within_difference(*pair), 0),
                     ", ".join(f"{value:+.3f}" for value in differences) or "-",
                 ]
             )
-    record = found[0].record
+    record = separations[0].record
     return Table(
-        name=f"separation-contrast-{file_stem(found)}",
+        name=f"separation-contrast-{file_stem(separations)}",
         title=f"AUROC under the verifier minus that under the generator, scale: {record.scale}, data: {record.data}",
         header=["generator", "verifier", "signal", "pooled", "within prompts", "published, other scale"],
         groups=group_rows(rows, 2),

@@ -203,18 +203,18 @@ def seed_table(cells: Sequence[Cell]) -> Table:
 
 def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> Table:
     """Each reward compared with CME on the same prompts."""
-    by_cell = {id(cell): (against, found, p) for cell, against, found, p in contrasts}
+    by_cell = {id(cell): (against, contrast, p) for cell, against, contrast, p in contrasts}
 
     def columns(cell: Cell) -> dict[str, str]:
-        against, found, p = by_cell[id(cell)]
-        improvement = format_interval(found.improvement_lo, found.improvement_hi)
+        against, contrast, p = by_cell[id(cell)]
+        improvement = format_interval(contrast.improvement_lo, contrast.improvement_hi)
         return {
             "compared with": against.method,
-            "prompts": str(found.prompts),
-            "difference": f"{found.difference:+.1f} {format_interval(found.lo, found.hi)}",
-            "across seeds": format_interval(found.wide_lo, found.wide_hi),
+            "prompts": str(contrast.prompts),
+            "difference": f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}",
+            "across seeds": format_interval(contrast.wide_lo, contrast.wide_hi),
             "p (Holm)": format_p_value(p),
-            "improvement (%)": f"{format_percent(found.improvement)} {improvement}",
+            "improvement (%)": f"{format_percent(contrast.improvement)} {improvement}",
         }
 
     notes = [
@@ -234,15 +234,15 @@ def agreement_table(cells: Sequence[Cell]) -> Table:
     panels = [cell for cell in cells if cell.agreement is not None]
 
     def columns(cell: Cell) -> dict[str, str]:
-        found = cell.agreement
-        assert found is not None
-        kappa = "n/a" if isnan(found.kappa) else f"{found.kappa:.2f}"
+        agreement = cell.agreement
+        assert agreement is not None
+        kappa = "n/a" if isnan(agreement.kappa) else f"{agreement.kappa:.2f}"
         return {
-            "judges": ", ".join(found.judges),
-            "items": str(found.items),
-            "left out": str(found.left_out),
-            "alike (%)": format_percent(found.alike),
-            "kappa": f"{kappa} {format_interval(found.lo, found.hi, 2)}",
+            "judges": ", ".join(agreement.judges),
+            "items": str(agreement.items),
+            "left out": str(agreement.left_out),
+            "alike (%)": format_percent(agreement.alike),
+            "kappa": f"{kappa} {format_interval(agreement.lo, agreement.hi, 2)}",
         }
 
     notes = [
