@@ -4,15 +4,20 @@ import functools
 import pydoc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+from cme.runtime import shipped
 
 
 @dataclass(frozen=True)
 class Component:
-    """What makes one object: a callable by its dotted path, and its arguments.
+    """A callable, by its dotted path, and its arguments.
 
-    `name` is the option of the config group, empty where the group has none. A panel of judges has no target, but
-    `members`.
+    Attributes:
+        name: Option of the config group; empty where the group has no named options.
+        target: Dotted path; empty for a panel of judges, which has `members` instead.
     """
 
     name: str
@@ -22,7 +27,7 @@ class Component:
 
     @classmethod
     def of(cls, node: Mapping[str, Any], named: bool = True) -> "Component":
-        """The component of a resolved node. Where it is `named`, its field `name` is no argument."""
+        """The component of a resolved node. If it is `named`, its field `name` is not an argument."""
         skipped = ("_target_", "members", *(["name"] if named else []))
         return cls(
             name=str(node.get("name") or "") if named else "",
@@ -33,32 +38,36 @@ class Component:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The node as the configuration and the record have it."""
+        """The node as it is in the configuration and in the record."""
         named = {"name": self.name} if self.name else {}
         target = {"_target_": self.target} if self.target else {}
         members = {name: member.settings for name, member in self.members.items()}
         return named | target | self.arguments | ({"members": members} if members else {})
 
     def load_target(self) -> Callable[..., Any]:
-        """The target, imported. Raises ImportError."""
+        """Import the target. Raises ImportError."""
         return locate(self.target)
 
     def instantiate(self, **more: Any) -> Any:
-        """Call the target with the arguments and `more`; nested components are made first."""
-        given = {name: _built(value) for name, value in self.arguments.items()} | more
-        partial = given.pop("_partial_", False)
-        return functools.partial(self.load_target(), **given) if partial else self.load_target()(**given)
+        """Call the target with the arguments and `more`, after instantiating nested components."""
+        arguments = {
+            name: Component.of(value, named=False).instantiate() if is_component(value) else value
+            for name, value in self.arguments.items()
+        } | more
+        partial = arguments.pop("_partial_", False)
+        target = self.load_target()
+        return functools.partial(target, **arguments) if partial else target(**arguments)
 
 
 def locate(target: str) -> Callable[..., Any]:
     """Import a callable by its dotted path. Raises ImportError."""
     try:
-        found = pydoc.locate(target)
+        located = pydoc.locate(target)
     except pydoc.ErrorDuringImport as error:
         raise ImportError(str(error).splitlines()[0]) from error
-    if not callable(found):
+    if not callable(located):
         raise ImportError(f"there is no callable {target}")
-    return found
+    return located
 
 
 def is_component(node: Any) -> bool:
@@ -71,7 +80,14 @@ def neutral_arguments(target: str) -> frozenset[str]:
     return getattr(locate(target), "NEUTRAL", frozenset()) if target else frozenset()
 
 
-def _built(value: Any) -> Any:
-    if is_component(value):
-        return Component.of(value, named=False).instantiate()
-    return value
+@functools.cache
+def option_settings(group: str, name: str) -> dict[str, Any]:
+    """An option of a config group as its YAML file and the files in its defaults list define it.
+
+    Interpolations are not resolved. Empty if there is no such file.
+    """
+    file = shipped.CONF / group / f"{name}.yaml"
+    settings = OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    assert isinstance(settings, DictConfig)
+    parents = [option_settings(group, str(parent)) for parent in settings.pop("defaults", [])]
+    return cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.merge(*parents, settings)))

@@ -1,19 +1,19 @@
-"""Whether a judge is a model that has a part in what it judges, or of the family of one, by their names."""
+"""Warnings for judges that judge their own responses or those of their model family, by the names of the models."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 Party = tuple[str, str, list[str]]
-"""What has a part in the responses: generator or verifier, its family, its checkpoints."""
+"""The role of a model (generator, verifier, comparator), its family, and its checkpoints."""
 
 
 def generator_parties(generators: Iterable[str]) -> list[Party]:
-    """The models that made what is judged, as `kinship` takes them."""
+    """The models that generated the responses, as `overlap_warnings` takes them."""
     return [("generator", family_of(name), [name]) for name in generators]
 
 
 def overlap_warnings(judges: Mapping[str, str], parties: Sequence[Party]) -> list[str]:
-    """A warning for each judge, a model by its field, that is a party or of its family by its name."""
+    """A warning for each judge (its model by configuration field) that is a party, or of the family of one."""
     warnings = []
     for field, model in judges.items():
         for party, family, checkpoints in parties:
@@ -25,6 +25,6 @@ def overlap_warnings(judges: Mapping[str, str], parties: Sequence[Party]) -> lis
 
 
 def family_of(name: str) -> str:
-    """What a checkpoint's own name begins with, such as qwen; empty where that is too short to tell anything."""
-    found = re.match(r"[a-z]{3,}", re.split("[/:]", name.lower())[-1])
-    return found[0] if found else ""
+    """The first letters of a checkpoint's name, such as qwen; empty for fewer than three."""
+    family = re.match(r"[a-z]{3,}", re.split("[/:]", name.lower())[-1])
+    return family[0] if family else ""

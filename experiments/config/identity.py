@@ -1,7 +1,8 @@
-"""What makes two runs the same run: a readable slug, and a hash over the settings that change results.
+"""The id of a run: a readable slug, and a hash of the settings that change results.
 
-Only names and settings count, not where code lies: no `_target_` is part of an id. Which fields change results is
-declared on the schema, and for the arguments of a reward or judge in the attribute `NEUTRAL` of its class.
+The schema declares which fields change results; the attribute `NEUTRAL` of a reward or judge class declares which of
+its arguments do not. A `_target_` does not count if it is in `cme` and is that of the YAML file in `conf/` which the
+configuration names, since the name counts already; so code may move without changing ids.
 """
 
 import hashlib
@@ -10,7 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from experiments.config.components import is_component, neutral_arguments
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationKeyError
+
+from experiments.config.components import is_component, neutral_arguments, option_settings
 from experiments.config.schema import SWITCHES, TRAINERS, Config, declaration
 
 if TYPE_CHECKING:
@@ -19,13 +23,13 @@ if TYPE_CHECKING:
 
 
 def run_id(run: "Run") -> str:
-    """Slug and hash of a run, such as `miniature-qwen-pretrained-cme-gemma-s0-1a2b3c4d`."""
+    """The id of a run, such as `miniature-qwen-pretrained-cme-gemma-s0-1a2b3c4d`."""
     return slug(run, method(run), run.verifier.name, values=identity_fields(run))
 
 
 def slug(run: "Run", *parts: str, values: object, before: tuple[str, ...] = ()) -> str:
-    """Scale, family, regime and further parts, the seed, and a hash of `values`."""
-    names = (*before, run.scale.name, run.family.name, run.regime.name, *parts)
+    """Scale, family, regime, further parts, seed, and a hash of `values`; the parts `before` come first."""
+    names = (*before, run.scale.name, run.family.name, run.regime, *parts)
     return f"{'-'.join(names)}-s{run.seed}-{digest(values)}"
 
 
@@ -41,39 +45,32 @@ def settings(run: "Run") -> dict[str, Any]:
 
 
 def flat_settings(run: "Run") -> dict[str, Any]:
-    """Every value of a run's `settings` by its dotted path."""
+    """Every value of a run's `settings` by dotted path."""
     return flatten(settings(run))
 
 
 def identity_fields(run: "Run", without: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The settings that change results by their dotted paths, but for those at or below the paths `without`."""
-    left_out = tuple(f"{path}." for path in without)
-    found = {
-        p: v
-        for path, value, counts in _classified(settings(run))
-        if counts
-        for p, v in flatten(value, path).items()
-    }
-    return {path: value for path, value in found.items() if not f"{path}.".startswith(left_out)}
+    """The settings that change results by dotted path, except those at or below the paths `without`."""
+    excluded = tuple(f"{path}." for path in without)
+    counted = _counted(_classify(settings(run), _named_options(run.values)))
+    return {path: value for path, value in counted.items() if not f"{path}.".startswith(excluded)}
 
 
 def neutral_fields(run: "Run") -> list[str]:
-    """The dotted paths of the settings that do not change results; for the record, since analysis reads no schema."""
-    return sorted(path for path, _, counts in _classified(settings(run)) if not counts)
+    """The dotted paths of the settings that do not change results. The record keeps them for the analysis."""
+    return sorted(
+        path for path, _, counts in _classify(settings(run), _named_options(run.values)) if not counts
+    )
 
 
 def component_fields(component: "Component", path: str) -> dict[str, Any]:
-    """The settings of a component that change results by their dotted paths, which begin with `path`."""
-    return {
-        p: v
-        for at, value, counts in _component(component.settings, path)
-        if counts
-        for p, v in flatten(value, at).items()
-    }
+    """The settings of a judge, or of another component, that change results by dotted path below `path`."""
+    named = OmegaConf.create({path: option_settings(path, component.name)})
+    return _counted(_classify_component(component.settings, path, named))
 
 
 def flatten(node: Any, path: str = "") -> dict[str, Any]:
-    """Every value of nested mappings by its dotted path, which begins with `path`."""
+    """Every value of nested mappings by dotted path below `path`."""
     if not (isinstance(node, dict) and node):
         return {path: node}
     return {
@@ -83,72 +80,102 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
     }
 
 
-def _classified(
-    values: Mapping[str, Any], schema: type = Config, path: str = ""
+def _counted(settings: Iterator[tuple[str, Any, bool]]) -> dict[str, Any]:
+    """Those of the classified settings that change results, flattened."""
+    return {
+        path: leaf for at, value, counts in settings if counts for path, leaf in flatten(value, at).items()
+    }
+
+
+def _classify(
+    values: Mapping[str, Any], named: DictConfig, schema: type = Config, path: str = ""
 ) -> Iterator[tuple[str, Any, bool]]:
     """Dotted path and value of every declared setting, and whether it changes results."""
     declared = {one.name: one for one in fields(schema)}
     for key, value in values.items():
         one, here = declared[key], f"{path}{key}"
-        group = TRAINERS[value["method"]] if here == "trainer" else _group(one.type)
-        if group is not None and isinstance(value, Mapping):
-            yield from _classified(value, group, f"{here}.")
+        setting = declaration(one)
+        optional_groups = [t for t in (one.type, *get_args(one.type)) if is_dataclass(t)]
+        group: Any = TRAINERS[value["method"]] if here == "trainer" else next(iter(optional_groups), None)
+        if setting is not None and not setting.changes_results:
+            yield here, value, False
+        elif group is not None and isinstance(value, Mapping):
+            yield from _classify(value, named, group, f"{here}.")
         elif is_component(value):
-            yield from _component(value, here)
+            yield from _classify_component(value, here, named)
         else:
-            known = declaration(one)
-            yield here, value, known is None or known.changes_results
+            yield here, value, True
 
 
-def _group(annotation: Any) -> type | None:
-    """The dataclass that a field holds, which may be optional."""
-    return next((t for t in (annotation, *get_args(annotation)) if is_dataclass(t)), None)  # type: ignore[return-value]
-
-
-def _component(node: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, bool]]:
+def _classify_component(
+    node: Mapping[str, Any], path: str, named: DictConfig
+) -> Iterator[tuple[str, Any, bool]]:
     target = str(node.get("_target_") or "")
-    # a target of another package may do anything under a known name: it counts
-    neutral = neutral_arguments(target) | ({"_target_"} if target.startswith("cme.") else set())
+    try:
+        expected = OmegaConf.select(named, f"{path}._target_")
+    except InterpolationKeyError:  # the target counts where the interpolation points
+        expected = target
+    is_named = target.startswith("cme.") and target == expected
+    neutral = neutral_arguments(target) | ({"_target_"} if is_named else set())
     for key, value in node.items():
         if key == "members":
             for name, member in value.items():
-                yield from _component(member, f"{path}.members.{name}")
+                yield from _classify_component(member, f"{path}.members.{name}", named)
         elif is_component(value):
-            yield from _component(value, f"{path}.{key}")
+            yield from _classify_component(value, f"{path}.{key}", named)
         else:
             yield f"{path}.{key}", value, key not in neutral
 
 
+def _named_options(values: Mapping[str, Any]) -> DictConfig:
+    """The components of a configuration as the YAML files of their names define them."""
+
+    def option(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
+        return option_settings(group, str((node or {}).get("name")))
+
+    judge = values["judge"]
+    members = {key: option("judge", member) for key, member in (judge.get("members") or {}).items()}
+    return OmegaConf.create(
+        {
+            "data": option("data", values["data"]),
+            "reward": option("reward", values.get("reward")),
+            "judge": {**option("judge", judge), "members": members},
+            "selection": {"judge": option("judge", values["selection"]["judge"])},
+            "trainer": {"pairs": "${data.pairs}"},
+        }
+    )
+
+
 def method(run: "Run") -> str:
-    """What tables and run ids call the method: the trained reward, or the trainer where no reward trains."""
+    """The method in tables and run ids: the trained reward, or the trainer if it uses no reward."""
     reward, trainer = run.reward.name, run.trainer.method
     return str({"grpo": reward, "best_of_n": f"best_of_n_{reward}"}.get(trainer, trainer))
 
 
 def start_id(run: "Run") -> str:
-    """Slug and hash of the untrained model's evaluation responses, which runs share."""
-    made_of = {
+    """The id of the untrained model's evaluation responses, which runs share."""
+    counted = {
         "generator": run.generator,
         "max_new_tokens": run.evaluation.max_new_tokens,
         **_data_fields(run, without="train"),
     }
-    return f"{run.scale.name}-{run.family.name}-{run.regime.name}-{digest(made_of)}"
+    return f"{run.scale.name}-{run.family.name}-{run.regime}-{digest(counted)}"
 
 
 def verifier_answers_id(run: "Run") -> str:
-    """Slug and hash of a verifier's answers to the training prompts, which runs share."""
+    """The id of a verifier's answers to the training prompts, which runs share."""
     sampling = run.values["trainer"]["sampling"] | {"seed": run.seed, "dtype": run.scoring.dtype}
-    made_of = {"verifier": run.verifier.checkpoint, **sampling, **_data_fields(run, without="eval")}
-    return f"{run.scale.name}-{run.verifier.name}-s{run.seed}-{digest(made_of)}"
+    counted = {"verifier": run.verifier.checkpoint, **sampling, **_data_fields(run, without="eval")}
+    return f"{run.scale.name}-{run.verifier.name}-s{run.seed}-{digest(counted)}"
 
 
 def verifier_responses_id(run: "Run", verifier: str) -> str:
-    """Slug and hash of a verifier's own evaluation responses, which runs share."""
+    """The id of a verifier's evaluation responses, which runs share."""
     limits = {"max_new_tokens": run.evaluation.max_new_tokens, "dtype": run.scoring.dtype}
-    if (rounded := quantization(run)) is not None:
-        limits["quantization"] = rounded
-    made_of = {"verifier": verifier, **limits, **_data_fields(run, without="train")}
-    return f"{run.scale.name}-{run.verifier.name}-{digest(made_of)}"
+    if (kind := quantization(run)) is not None:
+        limits["quantization"] = kind
+    counted = {"verifier": verifier, **limits, **_data_fields(run, without="train")}
+    return f"{run.scale.name}-{run.verifier.name}-{digest(counted)}"
 
 
 def _data_fields(run: "Run", without: str) -> dict[str, Any]:
@@ -160,18 +187,18 @@ def _data_fields(run: "Run", without: str) -> dict[str, Any]:
 
 
 def heldout_verifier(run: "Run") -> str | None:
-    """The held-out verifier: the first whose family is neither the generator's nor the verifier's."""
-    taken = {run.family.name, run.verifier.family}
-    return next((name for family, name in run.scale.heldout.items() if family not in taken), None)
+    """The held-out verifier, the first of neither the generator's nor the verifier's family; None if there is none."""
+    used = {run.family.name, run.verifier.family}
+    return next((name for family, name in run.scale.heldout.items() if family not in used), None)
 
 
 def comparators(run: "Run") -> dict[str, str]:
-    """The further models that the policy is compared with, by name; never the untrained model, which always is."""
+    """The further models with which the policy is compared, by name, without the untrained model."""
     return {name: c for name, c in run.evaluation.comparators.items() if c != run.generator}
 
 
 def verifiers(run: "Run") -> list[str]:
-    """The verifiers that the run learns from; none where its reward has none, or where no reward is used."""
+    """The verifiers whose scores or answers the run trains on; empty for a reward without a verifier and for DPO."""
     if uses_reward(run):
         return reward_verifiers(run.reward.arguments)
     return [run.verifier.checkpoint] if run.trainer.method == "sft" else []
@@ -183,24 +210,24 @@ def uses_reward(run: "Run") -> bool:
 
 
 def quantization(run: "Run") -> Any:
-    """How the weights of the verifiers that the run learns from are quantized; None where they are not."""
+    """The quantization of the weights of the reward's verifiers; None for full precision."""
     return run.reward.arguments.get("quantization") if uses_reward(run) else None
 
 
 def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:
-    """The verifiers among a reward's settings."""
+    """The verifiers in a reward's settings."""
     verifier = reward.get("verifier")
     return [] if verifier is None else [verifier] if isinstance(verifier, str) else list(verifier)
 
 
 def responding_verifier(run: "Run") -> str | None:
-    """The one verifier whose own responses a run records; None for none, for several, and for one behind a server."""
+    """The verifier whose own responses a run records; None unless there is exactly one, in this process."""
     names = verifiers(run)
     served = uses_reward(run) and run.reward.arguments.get("server") is not None
     return names[0] if len(names) == 1 and not served else None
 
 
 def verifier_name(run: "Run") -> str:
-    """The configured verifier's checkpoint, or those of an ensemble in one line."""
+    """The configured verifier's checkpoint, or those of an ensemble separated by commas."""
     checkpoint = run.verifier.checkpoint
     return checkpoint if isinstance(checkpoint, str) else ", ".join(checkpoint)

@@ -1,4 +1,4 @@
-"""One run of an experiment: the composed configuration, resolved once, with what identifies it."""
+"""A run: the composed configuration, resolved once, and its id."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -10,17 +10,17 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import identity
 from experiments.config.components import Component
-from experiments.config.schema import TRAINERS, Config
+from experiments.config.schema import TRAINERS, Config, Dpo
 from experiments.config.validation import BadConfig, check_existence, check_targets
 
 
 @dataclass(kw_only=True)
 class Run(Config):
-    """One run: every field of the schema by attribute.
+    """A run: every field of the schema as an attribute.
 
     Attributes:
-        values: the same as plain mappings, as the record keeps them.
-        overrides: the words of a command line that ask for this run alone.
+        values: the fields as plain mappings, as in the record.
+        overrides: the overrides of a command line that compose this run alone.
     """
 
     values: dict[str, Any]
@@ -28,21 +28,21 @@ class Run(Config):
 
     @cached_property
     def run_id(self) -> str:
-        """What names the run and its folder. See `experiments.config.identity`."""
+        """The name of the run and of its folder. See `experiments.config.identity`."""
         return identity.run_id(self)
 
     def load_oracle(self) -> Callable[[str, str, bool], float] | None:
-        """What knows the true quality (0 to 1) of (prompt, response, finished); None where nobody does."""
+        """The function from (prompt, response, finished) to the true quality (0 to 1); None if it is unknown."""
         return None if self.data.oracle is None else self.data.oracle.instantiate()
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """What the record keeps of the configuration."""
+        """The configuration as the record keeps it."""
         return identity.settings(self)
 
 
 def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
-    """Resolve a composed configuration. Raises BadConfig where it names what does not exist or cannot be imported."""
+    """Resolve a composed configuration. Raises BadConfig for a name that does not exist or cannot be imported."""
     _check_declared(config)
     check_existence(config)
     typed: dict[str, Any] = {}
@@ -50,7 +50,7 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
     for key in map(str, config):
         try:
             if key == "reward" and key in TRAINERS[config.trainer.method].UNUSED:
-                typed[key] = Component(str(config.reward.name), "", {})
+                typed[key] = {"name": config.reward.name}
                 continue
             node = config[key]
             values[key] = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
@@ -59,31 +59,28 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
             raise BadConfig(f"{key}: {str(error).splitlines()[0]}") from error
     check_targets(values)
     run = Run(**typed, values=values, overrides=list(overrides))
-    run.reward = _component(run.reward)
-    run.judge = _component(run.judge)
-    run.selection.judge = _component(run.selection.judge)
-    run.data.source = _component(run.data.source, named=False)
-    run.data.oracle = None if run.data.oracle is None else _component(run.data.oracle, named=False)
-    if run.trainer.method == "dpo":
-        run.trainer.pairs = None if run.trainer.pairs is None else _component(run.trainer.pairs, named=False)
+    run.reward = Component.of(run.reward)
+    run.judge = Component.of(run.judge)
+    run.selection.judge = Component.of(run.selection.judge)
+    run.data.source = Component.of(run.data.source, named=False)
+    run.data.oracle = run.data.oracle and Component.of(run.data.oracle, named=False)
+    run.data.pairs = run.data.pairs and Component.of(run.data.pairs, named=False)
+    if isinstance(run.trainer, Dpo):
+        run.trainer.pairs = run.trainer.pairs and Component.of(run.trainer.pairs, named=False)
     return run
 
 
 def _check_declared(config: DictConfig, path: str = "") -> None:
-    """Refuse fields, added with +, that the schema does not have."""
+    """Refuse fields, added with +, that are not in the schema."""
     schema: Any = OmegaConf.get_type(config)
     known = {one.name for one in fields(schema)}
     for key in map(str, config):
         if key not in known:
             raise BadConfig(
-                f"{path}{key} is no field of the configuration; `python run.py --help` lists them"
+                f"{path}{key} is not a field of the configuration; `python run.py --help` lists all fields"
             )
         if OmegaConf.is_missing(config, key) or OmegaConf.is_interpolation(config, key):
             continue
         node = config[key]
         if isinstance(node, DictConfig) and is_dataclass(OmegaConf.get_type(node)):
             _check_declared(node, f"{path}{key}.")
-
-
-def _component(node: Any, named: bool = True) -> Component:
-    return node if isinstance(node, Component) else Component.of(node, named)

@@ -1,10 +1,11 @@
-"""The schema of the configuration: every field once, with its type, help text, bounds and part in a run's identity.
+"""The schema of the configuration. Each field has a type, a help text, bounds, and whether it changes results.
 
 Validation, identity and `run.py --help` derive from these declarations; the values are in `conf/`. A node with a
 `_target_` (reward, judge, data.source) is a `Component`: its fields are the arguments of its target.
 """
 
 import functools
+import operator
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
     from cme.grading.answers import AnswerKind
     from experiments.config.components import Component
 else:
-    AnswerKind = str  # OmegaConf knows no Literal; `choices` checks it
-    Component = Any  # OmegaConf holds a mapping here; `experiments.config.runs.resolve` makes the component
+    AnswerKind = str  # OmegaConf does not support Literal; `choices` checks the value
+    Component = Any  # a mapping in OmegaConf; `experiments.config.runs.resolve` makes it a Component
+
+
+BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is known of a field beside its type: `help`, its values, and whether another value gives other results."""
+    """The declaration of a field: its help text, its allowed values, and whether it changes results."""
 
     help: str
     changes_results: bool = True
@@ -36,43 +40,33 @@ class Setting:
     @property
     def bounds(self) -> str:
         """The bounds in words, such as `above 0 and at most 1`; empty without any."""
-        named = {"at least": self.at_least, "above": self.above, "at most": self.at_most, "below": self.below}
-        return " and ".join(f"{name} {bound}" for name, bound in named.items() if bound is not None)
-
-    def complaint(self, value: Any) -> str | None:
-        """Why a value is refused, as in `it must be above 0`; None for an allowed one. Null is always allowed."""
-        if value is None:
-            return None
-        kept = (
-            (self.at_least is None or value >= self.at_least)
-            and (self.above is None or value > self.above)
-            and (self.at_most is None or value <= self.at_most)
-            and (self.below is None or value < self.below)
+        limits = {name: getattr(self, name) for name in BOUNDS}
+        return " and ".join(
+            f"{name.replace('_', ' ')} {limit}" for name, limit in limits.items() if limit is not None
         )
-        return None if kept else f"it must be {self.bounds}"
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value, which may be null, is within the bounds."""
+        limits = {name: getattr(self, name) for name in BOUNDS}
+        return value is None or all(
+            limit is None or BOUNDS[name](value, limit) for name, limit in limits.items()
+        )
 
 
-def setting(
-    default: Any = MISSING,
-    *,
-    help: str,
-    changes_results: bool = True,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """Declare a field of the configuration. A field without a default gets its value in `conf/`."""
-    declared = Setting(help, changes_results, at_least, above, at_most, below, choices)
+def setting(default: Any = MISSING, **declared: Any) -> Any:
+    """Declare a field of the configuration. `declared` are the fields of `Setting`.
+
+    A field without a default gets its value in `conf/`.
+    """
+    setting = Setting(**declared)
     if isinstance(default, list | dict):
-        return field(default_factory=default.copy, metadata={"setting": declared})
-    return field(default=default, metadata={"setting": declared})
+        return field(default_factory=default.copy, metadata={"setting": setting})
+    return field(default=default, metadata={"setting": setting})
 
 
-def declaration(of: "Field[Any]") -> Setting | None:
-    """The declaration of a dataclass field; None for a group of fields, whose own fields have one each."""
-    return of.metadata.get("setting")
+def declaration(one: "Field[Any]") -> Setting | None:
+    """The declaration of a dataclass field; None for a group of fields, each of which has its own."""
+    return one.metadata.get("setting")
 
 
 @dataclass
@@ -81,21 +75,17 @@ class Family:
 
     name: str = setting(help="name of the family", changes_results=False)
     ours: list[str] = setting(
-        [], help="regimes at scale=paper that the paper did not run", changes_results=False
+        [], help="regimes at scale=paper that the paper did not train", changes_results=False
     )
     counterpart: str | None = setting(
         help="family whose bundled model verifies this one at scale=laptop", changes_results=False
     )
     checkpoints: dict[str, dict[str, str]] = setting(
-        help="checkpoints by scale, then by regime; a missing one does not exist", changes_results=False
+        help="checkpoints by scale, then by regime", changes_results=False
     )
-
-
-@dataclass
-class Regime:
-    """How the generator was trained before."""
-
-    name: str = setting(help="pretrained, sft or instruct", changes_results=False)
+    grpo_paper: dict[str, Any] = setting(
+        {}, help="settings of trainer=grpo at scale=paper by regime", changes_results=False
+    )
 
 
 @dataclass
@@ -110,26 +100,29 @@ class Verifier:
 
 @dataclass
 class Data:
-    """The prompts, and what is known of their answers."""
+    """The prompts and their answers."""
 
     name: str = setting(help="name of the data set")
     source: Component = setting(help="function that loads the prompts of a split")
     oracle: Component | None = setting(
-        help="function that knows the true quality of a response; null: nobody does"
+        help="function that returns the true quality of a response; null: it is unknown"
+    )
+    pairs: Component | None = setting(
+        None, help="function that loads preference pairs for trainer=dpo", changes_results=False
     )
     answers: AnswerKind = setting(
-        help="what the answer in a response is", choices=get_args(answers.AnswerKind)
+        help="form of the answer in a response", choices=get_args(answers.AnswerKind)
     )
     train_split: str = setting(help="split of the training prompts")
     eval_split: str = setting(help="split of the evaluation prompts")
     train_prompts: int = setting(help="number of training prompts", above=0)
     eval_prompts: int = setting(help="number of evaluation prompts", above=0)
-    seed: int = setting(help="seed of the draw of prompts")
+    seed: int = setting(help="seed of the sample of prompts")
 
 
 @dataclass
 class Lora:
-    """Low-rank adapters in place of all weights (arXiv 2106.09685), by the names of peft.LoraConfig."""
+    """Low-rank adapters (arXiv 2106.09685) instead of all weights, with the field names of peft.LoraConfig."""
 
     r: int = setting(help="rank", at_least=1)
     lora_alpha: int = setting(help="scale of the adapters", at_least=1)
@@ -139,33 +132,33 @@ class Lora:
 
 @dataclass
 class Trainer:
-    """What all trainers have: adapters, where the trainer trains any."""
+    """Fields of all trainers."""
 
     UNUSED: ClassVar[tuple[str, ...]] = ()
-    """Groups of the configuration that this trainer does not use; they are no part of its runs."""
+    """Groups of the configuration that this trainer does not use; they are not part of its runs."""
 
     lora: Lora | None = None
 
 
 @dataclass
 class Optimization(Trainer):
-    """How weights are updated, by the names of transformers.TrainingArguments."""
+    """How weights are updated, with the field names of transformers.TrainingArguments."""
 
     max_steps: int = setting(help="optimizer steps", above=0)
     per_device_train_batch_size: int = setting(
-        help="batch of all devices together; each process takes its share", above=0
+        help="batch size over all devices; each process takes its share", above=0
     )
     gradient_accumulation_steps: int = setting(help="batches per optimizer step", above=0)
     learning_rate: float = setting(help="highest learning rate", above=0)
     lr_scheduler_type: str = setting(
-        help="schedule of the learning rate",
+        help="learning rate schedule",
         choices=("linear", "cosine", "constant", "constant_with_warmup", "polynomial"),
     )
-    warmup_steps: int = setting(help="steps in which the learning rate rises", at_least=0)
+    warmup_steps: int = setting(help="warm-up steps of the learning rate", at_least=0)
     weight_decay: float = setting(help="weight decay", at_least=0)
-    adam_beta1: float = setting(help="decay of Adam's first moment")
-    adam_beta2: float = setting(help="decay of Adam's second moment")
-    max_grad_norm: float = setting(help="norm at which gradients are clipped")
+    adam_beta1: float = setting(help="Adam's beta1")
+    adam_beta2: float = setting(help="Adam's beta2")
+    max_grad_norm: float = setting(help="gradient norm above which gradients are clipped")
     optim: str = setting(help="optimizer", choices=("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"))
 
 
@@ -175,12 +168,12 @@ class Sampling:
 
     temperature: float = setting(help="sampling temperature", at_least=0)
     max_new_tokens: int = setting(help="tokens per response at most", above=0)
-    batch_size: int = setting(help="prompts per batch; it decides which responses a seed gives", above=0)
+    batch_size: int = setting(help="prompts per batch; changes the responses of a seed", above=0)
 
 
 @dataclass
 class Grpo(Optimization):
-    """GRPO on the configured reward, by the names of trl.GRPOConfig."""
+    """GRPO on the configured reward, with the field names of trl.GRPOConfig."""
 
     method: str = setting("grpo", help="name of the trainer")
     use_vllm: bool = setting(help="whether vLLM samples the completions")
@@ -191,45 +184,44 @@ class Grpo(Optimization):
     )
     vllm_server_base_url: str | None = setting(help="URL of `trl vllm-serve`", changes_results=False)
     vllm_gpu_memory_utilization: float = setting(
-        help="vLLM's share of the GPU's memory", above=0, below=1, changes_results=False
+        help="share of the GPU's memory for vLLM", above=0, below=1, changes_results=False
     )
     vllm_tensor_parallel_size: int = setting(
-        help="devices that vLLM splits the model over", at_least=1, changes_results=False
+        help="devices over which vLLM splits the model", at_least=1, changes_results=False
     )
-    steps_per_generation: int = setting(help="batches sampled at once", above=0)
-    num_generations: int = setting(help="completions per prompt, which are a group", at_least=2)
+    steps_per_generation: int = setting(help="batches per sampling", above=0)
+    num_generations: int = setting(help="completions per prompt, which form a group", at_least=2)
     num_iterations: int = setting(help="updates per sampled batch")
     max_completion_length: int = setting(help="tokens per completion at most", above=0)
-    mask_truncated_completions: bool = setting(
-        help="whether completions that did not end are left out of the loss"
-    )
+    mask_truncated_completions: bool = setting(help="whether the loss excludes unfinished completions")
     temperature: float = setting(help="sampling temperature", above=0)
-    top_p: float = setting(help="probability mass that is sampled from", above=0, at_most=1)
-    top_k: int = setting(help="tokens that are sampled from; 0: all", at_least=0)
-    repetition_penalty: float = setting(help="penalty on repeated tokens while sampling")
+    top_p: float = setting(help="probability mass of nucleus sampling", above=0, at_most=1)
+    top_k: int = setting(help="number of most likely tokens to sample from; 0: all", at_least=0)
+    repetition_penalty: float = setting(help="penalty on repeated tokens in sampling")
     beta: float = setting(help="weight of the KL penalty", at_least=0)
     epsilon: float = setting(help="clipping range of the probability ratio", at_least=0)
     loss_type: str = setting(
-        help="how token losses are joined",
+        help="aggregation of token losses",
         choices=("grpo", "dr_grpo", "dapo", "bnpo", "cispo", "sapo", "vespo"),
     )
     scale_rewards: str = setting(
-        help="whose standard deviation divides the advantages", choices=("group", "batch", "none")
+        help="set of rewards whose standard deviation divides the advantages",
+        choices=("group", "batch", "none"),
     )
     importance_sampling_level: str = setting(
-        help="whether probability ratios are of tokens or of sequences", choices=("token", "sequence")
+        help="whether probability ratios are per token or per sequence", choices=("token", "sequence")
     )
     shuffle_dataset: bool = setting(help="whether training prompts are shuffled")
 
 
 @dataclass
 class Dpo(Optimization):
-    """DPO on preference pairs, by the names of trl.DPOConfig."""
+    """DPO on preference pairs, with the field names of trl.DPOConfig."""
 
     UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
 
     method: str = setting("dpo", help="name of the trainer")
-    pairs: Component | None = setting(help="function that loads preference pairs; null: the data have none")
+    pairs: Component | None = setting(help="function that loads preference pairs, that of the data")
     beta: float = setting(help="weight of the KL penalty", above=0)
     loss_type: str = setting(help="loss", choices=("sigmoid", "hinge", "ipo"))
     max_length: int = setting(help="tokens of prompt and response together at most", above=0)
@@ -238,7 +230,7 @@ class Dpo(Optimization):
 
 @dataclass
 class Sft(Optimization):
-    """Supervised fine-tuning on the verifier's answers to the training prompts, by the names of trl.SFTConfig."""
+    """Supervised fine-tuning on the verifier's answers to the training prompts, in the terms of trl.SFTConfig."""
 
     UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
 
@@ -250,7 +242,7 @@ class Sft(Optimization):
 
 @dataclass
 class BestOfN(Trainer):
-    """No training: of several samples of the untrained model, the one with the highest reward."""
+    """No training: the sample of the untrained model with the highest reward."""
 
     UNUSED: ClassVar[tuple[str, ...]] = ("guard", "monitor_every")
 
@@ -265,99 +257,97 @@ TRAINERS: dict[str, type[Trainer]] = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "bes
 
 @dataclass
 class Guard:
-    """When training stops early."""
+    """Conditions that stop training early."""
 
-    patience: int = setting(help="bad steps in a row", above=0)
+    patience: int = setting(help="consecutive bad steps", above=0)
     max_unscored: float = setting(help="highest share of completions without a reward", above=0, at_most=1)
 
 
 @dataclass
 class Evaluation:
-    """Greedy responses to the evaluation prompts, judged against those of the untrained model."""
+    """Comparison of greedy responses to the evaluation prompts with those of the untrained model."""
 
     max_new_tokens: int = setting(help="tokens per response at most", above=0)
     batch_size: int = setting(help="prompts per batch", above=0, changes_results=False)
     both_orders: bool = setting(help="whether each pair is judged in both orders")
     comparators: dict[str, str] = setting(
         {},
-        help="further models, by name, that policy and untrained model are compared with",
+        help="further models, by name, with which policy and untrained model are compared",
         changes_results=False,
     )
 
 
 @dataclass
 class Selection:
-    """The best saved checkpoint by its win rate on prompts that the evaluation does not use."""
+    """Selection of the saved checkpoint with the highest win rate on prompts that the evaluation does not use."""
 
     every: int | None = setting(help="steps between saved checkpoints; null: no selection")
     split: str = setting(help="split of the selection prompts")
     prompts: int = setting(help="number of selection prompts", above=0)
     judge: Component = setting(help="judge of the selection")
-    keep: bool = setting(help="whether saved checkpoints stay after selection", changes_results=False)
+    keep: bool = setting(help="whether saved checkpoints stay on disk after selection", changes_results=False)
 
 
 @dataclass
 class Capabilities:
     """Tasks of lm-eval before and after training."""
 
-    tasks: list[str] = setting(help="names of the tasks; none: nothing is measured")
-    chat_template: bool = setting(help="whether each item is put as a user's turn")
-    limit: int | None = setting(help="items per task; null: all", at_least=1)
-    batch_size: int = setting(help="items per batch", above=0, changes_results=False)
+    tasks: list[str] = setting([], help="names of the tasks; empty: none is run")
+    chat_template: bool = setting(False, help="whether each item is rendered as a user turn")
+    limit: int | None = setting(None, help="items per task; null: all", at_least=1)
+    batch_size: int = setting(64, help="items per batch", above=0, changes_results=False)
 
 
 @dataclass
 class Checkpoint:
-    """Checkpoints from which an interrupted training goes on."""
+    """Checkpoints from which an interrupted training resumes."""
 
-    every: int = setting(help="steps between them", above=0, changes_results=False)
+    every: int = setting(help="steps between checkpoints", above=0, changes_results=False)
 
 
 @dataclass
 class Scoring:
-    """Limits of the passes of the verifier and of the held-out verifier."""
+    """Limits for the verifier and the held-out verifier."""
 
     max_prompt_tokens: int = setting(help="tokens per prompt at most", above=0)
     max_response_tokens: int = setting(help="tokens per response at most", above=0)
-    dtype: str = setting(help="type of the weights", choices=("float32", "bfloat16", "float16"))
+    dtype: str = setting(help="data type of the weights", choices=("float32", "bfloat16", "float16"))
     batch_tokens: int = setting(help="tokens per batch at most", above=0, changes_results=False)
 
 
 @dataclass
 class Scale:
-    """Sizes and sources."""
+    """Model sizes and data sources."""
 
     name: str = setting(help="miniature, laptop or paper")
     heldout: dict[str, str] = setting(
-        help="held-out verifiers by family; the first of a third family is used"
+        help="held-out verifiers by family; the first that is neither the generator's nor the verifier's is used"
     )
-    reference: str = setting(help="fixed model of comparators=paper", changes_results=False)
+    reference: str = setting(help="fixed reference model of comparators=paper", changes_results=False)
 
 
 @dataclass
 class Preset:
-    """Whose settings a reward trains under."""
+    """The settings that a reward trains with."""
 
     name: str = setting(
-        help="matched: those of its scale and cell; paper: those of its own source", changes_results=False
+        help="matched: those of its scale and model; paper: those of its publication", changes_results=False
     )
 
 
 @dataclass
 class Experiment:
-    """A named experiment and its sweeps."""
+    """A named experiment and its grids."""
 
     name: str | None = setting(None, help="name of the experiment", changes_results=False)
     independent_verifier: bool = setting(
-        True, help="whether it claims that verifier and generator differ", changes_results=False
+        True, help="whether a warning follows if verifier and generator are equal", changes_results=False
     )
     run: str = setting(
-        "experiments.run.pipeline.run", help="function that runs one of its cells", changes_results=False
+        "experiments.run.pipeline.run", help="function that runs one cell", changes_results=False
     )
-    sweep: dict[str, Any] = setting({}, help="its grids by scale", changes_results=False)
-    needs_answers: bool = setting(
-        False, help="whether it tells right answers from wrong ones", changes_results=False
-    )
+    sweep: dict[str, Any] = setting({}, help="grids by scale", changes_results=False)
+    needs_answers: bool = setting(False, help="whether it needs data with answers", changes_results=False)
 
 
 @dataclass
@@ -365,11 +355,10 @@ class Config:
     """One run."""
 
     family: Family = field(default_factory=Family)
-    regime: Regime = field(default_factory=Regime)
     verifier: Verifier = field(default_factory=Verifier)
-    reward: Component = setting(help="what the policy is trained on")
+    reward: Component = setting(help="reward that the policy is trained on")
     data: Data = field(default_factory=Data)
-    judge: Component = setting(help="who compares the policy's responses with the untrained model's")
+    judge: Component = setting(help="judge that compares the policy's responses with the untrained model's")
     trainer: Any = MISSING  # one of TRAINERS
     guard: Guard = field(default_factory=Guard)
     evaluation: Evaluation = field(default_factory=Evaluation)
@@ -380,34 +369,34 @@ class Config:
     scale: Scale = field(default_factory=Scale)
     preset: Preset = field(default_factory=Preset)
     tracker: str = setting(
-        help="where the figures of a training are shown",
+        help="where training metrics are shown",
         choices=("none", "tensorboard", "mlflow", "wandb", "trackio"),
         changes_results=False,
     )
     experiment: Experiment = field(default_factory=Experiment)
+    regime: str = setting(
+        help="how the generator was trained before: pretrained, sft or instruct", changes_results=False
+    )
     generator: str = setting(help="checkpoint of the untrained model")
     monitor_every: int = setting(
         help="steps between measurements of KL and of the held-out verifier", above=0
     )
     seed: int = setting(help="seed of the run")
-    plan: bool = setting(help="print what the cells would take and run nothing", changes_results=False)
-    fail_fast: bool = setting(help="stop a sweep at the first cell that fails", changes_results=False)
+    plan: bool = setting(help="print an estimate of the cost and run nothing", changes_results=False)
+    fail_fast: bool = setting(help="stop a sweep at the first run that fails", changes_results=False)
     results_dir: str = setting(help="folder of the results", changes_results=False)
     trusted_packages: list[str] = setting(
-        [], help="packages beside cme whose callables a _target_ may name", changes_results=False
+        [], help="packages other than cme whose callables a _target_ may name", changes_results=False
     )
 
 
 SWITCHES = {"selection": "every", "capabilities": "tasks"}
-"""Groups that are off, and no part of a run, unless this field of theirs is set."""
+"""Groups that are off, and not part of a run, unless their field named here is set."""
 
 
 @functools.cache
 def register() -> None:
-    """Put the schema into Hydra's ConfigStore under the name that `conf/config.yaml` builds on.
-
-    That of a trainer goes under `trainer/schema`, by its method.
-    """
+    """Store the schema in Hydra's ConfigStore as `schema`, and those of the trainers as `trainer/schema/METHOD`."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for method, node in TRAINERS.items():

@@ -1,4 +1,4 @@
-"""Checks of the configured trainer: that its fields go together, and with the rest of the run."""
+"""Checks that the fields of the trainer fit each other and the rest of the run."""
 
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -12,36 +12,40 @@ if TYPE_CHECKING:
 
 
 def check(run: "Run") -> None:
-    """Raise ValueError, one sentence, for a trainer that cannot run."""
+    """Raise ValueError with one sentence for a trainer that cannot run."""
     trainer = run.trainer
     if isinstance(trainer, BestOfN):
-        _best_of_n(run, trainer)
+        _check_best_of_n(run, trainer)
         return
     if isinstance(trainer, Grpo):
-        _grpo(trainer)
-        if trainer.use_vllm:
-            _vllm(run, trainer)
+        _check_grpo(run, trainer)
     distributed.per_process_settings(run.values["trainer"], distributed.process_count())  # divides the batch
-    if trainer.lora is not None:
-        _lora()
+    if trainer.lora is not None and find_spec("peft") is None:
+        raise ValueError(
+            f"adapter=lora needs the package peft, which is not installed: {install_command('lora')}"
+        )
+    if trainer.lora is not None and distributed.is_sharded():
+        raise ValueError(
+            "adapter=lora with a sharded policy (FSDP or DeepSpeed): its adapters cannot be merged into it; launch "
+            "with conf/accelerate/ddp.yaml"
+        )
 
 
-def _grpo(trainer: Grpo) -> None:
+def _check_grpo(run: "Run", trainer: Grpo) -> None:
     batch = trainer.per_device_train_batch_size * trainer.steps_per_generation
     if batch % trainer.num_generations:
         divisors = [str(d) for d in range(2, batch + 1) if batch % d == 0]
         raise ValueError(
             f"trainer.num_generations={trainer.num_generations} does not divide the generation batch of {batch} "
             f"(per_device_train_batch_size {trainer.per_device_train_batch_size} x steps_per_generation "
-            f"{trainer.steps_per_generation}); {batch} is divided by {', '.join(divisors)}"
+            f"{trainer.steps_per_generation}); use one of {', '.join(divisors)}"
         )
-
-
-def _vllm(run: "Run", trainer: Grpo) -> None:
+    if not trainer.use_vllm:
+        return
     if (trainer.vllm_mode == "server") != (trainer.vllm_server_base_url is not None):
         raise ValueError(
             f"trainer.vllm_mode={trainer.vllm_mode} with trainer.vllm_server_base_url={trainer.vllm_server_base_url}; "
-            "mode server needs the URL of `trl vllm-serve`, and mode colocate has none"
+            "mode server needs the URL of `trl vllm-serve`, and mode colocate accepts none"
         )
     if not run.plan and distributed.process_count() % trainer.vllm_tensor_parallel_size:
         raise ValueError(
@@ -55,22 +59,10 @@ def _vllm(run: "Run", trainer: Grpo) -> None:
         )
 
 
-def _lora() -> None:
-    if find_spec("peft") is None:
-        raise ValueError(
-            f"adapter=lora needs the package peft, which is not installed: {install_command('lora')}"
-        )
-    if distributed.is_sharded():
-        raise ValueError(
-            "adapter=lora with a policy in parts (FSDP or DeepSpeed): its adapters cannot be merged into it; launch "
-            "with conf/accelerate/ddp.yaml"
-        )
-
-
-def _best_of_n(run: "Run", trainer: BestOfN) -> None:
+def _check_best_of_n(run: "Run", trainer: BestOfN) -> None:
     if trainer.sampling.temperature <= 0:
         raise ValueError(
-            f"trainer.sampling.temperature={trainer.sampling.temperature}; it must be above 0, or all samples are one"
+            f"trainer.sampling.temperature={trainer.sampling.temperature}; it must be above 0, or all samples are equal"
         )
     if trainer.lora is not None:
         raise ValueError(
@@ -85,7 +77,7 @@ def _best_of_n(run: "Run", trainer: BestOfN) -> None:
 
 
 def check_reward(run: "Run") -> None:
-    """Raise ValueError, one sentence, for a reward with settings that the trainer ignores."""
+    """Raise ValueError with one sentence for settings of the reward that the trainer ignores."""
     reward = run.reward.arguments
     uses_groups = reward.get("granularity") == "token" or reward.get("std_floor", 0) > 0
     if uses_groups and isinstance(run.trainer, BestOfN):

@@ -1,4 +1,4 @@
-"""Checks of one run before any model loads. Every complaint is one sentence that names field, value and remedy."""
+"""Checks of a run before any model loads. Every error is one sentence that names field, value and remedy."""
 
 import difflib
 import inspect
@@ -8,7 +8,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from cme.judges.base import Judge
 from cme.rewards.base import Reward
@@ -24,38 +24,35 @@ LOADERS: dict[str, dict[str, Any]] = {
     "data.source": {"split": "", "count": 0, "seed": 0},
     "trainer.pairs": {"prompts": [], "seed": 0},
 }
-"""What the functions that load data are given beside their node's own arguments."""
+"""Arguments that functions which load data get in addition to those of the configuration."""
 
 
 class BadConfig(ValueError):
-    """A configuration that cannot run; the message names the field, its value and what would do."""
+    """A configuration that cannot run; the message names the field, its value and the remedy."""
 
 
 class NoSuchCell(BadConfig):
-    """A family that has no checkpoint of a regime at a scale."""
+    """A family without a checkpoint of the regime at the scale."""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """`; did you mean X?` where a known word is similar, else the known words."""
+    """`; did you mean X?` if a known word is similar, else the known words."""
     options = sorted(known)
     near = difflib.get_close_matches(word, options, n=1)
     return f"; did you mean {near[0]}?" if near else f"; it must be one of {', '.join(options)}"
 
 
 def check_existence(config: DictConfig) -> None:
-    """Check, before a composed configuration is resolved, that what its interpolations name exists.
+    """Check that the interpolations of a composed configuration resolve.
 
     Raises BadConfig, and NoSuchCell for a family without a checkpoint of the regime at the scale.
     """
-    scale, family, regime = config.scale.name, config.family.name, config.regime.name
-    there = config.family.checkpoints.get(scale) or {}
-    if regime not in there:
-        have = (
-            f"it has {', '.join(there)}"
-            if there
-            else f"its scales are {', '.join(config.family.checkpoints)}"
-        )
-        raise NoSuchCell(f"regime={regime} does not exist for family={family} at scale={scale}: {have}")
+    scale, family, regime = config.scale.name, config.family.name, config.regime
+    checkpoints = config.family.checkpoints.get(scale) or {}
+    if regime not in checkpoints:
+        scales = f"its scales are {', '.join(config.family.checkpoints)}"
+        known = f"it has {', '.join(checkpoints)}" if checkpoints else scales
+        raise NoSuchCell(f"regime={regime} does not exist for family={family} at scale={scale}: {known}")
     try:
         _ = config.verifier.checkpoint
     except OmegaConfBaseException:
@@ -63,42 +60,44 @@ def check_existence(config: DictConfig) -> None:
             f"verifier={config.verifier.name} does not exist at scale={scale} for family={family}; "
             f"it has a checkpoint for {', '.join(config.verifier.checkpoints)}"
         ) from None
-    _check_comparators(config)
+    for name in config.evaluation.comparators:
+        try:
+            checkpoint = config.evaluation.comparators[name]
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0].removeprefix("Interpolation key ")
+            raise BadConfig(
+                f"evaluation.comparators.{name} does not exist for family={family} at scale={scale}: {reason}; use "
+                f"comparators=none, or name a checkpoint with evaluation.comparators.{name}=..."
+            ) from None
+        if not checkpoint:
+            raise BadConfig(f"evaluation.comparators.{name}={checkpoint}; it must be a checkpoint")
     method = config.trainer.method
     if TRAINERS.get(method) is not OmegaConf.get_type(config.trainer):
         raise BadConfig(
-            f"trainer.method={method} is not set by itself; use trainer={' or trainer='.join(TRAINERS)}"
+            f"trainer.method={method} cannot be set alone; use trainer={' or trainer='.join(TRAINERS)}"
         )
     if method == "dpo" and config.trainer.pairs is None:
         raise BadConfig(
             f"trainer=dpo needs preference pairs, and data={config.data.name} has none; use data with pairs, such as "
             "data=world or data=ultrafeedback, or another trainer"
         )
-    if missing := sorted(OmegaConf.missing_keys(config.trainer)):
+    try:
+        missing = sorted(OmegaConf.missing_keys(config.trainer))
+    except InterpolationKeyError as error:
+        field = str(error).split("'")[1]
+        raise BadConfig(
+            f"trainer={method} has no sizes for family={family} regime={regime} at scale={scale}: set {field} in "
+            f"conf/family/{family}.yaml"
+        ) from None
+    if missing:
         raise BadConfig(f"trainer={method} has no sizes at scale={scale}: set {', '.join(missing)}")
 
 
-def _check_comparators(config: DictConfig) -> None:
-    named = config.evaluation.comparators
-    for name in named:
-        try:
-            checkpoint = named[name]
-        except OmegaConfBaseException as error:
-            lacking = str(error).splitlines()[0].removeprefix("Interpolation key ")
-            raise BadConfig(
-                f"evaluation.comparators.{name} does not exist for family={config.family.name} at "
-                f"scale={config.scale.name}: {lacking}; use comparators=none, or name a checkpoint with "
-                f"evaluation.comparators.{name}=..."
-            ) from None
-        if not checkpoint:
-            raise BadConfig(f"evaluation.comparators.{name}={checkpoint}; it must be a checkpoint")
-
-
 def check_targets(values: Mapping[str, Any]) -> None:
-    """Refuse every `_target_`, nested ones too, that is neither in `cme` nor in a trusted package.
+    """Refuse every `_target_`, also nested ones, that is neither in `cme` nor in a trusted package.
 
-    The name is checked before anything is imported; the callable must be defined there, too. `experiment.run` may
-    name what is in `experiments`, and is imported when it runs. Raises BadConfig.
+    The name is checked before it is imported, then the module that defines the callable. `experiment.run` must be in
+    `experiments` or in a trusted package, and is imported when it runs. Raises BadConfig.
     """
     trusted = values["trusted_packages"]
     targets = {p: v for p, v in identity.flatten(values).items() if p.rpartition(".")[2] == "_target_"}
@@ -111,28 +110,28 @@ def check_targets(values: Mapping[str, Any]) -> None:
             )
     for path, target in targets.items():
         try:
-            found = locate(str(target))
+            factory = locate(str(target))
         except ImportError as error:
             raise BadConfig(f"{path}={target} cannot be imported: {str(error).splitlines()[0]}") from error
-        if found.__module__.partition(".")[0] not in ("cme", *trusted):
-            raise BadConfig(f"{path}={target} is defined in {found.__module__}, not in cme")
+        if factory.__module__.partition(".")[0] not in ("cme", *trusted):
+            raise BadConfig(f"{path}={target} is defined in {factory.__module__}, not in cme")
 
 
 def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
     """Check a run and return the warnings to record. Raises BadConfig.
 
-    `generators` made the outputs to judge, where the configured generator does not.
+    `generators` are the models whose responses are judged, if not that of the configured generator.
     """
     if run.preset.name == "paper" and run.scale.name != "paper":
         raise BadConfig(
-            f"preset=paper at scale={run.scale.name}: its learning rates and lengths are for models of the "
-            "sources' sizes; use scale=paper, or preset=matched"
+            f"preset=paper at scale={run.scale.name}: its learning rates and lengths are for the larger models of the "
+            "publications; use scale=paper, or preset=matched"
         )
     for path, value, declared in declared_values(run):
         if value is not None and declared.choices and value not in declared.choices:
             raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")
-        if (complaint := declared.complaint(value)) is not None:
-            raise BadConfig(f"{path}={value}; {complaint}")
+        if not declared.allows(value):
+            raise BadConfig(f"{path}={value}; it must be {declared.bounds}")
     components = _components(run)
     try:
         trainer_validation.check(run)
@@ -156,7 +155,7 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
 
 
 def declared_values(run: "Run") -> list[tuple[str, Any, Setting]]:
-    """Dotted path, value and declaration of every field that the schema declares."""
+    """Dotted path, value and declaration of every field of the schema."""
 
     def walk(node: Any, path: str) -> Iterator[tuple[str, Any, Setting]]:
         for one in fields(node):
@@ -170,30 +169,30 @@ def declared_values(run: "Run") -> list[tuple[str, Any, Setting]]:
 
 
 def _components(run: "Run") -> dict[str, Component]:
-    """The components that the run uses by their paths, each member of a panel of judges by itself."""
-    found = {"reward": run.reward} if identity.uses_reward(run) else {}
-    found |= judges(run)
+    """The components that the run uses by their paths, with each member of a panel of judges."""
+    used = {"reward": run.reward} if identity.uses_reward(run) else {}
+    used |= judges(run)
     if run.selection.every is not None:
-        found["selection.judge"] = run.selection.judge
-    found["data.source"] = run.data.source
+        used["selection.judge"] = run.selection.judge
+    used["data.source"] = run.data.source
     if run.trainer.method == "dpo" and run.trainer.pairs is not None:
-        found["trainer.pairs"] = run.trainer.pairs
-    return found
+        used["trainer.pairs"] = run.trainer.pairs
+    return used
 
 
 def judges(run: "Run") -> dict[str, Component]:
-    """The judges of the evaluation by their paths. Raises BadConfig for a panel that cannot be one."""
+    """The judges of the evaluation by their paths. Raises BadConfig for an invalid panel."""
     if "members" not in run.values["judge"]:
         return {"judge": run.judge}
     if not run.judge.members:
         raise BadConfig("judge.members is empty; a panel needs at least one judge")
     if "majority" in run.judge.members:
-        raise BadConfig("judge.members.majority: the panel's own verdict is called so; use another name")
+        raise BadConfig("judge.members.majority: this is the name of the panel's verdict; use another name")
     return {f"judge.members.{name}": member for name, member in run.judge.members.items()}
 
 
 def _overlaps(run: "Run", generators: Sequence[str]) -> list[str]:
-    """A warning for each judge that is a generator or a verifier, or of the family of one by its name."""
+    """A warning for each judge that is a generator, verifier or comparator, or of the family of one by its name."""
     parties = generator_parties(generators)
     if not generators:
         parties = [("generator", run.family.name, [run.generator])]
@@ -203,10 +202,12 @@ def _overlaps(run: "Run", generators: Sequence[str]) -> list[str]:
             (f"comparator {name}", family_of(checkpoint), [checkpoint])
             for name, checkpoint in identity.comparators(run).items()
         ]
-    asked = judges(run) | ({} if run.selection.every is None else {"selection.judge": run.selection.judge})
+    every_judge = judges(run) | (
+        {} if run.selection.every is None else {"selection.judge": run.selection.judge}
+    )
     models = {
         f"{path}.{key}": str(judge.arguments.get(key) or "")
-        for path, judge in asked.items()
+        for path, judge in every_judge.items()
         for key in ("model", "checkpoint", "annotator")
     }
     return overlap_warnings(models, parties)
@@ -217,31 +218,32 @@ def _check_component(path: str, component: Component) -> None:
     target, arguments = component.target, component.arguments
     if not target:
         raise BadConfig(f"{path}._target_ is missing; it names the callable to use")
-    found = component.load_target()
-    given = LOADERS.get(path, {})
-    known = {key: p.annotation for key, p in inspect.signature(found).parameters.items() if key not in given}
+    factory = component.load_target()
+    signature = inspect.signature(factory)
+    provided = LOADERS.get(path, {})
+    known = {key: p.annotation for key, p in signature.parameters.items() if key not in provided}
     for key, value in arguments.items():
         if key not in known:
             raise BadConfig(f"{path}.{key} is not an argument of {target}{suggestion(key, known)}")
         if not _fits(value, known[key]):
-            raise BadConfig(f"{path}.{key}={value}; it must be {_written(known[key])}")
+            raise BadConfig(f"{path}.{key}={value}; it must be {_describe_type(known[key])}")
     try:
-        inspect.signature(found).bind(**arguments, **given)
+        signature.bind(**arguments, **provided)
     except TypeError as error:
         raise BadConfig(f"{path}: {target} has a {error}") from error
     base = Reward if path == "reward" else Judge if "judge" in path else None
     if base is None:
         return
-    if not (isinstance(found, type) and issubclass(found, base)):
+    if not (isinstance(factory, type) and issubclass(factory, base)):
         raise BadConfig(f"{path}._target_={target} must derive from {base.__module__}.{base.__name__}")
     try:
-        found.check(**arguments)
+        factory.check(**arguments)
     except ValueError as error:
         raise BadConfig(f"{path}: {error}") from error
 
 
 def _fits(value: Any, annotation: Any) -> bool:
-    """Whether a value is of the annotated type; for any but the plain types, yes."""
+    """Whether a value has the annotated type. Only unions, literals and plain types are checked."""
     if get_origin(annotation) in (Union, UnionType):
         return any(_fits(value, option) for option in get_args(annotation))
     if get_origin(annotation) is Literal:
@@ -255,14 +257,14 @@ def _fits(value: Any, annotation: Any) -> bool:
     return True
 
 
-def _written(annotation: Any) -> str:
+def _describe_type(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return f"one of {', '.join(map(str, get_args(annotation)))}"
     return str(getattr(annotation, "__name__", annotation)) if not get_args(annotation) else str(annotation)
 
 
 def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
-    """Rewards, experiments and judges that need a truth have one in these data."""
+    """Check that the data have the answers that reward, experiment and judges need."""
     reward, data = run.reward, run.data
     needs_answers = "reward" in components and cast("type[Reward]", reward.load_target()).needs_answers
     if needs_answers and data.answers == "none" and reward.arguments.get("oracle") is None:
@@ -272,7 +274,7 @@ def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
         )
     if run.experiment.needs_answers and data.answers == "none":
         raise BadConfig(
-            f"experiment={run.experiment.name} tells right answers from wrong ones, but data={data.name} has none "
+            f"experiment={run.experiment.name} needs answers, but data={data.name} has none "
             "(data.answers=none); use data with answers, such as data=world"
         )
     for path, judge in components.items():

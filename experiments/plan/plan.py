@@ -59,7 +59,7 @@ def lines(runs: Sequence[Run]) -> list[str]:
     done: set[str] = set()
     starts: set[str] = set()
     for run in runs:
-        name = f"{run.family.name} {run.regime.name} {identity.method(run)} {run.verifier.name} s{run.seed}"
+        name = f"{run.family.name} {run.regime} {identity.method(run)} {run.verifier.name} s{run.seed}"
         both = bounds(run)
         parts = [[t for t in count_tokens(run, each) if t.shared_by not in done] for each in both]
         done |= {t.shared_by for t in parts[0] if t.shared_by is not None}
@@ -91,7 +91,7 @@ def bounds(run: Run) -> tuple[Lengths, Lengths]:
     """The longest lengths, and the expected ones."""
     longest, answer = run.evaluation.max_new_tokens, min(RESPONSE, run.evaluation.max_new_tokens)
     prompt = run.scoring.max_prompt_tokens
-    start = longest if run.regime.name == "pretrained" else answer
+    start = longest if run.regime == "pretrained" else answer
     return (
         Lengths(*_training_row(run, prompt, math.inf), longest, longest, math.inf),
         Lengths(*_training_row(run, min(PROMPT, prompt), RESPONSE), answer, start, REPLY),
@@ -215,7 +215,7 @@ def _steps(run: Run) -> tuple[str, str]:
 def _whose(run: Run) -> str:
     if run.scale.name != "paper":
         return "-"
-    return "ours" if run.regime.name in run.family.ours else "paper"
+    return "ours" if run.regime in run.family.ours else "paper"
 
 
 def _pair(values: Iterable[float]) -> str:

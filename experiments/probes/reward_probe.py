@@ -84,7 +84,7 @@ def record_path(config: Run) -> Path:
 def reward_probe_id(config: Run) -> str:
     """Slug and hash, such as `stress-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
     counted = identity.identity_fields(config, without=_TRAINING)
-    parts = ("stress", config.scale.name, config.family.name, config.regime.name, config.verifier.name)
+    parts = ("stress", config.scale.name, config.family.name, config.regime, config.verifier.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted | {'prompts': prompt_count(config)})}"
 
 
@@ -143,7 +143,7 @@ def run(config: Run) -> Path:
         stress_id=reward_probe_id(config),
         scale=config.scale.name,
         family=config.family.name,
-        regime=config.regime.name,
+        regime=config.regime,
         verifier=config.verifier.name,
         seed=config.seed,
         generator_checkpoint=config.generator,

@@ -39,7 +39,7 @@ def record_path(config: Run) -> Path:
 def sanity_id(config: Run) -> str:
     """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
     counted = identity.identity_fields(config, without=_TRAINING)
-    parts = ("sanity", config.scale.name, config.judge.name, config.family.name, config.regime.name)
+    parts = ("sanity", config.scale.name, config.judge.name, config.family.name, config.regime)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
 
 
@@ -92,7 +92,7 @@ def _measured(config: Run) -> SanityRecord:
         sanity_id=sanity_id(config),
         scale=config.scale.name,
         family=config.family.name,
-        regime=config.regime.name,
+        regime=config.regime,
         judge=config.judge.name,
         seed=config.seed,
         generator_checkpoint=config.generator,

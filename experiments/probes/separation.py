@@ -58,7 +58,7 @@ def separation_id(config: Run) -> str:
         "samples": config.trainer.num_generations,
         "evaluation.batch_size": config.evaluation.batch_size,
     }
-    parts = ("separation", config.scale.name, config.family.name, config.regime.name, config.verifier.name)
+    parts = ("separation", config.scale.name, config.family.name, config.regime, config.verifier.name)
     return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
 
 
@@ -110,7 +110,7 @@ def _measured(config: Run, folder: Path) -> SeparationRecord:
         separation_id=separation_id(config),
         scale=config.scale.name,
         family=config.family.name,
-        regime=config.regime.name,
+        regime=config.regime,
         verifier=config.verifier.name,
         data=config.data.name,
         seed=config.seed,

@@ -93,7 +93,7 @@ def run(config: Run) -> Path:
             run_id=store.folder.name,
             scale=config.scale.name,
             family=config.family.name,
-            regime=config.regime.name,
+            regime=config.regime,
             reward=identity.method(config),
             verifier=config.verifier.name,
             judge=config.judge.name,

@@ -15,7 +15,7 @@ from experiments.config.runs import Run
 from experiments.run.store import Store
 
 # What says of a run what it is, beside the fields that change results.
-NAMES = ("family.name", "regime.name", "verifier.name", "experiment.name")
+NAMES = ("family.name", "regime", "verifier.name", "experiment.name")
 
 
 def callbacks(config: Run, store: Store) -> list[TrainerCallback]:

@@ -293,5 +293,5 @@ def test_help_lists_groups_and_fields_with_their_help() -> None:
     text = help_text()
     assert "reward=cme, " in text and "trainer.beta (float): weight of the KL penalty; at least 0" in text
     assert (
-        "scale.name" in text and "hydra/launcher=" in text and "source=" not in text and "cell=" not in text
+        "scale.name" in text and "hydra/launcher=" in text and "source=" not in text
     )

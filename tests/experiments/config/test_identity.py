@@ -199,3 +199,29 @@ def test_a_target_of_another_package_is_another_run(tmp_path: Path, monkeypatch:
     [known] = composition.compose_cells([trusted])
     [other] = composition.compose_cells([trusted, "reward._target_=other_rewards.Negated"])
     assert other.run_id != known.run_id
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("reward", "cme.rewards.ReverseKL"),
+        ("reward.oracle", "cme.miniature.arithmetic.load_prompts"),
+        ("judge.members.openai", "cme.judges.local.LocalJudge"),
+        ("data.source", "cme.miniature.arithmetic.load_prompts"),
+        ("data.oracle", "cme.miniature.arithmetic.load_prompts"),
+        ("trainer.pairs", "cme.data.ultrafeedback_pairs.load_pairs"),
+    ],
+)
+def test_another_target_than_that_of_the_named_file_is_another_run(path: str, target: str) -> None:
+    group = path.split(".")[0]
+    panel = ["judge=panel", "judge.members.openai.model=a", "judge.members.anthropic.model=b"]
+    overrides = {"reward": ["reward=ground_truth"], "judge": panel, "trainer": ["trainer=dpo"]}
+    config = cell(*overrides.get(group, []))
+    values = copy.deepcopy(config.values)
+    node = reduce(lambda inner, key: inner[key], path.split("."), values)
+    assert node["_target_"].startswith("cme.")
+    node["_target_"] = target
+    other_run = replace(config, values=values)
+    assert other_run.run_id != config.run_id
+    target_path = f"{path}._target_"
+    assert target_path in identity.neutral_fields(config) and target_path in identity.identity_fields(other_run)

@@ -127,7 +127,7 @@ def test_the_report_takes_them_beside_grpo(
         (["trainer=dpo", "trainer.num_generations=4"], ["trainer.num_generations"]),
         (["trainer=dpo", "trainer.loss_type=dapo"], ["trainer.loss_type=dapo", "sigmoid"]),
         (["trainer=dpo", "trainer.learning_rate=0"], ["trainer.learning_rate=0", "above 0"]),
-        (["trainer=dpo", "+trainer.pairs.foo=1"], ["trainer.pairs.foo"]),
+        (["trainer=dpo", "+data.pairs.foo=1"], ["trainer.pairs.foo"]),
         (["trainer=sft", "trainer.sampling.batch_size=0"], ["trainer.sampling.batch_size=0", "above 0"]),
         (["trainer=best_of_n", "trainer.num_generations=1"], ["trainer.num_generations=1", "at least 2"]),
         (["trainer=best_of_n", "trainer.sampling.temperature=0"], ["trainer.sampling.temperature=0"]),
@@ -152,7 +152,7 @@ def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
     with pytest.raises(
         BadConfig, match=r"no sizes at scale=laptop: set .*trainer.learning_rate.*trainer.max_steps"
     ):
-        composition.compose_cells(["scale=laptop", "trainer=dpo", "trainer/pairs=world"])
+        composition.compose_cells(["scale=laptop", "trainer=dpo", "+data.pairs={_target_: cme.miniature.preferences.load_pairs}"])
 
 
 def test_a_reward_without_use_is_not_looked_at() -> None:
