@@ -20,7 +20,11 @@ COUNTERPARTS = {
         "experiment=main_table",
         f"{OVERVIEW} {named('main-table')}",
     ),
-    "settings of the seven cells": ("main_table.csv", "scale=paper (conf/family, conf/trainer), plan=true", ""),
+    "settings of the seven cells": (
+        "main_table.csv",
+        "scale=paper (conf/family, conf/trainer), plan=true",
+        "",
+    ),
     "win rates against the instruct model and a fixed reference": (
         "verifier_sweep_quality.csv, released_evaluation.csv",
         "experiment=main_table (comparators=paper); python -m experiments judge on any two files of outputs",

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from experiments.config import identity
 from experiments.config.components import Component
-from experiments.config.schema import TRAINERS, Config, Dpo
+from experiments.config.schema import TRAINERS, Config
 from experiments.config.validation import BadConfig, check_existence, check_targets
 
 
@@ -58,16 +58,16 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
         except OmegaConfBaseException as error:
             raise BadConfig(f"{key}: {str(error).splitlines()[0]}") from error
     check_targets(values)
-    run = Run(**typed, values=values, overrides=list(overrides))
-    run.reward = Component.of(run.reward)
-    run.judge = Component.of(run.judge)
-    run.selection.judge = Component.of(run.selection.judge)
-    run.data.source = Component.of(run.data.source, named=False)
-    run.data.oracle = run.data.oracle and Component.of(run.data.oracle, named=False)
-    run.data.pairs = run.data.pairs and Component.of(run.data.pairs, named=False)
-    if isinstance(run.trainer, Dpo):
-        run.trainer.pairs = run.trainer.pairs and Component.of(run.trainer.pairs, named=False)
-    return run
+    selection, data, trainer = typed["selection"], typed["data"], typed["trainer"]
+    typed["reward"] = Component.of(typed["reward"])
+    typed["judge"] = Component.of(typed["judge"])
+    selection.judge = Component.of(selection.judge)
+    data.source = Component.of(data.source, named=False)
+    data.oracle = data.oracle and Component.of(data.oracle, named=False)
+    data.pairs = data.pairs and Component.of(data.pairs, named=False)
+    if trainer.method == "dpo":
+        trainer.pairs = trainer.pairs and Component.of(trainer.pairs, named=False)
+    return Run(**typed, values=values, overrides=list(overrides))
 
 
 def _check_declared(config: DictConfig, path: str = "") -> None:

@@ -1,7 +1,7 @@
-"""The command `cost`: what judging takes in calls, tokens and US dollars, without a call, a key or a model.
+"""`cme cost`: calls, tokens and US dollars of judging, without a call, a key or a model.
 
-For a run with recorded responses, the comparisons that are still pending count; for any other, the most that there can
-be. Comparisons that runs share, of an untrained model with another model, count once.
+For a run with recorded responses the pending comparisons count; for any other run, the estimate is an upper bound.
+Comparisons that runs share, of an untrained model with another model, count once.
 """
 
 import math
@@ -29,95 +29,87 @@ def lines(runs: Sequence[Run]) -> list[str]:
 
 
 def _pending(run: Run) -> list[PendingJudging]:
-    """What the judges of a run, or of a sanity check, have yet to judge."""
+    """The pending comparisons of a run or of a sanity check."""
     if run.experiment.run == "experiments.probes.sanity.run":
         if sanity.record_path(run).exists():
             return []
-        return [_bound(run, sanity.sanity_id(run), _prompts(run), opponents=len(sanity.OPPONENTS))]
-    store, both = Store.of(run), run.evaluation.both_orders
+        return [_upper_bound(run, sanity.sanity_id(run), opponents=len(sanity.OPPONENTS))]
+    store, both_orders = Store.of(run), run.evaluation.both_orders
     log = VerdictLog(store.verdicts)
     if store.record.exists():
         record = read_record(store.record)
-        pairs = _with_unscored(record.pairs, record.verdicts)
-        return [PendingJudging(run.run_id, run.judge, pairs, both, log), *_against_comparators(run, store)]
-    prompts = _prompts(run)
+        pairs = _unscored_pairs(record.pairs, record.verdicts)
+        judging = PendingJudging(run.run_id, run.judge, pairs, both_orders, log)
+        return [judging, *_pending_with_comparators(run, store)]
     if store.generations.exists() and store.start.exists():
         start, policy = (
             [Generation(**each) for each in read_json(path)["value"]]
             for path in (store.start, store.generations)
         )
-        shown = accuracy.judged_prompts(run, prompts)
+        shown = accuracy.judged_prompts(run, _prompts(run))
         pairs = [
             Pair(p.id, p.text, p.reference, a, b, p.answer)
             for p, a, b in zip(shown, start, policy, strict=True)
         ]
-        found = [PendingJudging(run.run_id, run.judge, pairs, both, log)]
+        pending = [PendingJudging(run.run_id, run.judge, pairs, both_orders, log)]
     else:
-        found = [_bound(run, run.run_id, prompts, log=log)]
-    found += _against_comparators(run, store)
+        pending = [_upper_bound(run, run.run_id, log=log)]
+    pending += _pending_with_comparators(run, store)
     if run.selection.every is not None:
         chosen = selection.selection_prompts(run)
-        steps = selection.compared_steps(run, run.trainer.max_steps)
-        found += [
-            _bound(run, f"{run.run_id}, selection", chosen, opponents=len(steps), judge=run.selection.judge),
-            _bound(run, f"{run.run_id}, selected checkpoint", prompts),
-        ]
-    return found
+        steps = len(selection.compared_steps(run, run.trainer.max_steps))
+        name, judge = f"{run.run_id}, selection", run.selection.judge
+        pending.append(_upper_bound(run, name, chosen, opponents=steps, judge=judge))
+        pending.append(_upper_bound(run, f"{run.run_id}, selected checkpoint"))
+    return pending
 
 
-def _against_comparators(run: Run, store: Store) -> list[PendingJudging]:
-    """Comparisons with further models: of a recorded one the unscored verdicts, of any other all."""
+def _pending_with_comparators(run: Run, store: Store) -> list[PendingJudging]:
+    """Comparisons with further models: the unscored verdicts of a recorded one, and all of any other."""
     record = read_record(store.record) if store.record.exists() else None
-    pending = store.comparators if record is None else pending_comparators(record, store.comparators)
-    found = []
-    for name, checkpoint in pending.items():
+    models = store.comparators if record is None else pending_comparators(record, store.comparators)
+    known = (record and record.comparisons) or []
+    pending = []
+    for name, checkpoint in models.items():
         sides = (store.folder.name, comparators.start_verdict_log(run, store).stem)
         labels = [f"{side} against {checkpoint}" for side in sides]
-        known = record.comparisons or [] if record is not None else []
-        met = next((c for c in known if (c.name, c.checkpoint) == (name, checkpoint)), None)
-        if record is None or met is None:
-            found += [_bound(run, label, _prompts(run)) for label in labels]
+        recorded = next((c for c in known if (c.name, c.checkpoint) == (name, checkpoint)), None)
+        if record is None or recorded is None:
+            pending += [_upper_bound(run, label) for label in labels]
             continue
-        both_sides = comparators.comparison_sides(run, store, record.pairs, met.responses)
-        for label, side, verdicts in zip(labels, both_sides, (met.policy, met.start or []), strict=True):
-            pairs = _with_unscored(side.pairs, verdicts)
-            log = VerdictLog(side.log)
-            found.append(PendingJudging(label, run.judge, pairs, run.evaluation.both_orders, log))
-    return found
+        both_sides = comparators.comparison_sides(run, store, record.pairs, recorded.responses)
+        verdicts = (recorded.policy, recorded.start or [])
+        for label, side, of_side in zip(labels, both_sides, verdicts, strict=True):
+            pairs, log = _unscored_pairs(side.pairs, of_side), VerdictLog(side.log)
+            pending.append(PendingJudging(label, run.judge, pairs, run.evaluation.both_orders, log))
+    return pending
 
 
-def _bound(
+def _upper_bound(
     run: Run,
     name: str,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Prompt] | None = None,
     *,
     opponents: int = 1,
     judge: Component | None = None,
     log: VerdictLog | None = None,
 ) -> PendingJudging:
-    """Pairs of responses of maximal length, all different, for each prompt and opponent."""
+    """A pair of different responses of maximal length for each prompt and opponent; default: evaluation prompts."""
     length = math.ceil(run.evaluation.max_new_tokens * CHARACTERS_PER_TOKEN)
     start = Generation("x" * length, False, 0)
     pairs = [
         Pair(p.id, p.text, p.reference, start, Generation(f"{n}".ljust(length, "y"), False, 0))
         for n in range(opponents)
-        for p in prompts
+        for p in (_prompts(run) if prompts is None else prompts)
     ]
-    return PendingJudging(
-        name,
-        judge or run.judge,
-        pairs,
-        run.evaluation.both_orders,
-        log or VerdictLog(Path(os.devnull)),
-        upper_bound=True,
-    )
+    log = log or VerdictLog(Path(os.devnull))
+    return PendingJudging(name, judge or run.judge, pairs, run.evaluation.both_orders, log, upper_bound=True)
 
 
 def _prompts(run: Run) -> list[Prompt]:
     return inputs.load_prompts(run.data, run.data.eval_split, run.data.eval_prompts)
 
 
-def _with_unscored(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[Pair]:
-    """The pairs that have an unscored verdict."""
+def _unscored_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[Pair]:
     unscored = {v.prompt_id for v in verdicts if v.outcome == "unscored"}
     return [pair for pair in pairs if pair.prompt_id in unscored]

@@ -1,4 +1,4 @@
-"""An estimate of the GPU memory that a run needs, from its configuration and the published sizes of its models."""
+"""A rough estimate of the GPU memory of a run, from the published shapes of its models. Never measured on a GPU."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,9 @@ from experiments.config.runs import Run
 
 GIB = 2**30
 FORMULA = """\
-Memory (GiB): 4 bytes per parameter for each of policy, start (to measure KL), TRL's reference and gradients; 8 for
-Adam's moments; verifiers in scoring.dtype. Added is the larger of two: the KV cache of one batch in float32; or, of one
-micro-batch, activations of tokens x hidden x (4 x layers + 34) bytes (arXiv 2205.05198, activation checkpointing) and
-logits of response tokens x vocabulary x 8 bytes. Excluded: vLLM in the same process, fragmentation."""
+GiB: memory of one GPU, computed and never measured. 4 bytes per parameter for each of policy, untrained model, TRL's
+reference and gradients, 8 for Adam's moments; verifiers in scoring.dtype; and the larger of the KV cache of a batch and
+the activations (arXiv 2205.05198, with checkpointing) and logits of a micro-batch. Without fragmentation and vLLM."""
 
 
 @dataclass(frozen=True)
@@ -61,56 +60,42 @@ SIZES = {
 
 
 def size_of(checkpoint: str) -> Size | None:
-    """The size of a checkpoint, or of the one whose shape random weights have; None if it is unknown."""
+    """The size of a checkpoint, also of its architecture with random weights; None if it is unknown."""
     return SIZES.get(checkpoint.removeprefix("random:"))
 
 
-def estimate_memory(run: Run, prompt: float, response: float) -> dict[str, float] | None:
-    """GiB on one GPU by purpose, with the sum as `total`; None if the size of a model is unknown.
+def estimate_memory(run: Run, prompt: float, response: float) -> float | None:
+    """GiB on one GPU by FORMULA; None if the size of a model is unknown.
 
-    `prompt` and `response` are the most tokens of a row that is trained on. See FORMULA.
+    `prompt` and `response` are the largest numbers of tokens of a trained row.
     """
     trainer, policy = run.trainer, size_of(run.generator)
-    heldout = identity.heldout_verifier(run)
-    served = identity.uses_reward(run) and run.reward.arguments.get("server") is not None
     trains, lora = trainer.method != "best_of_n", trainer.lora is not None
-    # SFT needs its verifier only before training
-    learned = [] if trainer.method == "sft" or served else identity.verifiers(run)
-    watched = [heldout] if heldout and trains else []
-    sizes = [size_of(name) for name in (*learned, *watched)]
-    if policy is None or None in sizes:
+    # SFT needs its verifier only before training, and a server has its own GPU
+    served = identity.uses_reward(run) and run.reward.arguments.get("server") is not None
+    scoring = [] if trainer.method == "sft" or served else identity.verifiers(run)
+    heldout = [name for name in [identity.heldout_verifier(run)] if name and trains]
+    verifiers = [size for name in (*scoring, *heldout) if (size := size_of(name)) is not None]
+    if policy is None or len(verifiers) < len(scoring) + len(heldout):
         return None
     width = 4 if run.scoring.dtype == "float32" else 2
-    widths = [1 if identity.quantization(run) == "8bit" else width] * len(learned) + [width] * len(watched)
-    weights = 4.0 * policy.parameters
+    widths = [1 if identity.quantization(run) == "8bit" else width] * len(scoring) + [width] * len(heldout)
+    weights = 4 * policy.parameters
     # LoRA: rank x the sides of the seven matrices of a layer, together about 20 x hidden
-    trained = 20.0 * trainer.lora.r * policy.hidden * policy.layers if lora else float(policy.parameters)
-    # without a KL penalty there is no reference; LoRA's is the policy without adapters
-    reference = (
-        trains and not lora and (trainer.method == "dpo" or (trainer.method == "grpo" and trainer.beta > 0))
-    )
-    batch = run.evaluation.batch_size
-    tokens = rows = 0.0
+    trained = 20 * trainer.lora.r * policy.hidden * policy.layers if lora else policy.parameters
+    # the reference of LoRA is the policy without adapters
+    has_reference = not lora and (trainer.method == "dpo" or (trainer.method == "grpo" and trainer.beta > 0))
+    states = weights * (1 + trains + has_reference) + 4 * trained * lora + (4 + 8) * trained * trains
+    states += sum(w * size.parameters for w, size in zip(widths, verifiers, strict=True))
+    rows = 0
     if trains:
         rows = trainer.per_device_train_batch_size * (2 if trainer.method == "dpo" else 1)
-        tokens = rows * (prompt + response)
+    batch = run.evaluation.batch_size
     if trainer.method == "grpo":
         batch = max(batch, trainer.per_device_train_batch_size * trainer.steps_per_generation)
-    longest = run.scoring.max_prompt_tokens + max(response, run.evaluation.max_new_tokens)
-    kept = {
-        "policy": weights + (4 * trained if lora else 0.0),
-        "gradients": 4 * trained * trains,
-        "optimizer": 8 * trained * trains,
-        "start": weights * trains,
-        "reference": weights * reference,
-        "verifiers": sum(w * s.parameters for w, s in zip(widths, sizes, strict=True) if s is not None),
-    }
-    passing = {
-        "KV cache": 8.0 * batch * policy.layers * policy.kv * longest,
-        "activations": tokens * policy.hidden * (4 * policy.layers + 34),
-        "logits": 8 * rows * response * policy.vocabulary,
-    }
+    tokens = run.scoring.max_prompt_tokens + max(response, run.evaluation.max_new_tokens)
+    cache = 8 * batch * policy.layers * policy.kv * tokens
+    activations = rows * (prompt + response) * policy.hidden * (4 * policy.layers + 34)
+    logits = 8 * rows * response * policy.vocabulary
     merged = weights * lora  # a copy, when the policy is saved
-    peak = max(passing["KV cache"], passing["activations"] + passing["logits"], merged)
-    total = sum(kept.values()) + peak
-    return {name: value / GIB for name, value in (kept | passing | {"total": total}).items()}
+    return float(states + max(cache, activations + logits, merged)) / GIB

@@ -1,4 +1,4 @@
-"""`python run.py` and `cme run`: run the cells of a command line, or show what Hydra composes of it."""
+"""`python run.py` and `cme run`: run the cells of a command line, or display what Hydra composes of it."""
 
 import sys
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from experiments.sweep import runner
 
 
 @hydra.main(version_base="1.3", config_path=str(composition.CONF), config_name="config")
-def show(config: DictConfig) -> None:
-    """The entry point of Hydra, which answers --help, --cfg and similar options by itself."""
+def display(config: DictConfig) -> None:
+    """The entry point of Hydra, which answers --cfg and similar options itself."""
     cell.run(resolve(config))
 
 
@@ -31,6 +31,6 @@ def main(arguments: Sequence[str]) -> None:
         elif composition.is_display_only(list(arguments)):
             schema.register()
             sys.argv[1:] = arguments
-            show()
+            display()
         else:
             sys.exit(runner.main(list(arguments)))

@@ -1,7 +1,7 @@
 """Launchers: run the cells of a sweep in parallel, with `hydra/launcher=NAME` on the command line.
 
-A preset in `conf/hydra/launcher` is a plugin of Hydra with its settings. Without one, cells run one after the other in
-this process.
+A file in `conf/hydra/launcher` configures a launcher plugin of Hydra. Without a launcher, cells run one after the other
+in this process.
 """
 
 import os
@@ -24,7 +24,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -52,18 +51,18 @@ NEEDS: dict[str, tuple[tuple[str, ...], str]] = {
         install_command("ray") + " && pip install --no-deps hydra-ray-launcher",
     ),
 }
-"""The modules that a preset needs, and the command that installs them."""
+"""The modules that each launcher needs, and the command that installs them."""
 RESTARTS = 3
-"""How often a sweep on this machine is restarted after it lost a process."""
+"""Number of restarts of a sweep on this machine after it lost a process."""
 BATCH = 1000
-"""Number of cells that a launcher gets at once; the limit of a Slurm array is 1001."""
+"""Number of cells per launch; the limit of a Slurm array is 1001."""
 
-# our `ray` replaces values of the plugin's `ray`, which Hydra would report
+# our ray.yaml replaces that of the plugin, about which Hydra would warn
 warnings.filterwarnings("ignore", r"\s*'hydra/launcher/ray' is validated against")
 
 
 def launcher_name(arguments: Sequence[str]) -> str | None:
-    """The launcher that a command line names; None for one cell after the other in this process."""
+    """The launcher that a command line names; None if cells run one after the other in this process."""
     names = [a.split("=", 1)[1] for a in arguments if a.lstrip("+").startswith("hydra/launcher=")]
     return names[-1] if names and names[-1] != BASIC else None
 
@@ -71,12 +70,12 @@ def launcher_name(arguments: Sequence[str]) -> str | None:
 def check_launcher(arguments: Sequence[str]) -> None:
     """Check that the launcher of a command line can run it.
 
-    Raises BadConfig for a launcher that is unknown or not installed, for settings that it lacks, for a command line
-    without -m, and within accelerate launch; Unavailable where there is no Slurm or no Ray cluster.
+    Raises BadConfig for a launcher that is unknown or not installed, for unknown settings, for a command line without
+    -m, and within accelerate launch; Unavailable without Slurm or a Ray cluster.
     """
     name = launcher_name(arguments)
-    own = [a for a in arguments if configures_hydra(a)]
-    if not own:
+    settings = [a for a in arguments if configures_hydra(a)]
+    if not settings:
         return
     if name is not None and not any(a in MULTIRUN for a in arguments):
         raise BadConfig(f"hydra/launcher={name} launches sweeps; add -m, also for a single cell")
@@ -87,13 +86,22 @@ def check_launcher(arguments: Sequence[str]) -> None:
         )
     schema.register()
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
-        settings = _composed(own, []).hydra.launcher
+        launcher = _compose(settings, []).hydra.launcher
     if name == "slurm" and shutil.which("sbatch") is None:
         raise Unavailable(
             "hydra/launcher=slurm needs Slurm's sbatch, which is not installed; slurm_local runs the same without Slurm"
         )
     if name == "ray":
-        _connect(settings.ray.init)
+        import ray
+
+        try:
+            if not ray.is_initialized():
+                ray.init(**cast("dict[str, Any]", OmegaConf.to_container(launcher.ray.init, resolve=True)))
+        except ConnectionError as error:
+            raise Unavailable(
+                "hydra/launcher=ray found no Ray cluster on this machine: start one with `ray start --head`, or use "
+                "hydra.launcher.ray.init.address=null for one of this command alone"
+            ) from error
 
 
 def launch(
@@ -106,7 +114,7 @@ def launch(
         arguments: The command line, which names the launcher.
         function: Runs one resolved cell. It must be importable and must not raise for a cell that fails.
 
-    Raises RuntimeError where a cell could not be composed or its process was lost, and Interrupted after a signal, once
+    Raises RuntimeError if a cell could not be composed or its process was lost, and Interrupted after a signal, when
     the workers of this machine have saved.
     """
     if not cells:
@@ -116,14 +124,21 @@ def launch(
     path = [*([] if shipped.INSTALLED else [str(ROOT)]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(filter(None, path)))
     with initialize_config_dir(str(shipped.CONF), version_base="1.3"):
-        own = _settle([a for a in arguments if configures_hydra(a)], list(cells[0]))
-        name = launcher_name(own)
-        task = (
+        settings = _complete_settings([a for a in arguments if configures_hydra(a)], list(cells[0]))
+        name = launcher_name(settings)
+        task: Callable[[DictConfig], object] = (
             (lambda config: function(resolve(config)))
             if name is None
-            else Worker(function, str(Path.cwd()), here=name == LOCAL)
+            else Worker(function, str(Path.cwd()), local=name == LOCAL)
         )
-        launcher = _launcher(own, list(cells[0]), task)
+        config = _compose(settings, list(cells[0]))  # a cell has the results_dir
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks()),
+            task_function=task,
+            config=config,
+        )
         size = 1 if name is None else BATCH
         for first in range(0, len(cells), size):
             batch = [list(cell) for cell in cells[first : first + size]]
@@ -133,32 +148,23 @@ def launch(
                     raise RuntimeError(f"{' '.join(cell)}: {result._return_value}")  # noqa: SLF001
 
 
-def _settle(own: list[str], cell: list[str]) -> list[str]:
-    """Hydra's overrides completed with what depends on this machine: the sweep's folder, and one job per GPU or core.
+def _complete_settings(settings: list[str], cell: list[str]) -> list[str]:
+    """Hydra's overrides with the folder of the sweep, and with one job per GPU or core for n_jobs=-1.
 
-    A local launcher with one job is removed, since joblib would run it in this process anyway.
+    A local launcher with one job is removed, since joblib would run it in this process.
     """
-    if launcher_name(own) is None:
-        return own
-    config = _composed(own, cell)
+    if launcher_name(settings) is None:
+        return settings
+    config = _compose(settings, cell)
     folder = str(Path(config.results_dir).absolute()).replace("'", "\\'")
-    own = [*own, f"hydra.sweep.dir='{folder}'"]
+    settings = [*settings, f"hydra.sweep.dir='{folder}'"]
     jobs = config.hydra.launcher.get("n_jobs")
     if jobs == -1:
         jobs = len(visible_gpus()) or joblib.cpu_count()
-        own.append(f"hydra.launcher.n_jobs={jobs}")
+        settings.append(f"hydra.launcher.n_jobs={jobs}")
     if jobs == 1:
-        return [a for a in own if not a.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher"))]
-    return own
-
-
-def _launcher(own: list[str], cell: list[str], task: Callable[[DictConfig], object]) -> Launcher:
-    """Hydra's launcher, from Hydra's overrides and, for `results_dir`, one of the cells."""
-    config = _composed(own, cell)
-    hydra = GlobalHydra.instance().hydra
-    assert hydra is not None
-    context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-    return Plugins.instance().instantiate_launcher(hydra_context=context, task_function=task, config=config)
+        return [a for a in settings if not a.lstrip("+~").startswith(("hydra/launcher", "hydra.launcher"))]
+    return settings
 
 
 def _run_restarting(name: str | None, run: Callable[[], Sequence[JobReturn]]) -> Sequence[JobReturn]:
@@ -166,28 +172,30 @@ def _run_restarting(name: str | None, run: Callable[[], Sequence[JobReturn]]) ->
     if name is None:
         return run()
     restarts = RESTARTS if name == LOCAL else 0
-    lost: tuple[type[Exception], ...] = (RuntimeError,)  # of joblib and submitit
+    lost_process: tuple[type[Exception], ...] = (RuntimeError,)  # joblib and submitit
     if name == "ray":
         from ray.exceptions import RayError
 
-        lost = (RayError,)
+        lost_process = (RayError,)
     with _forward_signals(name) as received:
         while True:
             try:
                 return run()
-            except lost as error:
-                what = f"hydra/launcher={name} lost a process: {str(error).strip().splitlines()[-1].strip()}"
+            except lost_process as error:
+                message = (
+                    f"hydra/launcher={name} lost a process: {str(error).strip().splitlines()[-1].strip()}"
+                )
                 if received or not restarts:
-                    raise RuntimeError(f"{what}; repeat the command to continue") from error
-                print(f"{what}; its cells start again", file=sys.stderr)
+                    raise RuntimeError(f"{message}; repeat the command to continue") from error
+                print(f"{message}; its cells start again", file=sys.stderr)
                 restarts -= 1
 
 
 @contextmanager
 def _forward_signals(name: str) -> Iterator[list[int]]:
-    """Forward signals to the workers of this machine and wait for them; then raise Interrupted.
+    """Forward signals to the workers of this machine, wait for them, and raise Interrupted.
 
-    Jobs that other launchers have started do not depend on this process. Yields the list of received signals.
+    Jobs of other launchers do not depend on this process. Yields the list of received signals.
     """
     received: list[int] = []
 
@@ -213,48 +221,30 @@ def _forward_signals(name: str) -> Iterator[list[int]]:
 
 
 def _local_workers() -> list[psutil.Process]:
-    """The children of this process without joblib's resource tracker, which ignores signals."""
-    found = []
+    """The children of this process, except joblib's resource tracker, which ignores signals."""
+    workers = []
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess):
             if not any("resource_tracker" in word for word in child.cmdline()):
-                found.append(child)
-    return found
+                workers.append(child)
+    return workers
 
 
-def _composed(own: list[str], cell: list[str]) -> DictConfig:
-    """The configuration of one cell with Hydra's part. Raises BadConfig for an unknown or missing launcher."""
-    name = launcher_name(own)
+def _compose(settings: list[str], cell: list[str]) -> DictConfig:
+    """The configuration of a cell with that of Hydra. Raises BadConfig for an unknown launcher or one not installed."""
+    name = launcher_name(settings)
     if name is not None:
         if name not in NEEDS:
             raise BadConfig(f"hydra/launcher={name} is unknown{suggestion(name, [*NEEDS, BASIC])}")
         modules, command = NEEDS[name]
-        if not all(_installed(m) for m in modules):
+        try:
+            installed = all(find_spec(module) is not None for module in modules)
+        except ModuleNotFoundError:  # the parent of a module
+            installed = False
+        if not installed:
             raise BadConfig(f"hydra/launcher={name} is not installed: {command}")
     try:
-        return compose("config", overrides=[*own, *cell], return_hydra_config=True)
+        return compose("config", overrides=[*settings, *cell], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
-        raise BadConfig(f"{' '.join(own)}: {reason}") from error
-
-
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even its parent
-        return False
-
-
-def _connect(settings: DictConfig) -> None:
-    """Connect to the Ray cluster. Raises Unavailable where there is none."""
-    import ray
-
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(**cast("dict[str, Any]", OmegaConf.to_container(settings, resolve=True)))
-    except ConnectionError as error:
-        raise Unavailable(
-            "hydra/launcher=ray found no Ray cluster on this machine: start one with `ray start --head`, or use "
-            "hydra.launcher.ray.init.address=null for one of this command alone"
-        ) from error
+        raise BadConfig(f"{' '.join(settings)}: {reason}") from error

@@ -1,4 +1,4 @@
-"""`cells.jsonl`: every cell that was ever requested, with the arguments of a command line that runs it alone."""
+"""`cells.jsonl`: every cell that was ever requested, with the command line that runs it alone."""
 
 import json
 import os
@@ -31,21 +31,21 @@ class Entry(Strict):
 
     def words(self, results_dir: Path) -> list[str]:
         """The arguments that run the cell alone with its results in `results_dir`."""
-        where = str(results_dir)
-        if not re.fullmatch(r"[\w./+-]+", where, re.ASCII):  # Hydra's grammar needs quotes
-            where = "'" + where.replace("'", "\\'") + "'"
-        return [*self.overrides, f"results_dir={where}"]
+        folder = str(results_dir)
+        if not re.fullmatch(r"[\w./+-]+", folder, re.ASCII):  # Hydra's grammar needs quotes
+            folder = "'" + folder.replace("'", "\\'") + "'"
+        return [*self.overrides, f"results_dir={folder}"]
 
     @property
     def key(self) -> tuple[object, ...]:
-        """What distinguishes two entries."""
+        """The fields that distinguish two entries."""
         return self.run_id, self.experiment, *sorted(self.comparators.items())
 
 
 def add_entries(results_dir: Path, entries: Iterable[Entry]) -> None:
-    """Append the entries that the ledger lacks. A last line that was cut off while it was written is removed.
+    """Append the entries that are not in the ledger yet, after removing an incomplete last line.
 
-    Raises Unavailable where the ledger cannot be written, ValueError where it cannot be read.
+    Raises Unavailable if the ledger cannot be written, ValueError if it cannot be read.
     """
     path = results_dir / FILE
     with hold_lock(Path(f"{path}.lock")), explain_write_errors(path):
@@ -62,14 +62,14 @@ def add_entries(results_dir: Path, entries: Iterable[Entry]) -> None:
 
 
 def read_entries(results_dir: Path) -> Iterator[Entry]:
-    """Every entry of the ledger, one at a time. Raises ValueError, naming the line, for one that is malformed."""
+    """Every entry of the ledger, one at a time. Raises ValueError, naming the line, for a malformed one."""
     path = results_dir / FILE
     if not path.exists():
         return
     with path.open() as file:
         for number, line in enumerate(file, 1):
             if not line.endswith("\n"):
-                return  # it is being written, or was cut off
+                return  # incomplete
             try:
                 yield from_json(Entry, line)
             except ValueError as error:

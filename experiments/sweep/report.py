@@ -1,4 +1,4 @@
-"""The end of a sweep: one win rate per cell, and one report over all cells."""
+"""The end of a sweep: one win rate per run, and one report on all runs."""
 
 from pathlib import Path
 
@@ -7,33 +7,33 @@ from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.run.store import Store
 
-REPORTED = 1000
+MAX_REPORTED = 1000
 """Largest number of runs in a sweep's report, since a report holds all its records in memory."""
 
 
-def print_report(configs: list[Run]) -> None:
-    """Print each finished run's win rate and write one report over all of them, with their judges' sanity checks.
+def print_report(runs: list[Run]) -> None:
+    """Print the win rate of each finished run and write one report on all, with the sanity checks of their judges.
 
-    More than REPORTED runs are left to `python -m analysis`.
+    For more than MAX_REPORTED runs, print the command that writes the report.
     """
-    from analysis import build, summarize  # imports matplotlib, which planning does without
+    from analysis import build, summarize  # imports matplotlib, which planning does not need
 
-    paths = [path for c in configs if (path := Store.of(c).record).exists()]
-    if len(paths) > REPORTED:
-        print(f"{len(paths)} runs are done: python -m analysis {configs[0].results_dir}")
+    paths = [path for run in runs if (path := Store.of(run).record).exists()]
+    if len(paths) > MAX_REPORTED:
+        print(f"{len(paths)} runs are done: python -m analysis {runs[0].results_dir}")
         return
-    shown = set()
+    judged = set()
     for path in paths:
         record = read_record(path)
         print(summarize([record]))
-        shown.add((record.scale, record.judge))
-    if paths:
-        root = Path(configs[0].results_dir)
-        out = (
-            paths[0].parent
-            if len(paths) == 1
-            else root / f"report-{identity.digest([str(p) for p in paths])}"
-        )
-        checks = {path: read_record(path, SanityRecord) for path in sorted(root.glob("sanity-*/sanity.json"))}
-        paths += [path for path, check in checks.items() if (check.scale, check.judge) in shown]
-        print(f"report: {build([p.parent for p in paths], out)}")
+        judged.add((record.scale, record.judge))
+    if not paths:
+        return
+    root = Path(runs[0].results_dir)
+    digest = identity.digest([str(path) for path in paths])
+    out = paths[0].parent if len(paths) == 1 else root / f"report-{digest}"
+    for path in sorted(root.glob("sanity-*/sanity.json")):
+        check = read_record(path, SanityRecord)
+        if (check.scale, check.judge) in judged:
+            paths.append(path)
+    print(f"report: {build([path.parent for path in paths], out)}")

@@ -1,4 +1,4 @@
-"""Run cells through a launcher, in whatever processes; their states say afterwards how they ended."""
+"""Run cells through a launcher, in any processes. The state in each run's folder records how it ended."""
 
 import os
 import sys
@@ -20,9 +20,9 @@ from experiments.sweep.ledger import Entry
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
 """Exit codes. After INTERRUPTED everything is saved, and the same command continues."""
 COMMAND_FIELDS = ("plan", "fail_fast", "results_dir")
-"""Fields that say how and where a command runs; the ledger leaves them out."""
-SHOWN = 20
-"""Largest number of error lines; `status` lists all."""
+"""Fields that configure the command, not the run; the ledger omits them."""
+MAX_ERRORS = 20
+"""Largest number of printed errors."""
 
 
 @signals.handle_signals()
@@ -36,15 +36,21 @@ def main(arguments: list[str]) -> int:
             return DONE
         preparation.prepare(runs)
         add_to_ledger(runs)
-        pending = [c for c in runs if not _skipped(c)]
-        code, _ = run_cells([c.overrides for c in pending], [_folder(c) for c in pending], arguments)
+        pending = []
+        for run in runs:
+            # other experiments than training print their earlier results themselves
+            if run.experiment.run == schema.Experiment.run and cell.is_done(run):
+                print(f"{_folder(run).name}: done before, skipped", file=sys.stderr)
+            else:
+                pending.append(run)
+        code, _ = run_cells([run.overrides for run in pending], [_folder(run) for run in pending], arguments)
         if code != INTERRUPTED:
             report.print_report(runs)
-    except (ValueError, Unavailable) as error:  # BadConfig, and a record that cannot be read
+    except (ValueError, Unavailable) as error:  # BadConfig, or a record that cannot be read
         print_errors(str(error).splitlines())
         return REFUSED
     except KeyboardInterrupt:
-        return _interrupted()
+        return _report_interruption()
     return code
 
 
@@ -53,7 +59,7 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     """Run cells of the ledger; return the exit code. `arguments` may name a launcher and fail_fast=true.
 
     A cell is composed only when its turn comes, or that of its batch with a launcher. A cell that cannot run is
-    reported and the others run.
+    reported, and the others run.
     """
     codes = []
     overrides = [a for a in composition.without_hydra_overrides(arguments) if not a.startswith("-")]
@@ -61,9 +67,9 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     remaining = iter(entries)
     while batch := list(islice(remaining, size)):
         try:
-            ready, errors = _ready(batch, results_dir)
+            ready, errors = _prepare_entries(batch, results_dir)
         except KeyboardInterrupt:
-            return _interrupted()
+            return _report_interruption()
         if errors:
             print_errors(errors)
             codes.append(FAILED)
@@ -75,26 +81,33 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     return next((code for code in (INTERRUPTED, FAILED) if code in codes), DONE)
 
 
-def _ready(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], list[str]]:
-    """Those entries that can be run, with what they need there, and why the others cannot."""
-    found: list[tuple[Entry, Run]] = []
-    why: list[str] = []
+def _prepare_entries(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], list[str]]:
+    """Compose the entries and prepare their runs. Returns those that can run, and the errors of the others."""
+    ready: list[Entry] = []
+    runs: list[Run] = []
+    errors: list[str] = []
     for entry in batch:
         try:
-            found.append((entry, _compose(entry, results_dir)))
+            [run] = composition.compose_cells(entry.words(results_dir))
+            if _folder(run).name != entry.run_id:
+                raise BadConfig(
+                    f"its command line now gives {_folder(run).name}, since the configuration has changed; run that "
+                    "with run.py"
+                )
+            ready.append(entry)
+            runs.append(run)
         except ValueError as error:
-            why += [f"{entry.run_id}: {line}" for line in str(error).splitlines()]
-    ready = [entry for entry, _ in found]
+            errors += [f"{entry.run_id}: {line}" for line in str(error).splitlines()]
     try:
-        preparation.prepare([config for _, config in found])
+        preparation.prepare(runs)
     except Unavailable as error:
-        return [], [*why, *str(error).splitlines()]
-    except ValueError as error:  # of one of them
+        return [], [*errors, *str(error).splitlines()]
+    except ValueError as error:  # of one of the runs
         if len(ready) == 1:
-            return [], [*why, *(f"{ready[0].run_id}: {line}" for line in str(error).splitlines())]
-        each = [_ready([entry], results_dir) for entry in ready]
-        return [e for one, _ in each for e in one], [*why, *(line for _, lines in each for line in lines)]
-    return ready, why
+            return [], [*errors, *(f"{ready[0].run_id}: {line}" for line in str(error).splitlines())]
+        parts = [_prepare_entries([entry], results_dir) for entry in ready]
+        return [e for each, _ in parts for e in each], [*errors, *(e for _, each in parts for e in each)]
+    return ready, errors
 
 
 def run_cells(
@@ -102,8 +115,7 @@ def run_cells(
 ) -> tuple[int, bool]:
     """Run cells, given by their overrides, through the launcher of the command line.
 
-    Prints one line per failed cell; the state in a run's folder says how it ended, wherever it ran. Returns the exit
-    code, and whether fail_fast stopped the sweep.
+    Prints one line per failed cell. Returns the exit code, and whether fail_fast stopped the sweep.
     """
     interrupted = stopped = False
     errors = []
@@ -114,7 +126,7 @@ def run_cells(
     except cell.SweepStopped:
         stopped = True
         errors.append("fail_fast=true: stopped at the first cell that failed; repeat the command to continue")
-    except RuntimeError as error:  # a cell that could not be composed, or a process that was lost
+    except RuntimeError as error:  # a cell that could not be composed, or a lost process
         errors.append(str(error).splitlines()[0])
     counts = Counter[str]()
     for folder in folders:
@@ -129,53 +141,36 @@ def run_cells(
         errors.append(f"{lost} cells did not end; repeat the command to continue")
     print_errors(errors)
     if interrupted or (counts["interrupted"] and not errors):
-        return _interrupted(f": {', '.join(f'{n} {name}' for name, n in counts.most_common())}"), stopped
+        summary = ", ".join(f"{n} {name}" for name, n in counts.most_common())
+        return _report_interruption(f": {summary}"), stopped
     return FAILED if errors else DONE, stopped
 
 
 def add_to_ledger(runs: Sequence[Run]) -> None:
     """Add cells to the ledgers of their results folders. Raises as `ledger.add_entries` does."""
-    for root in {str(c.results_dir): None for c in runs}:
-        ledger.add_entries(Path(root), (entry_of(c) for c in runs if str(c.results_dir) == root))
+    for root in {run.results_dir: None for run in runs}:
+        ledger.add_entries(Path(root), (entry_of(run) for run in runs if run.results_dir == root))
 
 
 def entry_of(run: Run) -> Entry:
     """The ledger's entry of a cell."""
-    words = [w for w in run.overrides if w.lstrip("+").split("=")[0] not in COMMAND_FIELDS]
-    met = identity.comparators(run) if run.experiment.run == schema.Experiment.run else {}
-    return Entry(_folder(run).name, run.scale.name, run.experiment.name, words, met)
+    overrides = [w for w in run.overrides if w.lstrip("+").split("=")[0] not in COMMAND_FIELDS]
+    comparators = identity.comparators(run) if run.experiment.run == schema.Experiment.run else {}
+    return Entry(_folder(run).name, run.scale.name, run.experiment.name, overrides, comparators)
 
 
 def print_errors(lines: Sequence[str]) -> None:
-    """Print errors on stderr, at most SHOWN lines."""
-    for line in lines[:SHOWN]:
+    """Print errors on stderr, at most MAX_ERRORS."""
+    for line in lines[:MAX_ERRORS]:
         print(f"error: {line}", file=sys.stderr)
-    if len(lines) > SHOWN:
-        print(f"error: and {len(lines) - SHOWN} more; python -m experiments status --all", file=sys.stderr)
+    if len(lines) > MAX_ERRORS:
+        print(f"error: {len(lines) - MAX_ERRORS} more; `cme status --all` lists all", file=sys.stderr)
 
 
-def _interrupted(how: str = "") -> int:
-    print(f"interrupted{how}; repeat the command to continue", file=sys.stderr)
+def _report_interruption(summary: str = "") -> int:
+    print(f"interrupted{summary}; repeat the command to continue", file=sys.stderr)
     return INTERRUPTED
-
-
-def _compose(entry: Entry, results_dir: Path) -> Run:
-    [found] = composition.compose_cells(entry.words(results_dir))
-    if _folder(found).name != entry.run_id:
-        raise BadConfig(
-            f"its command line now gives {_folder(found).name}, since the configuration has changed; run that with "
-            "run.py"
-        )
-    return found
 
 
 def _folder(run: Run) -> Path:
     return cell.record_path(run).parent
-
-
-def _skipped(run: Run) -> bool:
-    """Whether a training run is done, which is printed; other experiments print their earlier results themselves."""
-    if run.experiment.run != schema.Experiment.run or not cell.is_done(run):
-        return False
-    print(f"{_folder(run).name}: done before, skipped", file=sys.stderr)
-    return True

@@ -1,4 +1,4 @@
-"""`cme status`, `pending`, `resume` and `retry`: inspect the cells of a results folder, and continue them."""
+"""`cme status`, `pending`, `resume` and `retry`: the cells of a results folder, and running those that are not done."""
 
 import argparse
 import os
@@ -13,20 +13,22 @@ from pathlib import Path
 from cme import Unavailable
 from cme.records import RunState
 from cme.runtime import shipped
+from experiments.plan.columns import align_columns
 from experiments.run import state
 from experiments.sweep import ledger
 from experiments.sweep.ledger import Entry
 
 DESCRIPTIONS = {
-    "status": "Count the cells that are done, running, interrupted, failed and pending, and describe each that is not.",
+    "status": "Count the cells that are done, running, interrupted, failed and pending, and list those not done.",
     "pending": "Print the command lines of the cells that are pending or were interrupted, one per line, for a shell.",
-    "resume": "Run the cells that are pending or were interrupted. Done cells cost nothing: a cell is composed only "
-    "when its turn comes.",
-    "retry": "Run the cells that failed, and print what is known of each.",
+    "resume": "Run the cells that are pending or were interrupted. A cell is composed when its turn comes.",
+    "retry": "Run the cells that failed, and print the reason of each failure.",
 }
 STATES = ("done", "running", "interrupted", "failed", "pending")
-LISTED = 20  # of each state; --all lists every one
-EVERY = 5.0  # seconds between two looks of --watch
+LISTED = 20
+"""Number of cells of each state that `status` lists without --all."""
+INTERVAL = 5.0
+"""Seconds between two reports of --watch."""
 
 
 @dataclass(frozen=True)
@@ -41,40 +43,55 @@ class CellStatus:
 def main(command: str, arguments: Sequence[str], prog: str) -> int:
     """Run one of the commands of DESCRIPTIONS; returns its exit code."""
     options = _parser(command, prog).parse_intermixed_args(arguments)
-    settings = [word for word in options.words if "=" in word and not word.startswith("results_dir=")]
     folders = [word.partition("=")[2] for word in options.words if word.startswith("results_dir=")]
+    settings = [word for word in options.words if "=" in word and not word.startswith("results_dir=")]
     experiments = [word for word in options.words if "=" not in word]
     results_dir = Path(folders[-1] if folders else "results/runs")
     try:
         _check(command, experiments, settings, results_dir)
         experiment = experiments[0] if experiments else None
         if command == "status":
-            return _status(results_dir, experiment, None if options.all else LISTED, options.watch)
-        if command == "pending":
-            return _pending(results_dir, experiment)
-        return _again(command, results_dir, experiment, settings)
+            _print_status(results_dir, experiment, None if options.all else LISTED, options.watch)
+        elif command == "pending":
+            _print_pending(results_dir, experiment)
+        else:
+            return _run_again(command, results_dir, experiment, settings)
     except (ValueError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
 
 
 def _parser(command: str, prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTIONS[command])
-    words = "EXPERIMENT: only the cells of this experiment; results_dir=DIR: where the runs are (default: results/runs)"
+    words = "EXPERIMENT: only the cells of this experiment; results_dir=DIR: folder of the runs (default: results/runs)"
     if command in ("resume", "retry"):
-        words += "; fail_fast=true: stop at the first failure; hydra/launcher=NAME and its settings: where cells run"
+        words += "; fail_fast=true: stop at the first failure; hydra/launcher=NAME and its settings"
     parser.add_argument("words", nargs="*", metavar="EXPERIMENT | KEY=VALUE", help=words)
     if command == "status":
         parser.add_argument("--all", action="store_true", help=f"list every cell, not {LISTED} per state")
+        interval = f"repeat (default: every {INTERVAL:g} s)"
         parser.add_argument(
-            "--watch",
-            nargs="?",
-            type=float,
-            const=EVERY,
-            metavar="SECONDS",
-            help=f"repeat (default: every {EVERY:g} s)",
+            "--watch", nargs="?", type=float, const=INTERVAL, metavar="SECONDS", help=interval
         )
     return parser
+
+
+def _check(command: str, experiments: Sequence[str], settings: Sequence[str], results_dir: Path) -> None:
+    """Raise ValueError for words that the command does not accept."""
+    if len(experiments) > 1:
+        raise ValueError(f"{command} takes one experiment, not {' '.join(experiments)}")
+    accepted = ("fail_fast=", "hydra/", "hydra.") if command in ("resume", "retry") else ()
+    if refused := [word for word in settings if not word.startswith(accepted)]:
+        raise ValueError(
+            f"{command} does not accept {refused[0]}; the settings of each cell are in {results_dir / ledger.FILE}"
+        )
+    known = {e.experiment for e in ledger.read_entries(results_dir)} if experiments else set()
+    if experiments and experiments[0] not in known:
+        names = ", ".join(sorted(filter(None, known))) or "no experiment"
+        raise ValueError(
+            f"no cell of {experiments[0]} was requested in {results_dir}; it has cells of {names}"
+        )
 
 
 def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[CellStatus]:
@@ -85,10 +102,8 @@ def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[Cel
     present = {e.name for e in os.scandir(results_dir)} if results_dir.exists() else set()
     seen: set[tuple[object, ...]] = set()
     for entry in ledger.read_entries(results_dir):
-        if experiment is not None and entry.experiment != experiment:
-            continue
         key = replace(entry, experiment=None).key  # a run counts once, whichever experiments request it
-        if key in seen:
+        if key in seen or experiment not in (None, entry.experiment):
             continue
         seen.add(key)
         known = state.current_state(results_dir / entry.run_id) if entry.run_id in present else None
@@ -100,7 +115,7 @@ def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[Cel
 
 
 def status_lines(results_dir: Path, experiment: str | None, listed: int | None = LISTED) -> list[str]:
-    """The status of a ledger: counts by experiment, then one line per cell that was started and is not done.
+    """The counts of cells by experiment, then one line per cell that has started and is not done.
 
     At most `listed` cells of each state are listed; None lists all.
     """
@@ -111,22 +126,17 @@ def status_lines(results_dir: Path, experiment: str | None, listed: int | None =
         counts.setdefault(group, Counter())[cell.state] += 1
         shown = rows[cell.state]
         if cell.known is not None and cell.state != "done" and (listed is None or len(shown) < listed):
-            shown.append(f"  {cell.entry.run_id}  {_describe(cell, results_dir)}")
+            shown.append(f"  {cell.entry.run_id}  {_describe(cell.known, cell, results_dir)}")
     if not counts:
         return [f"no cell{'' if experiment is None else f' of {experiment}'} was requested in {results_dir}"]
     total = sum(counts.values(), Counter[str]())
+    groups = counts | ({("all", ""): total} if len(counts) > 1 else {})
     table: list[tuple[str, ...]] = [("experiment", "scale", *STATES, "all")]
     table += [
-        (*group, *(str(count[s]) for s in STATES), str(count.total())) for group, count in counts.items()
+        (*group, *(str(count[s]) for s in STATES), str(count.total())) for group, count in groups.items()
     ]
-    if len(counts) > 1:
-        table.append(("all", "", *(str(total[s]) for s in STATES), str(total.total())))
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for row in table:
-        cells = zip(row, widths, strict=True)
-        lines.append("  ".join(w.ljust(n) if i < 2 else w.rjust(n) for i, (w, n) in enumerate(cells)))
-    for name in ("running", "interrupted", "failed", "pending"):
+    lines = align_columns(table, left=2)
+    for name in STATES[1:]:
         if rows[name]:
             more = total[name] - len(rows[name])
             rest = f", {more} not listed{'' if name == 'pending' else ' (--all)'}" if more else ""
@@ -134,10 +144,8 @@ def status_lines(results_dir: Path, experiment: str | None, listed: int | None =
     return lines
 
 
-def _describe(cell: CellStatus, results_dir: Path) -> str:
-    """A started cell in one line: what it is doing, what it lacks, or why it ended."""
-    known = cell.known
-    assert known is not None
+def _describe(known: RunState, cell: CellStatus, results_dir: Path) -> str:
+    """One line on a started cell: its progress, what is pending, or why it ended."""
     if cell.state == "pending":
         return f"{known.unscored} unscored verdicts" if known.unscored else "has pending comparators"
     if cell.state != "running":
@@ -161,20 +169,20 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole} s" if minutes else f"{whole} s"
 
 
-def _status(results_dir: Path, experiment: str | None, listed: int | None, watch: float | None) -> int:
+def _print_status(results_dir: Path, experiment: str | None, listed: int | None, watch: float | None) -> None:
     if watch is None:
         print("\n".join(status_lines(results_dir, experiment, listed)))
-        return 0
+        return
     try:
         while True:
             shown = "\n".join(status_lines(results_dir, experiment, listed))
             print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
             time.sleep(watch)
     except KeyboardInterrupt:
-        return 0
+        return
 
 
-def _pending(results_dir: Path, experiment: str | None) -> int:
+def _print_pending(results_dir: Path, experiment: str | None) -> None:
     failed = 0
     for cell in scan_cells(results_dir, experiment):
         failed += cell.state == "failed"
@@ -182,42 +190,22 @@ def _pending(results_dir: Path, experiment: str | None) -> int:
             print(f"{shipped.RUN} {shlex.join(cell.entry.words(results_dir))}")
     if failed:
         print(f"{failed} failed cells are not listed; `retry` runs them", file=sys.stderr)
-    return 0
 
 
-def _again(command: str, results_dir: Path, experiment: str | None, given: list[str]) -> int:
+def _run_again(command: str, results_dir: Path, experiment: str | None, settings: list[str]) -> int:
     from experiments.sweep import launchers, runner
 
-    # the launchers need to know that this is a sweep, however many cells it has
-    arguments = ["-m", *given]
+    arguments = ["-m", *settings]  # a sweep, however many cells it has
     launchers.check_launcher(arguments)
-    wanted = ("failed",) if command == "retry" else ("pending", "interrupted")
+    chosen_states = ("failed",) if command == "retry" else ("pending", "interrupted")
 
-    def chosen() -> Iterator[Entry]:
+    def entries() -> Iterator[Entry]:
         for cell in scan_cells(results_dir, experiment):
-            if cell.state in wanted:
-                if cell.known is not None:
-                    print(
-                        f"{cell.entry.run_id}: {cell.state} before: {_describe(cell, results_dir)}",
-                        file=sys.stderr,
-                    )
-                yield cell.entry
+            if cell.state not in chosen_states:
+                continue
+            if cell.known is not None:
+                reason = _describe(cell.known, cell, results_dir)
+                print(f"{cell.entry.run_id}: {cell.state} before: {reason}", file=sys.stderr)
+            yield cell.entry
 
-    return runner.run_entries(chosen(), results_dir, arguments)
-
-
-def _check(command: str, experiments: Sequence[str], settings: Sequence[str], results_dir: Path) -> None:
-    """Raise ValueError for words that the command does not accept."""
-    if len(experiments) > 1:
-        raise ValueError(f"{command} takes one experiment, not {' '.join(experiments)}")
-    accepted = ("fail_fast=", "hydra/", "hydra.") if command in ("resume", "retry") else ()
-    if refused := [word for word in settings if not word.startswith(accepted)]:
-        raise ValueError(
-            f"{command} does not accept {refused[0]}; the settings of each cell are in {results_dir / ledger.FILE}"
-        )
-    known = {e.experiment for e in ledger.read_entries(results_dir)} if experiments else set()
-    if experiments and experiments[0] not in known:
-        names = ", ".join(sorted(filter(None, known))) or "none yet"
-        raise ValueError(
-            f"no cell of {experiments[0]} was requested in {results_dir}; there are cells of {names}"
-        )
+    return runner.run_entries(entries(), results_dir, arguments)

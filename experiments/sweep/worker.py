@@ -1,4 +1,4 @@
-"""One cell in a process of a launcher: in the folder of the command, and on its own GPU."""
+"""Runs cells in a process of a launcher: in the working directory of the command, on one GPU."""
 
 import os
 import signal
@@ -24,25 +24,25 @@ class Worker:
 
     Attributes:
         function: Runs one resolved cell.
-        folder: The working directory of the command, so that relative paths keep their meaning.
-        here: Whether the workers share this machine without a manager: each takes a GPU, if there are any, and exits
-            when it is told to.
+        folder: The working directory of the command, for relative paths.
+        local: Whether the workers share this machine without a manager: each takes a GPU, if there is any, and exits
+            after a signal.
     """
 
     function: Callable[[Run], object]
     folder: str
-    here: bool
+    local: bool
 
     def __call__(self, config: DictConfig) -> None:
-        """Run a cell. An interrupted cell has saved its state, so it is not an error of the worker.
+        """Run a cell. An interrupted cell has saved its state, so the interruption is not raised.
 
-        Raises SweepStopped where workers share this machine; elsewhere the other workers are out of reach.
+        Raises SweepStopped if the workers share this machine; elsewhere other workers cannot be stopped.
         """
         os.chdir(self.folder)
-        if self.here:
+        if self.local:
             for number in SIGNALS:
                 if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                    signal.signal(number, _leave)
+                    signal.signal(number, _handle_signal)
             take_gpu()
         if _Process.leaving:
             return
@@ -50,9 +50,9 @@ class Worker:
         try:
             self.function(resolve(config))
         except KeyboardInterrupt:
-            _Process.leaving = self.here
+            _Process.leaving = self.local
         except SweepStopped:
-            if self.here:
+            if self.local:
                 raise
         finally:
             _Process.working = False
@@ -66,10 +66,10 @@ class _Process:
     gpu: FileLock | None = None
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
-    """Handle a signal: interrupt the running cell, and start no further one."""
+def _handle_signal(number: int, frame: FrameType | None) -> None:
+    """Interrupt the running cell, and start no further one."""
     first, _Process.leaving = not _Process.leaving, True
-    if _Process.working and first:  # Ctrl-C comes twice: from the terminal, and from the command
+    if _Process.working and first:  # Ctrl-C arrives twice, from the terminal and from the command
         raise Interrupted(signal.Signals(number).name)
 
 
@@ -84,9 +84,9 @@ def visible_gpus() -> list[str]:
 
 
 def take_gpu() -> None:
-    """Restrict this process, as long as it lives, to the GPU that the fewest other workers hold.
+    """Restrict this process to the GPU that the fewest other workers hold.
 
-    A worker holds a GPU by a lock, which the kernel frees with its process; all sweeps of a user share the locks.
+    A worker holds a GPU by a lock, which the kernel frees when its process ends. All sweeps of a user share the locks.
     """
     gpus = visible_gpus()
     if _Process.gpu is not None or not gpus:

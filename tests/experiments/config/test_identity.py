@@ -224,4 +224,6 @@ def test_another_target_than_that_of_the_named_file_is_another_run(path: str, ta
     other_run = replace(config, values=values)
     assert other_run.run_id != config.run_id
     target_path = f"{path}._target_"
-    assert target_path in identity.neutral_fields(config) and target_path in identity.identity_fields(other_run)
+    assert target_path in identity.neutral_fields(config) and target_path in identity.identity_fields(
+        other_run
+    )

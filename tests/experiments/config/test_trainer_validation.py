@@ -152,7 +152,9 @@ def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
     with pytest.raises(
         BadConfig, match=r"no sizes at scale=laptop: set .*trainer.learning_rate.*trainer.max_steps"
     ):
-        composition.compose_cells(["scale=laptop", "trainer=dpo", "+data.pairs={_target_: cme.miniature.preferences.load_pairs}"])
+        composition.compose_cells(
+            ["scale=laptop", "trainer=dpo", "+data.pairs={_target_: cme.miniature.preferences.load_pairs}"]
+        )
 
 
 def test_a_reward_without_use_is_not_looked_at() -> None:

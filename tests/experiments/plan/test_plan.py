@@ -19,6 +19,7 @@ from experiments.run import preparation
 
 ROOT = Path(composition.CONF).parent
 GIB = 2**30
+LLAMA = SIZES["meta-llama/Llama-3.2-1B"].parameters
 
 
 def paper(*overrides: str) -> Run:
@@ -38,11 +39,12 @@ def shared(run: Run) -> tuple[str | None, ...]:
     return tuple(t.shared_by for t in plan.count_tokens(run, plan.bounds(run)[0]) if t.shared_by)
 
 
-def memory(run: Run) -> dict[str, float]:
+def memory(run: Run) -> float:
+    """The estimate in bytes."""
     longest, _ = plan.bounds(run)
-    found = estimate_memory(run, longest.prompt, longest.response)
-    assert found is not None
-    return found
+    gib = estimate_memory(run, longest.prompt, longest.response)
+    assert gib is not None
+    return gib * GIB
 
 
 def test_grpo_by_hand() -> None:
@@ -69,9 +71,10 @@ def test_dpo_by_hand() -> None:
         "generated": (126 * 8 + 2 * 200) * 2048,
         "trained on": 625 * 8 * 2 * 2560,
     }
-    need = memory(run)
-    assert need["reference"] == need["start"] == need["policy"] and need["verifiers"] == 0
-    assert need["logits"] == pytest.approx(2 * 2432 * 128_256 * 8 / GIB)
+    # policy, untrained model, reference, gradients and two moments, and no verifier; of a pair, the inputs of 16 layers
+    # and 34 bytes per unit within one layer, and logits
+    pair = 2 * 2560 * 2048 * (16 * 4 + 34) + 2 * 2432 * 128_256 * 8
+    assert memory(run) == pytest.approx(6 * 4 * LLAMA + pair)
 
 
 def test_sft_by_hand() -> None:
@@ -96,9 +99,8 @@ def test_best_of_n_by_hand() -> None:
         "family=llama", "regime=instruct", "trainer=best_of_n", "selection.every=null", "capabilities=none"
     )
     assert tokens(run, 1) == {"generated": (200 * 8 + 2 * 200) * 440, "scored": 200 * 128 + 1600 * 440}
-    need = memory(run)
-    assert need["gradients"] == need["start"] == need["logits"] == 0
-    assert need["total"] == pytest.approx(need["policy"] + need["verifiers"] + need["KV cache"])
+    cache = 8 * (512 + 2048) * 2 * 8 * 64 * 16 * 4
+    assert memory(run) == pytest.approx(4 * LLAMA + 2 * 8e9 + cache)  # policy, verifier, and no training
     [row] = [line for line in plan.lines([run]) if "best_of_n_cme" in line and "paper" in line]
     assert row.split()[5:8] == ["paper", "-", "-"]
 
@@ -135,37 +137,32 @@ def test_judging_by_hand() -> None:
 
 def test_memory_by_hand() -> None:
     """Llama-3.2-1B: 1.236B parameters in float32, a verifier of 8B in bfloat16, 8 KV heads of 64 in 16 layers."""
-    need = memory(paper("family=llama", "regime=pretrained"))
-    assert need["policy"] == need["gradients"] == need["start"] == pytest.approx(1.2358e9 * 4 / GIB, rel=1e-3)
-    assert need["optimizer"] == pytest.approx(2 * need["policy"])
-    assert need["reference"] == 0  # beta is 0
-    assert need["verifiers"] == pytest.approx(8e9 * 2 / GIB)
-    assert need["KV cache"] == pytest.approx(8 * (512 + 1536) * 2 * 8 * 64 * 16 * 4 / GIB)
-    assert need["logits"] == pytest.approx(1536 * 128256 * 8 / GIB)
-    # a row of 2,048 tokens: the inputs of 16 layers in float32, and 34 bytes per unit within one layer
-    assert need["activations"] == pytest.approx(2048 * 2048 * (16 * 4 + 34) / GIB)
-    kept = 5 * need["policy"] + need["verifiers"]
-    assert need["total"] == pytest.approx(kept + need["logits"] + need["activations"])
-    penalized = memory(paper("family=llama", "regime=pretrained", "trainer.beta=0.1"))
-    assert penalized["reference"] == need["policy"]
+    # policy, untrained model, gradients and two moments; verifier
+    states = 5 * 4 * LLAMA + 2 * 8e9
+    # a row of 2,048 tokens: the inputs of 16 layers in float32, and 34 bytes per unit within one layer; and logits
+    row = 2048 * 2048 * (16 * 4 + 34) + 1536 * 128_256 * 8
+    assert memory(paper("family=llama", "regime=pretrained")) == pytest.approx(states + row)
+    penalized = paper("family=llama", "regime=pretrained", "trainer.beta=0.1")  # adds a reference
+    assert memory(penalized) == pytest.approx(states + 4 * LLAMA + row)
+    # keys and values of many answers at once exceed a row
+    cache = 100 * (512 + 1536) * 2 * 8 * 64 * 16 * 4
+    many = paper("family=llama", "regime=pretrained", "evaluation.batch_size=100")
+    assert memory(many) == pytest.approx(states + cache)
 
 
 def test_memory_with_lora_8_bit_and_a_server() -> None:
     """Llama-3.2-1B at rank 16 has 11.3M adapter parameters and no reference."""
     overrides = ("family=llama", "regime=instruct")
-    before, light = memory(paper(*overrides)), paper(*overrides)
+    light = paper(*overrides)
     # set after validation, which requires the packages
     light.trainer.lora = Lora(r=16, lora_alpha=32, lora_dropout=0.0, target_modules="all-linear")
     light.reward.arguments["quantization"] = "8bit"
-    after = memory(light)
-    assert after["gradients"] * GIB == pytest.approx(4 * 11.27e6, rel=0.08)
-    assert after["policy"] - before["policy"] == pytest.approx(after["gradients"])
-    kept = sum(after[name] for name in ("policy", "gradients", "optimizer", "start", "verifiers"))
-    assert after["total"] == pytest.approx(kept + before["policy"])  # with a merged copy when it is saved
-    assert after["reference"] == 0 and after["verifiers"] == before["verifiers"] / 2
+    # policy, untrained model and the merged copy of saving; adapters with gradients and moments; verifier
+    assert memory(light) == pytest.approx(3 * 4 * LLAMA + 4 * 4 * 11.27e6 + 8e9, rel=1e-3)
+    full = paper(*overrides)
     served = paper(*overrides, "reward.server={url: http://127.0.0.1:1, model: v, dialect: vllm}")
-    assert memory(served)["verifiers"] == 0
-    assert tokens(served, 0)["scored"] == tokens(paper(*overrides), 0)["scored"]
+    assert memory(full) - memory(served) == pytest.approx(2 * 8e9)
+    assert tokens(served, 0)["scored"] == tokens(full, 0)["scored"]
 
 
 def test_random_weights_need_the_memory_of_trained_ones() -> None:

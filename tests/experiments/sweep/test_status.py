@@ -248,7 +248,7 @@ def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
             raise BadConfig("seed=5 asks for more prompts than there are")
 
     monkeypatch.setattr(preparation, "prepare", prepare)
-    monkeypatch.setattr(launchers, "_settle", lambda own, cell: [])  # a batch, run in this process
+    monkeypatch.setattr(launchers, "_complete_settings", lambda own, cell: [])  # a batch, run in this process
     words = [*toy_cells.OVERRIDES]
     ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
     ledger.add_entries(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
