@@ -4,7 +4,7 @@ import os
 import sys
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# a thread that spins while it waits takes a core from others
+# threads that spin while they wait take cores from others
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 from experiments.sweep import command

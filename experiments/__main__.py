@@ -1,4 +1,4 @@
-"""The command `cme`: every job of the project is a subcommand. `python -m experiments` is the same command."""
+"""The command `cme`, with a subcommand for each job of the project. `python -m experiments` is the same command."""
 
 import argparse
 import os
@@ -11,29 +11,29 @@ from cme import Unavailable, __version__
 COMMANDS = {
     "run": "train, generate, judge and report; the same as `python run.py`",
     "score": "log-likelihoods of the responses in a file under a verifier",
-    "probe": "how each reward ranks graded answers, before any training",
+    "probe": "how each reward ranks answers of known quality, before any training",
     "judge": "compare two files of outputs with a judge of this project",
-    "import": "compare two files of outputs by verdicts that were made elsewhere",
+    "import": "compare two files of outputs by verdicts from elsewhere",
     "measure": "surprisal of recorded responses under an independent language model",
-    "status": "cells that are done, running, interrupted, failed and pending",
-    "pending": "the command lines of the cells that remain to be run",
-    "resume": "run the cells that are pending or were interrupted",
-    "retry": "run the cells that failed",
-    "cost": "calls, tokens and money that judging takes, without a call",
+    "status": "which cells are done, running, interrupted, failed and pending",
+    "pending": "command lines of the cells that are not done",
+    "resume": "run cells that are pending or were interrupted",
+    "retry": "run cells that failed",
+    "cost": "estimate of the calls, tokens and money of judging, without a call",
     "analyze": "tables, figures and a report from records; the same as `python -m analysis`",
 }
 FORMER_NAMES = {"stress": "probe", "owed": "pending"}
 _PROBE = """Rank nine answers of known quality (empty, copied, wrong, correct ...) to each evaluation prompt by
-every reward, and show how often the correct answer comes first. Nothing is trained.
+every reward, and print how often the correct answer is first. Nothing is trained.
 The table is printed and written to RESULTS_DIR/ID/stress.json."""
-_COST = """Print the calls, tokens and money that judging takes, without a call. For a run with recorded responses,
-only the verdicts that are still missing are counted."""
+_COST = """Print an estimate of the calls, tokens and money of judging, without a call. For a run with recorded
+responses, only pending verdicts count."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code: 2 for a request that was refused, 1 for a failure during the work."""
+    """Run a subcommand; returns the exit code: 2 for a refused request, 1 for a failure during the work."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # a thread that spins while it waits takes a core from others
+    # threads that spin while they wait take cores from others
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     program = "cme" if Path(sys.argv[0]).stem == "cme" else "python -m experiments"
     try:
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _split(program: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The subcommand and its own arguments."""
+    """The subcommand and its arguments."""
     width = max(map(len, COMMANDS)) + 2
     parser = argparse.ArgumentParser(
         prog=program,
@@ -57,13 +57,13 @@ def _split(program: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"cme {__version__}")
     parser.add_argument("command", choices=[*COMMANDS, *FORMER_NAMES], metavar="COMMAND", help="see below")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="its own arguments")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="arguments of the command")
     options = parser.parse_args(arguments)
     return FORMER_NAMES.get(options.command, options.command), options.arguments
 
 
 def _dispatch(command: str, arguments: list[str], prog: str) -> int:
-    """Run a subcommand. Imports are local, so that --help and light commands do not load torch."""
+    """Run a subcommand. Local imports keep --help and light commands from loading torch."""
     match command:
         case "run":
             from experiments.sweep import command as run
@@ -96,7 +96,7 @@ def _dispatch(command: str, arguments: list[str], prog: str) -> int:
 
 
 def _overrides(arguments: Sequence[str], prog: str, description: str) -> list[str]:
-    """The overrides of a command that takes those of `cme run`."""
+    """The overrides of a command that takes the same as `cme run`."""
     parser = argparse.ArgumentParser(
         prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -104,7 +104,7 @@ def _overrides(arguments: Sequence[str], prog: str, description: str) -> list[st
         "-m", "--multirun", action="store_true", help="one result per combination of comma lists"
     )
     parser.add_argument(
-        "overrides", nargs="*", help="those of `cme run`, such as scale=laptop family=llama reward.pmi=true"
+        "overrides", nargs="*", help="as for `cme run`, such as scale=laptop family=llama reward.pmi=true"
     )
     options = parser.parse_intermixed_args(arguments)
     return [*(["-m"] if options.multirun else []), *options.overrides]

@@ -22,7 +22,7 @@ else:
     Component = Any  # a mapping in OmegaConf; `experiments.config.runs.resolve` makes it a Component
 
 
-BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
+COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
 @dataclass(frozen=True)
@@ -38,19 +38,19 @@ class Setting:
     choices: tuple[str, ...] | None = None
 
     @property
+    def limits(self) -> dict[str, float]:
+        """The bounds by the keys of COMPARISONS."""
+        limits = (self.at_least, self.above, self.at_most, self.below)
+        return {name: limit for name, limit in zip(COMPARISONS, limits, strict=True) if limit is not None}
+
+    @property
     def bounds(self) -> str:
         """The bounds in words, such as `above 0 and at most 1`; empty without any."""
-        limits = {name: getattr(self, name) for name in BOUNDS}
-        return " and ".join(
-            f"{name.replace('_', ' ')} {limit}" for name, limit in limits.items() if limit is not None
-        )
+        return " and ".join(f"{name} {limit}" for name, limit in self.limits.items())
 
     def allows(self, value: Any) -> bool:
         """Whether a value, which may be null, is within the bounds."""
-        limits = {name: getattr(self, name) for name in BOUNDS}
-        return value is None or all(
-            limit is None or BOUNDS[name](value, limit) for name, limit in limits.items()
-        )
+        return value is None or all(COMPARISONS[name](value, limit) for name, limit in self.limits.items())
 
 
 def setting(default: Any = MISSING, **declared: Any) -> Any:
@@ -58,10 +58,10 @@ def setting(default: Any = MISSING, **declared: Any) -> Any:
 
     A field without a default gets its value in `conf/`.
     """
-    setting = Setting(**declared)
+    metadata = {"setting": Setting(**declared)}
     if isinstance(default, list | dict):
-        return field(default_factory=default.copy, metadata={"setting": setting})
-    return field(default=default, metadata={"setting": setting})
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def declaration(one: "Field[Any]") -> Setting | None:

@@ -1,4 +1,4 @@
-"""Options of devices: what they do to a run's id, and what is refused before anything loads."""
+"""Options of devices: their effect on the run id, and settings that are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -36,11 +36,11 @@ def run_id(*overrides: str) -> str:
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if vLLM were."""
+    """As if vLLM and peft were installed."""
     monkeypatch.setattr(trainer_validation, "find_spec", lambda name: object())
 
 
-def test_the_number_of_processes_is_no_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_processes_is_not_part_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     before = run_id()
     for name, value in LAUNCH.items():
         monkeypatch.setenv(name, value)
@@ -60,14 +60,14 @@ def test_what_changes_results_changes_the_run() -> None:
 
 
 @pytest.mark.usefixtures("installed")
-def test_where_vllm_runs_changes_nothing() -> None:
+def test_the_place_of_vllm_does_not_change_the_run() -> None:
     url = "trainer.vllm_server_base_url=http://127.0.0.1:8000"
     assert run_id("trainer.use_vllm=true") == run_id("trainer.use_vllm=true", "trainer.vllm_mode=server", url)
     assert run_id("trainer.vllm_gpu_memory_utilization=0.5") == run_id()
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         ("trainer.vllm_mode=remote", r"vllm_mode=remote is unknown; it must be one of colocate, server"),
         ("trainer.vllm_mode=server", r"vllm_server_base_url=None; mode server needs the URL"),
@@ -76,13 +76,13 @@ def test_where_vllm_runs_changes_nothing() -> None:
         ("", r"needs the package vllm, which is not installed"),
     ],
 )
-def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
-    with pytest.raises(BadConfig, match=said):
+def test_a_vllm_that_cannot_run_is_refused(overrides: str, message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
         composition.compose_cells(["trainer.use_vllm=true", *overrides.split()])
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("adapter=lora trainer.lora.r=0", "lora.r=0; it must be at least 1"),
         ("adapter=lora trainer.lora.lora_dropout=1.0", "lora_dropout=1.0"),
@@ -92,12 +92,12 @@ def test_a_vllm_that_cannot_run_is_refused(overrides: str, said: str) -> None:
         ("reward.quantization=8bit reward.server={url: x, model: y, dialect: vllm}", "with a server"),
     ],
 )
-def test_options_that_mean_nothing_are_refused(line: str, said: str) -> None:
-    with pytest.raises(BadConfig, match=said):
+def test_options_without_effect_are_refused(line: str, message: str) -> None:
+    with pytest.raises(BadConfig, match=message):
         composition.compose_cells(line.split(" ", 1))
 
 
-def test_adapters_of_a_policy_in_parts_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adapters_of_a_sharded_policy_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
     with pytest.raises(BadConfig, match="cannot be merged into it"):
         composition.compose_cells(["adapter=lora"])
@@ -124,7 +124,7 @@ def test_a_batch_that_processes_cannot_share_is_refused(
             composition.compose_cells(overrides)
 
 
-def test_the_adapters_go_to_peft_by_its_names() -> None:
+def test_adapter_settings_are_valid_for_peft() -> None:
     from peft import LoraConfig
 
     [config] = composition.compose_cells(["adapter=lora", "trainer.lora.target_modules=[q_proj,v_proj]"])

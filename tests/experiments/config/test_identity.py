@@ -1,4 +1,4 @@
-"""What makes two runs the same run."""
+"""Run ids: equal for equal settings, different for each setting that changes results."""
 
 import copy
 import re
@@ -30,7 +30,7 @@ def other(value: Any) -> Any:
 
 
 def changed(run: Run, path: str) -> Run:
-    """The run with one field changed, and nothing that points to it."""
+    """The run with one field changed, and no field that refers to it."""
     values = copy.deepcopy(run.values)
     *parents, last = path.split(".")
     node = reduce(lambda inner, key: inner[key], parents, values)
@@ -112,19 +112,19 @@ def test_the_slug_names_the_method(trainer: str, named: str) -> None:
 @pytest.mark.parametrize(
     ("trainer", "counts"), [("dpo", False), ("sft", False), ("best_of_n", True), ("grpo", True)]
 )
-def test_a_reward_counts_where_it_is_used(trainer: str, counts: bool) -> None:
+def test_a_reward_counts_if_it_is_used(trainer: str, counts: bool) -> None:
     ids = {cell(f"trainer={trainer}", f"reward={r}").run_id for r in ("cme", "random", "majority_vote")}
     assert len(ids) == (3 if counts else 1)
 
 
-def test_who_a_run_learns_from() -> None:
-    teachers = {t: identity.verifiers(cell(f"trainer={t}")) for t in ("grpo", "dpo", "sft", "best_of_n")}
+def test_the_verifiers_of_a_run() -> None:
+    found = {t: identity.verifiers(cell(f"trainer={t}")) for t in ("grpo", "dpo", "sft", "best_of_n")}
     gemma = ["miniature:gemma/verifier"]
-    assert teachers == {"grpo": gemma, "dpo": [], "sft": gemma, "best_of_n": gemma}
+    assert found == {"grpo": gemma, "dpo": [], "sft": gemma, "best_of_n": gemma}
     assert identity.verifiers(cell("trainer=best_of_n", "reward=random")) == []
 
 
-def test_a_verifiers_answers_are_shared_between_starts() -> None:
+def test_a_verifiers_answers_are_shared_between_generators() -> None:
     def name(*overrides: str) -> str:
         return identity.verifier_answers_id(cell("trainer=sft", *overrides))
 
@@ -135,7 +135,7 @@ def test_a_verifiers_answers_are_shared_between_starts() -> None:
     assert len({name(), *map(name, others)}) == 5
 
 
-def test_seeds_and_rewards_are_different_runs_of_one_start() -> None:
+def test_seeds_and_rewards_are_different_runs_of_one_untrained_model() -> None:
     cells = composition.compose_cells(["-m", "reward=cme,random,ground_truth", "seed=0,1"])
     assert len({c.run_id for c in cells}) == 6
     assert len({identity.start_id(c) for c in cells}) == 1
@@ -159,7 +159,7 @@ def test_seeds_and_rewards_are_different_runs_of_one_start() -> None:
         ("data.seed=1", False),
     ],
 )
-def test_starts_are_shared_where_they_would_say_the_same(override: str, shared: bool) -> None:
+def test_untrained_responses_are_shared_if_they_are_equal(override: str, shared: bool) -> None:
     assert (identity.start_id(cell(override)) == identity.start_id(cell())) == shared
 
 
@@ -182,7 +182,7 @@ def test_without_a_third_family_there_is_none() -> None:
     assert identity.heldout_verifier(cell("scale=laptop")) is None
 
 
-def test_leaves_resolve_what_they_point_to() -> None:
+def test_flat_settings_are_resolved() -> None:
     found = identity.flat_settings(cell("seed=5", "reward=random"))
     assert found["reward.seed"] == 5
     assert found["generator"] == "miniature:qwen/pretrained"

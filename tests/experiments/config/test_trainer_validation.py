@@ -1,4 +1,4 @@
-"""DPO, SFT and best-of-n as whole cells on random-weight models, and what is refused before anything loads."""
+"""Complete runs of DPO, SFT and best-of-n on random-weight models, and settings that are refused."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ TRAINED = ("trainer.max_steps=2", "trainer.per_device_train_batch_size=8", "trai
 
 @pytest.fixture
 def run_of(cell: Cell) -> Callable[..., Run]:
-    """Small cells of the trainers; what `cell` says of GRPO's is left out."""
+    """Small runs of the trainers, without the settings of `cell` for GRPO."""
 
     def composed(trainer: str, *overrides: str) -> Run:
         small = [a for a in cell() if not a.startswith("trainer.")]
@@ -34,7 +34,7 @@ def run_of(cell: Cell) -> Callable[..., Run]:
 
 
 @pytest.mark.parametrize("trainer", ["dpo", "sft"])
-def test_a_trained_cell_is_whole(run_of: Callable[..., Run], trainer: str) -> None:
+def test_a_trained_run_is_complete(run_of: Callable[..., Run], trainer: str) -> None:
     config = run_of(trainer)
     record = read_record(pipeline.run(config))
     assert record.reward == trainer and f"-{trainer}-" in record.run_id
@@ -46,7 +46,7 @@ def test_a_trained_cell_is_whole(run_of: Callable[..., Run], trainer: str) -> No
     assert f"{display_name(trainer)}: win rate" in summarize([record])
 
 
-def test_selection_works_for_them_too(run_of: Callable[..., Run]) -> None:
+def test_selection_works_for_dpo(run_of: Callable[..., Run]) -> None:
     config = run_of("dpo", "selection.every=1", "selection.prompts=12")
     record = read_record(pipeline.run(config))
     assert record.trajectory is not None and [m.step for m in record.trajectory.milestones] == [1, 2]
@@ -57,8 +57,8 @@ def test_a_verifier_answers_once(run_of: Callable[..., Run], monkeypatch: pytest
     pipeline.run(first)
     path = Store.of(first).verifier_answers(first)
     assert path == Store.of(second).verifier_answers(second)
-    said = read_json(path)["value"]
-    assert len(said) == 24 and len({s["response"] for s in said}) > 12, "sampled, one a prompt"
+    answers = read_json(path)["value"]
+    assert len(answers) == 24 and len({s["response"] for s in answers}) > 12, "sampled, one per prompt"
 
     def never(*_: object) -> None:
         raise AssertionError("the verifier answered before")
@@ -80,7 +80,7 @@ def test_best_of_n_answers_with_the_best_sample(run_of: Callable[..., Run]) -> N
     assert pipeline.run(config) == Store.of(config).record
 
 
-def test_samples_without_a_reward_are_told(
+def test_samples_without_a_reward_give_a_warning(
     run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def some(prompts: list[object], *_: object, **__: object) -> list[float | None]:
@@ -106,7 +106,7 @@ def test_samples_without_a_reward_are_told(
     )
 
 
-def test_the_report_takes_them_beside_grpo(
+def test_a_report_has_all_trainers(
     run_of: Callable[..., Run], cell: Cell, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     configs = [run_of("best_of_n"), run_of("sft"), *composition.compose_cells(cell("reward=random"))]
@@ -119,7 +119,7 @@ def test_the_report_takes_them_beside_grpo(
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "named"),
     [
         (["scale=laptop", "trainer=dpo"], ["trainer=dpo", "data=instructions", "no", "data=world"]),
         (["trainer.method=dpo"], ["trainer.method=dpo", "trainer=dpo"]),
@@ -140,15 +140,15 @@ def test_the_report_takes_them_beside_grpo(
         (["trainer=ppo"], ["trainer=ppo", "dpo"]),
     ],
 )
-def test_what_cannot_run_is_refused_in_a_sentence(overrides: list[str], said: list[str]) -> None:
+def test_a_run_that_cannot_work_is_refused_with_one_sentence(overrides: list[str], named: list[str]) -> None:
     with pytest.raises(BadConfig) as refused:
         composition.compose_cells(overrides)
     message = str(refused.value)
-    assert all(words in message for words in said), message
+    assert all(words in message for words in named), message
     assert "\n" not in message
 
 
-def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
+def test_dpo_at_a_scale_without_sizes_needs_sizes() -> None:
     with pytest.raises(
         BadConfig, match=r"no sizes at scale=laptop: set .*trainer.learning_rate.*trainer.max_steps"
     ):
@@ -157,7 +157,7 @@ def test_pairs_at_a_scale_without_sizes_need_sizes() -> None:
         )
 
 
-def test_a_reward_without_use_is_not_looked_at() -> None:
+def test_an_unused_reward_is_not_resolved() -> None:
     [config] = composition.compose_cells(
         ["trainer=dpo", "reward=majority_vote"]
     )  # its group size is a field of GRPO
@@ -178,7 +178,7 @@ def test_each_raises_quality_in_the_miniature(
     pairs = read_record(pipeline.run(config)).pairs
 
     def quality(who: str) -> float:
-        said = [(p.prompt, getattr(p, who)) for p in pairs]
-        return sum(world.quality(q, r.response, bool(r.finished)) for q, r in said) / len(said)
+        found = [(p.prompt, getattr(p, who)) for p in pairs]
+        return sum(world.quality(q, r.response, bool(r.finished)) for q, r in found) / len(found)
 
     assert quality("policy") > max(least, quality("start"))

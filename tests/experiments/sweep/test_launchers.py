@@ -1,4 +1,4 @@
-"""Launchers with cells of milliseconds: where cells run, what becomes of lost and interrupted ones, what is refused."""
+"""Launchers, with cells of milliseconds: processes, lost and interrupted cells, and settings that are refused."""
 
 import os
 import signal
@@ -35,7 +35,7 @@ def cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def words(name: str = "done") -> dict[int, list[str]]:
-    """What cells said, by seed."""
+    """The words that cells wrote, by seed."""
     return {int(p.parent.name): p.read_text().split() for p in Path("runs").glob(f"*/{name}")}
 
 
@@ -66,12 +66,12 @@ def test_a_killed_worker_does_not_end_a_local_sweep(
 
 
 @pytest.mark.parametrize("arguments", [["-m"], LOCAL, ["-m", "hydra/launcher=slurm_local"]])
-def test_what_a_cell_raises_is_one_sentence(cells: list[list[str]], arguments: list[str]) -> None:
+def test_what_a_cell_raises_is_one_message(cells: list[list[str]], arguments: list[str]) -> None:
     with pytest.raises(RuntimeError, match=r"^seed=0 results_dir=runs: seed 0 is no good$"):
         launchers.launch(cells[:1], arguments, toy_cells.broken)
 
 
-def test_a_signal_to_the_sweep_reaches_its_workers_which_save_and_begin_nothing_more(
+def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop(
     cells: list[list[str]], tmp_path: Path
 ) -> None:
     asked = [*cells, ["seed=2", "results_dir=runs"]]
@@ -133,7 +133,7 @@ def test_a_preempted_job_of_slurm_local_is_queued_again(cells: list[list[str]]) 
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A stand-in for Slurm; returns the folder of what it saw."""
+    """A stub of Slurm; returns the folder of its records."""
     commands, seen = tmp_path / "bin", tmp_path / "slurm"
     commands.mkdir()
     seen.mkdir()
@@ -167,7 +167,7 @@ def test_slurm_gets_an_array_with_its_limits_and_takes_a_preempted_cell_back(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
+    ("arguments", "message"),
     [
         (["-m", "hydra/launcher=slrm"], "hydra/launcher=slrm is unknown; did you mean slurm?"),
         (["hydra/launcher=local"], "hydra/launcher=local launches sweeps; add -m, also for a single cell"),
@@ -176,10 +176,10 @@ def test_slurm_gets_an_array_with_its_limits_and_takes_a_preempted_cell_back(
         (["-m", "hydra/launcher=local,slurm"], "hydra/launcher=local,slurm is unknown"),
     ],
 )
-def test_a_launcher_that_cannot_be_is_refused(arguments: list[str], sentence: str) -> None:
+def test_an_invalid_launcher_is_refused(arguments: list[str], message: str) -> None:
     with pytest.raises(BadConfig) as refused:
         launchers.check_launcher(arguments)
-    assert sentence in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -192,7 +192,7 @@ def test_a_launcher_that_is_not_installed_is_refused_with_the_command_that_insta
         launchers.check_launcher(["-m", f"hydra/launcher={name}"])
 
 
-def test_overrides_of_hydra_are_told_from_those_of_a_cell() -> None:
+def test_overrides_of_hydra_are_distinguished_from_those_of_a_cell() -> None:
     arguments = [
         "-m",
         "hydra/launcher=local",

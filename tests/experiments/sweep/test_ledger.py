@@ -1,4 +1,4 @@
-"""cells.jsonl: each cell once, whoever asks and however often, with words that run it alone."""
+"""cells.jsonl has each requested cell once, with a command line that runs it alone."""
 
 import json
 import multiprocessing
@@ -11,19 +11,19 @@ from experiments.sweep import ledger, runner
 from experiments.sweep.ledger import Entry
 
 
-def entry(number: int, experiment: str | None = None, **met: str) -> Entry:
-    return Entry(f"run-{number}", "miniature", experiment, [f"seed={number}"], met)
+def entry(number: int, experiment: str | None = None, **comparators: str) -> Entry:
+    return Entry(f"run-{number}", "miniature", experiment, [f"seed={number}"], comparators)
 
 
 def test_a_cell_is_there_once_by_run_experiment_and_comparators(tmp_path: Path) -> None:
-    asked = [entry(1), entry(2), entry(1, "rewards"), entry(1, None, instruct="x")]
-    ledger.add_entries(tmp_path, asked[:2])
-    ledger.add_entries(tmp_path, [*asked, *asked])
-    assert list(ledger.read_entries(tmp_path)) == asked
+    requested = [entry(1), entry(2), entry(1, "rewards"), entry(1, None, instruct="x")]
+    ledger.add_entries(tmp_path, requested[:2])
+    ledger.add_entries(tmp_path, [*requested, *requested])
+    assert list(ledger.read_entries(tmp_path)) == requested
 
 
 @pytest.mark.parametrize("torn", ['{"run_id": "ru', "x" * 10_000])
-def test_a_torn_last_line_is_cut_and_its_cell_written_again(tmp_path: Path, torn: str) -> None:
+def test_an_incomplete_last_line_is_replaced(tmp_path: Path, torn: str) -> None:
     ledger.add_entries(tmp_path, [entry(1)])
     with (tmp_path / "cells.jsonl").open("a") as file:
         file.write(torn)
@@ -32,7 +32,7 @@ def test_a_torn_last_line_is_cut_and_its_cell_written_again(tmp_path: Path, torn
     assert [json.loads(line)["run_id"] for line in (tmp_path / "cells.jsonl").open()] == ["run-1", "run-2"]
 
 
-def test_a_file_that_is_nothing_but_torn_is_begun_anew(tmp_path: Path) -> None:
+def test_a_file_with_only_an_incomplete_line_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "cells.jsonl").write_text("{")
     ledger.add_entries(tmp_path, [entry(1)])
     assert list(ledger.read_entries(tmp_path)) == [entry(1)]
@@ -46,14 +46,14 @@ def test_a_broken_line_in_the_middle_is_named(tmp_path: Path) -> None:
         ledger.add_entries(tmp_path, [entry(2)])
 
 
-def _enrol(where: Path, first: int) -> None:
+def _add_entries(where: Path, first: int) -> None:
     for number in range(first, first + 40):
         ledger.add_entries(where, [entry(number), entry(number + 1)])
 
 
-def test_processes_that_enrol_at_once_write_each_cell_once(tmp_path: Path) -> None:
+def test_concurrent_processes_write_each_cell_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    writers = [context.Process(target=_enrol, args=(tmp_path, first)) for first in (0, 20, 0)]
+    writers = [context.Process(target=_add_entries, args=(tmp_path, first)) for first in (0, 20, 0)]
     for writer in writers:
         writer.start()
     for writer in writers:
@@ -62,7 +62,7 @@ def test_processes_that_enrol_at_once_write_each_cell_once(tmp_path: Path) -> No
     assert sorted(names) == sorted({f"run-{n}" for n in range(61)})
 
 
-def test_the_words_of_a_cell_compose_that_cell_alone(tmp_path: Path) -> None:
+def test_the_command_line_of_an_entry_composes_its_cell_alone(tmp_path: Path) -> None:
     line = [
         "-m",
         "experiment=kl_beta",
@@ -71,11 +71,11 @@ def test_the_words_of_a_cell_compose_that_cell_alone(tmp_path: Path) -> None:
         "hydra/launcher=basic",
         "fail_fast=true",
     ]
-    asked = composition.compose_cells(line)
-    entries = [runner.entry_of(cell) for cell in asked]
-    assert len({e.run_id for e in entries}) == len(asked) == 6
+    cells = composition.compose_cells(line)
+    entries = [runner.entry_of(cell) for cell in cells]
+    assert len({e.run_id for e in entries}) == len(cells) == 6
     assert {e.experiment for e in entries} == {"kl_beta"}
-    for cell, one in zip(asked, entries, strict=True):
+    for cell, one in zip(cells, entries, strict=True):
         assert not any(w.startswith(("-", "hydra", "fail_fast")) or "," in w for w in one.overrides)
         [alone] = composition.compose_cells(one.words(tmp_path))
         assert alone.run_id == cell.run_id == one.run_id

@@ -1,4 +1,4 @@
-"""status, pending, resume and retry on simulated folders: what is said of each cell, and which are run."""
+"""status, pending, resume and retry: the state of each cell of simulated folders, and which cells are run."""
 
 import shlex
 import subprocess
@@ -38,7 +38,7 @@ def put(folder: Path, known: RunState) -> None:
 @pytest.fixture
 def sweep(tmp_path: Path) -> Path:
     """A cell in each state, of two experiments."""
-    put(enrolled(tmp_path, "whole", "rewards"), RunState("done", 1, record="record.json"))
+    put(enrolled(tmp_path, "complete", "rewards"), RunState("done", 1, record="record.json"))
     put(enrolled(tmp_path, "unscored", "rewards"), RunState("done", 1, record="record.json", unscored=3))
     put(enrolled(tmp_path, "gone", "rewards"), RunState("done", 1, record="record.json"))
     (tmp_path / "gone" / "record.json").unlink()
@@ -56,7 +56,7 @@ def sweep(tmp_path: Path) -> Path:
 
 def test_every_cell_is_in_its_state(sweep: Path) -> None:
     assert {cell.entry.run_id: cell.state for cell in status.scan_cells(sweep)} == {
-        "whole": "done",
+        "complete": "done",
         "unscored": "pending",
         "gone": "pending",
         "broken": "failed",
@@ -91,7 +91,7 @@ def test_the_table(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_a_running_cell_tells_step_rate_and_time_left(
+def test_a_running_cell_shows_step_rate_and_time_left(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = enrolled(tmp_path, "busy")
@@ -106,8 +106,8 @@ def test_a_running_cell_tells_step_rate_and_time_left(
     assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
     main(["status", f"results_dir={tmp_path}"])
     # 20 steps of 12.5 s
-    told = "training, step 40 of 60, 12.5 s per step, 4 min 10 s of training left, process 7 on here"
-    assert capsys.readouterr().out.splitlines()[-2:] == ["running (1):", f"  busy  {told}"]
+    line = "training, step 40 of 60, 12.5 s per step, 4 min 10 s of training left, process 7 on here"
+    assert capsys.readouterr().out.splitlines()[-2:] == ["running (1):", f"  busy  {line}"]
     holder.communicate()
     main(["status", f"results_dir={tmp_path}"])
     assert capsys.readouterr().out.splitlines()[-1] == "  busy  its process was killed at step 40 of 60"
@@ -134,7 +134,7 @@ def test_many_are_counted_and_twenty_listed(tmp_path: Path) -> None:
     assert len(status.status_lines(tmp_path, None, listed=None)) == 2 + 2 + 25
 
 
-def test_a_run_from_before_there_were_states_is_read_off_its_record(tmp_path: Path) -> None:
+def test_a_run_without_a_state_file_is_in_the_state_of_its_record(tmp_path: Path) -> None:
     reference = sorted(
         (composition.CONF.parent / "results" / "reference" / "miniature").glob("*.record.json")
     )[0]
@@ -160,123 +160,98 @@ def test_a_run_from_before_there_were_states_is_read_off_its_record(tmp_path: Pa
         (["status", "fail_fast=true"], "fail_fast=true"),
     ],
 )
-def test_what_it_does_not_know_is_one_sentence(
+def test_an_unknown_word_is_one_sentence(
     sweep: Path, capsys: pytest.CaptureFixture[str], words: list[str], named: str
 ) -> None:
     assert main([*words, f"results_dir={sweep}"]) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and len(said.err.splitlines()) == 1
-    assert named in said.err
+    printed = capsys.readouterr()
+    assert printed.out == "" and len(printed.err.splitlines()) == 1
+    assert named in printed.err
 
 
 @pytest.fixture
-def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
-    """Three toy cells in the ledger, none begun; gives their states by seed."""
-    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
-    runner.add_to_ledger(
-        composition.compose_cells(
-            [
-                "-m",
-                f"results_dir={tmp_path}",
-                *toy_cells.OVERRIDES,
-                "seed=0,1,2",
-            ]
-        )
-    )
+def add_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Adds toy cells to the ledger; nothing needs preparation."""
+    monkeypatch.setattr(preparation, "prepare", lambda runs: None)
 
-    def states() -> dict[str, str]:
-        return {cell.entry.overrides[-1]: cell.state for cell in status.scan_cells(tmp_path)}
+    def add(*overrides: str) -> None:
+        line = ["-m", f"results_dir={tmp_path}", *toy_cells.OVERRIDES, *overrides]
+        runner.add_to_ledger(composition.compose_cells(line))
 
-    return states
+    return add
 
 
-def test_resume_runs_what_is_pending_and_retry_what_failed(
-    tmp_path: Path, toys: Callable[[], dict[str, str]], capsys: pytest.CaptureFixture[str]
+def states(root: Path) -> dict[str, str]:
+    """The states of the cells by the last word of their command lines."""
+    return {cell.entry.overrides[-1]: cell.state for cell in status.scan_cells(root)}
+
+
+def test_resume_runs_pending_cells_and_retry_failed_ones(
+    tmp_path: Path, add_cells: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    add_cells("seed=0,1,2")
     where = f"results_dir={tmp_path}"
-    assert set(toys().values()) == {"pending"}
+    assert set(states(tmp_path).values()) == {"pending"}
     assert main(["resume", where]) == 75
-    assert toys() == {"seed=0": "done", "seed=1": "failed", "seed=2": "interrupted"}
+    assert states(tmp_path) == {"seed=0": "done", "seed=1": "failed", "seed=2": "interrupted"}
     capsys.readouterr()
     (tmp_path / "mended").touch()
     assert main(["retry", where]) == 0
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 1 and said[0].endswith("failed before: KeyError: 'a bug'")
-    assert toys() == {"seed=0": "done", "seed=1": "done", "seed=2": "interrupted"}
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.endswith("failed before: KeyError: 'a bug'")
+    assert states(tmp_path) == {"seed=0": "done", "seed=1": "done", "seed=2": "interrupted"}
     assert main(["resume", where]) == 0
-    assert set(toys().values()) == {"done"}
-    ran = {p.parent.name.split("-s")[-1][0]: len(p.read_text().split()) for p in tmp_path.glob("*/ran")}
-    assert ran == {"0": 1, "1": 2, "2": 2}
+    assert set(states(tmp_path).values()) == {"done"}
+    attempts = {p.parent.name.split("-s")[-1][0]: len(p.read_text().split()) for p in tmp_path.glob("*/ran")}
+    assert attempts == {"0": 1, "1": 2, "2": 2}
     assert main(["resume", where]) == 0, "nothing is left"
 
 
-@pytest.mark.parametrize("said", ["true", "True", "1"])
+@pytest.mark.parametrize("value", ["true", "True", "1"])
 def test_fail_fast_leaves_the_rest_pending(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+    tmp_path: Path, add_cells: Callable[..., None], value: str
 ) -> None:
-    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
-    runner.add_to_ledger(
-        composition.compose_cells(
-            [
-                "-m",
-                f"results_dir={tmp_path}",
-                *toy_cells.OVERRIDES,
-                "seed=1,0",
-            ]
-        )
-    )
-    assert main(["resume", f"results_dir={tmp_path}", f"fail_fast={said}"]) == 1
+    add_cells("seed=1,0")
+    assert main(["resume", f"results_dir={tmp_path}", f"fail_fast={value}"]) == 1
     assert [cell.state for cell in status.scan_cells(tmp_path)] == ["failed", "pending"]
 
 
-def test_a_cell_whose_words_have_come_to_mean_another_run_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_cell_that_cannot_run_does_not_keep_the_others_of_its_batch_from_running(
+    tmp_path: Path,
+    add_cells: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
-    words = [f"results_dir={tmp_path}", *toy_cells.OVERRIDES]
-    ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
-    assert main(["resume", f"results_dir={tmp_path}"]) == 1
-    assert "of-another-time: its command line now gives miniature-qwen" in capsys.readouterr().err
-    assert not list(tmp_path.glob("*/ran"))
+    """One whose command line gives another run now, one that does not compose, and one that cannot be prepared."""
 
-
-def test_cells_that_cannot_be_run_keep_none_of_their_batch_from_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def prepare(configs: list[Run]) -> None:
-        if any(config.seed == 5 for config in configs):
+    def prepare(runs: list[Run]) -> None:
+        if any(run.seed == 5 for run in runs):
             raise BadConfig("seed=5 asks for more prompts than there are")
 
     monkeypatch.setattr(preparation, "prepare", prepare)
-    monkeypatch.setattr(launchers, "_complete_settings", lambda own, cell: [])  # a batch, run in this process
-    words = [*toy_cells.OVERRIDES]
-    ledger.add_entries(tmp_path, [Entry("of-another-time", "miniature", None, words)])
-    ledger.add_entries(tmp_path, [Entry("of-no-time", "miniature", None, ["rewrd=cme"])])
-    runner.add_to_ledger(composition.compose_cells(["-m", f"results_dir={tmp_path}", *words, "seed=5,0,7"]))
+    monkeypatch.setattr(launchers, "_complete_settings", lambda settings, cell: [])  # a batch in this process
+    ledger.add_entries(tmp_path, [Entry("renamed", "miniature", None, [*toy_cells.OVERRIDES])])
+    ledger.add_entries(tmp_path, [Entry("misspelled", "miniature", None, ["rewrd=cme"])])
+    add_cells("seed=5,0,7")
     assert main(["resume", f"results_dir={tmp_path}", "hydra/launcher=local"]) == 1
-    assert [cell.state for cell in status.scan_cells(tmp_path)] == [
-        "pending",
-        "pending",
-        "pending",
-        "done",
-        "done",
-    ]
-    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert (
-        len(said) == 3
-        and "of-another-time" in said[0]
-        and "of-no-time: rewrd" in said[1]
-        and "-s5-" in said[2]
-    )
+    found = [cell.state for cell in status.scan_cells(tmp_path)]
+    assert found == ["pending", "pending", "pending", "done", "done"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 3
+    assert "renamed: its command line now gives miniature-qwen" in lines[0]
+    assert "misspelled: rewrd" in lines[1] and "-s5-" in lines[2]
 
 
 @pytest.mark.parametrize("spelling", ["runs", "./runs/", "{here}/runs", "{here}/it's elsewhere, now"])
 def test_a_results_dir_may_be_spelled_otherwise_or_moved(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], spelling: str
+    tmp_path: Path,
+    add_cells: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    spelling: str,
 ) -> None:
-    monkeypatch.setattr(preparation, "prepare", lambda configs: None)
     monkeypatch.chdir(tmp_path)
-    runner.add_to_ledger(composition.compose_cells(["results_dir=runs", *toy_cells.OVERRIDES]))
+    add_cells("results_dir=runs")
     assert "results_dir" not in Path("runs/cells.jsonl").read_text()
     where = spelling.format(here=tmp_path)
     if "elsewhere" in where:
