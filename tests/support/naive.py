@@ -24,6 +24,10 @@ class Scores:
     def mean(self) -> float:
         return math.fsum(self.values) / len(self.values)
 
+    @property
+    def total(self) -> float:
+        return math.fsum(self.values)
+
 
 @torch.no_grad()
 def score_ids(

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from verifiers import make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.scoring import command_line
-from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Score, Verifier
+from cme.scoring.verifier import Score
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
@@ -43,14 +43,9 @@ def write(path: Path, rows: list[Any], form: str = "lines") -> Path:
 def expected(
     verifier: Checkpoint, rows: list[dict[str, Any]], end: bool = False, most: int = 99
 ) -> list[Score]:
-    scorer = Verifier(
-        verifier.tokenizer,
-        TokenScorer(verifier.model),
-        max_prompt_tokens=99,
-        max_response_tokens=most,
-    )
-    said = [row["output"] for row in rows]
-    return scorer.score([row["instruction"] for row in rows], said, [end] * len(rows), entropy=True)
+    prompts, responses = [row["instruction"] for row in rows], [row["output"] for row in rows]
+    scorer = make_verifier(verifier, max_response_tokens=most)
+    return scorer.score(prompts, responses, [end] * len(rows), entropy=True)
 
 
 @pytest.fixture
@@ -198,9 +193,8 @@ def test_rows_before_a_bad_one_are_written(
     assert command_line.main(["--verifier", str(tiny_folder("qwen")), str(file)]) == 2
     written = capsys.readouterr()
     assert len(written.out.splitlines()) == good
-    said = written.err.splitlines()[-1]
-    at = f"{'line' if form == 'lines' else 'row'} {good + 1}"
-    assert said == f"error: {file}, {at}: 'output' is null: it must be a string"
+    place = f"{'line' if form == 'lines' else 'row'} {good + 1}"
+    assert written.err.splitlines()[-1] == f"error: {file}, {place}: 'output' is null: it must be a string"
 
 
 def test_nan_in_a_row_becomes_null(tiny_folder: Folder, tmp_path: Path, scored: Lines) -> None:

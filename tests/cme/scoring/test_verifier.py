@@ -6,25 +6,20 @@ from typing import Any
 import naive
 import pytest
 import torch
+from verifiers import make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.rewards import alignment
-from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Score, Verifier
+from cme.scoring.verifier import Score
 
 Tiny = Callable[..., Checkpoint]
 PROMPT, RESPONSE = "what color is the fox?", "the fox is red and lives in the forest."
 
 
-def verifier_of(checkpoint: Checkpoint, **changes: int) -> Verifier:
-    settings = {"max_prompt_tokens": 500, "max_response_tokens": 500} | changes
-    return Verifier(checkpoint.tokenizer, TokenScorer(checkpoint.model), **settings)
-
-
 def score_one(checkpoint: Checkpoint, response: str = RESPONSE, end: bool = False, **changes: Any) -> Score:
     entropy = changes.pop("entropy", False)
-    [score] = verifier_of(checkpoint, **changes).score([PROMPT], [response], [end], entropy=entropy)
+    [score] = make_verifier(checkpoint, **changes).score([PROMPT], [response], [end], entropy=entropy)
     return score
 
 
@@ -37,27 +32,23 @@ def test_scores_are_in_the_verifiers_own_template_and_tokens(tiny: Tiny, family:
     assert plain.entropies.tolist() == pytest.approx(expected.entropies, abs=1e-4)
     assert (plain.tokens, plain.truncated, plain.reason, plain.ended) == (len(expected.ids), False, None, end)
     assert plain.offsets == expected.spans
-    [chatty] = verifier_of(checkpoint).score([[{"role": "user", "content": PROMPT}]], [RESPONSE], [end])
+    [chatty] = make_verifier(checkpoint).score([[{"role": "user", "content": PROMPT}]], [RESPONSE], [end])
     assert torch.equal(chatty.log_likelihoods, plain.log_likelihoods)
     assert len(chatty.entropies) == 0, "not requested"
 
 
 def test_prompts_lose_their_start_and_responses_their_end(tiny: Tiny, family: str) -> None:
     checkpoint = tiny(family)
-    head, tail = (
-        chat.prompt_ids(checkpoint.tokenizer, PROMPT),
-        chat.response_ids(checkpoint.tokenizer, RESPONSE),
-    )
+    head = chat.prompt_ids(checkpoint.tokenizer, PROMPT)
+    tail = chat.response_ids(checkpoint.tokenizer, RESPONSE)
     short_prompt = score_one(checkpoint, max_prompt_tokens=5)
     short_response = score_one(checkpoint, end=True, max_response_tokens=3)
     assert (short_prompt.prompt_truncated, short_prompt.response_truncated) == (True, False)
     assert (short_response.prompt_truncated, short_response.response_truncated) == (False, True)
-    left, right = (
-        naive.score_ids(checkpoint.model, head[-5:], tail),
-        naive.score_ids(checkpoint.model, head, tail[:3]),
-    )
-    assert short_prompt.mean == pytest.approx(left.mean, abs=1e-4)
-    assert short_response.mean == pytest.approx(right.mean, abs=1e-4)
+    expected = naive.score_ids(checkpoint.model, head[-5:], tail)
+    assert short_prompt.mean == pytest.approx(expected.mean, abs=1e-4)
+    expected = naive.score_ids(checkpoint.model, head, tail[:3])
+    assert short_response.mean == pytest.approx(expected.mean, abs=1e-4)
     assert (short_response.tokens, short_response.ended, len(short_response.offsets)) == (3, False, 3)
 
 
@@ -83,7 +74,7 @@ def test_a_response_longer_than_the_context_is_unscored_and_the_others_are_not(t
     checkpoint = tiny("llama")
     context = checkpoint.model.config.max_position_embeddings
     long = " ".join(["seven"] * context)
-    verifier = verifier_of(checkpoint, max_response_tokens=4 * context)
+    verifier = make_verifier(checkpoint, max_response_tokens=4 * context)
     short, beyond = verifier.score([PROMPT] * 2, [RESPONSE, long], [False] * 2)
     assert short.mean == pytest.approx(score_one(checkpoint).mean, abs=1e-5)
     assert beyond.mean is None and beyond.reason is not None and str(context) in beyond.reason
@@ -111,10 +102,10 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_by_name(tiny: Tiny, change: 
     else:
         tokenizer.chat_template = None
     with pytest.raises(ValueError, match=f"{name}.*{complaint}"):
-        verifier_of(Checkpoint("", checkpoint.model, tokenizer))
+        make_verifier(Checkpoint("", checkpoint.model, tokenizer))
 
 
 @pytest.mark.parametrize("limit", ["max_prompt_tokens", "max_response_tokens"])
 def test_a_limit_below_one_is_refused(tiny: Tiny, limit: str) -> None:
     with pytest.raises(ValueError, match=f"{limit}=0"):
-        verifier_of(tiny("qwen"), **{limit: 0})
+        make_verifier(tiny("qwen"), **{limit: 0})

@@ -7,43 +7,35 @@ from typing import Any
 
 import pytest
 import torch
+from naive import score
 from trainings import OFFLINE, PAIRS, PROMPTS, Tiny
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
-from cme.models import chat
 from cme.records import Generation, Preference
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
 
-SAID = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]  # every third was cut off
+RESPONSES = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]  # every third was cut off
 SETTINGS = OFFLINE | {"lr_scheduler_type": "constant"}
 BETA = 0.1
 
 
-@torch.no_grad()
-def log_likelihood(
-    checkpoint: Checkpoint, prompt: str, response: str, finished: bool = True
-) -> tuple[float, int]:
-    """Sum over a response's tokens, including the end of turn of a finished response, and their number."""
-    head = chat.prompt_ids(checkpoint.tokenizer, prompt)
-    own = checkpoint.tokenizer(response, add_special_tokens=False)["input_ids"]
-    own = [*own, *[checkpoint.tokenizer.eos_token_id] * finished]
-    logits = checkpoint.model(input_ids=torch.tensor([head + own])).logits[0].double()
-    at = logits.log_softmax(-1)[len(head) - 1 : -1]
-    return float(at[range(len(own)), own].sum()), len(own)
+def log_likelihood(checkpoint: Checkpoint, prompt: str, response: str, finished: bool = True) -> float:
+    """Sum over a response's tokens, including the end of turn of a finished response."""
+    return score(checkpoint, prompt, response, finished).total
 
 
 def margin(policy: Checkpoint, start: Checkpoint, pair: Preference) -> float:
     """The policy's log-ratio of chosen to rejected response minus that of the untrained model, in nats."""
-    ratio = [
-        log_likelihood(policy, pair.prompt.text, r)[0] - log_likelihood(start, pair.prompt.text, r)[0]
+    chosen, rejected = (
+        log_likelihood(policy, pair.prompt.text, r) - log_likelihood(start, pair.prompt.text, r)
         for r in (pair.chosen, pair.rejected)
-    ]
-    return ratio[0] - ratio[1]
+    )
+    return chosen - rejected
 
 
 def watch(tiny: Tiny, family: str = "qwen", every: int = 1, count: int = 4) -> SampledMonitoring:
@@ -65,10 +57,15 @@ def dpo(
     )
 
 
-def sft(tiny: Tiny, folder: Path, said: list[Generation] = SAID, **changes: Any) -> TrainingResult:
+def sft(tiny: Tiny, folder: Path, responses: list[Generation] = RESPONSES, **changes: Any) -> TrainingResult:
     policy = changes.pop("policy", None) or tiny("llama")
     return train_sft(
-        policy, PROMPTS, said, watch(tiny, "llama"), SETTINGS | changes, TrainingJob(0, folder, quiet=True)
+        policy,
+        PROMPTS,
+        responses,
+        watch(tiny, "llama"),
+        SETTINGS | changes,
+        TrainingJob(0, folder, quiet=True),
     )
 
 
@@ -96,19 +93,17 @@ def test_dpo_puts_the_chosen_above_the_rejected(tiny: Tiny, tmp_path: Path) -> N
 def test_the_sft_loss_is_the_mean_negative_log_likelihood(tiny: Tiny, tmp_path: Path) -> None:
     history = sft(tiny, tmp_path).history
     start = tiny("llama")
-    found = [
-        log_likelihood(start, p.text, g.response, bool(g.finished))
-        for p, g in zip(PROMPTS, SAID, strict=True)
-    ]
-    expected = -sum(s for s, _ in found) / sum(n for _, n in found)
+    rows = zip(PROMPTS, RESPONSES, strict=True)
+    scores = [score(start, p.text, g.response, bool(g.finished)) for p, g in rows]
+    expected = -sum(s.total for s in scores) / sum(len(s.ids) for s in scores)
     assert history["loss"][0] == pytest.approx(expected, rel=1e-4)
 
 
 def test_sft_raises_the_likelihood_of_its_targets(tiny: Tiny, tmp_path: Path) -> None:
     policy, start = tiny("llama"), tiny("llama")
     sft(tiny, tmp_path, policy=policy, max_steps=10)
-    for prompt, said in zip(PROMPTS, SAID, strict=True):
-        after, before = (log_likelihood(c, prompt.text, said.response)[0] for c in (policy, start))
+    for prompt, target in zip(PROMPTS, RESPONSES, strict=True):
+        after, before = (log_likelihood(c, prompt.text, target.response) for c in (policy, start))
         assert after > before + 1
 
 
@@ -116,10 +111,9 @@ def test_a_cut_response_does_not_teach_to_end(tiny: Tiny, tmp_path: Path) -> Non
     ends = {}
     for finished in (True, False):
         policy = tiny("llama")
-        said = [Generation(p.chosen, finished, None) for p in PAIRS]
-        sft(tiny, tmp_path / str(finished), said, policy=policy, max_steps=10)
-        whole, own = (log_likelihood(policy, PROMPTS[0].text, PAIRS[0].chosen, f)[0] for f in (True, False))
-        ends[finished] = whole - own  # log-likelihood of the end of turn
+        responses = [Generation(p.chosen, finished, None) for p in PAIRS]
+        sft(tiny, tmp_path / str(finished), responses, policy=policy, max_steps=10)
+        ends[finished] = score(policy, PROMPTS[0].text, PAIRS[0].chosen, end=True).values[-1]
     assert ends[True] > ends[False] + 1
 
 

@@ -9,6 +9,7 @@ import trainings
 from trainings import PROMPTS, Folder, Tiny, rows_of, run_grpo, same, weights
 from transformers import TrainerControl, TrainerState
 from trl import GRPOTrainer
+from verifiers import make_verifier
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
@@ -16,7 +17,6 @@ from cme.miniature import world
 from cme.models import chat
 from cme.rewards import CrossModelEntropy, Reward
 from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Verifier
 from cme.training import grpo
 from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import HISTORY, TrainingResult
@@ -35,15 +35,6 @@ def run(
     tiny: Tiny, folder: Path, reward: Any, *, policy: Checkpoint | None = None, **given: Any
 ) -> TrainingResult:
     return run_grpo(policy or tiny("qwen"), tiny("qwen"), reward, TrainingJob(0, folder, quiet=True), **given)
-
-
-def scorer(verifier: Checkpoint) -> Verifier:
-    return Verifier(
-        verifier.tokenizer,
-        TokenScorer(verifier.model),
-        max_prompt_tokens=99,
-        max_response_tokens=99,
-    )
 
 
 def modules(checkpoint: Checkpoint | TokenScorer) -> set[int]:
@@ -67,7 +58,7 @@ def test_a_penalty_does_not_change_the_measured_kl(tiny: Tiny, tmp_path: Path) -
 def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> None:
     policy, start = tiny(family), tiny(family)
     verifier = tiny("llama")
-    heldout = scorer(verifier)
+    heldout = make_verifier(verifier)
     before, held_before = weights(start), weights(verifier)
     result = run(tiny, tmp_path, letters, policy=policy, monitors=Monitors(start, heldout, world.quality))
     history = result.history
@@ -91,17 +82,9 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
 
 
 def test_completions_left_out_on_purpose_are_not_unscored_and_get_no_advantage(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, tmp_path: Path, batches: list[dict[str, Any]]
 ) -> None:
     """In each group of four, two completions are scored; four in all are left out on purpose."""
-    seen = []
-    whole = GRPOTrainer._generate_and_score_completions
-
-    def watched(self: Any, inputs: Any) -> Any:
-        seen.append((batch := whole(self, inputs))["advantages"].tolist())
-        return batch
-
-    monkeypatch.setattr(GRPOTrainer, "_generate_and_score_completions", watched)
 
     class Some(Reward):
         __name__ = "some"
@@ -113,7 +96,7 @@ def test_completions_left_out_on_purpose_are_not_unscored_and_get_no_advantage(
     result = run(tiny, tmp_path, Some())
     assert result.history["unscored"] == [1 / 4] * 3
     assert result.history["reward"] == [0.5] * 3
-    for advantages in seen:
+    for advantages in (batch["advantages"].tolist() for batch in batches):
         assert advantages[0] == pytest.approx(-advantages[1]) and advantages[0] > 0.5
         assert advantages[2:] == [0] * 6
 
@@ -198,13 +181,8 @@ def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> Non
 
 
 def test_constant_rewards_end_training(tiny: Tiny, tmp_path: Path) -> None:
-    result = run(
-        tiny,
-        tmp_path,
-        lambda completions, **_: [1.0] * len(completions),
-        guard=CollapseGuard(patience=2, max_unscored=1.0),
-        max_steps=5,
-    )
+    guard = CollapseGuard(patience=2, max_unscored=1.0)
+    result = run(tiny, tmp_path, lambda completions, **_: [1.0] * len(completions), guard=guard, max_steps=5)
     assert result.stopped == "at step 2: every group's rewards were constant for 2 steps"
     assert result.history["step"] == [1, 2]
     assert (tmp_path / "model.safetensors").exists()
@@ -278,9 +256,7 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
     assert same(checkpoint_folder(whole, 2), short)
     assert same(whole, plain)
     assert not same(checkpoint_folder(whole, 1), short)
-    assert sorted(p.name for p in whole.glob("step-*")) == [
-        "step-1",
-        "step-2",
-    ]  # the last is the policy itself
+    # the last is the policy itself
+    assert sorted(p.name for p in whole.glob("step-*")) == ["step-1", "step-2"]
     kept = {p.suffix for p in checkpoint_folder(whole, 1).iterdir()}
     assert kept <= {".json", ".jinja", ".safetensors"}

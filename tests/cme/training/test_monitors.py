@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from naive import score_ids
+from verifiers import make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
-from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Score, Verifier
 from cme.training.monitors import Monitors, repetition
 
 Tiny = Callable[..., Checkpoint]
@@ -54,11 +54,8 @@ def measure(monitors: Monitors, policy: Checkpoint, texts: list[str]) -> dict[st
     return logged
 
 
-@torch.no_grad()
 def summed(checkpoint: Checkpoint, prompt: str, response: list[int]) -> float:
-    head = chat.prompt_ids(checkpoint.tokenizer, prompt)
-    log_p = checkpoint.model(input_ids=torch.tensor([head + response])).logits[0].double().log_softmax(-1)
-    return sum(float(log_p[len(head) - 1 + t, token]) for t, token in enumerate(response))
+    return score_ids(checkpoint.model, chat.prompt_ids(checkpoint.tokenizer, prompt), response).total
 
 
 def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
@@ -79,25 +76,9 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
     assert found["repetition"] == pytest.approx((0 + repetition(texts[1])) / 2)
 
 
-class WithoutEnd(Verifier):
-    """A verifier that scores no end of turn, so that an empty response has no score."""
-
-    def score(self, prompts: Any, responses: Any, ended: Any, *, entropy: bool = False) -> list[Score]:
-        return super().score(prompts, responses, [False] * len(ended), entropy=entropy)
-
-
-def scorer(verifier: Checkpoint, end: bool) -> Verifier:
-    return (Verifier if end else WithoutEnd)(
-        verifier.tokenizer,
-        TokenScorer(verifier.model),
-        max_prompt_tokens=100,
-        max_response_tokens=100,
-    )
-
-
 def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     policy = tiny("qwen")
-    heldout = scorer(tiny("olmo"), True)
+    heldout = make_verifier(tiny("olmo"))
     asked = []
 
     def oracle(prompt: str, response: str, finished: bool) -> float:
@@ -117,9 +98,12 @@ def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     }
 
 
-def test_responses_that_heldout_cannot_score_are_left_out(tiny: Tiny) -> None:
-    policy = tiny("qwen")
-    heldout = scorer(tiny("olmo"), False)
+def test_responses_that_heldout_cannot_score_are_left_out(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, heldout = tiny("qwen"), make_verifier(tiny("olmo"))
+    score = heldout.score  # without ends of turn an empty response has no score
+    monkeypatch.setattr(heldout, "score", lambda p, r, ended: score(p, r, [False] * len(ended)))
     monitors = bound(Monitors(tiny("qwen"), heldout, None), policy)
     [alone] = heldout.score(PROMPTS[:1], ["fox."], [True])
     assert measure(monitors, policy, ["fox.", ""])["heldout"] == pytest.approx(alone.mean)
