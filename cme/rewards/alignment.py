@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 Ends = npt.NDArray[np.int64]
 """Nondecreasing byte ends of T tokens, (T,)."""
 
-_PRINTED = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-_UNPRINTED = [byte for byte in range(256) if byte not in _PRINTED]
-_BYTE_OF = dict(zip(map(chr, [*_PRINTED, *range(256, 324)]), [*_PRINTED, *_UNPRINTED], strict=True))
+_PRINTABLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTE_BY_CHARACTER = dict(
+    zip(map(chr, [*_PRINTABLE, *range(256, 324)]), [*_PRINTABLE, *_OTHERS], strict=True)
+)
 """GPT-2's byte table: the byte that each character of a byte-level vocabulary stands for."""
 _FALLBACK = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _REPLACEMENT = "\ufffd"
@@ -46,7 +48,7 @@ def sampled_ends(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], text:
     """
     pieces = _token_bytes(tokenizer)
     ends = None if pieces is None else pieces.ends(ids, text.encode(), skip_special=True)
-    return _decoded_ends(tokenizer, ids, text) if ends is None else ends
+    return _ends_from_prefixes(tokenizer, ids, text) if ends is None else ends
 
 
 def text_ends(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[list[int], Ends]:
@@ -75,7 +77,7 @@ def text_ends(tokenizer: "PreTrainedTokenizerBase", text: str) -> tuple[list[int
             f"the tokenizer of {tokenizer.name_or_path} gives {len(ids)} tokens and no offsets "
             f"for the {len(raw)} bytes of {text[:40]!r}"
         )
-    return ids, _mapped_ends(text, encoded["offset_mapping"])
+    return ids, _ends_from_offsets(text, encoded["offset_mapping"])
 
 
 def align(
@@ -102,16 +104,16 @@ def align(
         raise AlignmentError(f"the source's tokens end at byte {length}, the target's at byte {covered}")
     if not length and (len(given) if mode == "sum" else m):
         raise AlignmentError(f"{len(given)} values cannot be mapped to {m} tokens: no token covers a byte")
-    source, target, shared = _overlaps(source_ends, target_ends)
+    source, target, shared = _shared_bytes(source_ends, target_ends)
     if mode == "sum":
         empty = widths == 0
-        target = np.concatenate([target, _holders(target_ends, source_ends[empty])])
+        target = np.concatenate([target, _tokens_at(target_ends, source_ends[empty])])
         spread = np.concatenate([given[source] * (shared / widths[source]), given[empty]])
         return np.bincount(target, spread, minlength=m).astype(np.float64)
     counts = np.bincount(target, minlength=m)
     result = np.bincount(target, given[source], minlength=m) / np.maximum(counts, 1)
     empty = counts == 0
-    result[empty] = given[_holders(source_ends, target_ends[empty])]
+    result[empty] = given[_tokens_at(source_ends, target_ends[empty])]
     return result
 
 
@@ -147,7 +149,7 @@ def align_response(
     return np.append(mapped, given[-1] if source_ended else np.nan) if target_ended else mapped
 
 
-def _overlaps(source_ends: Ends, target_ends: Ends) -> tuple[Ends, Ends, Ends]:
+def _shared_bytes(source_ends: Ends, target_ends: Ends) -> tuple[Ends, Ends, Ends]:
     """Source token, target token and shared bytes, each (K,), of the K <= n+m pairs of tokens that share a byte."""
     cuts = np.union1d(source_ends, target_ends)
     cuts = cuts[cuts > 0]
@@ -156,7 +158,7 @@ def _overlaps(source_ends: Ends, target_ends: Ends) -> tuple[Ends, Ends, Ends]:
     return source, np.searchsorted(target_ends, starts, side="right"), cuts - starts
 
 
-def _holders(ends: Ends, positions: Ends) -> Ends:
+def _tokens_at(ends: Ends, positions: Ends) -> Ends:
     """Tokens (K,) that have the byte before each position (K,), or at the beginning the first byte."""
     return np.searchsorted(ends, np.maximum(positions - 1, 0), side="right")
 
@@ -175,8 +177,8 @@ class _TokenBytes(dict[int, bytes]):
 
     def __missing__(self, token_id: int) -> bytes:
         token = str(self.backend.id_to_token(token_id) or "")
-        if self.byte_level and set(token) <= _BYTE_OF.keys():
-            piece = bytes(_BYTE_OF[character] for character in token)
+        if self.byte_level and set(token) <= _BYTE_BY_CHARACTER.keys():
+            piece = bytes(_BYTE_BY_CHARACTER[character] for character in token)
         elif self.is_byte(token_id):
             piece = bytes([int(token[3:5], 16)])
         else:
@@ -195,27 +197,29 @@ class _TokenBytes(dict[int, bytes]):
         skipped = self.specials if skip_special else set()
         pieces = [b"" if i in skipped else self[i] for i in ids]
         raw, ends = b"".join(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
-        if (fitted := _fitted(raw, ends, text)) is not None:
+        if (fitted := _match_text(raw, ends, text)) is not None:
             return fitted
         if self.byte_level:
-            return _fitted(_lossy(raw), _lossy_positions(raw)[ends], text)
+            return _match_text(_replace_invalid(raw), _positions_after_replacing(raw)[ends], text)
         kept = [t for t, piece in enumerate(pieces) if piece]
         for is_byte, group in groupby(kept, key=lambda t: self.is_byte(ids[t])):
             run = list(group)
             spelled = b"".join(pieces[t] for t in run)
-            if is_byte and spelled != _lossy(spelled):
+            if is_byte and spelled != _replace_invalid(spelled):
                 # ByteFallback writes U+FFFD for each byte of a run that is not valid as a whole
                 for t in run:
                     pieces[t] = _REPLACEMENT.encode()
-        return _fitted(b"".join(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64), text)
+        return _match_text(
+            b"".join(pieces), np.cumsum([len(piece) for piece in pieces], dtype=np.int64), text
+        )
 
 
-_CACHE: "WeakKeyDictionary[PreTrainedTokenizerBase, _TokenBytes | None]" = WeakKeyDictionary()
+_TOKEN_BYTES: "WeakKeyDictionary[PreTrainedTokenizerBase, _TokenBytes | None]" = WeakKeyDictionary()
 
 
 def _token_bytes(tokenizer: "PreTrainedTokenizerBase") -> _TokenBytes | None:
     """The bytes of the tokenizer's tokens, kept as long as the tokenizer; None if its decoder does more than join."""
-    if tokenizer not in _CACHE:
+    if tokenizer not in _TOKEN_BYTES:
         backend: Any = tokenizer.backend_tokenizer if tokenizer.is_fast else None
         decoder = None if backend is None else backend.decoder
         state = {"type": "none"} if decoder is None else json.loads(decoder.__getstate__())
@@ -224,11 +228,11 @@ def _token_bytes(tokenizer: "PreTrainedTokenizerBase") -> _TokenBytes | None:
         joins = types == {"ByteLevel"} or (
             types <= _JOINING_STEPS and all("String" in s["pattern"] for s in steps if s["type"] == "Replace")
         )
-        _CACHE[tokenizer] = _TokenBytes(backend, steps) if steps and joins else None
-    return _CACHE[tokenizer]
+        _TOKEN_BYTES[tokenizer] = _TokenBytes(backend, steps) if steps and joins else None
+    return _TOKEN_BYTES[tokenizer]
 
 
-def _fitted(decoded: bytes, ends: Ends, text: bytes) -> Ends | None:
+def _match_text(decoded: bytes, ends: Ends, text: bytes) -> Ends | None:
     """The ends, without leading spaces that `text` lacks; None if the texts differ in anything else."""
     extra = len(decoded) - len(text)
     if extra < 0 or decoded[extra:] != text or decoded[:extra].strip(b" "):
@@ -236,12 +240,12 @@ def _fitted(decoded: bytes, ends: Ends, text: bytes) -> Ends | None:
     return np.maximum(ends - extra, 0)
 
 
-def _lossy(raw: bytes) -> bytes:
+def _replace_invalid(raw: bytes) -> bytes:
     return raw.decode(errors="replace").encode()
 
 
-def _lossy_positions(raw: bytes) -> Ends:
-    """The positions in `_lossy(raw)` of the L+1 boundaries of the raw bytes; a U+FFFD is divided evenly."""
+def _positions_after_replacing(raw: bytes) -> Ends:
+    """The positions in `_replace_invalid(raw)` of the L+1 boundaries of the raw bytes; a U+FFFD is divided evenly."""
     widths, at = np.ones(len(raw) + 1, dtype=np.int64), 0
     widths[0] = 0
     while True:
@@ -255,7 +259,7 @@ def _lossy_positions(raw: bytes) -> Ends:
             return np.cumsum(widths)
 
 
-def _mapped_ends(text: str, offsets: list[tuple[int, int]]) -> Ends:
+def _ends_from_offsets(text: str, offsets: list[tuple[int, int]]) -> Ends:
     """Byte ends (T,), T > 0, from character spans, which may overlap or leave characters out."""
     at = np.cumsum([0, *(len(character.encode()) for character in text)], dtype=np.int64)
     after = at.copy()
@@ -275,7 +279,7 @@ def _mapped_ends(text: str, offsets: list[tuple[int, int]]) -> Ends:
     return np.maximum.accumulate(ends)
 
 
-def _decoded_ends(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], text: str) -> Ends:
+def _ends_from_prefixes(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int], text: str) -> Ends:
     """Byte ends (T,) from decoding every prefix: a byte belongs to the first token after which it does not change."""
     agreed, prefix = np.zeros(len(ids) + 1, dtype=np.int64), ""
     for t in range(len(ids)):

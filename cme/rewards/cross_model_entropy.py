@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any
 from cme.grading.answers import answer_span
 from cme.models import chat
 from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
-from cme.rewards.settings import CrossModelEntropySettings, takes_fields_of
+from cme.rewards.settings import CrossModelEntropySettings, with_signature_of
 from cme.scoring.policy import SupportsTokenRewards
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class CrossModelEntropy(Reward):
     __name__ = "cme"
     NEUTRAL = CrossModelEntropySettings.NEUTRAL
 
-    @takes_fields_of(CrossModelEntropySettings)
+    @with_signature_of(CrossModelEntropySettings)
     def __init__(self, verifier: str | Sequence[str], **settings: Any) -> None:
         self._apply(CrossModelEntropySettings(verifier, **settings))
         self.verifiers = [_load_verifier(name, self.settings) for name in self.settings.verifiers]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cme.rewards.base import Reward, Texts, TokenIds
 from cme.rewards.cross_model_entropy import CrossModelEntropy
-from cme.rewards.settings import VerifierSettings, takes_fields_of
+from cme.rewards.settings import VerifierSettings, with_signature_of
 
 if TYPE_CHECKING:
     from cme.scoring.policy import PolicyHolder
@@ -37,7 +37,7 @@ class ReverseKL(Reward):
     __name__ = "reverse_kl"
     NEUTRAL = VerifierSettings.NEUTRAL
 
-    @takes_fields_of(VerifierSettings)
+    @with_signature_of(VerifierSettings)
     def __init__(self, verifier: str, **settings: Any) -> None:
         self.check(verifier=verifier, **settings)
         self._verifier = CrossModelEntropy(verifier, **settings)

@@ -146,7 +146,7 @@ class CrossModelEntropySettings(VerifierSettings):
                 )
 
 
-def takes_fields_of(settings: type[VerifierSettings]) -> Callable[[Constructor], Constructor]:
+def with_signature_of(settings: type[VerifierSettings]) -> Callable[[Constructor], Constructor]:
     """Decorator that gives a constructor with `**settings` the signature of a settings class.
 
     The configuration is checked against this signature, and `help()` shows it.

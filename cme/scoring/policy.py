@@ -56,12 +56,12 @@ class PolicyScorer:
         rendered = [chat.prompt_ids(self.trainer.processing_class, p) for p in prompts]
         if self._scorer is None:  # on the first call: at bind time the model is not wrapped yet
             self._scorer = TokenScorer(extract_model_from_parallel(self.trainer.model))
-        with gathered_weights(self.trainer):
+        with gather_weights(self.trainer):
             return self._scorer.score(rendered, completion_ids, entropy=entropy, certainty=certainty)
 
 
 @contextmanager
-def gathered_weights(trainer: "Trainer") -> Iterator[None]:
+def gather_weights(trainer: "Trainer") -> Iterator[None]:
     """Gather the policy's weights in every process while the context is open, where FSDP or ZeRO-3 shard them.
 
     Inside, processes may run the model independently of each other. All processes must enter and leave.

@@ -106,7 +106,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
 
     def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Check the disk before the first step rather than at the first checkpoint, and answer a signal."""
-        if self._signalled():
+        if self._has_signal():
             signals.act_on_pending()  # nothing is lost yet
         self._check_space()
 
@@ -135,7 +135,7 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
     def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Request a checkpoint when one is due or a signal is pending, unless TRL holds completions."""
         last_step = 0 if self.last is None else step_of(self.last.path)
-        due = self._signalled() or state.global_step - last_step >= self.where.every
+        due = self._has_signal() or state.global_step - last_step >= self.where.every
         held = trl_internals.has_buffered_completions(self.trainer)
         if due and state.global_step < state.max_steps and not held:
             self._check_space()
@@ -161,13 +161,13 @@ class _Keeper(TrainerCallback):  # type: ignore[misc]
         self.trainer.accelerator.wait_for_everyone()
         self.last = read_marker(path)
         self.saving = False
-        if self._signalled():
+        if self._has_signal():
             signals.act_on_pending()
 
     def _parts_file(self) -> str:
         return f"parts-{self.trainer.args.process_index}.pt"
 
-    def _signalled(self) -> bool:
+    def _has_signal(self) -> bool:
         """Whether a signal is pending in any process, so that all processes save, or none."""
         if self.trainer.args.world_size == 1:
             return signals.has_pending()

@@ -21,7 +21,7 @@ from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.models.generation import decode, generate_ids
 from cme.records import Generation, Preference, Prompt
-from cme.scoring.policy import gathered_weights
+from cme.scoring.policy import gather_weights
 from cme.training.history import TrainingResult, history_columns
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
@@ -165,7 +165,7 @@ class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
         prompts = rng.sample(list(monitoring.prompts), min(monitoring.count, len(monitoring.prompts)))
         model = self.trainer.accelerator.unwrap_model(self.trainer.model)
         model.eval()
-        with gathered_weights(self.trainer):
+        with gather_weights(self.trainer):
             ids = generate_ids(
                 model,
                 tokenizer,

@@ -45,6 +45,15 @@ def naive_scores(
     ]
 
 
+def sampled(policy: Checkpoint, texts: Sequence[str], ended: Sequence[bool]) -> list[list[int]]:
+    """The canonical tokens of each text, with the end of turn where the policy ended it."""
+    tokenizer = policy.tokenizer
+    return [
+        tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * end
+        for text, end in zip(texts, ended, strict=True)
+    ]
+
+
 def break_verifier(reward: CrossModelEntropy, index: int = 0) -> None:
     with torch.no_grad():
         next(reward.verifiers[index].engine.model.parameters()).fill_(NAN)  # type: ignore[attr-defined]

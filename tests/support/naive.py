@@ -1,6 +1,7 @@
 """Scores of responses computed the slow, obvious way: one row, no padding, no cache, whole logits in float64."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,15 @@ class Scores:
     @property
     def total(self) -> float:
         return math.fsum(self.values)
+
+
+def standardize(known: Sequence[float], value: float, floor: float, scale: bool) -> float:
+    """A value standardised by the values that are not NaN; 0 where there are fewer than two."""
+    numbers = [v for v in known if not math.isnan(v)]
+    if math.isnan(value) or len(numbers) < 2:
+        return 0.0
+    centred = value - statistics.fmean(numbers)
+    return centred / (max(statistics.stdev(numbers), floor) + 1e-4) if scale else centred
 
 
 @torch.no_grad()

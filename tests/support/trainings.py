@@ -81,6 +81,10 @@ def run_in(folder: Path, project: str = "cme") -> TrackedRun:
     return TrackedRun("a-run", project, SHOWN, folder)
 
 
+def fail_on_warning(text: str) -> None:
+    raise AssertionError(text)
+
+
 def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     def letters(completions: list[Any], **_: Any) -> list[float | None]:
         return [float(str(c).count("e")) / 7 for c in completions]
@@ -91,16 +95,19 @@ def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
 
 
 def dpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
-    monitoring = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
     job = TrainingJob(0, folder, callbacks=[tracker], quiet=True)
-    return train_dpo(tiny("qwen"), tiny("qwen"), PAIRS, monitoring, OFFLINE, job).history
+    return train_dpo(tiny("qwen"), tiny("qwen"), PAIRS, sampled_monitoring(tiny), OFFLINE, job).history
 
 
 def sft(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
-    monitoring = SampledMonitoring(Monitors(tiny("qwen"), None, world.quality, 2), PROMPTS, 4, 6)
     responses = [Generation(p.chosen, True, None) for p in PAIRS]
     job = TrainingJob(0, folder, callbacks=[tracker], quiet=True)
-    return train_sft(tiny("qwen"), PROMPTS, responses, monitoring, OFFLINE, job).history
+    return train_sft(tiny("qwen"), PROMPTS, responses, sampled_monitoring(tiny), OFFLINE, job).history
+
+
+def sampled_monitoring(tiny: Tiny, family: str = "qwen", every: int = 2, count: int = 4) -> SampledMonitoring:
+    """Monitors with an oracle, on responses of six tokens."""
+    return SampledMonitoring(Monitors(tiny(family), None, world.quality, every), PROMPTS, count, 6)
 
 
 def expected(history: History) -> dict[str, dict[int, float]]:

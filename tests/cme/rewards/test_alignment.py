@@ -413,9 +413,9 @@ def test_ids_of_another_text_are_refused(tiny: Tiny, family: str) -> None:
 
 def test_the_cache_drops_a_tokenizer_that_is_deleted() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=byte_level())
-    before = len(alignment._CACHE)
+    before = len(alignment._TOKEN_BYTES)
     text_ends(tokenizer, "the fox")
-    assert len(alignment._CACHE) == before + 1
+    assert len(alignment._TOKEN_BYTES) == before + 1
     del tokenizer
     gc.collect()
-    assert len(alignment._CACHE) == before
+    assert len(alignment._TOKEN_BYTES) == before

@@ -8,10 +8,10 @@ from typing import Any
 import naive
 import pytest
 import torch
+from cme_cases import sampled
 from markov import trainer
 
 from cme.checkpoints import Checkpoint
-from cme.models import chat
 from cme.rewards import CrossModelEntropy, ReverseKL, Reward, SelfCertainty, TokenEntropy
 from cme.scoring.policy import UntrainedPolicy
 
@@ -55,11 +55,6 @@ def bound(reward: Reward, policy: Checkpoint) -> Reward:
     return reward
 
 
-def sampled(policy: Checkpoint) -> list[list[int]]:
-    end = policy.tokenizer.eos_token_id
-    return [chat.response_ids(policy.tokenizer, r) + [end] * e for r, e in zip(RESPONSES, ENDED, strict=True)]
-
-
 def naive_scores(model: Checkpoint) -> list[naive.Scores]:
     return [naive.score(model, p, r, e) for p, r, e in zip(PROMPTS, RESPONSES, ENDED, strict=True)]
 
@@ -90,7 +85,7 @@ def test_the_reward_is_the_formula_on_whole_logits(tiny: Tiny, family: str, rewa
         -sum(one.entropies) / len(one.ids) if reward is TokenEntropy else sum(one.certainties) / len(one.ids)
         for one in naive_scores(policy)
     ]
-    found = bound(reward(), policy)(PROMPTS, RESPONSES, sampled(policy))
+    found = bound(reward(), policy)(PROMPTS, RESPONSES, sampled(policy, RESPONSES, ENDED))
     assert found == pytest.approx(expected, abs=1e-4)
     assert min(map(abs, expected)) > 1e-3
 
@@ -126,7 +121,9 @@ def test_reverse_kl_is_the_verifiers_mean_minus_the_policys(
     own, other = naive_scores(tiny(policy)), naive_scores(tiny(verifier))
     reward = bound(ReverseKL(str(tiny_folder(verifier)), score_end_of_turn=True), tiny(policy))
     expected = [q.mean - p.mean for q, p in zip(other, own, strict=True)]
-    assert reward(PROMPTS, RESPONSES, sampled(tiny(policy))) == pytest.approx(expected, abs=1e-4)
+    assert reward(PROMPTS, RESPONSES, sampled(tiny(policy), RESPONSES, ENDED)) == pytest.approx(
+        expected, abs=1e-4
+    )
     if policy == verifier:
         assert expected == pytest.approx([0, 0], abs=1e-4)
     else:
@@ -135,7 +132,7 @@ def test_reverse_kl_is_the_verifiers_mean_minus_the_policys(
 
 def test_reverse_kl_follows_the_policy_as_it_changes(tiny: Tiny, tiny_folder: Folder) -> None:
     policy, place = tiny("llama"), str(tiny_folder("llama"))
-    ids = sampled(policy)
+    ids = sampled(policy, RESPONSES, ENDED)
     reward = bound(ReverseKL(place, score_end_of_turn=True), policy)
     assert reward(PROMPTS, RESPONSES, ids) == pytest.approx([0, 0], abs=1e-4)
     with torch.no_grad():
@@ -150,7 +147,7 @@ def test_reverse_kl_follows_the_policy_as_it_changes(tiny: Tiny, tiny_folder: Fo
 def test_reverse_kl_leaves_unscored_what_either_model_cannot_score(tiny: Tiny, tiny_folder: Folder) -> None:
     policy = tiny("qwen")
     reward = bound(ReverseKL(str(tiny_folder("qwen"))), policy)  # the end of turn is not scored
-    ids = [[policy.tokenizer.eos_token_id], sampled(policy)[1]]
+    ids = [[policy.tokenizer.eos_token_id], sampled(policy, RESPONSES, ENDED)[1]]
     first, second = reward(PROMPTS, ["", RESPONSES[1]], ids)
     assert first is None and second is not None
     with pytest.raises(ValueError, match="verifier="):

@@ -1,25 +1,29 @@
 """Cross-Model Entropy with one value per token of the policy ("dense"), against the naive scores."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from cme_cases import ENDED, NAN, PROMPTS, RESPONSES, Make, break_verifier, mean, naive_scores, near, over
+from cme_cases import (
+    ENDED,
+    NAN,
+    PROMPTS,
+    RESPONSES,
+    Make,
+    break_verifier,
+    mean,
+    naive_scores,
+    near,
+    over,
+    sampled,
+)
 from naive import score
 
 from cme.checkpoints import Checkpoint
 
 Tiny = Callable[..., Checkpoint]
-
-
-def sampled(policy: Checkpoint, texts: Sequence[str], ended: Sequence[bool]) -> list[list[int]]:
-    tokenizer = policy.tokenizer
-    return [
-        tokenizer(text, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id] * end
-        for text, end in zip(texts, ended, strict=True)
-    ]
 
 
 def spelled_by(policy: str) -> list[str]:

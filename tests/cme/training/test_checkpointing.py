@@ -58,13 +58,13 @@ class Case:
         policy = self.tiny("qwen")
         monitors = Monitors(self.tiny("qwen"), None, world.quality, every=2)
         job = TrainingJob(0, self.root / folder, self.save_every, None, where, callbacks, quiet=True)
-        watch = SampledMonitoring(monitors, PROMPTS, 4, 6)
+        monitoring = SampledMonitoring(monitors, PROMPTS, 4, 6)
         if self.method == "dpo":
             settings = GIVEN | {"beta": 0.1, "loss_type": "sigmoid"} | self.settings
-            found = train_dpo(policy, self.tiny("qwen"), PAIRS, watch, settings, job)
+            found = train_dpo(policy, self.tiny("qwen"), PAIRS, monitoring, settings, job)
         elif self.method == "sft":
-            said = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
-            found = train_sft(policy, PROMPTS, said, watch, GIVEN | self.settings, job)
+            responses = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
+            found = train_sft(policy, PROMPTS, responses, monitoring, GIVEN | self.settings, job)
         else:
             found = train_grpo(
                 policy, PROMPTS, self.reward(), monitors, ONLINE | self.settings, self.guard, job
@@ -188,7 +188,7 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "reason"),
     [
         (
             lambda path: flip(path / "model.safetensors"),
@@ -200,10 +200,7 @@ def flip(path: Path) -> None:
     ],
 )
 def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(
-    tmp_path: Path,
-    damage: Callable[[Path], Any],
-    said: str,
-    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, damage: Callable[[Path], Any], reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     where = Checkpointing(tmp_path, 3, "the same")
     for step in (9, 12):
@@ -220,7 +217,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(
     before = newest_checkpoint(where)
     assert before is not None and before.path.name == "checkpoint-9"
     [line] = capsys.readouterr().err.splitlines()
-    assert str(found.path) in line and said in line
+    assert str(found.path) in line and reason in line
     assert newest_checkpoint(replace(where, made_from="other weights")) is None
 
 

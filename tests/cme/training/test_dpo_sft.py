@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 import torch
 from naive import score
-from trainings import OFFLINE, PAIRS, PROMPTS, Tiny
+from trainings import OFFLINE, PAIRS, PROMPTS, Tiny, sampled_monitoring
 
 from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
-from cme.miniature import world
 from cme.records import Generation, Preference
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
 from cme.training.history import TrainingResult
@@ -38,12 +37,12 @@ def margin(policy: Checkpoint, start: Checkpoint, pair: Preference) -> float:
     return chosen - rejected
 
 
-def watch(tiny: Tiny, family: str = "qwen", every: int = 1, count: int = 4) -> SampledMonitoring:
-    return SampledMonitoring(Monitors(tiny(family), None, world.quality, every), PROMPTS, count, 6)
-
-
 def dpo(
-    tiny: Tiny, folder: Path, watched: SampledMonitoring | None = None, family: str = "qwen", **changes: Any
+    tiny: Tiny,
+    folder: Path,
+    monitoring: SampledMonitoring | None = None,
+    family: str = "qwen",
+    **changes: Any,
 ) -> TrainingResult:
     policy = changes.pop("policy", None) or tiny(family)
     pairs, save_every = changes.pop("pairs", PAIRS), changes.pop("save_every", None)
@@ -51,7 +50,7 @@ def dpo(
         policy,
         tiny(family),
         pairs,
-        watched or watch(tiny, family),
+        monitoring or sampled_monitoring(tiny, family, every=1),
         SETTINGS | {"beta": BETA, "loss_type": "sigmoid"} | changes,
         TrainingJob(0, folder, save_every, quiet=True),
     )
@@ -63,7 +62,7 @@ def sft(tiny: Tiny, folder: Path, responses: list[Generation] = RESPONSES, **cha
         policy,
         PROMPTS,
         responses,
-        watch(tiny, "llama"),
+        sampled_monitoring(tiny, "llama", every=1),
         SETTINGS | changes,
         TrainingJob(0, folder, quiet=True),
     )
@@ -136,8 +135,8 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path) -> None:
 
 
 def test_monitoring_does_not_change_the_training(tiny: Tiny, tmp_path: Path) -> None:
-    often = dpo(tiny, tmp_path / "a", watch(tiny, every=1, count=6)).history
-    seldom = dpo(tiny, tmp_path / "b", watch(tiny, every=99, count=2)).history
+    often = dpo(tiny, tmp_path / "a", sampled_monitoring(tiny, every=1, count=6)).history
+    seldom = dpo(tiny, tmp_path / "b", sampled_monitoring(tiny, every=99, count=2)).history
     assert often["loss"] == seldom["loss"] and often["grad_norm"] == seldom["grad_norm"]
     assert seldom["kl"][1] is None and seldom["kl"][2] is not None, "the last step is measured in any case"
 
@@ -156,7 +155,7 @@ def test_a_loss_that_is_not_finite_ends_training(
             "cme.training.dpo_sft._MonitoringCallback._measure", lambda *_: {}
         )  # nothing can be sampled from it
         if trainer is dpo:
-            kwargs["watched"] = quiet
+            kwargs["monitoring"] = quiet
         with pytest.raises(TrainingFailed, match=r"the loss is nan at step 1: lower trainer.learning_rate"):
             trainer(tiny, tmp_path, **kwargs)
 

@@ -1,7 +1,6 @@
 """Our own advantages: they follow their rows, and the gradient of a step is as computed independently."""
 
 import math
-import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from naive import score_ids, standardize
 from trainings import Folder, Tiny, rows_of, run_grpo
 from trl import GRPOTrainer
 
@@ -105,34 +105,19 @@ def run(policy: Checkpoint, start: Checkpoint, folder: Path, reward: Any, **sett
     run_grpo(policy, start, reward, TrainingJob(0, folder, quiet=True), **ONE_STEP | settings)
 
 
-def standard(known: Sequence[float], value: float, floor: float, scaled: bool) -> float:
-    there = [v for v in known if not math.isnan(v)]
-    if math.isnan(value) or len(there) < 2:
-        return 0.0
-    centred = value - statistics.fmean(there)
-    return centred / (max(statistics.stdev(there), floor) + 1e-4) if scaled else centred
-
-
 def by_hand(rows: list[list[int]], normalize: str, floor: float, scaled: bool) -> list[list[float]]:
     """Each token's advantage, from the ids alone."""
     values = [[value_of(token, t) for t, token in enumerate(ids)] for ids in rows]
     expected = []
     for i, row in enumerate(values):
         group = values[i - i % GROUP : i - i % GROUP + GROUP]
-        everything = [v for other in group for v in other]
-        expected.append(
-            [
-                standard(
-                    [other[t] for other in group if t < len(other)]
-                    if normalize == "position"
-                    else everything,
-                    value,
-                    floor,
-                    scaled,
-                )
-                for t, value in enumerate(row)
-            ]
-        )
+        advantages = []
+        for t, value in enumerate(row):
+            compared = [v for other in group for v in other]
+            if normalize == "position":
+                compared = [other[t] for other in group if t < len(other)]
+            advantages.append(standardize(compared, value, floor, scaled))
+        expected.append(advantages)
     return expected
 
 
@@ -150,15 +135,8 @@ def test_advantages_follow_their_rows(
     stopping: Tiny, tmp_path: Path, seen: Seen, normalize: str, floor: float, scale: str, steps: int
 ) -> None:
     """TRL shuffles the scored rows and splits them into passes."""
-    run(
-        stopping("llama"),
-        stopping("llama"),
-        tmp_path,
-        Fake(normalize, floor),
-        scale_rewards=scale,
-        per_device_train_batch_size=8 // steps,
-        gradient_accumulation_steps=steps,
-    )
+    passes = {"per_device_train_batch_size": 8 // steps, "gradient_accumulation_steps": steps}
+    run(stopping("llama"), stopping("llama"), tmp_path, Fake(normalize, floor), scale_rewards=scale, **passes)
     [scored] = seen.scored
     rows = rows_of(scored, "completion")
     expected = by_hand(rows, normalize, floor, scale == "group")
@@ -203,14 +181,8 @@ def gradient_by_autograd(
 def test_the_gradient_is_as_computed_independently(
     stopping: Tiny, tmp_path: Path, seen: Seen, family: str, normalize: str, steps: int
 ) -> None:
-    run(
-        stopping(family),
-        stopping(family),
-        tmp_path,
-        Fake(normalize),
-        per_device_train_batch_size=8 // steps,
-        gradient_accumulation_steps=steps,
-    )
+    passes = {"per_device_train_batch_size": 8 // steps, "gradient_accumulation_steps": steps}
+    run(stopping(family), stopping(family), tmp_path, Fake(normalize), **passes)
     rows = rows_of(seen.scored[0], "completion")
     advantages = by_hand(rows, normalize, 0.0, True)
     expected = gradient_by_autograd(stopping(family), rows_of(seen.scored[0], "prompt"), rows, advantages)
@@ -267,13 +239,8 @@ def test_a_verifiers_log_likelihoods_become_advantages(
     tiny: Tiny, stopping: Tiny, tiny_folder: Folder, tmp_path: Path, seen: Seen
 ) -> None:
     """End to end with the real reward: each row has the verifier's log-likelihood of its text, then centred."""
-    reward = CrossModelEntropy(
-        str(tiny_folder("llama")),
-        granularity="token",
-        alignment="sum",
-        normalize="sequence",
-        score_end_of_turn=True,
-    )
+    settings = {"granularity": "token", "alignment": "sum", "normalize": "sequence"}
+    reward = CrossModelEntropy(str(tiny_folder("llama")), score_end_of_turn=True, **settings)
     run(stopping("llama"), stopping("llama"), tmp_path, reward, scale_rewards="none")
     [scored] = seen.scored
     verifier, rows, end = tiny("llama"), rows_of(scored, "completion"), tiny("llama").tokenizer.eos_token_id
@@ -282,14 +249,11 @@ def test_a_verifiers_log_likelihoods_become_advantages(
     for prompt, row, found in zip(rows_of(scored, "prompt"), rows, values, strict=True):
         text = verifier.tokenizer.decode(row, skip_special_tokens=True)
         ids = verifier.tokenizer(text, add_special_tokens=False)["input_ids"] + [end] * (row[-1] == end)
-        with torch.no_grad():
-            logits = verifier.model(input_ids=torch.tensor([prompt + ids])).logits[0].double()
-        log_p = logits[len(prompt) - 1 : -1].log_softmax(-1)
-        total = sum(float(log_p[t, token]) for t, token in enumerate(ids))
+        total = score_ids(verifier.model, prompt, ids).total
         assert len(found) == len(row) and sum(found) == pytest.approx(total, rel=1e-4)
     for i, row in enumerate(values):
         group = [v for other in values[i - i % GROUP : i - i % GROUP + GROUP] for v in other]
-        expected = [standard(group, v, 0.0, False) for v in row]
+        expected = [standardize(group, v, 0.0, False) for v in row]
         assert scored["advantages"][i][: len(row)].tolist() == pytest.approx(expected, abs=1e-4)
         assert not scored["advantages"][i][len(row) :].any()
 

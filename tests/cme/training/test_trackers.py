@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainings import SHOWN, Tiny, dpo, expected, grpo, run_in, state
+from trainings import SHOWN, Tiny, dpo, expected, fail_on_warning, grpo, run_in, state
 from transformers import TrainerControl
 
 from cme import Unavailable
@@ -28,11 +28,7 @@ ALONE = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION
 Found = dict[str, dict[int, list[float]]]
 
 
-def never(text: str) -> None:
-    raise AssertionError(text)
-
-
-def once(found: Found) -> dict[str, dict[int, float]]:
+def by_step(found: Found) -> dict[str, dict[int, float]]:
     """Metrics by step; no step occurs twice."""
     assert all(len(values) == 1 for steps in found.values() for values in steps.values())
     return {name: {step: values[0] for step, values in steps.items()} for name, steps in found.items()}
@@ -40,13 +36,13 @@ def once(found: Found) -> dict[str, dict[int, float]]:
 
 def interrupted_and_resumed(name: str, folder: Path) -> None:
     """Metrics of 1.0 up to step 47, then 2.0 from a checkpoint at step 40 up to step 50."""
-    killed = Tracking(name, run_in(folder), never)
+    killed = Tracking(name, run_in(folder), fail_on_warning)
     killed.on_train_begin(None, state(0, 1.0), CONTROL)
     for step in range(1, 48):
         killed.on_log(None, state(step, 1.0), CONTROL)
     if name in ("trackio", "wandb"):  # what the client does when a process ends
         killed.tracker.finish()  # type: ignore[union-attr]
-    resumed = Tracking(name, run_in(folder), never)
+    resumed = Tracking(name, run_in(folder), fail_on_warning)
     resumed.on_train_begin(None, state(40, 1.0), CONTROL)
     for step in range(41, 51):
         resumed.on_log(None, state(step, 2.0), CONTROL)
@@ -129,9 +125,9 @@ def test_mlflow_has_the_records_history(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     check_tracker("mlflow")
     run = run_in(tmp_path, project=f"cme-{method.__name__}")
-    history = method(tiny, tmp_path / "policy", Tracking("mlflow", run, never))
+    history = method(tiny, tmp_path / "policy", Tracking("mlflow", run, fail_on_warning))
     [found] = server.runs(run.project)
-    assert once(server.figures(found)) == expected(history)
+    assert by_step(server.figures(found)) == expected(history)
     assert found.info.run_name == "a-run" and found.info.status == "FINISHED"
     assert found.data.params == {k: str(v) for k, v in SHOWN.items()}
 
@@ -143,8 +139,8 @@ def test_mlflow_continues_the_same_run(
     interrupted_and_resumed("mlflow", tmp_path)
     [found] = server.runs("cme")
     assert found.info.status == "FINISHED"
-    assert once(server.figures(found))["train/loss"] == FIRST_VALUES_STAY
-    anew = Tracking("mlflow", run_in(tmp_path), never)
+    assert by_step(server.figures(found))["train/loss"] == FIRST_VALUES_STAY
+    anew = Tracking("mlflow", run_in(tmp_path), fail_on_warning)
     anew.on_train_begin(None, state(0, 1.0), CONTROL)
     anew.on_log(None, state(1, 3.0), CONTROL)
     newest, older = server.runs("cme")
@@ -200,7 +196,7 @@ def test_wandb_offline_has_the_records_history(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     check_tracker("wandb")
-    history = grpo(tiny, tmp_path / "policy", Tracking("wandb", run_in(tmp_path), never))
+    history = grpo(tiny, tmp_path / "policy", Tracking("wandb", run_in(tmp_path), fail_on_warning))
     found: Found = {}
     config: dict[str, Any] = {}
     names: set[str] = set()
@@ -215,7 +211,7 @@ def test_wandb_offline_has_the_records_history(
                 found.setdefault(name, {}).setdefault(record.history.step.num, []).append(
                     json.loads(item.value_json)
                 )
-    assert once(found) == expected(history)
+    assert by_step(found) == expected(history)
     assert names == {"a-run"} and {k: config[k] for k in SHOWN} == SHOWN
 
 
@@ -254,12 +250,12 @@ def trackio_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_trackio_has_the_records_history(trackio_folder: Path, tiny: Tiny, tmp_path: Path) -> None:
     check_tracker("trackio")
-    history = grpo(tiny, tmp_path / "policy", Tracking("trackio", run_in(tmp_path), never))
+    history = grpo(tiny, tmp_path / "policy", Tracking("trackio", run_in(tmp_path), fail_on_warning))
     [found] = trackio_figures(trackio_folder).values()
-    assert once(found) == expected(history)
+    assert by_step(found) == expected(history)
 
 
 def test_trackio_continues_the_same_run(trackio_folder: Path, tmp_path: Path) -> None:
     interrupted_and_resumed("trackio", tmp_path)
     [found] = trackio_figures(trackio_folder).values()
-    assert once(found)["train/loss"] == FIRST_VALUES_STAY
+    assert by_step(found)["train/loss"] == FIRST_VALUES_STAY

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from trainings import History, Tiny, dpo, expected, grpo, run_in, sft, state
+from trainings import History, Tiny, dpo, expected, fail_on_warning, grpo, run_in, sft, state
 from transformers import TrainerControl, TrainerState
 
 from cme import Unavailable
@@ -18,10 +18,6 @@ from cme.training.history import HISTORY
 from cme.training.trackers import Tracking, check_tracker
 
 CONTROL = TrainerControl()
-
-
-def quiet(text: str) -> None:
-    raise AssertionError(text)
 
 
 def read(folder: Path) -> dict[str, dict[int, float]]:
@@ -39,7 +35,7 @@ def read(folder: Path) -> dict[str, dict[int, float]]:
 def test_tensorboard_has_the_records_history(
     tiny: Tiny, tmp_path: Path, method: Callable[[Tiny, Path, Tracking], History]
 ) -> None:
-    history = method(tiny, tmp_path / "policy", Tracking("tensorboard", run_in(tmp_path), quiet))
+    history = method(tiny, tmp_path / "policy", Tracking("tensorboard", run_in(tmp_path), fail_on_warning))
     found = read(tmp_path / "tensorboard")
     assert found == expected(history)
     assert set(found) >= {"train/loss", "train/quality", "train/kl", "train/length", "train/grad_norm"}
@@ -52,10 +48,10 @@ def steps(tracker: Tracking, first: int, last: int, value: float) -> None:
 
 
 def test_a_resumed_training_has_no_step_twice(tmp_path: Path) -> None:
-    killed = Tracking("tensorboard", run_in(tmp_path), quiet)
+    killed = Tracking("tensorboard", run_in(tmp_path), fail_on_warning)
     killed.on_train_begin(None, state(0, 1.0), CONTROL)
     steps(killed, 1, 47, 1.0)  # the last checkpoint was at 40
-    resumed = Tracking("tensorboard", run_in(tmp_path), quiet)
+    resumed = Tracking("tensorboard", run_in(tmp_path), fail_on_warning)
     resumed.on_train_begin(None, state(40, 1.0), CONTROL)
     steps(resumed, 41, 43, 2.0)
     resumed.on_train_end(None, state(43, 2.0), CONTROL)
@@ -65,14 +61,14 @@ def test_a_resumed_training_has_no_step_twice(tmp_path: Path) -> None:
 
 def test_a_training_that_starts_over_replaces_the_earlier_one(tmp_path: Path) -> None:
     for value, last in ((1.0, 5), (2.0, 2)):
-        tracker = Tracking("tensorboard", run_in(tmp_path), quiet)
+        tracker = Tracking("tensorboard", run_in(tmp_path), fail_on_warning)
         tracker.on_train_begin(None, state(0, value), CONTROL)
         steps(tracker, 1, last, value)
     assert read(tmp_path / "tensorboard")["train/loss"] == {1: 2.0, 2: 2.0}
 
 
 def test_settings_are_hyperparameters(tmp_path: Path) -> None:
-    tracker = Tracking("tensorboard", run_in(tmp_path), quiet)
+    tracker = Tracking("tensorboard", run_in(tmp_path), fail_on_warning)
     tracker.on_train_begin(None, state(0, 1.0), CONTROL)
     tracker.on_train_end(None, state(0, 1.0), CONTROL)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -83,7 +79,7 @@ def test_settings_are_hyperparameters(tmp_path: Path) -> None:
 
 
 def test_only_the_main_process_writes(tmp_path: Path) -> None:
-    other = Tracking("tensorboard", run_in(tmp_path), quiet)
+    other = Tracking("tensorboard", run_in(tmp_path), fail_on_warning)
     elsewhere = TrainerState(
         is_world_process_zero=False, log_history=[{"step": 1, "loss": 0.5}], global_step=1
     )

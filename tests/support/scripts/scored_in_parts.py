@@ -12,7 +12,7 @@ os.environ["ACCELERATE_USE_FSDP"] = "true"
 
 from cme.checkpoints import load
 from cme.runtime import distributed
-from cme.scoring.policy import gathered_weights
+from cme.scoring.policy import gather_weights
 from cme.scoring.token_scorer import TokenScorer
 
 if __name__ == "__main__":
@@ -33,7 +33,7 @@ if __name__ == "__main__":
         ),
     )
     for _ in range(2):
-        with gathered_weights(trainer):
+        with gather_weights(trainer):
             scorer = TokenScorer(parts, batch_tokens=8 if distributed.process_index() == 0 else 64)
             ours = scorer.score(prompts[rows], responses[rows])
     assert any(weight.to_local().numel() < weight.numel() for weight in parts.parameters()), "in parts again"
