@@ -122,9 +122,9 @@ def test_evaluation_length(line: str) -> None:
 
 def test_the_main_table_has_these_cells_with_comparators() -> None:
     runs = composition.compose_cells(["-m", "experiment=main_table", "scale=paper"])
-    assert {f"{run.family.name} {run.regime.name}" for run in runs} == set(MAIN_TABLE)
+    assert {f"{run.family.name} {run.regime}" for run in runs} == set(MAIN_TABLE)
     for run in runs:
-        assert run.generator == LINES[f"{run.family.name} {run.regime.name}"]["model"]
+        assert run.generator == LINES[f"{run.family.name} {run.regime}"]["model"]
         assert run.evaluation.comparators == {
             "instruct": run.family.checkpoints["paper"]["instruct"],
             "reference": "google/gemma-3-1b-it",
