@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
 
-.PHONY: run laptop test test-slow test-trackers coverage chaos check analysis install ray clean
+.PHONY: run laptop test test-slow test-trackers coverage chaos rehearse check analysis install ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -41,6 +41,10 @@ test-trackers: $(INSTALLED)
 chaos: $(INSTALLED)
 	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.chaos --out tests/benchmarks/records/chaos.json
 	$(BIN)/python -m tests.chaos --docs tests/benchmarks/records/chaos.json
+
+# scale=paper on stand-ins of its checkpoints, data and judges: about 12 minutes on two cores; see tests/rehearsal
+rehearse: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m 'rehearsal or not rehearsal' -n 0 --durations 12 tests/rehearsal
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

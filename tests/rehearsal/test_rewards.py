@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from cme.checkpoints import load_tokenizer
 from cme.rewards import CrossModelEntropy
-from tests.rehearsal.expected_prompts import EXPECTED, ids_of, tokenizer
+from tests.rehearsal import naive
+from tests.rehearsal.expected_prompts import tokenizer
 from tests.rehearsal.known_faults import CLOCK, IGNORED_PENALTY, TURN_TOKEN
 
 Snapshot = Callable[[str], str]
@@ -54,19 +54,9 @@ class Policy:
     model: Any = None
 
 
-@torch.no_grad()
 def naive_rows(folder: str, name: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Log-likelihood and entropy of each response's tokens, its end of turn last where it ended; nats."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    [end] = ids_of(folder, EXPECTED[name].end_of_turn, controls=True)
-    rows = []
-    for question, response, ended in zip(QUESTIONS, RESPONSES, ENDED, strict=True):
-        prompt = ids_of(folder, EXPECTED[name].render(question), controls=True)
-        tokens = ids_of(folder, response, controls=False) + [end] * ended
-        logits = model(input_ids=torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
-        log_p = logits.double().log_softmax(-1)
-        rows.append((log_p[range(len(tokens)), tokens], -(log_p.exp() * log_p).sum(-1)))
-    return rows
+    """Log-likelihoods and entropies of each response's tokens."""
+    return [naive.token_scores(folder, name, *row) for row in zip(QUESTIONS, RESPONSES, ENDED, strict=True)]
 
 
 def reward_values(snapshot: Snapshot, verifier: str, **settings: Any) -> list[float]:

@@ -1,0 +1,169 @@
+"""The parts of the rehearsal: the commands of scale=paper as users type them, with fewer steps, prompts and tokens."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.rehearsal.stand_ins.hub_cache import HubCache
+from tests.rehearsal.stand_ins.judge_server import JudgeServer
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS, TOKENS, PROMPTS = 2, 24, 6
+RUN = (sys.executable, "run.py")
+LAUNCHED = (
+    *(sys.executable, "-m", "accelerate.commands.launch", "--config_file", "conf/accelerate/cpu_ddp.yaml"),
+    *("--main_process_port", "0", "run.py"),
+)
+EXPERIMENTS = (sys.executable, "-m", "experiments")
+
+EVALUATION = (f"data.eval_prompts={PROMPTS}", f"evaluation.max_new_tokens={TOKENS}", "tracker=none")
+SELECTION = ("selection.every=1", "selection.prompts=4")
+TRAINING = (f"trainer.max_steps={STEPS}", "data.train_prompts=16", *EVALUATION)
+FAST = (
+    "trainer.learning_rate=3e-3",
+    "trainer.warmup_steps=0",
+    "monitor_every=1",
+)  # two steps change a policy
+GRPO = (*TRAINING, *FAST, f"trainer.max_completion_length={TOKENS}")
+CAPABILITIES = ("capabilities.tasks=[gsm8k,hendrycks_math500]", "capabilities.limit=1")
+NO_EXTRAS = ("capabilities=none",)
+BOTH_JUDGES = (
+    *("judge=panel", "judge.members.openai.model=gpt-5.2", "judge.members.openai.max_response_chars=2500"),
+    *("judge.members.anthropic.model=claude-sonnet-4-6", "judge.members.anthropic.max_response_chars=2500"),
+)
+MATH = ("family=qwen_math", "regime=pretrained", "verifier=qwen_math")
+CORRECTNESS = ("judge=correctness", "judge@selection.judge=correctness")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A command of the rehearsal.
+
+    Attributes:
+        words: the command's words, but for the judges' addresses and the results directory.
+        judges: the fields that take a judge's address, each with the maker that it is the address of.
+        start: what starts the command.
+    """
+
+    words: tuple[str, ...]
+    judges: Mapping[str, str]
+    start: tuple[str, ...] = RUN
+
+
+GPT = {"judge.base_url": "openai-none", "selection.judge.base_url": "openai-none"}
+PANEL = {
+    "judge.members.openai.base_url": "openai-none",
+    "judge.members.anthropic.base_url": "anthropic",
+    "selection.judge.base_url": "openai-none",
+}
+QWEN = ("scale=paper", "family=qwen", "regime=pretrained", *NO_EXTRAS, *SELECTION)
+LLAMA = ("scale=paper", "family=llama", "regime=instruct", *NO_EXTRAS, *SELECTION)
+SEVERAL_REWARDS = (
+    "reward=cme,reverse_kl,token_entropy,token_entropy_last,self_certainty,semantic_entropy,random"
+)
+
+PARTS: dict[str, Part] = {
+    "main table": Part(
+        ("-m", "experiment=main_table", "scale=paper", *BOTH_JUDGES, *GRPO, *SELECTION, *CAPABILITIES), PANEL
+    ),
+    "second judge": Part(
+        (
+            *("scale=paper", "family=llama", "regime=instruct", "comparators=paper", *GRPO, *SELECTION),
+            *(*CAPABILITIES, "judge=gpt_5_2", "experiment.name=main_table"),
+        ),
+        GPT,
+    ),
+    "baselines": Part(("-m", *QWEN, *GRPO, "preset=paper", SEVERAL_REWARDS), GPT),
+    "dense": Part((*LLAMA, *GRPO, "reward.granularity=token"), GPT),
+    "lora": Part((*LLAMA, *GRPO, "adapter=lora"), GPT),
+    "dpo": Part((*LLAMA, *TRAINING, "trainer=dpo", "trainer.monitor_prompts=2"), GPT),
+    "sft": Part(
+        (
+            *LLAMA,
+            *TRAINING,
+            "trainer=sft",
+            "trainer.monitor_prompts=2",
+            f"trainer.sampling.max_new_tokens={TOKENS}",
+        ),
+        GPT,
+    ),
+    "best of n": Part(
+        (
+            *(
+                "scale=paper",
+                "family=llama",
+                "regime=instruct",
+                *NO_EXTRAS,
+                *EVALUATION,
+                "data.train_prompts=16",
+            ),
+            *("trainer=best_of_n", "trainer.num_generations=4", "selection.every=null"),
+        ),
+        {"judge.base_url": "openai-none"},
+    ),
+    "mathematics": Part(("-m", "experiment=math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}),
+    "AMC and AIME": Part(
+        (
+            *("-m", "scale=paper", *MATH, "data=math_amc23,math_aime24", *CORRECTNESS, "reward=cme_whole"),
+            *(*GRPO, *NO_EXTRAS, "selection.every=null"),
+        ),
+        {},
+    ),
+    "verifier sweep": Part(
+        ("-m", "experiment=verifier_sweep", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), GPT
+    ),
+    "verifier sweep of mathematics": Part(
+        ("-m", "experiment=verifier_sweep_math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}
+    ),
+    "judge sanity": Part(
+        ("experiment=judge_sanity", "scale=paper", "family=llama", "regime=instruct", *EVALUATION), GPT
+    ),
+    "separation": Part(
+        ("-m", "experiment=separation", "scale=paper", *EVALUATION, "trainer.num_generations=4"), {}
+    ),
+    "reward probe": Part(
+        ("probe", "scale=paper", *MATH, "data=math", *CORRECTNESS, *EVALUATION), {}, EXPERIMENTS
+    ),
+    "plan": Part(("-m", "experiment=main_table", "scale=paper", "plan=true"), {}),
+    "two processes": Part((*LLAMA, *GRPO, "seed=7"), GPT, LAUNCHED),
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    cpu_seconds: float
+
+
+def run_part(name: str, cache: HubCache, server: JudgeServer, results: Path, *further: str) -> Done:
+    """Run a part to its end, with further words of a command line."""
+    part = PARTS[name]
+    addresses = [f"{field}={server.url(maker)}" for field, maker in part.judges.items()]
+    words = [*part.words, *further, *addresses, f"results_dir={results}"]
+    return run_command([*part.start, *words], cache)
+
+
+def run_command(command: list[str], cache: HubCache, timeout: float = 900) -> Done:
+    """Run a command in the repository, on one thread of the CPU."""
+    environment = cache.environment() | {
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+    }
+    before = _cpu_seconds_of_children()
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    return Done(done.returncode, done.stdout, done.stderr, _cpu_seconds_of_children() - before)
+
+
+def _cpu_seconds_of_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
