@@ -119,14 +119,22 @@ PARTS: dict[str, Part] = {
         ("-m", "experiment=verifier_sweep_math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}
     ),
     "judge sanity": Part(
-        ("experiment=judge_sanity", "scale=paper", "family=llama", "regime=instruct", *EVALUATION), GPT
+        (
+            "experiment=judge_sanity",
+            "scale=paper",
+            "family=llama",
+            "regime=instruct",
+            *NO_EXTRAS,
+            *EVALUATION,
+        ),
+        GPT,
     ),
     "separation": Part(
-        ("-m", "experiment=separation", "scale=paper", *EVALUATION, "trainer.num_generations=4"), {}
+        ("-m", "experiment=separation", "scale=paper", *NO_EXTRAS, *EVALUATION, "trainer.num_generations=4"),
+        {},
     ),
-    "reward probe": Part(
-        ("probe", "scale=paper", *MATH, "data=math", *CORRECTNESS, *EVALUATION), {}, EXPERIMENTS
-    ),
+    # on the bundled instructions: the paper's data have no reference answers
+    "reward probe": Part(("probe", *LLAMA, "data=instructions", *EVALUATION), GPT, EXPERIMENTS),
     "plan": Part(("-m", "experiment=main_table", "scale=paper", "plan=true"), {}),
     "two processes": Part((*LLAMA, *GRPO, "seed=7"), GPT, LAUNCHED),
 }

@@ -20,12 +20,7 @@ from cme.records import (
     read_record,
 )
 from tests.rehearsal import naive
-from tests.rehearsal.known_faults import (
-    CLOCK,
-    EXTRA_PACKAGES,
-    GENERATION_CONFIG,
-    RETRAINING,
-)
+from tests.rehearsal.known_faults import EXTRA_PACKAGES, RETRAINING, TURN_TOKEN
 from tests.rehearsal.parts import PROMPTS, RUN, STEPS, TOKENS, Done, run_command, run_part
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.judge_server import JudgeServer, serving, verdict
@@ -36,7 +31,7 @@ MAIN_TABLE = {
     *((family, regime) for family in ("qwen", "llama", "gemma") for regime in ("pretrained", "instruct")),
     *(("olmo", regime) for regime in ("pretrained", "sft", "instruct")),
 }
-GREEDY_FAULTS = {("qwen", "instruct"): GENERATION_CONFIG, ("llama", "instruct"): CLOCK}
+GREEDY_FAULTS = {("gemma", "instruct"): TURN_TOKEN}
 BFLOAT16_TOLERANCE = 0.05  # nats; the verifiers of scale=paper are in bfloat16
 
 
@@ -139,7 +134,11 @@ def test_comparators_of_the_main_table(rehearsal: Rehearsal) -> None:
 
 @pytest.mark.parametrize(
     ("family", "regime"),
-    [pytest.param(*cell, marks=GREEDY_FAULTS.get(cell, ())) for cell in sorted(MAIN_TABLE)],
+    [
+        pytest.param(*cell, marks=GREEDY_FAULTS.get(cell, ()))
+        for cell in sorted(MAIN_TABLE)
+        if cell != ("llama", "instruct")  # its prompt has today's date: `known_faults.CLOCK`
+    ],
 )
 def test_untrained_responses_are_greedy(rehearsal: Rehearsal, family: str, regime: str) -> None:
     [record] = [r for r in rehearsal.records("main table") if (r.family, r.regime) == (family, regime)]
@@ -295,7 +294,8 @@ def test_judge_sanity(rehearsal: Rehearsal) -> None:
     rehearsal.run("judge sanity")
     [path] = rehearsal.results("judge sanity").glob("*/sanity.json")
     record = read_record(path, SanityRecord)
-    assert record.pairs.keys() == {"null", "longer", "shorter", "copied", "itself"}
+    always = {"null", "longer", "copied", "itself"}  # "shorter" only where a response ended
+    assert always <= record.pairs.keys() <= always | {"shorter"}
     for name, pairs in record.pairs.items():
         check_verdicts(pairs, record.verdicts[name])
     assert win_rate(record.verdicts["longer"]) > 90, "the server prefers the longer response"
