@@ -23,7 +23,7 @@ KEYS = {"Escape": 27, "Enter": 13, "ArrowDown": 40, "ArrowUp": 38, "End": 35, "H
 
 
 class Page:
-    """One tab. `requests` and `errors` collect what it asked of the network and what it complained of."""
+    """One tab. `requests` has the addresses that it requested, `errors` its messages of errors."""
 
     def __init__(self, to_browser: int, from_browser: int) -> None:
         self.to_browser, self.from_browser = to_browser, from_browser
@@ -60,7 +60,7 @@ class Page:
         return json.loads(message)
 
     def note(self, event: dict[str, Any]) -> None:
-        """Keep what an event says, where it matters."""
+        """Note the requests and the errors among the events."""
         parameters = event.get("params", {})
         if event.get("method") == "Network.requestWillBeSent":
             self.requests.append(parameters["request"]["url"])
@@ -108,13 +108,13 @@ class Page:
         )
 
     def screenshot(self, path: Path) -> None:
-        """Write what is seen as PNG."""
+        """Write the visible part of the page as PNG."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
 
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Page]:
-    """A browser with one tab, ended with the context."""
+    """A browser with one tab, which ends with the context."""
     assert BINARY
     page_in, to_browser = pipe()
     from_browser, page_out = pipe()

@@ -9,7 +9,7 @@ import torch
 class Markov(torch.nn.Module):
     """A policy with the interface that scoring uses; it keeps no keys and values, so it is scored densely.
 
-    Row i of `table` (4, 4) has the probabilities of the tokens behind token i.
+    Row i of `table` (4, 4) has the probabilities of the tokens after token i.
     """
 
     device, dtype = torch.device("cpu"), torch.float32
@@ -41,5 +41,5 @@ class Digits:
 
 
 def trainer(table: torch.Tensor) -> Any:
-    """What a reward reads of a trainer whose policy is Markov; the model is wrapped, as accelerate wraps it."""
+    """A trainer whose policy is Markov, wrapped as accelerate wraps it, with the fields that a reward reads."""
     return SimpleNamespace(processing_class=Digits(), model=torch.nn.DataParallel(Markov(table)))

@@ -1,4 +1,4 @@
-"""What tables and figures show: texts by row, and where marks are drawn."""
+"""The contents of tables and figures: texts by row and positions of marks; and records to fill them."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def panels(figure: Any) -> list[Any]:
 
 
 def marks(figure: Any) -> list[list[float]]:
-    """By panel, where its marks are on the x axis."""
+    """The positions of the marks on the x axis, by panel."""
     nothing = ("None", "", None, "|")
     return [
         sorted(x for line in axes.lines if line.get_marker() not in nothing for x in line.get_xdata())
@@ -52,5 +52,5 @@ def won(wins: int, prompts: int = 36, scored: bool = False) -> list[Verdict]:
 
 
 def problems(right: int, number: int = 40) -> list[bool | None]:
-    """The first `right` of some answers are right."""
+    """Grades of answers, of which the first `right` are correct."""
     return [i < right for i in range(number)]

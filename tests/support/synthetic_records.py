@@ -11,7 +11,7 @@ PROMPTS, SAMPLES = 32, 4
 
 
 def separation_record(answer: bool = False, **changes: Any) -> SeparationRecord:
-    """Half of each prompt's responses are right; the verifier's cross-entropy knows, its entropy is blind."""
+    """Half of each prompt's responses are correct; cross-entropies tell which, entropies are constant."""
     number = PROMPTS * SAMPLES
     right = [i % 2 == 0 for i in range(number)]
     rng = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from chat_stub import ChatStub, serving
 from filelock import FileLock, Timeout
 from hypothesis import given
 from hypothesis import strategies as st
-from paths import ROOT, STUBS
+from paths import ROOT, STUBS, SUPPORT
 from samples import response
 
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
@@ -268,7 +268,7 @@ with VerdictLog(Path(sys.argv[2])) as log:
 
 def test_after_a_kill_only_the_rest_is_judge_all(tmp_path: Path) -> None:
     path = tmp_path / "log"
-    code = f"import sys; sys.path.insert(0, {str(STUBS)!r})\n{KILLED}"
+    code = f"import sys; sys.path[:0] = {[str(SUPPORT), str(STUBS)]}\n{KILLED}"
     with serving(ChatStub()) as stub:
         stub.seconds = 0.05
         kills = 0

@@ -4,9 +4,10 @@ from typing import Any
 
 from chat_stub import ChatStub
 from omegaconf import OmegaConf
+from samples import response
 
 from cme.judges.chat_endpoint import ChatEndpoint
-from cme.records import Generation, Pair
+from cme.records import Pair
 from experiments.config.composition import CONF
 
 
@@ -26,13 +27,15 @@ def judge(stub: ChatStub, file: str = "openai", **changed: Any) -> ChatEndpoint:
     )
 
 
-def said(text: str) -> Generation:
-    return Generation(text, True, len(text))
-
-
 def pairs(count: int) -> list[Pair]:
     """Pairs of responses of 1 to 9 letters, some of equal length."""
     return [
-        Pair(f"p{i}", f"instruction {i}", None, said("s" * (1 + i * 5 % 9)), said("p" * (1 + i * 7 % 9)))
+        Pair(
+            f"p{i}",
+            f"instruction {i}",
+            None,
+            response("s" * (1 + i * 5 % 9)),
+            response("p" * (1 + i * 7 % 9)),
+        )
         for i in range(count)
     ]
