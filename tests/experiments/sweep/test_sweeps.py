@@ -38,7 +38,9 @@ def test_a_failed_cell_does_not_stop_the_others(cell: Cell, tmp_path: Path, laun
     if launcher == "local":  # a forked process waits at its end for the launcher's idle workers
         variables = os.environ | {"PYTHONPATH": str(SUPPORT)}
         command = [sys.executable, str(ROOT / "run.py"), *arguments, *TOYS]
-        done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300
+        )
         code, lines = done.returncode, done.stderr.splitlines()
     else:
         code, lines = run(arguments, tmp_path)
