@@ -19,6 +19,9 @@ from analysis.stats.intervals import UNDEFINED, Floats, influence, standard_erro
 from analysis.tables.cells import Cell, build_cells
 from cme.records import RunRecord, SeparationRecord
 
+KNOWLEDGE = ("random", "pretrained", "sft", "instruct")
+"""The training of a verifier's checkpoint, from least to most knowledge; any other name stands above these."""
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -32,11 +35,11 @@ class Evidence:
     def collect(cls, records: Records, scale: str, experiments: Sequence[str]) -> "Evidence":
         """The runs of any of the experiments, by plan or by their own record, and the separations if one is of them."""
         plans = [plan for plan in records.experiments if plan.scale == scale and plan.name in experiments]
-        listed = {run_id for plan in plans for run_id in plan.runs}
+        planned = {run_id for plan in plans for run_id in plan.runs}
         runs = [
             replace(run, experiment=None)  # runs are pooled, whichever experiment made them
             for run in records.runs
-            if run.scale == scale and (run.run_id in listed or run.experiment in experiments)
+            if run.scale == scale and (run.run_id in planned or run.experiment in experiments)
         ]
         separation = [record for record in records.separation if record.scale == scale]
         return cls(scale, runs, separation if "separation" in experiments else [])
@@ -58,47 +61,64 @@ class Evidence:
             lambda node, key: node.get(key) if isinstance(node, dict) else None, path.split("."), config
         )
 
-    def select(self, which: "Which") -> list[Cell]:
+    def select(self, kind: "Kind") -> list[Cell]:
         """The cells of a kind."""
-        return [cell for cell in self.cells if which(self, cell)]
+        return [cell for cell in self.cells if kind.includes(self, cell)]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """The comparisons of a measure; `missing` is the reason if there are none, `note` is added to the reason."""
+class Kind:
+    """A kind of cells: its name in sentences, and whether it includes a cell."""
 
-    parts: Sequence[Part]
-    missing: str
-    note: str = ""
-
-
-Which = Callable[[Evidence, Cell], bool]
-Measure = Callable[[Evidence], Measured]
+    name: str
+    includes: Callable[[Evidence, Cell], bool]
 
 
-def dense_cme(evidence: Evidence, cell: Cell) -> bool:
-    """CME with one value per token."""
+def trained_with(name: str, *rewards: str) -> Kind:
+    """Cells trained with any of the rewards."""
+    return Kind(name, lambda _, cell: cell.reward in rewards)
+
+
+def _is_dense(evidence: Evidence, cell: Cell) -> bool:
     return cell.reward == "cme" and evidence.setting(cell, "reward.granularity") == "token"
 
 
-def scalar_cme(evidence: Evidence, cell: Cell) -> bool:
-    """CME with one value per response, the main method."""
-    return cell.reward == "cme" and not dense_cme(evidence, cell)
+def _is_scalar(evidence: Evidence, cell: Cell) -> bool:
+    return cell.reward == "cme" and not _is_dense(evidence, cell)
 
 
-def pretrained_cme(evidence: Evidence, cell: Cell) -> bool:
-    """Scalar CME on a pretrained model."""
-    return scalar_cme(evidence, cell) and cell.regime == "pretrained"
+CME = Kind("CME", _is_scalar)
+"""CME with one value per response, the main method."""
+DENSE_CME = Kind("dense CME", _is_dense)
+"""CME with one value per token."""
+PRETRAINED_CME = Kind(
+    "CME on a pretrained model",
+    lambda evidence, cell: _is_scalar(evidence, cell) and cell.regime == "pretrained",
+)
+RANDOM_VERIFIER = Kind(
+    "CME with a verifier of random weights",
+    lambda _, cell: cell.reward == "cme" and cell.verifier == "random",
+)
 
 
-def random_verifier(_: Evidence, cell: Cell) -> bool:
-    """CME with a verifier of random weights."""
-    return cell.reward == "cme" and cell.verifier == "random"
+def knowledge_level(verifier: str) -> int | None:
+    """How much a verifier knows, from random weights (0) upwards, by its name; None for start and ensembles."""
+    if verifier == "start" or verifier.startswith("ensemble"):
+        return None
+    kind = verifier.rsplit("_", 1)[-1]
+    return KNOWLEDGE.index(kind) if kind in KNOWLEDGE else len(KNOWLEDGE)
 
 
-def reward(*names: str) -> Which:
-    """Cells trained with any of the rewards."""
-    return lambda _, cell: cell.reward in names
+def verifier_ladders(evidence: Evidence) -> list[list[Cell]]:
+    """The cells of scalar CME in one place with verifiers of one other family, weakest first, of two levels or more."""
+    ladders: dict[tuple[str, ...], list[tuple[int, Cell]]] = {}
+    for cell in evidence.select(CME):
+        family, level = evidence.setting(cell, "verifier.family"), knowledge_level(cell.verifier)
+        if family not in (None, cell.family) and level is not None:
+            key = (cell.judge, cell.family, cell.regime, str(family))
+            ladders.setdefault(key, []).append((level, cell))
+    ordered = [sorted(ladder, key=lambda step: step[0]) for ladder in ladders.values()]
+    return [[cell for _, cell in ladder] for ladder in ordered if ladder[0][0] != ladder[-1][0]]
 
 
 def place(cell: Cell) -> str:
@@ -106,7 +126,7 @@ def place(cell: Cell) -> str:
     return f"{cell.family} {cell.regime}"
 
 
-def over(across_seeds: bool) -> str:
+def interval_scope(across_seeds: bool) -> str:
     """What an interval generalises over."""
     return "prompts, seeds" if across_seeds else "prompts"
 
@@ -116,22 +136,21 @@ def win_part(cell: Cell) -> Part:
     win, seeds = cell.win, cell.seeds
     wide = not isnan(seeds.wide_lo)
     bounds = (seeds.wide_lo, seeds.wide_hi) if wide else (win.lo, win.hi)
-    return Part(place(cell), win.rate, *bounds, win.scored, len(seeds.rates), over(wide))
+    return Part(place(cell), win.rate, *bounds, win.scored, len(seeds.rates), interval_scope(wide))
 
 
 def difference(one: Cell, other: Cell, names: tuple[str, str] | None = None) -> Part:
-    """One cell's win rate minus another's on the prompts of both, in points."""
-    found = contrast(one.tally, other.tally)
-    wide = not isnan(found.wide_lo)
-    bounds = (found.wide_lo, found.wide_hi) if wide else (found.lo, found.hi)
+    """One cell's win rate minus another's on the prompts of both, in points; `names` are by default the methods."""
+    change = contrast(one.tally, other.tally)
+    wide = not isnan(change.wide_lo)
+    bounds = (change.wide_lo, change.wide_hi) if wide else (change.lo, change.hi)
     seeds = min(len(one.seeds.rates), len(other.seeds.rates))
     first, second = names or (one.method, other.method)
-    return Part(
-        f"{place(one)}: {first} minus {second}", found.difference, *bounds, found.prompts, seeds, over(wide)
-    )
+    name = f"{place(one)}: {first} minus {second}"
+    return Part(name, change.difference, *bounds, change.prompts, seeds, interval_scope(wide))
 
 
-def clustered(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]:
+def clustered_mean(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     """Mean of the values of all groups with its 95 % interval over groups; NaN bounds for a single group."""
     sums: Floats = np.array([sum(group) for group in groups], dtype=float)
     counts: Floats = np.array([len(group) for group in groups], dtype=float)

@@ -96,7 +96,7 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
 def withhold_by_sanity(records: Records, claim: Claim, judges: Sequence[str], found: Result) -> Result:
     """The result, without a verdict if win rates decide it and one of their judges fails its sanity check."""
     failed = [text for one in records.sanity if one.judge in judges for text in sanity_failures(one)]
-    if not claim.by_verdicts or found.verdict == UNTESTED or not failed:
+    if not claim.measure.by_verdicts or found.verdict == UNTESTED or not failed:
         return found
     return Result(UNTESTED, f"{found.reason} But there is no verdict: {failed[0]}", found.parts)
 
@@ -158,7 +158,7 @@ def section(number: int, claim: Claim, verdicts: Sequence[ClaimVerdict]) -> str:
         f"- Where: {claim.where}.",
         f"- Published, at the paper's scale: {claim.published}.",
         f"- Tested by: {', '.join(claim.experiments)}.",
-        f"- Supported by: {claim.rule.text.rstrip('.')}.",
+        f"- Supported by: {claim.criterion.rstrip('.')}.",
         "",
     ]
     return "\n".join(lines + [text for verdict in verdicts for text in (at_scale(verdict), "")])
@@ -173,7 +173,7 @@ def at_scale(verdict: ClaimVerdict) -> str:
     if not result.parts:
         return text
     rows = [
-        [p.name, rule.format(p), p.over, str(p.prompts or "-"), str(p.seeds), rule.side(p)]
+        [p.name, rule.format(p), p.scope, str(p.prompts or "-"), str(p.seeds), rule.side(p)]
         for p in result.parts
     ]
     header = ["comparison", "ours", "interval over", "prompts", "seeds", "says"]

@@ -23,7 +23,7 @@ UNTESTED: Verdict = "not testable here"
 class Part:
     """One comparison: an estimate with its 95 % interval, over `prompts` prompts (0: over seeds alone) and `seeds`.
 
-    `over` names what the interval generalises over.
+    `scope` names what the interval generalises over.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Part:
     hi: float
     prompts: int
     seeds: int
-    over: str = "prompts"
+    scope: str = "prompts"
 
     @property
     def enough(self) -> bool:
@@ -48,7 +48,7 @@ class Range:
     high: float = inf
     closed: bool = False
 
-    def holds(self, part: Part) -> bool:
+    def contains(self, part: Part) -> bool:
         """Whether the whole interval of a part lies in the range; False for NaN bounds."""
         if self.closed:
             return self.low <= part.lo and part.hi <= self.high
@@ -75,9 +75,9 @@ class Rule:
         """What a part says; too few prompts or seeds leave everything open."""
         if not part.enough:
             return "open"
-        if any(wanted.holds(part) for wanted in self.supports):
+        if any(side.contains(part) for side in self.supports):
             return "supports"
-        return "contradicts" if any(other.holds(part) for other in self.contradicts) else self.otherwise
+        return "contradicts" if any(side.contains(part) for side in self.contradicts) else self.otherwise
 
     def format(self, part: Part) -> str:
         """A part's estimate with its interval, with a sign if it is a difference."""
@@ -90,42 +90,48 @@ def near(null: float, margin: float) -> Range:
     return Range(null - margin, null + margin, closed=True)
 
 
-def above(null: float, margin: float, what: str, decimals: int = 1) -> Rule:
+def above(null: float, margin: float, decimals: int = 1) -> Rule:
     """Supported by an interval above `null`; contradicted by one below it or within `margin` of it."""
     within = f" or within {margin:g} of it" if margin else ""
-    text = f"{what}: the interval lies above {null:g}. Contradicted if it lies below it{within}."
+    text = f"the interval lies above {null:g}. Contradicted if it lies below it{within}."
     return Rule(text, [Range(null)], [Range(high=null), near(null, margin)], null, decimals)
 
 
-def below(null: float, margin: float, what: str, decimals: int = 1) -> Rule:
+def below(null: float, margin: float, decimals: int = 1) -> Rule:
     """Supported by an interval below `null`; contradicted by one above it or within `margin` of it."""
     within = f" or within {margin:g} of it" if margin else ""
-    text = f"{what}: the interval lies below {null:g}. Contradicted if it lies above it{within}."
+    text = f"the interval lies below {null:g}. Contradicted if it lies above it{within}."
     return Rule(text, [Range(high=null)], [Range(null), near(null, margin)], null, decimals)
 
 
-def same(margin: float, what: str) -> Rule:
+def same(margin: float) -> Rule:
     """Supported by an interval within `margin` of 0; contradicted by any other that excludes 0."""
-    text = f"{what}: the interval lies within {margin:g} of 0. Contradicted if it excludes 0 instead."
+    text = f"the interval lies within {margin:g} of 0. Contradicted if it excludes 0 instead."
     return Rule(text, [near(0, margin)], [Range(0), Range(high=0)])
 
 
-def between(low: float, high: float, what: str) -> Rule:
+def between(low: float, high: float) -> Rule:
     """Supported by an interval inside a range; contradicted by one outside it."""
-    text = f"{what}: the interval lies within {low:g} to {high:g}. Contradicted if it lies outside."
+    text = f"the interval lies within {low:g} to {high:g}. Contradicted if it lies outside."
     return Rule(text, [Range(low, high, closed=True)], [Range(high=low), Range(high)], low)
 
 
-def differs(null: float, margin: float, what: str) -> Rule:
+def differs(null: float, margin: float) -> Rule:
     """Supported by an interval that excludes `null`, on either side; contradicted by one within `margin` of it."""
-    text = f"{what}: the interval excludes {null:g}. Contradicted if it lies within {margin:g} of it instead."
+    text = f"the interval excludes {null:g}. Contradicted if it lies within {margin:g} of it instead."
     return Rule(text, [Range(null), Range(high=null)], [near(null, margin)], null)
 
 
-def no_less(margin: float, what: str, decimals: int = 1) -> Rule:
+def no_less(margin: float, decimals: int = 1) -> Rule:
     """Supported by an interval that stays above -`margin`; contradicted by any other below 0."""
-    text = f"{what}: the interval lies above -{margin:g}. Contradicted if it does not and lies below 0."
+    text = f"the interval lies above -{margin:g}. Contradicted if it does not and lies below 0."
     return Rule(text, [Range(-margin)], [Range(high=0)], decimals=decimals)
+
+
+def some_not_above(null: float) -> Rule:
+    """Supported by a single interval that does not lie above `null`."""
+    text = f"any whose interval does not lie above {null:g}."
+    return Rule(text, [], [Range(null)], null, otherwise="supports", any_part=True)
 
 
 @dataclass(frozen=True)
@@ -140,7 +146,7 @@ class Result:
 def decide(parts: Sequence[Part], rule: Rule, missing: str, note: str = "") -> Result:
     """The verdict of the parts, with `missing` as the reason if there are none; `note` is added to the reason."""
     if not parts:
-        return Result(UNTESTED, missing)
+        return Result(UNTESTED, f"{missing}. {note}" if note else missing)
     sides = [rule.side(part) for part in parts]
     supporting, against, undecided = (sides.count(side) for side in ("supports", "contradicts", "open"))
     verdict: Verdict = "mixed"

@@ -1,8 +1,9 @@
-"""The sections of the report on named experiments: each is a declaration with a title, a question and `show`."""
+"""The sections of the report on named experiments: each is a declaration, `analysis.experiments.base.Experiment`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from analysis.experiments.ablations import ADVANTAGE_NORM, GRANULARITY, GROUP_SIZE, KL_BETA
 from analysis.experiments.base import Experiment
@@ -11,24 +12,26 @@ from analysis.experiments.main_table import MAIN_TABLE
 from analysis.experiments.math import MATH
 from analysis.experiments.overoptimisation import OVEROPTIMISATION
 from analysis.experiments.rewards import REWARDS
-from analysis.experiments.verifier_sweep import VERIFIER_SWEEP
-from analysis.experiments.verifier_sweep_math import VERIFIER_SWEEP_MATH
+from analysis.experiments.verifier_sweep import VERIFIER_SWEEP, VERIFIER_SWEEP_MATH
 from analysis.records.read import Records
 from analysis.sections.base import NothingToShow, Part, Section
 from cme.records import ExperimentRecord, RunRecord
 
-EXPERIMENTS: dict[str, Experiment] = {
-    "main_table": MAIN_TABLE,
-    "rewards": REWARDS,
-    "verifier_sweep": VERIFIER_SWEEP,
-    "verifier_sweep_math": VERIFIER_SWEEP_MATH,
-    "granularity": GRANULARITY,
-    "advantage_norm": ADVANTAGE_NORM,
-    "kl_beta": KL_BETA,
-    "group_size": GROUP_SIZE,
-    "independence": INDEPENDENCE,
-    "overoptimisation": OVEROPTIMISATION,
-    "math": MATH,
+EXPERIMENTS: dict[str, Experiment[Any]] = {
+    experiment.name: experiment
+    for experiment in (
+        MAIN_TABLE,
+        REWARDS,
+        VERIFIER_SWEEP,
+        VERIFIER_SWEEP_MATH,
+        GRANULARITY,
+        ADVANTAGE_NORM,
+        KL_BETA,
+        GROUP_SIZE,
+        INDEPENDENCE,
+        OVEROPTIMISATION,
+        MATH,
+    )
 }
 """The experiments that have a section, in the order of the report."""
 
@@ -43,13 +46,15 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
     return sections
 
 
-def show_scale(experiment: Experiment, plan: ExperimentRecord, runs: Sequence[RunRecord], out: Path) -> Part:
+def show_scale(
+    experiment: Experiment[Any], plan: ExperimentRecord, runs: Sequence[RunRecord], out: Path
+) -> Part:
     """One experiment at one scale; the notes name missing runs and missing data."""
     notes, total = [], len(plan.runs)
     if missing := total - len(runs):
         notes.append(f"Scale {plan.scale}: {missing} of the experiment's {total} runs have no record yet.")
     try:
-        part = experiment.show(runs, plan.scale, out)
+        part = experiment.show(runs, out)
     except NothingToShow as lack:
         return Part(
             [], [], [*notes, f"Scale {plan.scale}: nothing to show for its {len(runs)} runs: {lack}."]

@@ -1,35 +1,30 @@
 """Policies against further models, next to the untrained model against the same: what training gained on them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import NamedRuns, column_table
+from analysis.experiments.base import build_table, file_name
+from analysis.experiments.method_tables import MethodColumn
+from analysis.experiments.methods import JudgedMethods, MethodRow, NamedRuns
 from analysis.records.names import sort_names
+from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.tables.cells import Cell, row_of
-from analysis.tables.render import Entry, Table, format_interval
-from analysis.tables.win_rates import (
-    FEW,
-    NOT_RUN,
-    OPEN,
-    mark_stopped,
-    side_names,
-    stop_notes,
-    table_name,
-    win_rate_entry,
-)
+from analysis.tables.render import Entry, Table, format_interval, slug
+from analysis.tables.win_rates import FEW, NOT_RUN, OPEN, mark_stopped, stop_notes, win_rate_entry
 from cme.records import RunRecord
 
 Place = tuple[str, str, str, str]
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedCell:
     """A cell against one comparator: the policy's win rate, the untrained model's, and their difference."""
 
     policy: Cell
@@ -37,12 +32,27 @@ class Compared:
     gain: Contrast
 
 
-def comparators_of(runs: Sequence[RunRecord]) -> list[str]:
+Comparisons = Mapping[str, Mapping[Place, ComparedCell]]
+"""By comparator and place, the compared cells."""
+
+
+def comparators(views: Sequence[JudgedMethods], out: Path) -> Part:
+    """Write the comparisons with further models; empty if no run has any."""
+    named = views[0].named
+    compared = {name: compare_cells(named, name) for name in comparator_names(named.runs)}
+    tables = [comparator_table(view, compared) for view in views if view.cells and compared]
+    if not tables:
+        return Part([], [])
+    frame = comparators_frame(compared)
+    return write_part(f"{slug(named.scale)}-main-table-comparators", tables, frame, [], out)
+
+
+def comparator_names(runs: Sequence[RunRecord]) -> list[str]:
     """Names of the comparators against which both sides of any run were judged."""
     return sort_names(c.name for run in runs for c in run.comparisons or [] if c.start is not None)
 
 
-def compared_cells(named: NamedRuns, name: str) -> dict[Place, Compared]:
+def compare_cells(named: NamedRuns, name: str) -> dict[Place, ComparedCell]:
     """Each cell of the runs that were judged against a comparator, by its place."""
     policy, start = [], []
     for run in named.runs:
@@ -54,9 +64,9 @@ def compared_cells(named: NamedRuns, name: str) -> dict[Place, Compared]:
         {place_of(cell): cell for cell in NamedRuns(side, named.labels).cells} for side in (policy, start)
     )
     return {
-        at: Compared(cell, starts[at], contrast(cell.tally, starts[at].tally))
-        for at, cell in policies.items()
-        if at in starts
+        place: ComparedCell(cell, starts[place], contrast(cell.tally, starts[place].tally))
+        for place, cell in policies.items()
+        if place in starts
     }
 
 
@@ -65,80 +75,83 @@ def place_of(cell: Cell) -> Place:
     return cell.judge, cell.family, cell.regime, cell.method
 
 
-def comparator_table(named: NamedRuns, cells: Sequence[Cell]) -> Table:
+def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
     """One judge's cells against their untrained model and against every comparator."""
-    found = {name: compared_cells(named, name) for name in comparators_of(named.runs)}
-    start, policy = side_names(named.scale)
-    several = len({cell.method for cell in cells}) > 1
-    columns: dict[str, Callable[[Cell], Entry | str]] = {
-        "family": lambda cell: cell.family,
-        "regime": lambda cell: cell.regime,
-        **({"reward": lambda cell: cell.method} if several else {}),
-        f"against the {start}": lambda cell: mark_stopped(win_rate_entry(cell), cell),
-    }
-    for name, by_place in found.items():
-        columns[f"{policy} against {name}"] = partial(side_entry, by_place, "policy")
-        columns[f"start against {name}"] = partial(side_entry, by_place, "start")
-        columns[f"gain on {name}"] = partial(gain_entry, by_place)
-    families = dict.fromkeys(cell.family for cell in cells)
-    return column_table(
-        name=table_name("comparators", cells[0]),
-        title=f"Win rate against further models (%), scale: {named.scale}, judge: {cells[0].judge}",
+    several = len({cell.method for cell in view.cells}) > 1
+    columns = [
+        MethodColumn("family", lambda row: row.cell.family, once=True),
+        MethodColumn("regime", lambda row: row.cell.regime),
+        *([MethodColumn("reward", lambda row: row.cell.method)] if several else []),
+        MethodColumn(
+            "against the untrained model", lambda row: mark_stopped(win_rate_entry(row.cell), row.cell)
+        ),
+    ]
+    for name, by_place in compared.items():
+        columns += [
+            MethodColumn(f"trained against {name}", partial(side_entry, by_place, "policy")),
+            MethodColumn(f"start against {name}", partial(side_entry, by_place, "start")),
+            MethodColumn(f"gain on {name}", partial(gain_entry, by_place)),
+        ]
+    families = dict.fromkeys(cell.family for cell in view.cells)
+    return build_table(
+        name=file_name("main-table-comparators", view.scale, view.judge),
+        title=f"Win rate against further models (%), scale: {view.scale}, judge: {view.judge}",
         columns=columns,
-        groups=[[cell for cell in cells if cell.family == family] for family in families],
+        groups=[[row for row in view.rows if row.cell.family == family] for family in families],
         notes=[
-            f"Share of comparisons won on the same prompts, judged by {cells[0].judge}; ties count half and all seeds "
-            "are pooled. In brackets: 95 % interval over prompts, for these models.",
-            f"Gain: the {policy} model's win rate minus the untrained model's against the same model, in percentage "
+            "Share of comparisons won on the same prompts; ties count half and all seeds are pooled. In brackets: 95 % "
+            "interval over prompts, for these models.",
+            "Gain: the trained model's win rate minus the untrained model's against the same model, in percentage "
             "points, on the prompts scored for both, with the paired 95 % interval over prompts. Bold: the interval "
             f"excludes 50 % (for a gain: 0), on {FEW_PROMPTS} prompts or more, without correction for the number of "
             "cells.",
-            *(f"{name}: {', '.join(checkpoints(named.runs, name))}." for name in found),
+            *(f"{name}: {', '.join(checkpoints(view.named.runs, name))}." for name in compared),
             f"{NOT_RUN.text}: the untrained model is that model itself, or no run was compared with it.",
-            *gap_notes(cells, found),
-            *stop_notes(cells),
+            *gap_notes(view.cells, compared),
+            *stop_notes(view.cells),
         ],
-        once=("family",),
     )
 
 
-def side_entry(found: Mapping[Place, Compared], side: str, cell: Cell) -> Entry:
+def side_entry(compared: Mapping[Place, ComparedCell], side: str, row: MethodRow) -> Entry:
     """The policy's or the untrained model's win rate against a comparator."""
-    here = found.get(place_of(cell))
-    return NOT_RUN if here is None else win_rate_entry(here.policy if side == "policy" else here.start)
+    pair = compared.get(place_of(row.cell))
+    return NOT_RUN if pair is None else win_rate_entry(pair.policy if side == "policy" else pair.start)
 
 
-def gain_entry(found: Mapping[Place, Compared], cell: Cell) -> Entry:
+def gain_entry(compared: Mapping[Place, ComparedCell], row: MethodRow) -> Entry:
     """The gain with its interval, bold if it excludes 0 and no unscored verdict could change a side."""
-    here = found.get(place_of(cell))
-    if here is None:
+    pair = compared.get(place_of(row.cell))
+    if pair is None:
         return NOT_RUN
-    gain = here.gain
+    gain = pair.gain
     text = f"{gain.difference:+.1f} {format_interval(gain.lo, gain.hi)}" if gain.prompts else "n/a"
-    certain = not (here.policy.win.open or here.start.win.open)
+    certain = not (pair.policy.win.open or pair.start.win.open)
     return Entry(text, bold=certain and interval_excludes(gain.lo, gain.hi, 0, gain.prompts))
 
 
 def checkpoints(runs: Sequence[RunRecord], name: str) -> list[str]:
     """A comparator's checkpoint, or that of each family."""
-    found = {
+    by_family = {
         (run.family, c.checkpoint): None for run in runs for c in run.comparisons or [] if c.name == name
     }
-    single = {checkpoint for _, checkpoint in found}
+    distinct = {checkpoint for _, checkpoint in by_family}
     return (
-        sorted(single) if len(single) == 1 else [f"{checkpoint} ({family})" for family, checkpoint in found]
+        sorted(distinct)
+        if len(distinct) == 1
+        else [f"{checkpoint} ({family})" for family, checkpoint in by_family]
     )
 
 
-def gap_notes(cells: Sequence[Cell], found: Mapping[str, Mapping[Place, Compared]]) -> list[str]:
+def gap_notes(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
     """Notes on missing comparisons, unscored verdicts and few prompts."""
     notes, sides = [], []
-    for name, by_place in found.items():
+    for name, by_place in compared.items():
         for cell in (cell for cell in cells if place_of(cell) in by_place):
-            here = by_place[place_of(cell)]
-            sides += [here.policy.win, here.start.win]
-            if len(here.policy.runs) < len(cell.runs):
-                share = f"{len(here.policy.runs)} of {len(cell.runs)} runs"
+            pair = by_place[place_of(cell)]
+            sides += [pair.policy.win, pair.start.win]
+            if len(pair.policy.runs) < len(cell.runs):
+                share = f"{len(pair.policy.runs)} of {len(cell.runs)} runs"
                 notes.append(f"{cell.family} {cell.regime} {cell.method}: {share} were compared with {name}.")
     unscored, half = sum(win.unscored for win in sides), sum(win.half_scored for win in sides)
     if unscored + half:
@@ -150,21 +163,21 @@ def gap_notes(cells: Sequence[Cell], found: Mapping[str, Mapping[Place, Compared
         notes.append(f"{OPEN}: the unscored verdicts could bring the rate to 50 % or past it; never bold.")
     if any(win.few for win in sides):
         notes.append(
-            f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval means little and is never bold."
+            f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
         )
     return notes
 
 
-def comparators_frame(named: NamedRuns) -> pd.DataFrame:
+def comparators_frame(compared: Comparisons) -> pd.DataFrame:
     """One row per cell and comparator: win rates in percent and gains in percentage points, unrounded."""
     rows = []
-    for name in comparators_of(named.runs):
-        for found in compared_cells(named, name).values():
-            cell, gain = row_of(found.policy), found.gain
+    for name, by_place in compared.items():
+        for pair in by_place.values():
+            cell, gain = row_of(pair.policy), pair.gain
             row: dict[str, Any] = {"comparator": name}
             row |= {key: cell[key] for key in ("scale", "judge", "family", "regime", "reward", "method")}
-            for side, win in (("policy", found.policy.win), ("start", found.start.win)):
+            for side, win in (("policy", pair.policy.win), ("start", pair.start.win)):
                 row |= {f"{side}_{k}": asdict(win)[k] for k in ("rate", "lo", "hi", "scored", "unscored")}
             row |= {"gain": gain.difference, "gain_lo": gain.lo, "gain_hi": gain.hi, "gain_p": gain.p}
-            rows.append(row | {"gain_prompts": gain.prompts, "runs": len(found.policy.runs)})
+            rows.append(row | {"gain_prompts": gain.prompts, "runs": len(pair.policy.runs)})
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""Training in blocks of steps: peak, fall, collapse and what happened afterwards, with intervals over seeds."""
+"""The course of a training in blocks of steps: peak, fall, collapse and later changes, with intervals over seeds."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import nan
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
+from analysis.experiments.base import UNKNOWN, Estimate
 from analysis.records.frames import IDENTITY, WINDOW, history_frame, last_training_step
 from analysis.stats.intervals import Floats, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS
@@ -22,14 +23,8 @@ from cme.records import RunRecord
 
 BLOCK = 20  # steps
 COLUMNS = (
-    "quality",
-    "heldout",
-    "reward_value",
-    "reward_beside",
-    "gap",
-    "kl",
-    "majority_share",
-    "label_accuracy",
+    *("quality", "heldout", "reward_value", "reward_beside", "gap", "kl"),
+    *("majority_share", "label_accuracy"),
 )
 RISES = ("reward_beside", "heldout", "gap", "quality")
 """Measured from the start to the last block; the first three only at steps that have all of them."""
@@ -44,8 +39,26 @@ COLLAPSE_NOTE = (
     "95 % interval over steps) until the end, by seed; - means no collapse."
 )
 
-Spread = tuple[float, float, float]
-"""A mean over seeds with its 95 % t interval; the bounds are NaN below MIN_SEEDS."""
+
+Course = dict[str, Any]
+"""The course of one method's runs: estimates and texts by name."""
+
+
+def estimate_of(course: Course, name: str) -> Estimate:
+    """A measure of a course; unknown if no run has it."""
+    estimate: Estimate = course.get(name, UNKNOWN)
+    return estimate
+
+
+def flatten(course: Mapping[str, Any]) -> dict[str, Any]:
+    """A course as a row of a frame: each estimate as the columns `name`, `name_lo` and `name_hi`."""
+    row: dict[str, Any] = {}
+    for name, value in course.items():
+        if isinstance(value, Estimate):
+            row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), value, strict=True))
+        else:
+            row[name] = value
+    return row
 
 
 def monitored_history(runs: Sequence[RunRecord]) -> pd.DataFrame:
@@ -65,11 +78,11 @@ def block_means(history: pd.DataFrame) -> pd.DataFrame:
 
     `step` is the last step of the block. `sqrt_kl` is the root of the block's mean KL divergence, 0 at the start.
     """
-    ran = history.assign(block=np.ceil(history["step"] / BLOCK).astype(int))
-    whole = ran[ran.groupby(["run_id", "block"])["step"].transform("size") == BLOCK]
-    start = ran.groupby("run_id").head(WINDOW).assign(block=0)
-    found = pd.concat([start, whole]).groupby([*IDENTITY, "method", "block"], sort=False)
-    means = found[[name for name in COLUMNS if name in history]].mean().reset_index()
+    numbered = history.assign(block=np.ceil(history["step"] / BLOCK).astype(int))
+    whole = numbered[numbered.groupby(["run_id", "block"])["step"].transform("size") == BLOCK]
+    start = numbered.groupby("run_id").head(WINDOW).assign(block=0)
+    blocks = pd.concat([start, whole]).groupby([*IDENTITY, "method", "block"], sort=False)
+    means = blocks[[name for name in COLUMNS if name in history]].mean().reset_index()
     root = np.sqrt(means["kl"].clip(lower=0)).where(means["block"] > 0, 0.0)
     return means.assign(step=means["block"] * BLOCK, sqrt_kl=root)
 
@@ -79,19 +92,19 @@ def runs_by_block(blocks: pd.DataFrame, column: str) -> pd.DataFrame:
     return blocks.pivot(index="run_id", columns="block", values=column)
 
 
-def mean_over_seeds(values: Iterable[float]) -> Spread:
-    """The mean of the known values and its 95 % t interval, NaN bounds below MIN_SEEDS."""
+def mean_over_seeds(values: Iterable[float]) -> Estimate:
+    """The mean of the known values with its 95 % t interval, whose bounds are NaN below MIN_SEEDS."""
     known = np.array([value for value in values if not np.isnan(value)], dtype=float)
     if len(known) < MIN_SEEDS:
-        return (float(known.mean()) if len(known) else nan), nan, nan
+        return Estimate(float(known.mean()) if len(known) else nan, nan, nan)
     mean = float(known.mean())
-    return mean, *t_interval(mean, standard_error(known - mean), len(known))
+    return Estimate(mean, *t_interval(mean, standard_error(known - mean), len(known)))
 
 
-def peak_blocks(quality: pd.DataFrame) -> pd.Series:
-    """The block of each run's peak: where the mean of the *other* runs is highest, so its own luck plays no part.
+def peaks(quality: pd.DataFrame) -> pd.Series:
+    """The column of each run's peak: where the mean of the *other* runs is highest, so its own luck plays no part.
 
-    Only blocks that the run has count, the start among them. `quality` has the form of `runs_by_block`.
+    `quality` has runs as rows, and blocks or steps as columns. Only those that the run has count, the start among them.
     """
     found = {}
     for run, own in quality.iterrows():
@@ -100,20 +113,27 @@ def peak_blocks(quality: pd.DataFrame) -> pd.Series:
     return pd.Series(found, dtype=int)
 
 
+def values_at(table: pd.DataFrame, column: pd.Series) -> Floats:
+    """Each run's value in a column of its own."""
+    return np.array([table.loc[run, column[run]] for run in table.index], dtype=float)
+
+
+def levels(quality: pd.DataFrame, peak: pd.Series, last: pd.Series, prefix: str = "") -> Course:
+    """Quality at the start, the peak and the end; `quality` and `peak` as in `peaks`."""
+    start = pd.Series(0, index=last.index)
+    landmarks = {"start": start, "peak": peak, "final": last}
+    return {f"{prefix}{name}": mean_over_seeds(values_at(quality, at)) for name, at in landmarks.items()}
+
+
 def last_blocks(blocks: pd.DataFrame) -> pd.Series:
-    """The last block of each run of one method."""
+    """The last block of each run."""
     return blocks.groupby("run_id")["block"].max()
 
 
-def rise_since(blocks: pd.DataFrame, column: str, origin: pd.Series) -> Spread:
+def rise_since(blocks: pd.DataFrame, column: str, origin: pd.Series) -> Estimate:
     """How far a column rose from each run's block of origin to its last block, over the seeds of one method."""
     table = runs_by_block(blocks, column)
     return mean_over_seeds(values_at(table, last_blocks(blocks)) - values_at(table, origin))
-
-
-def values_at(table: pd.DataFrame, block: pd.Series) -> Floats:
-    """Each run's value in its own block."""
-    return np.array([table.loc[run, block[run]] for run in table.index], dtype=float)
 
 
 def collapse_end(history: pd.DataFrame) -> int | None:
@@ -138,53 +158,32 @@ def is_lower(values: Floats, others: Floats) -> bool:
     if np.ptp(values) == np.ptp(others) == 0:
         return bool(values.mean() < others.mean())
     sides = [(side.mean(), side.std(ddof=1), len(side)) for side in (values, others)]
-    found = ttest_ind_from_stats(*sides[0], *sides[1], equal_var=False)
-    return bool(found.statistic < 0 and found.pvalue < 0.05)
+    test = ttest_ind_from_stats(*sides[0], *sides[1], equal_var=False)
+    return bool(test.statistic < 0 and test.pvalue < 0.05)
 
 
-def format_change(spread: Spread, decimals: int = 3) -> str:
-    """A change over seeds with its interval, such as +0.120 [0.080, 0.160]."""
-    value, lo, hi = spread
-    if np.isnan(value):
-        return "n/a"
-    bounds = "[n/a]" if np.isnan(lo) else f"[{lo:.{decimals}f}, {hi:.{decimals}f}]"
-    return f"{value:+.{decimals}f} {bounds}"
+def courses(runs: Sequence[RunRecord], labels: Mapping[str, str]) -> list[Course]:
+    """The course of each label's runs, in the order of the labels.
 
-
-def columns_of(name: str, spread: Spread) -> dict[str, float]:
-    """A spread as three columns of a frame."""
-    return dict(zip((name, f"{name}_lo", f"{name}_hi"), spread, strict=True))
-
-
-def spread_of(row: Mapping[Any, Any], name: str) -> Spread:
-    """A spread from a row of a frame, NaN if the row has none."""
-    return row.get(name, nan), row.get(f"{name}_lo", nan), row.get(f"{name}_hi", nan)
-
-
-def course_frame(runs: Sequence[RunRecord], labels: Mapping[str, str]) -> pd.DataFrame:
-    """One row per label, in the order of the labels: the course of its runs' training.
-
-    Each measure is a spread over seeds in the columns `name`, `name_lo` and `name_hi`. `start`, `peak` and `final` are
-    true quality; `fall` is peak minus final, paired by run. `peak_steps` and `collapse_steps` are listed by seed. Runs
-    without true quality and runs without a whole block are left out and counted in `left_out`.
+    `start`, `peak` and `final` are true quality; `fall` is peak minus final, paired by run. `peak_steps` and
+    `collapse_steps` are listed by seed. Runs without true quality and runs without a whole block are left out and
+    counted in `left_out`.
     """
-    history = monitored_history(runs)
-    method = history["run_id"].map(dict(labels))
-    by_label = {
-        name: [run for run in runs if labels[run.run_id] == name] for name in dict.fromkeys(labels.values())
-    }
-    return pd.DataFrame(
-        [{"label": name} | course_row(history[method == name], own) for name, own in by_label.items()]
-    )
+    history, found = monitored_history(runs), []
+    for label in dict.fromkeys(labels.values()):
+        own = [run for run in runs if labels[run.run_id] == label]
+        mine = history[history["run_id"].isin([run.run_id for run in own])]
+        found.append({"label": label} | course_of(mine, own))
+    return found
 
 
-def course_row(history: pd.DataFrame, runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """The row of one method's runs."""
+def course_of(history: pd.DataFrame, runs: Sequence[RunRecord]) -> Course:
+    """The course of one method's runs."""
     blocks = block_means(history)
     trained = set(blocks.loc[blocks["block"] > 0, "run_id"])
     measured = set(blocks.loc[blocks["block"].eq(0) & blocks["quality"].notna(), "run_id"])
     kept = [run for run in runs if run.run_id in trained & measured]
-    row: dict[str, Any] = {
+    course: Course = {
         "seeds": " ".join(str(run.seed) for run in kept),
         "left_out": len(runs) - len(kept),
         "stopped": " ".join("-" if run.stopped is None else str(last_training_step(run)) for run in kept),
@@ -192,23 +191,21 @@ def course_row(history: pd.DataFrame, runs: Sequence[RunRecord]) -> dict[str, An
         "collapse_steps": "n/a",
     }
     if not kept:
-        return row
+        return course
     blocks = blocks[blocks["run_id"].isin([run.run_id for run in kept])]
     quality = runs_by_block(blocks, "quality")
-    peak, last = peak_blocks(quality), last_blocks(blocks)
-    start, half = pd.Series(0, index=last.index), last // 2
-    for name, block in (("start", start), ("peak", peak), ("final", last)):
-        row |= columns_of(name, mean_over_seeds(values_at(quality, block)))
-    row |= columns_of("fall", mean_over_seeds(values_at(quality, peak) - values_at(quality, last)))
+    peak, last = peaks(quality), last_blocks(blocks)
+    collapses = [collapse_end(history[history["run_id"] == run.run_id]) for run in kept]
+    course["peak_steps"] = " ".join(str(peak[run.run_id] * BLOCK) for run in kept)
+    course["collapse_steps"] = " ".join("-" if step is None else str(step) for step in collapses)
+    course |= levels(quality, peak, last)
+    course["fall"] = mean_over_seeds(values_at(quality, peak) - values_at(quality, last))
     for name in LATER:
-        row |= columns_of(f"since_peak_{name}", rise_since(blocks, name, peak))
-        row |= columns_of(f"second_half_{name}", rise_since(blocks, name, half))
+        course[f"since_peak_{name}"] = rise_since(blocks, name, peak)
+        course[f"second_half_{name}"] = rise_since(blocks, name, last // 2)
     for name in RISES:
-        row |= columns_of(f"rise_{name}", rise_since(blocks, name, start))
-    fallen = [collapse_end(history[history["run_id"] == run.run_id]) for run in kept]
-    row["peak_steps"] = " ".join(str(peak[run.run_id] * BLOCK) for run in kept)
-    row["collapse_steps"] = " ".join("-" if step is None else str(step) for step in fallen)
-    return row
+        course[f"rise_{name}"] = rise_since(blocks, name, 0 * last)
+    return course
 
 
 def greedy_steps(runs: Sequence[RunRecord]) -> pd.DataFrame:
@@ -221,41 +218,33 @@ def greedy_steps(runs: Sequence[RunRecord]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run_id", "step", "greedy"])
 
 
-def greedy_course_frame(runs: Sequence[RunRecord], labels: Mapping[str, str]) -> pd.DataFrame:
-    """One row per label with saved checkpoints of known quality: the course of their greedy responses.
+def greedy_course(runs: Sequence[RunRecord]) -> Course:
+    """The course of the greedy responses of one method's saved checkpoints; empty if none has known quality.
 
-    `greedy_start`, `greedy_peak`, `greedy_final`, `greedy_fall` (peak minus final) and `greedy_second_half_quality`
-    (since the first checkpoint at half of the steps or later) have intervals over seeds; those of the last two are over
-    prompts too. `greedy_since_peak_reward_value` is the trained reward's rise from the peak's block to the last one.
+    As in `courses`, with the prefix `greedy_`; `greedy_second_half_quality` is since the first checkpoint at half of
+    the steps or later. The intervals of fall and second half are over seeds and prompts.
+    `greedy_since_peak_reward_value` is the trained reward's rise from the peak's block to the last one.
     """
-    kept = [run for run in runs if greedy_quality(run)]
-    by_label = {
-        labels[run.run_id]: [r for r in kept if labels[r.run_id] == labels[run.run_id]] for run in kept
-    }
-    return pd.DataFrame([{"label": label} | greedy_course_row(own) for label, own in by_label.items()])
-
-
-def greedy_course_row(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """The row of one method's runs."""
+    runs = [run for run in runs if greedy_quality(run)]
+    if not runs:
+        return {}
     quality = greedy_steps(runs).pivot(index="run_id", columns="step", values="greedy")
     quality = quality.loc[[run.run_id for run in runs]]
     last = quality.apply(lambda values: values.last_valid_index(), axis=1)
     steps = {run.run_id: [step for step in greedy_quality(run) if step] for run in runs}
     half = {run: min(step for step in own if step >= own[-1] / 2) for run, own in steps.items()}
-    peak = peak_blocks(quality)
+    peak = peaks(quality)
     rise, lo, hi = greedy_change(runs, {run.run_id: int(peak[run.run_id]) for run in runs})
     blocks = block_means(monitored_history(runs))
     origin = np.ceil(peak / BLOCK).astype(int).clip(upper=last_blocks(blocks))
     saved = trajectory_frame(runs)
-    fallen = [collapse_of(saved[saved["run_id"] == run.run_id], "quality") for run in runs]
+    collapses = [collapse_of(saved[saved["run_id"] == run.run_id], "quality") for run in runs]
     return {
-        **columns_of("greedy_start", mean_over_seeds(quality[0])),
-        **columns_of("greedy_peak", mean_over_seeds(values_at(quality, peak))),
-        **columns_of("greedy_final", mean_over_seeds(values_at(quality, last))),
-        **columns_of("greedy_fall", (0 - rise, 0 - hi, 0 - lo)),
-        **columns_of("greedy_second_half_quality", greedy_change(runs, half)),
-        **columns_of("greedy_since_peak_reward_value", rise_since(blocks, "reward_value", origin)),
+        **levels(quality, peak, last, "greedy_"),
+        "greedy_fall": Estimate(0 - rise, 0 - hi, 0 - lo),
+        "greedy_second_half_quality": Estimate(*greedy_change(runs, half)),
+        "greedy_since_peak_reward_value": rise_since(blocks, "reward_value", origin),
         "greedy_seeds": " ".join(str(run.seed) for run in runs),
         "greedy_peak_steps": " ".join(str(peak[run.run_id]) for run in runs),
-        "greedy_collapse_steps": " ".join("-" if step is None else str(step) for step in fallen),
+        "greedy_collapse_steps": " ".join("-" if step is None else str(step) for step in collapses),
     }

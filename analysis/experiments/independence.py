@@ -1,44 +1,49 @@
 """A test of the paper's central claim: does a verifier of another family protect against gaming?"""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from math import isnan
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import FreeExperiment, column_table, group_by_generator
-from analysis.experiments.course_figures import rise_plot
+from analysis.experiments.base import Column, Experiment, build_table, file_name
 from analysis.experiments.courses import (
     BLOCK,
     BLOCKS_NOTE,
     COLLAPSE_NOTE,
-    course_frame,
-    format_change,
-    spread_of,
+    Course,
+    block_means,
+    courses,
+    estimate_of,
+    flatten,
+    monitored_history,
+)
+from analysis.experiments.verifier_tables import (
+    QUALITY_COLUMNS,
+    RELATION,
+    VERIFIER,
+    OutcomeColumn,
+    gain_panel,
+    relation_legend,
+    win_panel,
 )
 from analysis.experiments.verifiers import (
-    COLUMNS,
-    SEEDS_NOTE,
+    QUALITY,
+    GeneratorOutcomes,
     Outcome,
     claim_verdict,
-    gain_entry,
-    gain_text,
     oracle_tally,
-    quality_outcomes,
-    relation_legend,
-    result_panels,
-    win_entry,
+    quality_views,
 )
+from analysis.figures.courses import rise_plot
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.names import sort_names
-from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import interval_excludes
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Entry, Table, format_interval, format_p_value, slug
+from analysis.tables.render import Entry, Table, format_interval, format_p_value
 from cme.records import RunRecord
 
 TESTS = (
@@ -51,205 +56,231 @@ TESTS = (
 )
 """The relations that are compared, and whether the verdict on the claim depends on the comparison."""
 RISES = {"trained reward": Style("#444444", "o"), "held-out verifier": Style("#444444", "o")}
-Test = tuple[str, str, bool, Contrast]
-Courses = Mapping[str, Mapping[Any, Any]]
 
 
-def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """Write the tables and figures of one scale; the test comes first."""
-    tables, plots, frames = [], [], []
-    for generator, own in group_by_generator(runs):
-        found = quality_outcomes(own)
-        labels = {run.run_id: outcome.label for outcome in found for run in outcome.runs}
-        course = course_frame([run for run in own if run.run_id in labels], labels)
-        by_label = {row["label"]: row for row in course.to_dict("records")}
-        name, where = f"{slug(scale)}-{slug(generator)}", f"scale: {scale}, generator: {generator}"
-        tables.append(test_table(f"independence-test-{name}", where, found))
-        tables.append(outcome_table(f"independence-{name}", where, found, by_label))
-        tables.append(gaming_table(f"independence-gaming-{name}", where, found, by_label))
-        plots.append(outcome_plot(f"independence-{name}", generator, scale, found, by_label))
-        title = f"Reward, held-out verifier and true quality ({where})"
-        plots.append(rise_plot(f"independence-gaming-{name}", title, own, labels))
-        rows = [{"label": o.label} | o.row for o in found]
-        frames.append(pd.DataFrame(rows).merge(course.drop(columns=["seeds", "stopped"]), on="label"))
-    return write_part(f"{slug(scale)}-independence", tables, pd.concat(frames), plots, out)
+@dataclass(frozen=True)
+class RelationTest:
+    """True quality with the verifiers of one relation minus that with another's, in hundredths.
+
+    The verdict on the claim depends on the decisive ones.
+    """
+
+    one: str
+    other: str
+    decisive: bool
+    difference: Contrast
 
 
-def run_tests(found: Sequence[Outcome]) -> list[Test]:
-    """The contrasts of TESTS whose sides both have true quality, in hundredths."""
-    tests = []
-    for one, other, counts in TESTS:
-        tallies = []
-        for side in (one, other):
-            runs = [run for outcome in found if outcome.relation == side for run in outcome.runs]
-            tallies.append(oracle_tally(runs, "score_policy") if runs else None)
-        if tallies[0] is not None and tallies[1] is not None:
-            tests.append((one, other, counts, contrast(tallies[0], tallies[1])))
-    return tests
+@dataclass(frozen=True, eq=False)
+class IndependenceView(GeneratorOutcomes):
+    """The results of one generator, with the courses of its trainings and the tests of relations."""
+
+    @cached_property
+    def courses(self) -> Mapping[str, Course]:
+        """The course of the training with each verifier, by its label."""
+        labels = {run.run_id: one.label for one in self.outcomes for run in one.runs}
+        trained = [run for run in self.runs if run.run_id in labels]
+        return {course["label"]: course for course in courses(trained, labels)}
+
+    @cached_property
+    def tests(self) -> list[RelationTest]:
+        """The tests of TESTS whose sides both have true quality."""
+        tallies = {}
+        for relation in dict.fromkeys(one.relation for one in self.outcomes):
+            runs = [run for one in self.outcomes if one.relation == relation for run in one.runs]
+            tallies[relation] = oracle_tally(runs, "score_policy")
+        tests = []
+        for one, other, decisive in TESTS:
+            mine, theirs = tallies.get(one), tallies.get(other)
+            if mine is not None and theirs is not None:
+                tests.append(RelationTest(one, other, decisive, contrast(mine, theirs)))
+        return tests
+
+    @property
+    def verdict(self) -> str:
+        """The verdict on the claim, from the decisive tests."""
+        verdicts = [claim_verdict(test.difference) for test in self.tests if test.decisive]
+        if "refuted here" in verdicts:
+            return "refuted here"
+        complete = len(verdicts) == sum(decisive for *_, decisive in TESTS)
+        if not complete or any(verdict.startswith("not testable") for verdict in verdicts):
+            return "not testable here"
+        return "supported here" if set(verdicts) == {"supported here"} else "not supported"
 
 
-def overall_verdict(tests: Sequence[Test]) -> str:
-    """The verdict on the claim, from the contrasts that count."""
-    verdicts = [claim_verdict(difference) for *_, counts, difference in tests if counts]
-    if "refuted here" in verdicts:
-        return "refuted here"
-    whole = len(verdicts) == sum(counts for *_, counts in TESTS)
-    if not whole or any(verdict.startswith("not testable") for verdict in verdicts):
-        return "not testable here"
-    return "supported here" if set(verdicts) == {"supported here"} else "not supported"
+def views(runs: Sequence[RunRecord]) -> list[IndependenceView]:
+    """The results of each generator. Raises NothingToShow without a verdict."""
+    return [IndependenceView(view.generator, view.runs, view.outcomes) for view in quality_views(runs)]
 
 
-def members(relation: str, found: Sequence[Outcome]) -> str:
-    """The verifiers of a relation."""
-    return " + ".join(outcome.label for outcome in found if outcome.relation == relation)
-
-
-def test_table(name: str, where: str, found: Sequence[Outcome]) -> Table:
-    """The contrasts: those that count, then the others."""
-    tests = run_tests(found)
-    shown = "; ".join(
-        f"{gain_text(difference)} in true quality against {other} ({members(other, found)}): "
-        f"{claim_verdict(difference)}"
-        for _, other, counts, difference in tests
-        if counts
+def test_table(view: IndependenceView) -> Iterator[Table]:
+    """The tests: the decisive ones, then the others."""
+    details = "; ".join(
+        f"{QUALITY.text(test.difference)} in true quality against {test.other} ({view.named(test.other)}): "
+        f"{claim_verdict(test.difference)}"
+        for test in view.tests
+        if test.decisive
     )
     conclusion = (
-        f'"An independent verifier protects against gaming" is {overall_verdict(tests)} ({where}): '
-        f"{members('other family', found) or 'no other family'}, {shown or 'without a verifier to compare with'}."
+        f'"An independent verifier protects against gaming" is {view.verdict} ({view.where}): '
+        f"{view.named('other family') or 'no other family'}, {details or 'without a verifier to compare with'}."
     )
 
-    def across_seed(test: Test) -> Entry:
-        _, lo, hi = (value / 100 for value in (0, test[3].wide_lo, test[3].wide_hi))
-        return Entry(format_interval(lo, hi, 3), bold=interval_excludes(lo, hi, 0, test[3].prompts))
+    def across_seeds(test: RelationTest) -> Entry:
+        _, lo, hi = QUALITY.across_seeds(test.difference)
+        return Entry(format_interval(lo, hi, 3), bold=interval_excludes(lo, hi, 0, test.difference.prompts))
 
-    return column_table(
-        name=name,
-        title=f"Verifiers of other families against others ({where})",
-        columns={
-            "trained with": lambda test: f"{test[0]} ({members(test[0], found)})",
-            "against": lambda test: f"{test[1]} ({members(test[1], found)})",
-            "prompts": lambda test: str(test[3].prompts),
-            "difference": lambda test: (
-                f"{test[3].difference / 100:+.3f} {format_interval(test[3].lo / 100, test[3].hi / 100, 3)}"
+    yield build_table(
+        name=file_name("test", view.scale, view.generator),
+        title=f"Verifiers of other families against others ({view.where})",
+        columns=[
+            Column("trained with", lambda test: f"{test.one} ({view.named(test.one)})"),
+            Column("against", lambda test: f"{test.other} ({view.named(test.other)})"),
+            Column("prompts", lambda test: str(test.difference.prompts)),
+            Column(
+                "difference",
+                lambda test: QUALITY.over_prompts(test.difference).text(),
+                "Difference: mean true quality (0 to 1) of the trained policies' greedy responses to the evaluation "
+                "prompts, minus the other side's on the same prompts, with the 95 % interval over prompts, for these "
+                "models; p tests 0 over prompts.",
             ),
-            "across-seed 95 % CI": across_seed,
-            "p": lambda test: format_p_value(test[3].p),
-            "verdict": lambda test: claim_verdict(test[3]) if test[2] else "-",
-        },
-        groups=[[test for test in tests if test[2] is counts] for counts in (True, False)],
-        notes=[
-            conclusion,
-            "Difference: mean true quality (0 to 1) of the trained policies' greedy responses to the evaluation "
-            "prompts, minus the other side's on the same prompts, with the 95 % interval over prompts, for these "
-            "models; p tests 0 over prompts. Across-seed: the interval for other seeds and other prompts; the runs "
-            "with all verifiers of a side are its seeds. Bold: it excludes 0.",
-            "Only the first block was stated before the runs and has a verdict. There are few verifiers per relation: "
-            "the interval describes other trainings, not other families.",
+            Column(
+                "across-seed 95 % CI",
+                across_seeds,
+                "Across-seed: the interval for other seeds and other prompts; the runs with all verifiers of a side "
+                "are its seeds. Bold: it excludes 0.",
+            ),
+            Column("p", lambda test: format_p_value(test.difference.p)),
+            Column(
+                "verdict",
+                lambda test: claim_verdict(test.difference) if test.decisive else "-",
+                "Only the first block was stated before the runs and has a verdict. There are few verifiers per "
+                "relation: the interval describes other trainings, not other families.",
+            ),
         ],
+        groups=[[test for test in view.tests if test.decisive is group] for group in (True, False)],
+        notes=[conclusion],
     )
 
 
-def outcome_table(name: str, where: str, found: Sequence[Outcome], courses: Courses) -> Table:
-    """One row per verifier: the results of training with it."""
-    return column_table(
-        name=name,
-        title=f"Training with each verifier ({where}, judge: {found[0].judge})",
-        columns={
-            **{header: text for header, text in COLUMNS.items() if header != "generator"},
-            "policy's gain in true quality": gain_entry,
-            "win rate (%)": win_entry,
-            "collapse by step": lambda o: str(courses[o.label]["collapse_steps"]),
-            "stopped at": lambda o: courses[o.label]["stopped"] or "-",
-        },
-        groups=[found],
-        notes=[
-            f"Gain: true quality of the trained policy minus that of its untrained model. {SEEDS_NOTE}",
-            "Its own quality: true quality of the verifier's own greedy responses, with the 95 % interval over "
-            "prompts; if it is not recorded, the training of the verifier's checkpoint.",
-            f"{COLLAPSE_NOTE} Stopped: the guard ended the training.",
+def outcome_table(view: IndependenceView) -> Iterator[Table]:
+    """The results of training, one row per verifier."""
+    yield build_table(
+        name=file_name(view.scale, view.generator),
+        title=f"Training with each verifier ({view.where}, judge: {view.judge})",
+        columns=[
+            *QUALITY_COLUMNS,
+            OutcomeColumn(
+                "collapse by step", lambda one: view.courses[one.label]["collapse_steps"], COLLAPSE_NOTE
+            ),
+            OutcomeColumn(
+                "stopped at",
+                lambda one: view.courses[one.label]["stopped"] or "-",
+                "Stopped: the guard ended the training.",
+            ),
         ],
+        groups=[view.outcomes],
     )
 
 
-def gaming_table(name: str, where: str, found: Sequence[Outcome], courses: Courses) -> Table:
-    """One row per verifier: the rises of reward and held-out verifier, and the change of quality meanwhile."""
-    rises = {
-        "reward's rise": ("rise_reward_beside", 2),
-        "held-out's rise": ("rise_heldout", 2),
-        "difference": ("rise_gap", 2),
-        "true quality's rise": ("rise_quality", 3),
-        "fall from the peak": ("fall", 3),
-    }
-    heldout = sort_names(run.heldout_checkpoint or "none" for outcome in found for run in outcome.runs)
-    return column_table(
-        name=name,
-        title=f"The rise of the reward and of true quality ({where})",
-        columns={
-            "verifier": lambda o: o.label,
-            "relation": lambda o: o.relation,
-            **{header: partial(rise_text, courses, *measure) for header, measure in rises.items()},
-            "gamed": lambda o: gamed(o, courses[o.label]),
-        },
-        groups=[found],
+def gaming_table(view: IndependenceView) -> Iterator[Table]:
+    """The rises of reward and held-out verifier, and the change of quality meanwhile, one row per verifier."""
+    heldout = ", ".join(sort_names(run.heldout_checkpoint or "none" for run in view.runs))
+
+    def rise(name: str, decimals: int, one: Outcome) -> str:
+        return estimate_of(view.courses[one.label], name).text(decimals)
+
+    yield build_table(
+        name=file_name("gaming", view.scale, view.generator),
+        title=f"The rise of the reward and of true quality ({view.where})",
+        columns=[
+            VERIFIER,
+            RELATION,
+            OutcomeColumn("reward's rise", partial(rise, "rise_reward_beside", 2)),
+            OutcomeColumn("held-out's rise", partial(rise, "rise_heldout", 2)),
+            OutcomeColumn("difference", partial(rise, "rise_gap", 2)),
+            OutcomeColumn("true quality's rise", partial(rise, "rise_quality", 3)),
+            OutcomeColumn("fall from the peak", partial(rise, "fall", 3)),
+            OutcomeColumn("gamed", lambda one: gamed(one, view.courses[one.label])),
+        ],
+        groups=[view.outcomes],
         notes=[
-            f"Rise of the trained reward and of the likelihood under the held-out verifier ({', '.join(heldout)}), "
-            f"from the start to the last block of {BLOCK} steps, at the steps that have both, in nats per token of "
-            "each model, and their difference. A verifier that already finds the untrained model's responses likely "
-            "has little room to rise, and tokens differ in size: compare signs, not sizes, between rows.",
+            f"Rise of the trained reward and of the likelihood under the held-out verifier ({heldout}), from the start "
+            f"to the last block of {BLOCK} steps, at the steps that have both, in nats per token of each model, and "
+            "their difference. A verifier that already finds the untrained model's responses likely has little room to "
+            "rise, and tokens differ in size: compare signs, not sizes, between rows.",
+            "True quality's rise, and its fall from the peak to the end, are measured on the same completions sampled "
+            "in training; the peak of each seed is the block in which the other seeds' mean is highest.",
             "Gamed: the interval of the reward's rise lies above 0, and that of the policy's gain in true quality on "
             "the evaluation prompts lies below 0 (yes), covers 0 (without gain) or lies above 0 (no); -: the reward's "
             "interval does not lie above 0.",
-            "True quality's rise, and its fall from the peak to the end, are measured on the same completions sampled "
-            "in training; the peak of each seed is the block in which the other seeds' mean is highest.",
             f"{BLOCKS_NOTE} Means over seeds with 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}.",
         ],
     )
 
 
-def rise_text(courses: Courses, name: str, decimals: int, outcome: Outcome) -> str:
-    """A change over training with its interval over seeds."""
-    return format_change(spread_of(courses[outcome.label], name), decimals)
-
-
-def gamed(outcome: Outcome, course: Mapping[Any, Any]) -> str:
+def gamed(outcome: Outcome, course: Course) -> str:
     """Whether the reward rose without true quality, by the intervals of both."""
-    gain, (_, reward_lo, _) = outcome.gain, spread_of(course, "rise_reward_beside")
-    if gain is None or isnan(gain.wide_lo) or isnan(reward_lo):
+    gain, reward = outcome.gain, estimate_of(course, "rise_reward_beside")
+    if gain is None or isnan(gain.wide_lo) or isnan(reward.lo):
         return "n/a"
-    if reward_lo <= 0:
+    if reward.lo <= 0:
         return "-"
     return "yes" if gain.wide_hi < 0 else "no" if gain.wide_lo > 0 else "without gain"
 
 
-def outcome_plot(name: str, generator: str, scale: str, found: Sequence[Outcome], courses: Courses) -> Plot:
-    """One row per verifier: the policy's gain, its win rate, and the rises of reward and held-out verifier."""
+def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
+    """The policy's gain, its win rate, and the rises of reward and held-out verifier, one row per verifier."""
     rises = [
-        Dot(o.label, *spread_of(courses[o.label], rise), o.style, hollow=hollow, below=below)
-        for o in found
+        Dot(one.label, *estimate_of(view.courses[one.label], rise), one.style, hollow=hollow, below=below)
+        for one in view.outcomes
         for rise, hollow, below in (("rise_reward_beside", False, -0.15), ("rise_heldout", True, 0.15))
     ]
-    panels = [*result_panels(found), Panel("rise in training (nats/token)", rises, 0)]
-    block = Block(
-        f"generator: {generator}, judge: {found[0].judge}", {o.label: o.label for o in found}, panels
-    )
+    panels = [
+        gain_panel("policy's gain in true quality", view.outcomes),
+        win_panel(view.outcomes),
+        Panel("rise in training (nats/token)", rises, 0),
+    ]
     figure = forest(
-        f"Relation of the verifier to the generator (scale: {scale})",
-        [block],
-        relation_legend(o.relation for o in found) | RISES,
+        f"Relation of the verifier to the generator (scale: {view.scale})",
+        [Block(f"generator: {view.generator}, judge: {view.judge}", view.rows, panels)],
+        relation_legend(one.relation for one in view.outcomes) | RISES,
         hollow=("held-out verifier",),
         columns=4,
     )
     caption = (
-        f"Training of {generator} at scale {scale} with verifiers of different relations to it. Left: true quality of "
-        "the trained policy minus the untrained model's; middle: win rate; both with across-seed 95 % intervals. "
-        "Right: how far the trained reward (filled) and the held-out verifier's likelihood of the same completions "
-        "(hollow) rose, with 95 % t intervals over seeds, each in nats per token of its own model. A reward that rises "
-        "while true quality does not is gamed."
+        f"Training of {view.generator} at scale {view.scale} with verifiers of different relations to it. Left: true "
+        "quality of the trained policy minus the untrained model's; middle: win rate; both with across-seed 95 % "
+        "intervals. Right: how far the trained reward (filled) and the held-out verifier's likelihood of the same "
+        "completions (hollow) rose, with 95 % t intervals over seeds, each in nats per token of its own model. A "
+        "reward that rises while true quality does not is gamed."
     )
-    return Plot(name, caption, figure)
+    yield Plot(file_name(view.scale, view.generator), caption, figure)
 
 
-INDEPENDENCE = FreeExperiment(
+def gaming_plot(view: IndependenceView) -> Iterator[Plot]:
+    """Reward, held-out verifier and true quality over training, one column per verifier."""
+    labels = {run.run_id: one.label for one in view.outcomes for run in one.runs}
+    blocks = block_means(monitored_history(view.runs))
+    blocks = blocks.assign(label=blocks["run_id"].map(labels))
+    plot = rise_plot(
+        f"Reward, held-out verifier and true quality ({view.where})", blocks, list(view.rows), BLOCK
+    )
+    yield replace(plot, name=file_name("gaming", view.scale, view.generator))
+
+
+def frame(views: Sequence[IndependenceView]) -> pd.DataFrame:
+    """One row per generator and verifier: the result and the course of the training."""
+    rows = []
+    for view in views:
+        for one in view.outcomes:
+            course = {k: v for k, v in view.courses[one.label].items() if k not in ("seeds", "stopped")}
+            rows.append({"label": one.label} | one.row | flatten(course))
+    return pd.DataFrame(rows)
+
+
+INDEPENDENCE = Experiment(
+    name="independence",
     title="Independence: does a verifier of another family protect against gaming?",
     question=(
         "The paper argues that its signal cannot be gamed because the verifier is independent of the generator. The "
@@ -261,5 +292,8 @@ INDEPENDENCE = FreeExperiment(
         "here if it lies below 0, and not supported if it covers 0. The claim is refuted here if either is, supported "
         "here if both are, and otherwise not supported."
     ),
-    show=show,
+    views=views,
+    tables=(test_table, outcome_table, gaming_table),
+    figures=(outcome_plot, gaming_plot),
+    frame=frame,
 )

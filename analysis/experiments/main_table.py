@@ -1,52 +1,68 @@
 """The main result: CME against the untrained model in every family and regime, next to the published range."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from math import nan
-from pathlib import Path
+from collections.abc import Iterator
 
-from analysis.experiments.base import FreeExperiment, NamedRuns, column_table
-from analysis.experiments.comparators import comparator_table, comparators_frame, comparators_of
-from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.overview import cell_dot
-from analysis.figures.style import Plot, reward_style
-from analysis.records.names import display_name, sort_names
+from analysis.experiments.base import Column, Experiment, build_table, file_name
+from analysis.experiments.comparators import comparators
+from analysis.experiments.method_tables import evidence, methods_frame, seeds
+from analysis.experiments.methods import JudgedMethods, Methods
+from analysis.figures.overview import main_plot
+from analysis.figures.style import Plot
+from analysis.records.names import display_name
 from analysis.records.published import main_table_range, read_published, sources_of
-from analysis.sections.base import Part
-from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.cells import Cell
 from analysis.tables.findings import cell_verdict, place
-from analysis.tables.render import Table, format_interval, format_percent, slug
-from analysis.tables.win_rates import (
-    evidence_table,
-    quality_table,
-    score_name,
-    seed_table,
-    side_names,
-    win_rate_table,
-)
-from cme.records import RunRecord
+from analysis.tables.render import Table, format_interval, format_percent
+from analysis.tables.win_rates import quality_table, win_rate_table
 
 
-def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """Write the tables and the figure of one scale."""
-    named = NamedRuns.by(lambda run: display_name(run.reward), runs)
-    against = comparators_of(named.runs)
-    tables, plots = [], []
-    for _, cells in named.by_judge():
-        tables.append(win_rate_table(cells))
-        if against:
-            tables.append(comparator_table(named, cells))
-        tables.append(published_table(cells))
-        if any(cell.quality is not None for cell in cells):
-            tables.append(quality_table(cells))
-        tables += [seed_table(cells), evidence_table(cells)]
-        plots.append(main_plot(cells))
-    part = named.write("main_table", tables, plots, out)
-    if against:
-        path = out / "tables" / f"{slug(scale)}-main-table-comparators.csv"
-        comparators_frame(named).to_csv(path, index=False, lineterminator="\n")
-    return part
+def win_rate_tables(view: JudgedMethods) -> Iterator[Table]:
+    """The win rates and, if the judge scores responses, their scores: families as rows, regimes as columns."""
+    if view.cells:
+        yield win_rate_table(view.cells)
+    if any(cell.quality is not None for cell in view.cells):
+        yield quality_table(view.cells)
+
+
+def published_table(view: JudgedMethods) -> Iterator[Table]:
+    """The published range and ours, each in its own column."""
+    if not view.cells:
+        return
+    low, high = main_table_range()
+    published_cells = int((read_published("main_table.csv")["generator"] != "all").sum())
+    rated = sorted((c for c in view.cells if c.win.verdicts > c.win.unscored), key=lambda cell: cell.win.rate)
+    ends = [
+        f"{format_percent(cell.win.rate)} {format_interval(cell.win.lo, cell.win.hi)} ({place(cell)})"
+        for cell in rated
+    ] or ["n/a"]
+    verdicts = [cell_verdict(cell) for cell in view.cells]
+    rows = [
+        ("lowest win rate of a cell (%)", format_percent(low), ends[0]),
+        ("highest win rate of a cell (%)", format_percent(high), ends[-1]),
+        ("cells", f"{published_cells} have a configuration", str(len(view.cells))),
+        ("cells whose interval lies above 50 %", "no interval published", str(verdicts.count("won"))),
+        ("cells whose interval lies below 50 %", "no interval published", str(verdicts.count("lost"))),
+    ]
+    yield build_table(
+        name=file_name("published", view.scale, view.judge),
+        title=f"CME against its untrained model: published, and ours at scale: {view.scale}, judge: {view.judge}",
+        columns=[
+            Column("", lambda row: row[0]),
+            Column(
+                f"published ({published_scale(view.scale)})",
+                lambda row: row[1],
+                f"Published: {sources_of()['main_table.csv']}. Four families, three regimes; LLM judges, one order per "
+                "pair; ours: both orders. Each column has its own scale, models, prompts and judge: compare the sides "
+                "of 50 %, not the sizes.",
+            ),
+            Column(
+                f"ours (scale: {view.scale})",
+                lambda row: row[2],
+                "Ours: in brackets the 95 % interval over prompts. Above or below: the whole interval is, on 30 "
+                "prompts or more, without correction for the number of cells.",
+            ),
+        ],
+        groups=[rows],
+    )
 
 
 def published_scale(scale: str) -> str:
@@ -54,92 +70,16 @@ def published_scale(scale: str) -> str:
     return "the paper's scale" if scale == "paper" else "other scale"
 
 
-def published_table(cells: Sequence[Cell]) -> Table:
-    """The published range and ours, each in its own column."""
-    scale, judge = cells[0].scale, cells[0].judge
-    low, high = main_table_range()
-    settings = int((read_published("main_table.csv")["generator"] != "all").sum())
-    rated = sorted((c for c in cells if c.win.verdicts > c.win.unscored), key=lambda c: c.win.rate)
-    ends = [
-        f"{format_percent(cell.win.rate)} {format_interval(cell.win.lo, cell.win.hi)} ({place(cell)})"
-        for cell in rated
-    ] or ["n/a"]
-    verdicts = [cell_verdict(cell) for cell in cells]
-    rows = [
-        ("lowest win rate of a cell (%)", format_percent(low), ends[0]),
-        ("highest win rate of a cell (%)", format_percent(high), ends[-1]),
-        ("cells", f"{settings} have a configuration", str(len(cells))),
-        ("cells whose interval lies above 50 %", "no interval published", str(verdicts.count("won"))),
-        ("cells whose interval lies below 50 %", "no interval published", str(verdicts.count("lost"))),
-    ]
-    return column_table(
-        name=f"published-{slug(scale)}-{slug(judge)}",
-        title=f"CME against its untrained model: published, and ours at scale: {scale}, judge: {judge}",
-        columns={
-            "": lambda row: row[0],
-            f"published ({published_scale(scale)})": lambda row: row[1],
-            f"ours (scale: {scale})": lambda row: row[2],
-        },
-        groups=[rows],
-        notes=[
-            f"Published: {sources_of()['main_table.csv']}. Four families, three regimes; LLM judges, one order per "
-            "pair; ours: both orders. Each column has its own scale, models, prompts and judge: compare the sides of "
-            "50 %, not the sizes.",
-            "Ours: in brackets the 95 % interval over prompts. Above or below: the whole interval is, on 30 prompts or "
-            "more, without correction for the number of cells.",
-        ],
-    )
+def win_rate_figure(view: JudgedMethods) -> Iterator[Plot]:
+    """The win rates and scores of every cell, with the published range."""
+    if view.cells:
+        name = file_name("win-rates", view.scale, view.judge)
+        source = f"{sources_of()['main_table.csv']}; {published_scale(view.scale)}"
+        yield main_plot(name, view.cells, main_table_range(), source)
 
 
-def main_plot(cells: Sequence[Cell]) -> Plot:
-    """Win rate with its intervals by family and regime, next to the judge's score before and after training."""
-    scale, judge = cells[0].scale, cells[0].judge
-    several = len({cell.method for cell in cells}) > 1
-    rows: dict[str, str] = {}
-    rates, scores = [], []
-    for family in sort_names(cell.family for cell in cells):
-        rows[family] = family
-        for cell in (cell for cell in cells if cell.family == family):
-            row, style, seeds = (
-                f"{family}\n{cell.regime}\n{cell.method}",
-                reward_style(cell.reward),
-                cell.seeds,
-            )
-            rows[row] = f"{cell.regime} {cell.method}" if several else cell.regime
-            wide = (seeds.wide_lo, seeds.wide_hi)
-            rates.append(replace(cell_dot(cell, row, style), wide=wide, seeds=list(seeds.rates.values())))
-            if (change := cell.quality) is not None:
-                path = (change.start, change.policy)
-                scores.append(Dot(row, change.start, nan, nan, style, hollow=True, wide=path, size=4.5))
-                ends = change.start + change.lo, change.start + change.hi
-                scores.append(Dot(row, change.policy, *ends, style))
-    low, high = main_table_range()
-    band = (low, high, f"published range,\n{published_scale(scale)}")
-    label = f"win rate against the\n{side_names(scale)[0]} (%)"
-    panels = [Panel(label, rates, 50, limits=(30, 75), band=band)]
-    if scores:
-        panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))
-    heads = [row for row in rows if "\n" not in row]
-    widths = [3, 2][: len(panels)]
-    block = Block("", rows, panels, heads, above=0.3, widths=widths)
-    figure = forest(f"CME against its untrained model (scale: {scale}, judge: {judge})", [block], {})
-    caption = (
-        f"CME against its untrained model at scale {scale}, judge {judge}, all seeds pooled. Left: win rate. The thick "
-        "bar is its 95 % interval over prompts, for these models; the thin bar is the across-seed interval (from "
-        f"{MIN_SEEDS} seeds on); ticks are single seeds. Filled: the thick bar excludes 50 % (dashed). Gray: the range "
-        f"of the published win rates, {low} to {high} % ({sources_of()['main_table.csv']}; {published_scale(scale)}, "
-        "other models, prompts and judges; compare its side of 50 %, not its size). †: a run stopped before its last "
-        "step."
-    )
-    if scores:
-        caption += (
-            f" Right: mean {score_name(judge)} of the untrained model's (open) and of the policy's responses (filled), "
-            "joined by a thin line; the bar at the latter is the 95 % interval of their paired difference."
-        )
-    return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
-
-
-MAIN_TABLE = FreeExperiment(
+MAIN_TABLE = Experiment(
+    name="main_table",
     title="The main table: CME against its untrained model",
     question=(
         "The paper's claim: a model trained with CME beats its untrained self in four families and three regimes. A "
@@ -149,5 +89,9 @@ MAIN_TABLE = FreeExperiment(
         "little: if the runs were compared with the family's instruct model and a fixed reference, the policy and the "
         "untrained model are compared on the same prompts."
     ),
-    show=show,
+    views=Methods("CME against its untrained model", "reward", lambda run: display_name(run.reward)),
+    tables=(win_rate_tables, published_table, seeds, evidence),
+    figures=(win_rate_figure,),
+    frame=methods_frame,
+    appendices=(comparators,),
 )

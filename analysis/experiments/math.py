@@ -1,35 +1,34 @@
 """Mathematics: accuracy before and after training by reward, and the quality of the labels from majority votes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
-from math import isnan, nan
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import nan
 from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from analysis.experiments.base import FreeExperiment, column_table
+from analysis.experiments.base import UNKNOWN, Column, Estimate, Experiment, build_table, file_name
 from analysis.experiments.courses import (
     BLOCK,
-    Spread,
+    Course,
     block_means,
-    columns_of,
+    flatten,
     last_blocks,
     mean_over_seeds,
     monitored_history,
     runs_by_block,
-    spread_of,
     values_at,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.published import read_published
-from analysis.sections.base import NothingToShow, Part, write_part
+from analysis.sections.base import NothingToShow
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.accuracy import accuracy_frame, accuracy_table
-from analysis.tables.render import Table, format_interval, slug
+from analysis.tables.accuracy import accuracy_frame
+from analysis.tables.accuracy import accuracy_table as pass_at_1_table
+from analysis.tables.render import Table
 from cme.records import RunRecord
 
 SOURCE = (
@@ -37,85 +36,98 @@ SOURCE = (
     "training each, no intervals; the section on the verifier sweep lists them. The scale and the problems differ: "
     "compare directions, not sizes."
 )
-KEYS = ["data", "family", "regime", "reward", "method"]
+KEYS = ("data", "family", "regime", "reward", "method")
 SHARES = {
     "majority_share": "majority share: the share of the most common answer in its group",
     "label_accuracy": "label accuracy: how often that answer is right",
 }
 BEFORE_AFTER = {"before training": Style("#767676", "o"), "after training": Style("#000000", "o")}
 VOTES = {"first block": Style("#767676", "^"), "last block": Style("#5D3A9B", "^")}
+Ends = Sequence[tuple[str, Estimate, Estimate]]
+"""Rows of a figure with two values each."""
 
 
-def show(runs: Sequence[RunRecord], scale: str, out: Path) -> Part:
-    """Write accuracy and votes of one scale, and the published change. Raises NothingToShow without any graded run."""
-    graded = [run for run in runs if run.accuracy is not None]
-    if not graded:
+@dataclass(frozen=True, eq=False)
+class Graded:
+    """The graded runs of one data set at one scale."""
+
+    data: str
+    runs: Sequence[RunRecord]
+
+    @property
+    def scale(self) -> str:
+        """The scale of all runs."""
+        return self.runs[0].scale
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        """Pass@1 before and after training, one row per cell and policy."""
+        return accuracy_frame(self.runs)
+
+    @cached_property
+    def votes(self) -> list[Course]:
+        """By cell, majority share and label accuracy (0 to 1) in the first and the last block, means over seeds.
+
+        Empty if no training lasts a whole block.
+        """
+        blocks = block_means(monitored_history(self.runs))
+        rows = []
+        for key, own in blocks[blocks["block"] > 0].assign(data=self.data).groupby(list(KEYS), sort=False):
+            row: Course = dict(zip(KEYS, key, strict=True))
+            last = last_blocks(own)
+            for share in SHARES:
+                table = runs_by_block(own, share)
+                for when, block in (("first", pd.Series(1, index=last.index)), ("last", last)):
+                    row[f"{share}_{when}"] = mean_over_seeds(values_at(table, block))
+            rows.append(row)
+        return rows
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """Accuracy with the votes, one row per cell and policy."""
+        unknown = {f"{share}_{when}": UNKNOWN for share in SHARES for when in ("first", "last")}
+        columns = [*KEYS, *flatten(unknown)]
+        votes = pd.DataFrame(map(flatten, self.votes), columns=columns)
+        return self.accuracy.merge(votes, on=list(KEYS), how="left")
+
+
+def views(runs: Sequence[RunRecord]) -> list[Graded]:
+    """The graded runs of each data set. Raises NothingToShow without any."""
+    by_data: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        if run.accuracy is not None:
+            by_data.setdefault(str(run.config["data"]["name"]), []).append(run)
+    if not by_data:
         raise NothingToShow("none of the runs is graded")
-    votes = votes_frame(graded)
-    accuracy = replace(accuracy_table(graded), name=f"math-accuracy-{slug(scale)}")
-    tables = [accuracy, *([] if votes.empty else [votes_table(votes, scale)]), published_table()]
-    frame = accuracy_frame(graded).merge(votes, on=KEYS, how="left")
-    final = frame[frame["policy"] == "final"]
-    plots = [math_plot(own, scale) for _, own in final.groupby("data", sort=False)]
-    part = write_part(f"{slug(scale)}-math", tables, frame, plots, out)
-    short = f"Scale {scale}: no training lasts a whole block of {BLOCK} steps, so the votes are not shown."
-    return replace(part, notes=[short]) if votes.empty else part
+    return [Graded(data, own) for data, own in by_data.items()]
 
 
-def votes_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per cell: majority share and label accuracy in the first and the last block, means over seeds.
-
-    Shares are 0 to 1 with 95 % t intervals over seeds (`{share}_{when}`, `_lo` and `_hi`), NaN if not measured.
-    """
-    data = {run.run_id: str(run.config["data"]["name"]) for run in runs}
-    blocks = block_means(monitored_history(runs))
-    blocks = blocks[blocks["block"] > 0]
-    rows = []
-    for key, own in blocks.assign(data=blocks["run_id"].map(data)).groupby(KEYS, sort=False):
-        row: dict[str, Any] = dict(zip(KEYS, key, strict=True))
-        last = last_blocks(own)
-        for share in SHARES:
-            table = runs_by_block(own, share)
-            for when, block in (("first", pd.Series(1, index=last.index)), ("last", last)):
-                row |= columns_of(f"{share}_{when}", mean_over_seeds(values_at(table, block)))
-        rows.append(row)
-    shares = [
-        name
-        for share in SHARES
-        for when in ("first", "last")
-        for name in columns_of(f"{share}_{when}", (0, 0, 0))
-    ]
-    return pd.DataFrame(rows, columns=[*KEYS, *shares])
+def accuracy_table(view: Graded) -> Iterator[Table]:
+    """Pass@1 before and after training by reward."""
+    table = pass_at_1_table(view.runs)
+    short = f"No training lasts a whole block of {BLOCK} steps, so the votes are not shown."
+    notes = table.notes if view.votes else [*table.notes, short]
+    yield replace(table, name=file_name("accuracy", view.scale, view.data), notes=notes)
 
 
-def percent_of(row: Mapping[Any, Any], name: str) -> Spread:
-    """A share with its interval, in percent."""
-    value, lo, hi = spread_of(row, name)
-    return 100 * value, 100 * lo, 100 * hi
-
-
-def share_text(name: str, row: Mapping[Any, Any]) -> str:
-    """A share in percent with its interval."""
-    value, lo, hi = percent_of(row, name)
-    return "n/a" if isnan(value) else f"{value:.1f} {format_interval(lo, hi)}"
-
-
-def votes_table(votes: pd.DataFrame, scale: str) -> Table:
+def votes_table(view: Graded) -> Iterator[Table]:
     """Majority share and label accuracy at the beginning and at the end of training."""
-    identity = {"data": "data", "family": "family", "regime": "regime", "reward": "method"}
-    shares = {
-        f"{share.replace('_', ' ')} (%), {when}": f"{share}_{when}"
-        for share in SHARES
-        for when in ("first", "last")
-    }
-    return column_table(
-        name=f"math-votes-{slug(scale)}",
-        title=f"The majority vote of the policy's own samples, whatever it is trained on (scale: {scale})",
-        columns={
-            **{header: itemgetter(column) for header, column in identity.items()},
-            **{header: partial(share_text, column) for header, column in shares.items()},
-        },
-        groups=[own.to_dict("records") for _, own in votes.groupby("data", sort=False)],
+    if not view.votes:
+        return
+
+    def share(name: str, when: str) -> Column[Course]:
+        header = f"{name.replace('_', ' ')} (%), {when}"
+        return Column(header, lambda row: row[f"{name}_{when}"].percent.text(1, ""))
+
+    yield build_table(
+        name=file_name("votes", view.scale, view.data),
+        title=f"The majority vote of the policy's own samples, whatever it is trained on (scale: {view.scale})",
+        columns=[
+            *(Column(name, itemgetter(name)) for name in ("data", "family", "regime")),
+            Column("reward", itemgetter("method")),
+            *(share(name, when) for name in SHARES for when in ("first", "last")),
+        ],
+        groups=[view.votes],
         notes=[
             f"{'; '.join(SHARES.values())}. Measured on the completions sampled in training, in the first and the last "
             f"block of {BLOCK} steps.",
@@ -126,7 +138,35 @@ def votes_table(votes: pd.DataFrame, scale: str) -> Table:
     )
 
 
-def paired_dots(rows: Sequence[tuple[str, Spread, Spread]], styles: Mapping[str, Style]) -> list[Dot]:
+def published_rows() -> list[tuple[str, Estimate, Estimate]]:
+    """The published pass@1 before and after training, in percent, with the least and the most fortunate verifier."""
+    row = read_published("math_accuracy.csv").iloc[0]
+    ends = ("lowest", "highest")
+    shares = [(row["before"], row[f"after_{end}"]) for end in ends]
+    return [
+        (f"CME, {end} of eight verifiers", Estimate(100 * before, nan, nan), Estimate(100 * after, nan, nan))
+        for end, (before, after) in zip(ends, shares, strict=True)
+    ]
+
+
+def published_table(_: Graded) -> Iterator[Table]:
+    """The published change."""
+    published = read_published("math_accuracy.csv").iloc[0]
+    yield build_table(
+        name="published",
+        title=f"Published: {published['benchmark']} pass@1 (the paper's scale, generator {published['generator']})",
+        columns=[
+            Column("reward", lambda row: row[0]),
+            Column("problems", lambda _: str(published["problems"])),
+            Column("before (%)", lambda row: f"{row[1].value:.0f}"),
+            Column("after (%)", lambda row: f"{row[2].value:.0f}"),
+        ],
+        groups=[published_rows()],
+        notes=[SOURCE],
+    )
+
+
+def paired_dots(rows: Ends, styles: Mapping[str, Style]) -> list[Dot]:
     """Two dots per row, the first hollow and above the second."""
     first, second = styles.values()
     return [
@@ -139,32 +179,39 @@ def paired_dots(rows: Sequence[tuple[str, Spread, Spread]], styles: Mapping[str,
     ]
 
 
-def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
+def accuracy_plot(view: Graded) -> Iterator[Plot]:
     """Pass@1 before and after by reward, the votes next to it, and the published change below."""
-    data = str(frame["data"].iloc[0])
+    frame = view.frame[view.frame["policy"] == "final"]
     several = len(frame[["family", "regime"]].drop_duplicates()) > 1
     votes = [share for share in SHARES if frame[f"{share}_first"].notna().any()]
-    rows = {
+    rows: dict[str, Mapping[Any, Any]] = {
         f"{row['method']} ({row['family']} {row['regime']})" if several else row["method"]: row
         for row in frame.to_dict("records")
     }
-    accuracy = [(name, percent_of(row, "before"), percent_of(row, "after")) for name, row in rows.items()]
-    panels = [Panel("pass@1 (%)", paired_dots(accuracy, BEFORE_AFTER))]
-    for share in votes:
-        ends = [
-            (n, percent_of(row, f"{share}_first"), percent_of(row, f"{share}_last"))
-            for n, row in rows.items()
-        ]
-        panels.append(Panel(f"{share.replace('_', ' ')} (%)", paired_dots(ends, VOTES)))
-    first = frame.iloc[0]
+
+    def ends(first: str, last: str) -> Ends:
+        def estimate(row: Mapping[Any, Any], name: str) -> Estimate:
+            return Estimate(row[name], row[f"{name}_lo"], row[f"{name}_hi"]).percent
+
+        return [(name, estimate(row, first), estimate(row, last)) for name, row in rows.items()]
+
+    panels = [
+        Panel("pass@1 (%)", paired_dots(ends("before", "after"), BEFORE_AFTER)),
+        *(
+            Panel(
+                f"{share.replace('_', ' ')} (%)", paired_dots(ends(f"{share}_first", f"{share}_last"), VOTES)
+            )
+            for share in votes
+        ),
+    ]
+    first, published = frame.iloc[0], published_rows()
     place = "" if several else f", generator: {first['family']} {first['regime']}"
-    there = [(row, (before, nan, nan), (after, nan, nan)) for row, before, after in published_rows()]
     blocks = [
-        Block(f"Ours, scale: {scale}, data: {data}{place}", {name: name for name in rows}, panels),
+        Block(f"Ours, scale: {view.scale}, data: {view.data}{place}", {name: name for name in rows}, panels),
         Block(
             "Published, the paper's scale: Qwen2.5-Math-1.5B on MATH-500, no intervals",
-            {name: name for name, *_ in there},
-            [Panel("pass@1 (%)", paired_dots(there, BEFORE_AFTER))],
+            {name: name for name, *_ in published},
+            [Panel("pass@1 (%)", paired_dots(published, BEFORE_AFTER))],
         ),
     ]
     legend = BEFORE_AFTER | (VOTES if votes else {})
@@ -174,40 +221,15 @@ def math_plot(frame: pd.DataFrame, scale: str) -> Plot:
         f"{'; '.join(SHARES[share] for share in votes)}"
     )
     caption = (
-        f"Above, at scale {scale} on {data}: pass@1 before and after training with each reward (95 % intervals over "
-        f"problems){of_votes if votes else ''}. Below, on a separate axis and at another scale, the published pass@1 "
-        f"before and after. {SOURCE}"
+        f"Above, at scale {view.scale} on {view.data}: pass@1 before and after training with each reward (95 % "
+        f"intervals over problems){of_votes if votes else ''}. Below, on a separate axis and at another scale, the "
+        f"published pass@1 before and after. {SOURCE}"
     )
-    return Plot(f"math-{slug(scale)}-{slug(data)}", caption, figure)
+    yield Plot(file_name(view.scale, view.data), caption, figure)
 
 
-def published_rows() -> list[tuple[str, float, float]]:
-    """The published pass@1 before and after training, in percent, with the least and the most fortunate verifier."""
-    row = read_published("math_accuracy.csv").iloc[0]
-    return [
-        (f"CME, {which} of eight verifiers", 100 * row["before"], 100 * row[f"after_{which}"])
-        for which in ("lowest", "highest")
-    ]
-
-
-def published_table() -> Table:
-    """The published change."""
-    published = read_published("math_accuracy.csv").iloc[0]
-    return column_table(
-        name="math-published",
-        title=f"Published: {published['benchmark']} pass@1 (the paper's scale, generator {published['generator']})",
-        columns={
-            "reward": lambda row: row[0],
-            "problems": lambda _: str(published["problems"]),
-            "before (%)": lambda row: f"{row[1]:.0f}",
-            "after (%)": lambda row: f"{row[2]:.0f}",
-        },
-        groups=[published_rows()],
-        notes=[SOURCE],
-    )
-
-
-MATH = FreeExperiment(
+MATH = Experiment(
+    name="math",
     title="Mathematics: are the answers right?",
     question=(
         "The same generators were trained on problems with one right answer, by each reward; pass@1 is measured on "
@@ -215,5 +237,8 @@ MATH = FreeExperiment(
         "as much as the majority vote of the policy's own samples (TTRL), and towards ground truth's. Refuted here if "
         "the interval of the change lies below 0, not supported if it covers 0."
     ),
-    show=show,
+    views=views,
+    tables=(accuracy_table, votes_table, published_table),
+    figures=(accuracy_plot,),
+    frame=lambda views: pd.concat([view.frame for view in views]),
 )

@@ -1,28 +1,23 @@
 """Every reward and trainer on the same cells, controls included, each compared with CME."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
-from analysis.experiments.base import FreeExperiment, NamedRuns, column_table, group_by_place
-from analysis.figures.overview import win_rate_plot
-from analysis.records.names import display_name
-from analysis.sections.base import Part
-from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.tables.cells import Cell, build_contrasts
-from analysis.tables.render import Entry, Table, format_interval, format_p_value, slug
-from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_frame
-from analysis.tables.win_rates import (
-    contrast_table,
-    evidence_table,
-    mark_stopped,
-    quality_entry,
-    score_name,
-    seed_table,
-    side_names,
-    stop_notes,
-    win_rate_entry,
+from analysis.experiments.base import Experiment
+from analysis.experiments.method_tables import (
+    P_VALUE,
+    SCORE,
+    WIN_RATE,
+    MethodColumn,
+    baseline_table,
+    evidence,
+    methods_frame,
+    seeds,
+    summary_table,
+    win_rates,
 )
-from cme.records import RunRecord
+from analysis.experiments.methods import MethodRow, Methods
+from analysis.records.names import display_name
+from analysis.stats.intervals import interval_excludes
+from analysis.tables.render import Entry, format_interval, format_p_value
+from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_frame
 
 SIGNALS = {
     "cme": "verifier",
@@ -40,88 +35,37 @@ SIGNALS = {
 """The source of each method's learning signal."""
 
 
-def show(runs: Sequence[RunRecord], _: str, out: Path) -> Part:
-    """Write the tables and the figure of one scale."""
-    named = NamedRuns.by(lambda run: display_name(run.reward), runs)
-    tables, plots = [], []
-    for _, cells in named.by_judge():
-        tables.append(rewards_table(named, cells))
-        if contrasts := build_contrasts(cells):
-            tables.append(contrast_table(contrasts))
-        tables += [seed_table(cells), evidence_table(cells)]
-        plots.append(win_rate_plot(cells, "All rewards and trainers: win rates"))
-    return named.write("rewards", tables, plots, out)
+def difference(row: MethodRow) -> Entry:
+    """The difference of the win rate from CME's, with its interval."""
+    if row.contrast is None:
+        return Entry("-")
+    contrast, _ = row.contrast
+    bold = interval_excludes(contrast.lo, contrast.hi, 0, contrast.prompts)
+    return Entry(f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}", bold)
 
 
-def rewards_table(named: NamedRuns, cells: Sequence[Cell]) -> Table:
-    """One judge's cells in the order of the methods: win rate, difference from CME, score, and how training ended."""
-    scale, judge = cells[0].scale, cells[0].judge
-    against = {id(cell): (difference, p) for cell, _, difference, p in build_contrasts(cells)}
-    scored = any(cell.quality is not None for cell in cells)
-
-    def difference(cell: Cell) -> Entry:
-        if id(cell) not in against:
-            return Entry("-")
-        of, _ = against[id(cell)]
-        bold = interval_excludes(of.lo, of.hi, 0, of.prompts)
-        return Entry(f"{of.difference:+.1f} {format_interval(of.lo, of.hi)}", bold)
-
-    return column_table(
-        name=f"summary-{slug(scale)}-{slug(judge)}",
-        title=f"All rewards and trainers, scale: {scale}, judge: {judge}",
-        columns={
-            "family": lambda cell: cell.family,
-            "regime": lambda cell: cell.regime,
-            "method": lambda cell: cell.method,
-            "learns from": lambda cell: SIGNALS.get(cell.reward, "-"),
-            "win rate (%)": lambda cell: mark_stopped(win_rate_entry(cell), cell),
-            "p (Holm)": lambda cell: format_p_value(cell.p_holm),
-            "against CME": difference,
-            "p (Holm) against CME": lambda cell: (
-                format_p_value(against[id(cell)][1]) if id(cell) in against else "-"
-            ),
-            **({f"{score_name(judge)}: start → policy": quality_entry} if scored else {}),
-            "ended": lambda cell: ending(named.runs_of(cell), cell),
-        },
-        groups=group_by_place(cells),
-        notes=[
-            f"Win rate against the {side_names(scale)[0]}, judged by {judge}; ties count half and all seeds are "
-            "pooled. In brackets: 95 % interval over prompts, for these models; the table of seeds has the across-seed "
-            "intervals. Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the "
-            f"interval excludes 50 %, or no difference, on {FEW_PROMPTS} prompts or more, without correction for the "
-            "number of cells.",
-            "p (Holm): test of a true rate of 50 %, and of no difference from CME; each is corrected over this table.",
-            "Ended: a policy is below the untrained model if the interval of its score (without a score: of its win "
-            "rate) lies below. The collapse step, by seed, is the first saved checkpoint from which on all intervals "
-            "lie below.",
-            *stop_notes(cells),
-        ],
-        once=("family", "regime"),
-    )
-
-
-def ending(runs: Sequence[RunRecord], cell: Cell) -> str:
+def ending(row: MethodRow) -> str:
     """How a cell's training ended: below the untrained model, collapsed at which steps, stopped early."""
-    found = []
-    win, change = cell.win, cell.quality
+    win, change, texts = row.cell.win, row.cell.quality, []
     if change is not None:
         below = change.difference < 0 and interval_excludes(change.lo, change.hi, 0, change.prompts)
     else:
         below = win.rate < 50 and interval_excludes(win.lo, win.hi, 50, win.scored)
     if below:
-        found.append("below the untrained model")
-    if all(run.trajectory is not None for run in runs):
+        texts.append("below the untrained model")
+    if all(run.trajectory is not None for run in row.runs):
         measure = "win_rate" if change is None else "quality"
-        frame = trajectory_frame(runs)
-        steps = [collapse_of(frame[frame["run_id"] == run.run_id], measure) for run in runs]
+        frame = trajectory_frame(row.runs)
+        steps = [collapse_of(frame[frame["run_id"] == run.run_id], measure) for run in row.runs]
         if any(isinstance(step, int) for step in steps):
-            found.append(f"collapsed at {steps_entry(steps).text}")
-    if cell.stopped:
-        found.append(f"{len(cell.stopped)} of {len(runs)} stopped")
-    return "; ".join(found) or "-"
+            texts.append(f"collapsed at {steps_entry(steps).text}")
+    if row.cell.stopped:
+        texts.append(f"{len(row.cell.stopped)} of {len(row.runs)} stopped")
+    return "; ".join(texts) or "-"
 
 
-REWARDS = FreeExperiment(
+REWARDS = Experiment(
+    name="rewards",
     title="All rewards and trainers on the same cells",
     question=(
         "Does CME do better than other label-free rewards, than other ways to learn from the verifier, and than "
@@ -130,5 +74,36 @@ REWARDS = FreeExperiment(
         "The paper's repository has several of these baselines; of their results only those of the verifier sweep are "
         "published."
     ),
-    show=show,
+    views=Methods("All rewards and trainers", "method", lambda run: display_name(run.reward)),
+    tables=(
+        summary_table(
+            MethodColumn("learns from", lambda row: SIGNALS.get(row.cell.reward, "-")),
+            WIN_RATE,
+            P_VALUE,
+            MethodColumn(
+                "against CME",
+                difference,
+                "Against CME: difference of the win rates in percentage points, paired by prompt. Bold: the interval "
+                "over prompts excludes no difference.",
+            ),
+            MethodColumn(
+                "p (Holm) against CME",
+                lambda row: format_p_value(row.contrast[1]) if row.contrast else "-",
+                "p (Holm) against CME: test of no difference from CME, corrected over this table.",
+            ),
+            SCORE,
+            MethodColumn(
+                "ended",
+                ending,
+                "Ended: a policy is below the untrained model if the interval of its score (without a score: of its "
+                "win rate) lies below. The collapse step, by seed, is the first saved checkpoint from which on all "
+                "intervals lie below.",
+            ),
+        ),
+        baseline_table,
+        seeds,
+        evidence,
+    ),
+    figures=(win_rates,),
+    frame=methods_frame,
 )

@@ -1,24 +1,22 @@
 """What the experiments on verifiers share: a verifier's relation to its generator, its own quality, and the results."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import inf, isnan, nan
-from operator import attrgetter
+from math import inf, isnan
 from typing import Any
 
 import numpy as np
 
-from analysis.figures.forest import Dot, Panel
+from analysis.experiments.base import UNKNOWN, Estimate, group_by_generator
 from analysis.figures.style import Style
 from analysis.records.frames import verdicts_frame
-from analysis.records.names import method_names, order_key, sort_names
+from analysis.records.names import method_names, order_key, sort_names, verifier_name
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, Tally, tally, win_rate
 from analysis.tables.accuracy import accuracy_frame, correct_by_prompt
 from analysis.tables.cells import Cell, build_cells, row_of
-from analysis.tables.render import Entry, format_interval, format_percent
 from cme.records import MAJORITY, RunRecord
 
 ORACLE = "oracle"
@@ -32,37 +30,52 @@ RELATIONS = {
 """How a verifier is related to its generator, with the style of each relation."""
 KNOWLEDGE = ("random", "pretrained", "sft", "instruct", "verifier")
 """The training of a checkpoint, from least to most knowledge."""
-SEEDS_NOTE = (
-    f"In brackets: across-seed 95 % intervals (for other seeds and other prompts), [n/a] below {MIN_SEEDS} seeds. "
-    f"Bold: the interval excludes no effect, on {FEW_PROMPTS} prompts or more."
-)
-COLUMNS: Mapping[str, Callable[["Outcome"], str]] = {
-    "generator": attrgetter("generator"),
-    "verifier": attrgetter("label"),
-    "relation": attrgetter("relation"),
-    "its own quality": attrgetter("own_text"),
-    "seeds": attrgetter("seeds"),
-}
-"""The first columns of a table with one row per verifier."""
-Interval3 = tuple[float, float, float]
-"""A value with the bounds of its 95 % interval, NaN if it is not recorded."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What the verifiers' policies are compared by; `unit` is how many hundredths its unit has."""
+
+    name: str
+    unit: float
+    decimals: int
+
+    def across_seeds(self, difference: Contrast | None) -> Estimate:
+        """A difference with its across-seed interval; unknown if it was not measured."""
+        if difference is None:
+            return UNKNOWN
+        unit = self.unit
+        return Estimate(difference.difference / unit, difference.wide_lo / unit, difference.wide_hi / unit)
+
+    def over_prompts(self, difference: Contrast) -> Estimate:
+        """A difference with its interval over prompts."""
+        unit = self.unit
+        return Estimate(difference.difference / unit, difference.lo / unit, difference.hi / unit)
+
+    def text(self, difference: Contrast | None) -> str:
+        """A difference with its across-seed interval, such as +0.120 [0.080, 0.160]."""
+        return self.across_seeds(difference).text(self.decimals)
+
+
+QUALITY = Measure("true quality", 100, 3)
+ACCURACY = Measure("pass@1", 1, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The result of training one generator with one verifier.
 
-    `own` is the verifier's own true quality (0 to 1). `after` holds the policies' true quality by prompt and run, or on
-    mathematics whether they are right; `gain` is its difference from the untrained model in hundredths. Both are None
-    if not measured. `cell` has the win rate; `shares` is the row of `accuracy_frame` on mathematics.
+    `own` is the verifier's own true quality (0 to 1). `after` holds the measure of the policies by prompt and run;
+    `gain` is its difference from the untrained model in hundredths. Both are None if not measured. `cell` has the win
+    rate; `shares` is the row of `accuracy_frame` on mathematics.
     """
 
-    generator: str
     label: str
     relation: str
     knowledge: str
-    own: Interval3
+    own: Estimate
     runs: Sequence[RunRecord]
+    measure: Measure
     after: Tally | None = field(repr=False)
     gain: Contrast | None
     cell: Cell | None = None
@@ -74,27 +87,45 @@ class Outcome:
         return RELATIONS[self.relation]
 
     @property
-    def seeds(self) -> str:
-        """The seeds of the runs."""
-        return " ".join(map(str, sorted(run.seed for run in self.runs)))
-
-    @property
-    def own_text(self) -> str:
-        """The verifier's own quality with its interval, or the training of its checkpoint."""
-        value, lo, hi = self.own
-        return f"({self.knowledge})" if isnan(value) else f"{value:.3f} {format_interval(lo, hi, 3)}"
-
-    @property
-    def judge(self) -> str:
-        """The judge of the win rate, empty on mathematics."""
-        return self.cell.judge if self.cell else ""
-
-    @property
     def row(self) -> dict[str, Any]:
         """The verifier's properties, and the cell if there is one, as a row of a frame."""
         own = dict(zip(("own_quality", "own_lo", "own_hi"), self.own, strict=True))
         cell = row_of(self.cell) if self.cell else {}
         return {"relation": self.relation, "knowledge": self.knowledge} | own | cell
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratorOutcomes:
+    """The results of one generator at one scale, from the least able verifier to the most able one."""
+
+    generator: str
+    runs: Sequence[RunRecord]
+    outcomes: Sequence[Outcome]
+
+    @property
+    def scale(self) -> str:
+        """The scale of all runs."""
+        return self.runs[0].scale
+
+    @property
+    def where(self) -> str:
+        """Scale and generator, for titles."""
+        return f"scale: {self.scale}, generator: {self.generator}"
+
+    @property
+    def judge(self) -> str:
+        """The judge of the win rates, empty on mathematics."""
+        cell = self.outcomes[0].cell
+        return cell.judge if cell else ""
+
+    @property
+    def rows(self) -> dict[str, str]:
+        """The rows of a figure."""
+        return {outcome.label: outcome.label for outcome in self.outcomes}
+
+    def named(self, relation: str) -> str:
+        """The verifiers of a relation."""
+        return " + ".join(outcome.label for outcome in self.outcomes if outcome.relation == relation)
 
 
 def quality_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
@@ -103,38 +134,53 @@ def quality_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
     Raises NothingToShow without a verdict.
     """
     names, by_id = verifier_labels(runs), {run.run_id: run for run in runs}
-    judge = shown_judge(runs)
-    found = []
+    judge, found = shown_judge(runs), []
     for cell in build_cells(runs):
         if cell.judge == judge:
             own = [by_id[run_id] for run_id in cell.runs]
             after, before = (oracle_tally(own, side) for side in ("score_policy", "score_start"))
             gain = contrast(after, before) if after is not None and before is not None else None
-            found.append(outcome(names[cell.runs[0]], own, after, gain, cell=cell))
+            found.append(outcome(names[cell.runs[0]], own, QUALITY, after, gain, cell=cell))
     return sort_by_ability(found)
 
 
 def accuracy_outcomes(runs: Sequence[RunRecord]) -> list[Outcome]:
     """The outcomes on mathematics of one generator's graded runs, from the least able verifier to the most able one."""
-    names = verifier_labels(runs)
-    found = []
+    names, found = verifier_labels(runs), []
     for name in dict.fromkeys(names.values()):
         own = [run for run in runs if names[run.run_id] == name]
         [shares] = [row for row in accuracy_frame(own).to_dict("records") if row["policy"] == "final"]
         before, after = correct_by_prompt(own)
         graded = len(after.prompts) > 0
         gain = contrast(after, before) if graded else None
-        found.append(outcome(name, own, after if graded else None, gain, shares=shares))
+        found.append(outcome(name, own, ACCURACY, after if graded else None, gain, shares=shares))
     return sort_by_ability(found)
 
 
+def quality_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
+    """The outcomes of each generator. Raises NothingToShow without a verdict."""
+    return [GeneratorOutcomes(name, own, quality_outcomes(own)) for name, own in group_by_generator(runs)]
+
+
+def accuracy_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
+    """The outcomes of each generator on mathematics. Raises NothingToShow without any graded run."""
+    graded = [run for run in runs if run.accuracy is not None]
+    if not graded:
+        raise NothingToShow("none of the runs is graded")
+    return [GeneratorOutcomes(name, own, accuracy_outcomes(own)) for name, own in group_by_generator(graded)]
+
+
 def outcome(
-    label: str, runs: Sequence[RunRecord], after: Tally | None, gain: Contrast | None, **more: Any
+    label: str,
+    runs: Sequence[RunRecord],
+    measure: Measure,
+    after: Tally | None,
+    gain: Contrast | None,
+    **more: Any,
 ) -> Outcome:
     """The outcome of the runs with one verifier."""
-    first = runs[0]
-    verifier = (relation(first), knowledge(first), own_quality(runs))
-    return Outcome(f"{first.family} {first.regime}", label, *verifier, runs, after, gain, **more)
+    verifier = (relation(runs[0]), knowledge(runs[0]), own_quality(runs))
+    return Outcome(label, *verifier, runs, measure, after, gain, **more)
 
 
 def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
@@ -142,11 +188,11 @@ def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
     An ensemble has no quality of its own and comes last.
     """
-    known = not any(isnan(o.own[0]) for o in outcomes if o.relation != "ensemble")
+    known = not any(isnan(o.own.value) for o in outcomes if o.relation != "ensemble")
 
-    def ability(of: Outcome) -> tuple[bool, float, tuple[int, str], str]:
-        own = of.own[0] if known and of.relation != "ensemble" else inf
-        return of.relation != "random weights", own, order_key(of.knowledge, KNOWLEDGE), of.label
+    def ability(one: Outcome) -> tuple[bool, float, tuple[int, str], str]:
+        own = one.own.value if known and one.relation != "ensemble" else inf
+        return one.relation != "random weights", own, order_key(one.knowledge, KNOWLEDGE), one.label
 
     return sorted(outcomes, key=ability)
 
@@ -156,7 +202,7 @@ def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     names = method_names(runs)
     verifiers = {names[run.run_id]: run.verifier for run in runs}
     unique = len(set(verifiers.values())) == len(verifiers)
-    return {run.run_id: run.verifier if unique else names[run.run_id] for run in runs}
+    return {run.run_id: verifier_name(run.verifier) if unique else names[run.run_id] for run in runs}
 
 
 def relation(run: RunRecord) -> str:
@@ -179,14 +225,14 @@ def knowledge(run: RunRecord) -> str:
     return " + ".join(sort_names(parts, KNOWLEDGE))
 
 
-def own_quality(runs: Iterable[RunRecord]) -> Interval3:
+def own_quality(runs: Iterable[RunRecord]) -> Estimate:
     """The verifier's own true quality (0 to 1) and its 95 % interval over prompts."""
     for run in runs:
         if run.verifier_quality is not None:
             prompts = np.array([pair.prompt_id for pair in run.pairs], dtype=object)
             mean = win_rate(np.array(run.verifier_quality, dtype=float), prompts)  # of values from 0 to 1
-            return mean.rate / 100, mean.lo / 100, mean.hi / 100
-    return nan, nan, nan
+            return Estimate(mean.rate / 100, mean.lo / 100, mean.hi / 100)
+    return UNKNOWN
 
 
 def shown_judge(runs: Sequence[RunRecord]) -> str:
@@ -211,34 +257,6 @@ def oracle_tally(runs: Sequence[RunRecord], side: str) -> Tally | None:
     return tally(frame[side].to_numpy(float), frame["prompt_id"].to_numpy(object), index)
 
 
-def across_seeds(difference: Contrast | None, unit: float = 1) -> Interval3:
-    """A difference with its across-seed interval, divided by `unit`; NaN without one."""
-    if difference is None:
-        return nan, nan, nan
-    return difference.difference / unit, difference.wide_lo / unit, difference.wide_hi / unit
-
-
-def gain_text(difference: Contrast | None, unit: float = 100, decimals: int = 3) -> str:
-    """A difference with its across-seed interval: of qualities by default, of percentages with unit 1 and 1 decimal."""
-    value, lo, hi = across_seeds(difference, unit)
-    return "n/a" if isnan(value) else f"{value:+.{decimals}f} {format_interval(lo, hi, decimals)}"
-
-
-def gain_entry(outcome: Outcome, unit: float = 100, decimals: int = 3) -> Entry:
-    """The gain with its across-seed interval."""
-    gain = outcome.gain
-    bold = gain is not None and interval_excludes(gain.wide_lo, gain.wide_hi, 0, gain.prompts)
-    return Entry(gain_text(gain, unit, decimals), bold)
-
-
-def win_entry(outcome: Outcome) -> Entry:
-    """The win rate with its across-seed interval."""
-    assert outcome.cell is not None
-    win, seeds = outcome.cell.win, outcome.cell.seeds
-    text = f"{format_percent(seeds.mean)} {format_interval(seeds.wide_lo, seeds.wide_hi)}"
-    return Entry(text, bold=interval_excludes(seeds.wide_lo, seeds.wide_hi, 50, win.scored))
-
-
 def claim_verdict(difference: Contrast) -> str:
     """The verdict on one difference, by the rule stated before the runs."""
     if isnan(difference.wide_lo):
@@ -248,37 +266,3 @@ def claim_verdict(difference: Contrast) -> str:
     if difference.wide_lo > 0:
         return "supported here"
     return "refuted here" if difference.wide_hi < 0 else "not supported"
-
-
-def against_random(outcomes: Sequence[Outcome]) -> tuple[Outcome, Outcome, Contrast | None] | None:
-    """The most able verifier, random weights, and their difference if it was measured; None without both of them."""
-    able, chance = outcomes[-1], next((o for o in outcomes if o.relation == "random weights"), None)
-    if chance is None or able is chance:
-        return None
-    if able.after is None or chance.after is None:
-        return able, chance, None
-    return able, chance, contrast(able.after, chance.after)
-
-
-def dots(outcomes: Sequence[Outcome], values: Callable[[Outcome], Interval3]) -> list[Dot]:
-    """One dot per outcome, in the style of the verifier's relation."""
-    return [Dot(o.label, *values(o), o.style) for o in outcomes]
-
-
-def result_panels(outcomes: Sequence[Outcome]) -> list[Panel]:
-    """The policies' gains in true quality and their win rates, both with across-seed intervals."""
-
-    def rate(of: Outcome) -> Interval3:
-        assert of.cell is not None
-        return of.cell.seeds.mean, of.cell.seeds.wide_lo, of.cell.seeds.wide_hi
-
-    gains = dots(outcomes, lambda o: across_seeds(o.gain, 100))
-    return [
-        Panel("policy's gain in true quality", gains, 0),
-        Panel("win rate against the\nuntrained model (%)", dots(outcomes, rate), 50),
-    ]
-
-
-def relation_legend(relations: Iterable[str]) -> dict[str, Style]:
-    """The legend of the relations that are drawn."""
-    return {name: RELATIONS[name] for name in sort_names(relations, tuple(RELATIONS))}

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import RC, WIDTH, Style, legend_handles, method_styles
+from analysis.figures.style import RC, WIDTH, Plot, Style, legend_handles, method_styles
 from analysis.records.frames import WINDOW
 from analysis.records.names import REWARDS, natural_key, order_key
 
@@ -96,6 +96,31 @@ def draw_quality_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style)
     axes.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1)
     axes.plot(x.iloc[0], y.iloc[0], "o", color=style.colour, markerfacecolor="white", markersize=4)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=5.5)
+
+
+def training_plot(
+    name: str, title: str, panels: Mapping[str, pd.DataFrame], styles: Mapping[str, Style]
+) -> Plot:
+    """The measured CURVES over training as rows, the histories of `panels` (by title) as columns, a line per method."""
+    measured = {
+        column: label
+        for column, label in CURVES.items()
+        if any(history[column].notna().any() for history in panels.values())
+    }
+
+    def draw(axes: Axes, column: str, panel: str) -> None:
+        history = panels[panel]
+        for method, style in styles.items():
+            draw_curve(axes, history[history["method"] == method], column, style)
+
+    figure = curve_grid(title, measured, {panel: panel for panel in panels}, draw, styles)
+    caption = (
+        f"{title}: completions sampled for training prompts. {SMOOTHING_NOTE}; {BAND_NOTE}. No run is trained on the "
+        "likelihood under the held-out verifier: if it rises without quality, the reward is over-optimised."
+    )
+    if missing := [column for column in CURVES if column not in measured]:
+        caption += f" Not measured here: {', '.join(missing)}."
+    return Plot(name, caption, figure)
 
 
 def curve_grid(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
+from math import nan
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -15,17 +16,17 @@ from analysis.figures.curves import (
     curve_grid,
     draw_curve,
     draw_quality_path,
-    group_by_method,
     styles_by_method,
+    training_plot,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style, method_styles, reward_style
 from analysis.records.names import REGIMES, REWARDS, display_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import is_undecided
+from analysis.stats.metrics import MIN_SEEDS, is_undecided
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
-from analysis.tables.win_rates import method_key, side_names
+from analysis.tables.win_rates import method_key, score_name, side_names
 
 UNITS = {
     **dict.fromkeys(("cme", "reverse_kl", "self_certainty", "self_likelihood"), "nats/token"),
@@ -48,7 +49,7 @@ def build_figures(cells: Sequence[Cell], history: pd.DataFrame) -> list[Plot]:
         if len(rewarded):
             plots.append(trained_reward_plot(rewarded))
         curved = history.dropna(subset=list(CURVES), how="all")
-        plots += [training_curve_plot(history, family) for family in sort_names(curved["family"])]
+        plots += [family_plot(history, family) for family in sort_names(curved["family"])]
         plots += overoptimisation_plots(history)
     return plots
 
@@ -89,6 +90,58 @@ def win_rate_plot(cells: Sequence[Cell], title: str = "Win rates") -> Plot:
     return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
 
 
+def main_plot(name: str, cells: Sequence[Cell], published: tuple[float, float], source: str) -> Plot:
+    """Win rate with its intervals by family and regime, next to the judge's score before and after training.
+
+    `published` is the range of the published win rates, in percent.
+    """
+    scale, judge = cells[0].scale, cells[0].judge
+    several = len({cell.method for cell in cells}) > 1
+    rows: dict[str, str] = {}
+    rates, scores = [], []
+    for family in sort_names(cell.family for cell in cells):
+        rows[family] = family
+        for cell in (cell for cell in cells if cell.family == family):
+            row, style, seeds = (
+                f"{family}\n{cell.regime}\n{cell.method}",
+                reward_style(cell.reward),
+                cell.seeds,
+            )
+            rows[row] = f"{cell.regime} {cell.method}" if several else cell.regime
+            wide = (seeds.wide_lo, seeds.wide_hi)
+            rates.append(replace(cell_dot(cell, row, style), wide=wide, seeds=list(seeds.rates.values())))
+            if (change := cell.quality) is not None:
+                path = (change.start, change.policy)
+                scores.append(Dot(row, change.start, nan, nan, style, hollow=True, wide=path, size=4.5))
+                ends = change.start + change.lo, change.start + change.hi
+                scores.append(Dot(row, change.policy, *ends, style))
+    band = (
+        *published,
+        "published range,\nthe paper's scale" if scale == "paper" else "published range,\nother scale",
+    )
+    panels = [
+        Panel(f"win rate against the\n{side_names(scale)[0]} (%)", rates, 50, limits=(30, 75), band=band)
+    ]
+    if scores:
+        panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))
+    heads = [row for row in rows if "\n" not in row]
+    block = Block("", rows, panels, heads, above=0.3, widths=[3, 2][: len(panels)])
+    figure = forest(f"CME against its untrained model (scale: {scale}, judge: {judge})", [block], {})
+    caption = (
+        f"CME against its untrained model at scale {scale}, judge {judge}, all seeds pooled. Left: win rate. The thick "
+        "bar is its 95 % interval over prompts, for these models; the thin bar is the across-seed interval (from "
+        f"{MIN_SEEDS} seeds on); ticks are single seeds. Filled: the thick bar excludes 50 % (dashed). Gray: the range "
+        f"of the published win rates, {published[0]} to {published[1]} % ({source}, other models, prompts and judges; "
+        "compare its side of 50 %, not its size). †: a run stopped before its last step."
+    )
+    if scores:
+        caption += (
+            f" Right: mean {score_name(judge)} of the untrained model's (open) and of the policy's responses (filled), "
+            "joined by a thin line; the bar at the latter is the 95 % interval of their paired difference."
+        )
+    return Plot(name, caption, figure)
+
+
 def trained_reward_plot(history: pd.DataFrame) -> Plot:
     """The reward that each run was trained on, in its own unit: rewards as rows, families as columns."""
     scale = history["scale"].iloc[0]
@@ -115,26 +168,13 @@ def trained_reward_plot(history: pd.DataFrame) -> Plot:
     return Plot(f"trained-rewards-{slug(scale)}", caption, figure)
 
 
-def training_curve_plot(history: pd.DataFrame, family: str) -> Plot:
+def family_plot(history: pd.DataFrame, family: str) -> Plot:
     """Quality, held-out likelihood, length and KL over training: measures as rows, regimes as columns."""
-    scale = history["scale"].iloc[0]
-    history = history[history["family"] == family]
-    measured = {column: label for column, label in CURVES.items() if history[column].notna().any()}
-    styles = styles_by_method(history)
-
-    def draw(axes: Axes, column: str, regime: str) -> None:
-        for method, runs in group_by_method(history[history["regime"] == regime]):
-            draw_curve(axes, runs, column, styles[method])
-
-    regimes = {regime: regime for regime in sort_names(history["regime"], REGIMES)}
-    figure = curve_grid(f"Training of {family} (scale: {scale})", measured, regimes, draw, styles)
-    caption = (
-        f"Training of {family} at scale {scale}, by regime. {SMOOTHING_NOTE}; {BAND_NOTE}. No run is trained on the "
-        "likelihood under the held-out verifier: if it rises without quality, the reward is over-optimised."
-    )
-    if missing := [column for column in CURVES if column not in measured]:
-        caption += f" Not measured here: {', '.join(missing)}."
-    return Plot(f"training-{slug(scale)}-{slug(family)}", caption, figure)
+    scale, history = history["scale"].iloc[0], history[history["family"] == family]
+    regimes = sort_names(history["regime"], REGIMES)
+    panels = {regime: history[history["regime"] == regime] for regime in regimes}
+    name, title = f"training-{slug(scale)}-{slug(family)}", f"Training of {family} (scale: {scale})"
+    return training_plot(name, title, panels, styles_by_method(history))
 
 
 def overoptimisation_plots(history: pd.DataFrame) -> list[Plot]:
@@ -160,8 +200,8 @@ def path_plot(history: pd.DataFrame, column: str, x_label: str, in_words: str) -
 
     def draw(axes: Axes, regime: str, family: str) -> None:
         own = history[(history["regime"] == regime) & (history["family"] == family)]
-        for method, runs in group_by_method(own):
-            draw_quality_path(axes, runs, column, styles[method])
+        for method, style in styles.items():
+            draw_quality_path(axes, own[own["method"] == method], column, style)
 
     regimes = {
         regime: f"{regime}\ntrue quality (0 to 1)" for regime in sort_names(history["regime"], REGIMES)

@@ -41,6 +41,9 @@ DISPLAY_NAMES = {
 """Display name of each reward or method, in the order of the tables and figures."""
 REWARDS = tuple(DISPLAY_NAMES)
 
+FAMILY_NAMES = {"qwen": "Qwen", "llama": "Llama", "gemma": "Gemma", "olmo": "OLMo", "smollm2": "SmolLM2"}
+VERIFIER_NAMES = {"random": "Random weights", "start": "Untrained generator"}
+
 # Fields that do not change results in records without the field `neutral`, such as those in results/reference. Newer
 # records carry them from the schema of the configuration, which analysis must not import.
 NEUTRAL = (
@@ -84,6 +87,16 @@ GRANULARITY = {"sequence": "", "token": "dense"}
 def display_name(reward: str) -> str:
     """Display name of a reward or method; an unknown name is shown as it is."""
     return DISPLAY_NAMES.get(reward, reward)
+
+
+def verifier_name(verifier: str) -> str:
+    """Display name of a verifier: `gemma_instruct` is `Gemma instruct`; an unknown name is shown as it is."""
+    family, _, kind = verifier.partition("_")
+    words = [
+        FAMILY_NAMES.get(family, family.capitalize()),
+        "SFT" if kind == "sft" else kind.replace("_", " "),
+    ]
+    return VERIFIER_NAMES.get(verifier, " ".join(filter(None, words)))
 
 
 def sort_names(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:

@@ -132,12 +132,13 @@ def separation_section(records: Sequence[SeparationRecord], out: Path) -> Sectio
 
 
 def drift_part(
-    runs: Sequence[RunRecord], name: str, out: Path, labels: Mapping[str, str] | None = None
+    runs: Sequence[RunRecord], name: str, subject: str, out: Path, labels: Mapping[str, str] | None = None
 ) -> Part:
-    """Write the drift of an experiment's runs of one scale; `name` is the experiment's.
+    """Write the drift of an experiment's runs of one scale: `name` is for files, `subject` for titles.
 
     `labels` gives the runs' methods by run id, by default `method_names`.
     """
     frame, scale = drift_frame(runs, labels), runs[0].scale
-    table, plot = drift_table(frame, name, scale), drift_plot(frame, name, scale)
+    table = replace(drift_table(frame, subject, scale), name=f"drift-{slug(name)}-{slug(scale)}")
+    plot = replace(drift_plot(frame, subject, scale), name=table.name)
     return write_part(f"{slug(scale)}-{slug(name)}-drift", [table], frame, [plot], out)

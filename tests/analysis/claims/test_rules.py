@@ -1,15 +1,24 @@
 """The rules from intervals to verdicts, on intervals made by hand."""
 
-from dataclasses import replace
-
 import pytest
 
-from analysis.claims.rules import Part, Rule, above, below, between, decide, differs, no_less, same
+from analysis.claims.rules import (
+    Part,
+    Rule,
+    above,
+    below,
+    between,
+    decide,
+    differs,
+    no_less,
+    same,
+    some_not_above,
+)
 
 NAN = float("nan")
-ABOVE, BELOW = above(50, 5, "x"), below(50, 5, "x")
-SAME, DIFFERS, NO_LESS = same(5, "x"), differs(0, 5, "x"), no_less(5, "x")
-BETWEEN = between(52.5, 71.4, "x")
+ABOVE, BELOW = above(50, 5), below(50, 5)
+SAME, DIFFERS, NO_LESS = same(5), differs(0, 5), no_less(5)
+BETWEEN = between(52.5, 71.4)
 
 
 def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3) -> Part:
@@ -28,7 +37,7 @@ def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3) -> Part:
         (BELOW, 50.1, 70, "contradicts"),
         (BELOW, 46, 52, "contradicts"),
         (BELOW, 40, 52, "open"),
-        (above(0, 0, "x"), -0.1, 0.1, "open"),  # without a margin no interval about 0 contradicts
+        (above(0, 0), -0.1, 0.1, "open"),  # without a margin no interval about 0 contradicts
         (SAME, -4, 5, "supports"),
         (SAME, 1, 4, "supports"),
         (SAME, 1, 6, "contradicts"),
@@ -80,9 +89,9 @@ def test_the_verdict_of_several(parts: list[Part], verdict: str) -> None:
 
 
 def test_one_part_that_does_not_contradict_is_enough_for_any_part() -> None:
-    rule = replace(ABOVE, supports=[], otherwise="supports", any_part=True)
-    assert decide([AGAINST, OPEN], rule, "nothing").verdict == "reproduced"
-    assert decide([AGAINST, AGAINST], rule, "nothing").verdict == "not reproduced"
+    rule = some_not_above(50)
+    assert decide([FOR, OPEN], rule, "nothing").verdict == "reproduced"
+    assert decide([FOR, FOR], rule, "nothing").verdict == "not reproduced"
 
 
 def test_reasons_count_the_comparisons_and_name_missing_ones() -> None:

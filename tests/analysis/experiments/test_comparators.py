@@ -10,8 +10,7 @@ import pytest
 from scipy import stats
 from shown import won
 
-from analysis.experiments.base import NamedRuns
-from analysis.experiments.comparators import comparator_table, compared_cells
+from analysis.experiments.comparators import comparator_names, comparator_table, compare_cells
 from analysis.experiments.main_table import MAIN_TABLE
 from analysis.tables.render import Entry, Table
 from cme.records import Comparison, Generation, Outcome, RunRecord
@@ -21,8 +20,8 @@ Make = Callable[..., RunRecord]
 
 
 def comparison(name: str, policy: int, start: int, checkpoint: str = "m") -> Comparison:
-    said = [Generation("a", True, 1)] * PROMPTS
-    return Comparison(name, checkpoint, said, won(policy), won(start))
+    responses = [Generation("a", True, 1)] * PROMPTS
+    return Comparison(name, checkpoint, responses, won(policy), won(start))
 
 
 def rows(table: Table) -> list[list[Entry]]:
@@ -30,8 +29,9 @@ def rows(table: Table) -> list[list[Entry]]:
 
 
 def table_of(runs: list[RunRecord]) -> Table:
-    named = NamedRuns.by(lambda run: run.reward, runs)
-    return comparator_table(named, named.cells)
+    [view] = MAIN_TABLE.views(runs)
+    named = view.named
+    return comparator_table(view, {name: compare_cells(named, name) for name in comparator_names(named.runs)})
 
 
 def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
@@ -60,8 +60,8 @@ def test_seeds_are_pooled_and_the_start_stands_once_for_all(make_record: Make) -
         make_record(seed=s, run_id=f"r{s}", verdicts=won(20), comparisons=[comparison("instruct", w, 9)])
         for s, w in enumerate((9, 18, 27))
     ]
-    [found] = compared_cells(NamedRuns.by(lambda run: run.reward, runs), "instruct").values()
-    [alone] = compared_cells(NamedRuns.by(lambda run: run.reward, runs[:1]), "instruct").values()
+    [found] = compare_cells(MAIN_TABLE.views(runs)[0].named, "instruct").values()
+    [alone] = compare_cells(MAIN_TABLE.views(runs[:1])[0].named, "instruct").values()
     assert (found.policy.win.rate, found.start.win.rate, found.gain.difference) == pytest.approx((50, 25, 25))
     assert (found.start.win.lo, found.start.win.hi) == pytest.approx((alone.start.win.lo, alone.start.win.hi))
     # by prompt: 9 with no difference, 9 with 2/3, 9 with 1/3, 9 with none
@@ -70,7 +70,7 @@ def test_seeds_are_pooled_and_the_start_stands_once_for_all(make_record: Make) -
     assert (found.gain.lo, found.gain.hi) == pytest.approx((25 - 100 * half, 25 + 100 * half))
 
 
-def test_what_was_not_met_is_a_dash_and_what_is_short_is_said(make_record: Make) -> None:
+def test_missing_comparisons_are_dashes_and_partial_ones_have_a_note(make_record: Make) -> None:
     first = make_record(
         seed=0, run_id="a", verdicts=won(20), comparisons=[comparison("instruct", 20, 9, "i")]
     )
@@ -80,7 +80,7 @@ def test_what_was_not_met_is_a_dash_and_what_is_short_is_said(make_record: Make)
     by_regime = {row[1].text: [entry.text for entry in row[3:]] for row in rows(table)}
     assert by_regime["instruct"] == ["-", "-", "-"]
     assert by_regime["pretrained"][0].startswith("55.6 [")
-    assert any("cme: 1 of 2 runs" in note for note in table.notes)
+    assert any("CME: 1 of 2 runs" in note for note in table.notes)
     assert "instruct: i." in table.notes
 
 
@@ -112,15 +112,13 @@ def test_unscored_verdicts_are_left_out_with_their_other_order_and_counted(make_
     assert any(note.startswith("1 of these verdicts") and "and 1 more" in note for note in table.notes)
 
 
-def test_the_main_table_writes_them_and_is_without_where_nothing_was_met(
-    make_record: Make, tmp_path: Path
-) -> None:
+def test_the_main_table_writes_comparisons_only_if_there_are_any(make_record: Make, tmp_path: Path) -> None:
     run = make_record(verdicts=won(36), comparisons=[comparison("instruct", 27, 9)])
-    part = MAIN_TABLE.show([run], "miniature", tmp_path)
+    part = MAIN_TABLE.show([run], tmp_path)
     assert any(table.name == "main-table-comparators-miniature-oracle" for table in part.tables)
     [row] = pd.read_csv(tmp_path / "tables" / "miniature-main-table-comparators.csv").to_dict("records")
     assert (row["comparator"], row["policy_rate"], row["start_rate"], row["gain"]) == ("instruct", 75, 25, 50)
-    assert "against instruct" in (tmp_path / "tables" / "miniature-main-table.md").read_text()
-    alone = MAIN_TABLE.show([replace(run, comparisons=None)], "miniature", tmp_path / "alone")
+    assert "against instruct" in (tmp_path / "tables" / "miniature-main-table-comparators.md").read_text()
+    alone = MAIN_TABLE.show([replace(run, comparisons=None)], tmp_path / "alone")
     assert len(alone.tables) == len(part.tables) - 1
     assert not (tmp_path / "alone" / "tables" / "miniature-main-table-comparators.csv").exists()

@@ -11,21 +11,22 @@ from scipy import stats
 from shown import Column, blocks, panels, smallest_type, texts
 
 from analysis.experiments.courses import (
+    Course,
     block_means,
     collapse_end,
-    course_frame,
+    courses,
+    flatten,
     is_lower,
     mean_over_seeds,
     monitored_history,
-    peak_blocks,
+    peaks,
     runs_by_block,
 )
 from analysis.experiments.overoptimisation import (
     OVEROPTIMISATION,
-    combined_course,
-    course_table,
     direction,
-    kl_plot,
+    distance_figure,
+    sampled_table,
     summary,
 )
 from cme.records import CheckpointResult, RunRecord, Trajectory
@@ -44,12 +45,14 @@ def trained(
 
 def course(*runs: RunRecord) -> dict[str, Any]:
     """The course of runs of one method."""
-    [row] = course_frame(runs, {run.run_id: "x" for run in runs}).to_dict("records")
-    return row
+    [row] = courses(runs, {run.run_id: "x" for run in runs})
+    return flatten(row)
 
 
-def spread(row: dict[str, Any], name: str) -> list[float]:
-    return [row[f"{name}{end}"] for end in ("", "_lo", "_hi")]
+def long_courses(runs: list[RunRecord]) -> list[Course]:
+    """The courses of one generator's methods."""
+    [view] = OVEROPTIMISATION.views(runs)
+    return view.courses
 
 
 def test_blocks_are_means_of_twenty_steps_and_the_start_of_the_first_five(make_record: Any) -> None:
@@ -93,8 +96,8 @@ def test_a_peak_is_where_the_other_runs_are_best() -> None:
         {0: [0.1, 0.1, 0.1], 1: [0.9, 0.4, 0.5], 2: [0.5, 0.6, 0.6], 3: [0.4, 0.4, np.nan]},
         index=["a", "b", "c"],
     )
-    assert peak_blocks(quality).to_dict() == {"a": 2, "b": 1, "c": 1}  # the others of b: 0.70, 0.55, 0.40
-    assert peak_blocks(quality.loc[["a"]]).to_dict() == {"a": 1}  # a single run has only its own
+    assert peaks(quality).to_dict() == {"a": 2, "b": 1, "c": 1}  # the others of b: 0.70, 0.55, 0.40
+    assert peaks(quality.loc[["a"]]).to_dict() == {"a": 1}  # a single run has only its own
 
 
 def test_a_fall_and_the_rise_of_the_reward_since_the_peak(make_record: Any) -> None:
@@ -107,7 +110,7 @@ def test_a_fall_and_the_rise_of_the_reward_since_the_peak(make_record: Any) -> N
     row = course(*runs)
     half = stats.t.ppf(0.975, 2) * 0.1 / np.sqrt(3)
     assert (row["start"], row["peak"], row["final"]) == pytest.approx((0.2, 0.6, 0.3))
-    assert spread(row, "fall") == pytest.approx([0.3, 0.3 - half, 0.3 + half])
+    assert [row["fall"], row["fall_lo"], row["fall_hi"]] == pytest.approx([0.3, 0.3 - half, 0.3 + half])
     assert row["peak_steps"] == "40 40 40" and row["since_peak_reward_value"] == 2.0
     assert row["second_half_quality"] == pytest.approx(-0.3)  # from block 2 of 4 to the last
     assert row["rise_quality"] == pytest.approx(0.1)
@@ -186,28 +189,27 @@ def saved_runs(long_runs: list[RunRecord]) -> list[RunRecord]:
 
 
 def test_which_rewards_fall_and_which_rise(long_runs: list[RunRecord]) -> None:
-    frame = combined_course(long_runs)
-    rows = frame.to_dict("records")
+    rows = long_courses(long_runs)
     assert {row["label"]: direction(row) for row in rows} == {
         "CME": "rises",
         "Token entropy": "falls",
         "Random": "level",
     }
-    text = summary("qwen pretrained", frame)
+    text = summary(rows)
     assert "Token entropy (+0.300 [0.275, 0.325])" in text  # 0.01 x 4.303 / sqrt(3)
     assert "CME (+0.200 [0.175, 0.225])" in text and text.endswith("reward rose with Token entropy.")
-    two_seeds = combined_course([run for run in long_runs if run.seed < 2])
-    assert {direction(row) for row in two_seeds.to_dict("records")} == {"unknown"}
+    two_seeds = long_courses([run for run in long_runs if run.seed < 2])
+    assert {direction(row) for row in two_seeds} == {"unknown"}
 
 
 def test_the_table_of_courses(long_runs: list[RunRecord]) -> None:
-    table = course_table([("qwen pretrained", combined_course(long_runs))], "miniature")
+    [table] = sampled_table(OVEROPTIMISATION.views(long_runs)[0])
     cme, entropy, _ = texts(table)
-    assert entropy[1:7] == ["Token entropy", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
-    assert cme[7] == cme[9] == "+0.000 [0.000, 0.000]"
-    assert entropy[9].startswith("+4.000 [") and entropy[10] == "+0.200 [0.200, 0.200]"
-    assert entropy[11] == "- - -"  # below its peak, never below its start
-    bold = [[entry.bold for entry in row[7:9]] for row in table.groups[0][:2]]
+    assert entropy[:6] == ["Token entropy", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
+    assert cme[6] == cme[8] == "+0.000 [0.000, 0.000]"
+    assert entropy[8].startswith("+4.000 [") and entropy[9] == "+0.200 [0.200, 0.200]"
+    assert entropy[10] == "- - -"  # below its peak, never below its start
+    bold = [[entry.bold for entry in row[6:8]] for row in table.groups[0][:2]]
     assert bold == [[False, True], [True, False]]
 
 
@@ -215,8 +217,8 @@ def test_the_table_of_courses(long_runs: list[RunRecord]) -> None:
 def test_paths_run_over_the_root_of_the_divergence(
     greedy: bool, long_runs: list[RunRecord], saved_runs: list[RunRecord]
 ) -> None:
-    figure = kl_plot("qwen pretrained", saved_runs if greedy else long_runs, "miniature").figure
-    drawn = panels(figure)
+    [plot] = distance_figure(OVEROPTIMISATION.views(saved_runs if greedy else long_runs)[0])
+    figure, drawn = plot.figure, panels(plot.figure)
     assert len(drawn) == 2 + greedy and smallest_type(figure) >= 8
     path = next(line for line in drawn[greedy].lines if len(line.get_xdata()) > 1)  # of CME
     assert list(path.get_xdata()) == ([0, 2, 4] if greedy else [0, 1, 2, 3, 4])
@@ -228,41 +230,40 @@ def test_paths_run_over_the_root_of_the_divergence(
 
 
 def test_greedy_quality_can_fall_where_sampled_quality_rises(saved_runs: list[RunRecord]) -> None:
-    frame = combined_course(saved_runs)
-    cme, entropy = frame.to_dict("records")
+    cme, entropy = rows = long_courses(saved_runs)
     assert (direction(cme), direction(cme, "greedy_"), direction(entropy, "greedy_")) == (
         "rises",
         "falls",
         "rises",
     )
     # all prompts are alike, so only the seeds count: 0.01 x 4.303 / sqrt(3)
-    assert spread(cme, "greedy_fall") == pytest.approx([0.3, 0.27516, 0.32484], abs=1e-4)
+    assert cme["greedy_fall"] == pytest.approx([0.3, 0.27516, 0.32484], abs=1e-4)
     assert cme["greedy_peak_steps"] == "40 40 40" and cme["greedy_collapse_steps"] == "- - -"
-    assert cme["greedy_since_peak_reward_value"] == pytest.approx(2)  # blocks 2 to 4, 1 per block
-    assert "CME (+0.300 [0.275, 0.325])" in summary("qwen pretrained", frame, "greedy_")
+    assert cme["greedy_since_peak_reward_value"].value == pytest.approx(2)  # blocks 2 to 4, 1 per block
+    assert "CME (+0.300 [0.275, 0.325])" in summary(rows, "greedy_")
     fell = [saved(run, 0.6, 0.7, 0.5) if run.reward == "cme" else run for run in saved_runs]
-    assert combined_course(fell)["greedy_collapse_steps"].iloc[0] == "80 80 80"
+    assert long_courses(fell)[0]["greedy_collapse_steps"] == "80 80 80"
 
 
 def test_the_table_shows_greedy_next_to_sampled_quality(saved_runs: list[RunRecord], tmp_path: Path) -> None:
-    sampled, greedy = OVEROPTIMISATION.show(saved_runs, "miniature", tmp_path).tables
+    sampled, greedy = OVEROPTIMISATION.show(saved_runs, tmp_path).tables
     [[cme, entropy]] = greedy.groups
-    assert [e.text for e in cme[1:7]] == ["CME", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
-    assert cme[7].bold and cme[11].text == "+0.000 [0.000, 0.000]" and not cme[11].bold
-    assert not entropy[7].bold and entropy[8].bold and entropy[11].bold
-    assert [row[7].text for row in sampled.groups[0]] == [cme[11].text, entropy[11].text]
+    assert [e.text for e in cme[:6]] == ["CME", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
+    assert cme[6].bold and cme[10].text == "+0.000 [0.000, 0.000]" and not cme[10].bold
+    assert not entropy[6].bold and entropy[7].bold and entropy[10].bold
+    assert [row[6].text for row in sampled.groups[0]] == [cme[10].text, entropy[10].text]
     assert (tmp_path / "figures" / "overoptimisation-greedy-miniature-qwen-pretrained.png").exists()
 
 
 def test_without_true_quality_the_checkpoints_win_rates_are_shown(make_record: Any, tmp_path: Path) -> None:
     path = Trajectory("judge", ["a", "b"], None, [CheckpointResult(40, [[1.0, 0.5]] * 2, None, {})])
     runs = [
-        replace(make_record(seed=seed, steps=40, unmeasured=["quality"]), trajectory=path)
+        replace(make_record(scale="paper", seed=seed, steps=40, unmeasured=["quality"]), trajectory=path)
         for seed in range(3)
     ]
-    course_of, checkpoints = OVEROPTIMISATION.show(runs, "paper", tmp_path).tables
+    course_of, checkpoints = OVEROPTIMISATION.show(runs, tmp_path).tables
     assert [course_of.name, checkpoints.name] == [
-        "overoptimisation-paper",
-        "overoptimisation-checkpoints-paper",
+        "overoptimisation-paper-qwen-pretrained",
+        "overoptimisation-checkpoints-paper-qwen-pretrained",
     ]
-    assert "3 runs are left out" in course_of.notes[-1]
+    assert any("3 runs are left out" in note for note in course_of.notes)

@@ -1,4 +1,4 @@
-"""Main table and rewards on records with known win rates, and every experiment as a section of the report."""
+"""The main table on records with known win rates, and every experiment as a section of the report."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,33 +9,27 @@ import pytest
 from matplotlib.patches import Rectangle
 from shown import problems, texts, won
 
-from analysis.experiments import EXPERIMENTS, experiment_sections, main_table, rewards
-from analysis.experiments.base import NamedRuns
-from analysis.records.names import display_name
+from analysis.experiments import EXPERIMENTS, experiment_sections
+from analysis.experiments.main_table import MAIN_TABLE, published_table, win_rate_figure
+from analysis.experiments.methods import JudgedMethods
 from analysis.records.read import Records
-from analysis.tables.cells import Cell, build_contrasts
-from cme.records import Accuracy, CheckpointResult, ExperimentRecord, Generation, Pair, RunRecord, Trajectory
+from cme.records import Accuracy, ExperimentRecord, Generation, Pair, RunRecord
 
 Make = Callable[..., RunRecord]
 
 
-def named(runs: list[RunRecord]) -> NamedRuns:
-    return NamedRuns.by(lambda run: display_name(run.reward), runs)
-
-
 @pytest.fixture
-def main_cells(make_record: Make) -> list[Cell]:
-    return named(
-        [
-            make_record(family="qwen", regime="pretrained", verdicts=won(36, scored=True)),
-            make_record(family="qwen", regime="instruct", verdicts=won(18, scored=True)),
-            make_record(family="olmo", regime="sft", verdicts=won(6, scored=True)),
-        ]
-    ).cells
+def main_view(make_record: Make) -> JudgedMethods:
+    runs = [
+        make_record(family="qwen", regime="pretrained", verdicts=won(36, scored=True)),
+        make_record(family="qwen", regime="instruct", verdicts=won(18, scored=True)),
+        make_record(family="olmo", regime="sft", verdicts=won(6, scored=True)),
+    ]
+    return MAIN_TABLE.views(runs)[0]
 
 
-def test_main_table_keeps_published_and_ours_apart(main_cells: list[Cell]) -> None:
-    table = main_table.published_table(main_cells)
+def test_main_table_keeps_published_and_ours_apart(main_view: JudgedMethods) -> None:
+    [table] = published_table(main_view)
     rows = [row[1:] for row in texts(table)]
     assert table.header[1:] == ["published (other scale)", "ours (scale: miniature)"]
     assert [row[0] for row in rows[:2]] == ["52.5", "71.4"]
@@ -45,8 +39,9 @@ def test_main_table_keeps_published_and_ours_apart(main_cells: list[Cell]) -> No
     assert "arXiv 2605.29009" in " ".join(table.notes)
 
 
-def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_cells: list[Cell]) -> None:
-    left, right = main_table.main_plot(main_cells).figure.subfigs[0].axes
+def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_view: JudgedMethods) -> None:
+    [plot] = win_rate_figure(main_view)
+    left, right = plot.figure.subfigs[0].axes
     [band] = [patch for patch in left.patches if isinstance(patch, Rectangle)]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((52.5, 71.4))
     assert left.texts[0].get_text() == "published range,\nother scale"
@@ -60,44 +55,8 @@ def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_ce
 
 
 def test_main_figure_without_scores_has_no_second_panel(make_record: Make) -> None:
-    cells = named([make_record(verdicts=won(20))]).cells
-    assert len(main_table.main_plot(cells).figure.subfigs[0].axes) == 1
-
-
-def test_rewards_are_compared_with_cme_and_corrected(make_record: Make) -> None:
-    wins = {"ground_truth": 33, "random": 18, "cme": 27, "dpo": 24, "best_of_n_cme": 21}
-    runs = named([make_record(reward=name, verdicts=won(n)) for name, n in wins.items()])
-    rows = texts(rewards.rewards_table(runs, runs.cells))
-    assert [row[2] for row in rows] == ["CME", "Best-of-n (CME)", "Random", "DPO", "Ground truth"]
-    assert [row[3] for row in rows][2:4] == ["control", "preference pairs"]
-    assert [row[6].split(" ")[0] for row in rows] == ["-", "-16.7", "-25.0", "-8.3", "+16.7"]
-    smallest, method = min((of.p, cell.method) for cell, _, of, _ in build_contrasts(runs.cells))
-    corrected = {row[2]: row[7] for row in rows}
-    assert corrected[method] == ("<0.001" if 4 * smallest < 0.001 else f"{4 * smallest:.3f}")
-    assert corrected["CME"] == "-"
-
-
-def test_rewards_report_how_a_training_ended(make_record: Make) -> None:
-    path = [
-        CheckpointResult(step, [[1.0, 1.0]] * 12, [quality] * 12, {})
-        for step, quality in ((10, 0.7), (20, 0.3), (30, 0.1))
-    ]
-    trajectory = Trajectory("oracle", [f"s{i}" for i in range(12)], [0.5] * 12, path)
-    fell = make_record(reward="token_entropy", verdicts=won(3, scored=True), stopped="no reward differs")
-    runs = named(
-        [
-            make_record(reward="cme", verdicts=won(30, scored=True)),
-            fell,
-            make_record(reward="random", verdicts=won(3)),
-            make_record(reward="length", verdicts=won(30, scored=True), trajectory=trajectory),
-        ]
-    )
-    assert {row[2]: row[-1] for row in texts(rewards.rewards_table(runs, runs.cells))} == {
-        "CME": "-",
-        "Token entropy": "below the untrained model; 1 of 1 stopped",
-        "Random": "below the untrained model",
-        "Length": "collapsed at 20",
-    }
+    [plot] = win_rate_figure(MAIN_TABLE.views([make_record(verdicts=won(20))])[0])
+    assert len(plot.figure.subfigs[0].axes) == 1
 
 
 def whole_runs(make_record: Make) -> list[RunRecord]:

@@ -10,13 +10,25 @@ import pytest
 from scipy import stats
 from shown import marks, problems, smallest_type, texts
 
-from analysis.experiments import verifier_sweep, verifier_sweep_math
-from analysis.experiments.independence import INDEPENDENCE, gamed, overall_verdict, run_tests, test_table
+from analysis.experiments.base import Estimate
+from analysis.experiments.independence import INDEPENDENCE, IndependenceView, gamed, test_table
+from analysis.experiments.verifier_sweep import (
+    VERIFIER_SWEEP,
+    VERIFIER_SWEEP_MATH,
+    ability,
+    accuracy_plot,
+    correlation,
+    every_verifier,
+    published_correlation,
+    quality_plot,
+    share_text,
+)
+from analysis.experiments.verifier_tables import PUBLISHED_ACCURACY
 from analysis.experiments.verifiers import (
+    QUALITY,
     RELATIONS,
     Outcome,
     accuracy_outcomes,
-    across_seeds,
     knowledge,
     own_quality,
     quality_outcomes,
@@ -105,7 +117,7 @@ def test_relations_are_read_from_the_checkpoints(
 
 def test_settings_are_not_pooled_under_a_verifiers_name(under: Under) -> None:
     runs = [under(v, around(0.5)) for v in ("start", "qwen")]
-    assert set(verifier_labels(runs).values()) == {"start", "qwen"}
+    assert set(verifier_labels(runs).values()) == {"Untrained generator", "Qwen"}
     other = replace(runs[1], run_id="other", config={**runs[1].config, "trainer": {"beta": 0.1}})
     found = verifier_labels([*runs, other])
     assert len(set(found.values())) == 3 and "beta" in found["other"]
@@ -118,7 +130,7 @@ def test_gains_and_own_quality_are_means_over_prompts_and_seeds(under: Under) ->
         for seed in range(3)
     ]
     [found] = quality_outcomes(runs)
-    assert across_seeds(found.gain, 100)[0] == pytest.approx(0.2)  # 0.5, 0.6, 0.7 minus 0.4
+    assert QUALITY.across_seeds(found.gain)[0] == pytest.approx(0.2)  # 0.5, 0.6, 0.7 minus 0.4
     wilson = stats.binomtest(30, 40).proportion_ci(method="wilson")
     assert found.own == pytest.approx((0.75, wilson.low, wilson.high), abs=0.01)
     assert np.isnan(own_quality([under("start", around(0.5))])).all()
@@ -143,8 +155,10 @@ def claim_runs(under: Under, others: float, same: float, itself: float, seeds: i
     return [under(v, around(level + 0.01 * s), s) for v, level in levels.items() for s in range(seeds)]
 
 
-def overall(runs: Sequence[RunRecord]) -> str:
-    return overall_verdict(run_tests(quality_outcomes(runs)))
+def independence(runs: Sequence[RunRecord]) -> IndependenceView:
+    [view] = INDEPENDENCE.views(runs)
+    assert isinstance(view, IndependenceView)
+    return view
 
 
 @pytest.mark.parametrize(
@@ -159,13 +173,13 @@ def overall(runs: Sequence[RunRecord]) -> str:
 def test_the_verdict_on_independence_follows_the_stated_rule(
     under: Under, others: float, same: float, itself: float, verdicts: list[str], claim: str
 ) -> None:
-    runs = claim_runs(under, others, same, itself)
-    table = test_table("t", "scale: miniature", quality_outcomes(runs))
+    view = independence(claim_runs(under, others, same, itself))
+    [table] = test_table(view)
     first, second = ([[entry.text for entry in row] for row in group] for group in table.groups)
     assert [row[-1] for row in first] == verdicts and {row[-1] for row in second} == {"-"}
     assert [row[3].split()[0] for row in first] == [f"{others - same:+.3f}", f"{others - itself:+.3f}"]
-    assert overall(runs) == claim and f" is {claim} " in table.notes[0]
-    assert "gemma_instruct + llama_instruct" in table.notes[0]
+    assert view.verdict == claim and f" is {claim} " in table.notes[0]
+    assert "Gemma instruct + Llama instruct" in table.notes[0]
 
 
 def test_too_few_seeds_or_prompts_or_verifiers_give_no_verdict(under: Under) -> None:
@@ -173,19 +187,17 @@ def test_too_few_seeds_or_prompts_or_verifiers_give_no_verdict(under: Under) -> 
     few = [replace(run, verdicts=run.verdicts[:20], pairs=run.pairs[:20]) for run in whole]
     without_itself = [run for run in whole if run.verifier != "start"]
     for runs in (claim_runs(under, 0.7, 0.5, 0.4, seeds=2), without_itself, few):
-        assert overall(runs) == "not testable here"
-    blind = quality_outcomes([replace(run, judge="reference_similarity") for run in whole])
-    assert run_tests(blind) == [] and all(
-        outcome.gain is None for outcome in blind
-    )  # no oracle, no true quality
+        assert independence(runs).verdict == "not testable here"
+    blind = independence([replace(run, judge="reference_similarity") for run in whole])
+    assert blind.tests == [] and all(one.gain is None for one in blind.outcomes)  # no oracle, no true quality
 
 
 def test_the_section_on_independence_is_whole(under: Under, tmp_path: Path) -> None:
     runs = claim_runs(under, 0.7, 0.5, 0.4, seeds=3)
     runs += [under(v, around(0.45), s) for v in ("random", "ensemble_instruct") for s in range(3)]
-    part = INDEPENDENCE.show(runs, "miniature", tmp_path)
+    part = INDEPENDENCE.show(runs, tmp_path)
     _, outcomes, gaming = part.tables
-    assert texts(outcomes)[0][0] == "random"  # the others follow by knowledge
+    assert texts(outcomes)[0][0] == "Random weights"  # the others follow by knowledge
     assert {row[1] for row in texts(gaming)} == set(RELATIONS)
     assert all("scale: miniature" in table.title for table in part.tables) and len(part.images) == 2
     assert len(list((tmp_path / "figures").glob("independence*-miniature-qwen-pretrained.png"))) == 2
@@ -205,7 +217,7 @@ def test_gamed_is_a_reward_that_rose_without_quality(
     under: Under, levels: Sequence[float], rise: float, word: str
 ) -> None:
     [found] = quality_outcomes([under("start", around(level), seed) for seed, level in enumerate(levels)])
-    assert gamed(found, {f"rise_reward_beside{end}": rise for end in ("", "_lo", "_hi")}) == word
+    assert gamed(found, {"rise_reward_beside": Estimate(rise, rise, rise)}) == word
 
 
 def test_the_sweep_orders_verifiers_by_their_own_quality(under: Under, tmp_path: Path) -> None:
@@ -222,21 +234,27 @@ def test_the_sweep_orders_verifiers_by_their_own_quality(under: Under, tmp_path:
         for s in range(3)
     ]
     found = quality_outcomes(runs)
-    assert [o.label for o in found] == ["random", "start", "qwen_instruct", "gemma_instruct"]
-    assert "over 3 verifiers" in (said := verifier_sweep.trend(found[1:], "gains")) and "+0.50" in said
-    ours, published = map(texts, verifier_sweep.VERIFIER_SWEEP.show(runs, "miniature", tmp_path).tables)
-    assert [row[5].split()[0] for row in ours] == ["+0.050", "+0.100", "+0.300", "+0.200"]
-    assert [row[3].split()[0] for row in ours] == ["0.600", "0.200", "0.500", "0.900"]
+    assert [o.label for o in found] == [
+        "Random weights",
+        "Untrained generator",
+        "Qwen instruct",
+        "Gemma instruct",
+    ]
+    text = correlation(found[1:])
+    assert "3 verifiers" in text and text.endswith("+0.50")
+    ours, published = map(texts, VERIFIER_SWEEP.show(runs, tmp_path).tables)
+    assert [row[4].split()[0] for row in ours] == ["+0.050", "+0.100", "+0.300", "+0.200"]
+    assert [row[2].split()[0] for row in ours] == ["0.600", "0.200", "0.500", "0.900"]
     assert published[0] == ["random-weight Llama (control)", "random weights", "55.8", "22.8"]
 
 
 def test_ours_and_the_published_sweep_share_no_axis(under: Under) -> None:
-    found = quality_outcomes([under(v, around(0.6), s) for v in ("start", "qwen") for s in range(3)])
-    figure = verifier_sweep.sweep_plot(found, "miniature").figure
-    drawn = marks(figure)
+    runs = [under(v, around(0.6), s) for v in ("start", "qwen") for s in range(3)]
+    [plot] = quality_plot(VERIFIER_SWEEP.views(runs)[0])
+    drawn = marks(plot.figure)
     assert drawn[1] == pytest.approx([0.2, 0.2]) and drawn[2] == [100.0, 100.0]  # every prompt won
     assert drawn[3] == [55.8, 59.2, 63.0, 64.2, 64.2, 65.0, 70.0, 70.0]
-    assert smallest_type(figure) >= 8
+    assert smallest_type(plot.figure) >= 8
 
 
 def math_outcomes(graded_under: Under, **right: Sequence[int]) -> list[Outcome]:
@@ -253,11 +271,14 @@ def test_pass_at_1_and_its_change_by_verifier(graded_under: Under) -> None:
     assert (found.relation, found.knowledge) == ("same family", "verifier") and np.isnan(found.own).all()
     gains = np.array([0] * 10 + [1] * 10 + [0] * 20)
     half = stats.t.ppf(0.975, 39) * gains.std(ddof=1) / np.sqrt(PROBLEMS)
-    assert across_seeds(found.gain) == pytest.approx((25, 25 - 100 * half, 25 + 100 * half))
+    assert found.measure.across_seeds(found.gain) == pytest.approx((25, 25 - 100 * half, 25 + 100 * half))
     [apart] = math_outcomes(graded_under, qwen=[10, 20, 30])
-    assert across_seeds(apart.gain)[0] == pytest.approx(25) and across_seeds(apart.gain)[1] < 0
+    assert (
+        apart.measure.across_seeds(apart.gain)[0] == pytest.approx(25)
+        and apart.measure.across_seeds(apart.gain)[1] < 0
+    )
     [two] = math_outcomes(graded_under, qwen=[20, 20])
-    assert np.isnan(across_seeds(two.gain)[1:]).all() and two.shares["after_lo"] > 0
+    assert np.isnan(two.measure.across_seeds(two.gain)[1:]).all() and two.shares["after_lo"] > 0
 
 
 def test_problems_not_graded_on_both_sides_are_left_out_and_counted(graded_under: Under) -> None:
@@ -269,16 +290,18 @@ def test_problems_not_graded_on_both_sides_are_left_out_and_counted(graded_under
     assert [found.shares[k] for k in ("prompts", "no_answer", "undecided")] == [38, 1, 1]
     assert found.after is not None and found.after.rate == pytest.approx(18 / 38)
     [none] = accuracy_outcomes([replace(run, pairs=[replace(p, answer=None) for p in run.pairs])])
-    assert none.gain is None and np.isnan(across_seeds(none.gain)).all()
-    assert verifier_sweep_math.share_text(none, "after") == "n/a"
+    assert none.gain is None and np.isnan(none.measure.across_seeds(none.gain)).all()
+    assert share_text(none, "after") == "n/a"
 
 
 def test_random_weights_come_first_and_the_others_by_own_quality_or_knowledge(graded_under: Under) -> None:
     own = {"qwen": 0.3, "gemma_instruct": 0.9, "start": 0.6, "random": 0.5}
     runs = [graded_under(v, 20, own=quality) for v, quality in own.items()]
-    assert [o.label for o in accuracy_outcomes(runs)] == ["random", "qwen", "start", "gemma_instruct"]
+    by_quality = ["Random weights", "Qwen", "Untrained generator", "Gemma instruct"]
+    by_knowledge = ["Random weights", "Untrained generator", "Gemma instruct", "Qwen"]
+    assert [o.label for o in accuracy_outcomes(runs)] == by_quality
     unknown = [runs[0], replace(runs[1], verifier_quality=None), *runs[2:]]
-    assert [o.label for o in accuracy_outcomes(unknown)] == ["random", "start", "gemma_instruct", "qwen"]
+    assert [o.label for o in accuracy_outcomes(unknown)] == by_knowledge
 
 
 @pytest.mark.parametrize(
@@ -297,8 +320,8 @@ def test_random_weights_come_first_and_the_others_by_own_quality_or_knowledge(gr
 def test_whichever_verifier(graded_under: Under, start: list[int], instruct: list[int], verdict: str) -> None:
     """Random weights, with which accuracy falls, are no part of the claim."""
     right = {"random": [0, 0, 1], "start": start, "gemma_instruct": instruct, "qwen": [30, 30, 31]}
-    text = verifier_sweep_math.whichever_verifier(math_outcomes(graded_under, **right))
-    assert verdict in text and ("below 0 with start" in text) == ("refuted" in verdict)
+    text = every_verifier(math_outcomes(graded_under, **right))
+    assert verdict in text and ("below 0 with Untrained generator" in text) == ("refuted" in verdict)
 
 
 @pytest.mark.parametrize(
@@ -308,21 +331,22 @@ def test_whichever_verifier(graded_under: Under, start: list[int], instruct: lis
 def test_the_most_able_verifier_against_random_weights(
     graded_under: Under, able: list[int], verdict: str
 ) -> None:
-    text = verifier_sweep_math.able_verifier(math_outcomes(graded_under, random=[20, 20, 20], qwen=able))
+    text = ability(math_outcomes(graded_under, random=[20, 20, 20], qwen=able))
     assert f" is {verdict}: " in text and f" {100 * (sum(able) / 120 - 0.5):+.1f} [" in text
-    assert "no comparison" in verifier_sweep_math.able_verifier(math_outcomes(graded_under, qwen=able))
+    assert "No comparison" in ability(math_outcomes(graded_under, qwen=able))
 
 
 def test_rank_correlations_leave_the_parsing_failure_out(graded_under: Under) -> None:
-    there = verifier_sweep_math.published_math_frame()
-    assert there["verifier"].iloc[0].startswith("allenai/") and np.isnan(there["own"].iloc[0])
-    assert list(there["own"].dropna()) == [10, 27, 30, 42, 45, 69, 76]
+    there = PUBLISHED_ACCURACY.frame()
+    own_column = there["verifier_math500_pass1_pct"]
+    assert there["verifier"].iloc[0].startswith("allenai/") and np.isnan(own_column.iloc[0])
+    assert list(own_column.dropna()) == [10, 27, 30, 42, 45, 69, 76]
     expected = stats.spearmanr([10, 27, 30, 42, 45, 69, 76], [59, 60, 61, 59, 59, 60, 60]).statistic
-    assert verifier_sweep_math.published_trend().endswith(f"over 7: {expected:+.2f}")
+    assert published_correlation().endswith(f"over 7: {expected:+.2f}")
     own = {"start": (0.2, 15), "gemma_instruct": (0.5, 25), "qwen": (0.9, 20)}
     found = accuracy_outcomes([graded_under(v, right, own=quality) for v, (quality, right) in own.items()])
-    assert verifier_sweep.trend(found, "changes").endswith("+0.50")
-    assert "for 1 verifiers" in verifier_sweep.trend(found[:1], "changes")
+    assert correlation(found).endswith("+0.50")
+    assert "for 1 verifiers" in correlation(found[:1])
 
 
 def test_the_sweep_on_mathematics_keeps_ours_and_the_published_apart(
@@ -330,14 +354,13 @@ def test_the_sweep_on_mathematics_keeps_ours_and_the_published_apart(
 ) -> None:
     right = {"random": 8, "start": 12, "qwen": 30}
     runs = [graded_under(v, n, seed, own=0.5) for v, n in right.items() for seed in range(3)]
-    ours, published = verifier_sweep_math.VERIFIER_SWEEP_MATH.show(runs, "miniature", tmp_path).tables
-    assert [row[9].split()[0] for row in texts(ours)] == ["-5.0", "+5.0", "+50.0"]
+    ours, published = VERIFIER_SWEEP_MATH.show(runs, tmp_path).tables
+    assert [row[8].split()[0] for row in texts(ours)] == ["-5.0", "+5.0", "+50.0"]
     assert texts(published)[0][2:] == ["n/a", "58"]
     assert "paper" not in ours.title and "paper's scale" in published.title
-    there = verifier_sweep_math.published_math_frame()
-    figure = verifier_sweep_math.math_plot(accuracy_outcomes(runs), "miniature", there).figure
-    drawn = marks(figure)
+    [plot] = accuracy_plot(VERIFIER_SWEEP_MATH.views(runs)[0])
+    drawn = marks(plot.figure)
     assert drawn[1] == pytest.approx([20, 25, 25, 25, 30, 75]) and drawn[2] == pytest.approx([-5, 5, 50])
     assert drawn[3] == [10, 27, 30, 42, 45, 69, 76]  # without the parsing failure
     assert drawn[4] == [58, 59, 59, 59, 60, 60, 60, 61]
-    assert smallest_type(figure) >= 8
+    assert smallest_type(plot.figure) >= 8

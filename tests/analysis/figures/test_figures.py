@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from analysis.figures.confounds import confound_plots
 from analysis.figures.curves import add_derived_columns, seed_curve
-from analysis.figures.overview import build_figures, overoptimisation_plots, training_curve_plot
+from analysis.figures.overview import build_figures, family_plot, overoptimisation_plots
 from analysis.figures.style import STYLES, method_styles, reward_style
 from analysis.records.frames import WINDOW, history_frame
 from analysis.tables.cells import build_cells
@@ -63,7 +63,7 @@ def test_curve_is_the_mean_over_smoothed_seeds_and_band_their_range(make_record)
 
 def test_a_stopped_run_is_crossed_where_it_ended(make_record):
     records = [make_record(seed=0, steps=30), make_record(seed=1, steps=11, stopped="diverged")]
-    figure = training_curve_plot(add_derived_columns(history_frame(records)), "qwen").figure
+    figure = family_plot(add_derived_columns(history_frame(records)), "qwen").figure
     crosses = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_marker() == "x"]
     assert crosses == [11]
 

@@ -1,0 +1,154 @@
+"""Methods to compare: runs named by what an experiment varies, pooled into cells and compared with a baseline."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+
+from analysis.figures.curves import add_derived_columns
+from analysis.figures.style import MARKERS, Style
+from analysis.records.frames import history_frame
+from analysis.records.names import REGIMES, REWARDS, method_names, natural_key, order_key, sort_names
+from analysis.stats.contrasts import Contrast
+from analysis.tables.cells import Cell, build_cells, build_contrasts
+from analysis.tables.win_rates import method_key
+from cme.records import RunRecord
+
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.5), (1, 1), (4, 1.5, 1, 1.5), (2.5, 1.2), (7, 2), (3, 1))
+
+
+@dataclass(frozen=True)
+class NamedRuns:
+    """The runs of one experiment at one scale; `labels` names each run's method by run id.
+
+    A method is named by what the experiment varies, such as `beta 0.01`. Runs with equal settings are pooled, whichever
+    experiment made them.
+    """
+
+    runs: Sequence[RunRecord]
+    labels: Mapping[str, str]
+
+    @classmethod
+    def by(cls, label: Callable[[RunRecord], str], runs: Sequence[RunRecord]) -> "NamedRuns":
+        """Name the runs by `label`; runs that share a label but differ in another setting get the full method name."""
+        runs = [replace(run, experiment=None) for run in runs]
+        full = method_names(runs)
+        methods: dict[tuple[str, str], set[str]] = {}
+        for run in runs:
+            methods.setdefault((run.reward, label(run)), set()).add(full[run.run_id])
+
+        def name(run: RunRecord) -> str:
+            short, whole = label(run), full[run.run_id]
+            if len(methods[run.reward, short]) == 1:
+                return short
+            return whole if whole.startswith(short.removesuffix(")")) else f"{short}: {whole}"
+
+        return cls(runs, {run.run_id: name(run) for run in runs})
+
+    @property
+    def scale(self) -> str:
+        """The scale of all runs."""
+        return self.runs[0].scale
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """The cells in the order of the tables."""
+        named = [replace(cell, method=self.labels[cell.runs[0]]) for cell in build_cells(self.runs)]
+        return sorted(
+            named, key=lambda cell: (cell.family, order_key(cell.regime, REGIMES), method_key(cell))
+        )
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """The training histories, one row per run and step."""
+        frame = history_frame(self.runs)
+        return add_derived_columns(frame.assign(method=frame["run_id"].map(dict(self.labels))))
+
+    def runs_of(self, cell: Cell) -> list[RunRecord]:
+        """The runs of a cell, in the order of their seeds."""
+        return sorted((run for run in self.runs if run.run_id in cell.runs), key=lambda run: run.seed)
+
+    def styles(self) -> dict[str, Style]:
+        """A style per method, from dark to light in the order of the settings."""
+        rewards = {self.labels[run.run_id]: run.reward for run in self.runs}
+        ordered = sorted(rewards, key=lambda label: (order_key(rewards[label], REWARDS), natural_key(label)))
+        shades = colormaps["viridis"](np.linspace(0.05, 0.8, len(ordered)))
+        return {
+            label: Style(to_hex(shade), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+            for i, (label, shade) in enumerate(zip(ordered, shades, strict=True))
+        }
+
+
+@dataclass(frozen=True)
+class Methods:
+    """What an experiment compares; called with the runs of one scale, it returns their view under each judge.
+
+    `subject` names the comparison in titles and `setting` its methods in headers; `label` names the method of a run.
+    Every other method is compared with the method `baseline`, or else with CME.
+    """
+
+    subject: str
+    setting: str
+    label: Callable[[RunRecord], str]
+    baseline: str | None = None
+
+    def __call__(self, runs: Sequence[RunRecord]) -> "list[JudgedMethods]":
+        """One view per judge; one without cells if there is no verdict."""
+        named = NamedRuns.by(self.label, runs)
+        judges = sort_names(cell.judge for cell in named.cells)
+        return [
+            JudgedMethods(self, named, judge, [cell for cell in named.cells if cell.judge == judge])
+            for judge in judges or [""]
+        ]
+
+
+@dataclass(frozen=True)
+class JudgedMethods:
+    """The cells of an experiment under one judge; none if there is no verdict, and then `judge` is empty."""
+
+    methods: Methods
+    named: NamedRuns
+    judge: str
+    cells: Sequence[Cell]
+
+    @property
+    def scale(self) -> str:
+        """The scale of all runs."""
+        return self.named.scale
+
+    @cached_property
+    def contrasts(self) -> list[tuple[Cell, Cell, Contrast, float]]:
+        """Every cell with the baseline's cell in its place, their difference, and its p-value corrected by Holm."""
+        return build_contrasts(self.cells, baseline=self.methods.baseline)
+
+    @cached_property
+    def rows(self) -> "list[MethodRow]":
+        """One row per cell."""
+        contrasts = {id(cell): (difference, p) for cell, _, difference, p in self.contrasts}
+        return [MethodRow(self, cell, contrasts.get(id(cell))) for cell in self.cells]
+
+    @property
+    def groups(self) -> "list[list[MethodRow]]":
+        """The rows of each family and regime, in their order."""
+        groups: dict[tuple[str, str], list[MethodRow]] = {}
+        for row in self.rows:
+            groups.setdefault((row.cell.family, row.cell.regime), []).append(row)
+        return list(groups.values())
+
+
+@dataclass(frozen=True, eq=False)
+class MethodRow:
+    """A cell as a row of a table; `contrast` is its difference from the baseline with the corrected p-value."""
+
+    view: JudgedMethods
+    cell: Cell
+    contrast: tuple[Contrast, float] | None
+
+    @cached_property
+    def runs(self) -> list[RunRecord]:
+        """The runs of the cell, in the order of their seeds."""
+        return self.view.named.runs_of(self.cell)

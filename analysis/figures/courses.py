@@ -1,0 +1,124 @@
+"""Figures of training in blocks of steps: reward, held-out verifier and true quality, sampled and greedy.
+
+The frames have a row per run and block, with the columns `label` (the method), `run_id`, `block`, `step` and measures.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.figures.curves import curve_grid
+from analysis.figures.style import Plot, Style
+
+REWARD = Style("#0072B2", "o")
+HELDOUT = Style("#D55E00", "^", (4, 1.5))
+QUALITY = Style("#009E73", "s")
+SAMPLED, GREEDY = Style("#009E73", "s", (4, 1.5)), Style("#0072B2", "o")
+MEASURES = {
+    "quality": "true quality\n(0 to 1)",
+    "greedy": "greedy quality\n(0 to 1)",
+    "heldout": "held-out verifier\n(nats/token)",
+}
+MARKS_NOTE = (
+    "the open mark is the start. Bands: lowest and highest seed. Rings: highest mean of true quality. Means are over "
+    "the blocks that every seed has."
+)
+
+
+def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, style: Style) -> None:
+    """A column against another over the blocks that all seeds have, with the band of seeds; a ring at best quality."""
+    known = blocks.dropna(subset=[column, across])
+    whole = known.groupby("block")["run_id"].nunique() == known["run_id"].nunique()
+    by_block = known[known["block"].map(whole).astype(bool)].groupby("block")
+    if not len(by_block):
+        return
+    x, y = by_block[across].mean(), by_block[column].mean()
+    low, high = by_block[column].min(), by_block[column].max()
+    axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+    axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
+    axes.plot(x.iloc[0], y.iloc[0], style.marker, color=style.colour, markerfacecolor="white", markersize=5)
+    axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6, clip_on=False)
+    if column in ("quality", "greedy"):
+        best = x.iloc[int(y.argmax())]
+        axes.plot(best, y.max(), "o", color="black", markerfacecolor="none", markersize=9, clip_on=False)
+
+
+def column_heads(names: Iterable[str]) -> dict[str, str]:
+    """The names as heads of narrow columns: long ones on two lines."""
+    return {name: name if len(name) <= 15 else name.replace(" ", "\n", 1) for name in names}
+
+
+def rise_plot(title: str, blocks: pd.DataFrame, labels: Sequence[str], block_steps: int) -> Plot:
+    """One column per label: above, reward and held-out verifier since the start; below, true quality by step."""
+    start = blocks.groupby("run_id")[["reward_beside", "heldout"]].transform("first")
+    blocks = blocks.assign(
+        reward_rise=blocks["reward_beside"] - start["reward_beside"],
+        heldout_rise=blocks["heldout"] - start["heldout"],
+    )
+
+    def draw(axes: Axes, row: str, label: str) -> None:
+        own = blocks[blocks["label"] == label]
+        if row == "quality":
+            draw_block_path(axes, own, "step", "quality", QUALITY)
+        else:
+            draw_block_path(axes, own, "step", "reward_rise", REWARD)
+            draw_block_path(axes, own, "step", "heldout_rise", HELDOUT)
+
+    styles = {"trained reward": REWARD, "held-out verifier": HELDOUT, "true quality": QUALITY}
+    rows = {"rise": "rise since the start\n(nats/token)", "quality": "true quality\n(0 to 1)"}
+    figure = curve_grid(title, rows, column_heads(labels), draw, styles, height=1.4)
+    caption = (
+        f"{title}. Above: how far the trained reward and the likelihood under the held-out verifier, on which no run "
+        "is trained, rose since the start, each in nats per token of its own model, at the same steps. A reward that "
+        "rises while true quality (below) stands still or falls is gamed. Each mark is the mean over seeds of a block "
+        f"of {block_steps} steps; {MARKS_NOTE}"
+    )
+    return Plot("rise", caption, figure)
+
+
+def greedy_plot(
+    title: str, sampled: pd.DataFrame, greedy: pd.DataFrame, labels: Sequence[str], block_steps: int
+) -> Plot:
+    """One column per label: true quality by step, of completions sampled in training and of greedy responses."""
+
+    def draw(axes: Axes, _: str, label: str) -> None:
+        draw_block_path(axes, sampled[sampled["label"] == label], "step", "quality", SAMPLED)
+        draw_block_path(axes, greedy[greedy["label"] == label], "step", "greedy", GREEDY)
+
+    styles = {"sampled in training": SAMPLED, "greedy, saved checkpoints": GREEDY}
+    figure = curve_grid(
+        title, {"quality": MEASURES["quality"]}, column_heads(labels), draw, styles, height=1.7
+    )
+    caption = (
+        f"{title}. Completions sampled in training, for the training prompts, in blocks of {block_steps} steps, and "
+        "greedy responses of the saved checkpoints, to the selection prompts. The prompts differ, so compare "
+        f"directions, not levels. Means over seeds; {MARKS_NOTE} A training that the guard stopped has no later "
+        "checkpoint."
+    )
+    return Plot("greedy", caption, figure)
+
+
+def kl_plot(where: str, blocks: pd.DataFrame, styles: Mapping[str, Style], block_steps: int) -> Plot:
+    """True quality, greedy quality if known, and the held-out verifier against the root of KL, a line per label."""
+    greedy = bool(blocks["greedy"].notna().any())
+    measures = {name: label for name, label in MEASURES.items() if greedy or name != "greedy"}
+
+    def draw(axes: Axes, column: str, _: str) -> None:
+        for label, style in styles.items():
+            draw_block_path(axes, blocks[blocks["label"] == label], "sqrt_kl", column, style)
+
+    title = f"Quality and held-out verifier against √KL ({where})"
+    x_label = "√KL from the start (√nats per response)"
+    figure = curve_grid(title, measures, {"": ""}, draw, styles, x_label, height=2.1)
+    of_greedy = (
+        "Greedy quality: true quality of the saved checkpoints' greedy responses to the selection prompts, at the "
+        "distance of the block that ends there. "
+    )
+    caption = (
+        f"{title}: true quality and the likelihood under the held-out verifier against the root of the policy's KL "
+        "divergence from its start, measured on completions sampled in training. "
+        f"{of_greedy if greedy else ''}Each mark is a block of {block_steps} steps, the largest the end; {MARKS_NOTE} "
+        "A line that falls as it moves right is over-optimised."
+    )
+    return Plot("sqrt-kl", caption, figure)
