@@ -53,6 +53,7 @@ def test_json_lines_and_other_fields_are_accepted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "named"),
     [
+        ("", "no rows"),
         ("[]", "no rows"),
         ('[{"instruction": "a", "output": null}]', r"row 1.*'output' is null"),
         ('[{"instruction": "a", "text": "b"}]', r"row 1.*'output'.*instruction, text"),
