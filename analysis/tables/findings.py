@@ -72,8 +72,8 @@ def one_cell(cell: Cell) -> str:
         "unknown": f"too few prompts for a conclusion (fewer than {FEW_PROMPTS})",
     }[cell_verdict(cell)]
     return (
-        f"won {rate(cell)} of the comparisons on {win.prompts} prompts ({place(cell)}): {conclusion}"
-        f"{left_out([cell])}."
+        f"won {rate_text(cell)} of the comparisons on {win.prompts} prompts ({place(cell)}): {conclusion}"
+        f"{left_out_text([cell])}."
     )
 
 
@@ -91,10 +91,10 @@ def several_cells(cells: Sequence[Cell]) -> str:
     rated = sorted((cell for cell in cells if not isnan(cell.win.rate)), key=lambda cell: cell.win.rate)
     if rated:
         low, high = rated[0], rated[-1]
-        text += f"; from {rate(low)} ({place(low)}) to {rate(high)} ({place(high)})"
+        text += f"; from {rate_text(low)} ({place(low)}) to {rate_text(high)} ({place(high)})"
     prompts = sorted({cell.win.prompts for cell in cells})
     text += f"; {' to '.join(map(str, dict.fromkeys((prompts[0], prompts[-1]))))} prompts per cell"
-    return f"{text}{left_out(cells)}."
+    return f"{text}{left_out_text(cells)}."
 
 
 def cell_verdict(cell: Cell) -> str:
@@ -110,7 +110,7 @@ def cell_verdict(cell: Cell) -> str:
     return "won" if win.lo > 50 else "lost" if win.hi < 50 else "even"
 
 
-def rate(cell: Cell) -> str:
+def rate_text(cell: Cell) -> str:
     """A win rate with its interval, such as 84.2 % [79.2, 88.9]."""
     return f"{format_percent(cell.win.rate)} % {format_interval(cell.win.lo, cell.win.hi)}"
 
@@ -120,7 +120,7 @@ def place(cell: Cell) -> str:
     return f"{cell.family} {cell.regime}"
 
 
-def left_out(cells: Sequence[Cell]) -> str:
+def left_out_text(cells: Sequence[Cell]) -> str:
     """The number of verdicts that are missing or do not count, and whether pairs were judged in one order."""
     unscored = sum(cell.win.unscored for cell in cells)
     half = sum(cell.win.half_scored for cell in cells)
