@@ -2,9 +2,9 @@
 
 from functools import partial
 
+from analysis.claims import evidence as kinds
 from analysis.claims import measures as m
 from analysis.claims.claim import Claim
-from analysis.claims.evidence import CME, DENSE_CME, PRETRAINED_CME, RANDOM_VERIFIER, trained_with
 from analysis.claims.rules import above, below, between, differs, no_less, same, some_not_above
 from analysis.records.published import (
     format_range,
@@ -22,7 +22,6 @@ POSITION_MARGIN = 2.0  # points: the published preference is 3.4
 NOTICEABLE = 1.0  # point of the win rate
 GRID = ("main_table", "reference")
 REWARDS = ("rewards", "reference")
-SELF_REFERENCE = ("majority_vote", "token_entropy", "self_certainty", "semantic_entropy")
 
 
 def all_claims() -> list[Claim]:
@@ -43,7 +42,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "beats the untrained model",
             "CME beats the untrained model in four families (Qwen, Llama, Gemma, OLMo) and three regimes.",
-            m.win_rates(CME),
+            m.win_rates(kinds.CME),
             above(50, MARGIN),
             f"{low} to {high} %, no interval",
             whole_grid=True,
@@ -53,7 +52,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "size of the gain",
             f"CME's win rates against the untrained model are {low} to {high} %.",
-            m.win_rates(CME),
+            m.win_rates(kinds.CME),
             between(low, high),
             f"{low} to {high} %, no interval",
             paper_scale=True,
@@ -63,7 +62,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "majority vote fails",
             "Self-agreement can be gamed: training on the group's majority does worse than the untrained model.",
-            m.win_rates(trained_with("majority vote", "majority_vote")),
+            m.win_rates(kinds.trained_with("majority vote", "majority_vote")),
             below(50, MARGIN),
             where="argued, not run",
             experiments=REWARDS,
@@ -71,7 +70,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "token entropy fails",
             "Rewarding the policy's own certainty (RENT) collapses: it does worse than the untrained model.",
-            m.win_rates(trained_with("token entropy", "token_entropy")),
+            m.win_rates(kinds.trained_with("token entropy", "token_entropy")),
             below(50, MARGIN),
             where="baselines",
             experiments=REWARDS,
@@ -79,7 +78,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "better than self-reference",
             "CME does better than rewards computed from the policy's own outputs.",
-            m.differences(CME, trained_with("a self-referential reward", *SELF_REFERENCE)),
+            m.differences(kinds.CME, kinds.SELF_REFERENCE),
             better,
             where="baselines; majority vote argued, not run",
             experiments=REWARDS,
@@ -87,7 +86,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "better than DPO and SFT",
             "CME does better than DPO on preference pairs and than SFT on the verifier's own generations.",
-            m.differences(CME, trained_with("DPO or SFT", "dpo", "sft")),
+            m.differences(kinds.CME, kinds.trained_with("DPO or SFT", "dpo", "sft")),
             better,
             where="baselines",
             experiments=("rewards",),
@@ -95,7 +94,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "better than reverse KL",
             "CME does better than on-policy reverse KL (the verifier's minus the policy's own log-likelihood).",
-            m.differences(CME, trained_with("reverse KL", "reverse_kl")),
+            m.differences(kinds.CME, kinds.trained_with("reverse KL", "reverse_kl")),
             better,
             where="ablations",
             experiments=("granularity", "rewards"),
@@ -103,7 +102,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "dense",
             "Dense CME, one value per token, does better than the scalar.",
-            m.differences(DENSE_CME, CME, "dense minus scalar"),
+            m.differences(kinds.DENSE_CME, kinds.CME, "dense minus scalar"),
             better,
             where="ablations; the configurations say dense, a comment says that the released results are the scalar's",
             experiments=("granularity", "reference"),
@@ -111,7 +110,7 @@ def training_claims() -> list[Claim]:
         in_sweep(
             "random-weight verifier",
             "Even a verifier with random weights beats the untrained model, which is no credit to CME.",
-            m.win_rates(RANDOM_VERIFIER),
+            m.win_rates(kinds.RANDOM_VERIFIER),
             above(50, MARGIN),
             f"{random} %",
         ),
@@ -279,7 +278,7 @@ def evaluation_claims() -> list[Claim]:
             "Trained policies write less than pretrained models, which run on to the limit.",
             m.text_change(
                 "Change in length, in characters, on the same prompts",
-                PRETRAINED_CME,
+                kinds.PRETRAINED_CME,
                 lambda generation: float(len(generation.response)),
             ),
             below(0, 0),
@@ -291,7 +290,7 @@ def evaluation_claims() -> list[Claim]:
             "CME makes text likelier under an independent model, which judges like (arXiv 2410.21819).",
             m.text_change(
                 "Change in surprisal under an independent language model, nats/token",
-                CME,
+                kinds.CME,
                 lambda generation: generation.surprisal,
             ),
             below(0, 0, 2),

@@ -95,6 +95,9 @@ PRETRAINED_CME = Kind(
     "CME on a pretrained model",
     lambda evidence, cell: _is_scalar(evidence, cell) and cell.regime == "pretrained",
 )
+SELF_REFERENCE = trained_with(
+    "a self-referential reward", "majority_vote", "token_entropy", "self_certainty", "semantic_entropy"
+)
 RANDOM_VERIFIER = Kind(
     "CME with a verifier of random weights",
     lambda _, cell: cell.reward == "cme" and cell.verifier == "random",

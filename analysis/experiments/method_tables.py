@@ -116,11 +116,11 @@ def length_change(row: MethodRow) -> str:
         np.array([nan if response.tokens is None else response.tokens for response in side], dtype=float)
         for side in ([pair.start for pair in pairs], [pair.policy for pair in pairs])
     )
-    found = quality_change(start, policy, np.array([pair.prompt_id for pair in pairs], dtype=object))
-    if found is None:
+    length = quality_change(start, policy, np.array([pair.prompt_id for pair in pairs], dtype=object))
+    if length is None:
         return "n/a"
-    change = f"{found.difference:+.1f} {format_interval(found.lo, found.hi)}"
-    return f"{found.start:.1f} → {found.policy:.1f} ({change})"
+    interval = format_interval(length.lo, length.hi)
+    return f"{length.start:.1f} → {length.policy:.1f} ({length.difference:+.1f} {interval})"
 
 
 def end_value(run: RunRecord, column: str) -> float:

@@ -39,19 +39,19 @@ BINS = 24
 PLAIN = FuncFormatter(lambda value, _: f"{value:g}")  # labels such as 0.01
 
 
-def separation_plots(found: Sequence[Separation]) -> list[Plot]:
+def separation_plots(records: Sequence[Separation]) -> list[Plot]:
     """The figures of one scale and data: by signal under the most frequent verifier, and by verifier."""
-    verifiers = [one.record.verifier for one in found]
-    usual = [one for one in found if one.record.verifier == max(verifiers, key=verifiers.count)]
-    several = len(set(verifiers)) > 1 and len({one.name for one in found}) < len(found)
+    verifiers = [one.record.verifier for one in records]
+    usual = [one for one in records if one.record.verifier == max(verifiers, key=verifiers.count)]
+    several = len(set(verifiers)) > 1 and len({one.name for one in records}) < len(records)
     distributions = [distribution_plot(usual, span) for span in measured_spans(usual)]
     plots = [auroc_plot(usual), *distributions, scatter_plot(usual)]
-    return [*plots, *([verifier_plot(found)] if several else [])]
+    return [*plots, *([verifier_plot(records)] if several else [])]
 
 
-def measured_spans(found: Sequence[Separation]) -> list[str]:
+def measured_spans(records: Sequence[Separation]) -> list[str]:
     """The spans that have signals: response, and answer if it is only a part of it."""
-    spans = {signal.split()[-1] for one in found for signal in one.values}
+    spans = {signal.split()[-1] for one in records for signal in one.values}
     return [span for span in ("response", "answer") if span in spans]
 
 
@@ -61,21 +61,21 @@ def estimate_dot(row: str, estimate: Estimate, style: Style, below: float) -> Do
     return Dot(row, estimate.value, estimate.lo, estimate.hi, style, hollow=not certain, below=below, size=4)
 
 
-def auroc_plot(found: Sequence[Separation]) -> Plot:
+def auroc_plot(records: Sequence[Separation]) -> Plot:
     """Signals as rows; ours pooled, ours within prompts, and the published in separate panels."""
     published = published_frame()
-    measured = {signal for one in found for signal in one.values}
+    measured = {signal for one in records for signal in one.values}
     signals = [signal for signal in SIGNALS if signal in measured | set(published["signal"])]
-    names, styles = display_names(found), [style for style, _ in zip(cycle(OURS), found, strict=False)]
+    names, styles = display_names(records), [style for style, _ in zip(cycle(OURS), records, strict=False)]
     generators = list(dict.fromkeys(published["generator"]))
     theirs = {g: Style(GRAY, marker) for g, marker in zip(generators, MARKERS, strict=False)}
-    height = LINE * max(len(found), len(generators)) + 0.1
-    scale = found[0].record.scale
+    height = LINE * max(len(records), len(generators)) + 0.1
+    scale = records[0].record.scale
     panels = []
     for kind, title in enumerate(KINDS):
         dots = [
-            estimate_dot(signal, estimates[kind], style, LINE / height * (number - (len(found) - 1) / 2))
-            for number, (one, style) in enumerate(zip(found, styles, strict=True))
+            estimate_dot(signal, estimates[kind], style, LINE / height * (number - (len(records) - 1) / 2))
+            for number, (one, style) in enumerate(zip(records, styles, strict=True))
             for signal, estimates in one.estimates.items()
         ]
         words = {signal: "answer = response" for signal in signals if signal not in measured}
@@ -94,26 +94,26 @@ def auroc_plot(found: Sequence[Separation]) -> Plot:
     rows = {signal: signal_label(signal) for signal in signals}
     block = Block("", rows, panels, x_label=label, height=height, above=0.2, ruled=True, share_x=True)
     columns = 4 if max(map(len, names)) <= 24 else 2
-    title = f"Which signal tells wrong responses from right ones? ({setting_label(found)})"
+    title = f"Which signal tells wrong responses from right ones? ({setting_label(records)})"
     figure = forest(title, [block], legend | hollow, hollow, columns)
     caption = (
-        f"AUROC of each signal for wrong against right responses ({setting_label(found)}), with 95 % intervals over "
+        f"AUROC of each signal for wrong against right responses ({setting_label(records)}), with 95 % intervals over "
         "prompts. Pooled: any wrong response against any right one. Within prompts: only responses to the same prompt, "
         "the mean over prompts that have both, which is all that GRPO's group baseline sees. Filled: the interval "
         f"excludes 0.5 (dashed) on {FEW_PROMPTS} prompts or more. Length is the control. The panel on the right is the "
         "published result at another scale, with other models and problems, and without intervals; compare only its "
         "pattern. Its gemma-2-2b had 5 correct responses."
     )
-    return Plot(f"separation-auroc-{file_stem(found)}", caption, figure)
+    return Plot(f"separation-auroc-{file_stem(records)}", caption, figure)
 
 
-def verifier_plot(found: Sequence[Separation]) -> Plot:
+def verifier_plot(records: Sequence[Separation]) -> Plot:
     """Cross-entropy by verifier, one group of rows per generator, the generator's own on top."""
-    apart = any(signal.endswith(" answer") for one in found for signal in one.values)
+    apart = any(signal.endswith(" answer") for one in records for signal in one.values)
     rows: dict[str, str] = {}
     dots: tuple[list[Dot], list[Dot]] = ([], [])
-    for name in dict.fromkeys(one.name for one in found):
-        own = [one for one in found if one.name == name]
+    for name in dict.fromkeys(one.name for one in records):
+        own = [one for one in records if one.name == name]
         if len(own) < 2:
             continue
         best = sorted(own, key=lambda one: -one.estimates["cross_entropy verifier response"][0].value)
@@ -128,7 +128,7 @@ def verifier_plot(found: Sequence[Separation]) -> Plot:
                     for kind, estimate in enumerate(estimates):
                         dots[kind].append(estimate_dot(row, estimate, style, below))
     panels = [Panel("", dots[kind], 0.5, title, (0.48, 1.01)) for kind, title in enumerate(KINDS)]
-    record, heads = found[0].record, [row for row in rows if "\n" not in row]
+    record, heads = records[0].record, [row for row in rows if "\n" not in row]
     label, height = "AUROC of cross-entropy, higher when wrong", ROW + 0.08 * apart
     block = Block("", rows, panels, heads, x_label=label, height=height, share_x=True)
     legend = {f"over the {span}": style for span, style in SPANS.items()} if apart else {}
@@ -140,37 +140,37 @@ def verifier_plot(found: Sequence[Separation]) -> Plot:
         "prompts. Filled: the interval excludes 0.5. A verifier below `itself` tells wrong from right less well than "
         "the likelihood that the generator gives its own responses, which needs no second model."
     )
-    return Plot(f"separation-verifiers-{file_stem(found)}", caption, figure)
+    return Plot(f"separation-verifiers-{file_stem(records)}", caption, figure)
 
 
-def distribution_plot(found: Sequence[Separation], span: str) -> Plot:
+def distribution_plot(records: Sequence[Separation], span: str) -> Plot:
     """Histograms of a span's signals (columns) for right and wrong responses of each generator (rows)."""
-    measured = {signal for one in found for signal in one.values}
+    measured = {signal for one in records for signal in one.values}
     signals = [signal for signal in SIGNALS if signal in measured and signal.endswith(f" {span}")]
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 1.1 + 1.15 * len(found)), layout="constrained")
-        panels = figure.subplots(len(found), len(signals), sharex="col", squeeze=False)
+        figure = Figure(figsize=(WIDTH, 1.1 + 1.15 * len(records)), layout="constrained")
+        panels = figure.subplots(len(records), len(signals), sharex="col", squeeze=False)
         for column, signal in enumerate(signals):
-            everything = np.concatenate([one.values[signal] for one in found if signal in one.values])
+            everything = np.concatenate([one.values[signal] for one in records if signal in one.values])
             edges = bin_edges(everything, signal)
-            for one, axes in zip(found, panels[:, column], strict=True):
+            for one, axes in zip(records, panels[:, column], strict=True):
                 if signal in one.values:
                     draw_histogram(axes, one, signal, edges)
             panels[0, column].set_title(signal_label(signal).replace(", ", "\n"))
             panels[-1, column].set_xlabel("tokens" if signal == LENGTH else "nats/token")
-        for name, row in zip(display_names(found), panels, strict=True):
+        for name, row in zip(display_names(records), panels, strict=True):
             row[0].set_ylabel(f"{name}\n(share)", fontweight="bold")
-        figure.suptitle(f"Signals over the {span}, right and wrong responses ({setting_label(found)})")
+        figure.suptitle(f"Signals over the {span}, right and wrong responses ({setting_label(records)})")
         handles = legend_handles(
             {name: Style(style.colour, "s") for name, style in CLASSES.items()}, lines=False
         )
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
-        f"Distributions of the signals over the {span} of right and of wrong responses ({setting_label(found)}). "
+        f"Distributions of the signals over the {span} of right and of wrong responses ({setting_label(records)}). "
         "Heights are shares of the right and of the wrong responses of a generator, and each class adds up to 1. The "
         f"axis in nats per token is logarithmic; values below {FLOOR:g} are drawn there."
     )
-    return Plot(f"separation-distributions-{span}-{file_stem(found)}", caption, figure)
+    return Plot(f"separation-distributions-{span}-{file_stem(records)}", caption, figure)
 
 
 def bin_edges(values: Floats, signal: str) -> Floats:
@@ -204,13 +204,13 @@ def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> N
     axes.set_ylim(bottom=0)
 
 
-def scatter_plot(found: Sequence[Separation]) -> Plot:
+def scatter_plot(records: Sequence[Separation]) -> Plot:
     """Cross-entropy of each response under its generator and under the verifier, one panel per generator and span."""
-    spans = measured_spans(found)
+    spans = measured_spans(records)
     shown = [
-        (one, name, span) for span in spans for one, name in zip(found, display_names(found), strict=True)
+        (one, name, span) for span in spans for one, name in zip(records, display_names(records), strict=True)
     ]
-    columns = min(len(found), 4)
+    columns = min(len(records), 4)
     rows = ceil(len(shown) / columns)
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 0.9 + 1.9 * rows), layout="constrained")
@@ -242,12 +242,12 @@ def scatter_plot(found: Sequence[Separation]) -> Plot:
             axes.set_xlabel("under itself")
         for row in panels:
             row[0].set_ylabel("under the verifier")
-        figure.suptitle(f"Cross-entropy of responses in nats/token ({setting_label(found)})")
+        figure.suptitle(f"Cross-entropy of responses in nats/token ({setting_label(records)})")
         figure.legend(handles=legend_handles(CLASSES, lines=False), loc="outside lower center", ncols=2)
     caption = (
         "Each response's cross-entropy under its own generator (across) and under the verifier (up; "
-        f"{setting_label(found)}), on logarithmic axes, values below {FLOOR:g} drawn there. On the dashed line both "
+        f"{setting_label(records)}), on logarithmic axes, values below {FLOOR:g} drawn there. On the dashed line both "
         "models find a response equally likely; above it the verifier is more surprised than the generator. A signal "
         "separates if the colours do along its axis."
     )
-    return Plot(f"separation-scatter-{file_stem(found)}", caption, figure)
+    return Plot(f"separation-scatter-{file_stem(records)}", caption, figure)
