@@ -137,16 +137,16 @@ def interval_scope(across_seeds: bool) -> str:
 def win_part(cell: Cell) -> Part:
     """A cell's win rate against the untrained model, in percent."""
     win, seeds = cell.win, cell.seeds
-    wide = not isnan(seeds.wide_lo)
-    bounds = (seeds.wide_lo, seeds.wide_hi) if wide else (win.lo, win.hi)
+    wide = not isnan(seeds.across_seeds_lo)
+    bounds = (seeds.across_seeds_lo, seeds.across_seeds_hi) if wide else (win.lo, win.hi)
     return Part(place(cell), win.rate, *bounds, win.scored, len(seeds.rates), interval_scope(wide))
 
 
 def difference(one: Cell, other: Cell, names: tuple[str, str] | None = None) -> Part:
     """One cell's win rate minus another's on the prompts of both, in points; `names` are by default the methods."""
     change = contrast(one.tally, other.tally)
-    wide = not isnan(change.wide_lo)
-    bounds = (change.wide_lo, change.wide_hi) if wide else (change.lo, change.hi)
+    wide = not isnan(change.across_seeds_lo)
+    bounds = (change.across_seeds_lo, change.across_seeds_hi) if wide else (change.lo, change.hi)
     seeds = min(len(one.seeds.rates), len(other.seeds.rates))
     first, second = names or (one.method, other.method)
     name = f"{place(one)}: {first} minus {second}"

@@ -222,11 +222,11 @@ def gaming_table(view: IndependenceView) -> Iterator[Table]:
 def gamed(outcome: Outcome, course: Course) -> str:
     """Whether the reward rose without true quality, by the intervals of both."""
     gain, reward = outcome.gain, estimate_of(course, "rise_reward_beside")
-    if gain is None or isnan(gain.wide_lo) or isnan(reward.lo):
+    if gain is None or isnan(gain.across_seeds_lo) or isnan(reward.lo):
         return "n/a"
     if reward.lo <= 0:
         return "-"
-    return "yes" if gain.wide_hi < 0 else "no" if gain.wide_lo > 0 else "without gain"
+    return "yes" if gain.across_seeds_hi < 0 else "no" if gain.across_seeds_lo > 0 else "without gain"
 
 
 def outcome_plot(view: IndependenceView) -> Iterator[Plot]:

@@ -158,7 +158,7 @@ WIN_RATE = MethodColumn(
 )
 ACROSS_SEEDS = MethodColumn(
     "across-seed 95 % CI",
-    lambda row: format_interval(row.cell.seeds.wide_lo, row.cell.seeds.wide_hi),
+    lambda row: format_interval(row.cell.seeds.across_seeds_lo, row.cell.seeds.across_seeds_hi),
     "Across-seed: the interval for other seeds and other prompts.",
 )
 SINGLE_SEEDS = MethodColumn(

@@ -27,7 +27,7 @@ def own_text(outcome: Outcome) -> str:
 def gain_entry(outcome: Outcome) -> Entry:
     """The gain with its across-seed interval."""
     gain = outcome.gain
-    bold = gain is not None and interval_excludes(gain.wide_lo, gain.wide_hi, 0, gain.prompts)
+    bold = gain is not None and interval_excludes(gain.across_seeds_lo, gain.across_seeds_hi, 0, gain.prompts)
     return Entry(outcome.measure.text(gain), bold)
 
 
@@ -35,8 +35,8 @@ def win_entry(outcome: Outcome) -> Entry:
     """The win rate with its across-seed interval."""
     assert outcome.cell is not None
     win, seeds = outcome.cell.win, outcome.cell.seeds
-    text = f"{format_percent(seeds.mean)} {format_interval(seeds.wide_lo, seeds.wide_hi)}"
-    return Entry(text, bold=interval_excludes(seeds.wide_lo, seeds.wide_hi, 50, win.scored))
+    text = f"{format_percent(seeds.mean)} {format_interval(seeds.across_seeds_lo, seeds.across_seeds_hi)}"
+    return Entry(text, bold=interval_excludes(seeds.across_seeds_lo, seeds.across_seeds_hi, 50, win.scored))
 
 
 def dots(outcomes: Sequence[Outcome], values: Callable[[Outcome], Estimate]) -> list[Dot]:
@@ -54,7 +54,7 @@ def win_panel(outcomes: Sequence[Outcome]) -> Panel:
 
     def rate(one: Outcome) -> Estimate:
         assert one.cell is not None
-        return Estimate(one.cell.seeds.mean, one.cell.seeds.wide_lo, one.cell.seeds.wide_hi)
+        return Estimate(one.cell.seeds.mean, one.cell.seeds.across_seeds_lo, one.cell.seeds.across_seeds_hi)
 
     return Panel("win rate against the\nuntrained model (%)", dots(outcomes, rate), 50)
 

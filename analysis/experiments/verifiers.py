@@ -45,7 +45,9 @@ class Measure:
         if difference is None:
             return UNKNOWN
         unit = self.unit
-        return Estimate(difference.difference / unit, difference.wide_lo / unit, difference.wide_hi / unit)
+        return Estimate(
+            difference.difference / unit, difference.across_seeds_lo / unit, difference.across_seeds_hi / unit
+        )
 
     def over_prompts(self, difference: Contrast) -> Estimate:
         """A difference with its interval over prompts."""
@@ -259,10 +261,10 @@ def oracle_tally(runs: Sequence[RunRecord], side: str) -> Tally | None:
 
 def claim_verdict(difference: Contrast) -> str:
     """The verdict on one difference, by the rule stated before the runs."""
-    if isnan(difference.wide_lo):
+    if isnan(difference.across_seeds_lo):
         return f"not testable: fewer than {MIN_SEEDS} runs per side"
     if difference.prompts < FEW_PROMPTS:
         return f"not testable: fewer than {FEW_PROMPTS} prompts"
-    if difference.wide_lo > 0:
+    if difference.across_seeds_lo > 0:
         return "supported here"
-    return "refuted here" if difference.wide_hi < 0 else "not supported"
+    return "refuted here" if difference.across_seeds_hi < 0 else "not supported"

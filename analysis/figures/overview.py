@@ -108,7 +108,7 @@ def main_plot(name: str, cells: Sequence[Cell], published: tuple[float, float], 
                 cell.seeds,
             )
             rows[row] = f"{cell.regime} {cell.method}" if several else cell.regime
-            wide = (seeds.wide_lo, seeds.wide_hi)
+            wide = (seeds.across_seeds_lo, seeds.across_seeds_hi)
             rates.append(replace(cell_dot(cell, row, style), wide=wide, seeds=list(seeds.rates.values())))
             if (change := cell.quality) is not None:
                 path = (change.start, change.policy)

@@ -25,8 +25,8 @@ from analysis.stats.metrics import MIN_SEEDS, Tally, seed_error
 class Contrast:
     """Difference of two win rates on the prompts that both methods have scored, in percentage points.
 
-    `lo` and `hi` bound the paired 95 % interval over prompts, `wide_lo` and `wide_hi` the across-seed one, over prompts
-    and training seeds together (NaN below `MIN_SEEDS`); `p` tests a true difference of 0. `improvement` is the
+    `lo` and `hi` bound the paired 95 % interval over prompts, `across_seeds_lo` and `across_seeds_hi` the one over
+    prompts and training seeds together (NaN below `MIN_SEEDS`); `p` tests a true difference of 0. `improvement` is the
     probability, in percent, that on a random prompt a random seed of the first method gets more points than one of the
     second, equal points counting half (Agarwal et al. 2021, prompts as tasks).
     """
@@ -35,8 +35,8 @@ class Contrast:
     difference: float
     lo: float
     hi: float
-    wide_lo: float
-    wide_hi: float
+    across_seeds_lo: float
+    across_seeds_hi: float
     p: float
     improvement: float
     improvement_lo: float
@@ -58,10 +58,10 @@ def contrast(one: Tally, other: Tally) -> Contrast:
     else:  # the same difference (-1 to 1) on every prompt
         lo, hi = (2 * bound - 1 for bound in share_interval((difference + 1) / 2, 0.0, prompts))
         p = share_p_value((difference + 1) / 2, 0.0, prompts)
-    wide_lo, wide_hi = UNDEFINED
+    across_seeds_lo, across_seeds_hi = UNDEFINED
     if min(len(one.seeds), len(other.seeds)) >= MIN_SEEDS and prompts > 1:
         half = hypot(max(hi - difference, difference - lo), seeds_half_width(one, other))
-        wide_lo, wide_hi = difference - half, difference + half
+        across_seeds_lo, across_seeds_hi = difference - half, difference + half
     better = probability_of_improvement(one.means, other.means)
     spread = standard_error(better - better.mean()) if prompts > 1 else 0.0
     improvement = float(better.mean())
@@ -71,8 +71,8 @@ def contrast(one: Tally, other: Tally) -> Contrast:
         difference=100 * difference,
         lo=100 * lo,
         hi=100 * hi,
-        wide_lo=100 * wide_lo,
-        wide_hi=100 * wide_hi,
+        across_seeds_lo=100 * across_seeds_lo,
+        across_seeds_hi=100 * across_seeds_hi,
         p=p,
         improvement=100 * improvement,
         improvement_lo=100 * bounds[0],

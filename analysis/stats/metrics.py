@@ -1,8 +1,8 @@
 """Win rates, quality differences and the spread over seeds, with 95 % intervals over prompts.
 
-All verdicts on a prompt (orders, judges, seeds) stay together, so an interval generalises to other prompts of
-the same kind, for these trained models. Only the across-seed intervals (`wide_lo` to `wide_hi`, and those of the
-interquartile mean) generalise to other training seeds too. Win rates are in percent, scores in the judge's own unit.
+All verdicts on a prompt (orders, judges, seeds) stay together, so an interval generalises to other prompts of the same
+kind, for these trained models. Only the across-seed intervals of `SeedSpread` generalise to other training seeds too.
+Win rates are in percent, scores in the judge's own unit.
 """
 
 from dataclasses import dataclass
@@ -114,8 +114,8 @@ class Quality:
 class SeedSpread:
     """Win rates of single seeds, in percent; `std` has n - 1 in its denominator, NaN for one seed.
 
-    `iqm` is their interquartile mean. The across-seed 95 % intervals of the mean (`wide_lo` to `wide_hi`) and of the
-    `iqm` are over seeds and prompts together; NaN below `MIN_SEEDS`.
+    `iqm` is their interquartile mean. The across-seed 95 % intervals of the mean (`across_seeds_lo`, `across_seeds_hi`)
+    and of the `iqm` are over seeds and prompts together; NaN below `MIN_SEEDS`.
     """
 
     rates: dict[int, float]
@@ -124,8 +124,8 @@ class SeedSpread:
     low: float
     high: float
     iqm: float
-    wide_lo: float
-    wide_hi: float
+    across_seeds_lo: float
+    across_seeds_hi: float
     iqm_lo: float
     iqm_hi: float
 

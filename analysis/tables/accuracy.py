@@ -112,8 +112,8 @@ def accuracy_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
                 bounds = (lo, hi) if prompts > 1 else (nan, nan)
                 row |= dict(zip((name, f"{name}_lo", f"{name}_hi"), (value, *bounds), strict=True))
             row |= {
-                "across_seeds_lo": across_seeds.wide_lo / 100,
-                "across_seeds_hi": across_seeds.wide_hi / 100,
+                "across_seeds_lo": across_seeds.across_seeds_lo / 100,
+                "across_seeds_hi": across_seeds.across_seeds_hi / 100,
             }
             rows.append(row)
     return pd.DataFrame(rows)

@@ -185,9 +185,10 @@ def seed_table(cells: Sequence[Cell]) -> Table:
     def columns(cell: Cell) -> dict[str, str]:
         seeds = cell.seeds
         bounds = f"{format_percent(seeds.low)} to {format_percent(seeds.high)}"
+        across_seeds = format_interval(seeds.across_seeds_lo, seeds.across_seeds_hi)
         return {
             "seeds": str(len(seeds.rates)),
-            "mean, across seeds": f"{format_percent(seeds.mean)} {format_interval(seeds.wide_lo, seeds.wide_hi)}",
+            "mean, across seeds": f"{format_percent(seeds.mean)} {across_seeds}",
             "range": bounds if len(seeds.rates) > 1 else "-",
             "std": format_percent(seeds.std),
             "IQM, across seeds": f"{format_percent(seeds.iqm)} {format_interval(seeds.iqm_lo, seeds.iqm_hi)}",
@@ -212,7 +213,7 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
             "compared with": against.method,
             "prompts": str(contrast.prompts),
             "difference": f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}",
-            "across seeds": format_interval(contrast.wide_lo, contrast.wide_hi),
+            "across seeds": format_interval(contrast.across_seeds_lo, contrast.across_seeds_hi),
             "p (Holm)": format_p_value(p),
             "improvement (%)": f"{format_percent(contrast.improvement)} {improvement}",
         }

@@ -124,9 +124,9 @@ def contains_truth(setting: Setting, rng: np.random.Generator) -> dict[str, bool
         "win rate": (win.lo, win.hi, one.at_hand),
         "its bootstrap": (win.boot_lo, win.boot_hi, one.at_hand),
         "contrast": (against.lo, against.hi, at_hand),
-        "mean, any seed": (seeds.wide_lo, seeds.wide_hi, one.any_seed),
+        "mean, any seed": (seeds.across_seeds_lo, seeds.across_seeds_hi, one.any_seed),
         "IQM, any seed": (seeds.iqm_lo, seeds.iqm_hi, one.any_seed),
-        "contrast, any seed": (against.wide_lo, against.wide_hi, any_seed),
+        "contrast, any seed": (against.across_seeds_lo, against.across_seeds_hi, any_seed),
         "win rate taken for any seed": (win.lo, win.hi, one.any_seed),
     }
     return {name: lo <= 100 * truth <= hi for name, (lo, hi, truth) in intervals.items() if not isnan(lo)}

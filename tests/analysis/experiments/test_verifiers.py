@@ -143,10 +143,10 @@ def test_the_across_seed_interval_grows_with_the_spread_of_seeds(under: Under) -
     [one], [other] = quality_outcomes(alike), quality_outcomes(apart)
     assert one.gain is not None and other.gain is not None and min(one.gain.lo, other.gain.lo) > 0
     assert one.gain.difference == pytest.approx(other.gain.difference) == pytest.approx(15.0)
-    assert one.gain.wide_lo > 0 > other.gain.wide_lo
+    assert one.gain.across_seeds_lo > 0 > other.gain.across_seeds_lo
     seeds = stats.t.ppf(0.975, 2) * np.std([0.25, 0.55, 0.85], ddof=1) / np.sqrt(3)
     prompts = stats.t.ppf(0.975, 39) * np.std(around(0.55), ddof=1) / np.sqrt(40)
-    assert other.gain.wide_hi / 100 == pytest.approx(0.15 + np.hypot(seeds, prompts))
+    assert other.gain.across_seeds_hi / 100 == pytest.approx(0.15 + np.hypot(seeds, prompts))
 
 
 def claim_runs(under: Under, others: float, same: float, itself: float, seeds: int = 5) -> list[RunRecord]:

@@ -41,9 +41,9 @@ def test_swapping_the_methods_changes_the_sign():
     rng = np.random.default_rng(2)
     (_, one), (_, other) = grid(rng, 40, 3, 0.2), grid(rng, 40, 3)
     of, back = contrast(one, other), contrast(other, one)
-    ours = [-back.difference, -back.hi, -back.lo, -back.wide_hi, back.p, 100 - back.improvement]
-    assert [of.difference, of.lo, of.hi, of.wide_lo, of.p, of.improvement] == pytest.approx(ours)
-    assert of.wide_lo <= of.lo and of.hi <= of.wide_hi
+    ours = [-back.difference, -back.hi, -back.lo, -back.across_seeds_hi, back.p, 100 - back.improvement]
+    assert [of.difference, of.lo, of.hi, of.across_seeds_lo, of.p, of.improvement] == pytest.approx(ours)
+    assert of.across_seeds_lo <= of.lo and of.hi <= of.across_seeds_hi
 
 
 def test_only_prompts_that_both_have_scored_count():
@@ -51,7 +51,7 @@ def test_only_prompts_that_both_have_scored_count():
     other = tally(np.array([0.5, 0, 1.0]), np.array(list("abc"), dtype=object), np.zeros(3, int))
     of = contrast(one, other)
     assert (of.prompts, of.difference) == (2, pytest.approx(25))
-    assert isnan(of.wide_lo)
+    assert isnan(of.across_seeds_lo)
     none = contrast(one, tally(np.ones(1), np.array(["z"], dtype=object), np.zeros(1, int)))
     assert none.prompts == 0 and isnan(none.difference)
 
@@ -76,4 +76,4 @@ def test_seeds_widen_the_interval_as_in_welchs_test():
         errors.append(max(0, sums.mean(0).var(ddof=1) - (rest**2).sum() / (59 * 2) / 60) / 3)
     freedom = sum(errors) ** 2 / sum(error**2 / 2 for error in errors)
     half = np.hypot((of.hi - of.lo) / 200, stats.t.ppf(0.975, freedom) * np.sqrt(sum(errors)))
-    assert errors[0] > 0 and of.wide_hi - of.wide_lo == pytest.approx(200 * half)
+    assert errors[0] > 0 and of.across_seeds_hi - of.across_seeds_lo == pytest.approx(200 * half)

@@ -218,9 +218,9 @@ def test_win_rates_of_single_seeds_by_hand():
     assert spread.rates == {0: 50, 1: 100, 2: 50}
     assert (spread.mean, spread.low, spread.high) == (pytest.approx(200 / 3), 50, 100)
     assert spread.std == pytest.approx(np.std([50, 100, 50], ddof=1))
-    assert isnan(spread.wide_lo)  # no two prompts have all seeds
+    assert isnan(spread.across_seeds_lo)  # no two prompts have all seeds
     one = seed_spread(np.array([1.0]), prompts[:1], np.array([0]))
-    assert isnan(one.std) and isnan(one.wide_lo) and one.iqm == 100
+    assert isnan(one.std) and isnan(one.across_seeds_lo) and one.iqm == 100
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
@@ -248,9 +248,9 @@ def test_across_seed_interval_adds_the_seeds_of_a_crossed_anova():
     )
     spread = seed_spread(*(frame[name].to_numpy() for name in ("y", "prompt", "seed")))
     mean = points.mean()
-    for bound in (spread.wide_lo / 100, spread.wide_hi / 100):
+    for bound in (spread.across_seeds_lo / 100, spread.across_seeds_hi / 100):
         assert (bound - mean) ** 2 == pytest.approx(half**2 * bound * (1 - bound) / (mean * (1 - mean)))
-    assert spread.wide_lo < 100 * mean < spread.wide_hi
+    assert spread.across_seeds_lo < 100 * mean < spread.across_seeds_hi
     assert spread.iqm_lo < spread.iqm < spread.iqm_hi
 
 
@@ -258,7 +258,7 @@ def test_equal_seeds_do_not_widen_the_interval():
     points, prompts = clustered(np.random.default_rng(9), 40, 1)
     seeds = np.repeat([0, 1, 2], 40)
     spread, win = seed_spread(np.tile(points, 3), np.tile(prompts, 3), seeds), win_rate(points, prompts)
-    assert (spread.wide_lo, spread.wide_hi) == pytest.approx((win.lo, win.hi))
+    assert (spread.across_seeds_lo, spread.across_seeds_hi) == pytest.approx((win.lo, win.hi))
 
 
 def test_quality_is_paired_with_the_cluster_robust_interval():
