@@ -100,7 +100,7 @@ def _last_box(response: str) -> tuple[int, int] | None:
     """The content of the last `\\boxed{...}` with balanced braces; None if it is blank, or if there is no box."""
     opened: list[
         tuple[int, bool]
-    ] = []  # where each open brace's content begins, and whether the brace is a box
+    ] = []  # where the content of each open brace begins, and whether it is a box
     boxes = []
     for match in _BOX_OR_BRACE.finditer(response):
         if match[0] != "}":

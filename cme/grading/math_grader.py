@@ -39,7 +39,7 @@ class Grader:
             if self._worker is None:
                 self._worker = self._start()
             try:
-                answer = self._ask(self._worker, [gold, given], self.seconds)
+                answer = self._receive(self._worker, [gold, given], self.seconds)
             except OSError:  # the worker died before it had read the question
                 answer = None
             if answer is None:
@@ -54,18 +54,14 @@ class Grader:
 
     def _start(self) -> "subprocess.Popen[bytes]":
         worker = subprocess.Popen(
-            [
-                sys.executable,
-                "-P",
-                __file__,
-            ],  # -P: this folder's modules must not hide the standard library's
+            [sys.executable, "-P", __file__],  # -P: no module of this folder hides the standard library's
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
             env={"PYTHONHASHSEED": "0"},
         )
-        if self._ask(worker, None, STARTING_SECONDS) != "ready":
+        if self._receive(worker, None, STARTING_SECONDS) != "ready":
             worker.kill()
             raise RuntimeError(
                 "answers cannot be compared: the math-verify worker did not start; "
@@ -74,7 +70,7 @@ class Grader:
         return worker
 
     @staticmethod
-    def _ask(worker: "subprocess.Popen[bytes]", question: list[str] | None, seconds: float) -> Any:
+    def _receive(worker: "subprocess.Popen[bytes]", question: list[str] | None, seconds: float) -> Any:
         """The worker's answer to a question; None if it does not answer in time or is dead."""
         assert worker.stdin is not None and worker.stdout is not None
         if question is not None:

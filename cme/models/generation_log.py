@@ -1,6 +1,6 @@
 """The generated batches of an unfinished stage, so that the next attempt continues from them.
 
-A generation log is an append-only file of JSON lines beside the stage's own file. The first line says what the stage is
+A generation log is an append-only file of JSON lines beside the result of the stage. The first line says what it is
 made from, every further line has one batch. A sampled batch includes the state of the random generators, so that later
 batches are what they would have been without the interruption.
 """
@@ -97,7 +97,7 @@ class GenerationLog:
         self._next += 1
 
     def delete(self) -> None:
-        """Delete the file, once the stage's own file is complete."""
+        """Delete the file, once the stage's result is saved."""
         self.path.unlink(missing_ok=True)
 
 

@@ -36,7 +36,7 @@ def train_grpo(
     `settings` are fields of GRPOConfig by TRL's names (see `TrainingJob.arguments`).
 
     Raises TrainingFailed for rewards or gradients that are not finite, Interrupted for a signal, Unavailable where the
-    disk is full, and ValueError for `scale_rewards=batch` with advantages of our own.
+    disk is full, and ValueError for `scale_rewards=batch` with a reward per token or a `std_floor`.
     """
     config = job.arguments(GRPOConfig, {**settings, "reward_weights": [1.0, 0.0]})
     checked = CheckedReward(reward)

@@ -14,7 +14,7 @@ pytest.importorskip("bitsandbytes")
 PROMPTS = [
     [{"role": "user", "content": f"where does the {a} live?"}] for a in ("fox", "cow", "mouse", "fish")
 ]
-SAID = [
+RESPONSES = [
     [{"role": "assistant", "content": s}] for s in ("in the forest", "field", "the cave and the river", "4")
 ]
 
@@ -23,7 +23,7 @@ SAID = [
 def test_scores_are_nearly_equal(tiny_folder: Callable[..., Path], name: str) -> None:
     place = str(tiny_folder(name))
     rewards = [
-        torch.tensor(CrossModelEntropy(place, quantization=how)(PROMPTS, SAID, [[1]] * 4))
+        torch.tensor(CrossModelEntropy(place, quantization=how)(PROMPTS, RESPONSES, [[1]] * 4))
         for how in (None, "8bit")
     ]
     gap = (rewards[0] - rewards[1]).abs()

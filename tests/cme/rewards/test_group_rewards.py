@@ -124,8 +124,8 @@ def test_the_vote_is_the_mode_and_log_shares_add_up_to_minus_the_entropy(group: 
 def test_the_first_thirty_two_of_sixty_four_votes_are_trained_on() -> None:
     """The first half alone would elect `a`."""
     reward = MajorityVote("whole", 64, train_on=32)
-    said = ["a"] * 20 + ["b"] * 10 + [""] * 2 + ["b"] * 30 + ["c"] * 2
-    assert reward(["p"] * 64, said, [[1]] * 64) == [0.0] * 20 + [1.0] * 10 + [0.0] * 2 + [None] * 32
+    responses = ["a"] * 20 + ["b"] * 10 + [""] * 2 + ["b"] * 30 + ["c"] * 2
+    assert reward(["p"] * 64, responses, [[1]] * 64) == [0.0] * 20 + [1.0] * 10 + [0.0] * 2 + [None] * 32
     assert reward.left_out == 32
     small = MajorityVote("whole", 4, train_on=2)
     found = small(["p"] * 4 + ["q"] * 4, ["", "", "", "", "a", "b", "b", "b"], [[1]] * 8)

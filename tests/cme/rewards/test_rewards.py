@@ -39,12 +39,12 @@ def message(role: str, text: str) -> list[dict[str, str]]:
 
 
 def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> None:
-    made = []
+    built = []
     for name in sorted({*rewards.__all__} - {"Reward"}):
         verifier = [str(tiny_folder("qwen"))] if name in ("CrossModelEntropy", "ReverseKL") else []
-        made.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier)))
-    assert all(isinstance(r, Reward) and not isinstance(r, torch.nn.Module) for r in made)
-    assert [r.__name__ for r in made] == [
+        built.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier)))
+    assert all(isinstance(r, Reward) and not isinstance(r, torch.nn.Module) for r in built)
+    assert [r.__name__ for r in built] == [
         "cme",
         "format",
         "ground_truth",
@@ -56,10 +56,14 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
         "semantic_entropy",
         "token_entropy",
     ]
-    assert {r.__name__ for r in made if r.needs_answers} == {"ground_truth", "majority_vote"}
-    assert {r.__name__ for r in made if r.whole_batch} == {"majority_vote", "random", "semantic_entropy"}
-    assert {r.__name__ for r in made if r.NEUTRAL} == {"cme", "reverse_kl"}
-    assert {r.__name__ for r in made if r.state_dict()} == {"random"}
+    assert {r.__name__ for r in built if r.needs_answers} == {"ground_truth", "majority_vote"}
+    assert {r.__name__ for r in built if r.whole_batch} == {
+        "majority_vote",
+        "random",
+        "semantic_entropy",
+    }
+    assert {r.__name__ for r in built if r.NEUTRAL} == {"cme", "reverse_kl"}
+    assert {r.__name__ for r in built if r.state_dict()} == {"random"}
 
 
 @pytest.mark.parametrize(
@@ -145,17 +149,17 @@ def test_format(answers: Any, text: str, ended: bool, expected: float) -> None:
 
 
 def test_ground_truth_asks_the_oracle() -> None:
-    asked = []
+    calls = []
 
     def oracle(prompt: str, response: str, finished: bool) -> float:
-        asked.append((prompt, response, finished))
+        calls.append((prompt, response, finished))
         return len(response) / 10
 
     reward = GroundTruth(oracle, "none")
     reward.bind(TRAINER)
     prompts, completions = [message("user", "p"), "q", "r"], [message("assistant", "abc"), "defgh", ""]
     graded = reward(prompts, completions, [[1, END], [1, 2], []], answer=["ignored"] * 3)
-    assert asked == [("p", "abc", True), ("q", "defgh", False), ("r", "", False)]
+    assert calls == [("p", "abc", True), ("q", "defgh", False), ("r", "", False)]
     assert graded == [0.3, 0.5, 0.0]
 
 

@@ -14,10 +14,10 @@ from cme.scoring.lm_head import LMHead
 D, V, N = 8, 37, 23
 
 
-def model(bias: bool = False, **config: Any) -> Any:
+def model(bias: bool = False, vocabulary: int = V, **config: Any) -> Any:
     """A stand-in with what the head reads of a model."""
     torch.manual_seed(0)
-    output = torch.nn.Linear(D, V, bias=bias)
+    output = torch.nn.Linear(D, vocabulary, bias=bias)
     text = SimpleNamespace(**config)
     return SimpleNamespace(
         config=SimpleNamespace(get_text_config=lambda: text), get_output_embeddings=lambda: output
@@ -95,12 +95,7 @@ def test_no_rows_give_no_values() -> None:
 @torch.no_grad()
 def test_memory_does_not_grow_with_rows_and_vocabulary(entropy: bool, certainty: bool) -> None:
     """Whole logits would take 98 MiB here; two tiles of float32 take 16."""
-    torch.manual_seed(0)
-    output = torch.nn.Linear(D, 25_000, bias=False)
-    made: Any = SimpleNamespace(
-        config=SimpleNamespace(get_text_config=lambda: SimpleNamespace()),
-        get_output_embeddings=lambda: output,
-    )
+    made = model(vocabulary=25_000)
     hidden, targets = torch.randn(1024, D), torch.randint(0, 25_000, (1024,))
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as watched:
         LMHead(made).score(hidden, targets, entropy=entropy, certainty=certainty)

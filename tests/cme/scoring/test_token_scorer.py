@@ -167,9 +167,8 @@ def test_a_model_that_cannot_share_is_scored_densely_with_a_warning(
     [record] = caplog.records
     assert "Olmo2ForCausalLM" in record.message and "densely" in record.message
     for one, prompt, response in zip(scored, prompts, responses, strict=True):
-        assert one.log_likelihoods.tolist() == pytest.approx(
-            score_ids(model, prompt, response).values, abs=1e-4
-        )
+        expected = score_ids(model, prompt, response).values
+        assert one.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_check_waits_for_a_response_that_needs_a_pass(
@@ -244,15 +243,12 @@ def test_models_without_keys_and_values_are_scored_correctly(
     from transformers import MambaConfig, MambaForCausalLM, RwkvConfig, RwkvForCausalLM
 
     torch.manual_seed(0)
+    sizes = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2}
+    model: PreTrainedModel
     if kind == "rwkv":
-        model: PreTrainedModel = RwkvForCausalLM(
-            RwkvConfig(vocab_size=60, hidden_size=16, attention_hidden_size=16, num_hidden_layers=2)
-        )
+        model = RwkvForCausalLM(RwkvConfig(attention_hidden_size=16, **sizes)).eval()
     else:
-        model = MambaForCausalLM(
-            MambaConfig(vocab_size=60, hidden_size=16, num_hidden_layers=2, state_size=4)
-        )
-    model.eval()
+        model = MambaForCausalLM(MambaConfig(state_size=4, **sizes)).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.mul_(3)

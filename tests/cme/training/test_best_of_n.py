@@ -40,21 +40,21 @@ def test_the_highest_reward_is_chosen(rewards: tuple[float | None, ...], chosen:
 
 
 def test_the_reward_is_called_as_in_training(tiny: Tiny) -> None:
-    asked: dict[str, Any] = {}
+    call: dict[str, Any] = {}
 
     def reward(prompts: Any, completions: Any, completion_ids: Any, **columns: Any) -> list[float | None]:
-        asked.update(columns, prompts=prompts, completions=completions, ids=completion_ids)
+        call.update(columns, prompts=prompts, completions=completions, ids=completion_ids)
         return [float(i) for i in range(len(prompts))]
 
     start = tiny("qwen")
     groups = sample_with_rewards(start, PROMPTS, FunctionReward(reward), 4, seed=0, **SAMPLING)
     assert [len(g) for g in groups] == [4] * 6
-    assert [chat.to_text(p) for p in asked["prompts"]] == [p.text for p in PROMPTS for _ in range(4)]
-    assert asked["answer"] == [p.answer for p in PROMPTS for _ in range(4)]
+    assert [chat.to_text(p) for p in call["prompts"]] == [p.text for p in PROMPTS for _ in range(4)]
+    assert call["answer"] == [p.answer for p in PROMPTS for _ in range(4)]
     rows = [s for g in groups for s in g]
     assert [s.reward for s in rows] == [float(i) for i in range(24)]
-    assert [s.generation.response for s in rows] == [chat.to_text(c) for c in asked["completions"]]
-    assert [s.generation.tokens for s in rows] == [len(ids) for ids in asked["ids"]]
+    assert [s.generation.response for s in rows] == [chat.to_text(c) for c in call["completions"]]
+    assert [s.generation.tokens for s in rows] == [len(ids) for ids in call["ids"]]
     assert all(len({s.generation.response for s in g}) > 1 for g in groups), "the samples of a prompt differ"
     assert sample_with_rewards(start, PROMPTS, FunctionReward(reward), 4, seed=0, **SAMPLING) == groups
     assert sample_with_rewards(start, PROMPTS, FunctionReward(reward), 4, seed=1, **SAMPLING) != groups

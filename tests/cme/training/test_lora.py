@@ -120,8 +120,8 @@ def test_dpo_and_sft_train_adapters_too(tiny: Tiny, tmp_path: Path) -> None:
         if method == "dpo":
             dpo_sft.train_dpo(tiny("qwen"), tiny("qwen"), pairs, watch, settings | more | {"beta": 0.1}, job)
         else:
-            said = [Generation("the fox", True, 3)] * 12
-            dpo_sft.train_sft(tiny("qwen"), PROMPTS, said, watch, settings | more, job)
+            responses = [Generation("the fox", True, 3)] * 12
+            dpo_sft.train_sft(tiny("qwen"), PROMPTS, responses, watch, settings | more, job)
         assert look.trainable and all("lora_" in weight for weight in look.trainable)
         assert greedy(load(str(folder)).model, tiny("qwen").tokenizer) == look.answers
 

@@ -79,16 +79,16 @@ def test_kl_is_the_mean_summed_log_ratio(tiny: Tiny, family: str) -> None:
 def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     policy = tiny("qwen")
     heldout = make_verifier(tiny("olmo"))
-    asked = []
+    calls = []
 
     def oracle(prompt: str, response: str, finished: bool) -> float:
-        asked.append((prompt, response, finished))
-        return len(asked) / 4
+        calls.append((prompt, response, finished))
+        return len(calls) / 4
 
     texts = ["fox, bear, wolf.", "the fox and the fox and the fox."]
     monitors = bound(Monitors(tiny("qwen"), heldout, oracle), policy)
     found = measure(monitors, policy, texts)
-    assert asked == [(PROMPTS[0], texts[0], True), (PROMPTS[1], texts[1], False)]
+    assert calls == [(PROMPTS[0], texts[0], True), (PROMPTS[1], texts[1], False)]
     assert found["quality"] == pytest.approx((0.25 + 0.5) / 2)
     means = [s.mean for s in heldout.score(PROMPTS, texts, [True, False])]
     assert found["heldout"] == pytest.approx(sum(m for m in means if m is not None) / 2)
