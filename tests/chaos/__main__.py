@@ -58,13 +58,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def run(options: argparse.Namespace, work: Path) -> dict[str, Any]:
-    """The twins first, then the trials, some at once; what came of them."""
+    """Run the twins first, then the trials, some at once; returns the record."""
     began = time.monotonic()
     os.environ.update(ALIKE)  # libraries read these when they are imported, also where others are forked from
     with ThreadPoolExecutor(options.at_once) as pool:
         twins = list(pool.map(_undisturbed, moments.twins(work, options.twins)))
         planned = list(enumerate(moments.plan(twins, options.runs, options.seed), start=1))
-        jobs = [pool.submit(_told, n, twin, deaths, work) for n, (twin, deaths) in planned]
+        jobs = [pool.submit(_report_survival, n, twin, deaths, work) for n, (twin, deaths) in planned]
         trials = [job.result() for job in jobs]
     return {
         "date": datetime.now(UTC).date().isoformat(),
@@ -87,7 +87,7 @@ def _undisturbed(twin: Twin) -> Twin:
     return replace(twin, attempt=done)
 
 
-def _told(number: int, twin: Twin, deaths: list[moments.Moment], work: Path) -> Trial:
+def _report_survival(number: int, twin: Twin, deaths: list[moments.Moment], work: Path) -> Trial:
     trial = survive(twin, deaths, work / str(number) / "results")
     what = "equal" if not trial.problems else "; ".join(trial.problems)
     when = ", ".join(f"{m} ({s})" for m, s in zip(trial.moments, trial.killed_in, strict=False))

@@ -29,7 +29,7 @@ TWINS: dict[str, tuple[str, ...]] = {
 
 
 def twins(work: Path, names: list[str] | None = None) -> list[Twin]:
-    """The undisturbed runs, each with a folder of results of its own, still to be run."""
+    """The undisturbed runs, each with a separate folder of results, still to be run."""
     return [
         Twin(name, words, work / "twins" / name.replace(", ", "-").replace(" ", "-") / "results")
         for name, words in TWINS.items()
@@ -53,17 +53,17 @@ def at_work(draw: random.Random) -> Moment:
 
 
 def once_more(draw: random.Random) -> Moment:
-    """A second death: there is less left to do."""
+    """A second kill, earlier: less is left to do."""
     return Moment("again at work", draw.uniform(0.0, 0.4), "lock")
 
 
 def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
-    """In the midst of saving what the run trains, or what it samples where it trains nothing."""
+    """While a checkpoint is saved, or the samples of a run that trains nothing."""
     if twin.name == "best of n":
         return _kill("samples, half written", "sync", "*/.samples.json.*", "half")
     if twin.name == "selection":
         return _kill(
-            "milestone, half written", "write", "*/step-*/model.safetensors", "half", draw.randint(1, 3)
+            "saved policy, half written", "write", "*/step-*/model.safetensors", "half", draw.randint(1, 3)
         )
     saved = draw.randint(1, 3)  # checkpoints are saved after steps 2, 4 and 6
     variants = [
@@ -80,20 +80,20 @@ def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
 
 
 def generation(draw: random.Random) -> Moment:
-    """In the midst of writing down a batch of responses."""
+    """While a batch of responses is written."""
     return _kill(
         "batch of responses, half written", "write", "*.unfinished.jsonl", "half", draw.randint(1, 8)
     )
 
 
 def verdict(twin: Twin, number: int, draw: random.Random) -> Moment:
-    """In the midst of a line of the log of verdicts, or just before or after it."""
+    """While a line of the log of verdicts is written, or just before or after it."""
     when = ("half", "before", "after", "half")[number % 4]
     return _kill(f"verdict, {when}", "write", "*/verdicts.jsonl", when, draw.randint(1, twin.verdicts))
 
 
 def record(number: int) -> Moment:
-    """In the midst of the record's writing, or before or after its rename."""
+    """While the record is written, or before or after its rename."""
     variants = [
         _kill("record, half written", "sync", "*/.record.json.*", "half"),
         _kill("record's rename, before", "rename", "*/record.json", "before"),
@@ -102,8 +102,8 @@ def record(number: int) -> Moment:
     return variants[number % len(variants)]
 
 
-def plan(found: list[Twin], runs: int, seed: int) -> list[tuple[Twin, list[Moment]]]:
-    """Which run dies when: every twin in turn at any time, twice, and in its checkpoint, a verdict and its record."""
+def plan(twins: list[Twin], runs: int, seed: int) -> list[tuple[Twin, list[Moment]]]:
+    """Which run is killed when: each twin at any time, twice, then in its checkpoint, a verdict and its record."""
     draw = random.Random(seed)
     kinds = [
         lambda twin, n: [any_time(draw)],
@@ -113,6 +113,6 @@ def plan(found: list[Twin], runs: int, seed: int) -> list[tuple[Twin, list[Momen
         lambda twin, n: [record(n)],
     ]
     return [
-        (found[i % len(found)], kinds[i // len(found) % len(kinds)](found[i % len(found)], i))
+        (twins[i % len(twins)], kinds[i // len(twins) % len(kinds)](twins[i % len(twins)], i))
         for i in range(runs)
     ]

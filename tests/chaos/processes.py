@@ -5,33 +5,19 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from tests.support import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 SABOTEUR = Path(__file__).resolve().parent / "saboteur"
 
-
-class Process(Protocol):
-    """A running process."""
-
-    def kill(self) -> None:
-        """Send it SIGKILL."""
-
-    def poll(self) -> int | None:
-        """Its exit code, the negative signal if it was killed, None while it runs."""
+Process = subprocess.Popen[bytes] | forked.ForkServerProcess
 
 
-class _Forked:
-    def __init__(self, process: forked.ForkServerProcess) -> None:
-        self._process = process
-
-    def kill(self) -> None:
-        self._process.kill()
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
+def exit_code(process: Process) -> int | None:
+    """The exit code, the negative signal if it was killed, None while it runs."""
+    return process.poll() if isinstance(process, subprocess.Popen) else process.exitcode
 
 
 def start(
@@ -41,9 +27,7 @@ def start(
     sabotaged = "CHAOS" in variables
     if not fresh:
         before = SABOTEUR / "sitecustomize.py" if sabotaged else None
-        return _Forked(forked.start(words, cwd, variables, Path(os.devnull), Path(stderr.name), before))
-    own = {"PYTHONPATH": str(SABOTEUR)} if sabotaged else {}
+        return forked.start(words, cwd, variables, Path(os.devnull), Path(stderr.name), before)
+    environment = os.environ | dict(variables) | ({"PYTHONPATH": str(SABOTEUR)} if sabotaged else {})
     command = [sys.executable, str(ROOT / "run.py"), *words]
-    return subprocess.Popen(
-        command, cwd=cwd, env=os.environ | dict(variables) | own, stdout=subprocess.DEVNULL, stderr=stderr
-    )
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL, stderr=stderr)

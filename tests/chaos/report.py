@@ -1,4 +1,4 @@
-"""The tables of a chaos record: what died when, and what became of it."""
+"""The tables of a chaos record: when runs were killed, and how they ended."""
 
 from typing import Any
 
@@ -12,48 +12,37 @@ def into(text: str, record: dict[str, Any]) -> str:
 
 
 def tables(record: dict[str, Any]) -> str:
-    """Markdown: a line on where it ran, then moments by outcome, then runs by outcome, and what failed."""
+    """Markdown: a line on where it ran, the outcomes by moment and by run, and the runs that differ."""
     trials = record["trials"]
     machine = record["environment"]
-    equal = sum(not t["problems"] for t in trials)
+    different = [trial for trial in trials if trial["problems"]]
     lines = [
         f"`{record['command']}`, {record['date']}, {machine['cores']} cores, torch {machine['torch']}, transformers "
-        f"{machine['transformers']}, TRL {machine['trl']}: {equal} of {len(trials)} runs ended equal to their "
-        f"undisturbed twins, after {sum(len(t['killed_in']) for t in trials)} kills and "
+        f"{machine['transformers']}, TRL {machine['trl']}: {len(trials) - len(different)} of {len(trials)} runs ended "
+        f"equal to their undisturbed twins, after {sum(len(t['killed_in']) for t in trials)} kills and "
         f"{sum(t['restarts'] for t in trials)} restarts, in {record['seconds'] / 60:.0f} minutes.",
         "",
-        *_table("killed at", _by(trials, lambda t: _kind(t["moments"]))),
+        *_table("killed at", [(", then ".join(trial["moments"]), trial) for trial in trials]),
         "",
-        *_table("run", _by(trials, lambda t: t["twin"])),
+        *_table("run", [(trial["twin"], trial) for trial in trials]),
     ]
-    failed = [
-        f"- {t['twin']}, {', '.join(t['moments'])}: {'; '.join(t['problems'])}"
-        for t in trials
-        if t["problems"]
-    ]
-    return "\n".join([*lines, *(["", "Not equal:", "", *failed] if failed else [])])
+    if different:
+        lines += ["", "Not equal:", ""]
+    lines += [f"- {t['twin']}, {', '.join(t['moments'])}: {'; '.join(t['problems'])}" for t in different]
+    return "\n".join(lines)
 
 
-def _kind(moments: list[str]) -> str:
-    return ", then ".join(moments)
-
-
-def _by(trials: list[dict[str, Any]], key: Any) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for trial in trials:
-        found.setdefault(key(trial), []).append(trial)
-    return dict(sorted(found.items()))
-
-
-def _table(title: str, groups: dict[str, list[dict[str, Any]]]) -> list[str]:
+def _table(title: str, named: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """One row for all trials of a name."""
     lines = [
         f"| {title} | runs | kills | while it was in | restarts | equal to the twin |",
         "|---|---:|---:|---|---:|---:|",
     ]
-    for name, trials in groups.items():
-        stages = [stage for t in trials for stage in t["killed_in"]]
-        seen = ", ".join(f"{stage} {stages.count(stage)}" for stage in dict.fromkeys(sorted(stages)))
+    for name in sorted({name for name, _ in named}):
+        trials = [trial for other, trial in named if other == name]
+        stages = sorted(stage for t in trials for stage in t["killed_in"])
+        counts = ", ".join(f"{stage} {stages.count(stage)}" for stage in dict.fromkeys(stages))
         restarts = sum(t["restarts"] for t in trials)
         equal = sum(not t["problems"] for t in trials)
-        lines.append(f"| {name} | {len(trials)} | {len(stages)} | {seen} | {restarts} | {equal} |")
+        lines.append(f"| {name} | {len(trials)} | {len(stages)} | {counts} | {restarts} | {equal} |")
     return lines

@@ -1,4 +1,4 @@
-"""A small run, started by its command, made to die at a chosen moment, started again, and compared with its twin."""
+"""A small run, started by its command, killed at a chosen moment, started again, and compared with its twin."""
 
 import hashlib
 import json
@@ -16,14 +16,14 @@ from . import processes
 
 ALIKE = {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}  # for all processes
 LIMIT = 600  # seconds after which a run counts as hanging
-# Written anew by every process: how far it is, and figures for the eye.
+# Every process writes these anew: its progress, and figures to look at.
 FLEETING = ("state.json", "progress.json", "report.html")
 FLEETING_FOLDERS = ("tensorboard", "tables", "figures")
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a run dies: at a share of its twin's time, or in one file operation.
+    """When a run is killed: at a share of its twin's time, or in one file operation.
 
     `since` is what the share is of: "start" (the whole process, imports too) or "lock" (from when the run holds its
     lock to the end). `fault` is what `saboteur/sitecustomize.py` reads.
@@ -46,13 +46,13 @@ class Attempt:
 
     @property
     def last(self) -> str:
-        """The last line that it said."""
+        """The last line of stderr."""
         return self.stderr.rpartition("\n")[2]
 
 
 @dataclass(frozen=True)
 class Twin:
-    """A run that nothing disturbs: the words of its command line, and what it took once it has run in `results`."""
+    """An undisturbed run: the words of its command line, and its process once it has run in `results`."""
 
     name: str
     words: tuple[str, ...]
@@ -67,7 +67,7 @@ class Twin:
 
 @dataclass
 class Trial:
-    """A run that was killed: where it was then, what its processes did, and how it differs from its twin."""
+    """A run that was killed: the stages it was killed in, its processes, and how it differs from its twin."""
 
     twin: str
     moments: list[str]
@@ -91,39 +91,39 @@ def attempt(
     fault: Mapping[str, Any] | None = None,
     fresh: bool = True,
 ) -> Attempt:
-    """Start the run's command in `results`, and end it at the moment, if it is one of time."""
+    """Run the command in `results` to its end; a moment of time kills it then."""
     fault = moment.fault if moment else fault
     variables = {"CHAOS": json.dumps(fault)} if fault else {}
     results.parent.mkdir(parents=True, exist_ok=True)
-    with (results.parent / "stderr").open("ab") as said:
-        before = said.tell()
+    with (results.parent / "stderr").open("ab") as log:
+        before = log.tell()
         began = time.monotonic()
         process = processes.start(
-            [*twin.words, "results_dir=results"], results.parent, ALIKE | variables, said, fresh
+            [*twin.words, "results_dir=results"], results.parent, ALIKE | variables, log, fresh
         )
         locked = _wait(process, results, twin, moment, began)
         seconds = time.monotonic() - began
-    words = Path(said.name).read_bytes()[before:].decode(errors="replace").replace("\r", "\n").strip()
-    return Attempt(process.poll() or 0, seconds, locked, words)
+    text = Path(log.name).read_bytes()[before:].decode(errors="replace").replace("\r", "\n").strip()
+    return Attempt(processes.exit_code(process) or 0, seconds, locked, text)
 
 
 def _wait(
     process: processes.Process, results: Path, twin: Twin, moment: Moment | None, began: float
 ) -> float:
-    """Until the process ends or is to be ended; returns after how many seconds it held the run's lock."""
+    """Wait for the end of the process, or kill it; returns the seconds after which it held the run's lock."""
     locked = float("inf")
-    death: float = LIMIT
+    deadline: float = LIMIT
     if moment and moment.fault is None and moment.since == "start":
         assert twin.attempt
-        death = moment.share * twin.attempt.seconds
-    while process.poll() is None:
+        deadline = moment.share * twin.attempt.seconds
+    while processes.exit_code(process) is None:
         now = time.monotonic() - began
         if locked == float("inf") and _at_work(results):
             locked = now
             if moment and moment.fault is None and moment.since == "lock":
                 assert twin.attempt
-                death = now + moment.share * (twin.attempt.seconds - twin.attempt.locked)
-        if now >= death:
+                deadline = now + moment.share * (twin.attempt.seconds - twin.attempt.locked)
+        if now >= deadline:
             process.kill()
         time.sleep(0.02)
     return locked
@@ -147,9 +147,9 @@ def stage(results: Path) -> str:
 
 
 def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5) -> Trial:
-    """Run with a death at each moment in turn, then again until it is done; compare with the twin.
+    """Kill the run at each moment in turn, then start it until it is done; compare it with the twin.
 
-    A run that was faster than its twin, and done before its death, dies earlier in a second try.
+    A run that was faster than its twin, and done before it was killed, is killed earlier in a second try.
     """
     fresh = any(moment.since == "start" for moment in moments)
     trial = Trial(twin.name, [moment.name for moment in moments])
@@ -168,7 +168,7 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
         saved = _saved(results)
         ended = attempt(twin, results, fresh=fresh)
         if saved and f"training continues from step {saved}\n" not in f"{ended.stderr}\n":
-            trial.problems.append(f"it had a whole checkpoint of step {saved}, and did not go on from it")
+            trial.problems.append(f"it had a whole checkpoint of step {saved}, and did not continue from it")
         trial.seconds.append(round(ended.seconds, 1))
         if ended.code == 0:
             break
@@ -208,7 +208,7 @@ def differences(results: Path, twin: Path) -> list[str]:
 
 
 def _files(results: Path) -> dict[str, Path]:
-    """What counts of a folder of results, by relative path."""
+    """The files of a folder of results that must equal the twin's, by relative path."""
     return {
         str(path.relative_to(results)): path
         for path in results.rglob("*")
@@ -226,7 +226,7 @@ def _partial(path: Path) -> bool:
 
 
 def _content(path: Path) -> Any:
-    """What must equal the twin's. Raises ValueError for a file that does not parse."""
+    """The content of a file that must equal the twin's. Raises ValueError for a file that does not parse."""
     if path.suffix == ".json":
         return _untimed(json.loads(path.read_text()))
     if path.suffix == ".jsonl":

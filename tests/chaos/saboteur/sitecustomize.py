@@ -7,7 +7,7 @@ variable CHAOS, JSON:
 
 on: write (a raw write to a file), sync, rename (into place, `path` is the new name), or remove (of a file);
 path: a glob over the whole path; call: which such operation, from 1; when: before it, after it, or half (half of the
-bytes are written; at a sync, the file is cut to half: what a kill in the midst of the write leaves);
+bytes are written; at a sync, the file is cut to half, as a kill during the write leaves it);
 fault: kill, or an errno's name, which that call and every later one raise.
 
 {"clock": [0, 3600, -7200]}: time.time() is off by these seconds, each in turn a call.
@@ -35,7 +35,7 @@ _replace, _rename, _fsync, _unlink = os.replace, os.rename, os.fsync, os.unlink
 
 
 def _due(on: str, path: object) -> int | None:
-    """How many operations the fault has met before this one, None where it is not to happen in it."""
+    """The number of this operation after the first faulty one, None for an operation without the fault."""
     if PLAN.get("on") != on or not fnmatch.fnmatch(os.fsdecode(path), PLAN["path"]):  # type: ignore[arg-type]
         return None
     since = next(_calls) - PLAN["call"]
@@ -50,7 +50,7 @@ def _fault(path: object) -> None:
 
 
 def _with_fault(on: str, path: object, act: Callable[[], Any], half: Callable[[], Any]) -> Any:
-    """The operation, with the fault before, in the midst of, or after it.
+    """Do the operation, with the fault before, during, or after it.
 
     A disk that fills takes part of a write and says how much; it refuses the next one.
     """

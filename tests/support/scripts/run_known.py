@@ -1,4 +1,4 @@
-"""run.py, in which what training samples is known before: see trained_together.py."""
+"""run.py with the known completions of trained_together.py in place of sampled ones."""
 
 import runpy
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT))
 
-from trained_together import known  # noqa: E402
+from trained_together import known_completions  # noqa: E402
 from trl import GRPOTrainer  # noqa: E402
 
 if __name__ == "__main__":
-    GRPOTrainer._generate_single_turn = known
+    GRPOTrainer._generate_single_turn = known_completions
     runpy.run_path(str(ROOT / "run.py"), run_name="__main__")

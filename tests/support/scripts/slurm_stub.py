@@ -1,4 +1,4 @@
-"""What stands for Slurm in tests: sbatch, srun, sacct and scontrol that run jobs as processes of this machine.
+"""Replaces Slurm in tests: sbatch, srun, sacct and scontrol, which run jobs as processes of this machine.
 
 Usage: slurm_stub.py COMMAND ARGUMENTS. It keeps the batch file and a log in the folder $SLURM_STUB.
 """
@@ -16,7 +16,7 @@ STUB = Path(os.environ["SLURM_STUB"])
 
 
 def start(task: str, after: float = 0.0) -> None:
-    """Start one task of the array, in a session of its own."""
+    """Start one task of the array in a new session."""
     of_task = {"SLURM_ARRAY_JOB_ID": JOB, "SLURM_ARRAY_TASK_ID": task, "SLURM_JOB_ID": f"10{task}"}
     of_one = dict.fromkeys(("SLURM_NODEID", "SLURM_PROCID", "SLURM_LOCALID"), "0")
     sizes = dict.fromkeys(("SLURM_NTASKS", "SLURM_JOB_NUM_NODES"), "1")

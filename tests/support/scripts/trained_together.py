@@ -2,8 +2,8 @@
 
     trained_together.py GENERATOR VERIFIER OUT
 
-What is sampled is a function of the step and the completion's place in the whole batch, so that any number of
-processes trains on the same. Writes the advantages of each step, the history and the trained weights to OUT.
+Completions depend on the step and on their position in the whole batch only, so that any number of processes trains
+on the same ones. Writes the advantages of each step, the history and the trained weights to OUT.
 """
 
 import json
@@ -34,7 +34,7 @@ SETTINGS = {
     "num_generations": GROUP,
     "max_completion_length": 6,
     "learning_rate": 0.1,
-    "optim": "sgd",  # Adam would make much of the rounding of gradients near 0
+    "optim": "sgd",  # Adam would amplify the rounding of gradients near 0
     "beta": 0.1,
     "temperature": 1.0,
     "top_k": 0,
@@ -47,17 +47,19 @@ ROWS = {
     "two groups": {"per_device_train_batch_size": 16},
     "by passes": {"per_device_train_batch_size": 1, **PASSES},
 }
-SAID = ["fox", "the fox", "dog cat", "bird", "4 2", "fish", "field"]
+TEXTS = ["fox", "the fox", "dog cat", "bird", "4 2", "fish", "field"]
 
 
-def known(self: GRPOTrainer, prompt_ids: list[list[int]], *_: Any) -> tuple[list[list[int]], None]:
+def known_completions(
+    self: GRPOTrainer, prompt_ids: list[list[int]], *_: Any
+) -> tuple[list[list[int]], None]:
     """Replaces TRL's sampling."""
-    first, found = distributed.process_index() * len(prompt_ids), []
-    for place in range(first, first + len(prompt_ids)):
-        rng = random.Random(f"{self.state.global_step}:{place}")
-        ids = self.processing_class(rng.choice(SAID), add_special_tokens=False)["input_ids"][:5]
-        found.append([*ids, *[self.processing_class.eos_token_id] * (rng.random() < 0.8)])
-    return found, None
+    first, completions = distributed.process_index() * len(prompt_ids), []
+    for position in range(first, first + len(prompt_ids)):
+        rng = random.Random(f"{self.state.global_step}:{position}")
+        ids = self.processing_class(rng.choice(TEXTS), add_special_tokens=False)["input_ids"][:5]
+        completions.append([*ids, *[self.processing_class.eos_token_id] * (rng.random() < 0.8)])
+    return completions, None
 
 
 REWARDS: dict[str, Callable[[str], Any]] = {
@@ -70,25 +72,21 @@ REWARDS: dict[str, Callable[[str], Any]] = {
 }
 
 
-def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> None:
-    """One case, in all processes."""
-    seen: list[list[Any]] = []
+def train(generator: str, verifier: str, out: Path, name: str, rows: str) -> None:
+    """Train one case in all processes."""
+    advantages: list[list[Any]] = []
     reward = REWARDS[name](verifier)
     start = load(generator)
-    held = load(verifier)
-    heldout = Verifier(
-        held.tokenizer,
-        TokenScorer(held.model),
-        max_prompt_tokens=64,
-        max_response_tokens=16,
-    )
+    checkpoint = load(verifier)
+    scorer = TokenScorer(checkpoint.model)
+    heldout = Verifier(checkpoint.tokenizer, scorer, max_prompt_tokens=64, max_response_tokens=16)
 
-    def kept(self: GRPOTrainer, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        seen.extend(inputs["advantages"].tolist())
+    def noted_loss(self: GRPOTrainer, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        advantages.extend(inputs["advantages"].tolist())
         return loss(self, model, inputs)
 
     loss = GRPOTrainer._compute_loss
-    GRPOTrainer._generate_single_turn, GRPOTrainer._compute_loss = known, kept
+    GRPOTrainer._generate_single_turn, GRPOTrainer._compute_loss = known_completions, noted_loss
     try:
         result = train_grpo(
             start,
@@ -101,9 +99,9 @@ def trained(generator: str, verifier: str, out: Path, name: str, rows: str) -> N
         )
     finally:
         GRPOTrainer._compute_loss = loss
-    advantages = distributed.gather_rows(seen)
+    rows_of_all = distributed.gather_rows(advantages)
     if distributed.process_index() == 0:
-        (out / name / f"{rows}.json").write_text(json.dumps({"advantages": advantages, **asdict(result)}))
+        (out / name / f"{rows}.json").write_text(json.dumps({"advantages": rows_of_all, **asdict(result)}))
 
 
 if __name__ == "__main__":
@@ -112,4 +110,4 @@ if __name__ == "__main__":
     with distributed.launch():
         for name in REWARDS:
             for rows in ROWS if name == "cme" else ["one group"]:
-                distributed.run_in_all(trained, generator, verifier, Path(out), name, rows)
+                distributed.run_in_all(train, generator, verifier, Path(out), name, rows)
