@@ -1,5 +1,6 @@
-"""What goes wrong around a run: each is one clear sentence, loses nothing that was whole, and is made good by the
-same command. On random-weight models, by the command that a user gives.
+"""Faults around a run: each gives one clear sentence and loses no complete file, and the same command finishes the run.
+
+The runs have random-weight models and are started by the user's command.
 """
 
 import json
@@ -29,7 +30,7 @@ WORDS = (
     "data.eval_prompts=12",
     "checkpoint.every=2",
 )
-DIES_TRAINED = {"on": "rename", "path": "*/training.json", "call": 1, "when": "before", "fault": "kill"}
+AFTER_TRAINING = {"on": "rename", "path": "*/training.json", "call": 1, "when": "before", "fault": "kill"}
 
 
 def attempt(twin: Twin, results: Path, fault: Mapping[str, Any] | None = None) -> Attempt:
@@ -50,21 +51,21 @@ def twin(miniature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture(scope="module")
 def trained(twin: Twin, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run leaves that is killed when its training is over and not yet written down."""
+    """The files of a run that is killed after its training, before the result is written."""
     results = tmp_path_factory.mktemp("trained") / "results"
-    assert attempt(twin, results, fault=DIES_TRAINED).code == -9
+    assert attempt(twin, results, fault=AFTER_TRAINING).code == -9
     return results
 
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Where a run of the test's own has its results."""
+    """The test's folder of results."""
     return tmp_path / "results"
 
 
 @pytest.fixture
 def disk(results: Path) -> Iterator[Callable[[str], None]]:
-    """A small file system of the results' own, mounted with the options that it is called with, or mounted anew."""
+    """Mounts a small file system for the results with the given options, or mounts it again with others."""
     if os.geteuid() != 0:
         pytest.skip("mounting a file system takes root")
     results.mkdir()
@@ -86,16 +87,16 @@ def disk(results: Path) -> Iterator[Callable[[str], None]]:
         subprocess.run(["umount", "--lazy", str(results)], check=True)
 
 
-def copied(source: Path, results: Path, *without: str) -> None:
-    """A run's results but for the files that the globs name."""
+def copy_results(source: Path, results: Path, *without: str) -> None:
+    """Copy a run's results without the files that match the patterns."""
     shutil.copytree(source, results, dirs_exist_ok=True)
     for pattern in without:
         for path in results.glob(pattern):
             path.unlink()
 
 
-def one_sentence(done: Attempt, *words: str) -> str:
-    """The one line that says what was wrong, and has all the words."""
+def check_error(done: Attempt, *words: str) -> str:
+    """Check that the run failed with one line of error which has all the words; return the line."""
     assert done.code in (1, 2), done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -103,8 +104,8 @@ def one_sentence(done: Attempt, *words: str) -> str:
     return line
 
 
-def made_good(twin: Twin, results: Path) -> Attempt:
-    """The same command again: it ends as the twin did."""
+def check_continued(twin: Twin, results: Path) -> Attempt:
+    """Run the command again and check that it ends as the twin did."""
     done = attempt(twin, results)
     assert done.code == 0, done.stderr
     assert differences(results, twin.results) == []
@@ -114,52 +115,51 @@ def made_good(twin: Twin, results: Path) -> Attempt:
 def test_a_disk_that_fills_while_training(twin: Twin, results: Path, disk: Callable[[str], None]) -> None:
     model = (folder(twin.results) / "checkpoint" / "model.safetensors").stat().st_size
     disk(f"size={5 * model}")  # the first checkpoint, with its optimizer, and no second
-    said = one_sentence(attempt(twin, results), "resume", "free some space")
-    assert str(results.name) in said
+    assert results.name in check_error(attempt(twin, results), "resume", "free some space")
     assert list(results.glob("*/resume/checkpoint-2/whole.json"))
     disk("size=100m")
-    made_good(twin, results)
+    check_continued(twin, results)
 
 
 def test_a_disk_without_space_for_one_checkpoint(
     twin: Twin, results: Path, disk: Callable[[str], None]
 ) -> None:
     disk("size=100k")
-    one_sentence(attempt(twin, results), "free some space")
+    check_error(attempt(twin, results), "free some space")
     disk("size=100m")
-    made_good(twin, results)
+    check_continued(twin, results)
 
 
 @pytest.mark.parametrize("when", ["before", "half"])
 def test_a_disk_that_fills_while_judging(twin: Twin, results: Path, when: str) -> None:
-    copied(twin.results, results, "*/record.json", "*/verdicts.jsonl")
+    copy_results(twin.results, results, "*/record.json", "*/verdicts.jsonl")
     fault = {"on": "write", "path": "*/verdicts.jsonl", "call": 5, "when": when, "fault": "ENOSPC"}
-    one_sentence(attempt(twin, results, fault=fault), "verdicts.jsonl", "No space left on device")
-    kept = (folder(results) / "verdicts.jsonl").read_text()
-    made_good(twin, results)
-    whole = kept[: kept.rfind("\n") + 1]
+    check_error(attempt(twin, results, fault=fault), "verdicts.jsonl", "No space left on device")
+    before = (folder(results) / "verdicts.jsonl").read_text()
+    check_continued(twin, results)
+    whole = before[: before.rfind("\n") + 1]
     assert len(whole.splitlines()) == 4
     assert (folder(results) / "verdicts.jsonl").read_text().startswith(whole)
 
 
 def test_a_disk_that_fills_while_the_record_is_written(twin: Twin, results: Path) -> None:
-    copied(twin.results, results, "*/record.json")
+    copy_results(twin.results, results, "*/record.json")
     fault = {"on": "sync", "path": "*/.record.json.*", "call": 1, "when": "half", "fault": "ENOSPC"}
-    one_sentence(attempt(twin, results, fault=fault), "record.json", "No space left on device")
+    check_error(attempt(twin, results, fault=fault), "record.json", "No space left on device")
     assert not list(results.glob("*/*.partial")) + list(results.glob("*/.*.partial"))
-    made_good(twin, results)
+    check_continued(twin, results)
 
 
 def test_results_that_are_read_only(twin: Twin, results: Path, disk: Callable[[str], None]) -> None:
     disk("size=100m")
     disk("ro")
-    one_sentence(attempt(twin, results), "Read-only file system", "results_dir")
+    check_error(attempt(twin, results), "Read-only file system", "results_dir")
     disk("rw")
-    copied(twin.results, results, "*/record.json")
+    copy_results(twin.results, results, "*/record.json")
     disk("ro")
-    one_sentence(attempt(twin, results), "Read-only file system", "results_dir")
+    check_error(attempt(twin, results), "Read-only file system", "results_dir")
     disk("rw")
-    made_good(twin, results)
+    check_continued(twin, results)
 
 
 def flip(path: Path) -> None:
@@ -186,38 +186,38 @@ DAMAGE = [
 def test_a_damaged_checkpoint(
     twin: Twin, trained: Path, results: Path, damage: Callable[[Path], None], all_of_them: bool
 ) -> None:
-    copied(trained, results)
+    copy_results(trained, results)
     saved = sorted(folder(results).glob("resume/checkpoint-*/model.safetensors"))
     assert len(saved) == 2
     for weights in saved if all_of_them else saved[-1:]:
         damage(weights)
-    done = made_good(twin, results)
-    said = [line for line in done.stderr.splitlines() if "is damaged" in line]
-    assert len(said) == (2 if all_of_them else 1), done.stderr
-    assert saved[-1].parent.name in said[0]
+    done = check_continued(twin, results)
+    lines = [line for line in done.stderr.splitlines() if "is damaged" in line]
+    assert len(lines) == (2 if all_of_them else 1), done.stderr
+    assert saved[-1].parent.name in lines[0]
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_policy(twin: Twin, results: Path, damage: Callable[[Path], None]) -> None:
-    """It is trained again, and never taken for what it was."""
-    copied(twin.results, results, "*/record.json", "*/verdicts.jsonl", "*/generations.json")
+    """The policy is trained again; the damaged one is not used."""
+    copy_results(twin.results, results, "*/record.json", "*/verdicts.jsonl", "*/generations.json")
     damage(folder(results) / "checkpoint" / "model.safetensors")
-    assert "checkpoint is damaged (model.safetensors" in made_good(twin, results).stderr
+    assert "checkpoint is damaged (model.safetensors" in check_continued(twin, results).stderr
 
 
 def test_a_log_of_verdicts_with_a_torn_last_line(twin: Twin, results: Path) -> None:
-    copied(twin.results, results, "*/record.json")
+    copy_results(twin.results, results, "*/record.json")
     log = folder(results) / "verdicts.jsonl"
     os.truncate(log, log.stat().st_size - 40)
-    made_good(twin, results)
+    check_continued(twin, results)
 
 
 def test_a_log_of_verdicts_with_a_bad_line(twin: Twin, results: Path) -> None:
-    copied(twin.results, results, "*/record.json")
+    copy_results(twin.results, results, "*/record.json")
     log = folder(results) / "verdicts.jsonl"
     lines = log.read_text().splitlines(keepends=True)
     log.write_text("".join([*lines[:2], lines[2][:30] + "\n", *lines[3:]]))
-    one_sentence(attempt(twin, results), "verdicts.jsonl, line 3", "delete the line")
+    check_error(attempt(twin, results), "verdicts.jsonl, line 3", "delete the line")
     log.write_text("".join([*lines[:2], *lines[3:]]))
     done = attempt(twin, results)
     assert done.code == 0, done.stderr
@@ -230,20 +230,20 @@ def test_a_log_of_verdicts_with_a_bad_line(twin: Twin, results: Path) -> None:
 
 @pytest.mark.parametrize("name", ["training.json", "generations.json"])
 def test_a_stage_file_that_is_cut(twin: Twin, results: Path, name: str) -> None:
-    copied(twin.results, results, "*/record.json")
+    copy_results(twin.results, results, "*/record.json")
     (folder(results) / name).write_text((folder(results) / name).read_text()[:100])
-    one_sentence(attempt(twin, results), name)
+    check_error(attempt(twin, results), name)
     (folder(results) / name).unlink()
-    made_good(twin, results)
+    check_continued(twin, results)
 
 
 def test_a_record_that_is_cut(twin: Twin, results: Path) -> None:
-    copied(twin.results, results)
+    copy_results(twin.results, results)
     record = folder(results) / "record.json"
     record.write_text(record.read_text()[:1000])
-    one_sentence(attempt(twin, results), "record.json is not a readable record")
+    check_error(attempt(twin, results), "record.json is not a readable record")
     record.rename(record.with_name("record.json.partial"))
-    made_good(twin, results)
+    check_continued(twin, results)
 
 
 def test_a_clock_that_jumps(twin: Twin, results: Path) -> None:
