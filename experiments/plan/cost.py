@@ -15,8 +15,9 @@ from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_recor
 from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.probes import sanity
-from experiments.run import accuracy, comparators, inputs, selection
-from experiments.run.judging_cost import PendingJudging, cost_lines
+from experiments.run import comparators, inputs, selection
+from experiments.run.evaluation import make_pairs
+from experiments.run.judging import PendingJudging, cost_lines
 from experiments.run.store import Store, pending_comparators
 
 
@@ -46,11 +47,7 @@ def _pending(run: Run) -> list[PendingJudging]:
             [Generation(**each) for each in read_json(path)["value"]]
             for path in (store.start, store.generations)
         )
-        shown = accuracy.judged_prompts(run, _prompts(run))
-        pairs = [
-            Pair(p.id, p.text, p.reference, a, b, p.answer)
-            for p, a, b in zip(shown, start, policy, strict=True)
-        ]
+        pairs = make_pairs(run, _prompts(run), start, policy)
         pending = [PendingJudging(run.run_id, run.judge, pairs, both_orders, log)]
     else:
         pending = [_upper_bound(run, run.run_id, log=log)]
@@ -107,7 +104,7 @@ def _upper_bound(
 
 
 def _prompts(run: Run) -> list[Prompt]:
-    return inputs.load_prompts(run.data, run.data.eval_split, run.data.eval_prompts)
+    return inputs.evaluation_prompts(run)
 
 
 def _unscored_pairs(pairs: Sequence[Pair], verdicts: Sequence[Verdict]) -> list[Pair]:

@@ -1,11 +1,11 @@
-"""Two outputs files head to head: `import` reads the verdicts of others, `judge` asks a judge of ours.
+"""Compare two files of outputs: `import` reads verdicts made elsewhere, `judge` uses a judge of this project.
 
     python -m experiments import --start base_outputs.json --policy finetuned_outputs.json \\
         --verdicts judge_base_vs_finetuned__gpt-5_2.json --name qwen-instruct --out FOLDER
     python -m experiments judge --start A.json --policy B.json --name NAME --out FOLDER [overrides, such as judge=local]
 
-Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. Each judge gets a record of its
-own in FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` asks in both orders.
+Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. Each judge gets its own record in
+FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` judges each pair in both orders.
 """
 
 import argparse
@@ -47,12 +47,12 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
             help="of one judge; repeatable",
         )
     else:
-        add("--dry-run", action="store_true", help="print what judging would take and ask nobody")
+        add("--dry-run", action="store_true", help="print the cost of judging, without a call")
         add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
     options = parser.parse_intermixed_args(arguments)
     try:
         outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
-        records = _imported(options, outputs) if command == "import" else _judged(options, outputs)
+        records = _import_verdicts(options, outputs) if command == "import" else _judge(options, outputs)
     except (ValueError, OSError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -61,7 +61,7 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
     for record in records:
         path = options.out / f"{record.run_id}.record.json"
         if path.exists():
-            print(f"{path} is written anew: same name, outputs and judge", file=sys.stderr)
+            print(f"{path} is overwritten: same name, outputs and judge", file=sys.stderr)
         write_record(path, record)
         for warning in record.warnings:
             print(f"warning: {record.judge}: {warning}", file=sys.stderr)
@@ -69,39 +69,43 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
     return 0
 
 
-def _imported(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
-    """A record for each file of verdicts; the judge is what its name has behind `__`."""
+def _import_verdicts(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
+    """One record per file of verdicts; the name of the file ends with `__` and the judge."""
     by_judge = {path.stem.rpartition("__")[2]: path for path in options.verdicts}
     if len(by_judge) < len(options.verdicts):
-        raise BadOutputs("--verdicts: two files are of one judge, which is what their names have behind `__`")
+        raise BadOutputs(
+            "--verdicts: two files are of one judge, which is the part of their names after `__`"
+        )
     records = []
     for judge, path in by_judge.items():
         verdicts, warnings = read_verdicts(path, outputs)
-        kin = overlap_warnings({"judge": judge}, generator_parties(outputs.makers))
-        records.append(imported_record(options.name, outputs, judge, verdicts, [*kin, *warnings], {}))
+        warnings = [*overlap_warnings({"judge": judge}, generator_parties(outputs.makers)), *warnings]
+        records.append(imported_record(options.name, outputs, judge, verdicts, warnings, {}))
     return records
 
 
-def _judged(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
-    """The record of the configured judges' verdicts, in both orders; what is in the log is not asked again.
+def _judge(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
+    """The record of the configured judges' verdicts in both orders, those in the log included.
 
-    With `--dry-run` there is none, and what judging would take is printed.
+    With `--dry-run`, print the cost of judging and return no record.
     """
     from experiments.config import composition
     from experiments.run import judging
-    from experiments.run.judging_cost import PendingJudging, cost_lines
 
-    [config] = composition.compose_cells(list(options.overrides), outputs.makers)
-    settings = config.judge.settings
-    warnings = judging.truncation_warnings(config, outputs.pairs)
-    keys = {str(name): judging.judge_digest(node) for name, node in judging.judges(config.judge).items()}
-    record = imported_record(options.name, outputs, settings["name"], [], warnings, {"judge": settings}, keys)
+    [run] = composition.compose_cells(list(options.overrides), outputs.makers)
+    settings = run.judge.settings
+    warnings = judging.truncation_warnings(run, outputs.pairs)
+    members = judging.judges(run.judge).items()
+    digests = {str(name): judging.judge_digest(member) for name, member in members}
+    record = imported_record(
+        options.name, outputs, settings["name"], [], warnings, {"judge": settings}, digests
+    )
     path = options.out / f"{record.run_id}.verdicts.jsonl"
     if options.dry_run:
-        pending = PendingJudging(record.run_id, config.judge, outputs.pairs, True, VerdictLog(path))
-        print("\n".join(cost_lines([pending])))
+        pending = judging.PendingJudging(record.run_id, run.judge, outputs.pairs, True, VerdictLog(path))
+        print("\n".join(judging.cost_lines([pending])))
         return []
-    judging.probe([config])
+    judging.probe([run])
     with VerdictLog(path) as log:
-        verdicts = judging.collect_verdicts(config.judge, outputs.pairs, both_orders=True, log=log)
+        verdicts = judging.collect_verdicts(run.judge, outputs.pairs, both_orders=True, log=log)
     return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds})]

@@ -1,11 +1,11 @@
 """Outputs and verdicts that were made elsewhere, as records.
 
 Outputs are in AlpacaEval's format. A file of verdicts is in the format released with arXiv 2605.29009: `label_a`,
-`label_b` and a list `per_sample` of {index, instruction, order_shown, verdict, winner, reason}; there a failed call
-is written as a tie, with "(judge error: ...)" for its reason, and here it is unscored. No other mark of a failure is
-known: a failed call that is written otherwise, as a tie with "API error: ..." say, counts as the tie that it claims to
-be. A verdict or a winner that is empty, unknown or at odds with the other is unscored too. Prompts that are in one
-outputs file alone, and verdicts on other texts than the outputs', are counted and named, never joined away.
+`label_b` and a list `per_sample` of {index, instruction, order_shown, verdict, winner, reason}. A failed call is a tie
+there, with the reason "(judge error: ...)"; here it is unscored. The format has no other mark of a failure, so a tie
+with another reason, such as "API error: ...", counts as a tie. A verdict or winner that is empty or unknown, or a
+verdict that contradicts the winner, is unscored too. Prompts that only one file of outputs has, and verdicts on other
+texts than the outputs', are counted and named, and never dropped silently.
 """
 
 import re
@@ -25,16 +25,16 @@ CUT = 200
 """Characters of an instruction that a file of verdicts repeats."""
 FAILED = "(judge error"
 """How the reason of a failed call begins; the format has no other mark of one."""
-OTHER = "the verdict is on another instruction than the outputs'"
+OTHER_INSTRUCTION = "the verdict is on another instruction than the outputs'"
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 FIELDS = ("index", "instruction", "order_shown", "verdict", "winner", "reason")
-NAMED = 5
-"""Differing prompts that a warning names."""
+SHOWN = 5
+"""Number of prompts or reasons that a warning shows."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """Two outputs files side by side. `labels` say what start and policy are called."""
+    """Two outputs files side by side. `labels` are the names of start and policy."""
 
     labels: tuple[str, str]
     generators: tuple[str, str]
@@ -43,7 +43,7 @@ class Outputs:
 
     @property
     def makers(self) -> list[str]:
-        """Every model that the rows of either file name."""
+        """The distinct models that made the outputs, by the rows of both files."""
         return sorted({name for names in self.generators for name in names.split(", ")})
 
 
@@ -63,10 +63,10 @@ def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] 
         raise BadOutputs(f"{start} and {policy} have no prompt in common: both must answer the same prompts")
     warnings = []
     for path, own, other in ((start, before, after), (policy, after, before)):
-        alone = [text for text, nth in own if (text, nth) not in other]
+        alone = [text for text, number in own if (text, number) not in other]
         if alone:
             warnings.append(
-                f"{len(alone)} prompts are in {path.name} alone, so not compared: {_named(alone)}"
+                f"{len(alone)} prompts are only in {path.name} and are not compared: {_quote(alone)}"
             )
     return Outputs(
         (labels[0] or _label(start), labels[1] or _label(policy)),
@@ -77,43 +77,40 @@ def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] 
 
 
 def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str]]:
-    """One judge's verdicts on the pairs, and what to warn of.
+    """One judge's verdicts on the pairs, and warnings.
 
-    Every pair has at least one, and two where the file has any pair in both orders: where the file has none, or one
-    on another text, it is unscored. Raises BadOutputs
-    for a file of another format, labels that are not those of the outputs, and two verdicts on one pair in one order.
+    Every pair gets a verdict, or two if the file has any pair in both orders. A verdict that the file lacks, or has on
+    another text, is unscored. Raises BadOutputs for a file of another format, for labels that are not those of the
+    outputs, and for two verdicts on one pair in one order.
     """
     labels, rows = _verdict_rows(path)
     if set(labels) != set(outputs.labels) or len(set(outputs.labels)) != 2:
         raise BadOutputs(
-            f"{path} compares {labels[0]!r} with {labels[1]!r}, but start is called {outputs.labels[0]!r} and "
-            f"policy {outputs.labels[1]!r}: name them by --start-label and --policy-label"
+            f"{path} compares {labels[0]!r} with {labels[1]!r}, but the labels of start and policy are "
+            f"{outputs.labels[0]!r} and {outputs.labels[1]!r}: set --start-label and --policy-label"
         )
     policy = "ab"[labels.index(outputs.labels[1])]
     pairs = {pair.prompt_id: pair for pair in outputs.pairs}
     verdicts = [_verdict(row, pairs[str(row["index"])], policy) for row in rows if str(row["index"]) in pairs]
-    judged = {(verdict.prompt_id, verdict.policy_first) for verdict in verdicts}
-    both = any((prompt_id, True) in judged and (prompt_id, False) in judged for prompt_id in pairs)
+    present = {(verdict.prompt_id, verdict.policy_first) for verdict in verdicts}
+    both = any((prompt_id, True) in present and (prompt_id, False) in present for prompt_id in pairs)
     for prompt_id in pairs:
-        lacking = [first for first in (True, False) if (prompt_id, first) not in judged]
+        lacking = [first for first in (True, False) if (prompt_id, first) not in present]
         if both:
             reason = "the file has no verdict on it in this order"
             verdicts += [Verdict(prompt_id, first, "unscored", reason) for first in lacking]
         elif len(lacking) == 2:
             verdicts.append(Verdict(prompt_id, True, "unscored", "the file has no verdict on it"))
     strays = [str(row["instruction"]) for row in rows if str(row["index"]) not in pairs]
-    warnings = [f"{len(strays)} verdicts are on no pair, so left out: {_named(strays)}"] if strays else []
-    other = [pairs[v.prompt_id].prompt for v in verdicts if v.reason == OTHER]
-    warnings += (
-        [f"{len(other)} verdicts are on other instructions than the outputs': {_named(other)}"]
-        if other
-        else []
-    )
+    warnings = [f"{len(strays)} verdicts are on no pair and are left out: {_quote(strays)}"] if strays else []
+    other = [pairs[v.prompt_id].prompt for v in verdicts if v.reason == OTHER_INSTRUCTION]
+    if other:
+        warnings.append(f"{len(other)} verdicts are on other instructions than the outputs': {_quote(other)}")
     reasons = Counter(v.reason for v in verdicts if v.reason is not None)
-    warnings += [f"{n} of {len(verdicts)} verdicts unscored: {why}" for why, n in reasons.most_common(NAMED)]
+    warnings += [f"{n} of {len(verdicts)} verdicts unscored: {why}" for why, n in reasons.most_common(SHOWN)]
     if ties := sum(verdict.outcome == "tie" for verdict in verdicts):
         warnings.append(
-            f"{ties} ties are taken for such: only a reason that begins with {FAILED!r} tells a failed call from a tie"
+            f"{ties} ties count as ties: only a reason that begins with {FAILED!r} tells a failed call from a tie"
         )
     return verdicts, warnings
 
@@ -125,7 +122,7 @@ def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
     except ValueError as error:
         raise BadOutputs(f"{path} is not JSON: {error}") from error
     if not isinstance(raw, dict) or not {"label_a", "label_b", "per_sample"} <= set(raw):
-        raise BadOutputs(f"{path} is no file of verdicts: it must have label_a, label_b and per_sample")
+        raise BadOutputs(f"{path} is not a file of verdicts: it must have label_a, label_b and per_sample")
     if not isinstance(raw["per_sample"], list):
         raise BadOutputs(f"{path}: per_sample is {str(raw['per_sample'])[:80]}; it must be a list")
     seen = set()
@@ -143,23 +140,23 @@ def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
 
 def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:
     """The verdict of one row; `policy` is the letter of the trained policy."""
-    order, said, winner = row["order_shown"], row["verdict"], row["winner"]
+    order, verdict, winner = row["order_shown"], row["verdict"], row["winner"]
     reason = None if row["reason"] is None else replace_surrogates(str(row["reason"]))
 
     def unscored(why: str) -> Verdict:
         return Verdict(pair.prompt_id, order[0] == policy, "unscored", replace_surrogates(why))
 
     if row["instruction"] not in (pair.prompt, pair.prompt[:CUT]):
-        return unscored(OTHER)
+        return unscored(OTHER_INSTRUCTION)
     if reason is not None and reason.startswith(FAILED):
         return unscored(reason)
-    if not isinstance(said, str) or said not in OUTCOMES:
-        return unscored(f"the verdict is {said!r}, which is none of A, B, TIE")
+    if not isinstance(verdict, str) or verdict not in OUTCOMES:
+        return unscored(f"the verdict is {verdict!r}; it must be A, B or TIE")
     if winner not in ("a", "b", "tie"):
-        return unscored(f"the winner is {winner!r}, which is none of a, b, tie")
-    if winner != {"A": order[0], "B": order[1], "TIE": "tie"}[said]:
-        return unscored(f"the verdict {said} in the order {order} contradicts the winner {winner}")
-    return Verdict(pair.prompt_id, order[0] == policy, OUTCOMES[said], note=reason)
+        return unscored(f"the winner is {winner!r}; it must be a, b or tie")
+    if winner != {"A": order[0], "B": order[1], "TIE": "tie"}[verdict]:
+        return unscored(f"the verdict {verdict} in the order {order} contradicts the winner {winner}")
+    return Verdict(pair.prompt_id, order[0] == policy, OUTCOMES[verdict], note=reason)
 
 
 def imported_record(
@@ -168,19 +165,23 @@ def imported_record(
     judge: str,
     verdicts: list[Verdict],
     warnings: list[str],
-    more: dict[str, Any],
-    asked: Mapping[str, str] | None = None,
+    settings: dict[str, Any],
+    digests: Mapping[str, str] | None = None,
 ) -> RunRecord:
-    """The record of one judge's verdicts on two outputs files; `more` is configuration to keep.
+    """The record of one judge's verdicts on two files of outputs.
 
-    The run id is of the name, the judge, the labels and the outputs, and of `asked`, the digests of our own judges'
-    settings: what a judge says is not in it, so that verdicts read again take the place of those before. The outputs'
-    digest is in the configuration too, so that different outputs are never pooled, whatever they are called.
+    The run id depends on the name, the judge, the labels, the outputs and `digests`, but not on the verdicts: verdicts
+    that are read again overwrite the earlier record. The digest of the outputs is also part of the configuration, so
+    that different outputs under the same names are never pooled.
+
+    Args:
+        settings: Further configuration for the record.
+        digests: Digests of the settings of this project's judges, by member of a panel.
     """
     labels = dict(zip(("start", "policy"), outputs.labels, strict=True))
     texts = digest([[p.prompt, p.start.response, p.policy.response] for p in outputs.pairs])
-    config = {"imported": {**labels, "outputs": texts}, **more}
-    made_from = [name, judge, config["imported"], asked]
+    config = {"imported": {**labels, "outputs": texts}, **settings}
+    made_from = [name, judge, config["imported"], digests]
     slug = re.sub(r"[^\w.-]+", "-", f"{SCALE}-{name}-{judge}")
     return RunRecord(
         run_id=f"{slug}-{digest(made_from)}",
@@ -207,14 +208,14 @@ def imported_record(
 
 
 def _occurrences(rows: Sequence[Row]) -> dict[tuple[str, int], Row]:
-    """Rows by instruction and how often it came before."""
+    """Rows by instruction and by how often the instruction occurred before."""
     seen: Counter[str] = Counter()
-    found = {}
+    numbered = {}
     for row in rows:
         text = row["instruction"]
-        found[text, seen[text]] = row
+        numbered[text, seen[text]] = row
         seen[text] += 1
-    return found
+    return numbered
 
 
 def _generation(row: Row) -> Generation:
@@ -222,7 +223,7 @@ def _generation(row: Row) -> Generation:
 
 
 def _generator(rows: Iterable[Row]) -> str:
-    """What the rows say made them."""
+    """The generators that the rows name."""
     return ", ".join(sorted({replace_surrogates(str(row.get("generator", "unknown"))) for row in rows}))
 
 
@@ -230,7 +231,7 @@ def _label(path: Path) -> str:
     return path.stem.removesuffix("_outputs")
 
 
-def _named(texts: Sequence[str]) -> str:
-    """The first few texts, shortened."""
-    few = [repr(text if len(text) <= 60 else f"{text[:60]}...") for text in texts[:NAMED]]
-    return ", ".join([*few, *([f"and {len(texts) - NAMED} more"] if len(texts) > NAMED else [])])
+def _quote(texts: Sequence[str]) -> str:
+    """The first texts, shortened and quoted."""
+    few = [repr(text if len(text) <= 60 else f"{text[:60]}...") for text in texts[:SHOWN]]
+    return ", ".join([*few, *([f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else [])])

@@ -1,4 +1,4 @@
-"""The stress table of a cell: how every reward and variant ranks answers of known worth. Nothing is trained."""
+"""The reward probe of a cell: how every reward and variant ranks answers of known quality. Nothing is trained."""
 
 import sys
 import time
@@ -30,16 +30,15 @@ from cme.rewards import (
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
+from experiments.probes.records import probe_id, record_fields
 from experiments.run import inputs, preparation
-from experiments.run.stage import resolve_weights
-from experiments.run.store import environment
+from experiments.run.stage import quiet_libraries
 
-# Evaluation prompts, or fewer where data.eval_prompts is less: as many as tell the rewards apart at a price that
-# two cores pay in a minute (miniature) or a few (laptop). No field, since every field is part of a run's identity.
-PROMPTS = {"miniature": 60}
-ELSEWHERE = 24
-# Tokens. The answers are scored whole: a training's own limits would cut the padding off a verbose one.
-UNCUT = 512
+PROMPTS, OTHER_PROMPTS = {"miniature": 60}, 24
+"""Evaluation prompts by scale and at other scales, or `data.eval_prompts` if that is less: enough to tell the rewards
+apart in a minute (miniature) or a few minutes (laptop) on two cores."""
+MIN_TOKENS = 512
+"""Lowest limit of tokens, so that a limit of the training does not cut a verbose answer."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "cme": {},
@@ -53,15 +52,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cme clip [-3, -0.5]": {"clip": [-3.0, -0.5]},
     "cme sigmoid [-2, 1]": {"sigmoid": [-2.0, 1.0]},
 }
-"""Lines by the reward fields that they change. `cme` is the reward as it is configured.
+"""Variants by the reward's fields that they change; `cme` is the reward as configured.
 
-`granularity` and `std_floor` have no line: they change what is made of a group's rewards, not the rewards.
+There is no variant of `granularity` and `std_floor`, which change the advantages and not the rewards. There is no
+`majority_vote`, which needs a group of the policy's own responses. Semantic entropy does too, but here the nine answers
+to a prompt are its group, which shows what it takes for the same answer.
 """
 ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
-# Not majority_vote: it values a response by the others that its policy gave, and no policy gave these. Semantic entropy
-# does so too; here the nine answers to a prompt are its group, so that it shows what it takes for the same.
 
-# Fields that a run's identity counts and a stress table does not depend on.
 _TRAINING = (
     "trainer",
     "guard",
@@ -72,135 +70,129 @@ _TRAINING = (
     "monitor_every",
     "data.train_split",
     "data.train_prompts",
-    "data.eval_prompts",  # counted as what `prompt_count` makes of it
+    "data.eval_prompts",  # counted as `prompt_count`
 )
+"""Settings of a run's identity that a reward probe does not depend on."""
 
 
-def record_path(config: Run) -> Path:
-    """Where a cell's stress table lies."""
-    return Path(config.results_dir) / reward_probe_id(config) / "stress.json"
+def record_path(run: Run) -> Path:
+    """Where the record of a cell's reward probe lies."""
+    return Path(run.results_dir) / reward_probe_id(run) / "stress.json"
 
 
-def reward_probe_id(config: Run) -> str:
+def reward_probe_id(run: Run) -> str:
     """Slug and hash, such as `stress-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
-    counted = identity.identity_fields(config, without=_TRAINING)
-    parts = ("stress", config.scale.name, config.family.name, config.regime, config.verifier.name)
-    return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted | {'prompts': prompt_count(config)})}"
+    counted = identity.identity_fields(run, without=_TRAINING)
+    counted |= {"prompts": prompt_count(run)}
+    parts = ("stress", run.scale.name, run.family.name, run.regime, run.verifier.name)
+    return probe_id(run, *parts, values=counted)
 
 
-def prompt_count(config: Run) -> int:
-    """How many evaluation prompts a cell's stress table asks."""
-    return min(PROMPTS.get(config.scale.name, ELSEWHERE), int(config.data.eval_prompts))
+def prompt_count(run: Run) -> int:
+    """Number of evaluation prompts in a cell's reward probe."""
+    return min(PROMPTS.get(run.scale.name, OTHER_PROMPTS), run.data.eval_prompts)
 
 
-def prepare(configs: list[Run]) -> None:
-    """Make everything loadable that the tables not yet made need, before the first is.
+def prepare(runs: list[Run]) -> None:
+    """Make everything loadable that the missing records need, before the first is made.
 
-    Raises BadConfig for a cell that has no stress table, Unavailable for weights or data that cannot be had.
+    Raises BadConfig for a cell without a reward probe, Unavailable for weights or data that are not available.
     """
-    owed = [c for c in configs if not record_path(c).exists()]
-    for config in owed:
-        if config.reward.name != "cme":
+    pending = [run for run in runs if not record_path(run).exists()]
+    for run in pending:
+        if run.reward.name != "cme":
             raise BadConfig(
-                f"reward={config.reward.name}: a stress table has every reward in it; leave reward=... out, or "
-                "change fields of reward=cme"
+                f"reward={run.reward.name}: a reward probe covers every reward; leave out reward=..., or change "
+                "fields of reward=cme"
             )
-        if config.trainer.method != "grpo":
+        if run.trainer.method != "grpo":
             raise BadConfig(
-                f"trainer={config.trainer.method}: a stress table trains nothing; leave trainer=... out"
+                f"trainer={run.trainer.method}: a reward probe trains nothing; leave out trainer=..."
             )
-        answers(config)
-    preparation.make_loadable(owed)
+        answers(run)
+    preparation.make_loadable(pending)
 
 
-def answers(config: Run) -> list[GradedAnswer]:
+def answers(run: Run) -> list[GradedAnswer]:
     """The graded answers of a cell. Raises BadConfig for data without reference answers."""
-    data = config.data
-    prompts = inputs.load_prompts(data, data.eval_split, prompt_count(config))
+    data = run.data
+    prompts = inputs.load_prompts(data, data.eval_split, prompt_count(run))
     try:
-        return graded_answers(prompts, config.seed)
+        return graded_answers(prompts, run.seed)
     except ValueError as error:
         raise BadConfig(f"data={data.name}, data.eval_split={data.eval_split}: {error}") from error
 
 
-def run(config: Run) -> Path:
-    """Make a cell's stress table unless it was made before; return the path of its record."""
-    path = record_path(config)
+def run(run: Run) -> Path:
+    """Score the answers of a cell with every reward, unless it was done before; return the path of the record."""
+    path = record_path(run)
     if path.exists():
-        print(f"{reward_probe_id(config)}: done before, skipped", file=sys.stderr)
+        print(f"{reward_probe_id(run)}: done before, skipped", file=sys.stderr)
         return path
-    import transformers
-
     from cme.checkpoints import load
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quiet_libraries()
     began = time.perf_counter()
-    weights = resolve_weights(preparation.checkpoint_names([config]))
-    asked = answers(config)
-    found = score_answers(lines(config), asked, load(config.generator, dtype=config.scoring.dtype))
+    fields = record_fields(run, preparation.checkpoint_names([run]))
+    graded = answers(run)
+    values = score_answers(lines(run), graded, load(run.generator, dtype=run.scoring.dtype))
     record = RewardProbeRecord(
-        stress_id=reward_probe_id(config),
-        scale=config.scale.name,
-        family=config.family.name,
-        regime=config.regime,
-        verifier=config.verifier.name,
-        seed=config.seed,
-        generator_checkpoint=config.generator,
-        verifier_checkpoint=identity.verifier_name(config),
-        second_checkpoint=second_verifier(config),
-        config=config.settings,
-        environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
-        prompts=list(dict.fromkeys(answer.prompt.id for answer in asked)),
+        stress_id=reward_probe_id(run),
+        verifier=run.verifier.name,
+        verifier_checkpoint=identity.verifier_name(run),
+        second_checkpoint=second_verifier(run),
+        prompts=list(dict.fromkeys(answer.prompt.id for answer in graded)),
         values={
-            line: {grade: [_rounded(v) for v in values] for grade, values in by_grade.items()}
-            for line, by_grade in found.items()
+            line: {g: [None if v is None else float(f"{v:.6g}") for v in own] for g, own in by_grade.items()}
+            for line, by_grade in values.items()
         },
         seconds=time.perf_counter() - began,
+        **fields,
     )
     write_record(path, record)
     return path
 
 
-def lines(config: Run) -> dict[str, Reward]:
-    """The rewards of a cell's stress table by name: variants of the configured cme, then the others.
+def lines(run: Run) -> dict[str, Reward]:
+    """The rewards of a cell's reward probe by name: variants of the configured cme, then the others.
 
-    A variant that the configuration excludes, or that changes nothing in it, is left out; so are the ensembles
-    where there is no second verifier of a family that is neither the generator's nor the first one's, and the
-    ground truth where there is no oracle. Each verifier is loaded once and scores each answer once.
+    Left out are variants that do not go with the configuration or change nothing in it, the ensembles unless there is a
+    second verifier of a third family, and the ground truth unless there is an oracle. Each verifier is loaded once and
+    scores each answer once.
     """
-    settings = dict(config.reward.arguments)
+    settings = dict(run.reward.arguments)
     for limit in ("max_prompt_tokens", "max_response_tokens"):
-        settings[limit] = max(settings.get(limit, 0), UNCUT)
-    here = settings | {"server": None}  # a server serves the reward's verifier and no other
-    base = _remembering(CrossModelEntropy(**settings))
+        settings[limit] = max(settings.get(limit, 0), MIN_TOKENS)
+    local = settings | {"server": None}  # a server has only the configured verifier
+    base = CrossModelEntropy(**settings)
+    verifiers, second = base.verifiers, second_verifier(run)
+    if second is not None:
+        verifiers = [*verifiers, *CrossModelEntropy(**local | {"verifier": second}).verifiers]
+    for verifier in verifiers:
+        verifier.engine = CachedEngine(verifier.engine)
     made: dict[str, Reward] = {
         name: base.variant(**changes)
         for name, changes in VARIANTS.items()
         if not changes or _applies(settings, changes)
     }
-    verifiers = base.verifiers
-    second = second_verifier(config)
-    if second is not None:
-        verifiers = [*verifiers, *_remembering(CrossModelEntropy(**here | {"verifier": second})).verifiers]
     if len(verifiers) > 1:
         for name, changes in ENSEMBLES.items():
             made[name] = base.variant(verifiers, **changes)
-    made["self_likelihood"] = CrossModelEntropy(**here | {"verifier": config.generator})
+    made["self_likelihood"] = CrossModelEntropy(**local | {"verifier": run.generator})
     made["token_entropy"] = TokenEntropy()
     made["token_entropy_last"] = TokenEntropy(**_defaults("token_entropy_last"))
     made["self_certainty"] = SelfCertainty()
-    made["semantic_entropy"] = SemanticEntropy(config.data.answers, len(GRADES))
+    made["semantic_entropy"] = SemanticEntropy(run.data.answers, len(GRADES))
     made["length"] = Length(**_defaults("length"))
-    made["format"] = FormatReward(config.data.answers)
-    made["random"] = RandomReward(config.seed)
-    if config.data.oracle is not None:
-        made["ground_truth"] = GroundTruth(config.load_oracle(), config.data.answers)
+    made["format"] = FormatReward(run.data.answers)
+    made["random"] = RandomReward(run.seed)
+    if run.data.oracle is not None:
+        made["ground_truth"] = GroundTruth(run.load_oracle(), run.data.answers)
     return made
 
 
 def _defaults(reward: str) -> dict[str, Any]:
-    """The arguments that stand in a reward's own YAML."""
+    """The arguments in the YAML file of a reward."""
     node = cast(
         "dict[str, Any]",
         OmegaConf.to_container(OmegaConf.load(composition.CONF / "reward" / f"{reward}.yaml")),
@@ -208,25 +200,15 @@ def _defaults(reward: str) -> dict[str, Any]:
     return {key: value for key, value in node.items() if key not in ("name", "_target_", "defaults")}
 
 
-def second_verifier(config: Run) -> str | None:
-    """The verifier that makes an ensemble of a single one; None where there is none or where there are several."""
-    return identity.heldout_verifier(config) if len(identity.verifiers(config)) == 1 else None
+def second_verifier(run: Run) -> str | None:
+    """The held-out verifier, which makes an ensemble with the configured one; None if there is none or are several."""
+    return identity.heldout_verifier(run) if len(identity.verifiers(run)) == 1 else None
 
 
 def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:
-    """Whether the changes change something and go with the other settings."""
+    """Whether the changes go with the other settings and change something."""
     try:
         CrossModelEntropy.check(**{**settings, **changes})
     except ValueError:
         return False
     return any(settings.get(key) != value for key, value in changes.items())
-
-
-def _remembering(reward: CrossModelEntropy) -> CrossModelEntropy:
-    for verifier in reward.verifiers:
-        verifier.engine = CachedEngine(verifier.engine)
-    return reward
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")

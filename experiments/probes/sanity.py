@@ -1,11 +1,11 @@
-"""A judge's sanity: what it says of opponents that are not better than a model's own responses. No training.
+"""Sanity check of a judge: its verdicts on opponents that are no better than a model's own responses. No training.
 
-Opponents of the untrained generator's greedy responses, in the place where a trained policy stands:
+The opponents of the untrained generator's greedy responses, in the place of a trained policy:
 
     null      one phrase, the same for every prompt
     longer    the response, then the response again
-    shorter   the first half of the response's words, of responses that ended by themselves: cutting one
-              that runs on can make it better
+    shorter   the first half of the response's words; only for responses that ended by themselves, because cutting one
+              that does not end can make it better
     copied    the prompt
     itself    the generator, sampled at temperature 1, against itself, sampled again
 """
@@ -21,105 +21,92 @@ from cme.judges.pairwise import VerdictLog
 from cme.records import Generation, Pair, Prompt, SanityRecord, read_record, write_record
 from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.run import accuracy, inputs, judging
-from experiments.run.stage import quiet_libraries, resolve_weights
-from experiments.run.store import environment
+from experiments.probes.records import print_record, probe_id, record_fields
+from experiments.run import evaluation, inputs, judging, state
+from experiments.run.cell import Job
+from experiments.run.stage import quiet_libraries
 
 OPPONENTS = ("null", "longer", "shorter", "copied", "itself")
 
-# Of a run's identity, what a judge's sanity does not depend on.
 _TRAINING = ("trainer", "guard", "reward", "verifier", "scoring", "monitor_every", "scale.heldout")
+"""Settings of a run's identity that a judge's sanity check does not depend on."""
 
 
-def record_path(config: Run) -> Path:
+def record_path(run: Run) -> Path:
     """Where a cell's sanity record lies."""
-    return Path(config.results_dir) / sanity_id(config) / "sanity.json"
+    return Path(run.results_dir) / sanity_id(run) / "sanity.json"
 
 
-def sanity_id(config: Run) -> str:
+def sanity_id(run: Run) -> str:
     """Slug and hash, such as `sanity-miniature-oracle-qwen-pretrained-s0-1a2b3c4d`."""
-    counted = identity.identity_fields(config, without=_TRAINING)
-    parts = ("sanity", config.scale.name, config.judge.name, config.family.name, config.regime)
-    return f"{'-'.join(parts)}-s{config.seed}-{identity.digest(counted)}"
+    counted = identity.identity_fields(run, without=_TRAINING)
+    return probe_id(
+        run, "sanity", run.scale.name, run.judge.name, run.family.name, run.regime, values=counted
+    )
 
 
-def run(config: Run) -> Path:
-    """Judge the opponents, or those that no judge could score before, and print the table; return the record's path."""
-    from analysis.tables.render import to_markdown
+def _run(run: Run) -> Path:
+    """Judge the opponents, or only the unscored verdicts, and print the table; return the record's path."""
     from analysis.tables.sanity import sanity_table
 
-    path = record_path(config)
-    record = read_record(path, SanityRecord) if path.exists() else None
-    if record is None or has_unscored(record):
-        judging.probe([config])
-        record = _measured(config)
+    path = record_path(run)
+    if not path.exists() or state.finished_state(path, attempts=0).unscored:
+        judging.probe([run])
+        record = _measure(run)
         write_record(path, record)
-        _write_outputs(path.parent, record)
-    print(to_markdown(sanity_table([record])))
-    for warning in record.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    print(f"record: {path}")
+        for name, pairs in record.pairs.items():
+            rows = [(p.prompt, p.policy.response) for p in pairs]
+            outputs = path.with_name(f"{name}_outputs.json")
+            write_outputs(outputs, rows, f"{run.generator} ({name})", run.data.name)
+    record = read_record(path, SanityRecord)
+    print_record(path, sanity_table([record]), record.warnings)
     return path
 
 
-def _write_outputs(folder: Path, record: SanityRecord) -> None:
-    """The opponents' responses, in AlpacaEval's format."""
-    for name, pairs in record.pairs.items():
-        said = [(p.prompt, p.policy.response) for p in pairs]
-        generator, data = f"{record.generator_checkpoint} ({name})", record.config["data"]["name"]
-        write_outputs(folder / f"{name}_outputs.json", said, generator, data)
+run = Job(_run, record_path)
 
 
-def has_unscored(record: SanityRecord) -> bool:
-    """Whether a verdict is unscored."""
-    return any(v.outcome == "unscored" for verdicts in record.verdicts.values() for v in verdicts)
-
-
-def _measured(config: Run) -> SanityRecord:
+def _measure(run: Run) -> SanityRecord:
     quiet_libraries()
     began = time.perf_counter()
-    weights = resolve_weights([config.generator])
-    prompts = inputs.load_prompts(config.data, config.data.eval_split, config.data.eval_prompts)
-    greedy, one, other = _responses(config, prompts)
-    pairs = opponents(accuracy.judged_prompts(config, prompts), greedy, one, other)
-    print(f"{sanity_id(config)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
-    with VerdictLog(record_path(config).with_name("verdicts.jsonl")) as log:
-        orders = config.evaluation.both_orders
+    fields = record_fields(run, [run.generator])
+    prompts = inputs.evaluation_prompts(run)
+    greedy, one, other = _sample_responses(run, prompts)
+    pairs = opponents(evaluation.judged_prompts(run, prompts), greedy, one, other)
+    print(f"{sanity_id(run)}: {sum(map(len, pairs.values()))} pairs to judge", file=sys.stderr)
+    with VerdictLog(record_path(run).with_name("verdicts.jsonl")) as log:
+        orders = run.evaluation.both_orders
         verdicts = {
-            name: judging.collect_verdicts(config.judge, own, orders, log) for name, own in pairs.items()
+            name: judging.collect_verdicts(run.judge, own, orders, log) for name, own in pairs.items()
         }
     return SanityRecord(
-        sanity_id=sanity_id(config),
-        scale=config.scale.name,
-        family=config.family.name,
-        regime=config.regime,
-        judge=config.judge.name,
-        seed=config.seed,
-        generator_checkpoint=config.generator,
-        config=config.settings,
-        neutral=identity.neutral_fields(config),
-        environment=environment() | {f"weights of {name}": folder for name, folder in weights.items()},
+        sanity_id=sanity_id(run),
+        judge=run.judge.name,
+        neutral=identity.neutral_fields(run),
         pairs=pairs,
         verdicts=verdicts,
         seconds=time.perf_counter() - began,
         warnings=[
             f"opponent {name}: {line}"
             for name, own in pairs.items()
-            for line in judging.truncation_warnings(config, own)
+            for line in judging.truncation_warnings(run, own)
         ],
+        **fields,
     )
 
 
-def _responses(config: Run, prompts: Sequence[Prompt]) -> list[list[Generation]]:
-    """The generator's responses, greedy and sampled twice."""
+def _sample_responses(run: Run, prompts: Sequence[Prompt]) -> list[list[Generation]]:
+    """The generator's responses: greedy, and sampled twice."""
     import torch
 
     from cme.checkpoints import load
-    from experiments.run.responses import respond
 
-    checkpoint = load(config.generator)
-    torch.manual_seed(config.seed)
-    return [respond(config, checkpoint, prompts, progress="answers", temperature=t) for t in (0.0, 1.0, 1.0)]
+    checkpoint = load(run.generator)
+    torch.manual_seed(run.seed)
+    return [
+        evaluation.respond(run, checkpoint, prompts, progress="answers", temperature=t)
+        for t in (0.0, 1.0, 1.0)
+    ]
 
 
 def opponents(
@@ -128,29 +115,28 @@ def opponents(
     one: Sequence[Generation],
     other: Sequence[Generation],
 ) -> dict[str, list[Pair]]:
-    """Pairs by opponent: the model's own response as the start's, the opponent's as the policy's.
+    """Pairs by opponent, whose responses stand for the policy's; the model's own stand for the start's.
 
-    An opponent that has no pair is left out.
+    An opponent without any pair is left out.
     """
 
-    def pair(prompt: Prompt, start: Generation, text: str, finished: bool | None = True) -> Pair:
+    def against(text: str, prompt: Prompt, start: Generation, finished: bool | None = True) -> Pair:
         opponent = Generation(text, finished, tokens=None)  # no model wrote it
         return Pair(prompt.id, prompt.text, prompt.reference, start, opponent, prompt.answer)
 
+    def half(text: str) -> str:
+        words = text.split()
+        return " ".join(words[: len(words) // 2])
+
     own = list(zip(prompts, greedy, strict=True))
-    found = (
-        [pair(p, g, stock_phrases(p).boilerplate) for p, g in own],
-        [pair(p, g, f"{g.response} {g.response}", g.finished) for p, g in own],
-        [pair(p, g, _half(g.response)) for p, g in own if g.finished],
-        [pair(p, g, p.text) for p, g in own],
+    pairs = (
+        [against(stock_phrases(p).boilerplate, p, g) for p, g in own],
+        [against(f"{g.response} {g.response}", p, g, g.finished) for p, g in own],
+        [against(half(g.response), p, g) for p, g in own if g.finished],
+        [against(p.text, p, g) for p, g in own],
         [
             Pair(p.id, p.text, p.reference, a, b, p.answer)
             for p, a, b in zip(prompts, one, other, strict=True)
         ],
     )
-    return {name: pairs for name, pairs in zip(OPPONENTS, found, strict=True) if pairs}
-
-
-def _half(text: str) -> str:
-    words = text.split()
-    return " ".join(words[: len(words) // 2])
+    return {name: found for name, found in zip(OPPONENTS, pairs, strict=True) if found}

@@ -1,105 +1,120 @@
-"""One cell, run in whatever process a launcher chose: locked, its failure written down, its models released."""
+"""Run one cell in whatever process a launcher chose: lock it, record how it ended, and free its models."""
 
 import contextlib
 import gc
+import os
+import platform
 import sys
 import time
-from dataclasses import replace
-from importlib import import_module
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 from cme import Unavailable
 from cme.records import RunState, write_record
+from cme.runtime.secrets import redact
 from experiments.config import identity, schema
 from experiments.config.components import locate
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import state
+from experiments.run import state, surprisal
 from experiments.run.store import Store
 
 
+@dataclass(frozen=True)
+class Job:
+    """The work on a cell in place of the pipeline. `experiment.run` is the dotted path of a Job.
+
+    Attributes:
+        function: Makes the record unless it exists.
+        record_path: Where the record lies. Its folder belongs to this cell alone; lock and state lie there too.
+    """
+
+    function: Callable[[Run], Path]
+    record_path: Callable[[Run], Path]
+
+    def __call__(self, run: Run) -> Path:
+        """Make the record unless it exists; return its path."""
+        return self.function(run)
+
+
 class SweepStopped(BaseException):
-    """A cell failed, and `fail_fast=true` ends the sweep with it. Goes through every `except Exception`."""
+    """A cell failed, and `fail_fast=true` ends the sweep. No `except Exception` catches it."""
 
 
-def record_path(config: Run) -> Path:
-    """Where a cell's record lies: in a folder of its run's own, which has its lock and its state too.
+def record_path(run: Run) -> Path:
+    """Where a cell's record lies. Raises BadConfig if `experiment.run` names something other than a Job."""
+    if run.experiment.run == schema.Experiment.run:
+        return Store.of(run).record
+    job = locate(run.experiment.run)
+    if not isinstance(job, Job):
+        raise BadConfig(f"experiment.run={run.experiment.run}; it must name a Job of {__name__}")
+    return job.record_path(run)
 
-    The module of an experiment's `run` says it by a function of this name. Raises BadConfig for one that does not.
+
+def is_done(run: Run) -> bool:
+    """Whether nothing of a run is pending. Raises ValueError for a record that cannot be read."""
+    if run.experiment.run == schema.Experiment.run:
+        return Store.of(run).done
+    path = record_path(run)
+    return path.exists() and not state.finished_state(path, attempts=0).unscored
+
+
+def run(run: Run) -> None:
+    """Run the stages of a cell that are not done, and write to the run's `state.json` how it ended.
+
+    An error is recorded as the state of the cell, and the sweep continues; with `fail_fast`, it raises SweepStopped.
+    KeyboardInterrupt, which includes `cme.Interrupted`, is recorded and raised again.
     """
-    if config.experiment.run == schema.Experiment.run:
-        return Store.of(config).record
-    module = import_module(config.experiment.run.rpartition(".")[0])
-    if not hasattr(module, "record_path"):
-        raise BadConfig(
-            f"experiment.run={config.experiment.run}: {module.__name__} has no function record_path(config)"
-        )
-    return cast("Path", module.record_path(config))
-
-
-def is_done(config: Run) -> bool:
-    """Whether a run has nothing left to do. Raises ValueError for a record that cannot be read."""
-    if config.experiment.run == schema.Experiment.run:
-        return Store.of(config).done
-    path = record_path(config)
-    return path.exists() and not state.finished_state(path, 0, 0.0).unscored
-
-
-def run(config: Run) -> None:
-    """Run whatever stages of a cell are not done yet, and write down how it ended in the run's `state.json`.
-
-    Whatever a cell fails of is its state, and no exception: the sweep goes on. With `fail_fast` it raises SweepStopped.
-    KeyboardInterrupt, as `cme.Interrupted` is one, is written down and goes on up.
-    """
-    record = record_path(config)
+    record = record_path(run)
     folder, began = record.parent, time.perf_counter()
-    secret = [
-        str(v) for k, v in identity.flat_settings(config).items() if k.endswith("api_key_variable") and v
-    ]
+    settings = identity.flat_settings(run)
+    secrets = [str(v) for k, v in settings.items() if k.endswith("api_key_variable") and v]
     with state.run_lock(folder):
         known = state.read(folder)
-        attempt = RunState("running", known.attempts if known else 0, owner=state.owner())
+        attempt = RunState(
+            "running",
+            known.attempts if known else 0,
+            owner=f"process {os.getpid()} on {platform.node()}",
+        )
 
-        def ended(how: RunState) -> None:
-            took = round(time.perf_counter() - began, 3)
-            write_record(folder / state.STATE, replace(how, seconds=took, owner=None))
+        def write_end(end: RunState) -> None:
+            seconds = round(time.perf_counter() - began, 3)
+            write_record(folder / state.STATE, replace(end, seconds=seconds, owner=None))
 
         try:
-            was_done = is_done(config)
-            if not was_done:
+            if not is_done(run):
                 attempt = replace(attempt, attempts=attempt.attempts + 1)
                 write_record(folder / state.STATE, attempt)
                 state.report_stage(folder, "starting")
-            locate(config.experiment.run)(config)
-            found = state.finished_state(record, attempt.attempts, 0.0)
-            if known is None or known != replace(found, seconds=known.seconds):
-                ended(found)
+            locate(run.experiment.run)(run)
+            end = state.finished_state(record, attempt.attempts)
+            if known is None or known != replace(end, seconds=known.seconds):
+                write_end(end)
         except KeyboardInterrupt as error:
             by = f"by {error} " if str(error) else ""
-            with contextlib.suppress(
-                OSError, Unavailable
-            ):  # a run without it counts as interrupted all the same
+            # even if this cannot be written, the run counts as interrupted
+            with contextlib.suppress(OSError, Unavailable):
                 reason = f"interrupted {by}{state.describe_progress(folder)}".rstrip()
-                ended(replace(attempt, state="interrupted", reason=reason))
+                write_end(replace(attempt, state="interrupted", reason=reason))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other cells of a sweep go on
-            reason = state.describe_error(error, secret)
+        except Exception as error:  # noqa: BLE001 - after any error, the other cells of the sweep still run
+            first = next(iter(str(error).splitlines()), "")
+            expected = type(error).__module__.partition(".")[0] in ("cme", "experiments")
+            reason = first if expected and first else f"{type(error).__name__}: {first}".rstrip(": ")
+            reason = redact(reason, secrets)
             print(f"{folder.name}: failed: {reason}", file=sys.stderr)
-            ended(
-                replace(
-                    attempt, state="failed", reason=reason, traceback=state.redacted_traceback(error, secret)
-                )
-            )
-            if config.fail_fast:
+            trace = redact("".join(traceback.format_exception(error)), secrets)
+            write_end(replace(attempt, state="failed", reason=reason, traceback=trace))
+            if run.fail_fast:
                 raise SweepStopped(f"{folder.name}: {reason}") from None
-    release()
+    _free_memory()
 
 
-def release() -> None:
-    """Free what a cell loaded, for the next one in this process."""
-    if "experiments.run.surprisal" in sys.modules:
-        sys.modules["experiments.run.surprisal"].cached_scorer.cache_clear()
+def _free_memory() -> None:
+    """Free the models of a cell for the next one in this process."""
+    surprisal.cached_scorer.cache_clear()
     gc.collect()
     if "torch" in sys.modules:
         import torch

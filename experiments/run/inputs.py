@@ -1,4 +1,4 @@
-"""The prompts and preference pairs of a cell."""
+"""The prompts and preference pairs of a run."""
 
 from typing import cast
 
@@ -9,23 +9,32 @@ from experiments.config.validation import BadConfig
 
 
 def load_prompts(data: Data, split: str, count: int) -> list[Prompt]:
-    """Prompts of a split. Raises Unavailable for data that cannot be had, BadConfig for more than there are."""
+    """`count` prompts of a split. Raises Unavailable for data that is not available, BadConfig if there are fewer."""
     try:
         return cast("list[Prompt]", data.source.instantiate(split=split, count=count, seed=data.seed))
     except ValueError as error:
         raise BadConfig(f"data={data.name}: {error}") from error
 
 
-def load_preferences(config: Run) -> list[Preference]:
-    """The preference pairs of a cell's training prompts.
+def training_prompts(run: Run) -> list[Prompt]:
+    """The prompts that a run trains on. Raises as `load_prompts` does."""
+    return load_prompts(run.data, run.data.train_split, run.data.train_prompts)
 
-    Raises Unavailable for data that cannot be had, BadConfig for prompts that have no pairs.
+
+def evaluation_prompts(run: Run) -> list[Prompt]:
+    """The prompts that a run is evaluated on. Raises as `load_prompts` does."""
+    return load_prompts(run.data, run.data.eval_split, run.data.eval_prompts)
+
+
+def load_preferences(run: Run) -> list[Preference]:
+    """The preference pairs of a run's training prompts.
+
+    Raises Unavailable if the data is not available, BadConfig for prompts without pairs.
     """
-    data = config.data
-    assert isinstance(config.trainer, Dpo) and config.trainer.pairs is not None
-    prompts = load_prompts(data, data.train_split, data.train_prompts)
+    assert isinstance(run.trainer, Dpo) and run.trainer.pairs is not None
+    prompts = training_prompts(run)
     try:
-        found = config.trainer.pairs.instantiate(prompts=prompts, seed=data.seed)
+        pairs = run.trainer.pairs.instantiate(prompts=prompts, seed=run.data.seed)
     except ValueError as error:
-        raise BadConfig(f"trainer.pairs with data={data.name}: {error}") from error
-    return cast("list[Preference]", found)
+        raise BadConfig(f"trainer.pairs with data={run.data.name}: {error}") from error
+    return cast("list[Preference]", pairs)

@@ -1,22 +1,30 @@
-"""The configured judges of a run: one, or the members of a panel."""
+"""The judges of a run, which are one judge or the members of a panel: their verdicts, and what these cost."""
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from cme import Unavailable
 from cme.judges.base import Judge
-from cme.judges.pairwise import VerdictLog, judge_pairs
+from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons
 from cme.records import Generation, Pair, Verdict
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 
-_answered: set[str] = set()  # judges that a trial call of this process has reached
+ASSUMPTIONS = """\
+Estimated with 4 characters per token, the longest reply that judge.decoding allows and no failed calls, without one
+trial call per command and judge. `at most`: the responses do not exist yet and are assumed to be as long as
+evaluation.max_new_tokens and judge.max_response_chars allow."""
+
+_probed_judges: set[str] = set()
+"""Judges that answered a trial call of this process."""
 
 
 def judges(judge: Component) -> dict[str | None, Component]:
-    """The judges of a panel by their names; a judge that is no panel by None."""
+    """The members of a panel by name, or the single judge by None."""
     return dict[str | None, Component](judge.members.items()) or {None: judge}
 
 
@@ -26,7 +34,7 @@ def judge_class(judge: Component) -> type[Judge]:
 
 
 def instantiate_judge(judge: Component) -> Judge:
-    """The judge that the configuration names. Raises Unavailable or BadConfig where it cannot be made."""
+    """The judge that the configuration names. Raises Unavailable or BadConfig if it cannot be made."""
     try:
         return cast("Judge", judge.instantiate())
     except ValueError as error:
@@ -34,71 +42,74 @@ def instantiate_judge(judge: Component) -> Judge:
 
 
 def judge_digest(judge: Component) -> str:
-    """Digest of what changes a judge's verdicts: settings, and its `fingerprint` of what is not in them, if any."""
-    counted = identity.component_fields(judge, "judge")
+    """Digest of everything that changes a judge's verdicts: its settings and its class's `fingerprint`."""
+    settings = identity.component_fields(judge, "judge")
     if judge.arguments.get("api_key_variable", "") is None:
-        # A model's name says little where everybody may serve a model under any name.
-        counted["judge.base_url"] = judge.arguments["base_url"]
+        # a private server may serve any model under any name
+        settings["judge.base_url"] = judge.arguments["base_url"]
     if fingerprint := judge_class(judge).fingerprint(**judge.arguments):
-        counted["fingerprint"] = fingerprint
-    return identity.digest(counted)
+        settings["fingerprint"] = fingerprint
+    return identity.digest(settings)
 
 
 def network_judges(run: Run) -> list[Component]:
-    """The judges of a run that are asked over a network, those of checkpoint selection too."""
-    asked = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
-    return [one for judge in asked for one in judges(judge).values() if judge_class(one).asks_server]
+    """The judges of a run, and of its checkpoint selection, that send requests to a server."""
+    configured = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
+    members = [member for judge in configured for member in judges(judge).values()]
+    return [member for member in members if judge_class(member).asks_server]
 
 
 def probe(runs: Iterable[Run]) -> None:
-    """One trial call to each judge that is asked over a network, each once in a process.
+    """Make one trial call to each judge behind a server, unless it has answered one in this process.
 
-    Raises Unavailable, a line for each that did not answer; it is tried again.
+    Raises Unavailable, with one line per judge that did not answer.
     """
-    why = []
+    problems = []
     for settings, judge in {str(judge): judge for run in runs for judge in network_judges(run)}.items():
-        if settings in _answered:
+        if settings in _probed_judges:
             continue
         try:
             instantiate_judge(judge).probe()
-            _answered.add(settings)
+            _probed_judges.add(settings)
         except Unavailable as error:
-            why.append(str(error))
-    if why:
-        raise Unavailable("\n".join(why))
+            problems.append(str(error))
+    if problems:
+        raise Unavailable("\n".join(problems))
 
 
 def collect_verdicts(
-    judge: Component, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog
+    judge: Component, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, known: Sequence[Verdict] = ()
 ) -> list[Verdict]:
-    """What each judge says of the pairs, from the log where it is there."""
-    found = []
-    for name, one in judges(judge).items():
-        found += judge_pairs(
-            instantiate_judge(one),
-            pairs,
-            both_orders,
-            log,
-            identity=judge_digest(one),
-            name=name,
-            progress=True,
-        )
-    return found
+    """The verdicts of each judge on the pairs; those in the log are not asked for again.
+
+    With `known` verdicts on the pairs, only the unscored ones are judged again.
+    """
+    if known:
+        unscored = {v.prompt_id for v in known if v.outcome == "unscored"}
+        pairs = [pair for pair in pairs if pair.prompt_id in unscored]
+    verdicts: list[Verdict] = []
+    for name, member in judges(judge).items() if pairs else ():
+        instance, digest = instantiate_judge(member), judge_digest(member)
+        verdicts += judge_pairs(instance, pairs, both_orders, log, identity=digest, name=name, progress=True)
+    if not known:
+        return verdicts
+    new = {(v.judge, v.prompt_id, v.policy_first): v for v in verdicts}
+    return [new[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
 
 
-def rejudge(
-    judge: Component, pairs: Sequence[Pair], both_orders: bool, log: VerdictLog, known: Sequence[Verdict]
-) -> list[Verdict]:
-    """The known verdicts on the pairs, with those that are unscored judged again."""
-    owed = {v.prompt_id for v in known if v.outcome == "unscored"}
-    asked = [p for p in pairs if p.prompt_id in owed]
-    found = collect_verdicts(judge, asked, both_orders, log) if asked else []
-    anew = {(v.judge, v.prompt_id, v.policy_first): v for v in found}
-    return [anew[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
+def unscored_message(verdicts: Sequence[Verdict], against: str = "") -> str | None:
+    """A sentence on the unscored verdicts, `against` naming a comparator; None without any."""
+    reasons = [v.reason for v in verdicts if v.outcome == "unscored"]
+    if not reasons:
+        return None
+    return (
+        f"{len(reasons)} of {len(verdicts)} verdicts{against} are unscored, the first because {reasons[0]}; "
+        "the same command tries them again"
+    )
 
 
 def truncation_warnings(run: Run, pairs: Sequence[Pair]) -> list[str]:
-    """Warnings for the record: how many of the pairs' texts a judge of the run did not see whole."""
+    """Warnings for the record: how many texts of the pairs a judge of the run did not read to the end."""
     responses = [response for pair in pairs for response in (pair.start, pair.policy)]
     return unread_warnings(run.judge, responses, [pair.reference for pair in pairs])
 
@@ -107,24 +118,74 @@ def unread_warnings(
     judge: Component,
     responses: Sequence[Generation],
     references: Sequence[str | None],
-    where: str = "judge",
-    whose: str = "of",
+    *,
+    field: str = "judge",
+    owner: str = "",
 ) -> list[str]:
-    """Warnings: how many texts each judge did not see whole, `where` being its place in the configuration."""
-    found = []
-    said = [response.response for response in responses]
-    known = [reference for reference in references if reference is not None]
-    for name, one in judges(judge).items():
-        field = where if name is None else f"{where}.members.{name}"
-        limit = one.arguments.get("max_response_chars")
-        longer = sum(len(text) > limit for text in said) if limit is not None else 0
-        if longer:
-            found.append(
-                f"{longer} {whose} {len(said)} responses were cut at {field}.max_response_chars={limit} for judging"
+    """Warnings for the record: how many responses and references each judge did not read to the end.
+
+    Args:
+        field: The judge's field in the configuration.
+        owner: Whose responses they are, such as `the selected checkpoint's`; empty for those of start and policy.
+    """
+    warnings = []
+    texts = [response.response for response in responses]
+    given = [reference for reference in references if reference is not None]
+    all_responses = f"{owner} {len(texts)} responses".strip()
+    for name, member in judges(judge).items():
+        path = field if name is None else f"{field}.members.{name}"
+        limit = member.arguments.get("max_response_chars")
+        if limit is not None and (cut := sum(len(text) > limit for text in texts)):
+            warnings.append(
+                f"{cut} of {all_responses} were cut at {path}.max_response_chars={limit} for judging"
             )
-        for texts, what in ((said, f"{whose} {len(said)} responses"), (known, f"of {len(known)} references")):
-            if longer := judge_class(one).count_unread(texts):
-                found.append(
-                    f"{longer} {what} were read by {field}={one.name} up to its encoder's limit alone"
+        for group, what in ((texts, all_responses), (given, f"{len(given)} references")):
+            if unread := judge_class(member).count_unread(group):
+                warnings.append(
+                    f"{unread} of {what} were read by {path}={member.name} up to its encoder's limit alone"
                 )
-    return found
+    return warnings
+
+
+@dataclass(frozen=True)
+class PendingJudging:
+    """Pairs to judge; verdicts in the log count as done.
+
+    With `upper_bound`, the pairs stand for responses that do not exist yet.
+    """
+
+    name: str
+    judge: Component
+    pairs: Sequence[Pair]
+    both_orders: bool
+    log: VerdictLog
+    upper_bound: bool = False
+
+
+def cost_lines(pending: Sequence[PendingJudging]) -> list[str]:
+    """The estimated cost of judging, without a call: one line per item and judge, the total, and the assumptions."""
+    lines, calls, usd = [], 0, 0.0
+    for each in pending:
+        for name, judge in judges(each.judge).items():
+            label = f"{each.name}: judge {name or judge.name}"
+            if not judge_class(judge).asks_server:
+                lines.append(f"{label} makes no calls")
+                continue
+            digest = judge_digest(judge)
+            comparisons = pending_comparisons(each.pairs, each.both_orders, each.log, digest, name).values()
+            instance = instantiate_judge(judge)
+            estimates = [instance.estimate_tokens(c.prompt, c.first, c.second) for c in comparisons]
+            known = [estimate for estimate in estimates if estimate is not None]
+            tokens, price, cost = "unknown tokens", None, "unknown cost"
+            if len(known) == len(estimates):
+                sent, received = sum(e[0] for e in known), sum(e[1] for e in known)
+                tokens = f"{sent} tokens sent, {received} received"
+                price = instance.price(sent, received)
+                hint = "; set judge.usd_per_million_input and judge.usd_per_million_output"
+                cost = f"{cost}{hint}" if price is None else f"{price:.2f} USD"
+            bound = "at most " if each.upper_bound else ""
+            lines.append(f"{label}: {bound}{len(estimates)} calls, {tokens}, {cost}")
+            calls += len(estimates)
+            usd += math.nan if price is None else price
+    total = f"{usd:.2f} USD" if math.isfinite(usd) else "unknown cost"
+    return [*lines, f"in all {calls} calls, {total}", ASSUMPTIONS]

@@ -1,93 +1,97 @@
-"""What the cells need before the first of them runs: weights, data, judges and trackers, each tried."""
+"""Check and prepare what runs need before the first one starts: weights, data, judges and trackers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 
 from cme import Unavailable
 from experiments.config import identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import judging
-from experiments.run.inputs import load_preferences, load_prompts
-from experiments.run.store import Store, add_to_experiments
+from experiments.run import inputs, judging
+from experiments.run.store import Store, add_to_experiments, pending_checkpoints
 
 
-def prepare(configs: list[Run]) -> None:
-    """Make everything loadable that the cells not yet done need, and try judges and trackers, before the first job.
+def prepare(runs: list[Run]) -> None:
+    """Check everything that the unfinished runs need, then make it loadable.
 
-    Raises Unavailable for weights and data that cannot be had and for judges and trackers that do not answer, with
-    a line for each of them, and BadConfig for more prompts than there are.
+    Raises Unavailable, with one line per problem, for weights and data that are not available and for judges and
+    trackers that do not answer; BadConfig for settings that cannot work, such as more prompts than there are.
     """
-    from experiments.run import comparators  # late: it loads torch, and a refused command line needs none
-
-    stores = [Store.of(c) for c in configs]
-    owed = [c for c, store in zip(configs, stores, strict=True) if not store.record.exists()]
-    further = [
-        name for store in stores if store.record.exists() for name in comparators.pending_checkpoints(store)
+    # imports of torch are late: a command line that is refused needs none
+    stores = [Store.of(run) for run in runs]
+    new = [run for run, store in zip(runs, stores, strict=True) if not store.record.exists()]
+    compared = [name for store in stores if store.record.exists() for name in pending_checkpoints(store)]
+    over_network = (run for run in runs if judging.network_judges(run) and not Store.of(run).done)
+    checks: list[Callable[[], None]] = [
+        lambda: judging.probe(over_network),
+        lambda: _check_trackers(new),
+        lambda: _check_checkpoints([*checkpoint_names(new), *compared]),
+        lambda: _check_data(new),
     ]
-    wanted = [*checkpoint_names(owed), *further]
-    why = [
-        *_complaints(
-            lambda: judging.probe(c for c in configs if judging.network_judges(c) and not Store.of(c).done)
-        ),
-        *(_complaints(lambda: _probe_trackers(owed)) if owed else []),
-        *(_complaints(lambda: _check_checkpoints(wanted)) if wanted else []),
-        *_data_missing(owed),
-    ]
-    if why:
-        raise Unavailable("\n".join(why))
-    if owed:
-        _check_parts(owed)
-        make_loadable(owed)
-    if further:
+    problems = []
+    for check in checks:
+        try:
+            check()
+        except Unavailable as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise Unavailable("\n".join(problems))
+    _check_selection_and_capabilities(new)
+    make_loadable(new)
+    if compared:
         from cme.checkpoints import ensure
 
-        ensure(further)
-    add_to_experiments(c for c in configs if c.experiment.run == schema.Experiment.run)
+        ensure(compared)
+    add_to_experiments(run for run in runs if run.experiment.run == schema.Experiment.run)
 
 
-def _complaints(check: Callable[[], None]) -> list[str]:
-    """What a check says is not to be had, nothing where it passes."""
-    try:
-        check()
-    except Unavailable as error:
-        return str(error).splitlines()
-    return []
+def _check_trackers(runs: list[Run]) -> None:
+    """Try the trackers of the runs that will train. Raises Unavailable, with one line per tracker."""
+    training = [r for r in runs if r.trainer.method != "best_of_n" and not Store.of(r).training.exists()]
+    problems = []
+    for name in dict.fromkeys(run.tracker for run in training if run.tracker != "none"):
+        from cme.training.trackers import check_tracker
 
-
-def _data_missing(configs: Sequence[Run]) -> list[str]:
-    """What the cells' data sources say they lack. See `cme.data` for the contract."""
-    found = []
-    for source in {str(c.data.source): c.data.source for c in configs}.values():
-        lacking = getattr(import_module(source.target.rpartition(".")[0]), "missing", None)
-        if lacking is not None:
-            found += lacking(**source.arguments)
-    return list(dict.fromkeys(found))
-
-
-def _probe_trackers(configs: list[Run]) -> None:
-    from experiments.run import tracking
-
-    tracking.probe(configs)
+        try:
+            check_tracker(name)
+        except Unavailable as error:
+            problems.append(str(error))
+    if problems:
+        raise Unavailable("\n".join(problems))
 
 
 def _check_checkpoints(names: list[str]) -> None:
-    from cme.checkpoints import check_available as check
+    """Raise Unavailable or BadConfig for checkpoints that cannot be loaded."""
+    if not names:
+        return
+    from cme.checkpoints import check_available
 
     try:
-        check(names)
+        check_available(names)
     except ValueError as error:
         raise BadConfig(str(error)) from error
 
 
-def _check_parts(configs: list[Run]) -> None:
-    """Check the selection prompts and the capability tasks of the cells that have any."""
-    from experiments.run import selection
+def _check_data(runs: list[Run]) -> None:
+    """Raise Unavailable, with one line per data set, for data that is neither here nor on the hub."""
+    problems: list[str] = []
+    for source in {str(run.data.source): run.data.source for run in runs}.values():
+        module = import_module(source.target.rpartition(".")[0])
+        # sources whose data is never downloaded have no such function; see `cme.data`
+        if (missing := vars(module).get("missing")) is not None:
+            problems += missing(**source.arguments)
+    if problems:
+        raise Unavailable("\n".join(dict.fromkeys(problems)))
 
-    for config in configs:
-        if config.selection.every is not None:
-            selection.selection_prompts(config)
-    if tasks := list(dict.fromkeys(task for config in configs for task in config.capabilities.tasks)):
+
+def _check_selection_and_capabilities(runs: list[Run]) -> None:
+    """Raise BadConfig or Unavailable for selection prompts and capability tasks that cannot be used."""
+    for run in runs:
+        if run.selection.every is not None:
+            from experiments.run import selection
+
+            selection.selection_prompts(run)
+    if tasks := list(dict.fromkeys(task for run in runs for task in run.capabilities.tasks)):
         from cme.evaluation import capabilities
 
         try:
@@ -96,31 +100,29 @@ def _check_parts(configs: list[Run]) -> None:
             raise BadConfig(str(error)) from error
 
 
-def make_loadable(configs: list[Run]) -> None:
-    """Make everything loadable that the cells need. Raises as `prepare` does."""
-    if not configs:
+def make_loadable(runs: list[Run]) -> None:
+    """Download, build or convert everything that runs load. Raises as `prepare` does."""
+    if not runs:
         return
     from cme.checkpoints import ensure
 
-    _check_checkpoints(checkpoint_names(configs))
-    for data in {str(c.data): c.data for c in configs}.values():
-        load_prompts(data, data.train_split, data.train_prompts)
-        load_prompts(data, data.eval_split, data.eval_prompts)
-    for config in configs:
-        if config.trainer.method == "dpo":
-            load_preferences(config)
-    ensure(checkpoint_names(configs))
+    _check_checkpoints(checkpoint_names(runs))
+    for run in {str(run.data): run for run in runs}.values():
+        inputs.training_prompts(run)
+        inputs.evaluation_prompts(run)
+    for run in runs:
+        if run.trainer.method == "dpo":
+            inputs.load_preferences(run)
+    ensure(checkpoint_names(runs))
 
 
-def checkpoint_names(configs: list[Run]) -> list[str]:
-    """Names of the checkpoints that the cells load, each once."""
-    wanted: list[str] = []
-    for config in configs:
-        held = identity.heldout_verifier(config)
-        judges = [config.judge, *([] if config.selection.every is None else [config.selection.judge])]
-        asked = [
-            node.arguments.get("checkpoint") for judge in judges for node in judging.judges(judge).values()
-        ]
-        used = [config.generator, *([held] if held else []), *(name for name in asked if name)]
-        wanted += [*identity.verifiers(config), *used, *identity.comparators(config).values()]
-    return list(dict.fromkeys(wanted))
+def checkpoint_names(runs: list[Run]) -> list[str]:
+    """The distinct names of the checkpoints that runs load."""
+    names: list[str | None] = []
+    for run in runs:
+        judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
+        members = [member for judge in judges for member in judging.judges(judge).values()]
+        names += [*identity.verifiers(run), run.generator, identity.heldout_verifier(run)]
+        names += [member.arguments.get("checkpoint") for member in members]
+        names += identity.comparators(run).values()
+    return list(dict.fromkeys(name for name in names if name))

@@ -1,9 +1,8 @@
-"""Checkpoint selection, kept apart from evaluation: prompts of its own, a judge of its own.
+"""Checkpoint selection, separate from evaluation: it has its own prompts and its own judge.
 
-Every saved checkpoint, the final policy among them, meets the untrained start on the selection prompts. The one with
-the highest win rate there is selected, the earliest of equals, and answers the evaluation prompts too. They are ranked
-on the prompts whose verdicts are all scored, of every one of them. The final policy's evaluation stays the run's
-result; the selected one's stands beside it.
+Every saved checkpoint, and the final policy, is compared with the untrained start on the selection prompts. The one
+with the highest win rate is selected, the earliest on ties, over the prompts whose verdicts are scored for all of them.
+The selected checkpoint answers the evaluation prompts too. The run's result remains that of the final policy.
 """
 
 import shutil
@@ -11,38 +10,25 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cme.checkpoints import load
 from cme.judges.pairwise import VerdictLog
-from cme.models.generation_log import GenerationLog
 from cme.records import CheckpointResult, Generation, Pair, Prompt, Selected, Trajectory, Verdict, points
 from cme.training.job import checkpoint_folder
 from experiments.config import identity
-from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import accuracy, inputs, judging
-from experiments.run.responses import respond
-from experiments.run.stage import cached_stage
-from experiments.run.stage import locked_cached_stage as shared
+from experiments.run import inputs, judging
+from experiments.run.evaluation import cached_responses, make_pairs, pair_prompts, true_quality
 from experiments.run.store import Store
 
 
 @dataclass(frozen=True)
-class Meeting:
-    """A checkpoint's responses and the verdicts on them."""
-
-    responses: list[Generation]
-    verdicts: list[Verdict]
-
-
-@dataclass(frozen=True)
 class Selection:
-    """What the stage leaves: the whole trajectory, the selected checkpoint, the seconds it took, and warnings."""
+    """The trajectory, the selected checkpoint, the seconds that both took, and warnings for the record."""
 
     trajectory: Trajectory
     selected: Selected | None
@@ -50,182 +36,158 @@ class Selection:
     warnings: list[str]
 
 
-def selection_prompts(config: Run) -> list[Prompt]:
-    """The selection prompts. Where their split is the evaluation's own, they are drawn from what it leaves.
+def selection_prompts(run: Run) -> list[Prompt]:
+    """The selection prompts. If their split is that of the evaluation, they are drawn from its other prompts.
 
-    Raises BadConfig where there are too few and where one of them is an evaluation or a training prompt.
+    Raises BadConfig if there are too few, or if one of them is an evaluation or a training prompt.
     """
-    data, chosen = config.data, config.selection
-    evaluated = {p.id for p in inputs.load_prompts(data, data.eval_split, data.eval_prompts)}
-    where = f"selection.split={chosen.split}, selection.prompts={chosen.prompts}"
+    data, wanted = run.data, run.selection
+    evaluation = {p.id for p in inputs.evaluation_prompts(run)}
+    field = f"selection.split={wanted.split}, selection.prompts={wanted.prompts}"
     try:
-        if chosen.split == data.eval_split:
-            # among so many draws without replacement, at least chosen.prompts are not the evaluation's
-            drawn = inputs.load_prompts(data, chosen.split, data.eval_prompts + chosen.prompts)
-            return [p for p in drawn if p.id not in evaluated][: chosen.prompts]
-        found = inputs.load_prompts(data, chosen.split, chosen.prompts)
+        if wanted.split == data.eval_split:
+            # a draw of this size without replacement has at least wanted.prompts that evaluation does not use
+            drawn = inputs.load_prompts(data, wanted.split, data.eval_prompts + wanted.prompts)
+            return [p for p in drawn if p.id not in evaluation][: wanted.prompts]
+        prompts = inputs.load_prompts(data, wanted.split, wanted.prompts)
     except BadConfig as error:
-        raise BadConfig(f"{where}: {error}") from error
-    trained = {p.id for p in inputs.load_prompts(data, data.train_split, data.train_prompts)}
-    for taken, use in ((evaluated, "evaluation"), (trained, "training")):
-        if shared := [p.id for p in found if p.id in taken]:
+        raise BadConfig(f"{field}: {error}") from error
+    training = {p.id for p in inputs.training_prompts(run)}
+    for used, purpose in ((evaluation, "evaluation"), (training, "training")):
+        if common := [p.id for p in prompts if p.id in used]:
             raise BadConfig(
-                f"{where}: {len(shared)} of these are {use} prompts too, such as {shared[0]}; selection needs prompts "
-                f"of its own, such as those of selection.split={data.eval_split} that evaluation leaves"
+                f"{field}: {len(common)} of these are {purpose} prompts too, such as {common[0]}; use another split, "
+                f"or selection.split={data.eval_split} for prompts that evaluation does not use"
             )
-    return found
+    return prompts
 
 
-def compared_steps(config: Run, last: int) -> list[int]:
-    """The steps whose policies are compared: the saved ones before the last, and the last."""
-    assert config.selection.every is not None
-    return [*range(config.selection.every, last, config.selection.every), last]
+def compared_steps(run: Run, last: int) -> list[int]:
+    """The steps whose policies are compared: those saved before the last step, and the last."""
+    assert run.selection.every is not None
+    return [*range(run.selection.every, last, run.selection.every), last]
 
 
-def run(
-    config: Run, store: Store, weights: dict[str, str], trained: dict[str, Any], pairs: list[Pair]
+def select_checkpoint(
+    run: Run, store: Store, weights: dict[str, str], training: dict[str, Any], pairs: list[Pair]
 ) -> Selection | None:
-    """The trajectory of a finished training and its selected checkpoint; None where selection is off."""
-    if config.selection.every is None:
+    """The trajectory of a finished training and its selected checkpoint; None if selection is off."""
+    if run.selection.every is None:
         return None
-    asked = selection_prompts(config)
-    made_of = [weights[config.generator], [asdict(p) for p in asked]]
-    path = store.starts / f"{identity.start_id(config)}-selection-{identity.digest(made_of)}.json"
-    before = shared(path, made_of, partial(_responses, config, config.generator, asked))
-    last = int(trained["history"]["step"][-1])
-    places = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(config, last)} | {
-        last: store.checkpoint
-    }
-    start = [Generation(**b) for b in before["value"]]
-    stages = {}
-    for step, place in places.items():
-        answer = partial(_responses, config, str(place), asked)
-        stages[step] = cached_stage(
-            store.selection / f"step-{step}.json", [trained, before["value"], made_of], answer
-        )
-    with VerdictLog(store.selection / "verdicts.jsonl") as log:
-        met = {
-            step: _meet(config, config.selection.judge, asked, start, stage["value"], log)
-            for step, stage in stages.items()
-        }
-    trajectory = _trajectory(config, asked, start, met)
-    responses = [*start, *(response for meeting in met.values() for response in meeting.responses)]
-    warnings = _narrowed(trajectory) + judging.unread_warnings(
-        config.selection.judge, responses, [p.reference for p in asked], "selection.judge"
+    prompts = selection_prompts(run)
+    origin = [weights[run.generator], [asdict(p) for p in prompts]]
+    path = store.starts / f"{identity.start_id(run)}-selection-{identity.digest(origin)}.json"
+    start, seconds = cached_responses(
+        run, path, origin, partial(load, run.generator), prompts, progress="start answers", shared=True
     )
-    chosen = best_step(trajectory)
-    selected = None if chosen is None else Selected(chosen, None, None)
-    seconds = before["seconds"] + sum(stage["seconds"] for stage in stages.values()) + log.seconds
-    if chosen is not None and chosen != last:
-        evaluated = [Prompt(p.prompt_id, p.prompt, p.answer, p.reference) for p in pairs]
-        answer = partial(_responses, config, str(places[chosen]), evaluated)
-        stage = cached_stage(
-            store.selection / "selected.json", [trained, chosen, [asdict(p) for p in pairs]], answer
+    last = int(training["history"]["step"][-1])
+    folders = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(run, last)}
+    folders[last] = store.checkpoint
+    responses: dict[int, list[Generation]] = {}
+    for step, folder in folders.items():
+        responses[step], took = cached_responses(
+            run,
+            store.selection / f"step-{step}.json",
+            [training, [asdict(r) for r in start], origin],
+            partial(load, str(folder)),
+            prompts,
+            progress=f"answers of {folder.name}",
+            shared=False,
         )
-        # the run's own log, since its judge has one budget for both
-        with VerdictLog(store.verdicts) as log:
-            before_it = log.seconds
-            meeting = _meet(config, config.judge, evaluated, [p.start for p in pairs], stage["value"], log)
-        selected = Selected(chosen, meeting.responses, meeting.verdicts)
-        seconds += stage["seconds"] + log.seconds - before_it
-        warnings += judging.unread_warnings(
-            config.judge, meeting.responses, [], whose="of the selected checkpoint's"
-        )
+        seconds += took
+    judge, both_orders = run.selection.judge, run.evaluation.both_orders
+    with VerdictLog(store.selection / "verdicts.jsonl") as log:
+        verdicts = {
+            step: judging.collect_verdicts(judge, make_pairs(run, prompts, start, answers), both_orders, log)
+            for step, answers in responses.items()
+        }
+        seconds += log.seconds
+    trajectory = Trajectory(
+        judge=judge.name,
+        prompts=[p.id for p in prompts],
+        start_quality=true_quality(run, prompts, start),
+        milestones=[
+            _checkpoint_result(run, step, prompts, responses[step], verdicts[step]) for step in folders
+        ],
+    )
+    read = [*start, *(response for answers in responses.values() for response in answers)]
+    references = [p.reference for p in prompts]
+    warnings = comparison_warnings(trajectory)
+    warnings += judging.unread_warnings(judge, read, references, field="selection.judge")
+    best = best_step(trajectory)
+    if best is None or best == last:
+        selected = None if best is None else Selected(best, None, None)
+        return Selection(trajectory, selected, seconds, warnings)
+
+    evaluated = pair_prompts(pairs)
+    answers, took = cached_responses(
+        run,
+        store.selection / "selected.json",
+        [training, best, [asdict(p) for p in pairs]],
+        partial(load, str(folders[best])),
+        evaluated,
+        progress=f"answers of {folders[best].name}",
+        shared=False,
+    )
+    compared = make_pairs(run, evaluated, [p.start for p in pairs], answers)
+    # the log of the run, because its judge has one budget for policy and selected checkpoint
+    with VerdictLog(store.verdicts) as log:
+        earlier = log.seconds
+        selected = Selected(best, answers, judging.collect_verdicts(run.judge, compared, both_orders, log))
+        seconds += took + log.seconds - earlier
+    warnings += judging.unread_warnings(run.judge, answers, [], owner="the selected checkpoint's")
     return Selection(trajectory, selected, seconds, warnings)
 
 
-def best_step(trajectory: Trajectory) -> int | None:
-    """The step with the highest win rate on the prompts that all checkpoints have scored whole, the earliest of equals.
+def _checkpoint_result(
+    run: Run,
+    step: int,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Generation],
+    verdicts: Sequence[Verdict],
+) -> CheckpointResult:
+    by_prompt: dict[str, list[float | None]] = {p.id: [] for p in prompts}
+    for verdict in verdicts:
+        by_prompt[verdict.prompt_id].append(None if verdict.outcome == "unscored" else points(verdict))
+    reasons = Counter(v.reason for v in verdicts if v.reason is not None)
+    return CheckpointResult(
+        step, list(by_prompt.values()), true_quality(run, prompts, responses), dict(reasons)
+    )
 
-    None where there is no such prompt.
+
+def best_step(trajectory: Trajectory) -> int | None:
+    """The step with the highest win rate on the prompts that are scored for all checkpoints, the earliest on ties.
+
+    None if there is no such prompt.
     """
-    points, whole = _scored(trajectory)
-    if not whole.any():
+    values, scored = _checkpoint_points(trajectory)
+    if not scored.any():
         return None
-    rates = points[:, whole].mean(axis=(1, 2))
+    rates = values[:, scored].mean(axis=(1, 2))
     return trajectory.milestones[int(rates.argmax())].step
 
 
-def _scored(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """Points (checkpoints, prompts, verdicts), NaN where unscored, and which prompts are scored whole by all of them.
-
-    A prompt with a verdict unscored counts nowhere, so that a judge's taste for a place is no win (`metrics`).
-    """
-    points = np.array([m.points for m in trajectory.milestones], dtype=float)
-    return points, ~np.isnan(points).any(axis=(0, 2))
-
-
-def _narrowed(trajectory: Trajectory) -> list[str]:
-    """A warning where unscored verdicts leave less to select by, or nothing."""
-    points, whole = _scored(trajectory)
-    if whole.all():
+def comparison_warnings(trajectory: Trajectory) -> list[str]:
+    """A warning if unscored verdicts leave fewer prompts to compare the checkpoints on."""
+    values, scored = _checkpoint_points(trajectory)
+    if scored.all():
         return []
-    kept, total = points[0, whole].size, points[0].size
-    found = f"the checkpoints have {kept} of {total} selection verdicts scored in common"
-    return [f"{found}, and were compared by these" if kept else f"{found}: none was selected"]
+    used, total = values[0, scored].size, values[0].size
+    common = f"the checkpoints have {used} of {total} selection verdicts scored in common"
+    return [f"{common}, and were compared by these" if used else f"{common}: none was selected"]
 
 
-def delete_saved_checkpoints(config: Run, store: Store) -> None:
-    """Delete the saved checkpoints unless they are kept; the final policy stays."""
-    if not config.selection.keep:
+def _checkpoint_points(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
+    """Points of shape (checkpoints, prompts, verdicts), NaN where unscored; and for each prompt, whether it counts.
+
+    A prompt with an unscored verdict does not count: one order alone would make a judge's position bias a win.
+    """
+    values = np.array([checkpoint.points for checkpoint in trajectory.milestones], dtype=float)
+    return values, ~np.isnan(values).any(axis=(0, 2))
+
+
+def delete_saved_checkpoints(run: Run, store: Store) -> None:
+    """Delete the saved checkpoints, unless `selection.keep` is set; the final policy stays."""
+    if not run.selection.keep:
         for folder in store.checkpoint.glob("step-*"):
             shutil.rmtree(folder)
-
-
-def _responses(
-    config: Run, checkpoint: str, asked: Sequence[Prompt], log: GenerationLog
-) -> list[dict[str, Any]]:
-    progress = f"answers of {Path(checkpoint).name}"
-    said = respond(config, load(checkpoint), asked, progress=progress, log=log)
-    return [asdict(r) for r in said]
-
-
-def _meet(
-    config: Run,
-    judge: Component,
-    asked: Sequence[Prompt],
-    start: Sequence[Generation],
-    responses: Sequence[dict[str, Any]],
-    log: VerdictLog,
-) -> Meeting:
-    """The judge's verdicts on a checkpoint's responses to some prompts against the start's."""
-    after = [Generation(**r) for r in responses]
-    prompts = accuracy.judged_prompts(config, asked)
-    pairs = [
-        Pair(p.id, p.text, p.reference, b, a, p.answer) for p, b, a in zip(prompts, start, after, strict=True)
-    ]
-    return Meeting(after, judging.collect_verdicts(judge, pairs, config.evaluation.both_orders, log))
-
-
-def _trajectory(
-    config: Run,
-    asked: Sequence[Prompt],
-    start: Sequence[Generation],
-    met: dict[int, Meeting],
-) -> Trajectory:
-    oracle = config.load_oracle()
-
-    def quality(responses: Sequence[Generation]) -> list[float] | None:
-        if oracle is None:
-            return None
-        graded = zip(asked, responses, strict=True)
-        return [round(oracle(p.text, r.response, bool(r.finished)), 6) for p, r in graded]
-
-    def milestone_of(step: int, meeting: Meeting) -> CheckpointResult:
-        by_prompt: dict[str, list[float | None]] = {p.id: [] for p in asked}
-        for verdict in meeting.verdicts:
-            by_prompt[verdict.prompt_id].append(None if verdict.outcome == "unscored" else points(verdict))
-        reasons = Counter(v.reason for v in meeting.verdicts if v.reason is not None)
-        return CheckpointResult(
-            step,
-            list(by_prompt.values()),
-            quality(meeting.responses),
-            dict(reasons),
-        )
-
-    return Trajectory(
-        judge=config.selection.judge.name,
-        prompts=[p.id for p in asked],
-        start_quality=quality(start),
-        milestones=[milestone_of(step, meeting) for step, meeting in met.items()],
-    )

@@ -1,8 +1,9 @@
-"""What stages are made of: a stage's file, and the object that a `_target_` node makes."""
+"""What the stages of a run share: their files, the weights that they load, and their messages."""
 
 import hashlib
 import json
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
@@ -14,11 +15,14 @@ from cme.models.generation_log import GenerationLog
 from cme.records import BadFile, Prompt, read_json, write_json
 from cme.runtime.files import delete_partial_files, hold_lock
 from experiments.config import identity
+from experiments.config.runs import Run
 
 
 def resolve_weights(names: Iterable[str]) -> dict[str, str]:
-    """What each checkpoint's name stands for, made loadable: the digest-named folder of one that is built or
-    converted here, else the name itself. Raises as `cme.checkpoints.ensure` does.
+    """Make checkpoints loadable, and return what identifies the weights of each by its name.
+
+    That is the name of its folder, which contains a digest, if it is built or converted here, else its own name. Raises
+    as `cme.checkpoints.ensure` does.
     """
     from cme.checkpoints import ensure
 
@@ -27,52 +31,59 @@ def resolve_weights(names: Iterable[str]) -> dict[str, str]:
 
 
 def fingerprint(prompts: Iterable[Prompt]) -> str:
-    """SHA-256 of prompts, their ids, gold answers and references included, in their order."""
+    """SHA-256 of prompts in their order, with their ids, gold answers and references."""
     return hashlib.sha256(json.dumps([asdict(p) for p in prompts]).encode()).hexdigest()
 
 
 def cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog], Any]) -> dict[str, Any]:
-    """A stage's file: its `value`, the `seconds` it took, and a digest of the `inputs` it was made from.
+    """A stage's file: its `value`, the `seconds` that it took, and a digest of the `inputs` that it was made from.
 
-    It is made, and written whole, where there is none or where it was made from something else. `make` is given what
-    earlier attempts left, whose seconds count. Raises BadFile, naming it, for a file that is not a stage's.
+    If the file does not exist or was made from other inputs, `make` is called with the log of earlier attempts, whose
+    seconds count too, and the file is written. Raises BadFile for a file that is not a stage's.
     """
     made_from = identity.digest(inputs)
-    left = path.with_suffix(".unfinished.jsonl")
+    unfinished = path.with_suffix(".unfinished.jsonl")
     if path.exists():
-        found = _read(path)
-        if found["made_from"] == made_from:
-            left.unlink(missing_ok=True)  # of an attempt that ended just before it would have
-            return found
-    log = GenerationLog(left, made_from)
+        stage = _read_stage(path)
+        if stage["made_from"] == made_from:
+            unfinished.unlink(
+                missing_ok=True
+            )  # from an attempt that ended just before it would have deleted it
+            return stage
+    log = GenerationLog(unfinished, made_from)
     began = time.perf_counter()
     value = make(log)
     seconds = log.seconds + time.perf_counter() - began
     write_json(path, {"made_from": made_from, "seconds": seconds, "value": value})
     log.delete()
-    return _read(path)
+    return _read_stage(path)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read_stage(path: Path) -> dict[str, Any]:
     try:
-        found = cast("dict[str, Any]", read_json(path))
-        _ = found["made_from"], found["seconds"], found["value"]
+        stage = cast("dict[str, Any]", read_json(path))
+        _ = stage["made_from"], stage["seconds"], stage["value"]
     except (LookupError, TypeError, ValueError) as error:
         raise BadFile(
-            f"{path} is not what a stage leaves ({error!r}): delete it, and the same command makes it again"
+            f"{path} is not a stage's file ({error!r}): delete it, and the same command makes it again"
         ) from None
-    return found
+    return stage
 
 
 def locked_cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog], Any]) -> dict[str, Any]:
-    """`once` for a file that several runs share: one makes it, the others wait for it."""
+    """`cached_stage` for a file that several runs share: one run makes it, the others wait for it."""
     with hold_lock(path.with_name(f"{path.name}.lock")):
         delete_partial_files(path.parent, path.name)
         return cached_stage(path, inputs, make)
 
 
+def print_message(run: Run, text: str) -> None:
+    """Print a line about a run on stderr."""
+    print(f"{run.run_id}: {text}", file=sys.stderr)
+
+
 def quiet_libraries() -> None:
-    """Keep libraries' advice out of the output; errors still show."""
+    """Silence the libraries except for errors."""
     import transformers
 
     transformers.logging.set_verbosity_error()

@@ -1,9 +1,8 @@
-"""Where a run's files lie, and whether a stage is done: a file under its final name is whole."""
+"""Where a run's files lie, and what its record still lacks. A file under its final name is complete."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cme.records import ExperimentRecord, RunRecord, read_record, write_record
 from cme.runtime.files import hold_lock
@@ -13,9 +12,12 @@ from experiments.config.runs import Run
 
 @dataclass(frozen=True)
 class Store:
-    """The files of one run under `results_dir`. Untrained starts' generations are shared between runs.
+    """The files of one run under `results_dir`.
 
-    `comparators` are the further models that the run is to meet, by name.
+    Attributes:
+        folder: The folder of the run.
+        start: The untrained model's responses to the evaluation prompts, which runs share.
+        comparators: The further models that the run is compared with: checkpoint by name.
     """
 
     folder: Path
@@ -23,11 +25,11 @@ class Store:
     comparators: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, config: Run) -> "Store":
-        """The store of a composed cell."""
-        root = Path(config.results_dir)
-        start = root / "starts" / f"{identity.start_id(config)}.json"
-        return cls(root / config.run_id, start, identity.comparators(config))
+    def of(cls, run: Run) -> "Store":
+        """The store of a run."""
+        root = Path(run.results_dir)
+        start = root / "starts" / f"{identity.start_id(run)}.json"
+        return cls(root / run.run_id, start, identity.comparators(run))
 
     @property
     def checkpoint(self) -> Path:
@@ -36,7 +38,7 @@ class Store:
 
     @property
     def resume(self) -> Path:
-        """The folder of a training's checkpoints, there until it is over."""
+        """The folder of the checkpoints that a training resumes from; deleted when it is complete."""
         return self.folder / "resume"
 
     @property
@@ -66,20 +68,20 @@ class Store:
 
     @property
     def starts(self) -> Path:
-        """What is known of untrained starts, shared between runs."""
+        """The folder of files on untrained models, which runs share."""
         return self.start.parent
 
-    def verifier_answers(self, config: Run) -> Path:
-        """The verifier's answers to the training prompts, shared between the starts that learn from them."""
-        return self.folder.parent / "verifiers" / f"{identity.verifier_answers_id(config)}.json"
+    def verifier_answers(self, run: Run) -> Path:
+        """The verifier's answers to the training prompts, which runs share."""
+        return self.folder.parent / "verifiers" / f"{identity.verifier_answers_id(run)}.json"
 
-    def verifier_responses(self, config: Run, name: str) -> Path:
-        """A verifier's own responses to the evaluation prompts, shared between runs."""
-        return self.folder.parent / "verifiers" / f"{identity.verifier_responses_id(config, name)}.json"
+    def verifier_responses(self, run: Run, name: str) -> Path:
+        """A verifier's own responses to the evaluation prompts, which runs share."""
+        return self.folder.parent / "verifiers" / f"{identity.verifier_responses_id(run, name)}.json"
 
     @property
     def selection(self) -> Path:
-        """The folder of what checkpoint selection saw, a file a checkpoint."""
+        """The folder of checkpoint selection: one file per checkpoint, and the verdicts."""
         return self.folder / "selection"
 
     @property
@@ -89,82 +91,80 @@ class Store:
 
     @property
     def record(self) -> Path:
-        """The run, whole."""
+        """The record of the finished run."""
         return self.folder / "record.json"
 
     @property
     def done(self) -> bool:
-        """Whether the run has a record in which every verdict is scored, those of checkpoint selection too.
-
-        And in which it has met its comparators.
-        """
+        """Whether the record has every comparison with a further model, and every verdict in it is scored."""
         if not self.record.exists():
             return False
         record = read_record(self.record)
         return not count_unscored(record) and not pending_comparators(record, self.comparators)
 
 
-def add_to_experiments(configs: Iterable[Run]) -> None:
-    """Write down which runs belong to each named experiment, beside those that did before.
+def add_to_experiments(runs: Iterable[Run]) -> None:
+    """Add runs to the lists of the named experiments that they belong to.
 
     Raises Unavailable where nothing can be written, ValueError for a list that cannot be read.
     """
-    found: dict[tuple[Path, str, str], set[str]] = {}
-    for config in configs:
-        if (name := config.experiment.name) is not None:
-            file = f"{config.scale.name}-{name}.experiment.json"
-            path = Path(config.results_dir) / "experiments" / file
-            found.setdefault((path, name, config.scale.name), set()).add(config.run_id)
-    for (path, name, scale), asked in found.items():
+    members: dict[tuple[Path, str, str], set[str]] = {}
+    for run in runs:
+        if (name := run.experiment.name) is not None:
+            file = f"{run.scale.name}-{name}.experiment.json"
+            path = Path(run.results_dir) / "experiments" / file
+            members.setdefault((path, name, run.scale.name), set()).add(run.run_id)
+    for (path, name, scale), run_ids in members.items():
         with hold_lock(Path(f"{path}.lock")):
             known = set(read_record(path, ExperimentRecord).runs) if path.exists() else set()
-            if not asked <= known:
-                write_record(path, ExperimentRecord(name, scale, sorted(known | asked)))
+            if not run_ids <= known:
+                write_record(path, ExperimentRecord(name, scale, sorted(known | run_ids)))
 
 
-def selection_pending(record: RunRecord) -> bool:
-    """Whether checkpoint selection has an unscored verdict."""
-    compared = [] if record.trajectory is None else record.trajectory.milestones
-    chosen = [] if record.selected is None else record.selected.verdicts or []
-    return any(m.unscored for m in compared) or any(v.outcome == "unscored" for v in chosen)
+def count_unscored_selection(record: RunRecord) -> int:
+    """Number of unscored verdicts of checkpoint selection."""
+    checkpoints = [] if record.trajectory is None else record.trajectory.milestones
+    selected = [] if record.selected is None else record.selected.verdicts or []
+    on_selected = sum(v.outcome == "unscored" for v in selected)
+    return on_selected + sum(n for checkpoint in checkpoints for n in checkpoint.unscored.values())
 
 
 def count_unscored(record: RunRecord) -> int:
-    """How many verdicts of a record are unscored: the run's, and those of checkpoint selection."""
-    chosen = [] if record.selected is None else record.selected.verdicts or []
-    compared = [] if record.trajectory is None else record.trajectory.milestones
-    return sum(v.outcome == "unscored" for v in (*record.verdicts, *chosen)) + sum(
-        sum(m.unscored.values()) for m in compared
-    )
+    """Number of unscored verdicts on the policy and of checkpoint selection."""
+    return sum(v.outcome == "unscored" for v in record.verdicts) + count_unscored_selection(record)
 
 
 def finished_comparators(record: RunRecord) -> dict[str, str]:
-    """Those comparators that a record has a comparison with in which every verdict is scored."""
+    """The comparators whose comparison is in the record with every verdict scored: checkpoint by name."""
     return {
-        met.name: met.checkpoint
-        for met in record.comparisons or []
-        if met.start is not None and all(v.outcome != "unscored" for v in (*met.policy, *met.start))
+        c.name: c.checkpoint
+        for c in record.comparisons or []
+        if c.start is not None and all(v.outcome != "unscored" for v in (*c.policy, *c.start))
     }
 
 
 def pending_comparators(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
-    """Those comparators that a record has not met."""
-    done = finished_comparators(record)
-    return {name: checkpoint for name, checkpoint in comparators.items() if done.get(name) != checkpoint}
+    """Those of the comparators whose comparison the record lacks or has with unscored verdicts."""
+    finished = finished_comparators(record)
+    return {name: checkpoint for name, checkpoint in comparators.items() if finished.get(name) != checkpoint}
+
+
+def pending_checkpoints(store: Store) -> list[str]:
+    """The distinct checkpoints that must respond before a finished run can be compared with them."""
+    record = read_record(store.record)
+    known = {(c.name, c.checkpoint) for c in record.comparisons or []}
+    pending = pending_comparators(record, store.comparators).items()
+    return list(dict.fromkeys(checkpoint for name, checkpoint in pending if (name, checkpoint) not in known))
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine of this process, for the record; nothing that identifies a person or a host."""
+    """Versions and machine of this process for the record; nothing that identifies a person or a host."""
     import platform
     from importlib.metadata import version
 
     import torch
 
+    on_gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} threads"
     packages = ("torch", "transformers", "trl", "hydra-core", "accelerate", "datasets")
-    found: dict[str, Any] = {p: version(p) for p in packages}
-    device = (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"cpu, {torch.get_num_threads()} threads"
-    )
-    return {"python": platform.python_version(), "device": device, **found}
+    return {"python": platform.python_version(), "device": device} | {p: version(p) for p in packages}

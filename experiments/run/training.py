@@ -1,12 +1,10 @@
-"""What `trainer` does with the start: GRPO on the reward, DPO on pairs, SFT on the verifier's answers, or best-of-n.
+"""Training a policy by the configured trainer: GRPO on the reward, DPO on pairs, or SFT on the verifier's answers.
 
-GRPO, DPO and SFT train a policy, which answers the evaluation prompts. Best-of-n trains none: what it chooses from
-samples of the start are its answers.
+Best-of-n trains no policy: its responses are chosen from samples of the untrained model.
 """
 
 import os
 import shutil
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback
 
 from cme.checkpoints import load
 from cme.models.generation import generate
@@ -22,8 +19,6 @@ from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt, explain_write_errors, read_json
 from cme.runtime import distributed, signals
 from cme.runtime.files import sync_path
-from cme.scoring.token_scorer import TokenScorer
-from cme.scoring.verifier import Verifier
 from cme.training import best_of_n, dpo_sft
 from cme.training.checkpoint_files import MARKER, Checkpointing, write_marker
 from cme.training.collapse import CollapseGuard
@@ -34,8 +29,7 @@ from cme.training.monitors import Monitors
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.run import inputs, tracking
-from experiments.run.progress import ProgressFile
-from experiments.run.responses import respond
+from experiments.run.evaluation import load_scorer, respond
 from experiments.run.stage import (
     cached_stage,
     fingerprint,
@@ -45,32 +39,33 @@ from experiments.run.stage import (
 )
 from experiments.run.store import Store
 
-# Fields of the trainers that are ours and not TRL's.
-OURS = ("method", "pairs", "sampling", "monitor_prompts", "lora")
+NOT_TRL = ("method", "pairs", "sampling", "monitor_prompts", "lora")
+"""Fields of the trainers that TRL does not have."""
 
 
-def train_policy(config: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
-    """Train a policy and save it, by the configured method; of one that trains nothing, an empty history.
+def train_policy(run: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
+    """Train a policy and save it; return its history, why it stopped, and the processes of a launch.
 
-    A training that was interrupted goes on from its last checkpoint; the policies that it saved on the way are there
-    still. All processes of a launch train, the main one does the rest. Once it trains, a signal that comes too late for
-    a checkpoint waits as long as `until_written` is open: what the training gave is to be written first.
+    An interrupted training continues from its last checkpoint, and the policies that it saved on the way stay. All
+    processes of a launch train; the main process does the rest. During training, a signal that comes too late for a
+    checkpoint waits until `until_written` closes, so that the result is written first. Best-of-n has an empty history.
     """
-    if config.trainer.method == "best_of_n":
+    if run.trainer.method == "best_of_n":
         return {"history": {}, "stopped": None}
     partial = store.folder / "checkpoint.partial"
     if not any(store.resume.glob(f"*/{MARKER}")):
         shutil.rmtree(partial, ignore_errors=True)
     elif not partial.exists() and store.checkpoint.exists():
-        # the policy was whole, but not yet what is written of its training
+        # the policy was complete, but the result of its training was not written
         os.replace(store.checkpoint, partial)
     with explain_write_errors(partial):
         partial.mkdir(parents=True, exist_ok=True)
-    made_from = _made_from(config, store, log.made_from)
-    where = Checkpointing(store.resume, config.checkpoint.every, made_from)
+    checkpointing = Checkpointing(
+        store.resume, run.checkpoint.every, _digest_inputs(run, store, log.made_from)
+    )
     until_written.enter_context(signals.defer_signals())
-    result = distributed.run_in_all(_trained, config, store, partial, where)
-    # not the files of the saved checkpoints, which are deleted
+    result = distributed.run_in_all(_train, run, store, partial, checkpointing)
+    # without the files of the saved checkpoints, which are deleted later
     write_marker(partial, log.made_from, 0.0, 1, files="*")
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
@@ -80,192 +75,121 @@ def train_policy(config: Run, store: Store, until_written: ExitStack, log: Gener
     return {"history": result.history, "stopped": result.stopped, **launched}
 
 
-def _made_from(config: Run, store: Store, weights: str) -> str:
-    """A digest of what a training's checkpoints are made from beside the run's settings: where that is another now,
-    they are of another training.
+def _digest_inputs(run: Run, store: Store, weights: str) -> str:
+    """Digest of what the checkpoints of a training depend on besides the run's settings.
 
-    The verifier's answers are made here, before the processes of a launch ask for them.
+    A training resumes only from checkpoints with the same digest. The verifier's answers are generated here, before the
+    processes of a launch read them.
     """
-    taught: list[Any] = []
-    if config.trainer.method == "dpo":
-        taught = inputs.load_preferences(config)
-    elif config.trainer.method == "sft":
-        taught = _verifier_said(config, store)
+    targets: list[Any] = []
+    if run.trainer.method == "dpo":
+        targets = inputs.load_preferences(run)
+    elif run.trainer.method == "sft":
+        targets = verifier_answers(run, store)
     versions = [version(package) for package in ("torch", "transformers", "trl")]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    prompts = fingerprint(training_prompts(config))
-    return identity.digest([weights, prompts, [asdict(row) for row in taught], versions, device])
+    prompts = fingerprint(inputs.training_prompts(run))
+    return identity.digest([weights, prompts, [asdict(row) for row in targets], versions, device])
 
 
-def _trained(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
+def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -> TrainingResult:
+    """Train by the configured method, in every process of a launch."""
     quiet_libraries()
-    method: Callable[..., TrainingResult] = {"grpo": _grpo, "dpo": _dpo, "sft": _sft}[config.trainer.method]
-    return method(config, store, folder, where)
+    start, prompts, settings = load(run.generator), inputs.training_prompts(run), trl_settings(run)
+    heldout = identity.heldout_verifier(run)
+    monitors = Monitors(
+        load(run.generator),
+        None if heldout is None else load_scorer(heldout, run.scoring),
+        run.load_oracle(),
+        run.monitor_every,
+        run.data.answers,
+    )
+    job = TrainingJob(
+        seed=run.seed,
+        folder=folder,
+        save_every=run.selection.every,
+        lora=run.values["trainer"]["lora"],
+        checkpointing=checkpointing,
+        callbacks=tracking.callbacks(run, store),
+    )
+    if run.trainer.method == "grpo":
+        guard = CollapseGuard(run.guard.patience, run.guard.max_unscored)
+        return train_grpo(start, prompts, run.reward.instantiate(), monitors, settings, guard, job)
+    monitoring = dpo_sft.SampledMonitoring(
+        monitors, prompts, run.trainer.monitor_prompts, run.evaluation.max_new_tokens
+    )
+    if run.trainer.method == "dpo":
+        preferences = inputs.load_preferences(run)
+        return dpo_sft.train_dpo(start, load(run.generator), preferences, monitoring, settings, job)
+    return dpo_sft.train_sft(start, prompts, verifier_answers(run, store), monitoring, settings, job)
 
 
-def policy_responses(
-    config: Run, store: Store, prompts: list[Prompt], log: GenerationLog
-) -> list[Generation]:
-    """The policy's responses to the evaluation prompts; best-of-n's are chosen from what is in `store.samples`."""
-    if config.trainer.method != "best_of_n":
+def trl_settings(run: Run) -> dict[str, Any]:
+    """The fields of the trainer that TRL has."""
+    return {name: value for name, value in run.values["trainer"].items() if name not in NOT_TRL}
+
+
+def verifier_answers(run: Run, store: Store) -> list[Generation]:
+    """The verifier's answers to the training prompts, which runs share."""
+    prompts = inputs.training_prompts(run)
+
+    def make(log: GenerationLog) -> list[dict[str, Any]]:
+        verifier = load(run.verifier.checkpoint, dtype=run.scoring.dtype)
+        answers = generate(
+            verifier.model,
+            verifier.tokenizer,
+            [p.text for p in prompts],
+            seed=run.seed,
+            progress="verifier answers",
+            log=log,
+            **run.values["trainer"]["sampling"],
+        )
+        return [asdict(g) for g in answers]
+
+    origin = [resolve_weights([run.verifier.checkpoint]), [asdict(p) for p in prompts]]
+    stage = locked_cached_stage(store.verifier_answers(run), origin, make)
+    return [Generation(**g) for g in stage["value"]]
+
+
+def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: GenerationLog) -> list[Generation]:
+    """The policy's responses to the evaluation prompts; those of best-of-n are chosen from `store.samples`."""
+    if run.trainer.method != "best_of_n":
         policy = load(str(store.checkpoint))
-        return respond(config, policy, prompts, progress="policy answers", log=log)
-    asked = [asdict(p) for p in prompts]
-    sampled = cached_stage(store.samples, asked, lambda own: _samples(config, prompts, own))
-    return [best_of_n.best_response(group) for group in _groups(sampled["value"])]
+        return respond(run, policy, prompts, progress="policy answers", log=log)
+
+    def make(samples_log: GenerationLog) -> list[list[dict[str, Any]]]:
+        groups = best_of_n.sample_with_rewards(
+            load(run.generator),
+            prompts,
+            run.reward.instantiate(),
+            run.trainer.num_generations,
+            seed=run.seed,
+            progress="samples of the start",
+            log=samples_log,
+            **run.values["trainer"]["sampling"],
+        )
+        return [[asdict(sample) for sample in group] for group in groups]
+
+    stage = cached_stage(store.samples, [asdict(p) for p in prompts], make)
+    return [best_of_n.best_response(group) for group in sample_groups(stage["value"])]
+
+
+def sample_groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Sample]]:
+    """The samples of each prompt, from the value of the stage that made them."""
+    return [[best_of_n.Sample(Generation(**s["generation"]), s["reward"]) for s in group] for group in value]
 
 
 def warnings(store: Store) -> list[str]:
-    """What the record should say of a tracker that failed, and of the samples that best-of-n chose from."""
-    return [*tracking.warnings(store), *_sample_warnings(store)]
-
-
-def _sample_warnings(store: Store) -> list[str]:
+    """Warnings for the record: about a tracker that failed, and about samples of best-of-n without a reward."""
+    found = tracking.warnings(store)
     if not store.samples.exists():
-        return []
-    groups = _groups(read_json(store.samples)["value"])
-    blind = sum(all(s.reward is None for s in group) for group in groups)
+        return found
+    groups = sample_groups(read_json(store.samples)["value"])
+    without = sum(all(s.reward is None for s in group) for group in groups)
     unscored = sum(s.reward is None for group in groups for s in group)
-    if not unscored:
-        return []
-    return [
-        f"best-of-n: {unscored} of {sum(map(len, groups))} samples have no reward; {blind} of {len(groups)} prompts "
-        "have none with one, and their first sample is the response"
-    ]
-
-
-def _grpo(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
-    return train_grpo(
-        load(config.generator),
-        training_prompts(config),
-        config.reward.instantiate(),
-        _monitors(config),
-        _settings(config),
-        CollapseGuard(config.guard.patience, config.guard.max_unscored),
-        _job(config, store, folder, where),
-    )
-
-
-def _dpo(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
-    return dpo_sft.train_dpo(
-        load(config.generator),
-        load(config.generator),
-        inputs.load_preferences(config),
-        _watch(config),
-        _settings(config),
-        _job(config, store, folder, where),
-    )
-
-
-def _sft(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingResult:
-    return dpo_sft.train_sft(
-        load(config.generator),
-        training_prompts(config),
-        _verifier_said(config, store),
-        _watch(config),
-        _settings(config),
-        _job(config, store, folder, where),
-    )
-
-
-def _verifier_said(config: Run, store: Store) -> list[Generation]:
-    """The verifier's answers to the training prompts, which it gives once."""
-    prompts = training_prompts(config)
-    made_of = [resolve_weights([config.verifier.checkpoint]), [asdict(p) for p in prompts]]
-    said = locked_cached_stage(
-        store.verifier_answers(config), made_of, lambda own: _verifier_answers(config, prompts, own)
-    )
-    return [Generation(**g) for g in said["value"]]
-
-
-def _callbacks(config: Run, store: Store) -> list[TrainerCallback]:
-    """What rides along with a training and changes nothing in it."""
-    return [ProgressFile(store.folder), *tracking.callbacks(config, store)]
-
-
-def training_prompts(config: Run) -> list[Prompt]:
-    """The prompts that a cell trains on."""
-    return inputs.load_prompts(config.data, config.data.train_split, config.data.train_prompts)
-
-
-def _settings(config: Run) -> dict[str, Any]:
-    """The fields of the trainer that are TRL's."""
-    return {name: value for name, value in config.values["trainer"].items() if name not in OURS}
-
-
-def _job(config: Run, store: Store, folder: Path, where: Checkpointing) -> TrainingJob:
-    return TrainingJob(
-        seed=config.seed,
-        folder=folder,
-        save_every=config.selection.every,
-        lora=config.values["trainer"]["lora"],
-        checkpointing=where,
-        callbacks=_callbacks(config, store),
-    )
-
-
-def _monitors(config: Run) -> Monitors:
-    return Monitors(
-        load(config.generator),
-        _heldout(config),
-        config.load_oracle(),
-        config.monitor_every,
-        config.data.answers,
-    )
-
-
-def _watch(config: Run) -> dpo_sft.SampledMonitoring:
-    return dpo_sft.SampledMonitoring(
-        _monitors(config),
-        training_prompts(config),
-        config.trainer.monitor_prompts,
-        config.evaluation.max_new_tokens,
-    )
-
-
-def _heldout(config: Run) -> Verifier | None:
-    name = identity.heldout_verifier(config)
-    return None if name is None else load_scorer(config, name)
-
-
-def load_scorer(config: Run, name: str) -> Verifier:
-    """A checkpoint as a scorer within the limits of scoring."""
-    checkpoint = load(name, dtype=config.scoring.dtype)
-    return Verifier(
-        checkpoint.tokenizer,
-        TokenScorer(checkpoint.model, batch_tokens=config.scoring.batch_tokens),
-        max_prompt_tokens=config.scoring.max_prompt_tokens,
-        max_response_tokens=config.scoring.max_response_tokens,
-    )
-
-
-def _verifier_answers(config: Run, prompts: list[Prompt], log: GenerationLog) -> list[dict[str, Any]]:
-    verifier = load(config.verifier.checkpoint, dtype=config.scoring.dtype)
-    said = generate(
-        verifier.model,
-        verifier.tokenizer,
-        [p.text for p in prompts],
-        seed=config.seed,
-        progress="verifier answers",
-        log=log,
-        **config.values["trainer"]["sampling"],
-    )
-    return [asdict(g) for g in said]
-
-
-def _samples(config: Run, prompts: list[Prompt], log: GenerationLog) -> list[list[dict[str, Any]]]:
-    groups = best_of_n.sample_with_rewards(
-        load(config.generator),
-        prompts,
-        config.reward.instantiate(),
-        config.trainer.num_generations,
-        seed=config.seed,
-        progress="samples of the start",
-        log=log,
-        **config.values["trainer"]["sampling"],
-    )
-    return [[asdict(sample) for sample in group] for group in groups]
-
-
-def _groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Sample]]:
-    return [[best_of_n.Sample(Generation(**s["generation"]), s["reward"]) for s in group] for group in value]
+    if unscored:
+        found.append(
+            f"best-of-n: {unscored} of {sum(map(len, groups))} samples have no reward; {without} of {len(groups)} "
+            "prompts have none with one, and their first sample is the response"
+        )
+    return found

@@ -12,6 +12,7 @@ from cme import Interrupted
 from cme.records import Progress
 from experiments.config.runs import Run
 from experiments.run import state
+from experiments.run.cell import Job
 
 OVERRIDES = ("experiment.run=toy_cells.run", "trusted_packages=[toy_cells]")
 FAILS, INTERRUPTED, SLOW, SECRET, WAITS = 1, 2, 3, 4, 6
@@ -92,11 +93,11 @@ def record_path(config: Run) -> Path:
     return Path(config.results_dir) / config.run_id / "separation.json"
 
 
-def run(config: Run) -> None:
+def _run(config: Run) -> Path:
     """Do what the seed says; with a file `mended` in results_dir, write the record."""
     path = record_path(config)
     if path.exists():
-        return
+        return path
     with path.with_name("ran").open("a") as file:
         file.write(f"{os.getpid()}\n")
     if not (path.parent.parent / "mended").exists():
@@ -112,3 +113,7 @@ def run(config: Run) -> None:
         if config.seed == WAITS:
             wait_for(path.parent.parent / "go")
     path.write_text("{}")
+    return path
+
+
+run = Job(_run, record_path)

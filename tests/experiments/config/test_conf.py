@@ -68,12 +68,12 @@ SIZES = [(m, s) for m in ("grpo", "dpo", "sft") for s in ("miniature", "laptop",
 def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
     import trl
 
-    from experiments.run.training import OURS, _settings
+    from experiments.run.training import NOT_TRL, trl_settings
 
     classes: dict[str, Any] = {"grpo": trl.GRPOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}
     config = compose(f"scale={scale}", f"trainer={method}")
-    settings = _settings(config)
-    assert {*settings, *OURS} >= set(config.values["trainer"]) and not {*settings} & {*OURS}
+    settings = trl_settings(config)
+    assert {*settings, *NOT_TRL} >= set(config.values["trainer"]) and not {*settings} & {*NOT_TRL}
     made = classes[method](output_dir="x", report_to=[], bf16=False, use_cpu=True, **settings)
     for name, value in settings.items():
         expected = [value] if (method, name) == ("dpo", "loss_type") else value

@@ -93,7 +93,7 @@ def test_the_win_rate_is_that_of_the_counts(released: Path, imported: Callable[.
     assert record.generator_checkpoint == "org/base" and record.environment["policy"] == "runs/tuned"
     assert record.history == {} and record.seconds == {}
     assert record.warnings == [
-        "7 ties are taken for such: only a reason that begins with '(judge error' tells a failed call from a tie"
+        "7 ties count as ties: only a reason that begins with '(judge error' tells a failed call from a tie"
     ]
     assert [v.note for v in record.verdicts] == [f"because of {n}" for n in range(COUNT)]
     assert [p.policy.response for p in record.pairs] == [f"runs/tuned on {p[:9]}" for p in PROMPTS]
@@ -138,9 +138,9 @@ def test_differing_prompts_are_counted_and_named(
     assert all(p.policy.response == f"runs/tuned on {p.prompt[:9]}" for p in record.pairs)
     assert len(record.verdicts) == COUNT - 2 and cell(record).win.rate == 100
     alone, here, strays = record.warnings
-    assert alone.startswith("2 prompts are in base_outputs.json alone") and "'prompt 1 '" in alone
-    assert here == "1 prompts are in tuned_outputs.json alone, so not compared: 'only here'"
-    assert strays.startswith("2 verdicts are on no pair, so left out") and "'prompt 1 '" in strays
+    assert alone.startswith("2 prompts are only in base_outputs.json") and "'prompt 1 '" in alone
+    assert here == "1 prompts are only in tuned_outputs.json and are not compared: 'only here'"
+    assert strays.startswith("2 verdicts are on no pair and are left out") and "'prompt 1 '" in strays
 
 
 def test_verdicts_that_do_not_fit_are_unscored(
@@ -159,12 +159,12 @@ def test_verdicts_that_do_not_fit_are_unscored(
     why = {v.prompt_id: v.reason for v in record.verdicts if v.outcome == "unscored"}
     assert list(why) == ["3", "4", "5", "6", "7", "8", "9", "10", "39"]
     assert [why[n] for n in ("7", "8", "9")] == [
-        f"the winner is {winner}, which is none of a, b, tie" for winner in ("''", "None", "['a']")
+        f"the winner is {winner}; it must be a, b or tie" for winner in ("''", "None", "['a']")
     ]
-    assert why["10"] == "the verdict is '', which is none of A, B, TIE"
+    assert why["10"] == "the verdict is ''; it must be A, B or TIE"
     assert why["3"] == why["4"] == "the verdict is on another instruction than the outputs'"
     assert why["5"] == "the verdict B in the order ab contradicts the winner a"
-    assert why["6"] == "the verdict is 'C', which is none of A, B, TIE"
+    assert why["6"] == "the verdict is 'C'; it must be A, B or TIE"
     assert why["39"] == "the file has no verdict on it"
     found = cell(record).win
     assert (found.verdicts, found.unscored, found.rate) == (40, 9, 100)
@@ -203,7 +203,7 @@ def test_verdicts_read_again_take_the_place_of_those_before(
         samples = [sample(n, winner, "ab") for n in range(COUNT)]
         [record] = imported("--verdicts", verdicts(released / "judge__x.json", samples))
         assert cell(record).win.rate == rate and cell(record).win.verdicts == COUNT
-    assert "is written anew: same name, outputs and judge" in capsys.readouterr().err
+    assert "is overwritten: same name, outputs and judge" in capsys.readouterr().err
 
 
 def test_other_outputs_under_the_same_names_are_never_pooled(
@@ -221,7 +221,7 @@ def test_other_outputs_under_the_same_names_are_never_pooled(
     }
 
 
-def test_an_imported_judge_that_is_kin_to_the_generator_is_flagged(
+def test_an_imported_judge_of_the_generators_family_is_flagged(
     released: Path, imported: Callable[..., list[RunRecord]], capsys: pytest.CaptureFixture[str]
 ) -> None:
     outputs(released / "tuned_outputs.json", "Qwen/Qwen2.5-7B-Instruct")
@@ -275,7 +275,7 @@ def test_what_cannot_be_imported_is_one_sentence(released: Path, capsys: pytest.
         main(["import", base, tuned, f"--verdicts={file_of_odd}", "--name=n", f"--out={released / 'odd'}"])
         == 0
     )
-    assert "the verdict is ['A'], which is none of A, B, TIE" in capsys.readouterr().err
+    assert "the verdict is ['A']; it must be A, B or TIE" in capsys.readouterr().err
     assert "must have label_a" in said(base, tuned, f"--verdicts={released}/base_outputs.json")
     assert "no prompt in common" in said(
         base, f"--policy={outputs(released / 'q.json', 'q', ['x'])}", f"--verdicts={file}"

@@ -1,4 +1,4 @@
-"""The stress command as a user runs it, on random-weight models, and what it refuses."""
+"""The probe command as a user runs it, on random-weight models, and what it refuses."""
 
 import subprocess
 import sys

@@ -1,9 +1,6 @@
 """The sanity command as a user runs it, and the opponents that it makes."""
 
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -105,19 +102,6 @@ def test_training_settings_leave_its_identity_alone_and_the_judge_does_not(cell:
     assert identity() == identity("trainer.max_steps=7", "reward=random", "monitor_every=3")
     assert identity() != identity("judge=reference_similarity")
     assert identity() != identity("data.eval_prompts=11")
-
-
-def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "run.py", *cell("experiment=judge_sanity")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Sanity check of judges" in done.stdout
-    assert len(list((tmp_path / "runs").glob("sanity-*/sanity.json"))) == 1
-    assert not list((tmp_path / "runs").glob("*/record.json"))
 
 
 def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

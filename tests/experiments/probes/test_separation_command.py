@@ -1,8 +1,6 @@
 """The separation experiment as a user runs it, and its signals."""
 
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from cme.scoring.verifier import Score
 from experiments.config import composition
 from experiments.config.validation import BadConfig
 from experiments.probes import separation
+from experiments.run import evaluation
 
 Cell = Callable[..., list[str]]
 
@@ -91,7 +90,7 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
             )
     assert "AUROC" in printed and str(path) in printed
     before = path.read_bytes()
-    monkeypatch.setattr(separation, "_measured", lambda *_: pytest.fail("it was measured again"))
+    monkeypatch.setattr(separation, "_measure", lambda *_: pytest.fail("it was measured again"))
     assert separation.run(config) == path
     assert capsys.readouterr().out == printed and path.read_bytes() == before
 
@@ -111,13 +110,11 @@ def test_what_was_sampled_before_it_was_cut_off_is_kept(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     [config] = composition.compose_cells(cell("experiment=separation", "seed=6"))
-    scores = separation._scores
-    monkeypatch.setattr(separation, "_scores", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
+        broken.setattr(evaluation, "load_scorer", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         separation.run(config)
     assert not separation.record_path(config).exists()
-    monkeypatch.setattr(separation, "_scores", scores)
-    monkeypatch.setattr(separation, "_sampled", lambda *_: pytest.fail("it sampled again"))
+    monkeypatch.setattr(evaluation, "respond", lambda *_, **__: pytest.fail("it sampled again"))
     record = read_record(separation.run(config), SeparationRecord)
     assert all(v is None or math.isfinite(v) for column in record.signals.values() for v in column)
 
@@ -145,16 +142,3 @@ def test_data_without_answers_are_refused_in_a_sentence() -> None:
     with pytest.raises(BadConfig, match=r"experiment=separation .* data=instructions has none .* data=world"):
         composition.compose_cells(["experiment=separation", "scale=laptop"])
     composition.compose_cells(["scale=laptop"])  # other experiments need none
-
-
-def test_run_py_runs_it(cell: Cell, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "run.py", *cell("experiment=separation")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "AUROC of each signal" in done.stdout
-    assert len(list((tmp_path / "runs").glob("separation-*/separation.json"))) == 1
-    assert not list((tmp_path / "runs").glob("*/record.json"))

@@ -7,7 +7,7 @@ from analysis.tables.accuracy import accuracy_frame
 from cme.miniature import world
 from cme.records import Generation, Pair, Selected, read_record
 from experiments.config import composition
-from experiments.run import accuracy, pipeline
+from experiments.run import evaluation, pipeline
 
 Cell = Callable[..., list[str]]
 COLUMNS = {"accuracy", "majority_share", "label_accuracy"}
@@ -45,9 +45,11 @@ def test_start_policy_and_selected_are_graded_by_their_own_responses(cell: Cell)
     pairs = [Pair(str(i), "q", None, g, said[0], "7") for i, g in enumerate(said)]
     pairs.append(replace(pairs[0], prompt_id="4", answer=None))
     selected = Selected(3, [*said[::-1], said[0]], [])
-    found = accuracy.measure_accuracy(config, pairs, selected)
+    found = evaluation.measure_accuracy(config, pairs, selected)
     assert found is not None
     assert found.start == [True, False, False, False, None]
     assert found.policy == [True, True, True, True, None]
     assert found.selected == [False, False, False, True, None]
-    assert accuracy.measure_accuracy(config, pairs, Selected(3, None, None)) == replace(found, selected=None)
+    assert evaluation.measure_accuracy(config, pairs, Selected(3, None, None)) == replace(
+        found, selected=None
+    )

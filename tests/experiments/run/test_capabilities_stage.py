@@ -12,8 +12,7 @@ from cme.evaluation import capabilities
 from cme.records import read_record
 from experiments.config import composition
 from experiments.config.validation import BadConfig
-from experiments.run import capabilities as stage
-from experiments.run import pipeline, preparation
+from experiments.run import evaluation, pipeline, preparation
 from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
@@ -27,7 +26,7 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
         measured.append(checkpoint.name)
         return capabilities.measure(checkpoint, *rest, **settings)
 
-    monkeypatch.setattr(stage, "measure", counted)
+    monkeypatch.setattr(evaluation, "measure", counted)
     configs = [
         composition.compose_cells(cell(*ON, reward, "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))[
             0

@@ -163,13 +163,13 @@ def test_steps_are_written_with_their_rate_from_where_a_training_went_on(
 ) -> None:
     from transformers import TrainerControl, TrainerState
 
-    from experiments.run import progress
+    from experiments.run import tracking
 
     clock = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(tracking.time, "monotonic", lambda: clock[0])
     control = TrainerControl()
     written = tmp_path / "progress.json"
-    callback = progress.ProgressFile(tmp_path)
+    callback = tracking.ProgressFile(tmp_path)
 
     def at(step: int) -> TrainerState:
         return TrainerState(global_step=step, max_steps=60, is_world_process_zero=True)

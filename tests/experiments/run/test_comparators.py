@@ -1,46 +1,24 @@
-"""Further models that a run meets: added to what is finished, asked once, and no part of what the run is."""
+"""Comparisons with further models: added to a finished run, generated once, and no part of its identity."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from chat_stub import ChatStub, serving, winner
+from small_runs import Cell, composed, count_generations, greedy, never
 
-from cme.checkpoints import load
-from cme.models.generation import generate
 from cme.records import Generation, Pair, RunRecord, RunState, Verdict, read_record, write_record
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import cost, plan
 from experiments.run import cell as cells
-from experiments.run import comparators, judging, pipeline, preparation, responses, state
-from experiments.run.store import Store
+from experiments.run import comparators, judging, pipeline, preparation, state
+from experiments.run.store import Store, pending_checkpoints, pending_comparators
 
-Cell = Callable[..., list[str]]
 ON = "comparators=paper"
 INSTRUCT, REFERENCE = "miniature:qwen/instruct", "miniature:gemma/instruct"
 PAPER = {"instruct": INSTRUCT, "reference": REFERENCE}
-
-
-def composed(arguments: list[str]) -> Run:
-    [config] = composition.compose_cells(arguments)
-    return config
-
-
-def never(*_: object, **__: object) -> Any:
-    raise AssertionError("this was done before")
-
-
-def greedy(name: str, record: RunRecord) -> list[Generation]:
-    """A checkpoint's greedy responses, one prompt at a time."""
-    checkpoint = load(name)
-    return [
-        generate(checkpoint.model, checkpoint.tokenizer, [p.prompt], max_new_tokens=6, batch_size=1)[0]
-        for p in record.pairs
-    ]
 
 
 def by_oracle(config: Run, pairs: list[Pair], mine: list[str], theirs: list[Generation]) -> list[str]:
@@ -54,7 +32,7 @@ def by_oracle(config: Run, pairs: list[Pair], mine: list[str], theirs: list[Gene
     return found
 
 
-def test_policy_and_start_meet_each_comparator(cell: Cell) -> None:
+def test_policy_and_start_are_compared_with_each_comparator(cell: Cell) -> None:
     config = composed(cell(ON))
     preparation.prepare([config])
     record = read_record(pipeline.run(config))
@@ -62,7 +40,7 @@ def test_policy_and_start_meet_each_comparator(cell: Cell) -> None:
     assert {c.name: c.checkpoint for c in record.comparisons} == PAPER
     assert Store.of(config).done
     for met in record.comparisons:
-        assert met.responses == greedy(met.checkpoint, record)
+        assert met.responses == greedy(met.checkpoint, [p.prompt for p in record.pairs])
         for who, verdicts in (("policy", met.policy), ("start", met.start)):
             said = [getattr(p, who) for p in record.pairs]
             mine = [(g.response, g.finished) for g in said]
@@ -74,7 +52,7 @@ def test_policy_and_start_meet_each_comparator(cell: Cell) -> None:
     assert record.seconds["compare"] > 0
 
 
-def test_a_finished_run_meets_them_without_being_trained_again(
+def test_a_finished_run_is_compared_without_being_trained_again(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     off, on = composed(cell()), composed(cell(ON))
@@ -82,7 +60,7 @@ def test_a_finished_run_meets_them_without_being_trained_again(
     before = read_record(path)
     assert before.comparisons is None and Store.of(off).done and not Store.of(on).done
     assert Store.of(on).record == path
-    for name in ("resolve_weights", "_train", "respond", "load"):
+    for name in ("resolve_weights", "_train", "load"):
         monkeypatch.setattr(pipeline, name, never)
     (path.parent / "training.json").unlink()
     (path.parent / "generations.json").unlink()
@@ -94,17 +72,17 @@ def test_a_finished_run_meets_them_without_being_trained_again(
     kept = {k: v for k, v in after.seconds.items() if k != "compare"}
     environment = {k: v for k, v in after.environment.items() if k not in extra}
     assert replace(after, comparisons=None, environment=environment, seconds=kept) == before
-    monkeypatch.setattr(comparators, "_met", never)
+    monkeypatch.setattr(comparators, "_compare_with", never)
     written = path.read_bytes()
     assert pipeline.run(on) == pipeline.run(off) == path
     assert path.read_bytes() == written
 
 
-def test_what_a_run_met_before_stays_and_only_the_rest_is_met(cell: Cell) -> None:
+def test_earlier_comparisons_stay_and_only_the_missing_ones_are_made(cell: Cell) -> None:
     one = f"+evaluation.comparators.instruct={INSTRUCT}"
     first = read_record(pipeline.run(composed(cell("reward=random", one))))
     both = composed(cell("reward=random", ON))
-    assert comparators.pending_checkpoints(Store.of(both)) == [REFERENCE]
+    assert pending_checkpoints(Store.of(both)) == [REFERENCE]
     second = read_record(pipeline.run(both))
     assert first.comparisons is not None and second.comparisons is not None
     assert second.comparisons[: len(first.comparisons)] == first.comparisons
@@ -114,20 +92,14 @@ def test_what_a_run_met_before_stays_and_only_the_rest_is_met(cell: Cell) -> Non
     assert [c.checkpoint for c in third.comparisons or []] == [INSTRUCT, "miniature:olmo/instruct"]
 
 
-def test_a_comparator_answers_once_and_is_kept_apart_from_other_prompts(
+def test_runs_share_a_comparators_responses_to_the_same_prompts(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = []
-
-    def counted(*arguments: Any, **settings: Any) -> list[Generation]:
-        said.append(settings["progress"])
-        return generate(*arguments, **settings)
-
-    monkeypatch.setattr(responses, "generate", counted)
+    titles = count_generations(monkeypatch)
     for more in (("seed=0",), ("seed=1",), ("family=llama",), ("evaluation.max_new_tokens=5",)):
         pipeline.run(composed(cell("reward=random", ON, *more)))
-    assert said.count(f"answers of {REFERENCE}") == 2  # once at each length
-    assert said.count(f"answers of {INSTRUCT}") == 2
+    assert titles.count(f"answers of {REFERENCE}") == 2  # once at each length
+    assert titles.count(f"answers of {INSTRUCT}") == 2
 
 
 def test_a_start_is_no_comparator_of_itself(cell: Cell, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,9 +252,7 @@ def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
             read_record(tmp_path / "record.json")
 
 
-def test_unscored_verdicts_and_a_missing_start_are_owed(cell: Cell) -> None:
-    from experiments.run.store import pending_comparators
-
+def test_unscored_verdicts_and_a_missing_start_are_pending(cell: Cell) -> None:
     record = read_record(pipeline.run(composed(cell("reward=random", ON))))
     assert pending_comparators(record, PAPER) == {}
     [first, second] = record.comparisons or []
@@ -291,7 +261,7 @@ def test_unscored_verdicts_and_a_missing_start_are_owed(cell: Cell) -> None:
     assert pending_comparators(broken, PAPER) == PAPER
 
 
-def test_an_unscored_verdict_against_a_comparator_is_owed_where_it_is_asked_for_alone(cell: Cell) -> None:
+def test_an_unscored_verdict_against_a_comparator_is_pending_only_with_the_comparator(cell: Cell) -> None:
     config, plain = composed(cell("reward=random", ON)), composed(cell("reward=random"))
     store = Store.of(config)
     cells.run(config)

@@ -18,7 +18,7 @@ from cme.models import generation
 from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
 from experiments.config import composition
 from experiments.config.runs import Run
-from experiments.run import inputs, pipeline, stage, training
+from experiments.run import inputs, pipeline, stage, tracking, training
 from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
@@ -47,12 +47,12 @@ def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[Run, RunRecord]]:
 
 def ended(config: Run, monkeypatch: pytest.MonkeyPatch, step: int, by: int | None) -> None:
     with monkeypatch.context() as ending:
-        ending.setattr(training, "_callbacks", lambda *_: [Ending(step, by)])
+        ending.setattr(tracking, "callbacks", lambda *_: [Ending(step, by)])
         with pytest.raises(Killed if by is None else Interrupted):
             pipeline.run(config)
 
 
-def test_training_goes_on_and_milestones_stay(
+def test_training_resumes_and_saved_checkpoints_stay(
     twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, twin = twins(
@@ -132,14 +132,12 @@ def test_a_stage_file_that_is_cut_short_is_named(cell: Cell) -> None:
     store.record.unlink()
     store.training.write_bytes(store.training.read_bytes()[:50])
     with pytest.raises(
-        BadFile, match=rf"^{re.escape(str(store.training))} is not what a stage leaves .*delete it"
+        BadFile, match=rf"^{re.escape(str(store.training))} is not a stage's file .*delete it"
     ):
         pipeline.run(config)
     store.training.unlink()
     write_json(store.generations, {"value": []})
-    with pytest.raises(
-        BadFile, match=r"generations\.json is not what a stage leaves \(KeyError\('made_from'\)\)"
-    ):
+    with pytest.raises(BadFile, match=r"generations\.json is not a stage's file \(KeyError\('made_from'\)\)"):
         pipeline.run(config)
     store.generations.unlink()
     assert pipeline.run(config) == store.record
@@ -160,7 +158,7 @@ def test_seconds_are_those_of_all_attempts(
 
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on no training may take a step."""
-    monkeypatch.setattr(training, "_callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
+    monkeypatch.setattr(tracking, "callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
 
 
 def test_a_lost_record_is_made_again_without_training(
@@ -215,8 +213,8 @@ def test_a_signal_before_the_first_step_is_answered_there(
 
 
 def prompts_reversed(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = training.training_prompts
-    monkeypatch.setattr(training, "training_prompts", lambda config: before(config)[::-1])
+    before = inputs.training_prompts
+    monkeypatch.setattr(inputs, "training_prompts", lambda config: before(config)[::-1])
 
 
 def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,9 +227,9 @@ def pairs_swapped(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def other_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = training._verifier_said
+    before = training.verifier_answers
     monkeypatch.setattr(
-        training, "_verifier_said", lambda *given: [Generation("4", True, None) for _ in before(*given)]
+        training, "verifier_answers", lambda *given: [Generation("4", True, None) for _ in before(*given)]
     )
 
 
@@ -275,7 +273,7 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(
             steps.append(state.global_step)
             raise Killed
 
-    monkeypatch.setattr(training, "_callbacks", lambda *_: [Noted()])
+    monkeypatch.setattr(tracking, "callbacks", lambda *_: [Noted()])
     with pytest.raises(Killed):
         pipeline.run(config)
     assert steps == [2 if changed is nothing else 1]

@@ -1,28 +1,26 @@
-"""A chat model as judge of whole cells: recorded, tried again where it failed, on a panel, and reckoned before."""
+"""A chat model as judge of whole cells: recorded verdicts, failures that are judged again, panels, and the cost."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from chat_stub import ChatStub, serving, winner
+from small_runs import Cell, composed, never
 
 from cme import Unavailable
 from cme.judges import chat_format, local
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record
 from experiments.__main__ import main
 from experiments.config import composition
-from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, validate
 from experiments.plan import cost
 from experiments.run import judging, pipeline, preparation, selection
 from experiments.run.store import Store
 
-Cell = Callable[..., list[str]]
 KEY = "sk-very-secret-8431"
 OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
 
@@ -31,7 +29,7 @@ OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     monkeypatch.setenv("JUDGE_KEY", KEY)
-    monkeypatch.setattr(judging, "_answered", set())
+    monkeypatch.setattr(judging, "_probed_judges", set())
     with serving(ChatStub()) as running:
         running.key = KEY
         yield running
@@ -46,11 +44,6 @@ def judged_by(stub: ChatStub, *more: str) -> list[str]:
         "judge.api_key_variable=JUDGE_KEY",
         *more,
     ]
-
-
-def composed(arguments: list[str]) -> Run:
-    [config] = composition.compose_cells(arguments)
-    return config
 
 
 def expected(record: RunRecord, judge: str | None = None) -> list[Verdict]:
@@ -73,10 +66,6 @@ def questions(record: RunRecord) -> int:
     """How many distinct questions a record's pairs make in both orders."""
     texts = [(p.prompt, *(g.response for g in (p.policy, p.start))) for p in record.pairs]
     return len({*texts, *((a, c, b) for a, b, c in texts)})
-
-
-def never(*_: object, **__: object) -> Any:
-    raise AssertionError("this was done before")
 
 
 def test_its_verdicts_are_recorded_and_its_key_nowhere(
@@ -132,7 +121,7 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     failed = scored(first).count(False)
     assert 3 < failed < 21
     assert f"{failed} of 24 verdicts are unscored, the first because" in capsys.readouterr().err
-    for name in ("resolve_weights", "_train", "respond", "load"):
+    for name in ("resolve_weights", "_train", "load"):
         monkeypatch.setattr(pipeline, name, never)
     stub.rates = {}
     preparation.prepare([config])
@@ -148,7 +137,7 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     assert len(stub.bodies) == asked
 
 
-def test_a_record_alone_is_enough_to_judge_what_is_owed(cell: Cell, stub: ChatStub) -> None:
+def test_a_record_alone_is_enough_to_judge_what_is_unscored(cell: Cell, stub: ChatStub) -> None:
     stub.rates = {"server_error": 0.3}
     config = composed(cell(*judged_by(stub, "judge.retries=0")))
     first = read_record(pipeline.run(config))
@@ -270,7 +259,7 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
         ),
     ],
 )
-def test_a_judge_that_is_kin_to_what_it_judges_is_flagged(
+def test_a_judge_of_the_same_model_family_is_flagged(
     overrides: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     composed(["judge=openai", *overrides])
@@ -329,11 +318,8 @@ def test_a_judge_that_cannot_work_is_one_line_before_anything_runs(
 ) -> None:
     if named.startswith("gives"):
         stub.key = "another"
-    done = subprocess.run(
-        [sys.executable, str(composition.CONF.parent / "run.py"), *judged_by(stub), f"results_dir={tmp_path / 'runs'}",
-         *overrides],
-        capture_output=True, text=True, cwd=tmp_path, timeout=120,
-    )  # fmt: skip
+    arguments = [*judged_by(stub), f"results_dir={tmp_path / 'runs'}", *overrides]
+    done = forked.run(arguments, tmp_path)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -351,7 +337,7 @@ def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(cell: Cell, stub
     assert scored(read_record(Store.of(config).record)).count(True) >= 5
 
 
-def test_cost_is_bounded_before_and_reckoned_after_and_asks_nobody(
+def test_cost_is_bounded_before_responses_exist_and_estimated_after_without_a_call(
     cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     priced = ["judge.usd_per_million_input=2", "judge.usd_per_million_output=8"]

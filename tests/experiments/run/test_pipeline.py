@@ -2,42 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from small_runs import Cell, composed, count_generations, greedy, never
 
 from cme.checkpoints import load
 from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
-from cme.models.generation import generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
 from experiments.config import composition
-from experiments.config.runs import Run
 from experiments.run import judging, pipeline, training
 from experiments.run.stage import fingerprint
 from experiments.run.store import Store
-
-Cell = Callable[..., list[str]]
-
-
-def composed(arguments: list[str]) -> Run:
-    [config] = composition.compose_cells(arguments)
-    return config
-
-
-def never(*_: object, **__: object) -> Any:
-    raise AssertionError("this was done before")
-
-
-def answers(name: str, record: RunRecord) -> list[Generation]:
-    """A checkpoint's greedy responses, one prompt at a time."""
-    checkpoint = load(name)
-    return [
-        generate(checkpoint.model, checkpoint.tokenizer, [p.prompt], max_new_tokens=6, batch_size=1)[0]
-        for p in record.pairs
-    ]
 
 
 def responses(record: RunRecord, who: str) -> list[Generation]:
@@ -68,8 +46,8 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert "${" not in str(record.config)
 
     assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
-    assert responses(record, "start") == answers("miniature:qwen/pretrained", record)
-    assert responses(record, "policy") == answers(str(store.checkpoint), record)
+    assert responses(record, "start") == greedy("miniature:qwen/pretrained", [p.prompt for p in record.pairs])
+    assert responses(record, "policy") == greedy(str(store.checkpoint), [p.prompt for p in record.pairs])
     said = {who: read_outputs(path.with_name(f"{who}_outputs.json")) for who in ("start", "policy")}
     assert [row["output"] for row in said["policy"]] == [p.policy.response for p in record.pairs]
     assert [row["output"] for row in said["start"]] == [p.start.response for p in record.pairs]
@@ -109,7 +87,7 @@ def test_a_finished_cell_is_skipped(
     config = composed(cell("reward=random"))
     path = pipeline.run(config)
     before = path.stat().st_mtime_ns, path.read_bytes()
-    for name in ("load", "_train", "respond", "_judge"):
+    for name in ("load", "_train", "_judge"):
         monkeypatch.setattr(pipeline, name, never)
     capsys.readouterr()
     assert pipeline.run(config) == path
@@ -135,7 +113,7 @@ def test_a_crash_after_training_resumes_without_training_again(
 
     trained, generated = read_json(store.training), store.generations.read_bytes()
     monkeypatch.setattr(training, "train_grpo", never)
-    monkeypatch.setattr("experiments.run.responses.generate", never)
+    monkeypatch.setattr("experiments.run.evaluation.generate", never)
     record = read_record(pipeline.run(config))
     assert record.history == trained["value"]["history"]
     assert record.seconds["train"] == trained["seconds"]
@@ -146,16 +124,10 @@ def test_a_crash_after_training_resumes_without_training_again(
 def test_the_starts_responses_are_made_once_for_two_rewards(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = []
-
-    def counted(*arguments: Any, **settings: Any) -> list[Generation]:
-        said.append(settings["progress"])
-        return generate(*arguments, **settings)
-
-    monkeypatch.setattr("experiments.run.responses.generate", counted)
+    titles = count_generations(monkeypatch)
     first = read_record(pipeline.run(composed(cell("reward=random"))))
     second = read_record(pipeline.run(composed(cell("reward=ground_truth", "seed=1"))))
-    assert said == ["start answers", "policy answers", "policy answers"]
+    assert titles == ["start answers", "policy answers", "policy answers"]
     assert [p.start for p in first.pairs] == [p.start for p in second.pairs]
     assert first.run_id != second.run_id
 
@@ -186,7 +158,7 @@ def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
     assert len(record.history["step"]) == 2
     assert not unfinished.exists()
     assert not (store.checkpoint / "stray.bin").exists()
-    assert responses(record, "policy") == answers(str(store.checkpoint), record)
+    assert responses(record, "policy") == greedy(str(store.checkpoint), [p.prompt for p in record.pairs])
 
 
 def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,9 +241,9 @@ def test_the_record_names_the_prompts_that_were_used(cell: Cell) -> None:
 def test_missing_gold_answers_are_counted_where_these_are_the_only_truth(cell: Cell) -> None:
     config = composed(cell())
     prompts = {"training": [Prompt("a", "a", "1")], "evaluation": [Prompt("b", "b"), Prompt("c", "c", "2")]}
-    assert pipeline._unanswered(config, prompts) == []  # an oracle grades what has no one answer
+    assert pipeline.missing_answer_warnings(config, prompts) == []  # an oracle grades what has no one answer
     config.data.oracle = None
-    [warning] = pipeline._unanswered(config, prompts)
+    [warning] = pipeline.missing_answer_warnings(config, prompts)
     assert warning.startswith("1 of 2 evaluation prompts have no gold answer")
     config.data.answers = "none"
-    assert pipeline._unanswered(config, prompts) == []
+    assert pipeline.missing_answer_warnings(config, prompts) == []

@@ -1,34 +1,20 @@
 """Selection: prompts that evaluation never sees, a trajectory that follows the oracle, and the same training."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import Cell, composed, greedy
 
-from cme.checkpoints import load
 from cme.miniature import world
-from cme.models.generation import generate
 from cme.records import CheckpointResult, Generation, Trajectory, read_record
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import inputs, pipeline, preparation, selection
+from experiments.run import evaluation, inputs, pipeline, preparation, selection
 from experiments.run.store import Store
 
-Cell = Callable[..., list[str]]
 ON = ("reward=random", "trainer.max_steps=3", "selection.every=1", "selection.prompts=12")
-
-
-def composed(arguments: list[str]) -> Run:
-    [config] = composition.compose_cells(arguments)
-    return config
-
-
-def said(name: str, texts: list[str]) -> list[Generation]:
-    """A checkpoint's greedy responses, one prompt at a time."""
-    policy = load(name)
-    return [generate(policy.model, policy.tokenizer, [t], max_new_tokens=6, batch_size=1)[0] for t in texts]
 
 
 def duel(prompt: str, policy: Generation, start: Generation) -> float:
@@ -48,14 +34,14 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
     texts = [p.text for p in asked]
     assert path.prompts == [p.id for p in asked]
     assert [m.step for m in path.milestones] == [1, 2, 3]
-    start = said(config.generator, texts)
+    start = greedy(config.generator, texts)
     assert path.start_quality == pytest.approx(
         [world.quality(t, g.response, g.finished) for t, g in zip(texts, start, strict=True)], abs=1e-6
     )
     places = {1: store.checkpoint / "step-1", 2: store.checkpoint / "step-2", 3: store.checkpoint}
     distinct = set()
     for milestone in path.milestones:
-        policy = said(str(places[milestone.step]), texts)
+        policy = greedy(str(places[milestone.step]), texts)
         distinct.add(tuple(g.response for g in policy))
         expected = [duel(t, p, s) for t, p, s in zip(texts, policy, start, strict=True)]
         assert milestone.points == [[e, e] for e in expected]
@@ -74,7 +60,7 @@ def test_the_selected_checkpoint_answers_the_evaluation_prompts(
     record = read_record(pipeline.run(config))
     texts = [p.prompt for p in record.pairs]
     assert record.selected is not None and record.selected.step == 2
-    responses = said(str(Store.of(config).checkpoint / "step-2"), texts)
+    responses = greedy(str(Store.of(config).checkpoint / "step-2"), texts)
     assert record.selected.responses == responses
     assert record.selected.verdicts is not None
     for pair, response, verdict in zip(record.pairs, responses, record.selected.verdicts[::2], strict=True):
@@ -97,19 +83,24 @@ def test_selection_changes_nothing_else(cell: Cell, monkeypatch: pytest.MonkeyPa
 
 def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     config, asked = composed(cell(*ON)), []
+    respond = evaluation.respond
 
-    def counted(config: Run, checkpoint: str, *rest: Any) -> Any:
-        asked.append(Path(checkpoint).name)
+    def counted(run: Run, checkpoint: Any, *rest: Any, **settings: Any) -> Any:
+        asked.append(Path(checkpoint.name).name)
         if asked[-2:] == ["step-1", "step-2"]:
             raise RuntimeError("the power is out")
-        return respond(config, checkpoint, *rest)
+        return respond(run, checkpoint, *rest, **settings)
 
-    respond = selection._responses
-    monkeypatch.setattr(selection, "_responses", counted)
+    monkeypatch.setattr(evaluation, "respond", counted)
     with pytest.raises(RuntimeError, match="the power is out"):
         pipeline.run(config)
     record = read_record(pipeline.run(config))
-    assert asked[1:5] == ["step-1", "step-2", "step-2", "checkpoint"]  # after the start
+    assert asked[2:6] == [
+        "step-1",
+        "step-2",
+        "step-2",
+        "checkpoint",
+    ]  # after the starts of both uses
     assert record.trajectory is not None and len(record.trajectory.milestones) == 3
 
 
@@ -118,7 +109,7 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
     [
         ([[[1.0, 0.5]], [[1.0, 1.0]], [[0.0, 0.5]]], 20),
         ([[[1.0, 0.5]], [[0.5, 1.0]], [[0.5, 0.5]]], 10),  # the earliest of equals
-        ([[[0.0, 1.0]], [[0.5, None]], [[0.5, 1.0]]], None),  # one order alone could be a taste for a place
+        ([[[0.0, 1.0]], [[0.5, None]], [[0.5, 1.0]]], None),  # one order alone could be position bias
         # on the second prompt alone
         ([[[0.0, 1.0], [1.0, 0.0]], [[1.0, None], [0.5, 0.5]], [[0.0, 0.0], [1.0, 0.5]]], 30),
         ([[[0.5, None]], [[None, 1.0]], [[0.0, 1.0]]], None),  # none that all have scored
@@ -141,7 +132,7 @@ def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
         [CheckpointResult(1, first, None, {}), CheckpointResult(2, second, None, {})],
     )
     assert selection.best_step(path) == 1
-    [warning] = selection._narrowed(path)
+    [warning] = selection.comparison_warnings(path)
     assert (
         warning
         == "the checkpoints have 2 of 6 selection verdicts scored in common, and were compared by these"

@@ -1,42 +1,22 @@
 """A cell's tracker: TensorBoard beside the record, nothing of it in the run's identity, and what is refused."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from endings import Ending, Killed
+from small_runs import Cell, composed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from analysis.records.read import load_runs
 from cme import Unavailable
 from cme.records import RunRecord, read_record
 from cme.runtime import extras
 from cme.training import trackers
-from experiments.config import composition
-from experiments.run import pipeline, preparation, tracking, training
+from experiments.run import pipeline, preparation, tracking
 from experiments.run.store import Store
 
-Cell = Callable[..., list[str]]
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
-
-
-def composed(arguments: list[str]) -> Any:
-    [config] = composition.compose_cells(arguments)
-    return config
-
-
-class Killed(Exception):
-    """What stands for SIGKILL: nothing is saved on the way out."""
-
-
-class Ending(TrainerCallback):  # type: ignore[misc]
-    def __init__(self, step: int) -> None:
-        self.step = step
-
-    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.global_step == self.step:
-            raise Killed
 
 
 def check_tensorboard(config: Any, record: RunRecord) -> None:
@@ -61,7 +41,8 @@ def test_tensorboard_lies_beside_the_record(cell: Cell) -> None:
 def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     config = composed(cell("trainer.max_steps=5", "checkpoint.every=2"))
     with monkeypatch.context() as killing:
-        killing.setattr(training, "_callbacks", lambda c, s: [*tracking.callbacks(c, s), Ending(4)])
+        callbacks = tracking.callbacks
+        killing.setattr(tracking, "callbacks", lambda r, s: [*callbacks(r, s), Ending(4, None)])
         with pytest.raises(Killed):
             pipeline.run(config)
     record = read_record(pipeline.run(config))
@@ -74,12 +55,13 @@ def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
     cells = [composed(cell(f"tracker={name}")) for name in TRACKERS]
     assert len({config.run_id for config in cells}) == 1
     assert len({str(tracking.parameters(config)) for config in cells}) == 1
-    assert tracking.callbacks(cells[-1], Store.of(cells[-1])) == []
+    [progress] = tracking.callbacks(cells[-1], Store.of(cells[-1]))
+    assert isinstance(progress, tracking.ProgressFile)
 
 
 def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
     config = composed(cell("experiment=reference"))
-    [callback] = tracking.callbacks(config, Store.of(config))
+    [_, callback] = tracking.callbacks(config, Store.of(config))
     assert callback.run.id == config.run_id and callback.run.project == "cme-reference"
     settings = callback.run.settings
     assert (

@@ -1,51 +1,31 @@
 """The frozen verifier's own responses in a run's record: whose, when, and made how often."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from small_runs import Cell, composed, count_generations, greedy
 
 from cme.checkpoints import load
-from cme.models.generation import generate
-from cme.records import Generation, RunRecord, read_record
-from experiments.config import composition, identity
-from experiments.config.runs import Run
-from experiments.run import inputs, pipeline, responses
-from experiments.run.responses import verifier_responses
+from cme.records import read_record
+from experiments.config import identity
+from experiments.run import evaluation, inputs, pipeline
+from experiments.run.evaluation import verifier_responses
 from experiments.run.store import Store
-
-Cell = Callable[..., list[str]]
-
-
-def composed(arguments: list[str]) -> Run:
-    [config] = composition.compose_cells(arguments)
-    return config
-
-
-def greedy(name: str, record: RunRecord) -> list[Generation]:
-    """A checkpoint's greedy responses, one prompt at a time."""
-    checkpoint = load(name)
-    return [
-        generate(checkpoint.model, checkpoint.tokenizer, [p.prompt], max_new_tokens=6, batch_size=1)[0]
-        for p in record.pairs
-    ]
 
 
 def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = []
-
-    def counted(*arguments: Any, **settings: Any) -> list[Generation]:
-        said.append(settings["progress"])
-        return generate(*arguments, **settings)
-
-    monkeypatch.setattr("experiments.run.responses.generate", counted)
+    titles = count_generations(monkeypatch)
     first = read_record(pipeline.run(composed(cell("trainer.max_steps=1"))))
     second = read_record(pipeline.run(composed(cell("trainer.max_steps=1", "seed=1", "trainer.beta=0.1"))))
-    assert said.count("verifier responses") == 1
-    assert first.verifier_responses == second.verifier_responses == greedy("miniature:gemma/verifier", first)
+    assert titles.count("verifier responses") == 1
+    assert (
+        first.verifier_responses
+        == second.verifier_responses
+        == greedy("miniature:gemma/verifier", [p.prompt for p in first.pairs])
+    )
     assert first.verifier_responses != [replace(p.start, surprisal=None) for p in first.pairs]
 
 
@@ -95,7 +75,7 @@ def test_they_are_those_of_the_verifier_as_it_is_rounded(cell: Cell, monkeypatch
         asked.append(how["quantization"])
         return load(name, dtype=how["dtype"])
 
-    monkeypatch.setattr(responses, "load", noted)
+    monkeypatch.setattr(evaluation, "load", noted)
     for more in (("reward.quantization=8bit",), (), ("trainer=sft", "trainer.max_length=64")):
         given = cell() if "trainer=sft" not in more else []
         place = next(word for word in cell() if word.startswith("results_dir="))

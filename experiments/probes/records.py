@@ -1,0 +1,46 @@
+"""What the records of all probes share: their ids, the fields that describe the cell, and the printed table."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import identity
+from experiments.config.runs import Run
+from experiments.run.stage import resolve_weights
+from experiments.run.store import environment
+
+if TYPE_CHECKING:
+    from analysis.tables.render import Table
+
+
+def probe_id(run: Run, *parts: str, values: Any) -> str:
+    """Slug and hash of a probe of a cell: its parts, the seed, and a hash of the values that change results."""
+    return f"{'-'.join(parts)}-s{run.seed}-{identity.digest(values)}"
+
+
+def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
+    """The fields by which a record describes its cell; makes the checkpoints loadable, whose weights are among them.
+
+    Raises as `resolve_weights` does.
+    """
+    weights = resolve_weights(checkpoints)
+    return {
+        "scale": run.scale.name,
+        "family": run.family.name,
+        "regime": run.regime,
+        "seed": run.seed,
+        "generator_checkpoint": run.generator,
+        "config": run.settings,
+        "environment": environment() | {f"weights of {name}": folder for name, folder in weights.items()},
+    }
+
+
+def print_record(path: Path, table: "Table", warnings: Sequence[str] = ()) -> None:
+    """Print the table of a record, its warnings on stderr, and its path."""
+    from analysis.tables.render import to_markdown
+
+    print(to_markdown(table))
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"record: {path}")

@@ -1,0 +1,200 @@
+"""Responses of checkpoints to prompts, and what is measured on them: true quality, accuracy, lm-eval's tasks."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cme.checkpoints import Checkpoint, load
+from cme.evaluation.capabilities import Score, measure
+from cme.grading.answers import has_final_answer, is_correct
+from cme.models.generation import generate
+from cme.models.generation_log import GenerationLog
+from cme.records import Accuracy, Capability, Generation, Pair, Prompt, Selected
+from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.verifier import Verifier
+from experiments.config import identity
+from experiments.config.runs import Run
+from experiments.config.schema import Scoring
+from experiments.run.stage import cached_stage, locked_cached_stage
+from experiments.run.store import Store
+
+
+def respond(
+    run: Run,
+    checkpoint: Checkpoint,
+    prompts: Sequence[Prompt],
+    *,
+    progress: str,
+    temperature: float = 0.0,
+    log: GenerationLog | None = None,
+) -> list[Generation]:
+    """One response to each prompt: greedy at temperature 0, else sampled from torch's global generator."""
+    return generate(
+        checkpoint.model,
+        checkpoint.tokenizer,
+        [p.text for p in prompts],
+        max_new_tokens=run.evaluation.max_new_tokens,
+        batch_size=run.evaluation.batch_size,
+        temperature=temperature,
+        progress=progress,
+        log=log,
+    )
+
+
+def cached_responses(
+    run: Run,
+    path: Path,
+    inputs: Any,
+    load_checkpoint: Callable[[], Checkpoint],
+    prompts: Sequence[Prompt],
+    *,
+    progress: str,
+    shared: bool,
+) -> tuple[list[Generation], float]:
+    """A checkpoint's greedy responses and the seconds that they took, generated once for equal `inputs`.
+
+    Args:
+        path: The file that keeps them.
+        load_checkpoint: Called only if the file does not have them.
+        shared: Whether several runs share the file.
+    """
+
+    def make(log: GenerationLog) -> list[dict[str, Any]]:
+        return [asdict(r) for r in respond(run, load_checkpoint(), prompts, progress=progress, log=log)]
+
+    stage = (locked_cached_stage if shared else cached_stage)(path, inputs, make)
+    return [Generation(**g) for g in stage["value"]], stage["seconds"]
+
+
+def verifier_responses(
+    run: Run, store: Store, weights: Mapping[str, str], prompts: Sequence[Prompt]
+) -> tuple[list[Generation] | None, float]:
+    """The frozen verifier's own greedy responses and the seconds that they took; None unless there is one verifier.
+
+    Runs with the same verifier, quantization, prompts and limits share them.
+    """
+    name = identity.responding_verifier(run)
+    if name is None:
+        return None, 0.0
+    inputs = [weights[name], [asdict(p) for p in prompts]]
+    path = store.verifier_responses(run, name)
+    verifier = partial(load, name, dtype=run.scoring.dtype, quantization=identity.quantization(run))
+    return cached_responses(run, path, inputs, verifier, prompts, progress="verifier responses", shared=True)
+
+
+def comparator_responses(
+    run: Run, store: Store, name: str, weights: str, prompts: Sequence[Prompt]
+) -> tuple[list[Generation], float]:
+    """A further model's greedy responses and the seconds that they took; runs with the same prompts share them."""
+    inputs = [weights, run.evaluation.max_new_tokens, [p.text for p in prompts]]
+    path = store.starts / f"{run.scale.name}-comparator-{identity.digest(inputs)}.json"
+    return cached_responses(
+        run, path, inputs, partial(load, name), prompts, progress=f"answers of {name}", shared=True
+    )
+
+
+def make_pairs(
+    run: Run, prompts: Sequence[Prompt], start: Sequence[Generation], policy: Sequence[Generation]
+) -> list[Pair]:
+    """The responses to each prompt side by side, for judges and the record."""
+    shown = judged_prompts(run, prompts)
+    return [
+        Pair(p.id, p.text, p.reference, before, after, p.answer)
+        for p, before, after in zip(shown, start, policy, strict=True)
+    ]
+
+
+def judged_prompts(run: Run, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts as judges see them: with gold answers only where the data is a mathematics track."""
+    graded = has_final_answer(run.data.answers)
+    return list(prompts) if graded else [replace(p, answer=None) for p in prompts]
+
+
+def pair_prompts(pairs: Sequence[Pair]) -> list[Prompt]:
+    """The prompts of recorded pairs."""
+    return [Prompt(p.prompt_id, p.prompt, p.answer, p.reference) for p in pairs]
+
+
+def true_quality(
+    run: Run, prompts: Sequence[Prompt], responses: Sequence[Generation] | None
+) -> list[float] | None:
+    """The true quality of each response, 0-1; None without an oracle or without responses."""
+    oracle = run.load_oracle()
+    if oracle is None or responses is None:
+        return None
+    graded = zip(prompts, responses, strict=True)
+    return [round(oracle(p.text, r.response, bool(r.finished)), 6) for p, r in graded]
+
+
+def measure_accuracy(run: Run, pairs: Sequence[Pair], selected: Selected | None) -> Accuracy | None:
+    """Whether the responses of start, policy and selected checkpoint are right; None on other data than mathematics."""
+    kind = run.data.answers
+    if not has_final_answer(kind):
+        return None
+
+    def grade(responses: Sequence[Generation]) -> list[bool | None]:
+        return [is_correct(r.response, p.answer, kind) for p, r in zip(pairs, responses, strict=True)]
+
+    chosen = None if selected is None or selected.responses is None else grade(selected.responses)
+    return Accuracy(grade([p.start for p in pairs]), grade([p.policy for p in pairs]), chosen)
+
+
+def measure_capabilities(
+    run: Run, store: Store, weights: Mapping[str, str], training: dict[str, Any]
+) -> tuple[list[Capability], float] | None:
+    """Scores of start and policy on lm-eval's tasks, and the seconds that they took; None without tasks.
+
+    Runs share the scores of a start. Raises ValueError if start and policy were scored on different items.
+    """
+    if not run.capabilities.tasks:
+        return None
+
+    def score(checkpoint: str) -> list[dict[str, Any]]:
+        scores = measure(
+            load(checkpoint),
+            list(run.capabilities.tasks),
+            chat_template=run.capabilities.chat_template,
+            limit=run.capabilities.limit,
+            batch_size=run.capabilities.batch_size,
+        )
+        return [asdict(s) for s in scores]
+
+    settings = {k: v for k, v in run.settings["capabilities"].items() if k != "batch_size"}
+    settings["lm_eval"] = version("lm-eval")
+    inputs = [weights[run.generator], settings]
+    path = store.starts / f"{run.scale.name}-capabilities-{identity.digest(inputs)}.json"
+    start = locked_cached_stage(path, inputs, lambda _: score(run.generator))
+    policy = cached_stage(store.capabilities, [training, settings], lambda _: score(str(store.checkpoint)))
+    found = []
+    for one, other in zip(start["value"], policy["value"], strict=True):
+        before, after = Score(**one), Score(**other)
+        if (before.task, before.metric, before.n) != (after.task, after.metric, after.n):
+            raise ValueError(f"capabilities of start and policy are of different items: {before} and {after}")
+        found.append(
+            Capability(
+                task=before.task,
+                metric=before.metric,
+                n=before.n,
+                before=before.value,
+                before_stderr=before.stderr,
+                after=after.value,
+                after_stderr=after.stderr,
+                before_items=before.items,
+                after_items=after.items,
+            )
+        )
+    return found, start["seconds"] + policy["seconds"]
+
+
+def load_scorer(name: str, limits: Scoring) -> Verifier:
+    """A frozen checkpoint as a scorer of responses."""
+    checkpoint = load(name, dtype=limits.dtype)
+    return Verifier(
+        checkpoint.tokenizer,
+        TokenScorer(checkpoint.model, batch_tokens=limits.batch_tokens),
+        max_prompt_tokens=limits.max_prompt_tokens,
+        max_response_tokens=limits.max_response_tokens,
+    )
