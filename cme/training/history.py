@@ -41,12 +41,14 @@ class TrainingResult:
     earlier: float = 0.0
 
 
-def history_columns(logs: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+def history_columns(logs: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:
     """The trainer's log as columns of six significant digits; a value that is absent or not finite is None."""
 
     columns: dict[str, list[float | None]] = {}
     for column, key in HISTORY.items():
         if any(key in entry for entry in logs):
-            values = [entry.get(key, math.nan) for entry in logs]
-            columns[column] = [float(f"{v:.6g}") if math.isfinite(v) else None for v in values]
+            values = [entry.get(key) for entry in logs]
+            columns[column] = [
+                float(f"{v:.6g}") if v is not None and math.isfinite(v) else None for v in values
+            ]
     return columns
