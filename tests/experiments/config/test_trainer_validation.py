@@ -63,7 +63,7 @@ def test_a_verifier_answers_once(run_of: Callable[..., Run], monkeypatch: pytest
     def never(*_: object) -> None:
         raise AssertionError("the verifier answered before")
 
-    monkeypatch.setattr(training, "_verifier_answers", never)
+    monkeypatch.setattr(training, "generate", never)
     assert read_record(pipeline.run(second)).family == "llama"
 
 
