@@ -22,6 +22,7 @@ else:
     Component = Any  # a mapping in OmegaConf; `experiments.config.runs.resolve` makes it a Component
 
 
+REGIMES = ("pretrained", "sft", "instruct")
 COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
@@ -375,7 +376,7 @@ class Config:
     )
     experiment: Experiment = field(default_factory=Experiment)
     regime: str = setting(
-        help="how the generator was trained before: pretrained, sft or instruct", changes_results=False
+        help="how the generator was trained before", choices=REGIMES, changes_results=False
     )
     generator: str = setting(help="checkpoint of the untrained model")
     monitor_every: int = setting(

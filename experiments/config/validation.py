@@ -15,7 +15,7 @@ from cme.rewards.base import Reward
 from experiments.config import identity, trainer_validation
 from experiments.config.components import Component, locate
 from experiments.config.family_overlap import family_of, generator_parties, overlap_warnings
-from experiments.config.schema import TRAINERS, Setting, declaration
+from experiments.config.schema import REGIMES, TRAINERS, Setting, declaration
 
 if TYPE_CHECKING:
     from experiments.config.runs import Run
@@ -48,6 +48,8 @@ def check_existence(config: DictConfig) -> None:
     Raises BadConfig, and NoSuchCell for a family without a checkpoint of the regime at the scale.
     """
     scale, family, regime = config.scale.name, config.family.name, config.regime
+    if regime not in REGIMES:
+        raise BadConfig(f"regime={regime} is unknown; it must be one of {', '.join(REGIMES)}")
     checkpoints = config.family.checkpoints.get(scale) or {}
     if regime not in checkpoints:
         scales = f"its scales are {', '.join(config.family.checkpoints)}"
