@@ -10,7 +10,7 @@ from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from cme.grading import answers
 
@@ -119,6 +119,9 @@ class Data:
     train_prompts: int = setting(help="number of training prompts", above=0)
     eval_prompts: int = setting(help="number of evaluation prompts", above=0)
     seed: int = setting(help="seed of the sample of prompts")
+    max_new_tokens: int = setting(
+        2048, help="evaluation.max_new_tokens at scale=paper", above=0, changes_results=False
+    )
 
 
 @dataclass
@@ -397,7 +400,11 @@ SWITCHES = {"selection": "every", "capabilities": "tasks"}
 
 @functools.cache
 def register() -> None:
-    """Store the schema in Hydra's ConfigStore as `schema`, and those of the trainers as `trainer/schema/METHOD`."""
+    """Store the schema in Hydra's ConfigStore as `schema`, and those of the trainers as `trainer/schema/METHOD`.
+
+    Also adds the interpolation `${max:A,B}`, the larger of two numbers.
+    """
+    OmegaConf.register_new_resolver("max", max)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for method, node in TRAINERS.items():

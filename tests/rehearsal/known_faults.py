@@ -17,7 +17,6 @@ GENERATION_CONFIG = known_fault("greedy decoding inherits fields of the checkpoi
 KL_GRADIENT = known_fault(
     "TRL since 1.10 weights the KL term's gradient by the importance ratio; the paper's did not"
 )
-EVALUATION_LENGTH = known_fault("the evaluation is cut at the training's length where that is below 2,048")
 SECOND_JUDGE_CUT = known_fault(
     "the second judge of the paper reads 8,000 characters where the first reads 2,500"
 )

@@ -11,7 +11,7 @@ import yaml
 
 from experiments.config import composition
 from experiments.config.runs import Run
-from tests.rehearsal.known_faults import EVALUATION_LENGTH, KL_GRADIENT
+from tests.rehearsal.known_faults import KL_GRADIENT
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.judge_server import serving
 
@@ -107,17 +107,20 @@ def test_a_cell_beside_its_trainer(line: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        pytest.param(n, marks=EVALUATION_LENGTH)
-        if LINES[n]["settings"]["max_completion_length"] < 2048
-        else n
-        for n in MAIN_TABLE
-    ],
-)
+@pytest.mark.parametrize("line", [*MAIN_TABLE, "sft"])
 def test_evaluation_length(line: str) -> None:
-    assert _compose(line).evaluation.max_new_tokens == 2048
+    run = _compose(line)
+    assert run.evaluation.max_new_tokens == run.scoring.max_response_tokens == 2048
+
+
+def test_evaluation_length_in_mathematics() -> None:
+    run = _compose("mathematics")
+    assert run.evaluation.max_new_tokens == run.scoring.max_response_tokens == 3072
+
+
+def test_the_verifier_reads_longer_completions_than_the_evaluation_has() -> None:
+    [run] = composition.compose_cells(["scale=paper", "trainer.max_completion_length=4096"])
+    assert (run.evaluation.max_new_tokens, run.scoring.max_response_tokens) == (2048, 4096)
 
 
 def test_the_main_table_has_these_cells_with_comparators() -> None:

@@ -151,7 +151,7 @@ def test_the_settings_of_the_paper(
     trainer, source = config.trainer, config.data.source.arguments
     differs = (family, regime) == ("gemma", "pretrained")
     assert (trainer.beta, trainer.max_completion_length, trainer.max_steps) == (beta, length, steps)
-    assert config.evaluation.max_new_tokens == config.scoring.max_response_tokens == length
+    assert config.evaluation.max_new_tokens == config.scoring.max_response_tokens == 2048
     assert trainer.repetition_penalty == (1.25 if differs else 1.0)
     assert trainer.gradient_accumulation_steps == trainer.steps_per_generation == (32 if differs else 8)
     assert (trainer.learning_rate, trainer.lr_scheduler_type, trainer.warmup_steps) == (3e-6, "linear", 20)

@@ -145,7 +145,7 @@ def test_memory_by_hand() -> None:
     penalized = paper("family=llama", "regime=pretrained", "trainer.beta=0.1")  # adds a reference
     assert memory(penalized) == pytest.approx(states + 4 * LLAMA + row)
     # keys and values of many answers at once exceed a row
-    cache = 100 * (512 + 1536) * 2 * 8 * 64 * 16 * 4
+    cache = 100 * (512 + 2048) * 2 * 8 * 64 * 16 * 4
     many = paper("family=llama", "regime=pretrained", "evaluation.batch_size=100")
     assert memory(many) == pytest.approx(states + cache)
 
