@@ -4,6 +4,7 @@ import re
 from typing import Literal, get_args
 
 from cme.grading import math_grader
+from cme.models.thoughts import split_thoughts
 
 AnswerKind = Literal["none", "whole", "number", "boxed"]
 """What part of a response is its answer: none (open-ended data), all of it, the last number in digits, or the content
@@ -52,16 +53,20 @@ def canonical_answer(answer: str, kind: AnswerKind) -> str:
 def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
     """The characters [start, end) of a response's answer; None if it has no answer.
 
-    Raises ValueError for data without answers and for an unknown kind.
+    A thought in front of the response has no answer (`cme.models.thoughts`). Raises ValueError for data without answers
+    and for an unknown kind.
     """
+    thoughts = split_thoughts(response)
     if kind == "whole":
-        return (0, len(response)) if normalize_text(response) else None
-    if kind == "number":
-        return _last_number(response)
-    if kind == "boxed":
-        return _last_box(response)
-    kinds = ", ".join(k for k in get_args(AnswerKind) if k != "none")
-    raise ValueError(f"data.answers={kind!r}; an answer can only be extracted for one of {kinds}")
+        span = (0, len(thoughts.response)) if normalize_text(thoughts.response) else None
+    elif kind == "number":
+        span = _last_number(thoughts.response)
+    elif kind == "boxed":
+        span = _last_box(thoughts.response)
+    else:
+        kinds = ", ".join(k for k in get_args(AnswerKind) if k != "none")
+        raise ValueError(f"data.answers={kind!r}; an answer can only be extracted for one of {kinds}")
+    return None if span is None else (span[0] + thoughts.length, span[1] + thoughts.length)
 
 
 def has_final_answer(kind: str) -> bool:

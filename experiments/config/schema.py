@@ -378,9 +378,7 @@ class Config:
         changes_results=False,
     )
     experiment: Experiment = field(default_factory=Experiment)
-    regime: str = setting(
-        help="how the generator was trained before", choices=REGIMES, changes_results=False
-    )
+    regime: str = setting(help="how the generator was trained before", choices=REGIMES, changes_results=False)
     generator: str = setting(help="checkpoint of the untrained model")
     monitor_every: int = setting(
         help="steps between measurements of KL and of the held-out verifier", above=0
