@@ -1,8 +1,9 @@
 """The id of a run: a readable slug, and a hash of the settings that change results.
 
-The schema declares which fields change results; the attribute `NEUTRAL` of a reward or judge class declares which of
-its arguments do not. A `_target_` does not count if it is in `cme` and is that of the YAML file in `conf/` which the
-configuration names, since the name counts already; so code may move without changing ids.
+The schema declares which fields change results, and at which values a newer field does not count. The attribute
+`NEUTRAL` of a reward or judge class declares which of its arguments do not change results. A `_target_` does not count
+if it is in `cme` and is that of the YAML file in `conf/` which the configuration names, since the name counts already;
+so code may move without changing ids.
 """
 
 import hashlib
@@ -97,7 +98,7 @@ def _classify(
         setting = declaration(one)
         optional_groups = [t for t in (one.type, *get_args(one.type)) if is_dataclass(t)]
         group: Any = TRAINERS[value["method"]] if here == "trainer" else next(iter(optional_groups), None)
-        if setting is not None and not setting.changes_results:
+        if setting is not None and (not setting.changes_results or value in setting.neutral_values):
             yield here, value, False
         elif group is not None and isinstance(value, Mapping):
             yield from _classify(value, named, group, f"{here}.")

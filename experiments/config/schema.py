@@ -32,6 +32,8 @@ class Setting:
 
     help: str
     changes_results: bool = True
+    neutral_values: tuple[Any, ...] = ()
+    """Values that are not part of a run's identity: what runs computed before the field existed."""
     at_least: float | None = None
     above: float | None = None
     at_most: float | None = None
@@ -203,6 +205,9 @@ class Grpo(Optimization):
     top_k: int = setting(help="number of most likely tokens to sample from; 0: all", at_least=0)
     repetition_penalty: float = setting(help="penalty on repeated tokens in sampling")
     beta: float = setting(help="weight of the KL penalty", at_least=0)
+    use_bias_correction_kl: bool = setting(
+        help="whether the probability ratio multiplies the KL penalty", neutral_values=(True,)
+    )
     epsilon: float = setting(help="clipping range of the probability ratio", at_least=0)
     loss_type: str = setting(
         help="aggregation of token losses",

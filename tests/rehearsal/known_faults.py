@@ -14,9 +14,6 @@ TURN_TOKEN = known_fault(
 ONE_STOP_TOKEN = known_fault("loading replaces the checkpoint's list of stop tokens by the end of the turn")
 CLOCK = known_fault("the template of Llama 3.2 writes today's date into the prompt")
 GENERATION_CONFIG = known_fault("greedy decoding inherits fields of the checkpoint's generation_config.json")
-KL_GRADIENT = known_fault(
-    "TRL since 1.10 weights the KL term's gradient by the importance ratio; the paper's did not"
-)
 SECOND_JUDGE_CUT = known_fault(
     "the second judge of the paper reads 8,000 characters where the first reads 2,500"
 )

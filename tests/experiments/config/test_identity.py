@@ -75,6 +75,16 @@ def test_a_neutral_field_does_not_change_the_run(path: str) -> None:
     assert "_target_" in path or changed(config, path).run_id == config.run_id
 
 
+def test_a_newer_field_does_not_count_at_the_value_of_earlier_runs() -> None:
+    path = "trainer.use_bias_correction_kl"
+    before, after = cell(), cell(f"{path}=false")
+    assert path in identity.neutral_fields(before) and path not in identity.neutral_fields(after)
+    assert before.run_id != after.run_id
+    without = copy.deepcopy(before.values)
+    del without["trainer"]["use_bias_correction_kl"]
+    assert replace(before, values=without).run_id == before.run_id
+
+
 def test_neutral_settings_of_judges_are_those_of_their_classes() -> None:
     panel = ("judge=panel", "judge.members.openai.model=a", "judge.members.anthropic.model=b")
     selection = ("judge@selection.judge=openai", "selection.judge.model=a", "selection.every=10")
