@@ -49,20 +49,9 @@ def checked_rows(file: BinaryIO, fields: Mapping[str, str]) -> Iterator[Row]:
     NaN, which JSON does not allow, becomes None. Raises BadOutputs, naming the file and the line or row, for a bad row
     or no rows.
     """
-    lines = ((f"line {n}", line) for n, line in enumerate(file, start=1) if line.strip(_BLANK))
-    first = next(lines, None)
-    rows: Iterable[tuple[str, Any]]
-    if first is None:
-        rows = []
-    elif first[1].lstrip(_BLANK).startswith(b"["):
-        values = _parse(first[1] + file.read(), file.name)
-        rows = ((f"row {n}", row) for n, row in enumerate(values, start=1))
-    else:
-        rows = ((name, _parse(line, f"{file.name}, {name}")) for name, line in chain([first], lines))
     empty = True
-    for name, row in rows:
+    for where, row in located_rows(file):
         empty = False
-        where = f"{file.name}, {name}"
         if not isinstance(row, dict):
             raise BadOutputs(f"{where} is not an object: it must have {' and '.join(fields)}")
         for field, remedy in fields.items():
@@ -78,6 +67,23 @@ def checked_rows(file: BinaryIO, fields: Mapping[str, str]) -> Iterator[Row]:
         yield row
     if empty:
         raise BadOutputs(f"{file.name} has no rows: it must have objects with {' and '.join(fields)}")
+
+
+def located_rows(file: BinaryIO) -> Iterator[tuple[str, Any]]:
+    """The values of a JSON list or of JSON lines, each with its place, such as `mine.jsonl, line 3`.
+
+    Lines are read one at a time. Raises BadOutputs for text that is not JSON.
+    """
+    lines = ((f"line {n}", line) for n, line in enumerate(file, start=1) if line.strip(_BLANK))
+    first = next(lines, None)
+    if first is None:
+        return
+    if first[1].lstrip(_BLANK).startswith(b"["):
+        values = _parse(first[1] + file.read(), file.name)
+        yield from ((f"{file.name}, row {n}", row) for n, row in enumerate(values, start=1))
+    else:
+        for name, line in chain([first], lines):
+            yield f"{file.name}, {name}", _parse(line, f"{file.name}, {name}")
 
 
 def _parse(raw: bytes, where: str) -> Any:

@@ -158,7 +158,7 @@ def score_answers(
     finite.
     """
     end = start.tokenizer.eos_token_id
-    prompts = [[{"role": "user", "content": a.prompt.text}] for a in answers]
+    prompts = [a.prompt.conversation for a in answers]
     completions = [[{"role": "assistant", "content": a.text}] for a in answers]
     ids = [[*chat.response_ids(start.tokenizer, a.text), *[end] * a.finished] for a in answers]
     values = {}

@@ -41,11 +41,13 @@ class Judge:
         NEUTRAL: arguments of the constructor that do not change verdicts, such as prices or time limits. A run's
             identity omits them.
         asks_server: whether each verdict takes requests to a server. Such a judge is probed before a run.
+        needs_references: whether it compares responses with the prompt's reference answer.
         concurrency: the number of comparisons made at the same time, each in its own thread.
     """
 
     NEUTRAL: ClassVar[frozenset[str]] = frozenset()
     asks_server: ClassVar[bool] = False
+    needs_references: ClassVar[bool] = False
     concurrency: int = 1
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:

@@ -19,6 +19,8 @@ class ReferenceSimilarity(Judge):
         margin: difference of the two cosines up to which the verdict is a tie.
     """
 
+    needs_references = True
+
     def __init__(self, margin: float) -> None:
         self.margin = margin
         self._embed = lru_cache(maxsize=None)(lambda text: embed([text])[0])

@@ -14,7 +14,16 @@ from cme.records.files import (
     write_json,
     write_record,
 )
-from cme.records.pairs import Generation, Outcome, Pair, Preference, Prompt, Verdict, check_outcome
+from cme.records.pairs import (
+    Conversation,
+    Generation,
+    Outcome,
+    Pair,
+    Preference,
+    Prompt,
+    Verdict,
+    check_outcome,
+)
 from cme.records.probes import RewardProbeRecord, SanityRecord, SeparationRecord
 from cme.records.run import (
     Accuracy,
@@ -36,6 +45,7 @@ __all__ = [
     "Capability",
     "CheckpointResult",
     "Comparison",
+    "Conversation",
     "ExperimentRecord",
     "Generation",
     "Outcome",

@@ -1,6 +1,6 @@
 """Prompts, responses, pairs of responses, and a judge's verdicts on them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from cme.records.codec import Strict
@@ -32,6 +32,28 @@ class Prompt(Strict):
     text: str
     answer: str | None = None
     reference: str | None = None
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """The messages that a model gets: one user message."""
+        return [{"role": "user", "content": self.text}]
+
+
+@dataclass(frozen=True)
+class Conversation(Prompt):
+    """A prompt of several messages, the last one from the user.
+
+    Attributes:
+        text: Their transcript, which judges read and records show.
+        messages: Objects with `role` (system, user or assistant) and `content`.
+    """
+
+    messages: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def conversation(self) -> list[dict[str, str]]:
+        """The messages that a model gets."""
+        return self.messages
 
 
 @dataclass(frozen=True)
@@ -89,7 +111,9 @@ class Verdict(Strict):
 class Pair(Strict):
     """One evaluation prompt with the responses of the untrained model (`start`) and of the trained policy.
 
-    `answer` is the gold answer of a mathematics prompt; None for other prompts.
+    Attributes:
+        answer: The gold answer of a mathematics prompt; None for other prompts.
+        messages: The messages of a prompt that is a conversation, whose transcript is `prompt`; None for others.
     """
 
     prompt_id: str
@@ -98,3 +122,4 @@ class Pair(Strict):
     start: Generation
     policy: Generation
     answer: str | None = None
+    messages: list[dict[str, str]] | None = None

@@ -37,11 +37,11 @@ def sample_with_rewards(
     Raises TrainingFailed for a reward that is not finite.
     """
     repeated = [p for p in prompts for _ in range(n)]
-    ids = generate_ids(start.model, start.tokenizer, [p.text for p in repeated], **settings)
+    ids = generate_ids(start.model, start.tokenizer, [p.conversation for p in repeated], **settings)
     generations = decode(start.tokenizer, ids)
     reward.bind(UntrainedPolicy(start.tokenizer, start.model))
     values = reward(
-        [[{"role": "user", "content": p.text}] for p in repeated],
+        [p.conversation for p in repeated],
         [[{"role": "assistant", "content": g.response}] for g in generations],
         ids,
         answer=[p.answer for p in repeated],

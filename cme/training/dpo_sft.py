@@ -57,7 +57,7 @@ def train_dpo(
     config = job.arguments(DPOConfig, {**settings, "logging_nan_inf_filter": False})
     rows = []
     for preference in preferences:
-        prompt_ids = chat.prompt_ids(start.tokenizer, preference.prompt.text)
+        prompt_ids = chat.prompt_ids(start.tokenizer, preference.prompt.conversation)
         if len(prompt_ids) < config.max_length:
             chosen = _response_row(start.tokenizer, preference.chosen, True)
             rejected = _response_row(start.tokenizer, preference.rejected, True)
@@ -92,7 +92,7 @@ def train_sft(
     config = job.arguments(SFTConfig, {**settings, "logging_nan_inf_filter": False, "max_length": None})
     rows = []
     for prompt, generation in zip(prompts, responses, strict=True):
-        prompt_ids = chat.prompt_ids(start.tokenizer, prompt.text)
+        prompt_ids = chat.prompt_ids(start.tokenizer, prompt.conversation)
         response_ids = _response_row(start.tokenizer, generation.response, bool(generation.finished))
         ids = [*prompt_ids, *response_ids][:limit]
         if len(prompt_ids) < len(ids):
@@ -169,7 +169,7 @@ class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
             ids = generate_ids(
                 model,
                 tokenizer,
-                [p.text for p in prompts],
+                [p.conversation for p in prompts],
                 max_new_tokens=monitoring.max_new_tokens,
                 batch_size=monitoring.count,
                 temperature=1.0,
@@ -181,7 +181,7 @@ class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
             "completions/clipped_ratio": sum(not g.finished for g in generations) / len(generations),
         }
         monitoring.monitors(
-            [[{"role": "user", "content": p.text}] for p in prompts],
+            [p.conversation for p in prompts],
             [[{"role": "assistant", "content": g.response}] for g in generations],
             ids,
             log_metric=measured.__setitem__,

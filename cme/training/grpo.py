@@ -47,7 +47,7 @@ def train_grpo(
                 "scale_rewards=batch with a reward per token or a std_floor; it must be group or none"
             )
         trainer_class = partial(AdvantageTrainer, checked)
-    rows = [{"prompt": [{"role": "user", "content": p.text}], "answer": p.answer} for p in prompts]
+    rows = [{"prompt": p.conversation, "answer": p.answer} for p in prompts]
     trainer = trainer_class(
         model=start.model,
         processing_class=start.tokenizer,

@@ -106,6 +106,10 @@ class Data:
     """The prompts and their answers."""
 
     name: str = setting(help="name of the data set")
+    path: str | None = setting(None, help="file of prompts, for data=file", changes_results=False)
+    eval_path: str | None = setting(
+        None, help="file of evaluation prompts, for data=file", changes_results=False
+    )
     source: Component = setting(help="function that loads the prompts of a split")
     oracle: Component | None = setting(
         help="function that returns the true quality of a response; null: it is unknown"

@@ -73,6 +73,8 @@ def check_existence(config: DictConfig) -> None:
             ) from None
         if not checkpoint:
             raise BadConfig(f"evaluation.comparators.{name}={checkpoint}; it must be a checkpoint")
+    if config.data.name == "file" and config.data.source.path is None:
+        raise BadConfig("data=file needs the file of your prompts: set data.path=FILE (docs/experiments.md)")
     method = config.trainer.method
     if TRAINERS.get(method) is not OmegaConf.get_type(config.trainer):
         raise BadConfig(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cme.grading.answers import answer_span
-from cme.records import Generation, SeparationRecord, read_record, write_record
+from cme.records import Generation, Prompt, SeparationRecord, read_record, write_record
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
@@ -115,7 +115,7 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
     for model, checkpoint in checkpoints.items():
         print(f"{separation_id(run)}: scoring {len(texts)} responses under {checkpoint}", file=sys.stderr)
         scores = evaluation.load_scorer(checkpoint, run.scoring).score(
-            [p.text for p in repeated], texts, [bool(r.finished) for r in responses], entropy=True
+            [p.conversation for p in repeated], texts, [bool(r.finished) for r in responses], entropy=True
         )
         signals |= response_signals(model, scores, texts, run.data.answers)
         cut[model] = sum(score.truncated for score in scores)
@@ -124,7 +124,7 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
         verifier=run.verifier.name,
         data=run.data.name,
         verifier_checkpoint=run.verifier.checkpoint,
-        prompts=prompts,
+        prompts=[Prompt(p.id, p.text, p.answer, p.reference) for p in prompts],
         left_out=len(every) - len(prompts),
         samples=samples,
         responses=responses,

@@ -12,7 +12,7 @@ from cme.evaluation.capabilities import Score, measure
 from cme.grading.answers import has_final_answer, is_correct
 from cme.models.generation import generate
 from cme.models.generation_log import GenerationLog
-from cme.records import Accuracy, Capability, Generation, Pair, Prompt, Selected
+from cme.records import Accuracy, Capability, Conversation, Generation, Pair, Prompt, Selected
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from experiments.config import identity
@@ -35,7 +35,7 @@ def respond(
     return generate(
         checkpoint.model,
         checkpoint.tokenizer,
-        [p.text for p in prompts],
+        [p.conversation for p in prompts],
         max_new_tokens=run.evaluation.max_new_tokens,
         batch_size=run.evaluation.batch_size,
         temperature=temperature,
@@ -102,7 +102,10 @@ def make_pairs(
     """The responses to each prompt side by side, for judges and the record."""
     shown = judged_prompts(run, prompts)
     return [
-        Pair(p.id, p.text, p.reference, before, after, p.answer)
+        Pair(
+            *(p.id, p.text, p.reference, before, after, p.answer),
+            messages=p.messages if isinstance(p, Conversation) else None,
+        )
         for p, before, after in zip(shown, start, policy, strict=True)
     ]
 
@@ -115,7 +118,12 @@ def judged_prompts(run: Run, prompts: Sequence[Prompt]) -> list[Prompt]:
 
 def pair_prompts(pairs: Sequence[Pair]) -> list[Prompt]:
     """The prompts of recorded pairs."""
-    return [Prompt(p.prompt_id, p.prompt, p.answer, p.reference) for p in pairs]
+    return [
+        Prompt(p.prompt_id, p.prompt, p.answer, p.reference)
+        if p.messages is None
+        else Conversation(p.prompt_id, p.prompt, p.answer, p.reference, p.messages)
+        for p in pairs
+    ]
 
 
 def true_quality(

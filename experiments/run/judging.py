@@ -8,7 +8,7 @@ from typing import cast
 from cme import Unavailable
 from cme.judges.base import Judge
 from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons
-from cme.records import Generation, Pair, Verdict
+from cme.records import Generation, Pair, Prompt, Verdict
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
@@ -95,6 +95,20 @@ def collect_verdicts(
         return verdicts
     new = {(v.judge, v.prompt_id, v.policy_first): v for v in verdicts}
     return [new[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
+
+
+def check_references(run: Run, prompts: Sequence[Prompt]) -> None:
+    """Raise BadConfig if a judge needs reference answers and none of the evaluation prompts has one."""
+    if any(prompt.reference is not None for prompt in prompts):
+        return
+    selecting = [] if run.selection.every is None else [("judge@selection.judge", run.selection.judge)]
+    for group, judge in [("judge", run.judge), *selecting]:
+        for member in judges(judge).values():
+            if judge_class(member).needs_references:
+                raise BadConfig(
+                    f"{group}={member.name} needs reference answers, and no evaluation prompt of data={run.data.name} "
+                    "has one; use another judge, or data with references (with data=file the field `output`)"
+                )
 
 
 def unscored_message(verdicts: Sequence[Verdict], against: str = "") -> str | None:

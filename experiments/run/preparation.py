@@ -109,7 +109,8 @@ def make_loadable(runs: list[Run]) -> None:
     _check_checkpoints(checkpoint_names(runs))
     for run in {str(run.data): run for run in runs}.values():
         inputs.training_prompts(run)
-        inputs.evaluation_prompts(run)
+    for run in {str((run.data, run.judge, run.selection)): run for run in runs}.values():
+        judging.check_references(run, inputs.evaluation_prompts(run))
     for run in runs:
         if run.trainer.method == "dpo":
             inputs.load_preferences(run)

@@ -100,7 +100,10 @@ class CachedScorer:
         """The pairs with the surprisal of both responses, in nats per token; None for an empty response."""
         texts = dict.fromkeys((p.prompt, g.response) for p in pairs for g in (p.start, p.policy))
         new = [both for both in texts if both not in self._known]
-        scores = self.scorer.score([p for p, _ in new], [r for _, r in new], [False] * len(new))
+        conversations = {p.prompt: p.messages or p.prompt for p in pairs}
+        scores = self.scorer.score(
+            [conversations[p] for p, _ in new], [r for _, r in new], [False] * len(new)
+        )
         for both, score in zip(new, scores, strict=True):
             # five digits, because the sixth depends on the other responses of the batch
             self._known[both] = None if score.mean is None else round(-score.mean, 5)

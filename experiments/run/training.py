@@ -138,7 +138,7 @@ def verifier_answers(run: Run, store: Store) -> list[Generation]:
         answers = generate(
             verifier.model,
             verifier.tokenizer,
-            [p.text for p in prompts],
+            [p.conversation for p in prompts],
             seed=run.seed,
             progress="verifier answers",
             log=log,

@@ -43,7 +43,7 @@ def test_none_is_an_option_without_a_file(group: str) -> None:
 
 
 def test_the_data_have_every_split_that_is_named() -> None:
-    from cme.data import instructions, math, ultrafeedback, word_problems
+    from cme.data import instructions, math, prompt_file, ultrafeedback, word_problems
     from cme.miniature import world
 
     known = {
@@ -55,6 +55,7 @@ def test_the_data_have_every_split_that_is_named() -> None:
         "math": math.SPLITS,
         "math_amc23": math.SPLITS,
         "math_aime24": math.SPLITS,
+        "file": prompt_file.SPLITS,
     }
     for file in sorted((CONF / "data").glob("*.yaml")):
         data = OmegaConf.merge({"train_split": "train", "eval_split": "eval"}, OmegaConf.load(file))

@@ -1,0 +1,146 @@
+"""Prompts of your own: JSON lines, or a JSON list, with one object per prompt.
+
+Each object has either `instruction` (a string) and perhaps `system`, or `messages` as chat models take them. It may
+have `output`, a reference answer, and `answer`, a gold answer for mathematics.
+"""
+
+import hashlib
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from cme.data.alpaca_format import BadOutputs, located_rows
+from cme.records import Conversation, Prompt, Strict, from_json
+
+SPLITS = ("train", "eval")
+EVAL_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class _Message(Strict):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class _Row(Strict):
+    instruction: str | None = None
+    system: str | None = None
+    messages: list[_Message] = field(default_factory=list)
+    output: str | None = None
+    answer: str | int | float | None = None
+
+
+def missing(path: str, eval_path: str | None = None) -> list[str]:
+    """A sentence for each file that does not exist or has a row that cannot be used; see `cme.data`."""
+    sentences = []
+    for place in dict.fromkeys(p for p in (path, eval_path) if p is not None):
+        try:
+            read_prompts(place)
+        except ValueError as error:
+            sentences.append(str(error))
+    return sentences
+
+
+def load_prompts(
+    split: str, count: int, seed: int, *, path: str, eval_path: str | None = None
+) -> list[Prompt]:
+    """A random sample of `count` prompts of `train` or `eval`.
+
+    Without `eval_path`, a fifth of the distinct prompts in `path` are for evaluation, and the others for training.
+
+    Raises ValueError for another split, for too few prompts, and as `read_prompts`.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
+    if eval_path is None:
+        place, rows = path, read_prompts(path)
+        evaluation = _evaluation_texts(rows, seed)
+        prompts = [p for p in rows if (p.text in evaluation) == (split == "eval")]
+    elif split == "train":
+        place, prompts = path, read_prompts(path, "train-row")
+    else:
+        place, prompts = eval_path, read_prompts(eval_path, "eval-row")
+    if count > len(prompts):
+        purpose = {"train": "training", "eval": "evaluation"}[split]
+        raise ValueError(
+            f"{place} has {len(prompts)} prompts for {purpose}, but {count} were asked for (data.{split}_prompts, and "
+            "selection.prompts if a checkpoint is selected)"
+        )
+    return random.Random(f"{split}:{seed}").sample(prompts, count)
+
+
+def read_prompts(path: str, name: str = "row") -> list[Prompt]:
+    """The prompts of a file, with ids such as `row-3`.
+
+    Raises ValueError that names the first row that cannot be used, and for a file that cannot be read or has no rows.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            prompts = [
+                _prompt(f"{name}-{n}", where, row)
+                for n, (where, row) in enumerate(located_rows(file), start=1)
+            ]
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from error
+    if not prompts:
+        raise ValueError(f"{path} has no rows; it must have objects with `instruction` or `messages`")
+    return prompts
+
+
+def _prompt(key: str, where: str, value: object) -> Prompt:
+    if not isinstance(value, dict):
+        raise BadOutputs(f"{where} is not an object; it must have `instruction` or `messages`")
+    try:
+        row = from_json(_Row, json.dumps(value))
+    except ValueError as error:
+        if unknown := sorted(value.keys() - _Row.__annotations__):
+            raise BadOutputs(
+                f"{where} has the field {unknown[0]!r}, which is not used: remove it, or rename it to one of "
+                f"{', '.join(_Row.__annotations__)}"
+            ) from None
+        raise BadOutputs(f"{where}: {error}") from error
+    messages = [{"role": m.role, "content": m.content} for m in row.messages]
+    reference = row.output
+    if messages and messages[-1]["role"] == "assistant" and reference is None:
+        reference = messages.pop()["content"]
+    problem = _problem(row, messages)
+    if problem is not None:
+        raise BadOutputs(f"{where}{problem}")
+    if row.instruction is not None:
+        system = [] if row.system is None else [{"role": "system", "content": row.system}]
+        messages = [*system, {"role": "user", "content": row.instruction}]
+    answer = None if row.answer is None else str(row.answer)
+    if len(messages) == 1:
+        return Prompt(key, messages[0]["content"], answer, reference)
+    transcript = "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in messages)
+    return Conversation(key, transcript, answer, reference, messages)
+
+
+def _problem(row: _Row, messages: list[dict[str, str]]) -> str | None:
+    """What is wrong with a row whose fields have the right types, as the end of a sentence; None if nothing is."""
+    if (row.instruction is None) == (not row.messages):
+        return ": it must have either `instruction` or `messages`"
+    if row.messages and row.system is not None:
+        return (
+            ": `system` goes with `instruction`; in `messages` it is the first message, with the role system"
+        )
+    if row.instruction is not None:
+        return None if row.instruction.strip() else ": `instruction` is empty"
+    roles = [m["role"] for m in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    if not turns or turns != [("user", "assistant")[n % 2] for n in range(len(turns))] or turns[-1] != "user":
+        return (
+            f": the roles of `messages` are {', '.join(m.role for m in row.messages)}; after at most one system "
+            "message they must alternate, and begin and end with user (a last one from assistant is the reference)"
+        )
+    return None
+
+
+def _evaluation_texts(prompts: Sequence[Prompt], seed: int) -> set[str]:
+    """A fifth of the distinct texts, drawn by `seed` and independent of the order of the rows."""
+    texts = sorted({p.text for p in prompts}, key=lambda t: hashlib.sha256(f"{seed} {t}".encode()).digest())
+    return set(texts[: round(EVAL_SHARE * len(texts))])

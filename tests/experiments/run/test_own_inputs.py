@@ -1,0 +1,103 @@
+"""Prompts and checkpoints of your own on the command line, on random-weight models."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cme import Unavailable
+from cme.models import chat
+from cme.records import read_record
+from experiments.config import composition
+from experiments.config.validation import BadConfig
+from experiments.run import pipeline, preparation
+from experiments.run.evaluation import pair_prompts
+
+Cell = Callable[..., list[str]]
+SIZES = ("data.train_prompts=8", "data.eval_prompts=4", "judge=reference_similarity")
+
+
+@pytest.fixture
+def own(cell: Cell, tiny_folder: Callable[..., Path]) -> Callable[..., list[str]]:
+    """The command line of a small cell with prompts and a generator of one's own."""
+
+    def arguments(path: Path, *overrides: str) -> list[str]:
+        selection = "judge@selection.judge=reference_similarity"
+        generator = f"generator={tiny_folder('qwen')}"
+        return cell("data=file", f"data.path={path}", *SIZES, selection, generator, *overrides)
+
+    return arguments
+
+
+def write(path: Path, **more: str) -> Path:
+    rows = [{"instruction": f"Name animal {n}.", "system": f"Be brief {n}."} | more for n in range(20)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_own_prompts_and_generator(
+    own: Callable[..., list[str]],
+    tiny_folder: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The models get the conversation, judges and record its transcript; the record rebuilds the prompts."""
+    rendered: list[str] = []
+    prompt_ids = chat.prompt_ids
+
+    def noted(tokenizer: object, prompt: chat.Text) -> list[int]:
+        rendered.append(json.dumps(prompt))
+        return prompt_ids(tokenizer, prompt)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(chat, "prompt_ids", noted)
+    [run] = composition.compose_cells(
+        own(write(tmp_path / "mine.jsonl", output="An animal."), "trainer.beta=0")
+    )
+    pipeline.run(run)
+    record = read_record(tmp_path / "runs" / run.run_id / "record.json")
+    assert record.generator_checkpoint == str(tiny_folder("qwen")) and len(record.pairs) == 4
+    for pair, prompt in zip(record.pairs, pair_prompts(record.pairs), strict=True):
+        assert pair.messages == prompt.conversation and [m["role"] for m in prompt.conversation] == [
+            "system",
+            "user",
+        ]
+        assert pair.prompt == "System: {}\n\nUser: {}".format(*(m["content"] for m in prompt.conversation))
+        assert json.dumps(prompt.conversation) in rendered
+    assert [one for one in rendered if "system" not in one] == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "content", "error", "message"),
+    [
+        ((), '{"instruction": "Hi"}\n{"instruction": 3}', Unavailable, r"mine\.jsonl, line 2: instruction"),
+        (
+            (),
+            '{"instruction": "Hi"}',
+            BadConfig,
+            "data=file: .* has 1 prompts for training, but 8 were asked for",
+        ),
+        (("generator=a/b/c",), None, Unavailable, "a/b/c is neither a folder"),
+        ((), None, BadConfig, "judge=reference_similarity needs reference answers, and no evaluation prompt"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_starts(
+    own: Callable[..., list[str]],
+    tmp_path: Path,
+    overrides: tuple[str, ...],
+    content: str | None,
+    error: type[Exception],
+    message: str,
+) -> None:
+    path = write(tmp_path / "mine.jsonl")
+    if content is not None:
+        path.write_text(content)
+    runs = composition.compose_cells(own(path, *overrides))
+    with pytest.raises(error, match=message):
+        preparation.prepare(runs)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_file_must_be_named() -> None:
+    with pytest.raises(BadConfig, match=r"data\.path=FILE"):
+        composition.compose_cells(["data=file", "judge=local"])
