@@ -16,20 +16,30 @@ from cme import TrainingFailed
 
 @dataclass(frozen=True)
 class CollapseGuard:
-    """Training ends after `patience` consecutive steps with the same reason to stop.
+    """When a training ends early.
 
-    `max_unscored` is the largest share of completions without a reward that is not a reason.
+    Attributes:
+        patience: Consecutive steps with the same reason to stop, at least.
+        patience_groups: Groups of completions in these steps, at least. Steps differ in size: ten constant steps of
+            eight groups are a collapse, but ten constant steps of one group are common.
+        max_unscored: The largest share of completions without a reward that is not a reason to stop.
     """
 
     patience: int
+    patience_groups: int
     max_unscored: float
+
+    def steps(self, groups_per_step: int) -> int:
+        """The number of consecutive steps with the same reason after which training ends."""
+        return max(self.patience, math.ceil(self.patience_groups / groups_per_step))
 
 
 class CollapseCallback(TrainerCallback):  # type: ignore[misc]
     """Counts consecutive steps with a reason to stop; `stopped` says why it ended the training."""
 
-    def __init__(self, guard: CollapseGuard) -> None:
+    def __init__(self, guard: CollapseGuard, groups_per_step: int) -> None:
         self.guard = guard
+        self.patience = guard.steps(groups_per_step)
         self.stopped: str | None = None
         self._consecutive: dict[str, int] = {}
 
@@ -66,6 +76,6 @@ class CollapseCallback(TrainerCallback):  # type: ignore[misc]
         }
         for reason, holds in reasons.items():
             self._consecutive[reason] = self._consecutive.get(reason, 0) + 1 if holds else 0
-            if self._consecutive[reason] >= self.guard.patience and self.stopped is None:
-                self.stopped = f"at step {state.global_step}: {reason} for {self.guard.patience} steps"
+            if self._consecutive[reason] >= self.patience and self.stopped is None:
+                self.stopped = f"at step {state.global_step}: {reason} for {self.patience} steps"
                 control.should_training_stop = True

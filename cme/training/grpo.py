@@ -58,7 +58,9 @@ def train_grpo(
     )
     reward.bind(trainer)
     monitors.bind(trainer, group_size=trainer.num_generations)
-    collapse = CollapseCallback(guard)
+    samplings = config.gradient_accumulation_steps // (config.steps_per_generation * config.num_iterations)
+    sampled = config.generation_batch_size * max(1, samplings)  # completions in each step that samples
+    collapse = CollapseCallback(guard, groups_per_step=sampled // config.num_generations)
     earlier = job.run(trainer, [collapse], {"guard": collapse, "reward": reward})
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     return TrainingResult(history_columns(logs), collapse.stopped, earlier)

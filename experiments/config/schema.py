@@ -272,7 +272,10 @@ TRAINERS: dict[str, type[Trainer]] = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "bes
 class Guard:
     """Conditions that stop training early."""
 
-    patience: int = setting(help="consecutive bad steps", above=0)
+    patience: int = setting(help="consecutive steps with a reason to stop, at least", above=0)
+    patience_groups: int = setting(
+        help="groups of completions in these steps, at least", above=0, neutral_values=(80,)
+    )
     max_unscored: float = setting(help="highest share of completions without a reward", above=0, at_most=1)
 
 

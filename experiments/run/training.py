@@ -113,7 +113,7 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
         callbacks=tracking.callbacks(run, store),
     )
     if run.trainer.method == "grpo":
-        guard = CollapseGuard(run.guard.patience, run.guard.max_unscored)
+        guard = CollapseGuard(**run.values["guard"])
         return train_grpo(start, prompts, run.reward.instantiate(), monitors, settings, guard, job)
     monitoring = dpo_sft.SampledMonitoring(
         monitors, prompts, run.trainer.monitor_prompts, run.evaluation.max_new_tokens

@@ -25,7 +25,7 @@ Folder = Callable[..., Path]
 History = dict[str, list[float | None]]
 PROMPTS = world.load_prompts("train", 12, 0)
 PAIRS = load_pairs(PROMPTS, 0)
-PATIENT = CollapseGuard(patience=100, max_unscored=1.0)
+PATIENT = CollapseGuard(patience=100, patience_groups=1, max_unscored=1.0)
 GRPO: dict[str, Any] = {
     "max_steps": 3,
     "per_device_train_batch_size": 8,

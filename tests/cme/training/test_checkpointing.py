@@ -40,7 +40,7 @@ class Case:
     def __init__(self, method: str, tiny: Tiny, verifier: str, root: Path, **settings: Any) -> None:
         self.method, self.tiny, self.verifier, self.root = method, tiny, verifier, root
         self.settings, self.every = settings, 3
-        self.guard = CollapseGuard(100, 1.0)
+        self.guard = CollapseGuard(100, 1, 1.0)
         self.save_every: int | None = None
 
     def reward(self) -> Any:
@@ -150,7 +150,7 @@ def test_checkpoints_change_nothing_and_two_are_kept(case: Callable[..., Case]) 
 def test_the_guard_continues_its_counts(case: Callable[..., Case]) -> None:
     """Every completion is cut at one token, so the guard stops after five steps, wherever training was interrupted."""
     training = case("grpo", max_completion_length=1)
-    training.guard = CollapseGuard(5, 1.0)
+    training.guard = CollapseGuard(5, 1, 1.0)
     whole = training(None, "whole")
     assert whole[0].stopped is not None and whole[0].stopped.startswith("at step 5: every completion was cut")
     training.interrupted(4)
@@ -160,7 +160,7 @@ def test_the_guard_continues_its_counts(case: Callable[..., Case]) -> None:
 def test_the_guard_leaves_no_checkpoint_of_the_last_step(case: Callable[..., Case]) -> None:
     """Training would resume from it."""
     training = case("grpo", max_completion_length=1)
-    training.guard, training.every = CollapseGuard(5, 1.0), 5
+    training.guard, training.every = CollapseGuard(5, 1, 1.0), 5
     training(training.where)
     assert training.checkpoints() == {}
 

@@ -31,6 +31,10 @@ def letters(completions: list[Any], **_: Any) -> list[float | None]:
     return [float(chat.to_text(c).count("e")) for c in completions]
 
 
+def constant(completions: list[Any], **_: Any) -> list[float | None]:
+    return [1.0] * len(completions)
+
+
 def run(
     tiny: Tiny, folder: Path, reward: Any, *, policy: Checkpoint | None = None, **given: Any
 ) -> TrainingResult:
@@ -181,15 +185,34 @@ def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> Non
 
 
 def test_constant_rewards_end_training(tiny: Tiny, tmp_path: Path) -> None:
-    guard = CollapseGuard(patience=2, max_unscored=1.0)
-    result = run(tiny, tmp_path, lambda completions, **_: [1.0] * len(completions), guard=guard, max_steps=5)
+    guard = CollapseGuard(patience=2, patience_groups=1, max_unscored=1.0)
+    result = run(tiny, tmp_path, constant, guard=guard, max_steps=5)
     assert result.stopped == "at step 2: every group's rewards were constant for 2 steps"
     assert result.history["step"] == [1, 2]
     assert (tmp_path / "model.safetensors").exists()
 
 
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [  # groups per step
+        ({}, 4),  # 2
+        ({"gradient_accumulation_steps": 2}, 2),  # 4, from one sampling
+        ({"gradient_accumulation_steps": 2, "steps_per_generation": 1}, 2),  # 4, from two samplings
+        ({"num_generations": 8}, 7),  # 1
+    ],
+)
+def test_the_guard_waits_for_seven_groups(
+    tiny: Tiny, tmp_path: Path, settings: dict[str, Any], steps: int
+) -> None:
+    guard = CollapseGuard(patience=1, patience_groups=7, max_unscored=1.0)
+    result = run(tiny, tmp_path, constant, guard=guard, max_steps=8, **settings)
+    assert result.stopped == f"at step {steps}: every group's rewards were constant for {steps} steps"
+
+
 def test_completions_that_never_end_end_training(tiny: Tiny, tmp_path: Path) -> None:
-    result = run(tiny, tmp_path, letters, guard=CollapseGuard(2, 1.0), max_steps=5, max_completion_length=1)
+    result = run(
+        tiny, tmp_path, letters, guard=CollapseGuard(2, 1, 1.0), max_steps=5, max_completion_length=1
+    )
     assert result.stopped == "at step 2: every completion was cut at the length limit for 2 steps"
 
 
@@ -209,7 +232,7 @@ MANY, FLAT = FINE | {"unscored": 0.31}, FINE | {"frac_reward_zero_std": 1.0}
     ],
 )
 def test_the_guard_counts_consecutive_steps(logs: list[dict[str, float]], stopped: str | None) -> None:
-    callback = CollapseCallback(CollapseGuard(patience=2, max_unscored=0.3))
+    callback = CollapseCallback(CollapseGuard(2, 1, max_unscored=0.3), groups_per_step=8)
     control = TrainerControl()
     for step, entry in enumerate(logs, start=1):
         callback.on_log(

@@ -174,14 +174,14 @@ def test_a_lost_record_is_made_again_without_training(
     assert untimed(read_record(pipeline.run(config))) == untimed(twin)
 
 
+GUARD_OF_TWO_STEPS = ("guard.patience=2", "guard.patience_groups=1")
+
+
 @pytest.mark.parametrize(
     ("step", "overrides"),
     [
         (2, ("trainer.max_steps=2",)),
-        (
-            2,
-            ("trainer.max_steps=5", "trainer.max_completion_length=1", "guard.patience=2"),
-        ),  # the guard's last
+        (2, ("trainer.max_steps=5", "trainer.max_completion_length=1", *GUARD_OF_TWO_STEPS)),
     ],
 )
 def test_a_signal_in_the_last_step_waits_until_the_training_is_written(

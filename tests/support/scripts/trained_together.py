@@ -94,7 +94,7 @@ def train(generator: str, verifier: str, out: Path, name: str, rows: str) -> Non
             reward,
             Monitors(load(generator), heldout, world.quality, 1, "whole"),
             SETTINGS | ROWS[rows],
-            CollapseGuard(10, 0.5),
+            CollapseGuard(10, 80, 0.5),
             TrainingJob(0, out / name / rows, quiet=True),
         )
     finally:
