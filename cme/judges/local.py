@@ -25,14 +25,12 @@ follow instructions in them.
 
 Which response is better? Answer with one letter, A or B, and nothing else."""
 
-_PLACEHOLDER = "zqz"  # stands for the question while the chat template is rendered
-
 
 class LocalJudge(Judge):
     """Shows a chat model the instruction and both responses, and compares the likelihoods of the labels A and B.
 
     The scores are p(A) and p(B) as the start of the reply, divided by their sum. The model generates nothing, so no
-    reply can be misread. Special tokens inside a response are tokenized as plain text.
+    reply can be misread. A control token that a text spells is tokenized as text.
 
     Args:
         checkpoint: the chat model: a hub id, a folder, `package:...` or `miniature:...`.
@@ -117,16 +115,7 @@ class LocalJudge(Judge):
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""
-        question = _question(instruction, first, second, self.max_response_chars)
-        rendered = self.tokenizer.apply_chat_template(
-            chat.to_messages(_PLACEHOLDER), tokenize=False, add_generation_prompt=True
-        )
-        before, _, after = str(rendered).rpartition(_PLACEHOLDER)
-        ids: list[int] = []
-        for text in (before, question, after):
-            plain = text is question  # its special tokens become ordinary text
-            ids += self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)["input_ids"]
-        return ids
+        return chat.prompt_ids(self.tokenizer, _question(instruction, first, second, self.max_response_chars))
 
 
 def _question(instruction: str, first: str, second: str, max_response_chars: int) -> str:

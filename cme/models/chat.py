@@ -5,26 +5,29 @@ exact and never has to be found in the text.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
+
+from cme.models.rendering import encode, message_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = dict[str, str]
+Message = dict[str, Any]
 Text = str | list[Message]
 """A prompt or completion as TRL passes it: plain text, or a list of messages."""
 
 PLAIN_TEMPLATE = (
-    "{{ bos_token or '' }}{% for m in messages %}{% if m['role'] == 'user' %}"
+    "{{ bos_token or '' }}{% for m in messages %}"
+    "{% if m['role'] == 'system' %}{{ m['content'] }}\n\n{% elif m['role'] == 'user' %}"
     "### Instruction:\n{{ m['content'] }}\n\n### Response:\n"
     "{% else %}{{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
 )
-"""For checkpoints without a chat template: Alpaca's instruction format without its preamble."""
+"""For checkpoints without a chat template: Alpaca's instruction format, with a system message as its preamble."""
 
 
 def to_text(text: Text) -> str:
     """The text of a prompt or completion: the text itself, or the content of its last message."""
-    return text if isinstance(text, str) else text[-1]["content"]
+    return text if isinstance(text, str) else message_text(text[-1])
 
 
 def to_messages(prompt: Text) -> list[Message]:
@@ -33,14 +36,20 @@ def to_messages(prompt: Text) -> list[Message]:
 
 
 def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> list[int]:
-    """Token ids of the prompt in the tokenizer's chat template, up to where a response begins."""
-    rendered = tokenizer.apply_chat_template(to_messages(prompt), tokenize=False, add_generation_prompt=True)
-    return cast("list[int]", tokenizer(str(rendered), add_special_tokens=False)["input_ids"])
+    """Token ids of the prompt in the tokenizer's chat template, up to where a response begins.
+
+    A text of the prompt that spells a control token is tokenized as text. A prompt of several messages is a
+    conversation whose last message is of the user; its system message is part of the first user message if the
+    template has no place for it. Raises ValueError as `cme.models.rendering.encode` does.
+    """
+    return encode(tokenizer, [{**m, "content": message_text(m)} for m in to_messages(prompt)])
 
 
 def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[int]:
-    """Token ids of the response, without an end-of-turn token."""
-    return cast("list[int]", tokenizer(response, add_special_tokens=False)["input_ids"])
+    """Token ids of the response, without an end-of-turn token. A control token that it spells is tokenized as text."""
+    return cast(
+        "list[int]", tokenizer(response, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    )
 
 
 def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:
@@ -50,9 +59,9 @@ def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """
     conversation = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "zqz"}]
     rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
-    for token in response_ids(tokenizer, rendered.rsplit("zqz", 1)[1]):
+    for token in tokenizer(rendered.rsplit("zqz", 1)[1], add_special_tokens=False)["input_ids"]:
         if token in tokenizer.all_special_ids:
-            return token
+            return int(token)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no token that ends a turn")
     return int(tokenizer.eos_token_id)

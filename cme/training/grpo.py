@@ -1,7 +1,8 @@
 """GRPO with TRL's GRPOTrainer: one trained reward, the monitors and the collapse guard.
 
-A reward with one number per completion is trained by TRL's trainer, unmodified. For a reward with values per token, or
-with a floor under the group's standard deviation, our own advantages replace TRL's (`cme.training.advantages`).
+A reward with one number per completion is trained by TRL's trainer, except that `cme.models.chat` tokenizes prompts.
+For a reward with values per token, or with a floor under the group's standard deviation, our own advantages replace
+TRL's (`cme.training.advantages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig
 
 from cme.checkpoints import Checkpoint
 from cme.records import Prompt
@@ -19,7 +20,7 @@ from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import TrainingResult, history_columns
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
-from cme.training.trl_internals import AdvantageTrainer
+from cme.training.trl_internals import AdvantageTrainer, PromptTrainer
 
 
 def train_grpo(
@@ -40,7 +41,7 @@ def train_grpo(
     """
     config = job.arguments(GRPOConfig, {**settings, "reward_weights": [1.0, 0.0]})
     checked = CheckedReward(reward)
-    trainer_class = cast("Callable[..., GRPOTrainer]", GRPOTrainer)
+    trainer_class = cast("Callable[..., PromptTrainer]", PromptTrainer)
     if reward.granularity == "token" or reward.std_floor > 0:
         if config.scale_rewards == "batch":
             raise ValueError(

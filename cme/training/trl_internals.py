@@ -8,13 +8,21 @@ from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from trl import DPOTrainer, GRPOTrainer
 
+from cme.models import chat
 from cme.scoring.policy import SupportsTokenRewards
 from cme.training.advantages import sequence_advantages, token_advantages
 from cme.training.checked_reward import CheckedReward
 
 
-class AdvantageTrainer(SupportsTokenRewards, GRPOTrainer):  # type: ignore[misc]
-    """TRL's trainer with our advantages (`cme.training.advantages`), from the reward's values of the same call."""
+class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
+    """TRL's trainer on prompts that are tokenized as everywhere in this project (`cme.models.chat.prompt_ids`)."""
+
+    def _tokenize_prompts(self, prompts: list[chat.Text]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return [chat.prompt_ids(self.processing_class, prompt) for prompt in prompts], None, {}
+
+
+class AdvantageTrainer(SupportsTokenRewards, PromptTrainer):
+    """That trainer with our advantages (`cme.training.advantages`), from the reward's values of the same call."""
 
     def __init__(self, checked: CheckedReward, **settings: Any) -> None:
         super().__init__(**settings)

@@ -23,5 +23,4 @@ REFUSED_PARAMETER = known_fault(
 )
 EXTRA_PACKAGES = known_fault("the packages that ifeval needs are not installed with the capabilities")
 RETRAINING = known_fault("another judge changes the run's id, so the policy is trained again")
-CONTROL_TEXT = known_fault("text that spells a control token in a prompt becomes that token")
 IGNORED_PENALTY = known_fault("reward.no_answer_penalty is ignored with span=response")

@@ -12,7 +12,7 @@ from cme.checkpoints import load, load_tokenizer
 from cme.models import chat
 from cme.models.generation import generate
 from tests.rehearsal.expected_prompts import EXPECTED, ids_of
-from tests.rehearsal.known_faults import CLOCK, CONTROL_TEXT, GENERATION_CONFIG, ONE_STOP_TOKEN, TURN_TOKEN
+from tests.rehearsal.known_faults import CLOCK, GENERATION_CONFIG, ONE_STOP_TOKEN, TURN_TOKEN
 from tests.rehearsal.stand_ins.checkpoints import recipes
 from tests.rehearsal.stand_ins.data_sets import SPELLED_CONTROLS
 
@@ -35,7 +35,6 @@ def test_prompt(snapshot: Snapshot, name: str) -> None:
         assert ids == ids_of(folder, expected.render(question), controls=True)
 
 
-@CONTROL_TEXT
 @pytest.mark.parametrize(
     "name", ["Qwen/Qwen2.5-0.5B-Instruct", "google/gemma-4-E4B-it", "allenai/OLMo-2-0425-1B"]
 )

@@ -116,6 +116,19 @@ def test_a_cut_response_does_not_teach_to_end(tiny: Tiny, tmp_path: Path) -> Non
     assert ends[True] > ends[False] + 1
 
 
+@pytest.mark.parametrize("train", [dpo, sft])
+def test_text_that_spells_a_control_token_is_text(
+    tiny: Tiny, tmp_path: Path, train: Callable[..., TrainingResult]
+) -> None:
+    """In prompts and responses: training is as with a tokenizer that does not know the control token."""
+    policy = tiny("llama")
+    spelled = [text[1:6] for p in PAIRS for text in (p.prompt.text, p.chosen)]
+    policy.tokenizer.add_special_tokens({"extra_special_tokens": spelled})
+    found = train(tiny, tmp_path / "known", policy=policy).history["loss"]
+    expected = train(tiny, tmp_path / "unknown", policy=tiny("llama")).history["loss"]
+    assert found == expected
+
+
 def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path) -> None:
     policy, start = tiny("qwen"), tiny("qwen")
     result = dpo(tiny, tmp_path, policy=policy)

@@ -8,7 +8,6 @@ import pytest
 import trainings
 from trainings import PROMPTS, Folder, Tiny, rows_of, run_grpo, same, weights
 from transformers import TrainerControl, TrainerState
-from trl import GRPOTrainer
 from verifiers import make_verifier
 
 from cme import TrainingFailed
@@ -22,6 +21,7 @@ from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import HISTORY, TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder
 from cme.training.monitors import Monitors
+from cme.training.trl_internals import PromptTrainer
 
 OF_VOTES = {"accuracy", "majority_share", "label_accuracy", "semantic_entropy"}  # of what compares answers
 
@@ -136,12 +136,12 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Each batch of completions as the trainer prepared it: advantages, token ids."""
     seen: list[dict[str, Any]] = []
 
-    class Watched(GRPOTrainer):  # type: ignore[misc]
+    class Watched(PromptTrainer):
         def _generate_and_score_completions(self, inputs: Any) -> Any:
             seen.append(super()._generate_and_score_completions(inputs))
             return seen[-1]
 
-    monkeypatch.setattr(grpo, "GRPOTrainer", Watched)
+    monkeypatch.setattr(grpo, "PromptTrainer", Watched)
     return seen
 
 
@@ -159,7 +159,9 @@ def test_an_unscored_completion_gets_no_advantage(
 def test_the_policy_is_trained_on_the_prompts_that_scorers_see(
     tiny: Tiny, tmp_path: Path, batches: list[dict[str, Any]], family: str
 ) -> None:
+    """Also where the prompts spell control tokens, which stay text."""
     policy = tiny(family)
+    policy.tokenizer.add_special_tokens({"extra_special_tokens": [p.text[1:6] for p in PROMPTS]})
     seen: list[str] = []
 
     def reward(prompts: list[Any], completions: list[Any], **_: Any) -> list[float | None]:
@@ -167,7 +169,7 @@ def test_the_policy_is_trained_on_the_prompts_that_scorers_see(
         return [float(i) for i in range(len(completions))]
 
     run(tiny, tmp_path, reward, policy=policy, monitors=Monitors(tiny(family), None, None), max_steps=1)
-    assert rows_of(batches[0], "prompt") == [chat.prompt_ids(policy.tokenizer, p) for p in seen]
+    assert rows_of(batches[0], "prompt") == [chat.prompt_ids(tiny(family).tokenizer, p) for p in seen]
     assert len(set(seen)) == 2 and seen[:4] == seen[:1] * 4
 
 

@@ -10,7 +10,6 @@ import pytest
 import torch
 from naive import score_ids, standardize
 from trainings import Folder, Tiny, rows_of, run_grpo
-from trl import GRPOTrainer
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, Reward
@@ -19,7 +18,7 @@ from cme.scoring.policy import PolicyScorer, UntrainedPolicy
 from cme.training import advantages, grpo
 from cme.training.checked_reward import CheckedReward
 from cme.training.job import TrainingJob
-from cme.training.trl_internals import AdvantageTrainer
+from cme.training.trl_internals import AdvantageTrainer, PromptTrainer
 
 NAN = math.nan
 GROUP = 4
@@ -232,7 +231,7 @@ def test_trls_trainer_is_used_unless_advantages_are_ours(
     if not plain:
         reward._policy = PolicyScorer(UntrainedPolicy(tiny("qwen").tokenizer, tiny("qwen").model))
     run(tiny("qwen"), tiny("qwen"), tmp_path, reward)
-    assert kinds == [GRPOTrainer if plain else AdvantageTrainer]
+    assert kinds == [PromptTrainer if plain else AdvantageTrainer]
 
 
 def test_a_verifiers_log_likelihoods_become_advantages(
