@@ -106,11 +106,13 @@ def _encoder_of_marks(tokenizer: "PreTrainedTokenizerBase", _: int) -> tuple[Tok
     encoder.no_padding()
     encoder.no_truncation()
     encoder.encode_special_tokens = True
-    ids = {}
+    ids: dict[int, int] = {}
     for token_id, token in tokenizer.added_tokens_decoder.items():
         if token.special:
             mark = _mark("control", token_id)
             flags = {"lstrip": token.lstrip, "rstrip": token.rstrip}
             encoder.add_tokens([AddedToken(mark, normalized=False, special=False, **flags)])
-            ids[encoder.token_to_id(mark)] = token_id
+            mark_id = encoder.token_to_id(mark)
+            assert mark_id is not None
+            ids[mark_id] = token_id
     return encoder, ids

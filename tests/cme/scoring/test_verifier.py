@@ -66,7 +66,9 @@ def test_a_response_that_spells_out_a_control_token_is_scored_as_text(tiny: Tiny
     score = score_one(tiny(family), typed)
     pieces = [tokenizer.backend_tokenizer.model.token_to_id(typed[a:b]) for a, b in score.offsets]
     assert tokenizer.eos_token_id not in pieces
-    assert score.tokens > len(tokenizer(typed, add_special_tokens=False)["input_ids"]), "there the control token is one token"
+    assert score.tokens > len(tokenizer(typed, add_special_tokens=False)["input_ids"]), (
+        "there the control token is one token"
+    )
     assert len(alignment.text_ends(tokenizer, typed)[1]) == score.tokens
 
 
