@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
 
-.PHONY: run laptop test test-slow test-trackers coverage chaos rehearse check analysis install ray clean
+.PHONY: run laptop test test-slow test-trackers coverage chaos rehearse check analysis install vllm ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -56,6 +56,10 @@ analysis: $(INSTALLED)
 	$(BIN)/python -m analysis
 
 install: $(INSTALLED)
+
+# vLLM for training on an NVIDIA GPU; four pinned versions are replaced, as it requires: see docs/reproduce.md
+vllm: $(INSTALLED)
+	$(BIN)/pip install --quiet -c constraints-vllm.txt -e '.[vllm]'
 
 ray: $(RAY)
 

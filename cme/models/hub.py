@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +56,6 @@ def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
 
 def _ask_hub(repository: Repository) -> tuple[bool, str | None]:
     """Whether the hub can be reached, and why it does not give the repository; None if it does."""
-    from httpx2 import TransportError
     from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url
 
     page = f"{constants.ENDPOINT}/{'datasets/' * (repository.kind == 'dataset')}{repository.name}"
@@ -72,6 +72,15 @@ def _ask_hub(repository: Repository) -> tuple[bool, str | None]:
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         return True, f"is refused by the hub with status {status}: see {page}, or try later"
-    except (TransportError, OSError):
+    except (_transport_error(), OSError):
         return False, None
     return True, None
+
+
+def _transport_error() -> type[Exception]:
+    """The error of the hub's client without a connection: version 1, which vLLM requires, uses httpx, 2 httpx2."""
+    import huggingface_hub
+
+    client = "httpx" if huggingface_hub.__version__.startswith("1.") else "httpx2"
+    error: type[Exception] = import_module(client).TransportError
+    return error

@@ -54,8 +54,8 @@ def _check_grpo(run: "Run", trainer: Grpo) -> None:
         )
     if not run.plan and find_spec("vllm") is None:
         raise ValueError(
-            "trainer.use_vllm=true needs the package vllm, which is not installed: pip install vllm, or use "
-            "trainer.use_vllm=false"
+            "trainer.use_vllm=true needs the package vllm, which is not installed: run `make vllm` in a checkout, else "
+            f"{install_command('vllm')}, or use trainer.use_vllm=false"
         )
 
 

@@ -21,6 +21,5 @@ CUT_REPLY = known_fault("a reply cut by length is asked for again at temperature
 REFUSED_PARAMETER = known_fault(
     "a parameter that the judge's model refuses is not answered with the override for it"
 )
-EXTRA_PACKAGES = known_fault("the packages that ifeval needs are not installed with the capabilities")
 RETRAINING = known_fault("another judge changes the run's id, so the policy is trained again")
 IGNORED_PENALTY = known_fault("reward.no_answer_penalty is ignored with span=response")

@@ -20,7 +20,7 @@ from cme.records import (
     read_record,
 )
 from tests.rehearsal import naive
-from tests.rehearsal.known_faults import EXTRA_PACKAGES, RETRAINING, TURN_TOKEN, known_fault
+from tests.rehearsal.known_faults import RETRAINING, TURN_TOKEN, known_fault
 from tests.rehearsal.parts import PROMPTS, RUN, STEPS, TOKENS, Done, run_command, run_part
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.judge_server import JudgeServer, serving, verdict
@@ -174,7 +174,6 @@ def test_another_judge_trains_nothing(rehearsal: Rehearsal) -> None:
     assert len(list(results.glob("*/training.json"))) == 1
 
 
-@EXTRA_PACKAGES
 def test_the_default_capabilities_can_be_measured(rehearsal: Rehearsal) -> None:
     results = rehearsal.results("default capabilities")
     words = ("capabilities.tasks=[ifeval]", "capabilities.limit=1", "seed=3")
