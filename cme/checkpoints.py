@@ -1,8 +1,9 @@
 """Loading of weights from the hub, a local folder, a Python package, or the miniature world.
 
-The name of a checkpoint is `miniature:qwen/pretrained`, `package:gemma-3-270m`, or a hub id or folder as for
-`from_pretrained`. `random:` before such a name gives the same architecture and tokenizer with random weights from the
-model's own initialisation and a fixed seed. No other module calls `from_pretrained` on weights that it has not written.
+The name of a checkpoint is `miniature:qwen/pretrained`, `package:gemma-3-270m`, a folder, or a hub id. A hub id may end
+in `@` and a commit, tag or branch, as in `owner/name@revision`. `random:` before a name gives the same architecture and
+tokenizer with random weights from the model's own initialisation and a fixed seed. No other module calls
+`from_pretrained` on weights that it has not written.
 """
 
 import hashlib
@@ -10,7 +11,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +21,8 @@ from typing import Any, Literal, get_args
 import torch
 import transformers
 from filelock import FileLock
+from jinja2 import TemplateError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -32,10 +36,13 @@ from transformers import (
 from cme import Unavailable
 from cme.miniature import models as miniature
 from cme.models import chat, hub
+from cme.runtime.errors import describe
 from cme.runtime.extras import install_command
 
 Quantization = Literal["8bit"]
 RANDOM = "random:"
+LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, ImportError, SafetensorError, TemplateError)
+"""What transformers, tokenizers, safetensors and chat templates raise for files that they cannot load."""
 
 
 @dataclass
@@ -80,44 +87,66 @@ PACKAGES: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def check_available(names: Sequence[str]) -> None:
-    """Check, before any work, that all named checkpoints can be loaded.
+def check_available(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> None:
+    """Check, before any work, that all named checkpoints can be loaded, of some only the tokenizers.
 
     Raises Unavailable, with one line per name, for names that are neither a folder nor in the hub's cache nor on the
-    hub, and ValueError for an unknown packaged or miniature model.
+    hub, and for folders without weights; ValueError for an unknown packaged or miniature model.
     """
-    on_hub = []
-    for name in _distinct(names):
-        kind, _, rest = name.partition(":")
+    reasons, on_hub = [], []
+    for name in dict.fromkeys(names):
+        plain = name.removeprefix(RANDOM)
+        kind, _, rest = plain.partition(":")
+        needs_weights = plain == name and name not in tokenizers_of
         if kind == "package":
             if rest not in PACKAGES:
-                raise ValueError(f"checkpoint is {name!r}; packages carry {', '.join(PACKAGES)}")
+                raise ValueError(f"checkpoint is {plain!r}; packages carry {', '.join(PACKAGES)}")
         elif kind == "miniature":
             miniature.checkpoint_folder(rest, cache_dir())
-        elif not (Path(name) / "config.json").exists():
-            on_hub.append(hub.Repository(name))
-    if reasons := hub.missing_repositories(on_hub):
+        elif not _is_folder(plain):
+            on_hub.append(hub.checkpoint_repository(plain, needs_weights))
+        elif needs_weights and (lacking := hub.missing_weights(Path(plain))):
+            reasons.append(f"checkpoint {plain} has no {lacking[0]}; weights must be in safetensors")
+    if reasons := reasons + hub.missing_repositories(on_hub):
         raise Unavailable("\n".join(reasons))
 
 
-def ensure(names: Sequence[str]) -> dict[str, str]:
-    """Make the named checkpoints loadable; return the place of each: a folder or a hub id.
+def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[str, str]:
+    """Make the named checkpoints loadable, of some only the tokenizers; return the folder of each.
 
-    Builds miniatures and converts packaged files on first use. Raises as `check_available` does.
+    Builds miniatures, converts packaged files and downloads from the hub on first use. The folder of a checkpoint from
+    the hub has the name of its commit. Raises as `check_available` and `hub.fetch_snapshot` do.
     """
-    check_available(names)
-    places = {name: name for name in _distinct(names)}
-    miniatures = [name.partition(":")[2] for name in places if name.startswith("miniature:")]
-    for name, folder in miniature.build_missing(miniatures, cache_dir()).items():
-        places[f"miniature:{name}"] = str(folder)
-    for name in places:
-        if name.startswith("package:"):
-            places[name] = str(_convert(name.partition(":")[2]))
-    return {name: places[name.removeprefix(RANDOM)] for name in names}
+    check_available(names, tokenizers_of)
+    plain = {name: name.removeprefix(RANDOM) for name in names}
+    built = [
+        name.partition(":")[2] for name in dict.fromkeys(plain.values()) if name.startswith("miniature:")
+    ]
+    places = {
+        f"miniature:{n}": str(folder) for n, folder in miniature.build_missing(built, cache_dir()).items()
+    }
+    for name, checkpoint in plain.items():
+        if checkpoint.startswith("package:"):
+            places[checkpoint] = str(_convert(checkpoint.partition(":")[2]))
+        elif not checkpoint.startswith("miniature:") and not _is_folder(checkpoint):
+            repository = hub.checkpoint_repository(
+                checkpoint, weights=checkpoint == name and name not in tokenizers_of
+            )
+            places[checkpoint] = str(hub.fetch_snapshot(repository))
+    return {name: places.get(checkpoint, checkpoint) for name, checkpoint in plain.items()}
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys(name.removeprefix(RANDOM) for name in names))
+def commit(name: str) -> str | None:
+    """The commit of a checkpoint from the hub that is in the local cache; None for any other."""
+    checkpoint = name.removeprefix(RANDOM)
+    if checkpoint.startswith(("package:", "miniature:")) or _is_folder(checkpoint):
+        return None
+    folder = hub.cached_snapshot(hub.checkpoint_repository(checkpoint, weights=False))
+    return None if folder is None else folder.name
+
+
+def _is_folder(name: str) -> bool:
+    return (Path(name) / "config.json").exists()
 
 
 def _convert(name: str) -> Path:
@@ -151,7 +180,9 @@ def _convert(name: str) -> Path:
 def load(
     name: str, *, dtype: str = "float32", device: str | None = None, quantization: Quantization | None = None
 ) -> Checkpoint:
-    """Load a checkpoint by name; two calls share no modules. Raises as `check_available` does.
+    """Load a checkpoint by name; two calls share no modules.
+
+    Raises as `ensure` does, and Unavailable, with the innermost cause, for files that cannot be loaded.
 
     Args:
         name: The checkpoint.
@@ -162,21 +193,31 @@ def load(
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = ensure([name])[name]
-    if quantization is not None:
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it logs the precision of every layer
-        eight_bit = BitsAndBytesConfig(load_in_8bit=True)
-        model = _read(place, dtype, quantization_config=eight_bit, device_map={"": device})
-    elif name.startswith(RANDOM):
-        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype).to(device)
-    else:
-        model = _read(place, dtype).to(device)
-    tokenizer = _tokenizer(place)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return Checkpoint(name, model.eval(), tokenizer)
+    with _explain_load_errors(name):
+        if quantization is not None:
+            logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it logs the precision of every layer
+            eight_bit = BitsAndBytesConfig(load_in_8bit=True)
+            model = _read(place, dtype, quantization_config=eight_bit, device_map={"": device})
+        elif name.startswith(RANDOM):
+            config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                model = AutoModelForCausalLM.from_config(config, dtype=dtype).to(device)
+        else:
+            model = _read(place, dtype).to(device)
+        tokenizer = _tokenizer(place)
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        return Checkpoint(name, model.eval(), tokenizer)
+
+
+@contextmanager
+def _explain_load_errors(name: str) -> Iterator[None]:
+    """Raise Unavailable, with the innermost cause, for an error of the libraries that load a checkpoint."""
+    try:
+        yield
+    except LOAD_ERRORS as error:
+        raise Unavailable(f"checkpoint {name} cannot be loaded ({describe(error)})") from error
 
 
 def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> None:
@@ -203,8 +244,10 @@ def _read(place: str, dtype: str, **options: Any) -> PreTrainedModel:
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, as `load` gives it. Raises as `check_available` does."""
-    return _tokenizer(ensure([name])[name])
+    """The tokenizer of a checkpoint, as `load` gives it. Raises as `load` does."""
+    place = ensure([name], tokenizers_of=[name])[name]
+    with _explain_load_errors(name):
+        return _tokenizer(place)
 
 
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,15 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         return target
 
     return make
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path) -> Iterator[Path]:
+    """An empty cache of the hub."""
+    from hub_snapshots import private_cache
+
+    with private_cache(tmp_path / "hub") as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Sources of prompts, one file each.
 
 A source is a function `load_prompts(split, count, seed, ...) -> list[Prompt]`. If its data come from the hub, its
-module also has a function `missing(...) -> list[str]` with the same further arguments. It returns one sentence for each
-data set that is neither here nor on the hub, and downloads nothing.
+module also has a function `copies(...) -> list[files.Copy]` with the same further arguments, which says what it reads.
+If they come from files of the user's own, it has `missing(...) -> list[str]`, a sentence for each that cannot be used.
 """

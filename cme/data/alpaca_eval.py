@@ -9,15 +9,11 @@ from cme.records import Prompt
 SOURCE = files.Source("tatsu-lab/alpaca_eval", "train", ("instruction",), 805, file="alpaca_eval.json")
 
 
-def missing(path: str | None = None) -> list[str]:
-    """A sentence for data that is not available; see `cme.data`."""
-    return files.missing(SOURCE, path)
-
-
-def load_prompts(count: int, seed: int, path: str | None = None) -> list[Prompt]:
-    """A random sample of `count` instructions, from `path` or the hub.
+def load_prompts(count: int, seed: int, path: str | None = None, revision: str | None = None) -> list[Prompt]:
+    """A random sample of `count` instructions, from `path` or from the hub at `revision`.
 
     Raises as `files.read_rows` and `files.sample_rows`.
     """
-    texts = [str(row["instruction"]) for row in files.read_rows(SOURCE, path)]
+    copy = files.Copy(SOURCE, path, revision)
+    texts = [str(row["instruction"]) for row in files.read_rows(copy)]
     return [Prompt(f"alpaca_eval-{i}", texts[i]) for i in files.sample_rows(SOURCE, len(texts), count, seed)]

@@ -32,21 +32,47 @@ class Source:
     rows: int
     file: str | None = None
 
+
+@dataclass(frozen=True)
+class Copy:
+    """Where a source is read from: a local file or folder, or the hub at a commit, tag or branch.
+
+    Raises ValueError for a local copy with a revision.
+    """
+
+    source: Source
+    path: str | None = None
+    revision: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.revision is not None:
+            raise ValueError(
+                f"{self.source.name} is read from {self.path}, which has no revision {self.revision}; give one of "
+                "the two"
+            )
+
     @property
     def repository(self) -> hub.Repository:
         """The repository on the hub."""
-        return hub.Repository(self.name, "dataset", self.file or "README.md")
+        return hub.Repository(self.source.name, "dataset", self.source.file, self.revision)
+
+    @property
+    def commit(self) -> str | None:
+        """The commit in the hub's local cache; None for a local copy, and if there is none in the cache."""
+        folder = None if self.path is not None else hub.cached_snapshot(self.repository)
+        return None if folder is None else folder.name
 
 
-def missing(source: Source, path: str | None) -> list[str]:
-    """A sentence with a remedy if the source is not available, else nothing. Downloads nothing."""
-    if path is None:
-        return [] if _cached(source) else hub.missing_repositories([source.repository])
-    return [] if Path(path).exists() else [f"{source.name} must be read from {path}, which does not exist"]
+def missing(copy: Copy) -> list[str]:
+    """A sentence with a remedy if the copy is not available, else nothing. Downloads nothing."""
+    if copy.path is None:
+        return hub.missing_repositories([copy.repository])
+    name = copy.source.name
+    return [] if Path(copy.path).exists() else [f"{name} must be read from {copy.path}, which does not exist"]
 
 
-def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
-    """The rows of a source with only its columns, from `path` or the hub.
+def read_rows(copy: Copy) -> Sequence[Mapping[str, Any]]:
+    """The rows of a copy with only the source's columns.
 
     Raises Unavailable if the data is not available, and ValueError for files that cannot be read or lack a column, and
     for a copy of the hub's data with another number of rows than published.
@@ -54,20 +80,22 @@ def read_rows(source: Source, path: str | None) -> Sequence[Mapping[str, Any]]:
     from datasets.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    if why := missing(source, path):
+    source = copy.source
+    if why := missing(copy):
         raise Unavailable(why[0])
-    place = Path(path) if path is not None else _cached(source) or _download(source)
+    hosted = copy.path is None
+    place = hub.fetch_snapshot(copy.repository) / (source.file or "") if hosted else Path(str(copy.path))
     table = _table(place, source.split)
     if lacking := [c for c in source.columns if c not in table.column_names]:
         raise ValueError(
             f"{place} lacks the column {', '.join(lacking)}: it has {', '.join(table.column_names)}, but {source.name} "
             f"needs {', '.join(source.columns)}"
         )
-    if path is None and len(table) != source.rows:
+    if hosted and len(table) != source.rows:
         raise ValueError(
             f"{source.name} has {len(table)} rows in the local cache, but {source.rows} were published: "
-            f"run `hf download --repo-type dataset {source.name}` to complete it; if the data set itself has changed, "
-            "set data.source.path to a copy of the published version"
+            f"run `{copy.repository.download_command}` to complete it; if the data set itself has changed, set "
+            "data.source.revision to an earlier commit, or data.source.path to a copy of the published version"
         )
     rows: Sequence[Mapping[str, Any]] = table.select_columns(list(source.columns))
     return rows
@@ -78,28 +106,6 @@ def sample_rows(source: Source, rows: int, count: int, seed: int) -> list[int]:
     if count > rows:
         raise ValueError(f"{source.name} has {rows} rows, but {count} were asked for")
     return random.Random(f"{source.name}:{seed}").sample(range(rows), count)
-
-
-def _cached(source: Source) -> Path | None:
-    """The file, or the folder of the whole repository, in the hub's local cache."""
-    from huggingface_hub import snapshot_download, try_to_load_from_cache
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
-    if source.file is not None:
-        cached = try_to_load_from_cache(source.name, source.file, repo_type="dataset")
-        return Path(cached) if isinstance(cached, str) else None
-    try:
-        return Path(snapshot_download(source.name, repo_type="dataset", local_files_only=True))
-    except LocalEntryNotFoundError:  # absent or incomplete
-        return None
-
-
-def _download(source: Source) -> Path:
-    from huggingface_hub import hf_hub_download, snapshot_download
-
-    if source.file is not None:
-        return Path(hf_hub_download(source.name, source.file, repo_type="dataset"))
-    return Path(snapshot_download(source.name, repo_type="dataset"))
 
 
 def _table(place: Path, split: str) -> "Dataset":

@@ -18,11 +18,15 @@ EVAL: dict[EvalSource, files.Source] = {
 }
 
 
-def missing(
-    path: str | None = None, eval_source: EvalSource = "math500", eval_path: str | None = None
-) -> list[str]:
-    """A sentence for each data set that is not available; see `cme.data`."""
-    return files.missing(TRAIN, path) + files.missing(EVAL[eval_source], eval_path)
+def copies(
+    path: str | None = None,
+    eval_source: EvalSource = "math500",
+    eval_path: str | None = None,
+    revision: str | None = None,
+    eval_revision: str | None = None,
+) -> list[files.Copy]:
+    """What the prompts are read from; see `cme.data`."""
+    return [files.Copy(TRAIN, path, revision), files.Copy(EVAL[eval_source], eval_path, eval_revision)]
 
 
 def load_prompts(
@@ -33,6 +37,8 @@ def load_prompts(
     path: str | None = None,
     eval_source: EvalSource = "math500",
     eval_path: str | None = None,
+    revision: str | None = None,
+    eval_revision: str | None = None,
 ) -> list[Prompt]:
     """A random sample of `count` problems of `train` or `eval` with their gold answers.
 
@@ -41,17 +47,19 @@ def load_prompts(
 
     Args:
         path, eval_path: local files or folders to read instead of the hub.
+        revision, eval_revision: commits, tags or branches on the hub.
         eval_source: the data set to evaluate on.
     """
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if eval_source not in EVAL:
         raise ValueError(f"eval_source is {eval_source!r}; it must be one of {', '.join(EVAL)}")
-    name, source, place = "math", TRAIN, path
+    name, copy = "math", files.Copy(TRAIN, path, revision)
     if split == "eval":
-        name, source, place = eval_source, EVAL[eval_source], eval_path
+        name, copy = eval_source, files.Copy(EVAL[eval_source], eval_path, eval_revision)
+    source = copy.source
     problem, gold = source.columns
-    rows = files.read_rows(source, place)
+    rows = files.read_rows(copy)
     prompts = []
     for i in files.sample_rows(source, len(rows), count, seed):
         row = rows[i]

@@ -8,9 +8,18 @@ SOURCE = files.Source("openbmb/UltraFeedback", "train", ("instruction",), 63967)
 SPLITS = ("train", "eval")
 
 
-def missing(path: str | None = None, eval_path: str | None = None, **_: object) -> list[str]:
-    """A sentence for each data set that is not available; see `cme.data`."""
-    return files.missing(SOURCE, path) + alpaca_eval.missing(eval_path)
+def copies(
+    path: str | None = None,
+    eval_path: str | None = None,
+    revision: str | None = None,
+    eval_revision: str | None = None,
+    **_: object,
+) -> list[files.Copy]:
+    """What the prompts are read from; see `cme.data`."""
+    return [
+        files.Copy(SOURCE, path, revision),
+        files.Copy(alpaca_eval.SOURCE, eval_path, eval_revision),
+    ]
 
 
 def load_prompts(
@@ -22,6 +31,8 @@ def load_prompts(
     max_prompt_tokens: int,
     path: str | None = None,
     eval_path: str | None = None,
+    revision: str | None = None,
+    eval_revision: str | None = None,
 ) -> list[Prompt]:
     """A random sample of `count` instructions of `train` or `eval`.
 
@@ -29,6 +40,7 @@ def load_prompts(
         tokenizer: the checkpoint whose tokenizer and chat template count the tokens of a training prompt.
         max_prompt_tokens: training prompts with more tokens are skipped.
         path, eval_path: local files or folders to read instead of the hub.
+        revision, eval_revision: commits, tags or branches on the hub.
 
     Raises ValueError for another split or if there are too few prompts, and as `files.read_rows`.
     """
@@ -37,8 +49,8 @@ def load_prompts(
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if split == "eval":
-        return alpaca_eval.load_prompts(count, seed, eval_path)
-    rows, encode = files.read_rows(SOURCE, path), load_tokenizer(tokenizer)
+        return alpaca_eval.load_prompts(count, seed, eval_path, eval_revision)
+    rows, encode = files.read_rows(files.Copy(SOURCE, path, revision)), load_tokenizer(tokenizer)
     prompts: list[Prompt] = []
     for i in files.sample_rows(SOURCE, len(rows), len(rows), seed):
         if len(prompts) == count:

@@ -14,14 +14,16 @@ SOURCE = files.Source(
 )
 
 
-def load_pairs(prompts: Sequence[Prompt], seed: int, *, path: str | None = None) -> list[Preference]:
+def load_pairs(
+    prompts: Sequence[Prompt], seed: int, *, path: str | None = None, revision: str | None = None
+) -> list[Preference]:
     """For each prompt, the response with the highest overall score and the one with the lowest.
 
     Among responses with equal scores, one is chosen at random. A prompt whose responses all have the same score has no
-    pair. `path` is a local file or folder to read instead of the hub. Raises ValueError for a prompt that UltraFeedback
-    does not have, and as `files.read_rows`.
+    pair. `path` is a local file or folder to read instead of the hub, `revision` a commit, tag or branch on
+    the hub. Raises ValueError for a prompt that UltraFeedback does not have, and as `files.read_rows`.
     """
-    return preference_pairs(files.read_rows(SOURCE, path), prompts, seed)
+    return preference_pairs(files.read_rows(files.Copy(SOURCE, path, revision)), prompts, seed)
 
 
 def preference_pairs(

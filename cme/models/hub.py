@@ -1,21 +1,125 @@
-"""Availability of repositories on the hub, checked quickly: one request per repository, a short timeout, no retries."""
+"""Repositories on the hub: whether they are available, and their snapshots in the hub's local cache.
 
+A snapshot in the cache is used as it is, without asking the hub for a newer one. Availability is checked quickly: one
+request per repository, a short timeout, no retries.
+"""
+
+import functools
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
+from cme import Unavailable
+from cme.runtime.errors import describe
+
 TIMEOUT = 5.0  # seconds
+MODEL_FILES = ("*.json", "*.jinja", "*.model", "*.txt")
+WEIGHTS = "*.safetensors"
+NOT_READ = ("original/*", "consolidated*")
+"""Other copies of the weights, which some repositories have."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A model or data set on the hub. `file` is a file that loading it needs."""
+    """A model or data set on the hub.
+
+    Attributes:
+        file: A file that loading it needs; None for a data set that is read as a whole.
+        revision: A commit, tag or branch; None for the main branch.
+        weights: Whether a model's weights are needed, and not only its tokenizer and configuration.
+    """
 
     name: str
     kind: Literal["model", "dataset"] = "model"
-    file: str = "config.json"
+    file: str | None = "config.json"
+    revision: str | None = None
+    weights: bool = False
+
+    @property
+    def title(self) -> str:
+        """What messages call it, such as `checkpoint owner/name@revision`."""
+        kind = "checkpoint" if self.kind == "model" else "data set"
+        return f"{kind} {self.name}" + (f"@{self.revision}" if self.revision else "")
+
+    @property
+    def download_command(self) -> str:
+        """The shell command that downloads it."""
+        option = "--repo-type dataset " * (self.kind == "dataset")
+        revision = f" --revision {self.revision}" if self.revision else ""
+        return f"hf download {option}{self.name}{revision}"
+
+
+def checkpoint_repository(name: str, weights: bool = True) -> Repository:
+    """The repository of a checkpoint by its name, `owner/name` or `owner/name@revision`."""
+    name, _, revision = name.partition("@")
+    return Repository(name, revision=revision or None, weights=weights)
+
+
+def cached_snapshot(repository: Repository) -> Path | None:
+    """The folder of a repository's snapshot in the local cache, named by its commit.
+
+    None if there is none, or if it lacks a file that is needed. Raises HFValidationError for a name that the hub cannot
+    have.
+    """
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    name, kind, revision = repository.name, repository.kind, repository.revision
+    if repository.file is None:
+        try:
+            return Path(snapshot_download(name, repo_type=kind, revision=revision, local_files_only=True))
+        except LocalEntryNotFoundError:  # absent or incomplete
+            return None
+    file = try_to_load_from_cache(name, repository.file, repo_type=kind, revision=revision)
+    if not (isinstance(file, str) and Path(file).exists()):
+        return None
+    folder = Path(file).parent
+    return None if repository.weights and missing_weights(folder) else folder
+
+
+def missing_weights(folder: Path) -> list[str]:
+    """The weight files, in safetensors, that a model's folder lacks; empty if it is complete."""
+    index = folder / "model.safetensors.index.json"
+    if (folder / "model.safetensors").exists() or not index.exists():
+        names = {"model.safetensors"}
+    else:
+        names = set(json.loads(index.read_text())["weight_map"].values())
+    return sorted(name for name in names if not (folder / name).exists())
+
+
+@functools.cache  # so that a process uses one commit, even if the cache is updated meanwhile
+def fetch_snapshot(repository: Repository) -> Path:
+    """The folder of a repository's snapshot, downloaded unless it is in the local cache.
+
+    Raises Unavailable if it cannot be downloaded or has no weights in safetensors.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if (folder := cached_snapshot(repository)) is not None:
+        return folder
+    wanted = None if repository.file is None else [repository.file]
+    if repository.kind == "model":
+        wanted = [*MODEL_FILES, *([WEIGHTS] if repository.weights else [])]
+    try:
+        place = snapshot_download(
+            repository.name,
+            repo_type=repository.kind,
+            revision=repository.revision,
+            allow_patterns=wanted,
+            ignore_patterns=list(NOT_READ),
+        )
+    except (HfHubHTTPError, _transport_error(), OSError) as error:
+        raise Unavailable(
+            f"{repository.title} cannot be downloaded ({describe(error)}): repeat the command, which continues the "
+            f"download, or run `{repository.download_command}`"
+        ) from error
+    if repository.weights and (lacking := missing_weights(Path(place))):
+        raise Unavailable(f"{repository.title} has no {lacking[0]}; weights must be in safetensors")
+    return Path(place)
 
 
 def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
@@ -24,34 +128,47 @@ def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
     Repositories in the hub's cache are available. For the others the hub is asked, unless HF_HUB_OFFLINE forbids it.
     After the first failed connection it is not asked again.
     """
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
 
     sentences, reachable = [], not constants.is_offline_mode()
     for repository in dict.fromkeys(wanted):
         reason: str | None = None
         try:
-            cached = try_to_load_from_cache(repository.name, repository.file, repo_type=repository.kind)
+            if cached_snapshot(repository) is not None:
+                continue
         except HFValidationError:
-            cached = None
             reason = f"is neither a folder with a {repository.file} nor a name of the form owner/name"
-        if isinstance(cached, str) and Path(cached).exists():
-            continue
         if reason is None and reachable:
             reachable, reason = _ask_hub(repository)
         if reason is None and not reachable:
-            offline = constants.is_offline_mode()
-            option = "--repo-type dataset " * (repository.kind == "dataset")
-            why = "HF_HUB_OFFLINE forbids asking the hub" if offline else "the hub cannot be reached"
-            instead = "name a local copy (data.source.path=...)" if option else "use scale=miniature"
-            reason = (
-                f"is not in the local cache and {why}: run `hf download {option}{repository.name}` where there is "
-                f"a connection and copy the cache, or {instead}"
-            )
+            reason = _not_cached(repository)
         if reason is not None:
-            kind = "checkpoint" if repository.kind == "model" else "data set"
-            sentences.append(f"{kind} {repository.name} {reason}")
+            sentences.append(f"{repository.title} {reason}")
     return sentences
+
+
+def _not_cached(repository: Repository) -> str:
+    from huggingface_hub import constants
+
+    why = (
+        "HF_HUB_OFFLINE forbids asking the hub"
+        if constants.is_offline_mode()
+        else "the hub cannot be reached"
+    )
+    partly = cached_snapshot(replace(repository, weights=False)) if repository.weights else None
+    where = (
+        f"is in the local cache without its {missing_weights(partly)[0]}"
+        if partly
+        else "is not in the local cache"
+    )
+    instead = (
+        "name a local copy (data.source.path=...)" if repository.kind == "dataset" else "use scale=miniature"
+    )
+    return (
+        f"{where} and {why}: run `{repository.download_command}` where there is a connection and copy the cache, or "
+        f"{instead}"
+    )
 
 
 def _ask_hub(repository: Repository) -> tuple[bool, str | None]:
@@ -59,7 +176,8 @@ def _ask_hub(repository: Repository) -> tuple[bool, str | None]:
     from huggingface_hub import constants, errors, get_hf_file_metadata, hf_hub_url
 
     page = f"{constants.ENDPOINT}/{'datasets/' * (repository.kind == 'dataset')}{repository.name}"
-    url = hf_hub_url(repository.name, repository.file, repo_type=repository.kind)
+    file = repository.file or "README.md"
+    url = hf_hub_url(repository.name, file, repo_type=repository.kind, revision=repository.revision)
     try:
         get_hf_file_metadata(url, timeout=TIMEOUT)
     except errors.GatedRepoError:
@@ -67,8 +185,10 @@ def _ask_hub(repository: Repository) -> tuple[bool, str | None]:
     except errors.RepositoryNotFoundError:
         login = f"run `hf auth login` if {page} shows it to you"
         return True, f"is not on the hub, or private: check its spelling, or {login}"
+    except errors.RevisionNotFoundError:
+        return True, f"has no such revision: see {page}/commits/main"
     except errors.EntryNotFoundError:
-        return True, f"has no {repository.file}: see {page}"
+        return True, f"has no {file}: see {page}"
     except errors.HfHubHTTPError as error:
         status = error.response.status_code
         return True, f"is refused by the hub with status {status}: see {page}, or try later"

@@ -224,8 +224,13 @@ def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:
 def responding_verifier(run: "Run") -> str | None:
     """The verifier whose own responses a run records; None unless there is exactly one, in this process."""
     names = verifiers(run)
+    return names[0] if len(names) == 1 and not served_verifiers(run) else None
+
+
+def served_verifiers(run: "Run") -> list[str]:
+    """The verifiers that a server runs, so that this process needs their tokenizers alone."""
     served = uses_reward(run) and run.reward.arguments.get("server") is not None
-    return names[0] if len(names) == 1 and not served else None
+    return verifiers(run) if served else []
 
 
 def verifier_name(run: "Run") -> str:

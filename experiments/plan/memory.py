@@ -60,8 +60,8 @@ SIZES = {
 
 
 def size_of(checkpoint: str) -> Size | None:
-    """The size of a checkpoint, also of its architecture with random weights; None if it is unknown."""
-    return SIZES.get(checkpoint.removeprefix("random:"))
+    """The size of a checkpoint, also at a revision, and of its architecture with random weights; None if unknown."""
+    return SIZES.get(checkpoint.removeprefix("random:").partition("@")[0])
 
 
 def estimate_memory(run: Run, prompt: float, response: float) -> float | None:
@@ -72,7 +72,7 @@ def estimate_memory(run: Run, prompt: float, response: float) -> float | None:
     trainer, policy = run.trainer, size_of(run.generator)
     trains, lora = trainer.method != "best_of_n", trainer.lora is not None
     # SFT needs its verifier only before training, and a server has its own GPU
-    served = identity.uses_reward(run) and run.reward.arguments.get("server") is not None
+    served = identity.served_verifiers(run)
     scoring = [] if trainer.method == "sft" or served else identity.verifiers(run)
     heldout = [name for name in [identity.heldout_verifier(run)] if name and trains]
     verifiers = [size for name in (*scoring, *heldout) if (size := size_of(name)) is not None]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import identity
 from experiments.config.runs import Run
+from experiments.run import preparation
 from experiments.run.stage import resolve_weights
 from experiments.run.store import environment
 
@@ -24,7 +25,8 @@ def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
 
     Raises as `resolve_weights` does.
     """
-    weights = resolve_weights(checkpoints)
+    weights = resolve_weights(checkpoints, identity.served_verifiers(run))
+    data_commits = preparation.record_commits(run, weights)
     return {
         "scale": run.scale.name,
         "family": run.family.name,
@@ -32,7 +34,9 @@ def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
         "seed": run.seed,
         "generator_checkpoint": run.generator,
         "config": run.settings,
-        "environment": environment() | {f"weights of {name}": folder for name, folder in weights.items()},
+        "environment": environment()
+        | data_commits
+        | {f"weights of {name}": folder for name, folder in weights.items()},
     }
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cme import Unavailable
 from cme.records import RunState, write_record
+from cme.runtime.errors import describe
 from cme.runtime.secrets import redact
 from experiments.config import identity, schema
 from experiments.config.components import locate
@@ -102,8 +103,7 @@ def run(run: Run) -> None:
         except Exception as error:  # noqa: BLE001 - after any error, the other cells of the sweep still run
             first = next(iter(str(error).splitlines()), "")
             expected = type(error).__module__.partition(".")[0] in ("cme", "experiments")
-            reason = first if expected and first else f"{type(error).__name__}: {first}".rstrip(": ")
-            reason = redact(reason, secrets)
+            reason = redact(first if expected and first else describe(error), secrets)
             print(f"{folder.name}: failed: {reason}", file=sys.stderr)
             trace = redact("".join(traceback.format_exception(error)), secrets)
             write_end(replace(attempt, state="failed", reason=reason, traceback=trace))

@@ -1,7 +1,9 @@
 """The prompts and preference pairs of a run."""
 
-from typing import cast
+from importlib import import_module
+from typing import Any, cast
 
+from cme.data.files import Copy
 from cme.records import Preference, Prompt
 from experiments.config.runs import Run
 from experiments.config.schema import Data, Dpo
@@ -14,6 +16,26 @@ def load_prompts(data: Data, split: str, count: int) -> list[Prompt]:
         return cast("list[Prompt]", data.source.instantiate(split=split, count=count, seed=data.seed))
     except ValueError as error:
         raise BadConfig(f"data={data.name}: {error}") from error
+
+
+def data_copies(run: Run) -> list[Copy]:
+    """What the prompts of a run are read from if they come from the hub. Raises BadConfig for conflicting settings."""
+    copies = _source_module(run).get("copies")
+    try:
+        return [] if copies is None else cast("list[Copy]", copies(**run.data.source.arguments))
+    except ValueError as error:
+        raise BadConfig(f"data={run.data.name}: {error}") from error
+
+
+def file_problems(run: Run) -> list[str]:
+    """A sentence for each file of the user's own prompts that cannot be used."""
+    missing = _source_module(run).get("missing")
+    return [] if missing is None else cast("list[str]", missing(**run.data.source.arguments))
+
+
+def _source_module(run: Run) -> dict[str, Any]:
+    """The names in the module of a run's data source, which may have the functions that `cme.data` describes."""
+    return vars(import_module(run.data.source.target.rpartition(".")[0]))
 
 
 def training_prompts(run: Run) -> list[Prompt]:

@@ -46,7 +46,8 @@ def run(run: Run) -> Path:
 
 def _make_record(run: Run, store: Store) -> None:
     """Run all stages, each unless its file is there, and write the record."""
-    weights = resolve_weights(preparation.checkpoint_names([run]))
+    weights = resolve_weights(preparation.checkpoint_names([run]), identity.served_verifiers(run))
+    data_commits = preparation.record_commits(run, weights)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
     if store.training.exists() and (damage := find_damage(store.checkpoint)):
         print_message(run, f"{store.checkpoint} is damaged ({damage}): it is trained again")
@@ -79,6 +80,7 @@ def _make_record(run: Run, store: Store) -> None:
         neutral=identity.neutral_fields(run),
         environment=environment()
         | ({"processes": str(result["processes"])} if "processes" in result else {})
+        | data_commits
         | {f"weights of {name}": folder for name, folder in weights.items()}
         | {f"sha256 of {use} prompts": fingerprint(own) for use, own in prompts.items()},
         warnings=validate(run)

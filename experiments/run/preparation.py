@@ -1,13 +1,15 @@
 """Check and prepare what runs need before the first one starts: weights, data, judges and trackers."""
 
-from collections.abc import Callable
-from importlib import import_module
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 from cme import Unavailable
+from cme.data import files
+from cme.records import read_json, write_json
 from experiments.config import identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import inputs, judging
+from experiments.run import cell, inputs, judging
 from experiments.run.store import Store, add_to_experiments, pending_checkpoints
 
 
@@ -20,13 +22,15 @@ def prepare(runs: list[Run]) -> None:
     # imports of torch are late: a command line that is refused needs none
     stores = [Store.of(run) for run in runs]
     new = [run for run, store in zip(runs, stores, strict=True) if not store.record.exists()]
+    served = _served_verifiers(new)
     compared = [name for store in stores if store.record.exists() for name in pending_checkpoints(store)]
     over_network = (run for run in runs if judging.network_judges(run) and not Store.of(run).done)
     checks: list[Callable[[], None]] = [
         lambda: judging.probe(over_network),
         lambda: _check_trackers(new),
-        lambda: _check_checkpoints([*checkpoint_names(new), *compared]),
+        lambda: _check_checkpoints([*checkpoint_names(new), *compared], served),
         lambda: _check_data(new),
+        lambda: _check_commits(runs),
     ]
     problems = []
     for check in checks:
@@ -60,26 +64,28 @@ def _check_trackers(runs: list[Run]) -> None:
         raise Unavailable("\n".join(problems))
 
 
-def _check_checkpoints(names: list[str]) -> None:
+def _served_verifiers(runs: list[Run]) -> list[str]:
+    return [name for run in runs for name in identity.served_verifiers(run)]
+
+
+def _check_checkpoints(names: list[str], tokenizers_of: list[str]) -> None:
     """Raise Unavailable or BadConfig for checkpoints that cannot be loaded."""
     if not names:
         return
     from cme.checkpoints import check_available
 
     try:
-        check_available(names)
+        check_available(names, tokenizers_of)
     except ValueError as error:
         raise BadConfig(str(error)) from error
 
 
 def _check_data(runs: list[Run]) -> None:
-    """Raise Unavailable, with one line per data set, for data that is neither here nor on the hub."""
+    """Raise Unavailable, with one line per data set or file, for data that is not available or cannot be read."""
     problems: list[str] = []
-    for source in {str(run.data.source): run.data.source for run in runs}.values():
-        module = import_module(source.target.rpartition(".")[0])
-        # sources whose data is never downloaded have no such function; see `cme.data`
-        if (missing := vars(module).get("missing")) is not None:
-            problems += missing(**source.arguments)
+    for run in {str(run.data.source): run for run in runs}.values():
+        problems += [line for copy in inputs.data_copies(run) for line in files.missing(copy)]
+        problems += inputs.file_problems(run)
     if problems:
         raise Unavailable("\n".join(dict.fromkeys(problems)))
 
@@ -106,7 +112,8 @@ def make_loadable(runs: list[Run]) -> None:
         return
     from cme.checkpoints import ensure
 
-    _check_checkpoints(checkpoint_names(runs))
+    names, served = checkpoint_names(runs), _served_verifiers(runs)
+    _check_checkpoints(names, served)
     for run in {str(run.data): run for run in runs}.values():
         inputs.training_prompts(run)
     for run in {str((run.data, run.judge, run.selection)): run for run in runs}.values():
@@ -114,7 +121,60 @@ def make_loadable(runs: list[Run]) -> None:
     for run in runs:
         if run.trainer.method == "dpo":
             inputs.load_preferences(run)
-    ensure(checkpoint_names(runs))
+    ensure(names, served)
+
+
+def _check_commits(runs: list[Run]) -> None:
+    """Raise Unavailable for runs that began with other commits than those that are here now."""
+    if problems := [line for run in runs for line in changed_commits(run)]:
+        raise Unavailable("\n".join(problems))
+
+
+def changed_commits(run: Run) -> list[str]:
+    """A sentence for each checkpoint and data set on the hub whose commit here is not that which the run began with.
+
+    A run writes its commits to `commits.json` in its folder. Only the local cache is read, and nothing for a new run.
+    """
+    path = _commits_path(run)
+    if not path.exists():
+        return []
+    recorded, sentences = read_json(path), []
+    for key, commit in _cached_commits(run, checkpoint_names([run])).items():
+        if recorded.get(key, commit) != commit:
+            kind, _, name = key.partition(" of ")
+            owner = name.partition("@")[0]
+            pin = f"data.source.revision={commit}" if kind == "data" else f"the name {owner}@{commit}"
+            sentences.append(
+                f"{path.parent.name} was made with {name} at commit {recorded[key]}, and {name} is at {commit} here, "
+                f"which is another run: use {pin}, or another results_dir, or move {path.parent} away"
+            )
+    return sentences
+
+
+def record_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
+    """Write the commits of checkpoints and of the run's data to its folder, and return those of the data.
+
+    Only what is on the hub has commits. Raises Unavailable for a run that began with other commits.
+    """
+    _check_commits([run])
+    path, commits = _commits_path(run), _cached_commits(run, checkpoints)
+    recorded = read_json(path) if path.exists() else {}
+    if not commits.items() <= recorded.items():
+        write_json(path, recorded | commits)
+    return {key: commit for key, commit in commits.items() if key.startswith("data of ")}
+
+
+def _commits_path(run: Run) -> Path:
+    return cell.record_path(run).parent / "commits.json"
+
+
+def _cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
+    """The commits in the local cache of those checkpoints, and of the run's data sets, that are on the hub."""
+    from cme.checkpoints import commit as checkpoint_commit
+
+    commits = {f"weights of {name}": checkpoint_commit(name) for name in checkpoints}
+    commits |= {f"data of {copy.source.name}": copy.commit for copy in inputs.data_copies(run)}
+    return {key: commit for key, commit in commits.items() if commit is not None}
 
 
 def checkpoint_names(runs: list[Run]) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -18,15 +18,16 @@ from experiments.config import identity
 from experiments.config.runs import Run
 
 
-def resolve_weights(names: Iterable[str]) -> dict[str, str]:
+def resolve_weights(names: Iterable[str], tokenizers_of: Collection[str] = ()) -> dict[str, str]:
     """Make checkpoints loadable, and return what identifies the weights of each by its name.
 
-    That is the name of its folder, which contains a digest, if it is built or converted here, else its own name. Raises
-    as `cme.checkpoints.ensure` does.
+    That is the commit of a checkpoint on the hub, the name of the folder, which contains a digest, of one that is built
+    or converted here, and the name of a local folder itself. Of `tokenizers_of`, only the tokenizers are made loadable.
+    Raises as `cme.checkpoints.ensure` does.
     """
     from cme.checkpoints import ensure
 
-    places = ensure(list(names))
+    places = ensure(list(names), tokenizers_of)
     return {name: name if place == name else Path(place).name for name, place in places.items()}
 
 

@@ -1,15 +1,17 @@
 """Loading by name, what every loaded checkpoint has, and errors for checkpoints that are unavailable."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from hub_snapshots import FIRST, SECOND, add_snapshot
 from tokenizers import Tokenizer
 
 from cme import Unavailable, checkpoints
-from cme.checkpoints import Checkpoint, ensure, load
+from cme.checkpoints import Checkpoint, check_available, ensure, load
 from cme.miniature import models
 from cme.models import chat
 
@@ -130,3 +132,60 @@ def test_a_folder_is_tokenized_by_its_own_file(tiny_folder: Callable[..., Path],
         load(str(folder)).tokenizer(text, add_special_tokens=False)["input_ids"]
         == own.encode(text, add_special_tokens=False).ids
     )
+
+
+def test_a_checkpoint_of_the_hub_is_the_cached_commit_or_the_named_one(
+    hub_cache: Path, tiny_folder: Callable[..., Path]
+) -> None:
+    first = add_snapshot(hub_cache, "owner/model", FIRST, tiny_folder("qwen"))
+    second = add_snapshot(hub_cache, "owner/model", SECOND, tiny_folder("llama"))
+    names = ["owner/model", f"owner/model@{FIRST}", "random:owner/model"]
+    assert ensure(names) == dict(zip(names, map(str, (second, first, second)), strict=True))
+    assert [checkpoints.commit(name) for name in names] == [SECOND, FIRST, SECOND]
+    assert checkpoints.commit(str(tiny_folder("qwen"))) is None
+    kinds = [load(name).model.config.model_type for name in names]
+    assert kinds == ["llama", "qwen2", "llama"]
+
+
+def test_a_process_stays_with_the_commit_that_it_began_with(
+    hub_cache: Path, tiny_folder: Callable[..., Path]
+) -> None:
+    add_snapshot(hub_cache, "owner/model", FIRST, tiny_folder("qwen"))
+    before = ensure(["owner/model"])
+    add_snapshot(hub_cache, "owner/model", SECOND, tiny_folder("llama"))
+    assert ensure(["owner/model"]) == before
+
+
+def test_weights_are_required_unless_only_the_tokenizer_is_loaded(
+    hub_cache: Path, tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    snapshot = add_snapshot(hub_cache, "owner/model", FIRST, tiny_folder("qwen"), without="model.safetensors")
+    local = tmp_path / "model"
+    shutil.copytree(snapshot, local)
+    for name in ("owner/model", str(local)):
+        with pytest.raises(Unavailable, match=rf"checkpoint {name} .*model\.safetensors"):
+            check_available([name])
+        check_available([name, f"random:{name}"], tokenizers_of=[name])
+        assert len(checkpoints.load_tokenizer(name)) > 0
+        assert load(f"random:{name}").model.config.model_type == "qwen2"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "cause"),
+    [
+        ("model.safetensors", "no tensors", "SafetensorError: .*header"),
+        ("tokenizer.json", "{", "JSONDecodeError: Expecting property name"),
+        ("config.json", '{"model_type": "unheard_of"}', "unheard_of"),
+        ("chat_template.jinja", "{{ raise_exception('no assistant, please') }}", "no assistant, please"),
+    ],
+)
+def test_an_error_of_loading_is_one_line_with_its_innermost_cause(
+    tiny_folder: Callable[..., Path], tmp_path: Path, file: str, content: str, cause: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder("llama"), folder)
+    (folder / file).write_text(content)
+    with pytest.raises(Unavailable, match=cause) as caught:
+        load(str(folder))
+    assert str(caught.value).startswith(f"checkpoint {folder} cannot be loaded (")
+    assert "\n" not in str(caught.value)

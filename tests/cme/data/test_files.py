@@ -32,9 +32,11 @@ def test_a_file_of_any_format_and_length(tmp_path: Path, name: str) -> None:
     for count in (3, 2):
         path = tmp_path / f"{count}{name}"
         WRITERS[name](pd.DataFrame(ROWS[:count]), path)
-        rows = [(row["problem"], str(row["answer"])) for row in files.read_rows(SOURCE, str(path))]
+        rows = [
+            (row["problem"], str(row["answer"])) for row in files.read_rows(files.Copy(SOURCE, str(path)))
+        ]
         assert rows == [(f"p{i}", str(i)) for i in range(count)]
-        assert set(files.read_rows(SOURCE, str(path))[0]) == {"problem", "answer"}
+        assert set(files.read_rows(files.Copy(SOURCE, str(path)))[0]) == {"problem", "answer"}
 
 
 def test_a_folder_has_the_split_or_a_single_one(tmp_path: Path) -> None:
@@ -46,10 +48,10 @@ def test_a_folder_has_the_split_or_a_single_one(tmp_path: Path) -> None:
         ("other/validation", 3),
     ):
         write_lines(tmp_path / f"{name}.jsonl", ROWS[:rows])
-    assert len(files.read_rows(SOURCE, str(tmp_path / "both"))) == 1
-    assert len(files.read_rows(SOURCE, str(tmp_path / "one"))) == 2
+    assert len(files.read_rows(files.Copy(SOURCE, str(tmp_path / "both")))) == 1
+    assert len(files.read_rows(files.Copy(SOURCE, str(tmp_path / "one")))) == 2
     with pytest.raises(ValueError, match=r"test.*train, validation"):
-        files.read_rows(SOURCE, str(tmp_path / "other"))
+        files.read_rows(files.Copy(SOURCE, str(tmp_path / "other")))
 
 
 def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
@@ -64,10 +66,10 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
         ("columns.jsonl", r"column answer.* problem, solution.*owner/data needs problem, answer"),
     ):
         with pytest.raises(ValueError, match=match) as caught:
-            files.read_rows(SOURCE, str(tmp_path / name))
+            files.read_rows(files.Copy(SOURCE, str(tmp_path / name)))
         assert "\n" not in str(caught.value)
     with pytest.raises(Unavailable, match="/nowhere"):
-        files.read_rows(SOURCE, str(tmp_path / "nowhere"))
+        files.read_rows(files.Copy(SOURCE, str(tmp_path / "nowhere")))
 
 
 def test_a_sample_depends_on_the_seed_and_has_no_repeats() -> None:
@@ -83,7 +85,7 @@ import json
 from cme import Unavailable
 from cme.data import files
 try:
-    found = list(files.read_rows(files.Source("owner/data", "test", ("problem",), {rows}), None))
+    found = list(files.read_rows(files.Copy(files.Source("owner/data", "test", ("problem",), {rows}))))
 except (Unavailable, ValueError) as error:
     found = type(error).__name__ + ": " + str(error)
 print(json.dumps(found))

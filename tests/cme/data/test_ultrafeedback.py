@@ -8,7 +8,7 @@ import pytest
 from samples import write_lines
 
 from cme import checkpoints
-from cme.data import alpaca_eval, ultrafeedback
+from cme.data import alpaca_eval, files, ultrafeedback
 
 TEXTS = [f"what is {i} plus {i}?" for i in range(30)]
 
@@ -65,8 +65,9 @@ def test_evaluation_prompts_are_those_of_alpaca_eval(folder: Path) -> None:
 
 
 def test_both_data_sets_are_reported_missing(tmp_path: Path) -> None:
-    missing = ultrafeedback.missing(
+    copies = ultrafeedback.copies(
         path=str(tmp_path / "a"), eval_path=None, tokenizer="x", max_prompt_tokens=1
     )
+    missing = [line for copy in copies for line in files.missing(copy)]
     assert len(missing) == 2
     assert str(tmp_path / "a") in missing[0] and "tatsu-lab/alpaca_eval" in missing[1]

@@ -1,15 +1,17 @@
 """Repositories that are not available: named with the remedy, all of them, quickly."""
 
+import json
 import time
 from pathlib import Path
 
 import hub_stub
 import pytest
+from hub_snapshots import FIRST, SECOND, add_snapshot
 
 ASK = """
 import json
 from cme.models import hub
-models = [hub.Repository(name) for name in {models}]
+models = [hub.checkpoint_repository(name) for name in {models}]
 data = [hub.Repository(name, "dataset", "README.md") for name in {data}]
 print(json.dumps(hub.missing_repositories(models + data)))
 """
@@ -58,15 +60,50 @@ def test_without_a_hub_all_repositories_are_named_within_seconds(
     assert "`hf download --repo-type dataset d/d`" in found[3] and "data.source.path=" in found[3]
 
 
+def cached(home: Path, *files: str) -> None:
+    """Put owner/cached at a commit into the cache, with these files of two shards of weights."""
+    source = home / "source"
+    source.mkdir()
+    shards = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    for name in files:
+        (source / name).write_text(json.dumps({"weight_map": shards}))
+    add_snapshot(home / "hub", "owner/cached", FIRST, source)
+
+
+WHOLE = ("config.json", "model.safetensors.index.json", "model-1.safetensors", "model-2.safetensors")
+
+
 def test_cached_repositories_are_not_requested(tmp_path: Path) -> None:
-    repository = tmp_path / "hub" / "models--owner--cached"
-    (repository / "snapshots" / "abc").mkdir(parents=True)
-    (repository / "snapshots" / "abc" / "config.json").write_text("{}")
-    (repository / "refs").mkdir()
-    (repository / "refs" / "main").write_text("abc")
+    cached(tmp_path, *WHOLE)
     with hub_stub.running() as (url, asked):
-        assert ask(["owner/cached"], [], hub_stub.environment(tmp_path, url)) == []
+        assert ask(["owner/cached", f"owner/cached@{FIRST}"], [], hub_stub.environment(tmp_path, url)) == []
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"), [(WHOLE[:1], "model.safetensors"), (WHOLE[:3], "model-2.safetensors")]
+)
+def test_a_cache_without_weights_is_named(tmp_path: Path, files: tuple[str, ...], missing: str) -> None:
+    cached(tmp_path, *files)
+    [why] = ask(["owner/cached"], [], hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=True))
+    assert why.startswith(f"checkpoint owner/cached is in the local cache without its {missing} and ")
+    assert "`hf download owner/cached`" in why
+
+
+def test_another_revision_is_not_the_cached_one(tmp_path: Path) -> None:
+    cached(tmp_path, *WHOLE)
+    environment = hub_stub.environment(tmp_path, "http://127.0.0.1:9", offline=True)
+    [why] = ask([f"owner/cached@{SECOND}"], [], environment)
+    assert f"owner/cached@{SECOND} is not in the local cache" in why
+    assert f"`hf download owner/cached --revision {SECOND}`" in why
+
+
+def test_a_revision_that_the_hub_does_not_have(tmp_path: Path) -> None:
+    with hub_stub.running() as (url, asked):
+        found = ask(["owner/public@v1", "owner/public@absent"], [], hub_stub.environment(tmp_path, url))
+    assert [path.split("/resolve/")[1] for path in asked] == ["v1/config.json", "absent/config.json"]
+    [why] = found
+    assert why.startswith("checkpoint owner/public@absent has no such revision")
 
 
 def test_a_name_that_the_hub_cannot_have(tmp_path: Path) -> None:

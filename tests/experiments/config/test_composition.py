@@ -164,7 +164,7 @@ def test_checkpoints_are_those_that_cells_load_each_once() -> None:
 def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, override: str, named: str
 ) -> None:
-    monkeypatch.setattr(checkpoints, "ensure", lambda names: {})
+    monkeypatch.setattr(checkpoints, "ensure", lambda names, tokenizers_of: {})
     with pytest.raises(BadConfig, match=f"data=world: .*{named}"):
         preparation.prepare(composition.compose_cells([override, f"results_dir={tmp_path}"]))
 

@@ -158,7 +158,7 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
         raise AssertionError("built before it was checked")
 
     monkeypatch.setattr(checkpoints, "ensure", never)
-    monkeypatch.setattr(files, "read_rows", lambda source, path: [{"instruction": "a"}] * source.rows)
+    monkeypatch.setattr(files, "read_rows", lambda copy: [{"instruction": "a"}] * copy.source.rows)
     assert main([*arguments, f"results_dir={tmp_path / 'runs'}"]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1, printed.err

@@ -189,14 +189,10 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
     assert record.language_model is None
 
 
-def test_checkpoints_of_the_hub_are_known_by_their_whole_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_known_by_commit_digest_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     from cme import checkpoints
     from experiments.run.stage import resolve_weights
 
-    places = {"one/model": "one/model", "other/model": "other/model", "miniature:a/b": "/cache/a-b-1234"}
-    monkeypatch.setattr(checkpoints, "ensure", lambda names: places)
-    assert resolve_weights(places) == {
-        "one/model": "one/model",
-        "other/model": "other/model",
-        "miniature:a/b": "a-b-1234",
-    }
+    places = {"one/model": "/hub/snapshots/1a2b", "./model": "./model", "miniature:a/b": "/cache/a-b-1234"}
+    monkeypatch.setattr(checkpoints, "ensure", lambda names, tokenizers_of: places)
+    assert list(resolve_weights(places).values()) == ["1a2b", "./model", "a-b-1234"]

@@ -32,6 +32,8 @@ class Hub(StubHandler):
             self.server.paths.append(self.path)
         name = self.path.removeprefix("/datasets").strip("/").split("/resolve/")[0]
         status, headers = REPOSITORIES.get(name, UNKNOWN)
+        if "/resolve/absent/" in self.path:
+            status, headers = 404, {"X-Error-Code": "RevisionNotFound"}
         self.send(status, b"", length=2 if status == 200 else None, **headers)
 
 

@@ -1,0 +1,112 @@
+"""The commits of what comes from the hub: recorded, pinned, and another run if they change."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hub_snapshots import FIRST, SECOND, add_snapshot, private_cache
+from samples import write_lines
+from small_runs import Cell, composed
+
+from cme import Unavailable
+from cme.records import read_json, read_record
+from experiments.config.runs import Run
+from experiments.config.validation import BadConfig
+from experiments.run import inputs, pipeline, preparation
+from experiments.run.store import Store
+
+Folder = Callable[..., Path]
+NAME = "owner/model"
+
+
+@pytest.fixture
+def finished(cell: Cell, hub_cache: Path, tiny_folder: Folder) -> Run:
+    """A finished run of the first commit of a checkpoint."""
+    add_snapshot(hub_cache, NAME, FIRST, tiny_folder("qwen"))
+    run = composed(cell(f"generator={NAME}", "tracker=none"))
+    preparation.prepare([run])
+    pipeline.run(run)
+    return run
+
+
+def test_the_commit_of_a_checkpoint_is_in_the_record(finished: Run) -> None:
+    store = Store.of(finished)
+    assert read_record(store.record).environment[f"weights of {NAME}"] == FIRST
+    assert read_json(store.folder / "commits.json") == {f"weights of {NAME}": FIRST}
+    preparation.prepare([finished])  # it is still the same run
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_another_commit_under_the_same_name_is_another_run(
+    finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell, half: bool
+) -> None:
+    store = Store.of(finished)
+    if half:
+        store.record.unlink()
+    trained = store.training.read_bytes()
+    add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
+    with private_cache(hub_cache):  # as in a new process
+        with pytest.raises(Unavailable, match=f"{NAME} at commit {FIRST}, .*is at {SECOND} here") as caught:
+            preparation.prepare([finished])
+        assert "\n" not in str(caught.value)
+        if half:
+            with pytest.raises(Unavailable, match=SECOND):
+                pipeline.run(finished)
+        assert store.training.read_bytes() == trained
+        pinned = composed(cell(f"generator={NAME}@{SECOND}", "tracker=none"))
+        assert pinned.run_id != finished.run_id
+        preparation.prepare([pinned])
+        record = read_record(pipeline.run(pinned))
+    assert record.environment[f"weights of {NAME}@{SECOND}"] == SECOND
+
+
+def test_a_pinned_run_does_not_mind_a_new_commit(cell: Cell, hub_cache: Path, tiny_folder: Folder) -> None:
+    add_snapshot(hub_cache, NAME, FIRST, tiny_folder("qwen"))
+    run = composed(cell(f"generator={NAME}@{FIRST}", "tracker=none"))
+    pipeline.run(run)
+    add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
+    preparation.prepare([run])
+
+
+def test_the_revision_of_a_data_set_is_read_and_recorded(
+    cell: Cell, hub_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from datasets import config
+
+    from cme.data import files, math
+
+    monkeypatch.setattr(config, "HF_DATASETS_CACHE", tmp_path / "prepared")
+    train = files.Source("owner/math", "train", ("problem", "solution"), 24)
+    monkeypatch.setattr(math, "TRAIN", train)
+    for number, commit in enumerate((FIRST, SECOND)):
+        source = tmp_path / commit
+        source.mkdir()
+        rows = [{"problem": f"{number} {i}?", "solution": "\\boxed{1}"} for i in range(24)]
+        write_lines(source / "train.jsonl", rows)
+        add_snapshot(hub_cache, train.name, commit, source, kind="datasets")
+    evaluation = write_lines(
+        tmp_path / "eval.jsonl", [{"problem": f"{i}?", "answer": "1"} for i in range(12)]
+    )
+    options = ("data=math", "judge=correctness", f"data.source.eval_path={evaluation}")
+
+    def problems(*more: str) -> set[str]:
+        run = composed(cell(*options, *more))
+        return {prompt.text.split()[0] for prompt in inputs.training_prompts(run)}
+
+    assert problems() == {"1"}
+    assert problems(f"data.source.revision={FIRST}") == {"0"}
+    run = composed(cell(*options, f"data.source.revision={FIRST}"))
+    assert preparation.record_commits(run, []) == {f"data of {train.name}": FIRST}
+    main = composed(cell(*options))
+    assert main.run_id != run.run_id
+    preparation.record_commits(main, [])
+    shutil.rmtree(hub_cache)
+    add_snapshot(hub_cache, train.name, FIRST, tmp_path / FIRST, kind="datasets")
+    assert FIRST in preparation.changed_commits(main)[0] and preparation.changed_commits(run) == []
+
+
+def test_a_local_file_has_no_revision(cell: Cell) -> None:
+    run = composed(cell("data=math", "judge=correctness", "data.source.path=x", "data.source.revision=v1"))
+    with pytest.raises(BadConfig, match=r"data=math: .*is read from x, which has no revision v1"):
+        inputs.data_copies(run)
