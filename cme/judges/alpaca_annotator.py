@@ -26,6 +26,7 @@ import yaml
 
 from cme import Unavailable
 from cme.judges.base import Judge, JudgeVerdict, replace_surrogates, verdict_from_scores
+from cme.models.thoughts import split_thoughts
 from cme.records import Generation, Prompt
 from cme.runtime.extras import install_command, require
 
@@ -157,6 +158,8 @@ class AlpacaEvalAnnotator(Judge):
             return completions
 
         def parse(completion: Any) -> list[Any]:
+            if isinstance(completion, str):
+                completion = split_thoughts(completion).response
             preferences = list(self._annotator.fn_completion_parser(completion))
             invalid.extend(
                 p for p in preferences if isinstance(p, int | float) and p != 0 and (p < 1 or p > 2)

@@ -1,7 +1,7 @@
 """Pairwise judging: each pair is judged in both orders, and every verdict goes to an append-only log at once.
 
-A verdict is identified by the judge, the prompt and both responses in the order shown. A comparison with a scored
-verdict in the log is not made again; an unscored one is.
+A judge reads a response without its thoughts. A verdict is identified by the judge, the prompt and both responses in
+the order shown. A comparison with a scored verdict in the log is not made again; an unscored one is.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from cme import Unavailable
 from cme.judges.base import Judge, JudgeVerdict, replace_surrogates
+from cme.models.thoughts import split_thoughts
 from cme.records import (
     BadFile,
     Generation,
@@ -206,10 +207,21 @@ def _comparisons(pairs: Sequence[Pair], both_orders: bool) -> list[Comparison]:
     comparisons = []
     for pair in pairs:
         prompt = Prompt(pair.prompt_id, pair.prompt, pair.answer, pair.reference)
-        comparisons.append(Comparison(prompt, pair.policy, pair.start, policy_first=True))
+        policy, start = without_thoughts(pair.policy), without_thoughts(pair.start)
+        comparisons.append(Comparison(prompt, policy, start, policy_first=True))
         if both_orders:
-            comparisons.append(Comparison(prompt, pair.start, pair.policy, policy_first=False))
+            comparisons.append(Comparison(prompt, start, policy, policy_first=False))
     return comparisons
+
+
+def without_thoughts(generation: Generation) -> Generation:
+    """What a judge reads of a response: the part behind its thoughts.
+
+    A response that ends inside a thought is empty and unfinished.
+    """
+    thoughts = split_thoughts(generation.response)
+    finished = generation.finished if thoughts.closed else False
+    return replace(generation, response=thoughts.response, finished=finished)
 
 
 def _compare_all(

@@ -20,7 +20,7 @@ from samples import response
 
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.judges.chat_format import digest, judging_prompt
-from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons
+from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons, without_thoughts
 from cme.records import Generation, Pair, Prompt, Verdict
 
 
@@ -48,6 +48,29 @@ class Longest(Judge):
 def judge_all(judge: Judge, pairs: list[Pair], folder: Path, both_orders: bool = True) -> list[Verdict]:
     with VerdictLog(folder / "run" / "log.jsonl") as log:
         return judge_pairs(judge, pairs, both_orders, log)
+
+
+@pytest.mark.parametrize(
+    ("response", "shown", "outcome"),
+    [
+        ("<think>" + "B" * 9 + "</think>\n\n42", "42", "second"),
+        ("so much for that\n</think>\nan answer", "an answer", "first"),
+        ("<think>" + "never closed " * 9, "", "second"),
+    ],
+)
+def test_a_judge_reads_a_response_without_its_thoughts(
+    tmp_path: Path, response: str, shown: str, outcome: str
+) -> None:
+    judge = Longest()
+    [verdict] = judge_all(judge, [pair("start", response)], tmp_path, both_orders=False)
+    assert judge.shown == [(Prompt("p1", "the prompt"), shown, "start")]
+    assert verdict.outcome == outcome
+
+
+def test_a_response_that_ends_inside_a_thought_is_unfinished() -> None:
+    closed, unclosed = (Generation(f"<think>a{end}", True, 5) for end in ("</think>b", ""))
+    assert without_thoughts(closed) == Generation("b", True, 5)
+    assert without_thoughts(unclosed) == Generation("", False, 5)
 
 
 def test_each_pair_is_shown_in_both_orders_or_with_the_policy_first(tmp_path: Path) -> None:
