@@ -7,6 +7,7 @@ before it is sent, and reads the reply, so that a malformed reply is retried lik
 import json
 import math
 import os
+import re
 import ssl
 import threading
 import time
@@ -23,8 +24,14 @@ from openai._constants import MAX_RETRY_AFTER_DELAY
 from cme import Unavailable
 from cme.judges.base import JudgeVerdict
 from cme.judges.budget import Budget
+from cme.judges.chat_format import OUTPUT_LIMITS
 
 CONNECT_SECONDS = 10.0
+
+_UNSUPPORTED = re.compile(
+    "not support|unsupported|unrecognized|not permitted|not allowed|unexpected|unknown|deprecated",
+    re.IGNORECASE,
+)
 
 
 class FinalFailure(Exception):
@@ -112,6 +119,10 @@ class ChatClient:
     def refusal(self, response: httpx2.Response) -> Unavailable | None:
         """The error for a status that every further request would get too; None for any other status."""
         message, status = self.redact(response.text), response.status_code
+        if status in (400, 403, 422) and _UNSUPPORTED.search(message):
+            fields = [word for word in re.findall(r"\w+", message) if word in self.decoding]
+            if fields:
+                return Unavailable(f"{self._refused_field(fields[0])}: {message}")
         if status in (401, 403):
             key = f"the key in {self.api_key_variable}" if self.api_key_variable else "api_key_variable=null"
             return Unavailable(f"{self.where} gives {key} no access: {message}")
@@ -122,6 +133,17 @@ class ChatClient:
         if status == 402 or (status == 429 and "insufficient_quota" in response.text):
             return Unavailable(f"{self.where} has no credit left for the key: {message}")
         return None
+
+    def _refused_field(self, field: str) -> str:
+        """A sentence that names the overrides for a field of `decoding` that the server refuses."""
+        value = self.decoding[field]
+        remedy = f"set judge.decoding.{field}=null"
+        if field in OUTPUT_LIMITS:
+            [other] = set(OUTPUT_LIMITS) - {field}
+            remedy += f" ++judge.decoding.{other}={value}"
+        elif field in ("logprobs", "top_logprobs"):
+            remedy = "use judge=openai, which reads no log-probabilities"
+        return f"{self.where} does not accept {field}={value}; {remedy}"
 
     def redact(self, text: str) -> str:
         """At most 200 characters of a text on one line, with `***` in place of the key."""

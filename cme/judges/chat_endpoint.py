@@ -1,7 +1,8 @@
 """A language model as judge, behind any OpenAI-compatible chat endpoint.
 
 The model answers with one JSON object or, for `reply="label"`, with one token whose log-probabilities are read; see
-`cme.judges.chat_format`. A failed call or a malformed reply is retried and then unscored, never a tie.
+`cme.judges.chat_format`. A failed call or a malformed reply is retried and then unscored, never a tie. A reply that is
+cut at its limit of tokens or that is empty is paid for, and another attempt would repeat it: it is unscored at once.
 """
 
 import copy
@@ -14,7 +15,15 @@ from urllib.parse import urlsplit
 from cme import Unavailable
 from cme.judges.base import Judge, JudgeVerdict
 from cme.judges.budget import Budget
-from cme.judges.chat_format import FIELDS, fingerprint, judging_prompt, parse_reply, verdict_from_logprobs
+from cme.judges.chat_format import (
+    FIELDS,
+    OUTPUT_LIMITS,
+    fingerprint,
+    judging_prompt,
+    parse_reply,
+    verdict_from_logprobs,
+)
+from cme.models.thoughts import split_thoughts
 from cme.records import Generation, Prompt
 from cme.runtime.extras import require
 
@@ -24,7 +33,6 @@ CHARACTERS_PER_TOKEN = 4.0
 TEMPLATE_TOKENS = 256
 """Allowance for the tokens of the server's chat template, in the most that a request can cost."""
 
-OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
 RESERVED_FIELDS = ("model", "messages", "stream", "n")
 """Fields of a request that `decoding` may not set."""
 
@@ -54,8 +62,8 @@ class ChatEndpoint(Judge):
         concurrency: the number of comparisons made at the same time.
         timeout: time limit of a request, in seconds.
         retries: further attempts by the openai client if the server cannot be reached, exceeds `timeout`, answers 408,
-            409, 429 or 5xx, or sends a malformed reply. It waits with exponential back-off, or as long as `Retry-After`
-            says; if that is above 120 seconds, it does not retry.
+            409, 429 or 5xx, or sends a malformed reply that is neither cut nor empty. It waits with exponential
+            back-off, or as long as `Retry-After` says; if that is above 120 seconds, it does not retry.
     """
 
     NEUTRAL = frozenset(
@@ -106,7 +114,8 @@ class ChatEndpoint(Judge):
         self.concurrency = concurrency
         self.retries = retries
         decoding = {key: value for key, value in decoding.items() if value is not None}
-        self.max_reply_tokens = int(next(decoding[limit] for limit in OUTPUT_LIMITS if limit in decoding))
+        self.output_limit = next(limit for limit in OUTPUT_LIMITS if limit in decoding)
+        self.max_reply_tokens = int(decoding[self.output_limit])
         self._client = ChatClient(base_url, model, api_key_variable, decoding, timeout)
 
     @staticmethod
@@ -232,8 +241,16 @@ class ChatEndpoint(Judge):
                 top_logprobs = choice["logprobs"]["content"][0]["top_logprobs"]
                 return verdict_from_logprobs(top_logprobs, self.tie_margin, self.min_label_mass)
             if finish == "length":
-                raise MalformedReply(f"the reply was cut at its limit of {self.max_reply_tokens} tokens")
-            verdict = parse_reply(choice["message"]["content"])
+                raise FinalFailure(
+                    f"the reply was cut at its limit of {self.max_reply_tokens} tokens; "
+                    f"set a larger judge.decoding.{self.output_limit}"
+                )
+            thoughts = split_thoughts(choice["message"]["content"] or "")
+            if not thoughts.closed:
+                raise FinalFailure("the reply ends inside a thought, before a verdict")
+            if not thoughts.response.strip():
+                raise FinalFailure("the reply is empty")
+            verdict = parse_reply(thoughts.response)
         except (LookupError, TypeError, AttributeError):
             field = "top_logprobs" if self.reply == "label" else "content"
             raise MalformedReply(f"the reply has no {field}: {text}") from None

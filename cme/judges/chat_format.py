@@ -22,7 +22,10 @@ FIELDS = ("{instruction}", "{first}", "{second}")
 
 NAMES = ("instruction", "response A", "response B")
 REPLY_FORMAT_VERSION = 1
-"""Part of the judge's fingerprint. Increase it with every change in how replies are read."""
+"""Part of the judge's fingerprint. Increase it with every change that gives a scored reply another verdict."""
+
+OUTPUT_LIMITS = ("max_completion_tokens", "max_tokens")
+"""The newer and the older name of a request's limit of tokens."""
 
 OUTCOMES: dict[str, Outcome] = {"A": "first", "B": "second", "TIE": "tie"}
 

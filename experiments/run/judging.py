@@ -1,13 +1,14 @@
 """The judges of a run, which are one judge or the members of a panel: their verdicts, and what these cost."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from cme import Unavailable
 from cme.judges.base import Judge
-from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons
+from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons, without_thoughts
 from cme.records import Generation, Pair, Prompt, Verdict
 from experiments.config import identity
 from experiments.config.components import Component
@@ -52,11 +53,17 @@ def judge_digest(judge: Component) -> str:
     return identity.digest(settings)
 
 
-def network_judges(run: Run) -> list[Component]:
-    """The judges of a run, and of its checkpoint selection, that send requests to a server."""
-    configured = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
-    members = [member for judge in configured for member in judges(judge).values()]
-    return [member for member in members if judge_class(member).asks_server]
+def network_judges(run: Run) -> dict[str, Component]:
+    """The judges of a run, and of its checkpoint selection, that send requests to a server; by their fields."""
+    configured = {"judge": run.judge}
+    if run.selection.every is not None:
+        configured["selection.judge"] = run.selection.judge
+    return {
+        field if name is None else f"{field}.members.{name}": member
+        for field, judge in configured.items()
+        for name, member in judges(judge).items()
+        if judge_class(member).asks_server
+    }
 
 
 def probe(runs: Iterable[Run]) -> None:
@@ -65,14 +72,19 @@ def probe(runs: Iterable[Run]) -> None:
     Raises Unavailable, with one line per judge that did not answer.
     """
     problems = []
-    for settings, judge in {str(judge): judge for run in runs for judge in network_judges(run)}.items():
+    fields: dict[str, tuple[str, Component]] = {}
+    for run in runs:
+        for field, judge in network_judges(run).items():
+            fields.setdefault(str(judge), (field, judge))
+    for settings, (field, judge) in fields.items():
         if settings in _probed_judges:
             continue
         try:
             instantiate_judge(judge).probe()
             _probed_judges.add(settings)
         except Unavailable as error:
-            problems.append(str(error))
+            own_fields = re.sub(r"\bjudge\.(?=(decoding|model|base_url)\b)", f"{field}.", str(error))
+            problems.append(own_fields)
     if problems:
         raise Unavailable("\n".join(problems))
 
@@ -143,7 +155,7 @@ def unread_warnings(
         owner: Whose responses they are, such as `the selected checkpoint's`; empty for those of start and policy.
     """
     warnings = []
-    texts = [response.response for response in responses]
+    texts = [without_thoughts(response).response for response in responses]
     given = [reference for reference in references if reference is not None]
     all_responses = f"{owner} {len(texts)} responses".strip()
     for name, member in judges(judge).items():

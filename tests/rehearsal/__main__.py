@@ -38,11 +38,8 @@ def main(arguments: Sequence[str]) -> None:
         if name.startswith(own):
             print(f"export {name}={value}")
     with judge_server.serving(options.faults, options.port) as server:
-        print(f"# judge=gpt_5_2 judge.base_url={server.url('openai-none')}")
-        print(
-            f"# judge=anthropic judge.model=claude-sonnet-4-6 judge.base_url={server.url('anthropic')}",
-            flush=True,
-        )
+        print(f"# judge=gpt_5_2 judge.base_url={server.url('openai')}")
+        print(f"# judge=anthropic judge.base_url={server.url('anthropic')}", flush=True)
         threading.Event().wait()
 
 

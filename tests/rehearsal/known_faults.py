@@ -14,12 +14,5 @@ TURN_TOKEN = known_fault(
 ONE_STOP_TOKEN = known_fault("loading replaces the checkpoint's list of stop tokens by the end of the turn")
 CLOCK = known_fault("the template of Llama 3.2 writes today's date into the prompt")
 GENERATION_CONFIG = known_fault("greedy decoding inherits fields of the checkpoint's generation_config.json")
-SECOND_JUDGE_CUT = known_fault(
-    "the second judge of the paper reads 8,000 characters where the first reads 2,500"
-)
-CUT_REPLY = known_fault("a reply cut by length is asked for again at temperature 0, and paid for each time")
-REFUSED_PARAMETER = known_fault(
-    "a parameter that the judge's model refuses is not answered with the override for it"
-)
 RETRAINING = known_fault("another judge changes the run's id, so the policy is trained again")
 IGNORED_PENALTY = known_fault("reward.no_answer_penalty is ignored with span=response")

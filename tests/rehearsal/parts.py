@@ -30,10 +30,6 @@ FAST = (
 GRPO = (*TRAINING, *FAST, f"trainer.max_completion_length={TOKENS}")
 CAPABILITIES = ("capabilities.tasks=[gsm8k,hendrycks_math500]", "capabilities.limit=1")
 NO_EXTRAS = ("capabilities=none",)
-BOTH_JUDGES = (
-    *("judge=panel", "judge.members.openai.model=gpt-5.2", "judge.members.openai.max_response_chars=2500"),
-    *("judge.members.anthropic.model=claude-sonnet-4-6", "judge.members.anthropic.max_response_chars=2500"),
-)
 MATH = ("family=qwen_math", "regime=pretrained", "verifier=qwen_math")
 CORRECTNESS = ("judge=correctness", "judge@selection.judge=correctness")
 
@@ -53,11 +49,11 @@ class Part:
     start: tuple[str, ...] = RUN
 
 
-GPT = {"judge.base_url": "openai-none", "selection.judge.base_url": "openai-none"}
+GPT = {"judge.base_url": "openai", "selection.judge.base_url": "openai"}
 PANEL = {
-    "judge.members.openai.base_url": "openai-none",
+    "judge.members.gpt_5_2.base_url": "openai",
     "judge.members.anthropic.base_url": "anthropic",
-    "selection.judge.base_url": "openai-none",
+    "selection.judge.base_url": "openai",
 }
 QWEN = ("scale=paper", "family=qwen", "regime=pretrained", *NO_EXTRAS, *SELECTION)
 LLAMA = ("scale=paper", "family=llama", "regime=instruct", *NO_EXTRAS, *SELECTION)
@@ -67,7 +63,7 @@ SEVERAL_REWARDS = (
 
 PARTS: dict[str, Part] = {
     "main table": Part(
-        ("-m", "experiment=main_table", "scale=paper", *BOTH_JUDGES, *GRPO, *SELECTION, *CAPABILITIES), PANEL
+        ("-m", "experiment=main_table", "scale=paper", "judge=panel", *GRPO, *SELECTION, *CAPABILITIES), PANEL
     ),
     "second judge": Part(
         (
@@ -102,7 +98,7 @@ PARTS: dict[str, Part] = {
             ),
             *("trainer=best_of_n", "trainer.num_generations=4", "selection.every=null"),
         ),
-        {"judge.base_url": "openai-none"},
+        {"judge.base_url": "openai"},
     ),
     "mathematics": Part(("-m", "experiment=math", "scale=paper", *GRPO, *SELECTION, *NO_EXTRAS), {}),
     "AMC and AIME": Part(

@@ -109,7 +109,7 @@ def test_main_table(rehearsal: Rehearsal) -> None:
     for record in records:
         check_history(record)
         check_verdicts(record.pairs, record.verdicts, judges=2)
-        assert {v.judge for v in record.verdicts} == {"openai", "anthropic"}
+        assert {v.judge for v in record.verdicts} == {"gpt_5_2", "anthropic"}
         assert len(record.pairs) == PROMPTS
         assert record.trajectory is not None and record.selected is not None
         assert [m.step for m in record.trajectory.milestones] == list(range(1, STEPS + 1))
@@ -381,8 +381,8 @@ def test_analysis(rehearsal: Rehearsal, tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     records = {(r.family, r.regime): r for r in rehearsal.records("main table")}
     judges = {row["judge"] for row in rows}
-    assert {"openai", "anthropic"} <= judges
+    assert {"gpt_5_2", "anthropic"} <= judges
     for row in rows:
-        if row["judge"] in ("openai", "anthropic"):
+        if row["judge"] in ("gpt_5_2", "anthropic"):
             verdicts = [v for v in records[row["family"], row["regime"]].verdicts if v.judge == row["judge"]]
             assert float(row["win_rate"]) == pytest.approx(win_rate(verdicts))

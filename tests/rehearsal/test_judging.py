@@ -1,6 +1,7 @@
 """What the judges of scale=paper send, and what becomes of each reply, on a server that behaves like theirs."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,12 @@ from cme import Unavailable
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Verdict
 from experiments.config import composition
-from tests.rehearsal.known_faults import CUT_REPLY, REFUSED_PARAMETER, SECOND_JUDGE_CUT
 from tests.rehearsal.stand_ins.judge_server import FAULTS, JudgeServer, serving, verdict
 
 CUT = 2500
 CUT_NOTE = f"\n[only the first {CUT} characters are shown]"
 GPT = "judge=gpt_5_2"
-CLAUDE = ("judge=anthropic", "judge.model=claude-sonnet-4-6")
-DOCUMENTED_CUT = "judge.max_response_chars=2500"
+CLAUDE = "judge=anthropic"
 LENGTHS = [(2600, 100), (100, 2600), (2500, 2501), (0, 40), (30, 30), (3000, 9000)]
 PAIRS = [
     Pair(
@@ -59,17 +58,10 @@ def expected_outcome(first: str, second: str) -> str:
     return {"A": "first", "B": "second", "tie": "tie"}[winner]
 
 
-@pytest.mark.parametrize(
-    ("maker", "words"),
-    [
-        ("openai-none", [GPT]),
-        ("anthropic", [*CLAUDE, DOCUMENTED_CUT]),
-        pytest.param("anthropic", CLAUDE, marks=SECOND_JUDGE_CUT),
-    ],
-)
-def test_requests(judge_server: JudgeServer, tmp_path: Path, maker: str, words: list[str]) -> None:
+@pytest.mark.parametrize(("maker", "judge"), [("openai", GPT), ("anthropic", CLAUDE)])
+def test_requests(judge_server: JudgeServer, tmp_path: Path, maker: str, judge: str) -> None:
     """Each pair in both orders, each response cut at 2,500 characters, and the parameters of each request."""
-    verdicts = judge_all(tmp_path, *words, f"judge.base_url={judge_server.url(maker)}")
+    verdicts = judge_all(tmp_path, judge, f"judge.base_url={judge_server.url(maker)}")
     sent = Counter(
         (r.parts["instruction"], r.parts["response A"], r.parts["response B"]) for r in judge_server.requests
     )
@@ -79,8 +71,8 @@ def test_requests(judge_server: JudgeServer, tmp_path: Path, maker: str, words: 
         for a, b in ((p.policy, p.start), (p.start, p.policy))
     ]
     assert sent == Counter(dict.fromkeys(orders, 1))  # equal responses are one comparison
-    gpt = {"model": "gpt-5.2", "response_format": {"type": "json_object"}}
-    own = gpt if maker == "openai-none" else {"model": "claude-sonnet-4-6"}
+    gpt = {"model": "gpt-5.2", "response_format": {"type": "json_object"}, "reasoning_effort": "none"}
+    own = gpt if maker == "openai" else {"model": "claude-sonnet-4-6"}
     for request in judge_server.requests:
         assert (request.maker, request.status) == (maker, 200)
         assert request.fields == {"temperature": 0, "max_completion_tokens": 1024, **own}
@@ -93,21 +85,20 @@ def test_passing_failures_end_in_the_true_verdicts(tmp_path: Path) -> None:
     """Rate limits, server errors, fences and prose: what is asked again comes to the verdict of a server that works."""
     with serving(faults=True) as server:
         server.calls = FAULTS["rate limit"] - 3  # a rate limit at the third call
-        verdicts = judge_all(tmp_path, *CLAUDE, DOCUMENTED_CUT, f"judge.base_url={server.url('anthropic')}")
+        verdicts = judge_all(tmp_path, CLAUDE, f"judge.base_url={server.url('anthropic')}")
         assert {r.status for r in server.requests} >= {200, 429}
     for one, pair in zip(verdicts, [p for p in PAIRS for _ in range(2)], strict=True):
         sides = (pair.policy, pair.start) if one.policy_first else (pair.start, pair.policy)
         assert one.outcome == expected_outcome(sides[0].response, sides[1].response)
 
 
-@CUT_REPLY
 def test_a_reply_cut_by_length_is_paid_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At temperature 0 the same request is cut again: the verdict is unscored, with the limit in its reason."""
     monkeypatch.setitem(FAULTS, "cut reply", 1)
     monkeypatch.setitem(FAULTS, "rate limit", 10**9)
     monkeypatch.setitem(FAULTS, "server error", 10**9)
     with serving(faults=True) as server:
-        judge = make_judge(GPT, f"judge.base_url={server.url('openai-none')}", "judge.retries=2")
+        judge = make_judge(GPT, f"judge.base_url={server.url('openai')}", "judge.retries=2")
         pair = PAIRS[3]
         with VerdictLog(tmp_path / "verdicts.jsonl") as log:
             [one] = judge_pairs(judge, [pair], False, log)
@@ -115,18 +106,38 @@ def test_a_reply_cut_by_length_is_paid_for_once(tmp_path: Path, monkeypatch: pyt
         assert len(server.requests) == 1
 
 
-@REFUSED_PARAMETER
-def test_a_refused_parameter_is_named_with_its_override(judge_server: JudgeServer) -> None:
-    """gpt-5.2 with a reasoning effort accepts no temperature: either the judge does without, or says how to."""
-    judge = make_judge(GPT, f"judge.base_url={judge_server.url('openai')}")
-    try:
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("judge=openai", "judge.model=gpt-5"), "judge.decoding.temperature=null"),
+        (("judge=gpt_5", "+judge.decoding.reasoning_effort=none"), "judge.decoding.reasoning_effort=null"),
+        (("judge=gpt_5", "+judge.decoding.top_k=3"), "judge.decoding.top_k=null"),
+        (
+            (GPT, "judge.decoding.max_completion_tokens=null", "+judge.decoding.max_tokens=500"),
+            "judge.decoding.max_tokens=null ++judge.decoding.max_completion_tokens=500",
+        ),
+    ],
+)
+def test_a_refused_parameter_is_named_with_the_override_that_works(
+    judge_server: JudgeServer, words: tuple[str, ...], remedy: str
+) -> None:
+    words = (*words, f"judge.base_url={judge_server.url('openai')}")
+    with pytest.raises(Unavailable, match=f"; set {re.escape(remedy)}:"):
+        make_judge(*words).probe()
+    make_judge(*words, *remedy.split()).probe()
+    assert [r.status for r in judge_server.requests] == [400, 200]
+
+
+def test_a_judge_by_labels_needs_log_probabilities(judge_server: JudgeServer) -> None:
+    url = f"judge.base_url={judge_server.url('openai')}"
+    judge = make_judge("judge=openai_logprobs", "judge.model=gpt-5", "judge.decoding.temperature=null", url)
+    with pytest.raises(Unavailable, match="does not accept logprobs=True; use judge=openai"):
         judge.probe()
-    except Unavailable as refused:
-        assert "judge.decoding.temperature=null" in str(refused)
 
 
-def test_the_override_for_a_refused_parameter_works(judge_server: JudgeServer) -> None:
-    judge = make_judge(GPT, f"judge.base_url={judge_server.url('openai')}", "judge.decoding.temperature=null")
-    judge.probe()
+@pytest.mark.parametrize(
+    ("maker", "judge"), [("openai", GPT), ("openai", "judge=gpt_5"), ("anthropic", CLAUDE)]
+)
+def test_judges_work_as_they_are(judge_server: JudgeServer, maker: str, judge: str) -> None:
+    make_judge(judge, f"judge.base_url={judge_server.url(maker)}").probe()
     assert [r.status for r in judge_server.requests] == [200]
-    assert "temperature" not in judge_server.requests[0].fields

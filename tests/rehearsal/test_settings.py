@@ -36,7 +36,7 @@ def captured(
     """The trainer of each command line, at the full size of scale=paper but for its prompts."""
     folder = tmp_path_factory.mktemp("captured")
     with serving() as server:
-        url = server.url("openai-none")
+        url = server.url("openai")
         lines = {name: _words(LINES[name]["command"], local_copies, folder, url) for name in LINES}
         done = subprocess.run(
             [

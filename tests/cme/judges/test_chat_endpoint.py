@@ -3,6 +3,7 @@
 import email.utils
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -107,8 +108,8 @@ def test_every_fault_is_retried_and_then_unscored(stub: ChatStub, fault: str) ->
 @pytest.fixture
 def faulty() -> Iterator[ChatStub]:
     """30 % of all requests fail, most of them quickly."""
-    slow = dict.fromkeys(("silent", "trickle"), 0.01)
-    with serving(ChatStub(dict.fromkeys(FAULTS, 0.04) | slow, seed=5)) as running:
+    slow = dict.fromkeys(("silent", "trickle"), 0.02)
+    with serving(ChatStub(dict.fromkeys(FAULTS, 0.26 / 6) | slow, seed=5)) as running:
         yield running
 
 
@@ -391,6 +392,56 @@ def test_only_a_whole_reply_of_the_requested_form_is_a_verdict(
 ) -> None:
     stub.reply = reply
     assert compare(stub, retries=0).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "reason"),
+    [
+        (
+            '{"reason": "so far',
+            "length",
+            "cut at its limit of 1024 tokens; set a larger judge.decoding.max_c",
+        ),
+        ("", "length", "cut at its limit of 1024 tokens"),
+        ("", "stop", "the reply is empty"),
+        (None, "stop", "the reply is empty"),
+        ("<think>A is longer.</think>\n", "stop", "the reply is empty"),
+        ('<think>A is longer, so {"winner": "A"}', "stop", "ends inside a thought"),
+    ],
+)
+def test_a_reply_that_another_attempt_would_repeat_is_paid_for_once(
+    stub: ChatStub, replying: Any, content: Any, finish: str, reason: str
+) -> None:
+    replying(lambda *_: completion(content, finish))
+    verdict = compare(stub)
+    assert (verdict.outcome, verdict.calls, len(stub.bodies)) == ("unscored", 1, 1)
+    assert reason in str(verdict.reason)
+    with pytest.raises(Unavailable, match=reason):
+        judge(stub).probe()
+
+
+class CutsSomeReplies(ChatStub):
+    """Cuts every reply on the first eleven instructions."""
+
+    def judged(self, body: dict[str, Any], question: str) -> bytes:
+        [number] = re.findall(r"\ninstruction (\d+)\n", question)
+        return completion("", "length") if int(number) < 11 else super().judged(body, question)
+
+
+def test_80_comparisons_are_80_paid_calls(tmp_path: Path) -> None:
+    """22 of them are cut at the limit of tokens. With five further attempts at each there would be 190 calls."""
+    with serving(CutsSomeReplies()) as stub:
+        verdicts, log = judge_all(judge(stub), pairs(40), tmp_path / "log")
+        assert len(stub.bodies) == log.calls[None] == 80
+    assert sum(v.outcome == "unscored" for v in verdicts) == 22
+
+
+@pytest.mark.parametrize(
+    "thoughts", ["<think>\nB is longer.\n</think>\n\n", "<think></think>", "B?</think>\n"]
+)
+def test_thoughts_before_a_verdict_are_skipped(stub: ChatStub, thoughts: str) -> None:
+    stub.reply = thoughts + '{"winner": "A"}'
+    assert compare(stub).outcome == "first"
 
 
 @pytest.mark.parametrize("file", ["openai", "openai_logprobs"])

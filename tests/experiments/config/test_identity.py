@@ -86,10 +86,10 @@ def test_a_newer_field_does_not_count_at_the_value_of_earlier_runs() -> None:
 
 
 def test_neutral_settings_of_judges_are_those_of_their_classes() -> None:
-    panel = ("judge=panel", "judge.members.openai.model=a", "judge.members.anthropic.model=b")
+    panel = ("judge=panel", "judge.members.gpt_5_2.model=a", "judge.members.anthropic.model=b")
     selection = ("judge@selection.judge=openai", "selection.judge.model=a", "selection.every=10")
     neutral = identity.neutral_fields(cell(*panel, *selection))
-    for path in ("judge.members.openai", "selection.judge"):
+    for path in ("judge.members.gpt_5_2", "selection.judge"):
         assert {f"{path}.max_usd", f"{path}.base_url", f"{path}._target_"} <= set(neutral)
         assert f"{path}.model" not in neutral
 
@@ -216,7 +216,7 @@ def test_a_target_of_another_package_is_another_run(tmp_path: Path, monkeypatch:
     [
         ("reward", "cme.rewards.ReverseKL"),
         ("reward.oracle", "cme.miniature.arithmetic.load_prompts"),
-        ("judge.members.openai", "cme.judges.local.LocalJudge"),
+        ("judge.members.gpt_5_2", "cme.judges.local.LocalJudge"),
         ("data.source", "cme.miniature.arithmetic.load_prompts"),
         ("data.oracle", "cme.miniature.arithmetic.load_prompts"),
         ("trainer.pairs", "cme.data.ultrafeedback_pairs.load_pairs"),
@@ -224,7 +224,7 @@ def test_a_target_of_another_package_is_another_run(tmp_path: Path, monkeypatch:
 )
 def test_another_target_than_that_of_the_named_file_is_another_run(path: str, target: str) -> None:
     group = path.split(".")[0]
-    panel = ["judge=panel", "judge.members.openai.model=a", "judge.members.anthropic.model=b"]
+    panel = ["judge=panel", "judge.members.gpt_5_2.model=a", "judge.members.anthropic.model=b"]
     overrides = {"reward": ["reward=ground_truth"], "judge": panel, "trainer": ["trainer=dpo"]}
     config = cell(*overrides.get(group, []))
     values = copy.deepcopy(config.values)

@@ -195,7 +195,7 @@ def test_what_can_never_be_judged_does_no_harm(cell: Cell) -> None:
 
 
 def panel(stub: ChatStub, *more: str) -> list[str]:
-    members = ("openai", "anthropic")
+    members = ("gpt_5_2", "anthropic")
     own = [f"judge.members.{m}.{k}" for m in members for k in ("model=stub", f"base_url={stub.url}")]
     keys = [f"judge.members.{m}.api_key_variable=JUDGE_KEY" for m in members]
     return ["reward=random", "judge=panel", *own, *keys, *more]
@@ -207,12 +207,12 @@ def test_each_member_of_a_panel_judges_every_pair(cell: Cell, stub: ChatStub) ->
     assert len(stub.bodies) == 2
     record = read_record(pipeline.run(config))
     assert record.judge == "panel"
-    assert record.verdicts[:24] == expected(record, "openai")
+    assert record.verdicts[:24] == expected(record, "gpt_5_2")
     assert [v.judge for v in record.verdicts[24:]] == ["anthropic"] * 24
     assert len(stub.bodies) == 2 + questions(record) + 7
     pipeline.run(composed(cell(*panel(stub))))
     again = read_record(Store.of(config).record)
-    assert again.verdicts == expected(record, "openai") + expected(record, "anthropic")
+    assert again.verdicts == expected(record, "gpt_5_2") + expected(record, "anthropic")
     assert len(stub.bodies) == 2 + 2 * questions(record)
 
 
@@ -229,11 +229,11 @@ def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
     for base, prefix in (
         (["judge=openai", "judge.model=a"], "judge"),
         (
-            ["judge=panel", "judge.members.openai.model=a", "judge.members.anthropic.model=b"],
-            "judge.members.openai",
+            ["judge=panel", "judge.members.gpt_5_2.model=a", "judge.members.anthropic.model=b"],
+            "judge.members.gpt_5_2",
         ),
     ):
-        name = None if prefix == "judge" else "openai"
+        name = None if prefix == "judge" else "gpt_5_2"
         config = composed(base)
         before = config.run_id, judging.judge_digest(judging.judges(config.judge)[name])
         for fields, same in ((carried, True), (decided, False)):
@@ -290,13 +290,12 @@ def test_the_annotator_of_alpaca_eval_is_flagged_too(capsys: pytest.CaptureFixtu
 
 
 def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixture[str]) -> None:
-    models = ["judge=panel", "judge.members.openai.model=qwen-max"]
+    models = ["judge=panel", "judge.members.gpt_5_2.model=qwen-max"]
     with pytest.raises(BadConfig, match=r"judge\.members\.anthropic\.model=None; it must be str"):
-        composed(models)
-    composed([*models, "judge.members.anthropic.model=claude"])
-    assert "judge.members.openai.model=qwen-max is of the family" in capsys.readouterr().err
-    config = composed([*models, "judge.members.anthropic.model=claude"])
-    for said, members in (("empty", {}), ("majority", {"majority": config.judge.members["openai"]})):
+        composed([*models, "judge.members.anthropic.model=null"])
+    config = composed(models)
+    assert "judge.members.gpt_5_2.model=qwen-max is of the family" in capsys.readouterr().err
+    for said, members in (("empty", {}), ("majority", {"majority": config.judge.members["gpt_5_2"]})):
         panel = replace(config.judge, members=members)
         with pytest.raises(BadConfig, match=said):
             validate(replace(config, judge=panel))

@@ -2,9 +2,9 @@
 
 The paths under its address:
 
-    /openai/v1       gpt-5.2 with a reasoning effort: refuses any temperature but 1, and logprobs
-    /openai-none/v1  gpt-5.2 without reasoning: accepts a temperature
-    /anthropic/v1    claude-sonnet-4-6: no JSON mode, so a reply may have a fence or prose around its JSON
+    /openai/v1     gpt-5.2 and gpt-5: while they reason, they refuse any temperature but 1, and logprobs. gpt-5.2 does
+                   not reason if reasoning_effort is none, which gpt-5 refuses.
+    /anthropic/v1  claude-sonnet-4-6: no JSON mode, so a reply may have a fence or prose around its JSON
 
 The longer response wins, response A where they are nearly equal. With `faults`, calls fail at the rates of FAULTS.
 """
@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KEY = "dummy"
-MODELS = {"openai": "gpt-5.2", "openai-none": "gpt-5.2", "anthropic": "claude-sonnet-4-6"}
+MODELS = {"openai": ("gpt-5.2", "gpt-5"), "anthropic": ("claude-sonnet-4-6",)}
 OPENAI_FIELDS = {
     *("model", "messages", "max_completion_tokens", "max_tokens", "response_format", "temperature", "top_p"),
     *("n", "stream", "seed", "logprobs", "top_logprobs", "reasoning_effort", "verbosity", "stop", "tools"),
@@ -85,11 +85,11 @@ class JudgeServer(ThreadingHTTPServer):
             call = self.calls
         if key != f"Bearer {KEY}":
             raise _Refused(401, "Incorrect API key provided.", code="invalid_api_key")
-        if body["model"] != MODELS[maker]:
+        if body["model"] not in MODELS[maker]:
             raise _Refused(404, f"The model `{body['model']}` does not exist.", code="model_not_found")
         message = str(body["messages"][-1]["content"])
-        if maker.startswith("openai"):
-            _check_openai_fields(maker, body, message)
+        if maker == "openai":
+            _check_openai_fields(body, message)
         if self._occurs("rate limit", call):
             headers = {"retry-after": "1", "x-ratelimit-remaining-requests": "0"}
             raise _Refused(429, "Rate limit reached for gpt-5.2.", headers, code="rate_limit_exceeded")
@@ -159,17 +159,21 @@ def verdict(parts: Mapping[str, str]) -> str:
     return json.dumps({"reason": 'It is the longer of the two, and it says "more".', "winner": winner})
 
 
-def _check_openai_fields(maker: str, body: Mapping[str, Any], message: str) -> None:
+def _check_openai_fields(body: Mapping[str, Any], message: str) -> None:
     """Refuse what OpenAI's endpoint refuses."""
     if unknown := sorted(set(body) - OPENAI_FIELDS):
         raise _Refused(400, f"Unrecognized request argument supplied: {unknown[0]}")
     if "max_tokens" in body:
         text = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens'."
         raise _Refused(400, text, code="unsupported_parameter", param="max_tokens")
-    if maker == "openai" and body.get("temperature", 1) != 1:
+    effort = body.get("reasoning_effort", "medium")
+    if effort == "none" and body["model"] == "gpt-5":
+        text = "Unsupported value: 'reasoning_effort' does not support 'none' with this model."
+        raise _Refused(400, text, code="unsupported_value", param="reasoning_effort")
+    if effort != "none" and body.get("temperature", 1) != 1:
         text = f"Unsupported value: 'temperature' does not support {body['temperature']} with this model."
         raise _Refused(400, text, code="unsupported_value", param="temperature")
-    if maker == "openai" and body.get("logprobs"):
+    if effort != "none" and body.get("logprobs"):
         raise _Refused(403, "You are not allowed to request logprobs from this model")
     if body.get("response_format") == {"type": "json_object"} and "json" not in message.lower():
         raise _Refused(400, "'messages' must contain the word 'json' in some form.")

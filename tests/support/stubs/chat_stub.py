@@ -17,7 +17,6 @@ __all__ = ["FAULTS", "USAGE", "ChatStub", "completion", "serving", "texts", "win
 
 FAULTS = (
     *("rate_limited", "server_error", "silent", "truncated", "prose", "wrong_label", "trickle", "reset"),
-    "cut_reply",
 )
 BLOCK = r"^\[\[{0} (\w+)\]\]\n(.*)\n\[\[end of {0} \1\]\]$"
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
@@ -132,8 +131,6 @@ class Handler(StubHandler):
                 self.send(200, completion('Both are good, but WINNER: A. {"winner": "A"}'))
             case "wrong_label":
                 self.send(200, completion('{"reason": "x", "winner": "C"}'))
-            case "cut_reply":
-                self.send(200, completion('{"reason": "so far', "length"))
             case "trickle":
                 self.send(200, b"", length=len(reply))
                 for byte in reply:
