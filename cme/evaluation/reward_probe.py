@@ -166,7 +166,7 @@ def score_answers(
     for name, reward in bar:
         bar.set_description(name)
         reward.bind(UntrainedPolicy(start.tokenizer, start.model))
-        column = reward(
+        column = reward.values(
             prompts,
             completions,
             ids,

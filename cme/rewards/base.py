@@ -1,8 +1,10 @@
 """The contract of every reward: TRL's callable signature, and hooks that do nothing unless a reward overrides them."""
 
+import asyncio
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from cme.models import chat
 from cme.models.chat import Text
@@ -73,7 +75,7 @@ class Reward(ABC):
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
-        """Score B completions.
+        """Score B completions. May be `async def`, as TRL allows; callers use `values`, which awaits it.
 
         Args:
             prompts: B prompts, plain text or messages.
@@ -81,6 +83,11 @@ class Reward(ABC):
             completion_ids: B lists of the tokens that the policy sampled, its end-of-turn token included.
             columns: the other columns of the data set and what TRL adds, such as `log_metric`.
         """
+
+    def values(self, *arguments: Any, **columns: Any) -> list[float | None]:
+        """Call the reward, and await it if it is asynchronous."""
+        values: Any = self(*arguments, **columns)
+        return cast("list[float | None]", asyncio.run(values) if inspect.iscoroutine(values) else values)
 
     @property
     def policy_tokenizer(self) -> Any:

@@ -40,7 +40,7 @@ def sample_with_rewards(
     ids = generate_ids(start.model, start.tokenizer, [p.conversation for p in repeated], **settings)
     generations = decode(start.tokenizer, ids)
     reward.bind(UntrainedPolicy(start.tokenizer, start.model))
-    values = reward(
+    values = reward.values(
         [p.conversation for p in repeated],
         [[{"role": "assistant", "content": g.response}] for g in generations],
         ids,

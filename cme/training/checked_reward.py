@@ -25,10 +25,10 @@ class CheckedReward:
         """Score this process's completions; raise TrainingFailed, in all processes, for a value that is not finite."""
         if self.reward.whole_batch:
             rows = {k: distributed.gather_rows(v) if isinstance(v, list) else v for k, v in columns.items()}
-            values = self.reward(log_metric=log_metric, **rows)
+            values = self.reward.values(log_metric=log_metric, **rows)
             self.values = distributed.local_rows(values)
         else:
-            self.values = self.reward(log_metric=log_metric, **columns)
+            self.values = self.reward.values(log_metric=log_metric, **columns)
             values = distributed.gather_rows(self.values)
         check_finite(self.reward, values, "completions")  # of all processes, so that they all end here
         left_out = self.reward.left_out

@@ -7,15 +7,16 @@ from cme.rewards import Reward
 
 
 class FunctionReward(Reward):
-    """A plain function as a reward."""
+    """A plain function, asynchronous or not, as a reward."""
 
-    def __init__(self, function: Callable[..., list[float | None]]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.function, self.__name__ = function, function.__name__
 
     def __call__(self, *arguments: Any, **columns: Any) -> list[float | None]:
-        return self.function(*arguments, **columns)
+        values: list[float | None] = self.function(*arguments, **columns)
+        return values
 
 
-def as_reward(reward: Reward | Callable[..., list[float | None]]) -> Reward:
+def as_reward(reward: Reward | Callable[..., Any]) -> Reward:
     """The reward itself, or the plain function as one."""
     return reward if isinstance(reward, Reward) else FunctionReward(reward)

@@ -39,6 +39,14 @@ def test_the_highest_reward_is_chosen(rewards: tuple[float | None, ...], chosen:
     assert best_response(group(*rewards)).response == f"response {chosen}"
 
 
+def test_an_asynchronous_reward_is_awaited(tiny: Tiny) -> None:
+    async def reward(prompts: Any, *_: Any, **__: Any) -> list[float | None]:
+        return [1.5] * len(prompts)
+
+    [group] = sample_with_rewards(tiny("qwen"), PROMPTS[:1], FunctionReward(reward), 2, seed=0, **SAMPLING)
+    assert [sample.reward for sample in group] == [1.5, 1.5]
+
+
 def test_the_reward_is_called_as_in_training(tiny: Tiny) -> None:
     call: dict[str, Any] = {}
 

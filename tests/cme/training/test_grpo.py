@@ -1,5 +1,6 @@
 """GRPO on tiny random models: the history, the guard, and which weights training changes."""
 
+import asyncio
 import math
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,12 @@ def letters(completions: list[Any], **_: Any) -> list[float | None]:
     return [float(chat.to_text(c).count("e")) for c in completions]
 
 
+async def letters_later(completions: list[Any], **_: Any) -> list[float | None]:
+    """The same, as an asynchronous reward."""
+    await asyncio.sleep(0)
+    return letters(completions)
+
+
 def constant(completions: list[Any], **_: Any) -> list[float | None]:
     return [1.0] * len(completions)
 
@@ -57,6 +64,13 @@ def test_a_penalty_does_not_change_the_measured_kl(tiny: Tiny, tmp_path: Path) -
     assert without[1] is None and penalised[1] is None
     assert without[2] is not None and abs(without[2]) > 1e-3
     assert penalised[2] == pytest.approx(without[2], rel=1e-3)
+
+
+def test_an_asynchronous_reward_is_awaited(tiny: Tiny, tmp_path: Path) -> None:
+    histories = []
+    for name, reward in (("sync", letters), ("async", letters_later)):
+        histories.append(run(tiny, tmp_path / name, reward).history["reward"])
+    assert histories[0] == histories[1] != [0.0] * 3
 
 
 def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> None:
