@@ -28,6 +28,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -36,6 +37,7 @@ from transformers import (
 from cme import Unavailable
 from cme.miniature import models as miniature
 from cme.models import chat, hub
+from cme.models.generation import NEUTRAL_DECODING
 from cme.runtime.errors import describe
 from cme.runtime.extras import install_command
 
@@ -49,12 +51,18 @@ LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, ImportError, Safe
 class Checkpoint:
     """A loaded model in eval mode with its tokenizer, which always has a chat template and a pad token.
 
-    The tokenizer's `eos_token` is the token that ends the assistant's turn.
+    The tokenizer's `eos_token` is the token that ends the assistant's turn. The model's generation config decodes
+    greedily and stops at all `end_ids`; nothing else in it is the checkpoint's.
     """
 
     name: str
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that end a response, sorted: the checkpoint's own, and its template's end of turn."""
+        return chat.end_ids(self.tokenizer, self.model.generation_config)
 
 
 def cache_dir() -> Path:
@@ -206,8 +214,13 @@ def load(
         else:
             model = _read(place, dtype).to(device)
         tokenizer = _tokenizer(place)
-        model.generation_config.eos_token_id = tokenizer.eos_token_id
-        model.generation_config.pad_token_id = tokenizer.pad_token_id
+        model.generation_config = GenerationConfig(
+            **NEUTRAL_DECODING,
+            do_sample=False,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=list(chat.end_ids(tokenizer, _published_generation_config(place))),
+            pad_token_id=tokenizer.pad_token_id,
+        )
         return Checkpoint(name, model.eval(), tokenizer)
 
 
@@ -218,6 +231,34 @@ def _explain_load_errors(name: str) -> Iterator[None]:
         yield
     except LOAD_ERRORS as error:
         raise Unavailable(f"checkpoint {name} cannot be loaded ({describe(error)})") from error
+
+
+def stop_ids(name: str, rule: chat.StopRule) -> tuple[int, ...]:
+    """Ids of the tokens that end a checkpoint's responses under a rule, sorted.
+
+    `checkpoint`: those of its own generation config. `template`: the end of turn of its chat template. `both`: all.
+    Raises ValueError where the rule is `checkpoint` and the checkpoint names none, and as `check_available` does.
+    """
+    place = ensure([name])[name]
+    with _explain_load_errors(name):
+        config, tokenizer = _published_generation_config(place), _tokenizer(place)
+    if rule == "both":
+        return chat.end_ids(tokenizer, config)
+    if rule == "template":
+        return (chat.end_of_turn_id(tokenizer),)
+    if not (ids := chat.configured_end_ids(config)):
+        raise ValueError(
+            f"the generation config of {name} names no token that ends a response; use both or template"
+        )
+    return tuple(sorted(ids))
+
+
+def _published_generation_config(place: str) -> GenerationConfig:
+    """The checkpoint's own generation config, or what its model config says of generation."""
+    try:
+        return GenerationConfig.from_pretrained(place)
+    except OSError:  # it has no such file
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(place, trust_remote_code=False))
 
 
 def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> None:

@@ -4,14 +4,16 @@ The rendered prompt is tokenized by itself, and the tokens of the response follo
 exact and never has to be found in the text.
 """
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cme.models.rendering import encode, message_text
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+StopRule = Literal["both", "checkpoint", "template"]
+"""Which tokens end a response: the checkpoint's own, its chat template's end of turn, or both."""
 Message = dict[str, Any]
 Text = str | list[Message]
 """A prompt or completion as TRL passes it: plain text, or a list of messages."""
@@ -55,23 +57,39 @@ def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[in
 def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Id of the special token that the chat template writes behind an assistant's message.
 
-    If the template writes none, it is the end-of-text token. Raises ValueError if there is neither.
+    Special are the added tokens that the tokenizer marks so, with or without a name such as `eos_token`. Without a
+    template, or with one that writes no special token there, it is the end-of-text token. Raises ValueError if there is
+    neither.
     """
-    conversation = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "zqz"}]
-    rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
-    for token in tokenizer(rendered.rsplit("zqz", 1)[1], add_special_tokens=False)["input_ids"]:
-        if token in tokenizer.all_special_ids:
-            return int(token)
+    if tokenizer.chat_template is not None:
+        conversation = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "zqz"}]
+        rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
+        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+        special.update(tokenizer.all_special_ids)
+        for token_id in tokenizer(rendered.rsplit("zqz", 1)[1], add_special_tokens=False)["input_ids"]:
+            if token_id in special:
+                return int(token_id)
     if tokenizer.eos_token_id is None:
         raise ValueError(f"the tokenizer of {tokenizer.name_or_path} has no token that ends a turn")
     return int(tokenizer.eos_token_id)
 
 
-def finished_flags(
-    completion_ids: Sequence[Sequence[int]], tokenizer: "PreTrainedTokenizerBase"
-) -> list[bool]:
-    """Whether the policy with this tokenizer ended each completion itself: the last token is its end of turn.
+def configured_end_ids(config: "GenerationConfig") -> tuple[int, ...]:
+    """The ids at which a generation config ends a response; empty if it names none."""
+    ids = config.eos_token_id
+    return () if ids is None else (ids,) if isinstance(ids, int) else tuple(ids)
 
-    `cme.checkpoints.load` sets the tokenizer's `eos_token` to the end of turn, so TRL stops at the same token.
+
+def end_ids(tokenizer: "PreTrainedTokenizerBase", config: "GenerationConfig") -> tuple[int, ...]:
+    """All ids that end a response of a model, sorted.
+
+    They are those of its generation config, its template's end of turn, and its tokenizer's `eos_token`. TRL ends
+    completions at the same ids where the `eos_token` is the end of turn, as `cme.checkpoints.load` sets it.
     """
-    return [len(ids) > 0 and ids[-1] == tokenizer.eos_token_id for ids in completion_ids]
+    ids = {*configured_end_ids(config), end_of_turn_id(tokenizer)}
+    return tuple(sorted(ids if tokenizer.eos_token_id is None else ids | {tokenizer.eos_token_id}))
+
+
+def finished_flags(completion_ids: Sequence[Sequence[int]], end_ids: Collection[int]) -> list[bool]:
+    """Whether the policy ended each completion itself: its last token is one of `end_ids`."""
+    return [len(ids) > 0 and ids[-1] in end_ids for ids in completion_ids]

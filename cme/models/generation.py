@@ -2,17 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Required, TypedDict, Unpack
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from cme.models import chat
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation
+
+NEUTRAL_DECODING = {
+    "num_beams": 1,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+}
+"""Fields of GenerationConfig at which the model's own distribution decides."""
 
 
 class GenerationSettings(TypedDict, total=False):
@@ -23,6 +31,7 @@ class GenerationSettings(TypedDict, total=False):
     temperature: 0 (the default) decodes greedily, any other value samples.
     seed: seed of the sampling; torch's global generator is then left as it was. None (the default) samples from that
         generator.
+    end_ids: ids of the tokens that end a response; None (the default) for all of the model's (`chat.end_ids`).
     progress: label of a progress bar; None (the default) for no bar.
     log: batches of an earlier attempt, which are reused, and where new ones are saved.
     """
@@ -31,6 +40,7 @@ class GenerationSettings(TypedDict, total=False):
     batch_size: Required[int]
     temperature: float
     seed: int | None
+    end_ids: Collection[int] | None
     progress: str | None
     log: GenerationLog | None
 
@@ -42,15 +52,16 @@ def generate(
     **settings: Unpack[GenerationSettings],
 ) -> list[Generation]:
     """One response to each prompt, as text."""
-    return decode(tokenizer, generate_ids(model, tokenizer, prompts, **settings))
+    end_ids = _end_ids(model, tokenizer, settings)
+    return decode(tokenizer, generate_ids(model, tokenizer, prompts, **settings), end_ids)
 
 
-def decode(tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]]) -> list[Generation]:
-    """The token ids of responses as text. A response is finished if its last token is the end of turn."""
-    end = chat.end_of_turn_id(tokenizer)
+def decode(
+    tokenizer: PreTrainedTokenizerBase, responses: Sequence[Sequence[int]], end_ids: Collection[int]
+) -> list[Generation]:
+    """The token ids of responses as text. A response is finished if its last token is one of `end_ids`."""
     generations = []
-    for ids in responses:
-        finished = len(ids) > 0 and ids[-1] == end
+    for ids, finished in zip(responses, chat.finished_flags(responses, end_ids), strict=True):
         text = tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=True)
         generations.append(Generation(str(text), finished, len(ids)))
     return generations
@@ -63,7 +74,7 @@ def generate_ids(
     prompts: Sequence[chat.Text],
     **settings: Unpack[GenerationSettings],
 ) -> list[list[int]]:
-    """Token ids of one response to each prompt, including the token that ends its turn.
+    """Token ids of one response to each prompt, including the token that ends it.
 
     Prompts of similar length share a batch, padded on the left. The responses come in the order of `prompts`.
     """
@@ -72,12 +83,11 @@ def generate_ids(
     progress, log = settings.get("progress"), settings.get("log")
     rendered = [chat.prompt_ids(tokenizer, p) for p in prompts]
     order = sorted(range(len(prompts)), key=lambda i: len(rendered[i]))
-    decoding: dict[str, Any] = {"do_sample": False}
-    if temperature:
-        decoding = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0}
-    decoding |= {"max_new_tokens": max_new_tokens, "eos_token_id": chat.end_of_turn_id(tokenizer)}
+    end_ids = _end_ids(model, tokenizer, settings)
+    fields = decoding_fields(temperature, max_new_tokens, end_ids)
+    decoding = GenerationConfig(**fields, pad_token_id=tokenizer.pad_token_id)
     if log is not None:
-        request = json.dumps([rendered, max_new_tokens, temperature, seed])
+        request = json.dumps([rendered, fields, seed])
         log.begin(hashlib.sha256(request.encode()).hexdigest())
     responses: dict[int, list[int]] = {}
     starts = range(0, len(order), batch_size)
@@ -88,22 +98,37 @@ def generate_ids(
             rows = order[start : start + batch_size]
             batch = None if log is None else log.replay(rows)
             if batch is None:
-                batch = _generate_batch(model, [rendered[i] for i in rows], tokenizer.pad_token_id, decoding)
+                batch = _generate_batch(model, [rendered[i] for i in rows], decoding)
                 if log is not None:
                     log.add(rows, batch, random=bool(temperature))
             responses |= dict(zip(rows, batch, strict=True))
     return [responses[i] for i in range(len(prompts))]
 
 
+def decoding_fields(temperature: float, max_new_tokens: int, end_ids: Collection[int]) -> dict[str, Any]:
+    """The fields of GenerationConfig that decide on a response. None of them is the checkpoint's."""
+    sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+    length = {"max_new_tokens": max_new_tokens, "eos_token_id": sorted(end_ids)}
+    return NEUTRAL_DECODING | {"do_sample": bool(temperature)} | sampling | length
+
+
+def _end_ids(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: GenerationSettings
+) -> Collection[int]:
+    given = settings.get("end_ids")
+    return chat.end_ids(tokenizer, model.generation_config) if given is None else given
+
+
 def _generate_batch(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], padding: int, decoding: dict[str, Any]
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], decoding: GenerationConfig
 ) -> list[list[int]]:
     """Token ids of the responses, given the token ids of B prompts."""
-    ids, mask = pad(prompts, model.device, left=True, value=padding)  # (B, P)
-    output = model.generate(input_ids=ids, attention_mask=mask, pad_token_id=padding, **decoding)
-    end = decoding["eos_token_id"]
+    ids, mask = pad(prompts, model.device, left=True, value=decoding.pad_token_id)  # (B, P)
+    output = model.generate(input_ids=ids, attention_mask=mask, generation_config=decoding)
+    ends = set(decoding.eos_token_id)
     responses = output[:, ids.shape[1] :].tolist()
-    return [new[: new.index(end) + 1] if end in new else new for new in responses]
+    lengths = [next((t + 1 for t, i in enumerate(new) if i in ends), len(new)) for new in responses]
+    return [new[:length] for new, length in zip(responses, lengths, strict=True)]
 
 
 def pad(

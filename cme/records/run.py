@@ -139,6 +139,8 @@ class RunRecord(Strict):
         verifier_quality: True quality of these responses, 0-1; None without them or without an oracle.
         comparisons: Comparisons with further models, each with a distinct name; None without any. They may be added
             to a finished record.
+        decoding: How the responses were decoded: fields of transformers' GenerationConfig, and the end tokens as text;
+            None in older records. The policy of best-of-n is sampled instead, as `config.trainer` says.
         neutral: Dotted paths of the settings in `config` that do not change results; None in older records.
     """
 
@@ -171,6 +173,7 @@ class RunRecord(Strict):
     verifier_quality: list[float] | None = None
     comparisons: list[Comparison] | None = None
     neutral: list[str] | None = None
+    decoding: dict[str, Any] | None = None
     schema: int = 1
 
     def check(self) -> None:

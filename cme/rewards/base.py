@@ -80,7 +80,7 @@ class Reward(ABC):
         Args:
             prompts: B prompts, plain text or messages.
             completions: B completions, plain text or messages, without special tokens.
-            completion_ids: B lists of the tokens that the policy sampled, its end-of-turn token included.
+            completion_ids: B lists of the tokens that the policy sampled, the token that ended it included.
             columns: the other columns of the data set and what TRL adds, such as `log_metric`.
         """
 
@@ -96,7 +96,7 @@ class Reward(ABC):
 
     def finished_flags(self, completion_ids: TokenIds) -> list[bool]:
         """Whether the policy ended each completion itself. Raises RuntimeError before `bind`."""
-        return chat.finished_flags(completion_ids, self.policy_tokenizer)
+        return chat.finished_flags(completion_ids, self._bound_policy().end_ids)
 
     def score_policy(
         self, prompts: Texts, completion_ids: TokenIds, *, entropy: bool = False, certainty: bool = False

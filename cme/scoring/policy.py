@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cme.models import chat
@@ -38,7 +39,13 @@ class PolicyScorer:
 
     def __init__(self, trainer: PolicyHolder) -> None:
         self.trainer = trainer
+        self._unwrapped = trainer.model  # it is wrapped, for several processes, when training begins
         self._scorer: TokenScorer | None = None
+
+    @cached_property
+    def end_ids(self) -> tuple[int, ...]:
+        """Ids of the tokens that end the policy's responses, sorted."""
+        return chat.end_ids(self.trainer.processing_class, self._unwrapped.generation_config)
 
     def score(
         self,

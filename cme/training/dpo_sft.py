@@ -175,7 +175,7 @@ class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
                 temperature=1.0,
                 seed=rng.getrandbits(32),
             )
-        generations = decode(tokenizer, ids)
+        generations = decode(tokenizer, ids, chat.end_ids(tokenizer, model.generation_config))
         measured = {
             "completions/mean_length": sum(map(len, ids)) / len(ids),
             "completions/clipped_ratio": sum(not g.finished for g in generations) / len(generations),

@@ -39,7 +39,8 @@ def train_grpo(
     Raises TrainingFailed for rewards or gradients that are not finite, Interrupted for a signal, Unavailable where the
     disk is full, and ValueError for `scale_rewards=batch` with a reward per token or a `std_floor`.
     """
-    config = job.arguments(GRPOConfig, {**settings, "reward_weights": [1.0, 0.0]})
+    stop = {"generation_kwargs": {"stop_token_ids": list(start.end_ids)}} if settings.get("use_vllm") else {}
+    config = job.arguments(GRPOConfig, {**settings, **stop, "reward_weights": [1.0, 0.0]})
     checked = CheckedReward(reward)
     trainer_class = cast("Callable[..., PromptTrainer]", PromptTrainer)
     if reward.granularity == "token" or reward.std_floor > 0:

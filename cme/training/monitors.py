@@ -94,7 +94,7 @@ class Monitors:
         """Measure B completions; return B times None. Raises AssertionError before `bind`."""
         assert self._trainer is not None, "monitors need bind(trainer)"
         texts = [chat.to_text(c) for c in completions]
-        finished = chat.finished_flags(completion_ids, self._trainer.processing_class)
+        finished = chat.finished_flags(completion_ids, self._policy.end_ids)
         gather = distributed.gather_rows
         all_answers = None if answer is None else gather(answer)
         all_rows = gather(prompts), gather(texts), gather(finished)

@@ -158,6 +158,7 @@ def start_id(run: "Run") -> str:
     counted = {
         "generator": run.generator,
         "max_new_tokens": run.evaluation.max_new_tokens,
+        **stop_rule(run),
         **_data_fields(run, without="train"),
     }
     return f"{run.scale.name}-{run.family.name}-{run.regime}-{digest(counted)}"
@@ -175,8 +176,13 @@ def verifier_responses_id(run: "Run", verifier: str) -> str:
     limits = {"max_new_tokens": run.evaluation.max_new_tokens, "dtype": run.scoring.dtype}
     if (kind := quantization(run)) is not None:
         limits["quantization"] = kind
-    counted = {"verifier": verifier, **limits, **_data_fields(run, without="train")}
+    counted = {"verifier": verifier, **limits, **stop_rule(run), **_data_fields(run, without="train")}
     return f"{run.scale.name}-{run.verifier.name}-{digest(counted)}"
+
+
+def stop_rule(run: "Run") -> dict[str, Any]:
+    """The rule by which evaluated responses end, for ids of such responses; empty for the default rule."""
+    return {path: rule for path, rule in identity_fields(run).items() if path == "evaluation.stop"}
 
 
 def _data_fields(run: "Run", without: str) -> dict[str, Any]:

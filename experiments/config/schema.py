@@ -13,12 +13,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from cme.grading import answers
+from cme.models import chat
 
 if TYPE_CHECKING:
     from cme.grading.answers import AnswerKind
+    from cme.models.chat import StopRule
     from experiments.config.components import Component
 else:
-    AnswerKind = str  # OmegaConf does not support Literal; `choices` checks the value
+    AnswerKind = StopRule = str  # OmegaConf does not support Literal; `choices` checks the value
     Component = Any  # a mapping in OmegaConf; `experiments.config.runs.resolve` makes it a Component
 
 
@@ -286,6 +288,13 @@ class Evaluation:
     max_new_tokens: int = setting(help="tokens per response at most", above=0)
     batch_size: int = setting(help="prompts per batch", above=0, changes_results=False)
     both_orders: bool = setting(help="whether each pair is judged in both orders")
+    stop: StopRule = setting(
+        "both",
+        help="tokens that end an evaluated response: those of the checkpoint's own generation config, its template's "
+        "end of turn, or both",
+        choices=get_args(chat.StopRule),
+        neutral_values=("both",),
+    )
     comparators: dict[str, str] = setting(
         {},
         help="further models, by name, with which policy and untrained model are compared",

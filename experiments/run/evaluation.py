@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from cme.checkpoints import Checkpoint, load
+from cme.checkpoints import Checkpoint, load, load_tokenizer, stop_ids
 from cme.evaluation.capabilities import Score, measure
 from cme.grading.answers import has_final_answer, is_correct
-from cme.models.generation import generate
+from cme.models.generation import decoding_fields, generate
 from cme.models.generation_log import GenerationLog
 from cme.records import Accuracy, Capability, Conversation, Generation, Pair, Prompt, Selected
 from cme.scoring.token_scorer import TokenScorer
@@ -30,8 +30,13 @@ def respond(
     progress: str,
     temperature: float = 0.0,
     log: GenerationLog | None = None,
+    published: str | None = None,
 ) -> list[Generation]:
-    """One response to each prompt: greedy at temperature 0, else sampled from torch's global generator."""
+    """One response to each prompt: greedy at temperature 0, else sampled from torch's global generator.
+
+    `published` is the checkpoint from the hub whose end tokens count: by default the generator, which a policy is
+    trained from.
+    """
     return generate(
         checkpoint.model,
         checkpoint.tokenizer,
@@ -39,9 +44,17 @@ def respond(
         max_new_tokens=run.evaluation.max_new_tokens,
         batch_size=run.evaluation.batch_size,
         temperature=temperature,
+        end_ids=stop_ids(published or run.generator, run.evaluation.stop),
         progress=progress,
         log=log,
     )
+
+
+def greedy_decoding(run: Run) -> dict[str, Any]:
+    """How the responses of generator and policy are decoded, for the record: fields of GenerationConfig, end tokens."""
+    ids = stop_ids(run.generator, run.evaluation.stop)
+    tokens = [str(token) for token in load_tokenizer(run.generator).convert_ids_to_tokens(list(ids))]
+    return decoding_fields(0.0, run.evaluation.max_new_tokens, ids) | {"end_tokens": tokens}
 
 
 def cached_responses(
@@ -53,6 +66,7 @@ def cached_responses(
     *,
     progress: str,
     shared: bool,
+    published: str | None = None,
 ) -> tuple[list[Generation], float]:
     """A checkpoint's greedy responses and the seconds that they took, generated once for equal `inputs`.
 
@@ -60,10 +74,13 @@ def cached_responses(
         path: The file that keeps them.
         load_checkpoint: Called only if the file does not have them.
         shared: Whether several runs share the file.
+        published: As in `respond`.
     """
 
     def make(log: GenerationLog) -> list[dict[str, Any]]:
-        return [asdict(r) for r in respond(run, load_checkpoint(), prompts, progress=progress, log=log)]
+        checkpoint = load_checkpoint()
+        responses = respond(run, checkpoint, prompts, progress=progress, log=log, published=published)
+        return [asdict(r) for r in responses]
 
     stage = (locked_cached_stage if shared else cached_stage)(path, inputs, make)
     return [Generation(**g) for g in stage["value"]], stage["seconds"]
@@ -82,17 +99,31 @@ def verifier_responses(
     inputs = [weights[name], [asdict(p) for p in prompts]]
     path = store.verifier_responses(run, name)
     verifier = partial(load, name, dtype=run.scoring.dtype, quantization=identity.quantization(run))
-    return cached_responses(run, path, inputs, verifier, prompts, progress="verifier responses", shared=True)
+    return cached_responses(
+        run, path, inputs, verifier, prompts, progress="verifier responses", shared=True, published=name
+    )
 
 
 def comparator_responses(
     run: Run, store: Store, name: str, weights: str, prompts: Sequence[Prompt]
 ) -> tuple[list[Generation], float]:
     """A further model's greedy responses and the seconds that they took; runs with the same prompts share them."""
-    inputs = [weights, run.evaluation.max_new_tokens, [p.text for p in prompts]]
+    inputs = [
+        weights,
+        run.evaluation.max_new_tokens,
+        [p.text for p in prompts],
+        *identity.stop_rule(run).values(),
+    ]
     path = store.starts / f"{run.scale.name}-comparator-{identity.digest(inputs)}.json"
     return cached_responses(
-        run, path, inputs, partial(load, name), prompts, progress=f"answers of {name}", shared=True
+        run,
+        path,
+        inputs,
+        partial(load, name),
+        prompts,
+        progress=f"answers of {name}",
+        shared=True,
+        published=name,
     )
 
 

@@ -77,6 +77,7 @@ def _make_record(run: Run, store: Store) -> None:
         verifier_checkpoint=identity.verifier_name(run),
         heldout_checkpoint=identity.heldout_verifier(run),
         config=run.settings,
+        decoding=evaluation.greedy_decoding(run),
         neutral=identity.neutral_fields(run),
         environment=environment()
         | ({"processes": str(result["processes"])} if "processes" in result else {})

@@ -42,6 +42,7 @@ def prepare(runs: list[Run]) -> None:
         raise Unavailable("\n".join(problems))
     _check_selection_and_capabilities(new)
     make_loadable(new)
+    _check_stop_rules(new)
     if compared:
         from cme.checkpoints import ensure
 
@@ -104,6 +105,22 @@ def _check_selection_and_capabilities(runs: list[Run]) -> None:
             capabilities.check(tasks)
         except ValueError as error:
             raise BadConfig(str(error)) from error
+
+
+def _check_stop_rules(runs: list[Run]) -> None:
+    """Raise BadConfig for a checkpoint that does not name the end tokens that `evaluation.stop` refers to."""
+    for run in runs:
+        if run.evaluation.stop == "both":
+            continue
+        from cme.checkpoints import stop_ids
+
+        verifier = identity.responding_verifier(run)
+        names = {run.generator, *identity.comparators(run).values(), *([verifier] if verifier else [])}
+        try:
+            for name in sorted(names):
+                stop_ids(name, run.evaluation.stop)
+        except ValueError as error:
+            raise BadConfig(f"evaluation.stop={run.evaluation.stop}: {error}") from error
 
 
 def make_loadable(runs: list[Run]) -> None:

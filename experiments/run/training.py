@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from cme.checkpoints import load
+from cme.checkpoints import load, stop_ids
 from cme.models.generation import generate
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt, explain_write_errors, read_json
@@ -164,6 +164,7 @@ def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: Generat
             run.reward.instantiate(),
             run.trainer.num_generations,
             seed=run.seed,
+            end_ids=stop_ids(run.generator, run.evaluation.stop),
             progress="samples of the start",
             log=samples_log,
             **run.values["trainer"]["sampling"],

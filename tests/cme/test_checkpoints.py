@@ -1,5 +1,6 @@
 """Loading by name, what every loaded checkpoint has, and errors for checkpoints that are unavailable."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from hub_snapshots import FIRST, SECOND, add_snapshot
 from tokenizers import Tokenizer
 
 from cme import Unavailable, checkpoints
-from cme.checkpoints import Checkpoint, check_available, ensure, load
+from cme.checkpoints import Checkpoint, check_available, ensure, load, stop_ids
 from cme.miniature import models
 from cme.models import chat
 
@@ -27,9 +28,37 @@ def test_every_checkpoint_can_chat_pad_and_end(tiny: Tiny, family: str, plain: b
     assert tokenizer.pad_token_id is not None
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert tokenizer.padding_side == "left"
-    assert tokenizer.eos_token_id == chat.end_of_turn_id(tokenizer) == generation.eos_token_id
+    assert tokenizer.eos_token_id == chat.end_of_turn_id(tokenizer)
+    assert (
+        generation.eos_token_id == sorted({1, tokenizer.eos_token_id}) == list(loaded.end_ids)
+    )  # 1: end of text
     assert generation.pad_token_id == tokenizer.pad_token_id
     assert not loaded.model.training
+
+
+def configured(folder: Path, name: str, **changes: object) -> None:
+    """Change fields of a JSON file of a checkpoint."""
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_end_tokens_of_each_stop_rule(tiny_folder: Callable[..., Path], tmp_path: Path) -> None:
+    folder = tmp_path / "qwen"
+    shutil.copytree(tiny_folder("qwen"), folder)
+
+    def rules() -> list[tuple[int, ...]]:
+        return [stop_ids(str(folder), rule) for rule in ("both", "checkpoint", "template")]
+
+    configured(folder, "generation_config.json", eos_token_id=[7, 5])
+    assert rules() == [(2, 5, 7), (5, 7), (2,)]
+    assert load(str(folder)).end_ids == load(f"random:{folder}").end_ids == (2, 5, 7)
+    (folder / "generation_config.json").unlink()  # then the model config counts
+    configured(folder, "config.json", eos_token_id=6)
+    assert rules() == [(2, 6), (6,), (2,)]
+    configured(folder, "config.json", eos_token_id=None)
+    assert load(str(folder)).end_ids == (2,)
+    with pytest.raises(ValueError, match="names no token that ends a response"):
+        stop_ids(str(folder), "checkpoint")
 
 
 def test_two_loads_share_nothing(tiny: Tiny, family: str) -> None:

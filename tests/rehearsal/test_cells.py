@@ -20,7 +20,7 @@ from cme.records import (
     read_record,
 )
 from tests.rehearsal import naive
-from tests.rehearsal.known_faults import RETRAINING, TURN_TOKEN, known_fault
+from tests.rehearsal.known_faults import RETRAINING, known_fault
 from tests.rehearsal.parts import PROMPTS, RUN, STEPS, TOKENS, Done, run_command, run_part
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.judge_server import JudgeServer, serving, verdict
@@ -31,7 +31,6 @@ MAIN_TABLE = {
     *((family, regime) for family in ("qwen", "llama", "gemma") for regime in ("pretrained", "instruct")),
     *(("olmo", regime) for regime in ("pretrained", "sft", "instruct")),
 }
-GREEDY_FAULTS = {("gemma", "instruct"): TURN_TOKEN}
 BFLOAT16_TOLERANCE = 0.05  # nats; the verifiers of scale=paper are in bfloat16
 
 
@@ -135,7 +134,7 @@ def test_comparators_of_the_main_table(rehearsal: Rehearsal) -> None:
 @pytest.mark.parametrize(
     ("family", "regime"),
     [
-        pytest.param(*cell, marks=GREEDY_FAULTS.get(cell, ()))
+        cell
         for cell in sorted(MAIN_TABLE)
         if cell != ("llama", "instruct")  # its prompt has today's date: `known_faults.CLOCK`
     ],

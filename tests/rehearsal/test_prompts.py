@@ -1,22 +1,20 @@
 """Every checkpoint's prompt and stop tokens against a table written by hand."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel
+from scripted import forced, logits_of
 
 from cme.checkpoints import load, load_tokenizer
 from cme.models import chat
 from cme.models.generation import generate
 from tests.rehearsal.expected_prompts import EXPECTED, ids_of
-from tests.rehearsal.known_faults import CLOCK, GENERATION_CONFIG, ONE_STOP_TOKEN, TURN_TOKEN
+from tests.rehearsal.known_faults import CLOCK
 from tests.rehearsal.stand_ins.checkpoints import recipes
 from tests.rehearsal.stand_ins.data_sets import SPELLED_CONTROLS
 
-GEMMA3_INSTRUCT = ("google/gemma-3-1b-it", "google/gemma-3-270m-it")
 Snapshot = Callable[[str], str]
 
 
@@ -53,19 +51,9 @@ def _vocabulary(folder: str) -> set[str]:
     return set(load_tokenizer(folder).get_vocab())
 
 
-def _stop_cases() -> Iterator[Any]:
-    """Each checkpoint with each of its stop tokens; those that loading drops today are marked."""
-    for name, expected in EXPECTED.items():
-        for stop in expected.stops:
-            marks = []
-            if name in GEMMA3_INSTRUCT:
-                marks = [TURN_TOKEN] if stop == "<end_of_turn>" else []
-            elif stop != expected.end_of_turn:
-                marks = [ONE_STOP_TOKEN]
-            yield pytest.param(name, stop, marks=marks)
-
-
-@pytest.mark.parametrize(("name", "stop"), _stop_cases())
+@pytest.mark.parametrize(
+    ("name", "stop"), [(name, stop) for name, expected in EXPECTED.items() for stop in expected.stops]
+)
 def test_a_response_ends_at_each_stop_token(snapshot: Snapshot, name: str, stop: str) -> None:
     """`ab<|endoftext|>cd` is `ab`, finished, three tokens."""
     folder = snapshot(name)
@@ -92,7 +80,6 @@ def test_a_response_goes_on_after_any_other_control_token(
     assert (response.response.endswith("bc"), response.finished, response.tokens) == (True, False, 4)
 
 
-@GENERATION_CONFIG
 @pytest.mark.parametrize("name", ["Qwen/Qwen2.5-0.5B-Instruct", "Qwen/Qwen2.5-Math-7B-Instruct"])
 def test_greedy_decoding_takes_the_likeliest_token(snapshot: Snapshot, name: str) -> None:
     """With the penalty on repetition that the hub's file has, the second token would come second."""
@@ -101,7 +88,7 @@ def test_greedy_decoding_takes_the_likeliest_token(snapshot: Snapshot, name: str
     checkpoint = load(folder)
     likely = torch.full((checkpoint.model.get_output_embeddings().weight.shape[0],), -10.0)
     likely[first], likely[second] = 5.0, 4.9
-    with _forced(checkpoint.model, [likely] * 4):
+    with forced(checkpoint.model, [likely] * 4):
         [response] = generate(
             checkpoint.model, checkpoint.tokenizer, ["Name two animals."], max_new_tokens=4, batch_size=1
         )
@@ -116,9 +103,7 @@ def _id(folder: str, token: str) -> int:
 def _follow(folder: str, script: Sequence[int]) -> list[Any]:
     """The response of a checkpoint that writes the tokens of a script."""
     checkpoint = load(folder)
-    rows = torch.full((len(script), checkpoint.model.get_output_embeddings().weight.shape[0]), -10.0)
-    rows[torch.arange(len(script)), torch.tensor(script)] = 10.0
-    with _forced(checkpoint.model, list(rows)):
+    with forced(checkpoint.model, logits_of(script, checkpoint.model)):
         return generate(
             checkpoint.model,
             checkpoint.tokenizer,
@@ -126,18 +111,3 @@ def _follow(folder: str, script: Sequence[int]) -> list[Any]:
             max_new_tokens=len(script),
             batch_size=1,
         )
-
-
-@contextmanager
-def _forced(model: PreTrainedModel, logits: Sequence[torch.Tensor]) -> Iterator[None]:
-    """While the block lasts, the model's logits at its n-th step are those given, at every position."""
-    steps = iter(logits)
-
-    def force(_: Any, __: Any, output: torch.Tensor) -> torch.Tensor:
-        return next(steps).to(output).expand_as(output)
-
-    handle = model.get_output_embeddings().register_forward_hook(force)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -5,12 +5,15 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from samples import all_prompts
+from scripted import published_copy
 
-from cme.checkpoints import Checkpoint
+from cme.checkpoints import Checkpoint, load
 from cme.data import instructions, tasks
 from cme.evaluation import capabilities
 from cme.miniature import world
@@ -100,6 +103,25 @@ def test_the_chat_template_is_optional(tiny: Tiny) -> None:
     assert plain.items != chatty.items
     again = capabilities.measure(checkpoint, ["world_sums"], chat_template=True, limit=None, batch_size=64)
     assert again == [chatty]
+
+
+def test_no_field_of_the_hubs_generation_config_changes_a_response(
+    tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folders = [str(tiny_folder("qwen")), published_copy(tiny_folder("qwen"), tmp_path / "copy")]
+    written: list[list[list[int]]] = []
+    for folder in folders:
+        checkpoint = load(folder)
+        generate = checkpoint.model.generate
+
+        def recorded(*, whole: Any = generate, **arguments: Any) -> Any:
+            ids = whole(**arguments)
+            written.append(ids.tolist())
+            return ids
+
+        checkpoint.model.generate = recorded  # type: ignore[method-assign]
+        capabilities.measure(checkpoint, ["world_backwards"], chat_template=False, limit=4, batch_size=4)
+    assert len(written) == 2 and written[0] == written[1]
 
 
 def test_bundled_tasks_load_without_the_index_of_lm_eval() -> None:

@@ -1,10 +1,13 @@
 """Prompt rendering and the boundary between prompt and response."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from cme.checkpoints import Checkpoint
+from cme.miniature.families import FAMILIES
 from cme.models import chat
 
 Tiny = Callable[..., Checkpoint]
@@ -85,3 +88,31 @@ def test_a_template_without_an_end_falls_back_to_the_end_of_text(tiny: Tiny) -> 
     tokenizer.eos_token = None
     with pytest.raises(ValueError, match="no token that ends a turn"):
         chat.end_of_turn_id(tokenizer)
+
+
+def test_an_end_of_turn_need_not_be_named(tiny_folder: Callable[..., Path]) -> None:
+    """Gemma 3's tokenizer marks `<end_of_turn>` as special but names only `<bos>`, `<eos>` and the like."""
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(tiny_folder("gemma") / "tokenizer.json"),
+        eos_token="<eos>",
+        chat_template=FAMILIES["gemma"].template,
+    )
+    assert "<end_of_turn>" not in tokenizer.all_special_tokens
+    assert tokenizer.convert_ids_to_tokens(chat.end_of_turn_id(tokenizer)) == "<end_of_turn>"
+    tokenizer.chat_template = None
+    assert tokenizer.convert_ids_to_tokens(chat.end_of_turn_id(tokenizer)) == "<eos>"
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"), [(None, [2]), (2, [2]), (1, [1, 2]), ([5, 1], [1, 2, 5]), ([2], [2])]
+)
+def test_end_ids_are_those_of_the_generation_config_and_the_template(
+    tiny: Tiny, configured: int | list[int] | None, expected: list[int]
+) -> None:
+    tokenizer = tiny("qwen").tokenizer
+    assert tokenizer.convert_ids_to_tokens([1, 2]) == ["<|endoftext|>", "<|im_end|>"]
+    assert list(chat.end_ids(tokenizer, GenerationConfig(eos_token_id=configured))) == expected
+
+
+def test_finished_is_what_ends_with_any_end_token() -> None:
+    assert chat.finished_flags([[3, 1], [3, 2], [1, 3], []], (1, 2)) == [True, True, False, False]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from scripted import forced, logits_of, published_copy
 
 from cme import Unavailable
-from cme.checkpoints import Checkpoint
+from cme.checkpoints import Checkpoint, load, stop_ids
 from cme.miniature import world
 from cme.models import chat, generation
 from cme.models.generation import generate, generate_ids
@@ -44,34 +45,72 @@ def run(checkpoint: Checkpoint, prompts: list[str] = PROMPTS, **settings: Any) -
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5])
-def test_batched_generation_equals_one_prompt_at_a_time(
-    tiny: Tiny, family: str, batch_size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batched_generation_equals_one_prompt_at_a_time(tiny: Tiny, family: str, batch_size: int) -> None:
     checkpoint = tiny(family)
     runs = [naive(checkpoint, p) for p in PROMPTS]
     assert len({tuple(r) for r in runs}) > 1, "the prompts must lead to different responses"
     end = runs[0][3]  # a random model never ends its turn: a token that it does generate stands for the end
-    monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: end)
     kept = [r[: r.index(end) + 1] if end in r else r for r in runs]
     ids = generate_ids(
-        checkpoint.model, checkpoint.tokenizer, PROMPTS, max_new_tokens=NEW, batch_size=batch_size
+        checkpoint.model,
+        checkpoint.tokenizer,
+        PROMPTS,
+        max_new_tokens=NEW,
+        batch_size=batch_size,
+        end_ids=[end],
     )
     assert ids == kept
-    found = run(checkpoint, batch_size=batch_size)
+    found = run(checkpoint, batch_size=batch_size, end_ids=[end])
     for one, own in zip(found, kept, strict=True):
         text = checkpoint.tokenizer.decode([i for i in own if i != end], skip_special_tokens=True)
         assert one == Generation(text, own[-1] == end, len(own))
     assert found[0].finished and found[0].tokens <= 4
 
 
-def test_a_response_may_use_all_its_tokens_or_end_at_once(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_response_may_use_all_its_tokens_or_end_at_once(tiny: Tiny) -> None:
     checkpoint = tiny("llama")
     [found] = run(checkpoint, PROMPTS[:1])
     assert (found.finished, found.tokens) == (False, NEW)
-    monkeypatch.setattr(generation.chat, "end_of_turn_id", lambda _: naive(checkpoint, PROMPTS[0])[0])
-    assert run(checkpoint, PROMPTS[:1]) == [Generation("", True, 1)]
+    first = naive(checkpoint, PROMPTS[0])[0]
+    assert run(checkpoint, PROMPTS[:1], end_ids=[first]) == [Generation("", True, 1)]
+
+
+@pytest.mark.parametrize(
+    ("rule", "ending", "expected"),
+    [
+        ("both", "<|endoftext|>", ("ab", True, 3)),
+        ("both", "<|im_end|>", ("ab", True, 3)),
+        ("checkpoint", "<|endoftext|>", ("ab", True, 3)),
+        ("checkpoint", "<|im_end|>", ("abcab", False, 6)),
+        ("template", "<|endoftext|>", ("abcab", False, 6)),
+        ("template", "<|im_end|>", ("ab", True, 3)),
+    ],
+)
+def test_a_response_ends_at_every_end_token_of_its_rule(
+    tiny_folder: Callable[..., Path], rule: chat.StopRule, ending: str, expected: tuple[str, bool, int]
+) -> None:
+    """A base model whose generation config ends at `<|endoftext|>`, and its template at `<|im_end|>`."""
+    folder = str(tiny_folder("qwen"))
+    checkpoint = load(folder)
+    script = checkpoint.tokenizer.convert_tokens_to_ids(["a", "b", ending, "c", "a", "b"])
+    ends = {"end_ids": stop_ids(folder, rule)} if rule != "both" else {}
+    with forced(checkpoint.model, logits_of(script, checkpoint.model)):
+        [found] = run(checkpoint, PROMPTS[:1], max_new_tokens=6, batch_size=1, **ends)
+    assert (found.response, found.finished, found.tokens) == expected
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_no_field_of_the_hubs_generation_config_changes_a_response(
+    tiny_folder: Callable[..., Path], tmp_path: Path, temperature: float
+) -> None:
+    first, second = (
+        load(str(tiny_folder("qwen"))),
+        load(published_copy(tiny_folder("qwen"), tmp_path / "copy")),
+    )
+    assert first.model.generation_config == second.model.generation_config
+    assert first.end_ids == second.end_ids == (1, 2)
+    sampling = {"temperature": temperature, "seed": 0} if temperature else {}
+    assert run(first, max_new_tokens=24, **sampling) == run(second, max_new_tokens=24, **sampling)
 
 
 def test_sampling_follows_torchs_generator_or_its_own_seed(tiny: Tiny) -> None:

@@ -23,6 +23,7 @@ from cme_cases import (
     rewards_of,
 )
 from naive import score
+from scripted import policy_ending_at
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, ReverseKL
@@ -48,8 +49,9 @@ def test_the_end_of_turn_is_scored_where_the_policy_ended_its_turn(tiny: Tiny, m
         reward = make("gemma", score_end_of_turn=True, **settings)
         with pytest.raises(RuntimeError, match="bind"):
             rewards_of(reward)
-        reward.bind(SimpleNamespace(processing_class=SimpleNamespace(eos_token_id=END), model=None))
+        reward.bind(policy_ending_at(END, END + 1))
         found = reward(PROMPTS[:2], RESPONSES[:2], [[1, END], [END, 3]])
+        assert reward(PROMPTS[:2], RESPONSES[:2], [[1, END + 1], [END + 1, 3]]) == found
         whole = [
             score(tiny("gemma"), p, r, e).mean for p, r, e in zip(PROMPTS, RESPONSES, ENDED[:2], strict=False)
         ]

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from scripted import policy_ending_at
 
 from cme import rewards
 from cme.grading import math_grader
@@ -23,7 +23,8 @@ from cme.rewards import (
 )
 
 END = 9
-TRAINER: Any = SimpleNamespace(processing_class=SimpleNamespace(eos_token_id=END), model=None)
+OTHER_END = 10
+TRAINER = policy_ending_at(END, OTHER_END)
 ARGUMENTS: dict[str, Any] = {
     "FormatReward": ["none"],
     "GroundTruth": [None, "whole"],
@@ -158,7 +159,7 @@ def test_ground_truth_asks_the_oracle() -> None:
     reward = GroundTruth(oracle, "none")
     reward.bind(TRAINER)
     prompts, completions = [message("user", "p"), "q", "r"], [message("assistant", "abc"), "defgh", ""]
-    graded = reward(prompts, completions, [[1, END], [1, 2], []], answer=["ignored"] * 3)
+    graded = reward(prompts, completions, [[1, OTHER_END], [1, 2], []], answer=["ignored"] * 3)
     assert calls == [("p", "abc", True), ("q", "defgh", False), ("r", "", False)]
     assert graded == [0.3, 0.5, 0.0]
 

@@ -1,11 +1,13 @@
 """GRPO on tiny random models: the history, the guard, and which weights training changes."""
 
 import asyncio
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import trainings
 from trainings import PROMPTS, Folder, Tiny, rows_of, run_grpo, same, weights
 from transformers import TrainerControl, TrainerState
@@ -230,6 +232,59 @@ def test_completions_that_never_end_end_training(tiny: Tiny, tmp_path: Path) -> 
         tiny, tmp_path, letters, guard=CollapseGuard(2, 1, 1.0), max_steps=5, max_completion_length=1
     )
     assert result.stopped == "at step 2: every completion was cut at the length limit for 2 steps"
+
+
+@pytest.mark.parametrize("ending", ["<|endoftext|>", "<|im_end|>"])
+def test_a_completion_that_ends_at_any_end_token_is_finished(tiny: Tiny, tmp_path: Path, ending: str) -> None:
+    """The generation config of the untrained model ends at the first, its chat template at the second."""
+    policy, start = tiny("qwen"), tiny("qwen")
+    end = policy.tokenizer.convert_tokens_to_ids(ending)
+    for checkpoint in (policy, start):
+        with torch.no_grad():
+            checkpoint.model.get_input_embeddings().weight[end] *= 20  # the head is tied: it is sampled often
+    seen: list[tuple[list[int], bool]] = []
+
+    class Ends(Reward):
+        __name__ = "ends"
+
+        def __call__(
+            self, prompts: Any, completions: Any, completion_ids: Any, **_: Any
+        ) -> list[float | None]:
+            seen.extend(zip(completion_ids, self.finished_flags(completion_ids), strict=True))
+            return [float(i % 3) for i in range(len(prompts))]
+
+    flags: list[bool] = []
+
+    def oracle(prompt: str, response: str, finished: bool) -> float:
+        flags.append(finished)
+        return 0.0
+
+    monitors = Monitors(start, None, oracle)
+    result = run(
+        tiny, tmp_path, Ends(), policy=policy, monitors=monitors, max_completion_length=12, max_steps=1
+    )
+    ended = [ids for ids, finished in seen if finished]
+    assert 0 < len(ended) < 8 == len(seen)
+    assert all(ids.index(end) == len(ids) - 1 for ids in ended)
+    assert not any(end in ids for ids, finished in seen if not finished)
+    assert flags == [finished for _, finished in seen]
+    assert result.history["clipped"] == [1 - len(ended) / 8]
+    assert load(str(tmp_path)).end_ids == start.end_ids == (1, 2)
+    saved = json.loads((tmp_path / "generation_config.json").read_text())
+    assert sorted(saved["eos_token_id"]) == [1, 2]
+
+
+def test_vllm_stops_at_every_end_token(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Constructed(Exception):
+        pass
+
+    def construct(*, args: Any, **_: Any) -> None:
+        assert args.use_vllm and args.generation_kwargs == {"stop_token_ids": [1, 2]}
+        raise Constructed
+
+    monkeypatch.setattr(grpo, "PromptTrainer", construct)
+    with pytest.raises(Constructed):
+        run(tiny, tmp_path, letters, use_vllm=True)
 
 
 FINE = {"reward": 1.0, "unscored": 0.2, "frac_reward_zero_std": 0.0, "completions/clipped_ratio": 0.5}

@@ -94,6 +94,16 @@ def test_neutral_settings_of_judges_are_those_of_their_classes() -> None:
         assert f"{path}.model" not in neutral
 
 
+def test_the_default_stop_rule_is_not_part_of_a_run_and_others_are() -> None:
+    default, other = cell(), cell("evaluation.stop=checkpoint")
+    assert default.run_id == cell("evaluation.stop=both").run_id != other.run_id
+    assert "evaluation.stop" in identity.neutral_fields(default)
+    assert identity.identity_fields(other)["evaluation.stop"] == "checkpoint"
+    assert default.values["evaluation"]["stop"] == "both"
+    assert identity.start_id(default) != identity.start_id(other)
+    assert identity.verifier_responses_id(default, "v") != identity.verifier_responses_id(other, "v")
+
+
 def test_an_undeclared_field_is_an_error() -> None:
     config = cell()
     with pytest.raises(KeyError, match="retries"):

@@ -44,6 +44,10 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert record.history["kl"][0] == pytest.approx(0, abs=1e-4)
     assert record.config["data"]["eval_prompts"] == 12
     assert "${" not in str(record.config)
+    assert record.decoding == {
+        **{"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0},
+        **{"min_length": 0, "max_new_tokens": 6, "eos_token_id": [1], "end_tokens": ["<|endoftext|>"]},
+    }
 
     assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
     assert responses(record, "start") == greedy("miniature:qwen/pretrained", [p.prompt for p in record.pairs])
