@@ -268,6 +268,9 @@ def sampled_quality(
     """Mean oracle quality of one sampled response (temperature 1) to each of `count` prompts of the train split."""
     prompts = world.sample_prompts("train", count, seed)
     torch.manual_seed(seed)
-    sampled = generate(model, tokenizer, prompts, max_new_tokens=16, batch_size=count, temperature=1.0)
+    end_ids = chat.configured_end_ids(model.generation_config)
+    sampled = generate(
+        model, tokenizer, prompts, max_new_tokens=16, batch_size=count, temperature=1.0, end_ids=end_ids
+    )
     graded = [world.quality(p, g.response, bool(g.finished)) for p, g in zip(prompts, sampled, strict=True)]
     return sum(graded) / len(graded)

@@ -1,6 +1,7 @@
 """Prompts and checkpoints of your own on the command line, on random-weight models."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,3 +102,16 @@ def test_what_is_wrong_is_said_before_anything_starts(
 def test_the_file_must_be_named() -> None:
     with pytest.raises(BadConfig, match=r"data\.path=FILE"):
         composition.compose_cells(["data=file", "judge=local"])
+
+
+def test_a_stop_rule_without_end_tokens_is_refused_before_training(
+    cell: Cell, tiny_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "endless"
+    shutil.copytree(tiny_folder("qwen"), folder)
+    (folder / "generation_config.json").write_text("{}")
+    for rule in ("both", "template"):
+        preparation.prepare(composition.compose_cells(cell(f"generator={folder}", f"evaluation.stop={rule}")))
+    runs = composition.compose_cells(cell(f"generator={folder}", "evaluation.stop=checkpoint"))
+    with pytest.raises(BadConfig, match=r"evaluation\.stop=checkpoint: .*endless names no token"):
+        preparation.prepare(runs)

@@ -11,9 +11,10 @@ from small_runs import Cell, composed, count_generations, greedy, never
 from cme.checkpoints import load
 from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
+from cme.models.generation import generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
 from experiments.config import composition
-from experiments.run import judging, pipeline, training
+from experiments.run import evaluation, judging, pipeline, training
 from experiments.run.stage import fingerprint
 from experiments.run.store import Store
 
@@ -59,6 +60,26 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
         "start": {"miniature:qwen/pretrained"},
         "policy": {record.run_id},
     }
+
+
+def test_every_evaluated_response_ends_by_the_configured_rule(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The saved policy ends at both end tokens; its evaluation follows the rule of its untrained checkpoint."""
+    ends: dict[str, list[int]] = {}
+
+    def noted(*arguments: Any, **settings: Any) -> list[Generation]:
+        ends[settings["progress"]] = list(settings["end_ids"])
+        return generate(*arguments, **settings)
+
+    monkeypatch.setattr(evaluation, "generate", noted)
+    run = composed(cell("regime=instruct", "evaluation.stop=checkpoint", "selection.every=1"))
+    record = read_record(pipeline.run(run))
+    assert {"start answers", "policy answers", "verifier responses", "answers of step-1"} <= ends.keys()
+    assert set(map(tuple, ends.values())) == {(1,)}
+    assert load(str(Store.of(run).checkpoint)).end_ids == (1, 2)
+    assert record.config["evaluation"]["stop"] == "checkpoint"
+    assert record.decoding is not None and record.decoding["end_tokens"] == ["<|endoftext|>"]
 
 
 def test_the_verifiers_own_quality_is_the_oracles(cell: Cell) -> None:
