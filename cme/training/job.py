@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 from accelerate.utils import is_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import (
     PrinterCallback,
     ProgressCallback,
@@ -20,6 +21,7 @@ from transformers import (
     TrainingArguments,
 )
 
+from cme.records import read_json, write_json
 from cme.runtime import distributed, signals
 from cme.runtime.extras import require
 from cme.runtime.files import sync_folder
@@ -136,9 +138,11 @@ class PolicySaver(TrainerCallback):  # type: ignore[misc]
 
 
 def save_policy(trainer: Trainer, folder: Path) -> None:
-    """Save the policy with its adapters merged, synced to the disk.
+    """Save the policy with its adapters merged, in the data type of training, synced to the disk.
 
-    All processes must call it; the main process writes. Raises Unavailable where it cannot be written.
+    In training with `bf16`, as on a GPU, the optimizer updates float32 weights and the model computes with them in
+    bfloat16; they are saved in bfloat16. All processes must call it; the main process writes. Raises Unavailable where
+    it cannot be written.
     """
     main = trainer.is_world_process_zero()
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
@@ -154,11 +158,26 @@ def save_policy(trainer: Trainer, folder: Path) -> None:
             return
         if policy is not None:
             policy.save_pretrained(folder)
+        if trainer.args.bf16:
+            _cast_to_bfloat16(folder)
         (folder / "training_args.bin").unlink(missing_ok=True)  # it contains paths of this machine
         trainer.processing_class.save_pretrained(folder)
         sync_folder(folder)
     except WRITE_ERRORS as error:
         raise write_error(folder, error) from error
+
+
+def _cast_to_bfloat16(folder: Path) -> None:
+    """Rewrite the weights of a saved model in bfloat16."""
+    for file in folder.glob("*.safetensors"):
+        weights = {
+            name: weight.to(torch.bfloat16) if weight.is_floating_point() else weight.clone()
+            for name, weight in load_file(file).items()
+        }
+        partial = file.with_suffix(".partial")
+        save_file(weights, partial, metadata={"format": "pt"})
+        os.replace(partial, file)
+    write_json(folder / "config.json", read_json(folder / "config.json") | {"dtype": "bfloat16"})
 
 
 class ProgressBar(ProgressCallback):  # type: ignore[misc]

@@ -4,13 +4,14 @@ import asyncio
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 import trainings
 from trainings import PROMPTS, Folder, Tiny, rows_of, run_grpo, same, weights
-from transformers import TrainerControl, TrainerState
+from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
 from verifiers import make_verifier
 
 from cme import TrainingFailed
@@ -22,7 +23,7 @@ from cme.scoring.token_scorer import TokenScorer
 from cme.training import grpo
 from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import HISTORY, TrainingResult
-from cme.training.job import TrainingJob, checkpoint_folder
+from cme.training.job import TrainingJob, checkpoint_folder, save_policy
 from cme.training.monitors import Monitors
 from cme.training.trl_internals import PromptTrainer
 
@@ -73,6 +74,30 @@ def test_an_asynchronous_reward_is_awaited(tiny: Tiny, tmp_path: Path) -> None:
     for name, reward in (("sync", letters), ("async", letters_later)):
         histories.append(run(tiny, tmp_path / name, reward).history["reward"])
     assert histories[0] == histories[1] != [0.0] * 3
+
+
+def test_a_policy_trained_in_bfloat16_is_saved_in_it(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    """As on a GPU. The saved weights are the trained ones, rounded, in half of the bytes."""
+    policy = tiny(family)
+    trainer = SimpleNamespace(
+        model=policy.model,
+        processing_class=policy.tokenizer,
+        args=SimpleNamespace(bf16=False),
+        is_world_process_zero=lambda: True,
+        is_fsdp_enabled=False,
+        is_deepspeed_enabled=False,
+    )
+    save_policy(trainer, tmp_path / "whole")
+    trainer.args.bf16 = True
+    save_policy(trainer, tmp_path / "half")
+    whole, half = (
+        sum(p.stat().st_size for p in (tmp_path / f).glob("*.safetensors")) for f in ("whole", "half")
+    )
+    assert half == pytest.approx(whole / 2, rel=0.05)
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "half")
+    assert saved.dtype == torch.bfloat16
+    rounded = [w.to(torch.bfloat16) for w in policy.model.state_dict().values()]
+    assert all(map(torch.equal, rounded, saved.state_dict().values()))
 
 
 def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> None:
