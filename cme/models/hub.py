@@ -6,6 +6,7 @@ request per repository, a short timeout, no retries.
 
 import functools
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -88,6 +89,17 @@ def missing_weights(folder: Path) -> list[str]:
     else:
         names = set(json.loads(index.read_text())["weight_map"].values())
     return sorted(name for name in names if not (folder / name).exists())
+
+
+def count_parameters(folder: Path) -> int:
+    """Number of parameters in the weight files of a model's folder; only their headers are read."""
+    from safetensors import safe_open
+
+    count = 0
+    for path in folder.glob("model*.safetensors"):
+        with safe_open(path, "numpy") as file:
+            count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+    return count
 
 
 @functools.cache  # so that a process uses one commit, even if the cache is updated meanwhile

@@ -310,6 +310,11 @@ class Selection:
     split: str = setting(help="split of the selection prompts")
     prompts: int = setting(help="number of selection prompts", above=0)
     judge: Component = setting(help="judge of the selection")
+    max_checkpoints: int | None = setting(
+        help="saved checkpoints at most, a run with more is refused; null: any number",
+        at_least=1,
+        changes_results=False,
+    )
     keep: bool = setting(help="whether saved checkpoints stay on disk after selection", changes_results=False)
 
 

@@ -150,12 +150,24 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
             f"selection.every={run.selection.every}; it must be above 0 and below "
             f"trainer.max_steps={run.trainer.max_steps}, or null for no selection"
         )
+    limit, saved = run.selection.max_checkpoints, saved_checkpoints(run)
+    if limit is not None and saved > limit:
+        raise BadConfig(
+            f"selection.every={run.selection.every} saves {saved} checkpoints, more than "
+            f"selection.max_checkpoints={limit}; save fewer with a larger selection.every"
+        )
     warnings = []
     if run.experiment.independent_verifier and run.generator in identity.verifiers(run):
         warnings.append(
             f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
         )
     return warnings + _overlaps(run, generators)
+
+
+def saved_checkpoints(run: "Run") -> int:
+    """Number of checkpoints that training saves for selection; the final policy is not among them."""
+    every = run.selection.every
+    return 0 if every is None else len(range(every, run.trainer.max_steps, every))
 
 
 def declared_values(run: "Run") -> list[tuple[str, Any, Setting]]:

@@ -11,9 +11,11 @@ from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
 from cme.records import Generation, Prompt
 from experiments.config import identity
 from experiments.config.runs import Run
+from experiments.config.validation import saved_checkpoints
 from experiments.plan.columns import align_columns
 from experiments.plan.memory import FORMULA, estimate_memory, size_of
 from experiments.run import judging, preparation
+from experiments.run.preparation import DiskSpace, disk_space, total_disk_space
 
 RESPONSE = 440  # 1,750 characters, the median of the paper's trained policies
 PROMPT = 128
@@ -23,7 +25,7 @@ KINDS = ("generated", "scored", "trained on")
 HEADER = [
     *("run", "settings", "steps", "prompts"),
     *(f"{kind} (M)" for kind in KINDS),
-    *("judge calls", "judge USD", "GiB"),
+    *("judge calls", "judge USD", "GiB", "disk GB"),
 ]
 ASSUMPTIONS = f"""\
 Settings: `paper` for a model that the paper trained, `ours` for another.
@@ -32,6 +34,8 @@ Upper bounds have all prompts and responses at their limits. Expected values, in
 response (a pretrained model's untrained responses reach the limit), {PROMPT} per prompt and {REPLY} per judge's reply.
 Responses that runs share (of an untrained model, a verifier or a comparator) count in the first run only.
 Judging: no failed calls; the prices in conf/judge.
+disk GB (1e9 bytes): the largest use of results_dir during the run, with the policies saved for selection and the
+checkpoints to resume from, and in brackets what stays. On a GPU, policies are in bfloat16.
 {FORMULA}"""
 
 
@@ -60,7 +64,7 @@ class Tokens:
 def lines(runs: Sequence[Run]) -> list[str]:
     """The plan: a line per run, the totals, and the assumptions."""
     table = [HEADER]
-    calls_total, usd_total = 0, [0.0, 0.0]
+    calls_total, usd_total, disks = 0, [0.0, 0.0], []
     counted: set[str] = set()
     untrained: set[str] = set()
     for run in runs:
@@ -78,6 +82,9 @@ def lines(runs: Sequence[Run]) -> list[str]:
             steps, prompts = str(run.trainer.max_steps), f"{run.trainer.max_steps * rows / group:.0f}"
         settings = "ours" if run.regime in run.family.ours else "paper"
         memory = estimate_memory(run, both[0].prompt, both[0].response)
+        size = size_of(run.generator)
+        disk = None if size is None else disk_space(run, size.parameters, on_gpu=run.scale.name == "paper")
+        disks.append(disk)
         table.append(
             [
                 f"{run.family.name} {run.regime} {identity.method(run)} {run.verifier.name} s{run.seed}",
@@ -85,6 +92,7 @@ def lines(runs: Sequence[Run]) -> list[str]:
                 *(steps, prompts),
                 *(_both(sum(t.count for t in p if t.kind == kind) / 1e6 for p in parts) for kind in KINDS),
                 *(str(calls), _both((most, expected)), "unknown" if memory is None else f"{memory:.1f}"),
+                "unknown" if disk is None else f"{disk.peak / 1e9:.1f} ({disk.kept / 1e9:.1f})",
             ]
         )
     unknown = [name for name in preparation.checkpoint_names(list(runs)) if size_of(name) is None]
@@ -94,8 +102,26 @@ def lines(runs: Sequence[Run]) -> list[str]:
         *([f"not in SIZES of experiments/plan/memory.py: {', '.join(unknown)}"] if unknown else []),
         "",
         f"in total {calls_total} judge calls, {_both(usd_total)} USD",
+        *_total_disk(runs, disks),
         ASSUMPTIONS,
     ]
+
+
+def _total_disk(runs: Sequence[Run], disks: Sequence[DiskSpace | None]) -> list[str]:
+    """Lines with the disk space of all runs and of the downloads; none for models of unknown size."""
+    lines = []
+    if known := [disk for disk in disks if disk is not None]:
+        total = total_disk_space(known)
+        lines.append(
+            f"disk: {total.peak / 1e9:.1f} GB in results_dir if the runs follow each other, "
+            f"{total.kept / 1e9:.1f} GB of which stay"
+        )
+    names = {name.removeprefix("random:") for name in preparation.checkpoint_names(list(runs))}
+    sizes = [size.parameters for name in names if "/" in name and ":" not in name and (size := size_of(name))]
+    if sizes:
+        gigabytes = 2 * sum(sizes) / 1e9
+        lines.append(f"downloads: {gigabytes:.1f} GB of weights in bfloat16, into the hub's cache")
+    return lines
 
 
 def bounds(run: Run) -> tuple[Lengths, Lengths]:
@@ -210,8 +236,7 @@ def _rows_per_step(run: Run) -> int:
 
 def _compared_checkpoints(run: Run) -> int:
     """Checkpoints that selection compares, including the final policy; 0 without selection."""
-    every = run.selection.every
-    return 0 if every is None else len(range(every, run.trainer.max_steps, every)) + 1
+    return 0 if run.selection.every is None else saved_checkpoints(run) + 1
 
 
 def _both(values: Iterable[float]) -> str:

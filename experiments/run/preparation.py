@@ -1,14 +1,18 @@
-"""Check and prepare what runs need before the first one starts: weights, data, judges and trackers."""
+"""Check and prepare what runs need before the first one starts: weights, data, judges, trackers and disk space."""
 
-from collections.abc import Callable, Iterable
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from cme import Unavailable
 from cme.data import files
+from cme.models import hub
 from cme.records import read_json, write_json
+from cme.training.checkpoint_files import KEPT
 from experiments.config import identity, schema
 from experiments.config.runs import Run
-from experiments.config.validation import BadConfig
+from experiments.config.validation import BadConfig, saved_checkpoints
 from experiments.run import cell, inputs, judging
 from experiments.run.store import Store, add_to_experiments, pending_checkpoints
 
@@ -43,6 +47,7 @@ def prepare(runs: list[Run]) -> None:
     _check_selection_and_capabilities(new)
     make_loadable(new)
     _check_stop_rules(new)
+    _check_disk_space([run for run in new if run.experiment.run == schema.Experiment.run])
     if compared:
         from cme.checkpoints import ensure
 
@@ -139,6 +144,61 @@ def make_loadable(runs: list[Run]) -> None:
         if run.trainer.method == "dpo":
             inputs.load_preferences(run)
     ensure(names, served)
+
+
+@dataclass(frozen=True)
+class DiskSpace:
+    """Bytes that a run takes in its folder at most, and those of them that stay."""
+
+    peak: float
+    kept: float
+
+
+def disk_space(run: Run, parameters: int, on_gpu: bool) -> DiskSpace:
+    """The disk space of a run whose policy has so many parameters; records and responses are small beside it.
+
+    A policy takes 2 bytes per parameter if it is trained on a GPU, else 4. A checkpoint to resume from takes 4 and, for
+    each trained parameter, 8 of Adam's moments; while one is written, the earlier ones are still there.
+    """
+    if run.trainer.method == "best_of_n":
+        return DiskSpace(0.0, 0.0)
+    policy = (2.0 if on_gpu else 4.0) * parameters
+    saved = saved_checkpoints(run) * policy
+    trains_all = run.trainer.lora is None  # adapters are small beside the model
+    resume = (
+        12.0 * parameters * (KEPT + 1) if trains_all and run.trainer.max_steps > run.checkpoint.every else 0.0
+    )
+    return DiskSpace(policy + saved + resume, policy + saved * run.selection.keep)
+
+
+def total_disk_space(spaces: Sequence[DiskSpace]) -> DiskSpace:
+    """The disk space of runs that follow each other."""
+    kept = sum(space.kept for space in spaces)
+    return DiskSpace(kept + max((space.peak - space.kept for space in spaces), default=0.0), kept)
+
+
+def _check_disk_space(runs: list[Run]) -> None:
+    """Raise Unavailable if the policies of runs that are not trained yet do not fit on the disk."""
+    from torch.cuda import is_available
+
+    from cme.checkpoints import ensure
+
+    for root in dict.fromkeys(run.results_dir for run in runs):
+        spaces, used = [], 0
+        for run in runs:
+            store = Store.of(run)
+            if run.results_dir == root and not store.training.exists():
+                parameters = hub.count_parameters(Path(ensure([run.generator])[run.generator]))
+                spaces.append(disk_space(run, parameters, is_available()))
+                used += sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file())
+        needed = total_disk_space(spaces).peak - used
+        place = next(p for p in (Path(root).absolute(), *Path(root).absolute().parents) if p.exists())
+        if needed > (free := shutil.disk_usage(place).free):
+            raise Unavailable(
+                f"results_dir={root} has {free / 1e9:.1f} GB free, and the runs need {needed / 1e9:.1f} GB for "
+                "policies and checkpoints: free some space, use another results_dir, or save fewer policies with a "
+                "larger selection.every or selection.every=null"
+            )
 
 
 def _check_commits(runs: list[Run]) -> None:

@@ -29,6 +29,7 @@ BAD = [
     (["sed=1"], ["sed=1", "seed"]),
     (["trainer.max_steps=ten"], ["trainer.max_steps=ten", "int"]),
     (["trainer.max_steps=1.5"], ["trainer.max_steps=1.5", "int"]),
+    (["scale=paper", "selection.every=100"], ["selection.every=100 saves 49", "max_checkpoints=25"]),
     (["seed=abc"], ["seed=abc", "int"]),
     (["scale=paper", "regime=sft"], ["regime=sft", "family=qwen", "scale=paper", "pretrained, instruct"]),
     (["scale=laptop", "family=qwen"], ["family=qwen", "scale=laptop", "miniature, paper"]),

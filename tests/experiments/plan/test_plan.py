@@ -16,6 +16,7 @@ from experiments.config.schema import Lora
 from experiments.plan import plan
 from experiments.plan.memory import SIZES, estimate_memory
 from experiments.run import preparation
+from experiments.run.preparation import DiskSpace, disk_space, total_disk_space
 
 ROOT = Path(composition.CONF).parent
 GIB = 2**30
@@ -163,6 +164,29 @@ def test_memory_with_lora_8_bit_and_a_server() -> None:
     served = paper(*overrides, "reward.server={url: http://127.0.0.1:1, model: v, dialect: vllm}")
     assert memory(full) - memory(served) == pytest.approx(2 * 8e9)
     assert tokens(served, 0)["scored"] == tokens(full, 0)["scored"]
+
+
+def test_disk_space_by_hand() -> None:
+    """Llama-3.2-1B: 24 saved policies and the final one in bfloat16; three checkpoints with two moments in float32."""
+    cell = ("family=llama", "regime=instruct")
+
+    def disk(*overrides: str, on_gpu: bool = True) -> tuple[float, float]:
+        space = disk_space(paper(*cell, *overrides), LLAMA, on_gpu)
+        return space.peak / LLAMA, space.kept / LLAMA
+
+    assert disk() == (25 * 2 + 3 * 12, 2)
+    assert disk(on_gpu=False) == (25 * 4 + 3 * 12, 4)
+    assert disk("selection.keep=true") == (25 * 2 + 3 * 12, 25 * 2)
+    assert disk("selection.every=null") == (2 + 3 * 12, 2)
+    assert disk("selection.every=null", "trainer.max_steps=50") == (2, 2)
+    assert disk("selection.every=null", "trainer=best_of_n", "capabilities=none") == (0, 0)
+    one, two = DiskSpace(peak=10, kept=1), DiskSpace(peak=20, kept=2)
+    assert total_disk_space([one, two]) == DiskSpace(peak=3 + 18, kept=3)
+    text = "\n".join(plan.lines([paper(*cell), paper(*cell, "seed=1")]))
+    peak, kept = 86 * LLAMA / 1e9, 2 * LLAMA / 1e9
+    assert text.count(f" {peak:.1f} ({kept:.1f})") == 2
+    assert f"disk: {peak + kept:.1f} GB in results_dir" in text
+    assert f"downloads: {2 * (LLAMA + 8e9) / 1e9:.1f} GB" in text  # policy and verifier
 
 
 def test_random_weights_need_the_memory_of_trained_ones() -> None:

@@ -10,6 +10,7 @@ from samples import write_lines
 from small_runs import Cell, composed
 
 from cme import Unavailable
+from cme.checkpoints import load
 from cme.records import read_json, read_record
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
@@ -104,6 +105,21 @@ def test_the_revision_of_a_data_set_is_read_and_recorded(
     shutil.rmtree(hub_cache)
     add_snapshot(hub_cache, train.name, FIRST, tmp_path / FIRST, kind="datasets")
     assert FIRST in preparation.changed_commits(main)[0] and preparation.changed_commits(run) == []
+
+
+def test_policies_that_do_not_fit_on_the_disk_are_refused(
+    cell: Cell, tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parameters = sum(p.numel() for p in load(str(tiny_folder("qwen"))).model.parameters())
+    options = (f"generator={tiny_folder('qwen')}", "tracker=none", "trainer.max_steps=3")
+    run = composed(cell(*options, "selection.every=1", "selection.prompts=6"))
+    needed = 3 * 4 * parameters  # two saved policies and the final one
+    disk = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=needed - 1))
+    with pytest.raises(Unavailable, match=r"results_dir=.* GB free.*selection\.every=null"):
+        preparation.prepare([run])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=needed))
+    preparation.prepare([run])
 
 
 def test_a_local_file_has_no_revision(cell: Cell) -> None:
