@@ -41,13 +41,11 @@ class Judge:
         NEUTRAL: arguments of the constructor that do not change verdicts, such as prices or time limits. A run's
             identity omits them.
         asks_server: whether each verdict takes requests to a server. Such a judge is probed before a run.
-        needs_references: whether it compares responses with the prompt's reference answer.
         concurrency: the number of comparisons made at the same time, each in its own thread.
     """
 
     NEUTRAL: ClassVar[frozenset[str]] = frozenset()
     asks_server: ClassVar[bool] = False
-    needs_references: ClassVar[bool] = False
     concurrency: int = 1
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
@@ -63,6 +61,11 @@ class Judge:
 
         Raises Unavailable if a package that the judge needs is not installed.
         """
+
+    @staticmethod
+    def missing(prompt: Prompt, *responses: Generation) -> str | None:
+        """What a prompt, or a response to it, lacks for a verdict, such as a reference answer; None if nothing."""
+        return None
 
     @staticmethod
     def fingerprint(*args: Any, **settings: Any) -> str:

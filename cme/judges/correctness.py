@@ -27,10 +27,15 @@ class Correctness(Judge):
                 f"answers={answers}; correctness needs data with gold answers, such as data=arithmetic"
             )
 
+    @staticmethod
+    def missing(prompt: Prompt, *responses: Generation) -> str | None:
+        """A sentence if the prompt has no gold answer."""
+        return "the prompt has no gold answer" if prompt.answer is None else None
+
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by whether their answers are correct."""
-        if prompt.answer is None:
-            return JudgeVerdict("unscored", "the prompt has no gold answer")
+        if (lack := self.missing(prompt)) is not None:
+            return JudgeVerdict("unscored", lack)
         correct = [is_correct(g.response, prompt.answer, self.answers) for g in (first, second)]
         if correct[0] is None or correct[1] is None:
             return JudgeVerdict("unscored", "the correctness of an answer could not be decided in time")

@@ -16,9 +16,15 @@ class OracleJudge(Judge):
     def __init__(self, oracle: Callable[[str, str, bool], float]) -> None:
         self.oracle = oracle
 
+    @staticmethod
+    def missing(prompt: Prompt, *responses: Generation) -> str | None:
+        """A sentence if it is unknown whether a response is finished, as for outputs from a file."""
+        unknown = any(response.finished is None for response in responses)
+        return "it is unknown whether both responses are finished" if unknown else None
+
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their true quality."""
-        if first.finished is None or second.finished is None:
-            return JudgeVerdict("unscored", "it is unknown whether both responses are finished")
+        if (lack := self.missing(prompt, first, second)) is not None:
+            return JudgeVerdict("unscored", lack)
         qualities = [self.oracle(prompt.text, g.response, bool(g.finished)) for g in (first, second)]
         return verdict_from_scores(qualities[0], qualities[1], margin=1e-9)

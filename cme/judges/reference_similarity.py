@@ -19,8 +19,6 @@ class ReferenceSimilarity(Judge):
         margin: difference of the two cosines up to which the verdict is a tie.
     """
 
-    needs_references = True
-
     def __init__(self, margin: float) -> None:
         self.margin = margin
         self._embed = lru_cache(maxsize=None)(lambda text: embed([text])[0])
@@ -31,15 +29,20 @@ class ReferenceSimilarity(Judge):
         require_encoder("judge=reference_similarity")
 
     @staticmethod
+    def missing(prompt: Prompt, *responses: Generation) -> str | None:
+        """A sentence if the prompt has no reference."""
+        return "the prompt has no reference answer" if prompt.reference is None else None
+
+    @staticmethod
     def count_unread(texts: Sequence[str]) -> int:
         """The number of texts that are longer than the encoder reads."""
         return count_truncated(texts)
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by their similarity to the prompt's reference."""
-        if prompt.reference is None:
-            return JudgeVerdict("unscored", "the prompt has no reference answer")
-        reference = self._embed(prompt.reference)
+        if (lack := self.missing(prompt)) is not None:
+            return JudgeVerdict("unscored", lack)
+        reference = self._embed(str(prompt.reference))
         similarities = [
             float(reference @ self._embed(g.response)) if g.response.strip() else -1.0
             for g in (first, second)

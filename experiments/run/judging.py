@@ -109,18 +109,44 @@ def collect_verdicts(
     return [new[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
 
 
-def check_references(run: Run, prompts: Sequence[Prompt]) -> None:
-    """Raise BadConfig if a judge needs reference answers and none of the evaluation prompts has one."""
-    if any(prompt.reference is not None for prompt in prompts):
-        return
+def check_prompts(run: Run, prompts: Sequence[Prompt]) -> None:
+    """Raise BadConfig if a judge can judge none of the evaluation prompts, for example for want of references."""
+    what = f"the evaluation prompts of data={run.data.name}"
+    remedy = (
+        "use another judge or other data (with data=file the field `output` is a reference answer, `answer` a gold "
+        "answer)"
+    )
     selecting = [] if run.selection.every is None else [("judge@selection.judge", run.selection.judge)]
     for group, judge in [("judge", run.judge), *selecting]:
-        for member in judges(judge).values():
-            if judge_class(member).needs_references:
-                raise BadConfig(
-                    f"{group}={member.name} needs reference answers, and no evaluation prompt of data={run.data.name} "
-                    "has one; use another judge, or data with references (with data=file the field `output`)"
-                )
+        lacking_warnings(group, judge, [(prompt, ()) for prompt in prompts], what, remedy)
+
+
+def lacking_warnings(
+    group: str,
+    judge: Component,
+    comparisons: Sequence[tuple[Prompt, Sequence[Generation]]],
+    what: str,
+    remedy: str,
+) -> list[str]:
+    """Warnings for comparisons that a judge cannot make because a prompt or a response lacks something.
+
+    Args:
+        comparisons: prompts, each with the responses to it that exist already.
+        what: a name of the comparisons for a sentence.
+
+    Raises BadConfig, with the remedy, if a judge can make none of them.
+    """
+    warnings = []
+    for member in judges(judge).values():
+        lacks = [judge_class(member).missing(prompt, *responses) for prompt, responses in comparisons]
+        reasons = [lack for lack in lacks if lack is not None]
+        if reasons and len(reasons) == len(lacks):
+            raise BadConfig(f"{group}={member.name} can judge none of {what}: {reasons[0]}; {remedy}")
+        if reasons:
+            warnings.append(
+                f"{group}={member.name} cannot judge {len(reasons)} of {len(lacks)} of {what}: {reasons[0]}"
+            )
+    return warnings
 
 
 def unscored_message(verdicts: Sequence[Verdict], against: str = "") -> str | None:

@@ -139,7 +139,7 @@ def make_loadable(runs: list[Run]) -> None:
     for run in {str(run.data): run for run in runs}.values():
         inputs.training_prompts(run)
     for run in {str((run.data, run.judge, run.selection)): run for run in runs}.values():
-        judging.check_references(run, inputs.evaluation_prompts(run))
+        judging.check_prompts(run, inputs.evaluation_prompts(run))
     for run in runs:
         if run.trainer.method == "dpo":
             inputs.load_preferences(run)

@@ -79,7 +79,12 @@ def test_own_prompts_and_generator(
             "data=file: .* has 1 prompts for training, but 8 were asked for",
         ),
         (("generator=a/b/c",), None, Unavailable, "a/b/c is neither a folder"),
-        ((), None, BadConfig, "judge=reference_similarity needs reference answers, and no evaluation prompt"),
+        (
+            (),
+            None,
+            BadConfig,
+            "judge=reference_similarity can judge none of the evaluation prompts of data=file: .* no reference answer",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_before_anything_starts(
