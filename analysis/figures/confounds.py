@@ -40,7 +40,7 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
         return []
     judges, scale = cells_by_judge(own), own[0].cell.scale
     regimes = sort_names((each.cell.regime for each in own), REGIMES)
-    label = f"win rate against the {side_names(scale)[0]} (%)"
+    label = f"win rate against the {side_names([each.cell for each in own])[0]} (%)"
     truths = {row_key(each): each.rates[RAW].rate for each in judges.get(ORACLE, [])}
     blocks = []
     for regime in regimes:
@@ -53,7 +53,7 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
             title = title if regime == regimes[0] else ""
             panels.append(Panel("", dots, 50, title, limits=(40, 60), truths=here))
         x_label = label if regime == regimes[-1] else ""
-        rows = {key: row_label(key) for key in keys}
+        rows = {key: row_label(key, scale) for key in keys}
         blocks.append(Block("", rows, panels, x_label=x_label, y_label=regime, height=ROW, share_x=True))
     subject = "Win rates" if scale == "imported" else "Win rates of CME"
     title = f"{subject}, raw and controlled (scale: {scale})"
@@ -77,9 +77,11 @@ def row_key(each: ControlledCell) -> str:
     return f"{cell.regime}\n{cell.family}\n{cell.method}"
 
 
-def row_label(key: str) -> str:
-    """The label of a row: `gemma`, or `gemma, dense` if a method has details."""
+def row_label(key: str, scale: str) -> str:
+    """The label of a row: `gemma`, or `gemma, dense` if a method has details; with the method of imported outputs."""
     _, family, method = key.split("\n")
+    if scale == "imported":
+        return f"{family}, {method}"
     details = method.partition(" (")[2].removesuffix(")")
     return f"{family}, {details}" if details else family
 

@@ -76,11 +76,11 @@ def win_rate_plot(cells: Sequence[Cell], title: str = "Win rates") -> Plot:
         dots = [cell_dot(cell, f"{cell.regime}\n{cell.method}", styles[cell.method]) for cell in own]
         panels.append(Panel("", dots, 50, family, limits=(30, 70)))
     heads = [row for row in rows if "\n" not in row]
-    label = f"win rate against the {side_names(scale)[0]} (%)"
+    label = f"win rate against the {side_names(cells)[0]} (%)"
     block = Block("", rows, panels, heads, x_label=label, height=0.17, share_x=True)
     caption = (
         f"Win rates at scale {scale}, judge {judge}. Each dot is the share of comparisons with the "
-        f"{side_names(scale)[0]} that the policy won; ties count half and all seeds are pooled. The bar is the 95 % "
+        f"{side_names(cells)[0]} that the policy won; ties count half and all seeds are pooled. The bar is the 95 % "
         "interval over prompts, for these models. Right of the dashed line the policy won more often. Filled: the "
         "interval excludes 50 %. Hollow: the cell shows no difference, because the interval covers 50 %, has fewer "
         f"than {FEW_PROMPTS} prompts, or unscored verdicts could change the result. †: a run stopped before its last "
@@ -120,7 +120,7 @@ def main_plot(name: str, cells: Sequence[Cell], published: tuple[float, float], 
         "published range,\nthe paper's scale" if scale == "paper" else "published range,\nother scale",
     )
     panels = [
-        Panel(f"win rate against the\n{side_names(scale)[0]} (%)", rates, 50, limits=(30, 75), band=band)
+        Panel(f"win rate against the\n{side_names(cells)[0]} (%)", rates, 50, limits=(30, 75), band=band)
     ]
     if scores:
         panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))

@@ -122,7 +122,7 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
     """
     same_reward: dict[tuple[str, str], list[RunRecord]] = defaultdict(list)
     for record in records:
-        same_reward[record.scale, record.reward].append(record)
+        same_reward[record.scale, reward_or_label(record)].append(record)
     names = {}
     for runs in same_reward.values():
         several_verifiers = any(len({run.verifier for run in peers}) > 1 for peers in comparable_runs(runs))
@@ -134,9 +134,17 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
             if several_experiments and run.experiment is not None:
                 details.append(run.experiment)
             details += [setting_label(field, settings.get(field, ABSENT), raw) for field in sorted(fields)]
-            name = run.reward if raw else display_name(run.reward)
+            name = reward_or_label(run) if raw or run.scale == "imported" else display_name(run.reward)
             names[run.run_id] = add_details(name, [detail for detail in details if detail])
     return names
+
+
+def reward_or_label(record: RunRecord) -> str:
+    """The reward of a run; of imported outputs, the label of those that stand in the policy's place."""
+    if record.scale != "imported":
+        return record.reward
+    label: str = record.config.get("imported", {}).get("policy", record.reward)
+    return label
 
 
 def setting_label(field: str, value: str, raw: bool = False) -> str:

@@ -13,7 +13,6 @@ from math import isnan
 from typing import Any
 
 from analysis.records.names import method_names
-from analysis.tables.win_rates import side_names
 from cme.records import Pair, RunRecord, Verdict, majority_verdicts, points, scores
 
 PAIR = (
@@ -66,7 +65,7 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
             "regime": record.regime,
             "method": methods[record.run_id],
             "seed": record.seed,
-            "sides": side_names(record.scale),
+            "sides": sides(record, methods[record.run_id]),
         }
         for record in records
     ]
@@ -76,6 +75,11 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
         "pairs": named_columns(PAIR, pairs),
         "verdicts": named_columns(VERDICT, verdicts),
     }
+
+
+def sides(record: RunRecord, method: str) -> tuple[str, str]:
+    """Names of the two responses of a pair: those of the untrained and the trained model, or of imported outputs."""
+    return (record.regime, method) if record.scale == "imported" else ("untrained model", "trained")
 
 
 def pair_row(pair: Pair, texts: Texts) -> list[Any]:

@@ -42,8 +42,8 @@ class Cell:
     """One cell and the statistics of its verdicts, computed on the verdicts that count in `win`.
 
     `both_orders`: whether pairs were judged in both orders. `p_holm`: the win rate's p-value, corrected over the cells
-    of its scale and judge. `agreement`: that of a panel's members, only in the majority's cell. `stopped`: one line per
-    run that ended early.
+    of its scale and judge. `outcomes`: the numbers of verdicts that the policy won, tied and lost. `agreement`: that of
+    a panel's members, only in the majority's cell. `stopped`: one line per run that ended early.
     """
 
     scale: str
@@ -56,6 +56,7 @@ class Cell:
     runs: tuple[str, ...]
     win: WinRate
     p_holm: float
+    outcomes: tuple[int, int, int]
     seeds: SeedSpread
     first_shown: float
     consistent: float
@@ -108,6 +109,7 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
         runs=runs,
         win=win_rate(points, prompts, half),
         p_holm=nan,
+        outcomes=(int((counted == 1).sum()), int((counted == 0.5).sum()), int((counted == 0).sum())),
         seeds=seed_spread(counted, prompts, seeds),
         first_shown=first_position_share(counted, policy_first),
         consistent=position_consistency(counted, policy_first, pairs),

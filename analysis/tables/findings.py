@@ -8,7 +8,7 @@ from math import isnan
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.render import format_interval, format_percent
-from analysis.tables.win_rates import method_key, score_name, side_names
+from analysis.tables.win_rates import method_key, score_name
 from cme.records import RunRecord
 
 
@@ -28,11 +28,16 @@ def summarize(records: Sequence[RunRecord]) -> str:
 def summary_line(cell: Cell) -> str:
     """A cell's scale, win rate with interval, counts, and quality where the judge has scores."""
     win = cell.win
-    line = (
-        f"{cell.scale}: {cell.family} {cell.regime} {cell.method}: "
-        f"win rate {format_percent(win.rate)} % {format_interval(win.lo, win.hi)} against its "
-        f"{side_names(cell.scale)[0]} ({win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored)"
-    )
+    rate = f"win rate {format_percent(win.rate)} % {format_interval(win.lo, win.hi)}"
+    counts = f"{win.prompts} prompts, {win.verdicts} verdicts, {win.unscored} unscored"
+    if cell.scale == "imported":
+        won, tied, lost = cell.outcomes
+        line = (
+            f"{cell.family}: {cell.method} against {cell.regime}: {rate}, {won} wins, {tied} ties, {lost} losses "
+            f"({counts})"
+        )
+    else:
+        line = f"{cell.scale}: {cell.family} {cell.regime} {cell.method}: {rate} against its untrained model ({counts})"
     if win.half_scored:
         line += f"; {win.half_scored} scored in one order only and left out"
     if not cell.both_orders:
@@ -65,8 +70,8 @@ def one_cell(cell: Cell) -> str:
         return f"has no scored verdict ({place(cell)}; {win.unscored} unscored)."
     bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)}"
     conclusion = {
-        "won": "better than its start",
-        "lost": "worse than its start",
+        "won": f"better than {opponent([cell])}",
+        "lost": f"worse than {opponent([cell])}",
         "even": "not distinguishable from 50 %",
         "open": f"not distinguishable from 50 %, since with the unscored verdicts it could be {bounds} %",
         "unknown": f"too few prompts for a conclusion (fewer than {FEW_PROMPTS})",
@@ -81,7 +86,7 @@ def several_cells(cells: Sequence[Cell]) -> str:
     """A method that ran in several cells: the number that it won, and the range of its win rates."""
     counts = Counter(map(cell_verdict, cells))
     text = (
-        f"beat its start in {counts['won']} of {len(cells)} cells, lost to it in {counts['lost']}, was not "
+        f"beat {opponent(cells)} in {counts['won']} of {len(cells)} cells, lost to it in {counts['lost']}, was not "
         f"distinguishable from it in {counts['even'] + counts['open']}"
     )
     if counts["open"]:
@@ -115,9 +120,16 @@ def rate_text(cell: Cell) -> str:
     return f"{format_percent(cell.win.rate)} % {format_interval(cell.win.lo, cell.win.hi)}"
 
 
+def opponent(cells: Sequence[Cell]) -> str:
+    """What a method was compared with."""
+    if cells[0].scale != "imported":
+        return "its start"
+    return cells[0].regime if len({cell.regime for cell in cells}) == 1 else "the other outputs"
+
+
 def place(cell: Cell) -> str:
-    """A cell's family and regime."""
-    return f"{cell.family} {cell.regime}"
+    """A cell's family and regime; for imported outputs, the name of the comparison and the other outputs."""
+    return f"{cell.family}{', against' if cell.scale == 'imported' else ''} {cell.regime}"
 
 
 def left_out_text(cells: Sequence[Cell]) -> str:

@@ -19,6 +19,10 @@ from analysis.tables.render import (
     slug,
 )
 
+PLACE = ("family", "regime", "reward")
+IMPORTED_PLACE = ("comparison", "against", "outputs of")
+"""What the columns that name a cell hold for imported outputs."""
+
 NOT_RUN = Entry("-")
 FEW = "°"
 OPEN = "?"
@@ -50,7 +54,7 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
     ]
     few = f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
     notes += [*([few] if any(cell.win.few for cell in cells) else []), *left_out_notes(cells)]
-    title = f"Win rate against the {side_names(cells[0].scale)[0]} (%)"
+    title = f"Win rate against the {side_names(cells)[0]} (%)"
     return grid_table("win-rate", title, cells, win_rate_entry, notes)
 
 
@@ -79,13 +83,13 @@ def left_out_notes(cells: Sequence[Cell]) -> list[str]:
 
 def quality_table(cells: Sequence[Cell]) -> Table:
     """Mean score of the start's and the policy's responses, with the interval of the difference."""
-    start, policy = side_names(cells[0].scale)
+    start, policy = side_names(cells)
     notes = [
         f"Mean score by {cells[0].judge}, in its own unit: {start} → {policy}.",
         "In parentheses: the paired difference with its 95 % CI over prompts.",
         f"Bold: the interval of the difference excludes 0, {NEVER_BOLD} prompts.",
     ]
-    when = "of start and policy" if policy == "policy" else "before and after training"
+    when = "of both sides" if cells[0].scale == "imported" else "before and after training"
     title = f"{score_name(cells[0].judge).capitalize()} {when}"
     return grid_table("quality", title, cells, quality_entry, notes)
 
@@ -96,15 +100,23 @@ def score_name(judge: str) -> str:
     return "quality" if member == "oracle" else member.replace("_", " ")
 
 
-def side_names(scale: str) -> tuple[str, str]:
-    """Names of the two sides of a comparison; of imported outputs it is unknown which model was trained."""
-    return ("start", "policy") if scale == "imported" else ("untrained model", "trained")
+def side_names(cells: Sequence[Cell]) -> tuple[str, str]:
+    """Names of the two sides of comparisons of one scale; for imported outputs, their labels."""
+    if cells[0].scale != "imported":
+        return "untrained model", "trained"
+    starts, policies = {cell.regime for cell in cells}, {cell.method for cell in cells}
+    return (
+        f"outputs of {starts.pop()}" if len(starts) == 1 else "outputs of the other model",
+        f"outputs of {policies.pop()}" if len(policies) == 1 else "outputs of the model",
+    )
 
 
 def grid_table(
     name: str, title: str, cells: Sequence[Cell], entry: Callable[[Cell], Entry], notes: Sequence[str]
 ) -> Table:
     """A table with family x method in rows and regimes in columns, stopped runs marked and explained."""
+    imported = cells[0].scale == "imported"
+    heads = IMPORTED_PLACE if imported else PLACE
     regimes = sort_names((cell.regime for cell in cells), REGIMES)
     by_place = {(cell.family, cell.method, cell.regime): cell for cell in cells}
     rows: list[list[Entry | str]] = []
@@ -117,7 +129,7 @@ def grid_table(
     return Table(
         name=table_name(name, cells[0]),
         title=f"{title}, {table_subject(cells[0])}",
-        header=["family", "reward", *regimes],
+        header=[*heads[::2], *(f"against {regime}" if imported else regime for regime in regimes)],
         groups=group_rows(rows),
         notes=[*notes, *stop_notes(cells)],
     )
@@ -136,8 +148,9 @@ def list_table(
     def order(cell: Cell) -> tuple[Any, ...]:
         return families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)
 
+    heads = IMPORTED_PLACE if cells[0].scale == "imported" else PLACE
     rows = [
-        {"family": cell.family, "regime": cell.regime, "reward": cell.method} | dict(columns(cell))
+        dict(zip(heads, (cell.family, cell.regime, cell.method), strict=True)) | dict(columns(cell))
         for cell in sorted(cells, key=order)
     ]
     return Table(
@@ -159,6 +172,7 @@ def evidence_table(cells: Sequence[Cell]) -> Table:
             "verifier": cell.verifier,
             "prompts": str(win.prompts),
             "verdicts": str(win.verdicts),
+            **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if cell.scale == "imported" else {}),
             "unscored": f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
             "worst cases": worst_cases if win.unscored else "-",
             "p (Holm)": format_p_value(cell.p_holm),

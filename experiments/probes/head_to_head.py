@@ -1,58 +1,37 @@
-"""Compare two files of outputs: `import` reads verdicts made elsewhere, `judge` uses a judge of this project.
+"""Compare files of outputs: `import` reads verdicts made elsewhere, `judge` uses a judge of this project.
 
-    python -m experiments import --start base_outputs.json --policy finetuned_outputs.json \\
-        --verdicts judge_base_vs_finetuned__gpt-5_2.json --name qwen-instruct --out FOLDER
-    python -m experiments judge --start A.json --policy B.json --name NAME --out FOLDER [overrides, such as judge=local]
+    cme import FOLDER
+    cme import --start base_outputs.json --policy finetuned_outputs.json --verdicts base_vs_finetuned__gpt-5_2.json
+    cme judge --start a.json --policy b.json [overrides, such as judge=local]
 
-Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. Each judge gets its own record in
-FOLDER; `python -m analysis FOLDER` makes the tables and the report. `judge` judges each pair in both orders.
+Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. A folder has files of verdicts
+and, for each label that they compare, the outputs LABEL_outputs.json or LABEL.json. Each judge gets its own record for
+each comparison; `cme analyze` makes the tables and the report. `judge` judges each pair in both orders.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs
+from cme.data.prompt_file import read_prompts
 from cme.judges.pairwise import VerdictLog
-from cme.records import RunRecord, write_record
+from cme.records import Pair, Prompt, RunRecord, write_record
 from experiments.config.family_overlap import generator_parties, overlap_warnings
-from experiments.probes.imports import Outputs, imported_record, read_pairs, read_verdicts
+from experiments.config.identity import digest
+from experiments.probes.imports import imported_record, read_pairs, read_verdicts, verdict_labels
 
 
 def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: str) -> int:
     """Run `import` or `judge`; returns the exit code, 2 for files or settings that cannot be used."""
-    parser = argparse.ArgumentParser(
-        prog=prog,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--start", type=Path, required=True, metavar="FILE", help="outputs of the start, or of a baseline")
-    add("--policy", type=Path, required=True, metavar="FILE", help="outputs of the trained policy")
-    add("--start-label", help="what the verdicts call it; default: the file's name, without `_outputs`")
-    add("--policy-label", help="the same for the policy")
-    add("--name", required=True, help="what the tables call the comparison")
-    add("--out", type=Path, required=True, metavar="FOLDER", help="where the records go")
-    if command == "import":
-        add(
-            "--verdicts",
-            type=Path,
-            required=True,
-            action="append",
-            metavar="FILE",
-            help="of one judge; repeatable",
-        )
-    else:
-        add("--dry-run", action="store_true", help="print the cost of judging, without a call")
-        add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
-    options = parser.parse_intermixed_args(arguments)
+    options = _parser(command, prog).parse_intermixed_args(arguments)
     try:
-        outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
-        records = _import_verdicts(options, outputs) if command == "import" else _judge(options, outputs)
+        records = _import(options) if command == "import" else _judge(options)
     except (ValueError, OSError, Unavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -69,22 +48,119 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
     return 0
 
 
-def _import_verdicts(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
-    """One record per file of verdicts; the name of the file ends with `__` and the judge."""
-    by_judge = {path.stem.rpartition("__")[2]: path for path in options.verdicts}
-    if len(by_judge) < len(options.verdicts):
+def _parser(command: Literal["judge", "import"], prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    needed = command == "judge"
+    add("--start", type=Path, required=needed, metavar="FILE", help="outputs of the start, or of a baseline")
+    add("--policy", type=Path, required=needed, metavar="FILE", help="outputs of the trained policy")
+    add("--start-label", help="a name for it; default: that of its file, without `_outputs`")
+    add("--policy-label", help="the same for the policy; in a folder, the label of the policy")
+    add("--name", help="what the tables call the comparison; default: the folder of the outputs")
+    add(
+        "--out",
+        type=Path,
+        default=Path("comparisons"),
+        metavar="FOLDER",
+        help="of the records; ./comparisons",
+    )
+    if command == "import":
+        add("folder", type=Path, nargs="?", help="with files of outputs and of verdicts on them")
+        add(
+            "--verdicts",
+            type=Path,
+            default=[],
+            action="append",
+            metavar="FILE",
+            help="of one judge; repeatable",
+        )
+    else:
+        add(
+            "--prompts",
+            type=Path,
+            metavar="FILE",
+            help="reference answers (`output`) and gold answers (`answer`) of the prompts, as for data=file",
+        )
+        add("--dry-run", action="store_true", help="print the cost of judging, without a call")
+        add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
+    return parser
+
+
+def _import(options: argparse.Namespace) -> list[RunRecord]:
+    """The records of a folder's comparisons, or of the only one that the options name."""
+    files = (options.start, options.policy, *options.verdicts)
+    if options.folder is not None:
+        if any(files):
+            raise BadOutputs("give either a folder, or --start, --policy and --verdicts")
+        return [
+            record
+            for (start, policy), verdicts in _folder_comparisons(options.folder, options.policy_label).items()
+            for record in _import_verdicts(
+                options.name or options.folder.resolve().name, start, policy, verdicts
+            )
+        ]
+    if options.start is None or options.policy is None or not options.verdicts:
+        raise BadOutputs("give a folder, or all of --start, --policy and --verdicts")
+    start, policy = (options.start_label, options.start), (options.policy_label, options.policy)
+    return _import_verdicts(_name(options), start, policy, options.verdicts)
+
+
+Side = tuple[str | None, Path]
+"""A label and a file of outputs."""
+
+
+def _folder_comparisons(folder: Path, policy_label: str | None) -> dict[tuple[Side, Side], list[Path]]:
+    """The files of verdicts in a folder by the outputs of start and policy that they compare.
+
+    The policy is the one with `policy_label`; without it, the only one in all comparisons; otherwise the second.
+    """
+    compared = {path: labels for path in sorted(folder.glob("*.json")) if (labels := verdict_labels(path))}
+    if not compared:
+        raise BadOutputs(f"{folder} has no file of verdicts: JSON with label_a, label_b and per_sample")
+    if policy_label is None:
+        common = set.intersection(*map(set, compared.values()))
+        policy_label = common.pop() if len(common) == 1 else None
+    elif not any(policy_label in labels for labels in compared.values()):
+        present = sorted({label for labels in compared.values() for label in labels})
+        raise BadOutputs(f"no file in {folder} compares {policy_label!r}, only {', '.join(present)}")
+    comparisons: defaultdict[tuple[Side, Side], list[Path]] = defaultdict(list)
+    for path, (a, b) in compared.items():
+        start, policy = (b, a) if a == policy_label else (a, b)
+        comparisons[(start, _outputs(folder, start)), (policy, _outputs(folder, policy))].append(path)
+    return dict(comparisons)
+
+
+def _outputs(folder: Path, label: str) -> Path:
+    """The file of a label's outputs."""
+    places = [folder / f"{label}_outputs.json", folder / f"{label}.json"]
+    if not (found := [place for place in places if place.is_file()]):
         raise BadOutputs(
-            "--verdicts: two files are of one judge, which is the part of their names after `__`"
+            f"{folder} has verdicts on {label!r}, but neither {places[0].name} nor {places[1].name}"
+        )
+    return found[0]
+
+
+def _import_verdicts(name: str, start: Side, policy: Side, files: Iterable[Path]) -> list[RunRecord]:
+    """One record per file of verdicts; the name of the file ends with `__` and the judge."""
+    outputs = read_pairs(start[1], policy[1], (start[0], policy[0]))
+    judges = Counter(path.stem.rpartition("__")[2] for path in files)
+    if repeated := [judge for judge, count in judges.items() if count > 1]:
+        raise BadOutputs(
+            f"two files are of one judge, {repeated[0]!r}, which is the part of their names after `__`"
         )
     records = []
-    for judge, path in by_judge.items():
+    for judge, path in zip(judges, files, strict=True):
         verdicts, warnings = read_verdicts(path, outputs)
         warnings = [*overlap_warnings({"judge": judge}, generator_parties(outputs.makers)), *warnings]
-        records.append(imported_record(options.name, outputs, judge, verdicts, warnings, {}))
+        records.append(imported_record(name, outputs, judge, verdicts, warnings, {}))
     return records
 
 
-def _judge(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
+def _judge(options: argparse.Namespace) -> list[RunRecord]:
     """The record of the configured judges' verdicts in both orders, those in the log included.
 
     With `--dry-run`, print the cost of judging and return no record.
@@ -92,13 +168,25 @@ def _judge(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     from experiments.config import composition
     from experiments.run import judging
 
+    outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
+    if options.prompts is not None:
+        outputs = replace(outputs, pairs=_add_answers(outputs.pairs, options.prompts))
     [run] = composition.compose_cells(list(options.overrides), outputs.makers)
     settings = run.judge.settings
-    warnings = judging.truncation_warnings(run, outputs.pairs)
+    comparisons = [
+        (Prompt(p.prompt_id, p.prompt, p.answer, p.reference), (p.start, p.policy)) for p in outputs.pairs
+    ]
+    remedy = "give references and gold answers with --prompts, or use another judge, such as judge=local"
+    warnings = judging.lacking_warnings("judge", run.judge, comparisons, "the pairs", remedy)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    warnings += judging.truncation_warnings(run, outputs.pairs)
     members = judging.judges(run.judge).items()
     digests = {str(name): judging.judge_digest(member) for name, member in members}
+    if options.prompts is not None:
+        digests["prompts"] = digest([[p.reference, p.answer] for p in outputs.pairs])
     record = imported_record(
-        options.name, outputs, settings["name"], [], warnings, {"judge": settings}, digests
+        _name(options), outputs, settings["name"], [], warnings, {"judge": settings}, digests
     )
     path = options.out / f"{record.run_id}.verdicts.jsonl"
     if options.dry_run:
@@ -109,3 +197,24 @@ def _judge(options: argparse.Namespace, outputs: Outputs) -> list[RunRecord]:
     with VerdictLog(path) as log:
         verdicts = judging.collect_verdicts(run.judge, outputs.pairs, both_orders=True, log=log)
     return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds})]
+
+
+def _add_answers(pairs: Sequence[Pair], prompts: Path) -> list[Pair]:
+    """The pairs with the references and gold answers of a file of prompts."""
+    by_text = {prompt.text: prompt for prompt in read_prompts(str(prompts))}
+    if not any(pair.prompt in by_text for pair in pairs):
+        raise BadOutputs(
+            f"{prompts} and the outputs have no prompt in common: both must have the same instructions"
+        )
+    return [
+        replace(pair, reference=prompt.reference, answer=prompt.answer)
+        if (prompt := by_text.get(pair.prompt)) is not None
+        else pair
+        for pair in pairs
+    ]
+
+
+def _name(options: argparse.Namespace) -> str:
+    """What the tables call the comparison."""
+    folder: Path = options.policy.resolve().parent
+    return options.name or folder.name

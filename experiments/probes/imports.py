@@ -1,13 +1,17 @@
 """Outputs and verdicts that were made elsewhere, as records.
 
 Outputs are in AlpacaEval's format. A file of verdicts is in the format released with arXiv 2605.29009: `label_a`,
-`label_b` and a list `per_sample` of {index, instruction, order_shown, verdict, winner, reason}. A failed call is a tie
-there, with the reason "(judge error: ...)"; here it is unscored. The format has no other mark of a failure, so a tie
-with another reason, such as "API error: ...", counts as a tie. A verdict or winner that is empty or unknown, or a
-verdict that contradicts the winner, is unscored too. Prompts that only one file of outputs has, and verdicts on other
-texts than the outputs', are counted and named, and never dropped silently.
+`label_b` and a list `per_sample` of {index, instruction, order_shown, verdict, winner, reason}. A row may also have
+`length_a` and `length_b`, the characters of the outputs judged, and `digest_a` and `digest_b`, the SHA-256 of their
+text. A file is refused if one of them does not fit, or if most of its verdicts are on other instructions.
+
+A failed call is a tie there, with the reason "(judge error: ...)"; here it is unscored. The format has no other mark of
+a failure, so a tie with another reason, such as "API error: ...", counts as a tie. A verdict or winner that is empty or
+unknown, or a verdict that contradicts the winner, is unscored too. Prompts that only one file of outputs has, and
+verdicts on other texts than the outputs', are counted and named, and never dropped silently.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -41,6 +45,12 @@ class Outputs:
     pairs: list[Pair]
     warnings: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if self.labels[0] == self.labels[1]:
+            raise BadOutputs(
+                f"both files of outputs have the label {self.labels[0]!r}; set --start-label or --policy-label"
+            )
+
     @property
     def makers(self) -> list[str]:
         """The distinct models that made the outputs, by the rows of both files."""
@@ -51,7 +61,7 @@ def read_pairs(start: Path, policy: Path, labels: tuple[str | None, str | None] 
     """Pair the outputs by instruction; the prompt ids are the rows of `start`, from 0.
 
     An instruction that a file has several times is paired in the order of its rows. Raises BadOutputs for files
-    without a common prompt, and as `read_outputs` does.
+    without a common prompt or with the same label, and as `read_outputs` does.
     """
     before, after = (_occurrences(read_outputs(path)) for path in (start, policy))
     pairs = [
@@ -81,16 +91,17 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
 
     Every pair gets a verdict, or two if the file has any pair in both orders. A verdict that the file lacks, or has on
     another text, is unscored. Raises BadOutputs for a file of another format, for labels that are not those of the
-    outputs, and for two verdicts on one pair in one order.
+    outputs, for two verdicts on one pair in one order, and for a file on other texts than the outputs.
     """
-    labels, rows = _verdict_rows(path)
-    if set(labels) != set(outputs.labels) or len(set(outputs.labels)) != 2:
+    labels, rows, counts = _verdict_rows(path)
+    if set(labels) != set(outputs.labels):
         raise BadOutputs(
             f"{path} compares {labels[0]!r} with {labels[1]!r}, but the labels of start and policy are "
             f"{outputs.labels[0]!r} and {outputs.labels[1]!r}: set --start-label and --policy-label"
         )
     policy = "ab"[labels.index(outputs.labels[1])]
     pairs = {pair.prompt_id: pair for pair in outputs.pairs}
+    _check_texts(path, rows, pairs, policy)
     verdicts = [_verdict(row, pairs[str(row["index"])], policy) for row in rows if str(row["index"]) in pairs]
     present = {(verdict.prompt_id, verdict.policy_first) for verdict in verdicts}
     both = any((prompt_id, True) in present and (prompt_id, False) in present for prompt_id in pairs)
@@ -108,6 +119,11 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
         warnings.append(f"{len(other)} verdicts are on other instructions than the outputs': {_quote(other)}")
     reasons = Counter(v.reason for v in verdicts if v.reason is not None)
     warnings += [f"{n} of {len(verdicts)} verdicts unscored: {why}" for why, n in reasons.most_common(SHOWN)]
+    warnings += [
+        f"the file gives {name}={counts[name]}, but its rows have {n}"
+        for name, n in _row_counts(rows).items()
+        if name in counts and counts[name] != n
+    ]
     if ties := sum(verdict.outcome == "tie" for verdict in verdicts):
         warnings.append(
             f"{ties} ties count as ties: only a reason that begins with {FAILED!r} tells a failed call from a tie"
@@ -115,8 +131,47 @@ def read_verdicts(path: Path, outputs: Outputs) -> tuple[list[Verdict], list[str
     return verdicts, warnings
 
 
-def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
-    """The labels of a and b, and the rows of `per_sample`, each with every field and an order."""
+def verdict_labels(path: Path) -> tuple[str, str] | None:
+    """The labels of a and b in a file of verdicts; None for any other JSON file."""
+    try:
+        raw = read_json(path)
+    except ValueError:
+        return None
+    if not isinstance(raw, dict) or not {"label_a", "label_b", "per_sample"} <= set(raw):
+        return None
+    return str(raw["label_a"]), str(raw["label_b"])
+
+
+def _check_texts(path: Path, rows: Sequence[Row], pairs: Mapping[str, Pair], policy: str) -> None:
+    """Raise BadOutputs if instructions, lengths or digests show that the file is on other texts than the pairs."""
+    remedy = "give the outputs that this file compares"
+    of_pairs = [(row, pairs[str(row["index"])]) for row in rows if str(row["index"]) in pairs]
+    fit = sum(row["instruction"] in (pair.prompt, pair.prompt[:CUT]) for row, pair in of_pairs)
+    if 2 * fit < len(rows):
+        raise BadOutputs(
+            f"{path}: {len(rows) - fit} of {len(rows)} verdicts are on other instructions than the outputs; {remedy}"
+        )
+    for row, pair in of_pairs:
+        for side in "ab":
+            text = (pair.policy if side == policy else pair.start).response
+            actual = {"length": len(text), "digest": hashlib.sha256(text.encode()).hexdigest()}
+            for name, value in actual.items():
+                stated = row.get(f"{name}_{side}")
+                if stated is not None and str(stated).lower() != str(value):
+                    raise BadOutputs(
+                        f"{path}: {name}_{side} is {stated} at index {row['index']}, but that of the output is "
+                        f"{value}; {remedy}"
+                    )
+
+
+def _row_counts(rows: Sequence[Row]) -> dict[str, int]:
+    """The counts that a file of verdicts states besides its rows, taken from the rows."""
+    winners = Counter(str(row["winner"]) for row in rows)
+    return {"wins_a": winners["a"], "wins_b": winners["b"], "ties": winners["tie"], "total": len(rows)}
+
+
+def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row], dict[str, Any]]:
+    """The labels of a and b, the rows of `per_sample`, each with every field and an order, and the other fields."""
     try:
         raw = read_json(path)
     except ValueError as error:
@@ -135,7 +190,7 @@ def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row]]:
         if (index, order) in seen:
             raise BadOutputs(f"{path} has two verdicts on index {index} in the order {order}; leave one")
         seen.add((index, order))
-    return (str(raw["label_a"]), str(raw["label_b"])), raw["per_sample"]
+    return (str(raw["label_a"]), str(raw["label_b"])), raw["per_sample"], raw
 
 
 def _verdict(row: Row, pair: Pair, policy: str) -> Verdict:

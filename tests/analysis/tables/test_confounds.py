@@ -287,7 +287,7 @@ def test_imported_outputs_have_their_figure(make_record: MakeRecord) -> None:
     [plot] = confound_plots(controlled_of(*(imported(make_record, name, "why") for name in ("a", "b"))))
     assert plot.name == "confounds-imported"
     [axes] = panels(plot.figure)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a", "b"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["a, imported", "b, imported"]
     assert len(marks(plot.figure)[0]) == 2 * len(STYLES)
     words = plot.caption + plot.figure.get_suptitle() + axes.get_xlabel()
     assert "CME" not in words and "untrained" not in words

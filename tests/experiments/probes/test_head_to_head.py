@@ -1,7 +1,9 @@
 """Published outputs and verdicts as records: the numbers are theirs, their failures are not ties, nothing is lost."""
 
+import hashlib
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,9 +45,7 @@ def failed(index: int) -> dict[str, Any]:
 
 
 def verdicts(path: Path, samples: list[dict[str, Any]], labels: tuple[str, str] = ("base", "tuned")) -> Path:
-    path.write_text(
-        json.dumps({"label_a": labels[0], "label_b": labels[1], "total": 0, "per_sample": samples})
-    )
+    path.write_text(json.dumps({"label_a": labels[0], "label_b": labels[1], "per_sample": samples}))
     return path
 
 
@@ -217,7 +217,7 @@ def test_other_outputs_under_the_same_names_are_never_pooled(
     assert {found.win.verdicts for found in build_cells(records)} == {COUNT}
     digests = [record.config["imported"]["outputs"] for record in records]
     assert {found.method for found in build_cells(records)} == {
-        f"imported (imported.outputs={digest})" for digest in digests
+        f"tuned (imported.outputs={digest})" for digest in digests
     }
 
 
@@ -345,6 +345,119 @@ def test_a_judge_that_cannot_be_is_one_sentence(
     assert said in printed and len(printed.splitlines()) == 1
 
 
+def test_what_the_judge_lacks_is_said_before_any_call(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    command = ["judge", *files, f"--out={released / 'out'}"]
+    mine = released / "mine.jsonl"
+    rows = [{"instruction": p} | ({"output": p} if n < 2 else {}) for n, p in enumerate(PROMPTS)]
+    mine.write_text("\n".join(map(json.dumps, rows)))
+    correctness = ["judge=correctness", "judge.answers=number", f"--prompts={mine}"]
+    for words, reason in (
+        (
+            ["judge=reference_similarity"],
+            "reference_similarity can judge none of the pairs: the prompt has no ref",
+        ),
+        ([], "oracle can judge none of the pairs: it is unknown whether both responses are finished"),
+        (correctness, "correctness can judge none of the pairs: the prompt has no gold answer"),
+    ):
+        assert main([*command, *words]) == 2
+        printed = capsys.readouterr().err
+        assert reason in printed and "--prompts" in printed and len(printed.splitlines()) == 1
+    assert not (released / "out").exists()
+    assert main([*command, f"--prompts={mine}", "judge=reference_similarity"]) == 0
+    warning = (
+        "judge=reference_similarity cannot judge 38 of 40 of the pairs: the prompt has no reference answer"
+    )
+    assert warning in capsys.readouterr().err
+    [record] = load_runs([released / "out"])
+    assert [pair.reference for pair in record.pairs] == [*PROMPTS[:2], *[None] * 38]
+    assert sum(v.outcome != "unscored" for v in record.verdicts) == 4
+    assert record.family == released.name and warning in record.warnings
+
+
+def test_a_folder_is_imported_at_once(released: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs(released / "instruct.json", "org/instruct")
+    winners = ["b"] * 20 + ["a"] * 15 + ["tie"] * 5
+    samples = [sample(n, w, "ab") for n, w in enumerate(winners)]
+    verdicts(released / "judge_base_vs_tuned__x.json", samples)
+    verdicts(released / "judge_base_vs_tuned__y.json", [failed(n) for n in range(COUNT)])
+    verdicts(released / "judge_tuned_vs_instruct__x.json", samples, ("tuned", "instruct"))
+    assert main(["import", str(released), f"--out={released / 'out'}", "--name=n"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("record")]
+    assert [re.sub(r" \[.*?\]", "", line.partition("; ")[0]) for line in lines] == [
+        "x: n: tuned against base: win rate 56.2 %, 20 wins, 5 ties, 15 losses "
+        "(40 prompts, 40 verdicts, 0 unscored)",
+        "y: n: tuned against base: win rate n/a %, 0 wins, 0 ties, 0 losses "
+        "(40 prompts, 40 verdicts, 40 unscored)",
+        "x: n: tuned against instruct: win rate 43.8 %, 15 wins, 5 ties, 20 losses "
+        "(40 prompts, 40 verdicts, 0 unscored)",
+    ]
+    other = ["import", str(released), f"--out={released / 'other'}", "--policy-label=instruct"]
+    assert main(other) == 0
+    rates = {
+        (r.config["imported"]["policy"], r.judge): cell(r).win.rate for r in load_runs([released / "other"])
+    }
+    assert rates["instruct", "x"] == pytest.approx(100 - 43.75) and rates["tuned", "x"] == pytest.approx(
+        56.25
+    )
+    capsys.readouterr()
+    (released / "instruct.json").unlink()
+    for words, reason in (
+        ([str(released)], "has verdicts on 'instruct', but neither instruct_outputs.json nor instruct.json"),
+        ([str(released), "--policy-label=tund"], "compares 'tund', only base, instruct, tuned"),
+        ([str(released / "out")], "has no file of verdicts"),
+        ([], "give a folder, or all of --start, --policy and --verdicts"),
+    ):
+        assert main(["import", *words, f"--out={released / 'no'}"]) == 2
+        assert reason in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"length_a": 17}, "length_a is 17 at index 3, but that of the output is 21"),
+        ({"digest_b": "0" * 64}, f"digest_b is {'0' * 64} at index 3, but that of the output is "),
+        ({"instruction": "another"}, None),
+        ({"length_a": 21, "digest_b": hashlib.sha256(b"runs/tuned on prompt 3 ").hexdigest().upper()}, None),
+    ],
+)
+def test_verdicts_on_other_texts_are_refused(
+    released: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], reason: str | None
+) -> None:
+    samples = [sample(n, "b", "ab") for n in range(COUNT)]
+    samples[3] |= changes
+    file = verdicts(released / "judge__x.json", samples)
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    command = ["import", *files, f"--verdicts={file}", f"--out={released / 'out'}"]
+    assert main(command) == (0 if reason is None else 2)
+    assert str(reason or "") in capsys.readouterr().err
+    swapped = ["import", f"--start={released}/tuned_outputs.json", f"--policy={released}/base_outputs.json"]
+    assert main([*swapped, *command[3:]]) == (0 if reason is None else 2)
+
+
+def test_verdicts_mostly_on_other_instructions_are_refused(
+    released: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = [sample(n, "b", "ab", PROMPTS[n] if n < 19 else "another") for n in range(COUNT)]
+    file = verdicts(released / "judge__x.json", samples)
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    assert main(["import", *files, f"--verdicts={file}", f"--out={released / 'out'}"]) == 2
+    assert "21 of 40 verdicts are on other instructions than the outputs" in capsys.readouterr().err
+
+
+def test_counts_that_contradict_the_rows_are_named(
+    released: Path, imported: Callable[..., list[RunRecord]]
+) -> None:
+    file = verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)])
+    file.write_text(
+        json.dumps(json.loads(file.read_text()) | {"wins_a": 0, "wins_b": 41, "ties": 0, "total": 40})
+    )
+    [record] = imported("--verdicts", file)
+    assert record.warnings == ["the file gives wins_b=41, but its rows have 40"]
+
+
 def test_reports_do_not_claim_what_was_not_trained_here(
     released: Path, imported: Callable[..., list[RunRecord]]
 ) -> None:
@@ -353,7 +466,7 @@ def test_reports_do_not_claim_what_was_not_trained_here(
     imported("--verdicts", verdicts(released / "judge__x.json", [sample(n, "b", "ab") for n in range(COUNT)]))
     assert analyse([str(released / "records")]) == 0
     table = (released / "records" / "analysis" / "tables" / "imported.md").read_text()
-    assert "Win rate against the start (%), scale: imported, judge: x" in table
+    assert "Win rate against the outputs of base (%), scale: imported, judge: x" in table
     assert "trained" not in table and "100.0 [" in table
     report = (released / "records" / "analysis" / "report.html").read_text()
     assert "nothing was trained here" in report
