@@ -5,6 +5,7 @@ does not grow with the batch, the length or the vocabulary.
 """
 
 import math
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -32,45 +33,39 @@ class HeadScores(NamedTuple):
     certainties: torch.Tensor
 
 
-class LMHead:
-    """A model's output embedding, with the scale and the soft cap of its logits.
+class Head(ABC):
+    """Scores rows from tiles of their logits.
 
-    Of the model's configuration, `logit_scale` multiplies the logits z (Cohere), `logits_scaling` divides them
-    (Granite), and `final_logit_softcapping` c replaces them by c tanh(z / c) (Gemma 2 and later).
+    Attributes:
+        vocabulary: V, the number of logits of a row.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        output = model.get_output_embeddings()
-        self.weight: torch.Tensor = output.weight  # (V, d)
-        self.bias: torch.Tensor | None = output.bias  # (V,)
-        self.scale = float(config_field(model, "logit_scale") or 1.0)
-        self.scale /= float(config_field(model, "logits_scaling") or 1.0)
-        self.cap: float | None = config_field(model, "final_logit_softcapping")
+    vocabulary: int
 
     def score(
-        self, hidden: torch.Tensor, targets: torch.Tensor, *, entropy: bool = False, certainty: bool = False
+        self, states: torch.Tensor, targets: torch.Tensor, *, entropy: bool = False, certainty: bool = False
     ) -> HeadScores:
-        """Scores of `targets` (N,) given hidden states (N, d). Logits that are not finite give values that are not."""
-        rows, tile = TILES.get(hidden.device.type, TILES["cuda"])
+        """Scores of `targets` (N,) from N rows of states. Logits that are not finite give values that are not."""
+        rows, tile = TILES.get(states.device.type, TILES["cuda"])
         parts = [
-            self._rows(h, t, tile, entropy, certainty)
-            for h, t in zip(torch.split(hidden, rows), torch.split(targets, rows), strict=True)
+            self._rows(s, t, tile, entropy, certainty)
+            for s, t in zip(torch.split(states, rows), torch.split(targets, rows), strict=True)
         ]
         if not parts:
-            return HeadScores(*[hidden.new_empty(0, dtype=torch.float32)] * 3)
+            return HeadScores(*[states.new_empty(0, dtype=torch.float32)] * 3)
         return HeadScores(*map(torch.cat, zip(*parts, strict=True)))
 
     def _rows(
-        self, hidden: torch.Tensor, targets: torch.Tensor, tile: int, entropy: bool, certainty: bool
+        self, states: torch.Tensor, targets: torch.Tensor, tile: int, entropy: bool, certainty: bool
     ) -> HeadScores:
         rows = len(targets)
-        top = hidden.new_full((rows,), _LOWEST, dtype=torch.float32)  # the largest logit so far
+        top = states.new_full((rows,), _LOWEST, dtype=torch.float32)  # the largest logit so far
         total = torch.zeros_like(top)  # sum of exp(z - top)
         weighted = torch.zeros_like(top)  # sum of exp(z - top) z
         summed = torch.zeros_like(top)  # sum of z
         chosen = torch.zeros_like(top)
-        for left in range(0, len(self.weight), tile):
-            logits = self._logits(hidden, left, left + tile)  # (N, tile)
+        for left in range(0, self.vocabulary, tile):
+            logits = self._logits(states, left, left + tile)  # (N, tile)
             inside = (targets >= left) & (targets < left + tile)
             index = (targets - left).clamp(0, logits.shape[1] - 1)
             chosen = torch.where(inside, logits.gather(1, index[:, None])[:, 0], chosen)
@@ -88,19 +83,48 @@ class LMHead:
             top = higher
             del logits, share  # before the next tile is allocated
         normalizer = top + total.log()
-        vocabulary = len(self.weight)
         return HeadScores(
             chosen - normalizer,
             normalizer - weighted / total if entropy else top[:0],
-            normalizer - summed / vocabulary - math.log(vocabulary) if certainty else top[:0],
+            normalizer - summed / self.vocabulary - math.log(self.vocabulary) if certainty else top[:0],
         )
 
-    def _logits(self, hidden: torch.Tensor, left: int, right: int) -> torch.Tensor:
-        """One tile of logits in float32, (N, columns); the last tile may be narrower."""
+    @abstractmethod
+    def _logits(self, states: torch.Tensor, left: int, right: int) -> torch.Tensor:
+        """One tile of logits in float32, (N, columns), which may be overwritten; the last tile may be narrower."""
+
+
+class LMHead(Head):
+    """A model's output embedding on its last hidden states (N, d), with the scale and the soft cap of its logits.
+
+    Of the model's configuration, `logit_scale` multiplies the logits z (Cohere), `logits_scaling` divides them
+    (Granite), and `final_logit_softcapping` c replaces them by c tanh(z / c) (Gemma 2 and later).
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        output = model.get_output_embeddings()
+        self.weight: torch.Tensor = output.weight  # (V, d)
+        self.vocabulary = len(self.weight)
+        self.bias: torch.Tensor | None = output.bias  # (V,)
+        self.scale = float(config_field(model, "logit_scale") or 1.0)
+        self.scale /= float(config_field(model, "logits_scaling") or 1.0)
+        self.cap: float | None = config_field(model, "final_logit_softcapping")
+
+    def _logits(self, states: torch.Tensor, left: int, right: int) -> torch.Tensor:
         bias = None if self.bias is None else self.bias[left:right]
-        logits = functional.linear(hidden, self.weight[left:right], bias).float()
+        logits = functional.linear(states, self.weight[left:right], bias).float()
         if self.scale != 1.0:
             logits.mul_(self.scale)
         if self.cap is not None:
             logits.div_(self.cap).tanh_().mul_(self.cap)
         return logits
+
+
+class FullLogits(Head):
+    """Rows of a model's own logits (N, V) in place of hidden states, for a model that `LMHead` does not describe."""
+
+    def __init__(self, vocabulary: int) -> None:
+        self.vocabulary = vocabulary
+
+    def _logits(self, states: torch.Tensor, left: int, right: int) -> torch.Tensor:
+        return states[:, left:right].to(torch.float32, copy=True)

@@ -2,8 +2,8 @@
 
 Each distinct prompt is computed once for all its responses (`cme.scoring.prompt_cache`). The head runs on response rows
 only and never holds the logits of the whole vocabulary (`cme.scoring.lm_head`). On first use, the head is compared with
-the model's own logits and the shared path with a dense one. A model whose cache cannot be shared is scored densely,
-with a warning.
+the model's own logits and the shared path with a dense one. A model whose cache cannot be shared is scored densely, and
+one whose head differs is scored densely from its own full logits, each with a warning.
 """
 
 import logging
@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 
 from cme.models.architecture import config_field, has_rounded_weights
 from cme.models.generation import pad
-from cme.scoring.lm_head import LMHead
+from cme.scoring.lm_head import FullLogits, LMHead
 from cme.scoring.prompt_cache import PromptCache
 
 Ids = Sequence[int]
@@ -23,7 +23,7 @@ Ids = Sequence[int]
 LIMITS = {torch.float32: (1e-3, 1e-2), torch.float64: (1e-6, 1e-5)}
 """Nats by which values that should agree may differ, on average and at most."""
 LOW_PRECISION_LIMITS = (0.05, 1.0)
-"""The same for other precisions and for rounded weights."""
+"""The same for other precisions and for rounded weights; the rounding of the logits themselves may add to them."""
 
 EMPTY = torch.empty(0)
 
@@ -58,6 +58,7 @@ class TokenScorer:
         self.batch_tokens = batch_tokens
         self.share = share
         self._checked = False
+        self._full_logits = False
         self._halved = False
 
     @torch.no_grad()
@@ -124,15 +125,15 @@ class TokenScorer:
         certainty: bool = False,
     ) -> dict[int, TokenScores]:
         scores: dict[int, TokenScores] = {}
-        head = LMHead(self.model)
         cache = PromptCache(self.model, batch.prompts) if share else None
         for rows in batch.chunks:
             responses = [pairs[i][1] for i in rows]
             if cache is None:
-                hidden, targets = self._dense([pairs[i] for i in rows])
+                states, targets = self._dense([pairs[i] for i in rows], full_logits=self._full_logits)
             else:
-                hidden, targets = cache.hidden([batch.prompt_of[i] for i in rows], responses)
-            flat = head.score(hidden, targets, entropy=entropy, certainty=certainty)
+                states, targets = cache.hidden([batch.prompt_of[i] for i in rows], responses)
+            head = FullLogits(states.shape[1]) if self._full_logits else LMHead(self.model)
+            flat = head.score(states, targets, entropy=entropy, certainty=certainty)
             lengths = [len(response) for response in responses]
             by_row = [
                 torch.split(part.cpu(), lengths) if len(part) else [part.cpu()] * len(rows) for part in flat
@@ -141,28 +142,34 @@ class TokenScorer:
                 scores[i] = TokenScores(log_likelihoods, entropies, certainties=certainties)
         return scores
 
-    def _dense(self, pairs: Sequence[tuple[Ids, Ids]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _dense(
+        self, pairs: Sequence[tuple[Ids, Ids]], *, full_logits: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states (M, d) that predict the responses' M tokens, and those tokens (M,), row by row.
 
-        Prompt and response share a row, padded on the right: in a causal model no token depends on what follows it, so
-        the padding is harmless whatever the model does with masks and positions.
+        With `full_logits`, the model's own logits (M, V) in place of hidden states. Prompt and response share a row,
+        padded on the right: in a causal model no token depends on what follows it, so the padding is harmless whatever
+        the model does with masks and positions.
         """
         ids, mask = pad([[*p, *r] for p, r in pairs], self.model.device, left=False)  # (B, P+R)
-        hidden = self.model.get_decoder()(
-            input_ids=ids, attention_mask=mask, use_cache=False
-        ).last_hidden_state
+        if full_logits:
+            # in mixed-precision training accelerate wraps `forward`, which hidden states do not pass through
+            forward = self.model.__dict__.get("_original_forward", self.model.forward)
+            states = forward(input_ids=ids, attention_mask=mask, use_cache=False).logits  # (B, P+R, V)
+        else:
+            decoder = self.model.get_decoder()
+            states = decoder(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         starts = torch.tensor([[len(p)] for p, _ in pairs], device=ids.device)
         position = torch.arange(ids.shape[1], device=ids.device)
         in_response = (position >= starts) & mask.bool()  # (B, P+R)
-        return hidden[:, :-1][in_response[:, 1:]], ids[in_response]
+        return states[:, :-1][in_response[:, 1:]], ids[in_response]
 
     def _check_once(self, pairs: Sequence[tuple[Ids, Ids]]) -> None:
         """On first use, compare the head with the model's own logits and the shared path with the dense one.
 
         The comparison uses the longest response, another response to its prompt, and one to a prompt of another length,
         where there are any. Responses of one token need no forward pass of their own and cannot be compared; until a
-        longer one comes, scoring is dense. Raises ValueError for a model whose logits are not its head applied to its
-        hidden states.
+        longer one comes, scoring is dense.
         """
         longest = max(pairs, key=lambda pair: len(pair[1]), default=([], []))
         if self._checked or len(longest[1]) < 2:
@@ -183,19 +190,27 @@ class TokenScorer:
         self._checked = True
 
     def _check_head(self, pair: tuple[Ids, Ids]) -> None:
-        """Compare the head with the model's own logits at the last 32 tokens of a response."""
+        """Compare the head with the model's own logits at the last 32 tokens of a response.
+
+        The model computes its logits z in its own precision, where an operation rounds them by up to eps |z| / 2: 0.1
+        nats for |z| = 30 in bfloat16. So a difference of eps |z| on average, and of 4 eps |z| at most, is no
+        difference; |z| is that of the largest logit of a row.
+        """
         hidden, targets = (part[-32:] for part in self._dense([pair]))
         ours = LMHead(self.model).score(hidden, targets).log_likelihoods
         ids = torch.tensor([[*pair[0], *pair[1]]], device=self.model.device)
-        # in mixed-precision training accelerate wraps `forward`, which the hidden states above do not pass through
-        forward = self.model.__dict__.get("_original_forward", self.model.forward)
+        forward = self.model.__dict__.get("_original_forward", self.model.forward)  # see `_dense`
         logits = forward(input_ids=ids, use_cache=False, logits_to_keep=len(targets) + 1).logits[0, :-1]
-        theirs = logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
-        difference = self._beyond_limits(ours, theirs)
+        theirs = FullLogits(logits.shape[1]).score(logits, targets).log_likelihoods
+        rounding = torch.finfo(self.model.dtype).eps * float(logits.amax(1).abs().median())
+        difference = self._beyond_limits(ours, theirs, rounding)
         if difference:
-            raise ValueError(
-                f"{type(self.model).__name__} cannot be scored: its logits are not its head applied to its hidden "
-                f"states ({difference})"
+            self._full_logits, self.share = True, False
+            _log.warning(
+                "%s: its logits are not its head applied to its hidden states (%s); scoring densely with its own full "
+                "logits, which takes more time and memory",
+                type(self.model).__name__,
+                difference,
             )
 
     def _difference(self, pairs: Sequence[tuple[Ids, Ids]]) -> str | None:
@@ -214,8 +229,8 @@ class TokenScorer:
             torch.cat([shared[i].log_likelihoods for i in range(len(pairs))]), dense.cpu()
         )
 
-    def _beyond_limits(self, a: torch.Tensor, b: torch.Tensor) -> str | None:
-        """How far two tensors that should agree differ; None within the limits.
+    def _beyond_limits(self, a: torch.Tensor, b: torch.Tensor, rounding: float = 0.0) -> str | None:
+        """How far two tensors that should agree differ; None within the limits, and within `rounding` of logits.
 
         Values that are not finite are left out: both paths return them, and callers report them.
         """
@@ -224,7 +239,8 @@ class TokenScorer:
         limits = LOW_PRECISION_LIMITS
         if not has_rounded_weights(self.model):
             limits = LIMITS.get(self.model.dtype, LOW_PRECISION_LIMITS)
-        if not len(gap) or (gap.mean() <= limits[0] and gap.max() <= limits[1]):
+        mean, most = max(limits[0], rounding), max(limits[1], 4 * rounding)
+        if not len(gap) or (gap.mean() <= mean and gap.max() <= most):
             return None
         return f"differs by {float(gap.mean()):.2g} nats per token on average, {float(gap.max()):.2g} at most"
 

@@ -10,8 +10,9 @@ from naive import score_ids
 from transformers import PreTrainedModel
 
 from cme.checkpoints import Checkpoint
+from cme.scoring.lm_head import LMHead
 from cme.scoring.prompt_cache import PromptCache
-from cme.scoring.token_scorer import TokenScorer
+from cme.scoring.token_scorer import LOW_PRECISION_LIMITS, TokenScorer
 
 Tiny = Callable[..., Checkpoint]
 
@@ -275,8 +276,8 @@ def test_one_wrong_token_in_a_long_response_is_noticed(tiny: Tiny, monkeypatch: 
     assert not scorer.share
 
 
-def test_a_model_whose_logits_are_more_than_its_head_is_refused(
-    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+def test_a_model_whose_logits_are_more_than_its_head_is_scored_with_its_own_logits_and_a_warning(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = tiny("qwen").model
     forward = model.forward
@@ -287,8 +288,43 @@ def test_a_model_whose_logits_are_more_than_its_head_is_refused(
         return output
 
     monkeypatch.setattr(model, "forward", scaled)
-    with pytest.raises(ValueError, match="Qwen2ForCausalLM cannot be scored"):
-        TokenScorer(model).score([[7, 8]], [[9, 10]])
+    prompts, responses = cases(model.config.vocab_size)
+    scored = TokenScorer(model, batch_tokens=200).score(prompts, responses, entropy=True, certainty=True)
+    [record] = caplog.records
+    assert record.message.startswith("Qwen2ForCausalLM: its logits are not its head")
+    for one, prompt, response in zip(scored, prompts, responses, strict=True):
+        expected = score_ids(model, prompt, response)
+        assert one.log_likelihoods.tolist() == pytest.approx(expected.values, abs=1e-4)
+        assert one.entropies.tolist() == pytest.approx(expected.entropies, abs=1e-4)
+        assert one.certainties.tolist() == pytest.approx(expected.certainties, abs=1e-4)
+
+
+@pytest.mark.parametrize("cap", [50.0, None])
+def test_the_rounding_of_large_logits_in_bfloat16_is_no_other_head(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, cap: float | None
+) -> None:
+    """Logits near a soft-cap of 50 are rounded by up to 1/8 in the model itself; a head without the cap is noticed."""
+    model = tiny("gemma").model.to(torch.bfloat16)
+    model.config.final_logit_softcapping = 50.0
+    with torch.no_grad():
+        model.get_decoder().norm.weight.add_(1).mul_(100).sub_(1)  # Gemma's norm multiplies by 1 + weight
+    rng = random.Random(1)
+    prompt, response = ([rng.randrange(6, model.config.vocab_size) for _ in range(n)] for n in (9, 40))
+    if cap is None:
+        init = LMHead.__init__
+
+        def without_cap(self: LMHead, model: PreTrainedModel) -> None:
+            init(self, model)
+            self.cap = None
+
+        monkeypatch.setattr(LMHead, "__init__", without_cap)
+    [one] = TokenScorer(model, share=False).score([prompt], [response])
+    expected = torch.tensor(score_ids(model, prompt, response).values)
+    gap = (one.log_likelihoods - expected).abs().mean()
+    if cap is None:
+        assert "its logits are not its head" in caplog.text and gap < 1e-4  # its own logits
+    else:
+        assert not caplog.records and LOW_PRECISION_LIMITS[0] < gap < 0.2
 
 
 def test_a_policy_in_training_is_scored_as_if_it_were_not(tiny: Tiny) -> None:
