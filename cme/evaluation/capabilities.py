@@ -89,8 +89,21 @@ def measure(
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
+    class ChatModel(HFLM):  # type: ignore[misc]  # lm-eval has no types
+        """Tokenizes context and continuation apart, as the chat has them: the continuation begins the model's turn.
+
+        lm-eval tokenizes them together and removes as many tokens as the context has alone, after it has moved the
+        template's last line break to the continuation. Where the tokenizer merges characters across the border, that
+        loses the first token of the continuation.
+        """
+
+        def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
+            return self.tok_encode(context), self.tok_encode(continuation, add_special_tokens=False)
+
     with _quiet():
-        model = HFLM(pretrained=checkpoint.model, tokenizer=checkpoint.tokenizer, batch_size=batch_size)
+        model = (ChatModel if chat_template else HFLM)(
+            pretrained=checkpoint.model, tokenizer=checkpoint.tokenizer, batch_size=batch_size
+        )
         results = simple_evaluate(
             model,
             tasks=list(tasks),

@@ -203,6 +203,8 @@ def measure_capabilities(
 
     settings = {k: v for k, v in run.settings["capabilities"].items() if k != "batch_size"}
     settings["lm_eval"] = version("lm-eval")
+    if run.capabilities.chat_template:
+        settings["tokenized"] = "context and continuation apart"  # scores from before that are not reused
     inputs = [weights[run.generator], settings]
     path = store.starts / f"{run.scale.name}-capabilities-{identity.digest(inputs)}.json"
     start = locked_cached_stage(path, inputs, lambda _: score(run.generator))

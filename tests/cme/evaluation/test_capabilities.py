@@ -124,6 +124,40 @@ def test_no_field_of_the_hubs_generation_config_changes_a_response(
     assert len(written) == 2 and written[0] == written[1]
 
 
+@torch.no_grad()
+def test_no_token_of_a_continuation_is_lost_where_the_tokenizer_merges_across_the_border(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a chat template each choice is scored from its first token, after exactly the prompt's tokens."""
+    from lm_eval.models.huggingface import HFLM
+
+    checkpoint = tiny("qwen")
+    tokenizer = checkpoint.tokenizer
+    tokenizer.chat_template = "{{ messages[0].content }}{% if add_generation_prompt %} is{% endif %}\n "
+    rows = list(tasks.facts()["test"])[:12]
+    expected, merged = [], 0
+    for row in rows:
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": row["text"]}], tokenize=False, add_generation_prompt=True
+        )
+        head = tokenizer.encode(prompt, add_special_tokens=False)
+        for choice in row["choices"]:
+            tail = tokenizer.encode(choice, add_special_tokens=False)
+            merged += tokenizer.encode(prompt + choice, add_special_tokens=False) != [*head, *tail]
+            logits = checkpoint.model(torch.tensor([[*head, *tail]])).logits[0].float().log_softmax(-1)
+            expected.append(sum(float(logits[len(head) - 1 + t, token]) for t, token in enumerate(tail)))
+    assert merged == len(expected) == 72, "the tokenizer merges the blank with each choice"
+    score, found = HFLM.loglikelihood, []
+
+    def watched(self: HFLM, *arguments: Any, **settings: Any) -> list[tuple[float, bool]]:
+        found.extend(score(self, *arguments, **settings))
+        return found
+
+    monkeypatch.setattr(HFLM, "loglikelihood", watched)
+    capabilities.measure(checkpoint, ["world_facts"], chat_template=True, limit=12, batch_size=7)
+    assert [value for value, _ in found] == pytest.approx(expected, abs=1e-3)
+
+
 def test_bundled_tasks_load_without_the_index_of_lm_eval() -> None:
     assert capabilities.own_tasks() == ["questions", "world_backwards", "world_facts", "world_sums"]
     capabilities.check(capabilities.own_tasks())
