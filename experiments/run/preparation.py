@@ -28,10 +28,11 @@ def prepare(runs: list[Run]) -> None:
     new = [run for run, store in zip(runs, stores, strict=True) if not store.record.exists()]
     served = _served_verifiers(new)
     compared = [name for store in stores if store.record.exists() for name in pending_checkpoints(store)]
+    trained = [run for run in new if trains(run)]
     over_network = (run for run in runs if judging.network_judges(run) and not Store.of(run).done)
     checks: list[Callable[[], None]] = [
         lambda: judging.probe(over_network),
-        lambda: _check_trackers(new),
+        lambda: _check_trackers(trained),
         lambda: _check_checkpoints([*checkpoint_names(new), *compared], served),
         lambda: _check_data(new),
         lambda: _check_commits(runs),
@@ -44,7 +45,7 @@ def prepare(runs: list[Run]) -> None:
             problems += str(error).splitlines()
     if problems:
         raise Unavailable("\n".join(problems))
-    _check_selection_and_capabilities(new)
+    _check_selection_and_capabilities(trained)
     make_loadable(new)
     _check_stop_rules(new)
     _check_disk_space([run for run in new if run.experiment.run == schema.Experiment.run])
@@ -52,7 +53,12 @@ def prepare(runs: list[Run]) -> None:
         from cme.checkpoints import ensure
 
         ensure(compared)
-    add_to_experiments(run for run in runs if run.experiment.run == schema.Experiment.run)
+    add_to_experiments(run for run in runs if trains(run))
+
+
+def trains(run: Run) -> bool:
+    """Whether the run trains and evaluates a policy; probes, and functions of the user's, do not."""
+    return run.experiment.run == schema.Experiment.run
 
 
 def _check_trackers(runs: list[Run]) -> None:

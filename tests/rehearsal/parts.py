@@ -120,17 +120,20 @@ PARTS: dict[str, Part] = {
             "scale=paper",
             "family=llama",
             "regime=instruct",
-            *NO_EXTRAS,
             *EVALUATION,
         ),
         GPT,
     ),
     "separation": Part(
-        ("-m", "experiment=separation", "scale=paper", *NO_EXTRAS, *EVALUATION, "trainer.num_generations=4"),
+        ("-m", "experiment=separation", "scale=paper", *EVALUATION, "trainer.num_generations=4"),
         {},
     ),
     # on the bundled instructions: the paper's data have no reference answers
-    "reward probe": Part(("probe", *LLAMA, "data=instructions", *EVALUATION), GPT, EXPERIMENTS),
+    "reward probe": Part(
+        ("probe", "scale=paper", "family=llama", "regime=instruct", "data=instructions", *EVALUATION),
+        GPT,
+        EXPERIMENTS,
+    ),
     "plan": Part(("-m", "experiment=main_table", "scale=paper", "plan=true"), {}),
     "two processes": Part((*LLAMA, *GRPO, "seed=7"), GPT, LAUNCHED),
 }

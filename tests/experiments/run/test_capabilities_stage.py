@@ -63,3 +63,18 @@ def test_what_cannot_be_measured_is_said_before_training(cell: Cell, monkeypatch
         preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_fact]")))
     with pytest.raises(Unavailable, match=r"task gsm8k .*\(no route to the hub\)"):
         preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_facts,gsm8k]")))
+
+
+@pytest.mark.parametrize("experiment", ["judge_sanity", "separation"])
+def test_a_probe_needs_nothing_that_only_a_training_uses(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch, experiment: str
+) -> None:
+    def missing(*_: object) -> None:
+        raise Unavailable("not installed")
+
+    monkeypatch.setattr(capabilities, "check", missing)
+    monkeypatch.setattr("cme.training.trackers.check_tracker", missing)
+    words = (*ON, "tracker=wandb", "data=arithmetic", "regime=sft", "judge=correctness")
+    with pytest.raises(Unavailable, match="not installed"):
+        preparation.prepare(composition.compose_cells(cell(*words)))
+    preparation.prepare(composition.compose_cells(cell(*words, f"experiment={experiment}")))
