@@ -18,12 +18,15 @@ def model(folder: str, dtype: torch.dtype = torch.float32) -> Any:
 
 @torch.no_grad()
 def token_scores(
-    folder: str, name: str, question: str, response: str, ended: bool
+    folder: str, name: str, question: str, response: str, ended: bool, limit: int | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-likelihood and entropy (T,) of a response's tokens in nats, its end of turn last where it ended."""
+    """Log-likelihood and entropy (T,) of a response's tokens in nats, its end of turn last where it ended.
+
+    Of more than `limit` tokens the first ones: a response of as many of the generator's tokens may have more of these.
+    """
     prompt = ids_of(folder, EXPECTED[name].render(question), controls=True)
     end = ids_of(folder, EXPECTED[name].end_of_turn, controls=True)
-    tokens = [*ids_of(folder, response, controls=False), *(end if ended else [])]
+    tokens = [*ids_of(folder, response, controls=False), *(end if ended else [])][:limit]
     logits = model(folder)(input_ids=torch.tensor([[*prompt, *tokens]])).logits[0, len(prompt) - 1 : -1]
     log_p = logits.double().log_softmax(-1)
     return log_p[range(len(tokens)), tokens], -(log_p.exp() * log_p).sum(-1)
