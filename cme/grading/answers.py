@@ -50,6 +50,23 @@ def canonical_answer(answer: str, kind: AnswerKind) -> str:
     return value if value == "0" else sign + value
 
 
+def gold_answer(answer: str | None, kind: AnswerKind) -> str | None:
+    """The canonical form of a gold answer; None if there is none, or if no answer of the kind can be read from it.
+
+    Such a gold answer is no gold answer: a response graded by it would always be wrong. Boxed gold answers are parsed
+    by math-verify (`cme.grading.math_grader`); one whose parsing is undecided stays.
+    """
+    if answer is None:
+        return None
+    if kind == "number":
+        readable: bool | None = _last_number(answer) is not None
+    elif kind == "boxed":
+        readable = math_grader.parses(answer)
+    else:
+        readable = bool(normalize_text(answer))
+    return None if readable is False else canonical_answer(answer, kind)
+
+
 def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
     """The characters [start, end) of a response's answer; None if it has no answer.
 
@@ -88,12 +105,14 @@ def are_equivalent(gold: str, given: str, kind: AnswerKind) -> bool | None:
 def is_correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None:
     """Whether a response's answer is correct; a response without an answer is not.
 
-    None if there is no gold answer, and if the comparison is undecided. Raises ValueError as `extract_answer` does.
+    None if there is no gold answer (`gold_answer`), and if the comparison is undecided. Raises ValueError as
+    `extract_answer` does.
     """
-    if gold is None:
+    right = gold_answer(gold, kind)
+    if right is None:
         return None
     given = extract_answer(response, kind)
-    return False if given is None else are_equivalent(canonical_answer(gold, kind), given, kind)
+    return False if given is None else are_equivalent(right, given, kind)
 
 
 def _last_number(text: str) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ restarted for the next one. This file is both sides: run as a script, it is the 
 
 import atexit
 import json
+import re
 import select
 import subprocess
 import sys
@@ -19,6 +20,7 @@ SECONDS = 3.0
 """Time limit of one comparison, wall-clock; a typical one takes milliseconds."""
 STARTING_SECONDS = 120.0
 MEMORY_BYTES = 1 << 30
+_PLAIN_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 
 
 class Grader:
@@ -35,11 +37,18 @@ class Grader:
 
         Raises RuntimeError if the worker cannot start.
         """
+        return self._ask([gold, given])
+
+    def parses(self, answer: str) -> bool | None:
+        """Whether an answer parses as mathematics; None if that is undecided. Raises as `equivalent`."""
+        return self._ask([answer])
+
+    def _ask(self, question: list[str]) -> bool | None:
         with self._lock:
             if self._worker is None:
                 self._worker = self._start()
             try:
-                answer = self._receive(self._worker, [gold, given], self.seconds)
+                answer = self._receive(self._worker, question, self.seconds)
             except OSError:  # the worker died before it had read the question
                 answer = None
             if answer is None:
@@ -96,6 +105,12 @@ def are_equivalent(gold: str, given: str) -> bool | None:
     return _grader.equivalent(gold, given)
 
 
+@lru_cache(maxsize=1 << 16)
+def parses(answer: str) -> bool | None:
+    """As `Grader.parses`, with the same worker. A plain number needs none."""
+    return bool(_PLAIN_NUMBER.fullmatch(answer)) or _grader.parses(answer)
+
+
 def _work() -> None:
     """Answer questions, one JSON line each, until the input ends."""
     import logging
@@ -107,12 +122,13 @@ def _work() -> None:
 
     kinds = (LatexExtractionConfig(), ExprExtractionConfig())
 
-    def compare(gold: str, given: str) -> bool | str:
+    def grade(*texts: str) -> bool | str:
+        """Whether one answer parses, or whether two are equivalent."""
         # the parent keeps the time: math-verify's own timeouts are signals, which a long multiplication ignores
         try:
-            parsed = [
-                parse(f"${text}$", kinds, parsing_timeout=None, raise_on_error=True) for text in (gold, given)
-            ]
+            parsed = [parse(f"${text}$", kinds, parsing_timeout=None, raise_on_error=True) for text in texts]
+            if len(texts) == 1:  # what does not parse is returned as text alone, or not at all
+                return any(not isinstance(value, str) for value in parsed[0])
             return bool(verify(*parsed, timeout_seconds=None, raise_on_error=True))
         except (MemoryError, RecursionError, OverflowError):
             return "undecided"
@@ -121,7 +137,7 @@ def _work() -> None:
 
     print(json.dumps("ready"), flush=True)
     for line in sys.stdin:
-        print(json.dumps(compare(*json.loads(line))), flush=True)
+        print(json.dumps(grade(*json.loads(line))), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """Correctness as judge: a correct answer beats an incorrect one."""
 
-from cme.grading.answers import AnswerKind, has_final_answer, is_correct
+from dataclasses import replace
+
+from cme.grading.answers import AnswerKind, gold_answer, has_final_answer, is_correct
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.records import Generation, Prompt
 
@@ -8,8 +10,8 @@ from cme.records import Generation, Prompt
 class Correctness(Judge):
     """Compares each response's final answer with the gold answer. Two correct or two incorrect answers tie.
 
-    A response without an answer is incorrect. The verdict is unscored if the prompt has no gold answer, or if the
-    comparison of an answer with the gold answer exceeds its time limit.
+    A response without an answer is incorrect. The verdict is unscored if the prompt has no gold answer
+    that can be read, or if the comparison of an answer with it exceeds its time limit.
 
     Args:
         answers: how answers are extracted and compared, see `cme.grading.answers`.
@@ -34,6 +36,7 @@ class Correctness(Judge):
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by whether their answers are correct."""
+        prompt = replace(prompt, answer=gold_answer(prompt.answer, self.answers))
         if (lack := self.missing(prompt)) is not None:
             return JudgeVerdict("unscored", lack)
         correct = [is_correct(g.response, prompt.answer, self.answers) for g in (first, second)]

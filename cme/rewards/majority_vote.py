@@ -24,7 +24,7 @@ the text `None`, against which the group is graded.
 from collections.abc import Sequence
 from typing import Any
 
-from cme.grading.answers import AnswerKind, are_equivalent, canonical_answer, extract_answer
+from cme.grading.answers import AnswerKind, are_equivalent, extract_answer, gold_answer
 from cme.models import chat
 from cme.rewards import groups
 from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
@@ -81,9 +81,9 @@ class MajorityVote(Reward):
             if winner is None:
                 continue
             shares.append(sum(agrees) / len(agrees))
-            gold = None if answer is None else answer[group.start]
+            gold = None if answer is None else gold_answer(answer[group.start], self.answers)
             if gold is not None:
-                correct.append(are_equivalent(canonical_answer(gold, self.answers), winner, self.answers))
+                correct.append(are_equivalent(gold, winner, self.answers))
         self.left_out = len(prompts) // self.num_generations * (self.num_generations - self.train_on)
         if log_metric:
             for metric, values in (("majority_share", shares), ("label_accuracy", correct)):

@@ -14,8 +14,8 @@ from cme.checkpoints import Checkpoint
 from cme.grading.answers import (
     AnswerKind,
     are_equivalent,
-    canonical_answer,
     extract_answer,
+    gold_answer,
     has_final_answer,
     is_correct,
     normalize_text,
@@ -132,9 +132,9 @@ class Monitors:
             if winner is None:
                 continue
             shares.append(sum(agreed) / size)
-            right = gold[start]
+            right = gold_answer(gold[start], self.answers)
             if right is not None:
-                labels.append(are_equivalent(canonical_answer(right, self.answers), winner, self.answers))
+                labels.append(are_equivalent(right, winner, self.answers))
         measured["accuracy"] = [float(value) for value in graded if value is not None]
         measured["majority_share"] = shares
         measured["label_accuracy"] = [float(value) for value in labels if value is not None]

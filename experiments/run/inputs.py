@@ -1,9 +1,11 @@
 """The prompts and preference pairs of a run."""
 
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, cast
 
 from cme.data.files import Copy
+from cme.grading.answers import gold_answer
 from cme.records import Preference, Prompt
 from experiments.config.runs import Run
 from experiments.config.schema import Data, Dpo
@@ -11,11 +13,18 @@ from experiments.config.validation import BadConfig
 
 
 def load_prompts(data: Data, split: str, count: int) -> list[Prompt]:
-    """`count` prompts of a split. Raises Unavailable for data that is not available, BadConfig if there are fewer."""
+    """`count` prompts of a split; a gold answer that cannot be read is left out (`cme.grading.answers.gold_answer`).
+
+    Raises Unavailable for data that is not available, BadConfig if there are fewer.
+    """
     try:
-        return cast("list[Prompt]", data.source.instantiate(split=split, count=count, seed=data.seed))
+        prompts = cast("list[Prompt]", data.source.instantiate(split=split, count=count, seed=data.seed))
     except ValueError as error:
         raise BadConfig(f"data={data.name}: {error}") from error
+    if data.answers == "none":
+        return prompts
+    readable = [gold_answer(p.answer, data.answers) is not None for p in prompts]
+    return [p if known else replace(p, answer=None) for p, known in zip(prompts, readable, strict=True)]
 
 
 def data_copies(run: Run) -> list[Copy]:

@@ -49,6 +49,9 @@ def _make_record(run: Run, store: Store) -> None:
     weights = resolve_weights(preparation.checkpoint_names([run]), identity.served_verifiers(run))
     data_commits = preparation.record_commits(run, weights)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
+    without_gold = missing_answer_warnings(run, prompts)
+    for warning in without_gold:
+        print_message(run, warning)
     if store.training.exists() and (damage := find_damage(store.checkpoint)):
         print_message(run, f"{store.checkpoint} is damaged ({damage}): it is trained again")
         store.training.unlink()
@@ -88,7 +91,7 @@ def _make_record(run: Run, store: Store) -> None:
         + judging.truncation_warnings(run, pairs)
         + training.warnings(store)
         + (chosen.warnings if chosen else [])
-        + missing_answer_warnings(run, prompts),
+        + without_gold,
         stopped=result["stopped"],
         history=result["history"],
         pairs=pairs,
@@ -173,12 +176,12 @@ def _judge_again(run: Run, store: Store, record: RunRecord) -> None:
 
 
 def missing_answer_warnings(run: Run, prompts: dict[str, list[Prompt]]) -> list[str]:
-    """Warnings for the record: how many prompts lack a gold answer, in data that has no other truth."""
+    """How many prompts lack a gold answer that can be read, for data that has no other truth."""
     if run.data.answers == "none" or run.data.oracle is not None:
         return []
     lacking = {use: sum(p.answer is None for p in own) for use, own in prompts.items()}
     return [
-        f"{n} of {len(prompts[use])} {use} prompts have no gold answer and are no part of any accuracy"
+        f"{n} of {len(prompts[use])} {use} prompts have no gold answer that can be read and are no part of any accuracy"
         for use, n in lacking.items()
         if n
     ]

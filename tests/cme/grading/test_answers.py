@@ -14,6 +14,7 @@ from cme.grading.answers import (
     are_equivalent,
     canonical_answer,
     extract_answer,
+    gold_answer,
     is_correct,
     normalize_text,
 )
@@ -154,6 +155,12 @@ def test_equivalence(gold: str, given: str, kind: AnswerKind, same: bool) -> Non
         ("so 0.5", "\\frac{1}{2}", "boxed", False),  # nothing in a box
         ("so \\boxed{0.5}", None, "boxed", None),
         ("so \\boxed{9^{9^{9^9}}}", "2", "boxed", None),
+        ("so \\boxed{9}", "9^{9^{9^9}}", "boxed", None),
+        ("so \\boxed{0.5}", "\\frac{1", "boxed", None),  # no gold answer: it does not parse
+        ("so \\boxed{\\frac{1}", "\\frac{1", "boxed", None),
+        ("no box", "?", "boxed", None),
+        ("it is 7.", "seven", "number", None),
+        ("seven", "...", "whole", None),
         ("it is 1,000.", "1000.0", "number", True),
         ("no idea", "7", "number", False),
         ("Seven.", "seven", "whole", True),
@@ -164,6 +171,29 @@ def test_a_response_is_correct_wrong_or_undecided(
 ) -> None:
     monkeypatch.setattr(math_grader._grader, "seconds", 1.0)
     assert is_correct(response, gold, kind) is right
+
+
+@pytest.mark.parametrize(
+    ("gold", "kind", "canonical"),
+    [
+        ("-7.50", "boxed", "-7.50"),
+        (" x^2 + 1 ", "boxed", "x^2 + 1"),
+        ("\\text{Evelyn}", "boxed", "\\text{Evelyn}"),
+        ("(-\\infty, 2] \\cup (3, 5)", "boxed", "(-\\infty, 2] \\cup (3, 5)"),
+        ("\\frac{1", "boxed", None),
+        ("x^2+", "boxed", None),
+        ("", "boxed", None),
+        ("$1,000.0", "number", "1000"),
+        ("n/a", "number", None),
+        ("The Fox.", "whole", "the fox"),
+        ("?", "whole", None),
+    ],
+)
+def test_a_gold_answer_that_cannot_be_read_is_none(
+    gold: str, kind: AnswerKind, canonical: str | None
+) -> None:
+    assert gold_answer(gold, kind) == canonical
+    assert gold_answer(None, kind) is None
 
 
 def test_clusters_have_equivalent_answers_in_order_of_appearance(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,8 @@ def test_boxed_answers_are_compared_by_value() -> None:
 
 def test_an_undecidable_answer_is_unscored() -> None:
     judge, seven = Correctness("boxed"), response(r"\boxed{7}")
-    assert judge.compare(Prompt("p", "?"), seven, seven).reason == "the prompt has no gold answer"
+    for gold in (None, r"\frac{7"):
+        assert judge.compare(Prompt("p", "?", gold), seven, seven).reason == "the prompt has no gold answer"
     hanging = judge.compare(Prompt("p", "?", "7"), seven, response(r"\boxed{6^{6^{6^{6^6}}}}"))
     assert hanging.outcome == "unscored" and "could not be decided" in str(hanging.reason)
 

@@ -168,9 +168,10 @@ def test_ground_truth_compares_answers_and_leaves_undecided_ones_unscored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(math_grader._grader, "seconds", 1.0)
-    completions = ["Seven.", "seven", "eight", "", "seven"]
-    gold = ["seven", "SEVEN!", "seven", "seven", None]
-    assert GroundTruth(None, "whole")(["p"] * 5, completions, [[1]] * 5, answer=gold) == [1, 1, 0, 0, None]
+    completions = ["Seven.", "seven", "eight", "", "seven", "seven"]
+    gold = ["seven", "SEVEN!", "seven", "seven", None, "?"]
+    graded = GroundTruth(None, "whole")(["p"] * 6, completions, [[1]] * 6, answer=gold)
+    assert graded == [1, 1, 0, 0, None, None]
     boxes = [r"\boxed{0.5}", r"\boxed{0.25}", "0.5", r"\boxed{8^{8^{8^{8}}}}"]
     graded = GroundTruth(None, "boxed")(["p"] * 4, boxes, [[1]] * 4, answer=[r"\frac{1}{2}"] * 4)
     assert graded == [1.0, 0.0, 0.0, None]

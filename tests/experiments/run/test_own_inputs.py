@@ -120,3 +120,26 @@ def test_a_stop_rule_without_end_tokens_is_refused_before_training(
     runs = composition.compose_cells(cell(f"generator={folder}", "evaluation.stop=checkpoint"))
     with pytest.raises(BadConfig, match=r"evaluation\.stop=checkpoint: .*endless names no token"):
         preparation.prepare(runs)
+
+
+def test_gold_answers_that_cannot_be_read_are_left_out_and_counted(
+    own: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every third row has a gold answer, the others' do not parse: no accuracy, no verdict, and the count printed."""
+    rows = [{"instruction": f"Add {n}.", "answer": "\\frac{1" if n % 3 else "7"} for n in range(60)]
+    path = tmp_path / "sums.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    words = ("data.answers=boxed", "judge=correctness", "judge@selection.judge=correctness", "reward=random")
+    [run] = composition.compose_cells(own(path, *words))
+    pipeline.run(run)
+    record = read_record(tmp_path / "runs" / run.run_id / "record.json")
+    readable = [int(pair.prompt.split()[1].rstrip(".")) % 3 == 0 for pair in record.pairs]
+    assert 0 < sum(readable) < len(readable) == 4
+    assert [pair.answer for pair in record.pairs] == ["7" if known else None for known in readable]
+    assert record.accuracy is not None
+    assert [graded is not None for graded in record.accuracy.policy] == readable
+    judged = {v.prompt_id for v in record.verdicts if v.outcome != "unscored"}
+    assert judged == {p.prompt_id for p, known in zip(record.pairs, readable, strict=True) if known}
+    counted = f"{4 - sum(readable)} of 4 evaluation prompts have no gold answer that can be read"
+    assert any(warning.startswith(counted) for warning in record.warnings)
+    assert counted in capsys.readouterr().err
