@@ -7,6 +7,7 @@ and is only read for tasks that are not bundled.
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,19 @@ def check(tasks: Sequence[str]) -> None:
                 f"capability task {name} needs items from the hub, which are not in the local cache and cannot be "
                 f"downloaded ({str(error).splitlines()[0]}): connect, or remove the task from capabilities.tasks"
             ) from error
+
+
+def data_commits(tasks: Sequence[str]) -> dict[str, str]:
+    """The commits of the hub's data sets from which the items of the tasks are read, by data set. Loads the items."""
+    commits = {}
+    from_hub = [name for name in tasks if name not in own_tasks()]
+    loaded = _manager(tasks).load(from_hub)["tasks"].values() if from_hub else []
+    for task in loaded:
+        # the library `datasets` keeps what it reads from the hub in a folder with the name of the commit
+        files = [file["filename"] for split in task.dataset.values() for file in split.cache_files]
+        if files and re.fullmatch("[0-9a-f]{40}", commit := Path(files[0]).parent.name):
+            commits[str(task.config.dataset_path)] = commit
+    return commits
 
 
 def measure(

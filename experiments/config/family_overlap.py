@@ -17,11 +17,15 @@ def overlap_warnings(judges: Mapping[str, str], parties: Sequence[Party]) -> lis
     warnings = []
     for field, model in judges.items():
         for party, family, checkpoints in parties:
-            if model in checkpoints:
+            if _without_revision(model) in map(_without_revision, checkpoints):
                 warnings.append(f"{field}={model} is the {party}")
             elif family and family in model.lower():
                 warnings.append(f"{field}={model} is of the family of the {party} ({family})")
     return list(dict.fromkeys(warnings))
+
+
+def _without_revision(checkpoint: str) -> str:
+    return checkpoint.partition("@")[0]
 
 
 def family_of(name: str) -> str:

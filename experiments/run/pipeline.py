@@ -47,7 +47,7 @@ def run(run: Run) -> Path:
 def _make_record(run: Run, store: Store) -> None:
     """Run all stages, each unless its file is there, and write the record."""
     weights = resolve_weights(preparation.checkpoint_names([run]), identity.served_verifiers(run))
-    data_commits = preparation.record_commits(run, weights)
+    data_commits = preparation.record_commits(run, weights, run.capabilities.tasks)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
     without_gold = missing_answer_warnings(run, prompts)
     for warning in without_gold:

@@ -1,7 +1,7 @@
 """Check and prepare what runs need before the first one starts: weights, data, judges, trackers and disk space."""
 
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,21 +208,20 @@ def _check_disk_space(runs: list[Run]) -> None:
 
 
 def _check_commits(runs: list[Run]) -> None:
-    """Raise Unavailable for runs that began with other commits than those that are here now."""
-    if problems := [line for run in runs for line in changed_commits(run)]:
+    """Raise Unavailable for runs that began with other commits than those in the local cache now."""
+    problems: list[str] = []
+    for run in runs:
+        if _commits_path(run).exists():
+            problems += changed_commits(run, _cached_commits(run, checkpoint_names([run])))
+    if problems:
         raise Unavailable("\n".join(problems))
 
 
-def changed_commits(run: Run) -> list[str]:
-    """A sentence for each checkpoint and data set on the hub whose commit here is not that which the run began with.
-
-    A run writes its commits to `commits.json` in its folder. Only the local cache is read, and nothing for a new run.
-    """
+def changed_commits(run: Run, commits: Mapping[str, str]) -> list[str]:
+    """A sentence for each of these commits that is not the one which the run began with, by its `commits.json`."""
     path = _commits_path(run)
-    if not path.exists():
-        return []
-    recorded, sentences = read_json(path), []
-    for key, commit in _cached_commits(run, checkpoint_names([run])).items():
+    recorded, sentences = read_json(path) if path.exists() else {}, []
+    for key, commit in commits.items():
         if recorded.get(key, commit) != commit:
             kind, _, name = key.partition(" of ")
             owner = name.partition("@")[0]
@@ -234,13 +233,19 @@ def changed_commits(run: Run) -> list[str]:
     return sentences
 
 
-def record_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
+def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = ()) -> dict[str, str]:
     """Write the commits of checkpoints and of the run's data to its folder, and return those of the data.
 
-    Only what is on the hub has commits. Raises Unavailable for a run that began with other commits.
+    The data are those of the prompts and of the capability `tasks`. Only what is on the hub has commits. Raises
+    Unavailable for a run that began with other commits.
     """
-    _check_commits([run])
     path, commits = _commits_path(run), _cached_commits(run, checkpoints)
+    if tasks:
+        from cme.evaluation.capabilities import data_commits
+
+        commits |= {f"data of {name}": commit for name, commit in data_commits(tasks).items()}
+    if problems := changed_commits(run, commits):
+        raise Unavailable("\n".join(problems))
     recorded = read_json(path) if path.exists() else {}
     if not commits.items() <= recorded.items():
         write_json(path, recorded | commits)

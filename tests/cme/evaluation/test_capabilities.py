@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset, DatasetDict
 from samples import all_prompts
 from scripted import published_copy
 
@@ -50,6 +52,23 @@ def test_questions_have_four_answers_in_balanced_order() -> None:
     assert not prompts & {row["question"] for row in rows}
     lines = (files("cme.data.tasks") / "questions.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [f"question-{i:02}" for i in range(1, 41)]
+
+
+def test_the_commits_of_the_items_are_those_of_the_prepared_data(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    commit = "1a" * 20
+    found = {}
+    for name, folder in (("gsm8k", commit), ("local", "0.0.0")):
+        split = Dataset.from_list([{"question": "?"}])
+        split.save_to_disk(tmp_path / folder)
+        split = Dataset.load_from_disk(tmp_path / folder)
+        config = SimpleNamespace(dataset_path=f"owner/{name}")
+        found[name] = SimpleNamespace(dataset=DatasetDict(test=split), config=config)
+    manager = SimpleNamespace(load=lambda names: {"tasks": {name: found[name] for name in names}})
+    monkeypatch.setattr(capabilities, "_manager", lambda _: manager)
+    assert capabilities.data_commits(["gsm8k", "local", "questions"]) == {"owner/gsm8k": commit}
+    assert capabilities.data_commits(["questions"]) == {}
 
 
 @torch.no_grad()

@@ -278,6 +278,8 @@ def test_local_judges_and_the_selections_are_flagged_too(capsys: pytest.CaptureF
     composition.compose_cells(judged, generators=["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
     same = "warning: judge.checkpoint=Qwen/Qwen3-32B is the generator"
     assert capsys.readouterr().err.splitlines() == [first, same]
+    composition.compose_cells([*judged[:1], f"{judged[1]}@v1"], generators=["Qwen/Qwen3-32B@v2"])
+    assert capsys.readouterr().err == "warning: judge.checkpoint=Qwen/Qwen3-32B@v1 is the generator\n"
     composition.compose_cells(judged, generators=["org/base"])
     assert capsys.readouterr().err == ""
 
