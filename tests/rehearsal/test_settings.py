@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,11 @@ def _words(command: str, local: dict[str, Path], folder: Path, url: str) -> list
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_what_reaches_the_trainer(captured: dict[str, dict[str, Any]], line: str) -> None:
+def test_what_reaches_the_trainer(
+    captured: dict[str, dict[str, Any]], snapshot: Callable[[str], str], line: str
+) -> None:
     expected, found = LINES[line], captured[line]
-    assert (found["trainer"], found["model"]) == (expected["trainer"], expected["model"])
+    assert (found["trainer"], found["model"]) == (expected["trainer"], snapshot(expected["model"]))
     settings = found["settings"]
     batch = settings["per_device_train_batch_size"] * settings["gradient_accumulation_steps"]
     wanted = TABLE["common"][expected["trainer"]] | expected["settings"]
