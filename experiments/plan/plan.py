@@ -116,7 +116,10 @@ def _total_disk(runs: Sequence[Run], disks: Sequence[DiskSpace | None]) -> list[
             f"disk: {total.peak / 1e9:.1f} GB in results_dir if the runs follow each other, "
             f"{total.kept / 1e9:.1f} GB of which stay"
         )
-    names = {name.removeprefix("random:") for name in preparation.checkpoint_names(list(runs))}
+    served = {name for run in runs for name in identity.served_verifiers(run)}
+    names = {
+        name for name in preparation.checkpoint_names(list(runs)) if not name.startswith("random:")
+    } - served
     sizes = [size.parameters for name in names if "/" in name and ":" not in name and (size := size_of(name))]
     if sizes:
         gigabytes = 2 * sum(sizes) / 1e9

@@ -77,8 +77,8 @@ def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
             )
     if recorded.get(f"weights of {name}", weights) != weights:
         raise NotIndependent(
-            f"{name} is {weights} here, but {run_id} had {recorded[f'weights of {name}']}: under other versions of "
-            "torch or transformers it is another model; measure under those of the record"
+            f"{name} is {weights} here, but {run_id} had {recorded[f'weights of {name}']}: at another commit, or built "
+            "under other versions of torch or transformers, it is another model; measure under that of the record"
         )
     scorer = cached_scorer(name, **record.config.get("scoring", SCORING))
     return replace(
