@@ -176,6 +176,8 @@ def distribution_plot(records: Sequence[Separation], span: str) -> Plot:
 def bin_edges(values: Floats, signal: str) -> Floats:
     """Edges of a histogram's bins: up to BINS, one per token for lengths, even on a logarithmic axis otherwise."""
     known = values[~np.isnan(values)]
+    if not known.size:  # no response has an answer
+        return np.array([FLOOR, 1.0])
     if signal == LENGTH:
         low, high = known.min() - 0.5, known.max() + 0.5
         return np.linspace(low, high, min(BINS, int(high - low)) + 1)

@@ -66,6 +66,13 @@ def test_responses_without_answer_or_grade_are_counted_and_left_out() -> None:
     assert all(count in notes for count in (*counts, "62 right and 64 wrong"))
 
 
+def test_a_generator_that_never_answers_has_figures_too(tmp_path: Path) -> None:
+    never = [False] * (PROMPTS * SAMPLES)
+    records = [separation_record(answer=True, correct=never, answered=never)]
+    parts = separation_section(records, tmp_path).parts
+    assert len(parts[0].images) == 4
+
+
 def test_a_response_without_a_value_is_in_no_pair_of_that_signal() -> None:
     record = separation_record()
     record.signals[VERIFIER][0] = None
