@@ -12,6 +12,7 @@ from cme import Unavailable
 from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.records import Generation, Pair, Verdict
 from experiments.config import composition
+from experiments.run import judging
 from tests.rehearsal.stand_ins.judge_server import FAULTS, JudgeServer, serving, verdict
 
 CUT = 2500
@@ -126,6 +127,20 @@ def test_a_refused_parameter_is_named_with_the_override_that_works(
         make_judge(*words).probe()
     make_judge(*words, *remedy.split()).probe()
     assert [r.status for r in judge_server.requests] == [400, 200]
+
+
+def test_the_override_is_that_of_the_judge_which_was_refused(judge_server: JudgeServer) -> None:
+    """A member of a panel and the judge of a selection have their own fields."""
+    url = judge_server.url("openai")
+    panel = ["judge=panel", f"judge.members.gpt_5_2.base_url={url}", "judge.members.gpt_5_2.model=gpt-5"]
+    panel += [f"judge.members.anthropic.base_url={judge_server.url('anthropic')}"]
+    selection = [f"selection.judge.base_url={url}", "+selection.judge.decoding.top_k=3"]
+    cell = ["scale=paper", "family=llama", "regime=instruct", *panel, *selection]
+    with pytest.raises(Unavailable) as caught:
+        judging.probe(composition.compose_cells(cell))
+    member, chosen = str(caught.value).splitlines()
+    assert "; set judge.members.gpt_5_2.decoding.reasoning_effort=null:" in member
+    assert "; set selection.judge.decoding.top_k=null:" in chosen
 
 
 def test_a_judge_by_labels_needs_log_probabilities(judge_server: JudgeServer) -> None:
