@@ -12,8 +12,8 @@ Variants, all off by default. v_t is the value of token t:
     metric=perplexity          r = -exp(-mean v), the cross-model perplexity of arXiv 2603.25450
     metric=predictive_entropy  v_t = -H(q(. | x, y_<t)),     r = mean v, the cross-model entropy of arXiv 2603.25450
     pmi                        v_t = log q(y_t | x, y_<t) - log q(y_t | x0, y_<t); x0 is the empty prompt
-    span=answer | blended      r over the answer's tokens, or (1 - w) r(response) + w r(answer); a response without an
-                               answer gets r(response) - no_answer_penalty
+    span=answer | blended      r over the answer's tokens, or (1 - w) r(response) + w r(answer)
+    no_answer_penalty          a response without an answer gets r(response) - no_answer_penalty, whatever the span
     several verifiers          the mean or the minimum of their rewards
     clip, sigmoid              min(max(r, low), high);  1 / (1 + exp(-(r - center) / width)); with granularity=token
                                also of each token's value
@@ -179,7 +179,8 @@ class CrossModelEntropy(Reward):
         settings = self.settings
         if score.reason is not None or not values.isfinite().all():
             return float("nan")
-        characters = None if settings.span == "response" else answer_span(text, settings.answers)
+        uses_answer = settings.span != "response" or settings.no_answer_penalty > 0
+        characters = answer_span(text, settings.answers) if uses_answer else None
         answer = None if characters is None else pooling.span_mask(score, *characters)
         weight, penalty = settings.answer_weight, settings.no_answer_penalty
         value = pooling.pool_span(values, answer, settings.metric, settings.span, weight, penalty)

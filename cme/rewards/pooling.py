@@ -33,13 +33,13 @@ def pool_span(
     """The reward over the response, over its answer, or (1 - weight) response + weight answer.
 
     `answer` marks the answer's tokens (T,). If the answer is missing (None, or none of its tokens was scored), the
-    result is the reward over the response minus `no_answer_penalty`, in the metric's unit.
+    result is, for every span, the reward over the response minus `no_answer_penalty`, in the metric's unit.
     """
     over_response = pool(values, metric)
-    if span == "response":
-        return over_response
     if answer is None or not answer.any():
         return over_response - no_answer_penalty
+    if span == "response":
+        return over_response
     over_answer = pool(values[answer], metric)
     return over_answer if span == "answer" else (1 - weight) * over_response + weight * over_answer
 

@@ -35,6 +35,8 @@ from cme.models import chat
 from cme.rewards import groups
 from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
 
+THRESHOLD = 0.8
+
 
 class SemanticEntropy(Reward):
     """The share, or its logarithm, of a group's responses that have the same meaning as each response.
@@ -45,8 +47,8 @@ class SemanticEntropy(Reward):
         value: `probability` or `log_probability`.
         threshold: lowest cosine of two responses with the same meaning, for `answers=none`.
 
-    Raises ValueError for an unknown `value` and a `threshold` that is not a positive cosine, Unavailable where the
-    encoder of the embeddings is needed and not installed.
+    Raises ValueError for an unknown `value`, and for a `threshold` that is no positive cosine or has no effect. Raises
+    Unavailable where the encoder of the embeddings is needed and not installed.
     """
 
     __name__ = "semantic_entropy"
@@ -57,9 +59,9 @@ class SemanticEntropy(Reward):
         answers: AnswerKind,
         num_generations: int,
         value: Literal["probability", "log_probability"] = "probability",
-        threshold: float = 0.8,
+        threshold: float = THRESHOLD,
     ) -> None:
-        self.check(value=value, threshold=threshold)
+        self.check(answers, value, threshold)
         if answers == "none":
             from cme.models.embeddings import require_encoder
 
@@ -68,12 +70,22 @@ class SemanticEntropy(Reward):
         self.value, self.threshold = value, threshold
 
     @classmethod
-    def check(cls, value: str = "probability", threshold: float = 0.8, **settings: Any) -> None:
-        """Raise ValueError for an unknown `value` and for a `threshold` that is not a positive cosine."""
+    def check(
+        cls,
+        answers: AnswerKind = "none",
+        value: str = "probability",
+        threshold: float = THRESHOLD,
+        **settings: Any,
+    ) -> None:
+        """Raise ValueError for an unknown `value`, and for a `threshold` that is no cosine or has no effect."""
         if value not in ("probability", "log_probability"):
             raise ValueError(f"value={value}; it must be one of probability, log_probability")
         if not 0 < threshold <= 1:
             raise ValueError(f"threshold={threshold}; a cosine must be above 0 and at most 1")
+        if threshold != THRESHOLD and answers != "none":
+            raise ValueError(
+                f"threshold={threshold} has no effect with answers={answers}, which are compared as answers"
+            )
 
     def __call__(
         self,

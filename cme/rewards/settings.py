@@ -76,9 +76,9 @@ class CrossModelEntropySettings(VerifierSettings):
         metric: what is pooled over the verifier's tokens.
         pmi: subtract the log-likelihood of the response without the prompt.
         span: the part of the response that is pooled.
-        answers: what part of a response is its answer, for a span other than `response`.
+        answers: what part of a response is its answer, for `no_answer_penalty` and for a span other than `response`.
         answer_weight: weight of the answer, from 0 to 1, for `span="blended"`.
-        no_answer_penalty: subtracted where a response has no answer, for a span other than `response`.
+        no_answer_penalty: subtracted where a response has no answer, whatever the span.
         ensemble: how the rewards of several verifiers are combined.
         clip: bounds [low, high] of the reward.
         sigmoid: [center, width] of a sigmoid through which the reward passes.
@@ -90,7 +90,8 @@ class CrossModelEntropySettings(VerifierSettings):
             end of turn is scored has a token.
         server: arguments of `cme.scoring.server.CompletionServer`, which then computes the verifier's values.
 
-    The other arguments are those of `VerifierSettings`.
+    The other arguments are those of `VerifierSettings`. Raises ValueError as they do, and for a setting that would have
+    no effect beside the others.
     """
 
     metric: Metric = "log_likelihood"
@@ -117,6 +118,11 @@ class CrossModelEntropySettings(VerifierSettings):
             raise ValueError(
                 f"span={self.span} with answers=none; use data whose responses have an answer, or span=response"
             )
+        if self.no_answer_penalty > 0 and self.answers == "none":
+            raise ValueError(
+                f"no_answer_penalty={self.no_answer_penalty} with answers=none; use data whose responses have an "
+                "answer, or no_answer_penalty=0"
+            )
         if not 0 <= self.answer_weight <= 1:
             raise ValueError(f"answer_weight={self.answer_weight}; it must be between 0 and 1")
         for name in ("no_answer_penalty", "std_floor"):
@@ -131,7 +137,7 @@ class CrossModelEntropySettings(VerifierSettings):
                 f"granularity=token with span={self.span} and metric={self.metric}; it needs span=response and "
                 "metric=log_likelihood or predictive_entropy"
             )
-        if self.server:
+        if self.server is not None:
             if len(self.verifiers) > 1:
                 raise ValueError(f"server with {len(self.verifiers)} verifiers; a server serves one verifier")
             if not {"url", "model", "dialect"} <= set(self.server):
@@ -144,6 +150,24 @@ class CrossModelEntropySettings(VerifierSettings):
                 raise ValueError(
                     "metric=predictive_entropy with a server; servers return log-probabilities only"
                 )
+        self._refuse_without_effect()
+
+    def _refuse_without_effect(self) -> None:
+        by_token, blended = self.granularity == "token", self.span == "blended"
+        conditions = {
+            "answer_weight": (blended, "span=blended"),
+            "ensemble": (len(self.verifiers) > 1, "several verifiers"),
+            "alignment": (by_token, "granularity=token"),
+            "normalize": (by_token, "granularity=token"),
+            "no_answer_penalty": (not by_token, "granularity=sequence"),
+            "empty_response": (not by_token, "granularity=sequence"),
+            "device": (self.server is None, "a verifier without server"),
+        }
+        for field in fields(self):
+            value = vars(self)[field.name]
+            has_effect, condition = conditions.get(field.name, (True, ""))
+            if value != field.default and not has_effect:
+                raise ValueError(f"{field.name}={value} has no effect here; it needs {condition}")
 
 
 def with_signature_of(settings: type[VerifierSettings]) -> Callable[[Constructor], Constructor]:

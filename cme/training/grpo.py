@@ -37,7 +37,7 @@ def train_grpo(
     `settings` are fields of GRPOConfig by TRL's names (see `TrainingJob.arguments`).
 
     Raises TrainingFailed for rewards or gradients that are not finite, Interrupted for a signal, Unavailable where the
-    disk is full, and ValueError for `scale_rewards=batch` with a reward per token or a `std_floor`.
+    disk is full, and ValueError for a reward per token or a `std_floor` that does not go with `scale_rewards`.
     """
     stop = {"generation_kwargs": {"stop_token_ids": list(start.end_ids)}} if settings.get("use_vllm") else {}
     config = job.arguments(GRPOConfig, {**settings, **stop, "reward_weights": [1.0, 0.0]})
@@ -48,6 +48,8 @@ def train_grpo(
             raise ValueError(
                 "scale_rewards=batch with a reward per token or a std_floor; it must be group or none"
             )
+        if config.scale_rewards == "none" and reward.std_floor > 0:
+            raise ValueError(f"std_floor={reward.std_floor} has no effect with scale_rewards=none; use group")
         trainer_class = partial(AdvantageTrainer, checked)
     rows = [{"prompt": p.conversation, "answer": p.answer} for p in prompts]
     trainer = trainer_class(

@@ -85,7 +85,13 @@ def check_reward(run: "Run") -> None:
             "trainer=best_of_n with reward.granularity=token or reward.std_floor; it compares one value per response, "
             "so use reward.granularity=sequence and reward.std_floor=0"
         )
-    if uses_groups and isinstance(run.trainer, Grpo) and run.trainer.scale_rewards == "batch":
+    scale_rewards = run.trainer.scale_rewards if isinstance(run.trainer, Grpo) else None
+    if reward.get("std_floor", 0) > 0 and scale_rewards == "none":
+        raise ValueError(
+            f"reward.std_floor={reward['std_floor']} has no effect with trainer.scale_rewards=none; use "
+            "trainer.scale_rewards=group"
+        )
+    if uses_groups and scale_rewards == "batch":
         raise ValueError(
             "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
         )

@@ -175,9 +175,10 @@ def lines(run: Run) -> dict[str, Reward]:
         for name, changes in VARIANTS.items()
         if not changes or _applies(settings, changes)
     }
-    if len(verifiers) > 1:
+    if second is not None:
+        names = [*base.settings.verifiers, second]
         for name, changes in ENSEMBLES.items():
-            made[name] = base.variant(verifiers, **changes)
+            made[name] = base.variant(verifiers, verifier=names, server=None, **changes)
     made["self_likelihood"] = CrossModelEntropy(**local | {"verifier": run.generator})
     made["token_entropy"] = TokenEntropy()
     made["token_entropy_last"] = TokenEntropy(**_defaults("token_entropy_last"))

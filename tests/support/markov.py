@@ -1,7 +1,7 @@
 """A policy small enough to compute by hand: the next token depends on the last alone."""
 
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -31,7 +31,12 @@ class Markov(torch.nn.Module):
 
 
 class Digits:
-    """A tokenizer of digits without a template."""
+    """A tokenizer of four digits without a template and without control tokens."""
+
+    added_tokens_decoder: ClassVar[dict[int, Any]] = {}
+
+    def __len__(self) -> int:
+        return 4
 
     def apply_chat_template(self, messages: list[dict[str, str]], **_: Any) -> str:
         return messages[-1]["content"]

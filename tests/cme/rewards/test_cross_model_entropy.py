@@ -101,11 +101,10 @@ def test_metrics(tiny: Tiny, make: Make, family: str, metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", ["log_likelihood", "perplexity", "predictive_entropy"])
-@pytest.mark.parametrize("span", ["answer", "blended"])
+@pytest.mark.parametrize("span", ["response", "answer", "blended"])
 def test_answers_in_boxes(tiny: Tiny, make: Make, family: str, span: str, metric: str) -> None:
-    reward = make(
-        family, metric=metric, span=span, answers="boxed", answer_weight=0.25, no_answer_penalty=1.5
-    )
+    weight = {"answer_weight": 0.25} if span == "blended" else {}
+    reward = make(family, metric=metric, span=span, answers="boxed", no_answer_penalty=1.5, **weight)
 
     def pool(chosen: list[float]) -> float:
         return -math.exp(-mean(chosen)) if metric == "perplexity" else mean(chosen)
@@ -118,7 +117,8 @@ def test_answers_in_boxes(tiny: Tiny, make: Make, family: str, span: str, metric
             continue
         start = response.rindex("\\boxed{") + len("\\boxed{")
         part = pool(over(one, values, start, start + len(answer)))
-        expected.append(part if span == "answer" else 0.75 * pool(values) + 0.25 * part)
+        of_answer = {"response": 0.0, "answer": 1.0, "blended": 0.25}[span]
+        expected.append((1 - of_answer) * pool(values) + of_answer * part)
     assert rewards_of(reward) == near(expected, 1e-2 if metric == "perplexity" else 1e-4)
 
 
@@ -209,6 +209,15 @@ def test_a_trainer_that_would_ignore_the_settings_is_refused(make: Make, setting
         ({"answer_weight": -0.5}, "answer_weight=-0.5;"),
         ({"answer_weight": NAN}, "answer_weight=nan;"),
         ({"no_answer_penalty": -1.0}, "no_answer_penalty=-1.0;"),
+        ({"no_answer_penalty": 5.0}, "no_answer_penalty=5.0 with answers=none"),
+        ({"answer_weight": 0.25, "span": "answer", "answers": "boxed"}, "answer_weight=0.25 has no effect here"),
+        ({"ensemble": "min"}, "ensemble=min has no effect here; it needs several verifiers"),
+        ({"alignment": "sum"}, "alignment=sum has no effect here; it needs granularity=token"),
+        ({"normalize": "sequence"}, "normalize=sequence has no effect here; it needs granularity=token"),
+        ({"empty_response": -9.0, "granularity": "token"}, "empty_response=-9.0 has no effect"),
+        ({"no_answer_penalty": 5.0, "granularity": "token", "answers": "boxed"}, "no_answer_penalty=5.0 has no"),
+        ({"server": SERVER, "device": "cuda:1"}, "device=cuda:1 has no effect here"),
+        ({"server": {}}, "server={};"),
         ({"std_floor": -0.1}, "std_floor=-0.1;"),
         ({"clip": [1.0, 0.0]}, "clip=[1.0, 0.0];"),
         ({"clip": [2.0, 2.0]}, "clip=[2.0, 2.0];"),

@@ -161,10 +161,10 @@ def test_tokens_that_do_not_spell_the_text_get_no_values(tiny: Tiny, dense: Make
 
 
 def test_empty_and_broken_responses_have_no_values(tiny: Tiny, dense: Make) -> None:
-    reward = dense("qwen", "llama", empty_response=-7.0)
+    reward = dense("qwen", "llama")
     [own] = sampled(tiny("qwen"), RESPONSES[:1], [False])
     end = tiny("qwen").tokenizer.eos_token_id
-    assert reward(PROMPTS[:2], ["", RESPONSES[0]], [[end], own])[0] == -7.0
+    assert reward(PROMPTS[:2], ["", RESPONSES[0]], [[end], own])[0] is None
     assert [v.isnan().all().item() for v in reward.token_values] == [True, False]
     break_verifier(reward)
     assert reward(PROMPTS[:1], RESPONSES[:1], [own]) == [None]
