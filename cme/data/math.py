@@ -8,6 +8,7 @@ from cme.records import Prompt
 
 EvalSource = Literal["math500", "amc23", "aime24"]
 SPLITS = ("train", "eval")
+EVALUATION_ARGUMENTS = frozenset({"eval_source", "eval_path", "eval_revision"})
 QUESTION = "{}\n\nReason step by step, and put the final answer within \\boxed{{}}."
 
 TRAIN = files.Source("DigitalLearningGmbH/MATH-lighteval", "train", ("problem", "solution"), 7500)

@@ -6,6 +6,7 @@ from cme.records import Prompt
 
 SOURCE = files.Source("openbmb/UltraFeedback", "train", ("instruction",), 63967)
 SPLITS = ("train", "eval")
+EVALUATION_ARGUMENTS = frozenset({"eval_path", "eval_revision"})
 
 
 def copies(

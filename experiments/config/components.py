@@ -4,6 +4,7 @@ import functools
 import pydoc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
@@ -78,6 +79,15 @@ def is_component(node: Any) -> bool:
 def neutral_arguments(target: str) -> frozenset[str]:
     """The arguments of a reward or judge that do not change results, which its class declares as `NEUTRAL`."""
     return getattr(locate(target), "NEUTRAL", frozenset()) if target else frozenset()
+
+
+def evaluation_arguments(target: str) -> frozenset[str]:
+    """The arguments of a prompt source that change its evaluation prompts alone.
+
+    The module of the source declares them as `EVALUATION_ARGUMENTS`.
+    """
+    module = import_module(target.rpartition(".")[0])
+    return cast("frozenset[str]", vars(module).get("EVALUATION_ARGUMENTS", frozenset()))
 
 
 @functools.cache

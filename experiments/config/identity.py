@@ -8,19 +8,27 @@ so code may move without changing ids.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
-from experiments.config.components import is_component, neutral_arguments, option_settings
-from experiments.config.schema import SWITCHES, TRAINERS, Config, declaration
+from experiments.config.components import (
+    evaluation_arguments,
+    is_component,
+    neutral_arguments,
+    option_settings,
+)
+from experiments.config.schema import SWITCHES, TRAINERS, Config, Stage, declaration
 
 if TYPE_CHECKING:
     from experiments.config.components import Component
     from experiments.config.runs import Run
+
+Classified = tuple[str, Any, Stage | None]
+"""Dotted path and value of a setting, and the first stage that it changes; None if it changes no result."""
 
 
 def run_id(run: "Run") -> str:
@@ -53,21 +61,50 @@ def flat_settings(run: "Run") -> dict[str, Any]:
 def identity_fields(run: "Run", without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that change results by dotted path, except those at or below the paths `without`."""
     excluded = tuple(f"{path}." for path in without)
-    counted = _counted(_classify(settings(run), _named_options(run.values)))
-    return {path: value for path, value in counted.items() if not f"{path}.".startswith(excluded)}
+    return {
+        path: value for path, value in _counted(_declared(run)).items() if not f"{path}.".startswith(excluded)
+    }
+
+
+def training_fields(run: "Run") -> dict[str, Any]:
+    """The settings that change the trained policy or its history, by dotted path.
+
+    The targets of the data's functions count in place of the data's name, so that data sets which differ in their
+    evaluation prompts alone share a training.
+    """
+    also = run.trainer.ALSO_TRAINING
+    counted = _counted(each for each in _declared(run) if each[2] == "training" or each[0] in also)
+    functions = {"source": run.data.source, "oracle": run.data.oracle}
+    if run.trainer.method == "dpo":
+        functions["pairs"] = run.trainer.pairs
+    targets = {f"data.{name}._target_": used.target for name, used in functions.items() if used is not None}
+    return counted | targets
+
+
+def training_id(run: "Run") -> str:
+    """The id of a training, which runs that differ in their evaluation alone share; a name as that of a run."""
+    return slug(run, method(run), run.verifier.name, values=training_fields(run))
+
+
+def responses_fields(run: "Run") -> dict[str, Any]:
+    """The settings that change a policy's responses to the evaluation prompts but not its training, by dotted path."""
+    return _counted(each for each in _declared(run) if each[2] == "responses")
+
+
+def decoding_fields(run: "Run") -> dict[str, Any]:
+    """The settings that change a policy's responses to given prompts but not its training, by dotted path."""
+    return {path: value for path, value in responses_fields(run).items() if not path.startswith("data.")}
 
 
 def neutral_fields(run: "Run") -> list[str]:
     """The dotted paths of the settings that do not change results. The record keeps them for the analysis."""
-    return sorted(
-        path for path, _, counts in _classify(settings(run), _named_options(run.values)) if not counts
-    )
+    return sorted(path for path, _, stage in _declared(run) if stage is None)
 
 
 def component_fields(component: "Component", path: str) -> dict[str, Any]:
     """The settings of a judge, or of another component, that change results by dotted path below `path`."""
     named = OmegaConf.create({path: option_settings(path, component.name)})
-    return _counted(_classify_component(component.settings, path, named))
+    return _counted(_classify_component(component.settings, path, named, "evaluation"))
 
 
 def flatten(node: Any, path: str = "") -> dict[str, Any]:
@@ -81,17 +118,23 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
     }
 
 
-def _counted(settings: Iterator[tuple[str, Any, bool]]) -> dict[str, Any]:
+def _declared(run: "Run") -> Iterator[Classified]:
+    return _classify(settings(run), _named_options(run.values))
+
+
+def _counted(settings: Iterable[Classified]) -> dict[str, Any]:
     """Those of the classified settings that change results, flattened."""
     return {
-        path: leaf for at, value, counts in settings if counts for path, leaf in flatten(value, at).items()
+        path: leaf
+        for at, value, stage in settings
+        if stage is not None
+        for path, leaf in flatten(value, at).items()
     }
 
 
 def _classify(
     values: Mapping[str, Any], named: DictConfig, schema: type = Config, path: str = ""
-) -> Iterator[tuple[str, Any, bool]]:
-    """Dotted path and value of every declared setting, and whether it changes results."""
+) -> Iterator[Classified]:
     declared = {one.name: one for one in fields(schema)}
     for key, value in values.items():
         one, here = declared[key], f"{path}{key}"
@@ -99,18 +142,18 @@ def _classify(
         optional_groups = [t for t in (one.type, *get_args(one.type)) if is_dataclass(t)]
         group: Any = TRAINERS[value["method"]] if here == "trainer" else next(iter(optional_groups), None)
         if setting is not None and (not setting.changes_results or value in setting.neutral_values):
-            yield here, value, False
+            yield here, value, None
         elif group is not None and isinstance(value, Mapping):
             yield from _classify(value, named, group, f"{here}.")
         elif is_component(value):
-            yield from _classify_component(value, here, named)
+            yield from _classify_component(value, here, named, setting.stage if setting else "training")
         else:
-            yield here, value, True
+            yield here, value, setting.stage if setting else "training"
 
 
 def _classify_component(
-    node: Mapping[str, Any], path: str, named: DictConfig
-) -> Iterator[tuple[str, Any, bool]]:
+    node: Mapping[str, Any], path: str, named: DictConfig, stage: Stage
+) -> Iterator[Classified]:
     target = str(node.get("_target_") or "")
     try:
         expected = OmegaConf.select(named, f"{path}._target_")
@@ -121,11 +164,13 @@ def _classify_component(
     for key, value in node.items():
         if key == "members":
             for name, member in value.items():
-                yield from _classify_component(member, f"{path}.members.{name}", named)
+                yield from _classify_component(member, f"{path}.members.{name}", named, stage)
         elif is_component(value):
-            yield from _classify_component(value, f"{path}.{key}", named)
+            yield from _classify_component(value, f"{path}.{key}", named, stage)
+        elif path == "data.source" and key in evaluation_arguments(target):
+            yield f"{path}.{key}", value, "responses"
         else:
-            yield f"{path}.{key}", value, key not in neutral
+            yield f"{path}.{key}", value, None if key in neutral else stage
 
 
 def _named_options(values: Mapping[str, Any]) -> DictConfig:

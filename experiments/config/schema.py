@@ -1,4 +1,4 @@
-"""The schema of the configuration. Each field has a type, a help text, bounds, and whether it changes results.
+"""The schema of the configuration. Each field has a type, a help text, bounds, and the first stage that it changes.
 
 Validation, identity and `run.py --help` derive from these declarations; the values are in `conf/`. A node with a
 `_target_` (reward, judge, data.source) is a `Component`: its fields are the arguments of its target.
@@ -7,7 +7,7 @@ Validation, identity and `run.py --help` derive from these declarations; the val
 import functools
 import operator
 from dataclasses import Field, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
@@ -25,15 +25,19 @@ else:
 
 
 REGIMES = ("pretrained", "sft", "instruct")
+Stage = Literal["training", "responses", "evaluation"]
+"""The stages of a run in their order; `evaluation` is judging, checkpoint selection and capabilities."""
 COMPARISONS = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The declaration of a field: its help text, its allowed values, and whether it changes results."""
+    """The declaration of a field: its help text, its allowed values, and what it changes."""
 
     help: str
     changes_results: bool = True
+    stage: Stage = "training"
+    """The first stage that the field changes. Runs with equal fields of `training` share one training."""
     neutral_values: tuple[Any, ...] = ()
     """Values that are not part of a run's identity: what runs computed before the field existed."""
     at_least: float | None = None
@@ -107,7 +111,7 @@ class Verifier:
 class Data:
     """The prompts and their answers."""
 
-    name: str = setting(help="name of the data set")
+    name: str = setting(help="name of the data set", stage="responses")
     path: str | None = setting(None, help="file of prompts, for data=file", changes_results=False)
     eval_path: str | None = setting(
         None, help="file of evaluation prompts, for data=file", changes_results=False
@@ -123,9 +127,9 @@ class Data:
         help="form of the answer in a response", choices=get_args(answers.AnswerKind)
     )
     train_split: str = setting(help="split of the training prompts")
-    eval_split: str = setting(help="split of the evaluation prompts")
+    eval_split: str = setting(help="split of the evaluation prompts", stage="responses")
     train_prompts: int = setting(help="number of training prompts", above=0)
-    eval_prompts: int = setting(help="number of evaluation prompts", above=0)
+    eval_prompts: int = setting(help="number of evaluation prompts", above=0, stage="responses")
     seed: int = setting(help="seed of the sample of prompts")
     max_new_tokens: int = setting(
         2048, help="evaluation.max_new_tokens at scale=paper", above=0, changes_results=False
@@ -148,6 +152,8 @@ class Trainer:
 
     UNUSED: ClassVar[tuple[str, ...]] = ()
     """Groups of the configuration that this trainer does not use; they are not part of its runs."""
+    ALSO_TRAINING: ClassVar[tuple[str, ...]] = ()
+    """Fields of later stages that change the training by this trainer too."""
 
     lora: Lora | None = None
 
@@ -229,11 +235,16 @@ class Grpo(Optimization):
     shuffle_dataset: bool = setting(help="whether training prompts are shuffled")
 
 
+MONITORED = ("evaluation.max_new_tokens",)
+"""The length of the responses that DPO and SFT measure during training, which the history records."""
+
+
 @dataclass
 class Dpo(Optimization):
     """DPO on preference pairs, with the field names of trl.DPOConfig."""
 
     UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
+    ALSO_TRAINING: ClassVar[tuple[str, ...]] = MONITORED
 
     method: str = setting("dpo", help="name of the trainer")
     pairs: Component | None = setting(help="function that loads preference pairs, that of the data")
@@ -248,6 +259,7 @@ class Sft(Optimization):
     """Supervised fine-tuning on the verifier's answers to the training prompts, in the terms of trl.SFTConfig."""
 
     UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
+    ALSO_TRAINING: ClassVar[tuple[str, ...]] = MONITORED
 
     method: str = setting("sft", help="name of the trainer")
     sampling: Sampling = field(default_factory=Sampling)
@@ -285,15 +297,16 @@ class Guard:
 class Evaluation:
     """Comparison of greedy responses to the evaluation prompts with those of the untrained model."""
 
-    max_new_tokens: int = setting(help="tokens per response at most", above=0)
+    max_new_tokens: int = setting(help="tokens per response at most", above=0, stage="responses")
     batch_size: int = setting(help="prompts per batch", above=0, changes_results=False)
-    both_orders: bool = setting(help="whether each pair is judged in both orders")
+    both_orders: bool = setting(help="whether each pair is judged in both orders", stage="evaluation")
     stop: StopRule = setting(
         "both",
         help="tokens that end an evaluated response: those of the checkpoint's own generation config, its template's "
         "end of turn, or both",
         choices=get_args(chat.StopRule),
         neutral_values=("both",),
+        stage="responses",
     )
     comparators: dict[str, str] = setting(
         {},
@@ -307,9 +320,9 @@ class Selection:
     """Selection of the saved checkpoint with the highest win rate on prompts that the evaluation does not use."""
 
     every: int | None = setting(help="steps between saved checkpoints; null: no selection")
-    split: str = setting(help="split of the selection prompts")
-    prompts: int = setting(help="number of selection prompts", above=0)
-    judge: Component = setting(help="judge of the selection")
+    split: str = setting(help="split of the selection prompts", stage="evaluation")
+    prompts: int = setting(help="number of selection prompts", above=0, stage="evaluation")
+    judge: Component = setting(help="judge of the selection", stage="evaluation")
     max_checkpoints: int | None = setting(
         help="saved checkpoints at most, a run with more is refused; null: any number",
         at_least=1,
@@ -322,9 +335,11 @@ class Selection:
 class Capabilities:
     """Tasks of lm-eval before and after training."""
 
-    tasks: list[str] = setting([], help="names of the tasks; empty: none is run")
-    chat_template: bool = setting(False, help="whether each item is rendered as a user turn")
-    limit: int | None = setting(None, help="items per task; null: all", at_least=1)
+    tasks: list[str] = setting([], help="names of the tasks; empty: none is run", stage="evaluation")
+    chat_template: bool = setting(
+        False, help="whether each item is rendered as a user turn", stage="evaluation"
+    )
+    limit: int | None = setting(None, help="items per task; null: all", at_least=1, stage="evaluation")
     batch_size: int = setting(64, help="items per batch", above=0, changes_results=False)
 
 
@@ -388,7 +403,9 @@ class Config:
     verifier: Verifier = field(default_factory=Verifier)
     reward: Component = setting(help="reward that the policy is trained on")
     data: Data = field(default_factory=Data)
-    judge: Component = setting(help="judge that compares the policy's responses with the untrained model's")
+    judge: Component = setting(
+        help="judge that compares the policy's responses with the untrained model's", stage="evaluation"
+    )
     trainer: Any = MISSING  # one of TRAINERS
     guard: Guard = field(default_factory=Guard)
     evaluation: Evaluation = field(default_factory=Evaluation)

@@ -18,7 +18,7 @@ from cme.scoring.verifier import Verifier
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.schema import Scoring
-from experiments.run.stage import cached_stage, locked_cached_stage
+from experiments.run.stage import locked_cached_stage
 from experiments.run.store import Store
 
 
@@ -65,15 +65,13 @@ def cached_responses(
     prompts: Sequence[Prompt],
     *,
     progress: str,
-    shared: bool,
     published: str | None = None,
 ) -> tuple[list[Generation], float]:
     """A checkpoint's greedy responses and the seconds that they took, generated once for equal `inputs`.
 
     Args:
-        path: The file that keeps them.
+        path: The file that keeps them, which runs share.
         load_checkpoint: Called only if the file does not have them.
-        shared: Whether several runs share the file.
         published: As in `respond`.
     """
 
@@ -82,7 +80,7 @@ def cached_responses(
         responses = respond(run, checkpoint, prompts, progress=progress, log=log, published=published)
         return [asdict(r) for r in responses]
 
-    stage = (locked_cached_stage if shared else cached_stage)(path, inputs, make)
+    stage = locked_cached_stage(path, inputs, make)
     return [Generation(**g) for g in stage["value"]], stage["seconds"]
 
 
@@ -100,7 +98,7 @@ def verifier_responses(
     path = store.verifier_responses(run, name)
     verifier = partial(load, name, dtype=run.scoring.dtype, quantization=identity.quantization(run))
     return cached_responses(
-        run, path, inputs, verifier, prompts, progress="verifier responses", shared=True, published=name
+        run, path, inputs, verifier, prompts, progress="verifier responses", published=name
     )
 
 
@@ -116,14 +114,7 @@ def comparator_responses(
     ]
     path = store.starts / f"{run.scale.name}-comparator-{identity.digest(inputs)}.json"
     return cached_responses(
-        run,
-        path,
-        inputs,
-        partial(load, name),
-        prompts,
-        progress=f"answers of {name}",
-        shared=True,
-        published=name,
+        run, path, inputs, partial(load, name), prompts, progress=f"answers of {name}", published=name
     )
 
 
@@ -208,7 +199,11 @@ def measure_capabilities(
     inputs = [weights[run.generator], settings]
     path = store.starts / f"{run.scale.name}-capabilities-{identity.digest(inputs)}.json"
     start = locked_cached_stage(path, inputs, lambda _: score(run.generator))
-    policy = cached_stage(store.capabilities, [training, settings], lambda _: score(str(store.checkpoint)))
+    policy = locked_cached_stage(
+        store.capabilities(identity.digest(settings)),
+        [training, settings],
+        lambda _: score(str(store.checkpoint)),
+    )
     found = []
     for one, other in zip(start["value"], policy["value"], strict=True):
         before, after = Score(**one), Score(**other)

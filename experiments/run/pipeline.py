@@ -1,4 +1,7 @@
-"""One run, stage by stage: train, generate, judge, record. A stage is not repeated for the same inputs."""
+"""One run, stage by stage: train, generate, judge, record. A stage is not repeated for the same inputs.
+
+Runs that differ in their evaluation alone share one training, and the responses of its policies to the same prompts.
+"""
 
 import shutil
 from collections.abc import Sequence
@@ -20,7 +23,14 @@ from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.validation import validate
 from experiments.run import comparators, evaluation, inputs, judging, preparation, selection, state, training
-from experiments.run.stage import cached_stage, fingerprint, print_message, quiet_libraries, resolve_weights
+from experiments.run.stage import (
+    cached_stage,
+    fingerprint,
+    locked_cached_stage,
+    print_message,
+    quiet_libraries,
+    resolve_weights,
+)
 from experiments.run.store import Store, count_unscored_selection, environment
 from experiments.run.surprisal import NotIndependent, measure_surprisal
 
@@ -52,12 +62,8 @@ def _make_record(run: Run, store: Store) -> None:
     without_gold = missing_answer_warnings(run, prompts)
     for warning in without_gold:
         print_message(run, warning)
-    if store.training.exists() and (damage := find_damage(store.checkpoint)):
-        print_message(run, f"{store.checkpoint} is damaged ({damage}): it is trained again")
-        store.training.unlink()
-    with ExitStack() as until_written:
-        trained = cached_stage(store.training, weights, partial(_train, run, store, until_written))
-    shutil.rmtree(store.resume, ignore_errors=True)
+    selection.keep_saved_checkpoints(run, store)
+    trained = _finish_training(run, store, weights, fingerprint(prompts["training"]))
     result = trained["value"]
     pairs, generate_seconds = _generate_pairs(run, store, weights, result, prompts["evaluation"])
     by_verifier, verifier_seconds = evaluation.verifier_responses(run, store, weights, prompts["evaluation"])
@@ -83,6 +89,7 @@ def _make_record(run: Run, store: Store) -> None:
         decoding=evaluation.greedy_decoding(run),
         neutral=identity.neutral_fields(run),
         environment=environment()
+        | {"training": store.trained.name}
         | ({"processes": str(result["processes"])} if "processes" in result else {})
         | data_commits
         | {f"weights of {name}": folder for name, folder in weights.items()}
@@ -118,7 +125,30 @@ def _make_record(run: Run, store: Store) -> None:
         measured = replace(record, warnings=[*record.warnings, f"surprisal was not measured: {error}"])
     write_record(store.record, measured)
     if not count_unscored_selection(record):
-        selection.delete_saved_checkpoints(run, store)
+        selection.release_saved_checkpoints(run, store)
+
+
+def _finish_training(run: Run, store: Store, weights: dict[str, str], prompts: str) -> dict[str, Any]:
+    """The stage of the run's training, which is done unless a run with the same training has done it.
+
+    Runs of one training at the same time: one trains, and the others wait for it. A killed training continues in
+    whichever of its runs comes next.
+    """
+    if state.is_held(store.trained):
+        state.report_stage(store.folder, "waiting for its training by another run")
+    with state.run_lock(store.trained):
+        delete_partial_files(store.trained, store.training.name)
+        if store.training.exists() and (damage := find_damage(store.checkpoint)):
+            print_message(run, f"{store.checkpoint} is damaged ({damage}): it is trained again")
+            store.training.unlink()
+        made_from = {
+            "weights": {name: weights[name] for name in preparation.training_checkpoints(run)},
+            "prompts": prompts,
+        }
+        with ExitStack() as until_written:
+            trained = cached_stage(store.training, made_from, partial(_train, run, store, until_written))
+        shutil.rmtree(store.resume, ignore_errors=True)
+    return trained
 
 
 def _train(run: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
@@ -147,9 +177,8 @@ def _generate_pairs(
         partial(load, run.generator),
         prompts,
         progress="start answers",
-        shared=True,
     )
-    policy = cached_stage(store.generations, [result, rows], policy_answers)
+    policy = locked_cached_stage(store.generations, [result, rows], policy_answers)
     after = [Generation(**g) for g in policy["value"]]
     return evaluation.make_pairs(run, prompts, start, after), seconds + policy["seconds"]
 

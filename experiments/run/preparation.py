@@ -48,7 +48,12 @@ def prepare(runs: list[Run]) -> None:
     _check_selection_and_capabilities(trained)
     make_loadable(new)
     _check_stop_rules(new)
-    _check_disk_space([run for run in new if run.experiment.run == schema.Experiment.run])
+    _check_disk_space(trained)
+    for run in trained:
+        if run.selection.every is not None:
+            from experiments.run import selection
+
+            selection.keep_saved_checkpoints(run, Store.of(run))
     if compared:
         from cme.checkpoints import ensure
 
@@ -154,7 +159,7 @@ def make_loadable(runs: list[Run]) -> None:
 
 @dataclass(frozen=True)
 class DiskSpace:
-    """Bytes that a run takes in its folder at most, and those of them that stay."""
+    """Bytes that the training of a run takes at most, and those of them that stay."""
 
     peak: float
     kept: float
@@ -191,12 +196,13 @@ def _check_disk_space(runs: list[Run]) -> None:
 
     for root in dict.fromkeys(run.results_dir for run in runs):
         spaces, used = [], 0
-        for run in runs:
+        here = [run for run in runs if run.results_dir == root]
+        for run in {identity.training_id(run): run for run in here}.values():
             store = Store.of(run)
-            if run.results_dir == root and not store.training.exists():
+            if not store.training.exists():
                 parameters = hub.count_parameters(Path(ensure([run.generator])[run.generator]))
                 spaces.append(disk_space(run, parameters, is_available()))
-                used += sum(file.stat().st_size for file in store.folder.rglob("*") if file.is_file())
+                used += sum(file.stat().st_size for file in store.trained.rglob("*") if file.is_file())
         needed = total_disk_space(spaces).peak - used
         place = next(p for p in (Path(root).absolute(), *Path(root).absolute().parents) if p.exists())
         if needed > (free := shutil.disk_usage(place).free):
@@ -265,13 +271,19 @@ def _cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
     return {key: commit for key, commit in commits.items() if commit is not None}
 
 
+def training_checkpoints(run: Run) -> list[str]:
+    """The distinct names of the checkpoints that the training of a run loads."""
+    names = [*identity.verifiers(run), run.generator, identity.heldout_verifier(run)]
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def checkpoint_names(runs: list[Run]) -> list[str]:
     """The distinct names of the checkpoints that runs load."""
     names: list[str | None] = []
     for run in runs:
         judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
         members = [member for judge in judges for member in judging.judges(judge).values()]
-        names += [*identity.verifiers(run), run.generator, identity.heldout_verifier(run)]
+        names += training_checkpoints(run)
         names += [member.arguments.get("checkpoint") for member in members]
         names += identity.comparators(run).values()
     return list(dict.fromkeys(name for name in names if name))

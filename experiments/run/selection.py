@@ -10,18 +10,30 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cme.checkpoints import load
+from cme import Unavailable
+from cme.checkpoints import Checkpoint, load
 from cme.judges.pairwise import VerdictLog
-from cme.records import CheckpointResult, Generation, Pair, Prompt, Selected, Trajectory, Verdict, points
+from cme.records import (
+    CheckpointResult,
+    Generation,
+    Pair,
+    Prompt,
+    Selected,
+    Trajectory,
+    Verdict,
+    explain_write_errors,
+    points,
+)
 from cme.training.job import checkpoint_folder
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import inputs, judging
+from experiments.run import inputs, judging, state
 from experiments.run.evaluation import cached_responses, make_pairs, pair_prompts, true_quality
 from experiments.run.store import Store
 
@@ -78,25 +90,25 @@ def select_checkpoint(
     origin = [weights[run.generator], [asdict(p) for p in prompts]]
     path = store.starts / f"{identity.start_id(run)}-selection-{identity.digest(origin)}.json"
     start, seconds = cached_responses(
-        run, path, origin, partial(load, run.generator), prompts, progress="start answers", shared=True
+        run, path, origin, partial(load, run.generator), prompts, progress="start answers"
     )
     last = int(training["history"]["step"][-1])
     folders = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(run, last)}
     folders[last] = store.checkpoint
     responses: dict[int, list[Generation]] = {}
+    asked = identity.digest([identity.decoding_fields(run), origin])
     for step, folder in folders.items():
         responses[step], took = cached_responses(
             run,
-            store.selection / f"step-{step}.json",
-            [training, [asdict(r) for r in start], origin],
-            partial(load, str(folder)),
+            store.saved_responses(step, asked),
+            [training, origin],
+            partial(_load_saved, folder),
             prompts,
             progress=f"answers of {folder.name}",
-            shared=False,
         )
         seconds += took
     judge, both_orders = run.selection.judge, run.evaluation.both_orders
-    with VerdictLog(store.selection / "verdicts.jsonl") as log:
+    with VerdictLog(store.selection_verdicts) as log:
         verdicts = {
             step: judging.collect_verdicts(judge, make_pairs(run, prompts, start, answers), both_orders, log)
             for step, answers in responses.items()
@@ -122,12 +134,11 @@ def select_checkpoint(
     evaluated = pair_prompts(pairs)
     answers, took = cached_responses(
         run,
-        store.selection / "selected.json",
-        [training, best, [asdict(p) for p in pairs]],
-        partial(load, str(folders[best])),
+        store.saved_responses(best, store.responses_digest),
+        [training, best, [asdict(p) for p in evaluated]],
+        partial(_load_saved, folders[best]),
         evaluated,
         progress=f"answers of {folders[best].name}",
-        shared=False,
     )
     compared = make_pairs(run, evaluated, [p.start for p in pairs], answers)
     # the log of the run, because its judge has one budget for policy and selected checkpoint
@@ -186,8 +197,32 @@ def _checkpoint_points(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
     return values, ~np.isnan(values).any(axis=(0, 2))
 
 
-def delete_saved_checkpoints(run: Run, store: Store) -> None:
-    """Delete the saved checkpoints, unless `selection.keep` is set; the final policy stays."""
-    if not run.selection.keep:
-        for folder in store.checkpoint.glob("step-*"):
-            shutil.rmtree(folder)
+def _load_saved(folder: Path) -> Checkpoint:
+    if not folder.exists():
+        raise Unavailable(
+            f"{folder} was deleted after an earlier run had selected a checkpoint: delete {folder.parent.parent} to "
+            "train again, and use selection.keep=true to keep saved checkpoints"
+        )
+    return load(str(folder))
+
+
+def keep_saved_checkpoints(run: Run, store: Store) -> None:
+    """Keep the saved checkpoints of a training from now on until this run has selected one of them."""
+    if run.selection.every is not None:
+        with explain_write_errors(store.selecting):
+            store.selecting.parent.mkdir(parents=True, exist_ok=True)
+            store.selecting.touch()
+
+
+def release_saved_checkpoints(run: Run, store: Store) -> None:
+    """Delete the saved checkpoints after selection; the final policy stays.
+
+    They stay with `selection.keep`, and while another run of this training has yet to select one.
+    """
+    if run.selection.every is None:
+        return
+    with state.run_lock(store.trained):
+        store.selecting.unlink(missing_ok=True)
+        if not run.selection.keep and not any(store.selecting.parent.iterdir()):
+            for folder in store.checkpoint.glob("step-*"):
+                shutil.rmtree(folder)

@@ -12,15 +12,19 @@ from experiments.config.runs import Run
 
 @dataclass(frozen=True)
 class Store:
-    """The files of one run under `results_dir`.
+    """The files of one run under `results_dir`, and those of its training, which runs share.
 
     Attributes:
-        folder: The folder of the run.
+        folder: The folder of the run: its verdicts and its record.
+        trained: The folder of the training: the policy, its history, its responses and its capabilities.
+        responses_digest: Digest of what a policy's evaluation responses depend on besides the training.
         start: The untrained model's responses to the evaluation prompts, which runs share.
         comparators: The further models that the run is compared with: checkpoint by name.
     """
 
     folder: Path
+    trained: Path
+    responses_digest: str
     start: Path
     comparators: Mapping[str, str] = field(default_factory=dict)
 
@@ -28,38 +32,43 @@ class Store:
     def of(cls, run: Run) -> "Store":
         """The store of a run."""
         root = Path(run.results_dir)
-        start = root / "starts" / f"{identity.start_id(run)}.json"
-        return cls(root / run.run_id, start, identity.comparators(run))
+        return cls(
+            root / run.run_id,
+            root / "trainings" / identity.training_id(run),
+            identity.digest(identity.responses_fields(run)),
+            root / "starts" / f"{identity.start_id(run)}.json",
+            identity.comparators(run),
+        )
 
     @property
     def checkpoint(self) -> Path:
         """The trained policy."""
-        return self.folder / "checkpoint"
+        return self.trained / "checkpoint"
 
     @property
     def resume(self) -> Path:
         """The folder of the checkpoints that a training resumes from; deleted when it is complete."""
-        return self.folder / "resume"
+        return self.trained / "resume"
 
     @property
     def training(self) -> Path:
         """Training history."""
-        return self.folder / "training.json"
+        return self.trained / "training.json"
 
     @property
     def generations(self) -> Path:
         """The trained policy's responses to the evaluation prompts."""
-        return self.folder / "generations.json"
+        return self.trained / f"generations-{self.responses_digest}.json"
 
     @property
     def tracking(self) -> Path:
         """Warnings of a tracker that failed."""
-        return self.folder / "tracking.json"
+        return self.trained / "tracking.json"
 
     @property
     def samples(self) -> Path:
         """The start's samples that best-of-n chooses from, with their rewards."""
-        return self.folder / "samples.json"
+        return self.trained / f"samples-{self.responses_digest}.json"
 
     @property
     def verdicts(self) -> Path:
@@ -80,14 +89,22 @@ class Store:
         return self.folder.parent / "verifiers" / f"{identity.verifier_responses_id(run, name)}.json"
 
     @property
-    def selection(self) -> Path:
-        """The folder of checkpoint selection: one file per checkpoint, and the verdicts."""
-        return self.folder / "selection"
+    def selection_verdicts(self) -> Path:
+        """The log of the verdicts of checkpoint selection."""
+        return self.folder / "selection" / "verdicts.jsonl"
+
+    def saved_responses(self, step: int, prompts: str) -> Path:
+        """The responses of the policy after a step to the prompts with the digest `prompts`."""
+        return self.trained / "selection" / f"step-{step}-{prompts}.json"
 
     @property
-    def capabilities(self) -> Path:
-        """The trained policy's scores on lm-eval's tasks."""
-        return self.folder / "capabilities.json"
+    def selecting(self) -> Path:
+        """The mark of a run that has not selected a checkpoint yet; while there is one, saved checkpoints stay."""
+        return self.trained / "selecting" / self.folder.name
+
+    def capabilities(self, settings: str) -> Path:
+        """The trained policy's scores on lm-eval's tasks, by the digest of their settings."""
+        return self.trained / f"capabilities-{settings}.json"
 
     @property
     def record(self) -> Path:

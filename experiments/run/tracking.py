@@ -20,13 +20,16 @@ NAMES = ("family.name", "regime", "verifier.name", "experiment.name")
 
 
 def callbacks(run: Run, store: Store) -> list[TrainerCallback]:
-    """The callbacks of a training: its progress file and, if one is configured, its tracker."""
+    """The callbacks of a training: the run's progress file and, if one is configured, the training's tracker.
+
+    A tracker knows the training by its id, since another run may resume it.
+    """
     progress = ProgressFile(store.folder)
     if run.tracker == "none":
         return [progress]
     experiment = run.experiment.name
     project = "cme" if experiment is None else f"cme-{experiment}"
-    tracked = TrackedRun(store.folder.name, project, parameters(run), store.folder)
+    tracked = TrackedRun(store.trained.name, project, parameters(run), store.trained)
 
     def warn(text: str) -> None:
         print(f"warning: {store.folder.name}: {text}", file=sys.stderr)
@@ -37,9 +40,9 @@ def callbacks(run: Run, store: Store) -> list[TrainerCallback]:
 
 
 def parameters(run: Run) -> dict[str, Any]:
-    """The names of a run, and its settings that change results, by their dotted paths and without secrets."""
+    """The names of a run, and its settings that change the training, by their dotted paths and without secrets."""
     names = {path: value for path, value in identity.flat_settings(run).items() if path in NAMES}
-    settings = names | identity.identity_fields(run)
+    settings = names | identity.training_fields(run)
     return {path: redact(v) if isinstance(v, str) else v for path, v in settings.items()}
 
 

@@ -31,7 +31,6 @@ from experiments.config.runs import Run
 from experiments.run import inputs, tracking
 from experiments.run.evaluation import load_scorer, respond
 from experiments.run.stage import (
-    cached_stage,
     fingerprint,
     locked_cached_stage,
     quiet_libraries,
@@ -52,7 +51,7 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
     """
     if run.trainer.method == "best_of_n":
         return {"history": {}, "stopped": None}
-    partial = store.folder / "checkpoint.partial"
+    partial = store.trained / "checkpoint.partial"
     if not any(store.resume.glob(f"*/{MARKER}")):
         shutil.rmtree(partial, ignore_errors=True)
     elif not partial.exists() and store.checkpoint.exists():
@@ -69,7 +68,7 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
     write_marker(partial, log.made_from, 0.0, 1, files="*")
     shutil.rmtree(store.checkpoint, ignore_errors=True)
     os.replace(partial, store.checkpoint)
-    sync_path(store.folder)
+    sync_path(store.trained)
     log.seconds = result.earlier
     launched = {"processes": distributed.process_count()} if distributed.process_count() > 1 else {}
     return {"history": result.history, "stopped": result.stopped, **launched}
@@ -171,7 +170,7 @@ def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: Generat
         )
         return [[asdict(sample) for sample in group] for group in groups]
 
-    stage = cached_stage(store.samples, [asdict(p) for p in prompts], make)
+    stage = locked_cached_stage(store.samples, [asdict(p) for p in prompts], make)
     return [best_of_n.best_response(group) for group in sample_groups(stage["value"])]
 
 

@@ -60,7 +60,7 @@ def once_more(draw: random.Random) -> Moment:
 def checkpoint(twin: Twin, number: int, draw: random.Random) -> Moment:
     """While a checkpoint is saved, or the samples of a run that trains nothing."""
     if twin.name == "best of n":
-        return _kill("samples, half written", "sync", "*/.samples.json.*", "half")
+        return _kill("samples, half written", "sync", "*/.samples-*.json.*", "half")
     if twin.name == "selection":
         return _kill(
             "saved policy, half written", "write", "*/step-*/model.safetensors", "half", draw.randint(1, 3)

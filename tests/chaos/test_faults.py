@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from . import trials
-from .trials import Attempt, Twin, differences, folder
+from .trials import Attempt, Twin, differences, folder, training_folder
 
 pytestmark = pytest.mark.slow
 
@@ -113,10 +113,10 @@ def check_continued(twin: Twin, results: Path) -> Attempt:
 
 
 def test_a_disk_that_fills_while_training(twin: Twin, results: Path, disk: Callable[[str], None]) -> None:
-    model = (folder(twin.results) / "checkpoint" / "model.safetensors").stat().st_size
+    model = (training_folder(twin.results) / "checkpoint" / "model.safetensors").stat().st_size
     disk(f"size={5 * model}")  # the first checkpoint, with its optimizer, and no second
     assert results.name in check_error(attempt(twin, results), "resume", "free some space")
-    assert list(results.glob("*/resume/checkpoint-2/whole.json"))
+    assert list(results.glob("trainings/*/resume/checkpoint-2/whole.json"))
     disk("size=100m")
     check_continued(twin, results)
 
@@ -187,7 +187,7 @@ def test_a_damaged_checkpoint(
     twin: Twin, trained: Path, results: Path, damage: Callable[[Path], None], all_of_them: bool
 ) -> None:
     copy_results(trained, results)
-    saved = sorted(folder(results).glob("resume/checkpoint-*/model.safetensors"))
+    saved = sorted(training_folder(results).glob("resume/checkpoint-*/model.safetensors"))
     assert len(saved) == 2
     for weights in saved if all_of_them else saved[-1:]:
         damage(weights)
@@ -200,8 +200,8 @@ def test_a_damaged_checkpoint(
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_policy(twin: Twin, results: Path, damage: Callable[[Path], None]) -> None:
     """The policy is trained again; the damaged one is not used."""
-    copy_results(twin.results, results, "*/record.json", "*/verdicts.jsonl", "*/generations.json")
-    damage(folder(results) / "checkpoint" / "model.safetensors")
+    copy_results(twin.results, results, "*/record.json", "*/verdicts.jsonl", "trainings/*/generations-*.json")
+    damage(training_folder(results) / "checkpoint" / "model.safetensors")
     assert "checkpoint is damaged (model.safetensors" in check_continued(twin, results).stderr
 
 
@@ -228,12 +228,13 @@ def test_a_log_of_verdicts_with_a_bad_line(twin: Twin, results: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["training.json", "generations.json"])
+@pytest.mark.parametrize("name", ["training.json", "generations-*.json"])
 def test_a_stage_file_that_is_cut(twin: Twin, results: Path, name: str) -> None:
     copy_results(twin.results, results, "*/record.json")
-    (folder(results) / name).write_text((folder(results) / name).read_text()[:100])
-    check_error(attempt(twin, results), name)
-    (folder(results) / name).unlink()
+    [file] = training_folder(results).glob(name)
+    file.write_text(file.read_text()[:100])
+    check_error(attempt(twin, results), file.name)
+    file.unlink()
     check_continued(twin, results)
 
 

@@ -84,6 +84,12 @@ def folder(results: Path) -> Path:
     return found.parent
 
 
+def training_folder(results: Path) -> Path:
+    """The folder of the one training in a folder of results."""
+    [found] = results.glob("trainings/*")
+    return found
+
+
 def attempt(
     twin: Twin,
     results: Path,
@@ -142,8 +148,9 @@ def stage(results: Path) -> str:
     run = folder(results)
     if (run / "record.json").exists():
         return "recorded"
-    stages = {"verdicts.jsonl": "judging", "training.json": "generation"}
-    return next((name for file, name in stages.items() if (run / file).exists()), "training")
+    if (run / "verdicts.jsonl").exists():
+        return "judging"
+    return "generation" if any(results.glob("trainings/*/training.json")) else "training"
 
 
 def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5) -> Trial:
@@ -180,8 +187,10 @@ def survive(twin: Twin, moments: list[Moment], results: Path, restarts: int = 5)
 
 def _saved(results: Path) -> int:
     """The step of the newest whole checkpoint of a training that has not ended; 0 where there is none."""
-    ended = any(results.glob("*/training.json"))
-    steps = [int(m.parent.name.split("-")[1]) for m in results.glob("*/resume/checkpoint-*/whole.json")]
+    ended = any(results.glob("trainings/*/training.json"))
+    steps = [
+        int(m.parent.name.split("-")[1]) for m in results.glob("trainings/*/resume/checkpoint-*/whole.json")
+    ]
     return 0 if ended else max(steps, default=0)
 
 

@@ -9,4 +9,3 @@ def known_fault(words: str) -> pytest.MarkDecorator:
 
 
 CLOCK = known_fault("the template of Llama 3.2 writes today's date into the prompt")
-RETRAINING = known_fault("another judge changes the run's id, so the policy is trained again")

@@ -39,8 +39,11 @@ def changed(run: Run, path: str) -> Run:
 
 
 ALL_ON = ("selection.every=10", "capabilities=world")
-
-
+EVALUATION = re.compile(
+    r"judge\.|capabilities\.|selection\.(split|prompts|judge)|evaluation\.(both_orders|max_new_tokens|stop)"
+    r"|data\.(name|eval_split|eval_prompts|source\.eval_)"
+)
+"""The fields that change nothing of the training."""
 OTHER_TRAINERS = [("trainer=dpo",), ("trainer=sft",), ("trainer=best_of_n",)]
 
 
@@ -62,6 +65,65 @@ def test_a_field_either_changes_results_or_is_neutral(overrides: tuple[str, ...]
     neutral, counted = identity.neutral_fields(config), identity.identity_fields(config)
     for path in identity.flat_settings(config):
         assert any(f"{path}.".startswith(f"{one}.") for one in neutral) != (path in counted), path
+
+
+@pytest.mark.parametrize(
+    "overrides", [(), ALL_ON, ("scale=laptop",), ("scale=paper", "family=llama"), *OTHER_TRAINERS]
+)
+def test_a_field_changes_the_training_unless_it_belongs_to_the_evaluation(overrides: tuple[str, ...]) -> None:
+    """A new field is in the training's id unless it is declared otherwise."""
+    config = cell(*overrides)
+    counted = identity.identity_fields(config).keys() - {"trainer.method"}
+    evaluation = {path for path in counted if EVALUATION.match(path)}
+    if config.trainer.method in ("dpo", "sft"):  # whose monitors respond as long
+        evaluation -= {"evaluation.max_new_tokens"}
+    expected = identity.training_id(config)
+    moved = {path for path in counted if identity.training_id(changed(config, path)) != expected}
+    assert moved == counted - evaluation and len(evaluation) >= 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "responses"),
+    [
+        (("judge=openai", "judge.model=a"), True),
+        (("evaluation.both_orders=false",), True),
+        (("capabilities=world",), True),
+        (("data.eval_prompts=60",), False),
+        (("data.eval_split=tune",), False),
+        (("evaluation.max_new_tokens=9",), False),
+        (("evaluation.stop=template",), False),
+    ],
+)
+def test_evaluations_share_a_training(overrides: tuple[str, ...], responses: bool) -> None:
+    first, second = cell(), cell(*overrides)
+    assert first.run_id != second.run_id
+    assert identity.training_id(first) == identity.training_id(second)
+    assert (identity.responses_fields(first) == identity.responses_fields(second)) == responses
+
+
+def test_evaluations_of_the_mathematics_track_share_a_training() -> None:
+    words = (
+        *("scale=paper", "family=qwen_math", "regime=pretrained", "verifier=qwen_math"),
+        "selection.every=null",
+    )
+    cells = [cell(*words, f"data={data}") for data in ("math", "math_amc23", "math_aime24")]
+    assert len({c.run_id for c in cells}) == len({str(identity.responses_fields(c)) for c in cells}) == 3
+    assert len({identity.training_id(c) for c in cells}) == 1
+    other = cell(*words, "data=math", "data.source.path=elsewhere")
+    assert identity.training_id(other) != identity.training_id(cells[0])
+
+
+def test_a_file_of_evaluation_prompts_can_change_the_training() -> None:
+    """Without it, a fifth of the prompts is left out of training."""
+    words = ("scale=laptop", "data=file", "data.path=mine.jsonl")
+    assert identity.training_id(cell(*words)) != identity.training_id(cell(*words, "data.eval_path=x.jsonl"))
+
+
+@pytest.mark.parametrize("path", ["data.source", "data.oracle"])
+def test_other_functions_of_the_data_are_another_training(path: str) -> None:
+    """Though the data's name, which stands for them in the run's id, is not part of the training's."""
+    assert identity.training_fields(cell())[f"{path}._target_"].startswith("cme.miniature.world.")
+    assert identity.training_id(cell()) != identity.training_id(cell("data=arithmetic"))
 
 
 @pytest.mark.parametrize(

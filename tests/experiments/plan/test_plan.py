@@ -112,9 +112,21 @@ def test_comparators_answer_once_and_rewards_without_a_verifier_score_nothing() 
     )
     assert tokens(compared, 1)["generated"] - tokens(alone, 1)["generated"] == 200 * 440
     other = paper("family=llama", "regime=instruct", "comparators=paper", "seed=1")
-    assert set(shared(other)) == set(shared(compared))
+    assert {name for name in shared(compared) if "training" not in name} <= set(shared(other))
     entropy = paper("family=llama", "regime=instruct", "reward=token_entropy", "preset=matched")
     assert tokens(entropy, 1)["scored"] == 0
+
+
+def test_a_training_counts_once_for_runs_that_share_it() -> None:
+    """Another judge costs nothing but judging; other evaluation prompts cost responses to them."""
+    first = paper("family=qwen", "regime=instruct")
+    other_judge = paper("family=qwen", "regime=instruct", "judge.max_response_chars=1000")
+    assert not any(tokens(other_judge, 1, shared(first)).values())
+    more_prompts = tokens(paper("family=qwen", "regime=instruct", "data.eval_prompts=300"), 1, shared(first))
+    # start, policy and verifier; the selected checkpoint and three saved ones on the selection prompts of the first
+    assert more_prompts["scored"] == more_prompts["trained on"] == 0 < more_prompts["generated"]
+    trained = tokens(paper("family=qwen", "regime=instruct", "trainer.learning_rate=1e-7"), 1, shared(first))
+    assert trained["trained on"] == tokens(first, 1)["trained on"] > 0
 
 
 def test_judging_by_hand() -> None:

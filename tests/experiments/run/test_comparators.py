@@ -62,8 +62,8 @@ def test_a_finished_run_is_compared_without_being_trained_again(
     assert Store.of(on).record == path
     for name in ("resolve_weights", "_train", "load"):
         monkeypatch.setattr(pipeline, name, never)
-    (path.parent / "training.json").unlink()
-    (path.parent / "generations.json").unlink()
+    Store.of(on).training.unlink()
+    Store.of(on).generations.unlink()
     preparation.prepare([on])
     after = read_record(pipeline.run(on))
     assert {c.name: c.checkpoint for c in after.comparisons or []} == PAPER

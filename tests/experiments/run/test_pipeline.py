@@ -170,7 +170,7 @@ def test_a_stage_made_from_something_else_is_made_again(cell: Cell) -> None:
 def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
     config, clean = composed(cell("reward=random")), composed(cell("reward=random", "results_dir=elsewhere"))
     store = Store.of(config)
-    unfinished = store.folder / "checkpoint.partial"
+    unfinished = store.trained / "checkpoint.partial"
     for folder in (unfinished, store.checkpoint):  # the second: killed just before its history was written
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text("junk")

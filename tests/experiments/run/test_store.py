@@ -19,7 +19,9 @@ def test_files_lie_under_results_dir(tmp_path: Path) -> None:
     assert store.start == tmp_path / "starts" / f"{identity.start_id(config)}.json"
     files = [store.checkpoint, store.training, store.generations, store.verdicts, store.record]
     assert len({*files}) == 5
-    assert all(f.parent == store.folder for f in files)
+    run_files = [store.verdicts, store.record]
+    assert all(f.parent == store.folder for f in run_files)
+    assert all(f.parent == store.trained for f in files if f not in run_files)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,7 +21,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
 
 def check_tensorboard(config: Any, record: RunRecord) -> None:
     """It has the record's history: each value at its step, once, to the six digits that a record keeps."""
-    events = EventAccumulator(str(Store.of(config).folder / "tensorboard")).Reload()
+    events = EventAccumulator(str(Store.of(config).trained / "tensorboard")).Reload()
     columns = {name: values for name, values in record.history.items() if name != "step"}
     for column, values in columns.items():
         seen = events.Scalars(f"train/{column}") if f"train/{column}" in events.Tags()["scalars"] else []
@@ -30,7 +30,7 @@ def check_tensorboard(config: Any, record: RunRecord) -> None:
     assert "reward" in columns and "quality" in columns
 
 
-def test_tensorboard_lies_beside_the_record(cell: Cell) -> None:
+def test_tensorboard_lies_beside_the_policy(cell: Cell) -> None:
     config = composed(cell())
     record = read_record(pipeline.run(config))
     check_tensorboard(config, record)
@@ -47,7 +47,7 @@ def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytes
             pipeline.run(config)
     record = read_record(pipeline.run(config))
     assert record.history["step"] == [1, 2, 3, 4, 5]
-    assert len(list((Store.of(config).folder / "tensorboard").iterdir())) == 2, "a file a start"
+    assert len(list((Store.of(config).trained / "tensorboard").iterdir())) == 2, "a file a start"
     check_tensorboard(config, record)
 
 
@@ -62,7 +62,7 @@ def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
 def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
     config = composed(cell("experiment=reference"))
     [_, callback] = tracking.callbacks(config, Store.of(config))
-    assert callback.run.id == config.run_id and callback.run.project == "cme-reference"
+    assert callback.run.id == Store.of(config).trained.name and callback.run.project == "cme-reference"
     settings = callback.run.settings
     assert (
         settings["family.name"] == "qwen"
