@@ -217,49 +217,61 @@ def _check_commits(runs: list[Run]) -> None:
     """Raise Unavailable for runs that began with other commits than those in the local cache now."""
     problems: list[str] = []
     for run in runs:
-        if _commits_path(run).exists():
+        if any(path.exists() for path in _commits_paths(run)):
             problems += changed_commits(run, _cached_commits(run, checkpoint_names([run])))
     if problems:
-        raise Unavailable("\n".join(problems))
+        raise Unavailable("\n".join(dict.fromkeys(problems)))
 
 
 def changed_commits(run: Run, commits: Mapping[str, str]) -> list[str]:
-    """A sentence for each of these commits that is not the one which the run began with, by its `commits.json`."""
-    path = _commits_path(run)
-    recorded, sentences = read_json(path) if path.exists() else {}, []
+    """A sentence for each of these commits that is not the one which the run, or its training, began with."""
+    recorded = {path.parent: read_json(path) for path in _commits_paths(run) if path.exists()}
+    sentences = []
     for key, commit in commits.items():
-        if recorded.get(key, commit) != commit:
+        others = {folder: own[key] for folder, own in recorded.items() if own.get(key, commit) != commit}
+        if others:
             kind, _, name = key.partition(" of ")
             owner = name.partition("@")[0]
             pin = f"data.source.revision={commit}" if kind == "data" else f"the name {owner}@{commit}"
             sentences.append(
-                f"{path.parent.name} was made with {name} at commit {recorded[key]}, and {name} is at {commit} here, "
-                f"which is another run: use {pin}, or another results_dir, or move {path.parent} away"
+                f"{next(iter(others)).name} was made with {name} at commit {next(iter(others.values()))}, and {name} "
+                f"is at {commit} here, which is another run: use {pin}, or another results_dir, or move "
+                f"{' and '.join(map(str, others))} away"
             )
     return sentences
 
 
 def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = ()) -> dict[str, str]:
-    """Write the commits of checkpoints and of the run's data to its folder, and return those of the data.
+    """Write the commits of checkpoints and of the run's data to `commits.json`, and return those of the data.
 
-    The data are those of the prompts and of the capability `tasks`. Only what is on the hub has commits. Raises
+    The file in the folder of the training, which runs share, has what the training depends on, and that of the run has
+    all. The data are those of the prompts and of the capability `tasks`. Only what is on the hub has commits. Raises
     Unavailable for a run that began with other commits.
     """
-    path, commits = _commits_path(run), _cached_commits(run, checkpoints)
+    commits = _cached_commits(run, checkpoints)
     if tasks:
         from cme.evaluation.capabilities import data_commits
 
         commits |= {f"data of {name}": commit for name, commit in data_commits(tasks).items()}
     if problems := changed_commits(run, commits):
         raise Unavailable("\n".join(problems))
-    recorded = read_json(path) if path.exists() else {}
-    if not commits.items() <= recorded.items():
-        write_json(path, recorded | commits)
+    training = {f"weights of {name}" for name in training_checkpoints(run)}
+    training |= {f"data of {copy.source.name}" for copy in inputs.data_copies(run)[:1]}
+    for path in _commits_paths(run):
+        shared = path.parent == Store.of(run).trained
+        own = {key: commit for key, commit in commits.items() if key in training or not shared}
+        recorded = read_json(path) if path.exists() else {}
+        if not own.items() <= recorded.items():
+            write_json(path, recorded | own)
     return {key: commit for key, commit in commits.items() if key.startswith("data of ")}
 
 
-def _commits_path(run: Run) -> Path:
-    return cell.record_path(run).parent / "commits.json"
+def _commits_paths(run: Run) -> list[Path]:
+    """The files with the commits that a run and its training began with; a probe has no training."""
+    folders = [cell.record_path(run).parent]
+    if run.experiment.run == schema.Experiment.run:
+        folders.append(Store.of(run).trained)
+    return [folder / "commits.json" for folder in folders]
 
 
 def _cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:

@@ -62,6 +62,23 @@ def test_another_commit_under_the_same_name_is_another_run(
     assert record.environment[f"weights of {NAME}@{SECOND}"] == SECOND
 
 
+def test_a_run_does_not_continue_a_shared_training_of_another_commit(
+    finished: Run, hub_cache: Path, tiny_folder: Folder, cell: Cell
+) -> None:
+    trained = Store.of(finished).training.read_bytes()
+    add_snapshot(hub_cache, NAME, SECOND, tiny_folder("qwen"))
+    other = composed(cell(f"generator={NAME}", "tracker=none", "evaluation.both_orders=false"))
+    assert Store.of(other).trained == Store.of(finished).trained and other.run_id != finished.run_id
+    with private_cache(hub_cache):
+        with pytest.raises(
+            Unavailable, match=f"{Store.of(other).trained.name} was made with .*{SECOND} here"
+        ):
+            preparation.prepare([other])
+        with pytest.raises(Unavailable, match=SECOND):
+            pipeline.run(other)
+    assert Store.of(finished).training.read_bytes() == trained
+
+
 def test_a_pinned_run_does_not_mind_a_new_commit(cell: Cell, hub_cache: Path, tiny_folder: Folder) -> None:
     add_snapshot(hub_cache, NAME, FIRST, tiny_folder("qwen"))
     run = composed(cell(f"generator={NAME}@{FIRST}", "tracker=none"))
