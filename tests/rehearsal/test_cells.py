@@ -376,9 +376,10 @@ def test_analysis(rehearsal: Rehearsal, tmp_path: Path) -> None:
     with (tmp_path / "tables" / "paper-main-table.csv").open() as file:
         rows = list(csv.DictReader(file))
     records = {(r.family, r.regime): r for r in rehearsal.records("main table")}
-    judges = {row["judge"] for row in rows}
-    assert {"gpt_5_2", "anthropic"} <= judges
+    members = ("panel: gpt_5_2", "panel: anthropic")
+    assert set(members) <= {row["judge"] for row in rows}
     for row in rows:
-        if row["judge"] in ("gpt_5_2", "anthropic"):
-            verdicts = [v for v in records[row["family"], row["regime"]].verdicts if v.judge == row["judge"]]
+        if row["judge"] in members:
+            judge = row["judge"].removeprefix("panel: ")
+            verdicts = [v for v in records[row["family"], row["regime"]].verdicts if v.judge == judge]
             assert float(row["win_rate"]) == pytest.approx(win_rate(verdicts))
