@@ -175,8 +175,8 @@ def test_leftovers_of_a_killed_run_are_not_taken_for_whole(cell: Cell) -> None:
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_text("junk")
         (folder / "stray.bin").write_text("junk")
-    store.start.parent.mkdir(parents=True)
     for path in (store.training, store.generations, store.verdicts, store.record, store.start):
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.with_name(f".{path.name}.abc.partial").write_text('{"history": ')
     record = read_record(pipeline.run(config))
     assert record.run_id == clean.run_id
