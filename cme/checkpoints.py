@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -36,7 +36,7 @@ from transformers import (
 
 from cme import Unavailable
 from cme.miniature import models as miniature
-from cme.models import chat, hub
+from cme.models import chat, hub, template_variables
 from cme.models.generation import NEUTRAL_DECODING
 from cme.runtime.errors import describe
 from cme.runtime.extras import install_command
@@ -186,11 +186,17 @@ def _convert(name: str) -> Path:
 
 
 def load(
-    name: str, *, dtype: str = "float32", device: str | None = None, quantization: Quantization | None = None
+    name: str,
+    *,
+    dtype: str = "float32",
+    device: str | None = None,
+    quantization: Quantization | None = None,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> Checkpoint:
     """Load a checkpoint by name; two calls share no modules.
 
-    Raises as `ensure` does, and Unavailable, with the innermost cause, for files that cannot be loaded.
+    Raises as `ensure` does, Unavailable, with the innermost cause, for files that cannot be loaded, and ValueError as
+    `template_variables.set_variables` does.
 
     Args:
         name: The checkpoint.
@@ -198,6 +204,8 @@ def load(
         device: By default the GPU, where there is one.
         quantization: `8bit` rounds the weights of the linear layers within the blocks with bitsandbytes, by LLM.int8()
             (arXiv 2208.07339); all other weights keep `dtype`.
+        chat_template_kwargs: Values for variables of the chat template, such as `{"enable_thinking": False}`, and its
+            date (`cme.models.template_variables`). A policy that was saved with values keeps them by default.
     """
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     place = ensure([name])[name]
@@ -221,7 +229,8 @@ def load(
             eos_token_id=list(chat.end_ids(tokenizer, _published_generation_config(place))),
             pad_token_id=tokenizer.pad_token_id,
         )
-        return Checkpoint(name, model.eval(), tokenizer)
+    template_variables.set_variables(tokenizer, chat_template_kwargs)
+    return Checkpoint(name, model.eval(), tokenizer)
 
 
 @contextmanager
@@ -284,11 +293,15 @@ def _read(place: str, dtype: str, **options: Any) -> PreTrainedModel:
     )
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    name: str, chat_template_kwargs: Mapping[str, Any] | None = None
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint, as `load` gives it. Raises as `load` does."""
     place = ensure([name], tokenizers_of=[name])[name]
     with _explain_load_errors(name):
-        return _tokenizer(place)
+        tokenizer = _tokenizer(place)
+    template_variables.set_variables(tokenizer, chat_template_kwargs)
+    return tokenizer
 
 
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:

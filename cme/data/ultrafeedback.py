@@ -51,7 +51,8 @@ def load_prompts(
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if split == "eval":
         return alpaca_eval.load_prompts(count, seed, eval_path, eval_revision)
-    rows, encode = files.read_rows(files.Copy(SOURCE, path, revision)), load_tokenizer(tokenizer)
+    rows = files.read_rows(files.Copy(SOURCE, path, revision))
+    encode = load_tokenizer(tokenizer, {"close_thought": True})
     prompts: list[Prompt] = []
     for i in files.sample_rows(SOURCE, len(rows), len(rows), seed):
         if len(prompts) == count:

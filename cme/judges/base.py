@@ -40,11 +40,13 @@ class Judge:
     Attributes:
         NEUTRAL: arguments of the constructor that do not change verdicts, such as prices or time limits. A run's
             identity omits them.
+        NEUTRAL_VALUES: values at which later arguments change nothing. A run's identity omits them too.
         asks_server: whether each verdict takes requests to a server. Such a judge is probed before a run.
         concurrency: the number of comparisons made at the same time, each in its own thread.
     """
 
     NEUTRAL: ClassVar[frozenset[str]] = frozenset()
+    NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {}
     asks_server: ClassVar[bool] = False
     concurrency: int = 1
 

@@ -1,11 +1,12 @@
 """A chat model loaded in this process as judge. Its verdict comes from the likelihoods of two labels, not from text."""
 
 import math
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from cme.judges.base import Judge, JudgeVerdict, replace_surrogates, verdict_from_scores
 from cme.judges.chat_format import digest, truncate_response
-from cme.models import chat
+from cme.models import chat, template_variables
 from cme.records import Generation, Prompt
 
 Dtype = Literal["float32", "bfloat16", "float16"]
@@ -40,10 +41,14 @@ class LocalJudge(Judge):
         max_prompt_tokens: a comparison with a longer judging prompt is unscored, since truncation would favor a
             response.
         dtype: data type of the weights.
+        chat_template_kwargs: values for variables of the chat template, such as `{"enable_thinking": False}`, and the
+            date that it writes (`cme.models.template_variables`).
         min_label_mass: the least probability of A and B together, from 0 to 1; below it the verdict is unscored. The
             default is low because a model that would start its reply with other words still prefers one label, as in
             a multiple-choice benchmark.
     """
+
+    NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {"chat_template_kwargs": template_variables.DEFAULTS}
 
     def __init__(
         self,
@@ -53,12 +58,14 @@ class LocalJudge(Judge):
         max_prompt_tokens: int,
         dtype: Dtype,
         min_label_mass: float = 0.01,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         from cme.checkpoints import load
         from cme.scoring.token_scorer import TokenScorer
 
-        self.check(checkpoint, margin, max_response_chars, max_prompt_tokens, dtype, min_label_mass)
-        loaded = load(checkpoint, dtype=dtype)
+        limits = margin, max_response_chars, max_prompt_tokens
+        self.check(checkpoint, *limits, dtype, min_label_mass, chat_template_kwargs)
+        loaded = load(checkpoint, dtype=dtype, chat_template_kwargs=chat_template_kwargs)
         self.margin = margin
         self.max_response_chars = max_response_chars
         self.max_prompt_tokens = max_prompt_tokens
@@ -75,8 +82,10 @@ class LocalJudge(Judge):
         max_prompt_tokens: int,
         dtype: str,
         min_label_mass: float = 0.01,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
         """Raise ValueError for arguments that cannot work. Loads nothing."""
+        template_variables.check(chat_template_kwargs)
         if not 0 <= margin < 1:
             raise ValueError(f"margin is {margin}; it must be from 0 to below 1")
         if not 0 <= min_label_mass <= 1:

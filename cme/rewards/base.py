@@ -34,6 +34,7 @@ class Reward(ABC):
     Attributes:
         __name__: the name under which TRL logs the reward.
         NEUTRAL: names of settings that do not change the values, such as the device.
+        NEUTRAL_VALUES: values at which later settings change nothing. A run's identity omits them.
         needs_answers: whether the reward compares answers, so that the data must have them.
         whole_batch: whether the reward looks at several completions at once. With several processes it is then called
             with the completions of all of them.
@@ -47,6 +48,7 @@ class Reward(ABC):
 
     __name__: str
     NEUTRAL: ClassVar[frozenset[str]] = frozenset()
+    NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {}
     needs_answers: ClassVar[bool] = False
     whole_batch: ClassVar[bool] = False
     granularity: Granularity = "sequence"

@@ -65,6 +65,7 @@ class CrossModelEntropy(Reward):
 
     __name__ = "cme"
     NEUTRAL = CrossModelEntropySettings.NEUTRAL
+    NEUTRAL_VALUES = CrossModelEntropySettings.NEUTRAL_VALUES
 
     @with_signature_of(CrossModelEntropySettings)
     def __init__(self, verifier: str | Sequence[str], **settings: Any) -> None:
@@ -227,12 +228,19 @@ def _load_verifier(name: str, settings: CrossModelEntropySettings) -> "Verifier"
     engine: Engine
     if settings.server is None:
         checkpoint = load(
-            name, dtype=settings.dtype, device=settings.device, quantization=settings.quantization
+            name,
+            dtype=settings.dtype,
+            device=settings.device,
+            quantization=settings.quantization,
+            chat_template_kwargs=settings.chat_template_kwargs,
         )
         tokenizer = checkpoint.tokenizer
         engine = TokenScorer(checkpoint.model.requires_grad_(False), batch_tokens=settings.batch_tokens)
     else:
-        tokenizer, engine = load_tokenizer(name), CompletionServer(**settings.server)
+        tokenizer, engine = (
+            load_tokenizer(name, settings.chat_template_kwargs),
+            CompletionServer(**settings.server),
+        )
     return Verifier(
         tokenizer,
         engine,

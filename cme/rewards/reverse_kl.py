@@ -36,6 +36,7 @@ class ReverseKL(Reward):
 
     __name__ = "reverse_kl"
     NEUTRAL = VerifierSettings.NEUTRAL
+    NEUTRAL_VALUES = VerifierSettings.NEUTRAL_VALUES
 
     @with_signature_of(VerifierSettings)
     def __init__(self, verifier: str, **settings: Any) -> None:

@@ -1,11 +1,12 @@
 """Settings of the rewards that a verifier computes. This module loads no torch, so that settings are checked early."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from cme.grading.answers import AnswerKind
+from cme.models import template_variables
 from cme.rewards.base import Granularity, Normalize
 
 Metric = Literal["log_likelihood", "perplexity", "predictive_entropy"]
@@ -27,6 +28,8 @@ class VerifierSettings:
         max_response_tokens: longer responses lose their last tokens.
         dtype: precision of the verifier's weights.
         device: where the verifier runs; None for the GPU where there is one.
+        chat_template_kwargs: values for variables of the verifier's chat template, such as
+            `{"enable_thinking": False}`, and the date that it writes (`cme.models.template_variables`).
         quantization: `8bit` rounds the verifier's weights (`cme.checkpoints.load`), which changes its values.
         batch_tokens: bound on rows x columns of a forward pass.
 
@@ -34,6 +37,7 @@ class VerifierSettings:
     """
 
     NEUTRAL: ClassVar[frozenset[str]] = frozenset({"batch_tokens", "device"})
+    NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {"chat_template_kwargs": template_variables.DEFAULTS}
 
     verifier: str | Sequence[str]
     _: KW_ONLY
@@ -42,6 +46,7 @@ class VerifierSettings:
     max_response_tokens: int = 2048
     dtype: str = "float32"
     device: str | None = None
+    chat_template_kwargs: Mapping[str, Any] | None = None
     quantization: Literal["8bit"] | None = None
     batch_tokens: int = 4096
 
@@ -57,6 +62,7 @@ class VerifierSettings:
         for name in ("max_prompt_tokens", "max_response_tokens", "batch_tokens"):
             if vars(self)[name] < 1:
                 raise ValueError(f"{name}={vars(self)[name]}; it must be at least 1")
+        template_variables.check(self.chat_template_kwargs)
         if self.quantization is not None:
             from cme.checkpoints import check_quantization
 

@@ -90,6 +90,11 @@ def evaluation_arguments(target: str) -> frozenset[str]:
     return cast("frozenset[str]", vars(module).get("EVALUATION_ARGUMENTS", frozenset()))
 
 
+def neutral_values(target: str) -> dict[str, Any]:
+    """The values at which later arguments of a reward or judge change nothing, its class's `NEUTRAL_VALUES`."""
+    return getattr(locate(target), "NEUTRAL_VALUES", {}) if target else {}
+
+
 @functools.cache
 def option_settings(group: str, name: str) -> dict[str, Any]:
     """An option of a config group as its YAML file and the files in its defaults list define it.

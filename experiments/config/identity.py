@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, get_args
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
+from cme.models import template_variables
 from experiments.config.components import (
     evaluation_arguments,
     is_component,
     neutral_arguments,
+    neutral_values,
     option_settings,
 )
 from experiments.config.schema import SWITCHES, TRAINERS, Config, Stage, declaration
@@ -161,6 +163,7 @@ def _classify_component(
         expected = target
     is_named = target.startswith("cme.") and target == expected
     neutral = neutral_arguments(target) | ({"_target_"} if is_named else set())
+    same = neutral_values(target)
     for key, value in node.items():
         if key == "members":
             for name, member in value.items():
@@ -170,7 +173,8 @@ def _classify_component(
         elif path == "data.source" and key in evaluation_arguments(target):
             yield f"{path}.{key}", value, "responses"
         else:
-            yield f"{path}.{key}", value, None if key in neutral else stage
+            is_neutral = key in neutral or (key in same and value == same[key])
+            yield f"{path}.{key}", value, None if is_neutral else stage
 
 
 def _named_options(values: Mapping[str, Any]) -> DictConfig:
@@ -204,6 +208,7 @@ def start_id(run: "Run") -> str:
         "generator": run.generator,
         "max_new_tokens": run.evaluation.max_new_tokens,
         **stop_rule(run),
+        **counted_template(run.chat_template.generator),
         **_data_fields(run, without="train"),
     }
     return f"{run.scale.name}-{run.family.name}-{run.regime}-{digest(counted)}"
@@ -212,7 +217,8 @@ def start_id(run: "Run") -> str:
 def verifier_answers_id(run: "Run") -> str:
     """The id of a verifier's answers to the training prompts, which runs share."""
     sampling = run.values["trainer"]["sampling"] | {"seed": run.seed, "dtype": run.scoring.dtype}
-    counted = {"verifier": run.verifier.checkpoint, **sampling, **_data_fields(run, without="eval")}
+    counted = {"verifier": run.verifier.checkpoint, **sampling, **counted_template(verifier_template(run))}
+    counted |= _data_fields(run, without="eval")
     return f"{run.scale.name}-{run.verifier.name}-s{run.seed}-{digest(counted)}"
 
 
@@ -221,13 +227,25 @@ def verifier_responses_id(run: "Run", verifier: str) -> str:
     limits = {"max_new_tokens": run.evaluation.max_new_tokens, "dtype": run.scoring.dtype}
     if (kind := quantization(run)) is not None:
         limits["quantization"] = kind
-    counted = {"verifier": verifier, **limits, **stop_rule(run), **_data_fields(run, without="train")}
+    counted = {"verifier": verifier, **limits, **stop_rule(run), **counted_template(verifier_template(run))}
+    counted |= _data_fields(run, without="train")
     return f"{run.scale.name}-{run.verifier.name}-{digest(counted)}"
 
 
 def stop_rule(run: "Run") -> dict[str, Any]:
     """The rule by which evaluated responses end, for ids of such responses; empty for the default rule."""
     return {path: rule for path, rule in identity_fields(run).items() if path == "evaluation.stop"}
+
+
+def verifier_template(run: "Run") -> Mapping[str, Any]:
+    """The values for the variables of the chat template of the reward's verifier, or of the verifier of trainer=sft."""
+    of_reward = run.reward.arguments.get("chat_template_kwargs") if uses_reward(run) else None
+    return run.chat_template.verifier if of_reward is None else of_reward
+
+
+def counted_template(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for variables of a chat template, as a part of an id; empty for the default ones."""
+    return {} if values == template_variables.DEFAULTS else {"chat_template": values}
 
 
 def _data_fields(run: "Run", without: str) -> dict[str, Any]:

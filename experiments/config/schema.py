@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from cme.grading import answers
-from cme.models import chat
+from cme.models import chat, template_variables
 
 if TYPE_CHECKING:
     from cme.grading.answers import AnswerKind
@@ -361,6 +361,22 @@ class Scoring:
 
 
 @dataclass
+class ChatTemplate:
+    """Values for variables of chat templates (`cme.models.template_variables`)."""
+
+    generator: dict[str, Any] = setting(
+        template_variables.DEFAULTS,
+        help="variables of generator and comparators: date, enable_thinking, close_thought; others with +",
+        neutral_values=(template_variables.DEFAULTS,),
+    )
+    verifier: dict[str, Any] = setting(
+        template_variables.DEFAULTS,
+        help="variables of the verifier and the held-out verifier, likewise",
+        neutral_values=(template_variables.DEFAULTS,),
+    )
+
+
+@dataclass
 class Scale:
     """Model sizes and data sources."""
 
@@ -413,6 +429,7 @@ class Config:
     capabilities: Capabilities = field(default_factory=Capabilities)
     checkpoint: Checkpoint = field(default_factory=Checkpoint)
     scoring: Scoring = field(default_factory=Scoring)
+    chat_template: ChatTemplate = field(default_factory=ChatTemplate)
     scale: Scale = field(default_factory=Scale)
     preset: Preset = field(default_factory=Preset)
     tracker: str = setting(

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from cme.judges.base import Judge
+from cme.models import template_variables
 from cme.rewards.base import Reward
 from experiments.config import identity, trainer_validation
 from experiments.config.components import Component, locate
@@ -138,6 +139,8 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
             raise BadConfig(f"{path}={value}; it must be {declared.bounds}")
     components = _components(run)
     try:
+        template_variables.check(run.chat_template.generator)
+        template_variables.check(run.chat_template.verifier)
         trainer_validation.check(run)
         for path, component in components.items():
             _check_component(path, component)

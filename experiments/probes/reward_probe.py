@@ -135,7 +135,11 @@ def run(run: Run) -> Path:
     began = time.perf_counter()
     fields = record_fields(run, preparation.checkpoint_names([run]))
     graded = answers(run)
-    values = score_answers(lines(run), graded, load(run.generator, dtype=run.scoring.dtype))
+    values = score_answers(
+        lines(run),
+        graded,
+        load(run.generator, dtype=run.scoring.dtype, chat_template_kwargs=run.chat_template.generator),
+    )
     record = RewardProbeRecord(
         stress_id=reward_probe_id(run),
         verifier=run.verifier.name,

@@ -101,7 +101,7 @@ def _sample_responses(run: Run, prompts: Sequence[Prompt]) -> list[list[Generati
 
     from cme.checkpoints import load
 
-    checkpoint = load(run.generator)
+    checkpoint = load(run.generator, chat_template_kwargs=run.chat_template.generator)
     torch.manual_seed(run.seed)
     return [
         evaluation.respond(run, checkpoint, prompts, progress="answers", temperature=t)

@@ -94,7 +94,7 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
 
         from cme.checkpoints import load
 
-        checkpoint = load(run.generator)
+        checkpoint = load(run.generator, chat_template_kwargs=run.chat_template.generator)
         torch.manual_seed(run.seed)
         responses = evaluation.respond(
             run, checkpoint, repeated, progress="samples", temperature=TEMPERATURE, log=log
@@ -114,7 +114,7 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
     cut = {}
     for model, checkpoint in checkpoints.items():
         print(f"{separation_id(run)}: scoring {len(texts)} responses under {checkpoint}", file=sys.stderr)
-        scores = evaluation.load_scorer(checkpoint, run.scoring).score(
+        scores = evaluation.load_scorer(checkpoint, run.scoring, run.chat_template.verifier).score(
             [p.conversation for p in repeated], texts, [bool(r.finished) for r in responses], entropy=True
         )
         signals |= response_signals(model, scores, texts, run.data.answers)

@@ -53,7 +53,12 @@ def respond(
 def greedy_decoding(run: Run) -> dict[str, Any]:
     """How the responses of generator and policy are decoded, for the record: fields of GenerationConfig, end tokens."""
     ids = stop_ids(run.generator, run.evaluation.stop)
-    tokens = [str(token) for token in load_tokenizer(run.generator).convert_ids_to_tokens(list(ids))]
+    tokens = [
+        str(token)
+        for token in load_tokenizer(run.generator, run.chat_template.generator).convert_ids_to_tokens(
+            list(ids)
+        )
+    ]
     return decoding_fields(0.0, run.evaluation.max_new_tokens, ids) | {"end_tokens": tokens}
 
 
@@ -96,7 +101,13 @@ def verifier_responses(
         return None, 0.0
     inputs = [weights[name], [asdict(p) for p in prompts]]
     path = store.verifier_responses(run, name)
-    verifier = partial(load, name, dtype=run.scoring.dtype, quantization=identity.quantization(run))
+    verifier = partial(
+        load,
+        name,
+        dtype=run.scoring.dtype,
+        quantization=identity.quantization(run),
+        chat_template_kwargs=identity.verifier_template(run),
+    )
     return cached_responses(
         run, path, inputs, verifier, prompts, progress="verifier responses", published=name
     )
@@ -106,15 +117,18 @@ def comparator_responses(
     run: Run, store: Store, name: str, weights: str, prompts: Sequence[Prompt]
 ) -> tuple[list[Generation], float]:
     """A further model's greedy responses and the seconds that they took; runs with the same prompts share them."""
+    template = identity.counted_template(run.chat_template.generator)
     inputs = [
         weights,
         run.evaluation.max_new_tokens,
         [p.text for p in prompts],
         *identity.stop_rule(run).values(),
+        *([template] if template else []),
     ]
     path = store.starts / f"{run.scale.name}-comparator-{identity.digest(inputs)}.json"
+    comparator = partial(load, name, chat_template_kwargs=run.chat_template.generator)
     return cached_responses(
-        run, path, inputs, partial(load, name), prompts, progress=f"answers of {name}", published=name
+        run, path, inputs, comparator, prompts, progress=f"answers of {name}", published=name
     )
 
 
@@ -184,7 +198,7 @@ def measure_capabilities(
 
     def score(checkpoint: str) -> list[dict[str, Any]]:
         scores = measure(
-            load(checkpoint),
+            load(checkpoint, chat_template_kwargs=run.chat_template.generator),
             list(run.capabilities.tasks),
             chat_template=run.capabilities.chat_template,
             limit=run.capabilities.limit,
@@ -193,7 +207,7 @@ def measure_capabilities(
         return [asdict(s) for s in scores]
 
     settings = {k: v for k, v in run.settings["capabilities"].items() if k != "batch_size"}
-    settings["lm_eval"] = version("lm-eval")
+    settings |= {"lm_eval": version("lm-eval"), **identity.counted_template(run.chat_template.generator)}
     if run.capabilities.chat_template:
         settings["tokenized"] = "context and continuation apart"  # scores from before that are not reused
     inputs = [weights[run.generator], settings]
@@ -225,9 +239,9 @@ def measure_capabilities(
     return found, start["seconds"] + policy["seconds"]
 
 
-def load_scorer(name: str, limits: Scoring) -> Verifier:
-    """A frozen checkpoint as a scorer of responses."""
-    checkpoint = load(name, dtype=limits.dtype)
+def load_scorer(name: str, limits: Scoring, template: Mapping[str, Any] | None = None) -> Verifier:
+    """A frozen checkpoint as a scorer of responses; `template` are values for variables of its chat template."""
+    checkpoint = load(name, dtype=limits.dtype, chat_template_kwargs=template)
     return Verifier(
         checkpoint.tokenizer,
         TokenScorer(checkpoint.model, batch_tokens=limits.batch_tokens),

@@ -174,7 +174,7 @@ def _generate_pairs(
         run,
         store.start,
         [weights[run.generator], rows],
-        partial(load, run.generator),
+        partial(load, run.generator, chat_template_kwargs=run.chat_template.generator),
         prompts,
         progress="start answers",
     )

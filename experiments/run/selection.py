@@ -90,7 +90,12 @@ def select_checkpoint(
     origin = [weights[run.generator], [asdict(p) for p in prompts]]
     path = store.starts / f"{identity.start_id(run)}-selection-{identity.digest(origin)}.json"
     start, seconds = cached_responses(
-        run, path, origin, partial(load, run.generator), prompts, progress="start answers"
+        run,
+        path,
+        origin,
+        partial(load, run.generator, chat_template_kwargs=run.chat_template.generator),
+        prompts,
+        progress="start answers",
     )
     last = int(training["history"]["step"][-1])
     folders = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(run, last)}

@@ -80,7 +80,9 @@ def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
             f"{name} is {weights} here, but {run_id} had {recorded[f'weights of {name}']}: at another commit, or built "
             "under other versions of torch or transformers, it is another model; measure under that of the record"
         )
-    scorer = cached_scorer(name, **record.config.get("scoring", SCORING))
+    template = record.config.get("chat_template", {}).get("verifier", {})
+    limits = record.config.get("scoring", SCORING)
+    scorer = cached_scorer(name, template=tuple(sorted(template.items())), **limits)
     return replace(
         record,
         pairs=scorer.measure(record.pairs),
@@ -119,14 +121,18 @@ class CachedScorer:
 
 @lru_cache(maxsize=1)  # records come by family, so a model is seldom loaded twice
 def cached_scorer(
-    name: str, max_prompt_tokens: int, max_response_tokens: int, dtype: str, batch_tokens: int
+    name: str,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    dtype: str,
+    batch_tokens: int,
+    template: tuple[tuple[str, Any], ...] = (),
 ) -> CachedScorer:
-    """The scorer of a language model, loaded."""
+    """The scorer of a language model, loaded; `template` has the values for variables of its chat template."""
     from experiments.run.evaluation import load_scorer  # imports torch
 
-    return CachedScorer(
-        load_scorer(name, Scoring(max_prompt_tokens, max_response_tokens, dtype, batch_tokens))
-    )
+    limits = Scoring(max_prompt_tokens, max_response_tokens, dtype, batch_tokens)
+    return CachedScorer(load_scorer(name, limits, dict(template) or None))
 
 
 def main(arguments: Sequence[str], prog: str) -> int:

@@ -94,11 +94,15 @@ def _digest_inputs(run: Run, store: Store, weights: str) -> str:
 def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -> TrainingResult:
     """Train by the configured method, in every process of a launch."""
     quiet_libraries()
-    start, prompts, settings = load(run.generator), inputs.training_prompts(run), trl_settings(run)
+    start, prompts, settings = (
+        load(run.generator, chat_template_kwargs=run.chat_template.generator),
+        inputs.training_prompts(run),
+        trl_settings(run),
+    )
     heldout = identity.heldout_verifier(run)
     monitors = Monitors(
-        load(run.generator),
-        None if heldout is None else load_scorer(heldout, run.scoring),
+        load(run.generator, chat_template_kwargs=run.chat_template.generator),
+        None if heldout is None else load_scorer(heldout, run.scoring, run.chat_template.verifier),
         run.load_oracle(),
         run.monitor_every,
         run.data.answers,
@@ -119,7 +123,14 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
     )
     if run.trainer.method == "dpo":
         preferences = inputs.load_preferences(run)
-        return dpo_sft.train_dpo(start, load(run.generator), preferences, monitoring, settings, job)
+        return dpo_sft.train_dpo(
+            start,
+            load(run.generator, chat_template_kwargs=run.chat_template.generator),
+            preferences,
+            monitoring,
+            settings,
+            job,
+        )
     return dpo_sft.train_sft(start, prompts, verifier_answers(run, store), monitoring, settings, job)
 
 
@@ -133,7 +144,9 @@ def verifier_answers(run: Run, store: Store) -> list[Generation]:
     prompts = inputs.training_prompts(run)
 
     def make(log: GenerationLog) -> list[dict[str, Any]]:
-        verifier = load(run.verifier.checkpoint, dtype=run.scoring.dtype)
+        verifier = load(
+            run.verifier.checkpoint, dtype=run.scoring.dtype, chat_template_kwargs=run.chat_template.verifier
+        )
         answers = generate(
             verifier.model,
             verifier.tokenizer,
@@ -158,7 +171,7 @@ def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: Generat
 
     def make(samples_log: GenerationLog) -> list[list[dict[str, Any]]]:
         groups = best_of_n.sample_with_rewards(
-            load(run.generator),
+            load(run.generator, chat_template_kwargs=run.chat_template.generator),
             prompts,
             run.reward.instantiate(),
             run.trainer.num_generations,

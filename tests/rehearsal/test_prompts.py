@@ -11,7 +11,6 @@ from cme.checkpoints import load, load_tokenizer
 from cme.models import chat
 from cme.models.generation import generate
 from tests.rehearsal.expected_prompts import EXPECTED, ids_of
-from tests.rehearsal.known_faults import CLOCK
 from tests.rehearsal.stand_ins.checkpoints import recipes
 from tests.rehearsal.stand_ins.data_sets import SPELLED_CONTROLS
 
@@ -22,10 +21,7 @@ def test_the_table_has_every_checkpoint() -> None:
     assert EXPECTED.keys() == recipes().keys()
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=CLOCK) if n == "meta-llama/Llama-3.2-1B-Instruct" else n for n in EXPECTED],
-)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_prompt(snapshot: Snapshot, name: str) -> None:
     expected, folder = EXPECTED[name], snapshot(name)
     for question in (expected.question, "What is 3 plus 4? 日本語 🙂"):

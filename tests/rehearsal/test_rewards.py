@@ -16,12 +16,8 @@ from cme.checkpoints import load_tokenizer
 from cme.rewards import CrossModelEntropy
 from tests.rehearsal import naive
 from tests.rehearsal.expected_prompts import tokenizer
-from tests.rehearsal.known_faults import CLOCK
 
 Snapshot = Callable[[str], str]
-MARKS = {
-    "meta-llama/Llama-3.2-1B-Instruct": [CLOCK],
-}
 VERIFIERS = [
     *("google/gemma-4-E4B-it", "google/gemma-3-270m-it", "google/gemma-3-1b-it", "google/gemma-3-1b-pt"),
     *("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-Math-7B-Instruct", "Qwen/Qwen2.5-0.5B"),
@@ -63,7 +59,7 @@ def reward_values(snapshot: Snapshot, verifier: str, **settings: Any) -> list[fl
     return [math.nan if r is None else r for r in reward(QUESTIONS, RESPONSES, ids)]
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=MARKS.get(n, [])) for n in VERIFIERS])
+@pytest.mark.parametrize("name", VERIFIERS)
 def test_log_likelihood(snapshot: Snapshot, name: str) -> None:
     expected = [float(values.mean()) for values, _ in naive_rows(snapshot(name), name)]
     assert len({round(value, 3) for value in expected}) == len(expected)

@@ -1,6 +1,5 @@
 """Every option of every reward changes a value or is refused; none is ignored."""
 
-import functools
 import inspect
 from typing import Any
 
@@ -52,6 +51,7 @@ OTHER: dict[str, Any] = {
     "std_floor": 5.0,
     "empty_response": -9.0,
     "server": {},
+    "chat_template_kwargs": {"close_thought": "yes"},
     "answers": "boxed",
     "oracle": None,
     "target": 3,
@@ -80,8 +80,15 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 @pytest.fixture(scope="module", autouse=True)
 def load_once(request: pytest.FixtureRequest) -> None:
     """Every checkpoint is loaded once; no reward changes one."""
+    loaded: dict[str, checkpoints.Checkpoint] = {}
+    load = checkpoints.load
+
+    def cached(name: str, **settings: Any) -> checkpoints.Checkpoint:
+        key = repr((name, settings))
+        return loaded[key] if key in loaded else loaded.setdefault(key, load(name, **settings))
+
     patch = pytest.MonkeyPatch()
-    patch.setattr(checkpoints, "load", functools.cache(checkpoints.load))
+    patch.setattr(checkpoints, "load", cached)
     request.addfinalizer(patch.undo)
 
 

@@ -88,7 +88,8 @@ def test_equal_questions_are_asked_once_across_records(
 ) -> None:
     measure.cached_scorer.cache_clear()
     first = measure_surprisal(unmeasured)
-    scorer = measure.cached_scorer(OLMO, **unmeasured.config["scoring"])
+    template = tuple(sorted(unmeasured.config["chat_template"]["verifier"].items()))
+    scorer = measure.cached_scorer(OLMO, template=template, **unmeasured.config["scoring"])
     asked: list[str] = []
     score = scorer.scorer.score
     monkeypatch.setattr(scorer.scorer, "score", lambda p, r, f: asked.extend(r) or score(p, r, f))
