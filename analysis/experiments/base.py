@@ -39,6 +39,24 @@ class Estimate(NamedTuple):
 UNKNOWN = Estimate(nan, nan, nan)
 
 
+@dataclass(frozen=True, eq=False)
+class GeneratorRuns:
+    """The runs of one generator at one scale."""
+
+    generator: str
+    runs: Sequence[RunRecord]
+
+    @property
+    def scale(self) -> str:
+        """The scale of all runs."""
+        return self.runs[0].scale
+
+    @property
+    def where(self) -> str:
+        """Scale and generator, for titles."""
+        return f"scale: {self.scale}, generator: {self.generator}"
+
+
 @dataclass(frozen=True)
 class Experiment(Generic[View]):
     """One section of the report, as data.

@@ -7,7 +7,14 @@ from math import isnan
 
 import pandas as pd
 
-from analysis.experiments.base import Column, Experiment, build_table, file_name, group_by_generator
+from analysis.experiments.base import (
+    Column,
+    Experiment,
+    GeneratorRuns,
+    build_table,
+    file_name,
+    group_by_generator,
+)
 from analysis.experiments.courses import (
     BLOCK,
     BLOCKS_NOTE,
@@ -39,22 +46,10 @@ CourseColumn = Column[Course]
 
 
 @dataclass(frozen=True, eq=False)
-class LongRuns:
+class LongRuns(GeneratorRuns):
     """The long trainings of one generator at one scale; `labels` gives each run's method by run id, in their order."""
 
-    generator: str
-    runs: Sequence[RunRecord]
     labels: Mapping[str, str]
-
-    @property
-    def scale(self) -> str:
-        """The scale of all runs."""
-        return self.runs[0].scale
-
-    @property
-    def where(self) -> str:
-        """Scale and generator, for titles."""
-        return f"scale: {self.scale}, generator: {self.generator}"
 
     @property
     def methods(self) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.experiments.base import UNKNOWN, Estimate, group_by_generator
+from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, group_by_generator
 from analysis.figures.style import Style
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import method_names, order_key, sort_names, verifier_name
@@ -97,22 +97,10 @@ class Outcome:
 
 
 @dataclass(frozen=True, eq=False)
-class GeneratorOutcomes:
+class GeneratorOutcomes(GeneratorRuns):
     """The results of one generator at one scale, from the least able verifier to the most able one."""
 
-    generator: str
-    runs: Sequence[RunRecord]
     outcomes: Sequence[Outcome]
-
-    @property
-    def scale(self) -> str:
-        """The scale of all runs."""
-        return self.runs[0].scale
-
-    @property
-    def where(self) -> str:
-        """Scale and generator, for titles."""
-        return f"scale: {self.scale}, generator: {self.generator}"
 
     @property
     def judge(self) -> str:
