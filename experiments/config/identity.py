@@ -60,11 +60,16 @@ def flat_settings(run: "Run") -> dict[str, Any]:
     return flatten(settings(run))
 
 
+def classify(run: "Run") -> list[Classified]:
+    """The settings of a run, each with the first stage that it changes."""
+    return list(_classify(settings(run), _named_options(run.values)))
+
+
 def identity_fields(run: "Run", without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that change results by dotted path, except those at or below the paths `without`."""
     excluded = tuple(f"{path}." for path in without)
     return {
-        path: value for path, value in _counted(_declared(run)).items() if not f"{path}.".startswith(excluded)
+        path: value for path, value in _counted(run.classified).items() if not f"{path}.".startswith(excluded)
     }
 
 
@@ -75,7 +80,7 @@ def training_fields(run: "Run") -> dict[str, Any]:
     evaluation prompts alone share a training.
     """
     also = run.trainer.ALSO_TRAINING
-    counted = _counted(each for each in _declared(run) if each[2] == "training" or each[0] in also)
+    counted = _counted(each for each in run.classified if each[2] == "training" or each[0] in also)
     functions = {"source": run.data.source, "oracle": run.data.oracle}
     if run.trainer.method == "dpo":
         functions["pairs"] = run.trainer.pairs
@@ -90,7 +95,7 @@ def training_id(run: "Run") -> str:
 
 def responses_fields(run: "Run") -> dict[str, Any]:
     """The settings that change a policy's responses to the evaluation prompts but not its training, by dotted path."""
-    return _counted(each for each in _declared(run) if each[2] == "responses")
+    return _counted(each for each in run.classified if each[2] == "responses")
 
 
 def decoding_fields(run: "Run") -> dict[str, Any]:
@@ -100,7 +105,7 @@ def decoding_fields(run: "Run") -> dict[str, Any]:
 
 def neutral_fields(run: "Run") -> list[str]:
     """The dotted paths of the settings that do not change results. The record keeps them for the analysis."""
-    return sorted(path for path, _, stage in _declared(run) if stage is None)
+    return sorted(path for path, _, stage in run.classified if stage is None)
 
 
 def component_fields(component: "Component", path: str) -> dict[str, Any]:
@@ -118,10 +123,6 @@ def flatten(node: Any, path: str = "") -> dict[str, Any]:
         for key, child in node.items()
         for name, value in flatten(child, f"{path}.{key}" if path else str(key)).items()
     }
-
-
-def _declared(run: "Run") -> Iterator[Classified]:
-    return _classify(settings(run), _named_options(run.values))
 
 
 def _counted(settings: Iterable[Classified]) -> dict[str, Any]:

@@ -31,6 +31,11 @@ class Run(Config):
         """The name of the run and of its folder. See `experiments.config.identity`."""
         return identity.run_id(self)
 
+    @cached_property
+    def classified(self) -> list[identity.Classified]:
+        """The settings with the first stage that each changes, from which all ids are made."""
+        return identity.classify(self)
+
     def load_oracle(self) -> Callable[[str, str, bool], float] | None:
         """The function from (prompt, response, finished) to the true quality (0 to 1); None if it is unknown."""
         return None if self.data.oracle is None else self.data.oracle.instantiate()

@@ -37,6 +37,9 @@ def respond(
     `published` is the checkpoint from the hub whose end tokens count: by default the generator, which a policy is
     trained from.
     """
+    rule = run.evaluation.stop
+    # a loaded model ends at both by itself, so that its tokenizer need not be read again
+    end_ids = None if rule == "both" else stop_ids(published or run.generator, rule)
     return generate(
         checkpoint.model,
         checkpoint.tokenizer,
@@ -44,7 +47,7 @@ def respond(
         max_new_tokens=run.evaluation.max_new_tokens,
         batch_size=run.evaluation.batch_size,
         temperature=temperature,
-        end_ids=stop_ids(published or run.generator, run.evaluation.stop),
+        end_ids=end_ids,
         progress=progress,
         log=log,
     )
