@@ -1,0 +1,33 @@
+"""The ceiling of a win rate: what a perfect policy would get against the untrained model on the same prompts.
+
+A perfect policy has true quality 1 on every prompt. It wins where the untrained model's response has less and ties
+where that response is perfect too, so a good start leaves little to win.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from cme.records import RunRecord, scores
+
+EXACT_JUDGES = ("oracle", "correctness")
+"""Judges whose scores are the true quality (0 to 1) of a response."""
+PERFECT = 1 - 1e-9  # the oracle's margin of a tie
+
+
+def start_quality(run: RunRecord) -> dict[str, float]:
+    """True quality (0 to 1) of the untrained model's response by prompt id; empty where the truth is unknown."""
+    if run.judge not in EXACT_JUDGES:
+        return {}
+    return {verdict.prompt_id: scores(verdict)[0] for verdict in run.verdicts if verdict.scores is not None}
+
+
+def ceiling(runs: Sequence[RunRecord]) -> float | None:
+    """The win rate of a perfect policy over the prompts of all runs, in percent; None where the truth is unknown."""
+    return perfect_win_rate([start_quality(run) for run in runs])
+
+
+def perfect_win_rate(qualities: Sequence[Mapping[str, float]]) -> float | None:
+    """The win rate of a perfect policy against responses of known quality, in percent; None without a response."""
+    starts = [quality for by_prompt in qualities for quality in by_prompt.values()]
+    if not starts:
+        return None
+    return 100 * sum(1.0 if quality < PERFECT else 0.5 for quality in starts) / len(starts)

@@ -1,0 +1,41 @@
+"""The win rate of a perfect policy, against the verdicts on one and by hand."""
+
+from typing import Any
+
+import pytest
+
+from analysis.records.ceiling import ceiling, start_quality
+from cme.judges.base import verdict_from_scores
+from cme.records import Verdict, points
+
+STARTS = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.0, "e": 1 - 1e-12}
+
+
+def judged(policy: float, prompts: dict[str, float] = STARTS) -> list[Verdict]:
+    """The oracle's verdicts, in both orders, on a policy of one quality."""
+    made = []
+    for prompt, start in prompts.items():
+        for first in (True, False):
+            shown = (policy, start) if first else (start, policy)
+            found = verdict_from_scores(*shown, margin=1e-9)
+            made.append(Verdict(prompt, first, found.outcome, scores=found.scores))
+    return made
+
+
+def test_the_ceiling_is_the_win_rate_of_a_perfect_policy(make_record: Any) -> None:
+    perfect = judged(1.0)
+    won = [points(verdict) for verdict in perfect]
+    assert ceiling([make_record(verdicts=perfect)]) == pytest.approx(100 * sum(won) / len(won)) == 70
+    poor = make_record(verdicts=judged(0.2), seed=1)
+    assert start_quality(poor) == pytest.approx(STARTS)
+    assert ceiling([poor]) == 70  # whatever the policy is
+    other_build = make_record(
+        verdicts=judged(0.2, {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0, "e": 0.9}), seed=2
+    )
+    assert ceiling([poor, other_build]) == pytest.approx(65)
+
+
+def test_no_ceiling_without_the_truth(make_record: Any, make_verdict: Any) -> None:
+    assert ceiling([make_record(verdicts=judged(1.0), judge="local")]) is None
+    assert ceiling([make_record(verdicts=[make_verdict(0, 1)])]) is None
+    assert ceiling([]) is None
