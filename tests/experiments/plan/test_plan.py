@@ -129,6 +129,13 @@ def test_a_training_counts_once_for_runs_that_share_it() -> None:
     assert trained["trained on"] == tokens(first, 1)["trained on"] > 0
 
 
+def test_the_row_of_a_run_with_an_earlier_training_has_no_steps_and_no_disk_space() -> None:
+    runs = [paper("family=qwen", "regime=instruct", f"judge.max_response_chars={n}") for n in (2500, 1000)]
+    first, second = [line.split() for line in plan.lines(runs) if line.startswith("qwen instruct cme")]
+    assert first[6:8] == ["5000", "5000"] and second[6:8] == ["-", "-"]
+    assert second[-1] == "-" != first[-1]
+
+
 def test_judging_by_hand() -> None:
     run = paper("family=qwen", "regime=instruct")
     longest, expected = plan.bounds(run)
