@@ -1,5 +1,6 @@
 """The thoughts of reasoning models: text between markers such as `<think>` and `</think>` in front of a response."""
 
+import re
 from dataclasses import dataclass
 
 MARKERS = (
@@ -29,14 +30,14 @@ class Thoughts:
 def split_thoughts(text: str) -> Thoughts:
     """Split the thoughts at the beginning of a text from the response behind them.
 
-    A closing marker without an opening one in front of it ends a thought that the prompt opened. Markers behind the
-    beginning of the response are text.
+    A closing marker without an opening one in front of it ends a thought that the prompt opened, if a line ends behind
+    it, as models write it. All other markers behind the beginning of the response are text.
     """
     response = text
     for opening, closing in MARKERS:
-        before, found, after = text.partition(closing)
-        if found and opening not in before:
-            response = after.lstrip()
+        end = re.search(rf"{re.escape(closing)}[ \t]*$", text, re.MULTILINE)
+        if end and opening not in text[: end.start()]:
+            response = text[end.end() :].lstrip()
             break
     while opened := _opening(response):
         _, found, after = response.partition(dict(MARKERS)[opened])

@@ -18,6 +18,8 @@ from cme.models.thoughts import Thoughts, opened_thought, split_thoughts
         ("<|channel>thought\n8?<channel|>7", "<|channel>thought\n8?<channel|>", "7"),
         ("The tag <think> opens a thought.", "", "The tag <think> opens a thought."),
         ("It is <think>8</think>", "", "It is <think>8</think>"),
+        ("The tag </think> closes a thought.", "", "The tag </think> closes a thought."),
+        ("Maybe 8?</think> \nIt is 7.", "Maybe 8?</think> \n", "It is 7."),
     ],
 )
 def test_thoughts_are_in_front_of_the_response(text: str, thoughts: str, response: str) -> None:
