@@ -49,12 +49,19 @@ class Verdicts:
     prompts: NDArray[np.object_]
     seeds: NDArray[np.int64]
     at_hand: float
-    any_seed: float
+    across_seeds: float
 
 
 INTERVALS = (
-    *("win rate", "its bootstrap", "contrast", "mean, any seed", "IQM, any seed", "contrast, any seed"),
-    "win rate taken for any seed",
+    *(
+        "win rate",
+        "its bootstrap",
+        "contrast",
+        "mean, across seeds",
+        "IQM, across seeds",
+        "contrast, across seeds",
+    ),
+    "win rate's interval used across seeds",
 )
 SETTINGS = (
     Setting(10, 3, 1, 0.4, 0.3),
@@ -119,15 +126,15 @@ def contains_truth(setting: Setting, rng: np.random.Generator) -> dict[str, bool
     other = simulate(replace(setting, advantage=0.0), rng, on_prompts)
     win, seeds = win_rate(one.points, one.prompts), seed_spread(one.points, one.prompts, one.seeds)
     against = contrast(*(tally(of.points, of.prompts, of.seeds) for of in (one, other)))
-    at_hand, any_seed = one.at_hand - other.at_hand, one.any_seed - other.any_seed
+    at_hand, across_seeds = one.at_hand - other.at_hand, one.across_seeds - other.across_seeds
     intervals = {
         "win rate": (win.lo, win.hi, one.at_hand),
         "its bootstrap": (win.boot_lo, win.boot_hi, one.at_hand),
         "contrast": (against.lo, against.hi, at_hand),
-        "mean, any seed": (seeds.across_seeds_lo, seeds.across_seeds_hi, one.any_seed),
-        "IQM, any seed": (seeds.iqm_lo, seeds.iqm_hi, one.any_seed),
-        "contrast, any seed": (against.across_seeds_lo, against.across_seeds_hi, any_seed),
-        "win rate taken for any seed": (win.lo, win.hi, one.any_seed),
+        "mean, across seeds": (seeds.across_seeds_lo, seeds.across_seeds_hi, one.across_seeds),
+        "IQM, across seeds": (seeds.iqm_lo, seeds.iqm_hi, one.across_seeds),
+        "contrast, across seeds": (against.across_seeds_lo, against.across_seeds_hi, across_seeds),
+        "win rate's interval used across seeds": (win.lo, win.hi, one.across_seeds),
     }
     return {name: lo <= 100 * truth <= hi for name, (lo, hi, truth) in intervals.items() if not isnan(lo)}
 

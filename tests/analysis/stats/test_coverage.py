@@ -15,7 +15,7 @@ def test_truths_are_the_means_of_many_verdicts(judges, advantage):
     assert np.nanmean(many_prompts.points) == pytest.approx(many_prompts.at_hand, abs=0.01)
     effects = rng.normal(0, 0.5, 50_000)
     setting = Setting(10, 2, judges, advantage, 0.5)
-    assert truth(setting, effects) == pytest.approx(simulate(setting, rng).any_seed, abs=0.005)
+    assert truth(setting, effects) == pytest.approx(simulate(setting, rng).across_seeds, abs=0.005)
 
 
 def test_intervals_have_about_their_nominal_coverage():
@@ -23,5 +23,5 @@ def test_intervals_have_about_their_nominal_coverage():
     found = coverage(setting, 150, 1)
     own = {name: found[name] for name in INTERVALS[:-1]}
     assert all(90 <= value <= 100 for value in own.values()), own
-    assert found["win rate taken for any seed"] < 75
-    assert "mean, any seed" not in coverage(replace(setting, seeds=1), 5, 1)
+    assert found["win rate's interval used across seeds"] < 75
+    assert "mean, across seeds" not in coverage(replace(setting, seeds=1), 5, 1)
