@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
@@ -86,6 +86,12 @@ def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
     add("--end-of-turn", action="store_true", help="score the end-of-turn token behind every response")
     add("--entropy", action="store_true", help="add the verifier's mean entropy")
     add("--out", type=Path, help="file to write, overwritten; default: standard output")
+    add(
+        "--chat-template-kwargs",
+        type=_json_object,
+        metavar="JSON",
+        help="""values for the verifier's chat template, such as '{"enable_thinking": false}'""",
+    )
     return parser.parse_args(arguments)
 
 
@@ -93,6 +99,16 @@ def _positive(text: str) -> int:
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return int(text)
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text} is not a JSON object")
+    return value
 
 
 def _load_verifier(options: argparse.Namespace) -> "Verifier":
@@ -107,7 +123,12 @@ def _load_verifier(options: argparse.Namespace) -> "Verifier":
     except (RuntimeError, AssertionError) as error:
         raise _BadArgument(f"--device {options.device}: {str(error).splitlines()[0]}: try cpu") from error
     try:
-        checkpoint = load(options.verifier, dtype=options.dtype, device=options.device)
+        checkpoint = load(
+            options.verifier,
+            dtype=options.dtype,
+            device=options.device,
+            chat_template_kwargs=options.chat_template_kwargs,
+        )
         return Verifier(
             checkpoint.tokenizer,
             TokenScorer(checkpoint.model, batch_tokens=options.batch_tokens),

@@ -279,6 +279,28 @@ def test_limits_are_positive_numbers(capsys: pytest.CaptureFixture[str], value: 
     assert value in capsys.readouterr().err
 
 
+def test_values_reach_the_verifiers_chat_template(
+    tiny: Tiny, tmp_path: Path, scored: Lines, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A template that opens a thought is refused by default; with `enable_thinking` off, it is the plain one."""
+    checkpoint = tiny("qwen")
+    plain = str(checkpoint.tokenizer.chat_template)
+    opened = "{% if add_generation_prompt and enable_thinking | default(true) %}<think>\n{% endif %}"
+    folders = [tmp_path / "plain", tmp_path / "thinking"]
+    for folder, template in zip(folders, (plain, plain + opened), strict=True):
+        checkpoint.tokenizer.chat_template = template
+        checkpoint.model.save_pretrained(folder)
+        checkpoint.tokenizer.save_pretrained(folder)
+    file = write(tmp_path / "in", ROWS)
+    assert command_line.main(["--verifier", str(folders[1]), str(file)]) == 2
+    assert "enable_thinking=false" in capsys.readouterr().err
+    off = ("--chat-template-kwargs", '{"enable_thinking": false}')
+    assert scored("--verifier", folders[1], *off, file) == scored("--verifier", folders[0], file)
+    with pytest.raises(SystemExit, match="2"):
+        command_line.main(["--verifier", "any", "--chat-template-kwargs", "enable_thinking", "in"])
+    assert "enable_thinking is not a JSON object" in capsys.readouterr().err
+
+
 def test_from_the_shell(tiny_folder: Folder, tmp_path: Path) -> None:
     file = write(tmp_path / "in", ROWS)
     command = [sys.executable, "-m", "cme.scoring.command_line", "--verifier", str(tiny_folder("qwen"))]
