@@ -8,6 +8,7 @@ and is only read for tasks that are not bundled.
 import difflib
 import logging
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,6 +71,21 @@ def check(tasks: Sequence[str]) -> None:
                 f"capability task {name} needs items from the hub, which are not in the local cache and cannot be "
                 f"downloaded ({str(error).splitlines()[0]}): connect, or remove the task from capabilities.tasks"
             ) from error
+        if "ifeval" in name:
+            _check_sentence_tokenizer(name)
+
+
+def _check_sentence_tokenizer(task: str) -> None:
+    """Raise Unavailable without the data of NLTK that a task reads where an instruction is about sentences."""
+    import nltk
+
+    try:
+        nltk.data.find("tokenizers/punkt_tab")
+    except LookupError as error:
+        raise Unavailable(
+            f"capability task {task} needs the sentence tokenizer punkt_tab of NLTK, which is not on this machine: run "
+            f"`{sys.executable} -m nltk.downloader punkt_tab`, or remove the task from capabilities.tasks"
+        ) from error
 
 
 def data_commits(tasks: Sequence[str]) -> dict[str, str]:

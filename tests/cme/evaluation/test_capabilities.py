@@ -9,12 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nltk
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
 from samples import all_prompts
 from scripted import published_copy
 
+from cme import Unavailable
 from cme.checkpoints import Checkpoint, load
 from cme.data import instructions, tasks
 from cme.evaluation import capabilities
@@ -69,6 +71,17 @@ def test_the_commits_of_the_items_are_those_of_the_prepared_data(
     monkeypatch.setattr(capabilities, "_manager", lambda _: manager)
     assert capabilities.data_commits(["gsm8k", "local", "questions"]) == {"owner/gsm8k": commit}
     assert capabilities.data_commits(["questions"]) == {}
+
+
+def test_the_sentence_tokenizer_of_ifeval_is_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    manager = SimpleNamespace(all_subtasks=["ifeval", "gsm8k"], load=lambda _: None)
+    monkeypatch.setattr(capabilities, "_manager", lambda _: manager)
+    monkeypatch.setattr(nltk.data, "path", [str(tmp_path)])
+    capabilities.check(["gsm8k"])
+    with pytest.raises(Unavailable, match=r"ifeval .*`\S+ -m nltk.downloader punkt_tab`"):
+        capabilities.check(["gsm8k", "ifeval"])
+    (tmp_path / "tokenizers" / "punkt_tab").mkdir(parents=True)
+    capabilities.check(["gsm8k", "ifeval"])
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ def build(cache: HubCache) -> None:
     """Build the items of gsm8k, hendrycks_math500 and ifeval; needs the data sets of the prompts."""
     _gsm8k(cache.new_snapshot("openai/gsm8k", "datasets"))
     _ifeval(cache.new_snapshot("google/IFEval", "datasets"))
+    _sentence_tokenizer(cache.nltk_data / "tokenizers" / "punkt_tab" / "english")
     splits = {"train": "main/train-*", "test": "main/test-*"}
     _prepare(cache, "openai/gsm8k", "main", "parquet", splits)
     _prepare(cache, "HuggingFaceH4/MATH-500", "default", "json", {"test": "test.jsonl"})
@@ -47,13 +48,20 @@ def _ifeval(folder: Path) -> None:
     rows = [
         {
             "key": n,
-            "prompt": f"{question} Write no commas.",
-            "instruction_id_list": ["punctuation:no_comma"],
-            "kwargs": [{}],
+            "prompt": f"{question} Write at least two sentences, and no commas.",
+            "instruction_id_list": ["length_constraints:number_sentences", "punctuation:no_comma"],
+            "kwargs": [{"relation": "at least", "num_sentences": 2}, {}],
         }
         for n, question in enumerate(instructions()[:20])
     ]
     write_jsonl(folder / "ifeval_input_data.jsonl", rows)
+
+
+def _sentence_tokenizer(folder: Path) -> None:
+    """NLTK's punkt_tab with empty tables: it knows no abbreviations."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("collocations.tab", "sent_starters.txt", "abbrev_types.txt", "ortho_context.tab"):
+        (folder / name).touch()
 
 
 def _prepare(cache: HubCache, name: str, config: str, file_format: str, splits: dict[str, str]) -> None:

@@ -29,6 +29,11 @@ class HubCache:
         """Where the library `datasets` keeps the data sets that it has read."""
         return self.home / "datasets"
 
+    @property
+    def nltk_data(self) -> Path:
+        """Where NLTK finds its data."""
+        return self.home / "nltk"
+
     def snapshot(self, name: str, kind: Kind = "models") -> Path:
         """The folder of a repository's only revision."""
         return self._root(name, kind) / "snapshots" / revision(name)
@@ -51,6 +56,7 @@ class HubCache:
             "HF_HUB_CACHE": str(self.hub),
             "HF_DATASETS_CACHE": str(self.prepared_data_sets),
             "HF_HUB_OFFLINE": "1",
+            "NLTK_DATA": str(self.nltk_data),
             "TOKENIZERS_PARALLELISM": "false",
             "OPENAI_API_KEY": "dummy",
             "ANTHROPIC_API_KEY": "dummy",
