@@ -95,10 +95,12 @@ PACKAGES: dict[str, Callable[[Path], Path]] = {
 }
 
 
-def check_available(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> None:
-    """Check, before any work, that all named checkpoints can be loaded, of some only the tokenizers.
+def check_available(
+    names: Sequence[str], tokenizers_of: Collection[str] = (), data: Sequence[hub.Repository] = ()
+) -> None:
+    """Check, before any work, that all named checkpoints can be loaded, of some only the tokenizers; and data sets.
 
-    Raises Unavailable, with one line per name, for names that are neither a folder nor in the hub's cache nor on the
+    Raises Unavailable, with one line per problem, for names that are neither a folder nor in the hub's cache nor on the
     hub, and for folders without weights; ValueError for an unknown packaged or miniature model.
     """
     reasons, on_hub = [], []
@@ -115,7 +117,7 @@ def check_available(names: Sequence[str], tokenizers_of: Collection[str] = ()) -
             on_hub.append(hub.checkpoint_repository(plain, needs_weights))
         elif needs_weights and (lacking := hub.missing_weights(Path(plain))):
             reasons.append(f"checkpoint {plain} has no {lacking[0]}; weights must be in safetensors")
-    if reasons := reasons + hub.missing_repositories(on_hub):
+    if reasons := reasons + hub.missing_repositories([*on_hub, *data]):
         raise Unavailable("\n".join(reasons))
 
 

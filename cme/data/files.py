@@ -1,5 +1,6 @@
 """Rows of a data set on the hub, in the hub's local cache, or in a local file or folder of the same format."""
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,9 +58,11 @@ class Copy:
         return hub.Repository(self.source.name, "dataset", self.source.file, self.revision)
 
     @property
-    def commit(self) -> str | None:
-        """The commit in the hub's local cache; None for a local copy, and if there is none in the cache."""
-        folder = None if self.path is not None else hub.cached_snapshot(self.repository)
+    def version(self) -> str | None:
+        """The commit in the hub's local cache, or the digest of a local copy; None if there is neither."""
+        if self.path is not None:
+            return version(self.path)
+        folder = hub.cached_snapshot(self.repository)
         return None if folder is None else folder.name
 
 
@@ -69,6 +72,20 @@ def missing(copy: Copy) -> list[str]:
         return hub.missing_repositories([copy.repository])
     name = copy.source.name
     return [] if Path(copy.path).exists() else [f"{name} must be read from {copy.path}, which does not exist"]
+
+
+def version(path: str) -> str | None:
+    """`sha256:` and a digest of a file, or of the files in a folder with their names; None if there is neither."""
+    place = Path(path)
+    if not place.exists():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+        if file.is_file():
+            with file.open("rb") as content:
+                own = hashlib.file_digest(content, "sha256").hexdigest()
+            digest.update(f"{own} {file.relative_to(place)}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def read_rows(copy: Copy) -> Sequence[Mapping[str, Any]]:

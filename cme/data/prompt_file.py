@@ -34,10 +34,15 @@ class _Row(Strict):
     answer: str | int | float | None = None
 
 
+def own_files(path: str, eval_path: str | None = None) -> list[str]:
+    """The files that prompts are read from, that of the training prompts first; see `cme.data`."""
+    return list(dict.fromkeys(p for p in (path, eval_path) if p is not None))
+
+
 def missing(path: str, eval_path: str | None = None) -> list[str]:
     """A sentence for each file that does not exist or has a row that cannot be used; see `cme.data`."""
     sentences = []
-    for place in dict.fromkeys(p for p in (path, eval_path) if p is not None):
+    for place in own_files(path, eval_path):
         try:
             read_prompts(place)
         except ValueError as error:

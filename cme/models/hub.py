@@ -135,15 +135,15 @@ def fetch_snapshot(repository: Repository) -> Path:
 
 
 def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
-    """One sentence for each repository that cannot be loaded here: why not, and what to do about it.
+    """Sentences about the repositories that cannot be loaded here: why not, and what to do about it.
 
     Repositories in the hub's cache are available. For the others the hub is asked, unless HF_HUB_OFFLINE forbids it.
-    After the first failed connection it is not asked again.
+    After the first failed connection it is not asked again. Those that it cannot be asked for share one sentence.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import HFValidationError
 
-    sentences, reachable = [], not constants.is_offline_mode()
+    sentences, absent, reachable = [], [], not constants.is_offline_mode()
     for repository in dict.fromkeys(wanted):
         reason: str | None = None
         try:
@@ -153,33 +153,36 @@ def missing_repositories(wanted: Sequence[Repository]) -> list[str]:
             reason = f"is neither a folder with a {repository.file} nor a name of the form owner/name"
         if reason is None and reachable:
             reachable, reason = _ask_hub(repository)
-        if reason is None and not reachable:
-            reason = _not_cached(repository)
         if reason is not None:
             sentences.append(f"{repository.title} {reason}")
-    return sentences
+        elif not reachable:
+            absent.append(repository)
+    return [*sentences, _not_cached(absent)] if absent else sentences
 
 
-def _not_cached(repository: Repository) -> str:
+def _not_cached(absent: Sequence[Repository]) -> str:
+    """The sentence about repositories for which the hub cannot be asked."""
     from huggingface_hub import constants
 
-    why = (
-        "HF_HUB_OFFLINE forbids asking the hub"
-        if constants.is_offline_mode()
-        else "the hub cannot be reached"
-    )
-    partly = cached_snapshot(replace(repository, weights=False)) if repository.weights else None
-    where = (
-        f"is in the local cache without its {missing_weights(partly)[0]}"
-        if partly
-        else "is not in the local cache"
-    )
-    instead = (
-        "name a local copy (data.source.path=...)" if repository.kind == "dataset" else "use scale=miniature"
-    )
+    first = absent[0]
+    partly = cached_snapshot(replace(first, weights=False)) if first.weights else None
+    what = f"{first.title} is not in the local cache"
+    if partly:
+        what = f"{first.title} is in the local cache without its {missing_weights(partly)[0]}"
+    if len(absent) > 1:
+        what += f", {len(absent) - 1} more are missing or incomplete there,"
+    why = "the hub cannot be reached"
+    if constants.is_offline_mode():
+        why = "HF_HUB_OFFLINE forbids asking the hub"
+    commands = " && ".join(repository.download_command for repository in absent)
+    instead = []
+    if any(repository.kind == "dataset" for repository in absent):
+        instead.append("name local copies of the data (data.source.path=...)")
+    if any(repository.kind == "model" for repository in absent):
+        instead.append("use scale=miniature")
     return (
-        f"{where} and {why}: run `{repository.download_command}` where there is a connection and copy the cache, or "
-        f"{instead}"
+        f"{what} and {why}: run `{commands}` where there is a connection and copy the cache, or "
+        f"{', or '.join(instead)}"
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.run import preparation
+from experiments.run import inputs
 from experiments.run.stage import resolve_weights
 from experiments.run.store import environment
 
@@ -26,7 +26,7 @@ def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
     Raises as `resolve_weights` does.
     """
     weights = resolve_weights(checkpoints, identity.served_verifiers(run))
-    data_commits = preparation.record_commits(run, weights)
+    data_commits = inputs.record_commits(run, weights)
     return {
         "scale": run.scale.name,
         "family": run.family.name,

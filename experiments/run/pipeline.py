@@ -57,7 +57,7 @@ def run(run: Run) -> Path:
 def _make_record(run: Run, store: Store) -> None:
     """Run all stages, each unless its file is there, and write the record."""
     weights = resolve_weights(preparation.checkpoint_names([run]), identity.served_verifiers(run))
-    data_commits = preparation.record_commits(run, weights, run.capabilities.tasks)
+    data_commits = inputs.record_commits(run, weights, run.capabilities.tasks)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
     without_gold = missing_answer_warnings(run, prompts)
     for warning in without_gold:
@@ -142,7 +142,7 @@ def _finish_training(run: Run, store: Store, weights: dict[str, str], prompts: s
             print_message(run, f"{store.checkpoint} is damaged ({damage}): it is trained again")
             store.training.unlink()
         made_from = {
-            "weights": {name: weights[name] for name in preparation.training_checkpoints(run)},
+            "weights": {name: weights[name] for name in inputs.training_checkpoints(run)},
             "prompts": prompts,
         }
         with ExitStack() as until_written:

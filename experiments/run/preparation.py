@@ -1,19 +1,18 @@
 """Check and prepare what runs need before the first one starts: weights, data, judges, trackers and disk space."""
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cme import Unavailable
 from cme.data import files
 from cme.models import hub
-from cme.records import read_json, write_json
 from cme.training.checkpoint_files import KEPT
 from experiments.config import identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, saved_checkpoints
-from experiments.run import cell, inputs, judging
+from experiments.run import inputs, judging
 from experiments.run.store import Store, add_to_experiments, pending_checkpoints
 
 
@@ -33,8 +32,8 @@ def prepare(runs: list[Run]) -> None:
     checks: list[Callable[[], None]] = [
         lambda: judging.probe(over_network),
         lambda: _check_trackers(trained),
-        lambda: _check_checkpoints([*checkpoint_names(new), *compared], served),
-        lambda: _check_data(new),
+        lambda: _check_available([*checkpoint_names(new), *compared], served, _data_copies(new)),
+        lambda: _check_own_files(new),
         lambda: _check_commits(runs),
     ]
     problems = []
@@ -85,24 +84,32 @@ def _served_verifiers(runs: list[Run]) -> list[str]:
     return [name for run in runs for name in identity.served_verifiers(run)]
 
 
-def _check_checkpoints(names: list[str], tokenizers_of: list[str]) -> None:
-    """Raise Unavailable or BadConfig for checkpoints that cannot be loaded."""
-    if not names:
+def _check_available(names: list[str], tokenizers_of: list[str], data: Sequence[files.Copy] = ()) -> None:
+    """Raise Unavailable or BadConfig for checkpoints, and data from the hub or local copies, that cannot be loaded."""
+    if not names and not data:
         return
     from cme.checkpoints import check_available
 
+    problems = [line for copy in data if copy.path is not None for line in files.missing(copy)]
     try:
-        check_available(names, tokenizers_of)
+        check_available(names, tokenizers_of, [copy.repository for copy in data if copy.path is None])
     except ValueError as error:
         raise BadConfig(str(error)) from error
+    except Unavailable as error:
+        problems = [*str(error).splitlines(), *problems]
+    if problems:
+        raise Unavailable("\n".join(problems))
 
 
-def _check_data(runs: list[Run]) -> None:
-    """Raise Unavailable, with one line per data set or file, for data that is not available or cannot be read."""
-    problems: list[str] = []
-    for run in {str(run.data.source): run for run in runs}.values():
-        problems += [line for copy in inputs.data_copies(run) for line in files.missing(copy)]
-        problems += inputs.file_problems(run)
+def _data_copies(runs: list[Run]) -> list[files.Copy]:
+    """The distinct copies of the hub's data from which the prompts of runs are read."""
+    return list(dict.fromkeys(copy for run in runs for copy in inputs.data_copies(run)))
+
+
+def _check_own_files(runs: list[Run]) -> None:
+    """Raise Unavailable, with one line per file, for files of the user's own prompts that cannot be used."""
+    by_source = {str(run.data.source): run for run in runs}
+    problems = [line for run in by_source.values() for line in inputs.file_problems(run)]
     if problems:
         raise Unavailable("\n".join(dict.fromkeys(problems)))
 
@@ -146,7 +153,7 @@ def make_loadable(runs: list[Run]) -> None:
     from cme.checkpoints import ensure
 
     names, served = checkpoint_names(runs), _served_verifiers(runs)
-    _check_checkpoints(names, served)
+    _check_available(names, served)
     for run in {str(run.data): run for run in runs}.values():
         inputs.training_prompts(run)
     for run in {str((run.data, run.judge, run.selection)): run for run in runs}.values():
@@ -217,76 +224,10 @@ def _check_commits(runs: list[Run]) -> None:
     """Raise Unavailable for runs that began with other commits than those in the local cache now."""
     problems: list[str] = []
     for run in runs:
-        if any(path.exists() for path in _commits_paths(run)):
-            problems += changed_commits(run, _cached_commits(run, checkpoint_names([run])))
+        if inputs.has_commits(run):
+            problems += inputs.changed_commits(run, inputs.cached_commits(run, checkpoint_names([run])))
     if problems:
         raise Unavailable("\n".join(dict.fromkeys(problems)))
-
-
-def changed_commits(run: Run, commits: Mapping[str, str]) -> list[str]:
-    """A sentence for each of these commits that is not the one which the run, or its training, began with."""
-    recorded = {path.parent: read_json(path) for path in _commits_paths(run) if path.exists()}
-    sentences = []
-    for key, commit in commits.items():
-        others = {folder: own[key] for folder, own in recorded.items() if own.get(key, commit) != commit}
-        if others:
-            kind, _, name = key.partition(" of ")
-            owner = name.partition("@")[0]
-            pin = f"data.source.revision={commit}" if kind == "data" else f"the name {owner}@{commit}"
-            sentences.append(
-                f"{next(iter(others)).name} was made with {name} at commit {next(iter(others.values()))}, and {name} "
-                f"is at {commit} here, which is another run: use {pin}, or another results_dir, or move "
-                f"{' and '.join(map(str, others))} away"
-            )
-    return sentences
-
-
-def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = ()) -> dict[str, str]:
-    """Write the commits of checkpoints and of the run's data to `commits.json`, and return those of the data.
-
-    The file in the folder of the training, which runs share, has what the training depends on, and that of the run has
-    all. The data are those of the prompts and of the capability `tasks`. Only what is on the hub has commits. Raises
-    Unavailable for a run that began with other commits.
-    """
-    commits = _cached_commits(run, checkpoints)
-    if tasks:
-        from cme.evaluation.capabilities import data_commits
-
-        commits |= {f"data of {name}": commit for name, commit in data_commits(tasks).items()}
-    if problems := changed_commits(run, commits):
-        raise Unavailable("\n".join(problems))
-    training = {f"weights of {name}" for name in training_checkpoints(run)}
-    training |= {f"data of {copy.source.name}" for copy in inputs.data_copies(run)[:1]}
-    for path in _commits_paths(run):
-        shared = path.parent == Store.of(run).trained
-        own = {key: commit for key, commit in commits.items() if key in training or not shared}
-        recorded = read_json(path) if path.exists() else {}
-        if not own.items() <= recorded.items():
-            write_json(path, recorded | own)
-    return {key: commit for key, commit in commits.items() if key.startswith("data of ")}
-
-
-def _commits_paths(run: Run) -> list[Path]:
-    """The files with the commits that a run and its training began with; a probe has no training."""
-    folders = [cell.record_path(run).parent]
-    if run.experiment.run == schema.Experiment.run:
-        folders.append(Store.of(run).trained)
-    return [folder / "commits.json" for folder in folders]
-
-
-def _cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
-    """The commits in the local cache of those checkpoints, and of the run's data sets, that are on the hub."""
-    from cme.checkpoints import commit as checkpoint_commit
-
-    commits = {f"weights of {name}": checkpoint_commit(name) for name in checkpoints}
-    commits |= {f"data of {copy.source.name}": copy.commit for copy in inputs.data_copies(run)}
-    return {key: commit for key, commit in commits.items() if commit is not None}
-
-
-def training_checkpoints(run: Run) -> list[str]:
-    """The distinct names of the checkpoints that the training of a run loads."""
-    names = [*identity.verifiers(run), run.generator, identity.heldout_verifier(run)]
-    return list(dict.fromkeys(name for name in names if name))
 
 
 def checkpoint_names(runs: list[Run]) -> list[str]:
@@ -295,7 +236,7 @@ def checkpoint_names(runs: list[Run]) -> list[str]:
     for run in runs:
         judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
         members = [member for judge in judges for member in judging.judges(judge).values()]
-        names += training_checkpoints(run)
+        names += inputs.training_checkpoints(run)
         names += [member.arguments.get("checkpoint") for member in members]
         names += identity.comparators(run).values()
     return list(dict.fromkeys(name for name in names if name))

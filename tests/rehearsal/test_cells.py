@@ -357,7 +357,11 @@ def test_without_checkpoints_one_sentence_says_what_to_do(rehearsal: Rehearsal, 
     empty = HubCache(tmp_path)
     done = run_command([*RUN, "scale=paper", "family=llama", "regime=instruct", "judge=local"], empty)
     assert done.code != 0 and "Traceback" not in done.stderr
-    assert "hf download meta-llama/Llama-3.2-1B-Instruct" in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if "hf download" in line]
+    for name in ("meta-llama/Llama-3.2-1B-Instruct", "google/gemma-4-E4B-it"):
+        assert f"hf download {name}" in line
+    for name in ("openbmb/UltraFeedback", "tatsu-lab/alpaca_eval"):
+        assert f"hf download --repo-type dataset {name}" in line
 
 
 def test_analysis(rehearsal: Rehearsal, tmp_path: Path) -> None:

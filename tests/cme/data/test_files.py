@@ -113,3 +113,18 @@ def test_data_that_cannot_be_downloaded_is_unavailable(tmp_path: Path) -> None:
     assert reply.startswith(
         "Unavailable: data set owner/data is not in the local cache and the hub cannot be reached"
     )
+
+
+def test_the_version_of_local_data_is_that_of_its_contents_and_names(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        write_lines(folder / "part" / "one.jsonl", ROWS)
+        write_lines(folder / "two.jsonl", ROWS)
+    a, b = map(str, folders)
+    assert files.version(a) == files.version(b)
+    assert files.version(f"{a}/two.jsonl") == files.version(f"{b}/part/one.jsonl") != files.version(a)
+    (folders[1] / "two.jsonl").rename(folders[1] / "three.jsonl")
+    assert files.version(a) != files.version(b)
+    write_lines(folders[0] / "two.jsonl", ROWS[:2])
+    assert files.version(f"{a}/two.jsonl") != files.version(f"{b}/three.jsonl")
+    assert files.version(f"{a}/three.jsonl") is None

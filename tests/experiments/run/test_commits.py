@@ -11,6 +11,7 @@ from small_runs import Cell, composed
 
 from cme import Unavailable
 from cme.checkpoints import load
+from cme.data import files
 from cme.records import read_json, read_record
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
@@ -115,15 +116,44 @@ def test_the_revision_of_a_data_set_is_read_and_recorded(
     assert problems() == {"1"}
     assert problems(f"data.source.revision={FIRST}") == {"0"}
     run = composed(cell(*options, f"data.source.revision={FIRST}"))
-    assert preparation.record_commits(run, []) == {f"data of {train.name}": FIRST}
+    local = {"data of HuggingFaceH4/MATH-500": files.version(evaluation)}
+    assert inputs.record_commits(run, []) == local | {f"data of {train.name}": FIRST}
     main = composed(cell(*options))
     assert main.run_id != run.run_id
-    preparation.record_commits(main, [])
+    inputs.record_commits(main, [])
     shutil.rmtree(hub_cache)
     add_snapshot(hub_cache, train.name, FIRST, tmp_path / FIRST, kind="datasets")
     with pytest.raises(Unavailable, match=f"owner/math is at {FIRST} here, .*data.source.revision={FIRST}"):
-        preparation.record_commits(main, [])
-    preparation.record_commits(run, [])
+        inputs.record_commits(main, [])
+    inputs.record_commits(run, [])
+
+
+def test_a_file_with_other_prompts_is_another_run(cell: Cell, tmp_path: Path, tiny_folder: Folder) -> None:
+    """Other training prompts are another training; other evaluation prompts are another run of the same training."""
+
+    def rows(text: str) -> list[dict[str, str]]:
+        return [{"instruction": f"{text} {i}?", "output": "yes"} for i in range(24)]
+
+    train, evaluation = (write_lines(tmp_path / f"{use}.jsonl", rows(use)) for use in ("train", "eval"))
+    paths = (f"data.path={train}", f"data.source.eval_path={evaluation}", "judge=reference_similarity")
+    words = ("data=file", *paths, f"generator={tiny_folder('qwen')}", "tracker=none")
+    run, other = (composed(cell(*words, f"evaluation.both_orders={both}")) for both in ("true", "false"))
+    preparation.prepare([run])
+    pipeline.run(run)
+    digests = {f"data of {path}": files.version(str(path)) for path in (train, evaluation)}
+    assert read_json(Store.of(run).folder / "commits.json") == digests
+    assert read_json(Store.of(run).trained / "commits.json") == {
+        f"data of {train}": digests[f"data of {train}"]
+    }
+    assert digests.items() <= read_record(Store.of(run).record).environment.items()
+    preparation.prepare([run, other])
+    write_lines(Path(evaluation), rows("changed"))
+    with pytest.raises(Unavailable, match=r"was made with .*eval\.jsonl with other contents.*another name"):
+        preparation.prepare([run])
+    preparation.prepare([other])
+    write_lines(Path(train), rows("changed"))
+    with pytest.raises(Unavailable, match=r"was made with .*train\.jsonl with other contents"):
+        pipeline.run(other)
 
 
 def test_policies_that_do_not_fit_on_the_disk_are_refused(
