@@ -135,7 +135,7 @@ def _wrong(prompt: Prompt, right: str, others: Sequence[str], rng: random.Random
     if _problem(prompt) is None:
         grades = {other: float(other == right) for other in others}
     else:
-        grades = {other: world.quality(prompt.text, other, True) for other in others}
+        grades = {other: world.grade(prompt.text, other, True).quality for other in others}
     lowest = min(grades.values())
     return rng.choice([o for o, w in grades.items() if w == lowest]) if lowest < 1 else None
 

@@ -1,19 +1,17 @@
 """The oracle as judge: the response of higher true quality wins, equal qualities tie."""
 
-from collections.abc import Callable
-
 from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
-from cme.records import Generation, Prompt
+from cme.records import Generation, Oracle, Prompt
 
 
 class OracleJudge(Judge):
     """Compares exact qualities in [0, 1], for data whose truth is known, such as the miniature world.
 
     Args:
-        oracle: quality of a response given (prompt, response, finished).
+        oracle: the grade of a response, given (prompt, response, finished).
     """
 
-    def __init__(self, oracle: Callable[[str, str, bool], float]) -> None:
+    def __init__(self, oracle: Oracle) -> None:
         self.oracle = oracle
 
     @staticmethod
@@ -26,5 +24,5 @@ class OracleJudge(Judge):
         """Compare two responses by their true quality."""
         if (lack := self.missing(prompt, first, second)) is not None:
             return JudgeVerdict("unscored", lack)
-        qualities = [self.oracle(prompt.text, g.response, bool(g.finished)) for g in (first, second)]
+        qualities = [self.oracle(prompt.text, g.response, bool(g.finished)).quality for g in (first, second)]
         return verdict_from_scores(qualities[0], qualities[1], margin=1e-9)

@@ -32,7 +32,7 @@ from cme.miniature.problems import (
     Sentence,
     words,
 )
-from cme.records import Prompt
+from cme.records import Grade, Prompt
 
 COUNTS = {"two": 2, "three": 3}
 # by split: the index of the phrasing, and the range of a hash, in percent, that selects problems
@@ -165,6 +165,25 @@ def quality(prompt: str, response: str, finished: bool) -> float:
     `finished` says whether the response ended with an end-of-turn token.
     """
     return problem_of(prompt).grade(response, finished).quality
+
+
+def grade(prompt: str, response: str, finished: bool) -> Grade:
+    """The oracle with the main fault of the response; the prompt is its only part."""
+    problem = problem_of(prompt)
+    found = problem.grade(response, finished)
+    faults = {
+        "none": found.quality == 1,
+        "wrong": found.content == 0,
+        "incomplete": found.content < 1,
+        "unfinished": not finished,
+    }
+    fault = next((name for name, has in faults.items() if has), "off_format")
+    return Grade(found.quality, fault, {problem.key: found.content == 1})
+
+
+def blind_spots(family: str) -> frozenset[str]:
+    """Names of the facts about which a family has a false belief: none in this world."""
+    return frozenset()
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:

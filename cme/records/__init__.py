@@ -14,6 +14,7 @@ from cme.records.files import (
     write_json,
     write_record,
 )
+from cme.records.grades import Grade, Grades, Oracle
 from cme.records.pairs import (
     Conversation,
     Generation,
@@ -26,6 +27,7 @@ from cme.records.pairs import (
 )
 from cme.records.probes import RewardProbeRecord, SanityRecord, SeparationRecord
 from cme.records.run import (
+    CUT_START,
     Accuracy,
     Capability,
     CheckpointResult,
@@ -39,6 +41,7 @@ from cme.records.state import Progress, RunState
 from cme.records.votes import MAJORITY, majority_verdicts, points, scores
 
 __all__ = [
+    "CUT_START",
     "MAJORITY",
     "Accuracy",
     "BadFile",
@@ -48,6 +51,9 @@ __all__ = [
     "Conversation",
     "ExperimentRecord",
     "Generation",
+    "Grade",
+    "Grades",
+    "Oracle",
     "Outcome",
     "Pair",
     "Preference",

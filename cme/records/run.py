@@ -5,7 +5,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cme.records.codec import Strict, check_lengths
+from cme.records.grades import Grades
 from cme.records.pairs import Generation, Pair, Verdict
+
+CUT_START = "cut start"
+"""Name of the comparison with the untrained model's own responses, cut short. It shows what ending earlier wins."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Selected(Strict):
 class Comparison(Strict):
     """The policy, and the untrained model, compared with a further model on the evaluation prompts.
 
+    The further model of the comparison `CUT_START` is the untrained model, with its responses cut short.
+
     Attributes:
         responses: The further model's responses, in the order of the record's pairs.
         policy: The judge's verdicts on the policy against the further model.
@@ -134,6 +140,9 @@ class RunRecord(Strict):
         trajectory: None if no checkpoints were saved.
         selected: None if no checkpoint was selected, or the checkpoints have no scored verdict in common.
         accuracy: None for data other than a mathematics track's.
+        grades: The true quality of the responses; None without an oracle, and in older records.
+        blind_spots: Names of the facts, as in `Grade.parts`, about which the family of the `generator`, or of the
+            configured `verifier`, has a false belief; None if that is unknown.
         verifier_responses: The frozen verifier's greedy responses to the evaluation prompts, in the order of the pairs;
             None if the run uses no verifier, several, or one behind a server.
         verifier_quality: True quality of these responses, 0-1; None without them or without an oracle.
@@ -169,6 +178,8 @@ class RunRecord(Strict):
     selected: Selected | None = None
     capabilities: list[Capability] | None = None
     accuracy: Accuracy | None = None
+    grades: Grades | None = None
+    blind_spots: dict[str, list[str]] | None = None
     verifier_responses: list[Generation] | None = None
     verifier_quality: list[float] | None = None
     comparisons: list[Comparison] | None = None
@@ -188,6 +199,11 @@ class RunRecord(Strict):
             by_pair["accuracy.start"] = self.accuracy.start
             by_pair["accuracy.policy"] = self.accuracy.policy
             by_pair["accuracy.selected"] = self.accuracy.selected
+        if self.grades is not None:
+            by_pair["grades.start"] = self.grades.start
+            by_pair["grades.policy"] = self.grades.policy
+            by_pair["grades.cut_start"] = self.grades.cut_start
+            by_pair["grades.selected"] = self.grades.selected
         for comparison in self.comparisons or []:
             by_pair[f"comparisons.{comparison.name}.responses"] = comparison.responses
         check_lengths(by_pair, len(self.pairs), "pairs")

@@ -6,11 +6,12 @@ This reward uses labels, so it does not compete with the label-free rewards. It 
 when it optimises the true quality. In mathematics it is "vanilla" GRPO.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from cme.grading.answers import AnswerKind, extract_answer, is_correct
 from cme.models import chat
+from cme.records import Oracle
 from cme.rewards.base import Reward, Texts, TokenIds
 
 
@@ -18,7 +19,7 @@ class GroundTruth(Reward):
     """The oracle's quality where the data have an oracle, else the agreement with the column `answer`.
 
     Args:
-        oracle: quality in [0, 1] of (prompt, response, finished); None to compare answers.
+        oracle: the grade of (prompt, response, finished), whose quality is the reward; None to compare answers.
         answers: what part of a response is its answer, where answers are compared.
 
     Raises ValueError for data with neither an oracle nor answers.
@@ -27,7 +28,7 @@ class GroundTruth(Reward):
     __name__ = "ground_truth"
     needs_answers = True
 
-    def __init__(self, oracle: Callable[[str, str, bool], float] | None, answers: AnswerKind) -> None:
+    def __init__(self, oracle: Oracle | None, answers: AnswerKind) -> None:
         if oracle is None:
             extract_answer("", answers)
         self.oracle = oracle
@@ -49,7 +50,7 @@ class GroundTruth(Reward):
         texts = [chat.to_text(c) for c in completions]
         if self.oracle is not None:
             rows = zip(map(chat.to_text, prompts), texts, self.finished_flags(completion_ids), strict=True)
-            return [self.oracle(prompt, text, finished) for prompt, text, finished in rows]
+            return [self.oracle(prompt, text, finished).quality for prompt, text, finished in rows]
         if answer is None:
             raise ValueError("ground truth without an oracle needs a column `answer` in the data")
         graded = [is_correct(t, gold, self.answers) for t, gold in zip(texts, answer, strict=True)]

@@ -4,7 +4,7 @@ The monitors are a second reward function beside the trained reward. They return
 even at weight 0, would make TRL count a completion as scored that the trained reward could not score.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from cme.grading.answers import (
     normalize_text,
 )
 from cme.models import chat
+from cme.records import Oracle
 from cme.rewards import groups
 from cme.rewards.base import LogMetric, Texts, TokenIds
 from cme.runtime import distributed
@@ -64,7 +65,7 @@ class Monitors:
         self,
         start: Checkpoint,
         heldout: Verifier | None,
-        oracle: Callable[[str, str, bool], float] | None,
+        oracle: Oracle | None,
         every: int = 1,
         answers: AnswerKind = "none",
     ) -> None:
@@ -121,7 +122,7 @@ class Monitors:
         measured = {"repetition": [repetition(text) for text in texts]}
         if self.oracle is not None:
             rows = zip(map(chat.to_text, prompts), texts, finished, strict=True)
-            measured["quality"] = [self.oracle(prompt, text, end) for prompt, text, end in rows]
+            measured["quality"] = [self.oracle(prompt, text, end).quality for prompt, text, end in rows]
         if gold is None or not has_final_answer(self.answers):
             return measured
         graded = [is_correct(text, right, self.answers) for text, right in zip(texts, gold, strict=True)]

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError
 
 from cme.models import template_variables
+from cme.records import CUT_START
 from experiments.config.components import (
     evaluation_arguments,
     is_component,
@@ -266,6 +267,14 @@ def heldout_verifier(run: "Run") -> str | None:
 def comparators(run: "Run") -> dict[str, str]:
     """The further models with which the policy is compared, by name, without the untrained model."""
     return {name: c for name, c in run.evaluation.comparators.items() if c != run.generator}
+
+
+def comparisons(run: "Run") -> dict[str, str]:
+    """The checkpoints whose responses the policy is compared with, by name, besides the untrained model's as they are.
+
+    The cut start's is the untrained model.
+    """
+    return ({CUT_START: run.generator} if run.evaluation.cut_start else {}) | comparators(run)
 
 
 def verifiers(run: "Run") -> list[str]:

@@ -1,6 +1,6 @@
 """A run: the composed configuration, resolved once, and its id."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cme.records import Oracle
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.schema import TRAINERS, Config
@@ -36,8 +37,8 @@ class Run(Config):
         """The settings with the first stage that each changes, from which all ids are made."""
         return identity.classify(self)
 
-    def load_oracle(self) -> Callable[[str, str, bool], float] | None:
-        """The function from (prompt, response, finished) to the true quality (0 to 1); None if it is unknown."""
+    def load_oracle(self) -> Oracle | None:
+        """The function that grades a response; None if the true quality is unknown."""
         return None if self.data.oracle is None else self.data.oracle.instantiate()
 
     @cached_property
@@ -69,6 +70,7 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
     selection.judge = Component.of(selection.judge)
     data.source = Component.of(data.source, named=False)
     data.oracle = data.oracle and Component.of(data.oracle, named=False)
+    data.blind_spots = data.blind_spots and Component.of(data.blind_spots, named=False)
     data.pairs = data.pairs and Component.of(data.pairs, named=False)
     if trainer.method == "dpo":
         trainer.pairs = trainer.pairs and Component.of(trainer.pairs, named=False)

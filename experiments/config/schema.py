@@ -118,7 +118,12 @@ class Data:
     )
     source: Component = setting(help="function that loads the prompts of a split")
     oracle: Component | None = setting(
-        help="function that returns the true quality of a response; null: it is unknown"
+        help="function that grades a response; null: its true quality is unknown"
+    )
+    blind_spots: Component | None = setting(
+        None,
+        help="function that names the facts about which a family has false beliefs",
+        changes_results=False,
     )
     pairs: Component | None = setting(
         None, help="function that loads preference pairs for trainer=dpo", changes_results=False
@@ -307,6 +312,12 @@ class Evaluation:
         choices=get_args(chat.StopRule),
         neutral_values=("both",),
         stage="responses",
+    )
+    cut_start: bool = setting(
+        True,
+        help="whether policy and untrained model are compared with the untrained model's own responses, cut short; "
+        "two further pairs to judge for each prompt",
+        changes_results=False,
     )
     comparators: dict[str, str] = setting(
         {},

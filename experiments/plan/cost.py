@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
 from cme.judges.pairwise import VerdictLog
-from cme.records import Generation, Pair, Prompt, Verdict, read_json, read_record
+from cme.records import CUT_START, Generation, Pair, Prompt, Verdict, read_json, read_record
 from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.probes import sanity
@@ -62,19 +62,22 @@ def _pending(run: Run) -> list[PendingJudging]:
 
 
 def _pending_with_comparators(run: Run, store: Store) -> list[PendingJudging]:
-    """Comparisons with further models: the unscored verdicts of a recorded one, and all of any other."""
+    """Comparisons with further models and the cut start: all verdicts, or the unscored ones of a recorded one."""
     record = read_record(store.record) if store.record.exists() else None
     models = store.comparators if record is None else pending_comparators(record, store.comparators)
     known = (record and record.comparisons) or []
     pending = []
     for name, checkpoint in models.items():
-        sides = (store.folder.name, comparators.start_verdict_log(run, store).stem)
-        labels = [f"{side} against {checkpoint}" for side in sides]
+        if name == CUT_START:
+            labels = [f"{run.run_id}{side} against the cut start" for side in ("", ", untrained model")]
+        else:
+            sides = (store.folder.name, comparators.start_verdict_log(run, store).stem)
+            labels = [f"{side} against {checkpoint}" for side in sides]
         recorded = next((c for c in known if (c.name, c.checkpoint) == (name, checkpoint)), None)
         if record is None or recorded is None:
             pending += [_upper_bound(run, label) for label in labels]
             continue
-        both_sides = comparators.comparison_sides(run, store, record.pairs, recorded.responses)
+        both_sides = comparators.comparison_sides(run, store, name, record.pairs, recorded.responses)
         verdicts = (recorded.policy, recorded.start or [])
         for label, side, of_side in zip(labels, both_sides, verdicts, strict=True):
             pairs, log = _unscored_pairs(side.pairs, of_side), VerdictLog(side.log)

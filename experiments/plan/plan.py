@@ -34,7 +34,8 @@ Upper bounds have all prompts and responses at their limits. Expected values, in
 response (a pretrained model's untrained responses reach the limit), {PROMPT} per prompt and {REPLY} per judge's reply.
 What runs share counts in the first run only: a training of runs that differ in their evaluation alone, with its steps
 and disk space, the responses of its policy, of an untrained model, a verifier or a comparator.
-Judging: no failed calls; the prices in conf/judge.
+Judging: no failed calls; the prices in conf/judge. evaluation.cut_start adds two pairs per prompt and run, policy and
+untrained model against the cut start; identical responses, which need no call, count too.
 disk GB (1e9 bytes): the largest use of results_dir during the run, with the policies saved for selection and the
 checkpoints to resume from, and in brackets what stays. On a GPU, policies are in bfloat16.
 {FORMULA}"""
@@ -214,10 +215,12 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
 def judge_calls(run: Run, lengths: Lengths, *, with_start: bool) -> tuple[int, float]:
     """Calls to judges behind a server, and US dollars; NaN if prices are unknown.
 
-    `with_start` includes the comparisons of the untrained model with further models, which runs share.
+    `with_start` includes the comparisons of the untrained model with further models, which runs share. The cut start is
+    compared with policy and untrained model, which runs do not share.
     """
     selects = run.selection.every is not None
     further = len(set(identity.comparators(run).values())) * (2 if with_start else 1)
+    further += 2 * run.evaluation.cut_start
     comparisons = [(run.judge, run.data.eval_prompts * (1 + selects + further))]
     if selects:
         comparisons.append((run.selection.judge, run.selection.prompts * _compared_checkpoints(run)))

@@ -1,7 +1,7 @@
-"""Compare a finished run's policy, and its untrained start, with further models on the evaluation prompts.
+"""Compare a finished run's policy, and its untrained start, with further models and with the cut start.
 
-A comparison is added to the record and changes nothing else in it. Runs share the responses of a comparator to the same
-prompts, and the verdicts on a start against it.
+A comparison is added to the record and changes nothing else in it. Runs share the responses of a further model to the
+same prompts, and the verdicts on a start against it. The cut start (`experiments.run.cut_start`) needs no model.
 """
 
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cme.judges.pairwise import VerdictLog
-from cme.records import Comparison, Generation, Pair, RunRecord, Verdict, read_record, write_record
+from cme.records import CUT_START, Comparison, Generation, Pair, RunRecord, Verdict, read_record, write_record
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.run import judging, state
+from experiments.run.cut_start import are_identical, cut_starts, tie_verdicts
 from experiments.run.evaluation import comparator_responses, pair_prompts
 from experiments.run.stage import print_message, resolve_weights
 from experiments.run.store import Store, pending_comparators
@@ -27,13 +28,15 @@ class Side:
 
 
 def comparison_sides(
-    run: Run, store: Store, pairs: Sequence[Pair], responses: Sequence[Generation]
+    run: Run, store: Store, name: str, pairs: Sequence[Pair], responses: Sequence[Generation]
 ) -> tuple[Side, Side]:
     """The policy's responses against a comparator's, and the start's against them."""
     both = list(zip(pairs, responses, strict=True))
+    # the cut start may depend on the policy, so that runs have nothing to share
+    start_log = store.verdicts if name == CUT_START else start_verdict_log(run, store)
     return (
         Side([replace(p, start=r) for p, r in both], store.verdicts),
-        Side([replace(p, start=r, policy=p.start) for p, r in both], start_verdict_log(run, store)),
+        Side([replace(p, start=r, policy=p.start) for p, r in both], start_log),
     )
 
 
@@ -66,7 +69,9 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
     comparisons = {c.name: c for c in record.comparisons or []}
     warnings, weights, seconds = record.warnings, {}, record.seconds.get("compare", 0.0)
     before = comparisons.get(name)
-    if before is None or before.checkpoint != checkpoint:
+    if before is None and name == CUT_START:
+        before = Comparison(name, checkpoint, cut_starts(run, record.pairs), [])
+    elif before is None or before.checkpoint != checkpoint:
         weights = resolve_weights([checkpoint])
         prompts = pair_prompts(record.pairs)
         responses, took = comparator_responses(run, store, checkpoint, weights[checkpoint], prompts)
@@ -75,13 +80,11 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
         warnings = [*warnings, *judging.unread_warnings(run.judge, responses, [], owner=owner)]
         before = Comparison(name, checkpoint, responses, [])
     verdicts: list[list[Verdict]] = []
-    sides = comparison_sides(run, store, record.pairs, before.responses)
+    sides = comparison_sides(run, store, name, record.pairs, before.responses)
     for side, known in zip(sides, (before.policy, before.start), strict=True):
         with VerdictLog(side.log) as log:
             earlier = log.seconds
-            verdicts.append(
-                judging.collect_verdicts(run.judge, side.pairs, run.evaluation.both_orders, log, known or ())
-            )
+            verdicts.append(_judge_side(run, name, side.pairs, log, known or ()))
             seconds += log.seconds - earlier
     policy, start = verdicts
     if message := judging.unscored_message([*policy, *start], f" against {name}"):
@@ -96,3 +99,14 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
         warnings=warnings,
         seconds=record.seconds | {"compare": seconds},
     )
+
+
+def _judge_side(
+    run: Run, name: str, pairs: Sequence[Pair], log: VerdictLog, known: Sequence[Verdict]
+) -> list[Verdict]:
+    """The verdicts on one side of a comparison. The cut start often equals a response, which is a tie."""
+    both_orders = run.evaluation.both_orders
+    same = [pair for pair in pairs if are_identical(pair)] if name == CUT_START and not known else []
+    others = [pair for pair in pairs if pair not in same]
+    verdicts = judging.collect_verdicts(run.judge, others, both_orders, log, known)
+    return verdicts + tie_verdicts(run.judge, same, both_orders)

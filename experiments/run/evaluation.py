@@ -1,5 +1,6 @@
-"""Responses of checkpoints to prompts, and what is measured on them: true quality, accuracy, lm-eval's tasks."""
+"""Responses of checkpoints to prompts, and what is measured on them: grades, accuracy, lm-eval's tasks."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,12 +13,13 @@ from cme.evaluation.capabilities import Score, measure
 from cme.grading.answers import has_final_answer, is_correct
 from cme.models.generation import decoding_fields, generate
 from cme.models.generation_log import GenerationLog
-from cme.records import Accuracy, Capability, Conversation, Generation, Pair, Prompt, Selected
+from cme.records import Accuracy, Capability, Conversation, Generation, Grade, Grades, Pair, Prompt, Selected
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.schema import Scoring
+from experiments.run.cut_start import cut_starts
 from experiments.run.stage import locked_cached_stage
 from experiments.run.store import Store
 
@@ -173,7 +175,45 @@ def true_quality(
     if oracle is None or responses is None:
         return None
     graded = zip(prompts, responses, strict=True)
-    return [round(oracle(p.text, r.response, bool(r.finished)), 6) for p, r in graded]
+    return [round(oracle(p.text, r.response, bool(r.finished)).quality, 6) for p, r in graded]
+
+
+def grade_pairs(run: Run, pairs: Sequence[Pair], selected: Selected | None) -> Grades | None:
+    """The grades of start, policy, cut start and selected checkpoint; None without an oracle."""
+    oracle = run.load_oracle()
+    if oracle is None:
+        return None
+
+    def grade(responses: Sequence[Generation]) -> list[Grade]:
+        graded = [
+            oracle(p.prompt, r.response, bool(r.finished)) for p, r in zip(pairs, responses, strict=True)
+        ]
+        return [replace(one, quality=round(one.quality, 6)) for one in graded]
+
+    return Grades(
+        grade([p.start for p in pairs]),
+        grade([p.policy for p in pairs]),
+        grade(cut_starts(run, pairs)),
+        None if selected is None or selected.responses is None else grade(selected.responses),
+    )
+
+
+def blind_spots(run: Run) -> dict[str, list[str]] | None:
+    """The facts about which the families of generator and verifier have false beliefs; None if that is unknown.
+
+    Those of several verifiers are the facts about which any of them has one.
+    """
+    if run.data.blind_spots is None:
+        return None
+    facts = run.data.blind_spots.instantiate()
+    names = identity.reward_verifiers({"verifier": run.verifier.checkpoint})
+    families = {run.verifier.family}
+    if len(names) > 1:  # such as miniature:llama-1/instruct
+        families = {re.split("[-/]", name.rpartition(":")[2])[0] for name in names}
+    return {
+        "generator": sorted(facts(run.family.name)),
+        "verifier": sorted({fact for family in families for fact in facts(family)}),
+    }
 
 
 def measure_accuracy(run: Run, pairs: Sequence[Pair], selected: Selected | None) -> Accuracy | None:

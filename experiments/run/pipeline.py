@@ -57,6 +57,7 @@ def run(run: Run) -> Path:
 def _make_record(run: Run, store: Store) -> None:
     """Run all stages, each unless its file is there, and write the record."""
     weights = resolve_weights(preparation.checkpoint_names([run]), identity.served_verifiers(run))
+    spots = evaluation.blind_spots(run)  # first, because it refuses unknown families
     data_commits = inputs.record_commits(run, weights, run.capabilities.tasks)
     prompts = {"training": inputs.training_prompts(run), "evaluation": inputs.evaluation_prompts(run)}
     without_gold = missing_answer_warnings(run, prompts)
@@ -114,6 +115,8 @@ def _make_record(run: Run, store: Store) -> None:
         selected=selected,
         capabilities=capabilities[0] if capabilities else None,
         accuracy=evaluation.measure_accuracy(run, pairs, selected),
+        grades=evaluation.grade_pairs(run, pairs, selected),
+        blind_spots=spots,
         verifier_responses=by_verifier,
         verifier_quality=evaluation.true_quality(run, prompts["evaluation"], by_verifier),
     )

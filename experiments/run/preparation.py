@@ -13,7 +13,7 @@ from experiments.config import identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, saved_checkpoints
 from experiments.run import inputs, judging
-from experiments.run.store import Store, add_to_experiments, pending_checkpoints
+from experiments.run.store import Store, add_to_experiments, lacks_cut_start, pending_checkpoints
 
 
 def prepare(runs: list[Run]) -> None:
@@ -25,14 +25,16 @@ def prepare(runs: list[Run]) -> None:
     # imports of torch are late: a command line that is refused needs none
     stores = [Store.of(run) for run in runs]
     new = [run for run, store in zip(runs, stores, strict=True) if not store.record.exists()]
-    served = _served_verifiers(new)
-    compared = [name for store in stores if store.record.exists() for name in pending_checkpoints(store)]
+    finished = [(run, store) for run, store in zip(runs, stores, strict=True) if store.record.exists()]
+    compared = [name for _, store in finished for name in pending_checkpoints(store)]
+    cut = [run.generator for run, store in finished if run.data.oracle is None and lacks_cut_start(store)]
+    tokenizers = [*_served_verifiers(new), *cut]
     trained = [run for run in new if trains(run)]
     over_network = (run for run in runs if judging.network_judges(run) and not Store.of(run).done)
     checks: list[Callable[[], None]] = [
         lambda: judging.probe(over_network),
         lambda: _check_trackers(trained),
-        lambda: _check_available([*checkpoint_names(new), *compared], served, _data_copies(new)),
+        lambda: _check_available([*checkpoint_names(new), *compared], tokenizers, _data_copies(new)),
         lambda: _check_own_files(new),
         lambda: _check_commits(runs),
     ]
@@ -53,10 +55,10 @@ def prepare(runs: list[Run]) -> None:
             from experiments.run import selection
 
             selection.keep_saved_checkpoints(run, Store.of(run))
-    if compared:
+    if compared or cut:
         from cme.checkpoints import ensure
 
-        ensure(compared)
+        ensure(compared, cut)
     add_to_experiments(run for run in runs if trains(run))
 
 
@@ -86,7 +88,7 @@ def _served_verifiers(runs: list[Run]) -> list[str]:
 
 def _check_available(names: list[str], tokenizers_of: list[str], data: Sequence[files.Copy] = ()) -> None:
     """Raise Unavailable or BadConfig for checkpoints, and data from the hub or local copies, that cannot be loaded."""
-    if not names and not data:
+    if not names and not tokenizers_of and not data:
         return
     from cme.checkpoints import check_available
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cme.records import ExperimentRecord, RunRecord, read_record, write_record
+from cme.records import CUT_START, ExperimentRecord, RunRecord, read_record, write_record
 from cme.runtime.files import hold_lock
 from experiments.config import identity
 from experiments.config.runs import Run
@@ -19,7 +19,7 @@ class Store:
         trained: The folder of the training: the policy, its history, its responses and its capabilities.
         responses_digest: Digest of what a policy's evaluation responses depend on besides the training.
         start: The untrained model's responses to the evaluation prompts, which runs share.
-        comparators: The further models that the run is compared with: checkpoint by name.
+        comparators: What the run is compared with, further models and the cut start: checkpoint by name.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Store:
             root / "trainings" / identity.training_id(run),
             identity.digest(identity.responses_fields(run)),
             root / "starts" / f"{identity.start_id(run)}.json",
-            identity.comparators(run),
+            identity.comparisons(run),
         )
 
     @property
@@ -171,7 +171,14 @@ def pending_checkpoints(store: Store) -> list[str]:
     record = read_record(store.record)
     known = {(c.name, c.checkpoint) for c in record.comparisons or []}
     pending = pending_comparators(record, store.comparators).items()
-    return list(dict.fromkeys(checkpoint for name, checkpoint in pending if (name, checkpoint) not in known))
+    models = [c for name, c in pending if name != CUT_START and (name, c) not in known]
+    return list(dict.fromkeys(models))
+
+
+def lacks_cut_start(store: Store) -> bool:
+    """Whether a finished run is to be compared with the cut start and has not been."""
+    known = {c.name for c in read_record(store.record).comparisons or []}
+    return CUT_START in store.comparators.keys() - known
 
 
 def environment() -> dict[str, str]:

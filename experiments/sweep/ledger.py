@@ -20,7 +20,8 @@ class Entry(Strict):
     Attributes:
         run_id: Name of the run's folder.
         overrides: The arguments that run the cell alone, without `results_dir`, since that folder may be moved.
-        comparators: The further models to compare the run with: checkpoint by name. They do not change the run.
+        comparators: The further models and the cut start to compare the run with: checkpoint by name. They do not
+            change the run.
     """
 
     run_id: str

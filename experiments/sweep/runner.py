@@ -155,7 +155,7 @@ def add_to_ledger(runs: Sequence[Run]) -> None:
 def entry_of(run: Run) -> Entry:
     """The ledger's entry of a cell."""
     overrides = [w for w in run.overrides if w.lstrip("+").split("=")[0] not in COMMAND_FIELDS]
-    comparators = identity.comparators(run) if run.experiment.run == schema.Experiment.run else {}
+    comparators = identity.comparisons(run) if run.experiment.run == schema.Experiment.run else {}
     return Entry(_folder(run).name, run.scale.name, run.experiment.name, overrides, comparators)
 
 

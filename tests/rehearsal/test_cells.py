@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cme.records import (
+    CUT_START,
     Pair,
     RewardProbeRecord,
     RunRecord,
@@ -119,6 +120,9 @@ def test_main_table(rehearsal: Rehearsal) -> None:
 def test_comparators_of_the_main_table(rehearsal: Rehearsal) -> None:
     for record in rehearsal.records("main table"):
         found = {c.name: c for c in record.comparisons or []}
+        cut = found.pop(CUT_START)
+        for pair, shorter in zip(record.pairs, cut.responses, strict=True):
+            assert pair.start.response.startswith(shorter.response.rstrip("\N{REPLACEMENT CHARACTER}"))
         assert found.keys() == ({"reference"} if record.regime == "instruct" else {"instruct", "reference"})
         assert found["reference"].checkpoint == "google/gemma-3-1b-it"
         for one in found.values():

@@ -89,7 +89,7 @@ def grpo(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
     def letters(completions: list[Any], **_: Any) -> list[float | None]:
         return [float(str(c).count("e")) / 7 for c in completions]
 
-    monitors = Monitors(tiny("qwen"), None, world.quality, 2)
+    monitors = Monitors(tiny("qwen"), None, world.grade, 2)
     job = TrainingJob(0, folder, callbacks=[tracker], quiet=True)
     return run_grpo(tiny("qwen"), tiny("qwen"), letters, job, monitors=monitors).history
 
@@ -107,7 +107,7 @@ def sft(tiny: Tiny, folder: Path, tracker: Tracking) -> History:
 
 def sampled_monitoring(tiny: Tiny, family: str = "qwen", every: int = 2, count: int = 4) -> SampledMonitoring:
     """Monitors with an oracle, on responses of six tokens."""
-    return SampledMonitoring(Monitors(tiny(family), None, world.quality, every), PROMPTS, count, 6)
+    return SampledMonitoring(Monitors(tiny(family), None, world.grade, every), PROMPTS, count, 6)
 
 
 def expected(history: History) -> dict[str, dict[int, float]]:

@@ -39,7 +39,7 @@ def test_in_the_world_the_oracle_grades_the_right_answer_1_and_all_others_lower(
     groups = by_prompt(graded_answers(world.load_prompts("eval", count, 0), seed))
     assert len(groups) == count
     for group in groups:
-        quality = {g: world.quality(a.prompt.text, a.text, a.finished) for g, a in group.items()}
+        quality = {g: world.grade(a.prompt.text, a.text, a.finished).quality for g, a in group.items()}
         assert quality.pop("right") == 1
         assert max(quality.values()) < 1, (group["right"].prompt.text, quality)
         assert quality["empty"] == quality["refusal"] == quality["boilerplate"] == 0
@@ -53,7 +53,7 @@ def test_in_the_world_a_wrong_answer_is_of_the_prompts_kind_and_poor() -> None:
     for group in groups:
         prompt = group["wrong"].prompt.text
         assert group["wrong"].text in rights[world.problem_of(prompt).kind]
-        assert world.quality(prompt, group["wrong"].text, True) <= 0.5
+        assert world.grade(prompt, group["wrong"].text, True).quality <= 0.5
 
 
 def test_in_the_world_answers_use_only_words_of_its_text() -> None:
@@ -136,14 +136,14 @@ def test_the_untrained_model_takes_the_place_of_the_live_policy(tiny: Tiny) -> N
     answers = graded_answers(world.load_prompts("eval", 12, 0), 0)
     rewards = {
         "token_entropy": TokenEntropy(),
-        "ground_truth": GroundTruth(world.quality, "whole"),
+        "ground_truth": GroundTruth(world.grade, "whole"),
         "majority_vote": MajorityVote("whole", len(GRADES)),
     }
     values = score(rewards, answers, tiny("qwen"))
     assert values["ground_truth"]["right"] == [1.0] * 12
     for grade, column in values["ground_truth"].items():
         graded = [a for a in answers if a.grade == grade]
-        assert column == [world.quality(a.prompt.text, a.text, a.finished) for a in graded]
+        assert column == [world.grade(a.prompt.text, a.text, a.finished).quality for a in graded]
     assert all(v is not None and v <= 0 for column in values["token_entropy"].values() for v in column)
 
 

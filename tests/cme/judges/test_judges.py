@@ -9,7 +9,7 @@ from cme.judges.base import JudgeVerdict, verdict_from_scores
 from cme.judges.correctness import Correctness
 from cme.judges.oracle import OracleJudge
 from cme.judges.reference_similarity import ReferenceSimilarity
-from cme.records import Generation, Outcome, Prompt
+from cme.records import Generation, Grade, Outcome, Prompt
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_swapping_the_order_swaps_the_verdict(a: float, b: float, margin: float)
 
 
 def test_the_oracle_compares_true_qualities() -> None:
-    judge = OracleJudge(lambda prompt, text, finished: len(prompt) + len(text) / 10 + finished)
+    judge = OracleJudge(lambda _, text, finished: Grade((len(text) + finished) / 10, "none", {}))
     prompt = Prompt("p1", "abc")
-    assert judge.compare(prompt, response("xx"), response("x")) == JudgeVerdict("first", None, (4.2, 4.1))
+    assert judge.compare(prompt, response("xx"), response("x")) == JudgeVerdict("first", None, (0.3, 0.2))
     assert judge.compare(prompt, response("xx", False), response("xx")).outcome == "second"
     assert judge.compare(prompt, response("xy"), response("yx")).outcome == "tie"
     assert judge.compare(prompt, response("xx"), Generation("x", None, None)).outcome == "unscored"

@@ -11,6 +11,7 @@ from scripted import policy_ending_at
 
 from cme import rewards
 from cme.grading import math_grader
+from cme.records import Grade
 from cme.rewards import (
     FormatReward,
     GroundTruth,
@@ -152,9 +153,9 @@ def test_format(answers: Any, text: str, ended: bool, expected: float) -> None:
 def test_ground_truth_asks_the_oracle() -> None:
     calls = []
 
-    def oracle(prompt: str, response: str, finished: bool) -> float:
+    def oracle(prompt: str, response: str, finished: bool) -> Grade:
         calls.append((prompt, response, finished))
-        return len(response) / 10
+        return Grade(len(response) / 10, "none", {})
 
     reward = GroundTruth(oracle, "none")
     reward.bind(TRAINER)

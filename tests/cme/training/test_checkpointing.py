@@ -56,7 +56,7 @@ class Case:
         self, where: Checkpointing | None, folder: str = "policy", *callbacks: TrainerCallback
     ) -> tuple[TrainingResult, list[torch.Tensor]]:
         policy = self.tiny("qwen")
-        monitors = Monitors(self.tiny("qwen"), None, world.quality, every=2)
+        monitors = Monitors(self.tiny("qwen"), None, world.grade, every=2)
         job = TrainingJob(0, self.root / folder, self.save_every, None, where, callbacks, quiet=True)
         monitoring = SampledMonitoring(monitors, PROMPTS, 4, 6)
         if self.method == "dpo":

@@ -18,6 +18,7 @@ from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat
+from cme.records import Grade
 from cme.rewards import CrossModelEntropy, Reward
 from cme.scoring.token_scorer import TokenScorer
 from cme.training import grpo
@@ -105,7 +106,7 @@ def test_history_and_saved_policy(tiny: Tiny, tmp_path: Path, family: str) -> No
     verifier = tiny("llama")
     heldout = make_verifier(verifier)
     before, held_before = weights(start), weights(verifier)
-    result = run(tiny, tmp_path, letters, policy=policy, monitors=Monitors(start, heldout, world.quality))
+    result = run(tiny, tmp_path, letters, policy=policy, monitors=Monitors(start, heldout, world.grade))
     history = result.history
     assert result.stopped is None
     assert {len(column) for column in history.values()} == {3}
@@ -280,9 +281,9 @@ def test_a_completion_that_ends_at_any_end_token_is_finished(tiny: Tiny, tmp_pat
 
     flags: list[bool] = []
 
-    def oracle(prompt: str, response: str, finished: bool) -> float:
+    def oracle(prompt: str, response: str, finished: bool) -> Grade:
         flags.append(finished)
-        return 0.0
+        return Grade(0.0, "wrong", {})
 
     monitors = Monitors(start, None, oracle)
     result = run(

@@ -11,6 +11,7 @@ from verifiers import make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
+from cme.records import Grade
 from cme.training.monitors import Monitors, repetition
 
 Tiny = Callable[..., Checkpoint]
@@ -81,9 +82,9 @@ def test_oracle_and_heldout_verifier(tiny: Tiny) -> None:
     heldout = make_verifier(tiny("olmo"))
     calls = []
 
-    def oracle(prompt: str, response: str, finished: bool) -> float:
+    def oracle(prompt: str, response: str, finished: bool) -> Grade:
         calls.append((prompt, response, finished))
-        return len(calls) / 4
+        return Grade(len(calls) / 4, "none", {})
 
     texts = ["fox, bear, wolf.", "the fox and the fox and the fox."]
     monitors = bound(Monitors(tiny("qwen"), heldout, oracle), policy)
@@ -115,7 +116,9 @@ def test_forward_passes_are_measured_every_few_steps_and_at_the_last(
     tiny: Tiny, step: int, measured: bool
 ) -> None:
     policy = tiny("qwen")
-    monitors = bound(Monitors(tiny("qwen"), None, lambda *_: 1.0, every=5), policy, step, steps=10)
+    monitors = bound(
+        Monitors(tiny("qwen"), None, lambda *_: Grade(1.0, "none", {}), every=5), policy, step, steps=10
+    )
     found = measure(monitors, policy, ["fox.", "bear."])
     assert ("kl_from_start" in found) == measured
     assert {"quality", "repetition"} <= set(found)

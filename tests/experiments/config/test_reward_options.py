@@ -63,7 +63,7 @@ OTHER: dict[str, Any] = {
     "chunks": 2,
     "no_answer": -3.0,
 }
-ORACLE = {"_target_": "cme.miniature.world.quality", "_partial_": True}
+ORACLE = {"_target_": "cme.miniature.world.grade", "_partial_": True}
 SECOND = {"span": "response", "granularity": "sequence", "oracle": ORACLE, "chunks": 1}
 """Another value of each option, and one that replaces it where the reward has that value already."""
 FOLLOWS_DATA = {"cme", "self_likelihood", "ground_truth", "token_entropy", "token_entropy_last"}

@@ -179,6 +179,6 @@ def test_each_raises_quality_in_the_miniature(
 
     def quality(who: str) -> float:
         found = [(p.prompt, getattr(p, who)) for p in pairs]
-        return sum(world.quality(q, r.response, bool(r.finished)) for q, r in found) / len(found)
+        return sum(world.grade(q, r.response, bool(r.finished)).quality for q, r in found) / len(found)
 
     assert quality("policy") > max(least, quality("start"))

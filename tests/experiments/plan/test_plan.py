@@ -139,9 +139,10 @@ def test_the_row_of_a_run_with_an_earlier_training_has_no_steps_and_no_disk_spac
 def test_judging_by_hand() -> None:
     run = paper("family=qwen", "regime=instruct")
     longest, expected = plan.bounds(run)
-    # both orders of 200 pairs of the final and of the selected policy, and of 50 of each of 25 checkpoints
+    # both orders of 200 pairs of the final and of the selected policy, and of 50 of each of 25 checkpoints; and of the
+    # final policy and of the start against the cut start
     calls, most = plan.judge_calls(run, longest, with_start=True)
-    assert calls == 2 * (200 + 200 + 25 * 50) == 3300
+    assert calls == 2 * (200 + 200 + 25 * 50 + 2 * 200) == 4100
     fixed = len(run.judge.arguments["prompt"] + run.judge.arguments["reply_with"]) / 4
     # two responses of 2,500 characters, a prompt of 512 tokens; 1,024 tokens in the reply
     sent = 2 * 2500 / 4 + 512 + fixed
@@ -152,7 +153,7 @@ def test_judging_by_hand() -> None:
     assert likely / calls == pytest.approx((1.75 * sent + 14 * 100) / 1e6, rel=0.03)
     unpriced = paper("family=qwen", "judge=openai", "judge.model=x", "selection.every=null")
     calls, usd = plan.judge_calls(unpriced, longest, with_start=True)
-    assert calls == 400 and math.isnan(usd)
+    assert calls == 3 * 400 and math.isnan(usd)
 
 
 def test_memory_by_hand() -> None:

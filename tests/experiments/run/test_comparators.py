@@ -21,13 +21,19 @@ INSTRUCT, REFERENCE = "miniature:qwen/instruct", "miniature:gemma/instruct"
 PAPER = {"instruct": INSTRUCT, "reference": REFERENCE}
 
 
+@pytest.fixture
+def cell(cell: Cell) -> Cell:
+    """Cells without the cut start, which has tests of its own."""
+    return lambda *overrides: cell("evaluation.cut_start=false", *overrides)
+
+
 def by_oracle(config: Run, pairs: list[Pair], mine: list[str], theirs: list[Generation]) -> list[str]:
     """Who is better by the world's own grading, written anew: outcomes of mine first, then theirs first."""
     oracle = judging.instantiate_judge(config.judge).oracle
     found = []
     for pair, response, other in zip(pairs, mine, theirs, strict=True):
-        own = oracle(pair.prompt, *response)
-        its = oracle(pair.prompt, other.response, other.finished)
+        own = oracle(pair.prompt, *response).quality
+        its = oracle(pair.prompt, other.response, other.finished).quality
         found += ["tie", "tie"] if own == its else ["first", "second"] if own > its else ["second", "first"]
     return found
 
@@ -229,10 +235,10 @@ def test_the_plan_counts_comparisons_of_a_start_once() -> None:
         for regime in ("pretrained", "instruct")
     )
     longest, _ = plan.bounds(pretrained)
-    # 200 prompts in both orders: against the start, and policy and start against two comparators
-    assert plan.judge_calls(pretrained, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 2)
-    assert plan.judge_calls(pretrained, longest, with_start=False)[0] == 2 * 200 * (1 + 2)
-    assert plan.judge_calls(instruct, longest, with_start=True)[0] == 2 * 200 * (1 + 1 + 1)
+    # 200 prompts in both orders: the start; the cut start, against both; two comparators, against policy and start
+    assert plan.judge_calls(pretrained, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 2 + 2)
+    assert plan.judge_calls(pretrained, longest, with_start=False)[0] == 2 * 200 * (1 + 2 + 2)
+    assert plan.judge_calls(instruct, longest, with_start=True)[0] == 2 * 200 * (1 + 2 + 1 + 1)
 
 
 def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(

@@ -26,6 +26,12 @@ OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
 
 
 @pytest.fixture
+def cell(cell: Cell) -> Cell:
+    """Cells without the cut start, which has tests of its own."""
+    return lambda *overrides: cell("evaluation.cut_start=false", *overrides)
+
+
+@pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
     monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
     monkeypatch.setenv("JUDGE_KEY", KEY)

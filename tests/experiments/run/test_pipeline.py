@@ -37,7 +37,7 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert record.verifier_checkpoint == "miniature:gemma/verifier"
     assert record.heldout_checkpoint == "miniature:olmo/verifier"
     assert record.stopped is None and record.warnings == []
-    assert set(record.seconds) == {"train", "generate", "judge"}
+    assert set(record.seconds) == {"train", "generate", "judge", "compare"}
     assert all(s > 0 for s in record.seconds.values())
 
     assert {len(column) for column in record.history.values()} == {2}
@@ -86,7 +86,7 @@ def test_the_verifiers_own_quality_is_the_oracles(cell: Cell) -> None:
     record = read_record(pipeline.run(composed(cell())))
     assert record.verifier_responses is not None
     asked = zip(record.pairs, record.verifier_responses, strict=True)
-    graded = [world.quality(pair.prompt, said.response, bool(said.finished)) for pair, said in asked]
+    graded = [world.grade(pair.prompt, said.response, bool(said.finished)).quality for pair, said in asked]
     assert record.verifier_quality == pytest.approx(graded, abs=1e-6)
     unverified = read_record(pipeline.run(composed(cell("reward=token_entropy"))))
     assert unverified.verifier_quality is None
@@ -97,7 +97,7 @@ def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
     assert len(record.verdicts) == 48
     for pair, *verdicts in zip(record.pairs, record.verdicts[::2], record.verdicts[1::2], strict=True):
         grades = {
-            who: world.quality(pair.prompt, g.response, g.finished)
+            who: world.grade(pair.prompt, g.response, g.finished).quality
             for who, g in (("policy", pair.policy), ("start", pair.start))
         }
         assert [v.policy_first for v in verdicts] == [True, False]

@@ -19,7 +19,7 @@ ON = ("reward=random", "trainer.max_steps=3", "selection.every=1", "selection.pr
 
 def duel(prompt: str, policy: Generation, start: Generation) -> float:
     """The policy's points by the oracle."""
-    a, b = (world.quality(prompt, g.response, g.finished) for g in (policy, start))
+    a, b = (world.grade(prompt, g.response, g.finished).quality for g in (policy, start))
     return 0.5 if abs(a - b) < 1e-9 else float(a > b)
 
 
@@ -36,7 +36,7 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
     assert [m.step for m in path.milestones] == [1, 2, 3]
     start = greedy(config.generator, texts)
     assert path.start_quality == pytest.approx(
-        [world.quality(t, g.response, g.finished) for t, g in zip(texts, start, strict=True)], abs=1e-6
+        [world.grade(t, g.response, g.finished).quality for t, g in zip(texts, start, strict=True)], abs=1e-6
     )
     places = {1: store.checkpoint / "step-1", 2: store.checkpoint / "step-2", 3: store.checkpoint}
     distinct = set()
@@ -46,7 +46,8 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
         expected = [duel(t, p, s) for t, p, s in zip(texts, policy, start, strict=True)]
         assert milestone.points == [[e, e] for e in expected]
         assert milestone.quality == pytest.approx(
-            [world.quality(t, g.response, g.finished) for t, g in zip(texts, policy, strict=True)], abs=1e-6
+            [world.grade(t, g.response, g.finished).quality for t, g in zip(texts, policy, strict=True)],
+            abs=1e-6,
         )
         assert milestone.unscored == {}
     assert len(distinct) > 1  # checkpoints that all say the same would test nothing

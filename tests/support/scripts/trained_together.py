@@ -92,7 +92,7 @@ def train(generator: str, verifier: str, out: Path, name: str, rows: str) -> Non
             start,
             world.load_prompts("train", 12, 0),
             reward,
-            Monitors(load(generator), heldout, world.quality, 1, "whole"),
+            Monitors(load(generator), heldout, world.grade, 1, "whole"),
             SETTINGS | ROWS[rows],
             CollapseGuard(10, 80, 0.5),
             TrainingJob(0, out / name / rows, quiet=True),

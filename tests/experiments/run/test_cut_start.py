@@ -1,0 +1,149 @@
+"""The cut start: cut where it says, judged against both sides, graded, and cheap."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from chat_stub import ChatStub, serving, winner
+from small_runs import Cell, composed, never
+
+from cme.checkpoints import Checkpoint
+from cme.miniature import world
+from cme.models import chat
+from cme.records import CUT_START, Comparison, Generation, Grade, RunRecord, read_record, write_record
+from experiments.plan import cost
+from experiments.run import comparators, cut_start, pipeline, preparation
+from experiments.run.store import Store
+
+
+def generation(text: str, finished: bool = True, tokens: int | None = 9) -> Generation:
+    return Generation(text, finished, tokens)
+
+
+def cut_of(record: RunRecord) -> Comparison:
+    [found] = [c for c in record.comparisons or [] if c.name == CUT_START]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "finished", "cut", "ended"),
+    [
+        ("the fox is red. it eats meat.", False, "the fox is red.", True),
+        ("why? because.", True, "why?", True),
+        ("the sum is 3.5 or so! yes", True, "the sum is 3.5 or so!", True),
+        ("the fox is red.", False, "the fox is red.", True),  # it would have ended here
+        ("the fox is red", False, "the fox is red", False),
+        ("", True, "", True),
+    ],
+)
+def test_a_response_is_cut_at_its_first_sentence_end(
+    text: str, finished: bool, cut: str, ended: bool
+) -> None:
+    found = cut_start.cut_at_sentence_end(generation(text, finished))
+    assert (found.response, found.finished) == (cut, ended)
+
+
+def test_without_an_oracle_a_stop_string_or_the_policys_length_cuts(tiny: Callable[..., Checkpoint]) -> None:
+    tokenizer = tiny("qwen").tokenizer
+    text = "the fox is red and the bear is brown and the duck is white."
+    ids = chat.response_ids(tokenizer, text)
+    whole = generation(text, False, len(ids))
+    for length in (0, 1, 5):
+        for finished in (True, False):  # the end-of-turn token is no part of the text
+            found = cut_start.cut_to_length(tokenizer, whole, generation("", finished, length + finished))
+            assert found.response == tokenizer.decode(ids[:length]) and found.finished is False
+    assert cut_start.cut_to_length(tokenizer, whole, generation("", False, len(ids))) == whole
+    for mark in ("\nUser: and the frog?", "\n\n### Instruction:\nGo on.", "\n<|im_start|>user"):
+        asked = generation(f"{text}\n\nIt is so.{mark}", False, 99)
+        found = cut_start.cut_to_length(tokenizer, asked, generation("", True, 2))
+        assert (found.response, found.finished) == (f"{text}\n\nIt is so.", True)
+
+
+def test_a_record_has_the_cut_start_with_verdicts_and_grades(cell: Cell) -> None:
+    config = composed(cell())
+    record = read_record(pipeline.run(config))
+    found, grades = cut_of(record), record.grades
+    assert grades is not None and found.checkpoint == record.generator_checkpoint and found.start is not None
+    assert found.responses == [cut_start.cut_at_sentence_end(p.start) for p in record.pairs]
+    sides = {
+        "start": ([p.start for p in record.pairs], grades.start),
+        "policy": ([p.policy for p in record.pairs], grades.policy),
+        "cut": (found.responses, grades.cut_start),
+    }
+    for responses, graded in sides.values():
+        assert graded == [
+            Grade(round(truth.quality, 6), truth.fault, truth.parts)
+            for p, r in zip(record.pairs, responses, strict=True)
+            for truth in [world.grade(p.prompt, r.response, bool(r.finished))]
+        ]
+    for side, verdicts in (("start", found.start), ("policy", found.policy)):
+        qualities = [
+            (own.quality, cut.quality) for own, cut in zip(sides[side][1], grades.cut_start, strict=True)
+        ]
+        by_prompt = {p.prompt_id: pair for p, pair in zip(record.pairs, qualities, strict=True)}
+        assert sorted((v.prompt_id, v.policy_first) for v in verdicts) == sorted(
+            (p.prompt_id, order) for p in record.pairs for order in (True, False)
+        )
+        for v in verdicts:
+            own, cut = by_prompt[v.prompt_id]
+            first, second = (own, cut) if v.policy_first else (cut, own)
+            assert v.outcome == ("tie" if own == cut else "first" if first > second else "second")
+    assert record.blind_spots == {"generator": [], "verifier": []}
+    assert Store.of(config).done
+
+
+def test_a_finished_run_gets_its_cut_start_without_a_model(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off, on = composed(cell("evaluation.cut_start=false")), composed(cell())
+    path = pipeline.run(off)
+    assert read_record(path).comparisons is None and Store.of(off).done and not Store.of(on).done
+    for name in ("resolve_weights", "comparator_responses"):
+        monkeypatch.setattr(comparators, name, never)
+    monkeypatch.setattr(pipeline, "_train", never)
+    preparation.prepare([on])
+    assert pipeline.run(on) == path and cut_of(read_record(path)) and Store.of(on).done
+
+
+def test_identical_responses_tie_without_a_call(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret-8431")
+    with serving(ChatStub()) as stub:
+        stub.key = "sk-very-secret-8431"
+        chat_judge = ["reward=random", "judge=openai", "judge.model=stub", f"judge.base_url={stub.url}",
+                      "judge.api_key_variable=JUDGE_KEY"]  # fmt: skip
+        pipeline.run(composed(cell(*chat_judge, "evaluation.cut_start=false")))
+        before = len(stub.bodies)
+        bound = cost.lines([composed(cell(*chat_judge))])[-2]
+        assert bound == "in all 48 calls, unknown cost"  # policy and start, 12 prompts, both orders
+        record = read_record(pipeline.run(composed(cell(*chat_judge))))
+        made = len(stub.bodies) - before
+    found, asked, outcomes = cut_of(record), set(), {}
+    for side, verdicts in (("policy", found.policy), ("start", found.start or [])):
+        for p, cut in zip(record.pairs, found.responses, strict=True):
+            own = getattr(p, side)
+            for order in (True, False):
+                shown = (own, cut) if order else (cut, own)
+                outcome = {"A": "first", "B": "second", "tie": "tie"}[
+                    winner(shown[0].response, shown[1].response)
+                ]
+                outcomes[side, p.prompt_id, order] = outcome
+                if (own.response, own.finished) != (cut.response, cut.finished):
+                    asked.add((p.prompt, *((g.response, g.finished) for g in shown)))
+        assert {(side, v.prompt_id, v.policy_first): v.outcome for v in verdicts} == {
+            key: outcome for key, outcome in outcomes.items() if key[0] == side
+        }
+    judged_before = {
+        (p.prompt, *((g.response, g.finished) for g in shown))
+        for p in record.pairs
+        for shown in ((p.policy, p.start), (p.start, p.policy))
+    }
+    assert 0 < made == len(asked - judged_before) < 48
+
+
+def test_a_record_of_another_length_is_refused(cell: Cell, tmp_path: Path) -> None:
+    record = read_record(pipeline.run(composed(cell("reward=random"))))
+    assert record.grades is not None
+    object.__setattr__(record.grades, "cut_start", record.grades.cut_start[1:])
+    write_record(tmp_path / "record.json", record)
+    with pytest.raises(ValueError, match=r"grades\.cut_start has 11 entries for 12 pairs"):
+        read_record(tmp_path / "record.json")
