@@ -26,7 +26,7 @@ COUNTERPARTS = {
         "",
     ),
     "win rates against the instruct model and a fixed reference": (
-        "verifier_sweep_quality.csv, released_evaluation.csv",
+        "verifier_sweep_quality.csv, released_evaluation.csv, fixed_reference.csv",
         "experiment=main_table (comparators=paper); python -m experiments judge on any two files of outputs",
         "tables/*-main-table-comparators.csv tables/imported.md",
     ),
@@ -42,8 +42,8 @@ COUNTERPARTS = {
         f"tables/*-verifier-sweep.md {SWEEP}",
     ),
     "verifier sweep, mathematics": (
-        "verifier_sweep_math.csv",
-        "experiment=verifier_sweep_math",
+        "verifier_sweep_math.csv, verifier_sweep_math_steps.csv",
+        "experiment=verifier_sweep_math, verifier_sweep_math_llama, verifier_sweep_math_qwen",
         named("verifier-sweep-math"),
     ),
     "accuracy on MATH-500, AMC-23 and AIME-24 before and after": (
@@ -52,17 +52,26 @@ COUNTERPARTS = {
         "tables/*-accuracy.md tables/*-math.md figures/math-*.png",
     ),
     "separation: AUROC, distributions, scatter": (
-        "separation_math500.csv",
+        "separation_math500.csv, separation_amc23.csv, separation_by_verifier.csv",
         "experiment=separation",
         named("separation"),
     ),
-    "ablation: dense, scalar, reverse KL": ("none", "experiment=granularity", named("granularity")),
+    "ablation: dense, scalar, reverse KL": (
+        "none",
+        "experiment=granularity (scale=paper: preset=dense_study)",
+        named("granularity"),
+    ),
     "ablation and collapse study: group_std, group_mean": (
         "none",
         "experiment=advantage_norm",
         named("advantage-norm"),
     ),
     "ablation: KL weight": ("main_table.csv", "experiment=kl_beta", named("kl-beta")),
+    "the verifier's predictive entropy as reward, mathematics": (
+        "none",
+        "experiment=predictive_entropy",
+        named("predictive-entropy"),
+    ),
     "training curves": ("none", "every run", "figures/training-*.png figures/trained-rewards-*.png"),
     "one released evaluation, both judges": (
         "released_evaluation.csv",

@@ -24,6 +24,10 @@ EXPERIMENTS: dict[str, Experiment[Any]] = {
         REWARDS,
         VERIFIER_SWEEP,
         VERIFIER_SWEEP_MATH,
+        replace(
+            VERIFIER_SWEEP_MATH, name="verifier_sweep_math_llama", title="The same with Llama-3.2-1B-Instruct"
+        ),
+        replace(VERIFIER_SWEEP_MATH, name="verifier_sweep_math_qwen", title="The same with Qwen2.5-1.5B"),
         GRANULARITY,
         ADVANTAGE_NORM,
         KL_BETA,
@@ -31,6 +35,7 @@ EXPERIMENTS: dict[str, Experiment[Any]] = {
         INDEPENDENCE,
         OVEROPTIMISATION,
         MATH,
+        replace(MATH, name="predictive_entropy", title="Mathematics with the verifier's predictive entropy"),
     )
 }
 """The experiments that have a section, in the order of the report."""

@@ -204,7 +204,8 @@ def relation(run: RunRecord) -> str:
         return "random weights"
     if checkpoints[0] == run.generator_checkpoint:
         return "itself"
-    return "same family" if run.config["verifier"]["family"] == run.family else "other family"
+    families = {name.partition("_")[0] for name in (run.config["verifier"]["family"], run.family)}
+    return "same family" if len(families) == 1 else "other family"  # qwen_math is of the family qwen
 
 
 def knowledge(run: RunRecord) -> str:

@@ -18,6 +18,7 @@ SCALES = ("miniature", "laptop", "paper")
 REGIMES = ("pretrained", "sft", "instruct")
 DISPLAY_NAMES = {
     "cme": "CME",
+    "cme_no_end": "CME (no end token)",
     "best_of_n_cme": "Best-of-n (CME)",
     "reverse_kl": "Reverse KL",
     "sft": "SFT on verifier answers",
@@ -27,6 +28,7 @@ DISPLAY_NAMES = {
     "token_entropy": "Token entropy",
     "token_entropy_last": "Token entropy (last chunk)",
     "token_entropy_format": "Token entropy (format)",
+    "predictive_entropy": "Predictive entropy",
     "self_likelihood": "Self-likelihood",
     "length": "Length",
     "format": "Format",

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,11 +18,12 @@ from cme.records import SeparationRecord
 from cme.runtime import shipped
 
 PUBLISHED = shipped.PUBLISHED / "separation_math500.csv"
+PUBLISHED_AMC23 = shipped.PUBLISHED / "separation_amc23.csv"
 SOURCE = (
     "Published: Gorbett and Shirazi, arXiv 2605.29009, plot data of mattgorb/cme-grpo; MATH-500, 100 problems x 8 "
     "samples, four generators, at the paper's scale. Not comparable in size with ours: other models, other problems."
 )
-MEASURES = {"ce": "cross_entropy"}
+MEASURES = {"ce": "cross_entropy", "h": "predictive_entropy"}
 """Measures by their name in the published file."""
 SPANS = {"full": "response", "answer": "answer"}
 LENGTH = "length generator response"
@@ -124,9 +126,9 @@ def signal_label(signal: str) -> str:
     return ", ".join(signal.replace("cross_entropy", "cross-entropy").split()).replace("_", " ")
 
 
-def published_frame() -> pd.DataFrame:
-    """The published figures, one row per generator and signal, with our names of the signals."""
-    frame = pd.read_csv(PUBLISHED)
+def published_frame(file: Path = PUBLISHED) -> pd.DataFrame:
+    """The published figures of a file, one row per generator and signal, with our names of the signals."""
+    frame = pd.read_csv(file)
     parts = frame["metric"].str.split("_", expand=True)
     signal = parts[0].map(MEASURES) + " " + parts[1] + " " + parts[2].map(SPANS)
     return frame.assign(signal=signal, auroc=frame["auroc_wrong_gt_correct"])

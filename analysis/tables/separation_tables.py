@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from math import isnan
 
+import pandas as pd
+
 from analysis.stats.auroc import Estimate, pooled_difference, within_difference
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, interval_excludes
 from analysis.tables.render import Entry, Table, format_interval, group_rows
 from analysis.tables.separation import (
     LENGTH,
+    PUBLISHED,
+    PUBLISHED_AMC23,
     SIGNALS,
     SOURCE,
     Separation,
@@ -154,31 +158,38 @@ def contrast_table(separations: Sequence[Separation]) -> Table:
 
 
 def published_table() -> Table:
-    """The published figures in full."""
-    frame = published_frame()
-    order = {generator: number for number, generator in enumerate(dict.fromkeys(frame["generator"]))}
-    frame = frame.sort_values(
-        ["generator", "signal"],
-        key=lambda column: column.map(order if column.name == "generator" else SIGNALS.index),
-    )
+    """The published figures in full: MATH-500, then AMC23."""
+    files = {"MATH-500": PUBLISHED, "AMC23": PUBLISHED_AMC23}
+    frame = pd.concat(published_frame(file).assign(problems=name) for name, file in files.items())
+    orders = {
+        "problems": list(files),
+        "generator": list(dict.fromkeys(frame["generator"])),
+        "signal": SIGNALS,
+    }
+    frame = frame.sort_values(list(orders), key=lambda column: column.map(orders[str(column.name)].index))
     rows = []
     for row in frame.to_dict("records"):
-        means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")]
-        counts = [str(row["correct_n"]), str(row["wrong_n"])]
+        spread = {c: f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("correct", "wrong")}
+        counts = {c: f"{row[f'{c}_n']:.0f}" for c in spread}
+        known = [
+            value if row[f"{c}_n"] > 0 else "-" for values in (spread, counts) for c, value in values.items()
+        ]
         accuracy, value = f"{row['generator_accuracy']:.3f}", f"{row['auroc']:.3f}"
-        rows.append([str(row["generator"]), accuracy, signal_label(row["signal"]), value, *means, *counts])
+        rows.append(
+            [row["problems"], str(row["generator"]), accuracy, signal_label(row["signal"]), value, *known]
+        )
     return Table(
         name="separation-published",
-        title="Published: AUROC of each signal for wrong against correct responses (the paper's scale, MATH-500)",
+        title="Published: AUROC of each signal for wrong against correct responses (the paper's scale)",
         header=[
-            *("generator", "accuracy", "signal", "AUROC, pooled"),
+            *("problems", "generator", "accuracy", "signal", "AUROC, pooled"),
             *("correct: mean (sd)", "wrong: mean (sd)", "correct", "wrong"),
         ],
-        groups=group_rows(rows, 2),
+        groups=group_rows(rows, 3),
         notes=[
             SOURCE,
-            "The paper published no interval, no figures for predictive entropy and none within prompts. Fewer "
-            "responses than 800 are counted. The accuracies are shares of all 800, so responses that are left out "
-            "count as wrong in them; presumably these have no answer.",
+            "The paper published no interval and none within prompts. -: the repository's history has the AUROC alone. "
+            "Fewer responses than 800 are counted. The accuracies are shares of all 800, so responses that are left "
+            "out count as wrong in them; presumably these have no answer.",
         ],
     )

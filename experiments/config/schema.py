@@ -403,7 +403,9 @@ class Preset:
     """The settings that a reward trains with."""
 
     name: str = setting(
-        help="matched: those of its scale and model; paper: those of its publication", changes_results=False
+        help="matched: those of its scale and model; paper: those of its publication; others: those of one study of "
+        "the author",
+        changes_results=False,
     )
 
 

@@ -127,10 +127,10 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
 
     `generators` are the models whose responses are judged, if not that of the configured generator.
     """
-    if run.preset.name == "paper" and run.scale.name != "paper":
+    if run.preset.name != "matched" and run.scale.name != "paper":
         raise BadConfig(
-            f"preset=paper at scale={run.scale.name}: its learning rates and lengths are for the larger models of the "
-            "publications; use scale=paper, or preset=matched"
+            f"preset={run.preset.name} at scale={run.scale.name}: its learning rates and lengths are for the larger "
+            "models of the publications; use scale=paper, or preset=matched"
         )
     for path, value, declared in declared_values(run):
         if value is not None and declared.choices and value not in declared.choices:

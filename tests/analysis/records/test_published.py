@@ -43,6 +43,23 @@ def test_the_released_win_rates_are_those_of_their_counts() -> None:
     assert (frame["failed_calls"] == frame["ties"])[failed].all()
 
 
+def test_win_rates_against_the_fixed_reference_are_those_of_their_counts() -> None:
+    frame = read_published("fixed_reference.csv")
+    assert (frame["wins"] + frame["losses"] + frame["ties"] == frame["prompts"]).all()
+    rates = 100 * (frame["wins"] + frame["ties"] / 2) / frame["prompts"]
+    assert rates.tolist() == frame["win_rate_pct"].tolist() == [7.75, 21.5, 20.75]
+
+
+def test_the_sweep_in_mathematics_ends_where_its_course_ends() -> None:
+    sweep = read_published("verifier_sweep_math.csv").set_index("verifier")["generator_math500_pass1_pct"]
+    course = read_published("verifier_sweep_math_steps.csv").pivot(index="verifier", columns="step")
+    assert (course.iloc[:, -1].loc[sweep.index].to_numpy() == sweep.to_numpy()).all()
+    ends = read_published("math_accuracy.csv").iloc[0]
+    assert [100 * ends["after_lowest"], 100 * ends["after_highest"]] == pytest.approx(
+        [sweep.min(), sweep.max()]
+    )
+
+
 def test_half_widths_are_those_of_a_share_of_one_half() -> None:
     value = read_published("evaluation.csv").set_index("quantity")["value"]
     for prompts, name in (

@@ -17,7 +17,7 @@ ROOT = Path(composition.CONF).parent
 
 BAD = [
     (["family=qwn"], ["family=qwn", "qwen"]),
-    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, qwen_math, smollm2"]),
+    (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, qwen_1_5b, qwen_math, smollm2"]),
     (["reward=cmee"], ["reward=cmee", "cme"]),
     (["verifier=gema"], ["verifier=gema", "gemma"]),
     (["regime=sftt"], ["regime=sftt is unknown", "pretrained, sft, instruct"]),
@@ -46,7 +46,7 @@ BAD = [
     (["trainer.lr_scheduler_type=liner"], ["trainer.lr_scheduler_type=liner", "linear"]),
     (["preset=paper"], ["preset=paper", "scale=miniature", "scale=paper", "preset=matched"]),
     (["scale=laptop", "preset=paper"], ["preset=paper", "scale=laptop"]),
-    (["preset=own"], ["preset=own", "matched, paper"]),
+    (["preset=own"], ["preset=own", "dense_study, matched, paper"]),
     (["reward=majority_vote", "reward.train_on=9"], ["train_on=9", "num_generations=8"]),
     (["reward=semantic_entropy", "reward.value=share"], ["reward.value=share", "log_probability"]),
     (["reward=semantic_entropy", "reward.threshold=2"], ["threshold=2"]),

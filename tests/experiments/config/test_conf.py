@@ -115,6 +115,16 @@ def test_preset_paper_gives_the_settings_of_the_publication(
     assert compose(*cell, "preset=paper", "trainer.learning_rate=1e-4").trainer.learning_rate == 1e-4
 
 
+def test_the_settings_of_the_study_of_dense_rewards() -> None:
+    cell = [*PAPER, "reward=cme", "reward.granularity=token", "preset=dense_study"]
+    study, usual = compose(*cell), compose(*cell[:-1])
+    assert (study.trainer.max_steps, study.trainer.learning_rate) == (400, 5e-6)
+    assert (study.trainer.beta, study.trainer.max_completion_length) == (0.0, 1024)
+    assert study.evaluation.max_new_tokens == usual.evaluation.max_new_tokens == 2048
+    with pytest.raises(composition.BadConfig, match=r"preset=dense_study at scale=miniature"):
+        compose("preset=dense_study")
+
+
 def test_ttrl_trains_on_half_of_its_votes() -> None:
     own = compose(*PAPER, "data=world", "reward=majority_vote", "preset=paper")
     arguments = own.reward.arguments

@@ -64,7 +64,13 @@ OTHER: dict[str, Any] = {
     "no_answer": -3.0,
 }
 ORACLE = {"_target_": "cme.miniature.world.grade", "_partial_": True}
-SECOND = {"span": "response", "granularity": "sequence", "oracle": ORACLE, "chunks": 1}
+SECOND = {
+    "span": "response",
+    "score_end_of_turn": True,
+    "granularity": "sequence",
+    "oracle": ORACLE,
+    "chunks": 1,
+}
 """Another value of each option, and one that replaces it where the reward has that value already."""
 FOLLOWS_DATA = {"cme", "self_likelihood", "ground_truth", "token_entropy", "token_entropy_last"}
 """Rewards that may have no use for `answers`, which says what the data are (`data.answers`)."""

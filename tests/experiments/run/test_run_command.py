@@ -8,6 +8,7 @@ from pathlib import Path
 
 import forked
 import pytest
+from omegaconf import OmegaConf
 
 from cme.records import read_record
 from experiments.config import composition
@@ -54,7 +55,14 @@ def test_a_probe_is_run_in_place_of_the_pipeline(
     assert not list((tmp_path / "runs").glob("*/record.json"))
 
 
-@pytest.mark.parametrize("experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml")))
+def runs_at_miniature_scale(file: Path) -> bool:
+    sweep = OmegaConf.load(file).experiment.get("sweep", {})
+    return not sweep or "miniature" in sweep
+
+
+@pytest.mark.parametrize(
+    "experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml") if runs_at_miniature_scale(p))
+)
 def test_every_experiment_runs_at_miniature_scale(cell: Cell, experiment: str) -> None:
     line = composition.expand_command_line(["-m", *cell(f"experiment={experiment}")])[0]
     first = [override.split(",")[0] for override in line if override != "-m"]
