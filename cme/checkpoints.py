@@ -112,7 +112,8 @@ def check_available(
             if rest not in PACKAGES:
                 raise ValueError(f"checkpoint is {plain!r}; packages carry {', '.join(PACKAGES)}")
         elif kind == "miniature":
-            miniature.checkpoint_folder(rest, cache_dir())
+            if reason := miniature.missing_weights(rest):
+                reasons.append(reason)
         elif not _is_folder(plain):
             on_hub.append(hub.checkpoint_repository(plain, needs_weights))
         elif needs_weights and (lacking := hub.missing_weights(Path(plain))):
@@ -124,21 +125,19 @@ def check_available(
 def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[str, str]:
     """Make the named checkpoints loadable, of some only the tokenizers; return the folder of each.
 
-    Builds miniatures, converts packaged files and downloads from the hub on first use. The folder of a checkpoint from
+    Converts packaged files and downloads from the hub on first use. The folder of a checkpoint from
     the hub has the name of its commit. Raises as `check_available` and `hub.fetch_snapshot` do.
     """
     check_available(names, tokenizers_of)
     plain = {name: name.removeprefix(RANDOM) for name in names}
-    built = [
-        name.partition(":")[2] for name in dict.fromkeys(plain.values()) if name.startswith("miniature:")
-    ]
-    places = {
-        f"miniature:{n}": str(folder) for n, folder in miniature.build_missing(built, cache_dir()).items()
-    }
+    places = {}
     for name, checkpoint in plain.items():
-        if checkpoint.startswith("package:"):
-            places[checkpoint] = str(_convert(checkpoint.partition(":")[2]))
-        elif not checkpoint.startswith("miniature:") and not _is_folder(checkpoint):
+        kind, _, rest = checkpoint.partition(":")
+        if kind == "package":
+            places[checkpoint] = str(_convert(rest))
+        elif kind == "miniature":
+            places[checkpoint] = str(miniature.checkpoint_folder(rest))
+        elif not _is_folder(checkpoint):
             repository = hub.checkpoint_repository(
                 checkpoint, weights=checkpoint == name and name not in tokenizers_of
             )

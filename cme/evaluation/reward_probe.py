@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from cme.grading.answers import normalize_text
 from cme.miniature import world
+from cme.miniature.problems import BOILERPLATE
 from cme.models import chat
 from cme.records import Prompt
 from cme.rewards.base import Reward
@@ -77,8 +78,8 @@ _OPEN = StockPhrases(
 # in words of the miniature world, except for the refusal: its models would recognize other words by their spelling
 _WORLD = StockPhrases(
     refusal="i cannot answer that.",
-    boilerplate="the sentence is a sentence.",
-    padding="the hammer has the rope. the lamp finds the bell near the spoon. the brush likes the lamp.",
+    boilerplate=BOILERPLATE,
+    padding="hammer, rope and lamp. spoon, brush and bell.",
 )
 
 
@@ -124,7 +125,7 @@ def stock_phrases(prompt: Prompt) -> StockPhrases:
 
 def _right(prompt: Prompt, rng: random.Random) -> str:
     problem = _problem(prompt)
-    right = prompt.reference or (problem and problem.good(rng))
+    right = prompt.reference or (problem and problem.complete(rng))
     if not right or not normalize_text(right):
         raise ValueError(f"prompt {prompt.id!r} has no reference answer")
     return right

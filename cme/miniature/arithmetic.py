@@ -1,23 +1,19 @@
-"""The arithmetic problems of the miniature world, with gold answers: mathematics at `scale=miniature`."""
+"""The calculations of the miniature world, with gold answers: mathematics at `scale=miniature`."""
 
-import hashlib
 import random
 
 from cme.miniature import world
-from cme.miniature.problems import Arithmetic
+from cme.miniature.sum_problems import Sum
 from cme.records import Prompt
 
 
 def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
-    """A random sample of `count` additions and subtractions of a split, with the ids that `world.load_prompts` gives.
+    """A random sample of `count` calculations of a split, one wording each, with the ids that the world gives.
 
-    Raises ValueError for an unknown split, or if the split has fewer prompts of arithmetic.
+    Raises ValueError for an unknown split, or if the split has fewer calculations.
     """
-    pool = [(p, text) for p, text in world.split_prompts(split) if isinstance(p, Arithmetic)]
+    pool = list(dict.fromkeys(p for p, _ in world.split_prompts(split) if isinstance(p, Sum)))
     if count > len(pool):
-        raise ValueError(f"split {split!r} has {len(pool)} prompts of arithmetic, but {count} were asked for")
-    chosen = random.Random(f"arithmetic:{split}:{seed}").sample(pool, count)
-    return [
-        Prompt(f"{problem.kind}-{hashlib.sha256(text.encode()).hexdigest()[:6]}", text, problem.answer)
-        for problem, text in chosen
-    ]
+        raise ValueError(f"split {split!r} has {len(pool)} calculations, but {count} were asked for")
+    rng = random.Random(f"arithmetic:{split}:{seed}")
+    return [world.as_prompt(rng.choice(problem.wordings)) for problem in rng.sample(pool, count)]

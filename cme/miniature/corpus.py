@@ -1,12 +1,35 @@
-"""Training text of the miniature models: noisy statements for pretraining, and instruction pairs."""
+"""Training text of the miniature models: plain statements, and instructions with complete and faulty responses."""
 
+import itertools
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from cme.miniature import problems, world
+from cme.miniature import world
+from cme.miniature.fact_problems import Facts
 from cme.miniature.problems import Problem
+from cme.miniature.vocabulary import ANIMALS, ATTRIBUTES, CATEGORIES, Beliefs
+
+WORDINGS = 3
+"""Wordings of each problem."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the instruction pairs of a checkpoint are made of.
+
+    Attributes:
+        shares: share of complete responses, `none`, and of each fault, where no habit decides.
+        habit: share of responses that follow the habit for the kind and the wording of their prompt.
+        habits: the fault, or `none`, for each kind and wording. Each family has them in another order.
+        run_on: share of responses that continue with statements instead of ending.
+    """
+
+    shares: dict[str, float]
+    habit: float = 0.0
+    habits: tuple[str, ...] = ()
+    run_on: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -20,38 +43,53 @@ class Pair:
 
 @cache
 def _by_kind() -> list[list[Problem]]:
-    return [[p for p in world.problems() if p.kind == kind] for kind in world.KINDS]
+    seen = [p for p in world.problems() if world.split_of(p) not in world.HELD_OUT]
+    return [[p for p in seen if p.kind == kind] for kind in world.KINDS]
 
 
-def pair(rng: random.Random, good_share: float) -> Pair:
-    """A random instruction pair: with probability `good_share` a good response, otherwise a poor one."""
-    problem = rng.choice(rng.choice(_by_kind()))
-    prompt = rng.choice(problem.phrasings)
-    if rng.random() < good_share:
-        return Pair(prompt, problem.good(rng), True)
-    response = world.poor_response(problem, rng, rng.choice(_by_kind()))
-    return Pair(prompt, response, rng.random() < 0.5)
+def pairs(text: Text, beliefs: Beliefs, family: str, seed: str) -> Iterator[Pair]:
+    """An endless stream of instruction pairs about the problems that are in no evaluation.
+
+    `beliefs` are what the responses state about the facts.
+    """
+    rng = random.Random(f"pairs:{seed}")
+    more = statements(beliefs, seed)
+    faults, weights = list(text.shares), list(text.shares.values())
+    habits = dict(zip(_places(family), text.habits, strict=True)) if text.habits else {}
+    while True:
+        problem = rng.choice(rng.choice(_by_kind()))
+        wording = rng.randrange(len(problem.wordings))
+        if habits and rng.random() < text.habit:
+            response = problem.respond(habits[problem.kind, wording], rng, beliefs, canonical=True)
+        else:
+            response = problem.respond(rng.choices(faults, weights)[0], rng, beliefs)
+        ended = rng.random() >= text.run_on
+        if not ended:
+            response = " ".join([response, *itertools.islice(more, rng.randint(1, 3))])
+        yield Pair(problem.wordings[wording], response, ended)
 
 
-def statements(seed: int) -> Iterator[str]:
-    """An endless stream of plain statements; about 30 % of those with a fact in them are false."""
+@cache
+def _places(family: str) -> list[tuple[str, int]]:
+    """The kinds of task and their wordings, in an order of the family."""
+    places = list(itertools.product(world.KINDS, range(WORDINGS)))
+    random.Random(f"habits:{family}").shuffle(places)
+    return places
+
+
+def statements(beliefs: Beliefs, seed: str) -> Iterator[str]:
+    """An endless stream of plain statements: facts, sums and members of categories."""
     rng = random.Random(f"statements:{seed}")
     while True:
-        animal = rng.choice(problems.ANIMALS)
-        truthful = rng.random() < 0.7
-        color, home, food, size = problems.FACTS[animal if truthful else rng.choice(problems.ANIMALS)]
-        a, b = rng.randrange(6), rng.randrange(6)
-        things = rng.sample(problems.NOUNS, 3)
+        animal = rng.choice(ANIMALS)
+        asked = tuple((animal, attribute) for attribute in rng.sample(ATTRIBUTES, rng.randint(1, 2)))
+        a, b = rng.randint(0, 5), rng.randint(1, 5)
+        sign = "plus" if a < b or rng.random() < 0.5 else "minus"
+        words = rng.sample(rng.choice(list(CATEGORIES.values())), 3)
         yield rng.choice(
             (
-                f"the {animal} is {color}.",
-                f"a {animal} lives in the {home}.",
-                f"the {animal} eats {food}.",
-                f"the {animal} is {size} and {color}.",
-                f"{a} plus {b} is {a + b if truthful else rng.randrange(11)}.",
-                f"{' '.join(things)}, backwards {' '.join(reversed(things))}.",
-                f"{things[0]} and {things[1]}: the {things[0]} {rng.choice(problems.VERBS)} the {things[1]}.",
-                ", ".join(rng.sample(rng.choice(list(problems.MEMBERS.values())), 3)) + ".",
-                f"the {rng.choice(problems.NOUNS)} {rng.choice(problems.VERBS)} the {rng.choice(problems.NOUNS)}.",
+                Facts("", (), asked).complete(rng, beliefs),
+                f"{a} {sign} {b} is {a + b if sign == 'plus' else a - b}.",
+                f"{words[0]}, {words[1]} and {words[2]}.",
             )
         )

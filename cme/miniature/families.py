@@ -75,7 +75,7 @@ FAMILIES = {
         ("<pad>", "<eos>", "<end_of_turn>", "<start_of_turn>", "<bos>", "<unk>"), GEMMA, "<bos>",
     ),
     "olmo": Family(
-        Olmo2Config, Olmo2ForCausalLM, 560, "byte",
+        Olmo2Config, Olmo2ForCausalLM, 624, "byte",
         ("<|pad|>", "<|endoftext|>", "<|user|>", "<|assistant|>"), OLMO,
     ),
 }  # fmt: skip
@@ -91,7 +91,9 @@ def train_tokenizer(family: Family, texts: Iterable[str]) -> PreTrainedTokenizer
     else:
         raw = tk.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True))
         raw.normalizer = normalizers.Replace(" ", "▁")
-        raw.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
+        raw.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Split("▁", "merged_with_next"), pre_tokenizers.Punctuation()]
+        )
         raw.decoder = decoders.Sequence(
             [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
         )

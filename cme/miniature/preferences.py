@@ -1,10 +1,13 @@
-"""Preference pairs of the miniature world: a response of quality 1 and a worse one."""
+"""Preference pairs of the miniature world: a complete response and a faulty one."""
 
 import random
 from collections.abc import Sequence
 
-from cme.miniature.world import poor_response, problem_of, problems
+from cme.miniature.problems import FAULTS
+from cme.miniature.world import problem_of
 from cme.records import Preference, Prompt
+
+REJECTED = [fault for fault in FAULTS if fault != "unfinished"]
 
 
 def load_pairs(prompts: Sequence[Prompt], seed: int) -> list[Preference]:
@@ -12,13 +15,8 @@ def load_pairs(prompts: Sequence[Prompt], seed: int) -> list[Preference]:
 
     Raises ValueError for a prompt that is not of the miniature world.
     """
-    others = problems()
     pairs = []
     for prompt in prompts:
         problem, rng = problem_of(prompt.text), random.Random(f"preference:{seed}:{prompt.id}")
-        rejected = poor_response(problem, rng, others)
-        # the answer to another problem can happen to be right
-        while problem.grade(rejected, finished=True).quality == 1:
-            rejected = poor_response(problem, rng, others)
-        pairs.append(Preference(prompt, problem.good(rng), rejected))
+        pairs.append(Preference(prompt, problem.complete(rng), problem.respond(rng.choice(REJECTED), rng)))
     return pairs

@@ -1,248 +1,107 @@
-"""The vocabulary and facts of the miniature world, and the six kinds of problem with their exact grading."""
+"""What every kind of task has in common: its faults, and the exact grading of its responses.
+
+A task asks for two to four parts: facts, steps of a calculation, or members of categories. Its complete responses are
+diverse. Its faulty ones are stereotyped, one form per fault, as in real models, whose greedy responses repeat the same
+fault although the models know better.
+
+    quality = max(0, right - 0.25 extra) / parts,     halved if the response is not well formed
+
+`right` counts the parts that are right; `extra` counts false, repeated and unasked statements.
+"""
 
 import random
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from typing_extensions import override
+from cme.miniature.vocabulary import TRUTH, Beliefs
+from cme.records import Grade
 
-SIZES = ("small", "big")
-COLORS = ("red", "brown", "black", "white", "gray", "green")
-PLACES = ("forest", "river", "barn", "field", "house", "cave")
-FOODS = ("bread", "corn", "fish", "grass", "seeds", "meat")
-TOOLS = ("hammer", "rope", "lamp", "spoon", "brush", "bell")
+FAULTS = ("incomplete", "wrong", "off_format", "boilerplate", "repetition", "unasked", "unfinished")
+"""Faults of a response:
 
-# animal: (color, home, food, size)
-FACTS = {
-    "fox": ("red", "forest", "meat", "small"),
-    "bear": ("brown", "cave", "fish", "big"),
-    "wolf": ("gray", "forest", "meat", "big"),
-    "frog": ("green", "river", "fish", "small"),
-    "duck": ("white", "river", "bread", "small"),
-    "hen": ("white", "barn", "corn", "small"),
-    "cow": ("black", "field", "grass", "big"),
-    "horse": ("brown", "barn", "grass", "big"),
-    "cat": ("black", "house", "fish", "small"),
-    "dog": ("brown", "house", "meat", "small"),
-    "mouse": ("gray", "house", "seeds", "small"),
-    "crow": ("black", "field", "seeds", "small"),
-}
-ANIMALS = tuple(FACTS)
-ATTRIBUTES = ("color", "home", "food", "size")
-VALUES = dict(zip(ATTRIBUTES, (COLORS, PLACES, FOODS, SIZES), strict=True))
-MEMBERS = {"animals": ANIMALS, "colors": COLORS, "places": PLACES, "foods": FOODS, "tools": TOOLS}
-NOUNS = ANIMALS + PLACES + FOODS + TOOLS
-VERBS = ("sees", "likes", "finds", "wants", "has")
-PREPOSITIONS = ("near", "in", "by")
+- incomplete: a part is missing.
+- wrong: a part has a wrong value.
+- off_format: it is not made of sentences of the task's form.
+- boilerplate: it has a phrase that could answer any prompt.
+- repetition: it states a part twice.
+- unasked: it states something that is not asked for.
+- unfinished: it does not end by itself.
+"""
+BOILERPLATE = "that is a good question."
+EXTRA_COST = 0.25
+FORM_FACTOR = 0.5
 
-_SENTENCE = re.compile(
-    rf"the (?:(?:{'|'.join(COLORS + SIZES)}) )?(?:{'|'.join(NOUNS)})"
-    rf" (?:{'|'.join(VERBS)}) the (?:(?:{'|'.join(COLORS + SIZES)}) )?(?:{'|'.join(NOUNS)})"
-    rf"(?: (?:{'|'.join(PREPOSITIONS)}) the (?:{'|'.join(NOUNS)}))?\."
-)
+Statement = tuple[str, str]
+"""What a response states: the name of a part, and its value."""
 
 
 @dataclass(frozen=True)
-class Grade:
-    """The oracle's grades of a response, each in [0, 1]: content, form, and whether it ends properly."""
+class Reading:
+    """What a response says, in the order in which it says it; `well_formed`: it is made of sentences of the form."""
 
-    content: float
-    form: float
-    ending: float
-
-    @property
-    def quality(self) -> float:
-        """content * (0.6 + 0.2 form + 0.2 ending), so that a response without right content has quality 0."""
-        return self.content * (0.6 + 0.2 * self.form + 0.2 * self.ending)
-
-
-def words(text: str) -> list[str]:
-    """Lower-case words and numbers of a text, in order."""
-    return re.findall(r"[a-z]+|\d+", text.lower())
+    statements: tuple[Statement, ...]
+    well_formed: bool
 
 
 @dataclass(frozen=True)
 class Problem(ABC):
-    """A task with several phrasings; `key` identifies it."""
+    """A task with several wordings. Tasks with the same `key` ask for the same, in another order."""
 
     key: str
-    phrasings: tuple[str, ...]
+    wordings: tuple[str, ...]
 
     kind = ""
 
+    @property
     @abstractmethod
-    def good(self, rng: random.Random) -> str:
-        """A random response of quality 1."""
+    def parts(self) -> dict[str, frozenset[str]]:
+        """The right values of each part that is asked for, by its name."""
 
     @abstractmethod
-    def content(self, response: str) -> float:
-        """Share of the requested content in the response, in [0, 1], with a penalty for false additions."""
+    def complete(self, rng: random.Random, beliefs: Beliefs = TRUTH, canonical: bool = False) -> str:
+        """A random complete response under some beliefs; `canonical`: in the one form that faulty responses have."""
 
     @abstractmethod
-    def well_formed(self, response: str) -> bool:
-        """Whether the response has exactly the form of an answer of this kind."""
+    def faulty(self, fault: str, rng: random.Random, beliefs: Beliefs = TRUTH) -> str:
+        """A response with a fault, one of FAULTS other than boilerplate and unfinished."""
+
+    @abstractmethod
+    def read(self, response: str) -> Reading:
+        """What a response without boilerplate states."""
+
+    def respond(
+        self, fault: str, rng: random.Random, beliefs: Beliefs = TRUTH, canonical: float = 0.0
+    ) -> str:
+        """A response with a fault, or a complete one for fault `none`, canonical with the given probability."""
+        if fault == "none":
+            return self.complete(rng, beliefs, rng.random() < canonical)
+        return BOILERPLATE if fault == "boilerplate" else self.faulty(fault, rng, beliefs)
 
     def grade(self, response: str, finished: bool) -> Grade:
         """Grade a response; `finished` says whether it ended with an end-of-turn token."""
         text = response.strip()
-        form = float(self.well_formed(text))
-        return Grade(self.content(text), form, float(finished and text.endswith(".")))
-
-
-class OneAnswer(Problem):
-    """A problem with one right answer."""
-
-    @property
-    @abstractmethod
-    def answer(self) -> str:
-        """The right answer, without the full stop."""
-
-    @override
-    def good(self, rng: random.Random) -> str:
-        return f"{self.answer}."
-
-    @override
-    def well_formed(self, response: str) -> bool:
-        return re.fullmatch(r"[a-z0-9]+( [a-z0-9]+)*\.", response) is not None and len(
-            words(response)
-        ) == len(words(self.answer))
-
-
-@dataclass(frozen=True)
-class Arithmetic(OneAnswer):
-    """Add or subtract two digits."""
-
-    result: int
-    kind = "arithmetic"
-
-    @property
-    @override
-    def answer(self) -> str:
-        return str(self.result)
-
-    @override
-    def content(self, response: str) -> float:
-        numbers = [w for w in words(response) if w.isdigit()]
-        return float(bool(numbers) and set(numbers) == {self.answer})
-
-
-@dataclass(frozen=True)
-class Reverse(OneAnswer):
-    """Repeat three words in reverse order."""
-
-    given: tuple[str, ...]
-    kind = "reverse"
-
-    @property
-    @override
-    def answer(self) -> str:
-        return " ".join(reversed(self.given))
-
-    @override
-    def content(self, response: str) -> float:
-        given, right = words(response), self.answer.split()
-        hits = sum(a == b for a, b in zip(given, right, strict=False))
-        return hits / max(len(given), len(right))
-
-
-@dataclass(frozen=True)
-class Recall(OneAnswer):
-    """Recall one attribute of an animal."""
-
-    attribute: str
-    value: str
-    kind = "recall"
-
-    @property
-    @override
-    def answer(self) -> str:
-        return self.value
-
-    @override
-    def content(self, response: str) -> float:
-        named = {w for w in words(response) if w in VALUES[self.attribute]}
-        return float(named == {self.value})
-
-
-@dataclass(frozen=True)
-class Listing(Problem):
-    """Name given numbers of members of one or two categories."""
-
-    wanted: tuple[tuple[str, int], ...]
-    kind = "list"
-
-    @override
-    def good(self, rng: random.Random) -> str:
-        named: list[str] = []
-        for category, count in self.wanted:
-            chosen = set(rng.sample(MEMBERS[category], count))
-            # a fixed order makes it easier for a model to avoid repetition
-            named += [m for m in MEMBERS[category] if m in chosen]
-        return ", ".join(named) + "."
-
-    @override
-    def content(self, response: str) -> float:
-        given = words(response)
-        valid = sum(min(count, len(set(given) & set(MEMBERS[category]))) for category, count in self.wanted)
-        return valid / max(len(given), sum(count for _, count in self.wanted))
-
-    @override
-    def well_formed(self, response: str) -> bool:
-        return re.fullmatch(r"[a-z]+(, [a-z]+)*\.", response) is not None
-
-
-@dataclass(frozen=True)
-class Describe(Problem):
-    """Describe an animal by two attributes."""
-
-    animal: str
-    attributes: tuple[str, str]
-    kind = "describe"
-
-    @override
-    def good(self, rng: random.Random) -> str:
-        facts = dict(zip(ATTRIBUTES, FACTS[self.animal], strict=True))
-        verbs = {"home": "lives in the", "food": "eats"}
-        phrases = [f"{verbs.get(a, 'is')} {facts[a]}" for a in rng.sample(self.attributes, 2)]
-        return f"{rng.choice(['the', 'a'])} {self.animal} {phrases[0]} and {phrases[1]}."
-
-    @override
-    def content(self, response: str) -> float:
-        given = set(words(response))
-        if {w for w in given if w in FACTS} != {self.animal}:
-            return 0.0
-        facts = dict(zip(ATTRIBUTES, FACTS[self.animal], strict=True))
-        stated = {w for a in self.attributes for w in given if w in VALUES[a]}
-        return len(stated & {facts[a] for a in self.attributes}) / max(2, len(stated))
-
-    @override
-    def well_formed(self, response: str) -> bool:
-        phrase = r"(is [a-z]+|lives in the [a-z]+|eats [a-z]+)"
-        return re.fullmatch(rf"(the|a) {self.animal} {phrase} and {phrase}\.", response) is not None
-
-
-@dataclass(frozen=True)
-class Sentence(Problem):
-    """Write a sentence of the world's grammar with two given nouns."""
-
-    given: tuple[str, str]
-    kind = "sentence"
-
-    @override
-    def good(self, rng: random.Random) -> str:
-        def noun(word: str) -> str:
-            return f"{rng.choice(COLORS + SIZES)} {word}" if rng.random() < 0.2 else word
-
-        first, second = self.given
-        tail = f" {rng.choice(PREPOSITIONS)} the {rng.choice(NOUNS)}" if rng.random() < 0.2 else ""
-        return f"the {noun(first)} {rng.choice(VERBS)} the {noun(second)}{tail}."
-
-    @override
-    def content(self, response: str) -> float:
-        present = words(response)
-        return sum(w in present for w in self.given) / 2 * min(1.0, 12 / max(1, len(present)))
-
-    @override
-    def well_formed(self, response: str) -> bool:
-        return _SENTENCE.fullmatch(response) is not None
+        stock = text.count(BOILERPLATE)
+        reading = self.read(text.replace(BOILERPLATE, " ").strip())
+        parts, stated = self.parts, dict[str, list[str]]()
+        for name, value in reading.statements:
+            stated.setdefault(name, []).append(value)
+        right = {
+            name: set(stated.get(name, ())) <= values and name in stated for name, values in parts.items()
+        }
+        wrong = [n for n, values in parts.items() if n in stated and not set(stated[n]) <= values]
+        repeated = sum(len(given) - len(set(given)) for name, given in stated.items() if name in parts)
+        unasked = sum(len(given) for name, given in stated.items() if name not in parts)
+        extra = len(wrong) + repeated + unasked + stock
+        well_formed = reading.well_formed and finished
+        quality = max(0.0, sum(right.values()) - EXTRA_COST * extra) / len(parts)
+        found = {
+            "unfinished": not finished,
+            "boilerplate": stock > 0,
+            "off_format": not well_formed,
+            "wrong": bool(wrong),
+            "repetition": repeated > 0,
+            "unasked": unasked > 0,
+            "incomplete": not all(right.values()),
+        }
+        fault = next((name for name, present in found.items() if present), "none")
+        return Grade(quality if well_formed else FORM_FACTOR * quality, fault, right)

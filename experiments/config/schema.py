@@ -392,6 +392,13 @@ class Scale:
     """Model sizes and data sources."""
 
     name: str = setting(help="miniature, laptop or paper")
+    build: int = setting(
+        1,
+        help="which of the two builds of every miniature checkpoint is used; they differ in initial seed and data order",
+        at_least=1,
+        at_most=2,
+        changes_results=False,
+    )
     heldout: dict[str, str] = setting(
         help="held-out verifiers by family; the first that is neither the generator's nor the verifier's is used"
     )

@@ -132,6 +132,11 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
             f"preset={run.preset.name} at scale={run.scale.name}: its learning rates and lengths are for the larger "
             "models of the publications; use scale=paper, or preset=matched"
         )
+    if run.scale.build != 1 and run.scale.name != "miniature":
+        raise BadConfig(
+            f"scale.build={run.scale.build} at scale={run.scale.name}: only miniature checkpoints have several builds; "
+            "use scale.build=1"
+        )
     for path, value, declared in declared_values(run):
         if value is not None and declared.choices and value not in declared.choices:
             raise BadConfig(f"{path}={value} is unknown{suggestion(str(value), declared.choices)}")

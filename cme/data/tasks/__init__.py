@@ -11,44 +11,50 @@ import random
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from cme.miniature.problems import ANIMALS, COLORS, FACTS, FOODS, NOUNS, PLACES
+from cme.miniature.vocabulary import ANIMALS, VALUES, fact_name
+from cme.miniature.vocabulary import facts as true_facts
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
-STATEMENTS = (("the {} is", COLORS, 0), ("a {} lives in the", PLACES, 1), ("the {} eats", FOODS, 2))
-"""The beginning of a statement, its possible endings, and the index of the true ending in FACTS."""
+STATEMENTS = {"color": "the {} is", "home": "a {} lives in the", "food": "the {} eats"}
+"""The beginning of a statement of a fact, by attribute."""
 
 
 def facts(**_: Any) -> "DatasetDict":
     """The color, home and food of each animal: 36 statements with six possible endings each."""
     return _test(
         [
-            {"text": beginning.format(animal), "choices": list(ends), "label": ends.index(FACTS[animal][i])}
-            for beginning, ends, i in STATEMENTS
+            {
+                "text": beginning.format(animal),
+                "choices": list(VALUES[attribute]),
+                "label": VALUES[attribute].index(true_facts()[fact_name(animal, attribute)]),
+            }
+            for attribute, beginning in STATEMENTS.items()
             for animal in ANIMALS
         ]
     )
 
 
 def sums(**_: Any) -> "DatasetDict":
-    """Sums of two digits up to five: 36 statements with eleven possible results."""
+    """Sums of two numbers up to five: 30 statements with eleven possible results."""
     results = [str(n) for n in range(11)]
     return _test(
         [
             {"text": f"{a} plus {b} is", "choices": results, "label": a + b}
-            for a, b in itertools.product(range(6), repeat=2)
+            for a, b in itertools.product(range(6), range(1, 6))
         ]
     )
 
 
-def backwards(**_: Any) -> "DatasetDict":
-    """60 random triples of words to reverse."""
-    rng = random.Random("backwards")
-    draws = [rng.sample(NOUNS, 3) for _ in range(60)]
-    return _test(
-        [{"text": f"{' '.join(d)}, backwards", "answer": f"{' '.join(reversed(d))}."} for d in draws]
-    )
+def steps(**_: Any) -> "DatasetDict":
+    """60 random calculations of two steps, whose last result is to be generated."""
+    rng = random.Random("steps")
+    rows = []
+    for _item in range(60):
+        a, b, c = rng.randint(1, 5), rng.randint(1, 3), rng.randint(1, 2)
+        rows.append({"text": f"{a} plus {b} is {a + b} and {a + b} plus {c} is", "answer": f"{a + b + c}."})
+    return _test(rows)
 
 
 def questions(**_: Any) -> "DatasetDict":
