@@ -7,13 +7,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
 
-.PHONY: run laptop test test-slow test-trackers coverage chaos rehearse check analysis install vllm ray clean
+.PHONY: run laptop miniature test test-slow test-trackers coverage chaos rehearse check analysis install vllm ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
 
 laptop: $(INSTALLED)
 	$(BIN)/python run.py scale=laptop
+
+# the weights of the miniature models that today's recipes have not built: all of them take about an hour on two cores
+miniature: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m cme.miniature
 
 # WORKERS processes of one thread each; a test file runs in one of them, whose small runs its tests share
 test: $(INSTALLED)
