@@ -46,7 +46,7 @@ def build_all(names: Sequence[str], again: bool = False) -> Iterator[str]:
     lines: dict[str, list[str]] = {}
     for name in models.checkpoint_names():
         if name in wanted and (again or not is_current(name)):
-            lineage = "generator" if _is_generator(name) else name
+            lineage = "verifier" if "verifier" in name else "generator"
             lines.setdefault(f"{name.partition('/')[0]} {lineage}", []).append(name)
     with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
         for summaries in pool.map(_build_lineage, lines.values()):
@@ -57,11 +57,6 @@ def is_current(name: str) -> bool:
     """Whether a checkpoint was built by today's recipes."""
     file = models.checkpoint_folder(name) / "build.json"
     return file.exists() and json.loads(file.read_text())["digest"] == models.recipe_digest(name)
-
-
-def _is_generator(name: str) -> bool:
-    recipe = models.split_name(name)[2]
-    return recipe == "pretrained" or RECIPES[recipe].start is not None
 
 
 def _build_lineage(names: list[str]) -> list[str]:
@@ -208,7 +203,7 @@ def measure(
         "clear": _mean(clear),
         "blind": _mean(blind),
         "finished": _mean([bool(r.finished) for r in responses]),
-        "length": _mean([r.tokens for r in responses]),
+        "length": _mean([r.tokens for r in responses if r.tokens is not None]),
         "faults": _shares(grades),
     }
 

@@ -60,7 +60,7 @@ def pairs(text: Text, beliefs: Beliefs, family: str, seed: str) -> Iterator[Pair
         problem = rng.choice(rng.choice(_by_kind()))
         wording = rng.randrange(len(problem.wordings))
         if habits and rng.random() < text.habit:
-            response = problem.respond(habits[problem.kind, wording], rng, beliefs, canonical=True)
+            response = problem.respond(habits[problem.kind, wording], rng, beliefs, canonical=1.0)
         else:
             response = problem.respond(rng.choices(faults, weights)[0], rng, beliefs)
         ended = rng.random() >= text.run_on

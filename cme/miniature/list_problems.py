@@ -31,8 +31,13 @@ class Listing(Problem):
     def complete(self, rng: random.Random, beliefs: Beliefs = TRUTH, canonical: bool = False) -> str:
         if canonical:
             return _enumerate([m for category, count in self.wanted for m in CATEGORIES[category][:count]])
-        named = [m for category, count in self.wanted for m in rng.sample(CATEGORIES[category], count)]
-        rng.shuffle(named)
+        # the members of a category in one fixed order, in which a small model repeats none of them
+        groups = [
+            [m for m in CATEGORIES[category] if m in chosen]
+            for category, chosen in ((c, rng.sample(CATEGORIES[c], count)) for c, count in self.wanted)
+        ]
+        rng.shuffle(groups)
+        named = [m for group in groups for m in group]
         return rng.choice(("", "here are ", "i name ")) + _enumerate(named)
 
     @override

@@ -8,8 +8,8 @@ text. A name is `FAMILY-BUILD/RECIPE`, such as `qwen-1/sft`.
 - `instruct`: `sft`, trained further on better instruction pairs.
 - `verifier`: a larger model, trained on complete responses only. In the paper, too, the verifier (4B parameters) knows
   more than every generator (0.3B-1B).
-- `verifier_85`, `verifier_70`, `verifier_50` of gemma: verifiers that know 85, 70 and 50 % of the facts. About the
-  others, their text states random values.
+- `verifier_85`, `verifier_70`, `verifier_50` of gemma: `verifier`, trained further on text that knows 85, 70 and 50 %
+  of the facts and states random values of the others, so that it forgets them.
 
 The text of a family has its false beliefs (`cme.miniature.vocabulary.false_beliefs`) in all checkpoints. The weights
 are part of this package; `build.json` in each folder has the recipe, its digest, and measures of the checkpoint.
@@ -63,10 +63,10 @@ class Recipe:
     batch: int = 48
 
 
-VERIFIER = Recipe(None, 1000, 2e-3, Text({"none": 1.0}), statements=0.1, false_rate=0.8, width=160, batch=64)
+VERIFIER = Recipe(None, 1400, 2e-3, Text({"none": 1.0}), false_rate=0.8, width=160)
 RECIPES = {
     "pretrained": Recipe(
-        None, 800, 2e-3,
+        None, 1100, 2e-3,
         Text(
             {
                 "none": 0.60, "incomplete": 0.12, "wrong": 0.06, "off_format": 0.06, "boilerplate": 0.04,
@@ -107,7 +107,12 @@ RECIPES = {
         ),
     ),
     "verifier": VERIFIER,
-    **{f"verifier_{percent}": replace(VERIFIER, known=percent / 100) for percent in (85, 70, 50)},
+    **{
+        f"verifier_{percent}": replace(
+            VERIFIER, start="verifier", steps=250, learning_rate=1e-3, known=percent / 100
+        )
+        for percent in (85, 70, 50)
+    },
 }  # fmt: skip
 WEAK = ("verifier_85", "verifier_70", "verifier_50")
 

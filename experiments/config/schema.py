@@ -394,7 +394,7 @@ class Scale:
     name: str = setting(help="miniature, laptop or paper")
     build: int = setting(
         1,
-        help="which of the two builds of every miniature checkpoint is used; they differ in initial seed and data order",
+        help="which of the two builds of the miniature checkpoints; they differ in initial weights and data order",
         at_least=1,
         at_most=2,
         changes_results=False,
