@@ -1,5 +1,6 @@
 """Random-weight models of the four families: tiny, untrained, and loaded as any other checkpoint is."""
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -30,7 +31,10 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Folder of a random-weight model, by family; `plain` ones carry no chat template."""
+    """Folder of a random-weight model, by family; `plain` ones carry no chat template.
+
+    As in the shipped folders of the miniature, `build.json` has the digest of the weights.
+    """
     import torch
 
     from cme.miniature import models
@@ -38,7 +42,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
 
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("tiny")
-    texts = models._corpus_sample()
+    texts = models.tokenizer_texts()
 
     def make(name: str, plain: bool = False) -> Path:
         target = root / f"{name}{'-plain' * plain}"
@@ -54,6 +58,8 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]
         tokenizer.chat_template = None if plain else FAMILIES[name].template
         model.save_pretrained(target)
         tokenizer.save_pretrained(target)
+        digest = models.file_digest(target / models.WEIGHTS_FILE)
+        (target / "build.json").write_text(json.dumps({"sha256": digest}))
         return target
 
     return make
@@ -91,27 +97,30 @@ SMALL = (
 
 
 @pytest.fixture(scope="session")
-def miniature_cache(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache of the miniature that holds random-weight models instead of the trained ones."""
+def miniature_weights(tiny_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all miniature checkpoints with random-weight models; both builds have the same."""
     from cme.miniature import models
 
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "miniature").mkdir()
-    for name in models.checkpoint_names():
-        family, recipe = name.split("/")
-        models.checkpoint_folder(name, cache).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
-    return cache
+    folder = tmp_path_factory.mktemp("miniature")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(models.WEIGHTS_VARIABLE, str(folder))
+        for name in models.checkpoint_names():
+            family, _, recipe = models.split_name(name)
+            models.checkpoint_folder(name).symlink_to(tiny_folder(family, plain=recipe == "pretrained"))
+    return folder
 
 
 @pytest.fixture
-def cell(miniature_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+def cell(
+    miniature_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., list[str]]:
     """Command lines of cells that run in a second, on random-weight models."""
-    monkeypatch.setenv("CME_CACHE", str(miniature_cache))
+    monkeypatch.setenv("CME_MINIATURE", str(miniature_weights))
     return lambda *overrides: [*SMALL, f"results_dir={tmp_path / 'runs'}", *overrides]
 
 
 @pytest.fixture(scope="session")
-def recorded(miniature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+def recorded(miniature_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """The results directory of a small run by its overrides; each run is made once per session. Do not write there."""
     from experiments.config import composition
     from experiments.run import pipeline
@@ -123,7 +132,7 @@ def recorded(miniature_cache: Path, tmp_path_factory: pytest.TempPathFactory) ->
         if key not in made:
             folder = tmp_path_factory.mktemp("recorded")
             with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("CME_CACHE", str(miniature_cache))
+                patch.setenv("CME_MINIATURE", str(miniature_weights))
                 [config] = composition.compose_cells([*SMALL, f"results_dir={folder}", *overrides])
                 pipeline.run(config)
             made[key] = folder

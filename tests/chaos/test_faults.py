@@ -39,10 +39,10 @@ def attempt(twin: Twin, results: Path, fault: Mapping[str, Any] | None = None) -
 
 
 @pytest.fixture(scope="module")
-def twin(miniature_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
+def twin(miniature_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Twin]:
     """An undisturbed run of random-weight models."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CME_CACHE", str(miniature_cache))
+        patch.setenv("CME_MINIATURE", str(miniature_weights))
         made = Twin("tiny", WORDS, tmp_path_factory.mktemp("twin") / "results")
         done = attempt(made, made.results)
         assert done.code == 0, done.stderr

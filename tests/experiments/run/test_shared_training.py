@@ -150,7 +150,7 @@ def test_a_run_that_is_deleted_with_its_training_is_trained_again(
 
 def test_two_runs_at_the_same_time_train_once(cell: Cell, tmp_path: Path) -> None:
     lines = [cell(*PLAIN, f"evaluation.both_orders={orders}") for orders in ("true", "false")]
-    variables = {"CME_CACHE": os.environ["CME_CACHE"], "OMP_NUM_THREADS": "1"}
+    variables = {"CME_MINIATURE": os.environ["CME_MINIATURE"], "OMP_NUM_THREADS": "1"}
     processes = [
         forked.start(line, tmp_path, variables, Path(os.devnull), tmp_path / f"stderr-{number}")
         for number, line in enumerate(lines)
