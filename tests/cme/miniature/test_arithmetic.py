@@ -1,35 +1,27 @@
-"""The arithmetic of the miniature world as a source of its own."""
-
-import re
+"""The calculations of the miniature world as a source of prompts."""
 
 import pytest
+import said
 
 from cme.grading.answers import is_correct
 from cme.miniature import world
 from cme.miniature.arithmetic import load_prompts
 
 
-def solve(text: str) -> int:
-    """The answer by reading the question in any of its wordings."""
-    a, b = map(int, re.findall(r"\d+", text))
-    if text.startswith("take"):  # take a from b
-        return b - a
-    return a - b if "minus" in text else a + b
-
-
-@pytest.mark.parametrize(("split", "size"), [("train", 57), ("tune_train", 57), ("eval", 42)])
-def test_every_prompt_is_arithmetic_with_its_answer(split: str, size: int) -> None:
-    prompts = load_prompts(split, size, 0)
-    assert len({p.id for p in prompts}) == size
+@pytest.mark.parametrize("split", world.SPLITS)
+def test_every_prompt_is_a_calculation_with_its_result(split: str) -> None:
+    prompts = load_prompts(split, 60, 0)
+    assert len({world.problem_of(p.text).key for p in prompts}) == 60
+    assert prompts == load_prompts(split, 60, 0) != load_prompts(split, 60, 1)
     for prompt in prompts:
-        assert prompt.answer == str(solve(prompt.text))
-        assert world.quality(prompt.text, f"{prompt.answer}.", True) == 1
-        assert is_correct(f"it is {prompt.answer}. the fox is red.", prompt.answer, "number")
-    assert {p.text for p in prompts} <= {text for _, text in world.split_prompts(split)}
+        steps = said.steps_of(prompt.text)
+        assert prompt.answer == str(steps[-1][3])
+        response = ". ".join(f"{a} {sign} {b} is {c}" for a, sign, b, c in steps) + "."
+        assert world.grade(prompt.text, response, True).quality == 1
+        assert is_correct(response, prompt.answer, "number")
+        assert world.split_of(world.problem_of(prompt.text)) == split
 
 
-def test_prompts_are_those_of_the_world() -> None:
-    known = {p.id: p for p in world.load_prompts("train", 288, 0)}
-    shared = [p for p in load_prompts("train", 57, 0) if p.id in known]
-    assert len(shared) == 48
-    assert all(known[p.id] == p for p in shared)
+def test_too_many_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"'tune' has \d+ calculations, but 1000 were asked for"):
+        load_prompts("tune", 1000, 0)

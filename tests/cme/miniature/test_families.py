@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from cme.checkpoints import Checkpoint, load_tokenizer
 from cme.miniature import corpus, world
 from cme.miniature.families import FAMILIES, make_model
+from cme.miniature.vocabulary import TRUTH
 
 Tiny = Callable[..., Checkpoint]
 ARCHITECTURES = {
@@ -56,12 +57,12 @@ def assert_preserved(tokenizers: dict[str, Any], text: str) -> None:
 @given(st.data())
 def test_tokenizers_preserve_text_of_the_world(tokenizers: dict[str, Any], data: st.DataObject) -> None:
     problem = data.draw(st.sampled_from(world.problems()))
-    prompt = data.draw(st.sampled_from(problem.phrasings))
-    assert_preserved(tokenizers, f"{prompt}\n{problem.good(data.draw(st.randoms()))}")
+    prompt = data.draw(st.sampled_from(problem.wordings))
+    assert_preserved(tokenizers, f"{prompt}\n{problem.complete(data.draw(st.randoms()))}")
 
 
 def test_tokenizers_preserve_statements_and_any_other_text(tokenizers: dict[str, Any]) -> None:
-    for text in [*islice(corpus.statements(7), 200), "Zebra", "naïve café", "12 < 34 & 5", "狐"]:
+    for text in [*islice(corpus.statements(TRUTH, "7"), 200), "Zebra", "naïve café", "12 < 34 & 5", "狐"]:
         assert_preserved(tokenizers, text)
 
 

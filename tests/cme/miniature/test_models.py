@@ -1,97 +1,121 @@
-"""Building the miniature checkpoints, with recipes of a few steps."""
+"""Names, folders, beliefs and digests of the miniature checkpoints."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
-from cme.checkpoints import load
-from cme.miniature import models
-from cme.miniature.families import FAMILIES, make_model, train_tokenizer
-from cme.miniature.models import RECIPES, build_missing, checkpoint_folder, checkpoint_names, recipe_digest
-from cme.models import chat
+from cme import Unavailable
+from cme.checkpoints import check_available, ensure
+from cme.miniature import corpus, families, models, vocabulary
+from cme.miniature.models import RECIPES, checkpoint_folder, checkpoint_names, missing_weights, recipe_digest
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Recipes of a few steps, and the cache they are built in."""
-    for name, recipe in RECIPES.items():
-        monkeypatch.setitem(RECIPES, name, replace(recipe, steps=23, width=32, layers=1, batch=4))
-    monkeypatch.setenv("CME_CACHE", str(tmp_path))
-    return tmp_path
+def test_each_family_has_two_builds_and_gemma_the_weaker_verifiers() -> None:
+    names = checkpoint_names()
+    assert len(names) == len(set(names)) == 4 * 2 * 4 + 2 * 3
+    assert {name.partition("-")[0] for name in names if "verifier_" in name} == {"gemma"}
+    assert [models.split_name(name) for name in names[:2]] == [("qwen", 1, "pretrained"), ("qwen", 1, "sft")]
 
 
-def test_unknown_names_are_refused(tmp_path: Path) -> None:
-    assert len(checkpoint_names()) == 16
-    with pytest.raises(ValueError, match=r"'qwen/base'.*qwen/pretrained.*olmo/verifier"):
-        checkpoint_folder("qwen/base", tmp_path)
-    with pytest.raises(ValueError, match="'qwen'"):
-        build_missing(["qwen"], tmp_path)
+@pytest.mark.parametrize("name", ["qwen/sft", "qwen-3/sft", "qwen-1", "qwen-1/base", "llama-1/verifier_70"])
+def test_unknown_names_are_refused(name: str) -> None:
+    for use in (models.split_name, checkpoint_folder, missing_weights, recipe_digest):
+        with pytest.raises(
+            ValueError, match=f"'{name}'; it must be one of qwen-1/pretrained, .*olmo-2/verifier"
+        ):
+            use(name)
 
 
-def test_a_checkpoint_is_built_once_after_the_one_it_starts_from(
-    quick: Path, monkeypatch: pytest.MonkeyPatch
+def test_weights_are_in_the_package_or_in_a_named_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    built: list[str] = []
-    build = models._build
-    monkeypatch.setattr(models, "_build", lambda name, *rest: (built.append(name), build(name, *rest)))
-    start, later = checkpoint_folder("gemma/pretrained", quick), checkpoint_folder("gemma/sft", quick)
-    Path(f"{later}.partial").mkdir(parents=True)  # left by a killed build
-    (Path(f"{later}.partial") / "model.safetensors").write_text("junk")
-    summary = models._build_locked("gemma/sft", quick)
-    models._build_locked("gemma/sft", quick)
-    assert built == ["gemma/pretrained", "gemma/sft"]
-    assert summary.startswith("gemma/sft: sampled oracle quality 0.")
-    folders = {"gemma/sft": later, "gemma/pretrained": start}
-    assert build_missing(list(folders), quick) == folders
-    assert not list(quick.rglob("*.partial"))
-
-    facts = json.loads((later / "build.json").read_text())
-    assert facts["name"] == "gemma/sft"
-    assert 0 <= facts["quality"] <= 1
-    first, second = load("miniature:gemma/pretrained"), load("miniature:gemma/sft")
-    assert facts["parameters"] == second.model.num_parameters()
-    assert first.tokenizer.chat_template == chat.PLAIN_TEMPLATE
-    assert second.tokenizer.eos_token == "<end_of_turn>"
-    assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
-    pairs = zip(first.model.parameters(), second.model.parameters(), strict=True)
-    assert all(not torch.equal(a, b) for a, b in pairs)
+    monkeypatch.delenv(models.WEIGHTS_VARIABLE, raising=False)
+    package = Path(models.__file__).parent
+    assert checkpoint_folder("qwen-2/sft") == package / "weights" / "qwen-2-sft"
+    monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(tmp_path))
+    assert checkpoint_folder("gemma-1/verifier_70") == tmp_path / "gemma-1-verifier_70"
 
 
-def test_the_same_recipe_gives_the_same_weights(quick: Path) -> None:
-    models._build("olmo/pretrained", quick / "a", quick)
-    models._build("olmo/pretrained", quick / "b", quick)
-    a, b = (quick / n / "model.safetensors" for n in "ab")
-    assert a.read_bytes() == b.read_bytes()
+def test_missing_and_foreign_weights_are_named_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(tmp_path))
+    folder, remedy = tmp_path / "olmo-1-sft", r"again with `python -m cme\.miniature olmo-1/sft`"
+    absent = f"miniature:olmo-1/sft are not in {folder}; .*{remedy}"
+
+    def refused(message: str) -> None:
+        with pytest.raises(Unavailable, match=message):
+            check_available(["miniature:olmo-1/sft"])
+
+    refused(absent)
+    folder.mkdir()
+    weights = folder / models.WEIGHTS_FILE
+    weights.write_bytes(b"weights")
+    refused(absent)  # without build.json
+    (folder / "build.json").write_text(json.dumps({"sha256": "0" * 64}))
+    refused(f"{weights} is not the file that was built; .*{remedy}")
+    # as `printf weights | sha256sum` says
+    (folder / "build.json").write_text(
+        json.dumps({"sha256": "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"})
+    )
+    assert missing_weights("olmo-1/sft") is None
+    weights.write_bytes(b"other weights")
+    refused("is not the file that was built")
 
 
-def test_a_digest_depends_on_the_recipe_and_on_earlier_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = {name: recipe_digest(name) for name in checkpoint_names() if name.startswith("qwen/")}
-    assert len(set(before.values())) == 4
-    assert recipe_digest("llama/sft") != before["qwen/sft"]
-    monkeypatch.setitem(RECIPES, "sft", replace(RECIPES["sft"], steps=999))
-    changed = {name for name in before if recipe_digest(name) != before[name]}
-    assert changed == {"qwen/sft", "qwen/instruct"}
+def test_a_checkpoint_is_loaded_from_its_folder(
+    monkeypatch: pytest.MonkeyPatch, miniature_weights: Path
+) -> None:
+    monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(miniature_weights))
+    assert ensure(["miniature:qwen-2/sft", "random:miniature:gemma-1/verifier"]) == {
+        "miniature:qwen-2/sft": str(miniature_weights / "qwen-2-sft"),
+        "random:miniature:gemma-1/verifier": str(miniature_weights / "gemma-1-verifier"),
+    }
 
 
-def test_training_lowers_the_loss_on_responses(quick: Path) -> None:
-    family = FAMILIES["llama"]
-    tokenizer = train_tokenizer(family, models._corpus_sample())
-    tokenizer.chat_template = family.template
-    torch.manual_seed(0)
-    model = make_model(family, len(tokenizer), 32, 1)
-    head = chat.prompt_ids(tokenizer, "what color is the fox?")
-    tail = [*chat.response_ids(tokenizer, "red."), chat.end_of_turn_id(tokenizer)]
+def test_what_the_text_of_a_checkpoint_believes() -> None:
+    for name in checkpoint_names():
+        family, _, recipe = models.split_name(name)
+        beliefs = models.beliefs(family, RECIPES[recipe])
+        assert set(beliefs.false) == vocabulary.blind_spots(family)
+        assert 0.5 < beliefs.false_rate < 1, "the truth can be sampled, and is not the most likely"
+        assert not beliefs.unknown & set(beliefs.false)
+        known = 1 - len(beliefs.unknown) / 54
+        share = int(recipe.removeprefix("verifier_")) / 100 if recipe in models.WEAK else 1
+        assert abs(known - share) < 0.01
+    weaker = [
+        models.beliefs("gemma", RECIPES[recipe]).unknown for recipe in sorted(models.WEAK, reverse=True)
+    ]
+    assert weaker[0] < weaker[1] < weaker[2]
 
-    def loss() -> float:
-        ids = torch.tensor([head + tail])
-        labels = torch.tensor([[-100] * len(head) + tail])
-        with torch.no_grad():
-            return float(model(input_ids=ids, labels=labels).loss)
 
-    before = loss()
-    models._train(model, tokenizer, replace(RECIPES["verifier"], steps=40, batch=8), "llama/verifier")
-    assert loss() < before - 1
-    assert not model.training
+def test_a_digest_is_of_all_that_makes_a_checkpoint() -> None:
+    before = {name: recipe_digest(name) for name in checkpoint_names()}
+    assert len(set(before.values())) == len(before), "family, build and recipe"
+
+    def changed() -> set[str]:
+        recipe_digest.cache_clear()
+        ours = {recipe: f"gemma-2/{recipe}" for recipe in RECIPES}
+        return {recipe for recipe, name in ours.items() if recipe_digest(name) != before[name]}
+
+    places, generators = corpus._places("gemma"), {"pretrained", "sft", "instruct"}
+    architectures = families.FAMILIES
+    larger = replace(architectures["gemma"], vocabulary=700)
+    believed = vocabulary.false_beliefs()
+    cases: list[tuple[dict[Any, Any], str, object, set[str]]] = [
+        (RECIPES, "sft", replace(RECIPES["sft"], steps=999), {"sft", "instruct"}),
+        (RECIPES, "verifier", replace(RECIPES["verifier"], width=64), {"verifier"}),
+        (architectures, "gemma", larger, set(RECIPES)),
+        (architectures, "qwen", larger, set()),
+        (believed["gemma"], next(iter(believed["gemma"])), "another", set(RECIPES)),
+        (believed["qwen"], next(iter(believed["qwen"])), "another", set()),
+        (vars(corpus), "_places", lambda family: places[::-1], generators),
+    ]
+    for table, key, value, expected in cases:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(table, key, value)
+            assert changed() == expected, key
+    assert changed() == set()
