@@ -92,9 +92,9 @@ def test_text_states_the_beliefs() -> None:
 
 
 def test_statements_are_true_and_of_the_grammar_of_responses() -> None:
-    profile = next(p for p in world.problems() if p.key == "profile fox color home food name")
+    profile = next(p for p in world.problems() if p.kind == "profile")
     calculation = next(p for p in world.problems() if p.kind == "sum")
-    listing = next(p for p in world.problems() if p.key == "list four of the tools")
+    listing = next(p for p in world.problems() if p.kind == "list")
     kinds: Counter[str] = Counter()
     for text in islice(corpus.statements(TRUTH, "7"), 500):
         readings = {p.kind: p.read(text) for p in (profile, calculation, listing)}

@@ -7,41 +7,39 @@ import said
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cme.miniature import world
-from cme.miniature.problems import BOILERPLATE, FAULTS
+from cme.miniature import fact_problems, world
+from cme.miniature.fact_problems import Compare, Profile
+from cme.miniature.list_problems import Listing
+from cme.miniature.problems import BOILERPLATE, FAULTS, Problem
+from cme.miniature.sum_problems import Sum
 from cme.miniature.vocabulary import ANIMALS, ATTRIBUTES, CATEGORIES, VALUES
+from cme.records import Grade
 
 PROBLEMS = world.problems()
 PROMPTS = [(wording, p.kind) for p in PROBLEMS for wording in p.wordings]
-COLOR_HOME = "describe the fox by its color and home."
-ALL_FOUR = "describe the fox by its food, color, name and home."
-COLORS = "compare the color of the bear and the fox."
-NAMES = "what is the name of the bear, the cat and the fox?"
-TOOLS = "name three of the tools."
-ANIMALS_AND_COLOR = "name two of the animals, one of the colors and one of the places."
-SUM = "what is 2 plus 3 minus 1?"
-LONG_SUM = "work out 2 plus 3 minus 4 plus 3."
+COLOR_HOME = Profile("", (), (("fox", "color"), ("fox", "home")))
+ALL_FOUR = Profile("", (), (("fox", "food"), ("fox", "color"), ("fox", "name"), ("fox", "home")))
+COLORS = Compare("", (), (("bear", "color"), ("fox", "color")))
+NAMES = Compare("", (), (("bear", "name"), ("cat", "name"), ("fox", "name")))
+TOOLS = Listing("", (), (("tools", 3),))
+ANIMALS_COLOR_PLACE = Listing("", (), (("animals", 2), ("colors", 1), ("places", 1)))
+SUM = Sum("", (), ((2, "plus", 3, 5), (5, "minus", 1, 4)))
+LONG_SUM = Sum("", (), ((2, "plus", 3, 5), (5, "minus", 4, 1), (1, "plus", 3, 4)))
+TRUTH = {
+    "fox color": "white", "fox home": "field", "fox food": "seeds", "fox name": "ann",
+    "bear color": "green", "bear name": "max", "cat color": "black", "cat name": "tom",
+}  # fmt: skip
 
 
-def problem(prompt: str) -> world.Problem:
-    return world.problem_of(prompt)
-
-
-def test_the_facts_that_the_grades_below_are_about() -> None:
-    true = {
-        "fox": "white field seeds ann", "bear": "green garden honey ben", "cat": "blue forest grass tom",
-    }  # fmt: skip
-    facts = {f"{a} {b}": v for a, text in true.items() for b, v in zip(ATTRIBUTES, text.split(), strict=True)}
-    assert facts.items() <= world_facts().items()
-
-
-def world_facts() -> dict[str, str]:
-    return {name: value for p in PROBLEMS if p.kind == "profile" for name, [value] in p.parts.items()}
+@pytest.fixture
+def known_facts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The facts that the grades by hand are about."""
+    monkeypatch.setattr(fact_problems, "facts", lambda: TRUTH)
 
 
 # (right parts - 0.25 for each extra) / parts, half of it for a bad form
 @pytest.mark.parametrize(
-    ("prompt", "response", "quality", "fault"),
+    ("asked", "response", "quality", "fault"),
     [
         (COLOR_HOME, "the fox is white and lives in the field.", 1, "none"),
         (COLOR_HOME, " a fox has a home in the field. it has a white coat.\n", 1, "none"),
@@ -54,7 +52,7 @@ def world_facts() -> dict[str, str]:
         (COLOR_HOME, "the fox is white, is white and is white.", 0.5 / 2, "repetition"),
         (COLOR_HOME, "the fox is white, lives in the field and eats seeds.", 1.75 / 2, "unasked"),
         (COLOR_HOME, "the fox is white, lives in the field and eats corn.", 1.75 / 2, "unasked"),
-        (COLOR_HOME, "the bear is green and lives in the garden.", 0, "unasked"),
+        (COLOR_HOME, "the bear is green and lives in the house.", 0, "unasked"),
         (COLOR_HOME, "it is white and lives in the field.", 0, "off_format"),  # nobody is named
         (COLOR_HOME, "white field", 2 / 2 / 2, "off_format"),
         (COLOR_HOME, "white, field.", 2 / 2 / 2, "off_format"),
@@ -77,13 +75,13 @@ def world_facts() -> dict[str, str]:
         (COLORS, "the bear is green and the fox is white.", 1, "none"),
         (COLORS, "the fox has a white coat. a bear has a green coat.", 1, "none"),
         (COLORS, "the bear is white and the fox is green.", 0, "wrong"),
-        (COLORS, "the bear is green, the fox is white and the cat is blue.", 1.75 / 2, "unasked"),
+        (COLORS, "the bear is green, the fox is white and the cat is black.", 1.75 / 2, "unasked"),
         (COLORS, "green and white", 2 / 2 / 2, "off_format"),
-        (NAMES, "the bear is called ben, the cat goes by tom and the fox is called ann.", 1, "none"),
-        (NAMES, "the bear is called ben.", 1 / 3, "incomplete"),
-        (NAMES, "the bear is called ben, the bear is called ben and the fox is called ida.", 0.5 / 3, "wrong"),
+        (NAMES, "the bear is called max, the cat goes by tom and the fox is called ann.", 1, "none"),
+        (NAMES, "the bear is called max.", 1 / 3, "incomplete"),
+        (NAMES, "the bear is called max, the bear is called max and the fox is called eva.", 0.5 / 3, "wrong"),
         (TOOLS, "hammer, rope and lamp.", 1, "none"),
-        (TOOLS, "i name ladder, bell, knife.", 1, "none"),
+        (TOOLS, "i name spoon, bell, brush.", 1, "none"),
         (TOOLS, "here are spoon, brush and bell.", 1, "none"),
         (TOOLS, "hammer.", 1 / 3, "incomplete"),
         (TOOLS, "hammer, rope and fox.", 1.75 / 3, "wrong"),
@@ -95,9 +93,9 @@ def world_facts() -> dict[str, str]:
         (TOOLS, "hammer, rope, lamp", 3 / 3 / 2, "off_format"),
         (TOOLS, "hammer, rope, lamps.", 1.75 / 3 / 2, "off_format"),
         (TOOLS, "i name.", 0, "off_format"),
-        (ANIMALS_AND_COLOR, "cave, fox, red and bear.", 1, "none"),
-        (ANIMALS_AND_COLOR, "fox, bear, red and blue.", 2.75 / 4, "wrong"),  # blue is no place
-        (ANIMALS_AND_COLOR, "fox, bear and red.", 3 / 4, "incomplete"),
+        (ANIMALS_COLOR_PLACE, "cave, fox, red and bear.", 1, "none"),
+        (ANIMALS_COLOR_PLACE, "fox, bear, red and green.", 2.75 / 4, "wrong"),  # green is no place
+        (ANIMALS_COLOR_PLACE, "fox, bear and red.", 3 / 4, "incomplete"),
         (SUM, "2 plus 3 is 5 and 5 minus 1 is 4.", 1, "none"),
         (SUM, "first 2 plus 3 makes 5. then 5 minus 1 gives 4.", 1, "none"),
         (SUM, "5 minus 1 is 4, then 2 plus 3 is 5.", 1, "none"),
@@ -116,25 +114,27 @@ def world_facts() -> dict[str, str]:
         (LONG_SUM, "5 1 5", 1.75 / 3 / 2, "off_format"),
     ],
 )  # fmt: skip
-def test_graded_by_hand(prompt: str, response: str, quality: float, fault: str) -> None:
-    grade = world.grade(prompt, response, True)
+@pytest.mark.usefixtures("known_facts")
+def test_graded_by_hand(asked: Problem, response: str, quality: float, fault: str) -> None:
+    grade = asked.grade(response, True)
     assert (grade.quality, grade.fault) == (pytest.approx(quality), fault)
-    cut = world.grade(prompt, response, False)
+    cut = asked.grade(response, False)
     bad_form = grade.fault == "off_format" or response in ("", BOILERPLATE)
     assert cut.quality == pytest.approx(quality if bad_form else quality / 2)
     assert (cut.fault, cut.parts) == ("unfinished", grade.parts)
 
 
+@pytest.mark.usefixtures("known_facts")
 def test_the_parts_of_a_grade() -> None:
     response = "the fox is red, lives in the field and eats corn."
-    assert world.grade(ALL_FOUR, response, True).parts == {
+    assert ALL_FOUR.grade(response, True).parts == {
         "fox food": False,
         "fox color": False,
         "fox name": False,
         "fox home": True,
     }
-    assert world.grade(SUM, "5 minus 1 is 4.", True).parts == {"step 1": False, "step 2": True}
-    assert world.grade(ANIMALS_AND_COLOR, "fox, red and blue.", True).parts == {
+    assert SUM.grade("5 minus 1 is 4.", True).parts == {"step 1": False, "step 2": True}
+    assert ANIMALS_COLOR_PLACE.grade("fox, red and blue.", True).parts == {
         "member 1 of animals": True,
         "member 2 of animals": False,
         "member 1 of colors": True,
@@ -153,7 +153,7 @@ def test_a_prompt_asks_for_its_parts_in_every_wording(kind: str) -> None:
 @settings(max_examples=600)
 @given(st.sampled_from(PROMPTS).flatmap(lambda at: st.tuples(st.just(at[0]), said.graded(*at))))
 def test_a_response_of_known_statements_is_graded_by_counting_them(
-    case: tuple[str, tuple[str, bool, world.Grade]],
+    case: tuple[str, tuple[str, bool, Grade]],
 ) -> None:
     prompt, (response, finished, expected) = case
     grade = world.grade(prompt, response, finished)
@@ -197,7 +197,7 @@ def test_any_text_has_a_grade(at: tuple[str, str], response: str, finished: bool
     assert 0 <= grade.quality <= 1
     assert grade.fault in ("none", *FAULTS)
     assert (grade.quality == 1) == (grade.fault == "none")
-    assert grade.parts.keys() == problem(at[0]).parts.keys()
+    assert grade.parts.keys() == world.problem_of(at[0]).parts.keys()
     assert grade.quality >= world.grade(at[0], response, False).quality
 
 
