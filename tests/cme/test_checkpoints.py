@@ -92,7 +92,7 @@ def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str],
     ("name", "known"),
     [
         ("package:gemma-4", r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct"),
-        ("miniature:qwen/pretraind", r"'qwen/pretraind'.*qwen/pretrained"),
+        ("miniature:qwen-1/pretraind", r"'qwen-1/pretraind'.*qwen-1/pretrained"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_known_ones(name: str, known: str) -> None:
@@ -107,14 +107,21 @@ def test_an_unavailable_model_is_named_in_one_line(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_nothing_is_built_when_one_of_several_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(*_: object) -> None:
-        raise AssertionError("built before everything was looked up")
+def test_nothing_is_converted_when_one_of_several_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def convert(*_: object) -> None:
+        raise AssertionError("converted before everything was looked up")
 
-    monkeypatch.setattr(models, "build_missing", build)
-    monkeypatch.setattr(checkpoints, "_convert", build)
-    with pytest.raises(Unavailable):
-        ensure(["miniature:qwen/pretrained", "package:gemma-3-270m", "no-such-owner/no-such-model"])
+    monkeypatch.setattr(checkpoints, "_convert", convert)
+    monkeypatch.setenv("CME_MINIATURE", str(tmp_path))
+    names = ["package:gemma-3-270m", "miniature:qwen-1/pretrained", "no-such-owner/no-such-model"]
+    with pytest.raises(Unavailable) as caught:
+        ensure(names)
+    assert [line.split(" are not in ")[0] for line in str(caught.value).splitlines()][:1] == [
+        "the weights of miniature:qwen-1/pretrained"
+    ]
+    assert "no-such-owner/no-such-model" in str(caught.value)
 
 
 def test_a_packaged_model_is_converted_once_and_a_killed_conversion_is_redone(

@@ -40,13 +40,13 @@ from cme.records import Accuracy, Generation, Pair, RunRecord, Verdict
 Under = Callable[..., RunRecord]
 PROBLEMS = 40
 CHECKPOINTS = {
-    "random": ("gemma", "random:miniature:gemma/verifier"),
-    "start": ("qwen", "miniature:qwen/pretrained"),
-    "qwen_instruct": ("qwen", "miniature:qwen/instruct"),
-    "gemma_instruct": ("gemma", "miniature:gemma/instruct"),
-    "llama_instruct": ("llama", "miniature:llama/instruct"),
-    "ensemble_instruct": ("gemma", "miniature:gemma/instruct, miniature:llama/instruct"),
-    "qwen": ("qwen", "miniature:qwen/verifier"),
+    "random": ("gemma", "random:miniature:gemma-1/verifier"),
+    "start": ("qwen", "miniature:qwen-1/pretrained"),
+    "qwen_instruct": ("qwen", "miniature:qwen-1/instruct"),
+    "gemma_instruct": ("gemma", "miniature:gemma-1/instruct"),
+    "llama_instruct": ("llama", "miniature:llama-1/instruct"),
+    "ensemble_instruct": ("gemma", "miniature:gemma-1/instruct, miniature:llama-1/instruct"),
+    "qwen": ("qwen", "miniature:qwen-1/verifier"),
 }
 test_table.__test__ = False  # type: ignore[attr-defined]
 

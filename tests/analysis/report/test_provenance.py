@@ -14,4 +14,4 @@ def test_provenance_splits_shared_values_from_those_of_each_run(make_record):
     first, second = (dict(run.facts) for run in found.runs)
     assert first["language model (surprisal)"] == "hub:judge" and "stopped" not in first
     assert second["stopped"] == "<b>why</b>" and second["training steps"] == "12"
-    assert first["generator"] == "miniature:qwen/pretrained" and first["seconds"] == "train 1.0"
+    assert first["generator"] == "miniature:qwen-1/pretrained" and first["seconds"] == "train 1.0"

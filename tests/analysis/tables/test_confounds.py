@@ -28,7 +28,7 @@ from analysis.tables.render import to_latex, to_markdown
 from cme.records import Generation, Pair, RunRecord, Verdict
 
 MakeRecord = Callable[..., RunRecord]
-MODEL = "miniature:olmo/verifier"
+MODEL = "miniature:olmo-1/verifier"
 
 
 def world(

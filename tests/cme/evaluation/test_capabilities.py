@@ -23,26 +23,27 @@ from cme.evaluation import capabilities
 from cme.miniature import world
 
 Tiny = Callable[..., Checkpoint]
-QUESTIONS = {"is": "what color is the {}?", "the": "where does the {} live?", "eats": "what does the {} eat?"}
+ATTRIBUTES = {"is": "color", "lives": "home", "eats": "food"}
 
 
 def test_the_items_of_the_world_are_true_and_none_is_a_prompt() -> None:
-    facts, sums, reversals = (list(task()["test"]) for task in (tasks.facts, tasks.sums, tasks.backwards))
-    assert [len({row["text"] for row in rows}) for rows in (facts, sums, reversals)] == [36, 36, 60]
-    assert [len(rows) for rows in (facts, sums, reversals)] == [36, 36, 60]
+    facts, sums, steps = (list(task()["test"]) for task in (tasks.facts, tasks.sums, tasks.steps))
+    assert [len({row["text"] for row in rows}) for rows in (facts, sums, steps)] == [36, 30, 30]
+    assert [len(rows) for rows in (facts, sums, steps)] == [36, 30, 30]
     for row in facts:
-        words = row["text"].split()
-        problem = world.problem_of(QUESTIONS[words[-1]].format(words[1]))
-        assert row["choices"][row["label"]] == problem.answer
-        assert len(set(row["choices"])) == 6
+        _, animal, *rest = row["text"].split()
+        name = f"{animal} {ATTRIBUTES[rest[0]]}"
+        problem = next(p for p in world.problems() if p.kind == "profile" and name in p.parts)
+        right = [problem.grade(f"{row['text']} {choice}.", True).parts[name] for choice in row["choices"]]
+        assert right == [i == row["label"] for i in range(6)]
     for row in sums:
         a, b = (int(word) for word in row["text"].split() if word.isdigit())
         assert int(row["choices"][row["label"]]) == a + b
-    for row in reversals:
-        given = row["text"].removesuffix(", backwards").split()
-        assert row["answer"].removesuffix(".").split()[::-1] == given
-    prompts = {text for problem in world.problems() for text in problem.phrasings}
-    assert not prompts & {row["text"] for row in facts + sums + reversals}
+    for row in steps:
+        a, b, c, again, d = (int(word) for word in row["text"].split() if word.isdigit())
+        assert a + b == c == again and row["answer"] == f"{c + d}."
+    prompts = {text for problem in world.problems() for text in problem.wordings}
+    assert not prompts & {row["text"] for row in facts + sums + steps}
 
 
 def test_questions_have_four_answers_in_balanced_order() -> None:
@@ -115,12 +116,12 @@ def test_multiple_choice_picks_the_likeliest_ending(tiny: Tiny, family: str, bat
 def test_only_an_exact_continuation_counts(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
     from lm_eval.models.huggingface import HFLM
 
-    rows = list(tasks.backwards()["test"])[:4]
+    rows = list(tasks.steps()["test"])[:4]
     right = [row["answer"].removesuffix(".") for row in rows]
     replies = [f" {right[0]}", f"{right[1]} ", f" {right[2]} and more", " "]
     monkeypatch.setattr(HFLM, "generate_until", lambda self, requests, **_: replies)
     [score] = capabilities.measure(
-        tiny("qwen"), ["world_backwards"], chat_template=False, limit=4, batch_size=4
+        tiny("qwen"), ["world_steps"], chat_template=False, limit=4, batch_size=4
     )
     assert score.items is not None and score.items[0] == 1.0
     assert score.items[2:] == [0.0, 0.0]
@@ -152,7 +153,7 @@ def test_no_field_of_the_hubs_generation_config_changes_a_response(
             return ids
 
         checkpoint.model.generate = recorded  # type: ignore[method-assign]
-        capabilities.measure(checkpoint, ["world_backwards"], chat_template=False, limit=4, batch_size=4)
+        capabilities.measure(checkpoint, ["world_steps"], chat_template=False, limit=4, batch_size=4)
     assert len(written) == 2 and written[0] == written[1]
 
 
@@ -191,6 +192,6 @@ def test_no_token_of_a_continuation_is_lost_where_the_tokenizer_merges_across_th
 
 
 def test_bundled_tasks_load_without_the_index_of_lm_eval() -> None:
-    assert capabilities.own_tasks() == ["questions", "world_backwards", "world_facts", "world_sums"]
+    assert capabilities.own_tasks() == ["questions", "world_facts", "world_steps", "world_sums"]
     capabilities.check(capabilities.own_tasks())
     assert set(capabilities._manager(["questions"]).all_subtasks) == set(capabilities.own_tasks())

@@ -27,7 +27,6 @@ ARCHITECTURES = {
 def test_families_differ_in_architecture_and_tokenizer(tiny: Tiny) -> None:
     assert {name: type(tiny(name).model).__name__ for name in FAMILIES} == ARCHITECTURES
     tokenizers = {name: tiny(name).tokenizer for name in FAMILIES}
-    assert len({len(t) for t in tokenizers.values()}) == len(FAMILIES)
     assert len({json.dumps(t.get_vocab(), sort_keys=True) for t in tokenizers.values()}) == len(FAMILIES)
     text = "the fox lives in the forest."
     pieces = {name: " ".join(t.convert_ids_to_tokens(t(text)["input_ids"])) for name, t in tokenizers.items()}

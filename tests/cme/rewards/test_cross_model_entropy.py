@@ -235,7 +235,7 @@ def test_a_trainer_that_would_ignore_the_settings_is_refused(make: Make, setting
         ({"server": SERVER, "verifier": ["a", "b"]}, "server with 2 verifiers"),
         ({"verifier": []}, "verifier=[];"),
         ({"server": SERVER, "quantization": "8bit"}, "quantization=8bit"),
-        ({"quantization": "8bit", "verifier": "random:miniature:qwen/verifier"}, "quantization=8bit of random"),
+        ({"quantization": "8bit", "verifier": "random:miniature:qwen-1/verifier"}, "quantization=8bit of random"),
         ({"verifier": ""}, "verifier=;"),
         ({"verifier": [None]}, "verifier=[None];"),
     ],

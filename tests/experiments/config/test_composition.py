@@ -33,7 +33,7 @@ BAD = [
     (["seed=abc"], ["seed=abc", "int"]),
     (["scale=paper", "regime=sft"], ["regime=sft", "family=qwen", "scale=paper", "pretrained, instruct"]),
     (["scale=laptop", "family=qwen"], ["family=qwen", "scale=laptop", "miniature, paper"]),
-    (["scale=paper", "verifier=gemma_sft"], ["verifier=gemma_sft", "scale=paper", "miniature"]),
+    (["scale=laptop", "verifier=qwen"], ["verifier=qwen", "scale=laptop", "miniature"]),
     (["scale=laptop", "reward=majority_vote"], ["reward=majority_vote", "data=instructions", "data=world"]),
     (["scale=laptop", "reward=ground_truth"], ["reward=ground_truth", "data=instructions", "data=world"]),
     (["scale=laptop", "judge=oracle"], ["judge=oracle", "data=instructions", "judge=reference_similarity"]),
@@ -110,7 +110,7 @@ def test_a_sweep_is_the_product_of_its_values() -> None:
     )
     assert [(c.family.name, c.seed) for c in found] == [(f, s) for f in ("qwen", "gemma") for s in range(3)]
     assert {c.trainer.beta for c in found} == {0.5}
-    assert [c.generator for c in found[::3]] == ["miniature:qwen/pretrained", "miniature:gemma/pretrained"]
+    assert [c.generator for c in found[::3]] == ["miniature:qwen-1/pretrained", "miniature:gemma-1/pretrained"]
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--hydra-help", "--cfg=job", "--info=all", "--version"])
@@ -122,7 +122,7 @@ def test_a_verifier_that_is_the_generator_warns(capsys: pytest.CaptureFixture[st
     same = ["family=gemma", "regime=instruct", "verifier=gemma_instruct"]
     composition.compose_cells(same)
     assert capsys.readouterr().err.splitlines() == [
-        "warning: verifier equals generator (miniature:gemma/instruct), but the experiment claims an "
+        "warning: verifier equals generator (miniature:gemma-1/instruct), but the experiment claims an "
         "independent verifier"
     ]
     composition.compose_cells([*same, "experiment.independent_verifier=false"])
@@ -133,16 +133,16 @@ def test_a_verifier_that_is_the_generator_warns(capsys: pytest.CaptureFixture[st
 def test_checkpoints_are_those_that_cells_load_each_once() -> None:
     cells = composition.compose_cells(["-m", "reward=cme,random", "family=qwen,olmo"])
     assert sorted(preparation.checkpoint_names(cells)) == [
-        "miniature:gemma/verifier",
-        "miniature:llama/verifier",
-        "miniature:olmo/pretrained",
-        "miniature:olmo/verifier",
-        "miniature:qwen/pretrained",
+        "miniature:gemma-1/verifier",
+        "miniature:llama-1/verifier",
+        "miniature:olmo-1/pretrained",
+        "miniature:olmo-1/verifier",
+        "miniature:qwen-1/pretrained",
     ]
     [alone] = composition.compose_cells(["reward=random", "family=qwen"])
     assert sorted(preparation.checkpoint_names([alone])) == [
-        "miniature:olmo/verifier",
-        "miniature:qwen/pretrained",
+        "miniature:olmo-1/verifier",
+        "miniature:qwen-1/pretrained",
     ]
     judged = [
         "judge=local",

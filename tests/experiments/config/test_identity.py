@@ -201,7 +201,7 @@ def test_a_reward_counts_if_it_is_used(trainer: str, counts: bool) -> None:
 
 def test_the_verifiers_of_a_run() -> None:
     found = {t: identity.verifiers(cell(f"trainer={t}")) for t in ("grpo", "dpo", "sft", "best_of_n")}
-    gemma = ["miniature:gemma/verifier"]
+    gemma = ["miniature:gemma-1/verifier"]
     assert found == {"grpo": gemma, "dpo": [], "sft": gemma, "best_of_n": gemma}
     assert identity.verifiers(cell("trainer=best_of_n", "reward=random")) == []
 
@@ -248,14 +248,14 @@ def test_untrained_responses_are_shared_if_they_are_equal(override: str, shared:
 def test_the_heldout_verifier_is_of_a_third_family() -> None:
     families = ",".join(FAMILIES)
     cells = composition.compose_cells(["-m", f"family={families}", f"verifier={families}"])
-    cells += composition.compose_cells(["-m", "verifier=gemma_pretrained,gemma_sft,gemma_instruct"])
+    cells += composition.compose_cells(["-m", "verifier=gemma_pretrained,gemma_instruct", "scale.build=1,2"])
     cells += composition.compose_cells(["-m", "regime=sft,instruct"])
-    assert len(cells) == 4 * 4 + 3 + 2
+    assert len(cells) == 4 * 4 + 2 * 2 + 2
     for config in cells:
         held = identity.heldout_verifier(config)
         assert held is not None
-        family, recipe = held.removeprefix("miniature:").split("/")
-        assert recipe == "verifier"
+        family, build, recipe = re.split("[-/]", held.removeprefix("miniature:"))
+        assert (build, recipe) == (str(config.scale.build), "verifier")
         assert family not in (config.family.name, config.verifier.family)
         assert family in FAMILIES
 
@@ -267,7 +267,7 @@ def test_without_a_third_family_there_is_none() -> None:
 def test_flat_settings_are_resolved() -> None:
     found = identity.flat_settings(cell("seed=5", "reward=random"))
     assert found["reward.seed"] == 5
-    assert found["generator"] == "miniature:qwen/pretrained"
+    assert found["generator"] == "miniature:qwen-1/pretrained"
     assert not any(isinstance(v, str) and "${" in v for v in found.values())
 
 

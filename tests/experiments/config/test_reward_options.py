@@ -16,7 +16,7 @@ from experiments.config.composition import CONF
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 
-GEMMA, LLAMA = "miniature:gemma/verifier", "miniature:llama/verifier"
+GEMMA, LLAMA = "miniature:gemma-1/verifier", "miniature:llama-1/verifier"
 GROUP = 4
 PROMPT = arithmetic.load_prompts("train", 1, 0)[0]
 TEXTS = [

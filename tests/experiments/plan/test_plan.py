@@ -275,7 +275,7 @@ def test_the_full_grid_is_planned_without_a_key_a_cache_or_a_hub(tmp_path: Path)
 def test_models_of_unknown_size_are_named() -> None:
     text = "\n".join(plan.lines(composition.compose_cells(["-m", "seed=0,1", "plan=true"])))
     assert "plan of 2 runs at scale=miniature" in text
-    assert "unknown" in text and "miniature:qwen/pretrained" in text
+    assert "unknown" in text and "miniature:qwen-1/pretrained" in text
 
 
 def test_shared_responses_count_in_the_first_run_only() -> None:

@@ -40,12 +40,12 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     printed = capsys.readouterr()
     [path] = (tmp_path / "runs").glob("*/stress.json")
     assert f"record: {path}" in printed.out
-    assert "generator: miniature:qwen/pretrained, verifier: miniature:llama/verifier, seed: 3" in printed.out
+    assert "generator: miniature:qwen-1/pretrained, verifier: miniature:llama-1/verifier, seed: 3" in printed.out
     record = read_record(path, RewardProbeRecord)
     assert record.stress_id == path.parent.name
     assert (record.scale, record.family, record.regime, record.seed) == ("miniature", "qwen", "pretrained", 3)
-    assert record.verifier_checkpoint == "miniature:llama/verifier"
-    assert record.second_checkpoint == "miniature:olmo/verifier"
+    assert record.verifier_checkpoint == "miniature:llama-1/verifier"
+    assert record.second_checkpoint == "miniature:olmo-1/verifier"
     assert len(record.prompts) == len(set(record.prompts)) == 12
     assert list(record.values) == LINES
     assert all(list(by_grade) == list(GRADES) for by_grade in record.values.values())
@@ -73,7 +73,7 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
     values = score_answers(lines, answers, start)
     common = {"score_end_of_turn": True, "answers": "whole", "empty_response": -9.0}
     plain = {name: changes for name, changes in reward_probe.VARIANTS.items() if name != "cme"}
-    verifiers = ["miniature:gemma/verifier", "miniature:olmo/verifier"]
+    verifiers = ["miniature:gemma-1/verifier", "miniature:olmo-1/verifier"]
     made = {
         name: CrossModelEntropy(verifiers[0], **common | changes)  # type: ignore[arg-type]
         for name, changes in plain.items()

@@ -127,7 +127,7 @@ def test_training_settings_leave_its_identity_alone_and_the_verifier_does_not(ce
     same = ("trainer.max_steps=7", "reward=random", "monitor_every=3", "judge=reference_similarity")
     assert len({identity(), *map(identity, same)}) == 1
     others = (
-        "verifier=gemma_sft",
+        "verifier=gemma_instruct",
         "regime=sft",
         "seed=1",
         "data.eval_prompts=11",

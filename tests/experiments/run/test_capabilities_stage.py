@@ -35,10 +35,10 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
     ]
     records = [read_record(pipeline.run(config)) for config in configs]
     policies = [str(Store.of(config).checkpoint) for config in configs]
-    assert measured == ["miniature:qwen/pretrained", *policies]
+    assert measured == ["miniature:qwen-1/pretrained", *policies]
     for record, policy in zip(records, policies, strict=True):
         assert record.capabilities is not None and record.seconds["capabilities"] > 0
-        for which, name in (("before", "miniature:qwen/pretrained"), ("after", policy)):
+        for which, name in (("before", "miniature:qwen-1/pretrained"), ("after", policy)):
             scores = capabilities.measure(
                 load(name), list(configs[0].capabilities.tasks), chat_template=False, limit=8, batch_size=3
             )

@@ -17,7 +17,7 @@ from experiments.run import comparators, judging, pipeline, preparation, state
 from experiments.run.store import Store, pending_checkpoints, pending_comparators
 
 ON = "comparators=paper"
-INSTRUCT, REFERENCE = "miniature:qwen/instruct", "miniature:gemma/instruct"
+INSTRUCT, REFERENCE = "miniature:qwen-1/instruct", "miniature:gemma-1/instruct"
 PAPER = {"instruct": INSTRUCT, "reference": REFERENCE}
 
 
@@ -93,9 +93,9 @@ def test_earlier_comparisons_stay_and_only_the_missing_ones_are_made(cell: Cell)
     assert first.comparisons is not None and second.comparisons is not None
     assert second.comparisons[: len(first.comparisons)] == first.comparisons
     assert [c.name for c in second.comparisons] == ["instruct", "reference"]
-    other = composed(cell("reward=random", "+evaluation.comparators.reference=miniature:olmo/instruct"))
+    other = composed(cell("reward=random", "+evaluation.comparators.reference=miniature:olmo-1/instruct"))
     third = read_record(pipeline.run(other))
-    assert [c.checkpoint for c in third.comparisons or []] == [INSTRUCT, "miniature:olmo/instruct"]
+    assert [c.checkpoint for c in third.comparisons or []] == [INSTRUCT, "miniature:olmo-1/instruct"]
 
 
 def test_runs_share_a_comparators_responses_to_the_same_prompts(

@@ -33,9 +33,9 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert record.run_id == config.run_id == path.parent.name
     assert (record.scale, record.family, record.regime) == ("miniature", "qwen", "pretrained")
     assert (record.reward, record.verifier, record.judge, record.seed) == ("cme", "gemma", "oracle", 3)
-    assert record.generator_checkpoint == "miniature:qwen/pretrained"
-    assert record.verifier_checkpoint == "miniature:gemma/verifier"
-    assert record.heldout_checkpoint == "miniature:olmo/verifier"
+    assert record.generator_checkpoint == "miniature:qwen-1/pretrained"
+    assert record.verifier_checkpoint == "miniature:gemma-1/verifier"
+    assert record.heldout_checkpoint == "miniature:olmo-1/verifier"
     assert record.stopped is None and record.warnings == []
     assert set(record.seconds) == {"train", "generate", "judge", "compare"}
     assert all(s > 0 for s in record.seconds.values())
@@ -51,13 +51,13 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     }
 
     assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
-    assert responses(record, "start") == greedy("miniature:qwen/pretrained", [p.prompt for p in record.pairs])
+    assert responses(record, "start") == greedy("miniature:qwen-1/pretrained", [p.prompt for p in record.pairs])
     assert responses(record, "policy") == greedy(str(store.checkpoint), [p.prompt for p in record.pairs])
     said = {who: read_outputs(path.with_name(f"{who}_outputs.json")) for who in ("start", "policy")}
     assert [row["output"] for row in said["policy"]] == [p.policy.response for p in record.pairs]
     assert [row["output"] for row in said["start"]] == [p.start.response for p in record.pairs]
     assert {who: {row["generator"] for row in rows} for who, rows in said.items()} == {
-        "start": {"miniature:qwen/pretrained"},
+        "start": {"miniature:qwen-1/pretrained"},
         "policy": {record.run_id},
     }
 
@@ -228,7 +228,7 @@ def test_votes_that_are_not_trained_are_in_the_share_and_not_in_the_unscored(cel
         ("reward.metric=predictive_entropy", "reward.granularity=token"),
         ("reward.metric=perplexity", "reward.span=blended", "reward.std_floor=0.1"),
         ("reward.pmi=true", "reward.clip=[-2,2]"),
-        ("reward.verifier=[miniature:gemma/verifier,miniature:llama/verifier]", "reward.ensemble=min"),
+        ("reward.verifier=[miniature:gemma-1/verifier,miniature:llama-1/verifier]", "reward.ensemble=min"),
     ],
 )
 def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> None:

@@ -159,7 +159,7 @@ def test_two_runs_at_the_same_time_train_once(cell: Cell, tmp_path: Path) -> Non
         process.join(300)
     said = [(tmp_path / f"stderr-{number}").read_text() for number in range(2)]
     assert [process.exitcode for process in processes] == [0, 0], said
-    assert sum(text.count("miniature:qwen/pretrained by random") for text in said) == 1
+    assert sum(text.count("miniature:qwen-1/pretrained by random") for text in said) == 1
     records = [read_record(Store.of(composed(line)).record) for line in lines]
     assert records[0].run_id != records[1].run_id and records[0].pairs == records[1].pairs
     assert records[0].seconds["train"] == records[1].seconds["train"]

@@ -99,7 +99,7 @@ def test_equal_questions_are_asked_once_across_records(
     assert asked == ["seven"]
 
 
-@pytest.mark.parametrize(("model", "part"), [(GEMMA, "verifier"), ("miniature:qwen/pretrained", "generator")])
+@pytest.mark.parametrize(("model", "part"), [(GEMMA, "verifier"), ("miniature:qwen-1/pretrained", "generator")])
 def test_a_model_of_the_run_is_refused(
     unmeasured: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, part: str
 ) -> None:
@@ -124,7 +124,7 @@ def test_a_member_of_an_ensemble_is_no_independent_model(unmeasured: RunRecord) 
 
 def test_the_same_weights_under_another_name_are_refused(unmeasured: RunRecord) -> None:
     place = str(models.checkpoint_folder("qwen/pretrained", cache_dir()))
-    with pytest.raises(NotIndependent, match=r"has the weights of miniature:qwen/pretrained, the generator"):
+    with pytest.raises(NotIndependent, match=r"has the weights of miniature:qwen-1/pretrained, the generator"):
         measure_surprisal(unmeasured, place)
 
 

@@ -24,7 +24,7 @@ def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
     assert (
         first.verifier_responses
         == second.verifier_responses
-        == greedy("miniature:gemma/verifier", [p.prompt for p in first.pairs])
+        == greedy("miniature:gemma-1/verifier", [p.prompt for p in first.pairs])
     )
     assert first.verifier_responses != [replace(p.start, surprisal=None) for p in first.pairs]
 
@@ -32,15 +32,15 @@ def test_they_are_the_verifiers_greedy_ones_and_made_once_for_two_runs(
 @pytest.mark.parametrize(
     ("arguments", "who"),
     [
-        (("reward=cme",), "miniature:gemma/verifier"),
-        (("reward=reverse_kl",), "miniature:gemma/verifier"),
-        (("verifier=random",), "random:miniature:gemma/verifier"),
+        (("reward=cme",), "miniature:gemma-1/verifier"),
+        (("reward=reverse_kl",), "miniature:gemma-1/verifier"),
+        (("verifier=random",), "random:miniature:gemma-1/verifier"),
         (("reward=token_entropy",), None),
-        (("reward.verifier=[miniature:gemma/verifier,miniature:llama/verifier]",), None),
+        (("reward.verifier=[miniature:gemma-1/verifier,miniature:llama-1/verifier]",), None),
         (("reward.server={url: 'http://localhost:1', model: m, dialect: vllm}",), None),
-        (("trainer=sft",), "miniature:gemma/verifier"),
+        (("trainer=sft",), "miniature:gemma-1/verifier"),
         (("trainer=dpo",), None),
-        (("trainer=best_of_n", "reward=cme"), "miniature:gemma/verifier"),
+        (("trainer=best_of_n", "reward=cme"), "miniature:gemma-1/verifier"),
     ],
 )
 def test_whose_responses_they_are(arguments: tuple[str, ...], who: str | None) -> None:
