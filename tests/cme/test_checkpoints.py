@@ -13,7 +13,6 @@ from tokenizers import Tokenizer
 
 from cme import Unavailable, checkpoints
 from cme.checkpoints import Checkpoint, check_available, ensure, load, stop_ids
-from cme.miniature import models
 from cme.models import chat
 
 Tiny = Callable[..., Checkpoint]

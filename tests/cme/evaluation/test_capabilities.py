@@ -120,9 +120,7 @@ def test_only_an_exact_continuation_counts(tiny: Tiny, monkeypatch: pytest.Monke
     right = [row["answer"].removesuffix(".") for row in rows]
     replies = [f" {right[0]}", f"{right[1]} ", f" {right[2]} and more", " "]
     monkeypatch.setattr(HFLM, "generate_until", lambda self, requests, **_: replies)
-    [score] = capabilities.measure(
-        tiny("qwen"), ["world_steps"], chat_template=False, limit=4, batch_size=4
-    )
+    [score] = capabilities.measure(tiny("qwen"), ["world_steps"], chat_template=False, limit=4, batch_size=4)
     assert score.items is not None and score.items[0] == 1.0
     assert score.items[2:] == [0.0, 0.0]
 

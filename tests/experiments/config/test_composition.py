@@ -110,7 +110,10 @@ def test_a_sweep_is_the_product_of_its_values() -> None:
     )
     assert [(c.family.name, c.seed) for c in found] == [(f, s) for f in ("qwen", "gemma") for s in range(3)]
     assert {c.trainer.beta for c in found} == {0.5}
-    assert [c.generator for c in found[::3]] == ["miniature:qwen-1/pretrained", "miniature:gemma-1/pretrained"]
+    assert [c.generator for c in found[::3]] == [
+        "miniature:qwen-1/pretrained",
+        "miniature:gemma-1/pretrained",
+    ]
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h", "--hydra-help", "--cfg=job", "--info=all", "--version"])

@@ -8,7 +8,7 @@ from chat_stub import ChatStub, serving, winner
 from small_runs import Cell, composed, never
 
 from cme.checkpoints import Checkpoint
-from cme.miniature import world
+from cme.miniature import vocabulary, world
 from cme.models import chat
 from cme.records import CUT_START, Comparison, Generation, Grade, RunRecord, read_record, write_record
 from experiments.plan import cost
@@ -88,7 +88,10 @@ def test_a_record_has_the_cut_start_with_verdicts_and_grades(cell: Cell) -> None
             own, cut = by_prompt[v.prompt_id]
             first, second = (own, cut) if v.policy_first else (cut, own)
             assert v.outcome == ("tie" if own == cut else "first" if first > second else "second")
-    assert record.blind_spots == {"generator": [], "verifier": []}
+    assert record.blind_spots == {
+        "generator": sorted(vocabulary.blind_spots("qwen")),
+        "verifier": sorted(vocabulary.blind_spots("gemma")),
+    }
     assert Store.of(config).done
 
 

@@ -51,7 +51,9 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     }
 
     assert [p.prompt for p in record.pairs] == [p.text for p in world.load_prompts("eval", 12, 0)]
-    assert responses(record, "start") == greedy("miniature:qwen-1/pretrained", [p.prompt for p in record.pairs])
+    assert responses(record, "start") == greedy(
+        "miniature:qwen-1/pretrained", [p.prompt for p in record.pairs]
+    )
     assert responses(record, "policy") == greedy(str(store.checkpoint), [p.prompt for p in record.pairs])
     said = {who: read_outputs(path.with_name(f"{who}_outputs.json")) for who in ("start", "policy")}
     assert [row["output"] for row in said["policy"]] == [p.policy.response for p in record.pairs]

@@ -171,7 +171,8 @@ def test_no_selection_prompt_is_an_evaluation_prompt(overrides: tuple[str, ...])
 def test_prompts_of_another_use_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadConfig, match=r"selection\.split=train.*are training prompts too, such as"):
         selection.selection_prompts(composed(["selection.every=5", "selection.split=train"]))
-    monkeypatch.setitem(world.SPLITS, "again", world.SPLITS["eval"])  # the same prompts by another name
+    split = world.split_prompts  # the same prompts by another name
+    monkeypatch.setattr(world, "split_prompts", lambda name: split("eval" if name == "again" else name))
     with pytest.raises(BadConfig, match=r"selection\.split=again.*are evaluation prompts too, such as"):
         selection.selection_prompts(composed(["selection.every=5", "selection.split=again"]))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cme.checkpoints import cache_dir, load
+from cme.checkpoints import load
 from cme.miniature import models
 from cme.models import chat
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
@@ -19,7 +19,7 @@ from experiments.run import surprisal as measure
 from experiments.run.surprisal import NotIndependent, independent_model, measure_surprisal
 
 Cell = Callable[..., list[str]]
-LLAMA, OLMO, GEMMA = (f"miniature:{family}/verifier" for family in ("llama", "olmo", "gemma"))
+LLAMA, OLMO, GEMMA = (f"miniature:{family}-1/verifier" for family in ("llama", "olmo", "gemma"))
 
 
 @pytest.fixture
@@ -99,7 +99,9 @@ def test_equal_questions_are_asked_once_across_records(
     assert asked == ["seven"]
 
 
-@pytest.mark.parametrize(("model", "part"), [(GEMMA, "verifier"), ("miniature:qwen-1/pretrained", "generator")])
+@pytest.mark.parametrize(
+    ("model", "part"), [(GEMMA, "verifier"), ("miniature:qwen-1/pretrained", "generator")]
+)
 def test_a_model_of_the_run_is_refused(
     unmeasured: RunRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str], model: str, part: str
 ) -> None:
@@ -123,14 +125,16 @@ def test_a_member_of_an_ensemble_is_no_independent_model(unmeasured: RunRecord) 
 
 
 def test_the_same_weights_under_another_name_are_refused(unmeasured: RunRecord) -> None:
-    place = str(models.checkpoint_folder("qwen/pretrained", cache_dir()))
-    with pytest.raises(NotIndependent, match=r"has the weights of miniature:qwen-1/pretrained, the generator"):
+    place = str(models.checkpoint_folder("qwen-1/pretrained"))
+    with pytest.raises(
+        NotIndependent, match=r"has the weights of miniature:qwen-1/pretrained, the generator"
+    ):
         measure_surprisal(unmeasured, place)
 
 
 def test_other_weights_under_a_recorded_name_are_refused(unmeasured: RunRecord) -> None:
-    environment = unmeasured.environment | {f"weights of {OLMO}": "olmo-verifier-00000000"}
-    with pytest.raises(NotIndependent, match=r"but .* had olmo-verifier-00000000"):
+    environment = unmeasured.environment | {f"weights of {OLMO}": "olmo-1-verifier-00000000"}
+    with pytest.raises(NotIndependent, match=r"but .* had olmo-1-verifier-00000000"):
         measure_surprisal(replace(unmeasured, environment=environment))
 
 
@@ -190,10 +194,22 @@ def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
     assert record.language_model is None
 
 
-def test_weights_are_known_by_commit_digest_or_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_known_by_commit_digest_or_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     from cme import checkpoints
     from experiments.run.stage import resolve_weights
 
-    places = {"one/model": "/hub/snapshots/1a2b", "./model": "./model", "miniature:a/b": "/cache/a-b-1234"}
+    build = tmp_path / "qwen-1-sft" / "build.json"
+    build.parent.mkdir()
+    places = {
+        "one/model": "/hub/snapshots/1a2b",
+        "./model": "./model",
+        "package:a": "/cache/a-1234",
+        "miniature:qwen-1/sft": str(build.parent),
+    }
     monkeypatch.setattr(checkpoints, "ensure", lambda names, tokenizers_of: places)
-    assert list(resolve_weights(places).values()) == ["1a2b", "./model", "a-b-1234"]
+    for digest in ("0123456789", "abcdef0123"):  # built, and built again
+        build.write_text(json.dumps({"sha256": digest}))
+        found = ["1a2b", "./model", "a-1234", f"qwen-1-sft-{digest[:8]}"]
+        assert list(resolve_weights(places).values()) == found
