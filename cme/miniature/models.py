@@ -164,6 +164,11 @@ def missing_weights(name: str) -> str | None:
     return None
 
 
+def weights_identity(folder: Path) -> str:
+    """The name of a checkpoint's folder, and 8 hex digits over its weights: another build has another identity."""
+    return f"{folder.name}-{json.loads((folder / 'build.json').read_text())['sha256'][:8]}"
+
+
 @cache
 def _digest(file: Path, changed: float) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()

@@ -66,9 +66,16 @@ def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
         raise NotIndependent(
             f"language model {name} is the {parts[name]} of {run_id}; name one that took no part"
         )
+    from cme.miniature.models import weights_identity  # imports torch
+
     weights, recorded = resolve_weights([name])[name], record.environment
-    # a record identifies weights that were built here by the name of their folder
-    aliases = {weights, Path(name).name} if Path(name).is_dir() else {weights}
+    aliases = {weights}
+    if Path(
+        name
+    ).is_dir():  # it may be the folder of a checkpoint that a record identifies by its folder's name
+        aliases.add(Path(name).name)
+        if (Path(name) / "build.json").exists():
+            aliases.add(weights_identity(Path(name)))
     for participant, role in parts.items():
         if recorded.get(f"weights of {participant}") in aliases:
             raise NotIndependent(
