@@ -2,12 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import hub_stub
 import pytest
 
-from cme import checkpoints
 from experiments.config import composition
 from experiments.config.help import help_text
 from experiments.config.validation import BadConfig
@@ -166,11 +166,10 @@ def test_checkpoints_are_those_that_cells_load_each_once() -> None:
     [("data.eval_prompts=100000", "asked for"), ("data.train_split=trian", "tune_train")],
 )
 def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, override: str, named: str
+    cell: Callable[..., list[str]], override: str, named: str
 ) -> None:
-    monkeypatch.setattr(checkpoints, "ensure", lambda names, tokenizers_of: {})
     with pytest.raises(BadConfig, match=f"data=world: .*{named}"):
-        preparation.prepare(composition.compose_cells([override, f"results_dir={tmp_path}"]))
+        preparation.prepare(composition.compose_cells(cell(override)))
 
 
 def test_everything_missing_is_named_before_anything_runs(tmp_path: Path) -> None:

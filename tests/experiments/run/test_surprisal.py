@@ -80,7 +80,7 @@ def test_nothing_else_of_a_record_changes_and_it_is_measured_once(
     assert main(["measure", str(path.parent), "--model", LLAMA]) == 0
     again = read_record(path)
     assert again.language_model == LLAMA and again.pairs[1] != record.pairs[1]
-    assert again.environment[f"weights of {LLAMA}"].startswith("llama-verifier-")
+    assert again.environment[f"weights of {LLAMA}"].startswith("llama-1-verifier-")
 
 
 def test_equal_questions_are_asked_once_across_records(
