@@ -70,9 +70,7 @@ def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
 
     weights, recorded = resolve_weights([name])[name], record.environment
     aliases = {weights}
-    if Path(
-        name
-    ).is_dir():  # it may be the folder of a checkpoint that a record identifies by its folder's name
+    if Path(name).is_dir():  # a record can identify the checkpoint in it by the folder's name
         aliases.add(Path(name).name)
         if (Path(name) / "build.json").exists():
             aliases.add(weights_identity(Path(name)))
