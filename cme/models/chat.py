@@ -47,6 +47,15 @@ def prompt_ids(tokenizer: "PreTrainedTokenizerBase", prompt: Text) -> list[int]:
     return encode(tokenizer, [{**m, "content": message_text(m)} for m in to_messages(prompt)])
 
 
+def prompts_ids(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Text]) -> list[list[int]]:
+    """`prompt_ids` of each prompt; equal prompts are rendered once."""
+    ids: dict[str, list[int]] = {}
+    for prompt in prompts:
+        if repr(prompt) not in ids:
+            ids[repr(prompt)] = prompt_ids(tokenizer, prompt)
+    return [ids[repr(prompt)] for prompt in prompts]
+
+
 def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[int]:
     """Token ids of the response, without an end-of-turn token. A control token that it spells is tokenized as text."""
     return cast(

@@ -1,4 +1,9 @@
-"""Responses of a model to prompts, generated in batches."""
+"""Responses of a model to prompts, generated in batches.
+
+Our own loop decodes them. It computes each distinct prompt once, whatever its number of responses, drops a response
+from the batch when it ends, and draws one uniform number per token. For a small model on a CPU this takes about half of
+the time of transformers' `generate`, which samples from the same distribution by other draws.
+"""
 
 import hashlib
 import json
@@ -8,7 +13,14 @@ from typing import Any, Required, TypedDict, Unpack
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    DynamicCache,
+    DynamicLayer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from cme.models import chat
 from cme.models.generation_log import GenerationLog
@@ -81,7 +93,7 @@ def generate_ids(
     batch_size, max_new_tokens = settings["batch_size"], settings["max_new_tokens"]
     temperature, seed = settings.get("temperature", 0.0), settings.get("seed")
     progress, log = settings.get("progress"), settings.get("log")
-    rendered = [chat.prompt_ids(tokenizer, p) for p in prompts]
+    rendered = chat.prompts_ids(tokenizer, prompts)
     order = sorted(range(len(prompts)), key=lambda i: len(rendered[i]))
     end_ids = _end_ids(model, tokenizer, settings)
     fields = decoding_fields(temperature, max_new_tokens, end_ids)
@@ -123,12 +135,85 @@ def _generate_batch(
     model: PreTrainedModel, prompts: Sequence[Sequence[int]], decoding: GenerationConfig
 ) -> list[list[int]]:
     """Token ids of the responses, given the token ids of B prompts."""
+    ends, length = set(decoding.eos_token_id), decoding.max_new_tokens
+    if can_repeat_prompts(model):
+        temperature = decoding.temperature if decoding.do_sample else 0.0
+        return sample(model, prompts, ends, max_new_tokens=length, temperature=temperature)
     ids, mask = pad(prompts, model.device, left=True, value=decoding.pad_token_id)  # (B, P)
     output = model.generate(input_ids=ids, attention_mask=mask, generation_config=decoding)
-    ends = set(decoding.eos_token_id)
     responses = output[:, ids.shape[1] :].tolist()
     lengths = [next((t + 1 for t, i in enumerate(new) if i in ends), len(new)) for new in responses]
     return [new[:length] for new, length in zip(responses, lengths, strict=True)]
+
+
+def can_repeat_prompts(model: PreTrainedModel) -> bool:
+    """Whether all that a model keeps of a prompt is keys and values, so that `sample` can repeat them.
+
+    Models with recurrent layers, such as Mamba, keep more.
+    """
+    layers = DynamicCache(config=model.config).layers
+    return all(type(layer) in (DynamicLayer, DynamicSlidingWindowLayer) for layer in layers)
+
+
+@torch.no_grad()
+def sample(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    end_ids: Collection[int],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+) -> list[list[int]]:
+    """Token ids of one response to each of B prompts, including the token that ends it; greedy at temperature 0.
+
+    The draws are torch.rand(max_new_tokens, B): token t of response b is the first whose cumulative probability exceeds
+    draw [t, b]. So a response does not depend on when the others end.
+    """
+    position = {ids: i for i, ids in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    ids, mask = pad(list(position), model.device, left=True)  # distinct prompts (D, P)
+    cache = DynamicCache()
+    logits = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits[:, -1]  # (D, V)
+    prompt_of = torch.tensor([position[tuple(prompt)] for prompt in prompts], device=ids.device)
+    cache.batch_select_indices(prompt_of)
+    mask, logits = mask[prompt_of], logits[prompt_of]
+    draws = torch.rand(max_new_tokens, len(prompts), device=ids.device) if temperature else None
+    ends = torch.tensor(sorted(end_ids), device=ids.device)
+    rows = torch.arange(len(prompts), device=ids.device)  # responses that have not ended
+    responses: list[list[int]] = [[] for _ in prompts]
+    for step in range(max_new_tokens):
+        if draws is None:
+            tokens = logits.argmax(1)
+        else:
+            cumulative = (logits.float() / temperature).softmax(1).cumsum(1)
+            drawn = draws[step, rows] * cumulative[:, -1]
+            tokens = torch.searchsorted(cumulative, drawn[:, None], right=True)[:, 0]
+            tokens.clamp_(max=logits.shape[1] - 1)
+        for row, token in zip(rows.tolist(), tokens.tolist(), strict=True):
+            responses[row].append(token)
+        going = torch.isin(tokens, ends, invert=True)
+        if step + 1 == max_new_tokens or not going.any():
+            break
+        if not going.all():
+            kept = going.nonzero()[:, 0]
+            cache.batch_select_indices(kept)
+            rows, tokens, mask = rows[kept], tokens[kept], mask[kept]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        logits = model(
+            input_ids=tokens[:, None],
+            attention_mask=mask,
+            position_ids=mask.sum(1, keepdim=True) - 1,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]  # (rows, V)
+    return responses
 
 
 def pad(

@@ -60,7 +60,7 @@ class PolicyScorer:
 
         from cme.scoring.token_scorer import TokenScorer
 
-        rendered = [chat.prompt_ids(self.trainer.processing_class, p) for p in prompts]
+        rendered = chat.prompts_ids(self.trainer.processing_class, prompts)
         if self._scorer is None:  # on the first call: at bind time the model is not wrapped yet
             self._scorer = TokenScorer(extract_model_from_parallel(self.trainer.model))
         with gather_weights(self.trainer):

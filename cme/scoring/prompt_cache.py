@@ -72,14 +72,15 @@ class PromptCache:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Hidden states (M, d) that predict the responses' M tokens, and those tokens (M,), row by row.
 
-        `rows` (N,) is the prompt of each of the N responses, none empty. The prompt's last hidden state predicts the
-        first token of a response. The last token of a response predicts nothing and is not computed.
+        `rows` (N,) is the prompt of each of the N responses. The prompt's last hidden state predicts the first token of
+        a response. The last token of a response predicts nothing and is not computed.
         """
         ids, mask = pad(responses, self.device, left=False)  # (N, R)
         index = torch.tensor(rows, device=self.device)
         first = self.last[index][:, None]  # (N, 1, d)
-        if ids.shape[1] == 1:
-            return first[:, 0], ids[:, 0]
+        real = mask.bool()
+        if ids.shape[1] < 2:
+            return first[:, : ids.shape[1]][real], ids[real]
         for layer in self.cache.layers:
             layer.rows = index
         length = ids.shape[1] - 1
@@ -90,5 +91,4 @@ class PromptCache:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state  # (N, R-1, d)
-        real = mask.bool()
         return torch.cat([first, states], dim=1)[real], ids[real]

@@ -111,11 +111,7 @@ class Verifier:
         """
         if not len(responses):
             return []
-        rendered: dict[str, list[int]] = {}  # each distinct prompt is rendered once
-        for prompt in prompts:
-            if repr(prompt) not in rendered:
-                rendered[repr(prompt)] = chat.prompt_ids(self.tokenizer, prompt)
-        prompt_ids = [rendered[repr(prompt)] for prompt in prompts]
+        prompt_ids = chat.prompts_ids(self.tokenizer, prompts)
         encoded = self.tokenizer(
             list(responses),
             add_special_tokens=False,

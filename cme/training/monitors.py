@@ -142,7 +142,7 @@ class Monitors:
         return measured
 
     def _kl(self, prompts: Texts, completion_ids: TokenIds) -> list[float]:
-        prompt_ids = [chat.prompt_ids(self.start.tokenizer, p) for p in prompts]
+        prompt_ids = chat.prompts_ids(self.start.tokenizer, prompts)
         policy_scores = self._policy.score(prompts, completion_ids)
         start_scores = self._start_scorer.score(prompt_ids, completion_ids)
         return [

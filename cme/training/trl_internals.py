@@ -7,18 +7,89 @@ import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 from trl import DPOTrainer, GRPOTrainer
+from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+from trl.models import unwrap_model_for_generation
 
 from cme.models import chat
+from cme.models.generation import can_repeat_prompts, sample
+from cme.runtime import distributed
+from cme.scoring.lm_head import LMHead
 from cme.scoring.policy import SupportsTokenRewards
+from cme.scoring.prompt_cache import PromptCache
 from cme.training.advantages import sequence_advantages, token_advantages
 from cme.training.checked_reward import CheckedReward
 
+VOCABULARY_TILE = 8192
+"""Columns of logits that are computed at a time."""
+
 
 class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
-    """TRL's trainer on prompts that are tokenized as everywhere in this project (`cme.models.chat.prompt_ids`)."""
+    """TRL's trainer on prompts that are tokenized as everywhere in this project (`cme.models.chat.prompt_ids`).
+
+    It computes each distinct prompt once where it samples, unless the model is sharded or vLLM samples, and, in one
+    process on a CPU, for the loss.
+    """
 
     def _tokenize_prompts(self, prompts: list[chat.Text]) -> tuple[list[list[int]], None, dict[str, Any]]:
-        return [chat.prompt_ids(self.processing_class, prompt) for prompt in prompts], None, {}
+        return chat.prompts_ids(self.processing_class, prompts), None, {}
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any) -> Any:
+        filters = (self.top_p, self.top_k, self.min_p, self.repetition_penalty) != (1.0, 0, None, 1.0)
+        if self.use_vllm or distributed.is_sharded() or filters or not can_repeat_prompts(self.model):
+            return super()._generate_single_turn(prompt_ids, *others)
+        with unwrap_model_for_generation(
+            self.model_wrapped,
+            self.accelerator,
+            gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+        ) as model:
+            completions = sample(
+                model,
+                prompt_ids,
+                self.eos_token_ids,
+                max_new_tokens=self.max_completion_length,
+                temperature=self.temperature,
+            )
+        return completions, None
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        **others: Any,
+    ) -> Any:
+        """Log-probabilities and entropies (B, C) of the last C tokens of B rows, and None for a router's loss.
+
+        TRL computes the prompt of every row, and on a CPU the logits of all positions.
+        """
+        on_one_cpu = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
+        if not on_one_cpu or self.aux_loss_enabled or not can_repeat_prompts(model):
+            arguments = (model, input_ids, attention_mask, logits_to_keep)
+            return super()._get_per_token_logps_and_entropies(*arguments, **others)
+        kept = attention_mask.bool()
+        rows = [ids[mask].tolist() for ids, mask in zip(input_ids, kept, strict=True)]
+        mask = kept[:, -logits_to_keep:]
+        lengths = mask.sum(1).tolist()
+        prompts = [tuple(row[: len(row) - length]) for row, length in zip(rows, lengths, strict=True)]
+        position = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+        completions = [row[len(row) - length :] for row, length in zip(rows, lengths, strict=True)]
+        cache = PromptCache(model, list(position))
+        states, targets = cache.hidden([position[prompt] for prompt in prompts], completions)
+        head = LMHead(model)
+        log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
+            states,
+            head.weight,
+            head.bias,
+            targets,
+            self.temperature,
+            VOCABULARY_TILE,
+            head.cap,
+            head.scale,
+            ("entropy",),
+        )
+        zeros = torch.zeros(mask.shape)
+        return zeros.masked_scatter(mask, log_probs), zeros.masked_scatter(mask, entropies), None
 
 
 class AdvantageTrainer(SupportsTokenRewards, PromptTrainer):

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 import torch
+from scipy import stats
 from scripted import forced, logits_of, published_copy
+from transformers import GenerationConfig
 
 from cme import Unavailable
 from cme.checkpoints import Checkpoint, load, stop_ids
 from cme.miniature import world
 from cme.models import chat, generation
-from cme.models.generation import generate, generate_ids
+from cme.models.generation import decoding_fields, generate, generate_ids, sample
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation
 
@@ -128,6 +130,48 @@ def test_sampling_follows_torchs_generator_or_its_own_seed(tiny: Tiny) -> None:
     (first, after), (again, _), (other, _) = draw(1, 0), draw(2, 0), draw(1, 1)
     assert first == again != other
     assert after == untouched, "a seed leaves torch's generator as it was"
+
+
+def test_sampled_tokens_equal_those_of_transformers_for_the_same_draws(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Eight responses to each prompt, most of which end before the last."""
+    checkpoint = tiny("gemma")
+    prompts = [ids for p in PROMPTS for ids in [chat.prompt_ids(checkpoint.tokenizer, p)] * 8]
+    ends = list(range(40, 60))
+    torch.manual_seed(0)
+    found = sample(checkpoint.model, prompts, ends, max_new_tokens=40, temperature=0.7)
+    torch.manual_seed(0)
+    draws = iter(torch.rand(40, len(prompts)))
+
+    def multinomial(probabilities: torch.Tensor, num_samples: int) -> torch.Tensor:
+        below = probabilities.double().cumsum(1) <= next(draws)[:, None]
+        return below.sum(1, keepdim=True)
+
+    monkeypatch.setattr(torch, "multinomial", multinomial)
+    ids, mask = generation.pad(prompts, checkpoint.model.device, left=True)
+    fields = decoding_fields(0.7, 40, ends)
+    decoding = GenerationConfig(**fields, pad_token_id=checkpoint.tokenizer.pad_token_id)
+    output = checkpoint.model.generate(input_ids=ids, attention_mask=mask, generation_config=decoding)
+    for response, row in zip(found, output[:, ids.shape[1] :].tolist(), strict=True):
+        length = next((t for t, token in enumerate(row, 1) if token in ends), 40)
+        assert response == row[:length]
+    assert len({len(response) for response in found}) > 10
+
+
+def test_sampled_tokens_have_the_models_probabilities(tiny: Tiny) -> None:
+    checkpoint = tiny("qwen")
+    prompt = chat.prompt_ids(checkpoint.tokenizer, PROMPTS[0])
+    with torch.no_grad():
+        logits = checkpoint.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+    expected = (logits / 0.5).softmax(0)
+    torch.manual_seed(0)
+    found = sample(checkpoint.model, [prompt] * 20_000, [], max_new_tokens=1, temperature=0.5)
+    counts = torch.bincount(torch.tensor(found)[:, 0], minlength=len(expected))
+    likely = expected > 5 / 20_000
+    observed = [*counts[likely].tolist(), int(counts[~likely].sum())]
+    shares = [*expected[likely].tolist(), float(expected[~likely].sum())]
+    assert stats.chisquare(observed, [20_000 * s / sum(shares) for s in shares]).pvalue > 1e-3
 
 
 class Killed(Exception):

@@ -12,6 +12,7 @@ import torch
 import trainings
 from trainings import PROMPTS, Folder, Tiny, rows_of, run_grpo, same, weights
 from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
+from trl import GRPOTrainer
 from verifiers import make_verifier
 
 from cme import TrainingFailed
@@ -213,6 +214,37 @@ def test_the_policy_is_trained_on_the_prompts_that_scorers_see(
     run(tiny, tmp_path, reward, policy=policy, monitors=Monitors(tiny(family), None, None), max_steps=1)
     assert rows_of(batches[0], "prompt") == [chat.prompt_ids(tiny(family).tokenizer, p) for p in seen]
     assert len(set(seen)) == 2 and seen[:4] == seen[:1] * 4
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_log_probabilities_entropies_and_gradients_equal_those_of_trl(
+    tiny: Tiny, tmp_path: Path, family: str, masked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TRL computes the prompt of each completion by itself. Where all completions are cut, masking leaves no token."""
+    compared = 0
+
+    class Compared(PromptTrainer):
+        def _get_per_token_logps_and_entropies(self, model: Any, *rows: torch.Tensor, **settings: Any) -> Any:
+            nonlocal compared
+            found = super()._get_per_token_logps_and_entropies(model, *rows, **settings)
+            expected = GRPOTrainer._get_per_token_logps_and_entropies(self, model, *rows, **settings)
+            kept = rows[1][:, -rows[2] :].bool()
+            weights = torch.randn(kept.shape)
+            gradients = []
+            for log_probs, entropies, _ in (found, expected):
+                loss = ((log_probs + entropies) * weights * kept).sum()
+                gradients.append(torch.autograd.grad(loss, list(model.parameters()), retain_graph=True))
+            for ours, theirs in zip(found[:2], expected[:2], strict=True):
+                torch.testing.assert_close(ours * kept, theirs * kept, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-3)
+            compared += 1
+            return found
+
+    monkeypatch.setattr(grpo, "PromptTrainer", Compared)
+    settings = {"max_completion_length": 12, "temperature": 0.8, "mask_truncated_completions": masked}
+    monitors = Monitors(tiny(family), None, None)
+    run(tiny, tmp_path, letters, policy=tiny(family), monitors=monitors, max_steps=2, **settings)
+    assert compared == 2
 
 
 def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> None:

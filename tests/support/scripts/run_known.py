@@ -8,8 +8,9 @@ ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT))
 
 from trained_together import known_completions  # noqa: E402
-from trl import GRPOTrainer  # noqa: E402
+
+from cme.training.trl_internals import PromptTrainer  # noqa: E402
 
 if __name__ == "__main__":
-    GRPOTrainer._generate_single_turn = known_completions
+    PromptTrainer._generate_single_turn = known_completions
     runpy.run_path(str(ROOT / "run.py"), run_name="__main__")

@@ -27,6 +27,7 @@ from cme.training.collapse import CollapseGuard
 from cme.training.grpo import train_grpo
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
+from cme.training.trl_internals import PromptTrainer
 
 GROUP = 8
 SETTINGS = {
@@ -86,7 +87,7 @@ def train(generator: str, verifier: str, out: Path, name: str, rows: str) -> Non
         return loss(self, model, inputs)
 
     loss = GRPOTrainer._compute_loss
-    GRPOTrainer._generate_single_turn, GRPOTrainer._compute_loss = known_completions, noted_loss
+    PromptTrainer._generate_single_turn, GRPOTrainer._compute_loss = known_completions, noted_loss
     try:
         result = train_grpo(
             start,
