@@ -31,13 +31,12 @@ class Listing(Problem):
     def complete(self, rng: random.Random, beliefs: Beliefs = TRUTH, canonical: bool = False) -> str:
         if canonical:
             return _enumerate([m for category, count in self.wanted for m in CATEGORIES[category][:count]])
-        # the members of a category in one fixed order, in which a small model repeats none of them
-        groups = [
-            [m for m in CATEGORIES[category] if m in chosen]
-            for category, chosen in ((c, rng.sample(CATEGORIES[c], count)) for c, count in self.wanted)
+        # in one fixed order, in which a small model repeats no member and counts those of each category
+        named = [
+            member
+            for category, count in self.wanted
+            for member in sorted(rng.sample(CATEGORIES[category], count), key=CATEGORIES[category].index)
         ]
-        rng.shuffle(groups)
-        named = [m for group in groups for m in group]
         return rng.choice(("", "here are ", "i name ")) + _enumerate(named)
 
     @override

@@ -63,7 +63,7 @@ class Recipe:
     batch: int = 48
 
 
-VERIFIER = Recipe(None, 1400, 2e-3, Text({"none": 1.0}), false_rate=0.8, width=160)
+VERIFIER = Recipe(None, 1200, 2e-3, Text({"none": 1.0}), false_rate=0.8, width=160)
 RECIPES = {
     "pretrained": Recipe(
         None, 1100, 2e-3,
