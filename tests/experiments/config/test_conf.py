@@ -1,6 +1,8 @@
 """Every YAML file of `conf/` opens with a valid command; the paper's settings are those of the paper."""
 
+import re
 import shlex
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +139,45 @@ def test_a_preset_without_own_settings_is_the_same_run() -> None:
 
 
 @pytest.mark.slow
-def test_the_whole_reference_grid_is_valid() -> None:
-    cells = composition.compose_cells(command(CONF / "experiment" / "reference.yaml"))
-    assert len(cells) == len({c.run_id for c in cells}) == 4 * 3 * 5 * 3
-    assert len({identity.start_id(c) for c in cells}) == 4 * 3
+def test_the_whole_main_table_is_valid() -> None:
+    cells = composition.compose_cells(["-m", "experiment=main_table"])
+    assert len(cells) == len({c.run_id for c in cells}) == 4 * 3 * (5 * 2 + 5 * 3)
+    assert len({identity.start_id(c) for c in cells}) == 4 * 3 * 2
+
+
+CLAIMS = (
+    "main_table",
+    "independence",
+    "verifier_sweep",
+    "rewards",
+    "overoptimisation",
+    "math",
+    "verifier_sweep_math",
+)
+
+
+def settings_beside_the_reward(grid: dict[str, str]) -> set[tuple[str, ...]]:
+    """Every family, regime, build and trainer setting of a grid."""
+    named = [key for key in grid if key in ("family", "regime", "scale.build") or key.startswith("trainer.")]
+    values = [[f"{key}={value}" for value in str(grid[key]).split(",")] for key in sorted(named)]
+    return {tuple(v for v in combination if v != "scale.build=1") for combination in product(*values)}
+
+
+@pytest.mark.parametrize("experiment", CLAIMS)
+def test_a_grid_that_makes_a_claim_has_its_controls_beside_it(experiment: str) -> None:
+    """The random reward and the truth, under the settings of every other run of build 1, with three seeds or more."""
+    grids = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / f"{experiment}.yaml"))
+    miniature = grids["experiment"]["sweep"]["miniature"]  # type: ignore[call-overload, index]
+    covered: dict[str, set[tuple[str, ...]]] = {"random": set(), "ground_truth": set()}
+    wanted: set[tuple[str, ...]] = set()
+    for grid in miniature:
+        assert len(str(grid["seed"]).split(",")) >= 3
+        settings = settings_beside_the_reward(grid)
+        wanted |= {one for one in settings if "scale.build=2" not in one}
+        for control, places in covered.items():
+            if {control, f"{control}_answer"} & set(re.split(r"[,\s]+", grid.get("reward", ""))):
+                places |= settings
+    assert covered["random"] >= wanted and covered["ground_truth"] >= wanted
 
 
 @pytest.mark.parametrize(
