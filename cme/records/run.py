@@ -135,7 +135,8 @@ class RunRecord(Strict):
             (share of completions without a reward); `loss`; `grad_norm`; on a mathematics track `accuracy`,
             `majority_share` and `label_accuracy` (shares; see `cme.training.monitors`). DPO and SFT do not train on
             sampled completions; their columns on responses are measured on samples drawn before the step.
-        seconds: Wall-clock seconds by stage.
+        seconds: Wall-clock seconds by stage; those of GRPO's steps also by part, such as `train: sampling`
+            (`cme.training.step_clock`).
         language_model: The checkpoint that measured the generations' surprisal; None if it was not measured.
         trajectory: None if no checkpoints were saved.
         selected: None if no checkpoint was selected, or the checkpoints have no scored verdict in common.

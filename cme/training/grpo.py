@@ -20,6 +20,7 @@ from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import TrainingResult, history_columns
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
+from cme.training.step_clock import StepClock
 from cme.training.trl_internals import AdvantageTrainer, PromptTrainer
 
 
@@ -41,7 +42,7 @@ def train_grpo(
     """
     stop = {"generation_kwargs": {"stop_token_ids": list(start.end_ids)}} if settings.get("use_vllm") else {}
     config = job.arguments(GRPOConfig, {**settings, **stop, "reward_weights": [1.0, 0.0]})
-    checked = CheckedReward(reward)
+    checked, clock = CheckedReward(reward), StepClock()
     trainer_class = cast("Callable[..., PromptTrainer]", PromptTrainer)
     if reward.granularity == "token" or reward.std_floor > 0:
         if config.scale_rewards == "batch":
@@ -53,9 +54,10 @@ def train_grpo(
         trainer_class = partial(AdvantageTrainer, checked)
     rows = [{"prompt": p.conversation, "answer": p.answer} for p in prompts]
     trainer = trainer_class(
+        clock=clock,
         model=start.model,
         processing_class=start.tokenizer,
-        reward_funcs=[checked, monitors],
+        reward_funcs=[clock.timed("scoring", checked), clock.timed("monitoring", monitors)],
         args=config,
         train_dataset=Dataset.from_list(rows),
         peft_config=job.adapters(),
@@ -65,6 +67,6 @@ def train_grpo(
     samplings = config.gradient_accumulation_steps // (config.steps_per_generation * config.num_iterations)
     sampled = config.generation_batch_size * max(1, samplings)  # completions in each step that samples
     collapse = CollapseCallback(guard, groups_per_step=sampled // config.num_generations)
-    earlier = job.run(trainer, [collapse], {"guard": collapse, "reward": reward})
+    earlier = job.run(trainer, [clock, collapse], {"guard": collapse, "reward": reward, "clock": clock})
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
-    return TrainingResult(history_columns(logs), collapse.stopped, earlier)
+    return TrainingResult(history_columns(logs), collapse.stopped, earlier, clock.seconds)

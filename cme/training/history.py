@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HISTORY = {
     "step": "step",
@@ -34,11 +34,13 @@ class TrainingResult:
         history: Columns of equal length with one entry per step, None where a value was not measured.
         stopped: Why training ended before its last step; None if it did not.
         earlier: Seconds that a resumed training had taken before the checkpoint that it resumed from.
+        seconds: Seconds by part of the steps (`cme.training.step_clock`); empty where they are not measured.
     """
 
     history: dict[str, list[float | None]]
     stopped: str | None
     earlier: float = 0.0
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 def history_columns(logs: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:

@@ -18,6 +18,7 @@ from cme.scoring.policy import SupportsTokenRewards
 from cme.scoring.prompt_cache import PromptCache
 from cme.training.advantages import sequence_advantages, token_advantages
 from cme.training.checked_reward import CheckedReward
+from cme.training.step_clock import StepClock
 
 VOCABULARY_TILE = 8192
 """Columns of logits that are computed at a time."""
@@ -30,10 +31,18 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
     process on a CPU, for the loss.
     """
 
+    def __init__(self, clock: StepClock, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.clock = clock
+
     def _tokenize_prompts(self, prompts: list[chat.Text]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return chat.prompts_ids(self.processing_class, prompts), None, {}
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], *others: Any) -> Any:
+        with self.clock.measure("sampling"):
+            return self._sample(prompt_ids, *others)
+
+    def _sample(self, prompt_ids: list[list[int]], *others: Any) -> Any:
         filters = (self.top_p, self.top_k, self.min_p, self.repetition_penalty) != (1.0, 0, None, 1.0)
         if self.use_vllm or distributed.is_sharded() or filters or not can_repeat_prompts(self.model):
             return super()._generate_single_turn(prompt_ids, *others)

@@ -65,7 +65,7 @@ def _make_record(run: Run, store: Store) -> None:
         print_message(run, warning)
     selection.keep_saved_checkpoints(run, store)
     trained = _finish_training(run, store, weights, fingerprint(prompts["training"]))
-    result = trained["value"]
+    result = {name: value for name, value in trained["value"].items() if name != "seconds"}
     pairs, generate_seconds = _generate_pairs(run, store, weights, result, prompts["evaluation"])
     by_verifier, verifier_seconds = evaluation.verifier_responses(run, store, weights, prompts["evaluation"])
     verdicts, judge_seconds = _judge(run, store, pairs)
@@ -106,6 +106,7 @@ def _make_record(run: Run, store: Store) -> None:
         verdicts=verdicts,
         seconds={
             "train": trained["seconds"],
+            **{f"train: {part}": seconds for part, seconds in trained["value"]["seconds"].items()},
             "generate": generate_seconds + verifier_seconds,
             "judge": judge_seconds,
         }

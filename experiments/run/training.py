@@ -50,7 +50,7 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
     checkpoint waits until `until_written` closes, so that the result is written first. Best-of-n has an empty history.
     """
     if run.trainer.method == "best_of_n":
-        return {"history": {}, "stopped": None}
+        return {"history": {}, "stopped": None, "seconds": {}}
     partial = store.trained / "checkpoint.partial"
     if not any(store.resume.glob(f"*/{MARKER}")):
         shutil.rmtree(partial, ignore_errors=True)
@@ -71,7 +71,12 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
     sync_path(store.trained)
     log.seconds = result.earlier
     launched = {"processes": distributed.process_count()} if distributed.process_count() > 1 else {}
-    return {"history": result.history, "stopped": result.stopped, **launched}
+    return {
+        "history": result.history,
+        "stopped": result.stopped,
+        "seconds": dict(result.seconds),
+        **launched,
+    }
 
 
 def _digest_inputs(run: Run, store: Store, weights: str) -> str:

@@ -27,6 +27,8 @@ def print_report(runs: list[Run]) -> None:
         record = read_record(path)
         print(summarize([record]))
         judged.add((record.scale, record.judge))
+    if len(paths) == 1:
+        print("seconds: " + ", ".join(f"{part} {took:.1f}" for part, took in record.seconds.items()))
     if not paths:
         return
     root = Path(runs[0].results_dir)

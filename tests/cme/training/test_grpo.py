@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,18 @@ def test_a_penalty_does_not_change_the_measured_kl(tiny: Tiny, tmp_path: Path) -
     assert without[1] is None and penalised[1] is None
     assert without[2] is not None and abs(without[2]) > 1e-3
     assert penalised[2] == pytest.approx(without[2], rel=1e-3)
+
+
+def test_the_parts_of_the_steps_are_timed_apart(tiny: Tiny, tmp_path: Path) -> None:
+    def slow(completions: list[Any], **_: Any) -> list[float | None]:
+        time.sleep(0.4)
+        return letters(completions)
+
+    began = time.perf_counter()
+    seconds = run(tiny, tmp_path, slow).seconds
+    assert sum(seconds.values()) < time.perf_counter() - began
+    assert set(seconds) == {"sampling", "scoring", "monitoring", "update"}
+    assert seconds["scoring"] >= 1.2 and all(part > 0 for part in seconds.values())
 
 
 def test_an_asynchronous_reward_is_awaited(tiny: Tiny, tmp_path: Path) -> None:

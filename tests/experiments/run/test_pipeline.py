@@ -37,8 +37,10 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert record.verifier_checkpoint == "miniature:gemma-1/verifier"
     assert record.heldout_checkpoint == "miniature:olmo-1/verifier"
     assert record.stopped is None and record.warnings == []
-    assert set(record.seconds) == {"train", "generate", "judge", "compare"}
+    parts = {f"train: {part}" for part in ("sampling", "scoring", "monitoring", "update")}
+    assert set(record.seconds) == {"train", "generate", "judge", "compare"} | parts
     assert all(s > 0 for s in record.seconds.values())
+    assert sum(record.seconds[part] for part in parts) < record.seconds["train"]
 
     assert {len(column) for column in record.history.values()} == {2}
     assert {"reward", "quality", "heldout", "kl", "unscored"} <= set(record.history)
