@@ -13,6 +13,7 @@ from analysis.experiments.math import MATH
 from analysis.experiments.overoptimisation import OVEROPTIMISATION
 from analysis.experiments.rewards import REWARDS
 from analysis.experiments.verifier_sweep import VERIFIER_SWEEP, VERIFIER_SWEEP_MATH
+from analysis.records.builds import pool_builds
 from analysis.records.read import Records
 from analysis.sections.base import NothingToShow, Part, Section
 from cme.records import ExperimentRecord, RunRecord
@@ -45,7 +46,11 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
     """Write the sections of all experiments that have runs."""
     sections = []
     for name, experiment in EXPERIMENTS.items():
-        planned = [(plan, records.of(plan)) for plan in records.experiments if plan.name == name]
+        planned = [
+            (plan, [pool_builds(run) for run in records.of(plan)])
+            for plan in records.experiments
+            if plan.name == name
+        ]
         if parts := [show_scale(experiment, plan, runs, out) for plan, runs in planned if runs]:
             sections.append(Section(name.replace("_", "-"), experiment.title, experiment.question, parts))
     return sections

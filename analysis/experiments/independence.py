@@ -1,4 +1,4 @@
-"""A test of the paper's central claim: does a verifier of another family protect against gaming?"""
+"""A test of the paper's central claim: does a verifier of another family protect against a family's shared errors?"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,7 +7,7 @@ from math import isnan
 
 import pandas as pd
 
-from analysis.experiments.base import Column, Experiment, build_table, file_name
+from analysis.experiments.base import Experiment, build_table, file_name
 from analysis.experiments.courses import (
     BLOCK,
     BLOCKS_NOTE,
@@ -17,8 +17,11 @@ from analysis.experiments.courses import (
     courses,
     estimate_of,
     flatten,
+    mean_over_seeds,
     monitored_history,
 )
+from analysis.experiments.fact_tables import fact_test_table, share_figure, share_table
+from analysis.experiments.facts import ALL, GROUPS, Facts, arm_of
 from analysis.experiments.verifier_tables import (
     QUALITY_COLUMNS,
     RELATION,
@@ -28,52 +31,23 @@ from analysis.experiments.verifier_tables import (
     relation_legend,
     win_panel,
 )
-from analysis.experiments.verifiers import (
-    QUALITY,
-    GeneratorOutcomes,
-    Outcome,
-    claim_verdict,
-    oracle_tally,
-    quality_views,
-)
+from analysis.experiments.verifiers import GeneratorOutcomes, Outcome, quality_views
 from analysis.figures.courses import rise_plot
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
 from analysis.records.names import sort_names
-from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import interval_excludes
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.render import Entry, Table, format_interval, format_p_value
+from analysis.tables.render import Table
 from cme.records import RunRecord
 
-TESTS = (
-    ("other family", "same family", True),
-    ("other family", "itself", True),
-    ("ensemble", "same family", False),
-    ("ensemble", "other family", False),
-    ("other family", "random weights", False),
-    ("same family", "itself", False),
-)
-"""The relations that are compared, and whether the verdict on the claim depends on the comparison."""
 RISES = {"trained reward": Style("#444444", "o"), "held-out verifier": Style("#444444", "o")}
-
-
-@dataclass(frozen=True)
-class RelationTest:
-    """True quality with the verifiers of one relation minus that with another's, in hundredths.
-
-    The verdict on the claim depends on the decisive ones.
-    """
-
-    one: str
-    other: str
-    decisive: bool
-    difference: Contrast
 
 
 @dataclass(frozen=True, eq=False)
 class IndependenceView(GeneratorOutcomes):
-    """The results of one generator, with the courses of its trainings and the tests of relations."""
+    """The results of one generator with the courses of its trainings, and the facts of all generators of its scale."""
+
+    facts: Facts
 
     @cached_property
     def courses(self) -> Mapping[str, Course]:
@@ -82,85 +56,24 @@ class IndependenceView(GeneratorOutcomes):
         trained = [run for run in self.runs if run.run_id in labels]
         return {course["label"]: course for course in courses(trained, labels)}
 
-    @cached_property
-    def tests(self) -> list[RelationTest]:
-        """The tests of TESTS whose sides both have true quality."""
-        tallies = {}
-        for relation in dict.fromkeys(one.relation for one in self.outcomes):
-            runs = [run for one in self.outcomes if one.relation == relation for run in one.runs]
-            tallies[relation] = oracle_tally(runs, "score_policy")
-        tests = []
-        for one, other, decisive in TESTS:
-            mine, theirs = tallies.get(one), tallies.get(other)
-            if mine is not None and theirs is not None:
-                tests.append(RelationTest(one, other, decisive, contrast(mine, theirs)))
-        return tests
-
-    @property
-    def verdict(self) -> str:
-        """The verdict on the claim, from the decisive tests."""
-        verdicts = [claim_verdict(test.difference) for test in self.tests if test.decisive]
-        if "refuted here" in verdicts:
-            return "refuted here"
-        complete = len(verdicts) == sum(decisive for *_, decisive in TESTS)
-        if not complete or any(verdict.startswith("not testable") for verdict in verdicts):
-            return "not testable here"
-        return "supported here" if set(verdicts) == {"supported here"} else "not supported"
-
 
 def views(runs: Sequence[RunRecord]) -> list[IndependenceView]:
     """The results of each generator. Raises NothingToShow without a verdict."""
-    return [IndependenceView(view.generator, view.runs, view.outcomes) for view in quality_views(runs)]
+    facts = Facts(runs)
+    return [IndependenceView(view.generator, view.runs, view.outcomes, facts) for view in quality_views(runs)]
 
 
-def test_table(view: IndependenceView) -> Iterator[Table]:
-    """The tests: the decisive ones, then the others."""
-    details = "; ".join(
-        f"{QUALITY.text(test.difference)} in true quality against {test.other} ({view.named(test.other)}): "
-        f"{claim_verdict(test.difference)}"
-        for test in view.tests
-        if test.decisive
-    )
-    conclusion = (
-        f'"An independent verifier protects against gaming" is {view.verdict} ({view.where}): '
-        f"{view.named('other family') or 'no other family'}, {details or 'without a verifier to compare with'}."
-    )
+def fact_tables(view: IndependenceView) -> Iterator[Table]:
+    """The tests on facts and the shares behind them; none if the records name no false beliefs."""
+    if view.facts.shares:
+        yield fact_test_table(view.facts, view.scale)
+        yield share_table(view.facts, view.scale)
 
-    def across_seeds(test: RelationTest) -> Entry:
-        _, lo, hi = QUALITY.across_seeds(test.difference)
-        return Entry(format_interval(lo, hi, 3), bold=interval_excludes(lo, hi, 0, test.difference.prompts))
 
-    yield build_table(
-        name=file_name("test", view.scale, view.generator),
-        title=f"Verifiers of other families against others ({view.where})",
-        columns=[
-            Column("trained with", lambda test: f"{test.one} ({view.named(test.one)})"),
-            Column("against", lambda test: f"{test.other} ({view.named(test.other)})"),
-            Column("prompts", lambda test: str(test.difference.prompts)),
-            Column(
-                "difference",
-                lambda test: QUALITY.over_prompts(test.difference).text(),
-                "Difference: mean true quality (0 to 1) of the trained policies' greedy responses to the evaluation "
-                "prompts, minus the other side's on the same prompts, with the 95 % interval over prompts, for these "
-                "models; p tests 0 over prompts.",
-            ),
-            Column(
-                "across-seed 95 % CI",
-                across_seeds,
-                "Across-seed: the interval for other seeds and other prompts; the runs with all verifiers of a side "
-                "are its seeds. Bold: it excludes 0.",
-            ),
-            Column("p", lambda test: format_p_value(test.difference.p)),
-            Column(
-                "verdict",
-                lambda test: claim_verdict(test.difference) if test.decisive else "-",
-                "Only the first block was stated before the runs and has a verdict. There are few verifiers per "
-                "relation: the interval describes other trainings, not other families.",
-            ),
-        ],
-        groups=[[test for test in view.tests if test.decisive is group] for group in (True, False)],
-        notes=[conclusion],
-    )
+def fact_figure(view: IndependenceView) -> Iterator[Plot]:
+    """The shares of right facts; none if the records name no false beliefs."""
+    if view.facts.shares:
+        yield share_figure(view.facts, view.scale)
 
 
 def outcome_table(view: IndependenceView) -> Iterator[Table]:
@@ -275,25 +188,30 @@ def frame(views: Sequence[IndependenceView]) -> pd.DataFrame:
     for view in views:
         for one in view.outcomes:
             course = {k: v for k, v in view.courses[one.label].items() if k not in ("seeds", "stopped")}
-            rows.append({"label": one.label} | one.row | flatten(course))
+            arm = arm_of(one.runs[0])
+            right = {
+                f"right_{group}": mean_over_seeds(view.facts.shares.get((arm, group), {}).values()).value
+                for group in (*GROUPS, ALL)
+            }
+            rows.append({"label": one.label} | one.row | flatten(course) | right)
     return pd.DataFrame(rows)
 
 
 INDEPENDENCE = Experiment(
     name="independence",
-    title="Independence: does a verifier of another family protect against gaming?",
+    title="Independence: does a verifier of another family protect against a family's errors?",
     question=(
-        "The paper argues that its signal cannot be gamed because the verifier is independent of the generator. The "
-        "same generator was trained for twice the usual steps with verifiers of equal knowledge but different "
-        "families, with itself, and with random weights. Stated before the runs: true quality of the policies trained "
-        "with verifiers of other families, minus that with the verifier of the same family (the main test: equal "
-        "knowledge), and minus that with the untrained generator itself (which also knows less, so family and "
-        "knowledge cannot be separated). Each is supported here if its across-seed 95 % interval lies above 0, refuted "
-        "here if it lies below 0, and not supported if it covers 0. The claim is refuted here if either is, supported "
-        "here if both are, and otherwise not supported."
+        "The paper argues that its signal cannot be gamed because the verifier is independent of the generator. In the "
+        "miniature world every family has false beliefs of its own, which its generators and its verifier share. The "
+        "same generators were trained with verifiers of one recipe, from their own family and from another one. The "
+        "claim predicts that another family's verifier corrects facts that the generator's family has wrong and that "
+        "its own family's verifier does not. It is refuted if the difference lies below the margin; it is no evidence "
+        "for independence if the other verifier is better on all facts alike; and 'cannot be gamed' is refuted if the "
+        "policy learns the verifier's own false beliefs. At other scales no false beliefs are known, so there is no "
+        "verdict."
     ),
     views=views,
-    tables=(test_table, outcome_table, gaming_table),
-    figures=(outcome_plot, gaming_plot),
+    tables=(fact_tables, outcome_table, gaming_table),
+    figures=(fact_figure, outcome_plot, gaming_plot),
     frame=frame,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, group_by_generator
 from analysis.figures.style import Style
 from analysis.records.frames import verdicts_frame
-from analysis.records.names import method_names, order_key, sort_names, verifier_name
+from analysis.records.names import display_name, method_names, order_key, sort_names, verifier_name
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
@@ -26,9 +26,25 @@ RELATIONS = {
     "same family": Style("#E69F00", "s"),
     "other family": Style("#0072B2", "o"),
     "ensemble": Style("#009E73", "P"),
+    "random reward": Style("#767676", "X"),
+    "ground truth": Style("#000000", "*"),
 }
-"""How a verifier is related to its generator, with the style of each relation."""
-KNOWLEDGE = ("random", "pretrained", "sft", "instruct", "verifier")
+"""How a verifier is related to its generator, or the control that uses none, with the style of each."""
+CONTROLS = {
+    "random": "random reward",
+    **dict.fromkeys(("ground_truth", "ground_truth_answer"), "ground truth"),
+}
+"""The relation of rewards that use no verifier."""
+KNOWLEDGE = (
+    "random",
+    "pretrained",
+    "sft",
+    "instruct",
+    "verifier_50",
+    "verifier_70",
+    "verifier_85",
+    "verifier",
+)
 """The training of a checkpoint, from least to most knowledge."""
 
 
@@ -174,15 +190,17 @@ def outcome(
 
 
 def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Random weights first, then by the verifiers' own quality, or by knowledge if any quality is unknown.
+    """Controls without a verifier, then random weights, then by the verifiers' own quality, or by knowledge.
 
-    An ensemble has no quality of its own and comes last.
+    By knowledge if any quality is unknown. An ensemble has no quality of its own and comes last.
     """
-    known = not any(isnan(o.own.value) for o in outcomes if o.relation != "ensemble")
+    without = ("ensemble", *CONTROLS.values())
+    known = not any(isnan(o.own.value) for o in outcomes if o.relation not in without)
 
-    def ability(one: Outcome) -> tuple[bool, float, tuple[int, str], str]:
-        own = one.own.value if known and one.relation != "ensemble" else inf
-        return one.relation != "random weights", own, order_key(one.knowledge, KNOWLEDGE), one.label
+    def ability(one: Outcome) -> tuple[int, float, tuple[int, str], str]:
+        own = one.own.value if known and one.relation not in without else inf
+        first = 0 if one.relation in CONTROLS.values() else 1 if one.relation == "random weights" else 2
+        return first, own, order_key(one.knowledge, KNOWLEDGE), one.label
 
     return sorted(outcomes, key=ability)
 
@@ -190,13 +208,21 @@ def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     """A label per run id: its verifier, or its full method name if the verifier alone would pool settings."""
     names = method_names(runs)
-    verifiers = {names[run.run_id]: run.verifier for run in runs}
+    verifiers = {names[run.run_id]: run.verifier for run in runs if run.reward not in CONTROLS}
     unique = len(set(verifiers.values())) == len(verifiers)
-    return {run.run_id: verifier_name(run.verifier) if unique else names[run.run_id] for run in runs}
+
+    def label(run: RunRecord) -> str:
+        if run.reward in CONTROLS:
+            return f"{display_name(run.reward)} (no verifier)"
+        return verifier_name(run.verifier) if unique else names[run.run_id]
+
+    return {run.run_id: label(run) for run in runs}
 
 
 def relation(run: RunRecord) -> str:
-    """How a run's verifier is related to its generator."""
+    """How a run's verifier is related to its generator; the name of the control for a reward without a verifier."""
+    if run.reward in CONTROLS:
+        return CONTROLS[run.reward]
     checkpoints = run.verifier_checkpoint.split(", ")
     if len(checkpoints) > 1:
         return "ensemble"
@@ -209,7 +235,9 @@ def relation(run: RunRecord) -> str:
 
 
 def knowledge(run: RunRecord) -> str:
-    """The training of a run's verifier: the last part of its checkpoint's name."""
+    """The training of a run's verifier: the last part of its checkpoint's name; `none` for a control."""
+    if run.reward in CONTROLS:
+        return "none"
     if run.verifier_checkpoint.startswith("random:"):
         return KNOWLEDGE[0]
     parts = (name.split("/")[-1] for name in run.verifier_checkpoint.split(", "))

@@ -1,0 +1,34 @@
+"""Builds of the miniature checkpoints: replicates of one recipe, which tables pool like seeds."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cme.records import RunRecord
+
+OFFSET = 100
+"""Added to the seeds of each build after the first."""
+CHECKPOINT = re.compile(r"(miniature:\w+)-(\d+)/")
+
+
+def build_of(run: RunRecord) -> int:
+    """The build of a run's generator; 1 for a checkpoint without builds."""
+    match = CHECKPOINT.search(run.generator_checkpoint)
+    return int(match[2]) if match else 1
+
+
+def pool_builds(run: RunRecord) -> RunRecord:
+    """The run without its build in the configuration, and with its build in its seed: seed 3 of build 2 is 103.
+
+    So the builds of a recipe are pooled in one cell, and tallies by seed tell them apart. `build_of` still works.
+    """
+
+    def without_build(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            return {key: without_build(value) for key, value in node.items() if key != "build"}
+        if isinstance(node, list):
+            return [without_build(value) for value in node]
+        return CHECKPOINT.sub(r"\1/", node) if isinstance(node, str) else node
+
+    return replace(run, config=without_build(run.config), seed=run.seed + OFFSET * (build_of(run) - 1))

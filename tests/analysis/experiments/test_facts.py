@@ -1,0 +1,182 @@
+"""Facts and tests of independence: shares by hand, intervals against scipy, verdicts by the rules of the log."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+from shown import smallest_type, texts
+
+from analysis.experiments.fact_tables import fact_test_table, share_figure, share_table
+from analysis.experiments.facts import ALL, GROUPS, UNTRAINED, Facts, is_fact, shares_right
+from analysis.experiments.independence import INDEPENDENCE
+from analysis.records.builds import build_of, pool_builds
+from analysis.records.names import method_names
+from cme.records import Grade, Grades, RunRecord
+
+GENERATOR, VERIFIER = ("fox color", "cow food"), ("cow food", "dog home")
+FACTS = {"fox color": GROUPS[0], "dog home": GROUPS[1], "cow food": GROUPS[2], "cat name": GROUPS[3]}
+"""A fact of each group."""
+FAMILIES = {"qwen": "gemma", "llama": "gemma", "gemma": "llama", "olmo": "gemma"}
+"""The other family's verifier by generator."""
+Levels = Mapping[str, Mapping[str, float]]
+"""By arm, the share of right facts of each group."""
+
+
+def graded(levels: Mapping[str, float], prompts: int = 20) -> list[Grade]:
+    """Grades of one fact of each group and one step, right in the given share of the prompts."""
+    return [
+        Grade(
+            0.5,
+            "wrong",
+            {fact: i < round(prompts * levels[group]) for fact, group in FACTS.items()} | {"step 1": True},
+        )
+        for i in range(prompts)
+    ]
+
+
+@pytest.fixture
+def make_runs(make_record: Any) -> Callable[..., list[RunRecord]]:
+    """Runs of four families, two builds and two seeds, with the arms' shares; `off` is added in build 2."""
+
+    def make(levels: Levels, off: float = 0.0, own: float = 0.9) -> list[RunRecord]:
+        runs = []
+        for family, other in FAMILIES.items():
+            arms = {
+                "other family": other,
+                "same family": family,
+                "random reward": "gemma",
+                "ground truth": "gemma",
+            }
+            rewards = {"random reward": "random", "ground truth": "ground_truth"}
+            for arm, verifier in arms.items():
+                for build in (1, 2) if arm not in rewards else (1,):
+                    shares = {group: share + off * (build - 1) for group, share in levels[arm].items()}
+                    start = graded(levels[UNTRAINED])
+                    for seed in range(2):
+                        run = make_record(
+                            family=family, regime="sft", reward=rewards.get(arm, "cme"), verifier=verifier,
+                            seed=seed, prompts=20, steps=40,
+                        )  # fmt: skip
+                        checkpoints = (f"miniature:{name}-{build}" for name in (family, verifier))
+                        generator, checkpoint = (
+                            f"{c}/{r}" for c, r in zip(checkpoints, ("sft", "verifier"), strict=True)
+                        )
+                        quality = own if arm == "same family" else 0.9
+                        runs.append(
+                            replace(
+                                run,
+                                run_id=f"{run.run_id}-{build}",
+                                generator_checkpoint=generator,
+                                verifier_checkpoint=checkpoint,
+                                config={
+                                    "seed": seed, "generator": generator, "scale": {"build": build},
+                                    "verifier": {"name": verifier, "family": verifier},
+                                },
+                                grades=Grades(start, graded(shares), start),
+                                blind_spots={"generator": list(GENERATOR), "verifier": list(VERIFIER)},
+                                verifier_quality=None if arm in rewards else [quality] * 20,
+                            )
+                        )  # fmt: skip
+        return runs
+
+    return make
+
+
+def arms(**changes: Mapping[str, float]) -> dict[str, dict[str, float]]:
+    """Shares with which every test is supported, with changes by arm (`_` for a space)."""
+    low = {GROUPS[0]: 0.1, GROUPS[1]: 0.5, GROUPS[2]: 0.1, GROUPS[3]: 0.5}
+    levels = {UNTRAINED: low, "random reward": low, "same family": low | {GROUPS[3]: 0.9}}
+    levels["other family"] = low | {GROUPS[0]: 0.9, GROUPS[3]: 0.9}
+    levels["ground truth"] = dict.fromkeys(GROUPS, 0.9)
+    return levels | {arm: levels[arm] | dict(change) for arm, change in changes.items()}
+
+
+def verdicts(runs: list[RunRecord]) -> list[str]:
+    return [test.verdict for test in Facts([pool_builds(run) for run in runs]).tests]
+
+
+def test_shares_are_counted_by_who_has_the_fact_wrong() -> None:
+    grades = [
+        Grade(0.5, "wrong", {"fox color": True, "step 1": False}),
+        Grade(0, "wrong", {"fox color": False}),
+    ]
+    found = shares_right(grades, {"generator": GENERATOR, "verifier": VERIFIER})
+    assert (found[GROUPS[0]], found[ALL]) == (0.5, 0.5) and np.isnan(found[GROUPS[3]])
+    assert is_fact("fox color") and not is_fact("step 2") and not is_fact("member 1")
+
+
+def test_builds_are_pooled_like_seeds_and_told_apart(make_runs: Callable[..., list[RunRecord]]) -> None:
+    runs = [run for run in make_runs(arms()) if run.family == "qwen" and run.reward == "cme"]
+    pooled = [pool_builds(run) for run in runs]
+    assert {run.seed for run in pooled} == {0, 1, 100, 101} and {build_of(run) for run in pooled} == {1, 2}
+    assert len(set(method_names(runs).values())) > len(set(method_names(pooled).values())) == 2
+
+
+def test_the_unit_is_a_pair_of_family_and_build(make_runs: Callable[..., list[RunRecord]]) -> None:
+    """Other minus same is 0.4 in build 1; in build 2 both arms shift, so the difference stays."""
+    facts = Facts(
+        [pool_builds(run) for run in make_runs(arms(**{"other family": {GROUPS[0]: 0.5}}), off=0.1)]
+    )
+    values = facts.difference("other family", UNTRAINED, GROUPS[0])
+    assert (
+        len(values) == 8
+        and values["qwen", 1] == pytest.approx(0.4)
+        and values["qwen", 2] == pytest.approx(0.5)
+    )
+    test = facts.tests[0]
+    assert list(test.values.values()) == pytest.approx([0.4] * 8) and list(test.by_family) == list(FAMILIES)
+    exchange = facts.tests[2]
+    expected = stats.ttest_1samp([0.0] * 4 + [0.1] * 4, 0).confidence_interval(0.95)
+    assert exchange.estimate == pytest.approx((0.05, expected.low, expected.high))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["supported here"] * 4),
+        (
+            {"other family": {GROUPS[0]: 0.1}},
+            ["refuted here", "not supported", "supported here", "not supported"],
+        ),
+        (
+            {"same family": {GROUPS[3]: 0.1}},
+            ["supported here", "not supported", "supported here", "supported here"],
+        ),
+        (
+            {"other family": {GROUPS[1]: 0.0}},
+            ["supported here", "supported here", "refuted here", "supported here"],
+        ),
+    ],
+)
+def test_verdicts_follow_the_rules_of_the_log(
+    make_runs: Callable[..., list[RunRecord]], changes: Levels, expected: list[str]
+) -> None:
+    assert verdicts(make_runs(arms(**changes))) == expected
+
+
+def test_nothing_is_testable_where_the_truth_does_not_pass_or_the_verifiers_differ(
+    make_runs: Callable[..., list[RunRecord]],
+) -> None:
+    blind = verdicts(make_runs(arms(**{"ground truth": {GROUPS[0]: 0.1}})))
+    unequal = verdicts(make_runs(arms(), own=0.5))
+    assert all(v.startswith("not testable: ground truth minus random") for v in blind)
+    assert all(v.startswith("not testable: the verifiers' own quality") for v in unequal)
+
+
+def test_the_section_shows_tests_shares_and_controls(
+    make_runs: Callable[..., list[RunRecord]], tmp_path: Path
+) -> None:
+    runs = [pool_builds(run) for run in make_runs(arms())]
+    facts = Facts(runs)
+    tests, shares = texts(fact_test_table(facts, "miniature")), texts(share_table(facts, "miniature"))
+    assert tests[0][0] == "main test" and tests[0][5].startswith("+0.800 [")
+    assert shares[0][0] == UNTRAINED and {row[0] for row in shares} == {UNTRAINED, *arms()}
+    assert smallest_type(share_figure(facts, "miniature").figure) >= 8
+    part = INDEPENDENCE.show(runs, tmp_path)
+    names = [table.name for table in part.tables]
+    assert names.count("independence-test-miniature") == 1 and "independence-facts-miniature" in names
+    assert any("is supported here" in note for note in part.tables[0].notes)
