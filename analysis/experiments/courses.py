@@ -38,7 +38,14 @@ COLLAPSE_NOTE = (
     f"Collapse: the end of the first block of {BLOCK} steps from which on true quality lies below the start's (Welch's "
     "95 % interval over steps) until the end, by seed; - means no collapse."
 )
-
+COLLAPSED = 0.01
+MODEL_COLLAPSE_NOTE = (
+    "Model Collapse Step (He et al. 2026, arXiv 2603.08660, by its summaries): the first step at which accuracy is "
+    f"below {COLLAPSED:.0%}; accuracy is the share of groups whose most common answer is right where there are "
+    f"answers, else true quality, each as a running mean over {WINDOW} steps. Half of peak: the first step at which "
+    "that mean is below half of its highest value so far (ours, since a share of parts need not come near 0). By seed; "
+    "> means not within the training."
+)
 
 Course = dict[str, Any]
 """The course of one method's runs: estimates and texts by name."""
@@ -119,10 +126,12 @@ def values_at(table: pd.DataFrame, column: pd.Series) -> Floats:
 
 
 def levels(quality: pd.DataFrame, peak: pd.Series, last: pd.Series, prefix: str = "") -> Course:
-    """Quality at the start, the peak and the end; `quality` and `peak` as in `peaks`."""
+    """Quality at the start, the peak and the end, and the rise to the peak; `quality` and `peak` as in `peaks`."""
     start = pd.Series(0, index=last.index)
     landmarks = {"start": start, "peak": peak, "final": last}
-    return {f"{prefix}{name}": mean_over_seeds(values_at(quality, at)) for name, at in landmarks.items()}
+    found = {f"{prefix}{name}": mean_over_seeds(values_at(quality, at)) for name, at in landmarks.items()}
+    rise = mean_over_seeds(values_at(quality, peak) - values_at(quality, start))
+    return found | {f"{prefix}rise_to_peak": rise}
 
 
 def last_blocks(blocks: pd.DataFrame) -> pd.Series:
@@ -162,6 +171,20 @@ def is_lower(values: Floats, others: Floats) -> bool:
     return bool(test.statistic < 0 and test.pvalue < 0.05)
 
 
+def first_step_below(history: pd.DataFrame, of_peak: float | None = None) -> str:
+    """The Model Collapse Step of one run, such as `120`; `>240` if there is none in 240 steps, `n/a` if unmeasured.
+
+    With `of_peak`, the first step below that share of the highest value so far.
+    """
+    graded = history["label_accuracy"].notna().any()
+    measured = history.set_index("step")["label_accuracy" if graded else "quality"].dropna().sort_index()
+    means = measured.rolling(WINDOW).mean().dropna()
+    if means.empty:
+        return "n/a"
+    below = means[means < (COLLAPSED if of_peak is None else of_peak * means.cummax())]
+    return str(int(below.index[0])) if len(below) else f">{int(means.index[-1])}"
+
+
 def courses(runs: Sequence[RunRecord], labels: Mapping[str, str]) -> list[Course]:
     """The course of each label's runs, in the order of the labels.
 
@@ -189,6 +212,8 @@ def course_of(history: pd.DataFrame, runs: Sequence[RunRecord]) -> Course:
         "stopped": " ".join("-" if run.stopped is None else str(last_training_step(run)) for run in kept),
         "peak_steps": "n/a",
         "collapse_steps": "n/a",
+        "model_collapse_steps": "n/a",
+        "half_of_peak_steps": "n/a",
     }
     if not kept:
         return course
@@ -198,6 +223,9 @@ def course_of(history: pd.DataFrame, runs: Sequence[RunRecord]) -> Course:
     collapses = [collapse_end(history[history["run_id"] == run.run_id]) for run in kept]
     course["peak_steps"] = " ".join(str(peak[run.run_id] * BLOCK) for run in kept)
     course["collapse_steps"] = " ".join("-" if step is None else str(step) for step in collapses)
+    by_run = [history[history["run_id"] == run.run_id] for run in kept]
+    course["model_collapse_steps"] = " ".join(map(first_step_below, by_run))
+    course["half_of_peak_steps"] = " ".join(first_step_below(own, of_peak=0.5) for own in by_run)
     course |= levels(quality, peak, last)
     course["fall"] = mean_over_seeds(values_at(quality, peak) - values_at(quality, last))
     for name in LATER:

@@ -18,9 +18,10 @@ def fact_test_table(facts: Facts, scale: str) -> Table:
         '"A verifier of another family protects against the family\'s errors" is '
         f"{main.verdict} (scale: {scale}): of the facts that the generator's family alone has wrong, policies trained "
         f"with another family's verifier have {main.estimate.text()} more right than those with their own family's. "
-        f"That this is due to independence and not to a better verifier is {beyond.verdict} ({beyond.estimate.text()}). "
-        f"That the policy does not learn the verifier's own errors instead is {exchange.verdict} "
-        f"({exchange.estimate.text()}); over all facts the difference is {net.estimate.text()} ({net.verdict})."
+        f"That this is due to independence and not to a better verifier is {beyond.verdict} "
+        f"({beyond.estimate.text()}). That the policy does not learn the verifier's own errors instead is "
+        f"{exchange.verdict} ({exchange.estimate.text()}); over all facts the "
+        f"difference is {net.estimate.text()} ({net.verdict})."
     )
 
     def families(test: FactTest) -> str:

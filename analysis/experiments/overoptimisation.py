@@ -19,6 +19,7 @@ from analysis.experiments.courses import (
     BLOCK,
     BLOCKS_NOTE,
     COLLAPSE_NOTE,
+    MODEL_COLLAPSE_NOTE,
     Course,
     block_means,
     courses,
@@ -36,8 +37,11 @@ from analysis.tables.render import Entry, Table
 from analysis.tables.trajectory import trajectory_table
 from cme.records import RunRecord
 
+MARGIN = 0.05
+"""True quality: a smaller rise or fall counts as none."""
 DIRECTIONS = {
-    "falls": "falls from its peak with",
+    "falls": "rises and then falls from its peak (over-optimisation) with",
+    "degrades": "falls without a rise before it with",
     "rises": "keeps rising over the second half with",
     "level": "shows neither a fall nor a rise with",
     "unknown": "cannot be judged (too few seeds, or no true quality) with",
@@ -93,15 +97,18 @@ def direction(course: Course, kind: str = "") -> str:
 
     `kind` is the prefix of the measures: "greedy_" for greedy responses, empty for sampled completions.
     """
-    fall, late = (estimate_of(course, f"{kind}{name}").lo for name in ("fall", "second_half_quality"))
+    names = ("fall", "second_half_quality", "rise_to_peak")
+    fall, late, rise = (estimate_of(course, f"{kind}{name}").lo for name in names)
     if isnan(fall):
         return "unknown"
-    return "falls" if fall > 0 else "rises" if late > 0 else "level"
+    if fall > MARGIN:
+        return "falls" if rise > MARGIN else "degrades"
+    return "rises" if late > 0 else "level"
 
 
 def summary(courses: Sequence[Course], kind: str = "") -> str:
     """With which rewards quality keeps rising and with which it falls, with the numbers; `kind` as in `direction`."""
-    numbers = {"falls": "fall", "rises": "second_half_quality"}
+    numbers = {"falls": "fall", "degrades": "fall", "rises": "second_half_quality"}
     methods: dict[str, list[str]] = {way: [] for way in DIRECTIONS}
     gamed = []
     for course in courses:
@@ -132,6 +139,7 @@ def course_columns(kind: str, at: str, peak: str, later: str) -> list[CourseColu
         level("peak", peak),
         CourseColumn(f"peak {at}", lambda course: course[f"{kind}peak_steps"]),
         level("final"),
+        change_column("rise to the peak", f"{kind}rise_to_peak"),
         change_column("fall from the peak", f"{kind}fall", "falls", kind),
         change_column("second half", f"{kind}second_half_quality", "rises", kind, later),
         change_column("reward since the peak", f"{kind}since_peak_reward_value"),
@@ -161,11 +169,16 @@ def sampled_table(view: LongRuns) -> Iterator[Table]:
                 "Peak: for each seed, the block in which the other seeds' mean is highest, so the fall is not a matter "
                 "of luck; it can be the last block, and the fall 0. Reward (in its own unit) and held-out verifier "
                 "(nats/token): last block minus the peak's.",
-                f"In brackets: 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}. Bold: the interval of the fall "
-                "lies above 0; or it does not, and that of the change over the second half does.",
+                f"In brackets: 95 % t intervals over seeds, [n/a] below {MIN_SEEDS}. Bold: the intervals of the rise "
+                f"to the peak and of the fall lie above the margin of {MARGIN}; or that of the fall does not, and that "
+                "of the change over the second half lies above 0.",
             ),
             change_column("held-out since the peak", "since_peak_heldout"),
             CourseColumn("collapse by step", lambda course: course["collapse_steps"], COLLAPSE_NOTE),
+            CourseColumn(
+                "Model Collapse Step", lambda course: course["model_collapse_steps"], MODEL_COLLAPSE_NOTE
+            ),
+            CourseColumn("half of peak", lambda course: course["half_of_peak_steps"]),
             CourseColumn(
                 "stopped at",
                 lambda course: course["stopped"] or "-",
@@ -246,11 +259,14 @@ OVEROPTIMISATION = Experiment(
     title="Over-optimisation: does quality keep rising with the reward?",
     question=(
         "Runs of four times the usual steps. If a reward cannot be gamed, true quality keeps rising with it or levels "
-        "off; over-optimisation means that true quality falls from its peak while the reward keeps rising (Gao et al. "
-        "2023). Here, a reward is over-optimised if the 95 % interval over seeds of the fall from the peak lies above "
-        "0; quality keeps rising if that of the change over the second half does; otherwise neither is claimed. The "
-        "question is put to the completions sampled in training and, if checkpoints were saved, to their greedy "
-        "responses: the responses that a user sees can get worse while the training samples look level."
+        "off; over-optimisation means that true quality first rises and then falls from its peak while the reward "
+        "keeps rising (Gao et al. 2023). The fall from the peak is the test: a reward is over-optimised if the 95 % "
+        "intervals over seeds of the rise to the peak and of the fall from it lie above "
+        f"{MARGIN}; it degrades if quality falls "
+        "without such a rise, as with a random reward; quality keeps rising if the interval of the change over the "
+        "second half lies above 0; otherwise neither is claimed. The question is put to the completions sampled in "
+        "training and, if checkpoints were saved, to their greedy responses: the responses that a user sees can get "
+        "worse while the training samples look level."
     ),
     views=views,
     tables=(sampled_table, saved_table),

@@ -84,8 +84,8 @@ def record(
     whole: dict[str, Any] = {
         "run_id": name,
         "experiment": None,
-        "generator_checkpoint": f"{scale}:{family}/{regime}",
-        "verifier_checkpoint": f"{scale}:{verifier}/verifier",
+        "generator_checkpoint": f"{scale}:{family}-1/{regime}",
+        "verifier_checkpoint": f"{scale}:{verifier}-1/verifier",
         "heldout_checkpoint": None,
         "config": {"seed": seed, "trainer": {"beta": 0.0}},
         "environment": {},

@@ -132,6 +132,35 @@ def test_collapse_is_below_the_start_to_the_end(
     assert collapse_end(monitored_history([trained(make_record, noisy)])) == step
 
 
+@pytest.mark.parametrize(
+    ("quality", "collapsed", "half"),
+    [
+        ([0.4] * 20 + [0.0] * 20, "25", "23"),  # means over steps 21-25: 0; over 19-23: 0.16, below 0.2
+        ([0.4] * 20 + [0.3] * 20, ">40", ">40"),
+        ([0.0] * 20 + [0.5] * 20, "5", ">40"),
+        ([0.2] * 10 + [0.8] * 10 + [0.3] * 20, ">40", "25"),  # the mean of steps 20-24 is 0.4, half of 0.8
+    ],
+)
+def test_the_model_collapse_step_and_half_of_the_peak(
+    make_record: Any, quality: Column, collapsed: str, half: str
+) -> None:
+    [row] = courses([trained(make_record, quality)], {trained(make_record, quality).run_id: "x"})
+    assert (row["model_collapse_steps"], row["half_of_peak_steps"]) == (collapsed, half)
+
+
+def test_accuracy_decides_the_model_collapse_step_where_there_are_answers(make_record: Any) -> None:
+    run = trained(make_record, [0.9] * 40, label_accuracy=[0.5] * 10 + [0.0] * 30)
+    assert course(run)["model_collapse_steps"] == "15"
+    assert course(trained(make_record, [None] * 40))["model_collapse_steps"] == "n/a"
+
+
+def test_a_fall_without_a_rise_is_no_overoptimisation(make_record: Any) -> None:
+    runs = [trained(make_record, blocks(0.5, 0.5, 0.3, 0.2 + seed / 100), seed=seed) for seed in range(3)]
+    [row] = long_courses(runs)
+    assert direction(row) == "degrades" and row["rise_to_peak"].value == 0
+    assert "falls without a rise before it with CME (+0.2" in summary([row])
+
+
 def test_a_noisy_start_proves_no_collapse(make_record: Any) -> None:
     start: Column = [0.0, 1.0, 0.0, 1.0, 0.5]
     history = monitored_history([trained(make_record, start + [0.45] * 15 + blocks(0.3, 0.3))])
@@ -206,10 +235,10 @@ def test_the_table_of_courses(long_runs: list[RunRecord]) -> None:
     [table] = sampled_table(OVEROPTIMISATION.views(long_runs)[0])
     cme, entropy, _ = texts(table)
     assert entropy[:6] == ["Token entropy", "0 1 2", "0.200", "0.600", "40 40 40", "0.300"]
-    assert cme[6] == cme[8] == "+0.000 [0.000, 0.000]"
-    assert entropy[8].startswith("+4.000 [") and entropy[9] == "+0.200 [0.200, 0.200]"
-    assert entropy[10] == "- - -"  # below its peak, never below its start
-    bold = [[entry.bold for entry in row[6:8]] for row in table.groups[0][:2]]
+    assert cme[7] == cme[9] == "+0.000 [0.000, 0.000]" and entropy[6].startswith("+0.400 [")
+    assert entropy[9].startswith("+4.000 [") and entropy[10] == "+0.200 [0.200, 0.200]"
+    assert entropy[11] == "- - -" and entropy[12] == ">80 >80 >80"  # below its peak, never below its start
+    bold = [[entry.bold for entry in row[7:9]] for row in table.groups[0][:2]]
     assert bold == [[False, True], [True, False]]
 
 
@@ -249,9 +278,9 @@ def test_the_table_shows_greedy_next_to_sampled_quality(saved_runs: list[RunReco
     sampled, greedy = OVEROPTIMISATION.show(saved_runs, tmp_path).tables
     [[cme, entropy]] = greedy.groups
     assert [e.text for e in cme[:6]] == ["CME", "0 1 2", "0.300", "0.800", "40 40 40", "0.500"]
-    assert cme[6].bold and cme[10].text == "+0.000 [0.000, 0.000]" and not cme[10].bold
-    assert not entropy[6].bold and entropy[7].bold and entropy[10].bold
-    assert [row[6].text for row in sampled.groups[0]] == [cme[10].text, entropy[10].text]
+    assert cme[7].bold and cme[11].text == "+0.000 [0.000, 0.000]" and not cme[11].bold
+    assert not entropy[7].bold and entropy[8].bold and entropy[11].bold
+    assert [row[7].text for row in sampled.groups[0]] == [cme[11].text, entropy[11].text]
     assert (tmp_path / "figures" / "overoptimisation-greedy-miniature-qwen-pretrained.png").exists()
 
 

@@ -12,6 +12,7 @@ from shown import marks, problems, smallest_type, texts
 
 from analysis.experiments.base import Estimate
 from analysis.experiments.independence import INDEPENDENCE, gamed
+from analysis.experiments.knowledge import knowledge_effect
 from analysis.experiments.verifier_sweep import (
     VERIFIER_SWEEP,
     VERIFIER_SWEEP_MATH,
@@ -60,7 +61,11 @@ def under(make_record: Any) -> Under:
             Verdict(f"p{i}", True, "first" if q > 0.4 else "second" if q < 0.4 else "tie", scores=(q, 0.4))
             for i, q in enumerate(policy)
         ]
-        config = {"verifier": {"name": verifier, "family": family}, "trainer": {"beta": 0.0}}
+        config = {
+            "reward": {"ensemble": "mean"},
+            "verifier": {"name": verifier, "family": family},
+            "trainer": {"beta": 0.0},
+        }
         run = make_record(verifier=verifier, seed=seed, verdicts=verdicts, steps=60, config=config)
         return replace(run, verifier_checkpoint=checkpoint, **fields)
 
@@ -206,6 +211,35 @@ def test_the_sweep_orders_verifiers_by_their_own_quality(under: Under, tmp_path:
     assert [row[4].split()[0] for row in ours] == ["+0.050", "+0.100", "+0.300", "+0.200"]
     assert [row[2].split()[0] for row in ours] == ["0.600", "0.200", "0.500", "0.900"]
     assert published[0] == ["random-weight Llama (control)", "random weights", "55.8", "22.8"]
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ((0.1, 0.2, 0.3, 0.41, 0.5, 0.62), "supported here"),
+        ((0.62, 0.5, 0.41, 0.3, 0.2, 0.1), "refuted here"),
+        ((0.3, 0.1, 0.3, 0.1, 0.3, 0.1), "undecided"),
+        ((0.3, 0.1, 0.2), "not testable here"),
+    ],
+)
+def test_knowledge_is_judged_by_its_partial_correlation_with_the_gain(
+    under: Under, gains: Sequence[float], verdict: str
+) -> None:
+    """Gemma's verifiers, each with another own quality; controls and random weights, far off, do not count."""
+    runs = [
+        replace(
+            under("gemma_instruct", around(0.4 + gain), verifier_quality=[0.3 + 0.1 * i] * 40),
+            run_id=f"run{i}",
+            verifier=f"gemma_{i}",
+        )
+        for i, gain in enumerate(gains)
+    ]
+    off = under("random", around(0.2), verifier_quality=[5.0] * 40)
+    truth = replace(
+        under("qwen", around(0.9), verifier_quality=[0.0] * 40), run_id="x", reward="ground_truth"
+    )
+    text = knowledge_effect(quality_outcomes([*runs, off, truth]))
+    assert f"is {verdict}" in text and f"over {len(gains)} verifiers" in text
 
 
 def test_ours_and_the_published_sweep_share_no_axis(under: Under) -> None:
