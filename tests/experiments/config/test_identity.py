@@ -172,6 +172,15 @@ def test_an_undeclared_field_is_an_error() -> None:
         _ = replace(config, values=config.values | {"retries": 1}).run_id
 
 
+def test_another_build_of_the_checkpoints_is_another_run() -> None:
+    first, second = cell(), cell("scale.build=2")
+    assert second.generator == "miniature:qwen-2/pretrained"
+    assert second.verifier.checkpoint == "miniature:gemma-2/verifier"
+    assert first.run_id != second.run_id
+    assert identity.training_id(first) != identity.training_id(second)
+    assert first.run_id == cell("scale.build=1").run_id
+
+
 def test_the_slug_is_readable_and_the_run_stable() -> None:
     found = cell("family=llama", "regime=sft", "reward=random", "seed=3").run_id
     assert re.fullmatch(r"miniature-llama-sft-random-gemma-s3-[0-9a-f]{8}", found)
@@ -179,7 +188,7 @@ def test_the_slug_is_readable_and_the_run_stable() -> None:
 
 
 def test_the_id_of_a_run_is_the_same_everywhere() -> None:
-    assert cell().run_id == "miniature-qwen-pretrained-cme-gemma-s0-c2e5d83d"
+    assert cell().run_id == "miniature-qwen-pretrained-cme-gemma-s0-d5d7018b"
 
 
 @pytest.mark.parametrize(
@@ -234,6 +243,7 @@ def test_seeds_and_rewards_are_different_runs_of_one_untrained_model() -> None:
         ("evaluation.batch_size=7", True),
         ("family=llama", False),
         ("regime=sft", False),
+        ("scale.build=2", False),
         ("generator=elsewhere", False),
         ("evaluation.max_new_tokens=9", False),
         ("data.eval_prompts=60", False),
