@@ -1,8 +1,8 @@
 """Loading of weights from the hub, a local folder, a Python package, or the miniature world.
 
-The name of a checkpoint is `miniature:qwen/pretrained`, `package:gemma-3-270m`, a folder, or a hub id. A hub id may end
-in `@` and a commit, tag or branch, as in `owner/name@revision`. `random:` before a name gives the same architecture and
-tokenizer with random weights from the model's own initialisation and a fixed seed. No other module calls
+The name of a checkpoint is `miniature:qwen-1/pretrained`, `package:gemma-3-270m`, a folder, or a hub id. A hub id may
+end in `@` and a commit, tag or branch, as in `owner/name@revision`. `random:` before a name gives the same architecture
+and tokenizer with random weights from the model's own initialisation and a fixed seed. No other module calls
 `from_pretrained` on weights that it has not written.
 """
 
