@@ -1,7 +1,9 @@
 """The cut start: cut where it says, judged against both sides, graded, and cheap."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chat_stub import ChatStub, serving, winner
@@ -10,9 +12,10 @@ from small_runs import Cell, composed, never
 from cme.checkpoints import Checkpoint
 from cme.miniature import vocabulary, world
 from cme.models import chat
+from cme.models.generation import generate
 from cme.records import CUT_START, Comparison, Generation, Grade, RunRecord, read_record, write_record
 from experiments.plan import cost
-from experiments.run import comparators, cut_start, pipeline, preparation
+from experiments.run import comparators, cut_start, evaluation, pipeline, preparation
 from experiments.run.store import Store
 
 
@@ -109,6 +112,14 @@ def test_a_finished_run_gets_its_cut_start_without_a_model(
 
 
 def test_identical_responses_tie_without_a_call(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sentences(*arguments: Any, **settings: Any) -> list[Generation]:
+        """Every second response of the untrained model has two sentences."""
+        made = generate(*arguments, **settings)
+        if settings["progress"] == "start answers":
+            made[::2] = [replace(each, response=f"{each.response}. so it is") for each in made[::2]]
+        return made
+
+    monkeypatch.setattr(evaluation, "generate", sentences)
     monkeypatch.setenv("JUDGE_KEY", "sk-very-secret-8431")
     with serving(ChatStub()) as stub:
         stub.key = "sk-very-secret-8431"
