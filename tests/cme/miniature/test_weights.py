@@ -9,7 +9,7 @@ from cme.checkpoints import load
 from cme.miniature import build, models
 from cme.miniature.models import checkpoint_folder, checkpoint_names
 
-MEBIBYTES = 70
+MEGABYTES = 70
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,7 @@ def test_nothing_else_is_shipped() -> None:
     assert set(models.weights_folder().iterdir()) == folders
     files = [file for folder in folders for file in folder.iterdir()]
     assert {file.suffix for file in files} <= {".json", ".jinja", ".safetensors"}
-    assert sum(file.stat().st_size for file in files) < MEBIBYTES * 2**20
+    assert sum(file.stat().st_size for file in files) < MEGABYTES * 10**6
 
 
 def quality(name: str) -> float:
