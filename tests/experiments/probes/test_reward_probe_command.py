@@ -149,6 +149,7 @@ def test_tables_differ_by_what_they_depend_on() -> None:
         (["probe", "scale=paper", "family=llama"], "has no reference answer"),
     ],
 )
+@pytest.mark.usefixtures("cell")
 def test_what_cannot_run_is_one_sentence_and_code_2(
     arguments: list[str],
     named: str,
