@@ -5,7 +5,7 @@ world is finite: `problems()` lists all of it in a fixed order.
 
 The splits separate problems, not wordings: no problem of `eval` (evaluation) or `tune` (the evaluation of
 hyperparameters) is in the text that the models are trained on, nor in the prompts of reinforcement learning (`train`,
-or `tune_train` for hyperparameters). The facts that they ask about are in all splits, in other combinations.
+or `tune_train` for hyperparameters). `train`, `eval` and `tune` each ask about all facts, in other combinations.
 """
 
 import hashlib
