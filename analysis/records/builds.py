@@ -21,8 +21,11 @@ def build_of(run: RunRecord) -> int:
 def pool_builds(run: RunRecord) -> RunRecord:
     """The run without its build in the configuration, and with its build in its seed: seed 3 of build 2 is 103.
 
-    So the builds of a recipe are pooled in one cell, and tallies by seed tell them apart. `build_of` still works.
+    So the builds of a recipe are pooled in one cell, and tallies by seed tell them apart. `build_of` still works, and
+    a run that is pooled already stays as it is.
     """
+    if "build" not in run.config.get("scale", {}):
+        return run
 
     def without_build(node: Any) -> Any:
         if isinstance(node, Mapping):

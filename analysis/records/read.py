@@ -7,6 +7,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
+from analysis.records.builds import pool_builds
 from analysis.records.names import REGIMES, REWARDS, SCALES, order_key, result_settings
 from cme.records import (
     ExperimentRecord,
@@ -44,10 +45,10 @@ class Records:
 
     @property
     def overview(self) -> list[RunRecord]:
-        """The runs of the overview tables: those of no experiment, or of one in OVERVIEW."""
+        """The runs of the overview tables, builds pooled: those of no experiment, or of one in OVERVIEW."""
         shown = {run for e in self.experiments if e.name in OVERVIEW for run in e.runs}
         left = {run for e in self.experiments for run in e.runs} - shown
-        return [run for run in self.runs if run.run_id not in left]
+        return [pool_builds(run) for run in self.runs if run.run_id not in left]
 
 
 def load_all(directories: Iterable[Path]) -> Records:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isnan
 
+from analysis.records.builds import pool_builds
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.render import format_interval, format_percent
@@ -21,8 +22,8 @@ class Finding:
 
 
 def summarize(records: Sequence[RunRecord]) -> str:
-    """One line per cell, for a terminal."""
-    return "\n".join(summary_line(cell) for cell in build_cells(records))
+    """One line per cell with its builds pooled, for a terminal."""
+    return "\n".join(summary_line(cell) for cell in build_cells([pool_builds(run) for run in records]))
 
 
 def summary_line(cell: Cell) -> str:

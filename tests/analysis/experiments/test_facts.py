@@ -112,6 +112,7 @@ def test_shares_are_counted_by_who_has_the_fact_wrong() -> None:
 def test_builds_are_pooled_like_seeds_and_told_apart(make_runs: Callable[..., list[RunRecord]]) -> None:
     runs = [run for run in make_runs(arms()) if run.family == "qwen" and run.reward == "cme"]
     pooled = [pool_builds(run) for run in runs]
+    assert [pool_builds(run) for run in pooled] == pooled
     assert {run.seed for run in pooled} == {0, 1, 100, 101} and {build_of(run) for run in pooled} == {1, 2}
     assert len(set(method_names(runs).values())) > len(set(method_names(pooled).values())) == 2
 
