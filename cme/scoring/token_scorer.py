@@ -263,7 +263,8 @@ def plan_batches(pairs: dict[int, tuple[Ids, Ids]], batch_tokens: int) -> Iterat
     """Batches of rows of similar length, with at most `batch_tokens` rows x columns per pass unless one row is longer.
 
     `pairs` are prompt and response by index. Prompts are sorted by length and collected up to the bound. Their
-    responses are sorted by length and cut into chunks of rows x (prompt + response) columns, whatever their prompt.
+    responses are sorted by length and cut into chunks of rows x (prompt + response) columns, whatever their prompt. No
+    response of a chunk has more than 8 tokens beyond twice the shortest, so that little of a pass is padding.
     """
     rows_of: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in pairs.items():
@@ -274,8 +275,9 @@ def plan_batches(pairs: dict[int, tuple[Ids, Ids]], batch_tokens: int) -> Iterat
             prompt_of = {i: n for n, held in enumerate(prompts) for i in rows_of[held]}
             chunks: list[list[int]] = [[]]
             for i in sorted(prompt_of, key=lambda i: len(pairs[i][1])):
-                columns = len(prompts[-1]) + len(pairs[i][1])
-                if chunks[-1] and columns * (len(chunks[-1]) + 1) > batch_tokens:
+                length = len(pairs[i][1])
+                full = (len(prompts[-1]) + length) * (len(chunks[-1]) + 1) > batch_tokens
+                if chunks[-1] and (full or length > 2 * len(pairs[chunks[-1][0]][1]) + 8):
                     chunks.append([])
                 chunks[-1].append(i)
             yield Batch(prompts, prompt_of, chunks)

@@ -1,5 +1,6 @@
 """Everything that relies on private parts of TRL and transformers, in one module for the day the pin is lifted."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from cme.runtime import distributed
 from cme.scoring.lm_head import LMHead
 from cme.scoring.policy import SupportsTokenRewards
 from cme.scoring.prompt_cache import PromptCache
+from cme.scoring.token_scorer import Ids, plan_batches
 from cme.training.advantages import sequence_advantages, token_advantages
 from cme.training.checked_reward import CheckedReward
 from cme.training.step_clock import StepClock
@@ -77,14 +79,18 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             arguments = (model, input_ids, attention_mask, logits_to_keep)
             return super()._get_per_token_logps_and_entropies(*arguments, **others)
         kept = attention_mask.bool()
-        rows = [ids[mask].tolist() for ids, mask in zip(input_ids, kept, strict=True)]
         mask = kept[:, -logits_to_keep:]
-        lengths = mask.sum(1).tolist()
-        prompts = [tuple(row[: len(row) - length]) for row, length in zip(rows, lengths, strict=True)]
-        position = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
-        completions = [row[len(row) - length :] for row, length in zip(rows, lengths, strict=True)]
-        cache = PromptCache(model, list(position))
-        states, targets = cache.hidden([position[prompt] for prompt in prompts], completions)
+        pairs: dict[int, tuple[Ids, Ids]] = {}
+        for row, ids in enumerate(input_ids):
+            end = len(ids) - logits_to_keep
+            pairs[row] = ids[:end][kept[row, :end]].tolist(), ids[end:][mask[row]].tolist()
+        order, parts = [], []
+        [batch] = plan_batches(pairs, sys.maxsize)
+        cache = PromptCache(model, batch.prompts)
+        for rows in batch.chunks:
+            parts.append(cache.hidden([batch.prompt_of[i] for i in rows], [pairs[i][1] for i in rows]))
+            order += rows
+        states, targets = map(torch.cat, zip(*parts, strict=True))
         head = LMHead(model)
         log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
             states,
@@ -97,8 +103,9 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             head.scale,
             ("entropy",),
         )
-        zeros = torch.zeros(mask.shape)
-        return zeros.masked_scatter(mask, log_probs), zeros.masked_scatter(mask, entropies), None
+        zeros, place = torch.zeros(mask.shape), torch.tensor(order).argsort()
+        scattered = [zeros.masked_scatter(mask[order], values)[place] for values in (log_probs, entropies)]
+        return *scattered, None
 
 
 class AdvantageTrainer(SupportsTokenRewards, PromptTrainer):
