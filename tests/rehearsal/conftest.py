@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from cme.checkpoints import cache_dir
 from tests.rehearsal.__main__ import PARTS
+from tests.rehearsal.stand_ins import checkpoints as stand_in_checkpoints
 from tests.rehearsal.stand_ins import data_sets, hub_cache, texts
 from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.judge_server import JudgeServer, serving
@@ -26,8 +28,9 @@ def home() -> Path:
 
 @pytest.fixture(scope="session")
 def checkpoints() -> HubCache:
-    """A cache with the checkpoints alone, built in half a minute."""
-    return hub_cache.build(home(), {"checkpoints": PARTS["checkpoints"]})
+    """A cache with the checkpoints alone, taught for a few steps: built in seconds."""
+    few = partial(stand_in_checkpoints.build, steps=stand_in_checkpoints.FEW_STEPS)
+    return hub_cache.build(home() / "few-steps", {"checkpoints": few})
 
 
 @pytest.fixture(scope="session")

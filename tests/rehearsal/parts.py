@@ -157,8 +157,8 @@ def run_part(name: str, cache: HubCache, server: JudgeServer, results: Path, *fu
     return run_command([*part.start, *words], cache)
 
 
-def run_command(command: list[str], cache: HubCache, timeout: float = 900) -> Done:
-    """Run a command in the repository, on one thread of the CPU."""
+def run_command(command: list[str], cache: HubCache, timeout: float = 3600) -> Done:
+    """Run a command in the repository, on one thread of the CPU. Raises TimeoutExpired after `timeout` seconds."""
     environment = cache.environment() | {
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",

@@ -13,6 +13,7 @@ from tests.rehearsal.stand_ins.hub_cache import HubCache
 from tests.rehearsal.stand_ins.texts import question_answer_pairs
 
 STEPS = 50  # after which a model ends some of its turns
+FEW_STEPS = 4  # after which no two models score alike
 ROWS = 8  # of a batch
 ANSWER_TOKENS = 60
 
@@ -40,14 +41,14 @@ def recipes() -> dict[str, Recipe]:
     }
 
 
-def build(cache: HubCache) -> None:
+def build(cache: HubCache, steps: int = STEPS) -> None:
     """Build all checkpoints; different ones of a recipe differ in their weights."""
     torch.set_num_threads(1)
     for seed, (name, recipe) in enumerate(recipes().items(), start=1):
-        _build_one(cache.new_snapshot(name), recipe, seed)
+        _build_one(cache.new_snapshot(name), recipe, seed, steps)
 
 
-def _build_one(folder: Path, recipe: Recipe, seed: int) -> None:
+def _build_one(folder: Path, recipe: Recipe, seed: int, steps: int) -> None:
     tokenizers.write(
         recipe.tokenizer,
         folder,
@@ -59,7 +60,7 @@ def _build_one(folder: Path, recipe: Recipe, seed: int) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = recipe.model()
-    _teach(model, *_lessons(folder, recipe), seed)
+    _teach(model, *_lessons(folder, recipe), seed, steps)
     model = model.eval().to(torch.bfloat16)  # the hub's dtype
     model.generation_config = GenerationConfig()
     model.save_pretrained(folder)
@@ -91,7 +92,7 @@ def _lessons(folder: Path, recipe: Recipe) -> tuple[list[list[int]], list[int]]:
 
 
 def _teach(
-    model: PreTrainedModel, rows: list[list[int]], prompt_lengths: list[int], seed: int, steps: int = STEPS
+    model: PreTrainedModel, rows: list[list[int]], prompt_lengths: list[int], seed: int, steps: int
 ) -> None:
     """A few steps of training on the answers."""
     rng = random.Random(seed)
