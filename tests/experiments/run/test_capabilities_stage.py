@@ -1,6 +1,8 @@
 """Capabilities in a run: the start measured once for all its runs, and refusals before any training."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -16,7 +18,7 @@ from experiments.run import evaluation, pipeline, preparation
 from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
-ON = ("capabilities=world", "capabilities.limit=8")
+ON = ("capabilities=world", "capabilities.limit=4")
 
 
 def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,28 +38,44 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
     records = [read_record(pipeline.run(config)) for config in configs]
     policies = [str(Store.of(config).checkpoint) for config in configs]
     assert measured == ["miniature:qwen-1/pretrained", *policies]
+    scores_of = {
+        name: capabilities.measure(
+            load(name), list(configs[0].capabilities.tasks), chat_template=False, limit=4, batch_size=3
+        )
+        for name in measured
+    }
     for record, policy in zip(records, policies, strict=True):
         assert record.capabilities is not None and record.seconds["capabilities"] > 0
         for which, name in (("before", "miniature:qwen-1/pretrained"), ("after", policy)):
-            scores = capabilities.measure(
-                load(name), list(configs[0].capabilities.tasks), chat_template=False, limit=8, batch_size=3
-            )
             found = [
                 (c.task, c.metric, c.n, getattr(c, which), getattr(c, f"{which}_items"))
                 for c in record.capabilities
             ]
-            assert found == [(s.task, s.metric, s.n, s.value, s.items) for s in scores]
+            assert found == [(s.task, s.metric, s.n, s.value, s.items) for s in scores_of[name]]
 
 
-def test_without_tasks_there_are_none(cell: Cell) -> None:
-    record = read_record(pipeline.run(composition.compose_cells(cell("reward=random"))[0]))
+def test_without_tasks_there_are_none(recorded: Callable[..., Path]) -> None:
+    [path] = recorded("reward=random").glob("*/record.json")
+    record = read_record(path)
     assert record.capabilities is None and "capabilities" not in record.seconds
 
 
-def test_what_cannot_be_measured_is_said_before_training(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("index", ["short", pytest.param("lm-eval's own", marks=pytest.mark.slow)])
+def test_what_cannot_be_measured_is_said_before_training(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch, index: str
+) -> None:
+    """lm-eval takes seconds to read its 14,000 tasks; the short index has one of them."""
+
     def unreachable(*_: Any, **__: Any) -> Any:
         raise ConnectionError("no route to the hub")
 
+    if index == "short":
+        tasks = [*capabilities.own_tasks(), "gsm8k"]
+        load_own = capabilities._manager(capabilities.own_tasks()).load
+        short = SimpleNamespace(
+            all_subtasks=tasks, load=lambda names: unreachable() if names == ["gsm8k"] else load_own(names)
+        )
+        monkeypatch.setattr(capabilities, "_manager", lambda _: short)
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(BadConfig, match=r"'world_fact'.* did you mean world_facts\?"):
         preparation.prepare(composition.compose_cells(cell("capabilities.tasks=[world_fact]")))

@@ -27,6 +27,12 @@ def cell(cell: Cell) -> Cell:
     return lambda *overrides: cell("evaluation.cut_start=false", *overrides)
 
 
+@pytest.fixture
+def finished(finished: Cell) -> Cell:
+    """Finished cells without the cut start."""
+    return lambda *overrides: finished("evaluation.cut_start=false", *overrides)
+
+
 def by_oracle(config: Run, pairs: list[Pair], mine: list[str], theirs: list[Generation]) -> list[str]:
     """Who is better by the world's own grading, written anew: outcomes of mine first, then theirs first."""
     oracle = judging.instantiate_judge(config.judge).oracle
@@ -133,13 +139,13 @@ def test_the_papers_comparators() -> None:
     assert found == {"instruct": "allenai/OLMo-2-0425-1B-Instruct", "reference": "google/gemma-3-1b-it"}
 
 
-@pytest.mark.parametrize("scale", ["miniature", "paper"])
-def test_the_main_table_has_them_and_keeps_its_runs(scale: str) -> None:
-    lines = composition.expand_command_line(["-m", "experiment=main_table", f"scale={scale}"])
-    cells = [c for line in lines for c in composition.compose_one_line(line)]
-    assert all({"instruct", "reference"} == set(c.evaluation.comparators) for c in cells)
-    without = [c for line in lines for c in composition.compose_one_line([*line, "comparators=none"])]
-    assert [c.run_id for c in cells] == [c.run_id for c in without]
+def test_the_main_table_has_them_and_keeps_its_runs() -> None:
+    """That of the paper's scale is tested in the rehearsal."""
+    line = composition.expand_command_line(["-m", "experiment=main_table"])[0]
+    first = [override.split(",")[0] for override in line if override != "-m"]
+    on, off = composed(first), composed([*first, "comparators=none"])
+    assert on.evaluation.comparators.keys() == {"instruct", "reference"} and not off.evaluation.comparators
+    assert on.run_id == off.run_id
 
 
 def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
@@ -150,10 +156,10 @@ def test_one_that_does_not_exist_is_named_before_anything_runs() -> None:
     assert "family.checkpoints.laptop.instruct" in said and "\n" not in said
 
 
-def test_weights_that_cannot_be_had_are_named_even_for_a_finished_run(cell: Cell) -> None:
-    pipeline.run(composed(cell("reward=random")))
+def test_weights_that_cannot_be_had_are_named_even_for_a_finished_run(finished: Cell) -> None:
+    arguments = finished("reward=random")
     with pytest.raises(BadConfig, match="packages carry"):
-        preparation.prepare([composed(cell("reward=random", "+evaluation.comparators.x=package:none"))])
+        preparation.prepare([composed([*arguments, "+evaluation.comparators.x=package:none"])])
 
 
 def test_a_judge_of_a_comparators_family_is_flagged(capsys: pytest.CaptureFixture[str]) -> None:
@@ -242,9 +248,9 @@ def test_the_plan_counts_comparisons_of_a_start_once() -> None:
 
 
 def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
-    cell: Cell, tmp_path: Path
+    finished: Cell, tmp_path: Path
 ) -> None:
-    record = read_record(pipeline.run(composed(cell("reward=random", ON))))
+    record = read_record(Store.of(composed(finished("reward=random", ON))).record)
     write_record(tmp_path / "record.json", record)
     assert read_record(tmp_path / "record.json") == record
     [first, *others] = record.comparisons or []
@@ -258,8 +264,8 @@ def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
             read_record(tmp_path / "record.json")
 
 
-def test_unscored_verdicts_and_a_missing_start_are_pending(cell: Cell) -> None:
-    record = read_record(pipeline.run(composed(cell("reward=random", ON))))
+def test_unscored_verdicts_and_a_missing_start_are_pending(finished: Cell) -> None:
+    record = read_record(Store.of(composed(finished("reward=random", ON))).record)
     assert pending_comparators(record, PAPER) == {}
     [first, second] = record.comparisons or []
     failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
@@ -267,8 +273,10 @@ def test_unscored_verdicts_and_a_missing_start_are_pending(cell: Cell) -> None:
     assert pending_comparators(broken, PAPER) == PAPER
 
 
-def test_an_unscored_verdict_against_a_comparator_is_pending_only_with_the_comparator(cell: Cell) -> None:
-    config, plain = composed(cell("reward=random", ON)), composed(cell("reward=random"))
+def test_an_unscored_verdict_against_a_comparator_is_pending_only_with_the_comparator(
+    cell: Cell, finished: Cell
+) -> None:
+    config, plain = composed(finished("reward=random", ON)), composed(cell("reward=random"))
     store = Store.of(config)
     cells.run(config)
     record = read_record(store.record)

@@ -41,6 +41,13 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
         yield running
 
 
+@pytest.fixture
+def trained(cell: Cell, finished: Cell) -> Cell:
+    """Command lines of small runs; those with a random reward share a training that is finished."""
+    finished("reward=random")
+    return cell
+
+
 def judged_by(stub: ChatStub, *more: str) -> list[str]:
     return [
         "reward=random",
@@ -75,9 +82,9 @@ def questions(record: RunRecord) -> int:
 
 
 def test_its_verdicts_are_recorded_and_its_key_nowhere(
-    cell: Cell, stub: ChatStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    trained: Cell, stub: ChatStub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    config = composed(cell(*judged_by(stub)))
+    config = composed(trained(*judged_by(stub)))
     preparation.prepare([config])
     assert len(stub.bodies) == 1
     record = read_record(pipeline.run(config))
@@ -108,8 +115,8 @@ def test_a_judge_is_tried_once_in_a_process_and_again_where_it_did_not_answer(
     assert len(stub.bodies) == 3
 
 
-def test_responses_that_a_judge_did_not_see_whole_are_counted(cell: Cell, stub: ChatStub) -> None:
-    record = read_record(pipeline.run(composed(cell(*judged_by(stub, "judge.max_response_chars=12")))))
+def test_responses_that_a_judge_did_not_see_whole_are_counted(trained: Cell, stub: ChatStub) -> None:
+    record = read_record(pipeline.run(composed(trained(*judged_by(stub, "judge.max_response_chars=12")))))
     longer = sum(len(g.response) > 12 for p in record.pairs for g in (p.start, p.policy))
     assert 0 < longer < 24
     assert record.warnings == [
@@ -118,10 +125,10 @@ def test_responses_that_a_judge_did_not_see_whole_are_counted(cell: Cell, stub: 
 
 
 def test_what_failed_is_judged_when_run_again_and_only_that(
-    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    trained: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stub.rates = {"server_error": 0.3, "prose": 0.2}
-    config = composed(cell(*judged_by(stub, "judge.retries=0")))
+    config = composed(trained(*judged_by(stub, "judge.retries=0")))
     path = pipeline.run(config)
     first = read_record(path)
     failed = scored(first).count(False)
@@ -143,9 +150,9 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     assert len(stub.bodies) == asked
 
 
-def test_a_record_alone_is_enough_to_judge_what_is_unscored(cell: Cell, stub: ChatStub) -> None:
+def test_a_record_alone_is_enough_to_judge_what_is_unscored(trained: Cell, stub: ChatStub) -> None:
     stub.rates = {"server_error": 0.3}
-    config = composed(cell(*judged_by(stub, "judge.retries=0")))
+    config = composed(trained(*judged_by(stub, "judge.retries=0")))
     first = read_record(pipeline.run(config))
     store = Store.of(config)
     for file in (store.verdicts, store.training, store.generations):
@@ -179,8 +186,8 @@ def test_another_template_is_another_question_and_the_same_run(
     assert config.run_id == run
 
 
-def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -> None:
-    small, large = (composed(cell(*judged_by(stub, f"judge.max_calls={n}"))) for n in (5, 100))
+def test_a_larger_budget_goes_on_with_the_same_run(trained: Cell, stub: ChatStub) -> None:
+    small, large = (composed(trained(*judged_by(stub, f"judge.max_calls={n}"))) for n in (5, 100))
     record = read_record(pipeline.run(small))
     assert len(stub.bodies) == 5
     assert not all(scored(record))
@@ -190,9 +197,9 @@ def test_a_larger_budget_goes_on_with_the_same_run(cell: Cell, stub: ChatStub) -
     assert len(stub.bodies) == questions(record)
 
 
-def test_what_can_never_be_judged_does_no_harm(cell: Cell) -> None:
+def test_what_can_never_be_judged_does_no_harm(trained: Cell) -> None:
     """The world's prompts have no reference answers."""
-    config = composed(cell("reward=random", "judge=reference_similarity"))
+    config = composed(trained("reward=random", "judge=reference_similarity"))
     path = pipeline.run(config)
     before = path.read_bytes()
     assert not any(scored(read_record(path)))
@@ -207,8 +214,8 @@ def panel(stub: ChatStub, *more: str) -> list[str]:
     return ["reward=random", "judge=panel", *own, *keys, *more]
 
 
-def test_each_member_of_a_panel_judges_every_pair(cell: Cell, stub: ChatStub) -> None:
-    config = composed(cell(*panel(stub, "judge.members.anthropic.max_calls=7")))
+def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub) -> None:
+    config = composed(trained(*panel(stub, "judge.members.anthropic.max_calls=7")))
     preparation.prepare([config])
     assert len(stub.bodies) == 2
     record = read_record(pipeline.run(config))
@@ -216,7 +223,7 @@ def test_each_member_of_a_panel_judges_every_pair(cell: Cell, stub: ChatStub) ->
     assert record.verdicts[:24] == expected(record, "gpt_5_2")
     assert [v.judge for v in record.verdicts[24:]] == ["anthropic"] * 24
     assert len(stub.bodies) == 2 + questions(record) + 7
-    pipeline.run(composed(cell(*panel(stub))))
+    pipeline.run(composed(trained(*panel(stub))))
     again = read_record(Store.of(config).record)
     assert again.verdicts == expected(record, "gpt_5_2") + expected(record, "anthropic")
     assert len(stub.bodies) == 2 + 2 * questions(record)
@@ -335,12 +342,12 @@ def test_a_judge_that_cannot_work_is_one_line_before_anything_runs(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(cell: Cell, stub: ChatStub) -> None:
-    config = composed(cell(*judged_by(stub, "judge.max_calls=5")))
+def test_rights_that_are_withdrawn_end_the_run_and_lose_nothing(trained: Cell, stub: ChatStub) -> None:
+    config = composed(trained(*judged_by(stub, "judge.max_calls=5")))
     pipeline.run(config)
     stub.key = "another"
     with pytest.raises(Unavailable, match="no access"):
-        pipeline.run(composed(cell(*judged_by(stub))))
+        pipeline.run(composed(trained(*judged_by(stub))))
     assert scored(read_record(Store.of(config).record)).count(True) >= 5
 
 
@@ -428,9 +435,9 @@ def test_a_server_of_ones_own_is_told_apart_by_its_address() -> None:
     assert judging.judge_digest(composed(own).judge) != judging.judge_digest(there.judge)
 
 
-def test_the_log_of_the_oracle_holds_what_the_record_has(cell: Cell) -> None:
-    config = composed(cell("reward=random"))
-    record = read_record(pipeline.run(config))
+def test_the_log_of_the_oracle_holds_what_the_record_has(finished: Cell) -> None:
+    config = composed(finished("reward=random"))
+    record = read_record(Store.of(config).record)
     lines = [json.loads(line) for line in Store.of(config).verdicts.read_text().splitlines()]
     assert {line["prompt_id"] for line in lines} <= {p.prompt_id for p in record.pairs}
     assert {(line["calls"], line["usd"]) for line in lines} == {(0, 0.0)}

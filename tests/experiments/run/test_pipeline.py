@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,19 +89,25 @@ def test_every_evaluated_response_ends_by_the_configured_rule(
     assert record.decoding is not None and record.decoding["end_tokens"] == ["<|endoftext|>"]
 
 
-def test_the_verifiers_own_quality_is_the_oracles(cell: Cell) -> None:
-    record = read_record(pipeline.run(composed(cell())))
+def only_record(folder: Path) -> RunRecord:
+    """The record of the one run in a results directory."""
+    [path] = folder.glob("*/record.json")
+    return read_record(path)
+
+
+def test_the_verifiers_own_quality_is_the_oracles(recorded: Callable[..., Path]) -> None:
+    record = only_record(recorded())
     assert record.verifier_responses is not None
     asked = zip(record.pairs, record.verifier_responses, strict=True)
     graded = [world.grade(pair.prompt, said.response, bool(said.finished)).quality for pair, said in asked]
     assert record.verifier_quality == pytest.approx(graded, abs=1e-6)
-    unverified = read_record(pipeline.run(composed(cell("reward=token_entropy"))))
+    unverified = only_record(recorded("reward=random"))
     assert unverified.verifier_quality is None
 
 
-def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
-    record = read_record(pipeline.run(composed(cell("data.eval_prompts=24"))))
-    assert len(record.verdicts) == 48
+def test_verdicts_follow_the_oracle_in_both_orders(recorded: Callable[..., Path]) -> None:
+    record = only_record(recorded())
+    assert len(record.verdicts) == 24
     for pair, *verdicts in zip(record.pairs, record.verdicts[::2], record.verdicts[1::2], strict=True):
         grades = {
             who: world.grade(pair.prompt, g.response, g.finished).quality
@@ -112,10 +120,10 @@ def test_verdicts_follow_the_oracle_in_both_orders(cell: Cell) -> None:
 
 
 def test_a_finished_cell_is_skipped(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finished: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = composed(cell("reward=random"))
-    path = pipeline.run(config)
+    config = composed(finished("reward=random"))
+    path = Store.of(config).record
     before = path.stat().st_mtime_ns, path.read_bytes()
     for name in ("load", "_train", "_judge"):
         monkeypatch.setattr(pipeline, name, never)
@@ -261,8 +269,8 @@ def test_self_likelihood_is_of_the_start_and_not_of_the_policy(cell: Cell) -> No
     assert abs(before[0] - moved[0]) > 1e-3
 
 
-def test_the_record_names_the_prompts_that_were_used(cell: Cell) -> None:
-    record = read_record(pipeline.run(composed(cell())))
+def test_the_record_names_the_prompts_that_were_used(recorded: Callable[..., Path]) -> None:
+    record = only_record(recorded())
     used = [asdict(p) for p in world.load_prompts("eval", 12, 0)]
     digest = hashlib.sha256(json.dumps(used).encode()).hexdigest()
     assert record.environment["sha256 of evaluation prompts"] == digest

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,8 +26,7 @@ def report(done: "subprocess.CompletedProcess[str]") -> Path:
 
 def test_a_sweep_runs_every_cell_reports_and_is_not_run_twice(cell: Cell, tmp_path: Path) -> None:
     arguments = ["-m", *cell("reward=random,ground_truth")]
-    command = [sys.executable, str(forked.ROOT / "run.py"), *arguments]
-    first = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    first = forked.run(arguments, tmp_path)
     assert report(first).exists()
     written = {p: p.read_bytes() for p in (tmp_path / "runs").glob("*/record.json")}
     assert sorted(read_record(p).reward for p in written) == ["ground_truth", "random"]
@@ -55,13 +53,23 @@ def test_a_probe_is_run_in_place_of_the_pipeline(
     assert not list((tmp_path / "runs").glob("*/record.json"))
 
 
+# one with further models, one with gold answers, one with saved checkpoints, and one with other prompts; the others
+# differ from them in settings
+QUICK = ("main_table", "math", "overoptimisation", "tuning")
+
+
 def runs_at_miniature_scale(file: Path) -> bool:
     sweep = OmegaConf.load(file).experiment.get("sweep", {})
     return not sweep or "miniature" in sweep
 
 
 @pytest.mark.parametrize(
-    "experiment", sorted(p.stem for p in (CONF / "experiment").glob("*.yaml") if runs_at_miniature_scale(p))
+    "experiment",
+    [
+        pytest.param(file.stem, marks=() if file.stem in QUICK else pytest.mark.slow)
+        for file in sorted((CONF / "experiment").glob("*.yaml"))
+        if runs_at_miniature_scale(file)
+    ],
 )
 def test_every_experiment_runs_at_miniature_scale(cell: Cell, experiment: str) -> None:
     line = composition.expand_command_line(["-m", *cell(f"experiment={experiment}")])[0]

@@ -68,6 +68,7 @@ def without_seconds(record: RunRecord) -> RunRecord:
 )
 def test_a_run_does_what_its_training_s_other_runs_have_not_done(
     cell: Cell,
+    finished: Cell,
     tiny_folder: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -81,7 +82,7 @@ def test_a_run_does_what_its_training_s_other_runs_have_not_done(
     }
     words = [*PLAIN, override, *more.get(override, [])]
     run, alone = composed(cell(*words)), composed(cell(*words, f"results_dir={tmp_path / 'alone'}"))
-    pipeline.run(composed(cell(*PLAIN)))
+    finished(*PLAIN)
     trained, titles, measured = Work(monkeypatch).of(lambda: pipeline.run(run))
     answers = [title for title in titles if not title.startswith("answers of")]
     if override == "selection.every=1":  # on the selection prompts, and of its own training
