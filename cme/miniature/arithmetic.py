@@ -1,6 +1,7 @@
 """The calculations of the miniature world, with gold answers: mathematics at `scale=miniature`."""
 
 import random
+from dataclasses import replace
 
 from cme.miniature import world
 from cme.miniature.sum_problems import Sum
@@ -16,4 +17,7 @@ def load_prompts(split: str, count: int, seed: int) -> list[Prompt]:
     if count > len(pool):
         raise ValueError(f"split {split!r} has {len(pool)} calculations, but {count} were asked for")
     rng = random.Random(f"arithmetic:{split}:{seed}")
-    return [world.as_prompt(rng.choice(problem.wordings)) for problem in rng.sample(pool, count)]
+    return [
+        replace(world.as_prompt(rng.choice(problem.wordings)), answer=problem.answer)
+        for problem in rng.sample(pool, count)
+    ]

@@ -26,7 +26,7 @@ _CLAUSE = "|".join(
     for i, phrase in enumerate(phrases)
 )
 _STATEMENT = re.compile(rf"(?:(?:(?:the|a) (?P<animal>{'|'.join(ANIMALS)})|(?P<it>it)) )?(?:{_CLAUSE})\b")
-_JOINT = re.compile(r", | and |\. |\.")
+_JOINT = re.compile(r", | and |\. ")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ fault although the models know better.
 
     quality = max(0, right - 0.25 extra) / parts,     halved if the response is not well formed
 
-`right` counts the parts that are right; `extra` counts false, repeated and unasked statements.
+`right` counts the parts that are right. `extra` counts the parts with a false value, repeated and unasked statements,
+and boilerplate.
 """
 
 import random
@@ -79,9 +80,8 @@ class Problem(ABC):
 
     def grade(self, response: str, finished: bool) -> Grade:
         """Grade a response; `finished` says whether it ended with an end-of-turn token."""
-        text = response.strip()
-        stock = text.count(BOILERPLATE)
-        reading = self.read(text.replace(BOILERPLATE, " ").strip())
+        stock = response.count(BOILERPLATE)
+        reading = self.read(" ".join(response.replace(BOILERPLATE, " ").split()))
         parts, stated = self.parts, dict[str, list[str]]()
         for name, value in reading.statements:
             stated.setdefault(name, []).append(value)

@@ -1,8 +1,8 @@
 """Separation: which signal tells a generator's correct responses from its wrong ones? No training.
 
 The published experiment (arXiv 2605.29009) uses 100 problems of MATH-500 and 8 samples of each. Here the data must have
-gold answers. The generator answers each prompt `trainer.num_generations` times at temperature 1, and each response is
-scored under generator and verifier. A higher signal should mean a wrong response:
+gold answers or an oracle. The generator answers each prompt `trainer.num_generations` times at temperature 1, and each
+response is scored under generator and verifier. A higher signal should mean a wrong response:
 
     cross_entropy        -1/T sum_t log q(y_t | x, y_<t)          nats per token; minus the reward `cme`
     predictive_entropy    1/T sum_t H(q(. | x, y_<t))             nats per token
@@ -10,8 +10,8 @@ scored under generator and verifier. A higher signal should mean a wrong respons
 over the whole `response`, with the end of turn of one that ended by itself, and over the tokens of its `answer` if the
 answer is only a part of it. Each model reads the response's text in its own tokens and chat template.
 
-A response is correct by the same comparison as in the reward `ground_truth`. One without an answer that can be parsed
-is wrong.
+Where responses have a final answer, a response is correct by the same comparison as in the reward `ground_truth`; one
+without an answer that can be parsed is wrong. Elsewhere, a response is correct if the oracle grades it 1.
 """
 
 import sys
@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cme.grading.answers import answer_span
+from cme.grading.answers import answer_span, has_final_answer
 from cme.records import Generation, Prompt, SeparationRecord, read_record, write_record
 from experiments.config import identity
 from experiments.config.runs import Run
@@ -81,7 +81,8 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
     checkpoints = {"generator": run.generator, "verifier": run.verifier.checkpoint}
     fields = record_fields(run, checkpoints.values())
     every = inputs.evaluation_prompts(run)
-    prompts = [p for p in every if p.answer is not None]
+    oracle = None if has_final_answer(run.data.answers) else run.load_oracle()
+    prompts = every if oracle else [p for p in every if p.answer is not None]
     if not prompts:
         raise BadConfig(
             f"data={run.data.name}, data.eval_split={run.data.eval_split}: no prompt has an answer"
@@ -106,9 +107,14 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
     stage = cached_stage(folder / "samples.json", origin, sample)
     responses = [Generation(**r) for r in stage["value"]]
     texts = [r.response for r in responses]
-    correct = GroundTruth(None, run.data.answers)(
-        [p.text for p in repeated], texts, [[]] * len(repeated), answer=[p.answer for p in repeated]
-    )
+    correct: list[float | None]
+    if oracle is not None:
+        graded = zip(repeated, responses, strict=True)
+        correct = [oracle(p.text, r.response, bool(r.finished)).quality for p, r in graded]
+    else:
+        correct = GroundTruth(None, run.data.answers)(
+            [p.text for p in repeated], texts, [[]] * len(repeated), answer=[p.answer for p in repeated]
+        )
     began = time.perf_counter()
     signals: dict[str, list[float | None]] = {}
     cut = {}

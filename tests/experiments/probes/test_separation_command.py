@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cme.checkpoints import Checkpoint
-from cme.grading.answers import normalize_text
+from cme.miniature import world
 from cme.records import SeparationRecord, read_record
 from cme.scoring.verifier import Score
 from experiments.config import composition
@@ -73,11 +73,12 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
     record = read_record(path, SeparationRecord)
     assert record.separation_id == path.parent.name
     assert (record.seed, record.samples, record.data) == (4, 4, "world")
-    assert (len(record.prompts), record.left_out) == (3, 9)  # one of the world's four kinds has one answer
+    assert (len(record.prompts), record.left_out) == (12, 0)
     assert len({r.response for r in record.responses[:4]}) > 1  # sampled, not greedy
     asked = [p for p in record.prompts for _ in range(record.samples)]
     assert record.correct == [
-        normalize_text(r.response) == p.answer for p, r in zip(asked, record.responses, strict=True)
+        world.grade(p.text, r.response, bool(r.finished)).quality == 1
+        for p, r in zip(asked, record.responses, strict=True)
     ]
     for model, name in (("generator", config.generator), ("verifier", config.verifier.checkpoint)):
         checkpoint = load(name)
