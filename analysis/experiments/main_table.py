@@ -12,13 +12,14 @@ from analysis.records.names import display_name
 from analysis.records.published import main_table_range, read_published, sources_of
 from analysis.tables.findings import cell_verdict, place
 from analysis.tables.render import Table, format_interval, format_percent
-from analysis.tables.win_rates import quality_table, win_rate_table
+from analysis.tables.win_rates import cut_start_tables, quality_table, win_rate_table
 
 
 def win_rate_tables(view: JudgedMethods) -> Iterator[Table]:
-    """The win rates and, if the judge scores responses, their scores: families as rows, regimes as columns."""
+    """The win rates, those against the cut start, and the judge's scores: families as rows, regimes as columns."""
     if view.cells:
         yield win_rate_table(view.cells)
+        yield from cut_start_tables(view.cells)
     if any(cell.quality is not None for cell in view.cells):
         yield quality_table(view.cells)
 

@@ -15,15 +15,16 @@ from analysis.figures.style import Plot
 from analysis.records.frames import WINDOW
 from analysis.records.names import REGIMES, order_key
 from analysis.stats.intervals import FEW_PROMPTS
-from analysis.stats.metrics import quality_change
+from analysis.stats.metrics import WinRate, quality_change
 from analysis.tables.cells import cells_frame
-from analysis.tables.render import Table, format_interval, format_p_value, format_percent
+from analysis.tables.evidence import contrast_table, evidence_table, seed_table
+from analysis.tables.render import Entry, Table, format_interval, format_p_value, format_percent
 from analysis.tables.win_rates import (
-    contrast_table,
-    evidence_table,
+    NOT_RUN,
+    ceiling_entry,
     mark_stopped,
     quality_entry,
-    seed_table,
+    rate_entry,
     stop_notes,
     win_rate_entry,
 )
@@ -41,6 +42,7 @@ def summary_table(
     def tables(view: JudgedMethods) -> Iterator[Table]:
         if not view.cells:
             return
+        absent = [c for c in CONTROLS if all(c.text(row) == NOT_RUN for row in view.rows)]
         yield build_table(
             name=file_name("summary", view.scale, view.judge),
             title=f"{view.methods.subject}, scale: {view.scale}, judge: {view.judge}",
@@ -48,7 +50,7 @@ def summary_table(
                 MethodColumn("family", lambda row: row.cell.family, once=True),
                 MethodColumn("regime", lambda row: row.cell.regime, once=True),
                 MethodColumn(view.methods.setting, lambda row: row.cell.method),
-                *columns,
+                *(column for column in columns if column not in absent),
             ],
             groups=view.groups,
             notes=[*([note(view.named.runs)] if note else []), *stop_notes(view.cells)],
@@ -109,6 +111,11 @@ def single_seeds(row: MethodRow) -> str:
     return f"{several} ({len(seeds.rates)})"
 
 
+def rate_text(cut_start: WinRate | None) -> Entry:
+    """A control's win rate without its interval."""
+    return NOT_RUN if cut_start is None else Entry(format_percent(cut_start.rate))
+
+
 def length_change(row: MethodRow) -> str:
     """Mean response length before and after training, in tokens, with the paired change and its interval."""
     pairs = [pair for run in row.runs for pair in run.pairs]
@@ -164,6 +171,24 @@ ACROSS_SEEDS = MethodColumn(
 SINGLE_SEEDS = MethodColumn(
     "single seeds", single_seeds, "Single seeds: the range (and number) of the win rates of single seeds."
 )
+CONTROLS = (
+    MethodColumn(
+        "cut start (%)",
+        lambda row: rate_text(row.cell.controls.cut_start),
+        "Cut start: what the untrained model's own responses, cut short, win against the uncut ones.",
+    ),
+    MethodColumn(
+        "against the cut start (%)",
+        lambda row: rate_entry(row.cell.controls.against_cut_start),
+        "Against the cut start: above 50 %, a method gains more than by ending earlier.",
+    ),
+    MethodColumn(
+        "ceiling (%)",
+        lambda row: ceiling_entry(row.cell.controls),
+        "Ceiling: the win rate of a perfect policy on the same prompts.",
+    ),
+)
+"""The controls of a win rate; a table leaves out those that none of its rows has."""
 P_VALUE = MethodColumn(
     "p (Holm)",
     lambda row: format_p_value(row.cell.p_holm),
@@ -185,5 +210,5 @@ KL = end_column(
     "KL (nats)", "kl", "KL: divergence of the policy from the untrained model in nats per response", 1
 )
 ENTROPY = end_column("entropy (nats/token)", "entropy", "Entropy of the policy")
-WIN_RATE_COLUMNS = (WIN_RATE, ACROSS_SEEDS, SINGLE_SEEDS, P_VALUE, SCORE)
+WIN_RATE_COLUMNS = (WIN_RATE, ACROSS_SEEDS, SINGLE_SEEDS, P_VALUE, SCORE, *CONTROLS)
 """The first columns of a table that compares the values of a setting."""

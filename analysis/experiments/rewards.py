@@ -2,6 +2,7 @@
 
 from analysis.experiments.base import Experiment
 from analysis.experiments.method_tables import (
+    CONTROLS,
     P_VALUE,
     SCORE,
     WIN_RATE,
@@ -92,6 +93,7 @@ REWARDS = Experiment(
                 "p (Holm) against CME: test of no difference from CME, corrected over this table.",
             ),
             SCORE,
+            *CONTROLS,
             MethodColumn(
                 "ended",
                 ending,

@@ -21,6 +21,7 @@ from analysis.sections.topics import (
     ACCURACY,
     CAPABILITIES,
     CONFOUNDS,
+    FAULTS,
     REWARD_PROBE,
     SANITY,
     TRAJECTORY,
@@ -29,10 +30,10 @@ from analysis.sections.topics import (
 from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.tables.cells import Cell, build_cells, cells_frame
 from analysis.tables.confounds import controlled_cells
+from analysis.tables.evidence import win_rate_tables
 from analysis.tables.findings import Finding, build_findings
 from analysis.tables.render import Table, slug
 from analysis.tables.sanity import sanity_failures
-from analysis.tables.win_rates import win_rate_tables
 from cme.records import RunRecord
 
 ABOUT = {
@@ -158,6 +159,7 @@ def write_sections(records: Records, cells: Sequence[Cell], out: Path) -> list[S
     runs = records.overview
     sections = [
         ACCURACY.write([run for run in records.runs if run.accuracy is not None], out),
+        FAULTS.write([run for run in runs if run.grades is not None], out),
         CONFOUNDS.write(controlled_cells(runs, cells), out),
         SANITY.write(records.sanity, out),
         TRAJECTORY.write([run for run in runs if run.trajectory is not None], out),

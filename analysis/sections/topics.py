@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.figures.confounds import confound_plots
 from analysis.figures.drift import drift_plot
+from analysis.figures.faults import fault_plots
 from analysis.figures.reward_probe import reward_probe_plot
 from analysis.figures.separation import separation_plots
 from analysis.figures.style import Plot
@@ -18,6 +19,7 @@ from analysis.tables.accuracy import accuracy_frame, accuracy_table, capability_
 from analysis.tables.confound_tables import confound_tables
 from analysis.tables.confounds import ControlledCell, confound_frame
 from analysis.tables.drift import drift_frame, drift_table
+from analysis.tables.faults import fault_frame, fault_tables
 from analysis.tables.render import Table, slug
 from analysis.tables.reward_probe import reward_probe_frame, reward_probe_table
 from analysis.tables.sanity import sanity_frame, sanity_table
@@ -72,6 +74,17 @@ CONFOUNDS = Topic[ControlledCell](
     tables=confound_tables,
     frame=confound_frame,
     plots=confound_plots,
+)
+FAULTS = Topic[RunRecord](
+    id="faults",
+    stem="faults",
+    title="Which faults does a reward repair?",
+    intro="Where the truth is known, every response has a grade: quality, main fault, and which requested parts are "
+    "right. A reward repairs a fault that its policy shows less often than the untrained model, and makes one that it "
+    "shows more often.",
+    tables=fault_tables,
+    frame=fault_frame,
+    plots=fault_plots,
 )
 SANITY = Topic[SanityRecord](
     id="judges",

@@ -30,6 +30,7 @@ from analysis.stats.position_bias import (
     position_consistency,
 )
 from analysis.stats.power import prompts_needed
+from analysis.tables.controls import Controls
 from cme.records import MAJORITY, RunRecord
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
@@ -63,6 +64,7 @@ class Cell:
     both_orders: bool
     agreement: Agreement | None
     tally: Tally = field(repr=False, compare=False)
+    controls: Controls = field(repr=False, compare=False)
     quality: Quality | None
     stopped: tuple[str, ...]
 
@@ -117,6 +119,7 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
         quality=quality_change(before, after, prompts),
         agreement=None,
         tally=tally(counted, prompts, seeds),
+        controls=Controls([by_id[run] for run in runs], identity["judge"]),
         stopped=tuple(stop_reason(by_id[run]) for run in runs if by_id[run].stopped is not None),
     )
 
@@ -185,6 +188,7 @@ def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
 def row_of(cell: Cell) -> dict[str, str | float | None]:
     """A cell as one flat row."""
     win, seeds, agreed, quality = cell.win, cell.seeds, cell.agreement, cell.quality
+    cut, against_cut = cell.controls.cut_start, cell.controls.against_cut_start
     identity = ("scale", "judge", *PLACE[1:])
     return dict(zip(identity, attrgetter(*identity)(cell), strict=True)) | {
         "win_rate": win.rate,
@@ -225,5 +229,12 @@ def row_of(cell: Cell) -> dict[str, str | float | None]:
         "difference": quality.difference if quality else None,
         "difference_lo": quality.lo if quality else None,
         "difference_hi": quality.hi if quality else None,
+        "ceiling": cell.controls.ceiling,
+        "cut_start": cut.rate if cut else None,
+        "cut_start_lo": cut.lo if cut else None,
+        "cut_start_hi": cut.hi if cut else None,
+        "against_cut_start": against_cut.rate if against_cut else None,
+        "against_cut_start_lo": against_cut.lo if against_cut else None,
+        "against_cut_start_hi": against_cut.hi if against_cut else None,
         "stopped": "; ".join(cell.stopped),
     }

@@ -14,17 +14,18 @@ from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, win_rate
 from analysis.stats.position_bias import first_position_share, half_scored
 from analysis.tables.render import Entry, Row, Table, format_interval, format_percent, group_rows, slug
-from cme.records import MAJORITY, RunRecord, SanityRecord, Verdict, majority_verdicts, points
+from cme.records import CUT_START, MAJORITY, RunRecord, SanityRecord, Verdict, majority_verdicts, points
 
 ITSELF = "itself"
 OPPONENTS = (
     "Opponents of a model's own greedy responses: null (one phrase for every prompt), longer (the response twice), "
-    "shorter (its first half, if the response was complete), copied (the prompt); itself: two samples of the "
-    "model against each other."
+    "shorter (its first half, if the response was complete), copied (the prompt), cut start (its first sentence, where "
+    "that is not all of it); itself: two samples of the model against each other."
 )
 RULE = (
     "A judge fails against itself if the interval excludes 50 %, and against any other opponent if the "
-    "interval lies above 50 %: no opponent is better than the response that it is compared with."
+    "interval lies above 50 %: no opponent is better than the response that it is compared with. The cut start may be "
+    "better, so it is shown without a check."
 )
 
 
@@ -39,11 +40,13 @@ class Check:
 
     @property
     def failed(self) -> bool:
-        """Whether the judge fails; with too few prompts it does not.
+        """Whether the judge fails; with too few prompts, and against the cut start, it does not.
 
         A failure that the unscored verdicts could reverse still counts as a failure.
         """
         win = self.win
+        if self.opponent == CUT_START:
+            return False
         return not win.few and (win.lo > 50 or (self.opponent == ITSELF and win.hi < 50))
 
 
@@ -155,6 +158,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
         rows: list[Sequence[Entry | str]] = []
         for row in checks.to_dict("records"):
             result = "fails" if row["failed"] else "n/a" if row["few"] else "passes"
+            result = "-" if row["opponent"] == CUT_START else result
             half = f" + {row['half_scored']}" if row["half_scored"] else ""
             rows.append(
                 [

@@ -1,19 +1,18 @@
-"""The tables of one scale and judge: win rates, quality, contrasts with CME, agreement, seeds and the evidence."""
+"""Tables of win rates and quality of one scale and judge, with the controls; and what all such tables share."""
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
 from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
-from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.stats.metrics import MIN_SEEDS, is_undecided
-from analysis.tables.cells import Cell, build_contrasts
+from analysis.stats.metrics import WinRate, is_undecided
+from analysis.tables.cells import Cell
+from analysis.tables.controls import Controls
 from analysis.tables.render import (
     Entry,
     Table,
     format_interval,
-    format_p_value,
     format_percent,
     group_rows,
     slug,
@@ -26,23 +25,12 @@ IMPORTED_PLACE = ("comparison", "against", "outputs of")
 NOT_RUN = Entry("-")
 FEW = "°"
 OPEN = "?"
+CUT_NOTE = (
+    "Cut start: the untrained model's own responses, cut at their first sentence end or, without an oracle, to the "
+    "policy's length, against the uncut ones. A method that wins no more has shown only that it ends earlier."
+)
+CEILING_NOTE = "Perfect policy: the ceiling, which responses of quality 1 to the same prompts would win."
 NEVER_BOLD = f"never over fewer than {FEW_PROMPTS}"
-
-
-def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
-    """All tables of one scale and one judge; the longest, the evidence, comes last."""
-    judgements = {(cell.scale, cell.judge) for cell in cells}
-    if len(judgements) != 1:
-        raise ValueError(f"a table has one scale and one judge; these cells have {sorted(judgements)}")
-    contrasts = build_contrasts(cells)
-    return [
-        win_rate_table(cells),
-        *([quality_table(cells)] if any(cell.quality for cell in cells) else []),
-        *([contrast_table(contrasts)] if contrasts else []),
-        *([agreement_table(cells)] if any(cell.agreement for cell in cells) else []),
-        seed_table(cells),
-        evidence_table(cells),
-    ]
 
 
 def win_rate_table(cells: Sequence[Cell]) -> Table:
@@ -55,7 +43,30 @@ def win_rate_table(cells: Sequence[Cell]) -> Table:
     few = f"{FEW}: fewer than {FEW_PROMPTS} scored prompts; the interval is unreliable and never bold."
     notes += [*([few] if any(cell.win.few for cell in cells) else []), *left_out_notes(cells)]
     title = f"Win rate against the {side_names(cells)[0]} (%)"
-    return grid_table("win-rate", title, cells, win_rate_entry, notes)
+    rows: dict[str, Callable[[Controls], Entry]] = {}
+    if any(cell.controls.cut_start for cell in cells):
+        rows["Cut start"] = lambda controls: rate_entry(controls.cut_start)
+        notes.append(CUT_NOTE)
+    if not all(isnan(cell.controls.ceiling) for cell in cells):
+        rows["Perfect policy"] = ceiling_entry
+        notes.append(CEILING_NOTE)
+    return grid_table("win-rate", title, cells, win_rate_entry, notes, rows)
+
+
+def cut_start_tables(cells: Sequence[Cell]) -> list[Table]:
+    """The win rates against the cut start; no table without them."""
+    if not any(cell.controls.against_cut_start for cell in cells):
+        return []
+    notes = [
+        f"Comparisons with the cut start won, a tie counting half, judged by {cells[0].judge}; all seeds pooled. "
+        "In brackets: 95 % CI over prompts for these models. Bold: it excludes 50 %.",
+        "Cut start: the untrained model's own responses, cut at their first sentence end or, without an oracle, to the "
+        "policy's length. Above 50 %, a method gains more than by ending earlier.",
+    ]
+    title = "Win rate against the cut start (%)"
+    return [
+        grid_table("cut-start", title, cells, lambda cell: rate_entry(cell.controls.against_cut_start), notes)
+    ]
 
 
 def left_out_notes(cells: Sequence[Cell]) -> list[str]:
@@ -112,9 +123,17 @@ def side_names(cells: Sequence[Cell]) -> tuple[str, str]:
 
 
 def grid_table(
-    name: str, title: str, cells: Sequence[Cell], entry: Callable[[Cell], Entry], notes: Sequence[str]
+    name: str,
+    title: str,
+    cells: Sequence[Cell],
+    entry: Callable[[Cell], Entry],
+    notes: Sequence[str],
+    controls: Mapping[str, Callable[[Controls], Entry]] | None = None,
 ) -> Table:
-    """A table with family x method in rows and regimes in columns, stopped runs marked and explained."""
+    """A table with family x method in rows and regimes in columns, stopped runs marked and explained.
+
+    Below the methods of a family, each of the `controls` has a row, over the runs of all methods.
+    """
     imported = cells[0].scale == "imported"
     heads = IMPORTED_PLACE if imported else PLACE
     regimes = sort_names((cell.regime for cell in cells), REGIMES)
@@ -126,6 +145,11 @@ def grid_table(
             places = [by_place.get((family, method, regime)) for regime in regimes]
             entries = [NOT_RUN if cell is None else mark_stopped(entry(cell), cell) for cell in places]
             rows.append([family, method, *entries])
+        for control, control_entry in (controls or {}).items():
+            runs = [
+                [r for c in of_family if c.regime == regime for r in c.controls.runs] for regime in regimes
+            ]
+            rows.append([family, control, *(control_entry(Controls(own, cells[0].judge)) for own in runs)])
     return Table(
         name=table_name(name, cells[0]),
         title=f"{title}, {table_subject(cells[0])}",
@@ -162,118 +186,15 @@ def list_table(
     )
 
 
-def evidence_table(cells: Sequence[Cell]) -> Table:
-    """Counts, worst cases, the test and its power behind each win rate, and the judge's position bias."""
-
-    def columns(cell: Cell) -> dict[str, str]:
-        win = cell.win
-        worst_cases = f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}"
-        return {
-            "verifier": cell.verifier,
-            "prompts": str(win.prompts),
-            "verdicts": str(win.verdicts),
-            **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if cell.scale == "imported" else {}),
-            "unscored": f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
-            "worst cases": worst_cases if win.unscored else "-",
-            "p (Holm)": format_p_value(cell.p_holm),
-            "detectable": format_percent(win.detectable),
-            "consistent": format_percent(cell.consistent),
-            "first won": format_percent(cell.first_shown),
-        }
-
-    notes = [
-        "All but counts and p in percent. Worst cases: the win rate if all unscored verdicts were lost, or won. "
-        "After the +: scored verdicts left out because their pair is unscored in the other order.",
-        "p (Holm): test of a true rate of 50 %, corrected over this table.",
-        "Detectable: the distance from 50 % that so many prompts detect with 80 % power at 5 %, uncorrected.",
-        "Consistent: pairs judged in both orders with the same verdict. "
-        "First won: decided verdicts for the response shown first; 50 without position bias.",
-        *stop_notes(cells),
-    ]
-    return list_table("evidence", "Evidence behind the win rates", cells, columns, notes)
-
-
-def seed_table(cells: Sequence[Cell]) -> Table:
-    """The win rates of single seeds: the variation of training from run to run."""
-
-    def columns(cell: Cell) -> dict[str, str]:
-        seeds = cell.seeds
-        bounds = f"{format_percent(seeds.low)} to {format_percent(seeds.high)}"
-        across_seeds = format_interval(seeds.across_seeds_lo, seeds.across_seeds_hi)
-        return {
-            "seeds": str(len(seeds.rates)),
-            "mean, across seeds": f"{format_percent(seeds.mean)} {across_seeds}",
-            "range": bounds if len(seeds.rates) > 1 else "-",
-            "std": format_percent(seeds.std),
-            "IQM, across seeds": f"{format_percent(seeds.iqm)} {format_interval(seeds.iqm_lo, seeds.iqm_hi)}",
-        }
-
-    notes = [
-        "Of the win rates of single seeds, in percent: mean, range, standard deviation, interquartile mean (IQM).",
-        "Across seeds: the 95 % CI is over seeds and prompts together, that of the win rates over prompts alone; "
-        f"[n/a] below {MIN_SEEDS} seeds.",
-    ]
-    return list_table("seeds", "Win rates of single seeds", cells, columns, notes)
-
-
-def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> Table:
-    """Each reward compared with CME on the same prompts."""
-    by_cell = {id(cell): (against, contrast, p) for cell, against, contrast, p in contrasts}
-
-    def columns(cell: Cell) -> dict[str, str]:
-        against, contrast, p = by_cell[id(cell)]
-        improvement = format_interval(contrast.improvement_lo, contrast.improvement_hi)
-        return {
-            "compared with": against.method,
-            "prompts": str(contrast.prompts),
-            "difference": f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}",
-            "across seeds": format_interval(contrast.across_seeds_lo, contrast.across_seeds_hi),
-            "p (Holm)": format_p_value(p),
-            "improvement (%)": f"{format_percent(contrast.improvement)} {improvement}",
-        }
-
-    notes = [
-        "Difference: win rate minus that of the other method, in percentage points, on the prompts that both have "
-        "scored, with the paired 95 % CI over prompts. Across seeds: the CI over seeds and prompts together, "
-        f"[n/a] below {MIN_SEEDS} seeds.",
-        "p (Holm): test of no difference over prompts, corrected over this table.",
-        "Improvement: the probability that on a random prompt a random seed gets more points than one of the other "
-        "method, equal points counting half.",
-    ]
-    cells = [cell for cell, *_ in contrasts]
-    return list_table("contrast", "Rewards against CME", cells, columns, notes)
-
-
-def agreement_table(cells: Sequence[Cell]) -> Table:
-    """Agreement of the judges of a panel."""
-    panels = [cell for cell in cells if cell.agreement is not None]
-
-    def columns(cell: Cell) -> dict[str, str]:
-        agreement = cell.agreement
-        assert agreement is not None
-        kappa = "n/a" if isnan(agreement.kappa) else f"{agreement.kappa:.2f}"
-        return {
-            "judges": ", ".join(agreement.judges),
-            "items": str(agreement.items),
-            "left out": str(agreement.left_out),
-            "alike (%)": format_percent(agreement.alike),
-            "kappa": f"{kappa} {format_interval(agreement.lo, agreement.hi, 2)}",
-        }
-
-    notes = [
-        "Items: one pair in one order, with a win, a tie or a loss of the policy from every judge. "
-        "Left out: items that a judge could not score.",
-        "Alike: pairs of judges with the same outcome. Kappa: Cohen's for two judges, Fleiss' for more, with its "
-        "95 % CI, bootstrapped by prompt; 1 is full agreement, 0 agreement by chance.",
-        "The majority: a win or a loss that more than half of the votes give, otherwise a tie; unscored without "
-        "votes from more than half of the judges.",
-    ]
-    return list_table("agreement", "Agreement of the judges", panels, columns, notes)
-
-
 def win_rate_entry(cell: Cell) -> Entry:
     """A win rate with its interval, such as 58.3 [52.1, 64.5]."""
-    win = cell.win
+    return rate_entry(cell.win)
+
+
+def rate_entry(win: WinRate | None) -> Entry:
+    """A win rate with its interval and marks; None if it was not measured."""
+    if win is None:
+        return NOT_RUN
     marks = (f" {FEW}" if win.few else "") + (f" {OPEN}" if win.open else "")
     text = f"{format_percent(win.rate)} {format_interval(win.lo, win.hi)}{marks}"
     return Entry(text, bold=not is_undecided(win))
@@ -287,6 +208,11 @@ def quality_entry(cell: Cell) -> Entry:
     change = f"{quality.difference:+.2f} {format_interval(quality.lo, quality.hi, 2)}"
     bold = interval_excludes(quality.lo, quality.hi, 0, quality.prompts)
     return Entry(f"{quality.start:.2f} → {quality.policy:.2f} ({change})", bold)
+
+
+def ceiling_entry(controls: Controls) -> Entry:
+    """The win rate of a perfect policy, such as 71.5."""
+    return NOT_RUN if isnan(controls.ceiling) else Entry(format_percent(controls.ceiling))
 
 
 def mark_stopped(entry: Entry, cell: Cell) -> Entry:

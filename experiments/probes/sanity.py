@@ -7,6 +7,7 @@ The opponents of the untrained generator's greedy responses, in the place of a t
     shorter   the first half of the response's words; only for responses that ended by themselves, because cutting one
               that does not end can make it better
     copied    the prompt
+    cut start the response's first sentence, where that is not all of it; it may be better, so no judge fails against it
     itself    the generator, sampled at temperature 1, against itself, sampled again
 """
 
@@ -18,15 +19,16 @@ from pathlib import Path
 from cme.data.alpaca_format import write_outputs
 from cme.evaluation.reward_probe import stock_phrases
 from cme.judges.pairwise import VerdictLog
-from cme.records import Generation, Pair, Prompt, SanityRecord, read_record, write_record
+from cme.records import CUT_START, Generation, Pair, Prompt, SanityRecord, read_record, write_record
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.probes.records import print_record, probe_id, record_fields
 from experiments.run import evaluation, inputs, judging, state
 from experiments.run.cell import Job
+from experiments.run.cut_start import cut_at_sentence_end
 from experiments.run.stage import quiet_libraries
 
-OPPONENTS = ("null", "longer", "shorter", "copied", "itself")
+OPPONENTS = ("null", "longer", "shorter", "copied", CUT_START, "itself")
 
 _TRAINING = ("trainer", "guard", "reward", "verifier", "scoring", "monitor_every", "scale.heldout")
 """Settings of a run's identity that a judge's sanity check does not depend on."""
@@ -134,6 +136,11 @@ def opponents(
         [against(f"{g.response} {g.response}", p, g, g.finished) for p, g in own],
         [against(half(g.response), p, g) for p, g in own if g.finished],
         [against(p.text, p, g) for p, g in own],
+        [
+            Pair(p.id, p.text, p.reference, g, cut, p.answer)
+            for p, g in own
+            if (cut := cut_at_sentence_end(g)) != g
+        ],
         [
             Pair(p.id, p.text, p.reference, a, b, p.answer)
             for p, a, b in zip(prompts, one, other, strict=True)

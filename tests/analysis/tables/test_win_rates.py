@@ -5,8 +5,9 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis import summarize
 from analysis.tables.cells import build_cells, build_contrasts, cells_frame
+from analysis.tables.evidence import win_rate_tables
 from analysis.tables.render import Entry, Table, to_latex, to_markdown
-from analysis.tables.win_rates import quality_entry, quality_table, win_rate_table, win_rate_tables
+from analysis.tables.win_rates import quality_entry, quality_table, win_rate_table
 
 
 def points(make_verdict, prompts, value):

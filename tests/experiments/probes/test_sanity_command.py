@@ -17,7 +17,7 @@ Cell = Callable[..., list[str]]
 
 def test_opponents_are_what_they_are_called() -> None:
     prompts = [Prompt("a", "name a colour"), Prompt("b", "count to four")]
-    greedy = [Generation("blue it is", True, 3), Generation("one two three four", False, 4)]
+    greedy = [Generation("blue. it is", True, 3), Generation("one two three four", False, 4)]
     one, other = [[Generation(f"{name}{i}", True, 1) for i in range(2)] for name in ("x", "y")]
     found = opponents(prompts, greedy, one, other)
     assert {name: [p.prompt_id for p in pairs] for name, pairs in found.items()} == {
@@ -25,6 +25,7 @@ def test_opponents_are_what_they_are_called() -> None:
         "longer": ["a", "b"],
         "shorter": ["a"],  # the other runs on
         "copied": ["a", "b"],
+        "cut start": ["a"],  # the other has no sentence end
         "itself": ["a", "b"],
     }
     assert set(found) == set(sanity.OPPONENTS)
@@ -32,11 +33,11 @@ def test_opponents_are_what_they_are_called() -> None:
     assert set(made) == {None} and {p.policy.tokens for p in found["itself"]} == {1}
     assert found["null"][0].policy.response == found["null"][1].policy.response
     assert [p.policy.response for p in found["longer"]] == [
-        "blue it is blue it is",
+        "blue. it is blue. it is",
         "one two three four one two three four",
     ]
     assert found["longer"][1].policy.finished is False
-    assert found["shorter"][0].policy.response == "blue"
+    assert found["shorter"][0].policy.response == found["cut start"][0].policy.response == "blue."
     assert [p.policy.response for p in found["copied"]] == ["name a colour", "count to four"]
     assert [(p.start.response, p.policy.response) for p in found["itself"]] == [("x0", "y0"), ("x1", "y1")]
     assert all(

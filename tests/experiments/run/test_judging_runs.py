@@ -395,7 +395,7 @@ def test_cost_counts_whatever_is_asked(cell: Cell) -> None:
     assert line.endswith("judge alpaca_eval: at most 6 calls, unknown tokens, unknown cost")
     assert total == "in all 6 calls, unknown cost"
     sanity = cost.lines([composed(cell(*unpriced, "experiment.run=experiments.probes.sanity.run"))])
-    assert sanity[0].startswith("sanity-") and "at most 30 calls" in sanity[0] and len(sanity) == 3
+    assert sanity[0].startswith("sanity-") and "at most 36 calls" in sanity[0] and len(sanity) == 3
     every = [
         "judge@selection.judge=alpaca_eval",
         "selection.every=2",

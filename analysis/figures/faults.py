@@ -1,0 +1,81 @@
+"""Faults of the responses as stacked bars: a panel per regime, a bar for each method, the untrained model on top."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis.figures.style import RC, WIDTH, Plot
+from analysis.records.names import REGIMES, sort_names
+from analysis.tables.faults import (
+    CUT,
+    FAULTS,
+    UNTRAINED,
+    fault_frame,
+    measure_name,
+    ordered_methods,
+    over_families,
+    side_means,
+)
+from analysis.tables.render import slug
+from cme.records import RunRecord
+
+COLOURS = {
+    "none": "#009E73",
+    "incomplete": "#E69F00",
+    "wrong": "#D55E00",
+    "off_format": "#CC79A7",
+    "boilerplate": "#56B4E9",
+    "repetition": "#0072B2",
+    "unasked": "#F0E442",
+    "unfinished": "#9A9A9A",
+}
+OTHER = "#444444"
+"""Colour of a fault without one of its own."""
+
+
+def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
+    """The shares of faults of one scale, all families pooled."""
+    scale = runs[0].scale
+    frame = over_families(fault_frame(runs))
+    frame = frame[frame["topic"] == "fault"]
+    faults = sort_names(frame["measure"], FAULTS)
+    rows = [UNTRAINED, CUT, *ordered_methods(frame)]
+    regimes = sort_names(frame["regime"], REGIMES)
+    with rc_context(RC):
+        figure = Figure(figsize=(WIDTH, 1.1 + 0.2 * len(rows)), layout="constrained")
+        panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
+        for axes, regime in zip(panels, regimes, strict=True):
+            draw_shares(axes, frame[frame["regime"] == regime], rows, faults)
+            axes.set_title(regime)
+            axes.set_xlabel("responses (%)")
+        panels[0].set_yticks(range(len(rows)), rows)
+        panels[0].invert_yaxis()
+        figure.suptitle(f"Main fault of the responses by reward (scale: {scale})")
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    caption = (
+        f"What is wrong with the greedy responses to the evaluation prompts at scale {scale}, all families and seeds "
+        "pooled: each response has one main fault or none. A fault whose bar shrinks against the untrained model was "
+        "repaired, one that grows was made. Cut start: the untrained model's responses, each cut at its first sentence "
+        "end. The table has the changes with their tests."
+    )
+    return [Plot(f"faults-{slug(scale)}", caption, figure)]
+
+
+def draw_shares(axes: Axes, frame: pd.DataFrame, rows: Sequence[str], faults: Sequence[str]) -> None:
+    """One regime's stacked bars."""
+    shares = {UNTRAINED: side_means(frame, "start"), CUT: side_means(frame, "cut_start")}
+    shares |= {str(method): side_means(own, "policy") for method, own in frame.groupby("method")}
+    left = [0.0] * len(rows)
+    for fault in faults:
+        widths = [shares.get(row, {}).get(fault, 0.0) for row in rows]
+        colour = COLOURS.get(fault, OTHER)
+        axes.barh(range(len(rows)), widths, left=left, height=0.7, color=colour, label=measure_name(fault))
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axes.set_xlim(0, 100)
+    axes.set_xticks([0, 50, 100])
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)

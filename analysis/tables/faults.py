@@ -1,0 +1,205 @@
+"""Where the truth is known: which faults a reward repairs, leaves and makes, by fault, kind of task and fact.
+
+A response has one main fault or none. A prompt's kind of task is the first word of its id. A fact is a blind spot of a
+family that has a false belief about it: a verifier with the generator's false belief rewards its error.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.records.frames import run_identity
+from analysis.records.names import REGIMES, REWARDS, method_names, natural_key, order_key, sort_names
+from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
+from analysis.stats.metrics import quality_change
+from analysis.tables.render import Entry, Row, Table, slug
+from cme.records import Grade, RunRecord
+
+SIDES = ("start", "cut_start", "policy")
+FAULTS = ("none", "incomplete", "wrong", "off_format", "boilerplate", "repetition", "unasked", "unfinished")
+"""The order of the faults in tables; others follow."""
+KINDS = ("profile", "compare", "list", "sum")
+FACTS = ("blind spots of both", "generator's alone", "verifier's alone", "of neither")
+ALL = "all"
+"""The family of rows that pool all families."""
+PLACE = ("family", "regime", "reward", "method")
+UNTRAINED, CUT = "Untrained model", "Cut start"
+
+
+def fault_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per cell and measure, and the same over all families: the mean of each side and the paired change.
+
+    `topic` and `measure` are `fault` and its name (share of responses in percent), `kind` and its name (mean quality, 0
+    to 1), or `facts` and a group of FACTS (share of requested facts that are right, in percent). `difference` is that
+    of the policy from the untrained model with the 95 % interval `lo`, `hi` over `prompts`; `values` counts responses
+    or facts.
+    """
+    observed = observations(runs)
+    pooled = observed.assign(family=ALL) if observed["family"].nunique() > 1 else observed.iloc[:0]
+    rows: list[dict[str, Any]] = []
+    for part in (observed, pooled):
+        for place, of_cell in part.groupby(list(PLACE), sort=False):
+            named = {"scale": runs[0].scale, **dict(zip(PLACE, place, strict=True))}
+            named |= {"families": of_cell["origin"].nunique(), "runs": of_cell["run_id"].nunique()}
+            for (topic, measure), values in of_cell.groupby(["topic", "measure"], sort=False):
+                start, policy = (values[side].to_numpy(float) for side in ("start", "policy"))
+                change = quality_change(start, policy, values["prompt_id"].to_numpy(object))
+                assert change is not None, "every response has a grade"
+                rows.append(
+                    named
+                    | {"topic": topic, "measure": measure, "values": len(values), "prompts": change.prompts}
+                    | {"start": change.start, "cut_start": values["cut_start"].mean()}
+                    | {"policy": change.policy, "difference": change.difference}
+                    | {"lo": change.lo, "hi": change.hi}
+                )
+    return pd.DataFrame(rows)
+
+
+def observations(runs: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per run, prompt and measure, and per requested fact: its value for each of SIDES."""
+    names = method_names(runs)
+    faults = {
+        grade.fault
+        for run in runs
+        if run.grades is not None
+        for grade in (*run.grades.start, *run.grades.cut_start, *run.grades.policy)
+    }
+    parts = []
+    for run in runs:
+        if run.grades is None:
+            continue
+        sides = zip(run.grades.start, run.grades.cut_start, run.grades.policy, strict=True)
+        rows = [
+            (pair.prompt_id, *value)
+            for pair, grades in zip(run.pairs, sides, strict=True)
+            for value in values(run, pair.prompt_id, grades, faults)
+        ]
+        frame = pd.DataFrame(rows, columns=["prompt_id", "topic", "measure", *SIDES])
+        parts.append(frame.assign(**run_identity(run, names), origin=run.family))
+    return pd.concat(parts, ignore_index=True)
+
+
+def values(
+    run: RunRecord, prompt_id: str, grades: Sequence[Grade], faults: set[str]
+) -> Iterator[tuple[str, str, float, float, float]]:
+    """Topic, measure, and the value of each of SIDES."""
+
+    def of_sides(measured: Sequence[float]) -> tuple[float, float, float]:
+        start, cut_start, policy = measured
+        return float(start), float(cut_start), float(policy)
+
+    for fault in faults:
+        yield "fault", fault, *of_sides([100.0 * (grade.fault == fault) for grade in grades])
+    kind = prompt_id.partition("-")[0]
+    yield "kind", kind, *of_sides([grade.quality for grade in grades])
+    if run.blind_spots is not None:
+        for part in grades[0].parts:
+            if (group := fact_group(part, run.blind_spots)) is not None:
+                yield "facts", group, *of_sides([100.0 * grade.parts[part] for grade in grades])
+
+
+def fact_group(part: str, blind_spots: dict[str, list[str]]) -> str | None:
+    """The group of FACTS of a part of a prompt; None for a part that is no fact, such as `step 1`."""
+    if part.split()[-1].isdigit():
+        return None
+    generator, verifier = (part in blind_spots[role] for role in ("generator", "verifier"))
+    return (
+        FACTS[0] if generator and verifier else FACTS[1] if generator else FACTS[2] if verifier else FACTS[3]
+    )
+
+
+def over_families(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a fault frame that pool all families; all of its rows if there is one family."""
+    return frame[frame["family"] == ALL] if ALL in set(frame["family"]) else frame
+
+
+def fault_tables(runs: Sequence[RunRecord]) -> list[Table]:
+    """The tables of one scale, all families pooled: faults, kinds of task and, if blind spots are known, facts."""
+    frame = over_families(fault_frame(runs))
+    scale = slug(runs[0].scale)
+    change = (
+        "In parentheses: the paired change from the untrained model. Bold: its 95 % interval over prompts, for these "
+        f"models, excludes 0, on {FEW_PROMPTS} prompts or more, without correction. All families and seeds are pooled; "
+        "a method's change is from the untrained models of its own runs."
+    )
+    tables = [
+        topic_table(
+            frame[frame["topic"] == "fault"],
+            f"faults-{scale}",
+            f"Main fault of the responses by reward (% of responses), scale: {runs[0].scale}",
+            FAULTS,
+            1,
+            [f"Every response has one main fault or none. {change}"],
+        ),
+        topic_table(
+            frame[frame["topic"] == "kind"],
+            f"kinds-{scale}",
+            f"True quality by kind of task and reward (0 to 1), scale: {runs[0].scale}",
+            KINDS,
+            2,
+            [change],
+        ),
+    ]
+    facts = frame[frame["topic"] == "facts"]
+    if len(facts):
+        blind = (
+            "A blind spot is a fact about which a family's text states a false belief. Blind spots of both: of the "
+            "families of generator and verifier, whose verifier rewards the error; the generator's alone: those that "
+            "the verifier can correct; the verifier's alone: those that it can spoil. A reward without a verifier is "
+            "listed with the configured one."
+        )
+        title = f"Requested facts that are right, by blind spot and reward (%), scale: {runs[0].scale}"
+        tables.append(topic_table(facts, f"blind-spots-{scale}", title, FACTS, 1, [blind, change]))
+    return tables
+
+
+def topic_table(
+    frame: pd.DataFrame, name: str, title: str, order: Sequence[str], decimals: int, notes: Sequence[str]
+) -> Table:
+    """The untrained model, the cut start and the methods of each regime in rows, the measures of a topic in columns."""
+    measures = sort_names(frame["measure"], order)
+    groups: list[list[Row]] = []
+    for regime in sort_names(frame["regime"], REGIMES):
+        of_regime = frame[frame["regime"] == regime]
+        rows: list[Row] = []
+        for side, label in (("start", UNTRAINED), ("cut_start", CUT)):
+            means = side_means(of_regime, side)
+            texts = [f"{means[m]:.{decimals}f}" if m in means else "-" for m in measures]
+            rows.append([Entry(text) for text in ("" if rows else regime, label, *texts)])
+        for method in ordered_methods(of_regime):
+            own = of_regime[of_regime["method"] == method]
+            by_measure = {row["measure"]: row for row in own.to_dict("records")}
+            entries = [change_entry(by_measure.get(measure), decimals) for measure in measures]
+            rows.append([Entry(""), Entry(method), *entries])
+        groups.append(rows)
+    header = ["regime", "responses of", *(measure_name(measure) for measure in measures)]
+    return Table(name, title, header, groups, notes)
+
+
+def side_means(frame: pd.DataFrame, side: str) -> dict[str, float]:
+    """By measure, the mean of a side over the values of all rows."""
+    return {
+        str(measure): float(np.average(own[side], weights=own["values"]))
+        for measure, own in frame.groupby("measure", sort=False)
+    }
+
+
+def ordered_methods(frame: pd.DataFrame) -> list[str]:
+    """The methods in the order of their rewards."""
+    rewards = dict(zip(frame["method"], frame["reward"], strict=True))
+    return sorted(rewards, key=lambda method: (order_key(rewards[method], REWARDS), natural_key(method)))
+
+
+def change_entry(row: dict[Any, Any] | None, decimals: int) -> Entry:
+    """The policy's mean with its change, such as 12.5 (-20.0); bold if the interval of the change excludes 0."""
+    if row is None:
+        return Entry("-")
+    text = f"{row['policy']:.{decimals}f} ({row['difference']:+.{decimals}f})"
+    return Entry(text, bold=interval_excludes(row["lo"], row["hi"], 0, row["prompts"]))
+
+
+def measure_name(measure: str) -> str:
+    """A measure as a header."""
+    return "no fault" if measure == "none" else measure.replace("_", " ")
