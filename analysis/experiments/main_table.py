@@ -6,6 +6,7 @@ from analysis.experiments.base import Column, Experiment, build_table, file_name
 from analysis.experiments.comparators import comparators
 from analysis.experiments.method_tables import evidence, methods_frame, seeds
 from analysis.experiments.methods import JudgedMethods, Methods
+from analysis.experiments.reward_verdicts import verdict_table
 from analysis.figures.overview import main_plot
 from analysis.figures.style import Plot
 from analysis.records.names import display_name
@@ -91,7 +92,7 @@ MAIN_TABLE = Experiment(
         "untrained model are compared on the same prompts."
     ),
     views=Methods("CME against its untrained model", "reward", lambda run: display_name(run.reward)),
-    tables=(win_rate_tables, published_table, seeds, evidence),
+    tables=(win_rate_tables, verdict_table, published_table, seeds, evidence),
     figures=(win_rate_figure,),
     frame=methods_frame,
     appendices=(comparators,),

@@ -15,6 +15,7 @@ from analysis.experiments.method_tables import (
     win_rates,
 )
 from analysis.experiments.methods import MethodRow, Methods
+from analysis.experiments.reward_verdicts import verdict_table
 from analysis.records.names import display_name
 from analysis.stats.intervals import interval_excludes
 from analysis.tables.render import Entry, format_interval, format_p_value
@@ -70,10 +71,11 @@ REWARDS = Experiment(
     title="All rewards and trainers on the same cells",
     question=(
         "Does CME do better than other label-free rewards, than other ways to learn from the verifier, and than "
-        "controls that know nothing of the answer? The claim fails if a control, such as a random reward or length "
-        "alone, does as well. Ground truth and preference pairs, which need labels, show how much there was to gain. "
-        "The paper's repository has several of these baselines; of their results only those of the verifier sweep are "
-        "published."
+        "controls that know nothing of the answer? A reward works if it is better than the random reward and than the "
+        "untrained model's own responses, cut short; it fails if it is worse than the random reward. The claim fails "
+        "if a control, such as length alone, does as well as CME. Ground truth and preference pairs, which need "
+        "labels, show how much there was to gain. The paper's repository has several of these baselines; of "
+        "their results only those of the verifier sweep are published."
     ),
     views=Methods("All rewards and trainers", "method", lambda run: display_name(run.reward)),
     tables=(
@@ -102,6 +104,7 @@ REWARDS = Experiment(
                 "intervals lie below.",
             ),
         ),
+        verdict_table,
         baseline_table,
         seeds,
         evidence,

@@ -1,0 +1,82 @@
+"""Verdicts on rewards against the random reward and the cut start, on records with known points."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from shown import texts
+
+from analysis.experiments.reward_verdicts import reward_verdicts, verdict_table
+from analysis.experiments.rewards import REWARDS
+from cme.records import CUT_START, Comparison, RunRecord, Verdict
+
+PROMPTS = 40
+
+
+@pytest.fixture
+def trained(make_record: Any, make_verdict: Callable[..., Verdict]) -> Callable[..., list[RunRecord]]:
+    """Three seeds of a reward that win so many of 40 pairs, and so many of those against the cut start."""
+
+    def make(reward: str, won: int, against_cut: int | None = None, seeds: int = 3) -> list[RunRecord]:
+        runs = []
+        for seed in range(seeds):
+            run = make_record(
+                reward=reward,
+                regime="sft",
+                seed=seed,
+                verdicts=[make_verdict(i, float((7 * i + seed) % PROMPTS < won)) for i in range(PROMPTS)],
+            )
+            judged = [make_verdict(i, float(i < (against_cut or 0))) for i in range(PROMPTS)]
+            responses = [pair.start for pair in run.pairs]
+            comparison = Comparison(CUT_START, run.generator_checkpoint, responses, judged)
+            runs.append(run if against_cut is None else replace(run, comparisons=[comparison]))
+        return runs
+
+    return make
+
+
+def verdicts(*groups: list[RunRecord]) -> dict[str, str]:
+    [view] = REWARDS.views([run for runs in groups for run in runs])
+    return {one.cell.reward: one.verdict for one in reward_verdicts(view)}
+
+
+def test_works_and_fails_are_relative_to_the_random_reward(trained: Callable[..., list[RunRecord]]) -> None:
+    """40 of 100 % at random: CME wins 90 %, majority vote 38 %, token entropy 5 %."""
+    found = verdicts(
+        trained("random", 16),
+        trained("ground_truth", 40, 40),
+        trained("cme", 36, 36),
+        trained("majority_vote", 15, 36),
+        trained("token_entropy", 2, 36),
+        trained("format", 36, 20),
+    )
+    assert found == {
+        "ground_truth": "works",
+        "cme": "works",
+        "majority_vote": "no difference from random shown",
+        "token_entropy": "fails",
+        "format": "above random, not above the cut start",
+    }
+
+
+def test_nothing_is_testable_where_the_truth_gains_nothing_or_is_missing(
+    trained: Callable[..., list[RunRecord]],
+) -> None:
+    cme, chance = trained("cme", 36), trained("random", 16)
+    for truth in ([], trained("ground_truth", 17)):
+        assert verdicts(cme, chance, truth)["cme"].startswith("not testable: the ground truth")
+    few = verdicts(trained("cme", 36, seeds=2), chance, trained("ground_truth", 40))
+    assert few == {"cme": "not testable: fewer than 3 seeds", "ground_truth": "works"}
+    assert verdicts(cme, trained("ground_truth", 40)) == {}
+
+
+def test_the_table_has_a_row_for_each_reward_and_none_for_the_random_one(
+    trained: Callable[..., list[RunRecord]],
+) -> None:
+    runs = [*trained("random", 16), *trained("ground_truth", 40, 40), *trained("cme", 36, 36)]
+    [view] = REWARDS.views(runs)
+    [table] = verdict_table(view)
+    rows = {row[2]: row for row in texts(table)}
+    assert set(rows) == {"CME", "Ground truth"} and rows["CME"][3].startswith("+50.0 [")
+    assert rows["CME"][5].startswith("90.0 [") and rows["CME"][7] == "works"
