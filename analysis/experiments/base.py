@@ -9,6 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pandas as pd
 
 from analysis.figures.style import Plot
+from analysis.records.names import generator_name
 from analysis.sections.base import Part, write_images, write_tables
 from analysis.tables.render import Entry, Table, format_interval, slug
 from cme.records import RunRecord
@@ -127,7 +128,10 @@ def build_table(
 def group_by_generator(runs: Sequence[RunRecord]) -> Iterator[tuple[str, list[RunRecord]]]:
     """The runs of each generator, by its family and regime."""
     for family, regime in dict.fromkeys((run.family, run.regime) for run in runs):
-        yield f"{family} {regime}", [run for run in runs if (run.family, run.regime) == (family, regime)]
+        yield (
+            generator_name(family, regime),
+            [run for run in runs if (run.family, run.regime) == (family, regime)],
+        )
 
 
 def file_name(*parts: str) -> str:

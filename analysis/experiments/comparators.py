@@ -127,7 +127,7 @@ def gain_entry(compared: Mapping[Place, ComparedCell], row: MethodRow) -> Entry:
     gain = pair.gain
     text = f"{gain.difference:+.1f} {format_interval(gain.lo, gain.hi)}" if gain.prompts else "n/a"
     certain = not (pair.policy.win.open or pair.start.win.open)
-    return Entry(text, bold=certain and interval_excludes(gain.lo, gain.hi, 0, gain.prompts))
+    return Entry(text, bold=certain and interval_excludes(gain.lo, gain.hi, 0, gain.prompts, decimals=1))
 
 
 def checkpoints(runs: Sequence[RunRecord], name: str) -> list[str]:

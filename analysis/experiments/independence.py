@@ -27,6 +27,7 @@ from analysis.experiments.verifier_tables import (
     RELATION,
     VERIFIER,
     OutcomeColumn,
+    dots,
     gain_panel,
     relation_legend,
     win_panel,
@@ -34,13 +35,11 @@ from analysis.experiments.verifier_tables import (
 from analysis.experiments.verifiers import GeneratorOutcomes, Outcome, quality_views
 from analysis.figures.courses import rise_plot
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.style import Plot, Style
+from analysis.figures.style import Plot
 from analysis.records.names import sort_names
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Table
 from cme.records import RunRecord
-
-RISES = {"trained reward": Style("#444444", "o"), "held-out verifier": Style("#444444", "o")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,28 +143,27 @@ def gamed(outcome: Outcome, course: Course) -> str:
 
 def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
     """The policy's gain, its win rate, and the rises of reward and held-out verifier, one row per verifier."""
-    rises = [
-        Dot(one.label, *estimate_of(view.courses[one.label], rise), one.style, hollow=hollow, below=below)
-        for one in view.outcomes
-        for rise, hollow, below in (("rise_reward_beside", False, -0.15), ("rise_heldout", True, 0.15))
-    ]
+
+    def rises(name: str) -> list[Dot]:
+        return dots(view.outcomes, lambda one: estimate_of(view.courses[one.label], name), 0)
+
     panels = [
         gain_panel("policy's gain in true quality", view.outcomes),
         win_panel(view.outcomes),
-        Panel("rise in training (nats/token)", rises, 0),
+        Panel("rise of the reward\n(nats/token)", rises("rise_reward_beside"), 0),
+        Panel("rise under the\nheld-out verifier\n(nats/token)", rises("rise_heldout"), 0),
     ]
     figure = forest(
         f"Relation of the verifier to the generator (scale: {view.scale})",
         [Block(f"generator: {view.generator}, judge: {view.judge}", view.rows, panels)],
-        relation_legend(one.relation for one in view.outcomes) | RISES,
-        hollow=("held-out verifier",),
-        columns=4,
+        relation_legend(one.relation for one in view.outcomes),
+        columns=6,
     )
     caption = (
         f"Training of {view.generator} at scale {view.scale} with verifiers of different relations to it. Left: true "
-        "quality of the trained policy minus the untrained model's; middle: win rate; both with across-seed 95 % "
-        "intervals. Right: how far the trained reward (filled) and the held-out verifier's likelihood of the same "
-        "completions (hollow) rose, with 95 % t intervals over seeds, each in nats per token of its own model. A "
+        "quality of the trained policy minus the untrained model's, then its win rate, both with across-seed 95 % "
+        "intervals. Right: how far the trained reward and the held-out verifier's likelihood of the same completions "
+        "rose, with 95 % t intervals over seeds, each in nats per token of its own model. A "
         "reward that rises while true quality does not is gamed."
     )
     yield Plot(file_name(view.scale, view.generator), caption, figure)

@@ -7,8 +7,8 @@ from analysis.experiments.comparators import comparators
 from analysis.experiments.method_tables import evidence, methods_frame, seeds
 from analysis.experiments.methods import JudgedMethods, Methods
 from analysis.experiments.reward_verdicts import verdict_table
-from analysis.figures.overview import main_plot
 from analysis.figures.style import Plot
+from analysis.figures.win_rates import main_plot
 from analysis.records.names import display_name
 from analysis.records.published import main_table_range, read_published, sources_of
 from analysis.tables.findings import cell_verdict, place

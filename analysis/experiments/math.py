@@ -22,7 +22,8 @@ from analysis.experiments.courses import (
     values_at,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.style import Plot, Style
+from analysis.figures.style import UNTRAINED, Plot, Style
+from analysis.records.names import generator_name, plain_name
 from analysis.records.published import read_published
 from analysis.sections.base import NothingToShow
 from analysis.stats.metrics import MIN_SEEDS
@@ -41,7 +42,7 @@ SHARES = {
     "majority_share": "majority share: the share of the most common answer in its group",
     "label_accuracy": "label accuracy: how often that answer is right",
 }
-BEFORE_AFTER = {"before training": Style("#767676", "o"), "after training": Style("#000000", "o")}
+BEFORE_AFTER = {"before training": UNTRAINED, "after training": Style("#000000", "o")}
 VOTES = {"first block": Style("#767676", "^"), "last block": Style("#5D3A9B", "^")}
 Ends = Sequence[tuple[str, Estimate, Estimate]]
 """Rows of a figure with two values each."""
@@ -167,13 +168,13 @@ def published_table(_: Graded) -> Iterator[Table]:
 
 
 def paired_dots(rows: Ends, styles: Mapping[str, Style]) -> list[Dot]:
-    """Two dots per row, the first hollow and above the second."""
+    """Two dots per row, the first above the second."""
     first, second = styles.values()
     return [
         dot
         for name, before, after in rows
         for dot in (
-            Dot(name, *before, first, hollow=True, below=-0.15),
+            Dot(name, *before, first, below=-0.15),
             Dot(name, *after, second, below=0.15),
         )
     ]
@@ -185,7 +186,7 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
     several = len(frame[["family", "regime"]].drop_duplicates()) > 1
     votes = [share for share in SHARES if frame[f"{share}_first"].notna().any()]
     rows: dict[str, Mapping[Any, Any]] = {
-        f"{row['method']} ({row['family']} {row['regime']})" if several else row["method"]: row
+        f"{row['method']} ({generator_name(row['family'], row['regime'])})" if several else row["method"]: row
         for row in frame.to_dict("records")
     }
 
@@ -205,9 +206,14 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
         ),
     ]
     first, published = frame.iloc[0], published_rows()
-    place = "" if several else f", generator: {first['family']} {first['regime']}"
+    place = "" if several else f", generator: {generator_name(first['family'], first['regime'])}"
+    setting = f"scale: {view.scale}, data: {plain_name(view.data)}{place}"
     blocks = [
-        Block(f"Ours, scale: {view.scale}, data: {view.data}{place}", {name: name for name in rows}, panels),
+        Block(
+            f"Ours, {setting}",
+            {name: name for name in rows},
+            panels,
+        ),
         Block(
             "Published, the paper's scale: Qwen2.5-Math-1.5B on MATH-500, no intervals",
             {name: name for name, *_ in published},
@@ -215,7 +221,7 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
         ),
     ]
     legend = BEFORE_AFTER | (VOTES if votes else {})
-    figure = forest("Mathematics", blocks, legend, hollow=("before training", "first block"))
+    figure = forest("Mathematics", blocks, legend)
     of_votes = (
         f", and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals over seeds): "
         f"{'; '.join(SHARES[share] for share in votes)}"

@@ -10,10 +10,10 @@ import pandas as pd
 from analysis.experiments.base import Column, build_table, file_name
 from analysis.experiments.methods import JudgedMethods, MethodRow
 from analysis.figures.curves import CURVES, training_plot
-from analysis.figures.overview import win_rate_plot
 from analysis.figures.style import Plot
+from analysis.figures.win_rates import win_rate_plot
 from analysis.records.frames import WINDOW
-from analysis.records.names import REGIMES, order_key
+from analysis.records.names import REGIMES, generator_name, order_key
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, quality_change
 from analysis.tables.cells import cells_frame
@@ -95,7 +95,9 @@ def training(view: JudgedMethods) -> Iterator[Plot]:
     for first in range(0, len(places) if named.history[list(CURVES)].notna().any(axis=None) else 0, PANELS):
         suffix = [str(first // PANELS + 1)] if len(places) > PANELS else []
         name = file_name("training", view.scale, *suffix)
-        panels = {" ".join(place): history.get_group(place) for place in places[first : first + PANELS]}
+        panels = {
+            generator_name(*place): history.get_group(place) for place in places[first : first + PANELS]
+        }
         yield training_plot(name, f"Training by {setting} (scale: {view.scale})", panels, named.styles())
 
 

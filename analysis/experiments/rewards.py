@@ -42,7 +42,7 @@ def difference(row: MethodRow) -> Entry:
     if row.contrast is None:
         return Entry("-")
     contrast, _ = row.contrast
-    bold = interval_excludes(contrast.lo, contrast.hi, 0, contrast.prompts)
+    bold = interval_excludes(contrast.lo, contrast.hi, 0, contrast.prompts, decimals=1)
     return Entry(f"{contrast.difference:+.1f} {format_interval(contrast.lo, contrast.hi)}", bold)
 
 

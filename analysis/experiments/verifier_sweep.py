@@ -34,12 +34,10 @@ from analysis.experiments.verifiers import (
     quality_views,
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
-from analysis.figures.style import Plot, Style
+from analysis.figures.style import UNTRAINED, Plot
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.tables.accuracy import percent
 from analysis.tables.render import Table
-
-BEFORE = Style("#767676", "o")
 
 
 def quality_table(view: GeneratorOutcomes) -> Iterator[Table]:
@@ -194,8 +192,8 @@ def sweep_plot(
     details = f", judge: {view.judge}" if view.judge else f", data: {data_names(view.outcomes)}"
     ours = Block(f"Ours, {view.where}{details}", view.rows, panels)
     drawn = [one.relation for one in view.outcomes] + list(published.frame()["relation"])
-    legend = relation_legend(drawn) | ({} if view.judge else {"before training": BEFORE})
-    figure = forest(title, [ours, published.block()], legend, hollow=("before training",))
+    legend = relation_legend(drawn) | ({} if view.judge else {"before training": UNTRAINED})
+    figure = forest(title, [ours, published.block()], legend)
     caption = (
         f"Above, at scale {view.scale}: training of {view.generator} with each verifier, from random weights through "
         f"the least able to the most able one. Left: true quality (0 to 1) of the verifier's own responses, with its "
@@ -228,9 +226,9 @@ def accuracy_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
         return Estimate(*(one.shares[f"{when}{end}"] for end in ("", "_lo", "_hi"))).percent
 
     accuracy = [
-        Dot(one.label, *share(one, when), style, hollow=when == "before", below=below)
+        Dot(one.label, *share(one, when), style, below=below)
         for one in view.outcomes
-        for when, style, below in (("before", BEFORE, -0.15), ("after", one.style, 0.15))
+        for when, style, below in (("before", UNTRAINED, -0.15), ("after", one.style, 0.15))
     ]
     panels = [
         own_panel(view.outcomes),
@@ -238,7 +236,7 @@ def accuracy_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
         gain_panel("its change (points)", view.outcomes),
     ]
     caption = (
-        "middle: pass@1 before (hollow) and after training, with 95 % intervals over prompts; right: the change, with "
+        "middle: pass@1 before (gray) and after training, with 95 % intervals over prompts; right: the change, with "
         "across-seed intervals; dashed below: before training."
     )
     yield sweep_plot("Mathematics: verifiers by capability", view, panels, PUBLISHED_ACCURACY, caption)

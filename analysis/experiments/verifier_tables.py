@@ -26,9 +26,10 @@ def own_text(outcome: Outcome) -> str:
 
 def gain_entry(outcome: Outcome) -> Entry:
     """The gain with its across-seed interval."""
-    gain = outcome.gain
-    bold = gain is not None and interval_excludes(gain.across_seeds_lo, gain.across_seeds_hi, 0, gain.prompts)
-    return Entry(outcome.measure.text(gain), bold)
+    gain, measure = outcome.gain, outcome.measure
+    _, lo, hi = measure.across_seeds(gain)
+    bold = gain is not None and interval_excludes(lo, hi, 0, gain.prompts, measure.decimals)
+    return Entry(measure.text(gain), bold)
 
 
 def win_entry(outcome: Outcome) -> Entry:
@@ -36,17 +37,24 @@ def win_entry(outcome: Outcome) -> Entry:
     assert outcome.cell is not None
     win, seeds = outcome.cell.win, outcome.cell.seeds
     text = f"{format_percent(seeds.mean)} {format_interval(seeds.across_seeds_lo, seeds.across_seeds_hi)}"
-    return Entry(text, bold=interval_excludes(seeds.across_seeds_lo, seeds.across_seeds_hi, 50, win.scored))
+    bounds = seeds.across_seeds_lo, seeds.across_seeds_hi
+    return Entry(text, bold=interval_excludes(*bounds, 50, win.scored, decimals=1))
 
 
-def dots(outcomes: Sequence[Outcome], values: Callable[[Outcome], Estimate]) -> list[Dot]:
-    """One dot per outcome, in the style of the verifier's relation."""
-    return [Dot(one.label, *values(one), one.style) for one in outcomes]
+def dots(
+    outcomes: Sequence[Outcome], values: Callable[[Outcome], Estimate], reference: float = nan
+) -> list[Dot]:
+    """One dot per outcome, in the style of the verifier's relation; hollow if its interval covers the reference."""
+    estimates = [(one, values(one)) for one in outcomes]
+    return [
+        Dot(one.label, *estimate, one.style, hollow=estimate.lo <= reference <= estimate.hi)
+        for one, estimate in estimates
+    ]
 
 
 def gain_panel(label: str, outcomes: Sequence[Outcome]) -> Panel:
     """The policies' gains with across-seed intervals."""
-    return Panel(label, dots(outcomes, lambda one: one.measure.across_seeds(one.gain)), 0)
+    return Panel(label, dots(outcomes, lambda one: one.measure.across_seeds(one.gain), 0), 0)
 
 
 def win_panel(outcomes: Sequence[Outcome]) -> Panel:
@@ -56,7 +64,7 @@ def win_panel(outcomes: Sequence[Outcome]) -> Panel:
         assert one.cell is not None
         return Estimate(one.cell.seeds.mean, one.cell.seeds.across_seeds_lo, one.cell.seeds.across_seeds_hi)
 
-    return Panel("win rate against the\nuntrained model (%)", dots(outcomes, rate), 50)
+    return Panel("win rate against the\nuntrained model (%)", dots(outcomes, rate, 50), 50)
 
 
 def relation_legend(relations: Iterable[str]) -> dict[str, Style]:

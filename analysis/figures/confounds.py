@@ -1,11 +1,11 @@
 """Raw and controlled win rates by judge: how much of the gain remains at no difference in length or surprisal."""
 
 from collections.abc import Mapping, Sequence
-from math import isnan, nan
 
-from analysis.figures.forest import TRUTH, Block, Dot, Panel, forest
+from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import Plot, Style
-from analysis.records.names import REGIMES, sort_names
+from analysis.records.names import REGIMES, family_name, plain_name, regime_name, sort_names
+from analysis.stats.intervals import interval_excludes
 from analysis.tables.confounds import (
     JUDGES,
     ORACLE,
@@ -25,6 +25,7 @@ STYLES = {
     "surprisal": Style("#0072B2", "^"),
     "both": Style("#009E73", "D"),
 }
+TRUTH = Style("#CC79A7", "|")
 SHOWN = ("truth + length", "truth + likelihood")
 """The simulated judges next to the oracle."""
 ROW = 0.27  # inches
@@ -48,16 +49,18 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
         panels = []
         for judge, shown in judges.items():
             dots = [dot for each in shown if row_key(each) in keys for dot in control_dots(each)]
-            title = f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge}"
-            here = {key: truths[key] for key in keys if key in truths}
+            title = f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {plain_name(judge)}"
+            here = [Level([key], truths[key], TRUTH, width=3) for key in keys if key in truths]
             title = title if regime == regimes[0] else ""
-            panels.append(Panel("", dots, 50, title, limits=(40, 60), truths=here))
+            panels.append(Panel("", dots, 50, title, limits=(40, 60), levels=here))
         x_label = label if regime == regimes[-1] else ""
         rows = {key: row_label(key, scale) for key in keys}
-        blocks.append(Block("", rows, panels, x_label=x_label, y_label=regime, height=ROW, share_x=True))
+        blocks.append(
+            Block("", rows, panels, x_label=x_label, y_label=regime_name(regime), height=ROW, share_x=True)
+        )
     subject = "Win rates" if scale == "imported" else "Win rates of CME"
     title = f"{subject}, raw and controlled (scale: {scale})"
-    figure = forest(title, blocks, legend(judges), hollow=("extrapolated",), columns=6)
+    figure = forest(title, blocks, legend(judges), columns=6)
     return [Plot(f"confounds-{slug(scale)}", caption(subject, scale, judges), figure)]
 
 
@@ -78,8 +81,9 @@ def row_key(each: ControlledCell) -> str:
 
 
 def row_label(key: str, scale: str) -> str:
-    """The label of a row: `gemma`, or `gemma, dense` if a method has details; with the method of imported outputs."""
+    """The label of a row: `Gemma`, or `Gemma, dense` if a method has details; with the method of imported outputs."""
     _, family, method = key.split("\n")
+    family = family_name(family)
     if scale == "imported":
         return f"{family}, {method}"
     details = method.partition(" (")[2].removesuffix(")")
@@ -87,28 +91,24 @@ def row_label(key: str, scale: str) -> str:
 
 
 def control_dots(each: ControlledCell) -> list[Dot]:
-    """A cell's win rate under each control; an extrapolated rate is hollow and has no interval."""
+    """A cell's win rate under each control, without those that the table of controlled rates does not give."""
     dots = []
     for index, (control, style) in enumerate(STYLES.items()):
         rate = each.rates[control]
-        if rate.reason is None:
-            bounds = (nan, nan) if rate.extrapolated else (rate.lo, rate.hi)
+        if rate.reason is None and not rate.extrapolated:
+            hollow = not interval_excludes(rate.lo, rate.hi, 50, rate.prompts, decimals=1)
             below = 0.2 * (index - (len(STYLES) - 1) / 2)
             dots.append(
-                Dot(row_key(each), rate.rate, *bounds, style, hollow=rate.extrapolated, below=below, size=3.2)
+                Dot(row_key(each), rate.rate, rate.lo, rate.hi, style, hollow=hollow, below=below, size=3.2)
             )
     return dots
 
 
 def legend(judges: Mapping[str, Sequence[ControlledCell]]) -> dict[str, Style]:
     """The marks that are drawn."""
-    rates = {control: [each.rates[control] for own in judges.values() for each in own] for control in STYLES}
-    shown = {
-        control: style for control, style in STYLES.items() if any(not isnan(r.rate) for r in rates[control])
-    }
-    if any(rate.extrapolated for own in rates.values() for rate in own):
-        shown["extrapolated"] = Style("#444444", "o")
-    return shown | ({"truth": Style(TRUTH, "s")} if ORACLE in judges else {})
+    drawn = {dot.style for own in judges.values() for each in own for dot in control_dots(each)}
+    shown = {control: style for control, style in STYLES.items() if style in drawn}
+    return shown | ({"truth": TRUTH} if ORACLE in judges else {})
 
 
 def caption(subject: str, scale: str, judges: Mapping[str, Sequence[ControlledCell]]) -> str:
@@ -116,8 +116,8 @@ def caption(subject: str, scale: str, judges: Mapping[str, Sequence[ControlledCe
     text = (
         f"{subject} at scale {scale} by judge: raw, and at no difference in length (AlpacaEval 2.0's form), in "
         "surprisal under an independent language model, and in both, with 95 % intervals. Each regime has a separate "
-        "axis. Hollow: extrapolated, because fewer than 2.5 % of the pairs lie at no difference or beyond it; such a "
-        "mark is not a result. No mark: no estimate."
+        "axis. Hollow: the interval covers 50 % (dashed). No mark: no estimate, most often because fewer than 2.5 % of "
+        "the pairs lie at no difference or beyond it, so that a rate would be extrapolated."
     )
     if ORACLE in judges:
         text += (

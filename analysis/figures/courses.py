@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.curves import curve_grid
-from analysis.figures.style import Plot, Style
+from analysis.figures.style import PEAK, UNTRAINED, Plot, Style
 
 REWARD = Style("#0072B2", "o")
 HELDOUT = Style("#D55E00", "^", (4, 1.5))
@@ -21,13 +21,14 @@ MEASURES = {
     "heldout": "held-out verifier\n(nats/token)",
 }
 MARKS_NOTE = (
-    "the open mark is the start. Bands: lowest and highest seed. Rings: highest mean of true quality. Means are over "
+    "the gray dot is the start. Bands: lowest and highest seed. Stars: highest mean of true quality. Means are over "
     "the blocks that every seed has."
 )
+MARKS = {"start": UNTRAINED, "peak": PEAK}
 
 
 def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, style: Style) -> None:
-    """A column against another over the blocks that all seeds have, with the band of seeds; a ring at best quality."""
+    """A column against another over the blocks that all seeds have, with the band of seeds; a star at best quality."""
     known = blocks.dropna(subset=[column, across])
     whole = known.groupby("block")["run_id"].nunique() == known["run_id"].nunique()
     by_block = known[known["block"].map(whole).astype(bool)].groupby("block")
@@ -37,11 +38,11 @@ def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, 
     low, high = by_block[column].min(), by_block[column].max()
     axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
     axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
-    axes.plot(x.iloc[0], y.iloc[0], style.marker, color=style.colour, markerfacecolor="white", markersize=5)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6, clip_on=False)
+    axes.plot(x.iloc[0], y.iloc[0], UNTRAINED.marker, color=UNTRAINED.colour, markersize=5, clip_on=False)
     if column in ("quality", "greedy"):
         best = x.iloc[int(y.argmax())]
-        axes.plot(best, y.max(), "o", color="black", markerfacecolor="none", markersize=9, clip_on=False)
+        axes.plot(best, y.max(), PEAK.marker, color=PEAK.colour, markersize=5, clip_on=False, zorder=4)
 
 
 def column_heads(names: Iterable[str]) -> dict[str, str]:
@@ -67,7 +68,7 @@ def rise_plot(title: str, blocks: pd.DataFrame, labels: Sequence[str], block_ste
 
     styles = {"trained reward": REWARD, "held-out verifier": HELDOUT, "true quality": QUALITY}
     rows = {"rise": "rise since the start\n(nats/token)", "quality": "true quality\n(0 to 1)"}
-    figure = curve_grid(title, rows, column_heads(labels), draw, styles, height=1.4)
+    figure = curve_grid(title, rows, column_heads(labels), draw, styles, MARKS, height=1.4)
     caption = (
         f"{title}. Above: how far the trained reward and the likelihood under the held-out verifier, on which no run "
         "is trained, rose since the start, each in nats per token of its own model, at the same steps. A reward that "
@@ -88,7 +89,7 @@ def greedy_plot(
 
     styles = {"sampled in training": SAMPLED, "greedy, saved checkpoints": GREEDY}
     figure = curve_grid(
-        title, {"quality": MEASURES["quality"]}, column_heads(labels), draw, styles, height=1.7
+        title, {"quality": MEASURES["quality"]}, column_heads(labels), draw, styles, MARKS, height=1.7
     )
     caption = (
         f"{title}. Completions sampled in training, for the training prompts, in blocks of {block_steps} steps, and "
@@ -110,7 +111,7 @@ def kl_plot(where: str, blocks: pd.DataFrame, styles: Mapping[str, Style], block
 
     title = f"Quality and held-out verifier against √KL ({where})"
     x_label = "√KL from the start (√nats per response)"
-    figure = curve_grid(title, measures, {"": ""}, draw, styles, x_label, height=2.1)
+    figure = curve_grid(title, measures, {"": ""}, draw, styles, MARKS, x_label, height=2.1)
     of_greedy = (
         "Greedy quality: true quality of the saved checkpoints' greedy responses to the selection prompts, at the "
         "distance of the block that ends there. "

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import RC, WIDTH, Plot, Style, legend_handles, method_styles
+from analysis.figures.style import RC, STOPPED, UNTRAINED, WIDTH, Plot, Style, legend_handles, method_styles
 from analysis.records.frames import WINDOW
 from analysis.records.names import REWARDS, natural_key, order_key
 
@@ -23,6 +23,7 @@ CURVES = {
 }
 """The columns of a history that are drawn over training, with their labels."""
 SMOOTHING_NOTE = f"Lines are means over seeds, each seed first smoothed over {WINDOW} steps"
+NO_MARKS: Mapping[str, Style] = {}
 BAND_NOTE = "the band spans the lowest and the highest seed; a cross marks a run that stopped early"
 
 
@@ -83,18 +84,19 @@ def draw_curve(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> Non
     for _, run in runs[runs["stopped"]].groupby("run_id"):
         last = run.dropna(subset=[column])["step"].max()
         if last in curve.index:
-            axes.plot(last, curve.loc[last, "mean"], "x", color="black", markersize=6, markeredgewidth=1.2)
+            look = {"color": STOPPED.colour, "markersize": 6, "markeredgewidth": 1.2}
+            axes.plot(last, curve.loc[last, "mean"], STOPPED.marker, **look)
 
 
 def draw_quality_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
-    """The path of true quality against a column, from an open dot to a filled marker."""
+    """The path of true quality against a column, from a gray dot to a marker."""
     x, y = seed_curve(runs, column)["mean"], seed_curve(runs, "quality")["mean"]
     steps = x.index.intersection(y.index)
     if steps.empty:
         return
     x, y = x[steps], y[steps]
     axes.plot(x, y, color=style.colour, linestyle=style.line, linewidth=1)
-    axes.plot(x.iloc[0], y.iloc[0], "o", color=style.colour, markerfacecolor="white", markersize=4)
+    axes.plot(x.iloc[0], y.iloc[0], UNTRAINED.marker, color=UNTRAINED.colour, markersize=4, zorder=3)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=5.5)
 
 
@@ -113,7 +115,8 @@ def training_plot(
         for method, style in styles.items():
             draw_curve(axes, history[history["method"] == method], column, style)
 
-    figure = curve_grid(title, measured, {panel: panel for panel in panels}, draw, styles)
+    marks = stop_mark(pd.concat(panels.values()))
+    figure = curve_grid(title, measured, {panel: panel for panel in panels}, draw, styles, marks)
     caption = (
         f"{title}: completions sampled for training prompts. {SMOOTHING_NOTE}; {BAND_NOTE}. No run is trained on the "
         "likelihood under the held-out verifier: if it rises without quality, the reward is over-optimised."
@@ -123,26 +126,35 @@ def training_plot(
     return Plot(name, caption, figure)
 
 
+def stop_mark(history: pd.DataFrame) -> dict[str, Style]:
+    """The legend's entry for runs that stopped early; empty without any."""
+    return {"stopped early": STOPPED} if history["stopped"].any() else {}
+
+
 def curve_grid(
     title: str,
     rows: Mapping[str, str],
     columns: Mapping[str, str],
     draw: Callable[[Axes, str, str], None],
     styles: Mapping[str, Style],
+    marks: Mapping[str, Style] = NO_MARKS,
     x_label: str = "training step",
     height: float = 1.25,
 ) -> Figure:
-    """A figure of rows x columns panels (label by key), filled by `draw(axes, row, column)`; `styles` is the legend."""
+    """A figure of rows x columns panels (label by key), filled by `draw(axes, row, column)`.
+
+    The legend has the lines `styles` and the single `marks`.
+    """
     heads = list(columns.values())
     with rc_context(RC):
         lines = 1 + max(head.count("\n") for head in heads)
-        figure, panels = panel_grid(len(rows), len(columns), height, styles, head_lines=lines)
+        figure, panels = panel_grid(len(rows), len(columns), height, [*styles, *marks], head_lines=lines)
         for (row, label), axes_of_row in zip(rows.items(), panels, strict=True):
             for column, axes in zip(columns, axes_of_row, strict=True):
                 draw(axes, row, column)
                 mark_empty_panel(axes)
             axes_of_row[0].set_ylabel(label)
-        finish_grid(figure, panels, heads, x_label, title, styles)
+        finish_grid(figure, panels, heads, x_label, title, styles, marks)
     return figure
 
 
@@ -182,7 +194,13 @@ def legend_height(names: Iterable[str]) -> float:
 
 
 def finish_grid(
-    figure: Figure, panels: Any, columns: Sequence[str], x_label: str, title: str, styles: Mapping[str, Style]
+    figure: Figure,
+    panels: Any,
+    columns: Sequence[str],
+    x_label: str,
+    title: str,
+    styles: Mapping[str, Style],
+    marks: Mapping[str, Style],
 ) -> None:
     """Column heads, the shared label of the x axis, the title, and the legend."""
     for axes, name in zip(panels[0], columns, strict=True):
@@ -192,11 +210,11 @@ def finish_grid(
         row[0].yaxis.set_label_coords(-0.5 / (row[0].get_position().width * WIDTH), 0.5)
     height = figure.get_figheight()
     figure.suptitle(title, y=1 - 0.08 / height, va="top")
-    figure.supxlabel(x_label, fontsize=8, y=(0.05 + legend_height(styles)) / height, va="bottom")
+    figure.supxlabel(x_label, fontsize=8, y=(0.05 + legend_height([*styles, *marks])) / height, va="bottom")
     figure.legend(
-        handles=legend_handles(styles),
+        handles=legend_handles(styles, marks),
         loc="lower center",
-        ncols=legend_columns(styles),
+        ncols=legend_columns([*styles, *marks]),
         handlelength=3,
         columnspacing=1.2,
     )

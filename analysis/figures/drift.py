@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import RC, WIDTH, Plot, Style, method_styles
+from analysis.figures.style import RC, UNTRAINED, WIDTH, Plot, Style, legend_handles, method_styles
+from analysis.records.names import generator_name
 from analysis.tables.drift import MATCHED, METRICS, OTHERS
 from analysis.tables.render import slug
 
@@ -16,13 +17,13 @@ COLUMNS = 4  # of panels
 
 
 def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
-    """A panel for each metric of a drift frame, a row for each method: open dot the start, filled marker the policy."""
+    """A panel for each metric of a drift frame, a row for each method: gray dot the start, coloured dot the policy."""
     styles = method_styles(dict(zip(frame["method"], frame["reward"], strict=True)))
     height = row_heights(frame)
     shown = [metric for metric in METRICS if metric.name in set(frame["metric"])]
     lines = ceil(len(shown) / COLUMNS)
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.5 + lines * (0.55 + 0.17 * len(height))), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.7 + lines * (0.55 + 0.17 * len(height))), layout="constrained")
         panels = figure.subplots(lines, COLUMNS, sharey=True, squeeze=False)
         for axes in panels.flat[len(shown) :]:
             axes.set_visible(False)
@@ -36,8 +37,10 @@ def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
                 tick.set_fontweight("normal" if method else "bold")
             axes.set_ylim(min(height.values()) - 0.7, 0.7)
         figure.suptitle(f"Drift from the start, {name} (scale: {scale})")
+        marks = {"untrained model": UNTRAINED} | {"trained policy": next(iter(styles.values()))}
+        figure.legend(handles=legend_handles(marks, lines=False), loc="outside lower center", ncols=2)
     caption = (
-        f"Drift in {name} at scale {scale}: from the untrained model (open dot) to the trained policy (filled dot), "
+        f"Drift in {name} at scale {scale}: from the untrained model (gray dot) to the trained policy, "
         "means over seeds; the pale band spans the lowest and the highest seed. Every panel has its own unit: "
         f"compare within a panel. {MATCHED} {OTHERS}"
     )
@@ -48,7 +51,7 @@ def row_heights(frame: pd.DataFrame) -> dict[tuple[str, str], int]:
     """Height of each row: a heading per family and regime (with an empty method), followed by its methods."""
     rows: dict[tuple[str, str], int] = {}
     for family, regime, method in zip(frame["family"], frame["regime"], frame["method"], strict=True):
-        place = f"{family} {regime}"
+        place = generator_name(family, regime)
         rows.setdefault((place, ""), -len(rows))
         rows.setdefault((place, method), -len(rows))
     return rows
@@ -59,9 +62,9 @@ def draw_metric(
 ) -> None:
     """One metric's panel."""
     for row in frame.to_dict("records"):
-        style, y = styles[row["method"]], height[f"{row['family']} {row['regime']}", row["method"]]
+        style, y = styles[row["method"]], height[generator_name(row["family"], row["regime"]), row["method"]]
         axes.plot([row["start"], row["policy"]], [y, y], color=style.colour, linewidth=1)
-        axes.plot(row["start"], y, "o", color=style.colour, markerfacecolor="white", markersize=4)
+        axes.plot(row["start"], y, UNTRAINED.marker, color=UNTRAINED.colour, markersize=4.5)
         axes.plot(
             row["policy"], y, "o", color=style.colour, markersize=4.5
         )  # a triangle would pass for an arrow

@@ -10,19 +10,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import RC, WIDTH, Style, draw_estimate, draw_reference, legend_handles
+from analysis.figures.style import (
+    NO_DIFFERENCE,
+    RC,
+    WIDTH,
+    Style,
+    draw_estimate,
+    draw_reference,
+    legend_handles,
+)
 
 ROW = 0.19  # inches
 GRAY = "#666666"
-TRUTH = "#CC79A7"
 
 
 @dataclass(frozen=True)
 class Dot:
     """An estimate in the row `row`, `below` it by a fraction of a row. NaN values and bounds are not drawn.
 
-    `wide` are the bounds of a second, thin bar, `seeds` the estimates of single seeds, drawn as ticks; `note` is
-    written at the right end.
+    `hollow`: the estimate shows no difference from the panel's reference. `wide` are the bounds of a second, thin bar,
+    `seeds` the estimates of single seeds, drawn as ticks if there are several; `note` is written at the right end.
     """
 
     row: str
@@ -39,11 +46,21 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Level:
+    """A known value of some rows, one below the other, as a vertical bar of `width` points across them."""
+
+    rows: Sequence[str]
+    value: float
+    style: Style
+    width: float = 1.6
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One quantity: the label of its axis with the unit, and its dots.
+    """One quantity: the label of its axis with the unit, its dots and its levels.
 
     A dashed line stands at `reference`, the value of no effect. The axis covers at least `limits`. `words` are written
-    in rows without dots, and thick bars stand at the true values `truths`, by row. `band` shades and labels a range.
+    in rows without dots. `band` shades and labels a range.
     """
 
     label: str
@@ -52,7 +69,7 @@ class Panel:
     title: str = ""
     limits: tuple[float, float] | None = None
     words: Mapping[str, str] = field(default_factory=dict)
-    truths: Mapping[str, float] = field(default_factory=dict)
+    levels: Sequence[Level] = ()
     band: tuple[float, float, str] | None = None
 
 
@@ -81,11 +98,11 @@ def forest(
     title: str,
     blocks: Sequence[Block],
     legend: Mapping[str, Style],
-    hollow: Collection[str] = (),
     columns: int = 5,
-    lines: bool = False,
 ) -> Figure:
-    """The blocks one below the other in one figure of the text width; the legend entries `hollow` have open markers."""
+    """The blocks one below the other in one figure of the text width; hollow dots have an entry in the legend."""
+    if any(dot.hollow for block in blocks for panel in block.panels for dot in panel.dots):
+        legend = {**legend, "shows no difference": NO_DIFFERENCE}
     heights = [
         0.75 + 0.14 * bool(block.x_label) + block.above + block.height * len(block.rows) for block in blocks
     ]
@@ -107,7 +124,7 @@ def forest(
             )[0]
             height = {row: -float(index) for index, row in enumerate(block.rows)}
             for panel, axes in zip(block.panels, panels, strict=True):
-                draw_panel(axes, panel, height)
+                draw_panel(axes, panel, height, ticks=5 if len(panels) < 4 else 4)
                 for y in [*height.values()][1:] if block.ruled else []:
                     axes.axhline(y + 0.5, color="#d0d0d0", linewidth=0.5)
             for panel, axes in zip(block.panels, panels, strict=True):
@@ -123,13 +140,13 @@ def forest(
             part.suptitle(block.title, fontsize=8) if block.title else None
             part.supxlabel(block.x_label, fontsize=8) if block.x_label else None
         if legend:
-            handles = legend_handles(legend, hollow, lines)
+            handles = legend_handles(legend, lines=False)
             figure.legend(handles=handles, loc="outside lower center", ncols=columns)
     return figure
 
 
-def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
-    """A panel's dots at the heights of their rows."""
+def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float], ticks: int) -> None:
+    """A panel's dots at the heights of their rows, with about so many ticks on its axis."""
     if panel.band:
         low, high, text = panel.band
         axes.axvspan(low, high, color="#e3e3e3", linewidth=0, zorder=0)
@@ -139,12 +156,13 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
         )
     if panel.reference is not None:
         draw_reference(axes, panel.reference)
-    for row, value in panel.truths.items():
-        axes.vlines(value, height[row] - 0.4, height[row] + 0.4, color=TRUTH, linewidth=3)
+    for level in panel.levels:
+        ends = height[level.rows[-1]] - 0.4, height[level.rows[0]] + 0.4
+        axes.vlines(level.value, *ends, color=level.style.colour, linewidth=level.width)
     for dot in (dot for dot in panel.dots if not isnan(dot.value)):
         y, colour = height[dot.row] - dot.below, dot.style.colour
         axes.plot(dot.wide, (y, y), color=colour, linewidth=0.6)
-        if dot.seeds:
+        if len(dot.seeds) > 1:
             look: dict[str, Any] = {"color": colour, "markersize": 4, "markeredgewidth": 0.8}
             axes.plot(list(dot.seeds), [y - 0.28] * len(dot.seeds), "|", **look)
         draw_estimate(axes, y, dot.value, (dot.lo, dot.hi), dot.style, hollow=dot.hollow, size=dot.size)
@@ -158,7 +176,7 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=GRAY)
     axes.set_title(panel.title)
     axes.set_xlabel(panel.label)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
     axes.margins(x=0.08)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

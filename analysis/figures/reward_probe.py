@@ -23,7 +23,7 @@ from analysis.tables.reward_probe import (
 )
 from cme.records import RewardProbeRecord
 
-LABELS = {"boilerplate": "boiler- plate"}  # too long for its column
+LABELS = {"boilerplate": "boiler- plate", "truncated": "trun- cated"}  # too long for their columns
 SHADES = LinearSegmentedColormap.from_list("rank", [STYLES["cme"].colour, "#ffffff"])
 """Colours of mean ranks: dark is rank 1."""
 

@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures.forest import ROW, Block, Dot, Panel, forest
 from analysis.figures.style import MARKERS, RC, WIDTH, Plot, Style, legend_handles
+from analysis.records.names import plain_name, verifier_name
 from analysis.stats.auroc import Estimate
 from analysis.stats.intervals import FEW_PROMPTS, Floats, interval_excludes
 from analysis.tables.separation import (
@@ -57,7 +58,7 @@ def measured_spans(records: Sequence[Separation]) -> list[str]:
 
 def estimate_dot(row: str, estimate: Estimate, style: Style, below: float) -> Dot:
     """An AUROC with its interval; hollow if that covers 0.5 or has few prompts."""
-    certain = interval_excludes(estimate.lo, estimate.hi, 0.5, estimate.prompts)
+    certain = interval_excludes(estimate.lo, estimate.hi, 0.5, estimate.prompts, decimals=3)
     return Dot(row, estimate.value, estimate.lo, estimate.hi, style, hollow=not certain, below=below, size=4)
 
 
@@ -82,20 +83,20 @@ def auroc_plot(records: Sequence[Separation]) -> Plot:
         title = f"{title}\n(scale: {scale})"
         panels.append(Panel("", dots, 0.5, title, (0.38, 1.02), words))
     dots = [
-        Dot(row["signal"], row["auroc"], nan, nan, theirs[row["generator"]], hollow=True, below=below, size=4)
+        Dot(row["signal"], row["auroc"], nan, nan, theirs[row["generator"]], below=below, size=4)
         for row in published.to_dict("records")
         for below in [LINE / height * (generators.index(row["generator"]) - (len(generators) - 1) / 2)]
     ]
     words = {signal: "not published" for signal in signals if signal not in set(published["signal"])}
     panels.append(Panel("", dots, 0.5, "published, pooled\n(paper's scale, MATH-500)", (0.38, 1.02), words))
     legend = dict(zip(names, styles, strict=True))
-    hollow = {f"published: {generator.split('/')[-1]}": style for generator, style in theirs.items()}
+    others = {f"published: {generator.split('/')[-1]}": style for generator, style in theirs.items()}
     label = "AUROC: chance that a wrong response has the higher value"
     rows = {signal: signal_label(signal) for signal in signals}
     block = Block("", rows, panels, x_label=label, height=height, above=0.2, ruled=True, share_x=True)
-    columns = 4 if max(map(len, names)) <= 24 else 2
+    columns = 4 if max(map(len, legend | others)) <= 24 else 3
     title = f"Which signal tells wrong responses from right ones? ({setting_label(records)})"
-    figure = forest(title, [block], legend | hollow, hollow, columns)
+    figure = forest(title, [block], legend | others, columns)
     caption = (
         f"AUROC of each signal for wrong against right responses ({setting_label(records)}), with 95 % intervals over "
         "prompts. Pooled: any wrong response against any right one. Within prompts: only responses to the same prompt, "
@@ -118,7 +119,8 @@ def verifier_plot(records: Sequence[Separation]) -> Plot:
             continue
         best = sorted(own, key=lambda one: -one.estimates["cross_entropy verifier response"][0].value)
         rows[name] = name
-        models = [("itself", "generator", own[0]), *((one.record.verifier, "verifier", one) for one in best)]
+        models = [("itself", "generator", own[0])]
+        models += [(verifier_name(one.record.verifier), "verifier", one) for one in best]
         for label, model, one in models:
             row = f"{name}\n{model}\n{label}"
             rows[row] = label
@@ -132,13 +134,13 @@ def verifier_plot(records: Sequence[Separation]) -> Plot:
     label, height = "AUROC of cross-entropy, higher when wrong", ROW + 0.08 * apart
     block = Block("", rows, panels, heads, x_label=label, height=height, share_x=True)
     legend = {f"over the {span}": style for span, style in SPANS.items()} if apart else {}
-    title = f"Cross-entropy under which verifier? (scale: {record.scale}, data: {record.data})"
+    title = f"Cross-entropy under which verifier? (scale: {record.scale}, data: {plain_name(record.data)})"
     figure = forest(title, [block], legend)
     caption = (
         f"AUROC of cross-entropy for wrong against right responses of each generator (bold; scale: {record.scale}, "
-        f"data: {record.data}) under itself and under verifiers, the best pooled one first, with 95 % intervals over "
-        "prompts. Filled: the interval excludes 0.5. A verifier below `itself` tells wrong from right less well than "
-        "the likelihood that the generator gives its own responses, which needs no second model."
+        f"data: {plain_name(record.data)}) under itself and under verifiers, the best pooled one first, with 95 % "
+        "intervals over prompts. Filled: the interval excludes 0.5. A verifier below `itself` tells wrong from right "
+        "less well than the likelihood that the generator gives its own responses, which needs no second model."
     )
     return Plot(f"separation-verifiers-{file_stem(records)}", caption, figure)
 
@@ -212,10 +214,10 @@ def scatter_plot(records: Sequence[Separation]) -> Plot:
     shown = [
         (one, name, span) for span in spans for one, name in zip(records, display_names(records), strict=True)
     ]
-    columns = min(len(records), 4)
+    columns = max(2, min(len(records), 4))
     rows = ceil(len(shown) / columns)
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.9 + 1.9 * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.9 + (1.9 if columns > 2 else 2.6) * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (one, name, span) in zip(panels.flat, shown, strict=False):
             x, y = (

@@ -1,6 +1,6 @@
 """Figures of one training setting: gain against the KL divergence, and against the group size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import sqrt
 
 import numpy as np
@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 from analysis.figures.curves import SMOOTHING_NOTE, draw_quality_path, mark_empty_panel
 from analysis.figures.style import (
     MARKERS,
+    NO_DIFFERENCE,
     RC,
+    UNTRAINED,
     WIDTH,
     Plot,
     Style,
@@ -20,6 +22,7 @@ from analysis.figures.style import (
     draw_reference,
     legend_handles,
 )
+from analysis.records.names import generator_name, plain_name
 from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell
 from analysis.tables.win_rates import score_name
@@ -33,6 +36,11 @@ def draw_win_rate(axes: Axes, x: float, cell: Cell, style: Style) -> None:
     win = cell.win
     hollow = is_undecided(win)
     draw_estimate(axes, x, win.rate, (win.lo, win.hi), style, hollow=hollow, vertical=True, size=5.5)
+
+
+def undecided_mark(cells: Iterable[Cell]) -> dict[str, Style]:
+    """The legend's entry for hollow marks; empty if every cell shows a difference."""
+    return {"shows no difference": NO_DIFFERENCE} if any(is_undecided(cell.win) for cell in cells) else {}
 
 
 def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapping[str, Style]) -> Plot:
@@ -57,22 +65,24 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
                     right.plot(across, [cell.win.rate] * 2, color=styles[cell.method].colour, linewidth=0.8)
             for axes in (left, right):
                 mark_empty_panel(axes)
-            left.set_ylabel(f"{family} {regime}\ntrue quality (0 to 1)")
+            left.set_ylabel(f"{generator_name(family, regime)}\ntrue quality (0 to 1)")
             right.set_ylabel("win rate (%)")
             draw_reference(right, 50, vertical=False)
         panels[0, 0].set_title("true quality along training")
-        panels[0, 1].set_title(f"final win rate (judge: {first.judge})")
+        panels[0, 1].set_title(f"final win rate (judge: {plain_name(first.judge)})")
         for axes in panels[-1]:
             axes.set_xlabel("√KL from the start (√nats per response)")
         figure.suptitle(f"Gain against distance from the start, by beta (scale: {first.scale})")
-        figure.legend(handles=legend_handles(styles), loc="outside lower center", ncols=5, handlelength=3)
+        marks = {"start": UNTRAINED} | undecided_mark(cell for group in groups for cell, _ in group)
+        handles = legend_handles(styles, marks)
+        figure.legend(handles=handles, loc="outside lower center", ncols=5, handlelength=3)
     caption = (
         f"Gain and distance from the start by the weight of the KL penalty, at scale {first.scale}. Left: true quality "
-        f"of sampled responses along training, from the open dot (start) to the filled marker (end). {SMOOTHING_NOTE}. "
-        f"Right: the final policy's win rate against the untrained model (judge: {first.judge}) with its 95 % interval "
-        "over prompts, at the mean over seeds of the final distance; the horizontal bar spans the seeds. Filled: the "
-        "interval excludes 50 %. If the paths coincide, quality depends on the distance alone and the penalty only "
-        "shortens it; a path that turns down shows a gamed reward."
+        f"of sampled responses along training, from the gray dot (start) to the marker (end). {SMOOTHING_NOTE}. "
+        f"Right: the final policy's win rate against the untrained model (judge: {plain_name(first.judge)}) with its "
+        "95 % interval over prompts, at the mean over seeds of the final distance; the horizontal bar spans the seeds. "
+        "Filled: the interval excludes 50 %. If the paths coincide, quality depends on the distance alone and the "
+        "penalty only shortens it; a path that turns down shows a gamed reward."
     )
     return Plot(name, caption, figure)
 
@@ -86,7 +96,7 @@ def size_plot(name: str, groups: Sequence[Sequence[tuple[Cell, int]]]) -> Plot:
         left, right = figure.subplots(1, 2)
         for index, group in enumerate(groups):
             style = Style(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
-            styles[f"{group[0][0].family} {group[0][0].regime}"] = style
+            styles[generator_name(group[0][0].family, group[0][0].regime)] = style
             ordered = sorted(group, key=lambda pair: pair[1])
             x = [size for _, size in ordered]
             left.plot(x, [cell.win.rate for cell, _ in ordered], color=style.colour, linewidth=0.8)
@@ -114,13 +124,14 @@ def size_plot(name: str, groups: Sequence[Sequence[tuple[Cell, int]]]) -> Plot:
             axes.minorticks_off()
             axes.set_xlabel("completions per prompt (G)")
         figure.suptitle(
-            f"Group size at equal completions per step (scale: {first.scale}, judge: {first.judge})"
+            f"Group size at equal completions per step (scale: {first.scale}, judge: {plain_name(first.judge)})"
         )
-        figure.legend(handles=legend_handles(styles), loc="outside lower center", ncols=4)
+        handles = legend_handles(styles, undecided_mark(cell for group in groups for cell, _ in group))
+        figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
         f"Win rate against the untrained model by group size, at equal completions per step, at scale {first.scale}, "
-        f"judge {first.judge}, all seeds pooled; bars are 95 % intervals over prompts, for these models. Small marks "
-        "to the right: single seeds. Filled: the interval excludes 50 % (dashed). Right: mean "
+        f"judge {plain_name(first.judge)}, all seeds pooled; bars are 95 % intervals over prompts, for these models. "
+        "Small marks to the right: single seeds. Filled: the interval excludes 50 % (dashed). Right: mean "
         f"{score_name(first.judge)} of the policies' responses; the bar is the interval of the paired difference from "
         "the untrained model, whose own level is dotted; empty if the judge gives no scores."
     )

@@ -4,7 +4,7 @@ The colours are those of Okabe and Ito (2008), which readers with any colour vis
 styles differ too, so figures stay legible in gray.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import cycle
@@ -45,11 +45,15 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 @dataclass(frozen=True)
 class Style:
-    """How a method is drawn: colour, marker, and dash pattern (on, off, ... in points; empty for a solid line)."""
+    """How a method is drawn: colour, marker, and dash pattern (on, off, ... in points; empty for a solid line).
+
+    A hollow marker shows no difference, in every figure.
+    """
 
     colour: str
     marker: str
     dashes: tuple[float, ...] = ()
+    hollow: bool = False
 
     @property
     def line(self) -> Any:
@@ -77,13 +81,36 @@ class Plot:
 
 STYLES = {
     "cme": Style("#0072B2", "o"),
+    "cme_answer": Style("#0072B2", "s", (3, 1)),
+    "cme_blended": Style("#0072B2", "^", (6, 2)),
+    "cme_whole": Style("#0072B2", "D", (1, 2)),
+    "best_of_n_cme": Style("#56B4E9", ">", (3, 1)),
+    "reverse_kl": Style("#56B4E9", "p", (6, 2)),
+    "sft": Style("#56B4E9", "<", (1, 2)),
     "majority_vote": Style("#E69F00", "s", (5, 1.5)),
+    "semantic_entropy": Style("#E69F00", "h", (1, 2)),
     "token_entropy": Style("#D55E00", "^", (1, 1)),
+    "token_entropy_last": Style("#D55E00", ">", (6, 2)),
+    "token_entropy_format": Style("#D55E00", "<", (3, 1)),
+    "self_certainty": Style("#8C510A", "p", (4, 1, 1, 1)),
     "self_likelihood": Style("#CC79A7", "D", (4, 1.5, 1, 1.5)),
     "random": Style("#767676", "v", (2.5, 1.2)),
+    "length": Style("#767676", "s", (6, 2)),
+    "format": Style("#767676", "*", (1, 2)),
+    "dpo": Style("#5D3A9B", "h", (8, 2)),
     "ground_truth": Style("#009E73", "P", (7, 1.5, 1, 1.5, 1, 1.5)),
+    "ground_truth_answer": Style("#009E73", "D", (3, 1)),
 }
-SPARE_COLOURS = ("#56B4E9", "#000000", "#8C510A", "#5D3A9B", "#A50F3B", "#4D9221")
+"""The style of each known reward: its colour tells the source of its signal, its marker and dashes the reward."""
+UNTRAINED = Style("#9a9a9a", "o")
+CUT_START = Style("#000000", "d")
+CEILING = Style("#000000", "|")
+PEAK = Style("#000000", "*")
+SELECTED = Style("#000000", "v")
+STOPPED = Style("#000000", "x")
+NO_DIFFERENCE = Style("#444444", "o", hollow=True)
+"""Marks that mean the same in every figure. Only the last one is hollow."""
+SPARE_COLOURS = ("#A50F3B", "#4D9221", "#00797D", "#7A6C00", "#3B3B98", "#B3005E")
 SPARE_MARKERS = ("<", ">", "p", "h", "*", "X")
 SPARE_DASHES: tuple[tuple[float, ...], ...] = ((3, 1), (6, 2), (1, 2), (4, 1, 1, 1), (8, 2), (2, 2))
 
@@ -115,20 +142,24 @@ def method_styles(rewards: Mapping[str, str]) -> dict[str, Style]:
 
 
 def legend_handles(
-    styles: Mapping[str, Style], hollow: Collection[str] = (), lines: bool = True
+    styles: Mapping[str, Style], marks: Mapping[str, Style] | None = None, lines: bool = True
 ) -> list[Line2D]:
-    """One legend entry per style; entries in `hollow` have an open marker, and `lines=False` shows markers alone."""
+    """One legend entry per style and per mark; marks, and with `lines=False` all entries, have no line."""
+    entries = [(name, style, lines) for name, style in styles.items()]
+    entries += [(name, style, False) for name, style in (marks or {}).items()]
     return [
         Line2D(
             [],
             [],
             color=style.colour,
-            linestyle=style.line if lines else "",
+            linestyle=style.line if line else "",
             marker=style.marker,
-            markerfacecolor="white" if name in hollow else style.colour,
+            markerfacecolor="white" if style.hollow else style.colour,
+            markersize=9 if style.marker == "|" else None,
+            markeredgewidth=2 if style.marker == "|" else None,
             label=name,
         )
-        for name, style in styles.items()
+        for name, style, line in entries
     ]
 
 

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.curves import curve_grid, group_by_method, styles_by_method
-from analysis.figures.style import Plot, Style, draw_reference
-from analysis.records.names import REGIMES, sort_names
+from analysis.figures.style import SELECTED, STOPPED, Plot, Style, draw_reference
+from analysis.records.names import REGIMES, family_name, plain_name, regime_name, sort_names
 from analysis.tables.render import slug
 from analysis.tables.trajectory import (
     MEASURES,
@@ -18,6 +18,8 @@ from analysis.tables.trajectory import (
     trajectory_frame,
 )
 from cme.records import RunRecord
+
+MARKS = {"selected checkpoint": SELECTED, "collapse": STOPPED}
 
 
 def trajectory_plots(records: Sequence[RunRecord]) -> list[Plot]:
@@ -46,18 +48,19 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
             draw_reference(axes, 50, vertical=False)
 
     regimes = sort_names(frame["regime"], REGIMES)
-    rows = {regime: f"{regime}\n{label.replace(' against the start', '')}" for regime in regimes}
-    columns = {family: family for family in sort_names(frame["family"])}
+    rows = {regime: f"{regime_name(regime)}\n{label.replace(' against the start', '')}" for regime in regimes}
+    columns = {family: family_name(family) for family in sort_names(frame["family"])}
     title = f"{label.split(' (')[0].capitalize()} at saved checkpoints (scale: {scale})"
-    figure = curve_grid(title, rows, columns, draw, styles, height=1.6)
+    figure = curve_grid(title, rows, columns, draw, styles, MARKS, height=1.6)
     prompts = max(len(record.trajectory.prompts) for record in records if record.trajectory)
     caption = (
         f"{label.capitalize()} at saved checkpoints, on the selection prompts (at most {prompts} a run, "
-        f"none of them an evaluation prompt; selection judge: {judge}), at scale {scale}. Lines pool all seeds and "
-        "end at the last step that all of them reached; bands are 95 % CIs over prompts. Rings: selected "
-        "checkpoints. A ring is the best point of its line, partly by chance: the table gives the gain by selection on "
-        "the evaluation prompts. Crosses: collapse, the first checkpoint of a run from which on all are significantly "
-        "worse than the start (quality is compared prompt by prompt, so bands may overlap)."
+        f"none of them an evaluation prompt; selection judge: {plain_name(judge)}), at scale {scale}. Lines pool all "
+        "seeds and end at the last step that all of them reached; bands are 95 % CIs over prompts. Triangles on top: "
+        "selected checkpoints. A selected checkpoint is the best point of its line, partly by chance: the table gives "
+        "the gain by selection on the evaluation prompts. Crosses: collapse, the first checkpoint of a run "
+        "from which on all are significantly worse than the start (quality is compared prompt by prompt, so bands may "
+        "overlap)."
     )
     return Plot(f"trajectory-{slug(measure)}-{slug(scale)}-{slug(judge)}", caption, figure)
 
@@ -65,7 +68,7 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
 def draw_trajectory(
     axes: Axes, records: Sequence[RunRecord], frame: pd.DataFrame, measure: str, style: Style
 ) -> None:
-    """Draw a cell's line with its band from step 0, with rings at selected checkpoints and crosses at collapses."""
+    """Draw a cell's line with its band from step 0, marking selected checkpoints and collapses."""
     curve = pooled_measures(records).dropna(subset=[measure])
     steps = curve.index.to_numpy()
     axes.fill_between(
@@ -75,10 +78,11 @@ def draw_trajectory(
         steps, curve[measure], color=style.colour, linestyle=style.line, marker=style.marker, markersize=3
     )
     fell = [collapse_of(run, measure) for _, run in frame.groupby("run_id", sort=False)]
-    for marked, marker, size in ((frame.loc[frame["selected"].eq(True), "step"], "o", 9), (fell, "x", 7)):
+    chosen = frame.loc[frame["selected"].eq(True), "step"]
+    for marked, mark, size in ((chosen, SELECTED, 6), (fell, STOPPED, 7)):
         there = np.array([step for step in marked if step in curve.index], dtype=int)
         heights = curve.loc[there, measure].to_numpy()
-        axes.plot(there, heights, marker, color="black", markerfacecolor="none", markersize=size)
+        axes.plot(there, heights, mark.marker, color=mark.colour, markersize=size)
 
 
 def pooled_measures(records: Sequence[RunRecord]) -> pd.DataFrame:

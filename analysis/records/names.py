@@ -44,6 +44,7 @@ DISPLAY_NAMES = {
 REWARDS = tuple(DISPLAY_NAMES)
 
 FAMILY_NAMES = {"qwen": "Qwen", "llama": "Llama", "gemma": "Gemma", "olmo": "OLMo", "smollm2": "SmolLM2"}
+REGIME_NAMES = {"pretrained": "Pretrained", "sft": "SFT", "instruct": "Instruct"}
 VERIFIER_NAMES = {"random": "Random weights", "start": "Untrained generator"}
 
 # Fields that do not change results in records without the field `neutral`, such as those in results/reference. Newer
@@ -91,14 +92,32 @@ def display_name(reward: str) -> str:
     return DISPLAY_NAMES.get(reward, reward)
 
 
+def family_name(family: str) -> str:
+    """Display name of a model family; an unknown name is shown as it is."""
+    return FAMILY_NAMES.get(family, family)
+
+
+def regime_name(regime: str) -> str:
+    """Display name of a regime; an unknown name is shown as it is."""
+    return REGIME_NAMES.get(regime, regime)
+
+
+def generator_name(family: str, regime: str) -> str:
+    """Display name of a generator, such as `Qwen pretrained` or `Qwen SFT`."""
+    return f"{family_name(family)} {'SFT' if regime == 'sft' else regime}"
+
+
 def verifier_name(verifier: str) -> str:
     """Display name of a verifier: `gemma_instruct` is `Gemma instruct`; an unknown name is shown as it is."""
     family, _, kind = verifier.partition("_")
-    words = [
-        FAMILY_NAMES.get(family, family.capitalize()),
-        "SFT" if kind == "sft" else kind.replace("_", " "),
-    ]
-    return VERIFIER_NAMES.get(verifier, " ".join(filter(None, words)))
+    if verifier in VERIFIER_NAMES or not kind:
+        return VERIFIER_NAMES.get(verifier, FAMILY_NAMES.get(family, family.capitalize()))
+    return generator_name(family if family in FAMILY_NAMES else family.capitalize(), kind.replace("_", " "))
+
+
+def plain_name(name: str) -> str:
+    """A name of a judge or of data without underscores, such as `reference similarity`."""
+    return name.replace("_", " ")
 
 
 def sort_names(names: Iterable[str], known: Sequence[str] = ()) -> list[str]:
@@ -132,7 +151,7 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
         several_experiments = varied_fields(comparable_runs(runs, "verifier")) != fields
         for run in runs:
             settings = result_settings(run)
-            details = [run.verifier] if several_verifiers else []
+            details = [run.verifier if raw else verifier_name(run.verifier)] if several_verifiers else []
             if several_experiments and run.experiment is not None:
                 details.append(run.experiment)
             details += [setting_label(field, settings.get(field, ABSENT), raw) for field in sorted(fields)]
@@ -153,6 +172,8 @@ def setting_label(field: str, value: str, raw: bool = False) -> str:
     """A setting as a detail of a method's name; empty for the usual granularity of CME."""
     if field == "reward.granularity" and value in GRANULARITY and not raw:
         return GRANULARITY[value]
+    if field == "scale.build" and not raw:
+        return f"build {value}"
     return f"{field.removeprefix('reward.')}={value}"
 
 

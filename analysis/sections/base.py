@@ -10,7 +10,8 @@ import pandas as pd
 
 from analysis.figures.style import Plot
 from analysis.records.names import SCALES, sort_names
-from analysis.tables.render import Table, to_latex, to_markdown
+from analysis.tables.latex import to_latex
+from analysis.tables.render import Table, to_markdown
 
 
 class Scaled(Protocol):
@@ -62,10 +63,17 @@ def group_by_scale(records: Sequence[T]) -> Iterator[tuple[str, list[T]]]:
 
 
 def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> None:
-    """Write one scale's tables as markdown and LaTeX, and the frame behind them as CSV, unrounded."""
+    """Write one scale's tables as markdown, the frame behind them as CSV, unrounded, and each table as LaTeX.
+
+    The LaTeX file of a table is `latex/STEM/NAME.tex`, and its label `tab:STEM:NAME`, where STEM names the other files.
+    """
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".md").write_text("\n".join(to_markdown(table) for table in tables), encoding="utf-8")
-    stem.with_suffix(".tex").write_text("\n".join(to_latex(table) for table in tables), encoding="utf-8")
+    latex = stem.parent / "latex" / stem.name
+    latex.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        text = to_latex(table, f"tab:{stem.name}:{table.name}")
+        (latex / f"{table.name}.tex").write_text(text, encoding="utf-8")
     frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
 
 

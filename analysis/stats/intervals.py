@@ -99,11 +99,14 @@ def error_at_half(share: float, error: float) -> float:
     return error / sqrt(4 * share * (1 - share))
 
 
-def interval_excludes(lo: float, hi: float, value: float, units: int) -> bool:
+def interval_excludes(lo: float, hi: float, value: float, units: int, decimals: int | None = None) -> bool:
     """Whether an interval over `units` prompts (or items) excludes a value; False below `FEW_PROMPTS` units.
 
-    This is the one rule for bold entries in tables.
+    This is the one rule for bold entries in tables and for filled marks in figures. `decimals` are those with which the
+    bounds are printed: bounds that print as the value do not exclude it.
     """
+    if decimals is not None:
+        lo, hi = round(lo, decimals), round(hi, decimals)
     return units >= FEW_PROMPTS and (lo > value or hi < value)
 
 

@@ -279,4 +279,4 @@ def is_undecided(win: WinRate) -> bool:
 
     Its interval covers 50 or is over too few prompts, or the unscored verdicts could bring it past 50.
     """
-    return win.open or not interval_excludes(win.lo, win.hi, 50, win.scored)
+    return win.open or not interval_excludes(win.lo, win.hi, 50, win.scored, decimals=1)

@@ -159,10 +159,10 @@ def accuracy_entries(row: dict[Any, Any]) -> list[Entry]:
         *(Entry(str(row[field])) for field in ("data", "family", "regime", "method", "policy", "prompts")),
         Entry(f"{row['no_answer']} + {row['undecided']}"),
         *map(Entry, shares),
-        Entry(change, interval_excludes(row["change_lo"], row["change_hi"], 0, prompts)),
+        Entry(change, interval_excludes(row["change_lo"], row["change_hi"], 0, prompts, decimals=3)),
         Entry(
             format_interval(*(100 * bound for bound in across_seeds)),
-            interval_excludes(*across_seeds, 0, prompts),
+            interval_excludes(*across_seeds, 0, prompts, decimals=3),
         ),
     ]
 
@@ -250,5 +250,5 @@ def capability_entries(row: dict[Any, Any]) -> list[Entry]:
             Entry(f"{row[side]:.3f}" if isnan(error) else f"{row[side]:.3f} ± {error:.3f}")
             for side, error in errors.items()
         ),
-        Entry(f"{row['change']:+.3f} {bounds}", bold=interval_excludes(lo, hi, 0, row["items"])),
+        Entry(f"{row['change']:+.3f} {bounds}", bold=interval_excludes(lo, hi, 0, row["items"], decimals=3)),
     ]

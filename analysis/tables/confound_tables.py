@@ -110,7 +110,7 @@ def rate_entry(rate: Controlled, is_open: bool) -> Entry:
     text = f"{format_percent(rate.rate)} {format_interval(rate.lo, rate.hi)}"
     if is_open:
         return Entry(f"{text} {OPEN}")
-    return Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts))
+    return Entry(text, interval_excludes(rate.lo, rate.hi, 50, rate.prompts, decimals=1))
 
 
 def bins_table(cells: Sequence[ControlledCell], column: str, models: Sequence[str] = ()) -> Table:

@@ -184,7 +184,9 @@ def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
                 [
                     *(f"{metric.label} ({metric.unit})", row["family"], row["regime"], row["method"]),
                     *(f"{row[side]:.{metric.decimals}f}" for side in ("start", "policy")),
-                    Entry(change, bold=interval_excludes(row["lo"], row["hi"], 0, row["prompts"])),
+                    Entry(
+                        change, interval_excludes(row["lo"], row["hi"], 0, row["prompts"], metric.decimals)
+                    ),
                     format_interval(row["seed_lo"], row["seed_hi"], metric.decimals),
                     str(row["seeds"]),
                 ]

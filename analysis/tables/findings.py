@@ -7,6 +7,7 @@ from math import isnan
 
 from analysis.records.builds import pool_builds
 from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.render import format_interval, format_percent
 from analysis.tables.win_rates import method_key, score_name
@@ -113,7 +114,9 @@ def cell_verdict(cell: Cell) -> str:
         return "unknown"
     if win.open:
         return "open"
-    return "won" if win.lo > 50 else "lost" if win.hi < 50 else "even"
+    if is_undecided(win):
+        return "even"
+    return "won" if win.rate > 50 else "lost"
 
 
 def rate_text(cell: Cell) -> str:

@@ -1,4 +1,4 @@
-"""A table of text, written as markdown or LaTeX (booktabs); the report's template writes the HTML form."""
+"""A table of text, written as markdown; `latex` writes it as LaTeX, and the report's template as HTML."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,22 +6,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import isnan
 
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "†": r"\textdagger{}",
-    "→": r"$\rightarrow$",
-}
 MARKDOWN = {"|": r"\|", "<": "&lt;", ">": "&gt;", "*": r"\*", "`": r"\`"}
 
 
@@ -99,35 +83,3 @@ def markdown_entry(entry: Entry) -> str:
     """A table cell in markdown."""
     text = substitute(entry.text, MARKDOWN)
     return f"**{text}**" if entry.bold else text
-
-
-def to_latex(table: Table) -> str:
-    r"""The table as a LaTeX float; needs `\usepackage{booktabs}` and UTF-8 input."""
-    lines = [
-        r"\begin{table}[t]",
-        r"\centering\footnotesize",
-        rf"\caption{{{escape_latex(table.title)}}}",
-        rf"\label{{tab:{table.name}}}",
-        rf"\begin{{tabular}}{{{'l' * len(table.header)}}}",
-        r"\toprule",
-        latex_row([Entry(name) for name in table.header]),
-    ]
-    for group in table.groups:
-        lines += [r"\midrule", *(latex_row(row) for row in group)]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    if table.notes:
-        notes = r" \\ ".join(escape_latex(note) for note in table.notes)
-        lines.append(rf"\par\smallskip\parbox{{\linewidth}}{{\scriptsize {notes}}}")
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def latex_row(row: Row) -> str:
-    """A table row in LaTeX."""
-    texts = (escape_latex(entry.text) for entry in row)
-    cells = (rf"\textbf{{{text}}}" if entry.bold else text for entry, text in zip(row, texts, strict=True))
-    return " & ".join(cells) + r" \\"
-
-
-def escape_latex(text: str) -> str:
-    """Text escaped for LaTeX, with the minus sign of a number in math mode."""
-    return re.sub(r"(?<!\w)-(?=\d)", "$-$", substitute(text, LATEX))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.records.names import sort_names
+from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.auroc import Bools, Estimate, Wins, count_wins, pooled_auroc, within_auroc
 from analysis.stats.intervals import Floats
 from analysis.tables.render import slug
@@ -55,7 +55,7 @@ class Separation:
     def name(self) -> str:
         """The generator, and the seed unless it is the first."""
         seed = f", seed {self.record.seed}" if self.record.seed else ""
-        return f"{self.record.family} {self.record.regime}{seed}"
+        return f"{generator_name(self.record.family, self.record.regime)}{seed}"
 
     @cached_property
     def counted(self) -> Bools:
@@ -111,7 +111,9 @@ def display_names(separations: Sequence[Separation]) -> list[str]:
 def setting_label(separations: Sequence[Separation]) -> str:
     """Scale, data and verifier, for a title."""
     record = separations[0].record
-    return f"scale: {record.scale}, data: {record.data}, verifier: {record.verifier}"
+    return (
+        f"scale: {record.scale}, data: {plain_name(record.data)}, verifier: {verifier_name(record.verifier)}"
+    )
 
 
 def file_stem(separations: Sequence[Separation]) -> str:

@@ -80,7 +80,7 @@ def auroc_entry(estimate: Estimate, chance: float = 0.5) -> Entry:
     """An AUROC or a difference with its interval, bold where the interval excludes chance."""
     value = "n/a" if isnan(estimate.value) else f"{estimate.value:.3f}"
     few = "°" if estimate.prompts < FEW_PROMPTS else ""
-    bold = interval_excludes(estimate.lo, estimate.hi, chance, estimate.prompts)
+    bold = interval_excludes(estimate.lo, estimate.hi, chance, estimate.prompts, decimals=3)
     return Entry(f"{value} {format_interval(estimate.lo, estimate.hi, 3)}{few}", bold=bold)
 
 

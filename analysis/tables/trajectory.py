@@ -285,7 +285,7 @@ def gain_entry(before: Sequence[Comparisons], after: Sequence[Comparisons]) -> E
     gained, missing = 100 * values[counted], float(np.isnan(values).sum())
     lo, hi = clustered_interval(gained, prompts[counted])
     certain = abs(float(np.nansum(values))) > missing  # an unscored comparison would add between -1 and 1
-    bold = certain and interval_excludes(lo, hi, 0, len(set(prompts[counted])))
+    bold = certain and interval_excludes(lo, hi, 0, len(set(prompts[counted])), decimals=1)
     return Entry(f"{gained.mean():+.1f} {format_interval(lo, hi)}", bold)
 
 

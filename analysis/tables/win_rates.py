@@ -206,7 +206,7 @@ def quality_entry(cell: Cell) -> Entry:
     if quality is None:
         return NOT_RUN
     change = f"{quality.difference:+.2f} {format_interval(quality.lo, quality.hi, 2)}"
-    bold = interval_excludes(quality.lo, quality.hi, 0, quality.prompts)
+    bold = interval_excludes(quality.lo, quality.hi, 0, quality.prompts, decimals=2)
     return Entry(f"{quality.start:.2f} → {quality.policy:.2f} ({change})", bold)
 
 

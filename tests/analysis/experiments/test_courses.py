@@ -252,10 +252,10 @@ def test_paths_run_over_the_root_of_the_divergence(
     path = next(line for line in drawn[greedy].lines if len(line.get_xdata()) > 1)  # of CME
     assert list(path.get_xdata()) == ([0, 2, 4] if greedy else [0, 1, 2, 3, 4])
     assert list(path.get_ydata()) == pytest.approx([0.3, 0.8, 0.5] if greedy else [0.2, 0.2, 0.4, 0.5, 0.6])
-    rings = [
-        (*line.get_xdata(), *line.get_ydata()) for line in drawn[greedy].lines if line.get_markersize() == 9
+    peaks = [
+        (*line.get_xdata(), *line.get_ydata()) for line in drawn[greedy].lines if line.get_marker() == "*"
     ]
-    assert rings[0] == ((2, pytest.approx(0.8)) if greedy else (4, pytest.approx(0.6)))
+    assert peaks[0] == ((2, pytest.approx(0.8)) if greedy else (4, pytest.approx(0.6)))
 
 
 def test_greedy_quality_can_fall_where_sampled_quality_rises(saved_runs: list[RunRecord]) -> None:

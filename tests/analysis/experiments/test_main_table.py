@@ -45,7 +45,7 @@ def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_vi
     [band] = [patch for patch in left.patches if isinstance(patch, Rectangle)]
     assert (band.get_x(), band.get_x() + band.get_width()) == pytest.approx((52.5, 71.4))
     assert left.texts[0].get_text() == "published range,\nother scale"
-    assert [t.get_text() for t in left.get_yticklabels()] == ["olmo", "sft", "qwen", "pretrained", "instruct"]
+    assert [t.get_text() for t in left.get_yticklabels()] == ["OLMo", "SFT", "Qwen", "Pretrained", "Instruct"]
     dots = {
         line.get_ydata()[0]: line.get_xdata()[0]
         for line in right.lines

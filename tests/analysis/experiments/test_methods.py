@@ -156,7 +156,7 @@ def test_beta_is_drawn_where_its_runs_ended(make_record: Make) -> None:
     # the ends are the means of both values; a KL estimate below 0 is sampling noise, and its root is 0
     assert points[0] == pytest.approx(((sqrt(4.5) + sqrt(8)) / 2, 75))
     assert points[1] == pytest.approx((sqrt(0.5) / 2, 75))
-    assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == ["beta 0", "beta 0.1"]
+    assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == ["beta 0", "beta 0.1", "start"]
 
 
 def sized(make_record: Make, size: int, batch: int, wins: int) -> RunRecord:

@@ -12,6 +12,7 @@ from analysis.figures.curves import add_derived_columns, seed_curve
 from analysis.figures.overview import build_figures, family_plot, overoptimisation_plots
 from analysis.figures.style import STYLES, method_styles, reward_style
 from analysis.records.frames import WINDOW, history_frame
+from analysis.records.names import REWARDS
 from analysis.tables.cells import build_cells
 from analysis.tables.confounds import controlled_cells
 
@@ -83,15 +84,17 @@ def test_a_reward_without_spread_has_no_gain(make_record):
     assert names == ["overoptimisation-sqrt-kl-miniature"]
 
 
-def test_rewards_differ_in_colour_in_marker_and_in_line():
+def test_rewards_of_one_colour_differ_in_marker_and_in_line():
+    assert set(STYLES) == set(REWARDS)
     for one, other in combinations(STYLES.values(), 2):
-        assert one.colour != other.colour and one.marker != other.marker and one.dashes != other.dashes
+        assert one.colour != other.colour or (one.marker != other.marker and one.dashes != other.dashes)
 
 
 def test_an_unknown_reward_keeps_its_style_and_takes_no_known_ones():
-    assert reward_style("semantic_entropy") == reward_style("semantic_entropy")
     known = {style.colour for style in STYLES.values()}
-    assert reward_style("semantic_entropy").colour not in known
+    for name in ("my_reward", "another", "a third"):
+        assert reward_style(name) == reward_style(name)
+        assert reward_style(name).colour not in known
 
 
 def test_methods_of_one_reward_share_its_colour_only():

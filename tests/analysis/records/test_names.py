@@ -73,7 +73,7 @@ def test_an_experiment_names_its_settings(make_record):
 
 def test_verifiers_are_named_where_one_family_has_several(make_record):
     runs = [make_record(verifier="gemma"), make_record(verifier="olmo"), make_record(reward="random")]
-    assert names(*runs) == ["CME (gemma)", "CME (olmo)", "Random"]
+    assert names(*runs) == ["CME (Gemma)", "CME (OLMo)", "Random"]
     runs = [make_record(verifier="gemma"), make_record(verifier="olmo", family="gemma")]
     assert names(*runs) == ["CME", "CME"]
 

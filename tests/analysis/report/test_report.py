@@ -57,7 +57,9 @@ def test_scales_have_separate_sections_and_files(report):
     assert "scale: miniature" not in laptop.split('<section id="confounds">')[0]
     names = {path.name for path in (report.parent / "tables").iterdir()}
     stems = [f"{scale}{part}" for scale in ("miniature", "laptop") for part in ("", "-confounds")]
-    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv", "tex")}
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("md", "csv")} | {"latex"}
+    latex = {path.parent.name for path in (report.parent / "tables" / "latex").glob("*/*.tex")}
+    assert latex == set(stems)
     assert "laptop" not in (report.parent / "tables" / "miniature.md").read_text()
 
 

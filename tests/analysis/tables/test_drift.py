@@ -154,7 +154,7 @@ def test_the_part_has_a_panel_per_metric_and_a_row_per_method(make_record: Any, 
     shown = [axes for axes in plot.figure.axes if axes.get_visible()]
     expected = [metric.label for metric in METRICS if metric.name != "verifier_similarity"]
     assert [axes.get_title() for axes in shown] == expected
-    assert [t.get_text() for t in shown[0].get_yticklabels()] == ["qwen pretrained", "beta 0.1", "Random"]
+    assert [t.get_text() for t in shown[0].get_yticklabels()] == ["Qwen pretrained", "beta 0.1", "Random"]
     part = drift_part(runs, "kl_beta", "KL penalty", tmp_path, labels)
     assert len(part.tables) == len(part.images) == 1
     frame = pd.read_csv(tmp_path / "tables" / "miniature-kl-beta-drift.csv")

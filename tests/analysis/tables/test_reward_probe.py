@@ -12,7 +12,8 @@ from analysis import build
 from analysis.__main__ import main
 from analysis.figures.reward_probe import reward_probe_plot
 from analysis.records.read import load_reward_probes
-from analysis.tables.render import to_latex, to_markdown
+from analysis.tables.latex import to_latex
+from analysis.tables.render import to_markdown
 from analysis.tables.reward_probe import (
     first_share,
     ranks,
@@ -97,7 +98,7 @@ def test_the_table_names_its_models_and_marks_what_was_never_scored() -> None:
     assert random == ["Random", "2.0", "2.0", "2.0", "33.3 [33.3, 33.3]"]
     bold = [[entry.text for entry in row if entry.bold] for group in table.groups for row in group]
     assert bold == [["1.0"], ["2.0"] * 3]
-    assert r"100 \%" in to_latex(table)
+    assert r"100 \%" in to_latex(table, "tab:t")
 
 
 def test_the_figure_shows_every_number_in_legible_type() -> None:

@@ -125,7 +125,7 @@ def test_labels_and_names() -> None:
     assert signal_label(LENGTH) == "length"
     ids = (("aaaaaaaa", 0), ("bbbbbbbb", 0), ("cccccccc", 1))
     found = [Separation(separation_record(separation_id=f"x-{end}", seed=seed)) for end, seed in ids]
-    assert display_names(found) == ["qwen sft (aaaaaaaa)", "qwen sft (bbbbbbbb)", "qwen sft, seed 1"]
+    assert display_names(found) == ["Qwen SFT (aaaaaaaa)", "Qwen SFT (bbbbbbbb)", "Qwen SFT, seed 1"]
 
 
 def words(figure: Any) -> str:
@@ -142,8 +142,8 @@ def test_figures_show_scale_units_and_what_is_missing(answer: bool) -> None:
     assert spans == (["response", "answer"] if answer else ["response"])
     expected = {
         auroc_plot([first]): ["not published", "paper's scale"],
-        scatter_plot([first]): ["nats/token", "qwen sft, answer" if answer else "qwen sft"],
-        verifier_plot([first, second]): ["gemma_sft", "itself"],
+        scatter_plot([first]): ["nats/token", "Qwen SFT, answer" if answer else "Qwen SFT"],
+        verifier_plot([first, second]): ["Gemma SFT", "itself"],
     }
     expected |= {distribution_plot([first], span): ["nats/token", f"over the {span}"] for span in spans}
     for plot, shown in expected.items():

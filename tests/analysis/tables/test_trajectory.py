@@ -10,7 +10,8 @@ from scipy import stats
 
 from analysis.figures.trajectory import pooled_measures, trajectory_plots
 from analysis.stats.metrics import win_rate
-from analysis.tables.render import to_latex, to_markdown
+from analysis.tables.latex import to_latex
+from analysis.tables.render import to_markdown
 from analysis.tables.trajectory import (
     collapse_step,
     greedy_change,
@@ -108,7 +109,7 @@ def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, 
     [alone] = trajectory_table([record]).groups
     assert alone[0][5].text.startswith("50.0 [") and alone[0][6].text.startswith("+25.0 [")
     assert alone[0][4].bold and not alone[0][5].bold and alone[0][6].bold
-    assert "chooser" in to_markdown(table) and "scale: miniature" in to_latex(table)
+    assert "chooser" in to_markdown(table) and "scale: miniature" in to_latex(table, "tab:t")
 
 
 def test_runs_without_a_selected_checkpoint_or_a_verdict_have_no_rate(make_record) -> None:

@@ -1,13 +1,17 @@
 """Tables: one scale and judge each, bold and daggers where they belong, escaped in every format."""
 
+from dataclasses import replace
+
 import pytest
 from statsmodels.stats.multitest import multipletests
 
 from analysis import summarize
 from analysis.tables.cells import build_cells, build_contrasts, cells_frame
 from analysis.tables.evidence import win_rate_tables
-from analysis.tables.render import Entry, Table, to_latex, to_markdown
-from analysis.tables.win_rates import quality_entry, quality_table, win_rate_table
+from analysis.tables.findings import cell_verdict
+from analysis.tables.latex import to_latex
+from analysis.tables.render import Entry, Table, to_markdown
+from analysis.tables.win_rates import quality_entry, quality_table, win_rate_entry, win_rate_table
 
 
 def points(make_verdict, prompts, value):
@@ -94,14 +98,14 @@ def test_every_method_is_compared_with_the_first_of_cme(make_record):
     cells = build_cells([*records, make_record(reward="random", family="olmo")])
     held = [(cell.family, cell.method, against.method) for cell, against, *_ in build_contrasts(cells)]
     assert sorted(held) == [
-        ("llama", "CME (olmo)", "CME (gemma)"),
-        ("llama", "Random", "CME (gemma)"),
-        ("qwen", "CME (olmo)", "CME (gemma)"),
-        ("qwen", "Random", "CME (gemma)"),
+        ("llama", "CME (OLMo)", "CME (Gemma)"),
+        ("llama", "Random", "CME (Gemma)"),
+        ("qwen", "CME (OLMo)", "CME (Gemma)"),
+        ("qwen", "Random", "CME (Gemma)"),
     ]
     frame = cells_frame(cells).set_index(["family", "method"])
     own = frame.loc[("llama", "Random")]
-    assert own["against"] == "CME (gemma)"
+    assert own["against"] == "CME (Gemma)"
     assert own["contrast_difference"] == pytest.approx(
         own["win_rate"] - frame.loc[("llama", "CME (gemma)"), "win_rate"]
     )
@@ -119,9 +123,9 @@ def test_no_table_is_too_wide_to_read(make_record):
 
 def test_latex_and_markdown_escape_their_special_characters():
     table = Table("t", "50 % of A_B", ["a|b"], [[[Entry("-1.5 & x_y #1 {~^\\} <b>")]]], ["$5"])
-    latex = to_latex(table)
-    assert r"$-$1.5 \& x\_y \#1 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}" in latex
-    assert r"50 \% of A\_B" in latex and r"\$5" in latex
+    latex = to_latex(table, "tab:t")
+    assert r"$-$1.5 \& x\_\allowbreak{}y \#1 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\}" in latex
+    assert r"50 \% of A\_\allowbreak{}B" in latex and r"\$5" in latex
     markdown = to_markdown(table)
     assert r"a\|b" in markdown and "&lt;b&gt;" in markdown and "<b>" not in markdown
 
@@ -168,3 +172,12 @@ def test_pairs_judged_in_one_order_by_design_are_counted_and_flagged(make_record
     assert "All pairs were judged in one order only" in to_markdown(win_rate_table([cell]))
     assert "each pair judged in one order only" in summarize([make_record(verdicts=single)])
     assert "one order" not in summarize([make_record(prompts=40)])
+
+
+def test_an_interval_that_prints_as_touching_50_is_neither_bold_nor_won(make_record):
+    [cell] = build_cells([make_record(gain=0.3)])
+    for lo, bold in ((50.04, False), (50.06, True)):
+        near = replace(cell, win=replace(cell.win, lo=lo, worst_lo=51.0, scored=40))
+        entry = win_rate_entry(near)
+        assert entry.bold is bold and f"[{lo:.1f}, " in entry.text
+        assert cell_verdict(near) == ("won" if bold else "even")

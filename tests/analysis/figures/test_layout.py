@@ -1,0 +1,124 @@
+"""Every figure is legible as it is saved: no raw markup, no label on another or cut off, no panel too small to read.
+
+`tests/analysis/report/test_outputs.py` draws all figures of the committed records; these are of synthetic ones.
+"""
+
+from collections.abc import Callable, Iterator
+from math import nan
+from typing import Any
+
+import numpy as np
+import pytest
+from layout import layout_faults
+from matplotlib.figure import Figure
+from shown import panels
+from synthetic_records import separation_record
+
+from analysis.figures.confounds import confound_plots
+from analysis.figures.curves import add_derived_columns
+from analysis.figures.overview import family_plot, trained_reward_plot
+from analysis.figures.separation import auroc_plot, distribution_plot, scatter_plot, verifier_plot
+from analysis.figures.style import CEILING, CUT_START, Plot
+from analysis.figures.win_rates import Control, Controls, main_plot, win_rate_plot
+from analysis.records.frames import history_frame
+from analysis.stats.metrics import win_rate
+from analysis.tables.cells import Cell, build_cells
+from analysis.tables.confounds import controlled_cells
+from analysis.tables.separation import Separation
+from cme.records import RunRecord
+
+FAMILIES = ("gemma", "qwen")
+
+
+@pytest.fixture(scope="module")
+def records(make_record: Callable[..., RunRecord]) -> list[RunRecord]:
+    return [
+        make_record(family=family, regime=regime, reward=reward, seed=seed, prompts=30)
+        for family in FAMILIES
+        for regime in ("pretrained", "sft", "instruct")
+        for reward in ("cme", "random", "ground_truth")
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def cells(records: list[RunRecord]) -> list[Cell]:
+    return build_cells(records)
+
+
+@pytest.fixture(scope="module")
+def controls(cells: list[Cell]) -> Controls:
+    prompts = np.array([f"p{i}" for i in range(40)], dtype=object)
+    cut = win_rate(np.array([1.0] * 22 + [0.0] * 18), prompts)
+    return {(cell.family, cell.regime): [Control(cut, 80.0)] for cell in cells}
+
+
+@pytest.fixture(scope="module")
+def separations() -> list[Separation]:
+    return [
+        Separation(
+            separation_record(
+                answer=True, separation_id=f"{regime}-{verifier}", regime=regime, verifier=verifier
+            )
+        )
+        for regime in ("sft", "instruct")
+        for verifier in ("gemma", "gemma_sft")
+    ]
+
+
+def drawn(
+    records: list[RunRecord], cells: list[Cell], controls: Controls, separations: list[Separation]
+) -> Iterator[Plot]:
+    """The figures of one scale, the main figure, and those of the signals."""
+    history = add_derived_columns(history_frame(records))
+    yield from (trained_reward_plot(history), family_plot(history, "qwen"))
+    yield win_rate_plot(cells, "Win rates with controls", controls)
+    yield main_plot("main", cells, (52.5, 71.4), "the paper", controls)
+    yield from confound_plots(controlled_cells(records, cells))
+    usual = separations[::2]
+    yield from (auroc_plot(usual), scatter_plot(usual), scatter_plot(usual[:1]), verifier_plot(separations))
+    yield distribution_plot(usual, "answer")
+
+
+def test_every_figure_is_legible(
+    records: list[RunRecord], cells: list[Cell], controls: Controls, separations: list[Separation]
+) -> None:
+    for plot in drawn(records, cells, controls, separations):
+        assert layout_faults(plot.figure) == [], plot.name
+
+
+def test_every_kind_of_fault_is_found() -> None:
+    figure = Figure(figsize=(7, 3))
+    sound, small = figure.subplots(1, 2, width_ratios=[20, 1])
+    sound.plot([0, 1], [0, 1])
+    sound.set_xticks([0.5, 0.501], ["one label", "another label"])
+    sound.set_title(r"$\mathdefault{10^{-2}}$")
+    small.text(3, 0.5, "far to the right")
+    faults = " ".join(layout_faults(figure))
+    for fault in ("raw markup", "'another label' and 'one label'", "outside the canvas: 'far", "a panel of"):
+        assert fault in faults
+
+
+def at(axes: Any, colour: str, marker: str) -> list[float]:
+    """Where a panel has marks of a colour and shape, from left to right."""
+    lines = [line for line in axes.lines if (line.get_color(), line.get_marker()) == (colour, marker)]
+    return sorted(x for line in lines for x in line.get_xdata())
+
+
+def test_the_controls_stand_in_every_row_of_the_main_figure(cells: list[Cell], controls: Controls) -> None:
+    axes = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[0]
+    rows = len(FAMILIES) * 3
+    assert at(axes, CUT_START.colour, CUT_START.marker) == pytest.approx([55.0] * rows)
+    bars = [path for lines in axes.collections if len(lines.get_paths()) for path in lines.get_paths()]
+    assert [path.vertices[0][0] for path in bars] == [80.0] * rows
+    without = main_plot("main", cells, (52.5, 71.4), "the paper").figure
+    legend = [text.get_text() for text in without.legends[0].texts]
+    assert legend[:4] == ["CME", "Random", "Ground truth", "untrained model"]
+
+
+def test_a_control_that_was_not_measured_is_left_out(cells: list[Cell]) -> None:
+    none = {(cell.family, cell.regime): [Control(None, nan)] for cell in cells}
+    plot = win_rate_plot(cells, controls=none)
+    labels = [label.get_text() for label in panels(plot.figure)[0].get_yticklabels()]
+    assert "Cut start" not in labels and "Cut start" not in plot.caption and "ceiling" not in plot.caption
+    assert not any(at(axes, CEILING.colour, CEILING.marker) for axes in panels(plot.figure))
