@@ -11,11 +11,13 @@ from analysis.experiments.independence import INDEPENDENCE
 from analysis.experiments.main_table import MAIN_TABLE
 from analysis.experiments.math import MATH
 from analysis.experiments.overoptimisation import OVEROPTIMISATION
+from analysis.experiments.own import own_experiment
 from analysis.experiments.rewards import REWARDS
 from analysis.experiments.verifier_sweep import VERIFIER_SWEEP, VERIFIER_SWEEP_MATH
 from analysis.records.builds import pool_builds
-from analysis.records.read import Records
+from analysis.records.read import OVERVIEW, Records
 from analysis.sections.base import NothingToShow, Part, Section
+from analysis.tables.render import slug
 from cme.records import ExperimentRecord, RunRecord
 
 EXPERIMENTS: dict[str, Experiment[Any]] = {
@@ -43,16 +45,22 @@ EXPERIMENTS: dict[str, Experiment[Any]] = {
 
 
 def experiment_sections(records: Records, out: Path) -> list[Section]:
-    """Write the sections of all experiments that have runs."""
+    """Write the sections of all experiments that have runs: ours first, then those that a user named.
+
+    Experiments whose runs are in the overview alone have no section.
+    """
+    names = dict.fromkeys(plan.name for plan in records.experiments)
+    named = {name: own_experiment(name) for name in names if name not in (*EXPERIMENTS, *OVERVIEW)}
     sections = []
-    for name, experiment in EXPERIMENTS.items():
+    for name, experiment in (EXPERIMENTS | named).items():
         planned = [
             (plan, [pool_builds(run) for run in records.of(plan)])
             for plan in records.experiments
             if plan.name == name
         ]
         if parts := [show_scale(experiment, plan, runs, out) for plan, runs in planned if runs]:
-            sections.append(Section(name.replace("_", "-"), experiment.title, experiment.question, parts))
+            anchor = name.replace("_", "-") if name in EXPERIMENTS else f"experiment-{slug(name)}"
+            sections.append(Section(anchor, experiment.title, experiment.question, parts))
     return sections
 
 

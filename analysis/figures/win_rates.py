@@ -137,7 +137,7 @@ def main_plot(
             rates.append(replace(cell_dot(cell, row, reward_style(cell.reward)), wide=wide, below=raised))
             small = [win_rate_dot(row, c.win, reward_style(c.reward)) for c in beside]
             small += [win_rate_dot(row, c.cut_start, CUT_START) for c in of_build if c.cut_start]
-            rates += [replace(dot, below=0.34, size=3.4) for dot in small]
+            rates += [replace(dot, below=0.3 + 0.13 * n, size=3.4) for n, dot in enumerate(small)]
             levels += [Level([row], c.ceiling, CEILING) for c in of_build if not isnan(c.ceiling)]
             if (change := cell.quality) is not None:
                 path = (change.start, change.policy)
@@ -151,7 +151,7 @@ def main_plot(
     if scores:
         panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))
     heads = [row for row in rows if "\n" not in row]
-    height = 0.28 if others or controls else 0.2
+    height = 0.34 if others or controls else 0.2
     block = Block("", rows, panels, heads, above=0.3, height=height, widths=[3, 2][: len(panels)])
     legend = {display_name(cell.reward): reward_style(cell.reward) for cell in [*shown, *others]}
     legend |= control_legend(controls) | ({"untrained model": UNTRAINED} if scores else {})

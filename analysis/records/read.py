@@ -45,10 +45,11 @@ class Records:
 
     @property
     def overview(self) -> list[RunRecord]:
-        """The runs of the overview tables, builds pooled: those of no experiment, or of one in OVERVIEW."""
+        """The runs of the overview tables, builds pooled: those of no experiment, or of one in OVERVIEW; else all."""
         shown = {run for e in self.experiments if e.name in OVERVIEW for run in e.runs}
         left = {run for e in self.experiments for run in e.runs} - shown
-        return [pool_builds(run) for run in self.runs if run.run_id not in left]
+        in_overview = [run for run in self.runs if run.run_id not in left] or self.runs
+        return [pool_builds(run) for run in in_overview]
 
 
 def load_all(directories: Iterable[Path]) -> Records:

@@ -1,7 +1,8 @@
 """The self-contained HTML report; `build` writes it with all tables and figures."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,8 +12,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.experiments import experiment_sections
 from analysis.figures.overview import build_figures
+from analysis.figures.win_rates import main_plot
 from analysis.records.frames import history_frame, last_training_step
 from analysis.records.names import sort_names
+from analysis.records.published import main_table_range, sources_of
 from analysis.records.read import Records, load_all
 from analysis.report.pairs import pack_pairs
 from analysis.report.provenance import Provenance, provenance_of
@@ -31,10 +34,10 @@ from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.tables.cells import Cell, build_cells, cells_frame
 from analysis.tables.confounds import controlled_cells
 from analysis.tables.evidence import win_rate_tables
-from analysis.tables.findings import Finding, build_findings
+from analysis.tables.findings import CONTROLS, Finding, build_findings, headline
 from analysis.tables.render import Table, slug
 from analysis.tables.sanity import sanity_failures
-from cme.records import RunRecord
+from cme.records import MAJORITY, RunRecord
 
 ABOUT = {
     "miniature": (
@@ -53,6 +56,15 @@ UNKNOWN_SCALE = "Another scale; its numbers are not comparable with those of any
 
 
 @dataclass(frozen=True)
+class Entry:
+    """A section in the list of contents, with its tables."""
+
+    id: str
+    title: str
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
 class Run:
     """A run in the section on warnings and stops; `stopped` is the reason of an early stop."""
 
@@ -63,13 +75,24 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Result:
+    """The result of one scale and judge: one sentence and, of the scale's main judge, the main figure."""
+
+    judge: str
+    sentence: str
+    image: Image | None
+    findings: Sequence[Finding]
+
+
+@dataclass(frozen=True)
 class Block:
-    """The content of the report for one scale; `findings` by judge."""
+    """The content of the report for one scale; `total` counts the runs of all its experiments."""
 
     scale: str
     about: str
     records: Sequence[RunRecord]
-    findings: Sequence[tuple[str, Sequence[Finding]]]
+    total: int
+    headlines: Sequence[Result]
     results: Sequence[Table]
     evidence: Sequence[Table]
     images: Sequence[Image]
@@ -87,16 +110,23 @@ def build(record_dirs: Iterable[Path], out: Path) -> Path:
 def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:
     """Write tables/, figures/ and report.html under `out`; returns the path of the report."""
     out.mkdir(parents=True, exist_ok=True)
+    totals = Counter(run.scale for run in records.runs)
+    blocks = [
+        write_block(runs, [cell for cell in cells if cell.scale == scale], totals[scale], out)
+        for scale, runs in group_by_scale(records.overview)
+    ]
+    sections = write_sections(records, cells, out)
+    contents = list_contents(blocks, sections, pairs=any(record.pairs for record in records.overview))
     html = render(
-        blocks=[
-            write_block(runs, [cell for cell in cells if cell.scale == scale], out)
-            for scale, runs in group_by_scale(records.overview)
-        ],
-        sections=write_sections(records, cells, out),
+        contents=contents,
+        number={entry.id: f"{place}." for place, entry in enumerate(contents, 1)},
+        blocks=blocks,
+        sections=sections,
         judge_failures=[
             sentence for record in records.sanity for sentence in sanity_failures(record, records.runs)
         ],
-        runs=len(records.overview),
+        runs=len(records.runs),
+        shown=len(records.overview),
         pairs=sum(len(record.pairs) for record in records.overview),
         data=pack_pairs(records.overview),
         level=round(100 * LEVEL),
@@ -129,7 +159,22 @@ def render(**content: Any) -> str:
     )
 
 
-def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) -> Block:
+def list_contents(blocks: Sequence[Block], sections: Sequence[Section], pairs: bool) -> list[Entry]:
+    """The sections of the page in their order, each with its tables."""
+    return [
+        Entry("result", "The result"),
+        *(
+            Entry(f"scale-{n}", f"Scale: {b.scale}", [*b.results, *b.evidence])
+            for n, b in enumerate(blocks, 1)
+        ),
+        *(Entry(s.id, s.title, [table for part in s.parts for table in part.tables]) for s in sections),
+        *([Entry("pairs", "The pairs of responses")] if pairs else []),
+        *([Entry("settings", "Settings and provenance")] if blocks else []),
+        Entry("methods", "How the numbers are computed"),
+    ]
+
+
+def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int, out: Path) -> Block:
     """Write one scale's tables and figures, and return its content in the report."""
     scale = records[0].scale
     by_judge = {judge: cells_of_judge(cells, judge) for judge in list_judges(cells)}
@@ -140,7 +185,8 @@ def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) 
         scale=scale,
         about=ABOUT.get(scale, UNKNOWN_SCALE),
         records=records,
-        findings=[(judge, build_findings(of_judge)) for judge, of_judge in by_judge.items()],
+        total=total,
+        headlines=write_results(by_judge, out),
         results=[table for table in tables if table not in evidence],
         evidence=evidence,
         images=write_images(build_figures(cells, history_frame(records)), out),
@@ -152,6 +198,21 @@ def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], out: Path) 
         ],
         provenance=provenance_of(records),
     )
+
+
+def write_results(by_judge: Mapping[str, Sequence[Cell]], out: Path) -> list[Result]:
+    """The result under each judge, the main judge's first and with the main figure of CME and its controls."""
+    judges = sorted(by_judge, key=lambda judge: not judge.endswith(f": {MAJORITY}"))
+    results = []
+    for judge in judges:
+        cells, image = by_judge[judge], None
+        shown = [cell for cell in cells if cell.reward in ("cme", *CONTROLS)]
+        if judge == judges[0] and cells[0].scale != "imported" and any(c.reward == "cme" for c in shown):
+            name = f"result-{slug(cells[0].scale)}-{slug(judge)}"
+            plot = main_plot(name, shown, main_table_range(), sources_of()["main_table.csv"])
+            [image] = write_images([plot], out)
+        results.append(Result(judge, headline(cells), image, build_findings(cells)))
+    return results
 
 
 def write_sections(records: Records, cells: Sequence[Cell], out: Path) -> list[Section]:

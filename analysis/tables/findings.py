@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from math import isnan
 
 from analysis.records.builds import pool_builds
+from analysis.records.names import display_name
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.render import format_interval, format_percent
 from analysis.tables.win_rates import method_key, score_name
 from cme.records import RunRecord
+
+CONTROLS = {"random": "a random reward", "ground_truth": "the ground truth as reward"}
+"""The rewards that a result is read against, in words."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,29 @@ def summary_line(cell: Cell) -> str:
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
     return "; ".join([line, *cell.stopped])
+
+
+def headline(cells: Sequence[Cell]) -> str:
+    """The result of one scale and judge in one sentence: CME, or else the first method, and then its controls."""
+    by_reward: dict[str, list[Cell]] = {}
+    for cell in sorted(cells, key=method_key):
+        by_reward.setdefault(cell.reward, []).append(cell)
+    reward = "cme" if "cme" in by_reward else next(iter(by_reward))
+    own = by_reward[reward]
+    if len(own) == 1:
+        text = f"{own[0].method} {one_cell(own[0]).removesuffix('.')}"
+    else:
+        counts = Counter(map(cell_verdict, own))
+        text = (
+            f"{display_name(reward)} lost to {opponent(own)} in {counts['lost']} of {len(own)} cells and beat it in "
+            f"{counts['won']}"
+        )
+    controls = [
+        f"{CONTROLS[name]} did in {sum(cell_verdict(cell) == 'won' for cell in of_control)} of {len(of_control)}"
+        for name, of_control in by_reward.items()
+        if name in CONTROLS and name != reward
+    ]
+    return "; ".join([text, *controls]) + "."
 
 
 def build_findings(cells: Sequence[Cell]) -> list[Finding]:

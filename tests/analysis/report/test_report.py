@@ -10,7 +10,10 @@ import pytest
 
 from analysis import build
 from analysis.__main__ import main
-from cme.records import write_record
+from analysis.records.read import Records
+from analysis.report.build import write
+from analysis.tables.cells import build_cells
+from cme.records import ExperimentRecord, write_record
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -52,7 +55,7 @@ def test_report_needs_no_other_file(report):
 
 def test_scales_have_separate_sections_and_files(report):
     html = report.read_text()
-    miniature, laptop = html.split("<h2>Scale: laptop</h2>")
+    miniature, laptop = re.split(r"<h2>\d+\. Scale: laptop</h2>", html)
     assert "scale: laptop" not in miniature
     assert "scale: miniature" not in laptop.split('<section id="confounds">')[0]
     names = {path.name for path in (report.parent / "tables").iterdir()}
@@ -80,6 +83,40 @@ def test_same_records_same_bytes_in_another_process(folder, tmp_path):
         for out in (here, there)
     )
     assert first == second and {Path("report.html"), Path("reproduction.md")} < set(first)
+
+
+def test_sections_have_the_numbers_of_the_list_of_contents(report):
+    html = report.read_text()
+    [listed] = re.findall(r"<nav.*?</nav>", html, re.DOTALL)
+    entries = re.findall(r'<li><a href="#((?!table-).*?)">(.*?)</a>', listed)
+    sections = re.findall(r'<section id="(.*?)">\s*<h2>(\d+)\. (.*?)</h2>', html)
+    assert [(anchor, title) for anchor, _, title in sections] == entries
+    assert [int(number) for _, number, _ in sections] == list(range(1, len(entries) + 1))
+    anchors = re.findall(r'href="#(table-.*?)"', listed)
+    assert anchors and all(f'<h3 id="{anchor}">' in html for anchor in anchors)
+
+
+def test_the_result_opens_with_the_definition_one_sentence_and_the_main_figure(report):
+    result = report.read_text().split('<section id="result">')[1].split("</section>")[0]
+    definition, sentence = result.index("Cross-Model Entropy (CME)"), result.index('class="headline"')
+    assert definition < sentence < result.index("data:image/png") < result.index("4 runs.")
+    assert (report.parent / "figures" / "result-miniature-oracle.png").exists()
+
+
+@pytest.mark.parametrize("with_ours", [False, True])
+def test_an_experiment_of_the_user_has_a_result_and_a_section(make_record, tmp_path, with_ours):
+    own = [make_record(reward=reward, seed=seed) for reward in ("cme", "random") for seed in (0, 1)]
+    plans = [ExperimentRecord("my_sweep", "miniature", [run.run_id for run in own])]
+    ours = [make_record(family="olmo")] if with_ours else []
+    if with_ours:
+        plans.append(ExperimentRecord("main_table", "miniature", [run.run_id for run in ours]))
+    records = Records([*own, *ours], [], [], plans)
+    html = write(records, build_cells(records.overview), tmp_path).read_text()
+    section = html.split('<section id="experiment-my-sweep">')[1].split("</section>")[0]
+    assert "Experiment: my sweep</h2>" in section and section.count("<table>") == 4
+    assert section.count("data:image/png") == 2
+    runs = "5 runs, of which 1 are in the tables by scale" if with_ours else "4 runs."
+    assert runs in html and "0 runs" not in html
 
 
 def test_outputs_beside_the_records_are_not_read_as_records(records, tmp_path):
