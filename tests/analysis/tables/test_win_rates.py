@@ -107,7 +107,7 @@ def test_every_method_is_compared_with_the_first_of_cme(make_record):
     own = frame.loc[("llama", "Random")]
     assert own["against"] == "CME (Gemma)"
     assert own["contrast_difference"] == pytest.approx(
-        own["win_rate"] - frame.loc[("llama", "CME (gemma)"), "win_rate"]
+        own["win_rate"] - frame.loc[("llama", "CME (Gemma)"), "win_rate"]
     )
     assert "contrast-miniature-oracle" in [table.name for table in win_rate_tables(cells)]
     alone = [cell for cell in cells if cell.family == "olmo"]

@@ -1,0 +1,60 @@
+"""The page that documents the columns of the CSV files, against the columns that the files have."""
+
+import csv
+import re
+from collections.abc import Iterable
+from fnmatch import fnmatch
+from pathlib import Path
+
+PAGE = Path(__file__).parents[2] / "docs" / "csv-columns.md"
+Section = tuple[list[str], set[str]]
+
+
+def documented_sections() -> list[Section]:
+    """For each section of the page, the patterns of its files and the columns that it documents."""
+    sections = []
+    for text in PAGE.read_text(encoding="utf-8").split("\n## ")[1:]:
+        [listed] = re.findall(r"^Files: (.*?)\n\n", text, re.MULTILINE | re.DOTALL)
+        rows = re.findall(r"^\| ([\w, ]+) \|", text, re.MULTILINE)
+        inline = re.findall(r"`(\w+)`", "\n".join(line for line in text.splitlines() if line.startswith("|")))
+        names = {name.strip() for row in rows for name in row.split(",")} - {"column"}
+        sections.append((re.findall(r"`(.*?)`", listed), names | set(inline)))
+    return sections
+
+
+def columns_of(path: Path) -> list[str]:
+    """The columns of a CSV file."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return next(csv.reader(file))
+
+
+def base_names(column: str) -> list[str]:
+    """A column and the names under which the page may document it."""
+    plain = column.removeprefix("greedy_")
+    return [column, plain, *(re.sub(r"_(lo|hi)$", "", name) for name in (column, plain))]
+
+
+def undocumented(paths: Iterable[Path]) -> list[str]:
+    """The columns of the files that no section on them documents, each with its file."""
+    sections, missing = documented_sections(), []
+    for path in paths:
+        known = {
+            name
+            for patterns, names in sections
+            if any(fnmatch(path.name, p) for p in patterns)
+            for name in names
+        }
+        missing += [
+            f"{path.name}: {column}" for column in columns_of(path) if not known & set(base_names(column))
+        ]
+    return missing
+
+
+def outdated(paths: Iterable[Path]) -> list[str]:
+    """The documented columns that none of a section's files has, where there is any of them."""
+    paths, found = list(paths), []
+    for patterns, names in documented_sections():
+        own = [path for path in paths if any(fnmatch(path.name, pattern) for pattern in patterns)]
+        present = {name for path in own for column in columns_of(path) for name in base_names(column)}
+        found += [f"{patterns[0]}: {name}" for name in sorted(names - present) if own]
+    return found
