@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_a_cut_response_does_not_teach_to_end(tiny: Tiny, tmp_path: Path) -> Non
     assert ends[True] > ends[False] + 1
 
 
-@pytest.mark.parametrize("train", [dpo, sft])
+@pytest.mark.parametrize("train", [partial(dpo, family="llama"), sft], ids=["dpo", "sft"])
 def test_text_that_spells_a_control_token_is_text(
     tiny: Tiny, tmp_path: Path, train: Callable[..., TrainingResult]
 ) -> None:

@@ -289,7 +289,7 @@ def test_the_processes_in_a_record_are_those_that_trained(
     store = Store.of(config)
     assert "processes" not in read_record(pipeline.run(config)).environment
     found = read_json(store.training)
-    assert sorted(found["value"]) == ["history", "stopped"]
+    assert sorted(found["value"]) == ["history", "seconds", "stopped"]
     store.record.unlink()
     for name, value in {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
