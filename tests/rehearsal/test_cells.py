@@ -279,7 +279,7 @@ def check_accuracy(record: RunRecord) -> None:
     ],
 )
 def test_verifier_sweeps(rehearsal: Rehearsal, part: str, verifiers: set[str]) -> None:
-    records = rehearsal.records(part)
+    records = [r for r in rehearsal.records(part) if r.reward.startswith("cme")]  # without the controls
     assert {r.verifier for r in records} == verifiers
     rewards = {tuple(r.history["reward"]) for r in records}
     assert len(rewards) == len(verifiers), "different verifiers give different rewards"
