@@ -188,7 +188,9 @@ def frame(views: Sequence[IndependenceView]) -> pd.DataFrame:
             course = {k: v for k, v in view.courses[one.label].items() if k not in ("seeds", "stopped")}
             arm = arm_of(one.runs[0])
             right = {
-                f"right_{group}": mean_over_seeds(view.facts.shares.get((arm, group), {}).values()).value
+                "right_" + group.removesuffix("'s"): mean_over_seeds(
+                    view.facts.shares.get((arm, group), {}).values()
+                ).value
                 for group in (*GROUPS, ALL)
             }
             rows.append({"label": one.label} | one.row | flatten(course) | right)
