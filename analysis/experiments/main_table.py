@@ -8,7 +8,7 @@ from analysis.experiments.method_tables import evidence, methods_frame, seeds
 from analysis.experiments.methods import JudgedMethods, Methods
 from analysis.experiments.reward_verdicts import verdict_table
 from analysis.figures.style import Plot
-from analysis.figures.win_rates import main_plot
+from analysis.figures.win_rates import controls_of, main_plot
 from analysis.records.names import display_name
 from analysis.records.published import main_table_range, read_published, sources_of
 from analysis.tables.findings import cell_verdict, place
@@ -77,7 +77,7 @@ def win_rate_figure(view: JudgedMethods) -> Iterator[Plot]:
     if view.cells:
         name = file_name("win-rates", view.scale, view.judge)
         source = f"{sources_of()['main_table.csv']}; {published_scale(view.scale)}"
-        yield main_plot(name, view.cells, main_table_range(), source)
+        yield main_plot(name, view.cells, main_table_range(), source, controls_of(view.cells))
 
 
 MAIN_TABLE = Experiment(

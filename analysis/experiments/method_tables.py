@@ -11,7 +11,7 @@ from analysis.experiments.base import Column, build_table, file_name
 from analysis.experiments.methods import JudgedMethods, MethodRow
 from analysis.figures.curves import CURVES, training_plot
 from analysis.figures.style import Plot
-from analysis.figures.win_rates import win_rate_plot
+from analysis.figures.win_rates import controls_of, win_rate_plot
 from analysis.records.frames import WINDOW
 from analysis.records.names import REGIMES, generator_name, order_key
 from analysis.stats.intervals import FEW_PROMPTS
@@ -83,7 +83,7 @@ def seeds(view: JudgedMethods) -> Iterator[Table]:
 def win_rates(view: JudgedMethods) -> Iterator[Plot]:
     """The win rates with intervals, a panel per family."""
     if view.cells:
-        yield win_rate_plot(view.cells, f"{view.methods.subject}: win rates")
+        yield win_rate_plot(view.cells, f"{view.methods.subject}: win rates", controls_of(view.cells))
 
 
 def training(view: JudgedMethods) -> Iterator[Plot]:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures.style import RC, WIDTH, Plot
-from analysis.records.names import REGIMES, sort_names
+from analysis.records.names import REGIMES, regime_name, sort_names
 from analysis.tables.faults import (
     CUT,
     FAULTS,
@@ -49,7 +49,7 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
         panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
         for axes, regime in zip(panels, regimes, strict=True):
             draw_shares(axes, frame[frame["regime"] == regime], rows, faults)
-            axes.set_title(regime)
+            axes.set_title(regime_name(regime))
             axes.set_xlabel("responses (%)")
         panels[0].set_yticks(range(len(rows)), rows)
         panels[0].invert_yaxis()

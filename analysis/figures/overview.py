@@ -20,7 +20,7 @@ from analysis.figures.curves import (
     training_plot,
 )
 from analysis.figures.style import UNTRAINED, Plot, Style, reward_style
-from analysis.figures.win_rates import win_rate_plot
+from analysis.figures.win_rates import controls_of, win_rate_plot
 from analysis.records.names import (
     REGIMES,
     REWARDS,
@@ -46,7 +46,10 @@ REGIME_LINES = (Style("black", "o"), Style("black", "s", (4, 1.5)), Style("black
 def build_figures(cells: Sequence[Cell], history: pd.DataFrame) -> list[Plot]:
     """Every figure of one scale for which there is data."""
     judges = sort_names(cell.judge for cell in cells)
-    plots = [win_rate_plot([cell for cell in cells if cell.judge == judge]) for judge in judges]
+    plots = []
+    for judge in judges:
+        judged = [cell for cell in cells if cell.judge == judge]
+        plots.append(win_rate_plot(judged, controls=controls_of(judged)))
     if len(history):
         history = add_derived_columns(history)
         rewarded = history.dropna(subset=["reward_value"])  # DPO and SFT have no reward in training

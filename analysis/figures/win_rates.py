@@ -9,9 +9,11 @@ from analysis.figures.style import CEILING, CUT_START, UNTRAINED, Plot, Style, m
 from analysis.records.names import REGIMES, display_name, family_name, plain_name, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, WinRate, is_undecided
+from analysis.tables import controls as tables
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 from analysis.tables.win_rates import method_key, score_name, side_names
+from cme.records import RunRecord
 
 CUT_NOTE = (
     "Cut start: the untrained model's own responses, cut at their first sentence end, against the uncut ones; a method "
@@ -37,6 +39,19 @@ class Control:
 Controls = Mapping[tuple[str, str], Sequence[Control]]
 """By family and regime, the controls of each build of the generator."""
 NO_CONTROLS: Controls = {}
+
+
+def controls_of(cells: Sequence[Cell]) -> Controls:
+    """The known controls of each family and regime under one judge, over the runs of all its methods and builds."""
+    runs: dict[tuple[str, str], list[RunRecord]] = {}
+    for cell in cells:
+        runs.setdefault((cell.family, cell.regime), []).extend(cell.controls.runs)
+    pooled = {place: tables.Controls(own, cells[0].judge) for place, own in runs.items()}
+    return {
+        place: [Control(each.cut_start, each.ceiling)]
+        for place, each in pooled.items()
+        if each.cut_start is not None or not isnan(each.ceiling)
+    }
 
 
 def win_rate_dot(row: str, win: WinRate, style: Style) -> Dot:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis.experiments import experiment_sections
 from analysis.figures.overview import build_figures
-from analysis.figures.win_rates import main_plot
+from analysis.figures.win_rates import controls_of, main_plot
 from analysis.records.frames import history_frame, last_training_step
 from analysis.records.names import sort_names
 from analysis.records.published import main_table_range, sources_of
@@ -209,7 +209,8 @@ def write_results(by_judge: Mapping[str, Sequence[Cell]], out: Path) -> list[Res
         shown = [cell for cell in cells if cell.reward in ("cme", *CONTROLS)]
         if judge == judges[0] and cells[0].scale != "imported" and any(c.reward == "cme" for c in shown):
             name = f"result-{slug(cells[0].scale)}-{slug(judge)}"
-            plot = main_plot(name, shown, main_table_range(), sources_of()["main_table.csv"])
+            source = sources_of()["main_table.csv"]
+            plot = main_plot(name, shown, main_table_range(), source, controls_of(shown))
             [image] = write_images([plot], out)
         results.append(Result(judge, headline(cells), image, build_findings(cells)))
     return results
