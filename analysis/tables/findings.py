@@ -78,6 +78,10 @@ def headline(cells: Sequence[Cell]) -> str:
         for name, of_control in by_reward.items()
         if name in CONTROLS and name != reward
     ]
+    cuts = [cell.controls.cut_start for cell in own if cell.controls.cut_start is not None]
+    if cuts:
+        won = sum(not is_undecided(cut) and cut.rate > 50 for cut in cuts)
+        controls.append(f"the cut start did in {won} of {len(cuts)}")
     return "; ".join([text, *controls]) + "."
 
 
