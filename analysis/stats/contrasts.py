@@ -1,7 +1,7 @@
 """Comparison of two methods on the same prompts."""
 
 from dataclasses import dataclass
-from math import hypot, nan, sqrt
+from math import hypot, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from analysis.stats.intervals import (
     t_p_value,
     t_quantile,
 )
-from analysis.stats.metrics import MIN_SEEDS, Tally, seed_error
+from analysis.stats.metrics import MIN_SEEDS, Tally
+from analysis.stats.seeds import Component, combine_components, seed_component
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Contrast:
     `lo` and `hi` bound the paired 95 % interval over prompts, `across_seeds_lo` and `across_seeds_hi` the one over
     prompts and training seeds together (NaN below `MIN_SEEDS`); `p` tests a true difference of 0. `improvement` is the
     probability, in percent, that on a random prompt a random seed of the first method gets more points than one of the
-    second, equal points counting half (Agarwal et al. 2021, prompts as tasks).
+    second, equal points counting half (Agarwal et al. 2021, prompts as tasks). `freedom` has the degrees of freedom of
+    the widest interval. `floored`: the seeds' part of it is at its floor, as in `seeds.Component`.
     """
 
     prompts: int
@@ -41,6 +43,8 @@ class Contrast:
     improvement: float
     improvement_lo: float
     improvement_hi: float
+    freedom: float = nan
+    floored: bool = False
 
 
 def contrast(one: Tally, other: Tally) -> Contrast:
@@ -59,9 +63,12 @@ def contrast(one: Tally, other: Tally) -> Contrast:
         lo, hi = (2 * bound - 1 for bound in share_interval((difference + 1) / 2, 0.0, prompts))
         p = share_p_value((difference + 1) / 2, 0.0, prompts)
     across_seeds_lo, across_seeds_hi = UNDEFINED
+    width = Component(error, prompts - 1, False)
     if min(len(one.seeds), len(other.seeds)) >= MIN_SEEDS and prompts > 1:
-        half = hypot(max(hi - difference, difference - lo), seeds_half_width(one, other))
+        seeds = combine_components(seed_component(one.means), seed_component(other.means))
+        half = hypot(max(hi - difference, difference - lo), seeds_half_width(seeds))
         across_seeds_lo, across_seeds_hi = difference - half, difference + half
+        width = combine_components(width, seeds)
     better = probability_of_improvement(one.means, other.means)
     spread = standard_error(better - better.mean()) if prompts > 1 else 0.0
     improvement = float(better.mean())
@@ -77,17 +84,14 @@ def contrast(one: Tally, other: Tally) -> Contrast:
         improvement=100 * improvement,
         improvement_lo=100 * bounds[0],
         improvement_hi=100 * bounds[1],
+        freedom=width.freedom,
+        floored=width.floored,
     )
 
 
-def seeds_half_width(one: Tally, other: Tally) -> float:
+def seeds_half_width(seeds: Component) -> float:
     """Half the t interval of the difference over the seeds of both alone, prompts fixed (Welch 1947), or NaN."""
-    variances = seed_error(one) ** 2, seed_error(other) ** 2
-    total = sum(variances)
-    if not total > 0:
-        return total
-    spread = sum(v**2 / (len(side.seeds) - 1) for v, side in zip(variances, (one, other), strict=True))
-    return t_quantile(LEVEL, total**2 / spread) * sqrt(total)
+    return t_quantile(LEVEL, seeds.freedom) * seeds.error if seeds.error else 0.0
 
 
 def tally_rows(scored: Tally, rows: NDArray[np.intp]) -> Tally:

@@ -27,6 +27,8 @@ from analysis.stats.intervals import (
     t_interval,
 )
 from analysis.stats.power import detectable_difference
+from analysis.stats.seeds import Component, combine_components, seed_component
+from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
 
 MIN_SEEDS = 3  # no interval over fewer seeds
 
@@ -115,7 +117,8 @@ class SeedSpread:
     """Win rates of single seeds, in percent; `std` has n - 1 in its denominator, NaN for one seed.
 
     `iqm` is their interquartile mean. The across-seed 95 % intervals of the mean (`across_seeds_lo`, `across_seeds_hi`)
-    and of the `iqm` are over seeds and prompts together; NaN below `MIN_SEEDS`.
+    and of the `iqm` are over seeds and prompts together; NaN below `MIN_SEEDS`. `freedom` has their effective degrees
+    of freedom. `floored`: the seeds' part of them is at its floor, as in `seeds.Component`.
     """
 
     rates: dict[int, float]
@@ -128,6 +131,8 @@ class SeedSpread:
     across_seeds_hi: float
     iqm_lo: float
     iqm_hi: float
+    freedom: float = nan
+    floored: bool = False
 
 
 def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64] | None = None) -> Tally:
@@ -153,10 +158,15 @@ def known_mean(values: Floats) -> float:
 
 
 def share_with_interval(scored: Tally) -> tuple[float, float, float]:
-    """A mean of values in 0..1 with its cluster-robust Wilson interval; NaN without any value."""
+    """A mean of values in 0..1 with its cluster-robust Wilson interval; NaN without any value.
+
+    Where nearly all prompts tie, the interval is that of `ties`.
+    """
     number = len(scored.prompts)
     if not number:
         return nan, nan, nan
+    if decided := decided_counts(scored.sums.sum(axis=1), scored.counts.sum(axis=1)):
+        return scored.rate, *tied_interval(*decided, number)
     error = standard_error(scored.deviations) if number > 1 else 0.0
     return scored.rate, *share_interval(scored.rate, half_width(error, number), number)
 
@@ -189,6 +199,8 @@ def win_rate(
     error = standard_error(counted.deviations) if scored > 1 else 0.0
     boot_lo, boot_hi = clustered_interval(100 * points, prompts, seed)
     sd = 100 * error_at_half(rate, error) * sqrt(scored) if error else nan
+    decided = decided_counts(counted.sums.sum(axis=1), counted.counts.sum(axis=1)) if scored else None
+    p = tied_p_value(*decided, scored) if decided else share_p_value(rate, error, scored) if scored else nan
     return WinRate(
         rate=100 * rate,
         lo=100 * lo,
@@ -202,7 +214,7 @@ def win_rate(
         scored=scored,
         boot_lo=boot_lo,
         boot_hi=boot_hi,
-        p=share_p_value(rate, error, scored) if scored else nan,
+        p=p,
         sd=sd,
         detectable=detectable_difference(sd, scored) if error else nan,
     )
@@ -232,46 +244,36 @@ def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.
     if not by_seed:
         return SeedSpread(rates, *[nan] * 9)
     mean, iqm = float(shares.mean()), interquartile_mean(shares)
-    across_seeds, iqm_across_seeds = UNDEFINED, UNDEFINED
-    if len(by_seed) >= MIN_SEEDS and len(scored.prompts) > 1:
+    across_seeds, iqm_across_seeds, error = UNDEFINED, UNDEFINED, Component(nan, nan, False)
+    number = len(scored.prompts)
+    if len(by_seed) >= MIN_SEEDS and number > 1:
+        seeds_alone = seed_component(scored.means)
+        over_prompts = Component(standard_error(scored.deviations), number - 1, False)
+        error = combine_components(over_prompts, seeds_alone)
         half = across_seeds_half_width(scored)
-        across_seeds, iqm_across_seeds = (
-            share_interval(share, half, len(scored.prompts)) for share in (mean, iqm)
-        )
+        across_seeds, iqm_across_seeds = (share_interval(share, half, number) for share in (mean, iqm))
+        if decided := decided_counts(scored.sums.sum(axis=1), scored.counts.sum(axis=1)):
+            reach = half_width(seeds_alone.error, len(by_seed))
+            lo, hi = (bound - scored.rate for bound in tied_interval(*decided, number))
+            across_seeds, iqm_across_seeds = (
+                (share - hypot(lo, reach), share + hypot(hi, reach)) for share in (mean, iqm)
+            )
     std = float(shares.std(ddof=1)) if len(by_seed) > 1 else nan
     low, high = float(shares.min()), float(shares.max())
-    return SeedSpread(
-        rates, *(100 * value for value in (mean, std, low, high, iqm, *across_seeds, *iqm_across_seeds))
-    )
+    numbers = (100 * value for value in (mean, std, low, high, iqm, *across_seeds, *iqm_across_seeds))
+    return SeedSpread(rates, *numbers, freedom=error.freedom, floored=error.floored)
 
 
 def across_seeds_half_width(scored: Tally) -> float:
     """Half the 95 % interval of the rate over prompts and seeds together."""
     over_prompts = half_width(standard_error(scored.deviations), len(scored.prompts))
-    return hypot(over_prompts, half_width(seed_error(scored), len(scored.seeds)))
+    return hypot(over_prompts, half_width(seed_component(scored.means).error, len(scored.seeds)))
 
 
 def interquartile_mean(values: Floats) -> float:
     """Mean of the middle half of the values; a value on a quartile counts by its part inside."""
     quarters = np.sort(np.repeat(values, 4))
     return float(quarters[len(values) : 3 * len(values)].mean())
-
-
-def seed_error(scored: Tally) -> float:
-    """Standard error of the rate from the seeds alone, prompts fixed: a variance component of crossed random effects.
-
-    The variance of the seeds' means minus the part that the residual variance explains, at least 0, over the prompts
-    that every seed has scored (Searle, Casella and McCulloch 1992, two-way without replication). NaN for fewer than two
-    such prompts or seeds.
-    """
-    means = scored.means[~np.isnan(scored.means).any(axis=1)]
-    prompts, seeds = means.shape
-    if min(prompts, seeds) < 2:
-        return nan
-    by_seed = means.mean(axis=0)
-    residual = means - means.mean(axis=1, keepdims=True) - by_seed + means.mean()
-    noise = (residual**2).sum() / ((prompts - 1) * (seeds - 1)) / prompts
-    return sqrt(max(0.0, float(by_seed.var(ddof=1) - noise)) / seeds)
 
 
 def is_undecided(win: WinRate) -> bool:

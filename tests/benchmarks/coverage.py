@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.coverage
 
-A simulated judge prefers the trained policy where its advantage on a pair is above 0.3, the start where it is below
--0.3, else neither. The advantage is a mean, plus normal effects of the prompt (SD 1), the seed, the judge on the
+A simulated judge prefers the trained policy where its advantage on a pair is above a threshold, the start where it is
+below minus the threshold, else neither. The advantage is a mean, plus normal effects of the prompt (SD 1), the seed, the judge on the
 prompt (0.3), the seed on the prompt (0.3) and the single verdict (0.3), plus an effect of each judge and 0.2 for the
 response shown first; so each truth has a closed form. Two truths: for the trained models at hand and other prompts
 of the kind, and for other seeds too. The intervals are those of `analysis`, from the verdicts alone; a
@@ -24,7 +24,7 @@ from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import LEVEL, Floats
 from analysis.stats.metrics import seed_spread, tally, win_rate
 
-THRESHOLD, PROMPT, JUDGE_ON_PROMPT, SEED_ON_PROMPT, VERDICT = 0.3, 1.0, 0.3, 0.3, 0.3
+PROMPT, JUDGE_ON_PROMPT, SEED_ON_PROMPT, VERDICT = 1.0, 0.3, 0.3, 0.3
 JUDGE_EFFECTS = {1: (0.0,), 3: (-0.3, 0.0, 0.3)}
 FIRST_SHOWN = 0.2
 UNSCORED = 0.1
@@ -32,13 +32,17 @@ UNSCORED = 0.1
 
 @dataclass(frozen=True)
 class Setting:
-    """One kind of evaluation; `advantage` is the mean, `between` the standard deviation of the seeds' effects."""
+    """One kind of evaluation.
+
+    `advantage` is the mean, `between` the standard deviation of the seeds' effects. Pairs tie within `threshold`.
+    """
 
     prompts: int
     seeds: int
     judges: int
     advantage: float
     between: float
+    threshold: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,7 @@ INTERVALS = (
         "IQM, across seeds",
         "contrast, across seeds",
     ),
+    "mean, across seeds, floored",
     "win rate's interval used across seeds",
 )
 SETTINGS = (
@@ -76,6 +81,10 @@ SETTINGS = (
     Setting(180, 3, 3, 1.8, 0.3),
     Setting(180, 5, 1, 0.4, 0.6),
     Setting(805, 3, 3, 0.4, 0.3),
+    Setting(180, 3, 1, 0.4, 0.05),
+    Setting(64, 3, 1, 1.0, 0.05, 3.0),
+    Setting(180, 3, 1, 0.0, 0.05, 2.8),
+    Setting(180, 3, 1, 1.0, 0.05, 3.6),
 )
 
 
@@ -88,7 +97,9 @@ def truth(setting: Setting, effects: Floats, more: float = 0.0) -> float:
         for judge in JUDGE_EFFECTS[setting.judges]
         for place in (FIRST_SHOWN, -FIRST_SHOWN)
     ]
-    return float(np.mean([(spread.cdf(m - THRESHOLD) + spread.cdf(m + THRESHOLD)) / 2 for m in means]))
+    return float(
+        np.mean([(spread.cdf(m - setting.threshold) + spread.cdf(m + setting.threshold)) / 2 for m in means])
+    )
 
 
 def simulate(setting: Setting, rng: np.random.Generator, on_prompts: Floats | None = None) -> Verdicts:
@@ -107,7 +118,7 @@ def simulate(setting: Setting, rng: np.random.Generator, on_prompts: Floats | No
         + rng.normal(0, SEED_ON_PROMPT, (setting.prompts, setting.seeds, 1, 1))
         + rng.normal(0, VERDICT, shape)
     )
-    points = np.where(advantage > THRESHOLD, 1.0, np.where(advantage < -THRESHOLD, 0.0, 0.5))
+    points = np.where(advantage > setting.threshold, 1.0, np.where(advantage < -setting.threshold, 0.0, 0.5))
     points[rng.random(shape) < UNSCORED] = np.nan
     prompts, seeds, _, _ = (index.ravel() for index in np.indices(shape))
     return Verdicts(
@@ -136,16 +147,21 @@ def contains_truth(setting: Setting, rng: np.random.Generator) -> dict[str, bool
         "contrast, across seeds": (against.across_seeds_lo, against.across_seeds_hi, across_seeds),
         "win rate's interval used across seeds": (win.lo, win.hi, one.across_seeds),
     }
+    if seeds.floored:
+        intervals["mean, across seeds, floored"] = intervals["mean, across seeds"]
     return {name: lo <= 100 * truth <= hi for name, (lo, hi, truth) in intervals.items() if not isnan(lo)}
 
 
 def coverage(setting: Setting, evaluations: int, seed: int) -> dict[str, float]:
-    """Percent of simulated evaluations in which each interval contains its truth."""
+    """Percent of the simulated evaluations with an interval of a kind in which it contains its truth."""
     rng = np.random.default_rng([seed, *(round(10 * value) for value in astuple(setting))])
-    counts: Counter[str] = Counter()
+    covered: Counter[str] = Counter()
+    defined: Counter[str] = Counter()
     for _ in range(evaluations):
-        counts.update(contains_truth(setting, rng))
-    return {name: 100 * count / evaluations for name, count in counts.items()}
+        contained = contains_truth(setting, rng)
+        covered.update(contained)
+        defined.update(contained.keys())
+    return {name: 100 * covered[name] / count for name, count in defined.items()}
 
 
 def main() -> None:

@@ -233,25 +233,32 @@ def test_interquartile_mean_is_scipys_trimmed_mean(values):
     assert interquartile_mean(np.array([9.0, 1.0, 2.0])) == pytest.approx((0.25 * 1 + 2 + 0.25 * 9) / 1.5)
 
 
-def test_across_seed_interval_adds_the_seeds_of_a_crossed_anova():
-    rng = np.random.default_rng(8)
-    grid = rng.normal(0, 1, (50, 1)) + rng.normal(0, 0.5, (1, 4)) + rng.normal(0, 1, (50, 4))
+@pytest.mark.parametrize(("seed", "between", "floored"), [(3, 0.5, False), (5, 0.0, True)])
+def test_across_seed_interval_adds_the_seeds_of_a_crossed_anova(seed, between, floored):
+    rng = np.random.default_rng(seed)
+    grid = rng.normal(0, 1, (50, 1)) + rng.normal(0, between, (1, 4)) + rng.normal(0, 1, (50, 4))
     points = (grid > 0.3).astype(float)
     frame = pd.DataFrame(
         [(points[p, s], f"p{p}", s) for p in range(50) for s in range(4)], columns=["y", "prompt", "seed"]
     )
     squares = anova_lm(smf.ols("y ~ C(prompt) + C(seed)", frame).fit())["mean_sq"]
     by_prompt, by_seed, rest = squares["C(prompt)"], squares["C(seed)"], squares["Residual"]
+    component = (
+        rest if floored else by_seed - rest
+    )  # a component that is not positive is set to the residual part
     half = np.sqrt(
-        stats.t.ppf(0.975, 49) ** 2 * by_prompt / 200
-        + stats.t.ppf(0.975, 3) ** 2 * max(0, by_seed - rest) / 200
+        stats.t.ppf(0.975, 49) ** 2 * by_prompt / 200 + stats.t.ppf(0.975, 3) ** 2 * component / 200
     )
+    assert (by_seed < rest) == floored
     spread = seed_spread(*(frame[name].to_numpy() for name in ("y", "prompt", "seed")))
     mean = points.mean()
     for bound in (spread.across_seeds_lo / 100, spread.across_seeds_hi / 100):
         assert (bound - mean) ** 2 == pytest.approx(half**2 * bound * (1 - bound) / (mean * (1 - mean)))
     assert spread.across_seeds_lo < 100 * mean < spread.across_seeds_hi
     assert spread.iqm_lo < spread.iqm < spread.iqm_hi
+    assert spread.floored == floored
+    errors = by_prompt / 200, component / 200
+    assert spread.freedom == pytest.approx(sum(errors) ** 2 / (errors[0] ** 2 / 49 + errors[1] ** 2 / 3))
 
 
 def test_equal_seeds_do_not_widen_the_interval():

@@ -1,0 +1,60 @@
+"""Intervals of win rates that rest on a few decided prompts.
+
+Where nearly every prompt ties, the prompts' variance is that of a handful of wins and losses, and Wilson's interval with
+it is too narrow (coverage down to 87 %). The win rate is 1/2 + (share won - share lost) / 2. Each share gets the exact
+binomial bounds (Clopper and Pearson 1934), and the bounds are combined by the squares of their distances (Newcombe
+1998). A prompt that is won in half of its seeds counts half.
+"""
+
+from math import hypot
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import beta
+
+from analysis.stats.intervals import LEVEL, Floats, Interval
+
+FEW_DECIDED = 15
+"""Below so many decided prompts, and with more ties than decided prompts, an interval rests on the exact bounds."""
+SMALLEST_P = 1e-12
+
+
+def decided_counts(sums: Floats, counts: Floats) -> tuple[float, float] | None:
+    """The numbers of prompts won and lost, from points and verdicts by prompt (P,).
+
+    None if too many prompts are decided, or more than tie: then the prompts' variance serves.
+    """
+    gains = (2 * sums - counts) / counts.mean()
+    decided = int((np.abs(gains) > 1e-9).sum())
+    if not 0 < decided < min(FEW_DECIDED, len(gains) / 2):
+        return None
+    return float(gains.clip(min=0).sum()), float(-gains.clip(max=0).sum())
+
+
+def tied_interval(won: float, lost: float, prompts: int, level: float = LEVEL) -> Interval:
+    """The interval of a win rate, as a share, from the numbers of prompts won and lost."""
+    (won_lo, won_hi), (lost_lo, lost_hi) = (binomial_bounds(n, prompts, level) for n in (won, lost))
+    won, lost = won / prompts, lost / prompts
+    down, up = hypot(won - won_lo, lost_hi - lost), hypot(won_hi - won, lost - lost_lo)
+    return 0.5 + (won - lost - down) / 2, 0.5 + (won - lost + up) / 2
+
+
+def tied_p_value(won: float, lost: float, prompts: int) -> float:
+    """Two-sided p-value of a true win rate of 1/2: below 0.05 exactly where `tied_interval` excludes 1/2."""
+    side = 0 if won > lost else 1
+
+    def excess(p: float) -> float:
+        """How far the interval at level 1 - p stays on the side of 1/2 on which the rate is."""
+        bound = tied_interval(won, lost, prompts, 1 - p)[side] - 0.5
+        return bound if won > lost else -bound
+
+    if excess(SMALLEST_P) > 0:
+        return SMALLEST_P
+    return 1.0 if excess(1 - SMALLEST_P) <= 0 else float(brentq(excess, SMALLEST_P, 1 - SMALLEST_P))
+
+
+def binomial_bounds(count: float, number: int, level: float) -> Interval:
+    """Clopper and Pearson's bounds of a share; `count` need not be whole."""
+    tail = (1 - level) / 2
+    lo = float(beta.ppf(tail, count, number - count + 1)) if count > 0 else 0.0
+    return lo, float(beta.ppf(1 - tail, count + 1, number - count)) if count < number else 1.0
