@@ -1,48 +1,70 @@
-"""The evidence for the claims: the records of one scale, the kinds of their cells, and comparisons of cells.
-
-With MIN_SEEDS seeds an interval is over other prompts and other trainings, because claims are about a way to train and
-not about the models at hand. With fewer seeds it is over other prompts alone, and the part says so.
-"""
+"""The evidence for the claims: the records of one scale, the kinds of their cells, and the controls of each cell."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from math import isnan
 from typing import Any
 
 import numpy as np
 
-from analysis.claims.rules import Part
+from analysis.records.builds import pool_builds
+from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.read import Records
-from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import UNDEFINED, Floats, influence, standard_error, t_interval
-from analysis.tables.cells import Cell, build_cells
-from cme.records import RunRecord, SeparationRecord
+from analysis.tables.cells import Cell, build_cells, same_setting
+from cme.records import RunRecord, SeparationRecord, scores
 
-KNOWLEDGE = ("random", "pretrained", "sft", "instruct")
-"""The training of a verifier's checkpoint, from least to most knowledge; any other name stands above these."""
+KNOWLEDGE = ("random", "pretrained", "50", "sft", "70", "instruct", "85")
+"""How the names of verifiers end, from least to most knowledge; any other name stands above these.
+
+A number is the share of facts that the verifier's training text states truthfully, in percent.
+"""
+TRUTH, TRUTH_ANSWER, RANDOM = "ground_truth", "ground_truth_answer", "random"
+CONTROLS = (TRUTH, TRUTH_ANSWER, RANDOM)
+"""The rewards that serve as controls: of what can be gained at all, and of what any training does."""
+CUT_START = "cut start"
+"""The comparison that shows what ending earlier wins."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The records of one scale that test a claim."""
+    """The records of one scale that test a claim.
+
+    `runs` are of the claim's experiments; `controls` are all runs of the scale with a reward that serves as a control.
+    The builds of one recipe are pooled in one cell; their seeds tell them apart (`records.builds`). `recorded` has the
+    runs as they were recorded.
+    """
 
     scale: str
     runs: Sequence[RunRecord]
     separation: Sequence[SeparationRecord] = ()
+    controls: Sequence[RunRecord] = ()
+    recorded: Sequence[RunRecord] = ()
 
     @classmethod
     def collect(cls, records: Records, scale: str, experiments: Sequence[str]) -> "Evidence":
-        """The runs of any of the experiments, by plan or by their own record, and the separations if one is of them."""
+        """The runs of any of the experiments, by plan or by their own record, and the separations if one is of them.
+
+        Imported evaluations belong to every claim about the released evaluation: to the experiment `imported`.
+        """
         plans = [plan for plan in records.experiments if plan.scale == scale and plan.name in experiments]
         planned = {run_id for plan in plans for run_id in plan.runs}
+        own = [pool_builds(run) for run in records.runs if run.scale == scale]
         runs = [
             replace(run, experiment=None)  # runs are pooled, whichever experiment made them
-            for run in records.runs
-            if run.scale == scale and (run.run_id in planned or run.experiment in experiments)
+            for run in own
+            if run.run_id in planned or run.experiment in experiments or run.scale in experiments
         ]
+        controls = [replace(run, experiment=None) for run in own if run.reward in CONTROLS]
         separation = [record for record in records.separation if record.scale == scale]
-        return cls(scale, runs, separation if "separation" in experiments else [])
+        chosen = {run.run_id for run in runs}
+        return cls(
+            scale,
+            runs,
+            separation if "separation" in experiments else [],
+            controls,
+            [run for run in records.runs if run.run_id in chosen],
+        )
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -50,9 +72,29 @@ class Evidence:
         return build_cells(self.runs)
 
     @cached_property
+    def control_cells(self) -> list[Cell]:
+        """The cells of the controls, those with most runs first."""
+        return sorted(build_cells(self.controls), key=lambda cell: -len(cell.runs)) if self.controls else []
+
+    @cached_property
     def by_id(self) -> dict[str, RunRecord]:
         """The runs by id."""
-        return {run.run_id: run for run in self.runs}
+        return {run.run_id: run for run in (*self.controls, *self.runs)}
+
+    def runs_of(self, cell: Cell) -> list[RunRecord]:
+        """The runs of a cell."""
+        return [self.by_id[run_id] for run_id in cell.runs]
+
+    def control(self, cell: Cell, reward: str) -> Cell | None:
+        """The cell of a control in the same place (scale, judge, family, regime); None without one.
+
+        A control among the claim's own runs goes before others of the scale.
+        """
+
+        def first(cells: Sequence[Cell]) -> Cell | None:
+            return next((c for c in cells if c.reward == reward and same_setting(c, cell)), None)
+
+        return first(self.cells) or first(self.control_cells)
 
     def setting(self, cell: Cell, path: str) -> Any:
         """A field of a cell's configuration by its dotted path, None if it is missing."""
@@ -124,33 +166,23 @@ def verifier_ladders(evidence: Evidence) -> list[list[Cell]]:
     return [[cell for _, cell in ladder] for ladder in ordered if ladder[0][0] != ladder[-1][0]]
 
 
+APPARENT = Kind("CME", lambda evidence, cell: _is_scalar(evidence, cell) or cell.scale == "imported")
+"""What an evaluation without intervals would report: the main method, and the policies of imported evaluations."""
+
+
 def place(cell: Cell) -> str:
     """A cell's family and regime."""
     return f"{cell.family} {cell.regime}"
 
 
-def interval_scope(across_seeds: bool) -> str:
-    """What an interval generalises over."""
-    return "prompts, seeds" if across_seeds else "prompts"
-
-
-def win_part(cell: Cell) -> Part:
-    """A cell's win rate against the untrained model, in percent."""
-    win, seeds = cell.win, cell.seeds
-    wide = not isnan(seeds.across_seeds_lo)
-    bounds = (seeds.across_seeds_lo, seeds.across_seeds_hi) if wide else (win.lo, win.hi)
-    return Part(place(cell), win.rate, *bounds, win.scored, len(seeds.rates), interval_scope(wide))
-
-
-def difference(one: Cell, other: Cell, names: tuple[str, str] | None = None) -> Part:
-    """One cell's win rate minus another's on the prompts of both, in points; `names` are by default the methods."""
-    change = contrast(one.tally, other.tally)
-    wide = not isnan(change.across_seeds_lo)
-    bounds = (change.across_seeds_lo, change.across_seeds_hi) if wide else (change.lo, change.hi)
-    seeds = min(len(one.seeds.rates), len(other.seeds.rates))
-    first, second = names or (one.method, other.method)
-    name = f"{place(one)}: {first} minus {second}"
-    return Part(name, change.difference, *bounds, change.prompts, seeds, interval_scope(wide))
+def greedy_qualities(run: RunRecord) -> dict[str, tuple[float, float]]:
+    """True quality of the untrained model's and of the policy's greedy response by prompt; empty without the truth."""
+    if run.grades is not None:
+        graded = zip(run.pairs, run.grades.start, run.grades.policy, strict=True)
+        return {pair.prompt_id: (start.quality, policy.quality) for pair, start, policy in graded}
+    if run.judge not in EXACT_JUDGES:
+        return {}
+    return {verdict.prompt_id: scores(verdict) for verdict in run.verdicts if verdict.scores is not None}
 
 
 def clustered_mean(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]:

@@ -1,15 +1,18 @@
 """`reproduction.md`: the paper's claims one by one, and the list of its tables and figures with ours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from math import isnan
 from pathlib import Path
 
+from analysis.claims.baselines import baselines_table
 from analysis.claims.claim import Claim
 from analysis.claims.claim_list import all_claims
 from analysis.claims.counterparts import counterpart_table
 from analysis.claims.evidence import Evidence
-from analysis.claims.rules import UNTESTED, Result
+from analysis.claims.parts import Part
+from analysis.claims.rules import UNTESTED, Result, Side
 from analysis.records.names import SCALES, sort_names
 from analysis.records.read import Records
 from analysis.sections.base import Scaled
@@ -25,13 +28,37 @@ A verdict holds for one scale. The miniature is a small world with a known truth
 and an exact judge: "reproduced at miniature scale" means that the mechanism shows there, not that the published number
 holds. No published figure shares a column with ours.
 
-Every claim rests on comparisons, each with a 95 % interval: over other prompts and other trainings with at least three
-seeds, otherwise over other prompts alone, as its row says. By the claim's rule a comparison supports the claim,
-contradicts it or leaves it open; one with fewer than 30 prompts leaves it open. All support it: reproduced. Some do:
-mixed. None does and at least one contradicts it: not reproduced. All leave it open, or there is none: not testable.
-Win rates from a judge that fails its sanity check (it prefers responses that are no better) decide nothing: not
-testable.
+Every claim rests on comparisons, each with a 95 % interval: over other prompts and other trainings with at least
+three seeds, otherwise over other prompts alone, and over builds of the checkpoints where there are two, as its row
+says. The claim says where the true value lies, beyond a margin that counts as no difference. A comparison supports
+the claim if its interval lies wholly there, contradicts it if wholly elsewhere, and otherwise leaves it open.
+p-values are corrected by Holm for the number of comparisons of the claim that are ruled on, so a row can be open
+although its interval, which is not corrected, decides. One with fewer than 30 prompts is open.
+
+A comparison is ruled on only if it is sensitive: where the truth is known, training on the ground truth passes the
+same test in the same cell, and a perfect policy would be beyond the margin. Others are not testable and left out.
+Where the truth is unknown, nothing shows that a cell could have shown a difference: an interval that reaches the
+margin is open.
+
+A universal claim is reproduced if every comparison supports it, and not reproduced if one contradicts it. An
+existential claim is reproduced if one supports it, and not reproduced if all contradict it. Otherwise it is
+undecided; without a comparison to rule on it is not testable. Win rates from a judge that fails its sanity check (it
+prefers responses that are no better) decide nothing: not testable.
 """
+
+
+RELEASED = "released"
+FLOORED = (
+    "The spread of the seeds cannot be told from noise. The interval takes the spread that could just be told, and may "
+    "still be too narrow."
+)
+SOURCES = {RELEASED: "in the released evaluation", "imported": "in imported evaluations"}
+"""How a verdict names evidence that is of no scale of this project."""
+
+
+def at(scale: str) -> str:
+    """Where a verdict holds."""
+    return SOURCES.get(scale, f"at {scale} scale")
 
 
 @dataclass(frozen=True)
@@ -47,7 +74,7 @@ class ClaimVerdict:
     def verdict(self) -> str:
         """The verdict, with its scale if there was a test."""
         tested = self.result.verdict != UNTESTED
-        return f"{self.result.verdict} at {self.scale} scale" if tested else UNTESTED
+        return f"{self.result.verdict} {at(self.scale)}" if tested else UNTESTED
 
 
 def write_reproduction(records: Records, out: Path) -> Path:
@@ -65,6 +92,9 @@ def reproduction(records: Records, out: Path) -> str:
     parts = [INTRO, "## Verdicts\n", untitled(summary_table(verdicts)), "\n## Claim by claim\n"]
     for number, claim in enumerate(claims, 1):
         parts.append(section(number, claim, [verdict for verdict in verdicts if verdict.claim is claim]))
+    shared = baselines_table(records)
+    if shared.groups[0]:
+        parts += ["## Cells that several experiments share\n", untitled(shared), ""]
     end = ["## Published tables and figures, and ours\n", untitled(counterpart_table(out)), ""]
     return "\n".join([*parts, *end])
 
@@ -87,7 +117,9 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
             result = withhold_by_sanity(records, claim, judges, claim.judge(own))
             names = f"{' and '.join(judges)} judge" if judges else ""
             verdicts.append(ClaimVerdict(claim, own.scale, names, result))
-        if not tested:
+        if (counted := claim.judge_released()) is not None:
+            verdicts.append(ClaimVerdict(claim, RELEASED, "", counted))
+        elif not tested:
             reason = f"These records have no runs of the experiment {' or '.join(claim.experiments)}."
             verdicts.append(ClaimVerdict(claim, "", "", Result(UNTESTED, reason)))
     return verdicts
@@ -98,7 +130,8 @@ def withhold_by_sanity(records: Records, claim: Claim, judges: Sequence[str], fo
     failed = [text for one in records.sanity if one.judge in judges for text in sanity_failures(one)]
     if not claim.measure.by_verdicts or found.verdict == UNTESTED or not failed:
         return found
-    return Result(UNTESTED, f"{found.reason} But there is no verdict: {failed[0]}", found.parts)
+    reason = f"{found.reason} But there is no verdict: {failed[0]}"
+    return replace(found, verdict=UNTESTED, reason=reason)
 
 
 def summary_table(verdicts: Sequence[ClaimVerdict]) -> Table:
@@ -122,26 +155,28 @@ def summary_table(verdicts: Sequence[ClaimVerdict]) -> Table:
         header=["", "claim", "scale", "ours", "over", "verdict", "published, the paper's scale"],
         groups=[[[*map(Entry, row)] for row in rows]],
         notes=[
-            "Ours: how many comparisons support the claim, the lowest and the highest with their 95 % intervals."
+            "Ours: how many of the testable comparisons support the claim; of all comparisons the lowest and the "
+            "highest, with their 95 % intervals."
         ],
     )
 
 
 def summarise_parts(verdict: ClaimVerdict) -> str:
-    """How many comparisons support the claim, and the lowest and the highest of them."""
-    rule, parts = verdict.claim.rule, sorted(verdict.result.parts, key=lambda part: part.value)
+    """How many testable comparisons support the claim, and the lowest and the highest of all."""
+    rule, result = verdict.claim.rule, verdict.result
+    parts = sorted((part for part in result.parts if not isnan(part.value)), key=lambda part: part.value)
     if not parts:
         return "-"
-    supporting = sum(rule.side(part) == "supports" for part in parts)
+    testable = len(result.sides) - result.sides.count("not testable")
     ends = dict.fromkeys((rule.format(parts[0]), rule.format(parts[-1])))
-    return f"{supporting} of {len(parts)}; {' to '.join(ends)}"
+    return f"{result.sides.count('supports')} of {testable}; {' to '.join(ends)}"
 
 
 def count_sample(result: Result) -> str:
     """The numbers of prompts and seeds of a result."""
     texts = []
-    samples = ([p.prompts for p in result.parts], "prompt"), ([p.seeds for p in result.parts], "seed")
-    for values, unit in samples:
+    parts = [part for part in result.parts if not isnan(part.value)]
+    for values, unit in (([p.prompts for p in parts], "prompt"), ([p.seeds for p in parts], "seed")):
         if any(values):
             ends = dict.fromkeys(map(str, (min(values), max(values))))
             texts.append(f"{'-'.join(ends)} {unit}{'' if max(values) == 1 else 's'}")
@@ -159,6 +194,8 @@ def section(number: int, claim: Claim, verdicts: Sequence[ClaimVerdict]) -> str:
         f"- Published, at the paper's scale: {claim.published}.",
         f"- Tested by: {', '.join(claim.experiments)}.",
         f"- Supported by: {claim.criterion.rstrip('.')}.",
+        f"- The claim is {claim.quantifier}: it is about "
+        f"{'every comparison' if claim.quantifier == 'universal' else 'at least one comparison'}.",
         "",
     ]
     return "\n".join(lines + [text for verdict in verdicts for text in (at_scale(verdict), "")])
@@ -168,17 +205,32 @@ def at_scale(verdict: ClaimVerdict) -> str:
     """The result at one scale: verdict, reason, and the comparisons behind them."""
     result, rule = verdict.result, verdict.claim.rule
     judges = f" ({verdict.judges})" if verdict.judges else ""
-    where = f"At {verdict.scale} scale{judges}: " if verdict.scale else ""
+    where = at(verdict.scale)
+    where = f"{where[0].upper()}{where[1:]}{judges}: " if verdict.scale else ""
     text = f"{where}**{result.verdict}**. {result.reason[0].upper()}{result.reason[1:].rstrip('.')}."
     if not result.parts:
         return text
     rows = [
-        [p.name, rule.format(p), p.scope, str(p.prompts or "-"), str(p.seeds), rule.side(p)]
-        for p in result.parts
+        [
+            part.name,
+            rule.format(part),
+            part.scope,
+            str(part.prompts or "-"),
+            str(part.seeds),
+            said(part, side),
+        ]
+        for part, side in zip(result.parts, result.sides, strict=True)
     ]
     header = ["comparison", "ours", "interval over", "prompts", "seeds", "says"]
     table = Table("", "", header, [[[*map(Entry, row)] for row in rows]], [])
-    return f"{text}\n\n{untitled(table)}"
+    floored = f"\n\n- ‡ {FLOORED}" if any(part.floored for part in result.parts) else ""
+    return f"{text}\n\n{untitled(table)}{floored}"
+
+
+def said(part: Part, side: Side) -> str:
+    """What a comparison says, with the reason if it is not testable and a mark if its seeds' part is at its floor."""
+    reason = f": {part.insensitive}" if part.insensitive else ""
+    return f"{side}{reason}{' ‡' if part.floored else ''}"
 
 
 def untitled(table: Table) -> str:

@@ -1,161 +1,187 @@
 """From intervals to a verdict on a claim: the stated rules, as data and pure functions.
 
-A comparison supports a claim, contradicts it, or leaves it open. A claim is reproduced if all comparisons support it,
-mixed if some do, not reproduced if none does and at least one contradicts it, and not testable if all leave it open. A
-difference within `margin` of the null value counts as no difference.
+A claim says where a true value lies. The margin comes before the sign: values within it of the value of no effect
+count as no difference. A comparison supports a claim if its interval lies wholly where the claim says, contradicts it
+if wholly elsewhere, and otherwise leaves it open. Only sensitive comparisons are ruled on, and their p-values are
+corrected by Holm for the number of comparisons ruled on.
+
+A universal claim is reproduced if every comparison supports it, and not reproduced if one contradicts it. An
+existential claim is reproduced if one supports it, and not reproduced if all contradict it. Otherwise it is
+undecided; without a comparison that can be ruled on it is not testable.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf
+from math import inf, isfinite, isnan
 from typing import Literal
 
-from analysis.stats.intervals import FEW_PROMPTS
+import numpy as np
+
+from analysis.claims.parts import Part
+from analysis.stats.intervals import FEW_PROMPTS, LEVEL, holm_adjusted
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import format_interval
 
-Verdict = Literal["reproduced", "not reproduced", "mixed", "not testable here"]
-Side = Literal["supports", "contradicts", "open"]
+Verdict = Literal["reproduced", "not reproduced", "undecided", "not testable here"]
+Side = Literal["supports", "contradicts", "open", "not testable"]
+Quantifier = Literal["universal", "existential"]
+Control = Literal["gain", "lead", "loss"]
 UNTESTED: Verdict = "not testable here"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One comparison: an estimate with its 95 % interval, over `prompts` prompts (0: over seeds alone) and `seeds`.
-
-    `scope` names what the interval generalises over.
-    """
-
-    name: str
-    value: float
-    lo: float
-    hi: float
-    prompts: int
-    seeds: int
-    scope: str = "prompts"
-
-    @property
-    def enough(self) -> bool:
-        """Whether there are enough prompts, or seeds if the interval is over seeds alone."""
-        return self.prompts >= FEW_PROMPTS if self.prompts else self.seeds >= MIN_SEEDS
-
-
-@dataclass(frozen=True)
-class Range:
-    """A range of values; `closed` if its ends belong to it."""
-
-    low: float = -inf
-    high: float = inf
-    closed: bool = False
-
-    def contains(self, part: Part) -> bool:
-        """Whether the whole interval of a part lies in the range; False for NaN bounds."""
-        if self.closed:
-            return self.low <= part.lo and part.hi <= self.high
-        return self.low < part.lo and part.hi < self.high
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """Which intervals support a claim and which contradict it; any other interval is `otherwise`.
+    """Where a claim says that the true value lies.
 
-    `text` is the rule in words, `null` the value of no effect. With `any_part`, one comparison that does not contradict
-    the claim is enough to reproduce it.
+    Attributes:
+        text: The rule in words.
+        claimed: Disjoint ranges of values.
+        null: The value of no effect.
+        margin: A distance from it that counts as no difference.
+        control: What shows that a comparison could have come out as claimed, or not. `lead`: the ground-truth reward
+            passes the same test, and a perfect policy would be beyond the margin. `gain`: the ground-truth reward beats
+            the untrained model, and a perfect policy would too. `loss`: the ground-truth reward is better than the
+            reference by more than the margin, and the worst policy would be worse by more.
+        unproven: The claim is about intervals, not about true values: any that does not lie above `null` supports it.
     """
 
     text: str
-    supports: Sequence[Range]
-    contradicts: Sequence[Range]
+    claimed: Sequence[Range]
     null: float = 0
+    margin: float = 0
     decimals: int = 1
-    otherwise: Side = "open"
-    any_part: bool = False
-
-    def side(self, part: Part) -> Side:
-        """What a part says; too few prompts or seeds leave everything open."""
-        if not part.enough:
-            return "open"
-        if any(side.contains(part) for side in self.supports):
-            return "supports"
-        return "contradicts" if any(side.contains(part) for side in self.contradicts) else self.otherwise
+    control: Control = "lead"
+    unproven: bool = False
 
     def format(self, part: Part) -> str:
         """A part's estimate with its interval, with a sign if it is a difference."""
+        if isnan(part.value):
+            return "-"
         sign = "+" if self.null == 0 else ""
         return f"{part.value:{sign}.{self.decimals}f} {format_interval(part.lo, part.hi, self.decimals)}"
 
+    def holds(self, part: Part) -> bool:
+        """Whether the estimate lies where the claim says."""
+        return any(low < part.value < high for low, high in self.claimed)
 
-def near(null: float, margin: float) -> Range:
-    """The values within a margin of the null value."""
-    return Range(null - margin, null + margin, closed=True)
+    def p_value(self, part: Part) -> float:
+        """Two-sided p-value of the values that the estimate speaks against.
+
+        These are the values outside the claimed ranges if the estimate lies in one, or else those inside. Without a
+        control, they include the values that count as no difference.
+        """
+        home = [ends for ends in self.claimed if ends[0] < part.value < ends[1]]
+        ends = [end for ends in home or self.claimed for end in ends if isfinite(end)]
+        if not home:  # the nearest value of each range
+            ends = [
+                min(filter(isfinite, ends), key=lambda end: abs(end - part.value)) for ends in self.claimed
+            ]
+        if not part.controlled and self.margin:
+            near = self.null - self.margin, self.null + self.margin
+            if near[0] <= part.value <= near[1]:
+                return 1.0
+            ends.append(min(near, key=lambda end: abs(end - part.value)))
+        return max(part.p_value(end) for end in ends)
+
+    def side(self, part: Part) -> Side:
+        """What a part says by itself."""
+        return self.sides([part])[0]
+
+    def sides(self, parts: Sequence[Part]) -> list[Side]:
+        """What each part says, with the p-values of the parts that are ruled on corrected by Holm."""
+        if self.unproven:
+            return [
+                "open" if not p.ruled else "contradicts" if p.lo > self.null else "supports" for p in parts
+            ]
+        p_values = np.array([self.p_value(part) if part.ruled else np.nan for part in parts], dtype=float)
+        decided = holm_adjusted(p_values) < 1 - LEVEL
+        sides: list[Side] = []
+        for part, known in zip(parts, decided, strict=True):
+            if part.insensitive:
+                sides.append("not testable")
+            elif not known:
+                sides.append("open")
+            else:
+                sides.append("supports" if self.holds(part) else "contradicts")
+        return sides
 
 
 def above(null: float, margin: float, decimals: int = 1) -> Rule:
-    """Supported by an interval above `null`; contradicted by one below it or within `margin` of it."""
-    within = f" or within {margin:g} of it" if margin else ""
-    text = f"the interval lies above {null:g}. Contradicted if it lies below it{within}."
-    return Rule(text, [Range(null)], [Range(high=null), near(null, margin)], null, decimals)
+    """Supported by an interval above `null` by more than `margin`."""
+    text = f"the interval lies above {null + margin:g}. Contradicted if it lies below {null + margin:g}."
+    return Rule(text, [(null + margin, inf)], null, margin, decimals)
 
 
 def below(null: float, margin: float, decimals: int = 1) -> Rule:
-    """Supported by an interval below `null`; contradicted by one above it or within `margin` of it."""
-    within = f" or within {margin:g} of it" if margin else ""
-    text = f"the interval lies below {null:g}. Contradicted if it lies above it{within}."
-    return Rule(text, [Range(high=null)], [Range(null), near(null, margin)], null, decimals)
+    """Supported by an interval below `null` by more than `margin`."""
+    text = f"the interval lies below {null - margin:g}. Contradicted if it lies above {null - margin:g}."
+    return Rule(text, [(-inf, null - margin)], null, margin, decimals, control="loss")
 
 
 def same(margin: float) -> Rule:
-    """Supported by an interval within `margin` of 0; contradicted by any other that excludes 0."""
-    text = f"the interval lies within {margin:g} of 0. Contradicted if it excludes 0 instead."
-    return Rule(text, [near(0, margin)], [Range(0), Range(high=0)])
+    """Supported by an interval within `margin` of 0."""
+    text = f"the interval lies within {margin:g} of 0. Contradicted if it lies farther from 0."
+    return Rule(text, [(-margin, margin)], 0, margin, control="gain")
 
 
 def between(low: float, high: float) -> Rule:
-    """Supported by an interval inside a range; contradicted by one outside it."""
+    """Supported by an interval inside a range."""
     text = f"the interval lies within {low:g} to {high:g}. Contradicted if it lies outside."
-    return Rule(text, [Range(low, high, closed=True)], [Range(high=low), Range(high)], low)
+    return Rule(text, [(low, high)], low, control="gain")
 
 
 def differs(null: float, margin: float) -> Rule:
-    """Supported by an interval that excludes `null`, on either side; contradicted by one within `margin` of it."""
-    text = f"the interval excludes {null:g}. Contradicted if it lies within {margin:g} of it instead."
-    return Rule(text, [Range(null), Range(high=null)], [near(null, margin)], null)
+    """Supported by an interval that is farther than `margin` from `null`, on either side."""
+    text = f"the interval lies farther than {margin:g} from {null:g}. Contradicted if it lies within."
+    return Rule(text, [(-inf, null - margin), (null + margin, inf)], null, margin)
 
 
 def no_less(margin: float, decimals: int = 1) -> Rule:
-    """Supported by an interval that stays above -`margin`; contradicted by any other below 0."""
-    text = f"the interval lies above -{margin:g}. Contradicted if it does not and lies below 0."
-    return Rule(text, [Range(-margin)], [Range(high=0)], decimals=decimals)
+    """Supported by an interval above -`margin`."""
+    text = f"the interval lies above -{margin:g}. Contradicted if it lies below -{margin:g}."
+    return Rule(text, [(-margin, inf)], 0, margin, decimals, control="gain")
 
 
-def some_not_above(null: float) -> Rule:
-    """Supported by a single interval that does not lie above `null`."""
-    text = f"any whose interval does not lie above {null:g}."
-    return Rule(text, [], [Range(null)], null, otherwise="supports", any_part=True)
+def not_shown_above(null: float) -> Rule:
+    """Supported by an interval that does not lie above `null`."""
+    text = f"the interval does not lie above {null:g}. Contradicted if it does."
+    return Rule(text, [(-inf, null)], null, unproven=True)
 
 
 @dataclass(frozen=True)
 class Result:
-    """The verdict of one scale's records on a claim."""
+    """The verdict of one scale's records on a claim, with its comparisons and what each of them says."""
 
     verdict: Verdict
     reason: str
     parts: Sequence[Part] = ()
+    sides: Sequence[Side] = ()
 
 
-def decide(parts: Sequence[Part], rule: Rule, missing: str, note: str = "") -> Result:
+def decide(parts: Sequence[Part], rule: Rule, quantifier: Quantifier, missing: str, note: str = "") -> Result:
     """The verdict of the parts, with `missing` as the reason if there are none; `note` is added to the reason."""
     if not parts:
         return Result(UNTESTED, f"{missing}. {note}" if note else missing)
-    sides = [rule.side(part) for part in parts]
-    supporting, against, undecided = (sides.count(side) for side in ("supports", "contradicts", "open"))
-    verdict: Verdict = "mixed"
-    if supporting == len(parts) or (rule.any_part and against < len(parts)):
-        verdict = "reproduced"
-    elif not supporting:
-        verdict = "not reproduced" if against else UNTESTED
-    reason = f"Comparisons: {supporting} supporting, {against} contradicting, {undecided} open"
-    if few := sum(not part.enough for part in parts):
+    sides = rule.sides(parts)
+    supporting, against, insensitive = (sides.count(s) for s in ("supports", "contradicts", "not testable"))
+    testable = len(parts) - insensitive
+    reason = f"Comparisons: {supporting} supporting, {against} contradicting, {sides.count('open')} open"
+    if few := sum(not (part.enough or part.insensitive) for part in parts):
         reason += f" ({few} with fewer than {FEW_PROMPTS} prompts, or {MIN_SEEDS} seeds if only seeds count)"
-    reason += ". No interval is narrow enough to decide." if undecided == len(parts) else "."
-    return Result(verdict, f"{reason} {note}".strip(), parts)
+    reason += "."
+    if insensitive:
+        reason += f" Left out, because they could not have shown a difference: {insensitive}."
+    return Result(
+        verdict_of(supporting, against, testable, quantifier), f"{reason} {note}".strip(), parts, sides
+    )
+
+
+def verdict_of(supporting: int, against: int, testable: int, quantifier: Quantifier) -> Verdict:
+    """The verdict from the numbers of supporting, contradicting and all testable comparisons."""
+    if not testable:
+        return UNTESTED
+    universal = quantifier == "universal"
+    if supporting == testable or (supporting and not universal):
+        return "reproduced"
+    return "not reproduced" if against == testable or (against and universal) else "undecided"

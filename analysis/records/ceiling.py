@@ -1,7 +1,8 @@
 """The ceiling of a win rate: what a perfect policy would get against the untrained model on the same prompts.
 
 A perfect policy has true quality 1 on every prompt. It wins where the untrained model's response has less and ties
-where that response is perfect too, so a good start leaves little to win.
+where that response is perfect too, so a good start leaves little to win. The worst policy has quality 0 and ties where
+the untrained model has none either.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,21 @@ from cme.records import RunRecord, scores
 
 EXACT_JUDGES = ("oracle", "correctness")
 """Judges whose scores are the true quality (0 to 1) of a response."""
-PERFECT = 1 - 1e-9  # the oracle's margin of a tie
+TIE = 1e-9  # the oracle's margin
 
 
 def start_quality(run: RunRecord) -> dict[str, float]:
-    """True quality (0 to 1) of the untrained model's response by prompt id; empty where the truth is unknown."""
+    """True quality (0 to 1) of the untrained model's response by prompt id; empty where the truth is unknown.
+
+    It is in the grades; in older records it is in the scores of a judge that knows it.
+    """
+    if run.grades is None:
+        return scored_quality(run)
+    return {pair.prompt_id: grade.quality for pair, grade in zip(run.pairs, run.grades.start, strict=True)}
+
+
+def scored_quality(run: RunRecord) -> dict[str, float]:
+    """Quality of the responses that the run's verdicts compare the policy with, if its judge knows the truth."""
     if run.judge not in EXACT_JUDGES:
         return {}
     return {verdict.prompt_id: scores(verdict)[0] for verdict in run.verdicts if verdict.scores is not None}
@@ -25,9 +36,18 @@ def ceiling(runs: Sequence[RunRecord]) -> float | None:
     return perfect_win_rate([start_quality(run) for run in runs])
 
 
+def floor(runs: Sequence[RunRecord]) -> float | None:
+    """The win rate of the worst policy over the prompts of all runs, in percent; None where the truth is unknown."""
+    reversed_quality = [
+        {prompt: 1 - quality for prompt, quality in start_quality(run).items()} for run in runs
+    ]
+    best = perfect_win_rate(reversed_quality)
+    return None if best is None else 100 - best
+
+
 def perfect_win_rate(qualities: Sequence[Mapping[str, float]]) -> float | None:
     """The win rate of a perfect policy against responses of known quality, in percent; None without a response."""
     starts = [quality for by_prompt in qualities for quality in by_prompt.values()]
     if not starts:
         return None
-    return 100 * sum(1.0 if quality < PERFECT else 0.5 for quality in starts) / len(starts)
+    return 100 * sum(1.0 if quality < 1 - TIE else 0.5 for quality in starts) / len(starts)

@@ -20,6 +20,7 @@ from analysis.stats.intervals import (
 )
 from analysis.stats.metrics import MIN_SEEDS, Tally
 from analysis.stats.seeds import Component, combine_components, seed_component
+from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Contrast:
     """
 
     prompts: int
+    floored: bool
     difference: float
     lo: float
     hi: float
@@ -43,8 +45,7 @@ class Contrast:
     improvement: float
     improvement_lo: float
     improvement_hi: float
-    freedom: float = nan
-    floored: bool = False
+    freedom: float
 
 
 def contrast(one: Tally, other: Tally) -> Contrast:
@@ -52,11 +53,14 @@ def contrast(one: Tally, other: Tally) -> Contrast:
     shared, one_rows, other_rows = np.intersect1d(one.prompts, other.prompts, return_indices=True)
     prompts = len(shared)
     if not prompts:
-        return Contrast(0, *[nan] * 9)
+        return Contrast(0, False, *[nan] * 10)
     one, other = tally_rows(one, one_rows), tally_rows(other, other_rows)
     difference = one.rate - other.rate
     error = standard_error(one.deviations - other.deviations) if prompts > 1 else 0.0
-    if error:
+    if decided := decided_counts((one.gains - other.gains) / 2):  # few prompts with a difference
+        lo, hi = (2 * bound - 1 for bound in tied_interval(*decided, prompts))
+        p = tied_p_value(*decided, prompts)
+    elif error:
         lo, hi = t_interval(difference, error, prompts)
         p = t_p_value(difference / error, prompts - 1)
     else:  # the same difference (-1 to 1) on every prompt

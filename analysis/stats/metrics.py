@@ -28,7 +28,7 @@ from analysis.stats.intervals import (
 )
 from analysis.stats.power import detectable_difference
 from analysis.stats.seeds import Component, combine_components, seed_component
-from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
+from analysis.stats.ties import decided_counts, gains_of, tied_interval, tied_p_value
 
 MIN_SEEDS = 3  # no interval over fewer seeds
 
@@ -59,6 +59,11 @@ class Tally:
     def deviations(self) -> Floats:
         """Contribution of each prompt (P,) to the rate."""
         return influence(self.sums.sum(axis=1), self.counts.sum(axis=1))
+
+    @property
+    def gains(self) -> Floats:
+        """How far each prompt (P,) is from a tie, -1 to 1; their mean is twice the rate's distance from 1/2."""
+        return gains_of(self.sums.sum(axis=1), self.counts.sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ class SeedSpread:
     """
 
     rates: dict[int, float]
+    floored: bool
     mean: float
     std: float
     low: float
@@ -131,8 +137,7 @@ class SeedSpread:
     across_seeds_hi: float
     iqm_lo: float
     iqm_hi: float
-    freedom: float = nan
-    floored: bool = False
+    freedom: float
 
 
 def tally(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.int64] | None = None) -> Tally:
@@ -165,7 +170,7 @@ def share_with_interval(scored: Tally) -> tuple[float, float, float]:
     number = len(scored.prompts)
     if not number:
         return nan, nan, nan
-    if decided := decided_counts(scored.sums.sum(axis=1), scored.counts.sum(axis=1)):
+    if decided := decided_counts(scored.gains):
         return scored.rate, *tied_interval(*decided, number)
     error = standard_error(scored.deviations) if number > 1 else 0.0
     return scored.rate, *share_interval(scored.rate, half_width(error, number), number)
@@ -199,7 +204,7 @@ def win_rate(
     error = standard_error(counted.deviations) if scored > 1 else 0.0
     boot_lo, boot_hi = clustered_interval(100 * points, prompts, seed)
     sd = 100 * error_at_half(rate, error) * sqrt(scored) if error else nan
-    decided = decided_counts(counted.sums.sum(axis=1), counted.counts.sum(axis=1)) if scored else None
+    decided = decided_counts(counted.gains) if scored else None
     p = tied_p_value(*decided, scored) if decided else share_p_value(rate, error, scored) if scored else nan
     return WinRate(
         rate=100 * rate,
@@ -242,7 +247,7 @@ def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.
     by_seed = dict(zip(scored.seeds.tolist(), shares.tolist(), strict=True))
     rates = {seed: 100 * by_seed.get(seed, nan) for seed in sorted({int(seed) for seed in seeds})}
     if not by_seed:
-        return SeedSpread(rates, *[nan] * 9)
+        return SeedSpread(rates, False, *[nan] * 10)
     mean, iqm = float(shares.mean()), interquartile_mean(shares)
     across_seeds, iqm_across_seeds, error = UNDEFINED, UNDEFINED, Component(nan, nan, False)
     number = len(scored.prompts)
@@ -252,7 +257,7 @@ def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.
         error = combine_components(over_prompts, seeds_alone)
         half = across_seeds_half_width(scored)
         across_seeds, iqm_across_seeds = (share_interval(share, half, number) for share in (mean, iqm))
-        if decided := decided_counts(scored.sums.sum(axis=1), scored.counts.sum(axis=1)):
+        if decided := decided_counts(scored.gains):
             reach = half_width(seeds_alone.error, len(by_seed))
             lo, hi = (bound - scored.rate for bound in tied_interval(*decided, number))
             across_seeds, iqm_across_seeds = (
@@ -260,8 +265,8 @@ def seed_spread(points: Floats, prompts: NDArray[np.object_], seeds: NDArray[np.
             )
     std = float(shares.std(ddof=1)) if len(by_seed) > 1 else nan
     low, high = float(shares.min()), float(shares.max())
-    numbers = (100 * value for value in (mean, std, low, high, iqm, *across_seeds, *iqm_across_seeds))
-    return SeedSpread(rates, *numbers, freedom=error.freedom, floored=error.floored)
+    shown = (100 * value for value in (mean, std, low, high, iqm, *across_seeds, *iqm_across_seeds))
+    return SeedSpread(rates, error.floored, *[*shown, error.freedom])
 
 
 def across_seeds_half_width(scored: Tally) -> float:

@@ -41,11 +41,14 @@ def seed_component(means: Floats) -> Component:
 
 
 def combine_components(*components: Component) -> Component:
-    """The component of a sum or difference of independent estimates (Welch 1947)."""
+    """The component of a sum or difference of independent estimates (Welch 1947).
+
+    Where none has an error, the freedom is that of the largest.
+    """
     variances = [component.error**2 for component in components]
     total = sum(variances)
     floored = any(component.floored for component in components)
     if not total > 0:
-        return Component(total, min(component.freedom for component in components), floored)
+        return Component(total, max(component.freedom for component in components), floored)
     spread = sum(v**2 / component.freedom for v, component in zip(variances, components, strict=True))
     return Component(sqrt(total), total**2 / spread, floored)

@@ -1,9 +1,10 @@
 """Intervals of win rates that rest on a few decided prompts.
 
-Where nearly every prompt ties, the prompts' variance is that of a handful of wins and losses, and Wilson's interval with
-it is too narrow (coverage down to 87 %). The win rate is 1/2 + (share won - share lost) / 2. Each share gets the exact
-binomial bounds (Clopper and Pearson 1934), and the bounds are combined by the squares of their distances (Newcombe
-1998). A prompt that is won in half of its seeds counts half.
+Where nearly every prompt ties, the prompts' variance is that of a handful of wins and losses, and Wilson's interval
+with it is too narrow (coverage down to 87 %). The win rate is 1/2 + (share won - share lost) / 2. Each share gets the
+exact binomial bounds (Clopper and Pearson 1934), and the bounds are combined by the squares of their distances
+(Newcombe 1998). A prompt that is won in half of its seeds counts half. The same holds for the difference of two win
+rates, share won more often minus share won less often, where few prompts differ.
 """
 
 from math import hypot
@@ -14,19 +15,26 @@ from scipy.stats import beta
 
 from analysis.stats.intervals import LEVEL, Floats, Interval
 
-FEW_DECIDED = 15
-"""Below so many decided prompts, and with more ties than decided prompts, an interval rests on the exact bounds."""
+FEW_DECIDED, RARELY = 15, 1 / 8
+"""Below so many decided prompts, and below this share of all, an interval rests on the exact bounds."""
 SMALLEST_P = 1e-12
 
 
-def decided_counts(sums: Floats, counts: Floats) -> tuple[float, float] | None:
-    """The numbers of prompts won and lost, from points and verdicts by prompt (P,).
+def gains_of(sums: Floats, counts: Floats) -> Floats:
+    """By prompt (P,), how far its points are from a tie, -1 to 1, from points and verdicts by prompt.
 
-    None if too many prompts are decided, or more than tie: then the prompts' variance serves.
+    The mean of the gains is twice the distance of the rate from 1/2.
     """
-    gains = (2 * sums - counts) / counts.mean()
+    return np.asarray((2 * sums - counts) / counts.mean(), dtype=np.float64)
+
+
+def decided_counts(gains: Floats) -> tuple[float, float] | None:
+    """The numbers of prompts won and lost, from the gains by prompt (P,).
+
+    None if no prompt is decided, or too many are: then the prompts' variance serves.
+    """
     decided = int((np.abs(gains) > 1e-9).sum())
-    if not 0 < decided < min(FEW_DECIDED, len(gains) / 2):
+    if not 0 < decided < min(FEW_DECIDED, RARELY * len(gains)):
         return None
     return float(gains.clip(min=0).sum()), float(-gains.clip(max=0).sum())
 

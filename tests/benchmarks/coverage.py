@@ -3,10 +3,10 @@
     python -m tests.benchmarks.coverage
 
 A simulated judge prefers the trained policy where its advantage on a pair is above a threshold, the start where it is
-below minus the threshold, else neither. The advantage is a mean, plus normal effects of the prompt (SD 1), the seed, the judge on the
-prompt (0.3), the seed on the prompt (0.3) and the single verdict (0.3), plus an effect of each judge and 0.2 for the
-response shown first; so each truth has a closed form. Two truths: for the trained models at hand and other prompts
-of the kind, and for other seeds too. The intervals are those of `analysis`, from the verdicts alone; a
+below minus the threshold, else neither. The advantage is a mean, plus normal effects of the prompt (SD 1), the seed,
+the judge on the prompt (0.3), the seed on the prompt (0.3) and the single verdict (0.3), plus an effect of each judge
+and 0.2 for the response shown first; so each truth has a closed form. Two truths: for the trained models at hand and
+other prompts of the kind, and for other seeds too. The intervals are those of `analysis`, from the verdicts alone; a
 tenth of the verdicts is unscored, at random. The contrast is with another method on the same prompts, whose mean
 advantage is 0; the interquartile mean is compared with the truth of the mean.
 """

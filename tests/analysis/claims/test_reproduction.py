@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 from synthetic_records import sanity_record
 
 from analysis.__main__ import main
+from analysis.claims.baselines import baselines_table, shared_baselines
 from analysis.claims.claim_list import all_claims
 from analysis.claims.counterparts import COUNTERPARTS, counterpart_table
 from analysis.claims.reproduction import claim_verdicts, reproduction, write_reproduction
 from analysis.records.published import FOLDER
 from analysis.records.read import Records
-from cme.records import write_record
+from cme.records import ExperimentRecord, write_record
 
 CONF = Path(__file__).resolve().parents[3] / "conf" / "experiment"
 
@@ -27,23 +29,24 @@ def test_without_runs_each_claim_says_which_experiment_has_none(tmp_path: Path) 
     for number, claim in enumerate(all_claims(), 1):
         assert f"### {number}. {claim.name[0].upper()}{claim.name[1:]}\n" in text
     verdicts = claim_verdicts(records(), all_claims())
-    assert {found.verdict for found in verdicts} == {"not testable here"}
+    assert {found.verdict for found in verdicts if found.scale != "released"} == {"not testable here"}
     assert len(verdicts) == len(all_claims())
 
 
 def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any, tmp_path: Path) -> None:
-    verdicts = [make_verdict(i, 1 if i < 20 else 0) for i in range(100)]
-    run = make_record(reward="majority_vote", verdicts=verdicts, experiment="rewards")
+    verdicts = [make_verdict(i, 1 if i < 80 else 0) for i in range(100)]
+    run = make_record(verifier="random", verdicts=verdicts, experiment="verifier_sweep")
     laptop = make_record(
-        reward="majority_vote", experiment="rewards", scale="laptop", judge="reference_similarity"
+        verifier="random", experiment="verifier_sweep", scale="laptop", judge="reference_similarity"
     )
     text = reproduction(records(run, replace(laptop, run_id="other")), tmp_path)
-    [row] = [line for line in text.splitlines() if "majority vote fails" in line and "| miniature" in line]
+    [row] = [line for line in text.splitlines() if "random-weight verifier" in line and "| miniature" in line]
     assert (
-        "reproduced at miniature scale" in row and "1 of 1; 20.0 [" in row and "100 prompts, 1 seed " in row
+        "reproduced at miniature scale" in row and "1 of 1; 80.0 [" in row and "100 prompts, 1 seed " in row
     )
     assert "At miniature scale (oracle judge): **reproduced**." in text
     assert "At laptop scale (reference_similarity judge): **" in text
+    assert "- The claim is existential: it is about at least one comparison." in text
     assert text == reproduction(records(run, replace(laptop, run_id="other")), tmp_path)
 
 
@@ -51,19 +54,64 @@ def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any
 def test_a_judge_that_fails_its_sanity_check_decides_nothing(
     make_record: Any, make_verdict: Any, won: float, verdict: str
 ) -> None:
-    verdicts = [make_verdict(i, 1 if i < 20 else 0) for i in range(100)]
+    verdicts = [make_verdict(i, 1 if i < 80 else 0) for i in range(100)]
     run = make_record(
-        reward="majority_vote", verdicts=verdicts, experiment="rewards", scale="laptop", judge="strict"
+        verifier="random", verdicts=verdicts, experiment="verifier_sweep", scale="laptop", judge="strict"
     )
-    claims = [claim for claim in all_claims() if claim.name == "majority vote fails"]
+    claims = [claim for claim in all_claims() if claim.name == "random-weight verifier"]
     [found] = claim_verdicts(Records([run], [], [sanity_record(copied=won)], [], []), claims)
     assert found.result.verdict == verdict
     assert ("Judge strict fails its sanity check against copied" in found.result.reason) == bool(won)
 
 
+def test_the_released_evaluation_is_judged_by_its_counts() -> None:
+    """By the published counts: 89 won, 83 lost and 28 tied of 200; 998 of 1,868 for the response shown first."""
+    verdicts = {v.claim.name: v for v in claim_verdicts(records(), all_claims()) if v.scale == "released"}
+    assert set(verdicts) == {"failed calls as ties", "position", "no interval"}
+    assert {v.verdict for v in verdicts.values()} == {"reproduced in the released evaluation"}
+    close = verdicts["no interval"].result.parts[1]
+    assert close.value == pytest.approx(100 * (89 + 14) / 200) and close.lo < 50 < close.hi
+    [position] = verdicts["position"].result.parts
+    lo, hi = proportion_confint(998, 1868, method="wilson")
+    assert (position.lo, position.hi) == pytest.approx((100 * lo, 100 * hi), abs=0.02)
+
+
+def test_imported_evaluations_are_evidence_on_the_released_one(make_record: Any, make_verdict: Any) -> None:
+    """One order per pair; the response shown first wins 90 of 100, and 20 calls failed."""
+
+    def points(i: int) -> float | None:
+        first = i % 2 == 0
+        return None if i >= 100 else float(first if i < 90 else not first)
+
+    verdicts = [make_verdict(i, points(i), i % 2 == 0) for i in range(120)]
+    run = make_record(scale="imported", reward="imported", judge="gpt", verdicts=verdicts)
+    found = {v.claim.name: v for v in claim_verdicts(records(run), all_claims()) if v.scale == "imported"}
+    assert set(found) == {"failed calls as ties", "position", "no interval"}
+    assert found["position"].verdict == "reproduced in imported evaluations"
+    [share] = found["position"].result.parts
+    assert share.value == 90
+    assert found["no interval"].result.parts == ()  # the win rate is 50 %
+
+
+def test_shared_baselines_count_experiments_and_seeds(make_record: Any) -> None:
+    made = [
+        replace(make_record(seed=seed, config={"seed": seed}), run_id=f"shared-{seed}") for seed in range(3)
+    ]
+    other = replace(make_record(reward="dpo"), run_id="dpo")
+    plans = [
+        ExperimentRecord("main_table", "miniature", ["shared-0", "shared-1", "shared-2"]),
+        ExperimentRecord("rewards", "miniature", ["shared-0", "shared-1", "dpo"]),
+    ]
+    loaded = Records([*made, other], [], [], plans, [])
+    [shared] = shared_baselines(loaded)
+    assert (shared.seeds, shared.experiments) == (3, ["main_table", "rewards"])
+    [[row]] = baselines_table(loaded).groups
+    assert row[-1].text == "3" and row[-1].bold  # five are wanted
+
+
 def test_claims_are_about_experiments_that_there_are() -> None:
     named = {name for claim in all_claims() for name in claim.experiments}
-    assert named <= {path.stem for path in CONF.glob("*.yaml")}
+    assert named - {"imported"} <= {path.stem for path in CONF.glob("*.yaml")}
 
 
 def test_every_published_file_and_experiment_is_in_the_list() -> None:

@@ -1,9 +1,15 @@
 """The rules from intervals to verdicts, on intervals made by hand."""
 
-import pytest
+from dataclasses import replace
 
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis.claims.parts import Part, add_builds
 from analysis.claims.rules import (
-    Part,
+    Quantifier,
     Rule,
     above,
     below,
@@ -11,8 +17,8 @@ from analysis.claims.rules import (
     decide,
     differs,
     no_less,
+    not_shown_above,
     same,
-    some_not_above,
 )
 
 NAN = float("nan")
@@ -21,40 +27,44 @@ SAME, DIFFERS, NO_LESS = same(5), differs(0, 5), no_less(5)
 BETWEEN = between(52.5, 71.4)
 
 
-def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3) -> Part:
-    return Part("a", (lo + hi) / 2, lo, hi, prompts, seeds, "prompts")
+def part(lo: float, hi: float, prompts: int = 100, seeds: int = 3, **more: object) -> Part:
+    return replace(Part("a", (lo + hi) / 2, lo, hi, prompts, seeds, "prompts", freedom=99), **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("rule", "lo", "hi", "side"),
     [
-        (ABOVE, 50.1, 70, "supports"),
+        (ABOVE, 55.1, 70, "supports"),
+        (ABOVE, 50.1, 54.9, "contradicts"),  # above 50, but the margin comes before the sign
+        (ABOVE, 50.1, 55.1, "open"),
         (ABOVE, 30, 49.9, "contradicts"),
-        (ABOVE, 48, 54, "contradicts"),  # no more than 5 from 50
+        (ABOVE, 48, 54, "contradicts"),
         (ABOVE, 48, 56, "open"),
-        (ABOVE, 50, 70, "open"),
-        (BELOW, 30, 49.9, "supports"),
+        (BELOW, 30, 44.9, "supports"),
+        (BELOW, 45.1, 49.9, "contradicts"),
         (BELOW, 50.1, 70, "contradicts"),
-        (BELOW, 46, 52, "contradicts"),
         (BELOW, 40, 52, "open"),
-        (above(0, 0), -0.1, 0.1, "open"),  # without a margin no interval about 0 contradicts
-        (SAME, -4, 5, "supports"),
+        (above(0, 0), -0.1, 0.1, "open"),
+        (above(0, 0), 0.1, 0.3, "supports"),
+        (SAME, -4, 4.9, "supports"),
         (SAME, 1, 4, "supports"),
-        (SAME, 1, 6, "contradicts"),
-        (SAME, -9, -1, "contradicts"),
+        (SAME, 1, 6, "open"),
+        (SAME, 5.1, 9, "contradicts"),
         (SAME, -6, 6, "open"),
-        (DIFFERS, 1, 6, "supports"),
-        (DIFFERS, -6, -1, "supports"),
-        (DIFFERS, -4, 4, "contradicts"),
-        (DIFFERS, -6, 4, "open"),
+        (DIFFERS, 5.1, 6, "supports"),
+        (DIFFERS, -6, -5.1, "supports"),
+        (DIFFERS, 1, 4, "contradicts"),
+        (DIFFERS, 1, 6, "open"),
         (NO_LESS, -4.9, 20, "supports"),
         (NO_LESS, -4.9, -1, "supports"),
-        (NO_LESS, -9, -1, "contradicts"),
+        (NO_LESS, -9, -5.1, "contradicts"),
         (NO_LESS, -9, 1, "open"),
         (BETWEEN, 53, 71, "supports"),
         (BETWEEN, 72, 90, "contradicts"),
         (BETWEEN, 20, 52, "contradicts"),
         (BETWEEN, 60, 90, "open"),
+        (not_shown_above(50), 49, 60, "supports"),
+        (not_shown_above(50), 51, 60, "contradicts"),
         *((rule, NAN, NAN, "open") for rule in (ABOVE, BELOW, SAME, DIFFERS, NO_LESS, BETWEEN)),
     ],
 )
@@ -69,34 +79,102 @@ def test_too_little_says_nothing() -> None:
     assert ABOVE.side(part(60, 70, prompts=0, seeds=3)) == "supports"
 
 
-FOR, AGAINST, OPEN = part(60, 70), part(30, 40), part(40, 60)
+@pytest.mark.parametrize(
+    ("rule", "lo", "hi", "side"),
+    [
+        (ABOVE, 56, 70, "supports"),
+        (ABOVE, 48, 54, "open"),  # nothing shows that the cell could have shown a gain
+        (ABOVE, 30, 44, "contradicts"),
+        (SAME, -1, 1, "open"),
+        (SAME, 6, 9, "contradicts"),
+        (NO_LESS, -2, 2, "open"),
+        (NO_LESS, 6, 9, "supports"),
+        (DIFFERS, -1, 1, "open"),
+    ],
+)
+def test_without_a_control_no_difference_is_open(rule: Rule, lo: float, hi: float, side: str) -> None:
+    assert rule.side(part(lo, hi, controlled=False)) == side
+
+
+def test_an_insensitive_comparison_is_left_out_whatever_it_says() -> None:
+    parts = [part(60, 70), part(30, 40, insensitive="the ceiling is 51")]
+    found = decide(parts, ABOVE, "universal", "nothing")
+    assert (found.verdict, found.sides) == ("reproduced", ["supports", "not testable"])
+    assert "Left out, because they could not have shown a difference: 1." in found.reason
+    assert decide(parts[1:], ABOVE, "universal", "nothing").verdict == "not testable here"
+
+
+FOR, AGAINST, OPEN = part(60, 70), part(30, 40), part(50, 60)
 
 
 @pytest.mark.parametrize(
-    ("parts", "verdict"),
+    ("parts", "universal", "existential"),
     [
-        ([FOR, FOR], "reproduced"),
-        ([FOR, AGAINST], "mixed"),
-        ([FOR, OPEN], "mixed"),
-        ([AGAINST, OPEN], "not reproduced"),
-        ([AGAINST], "not reproduced"),
-        ([OPEN, OPEN], "not testable here"),
-        ([], "not testable here"),
+        ([FOR, FOR], "reproduced", "reproduced"),
+        ([FOR, AGAINST], "not reproduced", "reproduced"),
+        ([FOR, OPEN], "undecided", "reproduced"),
+        ([AGAINST, OPEN], "not reproduced", "undecided"),
+        ([AGAINST], "not reproduced", "not reproduced"),
+        ([OPEN, OPEN], "undecided", "undecided"),
+        ([], "not testable here", "not testable here"),
     ],
 )
-def test_the_verdict_of_several(parts: list[Part], verdict: str) -> None:
-    assert decide(parts, ABOVE, "nothing").verdict == verdict
+def test_the_verdict_follows_from_the_quantifier(parts: list[Part], universal: str, existential: str) -> None:
+    both: list[Quantifier] = ["universal", "existential"]
+    assert [decide(parts, ABOVE, kind, "nothing").verdict for kind in both] == [universal, existential]
 
 
-def test_one_part_that_does_not_contradict_is_enough_for_any_part() -> None:
-    rule = some_not_above(50)
-    assert decide([FOR, OPEN], rule, "nothing").verdict == "reproduced"
-    assert decide([FOR, FOR], rule, "nothing").verdict == "not reproduced"
+def test_p_values_are_those_of_the_t_test_behind_the_interval() -> None:
+    sample = np.random.default_rng(0).normal(1.0, 2.0, 40)
+    test = stats.ttest_1samp(sample, 0.2)
+    bounds = test.confidence_interval()
+    estimate = Part("a", float(sample.mean()), bounds.low, bounds.high, 40, 1, freedom=39)
+    assert estimate.p_value(0.2) == pytest.approx(test.pvalue)
+    assert estimate.p_value(bounds.low) == pytest.approx(0.05)
+
+
+def test_sides_are_corrected_for_the_comparisons_ruled_on() -> None:
+    """Holm's adjustment is over the comparisons that are ruled on, and over no other."""
+    parts = [part(lo, lo + 6) for lo in (55.1, 55.1, 55.4, 60)]
+    adjusted = multipletests([one.p_value(55) for one in parts], method="holm")[1]
+    sides = ABOVE.sides(parts)
+    assert [side == "supports" for side in sides] == [p < 0.05 for p in adjusted] and "open" in sides
+    assert ABOVE.side(parts[0]) == "supports"  # alone it would do
+    left_out = [replace(one, insensitive="no") for one in parts[1:]]
+    assert ABOVE.sides([parts[0], *left_out])[0] == "supports"
+
+
+def test_a_null_is_rarely_called_a_difference_in_any_of_many_comparisons() -> None:
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(300):
+        values = rng.normal(0, 1, 12)
+        parts = [Part("a", v, v - 1.984, v + 1.984, 100, 3, freedom=99) for v in values]
+        wrong += "supports" in above(0, 0).sides(parts)
+    assert wrong / 300 < 0.05
+
+
+def test_builds_add_the_spread_between_checkpoints() -> None:
+    """Three comparisons in two builds each: the pooled variance has three degrees of freedom."""
+    pairs = [(60.0, 66.0), (61.0, 63.0), (70.0, 68.0)]
+    parts = [part(sum(pair) / 2 - 3, sum(pair) / 2 + 3, by_build=pair) for pair in pairs]
+    variance = sum(np.var(pair, ddof=1) for pair in pairs) / 3
+    reach = stats.t.ppf(0.975, 3) * np.sqrt(variance / 2)
+    widened = add_builds(parts)
+    for before, after in zip(parts, widened, strict=True):
+        assert after.value == before.value
+        assert after.hi - after.value == pytest.approx(np.hypot(3, reach))
+        assert after.scope == "prompts, builds" and after.freedom < before.freedom
+    [one_build] = add_builds([part(60, 66, by_build=(63.0,))])
+    assert (one_build.lo, one_build.scope) == (60, "prompts")  # nothing to estimate it from
+    single = add_builds([*parts, part(60, 66, by_build=(63.0,))])[-1]
+    assert single.hi - single.value == pytest.approx(np.hypot(3, reach * np.sqrt(2)))
 
 
 def test_reasons_count_the_comparisons_and_name_missing_ones() -> None:
-    assert decide([], ABOVE, "no run").reason == "no run"
-    found = decide([FOR, AGAINST, OPEN, part(60, 70, prompts=12)], ABOVE, "no run", "And so on.")
+    assert decide([], ABOVE, "universal", "no run").reason == "no run"
+    parts = [FOR, AGAINST, OPEN, part(60, 70, prompts=12)]
+    found = decide(parts, ABOVE, "universal", "no run", "And so on.")
     assert found.reason.startswith(
         "Comparisons: 1 supporting, 1 contradicting, 2 open (1 with fewer than 30 prompts"
     )

@@ -1,12 +1,13 @@
 """The win rate of a perfect policy, against the verdicts on one and by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from analysis.records.ceiling import ceiling, start_quality
+from analysis.records.ceiling import ceiling, floor, start_quality
 from cme.judges.base import verdict_from_scores
-from cme.records import Verdict, points
+from cme.records import Grade, Grades, Verdict, points
 
 STARTS = {"a": 0.0, "b": 0.5, "c": 1.0, "d": 1.0, "e": 1 - 1e-12}
 
@@ -33,6 +34,17 @@ def test_the_ceiling_is_the_win_rate_of_a_perfect_policy(make_record: Any) -> No
         verdicts=judged(0.2, {"a": 1.0, "b": 1.0, "c": 1.0, "d": 1.0, "e": 0.9}), seed=2
     )
     assert ceiling([poor, other_build]) == pytest.approx(65)
+
+
+def test_grades_go_before_scores_and_the_floor_is_the_worst_policys(make_record: Any) -> None:
+    run = make_record(verdicts=judged(0.2))
+    levels = (0.0, 0.0, 0.5, 0.5, 1.0)
+    grades = [Grade(level, "none", {}) for level in levels]
+    graded = replace(run, judge="local", grades=Grades(grades, grades, grades))
+    assert start_quality(graded) == dict(zip("abcde", levels, strict=True))
+    assert ceiling([graded]) == pytest.approx(90)
+    assert floor([graded]) == pytest.approx(20)  # two ties, three losses
+    assert floor([run]) == pytest.approx(10)
 
 
 def test_no_ceiling_without_the_truth(make_record: Any, make_verdict: Any) -> None:

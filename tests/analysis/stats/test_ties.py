@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from analysis.stats.metrics import seed_spread, win_rate
-from analysis.stats.ties import decided_counts, tied_interval, tied_p_value
+from analysis.stats.contrasts import contrast
+from analysis.stats.metrics import seed_spread, tally, win_rate
+from analysis.stats.ties import decided_counts, gains_of, tied_interval, tied_p_value
 
 
 def numbered(count):
@@ -34,12 +35,24 @@ def test_p_values_fit_the_interval():
 
 
 def test_a_prompt_counts_by_its_seeds():
-    assert decided_counts(np.array([1.5, 2.0, 1.0, 1.0, 1.0]), np.full(5, 2.0)) == pytest.approx((1.5, 0))
-    assert decided_counts(np.ones(5), np.full(5, 2.0)) is None  # only ties
-    assert decided_counts(np.array([2.0, 0, 0, 1, 1]), np.full(5, 2.0)) is None  # most prompts are decided
-    assert (
-        decided_counts(np.array([2.0] * 15 + [1.0] * 85), np.full(100, 2.0)) is None
-    )  # enough decided prompts
+    def counts(*sums):
+        return decided_counts(gains_of(np.array(sums), np.full(len(sums), 2.0)))
+
+    assert counts(1.5, 2.0, *[1.0] * 20) == pytest.approx((1.5, 0))
+    assert counts(1.0, 1.0, 1.0) is None  # only ties
+    assert counts(2.0, 2.0, 0, *[1.0] * 20) is None  # an eighth of the prompts is decided
+    assert counts(*[2.0] * 15, *[1.0] * 85) is None  # enough decided prompts
+
+
+def test_a_contrast_of_alike_cells_has_the_same_bounds():
+    names, seeds = numbered(180), np.zeros(180, int)
+    points = np.tile([1.0, 0.5, 0.0], 60)
+    changed = points.copy()
+    changed[[1, 2, 4]] = 1.0, 0.5, 0.0  # two prompts half a point better, one worse
+    of = contrast(tally(changed, names, seeds), tally(points, names, seeds))
+    lo, hi = tied_interval(1.0, 0.5, 180)
+    assert (of.lo, of.hi) == pytest.approx((100 * (2 * lo - 1), 100 * (2 * hi - 1)))
+    assert of.difference == pytest.approx(100 * 0.5 / 180) and of.p > 0.05
 
 
 @pytest.mark.parametrize(("prompts", "decided"), [(180, 0.02), (64, 0.05)])

@@ -1,0 +1,103 @@
+"""Comparisons that test a claim: estimates with intervals, what their controls say, and the spread over checkpoints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import hypot, inf, isnan, nan, sqrt
+
+import numpy as np
+
+from analysis.stats.intervals import FEW_PROMPTS, LEVEL, t_p_value, t_quantile
+from analysis.stats.metrics import MIN_SEEDS
+from analysis.stats.power import POWER
+from analysis.stats.seeds import Component, combine_components
+
+
+@dataclass(frozen=True)
+class Part:
+    """One comparison: an estimate with its 95 % interval, over `prompts` prompts (0: over seeds alone) and `seeds`.
+
+    Attributes:
+        scope: What the interval generalises over.
+        freedom: Degrees of freedom of the interval.
+        insensitive: Why the comparison could not have come out otherwise; empty if it could.
+        controlled: Whether a control has shown that it could; False where the truth is unknown.
+        floored: Whether the seeds' part of the interval is at its floor (see `stats.seeds`).
+        by_build: The estimate for each build of the checkpoints; empty if the measure does not tell them apart.
+    """
+
+    name: str
+    value: float
+    lo: float
+    hi: float
+    prompts: int
+    seeds: int
+    scope: str = "prompts"
+    freedom: float = inf
+    insensitive: str = ""
+    controlled: bool = True
+    floored: bool = False
+    by_build: tuple[float, ...] = ()
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough prompts, or seeds if the interval is over seeds alone."""
+        return self.prompts >= FEW_PROMPTS if self.prompts else self.seeds >= MIN_SEEDS
+
+    @property
+    def ruled(self) -> bool:
+        """Whether the comparison is ruled on: it is sensitive, and has enough units and an interval."""
+        return self.enough and not self.insensitive and not isnan(self.lo)
+
+    def error(self, value: float) -> float:
+        """Standard error of the estimate on the side of a value."""
+        half = self.hi - self.value if value > self.value else self.value - self.lo
+        return half / t_quantile(LEVEL, self.freedom)
+
+    @property
+    def detectable(self) -> float:
+        """The distance from the value of no effect that such a comparison detects with 80 % power, uncorrected."""
+        quantiles = t_quantile(LEVEL, self.freedom) + t_quantile(2 * POWER - 1, self.freedom)
+        return quantiles * self.error(self.value)
+
+    def p_value(self, value: float) -> float:
+        """Two-sided p-value of a true value: below 0.05 exactly where the interval excludes it."""
+        if value == self.value:
+            return 1.0
+        error = self.error(value)
+        return t_p_value((value - self.value) / error, self.freedom) if error else 0.0
+
+
+def absent(name: str, reason: str) -> Part:
+    """A comparison that cannot be made, with the reason."""
+    return Part(name, nan, nan, nan, 0, 0, "-", insensitive=reason)
+
+
+def add_builds(parts: Sequence[Part]) -> list[Part]:
+    """The parts with the spread between builds of the same checkpoints in their intervals.
+
+    The variance between builds is estimated from all parts with several builds together, without subtracting the
+    sampling error in it, so it is rather too large than too small. Parts are unchanged if there is none with several.
+    """
+    several = [part.by_build for part in parts if len(part.by_build) > 1]
+    freedom = sum(len(values) - 1 for values in several)
+    if not freedom:
+        return list(parts)
+    variance = sum(float(np.var(values)) * len(values) for values in several) / freedom
+    widened = []
+    for part in parts:
+        if not part.by_build or isnan(part.lo):
+            widened.append(part)
+            continue
+        error = sqrt(variance / len(part.by_build))
+        reach = t_quantile(LEVEL, freedom) * error
+        own = Component((part.hi - part.lo) / 2 / t_quantile(LEVEL, part.freedom), part.freedom, part.floored)
+        widened.append(
+            replace(
+                part,
+                lo=part.value - hypot(part.value - part.lo, reach),
+                hi=part.value + hypot(part.hi - part.value, reach),
+                freedom=combine_components(own, Component(error, freedom, False)).freedom,
+                scope=f"{part.scope}, builds",
+            )
+        )
+    return widened

@@ -1,0 +1,192 @@
+"""A synthetic perfect policy, which no claim may call contradicted, and a synthetic policy that learned nothing."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.claims.claim_list import all_claims
+from analysis.claims.evidence import Evidence
+from analysis.claims.rules import Result
+from analysis.records.ceiling import ceiling
+from analysis.stats import intervals
+from cme.judges.base import verdict_from_scores
+from cme.records import Comparison, RunRecord, Verdict
+
+CLAIMS = {claim.name: claim for claim in all_claims()}
+ABOUT_OTHERS = {
+    "majority vote fails",
+    "token entropy fails",
+    "random-weight verifier",
+    "no interval",
+    "length",
+}
+"""Claims that a perfect policy may contradict: they are about failures, or about the evaluation."""
+PROMPTS = 120
+Train = Callable[..., list[RunRecord]]
+
+
+def judged(start: np.ndarray, policy: np.ndarray) -> list[Verdict]:
+    """The oracle's verdicts on responses of known quality."""
+    verdicts = []
+    for i, (before, after) in enumerate(zip(start, policy, strict=True)):
+        found = verdict_from_scores(float(after), float(before), margin=1e-9)
+        verdicts.append(Verdict(str(i), True, found.outcome, scores=found.scores))
+    return verdicts
+
+
+@pytest.fixture
+def train(make_record: Any) -> Train:
+    """Three seeds in which `learn` makes the policy's qualities from the untrained model's."""
+
+    def make(
+        start: np.ndarray, learn: Callable[[np.ndarray, np.random.Generator], np.ndarray], **fields: Any
+    ) -> list[RunRecord]:
+        runs = []
+        for seed in range(3):
+            rng = np.random.default_rng([seed, *fields.get("regime", "").encode()])
+            policy = learn(start, rng)
+            cut = Comparison("cut start", "", [], judged(start, policy))
+            config = {"seed": seed, **fields.get("config", {})}
+            run = make_record(
+                verdicts=judged(start, policy),
+                comparisons=[cut],
+                seed=seed,
+                unmeasured=("quality",),
+                **(fields | {"config": config}),
+            )
+            runs.append(replace(run, run_id=f"{run.run_id}-{fields}"))
+        return runs
+
+    return make
+
+
+def perfect(start: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    return np.ones_like(start)
+
+
+def unchanged(start: np.ndarray, _: np.random.Generator) -> np.ndarray:
+    return start
+
+
+def redrawn(start: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As good as the start on average, but not on the same prompts."""
+    return rng.permutation(start)
+
+
+def better(start: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Perfect on six of ten prompts."""
+    return np.where(rng.random(len(start)) < 0.6, 1.0, start)
+
+
+def qualities(right: float) -> np.ndarray:
+    """A start that is right on a share of the prompts."""
+    return np.where(np.arange(PROMPTS) < right * PROMPTS, 1.0, 0.4)
+
+
+def verdict(name: str, runs: list[RunRecord] | Evidence) -> Result:
+    evidence = runs if isinstance(runs, Evidence) else Evidence("miniature", runs)
+    return CLAIMS[name].judge(evidence)
+
+
+@pytest.fixture(autouse=True)
+def few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bootstrap columns decide nothing here."""
+    monkeypatch.setattr(intervals, "RESAMPLES", 50)
+
+
+METHODS: tuple[dict[str, Any], ...] = (
+    {},
+    {"config": {"reward": {"granularity": "token"}}},
+    {"config": {"trainer": {"beta": 0.1}}},
+    {"config": {"trainer": {"scale_rewards": "none"}}},
+    {"config": {"trainer": {"beta": 0.0, "scale_rewards": "group"}}},
+    {"verifier": "gemma_sft", "config": {"verifier": {"family": "gemma"}}},
+    {"verifier": "qwen_sft", "config": {"verifier": {"family": "qwen"}}},
+    {"verifier": "llama_instruct", "config": {"verifier": {"family": "llama"}}},
+    {"verifier": "llama_sft", "config": {"verifier": {"family": "llama"}}},
+    {"reward": "dpo"},
+    {"reward": "reverse_kl"},
+    {"reward": "token_entropy"},
+)
+
+
+@pytest.mark.parametrize("right", [0.0, 0.5, 0.85, 0.95])
+def test_a_perfect_policy_is_never_contradicted(right: float, train: Train) -> None:
+    start = qualities(right)
+    runs = [run for method in METHODS for run in train(start, perfect, **method)]
+    runs += [*train(start, better, reward="ground_truth"), *train(start, redrawn, reward="random")]
+    evidence = Evidence("miniature", runs)
+    for name in CLAIMS.keys() - ABOUT_OTHERS:
+        found = verdict(name, evidence)
+        assert "contradicts" not in found.sides, (name, found)
+        assert found.verdict != "not reproduced"
+    beats = verdict("beats the untrained model", evidence)
+    room = ceiling(runs)
+    assert room == pytest.approx(100 - 50 * right)
+    if right < 0.8:
+        assert set(beats.sides) == {"supports"}
+    if right > 0.9:  # the ceiling is within the margin
+        assert set(beats.sides) == {"not testable"} and "even a perfect policy" in beats.parts[0].insensitive
+
+
+def grid(train: Train, learn: Any, **fields: Any) -> list[RunRecord]:
+    families, regimes = ("qwen", "llama", "gemma", "olmo"), ("pretrained", "sft", "instruct")
+    return [
+        run
+        for family in families
+        for regime in regimes
+        for run in train(qualities(0.4), learn, family=family, regime=regime, **fields)
+    ]
+
+
+def test_a_policy_that_learned_nothing_is_not_called_better(train: Train) -> None:
+    controls = [*grid(train, better, reward="ground_truth"), *grid(train, redrawn, reward="random")]
+    evidence = Evidence("miniature", [*grid(train, redrawn), *controls])
+    names = "beats the untrained model", "CME works", "CME raises true quality"
+    for name in names:
+        found = verdict(name, evidence)
+        assert "supports" not in found.sides and found.verdict in ("undecided", "not reproduced")
+    same = [*grid(train, unchanged), *controls]
+    found = verdict("beats the untrained model", same)
+    assert found.verdict == "not reproduced" and set(found.sides) <= {"contradicts", "not testable"}
+
+
+def test_a_failing_reward_is_one_below_the_random_reward(train: Train) -> None:
+    def worse(start: np.ndarray, _: np.random.Generator) -> np.ndarray:
+        return np.where(np.arange(len(start)) % 3 == 0, 0.1, start)
+
+    start = qualities(0.4)
+    drifts, truth = train(start, worse, reward="random"), train(start, better, reward="ground_truth")
+    entropy = train(start, worse, reward="token_entropy")
+    found = verdict("token entropy fails", [*entropy, *drifts, *truth])
+    [part] = found.parts
+    assert part.value == pytest.approx(0) and found.sides == ["contradicts"]  # any training loses as much
+    fails = verdict("token entropy fails", [*entropy, *train(start, unchanged, reward="random"), *truth])
+    assert fails.verdict == "reproduced" and fails.parts[0].value < -10
+    alone = verdict("token entropy fails", [*entropy, *truth])
+    assert (
+        alone.verdict == "not testable here" and "no run with a random reward" in alone.parts[0].insensitive
+    )
+
+
+def test_without_verdicts_against_the_cut_start_nothing_is_said_to_work(train: Train) -> None:
+    start = qualities(0.4)
+    runs = [*train(start, perfect), *train(start, better, reward="ground_truth")]
+    runs += train(start, redrawn, reward="random")
+    assert verdict("CME works", runs).verdict == "reproduced"
+    older = verdict("CME works", [replace(run, comparisons=None) for run in runs])
+    assert older.sides == ["supports", "not testable"]
+    assert older.parts[1].insensitive == "no verdicts against the cut start"
+    # most of the gain is ending earlier: the cut start is as good as the policy
+    stopping = [
+        replace(
+            run, comparisons=[Comparison("cut start", "", [], judged(np.ones(PROMPTS), np.ones(PROMPTS)))]
+        )
+        if run.reward == "cme"
+        else run
+        for run in runs
+    ]
+    assert verdict("CME works", stopping).sides == ["supports", "not testable"]  # no room above it
