@@ -128,11 +128,14 @@ def test_the_report_has_a_section_on_reward_probes_if_there_are_any(tmp_path, ma
     printed = capsys.readouterr().out
     assert "1 runs, 2 reward probes" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
     html = (tmp_path / "out" / "report.html").read_text()
-    assert html.count("Mean rank of graded answers, scale:") == 2 and "<gemma>" not in html
-    names = {path.name for path in (tmp_path / "out").rglob("*reward-probe*")}
+    assert html.count("Mean rank of graded answers, scale:") == 2 * 2, "each heading is in the contents, too"
+    assert "<gemma>" not in html
+    names = {path.name for path in (tmp_path / "out").rglob("*reward-probe*") if path.is_file()}
     assert names == {
-        f"{scale}-reward-probe.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv", "tex")
-    } | {f"reward-probe-{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("png", "svg")}
+        f"{scale}-reward-probe.{kind}" for scale in ("miniature", "laptop") for kind in ("md", "csv")
+    } | {f"reward-probe-{models}.tex" for models in ("miniature-qwen-gemma", "laptop-gemma-gemma")} | {
+        f"reward-probe-{scale}.{kind}" for scale in ("miniature", "laptop") for kind in ("png", "svg")
+    }
 
 
 def test_a_report_of_reward_probes_alone_has_the_same_bytes_twice(tmp_path) -> None:

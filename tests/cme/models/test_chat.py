@@ -49,9 +49,11 @@ def test_prompt_is_rendered_up_to_where_the_response_begins(tiny: Tiny, family: 
 
 def test_prompt_and_response_ids_are_a_prefix_of_the_conversations(tiny: Tiny, family: str) -> None:
     tokenizer = tiny(family).tokenizer
-    text = tokenizer.apply_chat_template(MESSAGES, tokenize=False)
+    response = "red, as all foxes are."  # the miniature Gemma has a token for a line break with "the"
+    messages = [MESSAGES[0], {"role": "assistant", "content": response}]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
     whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-    ours = chat.prompt_ids(tokenizer, PROMPT) + chat.response_ids(tokenizer, RESPONSE)
+    ours = chat.prompt_ids(tokenizer, PROMPT) + chat.response_ids(tokenizer, response)
     ours.append(chat.end_of_turn_id(tokenizer))
     assert whole[: len(ours)] == ours
 

@@ -72,7 +72,15 @@ SECOND = {
     "chunks": 1,
 }
 """Another value of each option, and one that replaces it where the reward has that value already."""
-FOLLOWS_DATA = {"cme", "self_likelihood", "ground_truth", "token_entropy", "token_entropy_last"}
+FOLLOWS_DATA = {
+    "cme",
+    "cme_no_end",
+    "predictive_entropy",
+    "self_likelihood",
+    "ground_truth",
+    "token_entropy",
+    "token_entropy_last",
+}
 """Rewards that may have no use for `answers`, which says what the data are (`data.answers`)."""
 DENSE, SEVERAL = {"granularity": "token"}, {"verifier": [GEMMA, LLAMA]}
 BLENDED, EMBEDDED = {"span": "blended"}, {"answers": "none"}

@@ -155,7 +155,7 @@ def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]
     found = read_record(folder / "state.json", RunState)
     assert (found.state, found.attempts, found.unscored, found.record) == ("done", 1, 0, "record.json")
     assert found.seconds > 0
-    assert read_record(folder / "progress.json", Progress).stage == "measuring surprisal"
+    assert read_record(folder / "progress.json", Progress).stage == "comparing with cut start"
 
 
 def test_steps_are_written_with_their_rate_from_where_a_training_went_on(

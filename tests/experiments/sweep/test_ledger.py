@@ -73,7 +73,7 @@ def test_the_command_line_of_an_entry_composes_its_cell_alone(tmp_path: Path) ->
     ]
     cells = composition.compose_cells(line)
     entries = [runner.entry_of(cell) for cell in cells]
-    assert len({e.run_id for e in entries}) == len(cells) == 6
+    assert len({e.run_id for e in entries}) == len(cells) == 12
     assert {e.experiment for e in entries} == {"kl_beta"}
     for cell, one in zip(cells, entries, strict=True):
         assert not any(w.startswith(("-", "hydra", "fail_fast")) or "," in w for w in one.overrides)
