@@ -11,7 +11,7 @@ from math import isnan
 
 import numpy as np
 
-from analysis.claims.evidence import CUT_START, RANDOM, TRUTH, Evidence, place
+from analysis.claims.evidence import RANDOM, TRUTH, Evidence, place
 from analysis.claims.parts import Part, absent
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
@@ -20,7 +20,7 @@ from analysis.stats.contrasts import contrast, tally_rows
 from analysis.stats.metrics import Tally
 from analysis.tables.cells import Cell, build_cells
 from analysis.tables.render import format_interval
-from cme.records import RunRecord
+from cme.records import CUT_START, RunRecord
 
 NO_TRUTH = "no run with the ground truth as reward in this place"
 

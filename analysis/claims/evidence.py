@@ -22,8 +22,6 @@ A number is the share of facts that the verifier's training text states truthful
 TRUTH, TRUTH_ANSWER, RANDOM = "ground_truth", "ground_truth_answer", "random"
 CONTROLS = (TRUTH, TRUTH_ANSWER, RANDOM)
 """The rewards that serve as controls: of what can be gained at all, and of what any training does."""
-CUT_START = "cut start"
-"""The comparison that shows what ending earlier wins."""
 
 
 @dataclass(frozen=True)
