@@ -50,7 +50,7 @@ def experiment_sections(records: Records, out: Path) -> list[Section]:
     Experiments whose runs are in the overview alone have no section.
     """
     names = dict.fromkeys(plan.name for plan in records.experiments)
-    named = {name: own_experiment(name) for name in names if name not in (*EXPERIMENTS, *OVERVIEW)}
+    named = {name: own_experiment(name) for name in names if name not in (*EXPERIMENTS, OVERVIEW)}
     sections = []
     for name, experiment in (EXPERIMENTS | named).items():
         planned = [

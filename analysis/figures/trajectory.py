@@ -88,7 +88,7 @@ def draw_trajectory(
 def pooled_measures(records: Sequence[RunRecord]) -> pd.DataFrame:
     """A cell's measures by step with pooled runs, at the steps that all runs have; step 0 is the start."""
     paths = [record.trajectory for record in records if record.trajectory is not None]
-    checkpoints = [{m.step: (path, m) for m in path.milestones} for path in paths]
+    checkpoints = [{m.step: (path, m) for m in path.checkpoints} for path in paths]
     rows = {0: start_measures(paths)}
     for step in sorted(set.intersection(*map(set, checkpoints))):
         rows[step] = checkpoint_measures([by_step[step] for by_step in checkpoints])

@@ -24,8 +24,8 @@ from cme.records import (
 R = TypeVar("R", RunRecord, RewardProbeRecord, SanityRecord, SeparationRecord)
 H = TypeVar("H", bound=Hashable)
 
-OVERVIEW = ("reference", "main_table")
-"""Experiments whose runs are in the overview tables; the runs of others are in the sections of their experiments."""
+OVERVIEW = "main_table"
+"""The experiment whose runs are in the overview tables; the runs of others are in the sections of their experiments."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Records:
 
     @property
     def overview(self) -> list[RunRecord]:
-        """The runs of the overview tables, builds pooled: those of no experiment, or of one in OVERVIEW; else all."""
-        shown = {run for e in self.experiments if e.name in OVERVIEW for run in e.runs}
+        """The runs of the overview tables, builds pooled: those of no experiment, or of OVERVIEW; else all."""
+        shown = {run for e in self.experiments if e.name == OVERVIEW for run in e.runs}
         left = {run for e in self.experiments for run in e.runs} - shown
         in_overview = [run for run in self.runs if run.run_id not in left] or self.runs
         return [pool_builds(run) for run in in_overview]
@@ -86,12 +86,12 @@ def load_runs(directories: Iterable[Path]) -> list[RunRecord]:
 
 
 def load_reward_probes(directories: Iterable[Path]) -> list[RewardProbeRecord]:
-    """Every `stress.json` and `*.stress.json`, in the order of the tables. Raises as `load_runs`."""
-    read = _read_each(directories, "stress.json", RewardProbeRecord, lambda record: record.stress_id)
+    """Every `probe.json` and `*.probe.json`, in the order of the tables. Raises as `load_runs`."""
+    read = _read_each(directories, "probe.json", RewardProbeRecord, lambda record: record.probe_id)
     for path, record in read.items():
         if any("right" not in by_grade for by_grade in record.values.values()):
             raise ValueError(f"{path} is malformed: every line needs the grade `right`")
-    return sorted(read.values(), key=lambda r: (*_place_key(r), r.verifier, r.stress_id))
+    return sorted(read.values(), key=lambda r: (*_place_key(r), r.verifier, r.probe_id))
 
 
 def load_sanity(directories: Iterable[Path]) -> list[SanityRecord]:

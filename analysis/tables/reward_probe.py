@@ -23,7 +23,7 @@ FRAME = (
     *("probe_id", "scale", "family", "regime", "verifier", "seed", "line", "grade"),
     *("mean_rank", "unscored", "prompts", "right_first", "right_first_lo", "right_first_hi"),
 )
-IDENTITY = attrgetter("stress_id", *FRAME[1:6])
+IDENTITY = attrgetter("probe_id", *FRAME[1:6])
 
 
 def ranks(values: Floats) -> Floats:
@@ -93,7 +93,7 @@ def reward_probe_table(record: RewardProbeRecord) -> Table:
     if len(record.prompts) < MIN_PROMPTS:
         notes.append(f"[n/a]: fewer than {MIN_PROMPTS} prompts, too few for an interval.")
     return Table(
-        name=f"reward-probe-{slug(record.stress_id.removeprefix('stress-'))}",
+        name=f"reward-probe-{slug(record.probe_id.removeprefix('probe-'))}",
         title=f"Mean rank of graded answers, scale: {record.scale}, {probed_models(record)}",
         header=["reward", *grades, "right first (%)"],
         groups=[rows for rows in groups.values() if rows],

@@ -52,11 +52,11 @@ def trajectory_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
             continue
         identity = run_identity(record, names) | {"selection_judge": path.judge}
         rows.append(identity | {"step": 0} | start_measures([path]))
-        for checkpoint in path.milestones:
+        for checkpoint in path.checkpoints:
             marks = {
                 "step": checkpoint.step,
                 "selected": record.selected is not None and record.selected.step == checkpoint.step,
-                "final": checkpoint is path.milestones[-1],
+                "final": checkpoint is path.checkpoints[-1],
             }
             rows.append(identity | marks | checkpoint_measures([(path, checkpoint)]))
     return pd.DataFrame(rows)
@@ -122,7 +122,7 @@ def greedy_quality(run: RunRecord) -> dict[int, Floats]:
     path = run.trajectory
     if path is None or path.start_quality is None:
         return {}
-    known = {m.step: np.array(m.quality, dtype=float) for m in path.milestones if m.quality is not None}
+    known = {m.step: np.array(m.quality, dtype=float) for m in path.checkpoints if m.quality is not None}
     return {0: np.array(path.start_quality, dtype=float)} | known
 
 

@@ -21,7 +21,7 @@ class RewardProbeRecord(Strict):
         seconds: Wall-clock seconds.
     """
 
-    stress_id: str
+    probe_id: str
     scale: str
     family: str
     regime: str

@@ -50,13 +50,13 @@ class Trajectory(Strict):
         judge: The judge that gave the points.
         prompts: Ids of the selection prompts; none of them is an evaluation prompt.
         start_quality: True quality of the untrained model's response to each prompt, 0-1; None without an oracle.
-        milestones: The checkpoints.
+        checkpoints: The checkpoints.
     """
 
     judge: str
     prompts: list[str]
     start_quality: list[float] | None
-    milestones: list[CheckpointResult]
+    checkpoints: list[CheckpointResult]
 
 
 @dataclass(frozen=True)
@@ -212,9 +212,9 @@ class RunRecord(Strict):
             by_prompt: dict[str, Sequence[Any] | None] = {
                 "trajectory.start_quality": self.trajectory.start_quality
             }
-            for i, checkpoint in enumerate(self.trajectory.milestones):
-                by_prompt[f"trajectory.milestones.{i}.points"] = checkpoint.points
-                by_prompt[f"trajectory.milestones.{i}.quality"] = checkpoint.quality
+            for i, checkpoint in enumerate(self.trajectory.checkpoints):
+                by_prompt[f"trajectory.checkpoints.{i}.points"] = checkpoint.points
+                by_prompt[f"trajectory.checkpoints.{i}.quality"] = checkpoint.quality
             check_lengths(by_prompt, len(self.trajectory.prompts), "prompts")
         names = [comparison.name for comparison in self.comparisons or []]
         if len(set(names)) < len(names):

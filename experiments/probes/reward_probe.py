@@ -77,14 +77,14 @@ _TRAINING = (
 
 def record_path(run: Run) -> Path:
     """Where the record of a cell's reward probe lies."""
-    return Path(run.results_dir) / reward_probe_id(run) / "stress.json"
+    return Path(run.results_dir) / reward_probe_id(run) / "probe.json"
 
 
 def reward_probe_id(run: Run) -> str:
-    """Slug and hash, such as `stress-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
+    """Slug and hash, such as `probe-miniature-qwen-pretrained-gemma-s0-1a2b3c4d`."""
     counted = identity.identity_fields(run, without=_TRAINING)
     counted |= {"prompts": prompt_count(run)}
-    parts = ("stress", run.scale.name, run.family.name, run.regime, run.verifier.name)
+    parts = ("probe", run.scale.name, run.family.name, run.regime, run.verifier.name)
     return probe_id(run, *parts, values=counted)
 
 
@@ -141,7 +141,7 @@ def run(run: Run) -> Path:
         load(run.generator, dtype=run.scoring.dtype, chat_template_kwargs=run.chat_template.generator),
     )
     record = RewardProbeRecord(
-        stress_id=reward_probe_id(run),
+        probe_id=reward_probe_id(run),
         verifier=run.verifier.name,
         verifier_checkpoint=identity.verifier_name(run),
         second_checkpoint=second_verifier(run),

@@ -123,7 +123,7 @@ def select_checkpoint(
         judge=judge.name,
         prompts=[p.id for p in prompts],
         start_quality=true_quality(run, prompts, start),
-        milestones=[
+        checkpoints=[
             _checkpoint_result(run, step, prompts, responses[step], verdicts[step]) for step in folders
         ],
     )
@@ -180,7 +180,7 @@ def best_step(trajectory: Trajectory) -> int | None:
     if not scored.any():
         return None
     rates = values[:, scored].mean(axis=(1, 2))
-    return trajectory.milestones[int(rates.argmax())].step
+    return trajectory.checkpoints[int(rates.argmax())].step
 
 
 def comparison_warnings(trajectory: Trajectory) -> list[str]:
@@ -198,7 +198,7 @@ def _checkpoint_points(trajectory: Trajectory) -> tuple[np.ndarray, np.ndarray]:
 
     A prompt with an unscored verdict does not count: one order alone would make a judge's position bias a win.
     """
-    values = np.array([checkpoint.points for checkpoint in trajectory.milestones], dtype=float)
+    values = np.array([checkpoint.points for checkpoint in trajectory.checkpoints], dtype=float)
     return values, ~np.isnan(values).any(axis=(0, 2))
 
 

@@ -140,7 +140,7 @@ def add_to_experiments(runs: Iterable[Run]) -> None:
 
 def count_unscored_selection(record: RunRecord) -> int:
     """Number of unscored verdicts of checkpoint selection."""
-    checkpoints = [] if record.trajectory is None else record.trajectory.milestones
+    checkpoints = [] if record.trajectory is None else record.trajectory.checkpoints
     selected = [] if record.selected is None else record.selected.verdicts or []
     on_selected = sum(v.outcome == "unscored" for v in selected)
     return on_selected + sum(n for checkpoint in checkpoints for n in checkpoint.unscored.values())

@@ -108,7 +108,7 @@ FULL = replace(
     ],
 )
 PROBE = RewardProbeRecord(
-    stress_id="probe",
+    probe_id="probe",
     verifier="gemma",
     verifier_checkpoint="v",
     second_checkpoint=None,
@@ -217,7 +217,7 @@ def test_a_malformed_record_is_refused_naming_file_and_field(
     [
         ("trajectory.start_quality", Trajectory("j", ["p"], [0.1, 0.2], [])),
         (
-            "trajectory.milestones.0.points",
+            "trajectory.checkpoints.0.points",
             Trajectory("j", ["p"], None, [CheckpointResult(5, [], None, {})]),
         ),
         ("selected.responses", Selected(5, [RESPONSE], [])),

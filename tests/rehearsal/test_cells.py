@@ -111,7 +111,7 @@ def test_main_table(rehearsal: Rehearsal) -> None:
         assert {v.judge for v in record.verdicts} == {"gpt_5_2", "anthropic"}
         assert len(record.pairs) == PROMPTS
         assert record.trajectory is not None and record.selected is not None
-        assert [m.step for m in record.trajectory.milestones] == list(range(1, STEPS + 1))
+        assert [m.step for m in record.trajectory.checkpoints] == list(range(1, STEPS + 1))
         assert not set(record.trajectory.prompts) & {p.prompt_id for p in record.pairs}
         assert {(c.task, c.n) for c in record.capabilities or []} == {("gsm8k", 1), ("hendrycks_math500", 1)}
         assert record.verifier_responses is not None and record.language_model is None
@@ -318,7 +318,7 @@ def test_separation(rehearsal: Rehearsal) -> None:
 
 def test_reward_probe(rehearsal: Rehearsal) -> None:
     rehearsal.run("reward probe")
-    [path] = rehearsal.results("reward probe").glob("*/stress.json")
+    [path] = rehearsal.results("reward probe").glob("*/probe.json")
     record = read_record(path, RewardProbeRecord)
     assert len(record.prompts) == PROMPTS and {"cme", "cme perplexity"} <= record.values.keys()
     for grade, values in record.values["cme"].items():

@@ -34,7 +34,7 @@ def probe_record(values: Any = None, prompts: int = 12, **fields: Any) -> Reward
         "cme": {"empty": [None] * prompts, "wrong": [-2.0] * prompts, "right": [-1.0] * prompts},
     }
     return RewardProbeRecord(
-        stress_id=f"stress-{scale}-{family}-gemma",
+        probe_id=f"probe-{scale}-{family}-gemma",
         regime="pretrained",
         verifier="gemma",
         seed=0,
@@ -113,8 +113,8 @@ def test_the_figure_shows_every_number_in_legible_type() -> None:
 
 
 def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:
-    write_record(tmp_path / "stress.json", probe_record({"cme": {"wrong": [1.0] * 12}}))
-    with pytest.raises(ValueError, match=r"stress\.json is malformed.*`right`"):
+    write_record(tmp_path / "probe.json", probe_record({"cme": {"wrong": [1.0] * 12}}))
+    with pytest.raises(ValueError, match=r"probe\.json is malformed.*`right`"):
         load_reward_probes([tmp_path])
 
 
@@ -122,8 +122,8 @@ def test_the_report_has_a_section_on_reward_probes_if_there_are_any(tmp_path, ma
     write_record(tmp_path / "one.record.json", make_record())
     without = build([tmp_path], tmp_path / "out").read_text()
     assert 'id="reward-probe"' not in without and not list((tmp_path / "out").rglob("*reward-probe*"))
-    write_record(tmp_path / "miniature.stress.json", probe_record())
-    write_record(tmp_path / "laptop.stress.json", probe_record(scale="laptop", family="<gemma>"))
+    write_record(tmp_path / "miniature.probe.json", probe_record())
+    write_record(tmp_path / "laptop.probe.json", probe_record(scale="laptop", family="<gemma>"))
     assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     assert "1 runs, 2 reward probes" in printed and "scale: laptop, generator: &lt;gemma&gt;" in printed
@@ -139,7 +139,7 @@ def test_the_report_has_a_section_on_reward_probes_if_there_are_any(tmp_path, ma
 
 
 def test_a_report_of_reward_probes_alone_has_the_same_bytes_twice(tmp_path) -> None:
-    write_record(tmp_path / "stress.json", probe_record())
+    write_record(tmp_path / "probe.json", probe_record())
     first = build([tmp_path], tmp_path / "one")
     assert "0 runs." in first.read_text() and 'id="reward-probe"' in first.read_text()
     again = build([tmp_path], tmp_path / "two")

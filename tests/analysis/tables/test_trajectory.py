@@ -24,7 +24,7 @@ from cme.records import CheckpointResult, Generation, RunRecord, Selected, Traje
 PROMPTS = [f"s{i}" for i in range(12)]
 
 
-def milestone(step: int, wins: int, quality: float | None = None, unscored: int = 0) -> CheckpointResult:
+def checkpoint(step: int, wins: int, quality: float | None = None, unscored: int = 0) -> CheckpointResult:
     """The policy wins on the first `wins` of 12 prompts in both orders, loses the others; the last are unscored."""
     points: list[list[float | None]] = [[1.0, 1.0] if i < wins else [0.0, 0.0] for i in range(12)]
     points[12 - unscored :] = [[None, None]] * unscored
@@ -33,10 +33,10 @@ def milestone(step: int, wins: int, quality: float | None = None, unscored: int 
 
 
 def with_path(
-    record: RunRecord, milestones: list[CheckpointResult], selected: int | None, **of: Any
+    record: RunRecord, checkpoints: list[CheckpointResult], selected: int | None, **of: Any
 ) -> RunRecord:
-    start = None if milestones[0].quality is None else [0.5] * 12
-    path = Trajectory("chooser", PROMPTS, start, milestones)
+    start = None if checkpoints[0].quality is None else [0.5] * 12
+    path = Trajectory("chooser", PROMPTS, start, checkpoints)
     chosen = None if selected is None else Selected(selected, None, None)
     return replace(record, trajectory=path, selected=chosen, **of)
 
@@ -58,7 +58,7 @@ def test_collapse_is_the_first_step_from_which_all_are_worse(worse: str, step: i
 
 
 def test_an_unscored_checkpoint_is_no_recovery(make_record) -> None:
-    path = [milestone(10, 0), milestone(20, 0), milestone(30, 0, unscored=12)]
+    path = [checkpoint(10, 0), checkpoint(20, 0), checkpoint(30, 0, unscored=12)]
     [[row]] = trajectory_table([with_path(make_record(), path, selected=10)]).groups
     assert [entry.text for entry in row[8:10]] == ["10", "n/a"]
     [[row]] = trajectory_table([with_path(make_record(), [path[2]], selected=10)]).groups
@@ -67,7 +67,7 @@ def test_an_unscored_checkpoint_is_no_recovery(make_record) -> None:
 
 def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
     record = with_path(
-        make_record(), [milestone(10, 9, 0.75), milestone(20, 3, 0.25, unscored=3)], selected=10
+        make_record(), [checkpoint(10, 9, 0.75), checkpoint(20, 3, 0.25, unscored=3)], selected=10
     )
     frame = trajectory_frame([record, make_record(seed=1)])  # the second has no trajectory
     assert list(frame["step"]) == [0, 10, 20]
@@ -81,8 +81,8 @@ def test_the_frame_has_the_start_and_every_checkpoint(make_record) -> None:
 
 
 def test_seeds_are_pooled_at_the_steps_that_all_reached(make_record) -> None:
-    whole = with_path(make_record(), [milestone(10, 12), milestone(20, 6), milestone(30, 0)], selected=10)
-    stopped = with_path(make_record(seed=1), [milestone(10, 6), milestone(20, 0)], selected=10)
+    whole = with_path(make_record(), [checkpoint(10, 12), checkpoint(20, 6), checkpoint(30, 0)], selected=10)
+    stopped = with_path(make_record(seed=1), [checkpoint(10, 6), checkpoint(20, 0)], selected=10)
     curve = pooled_measures([whole, stopped])
     assert list(curve.index) == [0, 10, 20]
     assert list(curve["win_rate"]) == [50, 75, 25]
@@ -97,10 +97,12 @@ def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, 
     final = [make_verdict(i, float(i < 12), order) for i in range(48) for order in (True, False)]
     chosen = [make_verdict(i, float(i < 24), order) for i in range(48) for order in (True, False)]
     record = make_record(verdicts=final)
-    record = with_path(record, [milestone(10, 8), milestone(20, 1)], selected=10)
+    record = with_path(record, [checkpoint(10, 8), checkpoint(20, 1)], selected=10)
     responses = [Generation("yes", True, 2)] * 48
     record = replace(record, selected=Selected(10, responses, chosen))
-    other = with_path(make_record(seed=1, verdicts=final), [milestone(10, 1), milestone(20, 1)], selected=20)
+    other = with_path(
+        make_record(seed=1, verdicts=final), [checkpoint(10, 1), checkpoint(20, 1)], selected=20
+    )
     table = trajectory_table([record, other])
     [[row]] = [[[e.text for e in row] for row in group] for group in table.groups]
     assert row[:4] == ["qwen", "pretrained", "CME", "0 1"]
@@ -113,11 +115,11 @@ def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, 
 
 
 def test_runs_without_a_selected_checkpoint_or_a_verdict_have_no_rate(make_record) -> None:
-    unscored = milestone(10, 0, unscored=12)
+    unscored = checkpoint(10, 0, unscored=12)
     record = with_path(make_record(), [unscored, replace(unscored, step=20)], selected=None)
     [[row]] = trajectory_table([record]).groups
     assert [entry.text for entry in row[5:]] == ["n/a", "n/a", "-", "n/a", "n/a", "-"]
-    record = with_path(make_record(verdicts=[]), [milestone(10, 8)], selected=10)
+    record = with_path(make_record(verdicts=[]), [checkpoint(10, 8)], selected=10)
     [[row]] = trajectory_table([record]).groups
     assert [entry.text for entry in row[4:7]] == ["n/a"] * 3
 
@@ -127,7 +129,7 @@ def test_a_panel_counts_by_its_majority(make_record, make_verdict) -> None:
     votes = {"a": 1.0, "b": 1.0, "c": 0.0}
     verdicts = [replace(make_verdict(i, votes[m]), judge=m) for i in range(39) for m in votes]
     verdicts += [replace(make_verdict(39, v), judge=m) for m, v in (("a", None), ("b", None), ("c", 0.0))]
-    table = trajectory_table([with_path(make_record(verdicts=verdicts), [milestone(10, 8)], selected=10)])
+    table = trajectory_table([with_path(make_record(verdicts=verdicts), [checkpoint(10, 8)], selected=10)])
     assert table.groups[0][0][4].text.startswith("100.0 [")
     assert table.notes[-2:] == [
         "The verdict of a panel is that of its majority.",
@@ -138,15 +140,17 @@ def test_a_panel_counts_by_its_majority(make_record, make_verdict) -> None:
 @pytest.mark.parametrize(("count", "bold"), [(29, False), (30, True)])
 def test_few_prompts_are_never_bold(make_record, make_verdict, count: int, bold: bool) -> None:
     lost, won = ([make_verdict(i, p) for i in range(count)] for p in (0.0, 1.0))
-    record = with_path(make_record(verdicts=lost), [milestone(10, 8)], selected=10)
+    record = with_path(make_record(verdicts=lost), [checkpoint(10, 8)], selected=10)
     record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * count, won))
     [[row]] = trajectory_table([record]).groups
     assert row[6].text == "+100.0 [100.0, 100.0]" and [entry.bold for entry in row[4:7]] == [bold] * 3
 
 
 def test_the_figures_mark_selection_and_collapse(make_record) -> None:
-    good = with_path(make_record(), [milestone(10, 12, 0.9), milestone(20, 10, 0.8)], selected=10)
-    bad = with_path(make_record(reward="random"), [milestone(10, 6, 0.5), milestone(20, 0, 0.1)], selected=10)
+    good = with_path(make_record(), [checkpoint(10, 12, 0.9), checkpoint(20, 10, 0.8)], selected=10)
+    bad = with_path(
+        make_record(reward="random"), [checkpoint(10, 6, 0.5), checkpoint(20, 0, 0.1)], selected=10
+    )
     plots = trajectory_plots([good, bad])
     assert [p.name for p in plots] == [f"trajectory-{m}-miniature-chooser" for m in ("win-rate", "quality")]
     for plot, end in zip(plots, ([100, 100 * 10 / 12], [0.9, 0.8]), strict=True):
@@ -158,7 +162,7 @@ def test_the_figures_mark_selection_and_collapse(make_record) -> None:
         texts = [text for text in plot.figure.findobj(Text) if text.get_text()]
         assert min(text.get_fontsize() for text in texts) >= 8
         assert "miniature" in plot.caption and "miniature" in plot.figure.get_suptitle()
-    unknown = with_path(make_record(), [milestone(10, 12), milestone(20, 10)], selected=10)
+    unknown = with_path(make_record(), [checkpoint(10, 12), checkpoint(20, 10)], selected=10)
     assert [p.name for p in trajectory_plots([unknown])] == ["trajectory-win-rate-miniature-chooser"]
     assert trajectory_plots([make_record()]) == []
 
@@ -173,7 +177,7 @@ def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, ma
     ]
     record = make_record(verdicts=final)
     record = with_path(
-        record, [CheckpointResult(10, points, None, {"no answer": 6}), milestone(20, 6)], selected=10
+        record, [CheckpointResult(10, points, None, {"no answer": 6}), checkpoint(20, 6)], selected=10
     )
     record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 40, final))
     row = trajectory_frame([record]).iloc[1]
@@ -189,14 +193,16 @@ def test_a_prompt_scored_in_one_order_only_counts_in_no_win_rate(make_record, ma
 def test_results_that_the_unscored_could_change_are_no_collapse_and_not_bold(
     make_record, make_verdict
 ) -> None:
-    lost = milestone(10, 0, unscored=7)  # five prompts lost, seven unknown
+    lost = checkpoint(10, 0, unscored=7)  # five prompts lost, seven unknown
     [[row]] = trajectory_table([with_path(make_record(), [lost], selected=10)]).groups
     assert row[8].text == "-"
-    [[row]] = trajectory_table([with_path(make_record(), [milestone(10, 0, unscored=5)], selected=10)]).groups
+    [[row]] = trajectory_table(
+        [with_path(make_record(), [checkpoint(10, 0, unscored=5)], selected=10)]
+    ).groups
     assert row[8].text == "10"
     won = [make_verdict(i, 1 if i < 40 else None) for i in range(90)]
     nothing = [make_verdict(i, 0 if i < 40 else None) for i in range(90)]
-    record = with_path(make_record(verdicts=nothing), [milestone(10, 8)], selected=10)
+    record = with_path(make_record(verdicts=nothing), [checkpoint(10, 8)], selected=10)
     record = replace(record, selected=Selected(10, [Generation("yes", True, 2)] * 90, won))
     [[row]] = trajectory_table([record]).groups
     assert row[6].text == "+100.0 [100.0, 100.0]" and not any(entry.bold for entry in row[4:7])

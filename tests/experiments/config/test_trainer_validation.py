@@ -49,7 +49,7 @@ def test_a_trained_run_is_complete(run_of: Callable[..., Run], trainer: str) -> 
 def test_selection_works_for_dpo(run_of: Callable[..., Run]) -> None:
     config = run_of("dpo", "selection.every=1", "selection.prompts=12")
     record = read_record(pipeline.run(config))
-    assert record.trajectory is not None and [m.step for m in record.trajectory.milestones] == [1, 2]
+    assert record.trajectory is not None and [m.step for m in record.trajectory.checkpoints] == [1, 2]
 
 
 def test_a_verifier_answers_once(run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,13 +38,13 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
 ) -> None:
     assert main(["probe", *cell("seed=3", "verifier=llama")]) == 0
     printed = capsys.readouterr()
-    [path] = (tmp_path / "runs").glob("*/stress.json")
+    [path] = (tmp_path / "runs").glob("*/probe.json")
     assert f"record: {path}" in printed.out
     assert (
         "generator: miniature:qwen-1/pretrained, verifier: miniature:llama-1/verifier, seed: 3" in printed.out
     )
     record = read_record(path, RewardProbeRecord)
-    assert record.stress_id == path.parent.name
+    assert record.probe_id == path.parent.name
     assert (record.scale, record.family, record.regime, record.seed) == ("miniature", "qwen", "pretrained", 3)
     assert record.verifier_checkpoint == "miniature:llama-1/verifier"
     assert record.second_checkpoint == "miniature:olmo-1/verifier"

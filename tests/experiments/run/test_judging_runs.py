@@ -460,13 +460,13 @@ def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Ce
     assert first.trajectory is not None and first.selected is None
     nothing = "the checkpoints have 0 of 24 selection verdicts scored in common: none was selected"
     assert nothing in first.warnings
-    assert all(sum(m.unscored.values()) == 24 for m in first.trajectory.milestones)
+    assert all(sum(m.unscored.values()) == 24 for m in first.trajectory.checkpoints)
     assert not store.done and (store.checkpoint / "step-1").exists()
     stub.rates = {}
     again = read_record(pipeline.run(config))
     assert again.trajectory is not None and again.selected is not None
     assert not any("in common" in warning for warning in again.warnings)
-    assert not any(m.unscored for m in again.trajectory.milestones)
+    assert not any(m.unscored for m in again.trajectory.checkpoints)
     assert store.done and not (store.checkpoint / "step-1").exists()
     assert (again.pairs, again.verdicts, again.history) == (first.pairs, first.verdicts, first.history)
 

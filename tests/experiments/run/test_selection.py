@@ -33,23 +33,23 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
     asked = selection.selection_prompts(config)
     texts = [p.text for p in asked]
     assert path.prompts == [p.id for p in asked]
-    assert [m.step for m in path.milestones] == [1, 2, 3]
+    assert [m.step for m in path.checkpoints] == [1, 2, 3]
     start = greedy(config.generator, texts)
     assert path.start_quality == pytest.approx(
         [world.grade(t, g.response, g.finished).quality for t, g in zip(texts, start, strict=True)], abs=1e-6
     )
     places = {1: store.checkpoint / "step-1", 2: store.checkpoint / "step-2", 3: store.checkpoint}
     distinct = set()
-    for milestone in path.milestones:
-        policy = greedy(str(places[milestone.step]), texts)
+    for checkpoint in path.checkpoints:
+        policy = greedy(str(places[checkpoint.step]), texts)
         distinct.add(tuple(g.response for g in policy))
         expected = [duel(t, p, s) for t, p, s in zip(texts, policy, start, strict=True)]
-        assert milestone.points == [[e, e] for e in expected]
-        assert milestone.quality == pytest.approx(
+        assert checkpoint.points == [[e, e] for e in expected]
+        assert checkpoint.quality == pytest.approx(
             [world.grade(t, g.response, g.finished).quality for t, g in zip(texts, policy, strict=True)],
             abs=1e-6,
         )
-        assert milestone.unscored == {}
+        assert checkpoint.unscored == {}
     assert len(distinct) > 1  # checkpoints that all say the same would test nothing
 
 
@@ -102,7 +102,7 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
         "step-2",
         "checkpoint",
     ]  # after the starts of both uses
-    assert record.trajectory is not None and len(record.trajectory.milestones) == 3
+    assert record.trajectory is not None and len(record.trajectory.checkpoints) == 3
 
 
 @pytest.mark.parametrize(
@@ -119,8 +119,8 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
     ],
 )
 def test_the_best_is_the_one_that_wins_most(points: list[list[list[float | None]]], step: int | None) -> None:
-    milestones = [CheckpointResult(10 * (i + 1), own, None, {}) for i, own in enumerate(points)]
-    assert selection.best_step(Trajectory("oracle", ["p"], None, milestones)) == step
+    checkpoints = [CheckpointResult(10 * (i + 1), own, None, {}) for i, own in enumerate(points)]
+    assert selection.best_step(Trajectory("oracle", ["p"], None, checkpoints)) == step
 
 
 def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:

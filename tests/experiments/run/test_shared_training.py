@@ -101,8 +101,8 @@ def test_another_judge_takes_the_saved_checkpoints_responses(
     after = read_record(Store.of(second).record)
     assert before.trajectory is not None and after.trajectory is not None
     assert after.history == before.history and after.pairs == before.pairs
-    points = [[each[:1] for each in c.points] for c in before.trajectory.milestones]
-    assert points == [c.points for c in after.trajectory.milestones]
+    points = [[each[:1] for each in c.points] for c in before.trajectory.checkpoints]
+    assert points == [c.points for c in after.trajectory.checkpoints]
 
 
 def test_saved_checkpoints_stay_until_all_runs_of_a_command_have_selected(cell: Cell) -> None:

@@ -60,9 +60,9 @@ def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
 
 
 def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
-    config = composed(cell("experiment=reference"))
+    config = composed(cell("experiment=main_table"))
     [_, callback] = tracking.callbacks(config, Store.of(config))
-    assert callback.run.id == Store.of(config).trained.name and callback.run.project == "cme-reference"
+    assert callback.run.id == Store.of(config).trained.name and callback.run.project == "cme-main_table"
     settings = callback.run.settings
     assert (
         settings["family.name"] == "qwen"
