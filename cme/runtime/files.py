@@ -1,8 +1,9 @@
-"""Locks that the kernel releases when their owner ends, and syncing of files to the disk."""
+"""Names of files, locks that the kernel releases when their owner ends, and syncing of files to the disk."""
 
 import errno
 import fcntl
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,15 @@ from filelock import FileLock
 
 from cme import Unavailable
 from cme.records import explain_write_errors
+
+
+def check_name(field: str, name: str) -> None:
+    """Raise ValueError unless a name can be part of the name of a file in any folder."""
+    if not re.fullmatch(r"\w[\w.+-]*", name):
+        raise ValueError(
+            f"{field}={name!r}; it becomes part of file names: use letters, digits, _ . + -, and begin with one of the "
+            "first three"
+        )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -158,4 +159,5 @@ def without_hydra_overrides(arguments: Sequence[str]) -> list[str]:
 
 def configures_hydra(argument: str) -> bool:
     """Whether an argument overrides the configuration of Hydra itself."""
-    return argument.lstrip("+~").startswith(("hydra/", "hydra."))
+    group_and_packages = re.split("[@:]", argument.partition("=")[0].lstrip("+~"))
+    return any(re.split("[/.]", place)[0] == "hydra" for place in group_and_packages)

@@ -1,4 +1,8 @@
-"""`cells.jsonl`: every cell that was ever requested, with the command line that runs it alone."""
+"""`cells.jsonl`: every cell that was ever requested, with the command line that runs it alone.
+
+The file may come from elsewhere, so a line can set fields of a run and nothing else: it names no package to trust, no
+setting of Hydra, and no folder outside the one that it lies in.
+"""
 
 import json
 import os
@@ -8,9 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cme.records import Strict, explain_write_errors, from_json
-from cme.runtime.files import hold_lock
+from cme.runtime.files import check_name, hold_lock
+from experiments.config.composition import configures_hydra
 
 FILE = "cells.jsonl"
+COMMAND_FIELDS = ("plan", "fail_fast", "results_dir", "trusted_packages")
+"""Fields that configure the command, not the run; the ledger omits them."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,8 @@ class Entry(Strict):
 
     Attributes:
         run_id: Name of the run's folder.
-        overrides: The arguments that run the cell alone, without `results_dir`, since that folder may be moved.
+        overrides: The arguments that run the cell alone, without COMMAND_FIELDS: the folder of the results may be
+            moved, and whoever runs the cell decides which packages to trust.
         comparators: The further models and the cut start to compare the run with: checkpoint by name. They do not
             change the run.
     """
@@ -35,7 +43,16 @@ class Entry(Strict):
         folder = str(results_dir)
         if not re.fullmatch(r"[\w./+-]+", folder, re.ASCII):  # Hydra's grammar needs quotes
             folder = "'" + folder.replace("'", "\\'") + "'"
-        return [*self.overrides, f"results_dir={folder}"]
+        # older versions wrote `trusted_packages` down
+        overrides = [word for word in self.overrides if field_of(word) not in COMMAND_FIELDS]
+        return [*overrides, f"results_dir={folder}"]
+
+    def check(self) -> None:
+        """Raise ValueError for a run id that is not a name, and for an argument that is no override of a field."""
+        check_name("run_id", self.run_id)
+        for word in self.overrides:
+            if not re.match(r"([+~]|\+\+)?\w[\w./@:-]*(=|$)", word) or configures_hydra(word):
+                raise ValueError(f"overrides has {word!r}, which sets no field of a run")
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -72,6 +89,13 @@ def read_entries(results_dir: Path) -> Iterator[Entry]:
             if not line.endswith("\n"):
                 return  # incomplete
             try:
-                yield from_json(Entry, line)
+                entry = from_json(Entry, line)
+                entry.check()
             except ValueError as error:
                 raise ValueError(f"{path}, line {number} is not a cell: {error}; delete the line") from error
+            yield entry
+
+
+def field_of(override: str) -> str:
+    """The top-level field or group that an override sets, such as `trainer` of `+trainer.max_steps=2`."""
+    return re.split("[=.@]", override.lstrip("+~"), maxsplit=1)[0]

@@ -19,8 +19,6 @@ from experiments.sweep.ledger import Entry
 
 DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
 """Exit codes. After INTERRUPTED everything is saved, and the same command continues."""
-COMMAND_FIELDS = ("plan", "fail_fast", "results_dir")
-"""Fields that configure the command, not the run; the ledger omits them."""
 MAX_ERRORS = 20
 """Largest number of printed errors."""
 
@@ -56,7 +54,9 @@ def main(arguments: list[str]) -> int:
 
 @signals.handle_signals()
 def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
-    """Run cells of the ledger; return the exit code. `arguments` may name a launcher and fail_fast=true.
+    """Run cells of the ledger; return the exit code.
+
+    `arguments` may name a launcher, fail_fast=true, and the packages to trust, which no ledger can name.
 
     A cell is composed only when its turn comes, or that of its batch with a launcher. A cell that cannot run is
     reported, and the others run.
@@ -67,7 +67,7 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     remaining = iter(entries)
     while batch := list(islice(remaining, size)):
         try:
-            ready, errors = _prepare_entries(batch, results_dir)
+            ready, errors = _prepare_entries(batch, results_dir, overrides)
         except KeyboardInterrupt:
             return _report_interruption()
         if errors:
@@ -81,14 +81,19 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     return next((code for code in (INTERRUPTED, FAILED) if code in codes), DONE)
 
 
-def _prepare_entries(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequence[Entry], list[str]]:
-    """Compose the entries and prepare their runs. Returns those that can run, and the errors of the others."""
+def _prepare_entries(
+    batch: Sequence[Entry], results_dir: Path, overrides: Sequence[str]
+) -> tuple[Sequence[Entry], list[str]]:
+    """Compose the entries, with the overrides of the command, and prepare their runs.
+
+    Returns those that can run, and the errors of the others.
+    """
     ready: list[Entry] = []
     runs: list[Run] = []
     errors: list[str] = []
     for entry in batch:
         try:
-            [run] = composition.compose_cells(entry.words(results_dir))
+            [run] = composition.compose_cells([*entry.words(results_dir), *overrides])
             if _folder(run).name != entry.run_id:
                 raise BadConfig(
                     f"its command line now gives {_folder(run).name}, since the configuration has changed; run that "
@@ -105,7 +110,7 @@ def _prepare_entries(batch: Sequence[Entry], results_dir: Path) -> tuple[Sequenc
     except ValueError as error:  # of one of the runs
         if len(ready) == 1:
             return [], [*errors, *(f"{ready[0].run_id}: {line}" for line in str(error).splitlines())]
-        parts = [_prepare_entries([entry], results_dir) for entry in ready]
+        parts = [_prepare_entries([entry], results_dir, overrides) for entry in ready]
         return [e for each, _ in parts for e in each], [*errors, *(e for _, each in parts for e in each)]
     return ready, errors
 
@@ -154,7 +159,7 @@ def add_to_ledger(runs: Sequence[Run]) -> None:
 
 def entry_of(run: Run) -> Entry:
     """The ledger's entry of a cell."""
-    overrides = [w for w in run.overrides if w.lstrip("+").split("=")[0] not in COMMAND_FIELDS]
+    overrides = [w for w in run.overrides if ledger.field_of(w) not in ledger.COMMAND_FIELDS]
     comparators = identity.comparisons(run) if run.experiment.run == schema.Experiment.run else {}
     return Entry(_folder(run).name, run.scale.name, run.experiment.name, overrides, comparators)
 

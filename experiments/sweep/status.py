@@ -53,7 +53,7 @@ def main(command: str, arguments: Sequence[str], prog: str) -> int:
         if command == "status":
             _print_status(results_dir, experiment, None if options.all else LISTED, options.watch)
         elif command == "pending":
-            _print_pending(results_dir, experiment)
+            _print_pending(results_dir, experiment, settings)
         else:
             return _run_again(command, results_dir, experiment, settings)
     except (ValueError, Unavailable) as error:
@@ -65,6 +65,8 @@ def main(command: str, arguments: Sequence[str], prog: str) -> int:
 def _parser(command: str, prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description=DESCRIPTIONS[command])
     words = "EXPERIMENT: only the cells of this experiment; results_dir=DIR: folder of the runs (default: results/runs)"
+    if command != "status":
+        words += "; trusted_packages=[NAME]: packages other than cme whose callables the cells use"
     if command in ("resume", "retry"):
         words += "; fail_fast=true: stop at the first failure; hydra/launcher=NAME and its settings"
     parser.add_argument("words", nargs="*", metavar="EXPERIMENT | KEY=VALUE", help=words)
@@ -81,7 +83,9 @@ def _check(command: str, experiments: Sequence[str], settings: Sequence[str], re
     """Raise ValueError for words that the command does not accept."""
     if len(experiments) > 1:
         raise ValueError(f"{command} takes one experiment, not {' '.join(experiments)}")
-    accepted = ("fail_fast=", "hydra/", "hydra.") if command in ("resume", "retry") else ()
+    accepted: tuple[str, ...] = () if command == "status" else ("trusted_packages=",)
+    if command in ("resume", "retry"):
+        accepted += ("fail_fast=", "hydra/", "hydra.")
     if refused := [word for word in settings if not word.startswith(accepted)]:
         raise ValueError(
             f"{command} does not accept {refused[0]}; the settings of each cell are in {results_dir / ledger.FILE}"
@@ -182,12 +186,12 @@ def _print_status(results_dir: Path, experiment: str | None, listed: int | None,
         return
 
 
-def _print_pending(results_dir: Path, experiment: str | None) -> None:
+def _print_pending(results_dir: Path, experiment: str | None, settings: Sequence[str]) -> None:
     failed = 0
     for cell in scan_cells(results_dir, experiment):
         failed += cell.state == "failed"
         if cell.state in ("pending", "interrupted"):
-            print(f"{shipped.RUN} {shlex.join(cell.entry.words(results_dir))}")
+            print(f"{shipped.RUN} {shlex.join([*cell.entry.words(results_dir), *settings])}")
     if failed:
         print(f"{failed} failed cells are not listed; `retry` runs them", file=sys.stderr)
 

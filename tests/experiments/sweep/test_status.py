@@ -18,6 +18,7 @@ from experiments.run import preparation, state
 from experiments.sweep import launchers, ledger, runner, status
 from experiments.sweep.ledger import Entry
 
+TRUST = "trusted_packages=[toy_cells]"
 HOLD = (
     "import sys\nfrom pathlib import Path\nfrom experiments.run import state\n"
     "with state.run_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
@@ -190,21 +191,21 @@ def test_resume_runs_pending_cells_and_retry_failed_ones(
     tmp_path: Path, add_cells: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     add_cells("seed=0,1,2")
-    where = f"results_dir={tmp_path}"
+    where = [f"results_dir={tmp_path}", TRUST]
     assert set(states(tmp_path).values()) == {"pending"}
-    assert main(["resume", where]) == 75
+    assert main(["resume", *where]) == 75
     assert states(tmp_path) == {"seed=0": "done", "seed=1": "failed", "seed=2": "interrupted"}
     capsys.readouterr()
     (tmp_path / "mended").touch()
-    assert main(["retry", where]) == 0
+    assert main(["retry", *where]) == 0
     [line] = capsys.readouterr().err.splitlines()
     assert line.endswith("failed before: KeyError: 'a bug'")
     assert states(tmp_path) == {"seed=0": "done", "seed=1": "done", "seed=2": "interrupted"}
-    assert main(["resume", where]) == 0
+    assert main(["resume", *where]) == 0
     assert set(states(tmp_path).values()) == {"done"}
     attempts = {p.parent.name.split("-s")[-1][0]: len(p.read_text().split()) for p in tmp_path.glob("*/ran")}
     assert attempts == {"0": 1, "1": 2, "2": 2}
-    assert main(["resume", where]) == 0, "nothing is left"
+    assert main(["resume", *where]) == 0, "nothing is left"
 
 
 @pytest.mark.parametrize("value", ["true", "True", "1"])
@@ -212,7 +213,7 @@ def test_fail_fast_leaves_the_rest_pending(
     tmp_path: Path, add_cells: Callable[..., None], value: str
 ) -> None:
     add_cells("seed=1,0")
-    assert main(["resume", f"results_dir={tmp_path}", f"fail_fast={value}"]) == 1
+    assert main(["resume", f"results_dir={tmp_path}", TRUST, f"fail_fast={value}"]) == 1
     assert [cell.state for cell in status.scan_cells(tmp_path)] == ["failed", "pending"]
 
 
@@ -233,7 +234,7 @@ def test_a_cell_that_cannot_run_does_not_keep_the_others_of_its_batch_from_runni
     ledger.add_entries(tmp_path, [Entry("renamed", "miniature", None, [*toy_cells.OVERRIDES])])
     ledger.add_entries(tmp_path, [Entry("misspelled", "miniature", None, ["rewrd=cme"])])
     add_cells("seed=5,0,7")
-    assert main(["resume", f"results_dir={tmp_path}", "hydra/launcher=local"]) == 1
+    assert main(["resume", f"results_dir={tmp_path}", TRUST, "hydra/launcher=local"]) == 1
     found = [cell.state for cell in status.scan_cells(tmp_path)]
     assert found == ["pending", "pending", "pending", "done", "done"]
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -256,9 +257,9 @@ def test_a_results_dir_may_be_spelled_otherwise_or_moved(
     where = spelling.format(here=tmp_path)
     if "elsewhere" in where:
         Path("runs").rename(where)
-    assert main(["pending", f"results_dir={where}"]) == 0
+    assert main(["pending", f"results_dir={where}", TRUST]) == 0
     [command] = capsys.readouterr().out.splitlines()
     [config] = composition.compose_cells(shlex.split(command)[2:])
     assert Path(config.results_dir) == Path(where)
-    assert main(["resume", f"results_dir={where}"]) == 0
+    assert main(["resume", f"results_dir={where}", TRUST]) == 0
     assert [cell.state for cell in status.scan_cells(Path(where))] == ["done"]
