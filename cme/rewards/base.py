@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from cme.models import chat
 from cme.models.chat import Text
@@ -29,7 +29,8 @@ class Reward(ABC):
     """A reward function for `GRPOTrainer(reward_funcs=...)`.
 
     A reward returns one float per completion, higher is better, or None for a completion that it cannot score. None is
-    never replaced by a number: TRL leaves such a completion out of its group's baseline and gives it no advantage.
+    never replaced by a number: TRL leaves such a completion out of its group's baseline and gives it no advantage, also
+    beside other reward functions (`cme.rewards.unscored_rows`).
 
     Attributes:
         __name__: the name under which TRL logs the reward.
@@ -57,6 +58,13 @@ class Reward(ABC):
     token_values: "Sequence[torch.Tensor]" = ()
     left_out: int = 0
     _policy: PolicyScorer | None = None
+
+    def __new__(cls, *_: Any, **__: Any) -> Self:
+        """Create a reward, whose None TRL's trainers respect from now on."""
+        from cme.rewards.unscored_rows import leave_out_unscored_rows
+
+        leave_out_unscored_rows()
+        return super().__new__(cls)
 
     @classmethod  # noqa: B027 - a hook
     def check(cls, **settings: Any) -> None:

@@ -1,15 +1,26 @@
 """The reward by itself in a plain TRL script."""
 
+import asyncio
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-from cme.rewards import CrossModelEntropy
+from cme.rewards import (
+    CrossModelEntropy,
+    GroundTruth,
+    MajorityVote,
+    ReverseKL,
+    Reward,
+    SelfCertainty,
+    SemanticEntropy,
+    TokenEntropy,
+)
 
 Folder = Callable[..., Path]
 TEXTS = ["what is 3 plus 4?", "name two animals.", "what color is the fox?", "is the bear large?"]
@@ -47,3 +58,127 @@ def test_reward_in_a_trl_script(
         assert entry["reward"] < 0 or "pmi" in settings
         assert entry["rewards/cme/std"] > 0 and entry["response_truncated"] == 0
         assert math.isfinite(entry["loss"]) and entry["grad_norm"] > 0
+
+
+class Given(Reward):
+    """Rewards that are known in advance."""
+
+    __name__ = "given"
+
+    def __init__(self, values: list[float | None]) -> None:
+        self.given = values
+
+    def __call__(self, *_: Any, **__: Any) -> list[float | None]:
+        return self.given
+
+
+class GivenLater(Given):
+    """The same, asynchronous."""
+
+    async def __call__(self, *_: Any, **__: Any) -> list[float | None]:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return self.given
+
+
+def other(completions: list[Any], **_: Any) -> list[float]:
+    """A second reward, which scores everything."""
+    return [0.5, 0.25, 0.0, 0.75][: len(completions)]
+
+
+def script(
+    folder: Path,
+    model: Path,
+    rewards: list[Any],
+    kind: Any = GRPOTrainer,
+    config: Any = GRPOConfig,
+    **given: Any,
+) -> Any:
+    """A plain TRL script's trainer on one group of four."""
+    return kind(
+        model=str(model),
+        reward_funcs=rewards,
+        args=config(
+            output_dir=str(folder),
+            max_steps=1,
+            per_device_train_batch_size=4,
+            num_generations=4,
+            max_completion_length=4,
+            save_strategy="no",
+            report_to=[],
+            use_cpu=True,
+            bf16=False,
+            disable_tqdm=True,
+            **given,
+        ),
+        train_dataset=Dataset.from_list([{"prompt": TEXTS[0]}]),
+    )
+
+
+@pytest.mark.parametrize("reward", [Given, GivenLater])
+@pytest.mark.parametrize("position", [0, 1])
+def test_none_beside_a_second_reward_is_no_reward(
+    tiny_folder: Folder, tmp_path: Path, reward: type[Given], position: int
+) -> None:
+    rewards: list[Any] = [other]
+    rewards.insert(position, reward([None, -6.558, -6.590, -6.501]))
+    trainer = script(tmp_path, tiny_folder("qwen"), rewards)
+    trainer.train()
+    scored = torch.tensor([0.25 - 6.558, 0.0 - 6.590, 0.75 - 6.501])
+    expected = [0.0, *((scored - scored.mean()) / (scored.std() + 1e-4)).tolist()]
+    assert list(trainer._logs["advantages"]) == pytest.approx(expected, abs=1e-3)
+    [logged] = [entry["reward"] for entry in trainer.state.log_history if "reward" in entry]
+    assert logged == pytest.approx(scored.mean().item())
+
+
+def test_none_in_rloo_is_no_reward_either(tiny_folder: Folder, tmp_path: Path) -> None:
+    rewards = [Given([None, -1.0, -2.0, -3.0]), other]
+    trainer = script(tmp_path, tiny_folder("qwen"), rewards, RLOOTrainer, RLOOConfig, beta=0.0)
+    trainer.train()
+    first, *others = trainer._logs["advantages"]
+    assert first == 0
+    assert others == pytest.approx([-0.75 + 2.125, -2.0 + 1.5, -2.25 + 1.375])  # minus the mean of the others
+
+
+def test_none_of_a_reward_without_weight_changes_nothing(tiny_folder: Folder, tmp_path: Path) -> None:
+    rewards = [Given([None, -1.0, -2.0, -3.0]), other]
+    trainer = script(tmp_path, tiny_folder("qwen"), rewards, reward_weights=[0.0, 1.0])
+    trainer.train()
+    scored = torch.tensor([0.5, 0.25, 0.0, 0.75])
+    expected = (scored - scored.mean()) / (scored.std() + 1e-4)
+    assert list(trainer._logs["advantages"]) == pytest.approx(expected.tolist(), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "unscored"),
+    [
+        ("cme", [0, 1]),
+        ("reverse_kl", [0, 1]),
+        ("token_entropy", [0, 1]),
+        ("self_certainty", [0, 1]),
+        ("ground_truth", [2]),
+        ("majority_vote", [2, 3]),
+        ("semantic_entropy", [0, 1, 2, 3]),
+    ],
+)
+def test_every_reward_that_gives_none(
+    tiny_folder: Folder, tmp_path: Path, name: str, unscored: list[int]
+) -> None:
+    """The first completion is empty, the second longer than the context, and the third has no gold answer."""
+    folder = str(tiny_folder("llama"))
+    reward: Reward = {
+        "cme": lambda: CrossModelEntropy(folder),
+        "reverse_kl": lambda: ReverseKL(folder),
+        "token_entropy": TokenEntropy,
+        "self_certainty": SelfCertainty,
+        "ground_truth": lambda: GroundTruth(None, "number"),
+        "majority_vote": lambda: MajorityVote("number", 4, train_on=2),
+        "semantic_entropy": lambda: SemanticEntropy("boxed", 4),
+    }[name]()
+    trainer = script(tmp_path, tiny_folder("qwen"), [reward, other])
+    reward.bind(trainer)
+    texts = ["", "it is 7. " * 200, "it is 8.", "it is 9."]
+    ids = [trainer.processing_class(text)["input_ids"] for text in texts]
+    inputs = [{"prompt": TEXTS[0], "answer": answer} for answer in ("7", "7", None, "9")]
+    values = trainer._calculate_rewards(inputs, [TEXTS[0]] * 4, texts, ids)
+    assert [i for i, row in enumerate(values) if row.isnan().all()] == unscored
+    assert not values[[i for i in range(4) if i not in unscored]].isnan().any()
