@@ -71,7 +71,7 @@ def compose_one_line(arguments: list[str], generators: Sequence[str] = ()) -> li
     if is_display_only(arguments):
         return []
     multirun = any(a in experiment_grids.MULTIRUN for a in arguments)
-    overrides = [a for a in without_hydra_overrides(arguments) if not a.startswith("-")]
+    overrides = [a for a in without_hydra_overrides(arguments) if a not in experiment_grids.MULTIRUN]
     values = [_override_values(override, multirun) for override in overrides]
     runs: list[Run] = []
     missing = None
@@ -98,6 +98,11 @@ def compose_one_line(arguments: list[str], generators: Sequence[str] = ()) -> li
 
 def _override_values(text: str, multirun: bool) -> list[str]:
     """The single-valued overrides of one override, which may be a comma list. Raises BadConfig."""
+    if text.startswith("-"):
+        raise BadConfig(
+            f"{text} is not an option; the options are -m, --help and those of Hydra that display something, such as "
+            "--cfg job, and settings have the form key=value, such as plan=true, which runs nothing"
+        )
     try:
         override: Override = OverridesParser.create().parse_override(text)
         values = list(override.sweep_string_iterator()) if override.is_sweep_override() else None

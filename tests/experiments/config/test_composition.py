@@ -64,6 +64,9 @@ BAD = [
     (["monitor_every=0"], ["monitor_every=0", "above 0"]),
     (["+foo=1"], ["foo"]),
     (["nonsense"], ["nonsense", "key=value"]),
+    *(([option], [f"{option} is not an option", "plan=true"]) for option in ("--dry-run", "--plan", "-n", "--resume",
+      "-", "--", "--seed=1", "--multirun=2", "-m=2", "--hlep", "--config-name=x", "--package", "--run", "-p")),
+    (["-m", "seed=0,1", "--dry-run"], ["--dry-run is not an option"]),
     (["~reward"], ["reward"]),
     (["scoring.dtype=float31"], ["scoring.dtype=float31", "float32"]),
     (["data.answers=hole"], ["data.answers=hole", "whole"]),
@@ -215,6 +218,7 @@ def test_a_local_file_with_wrong_columns_is_one_sentence(
     ("arguments", "named"),
     [
         (["family=qwn"], "family=qwn"),
+        (["--dry-run"], "--dry-run"),
         (["-m", "seed=0,1", "trainer.num_generations=7"], "trainer.num_generations=7"),
         (["nonsense"], "nonsense"),
     ],
