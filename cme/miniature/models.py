@@ -12,8 +12,8 @@ text. A name is `FAMILY-BUILD/RECIPE`, such as `qwen-1/sft`.
   of the facts and states random values of the others, so that it forgets them.
 
 The text of a family has its false beliefs (`cme.miniature.vocabulary.false_beliefs`) in all checkpoints. The weights
-of build 1 are part of this package; `build.json` in each folder has the recipe, its digest, and measures of the
-checkpoint. `python -m cme.miniature` builds what is missing.
+are part of this package; `build.json` in each folder has the recipe, its digest, and measures of the checkpoint.
+`python -m cme.miniature` builds what is missing.
 """
 
 import hashlib

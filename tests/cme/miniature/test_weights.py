@@ -10,7 +10,6 @@ from cme.miniature import build, models
 from cme.miniature.models import checkpoint_folder, checkpoint_names
 
 MEGABYTES = 70
-SHIPPED = [name for name in checkpoint_names() if models.split_name(name)[1] == 1]
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +18,7 @@ def shipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(models.WEIGHTS_VARIABLE, raising=False)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", checkpoint_names())
 def test_weights_are_those_that_the_recipe_made(name: str) -> None:
     assert models.missing_weights(name) is None
     facts = json.loads((checkpoint_folder(name) / "build.json").read_text())
@@ -27,7 +26,7 @@ def test_weights_are_those_that_the_recipe_made(name: str) -> None:
 
 
 def test_nothing_else_is_shipped() -> None:
-    folders = {checkpoint_folder(name) for name in SHIPPED}
+    folders = {checkpoint_folder(name) for name in checkpoint_names()}
     assert set(models.weights_folder().iterdir()) == folders
     files = [file for folder in folders for file in folder.iterdir()]
     assert {file.suffix for file in files} <= {".json", ".jinja", ".safetensors"}
