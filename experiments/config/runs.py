@@ -12,7 +12,7 @@ from cme.records import Oracle
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.schema import TRAINERS, Config
-from experiments.config.validation import BadConfig, check_existence, check_targets
+from experiments.config.validation import BadConfig, check_existence, check_names, check_targets
 
 
 @dataclass(kw_only=True)
@@ -63,6 +63,7 @@ def resolve(config: DictConfig, overrides: Sequence[str] = ()) -> Run:
             typed[key] = OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
         except OmegaConfBaseException as error:
             raise BadConfig(f"{key}: {str(error).splitlines()[0]}") from error
+    check_names(values)
     check_targets(values)
     selection, data, trainer = typed["selection"], typed["data"], typed["trainer"]
     typed["reward"] = Component.of(typed["reward"])

@@ -13,6 +13,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 from cme.judges.base import Judge
 from cme.models import template_variables
 from cme.rewards.base import Reward
+from cme.runtime.files import check_name
 from experiments.config import identity, trainer_validation
 from experiments.config.components import Component, locate
 from experiments.config.family_overlap import family_of, generator_parties, overlap_warnings
@@ -26,6 +27,10 @@ LOADERS: dict[str, dict[str, Any]] = {
     "trainer.pairs": {"prompts": [], "seed": 0},
 }
 """Arguments that functions which load data get in addition to those of the configuration."""
+
+
+NAMED = ("scale", "family", "verifier", "reward", "data", "judge", "preset", "experiment")
+"""Groups whose `name` can become part of a file name."""
 
 
 class BadConfig(ValueError):
@@ -96,6 +101,23 @@ def check_existence(config: DictConfig) -> None:
         ) from None
     if missing:
         raise BadConfig(f"trainer={method} has no sizes at scale={scale}: set {', '.join(missing)}")
+
+
+def check_names(values: Mapping[str, Any]) -> None:
+    """Check the folder of the results, and the names that become part of file names in it. Raises BadConfig."""
+    nodes = {group: values[group] for group in NAMED if group in values}
+    nodes["selection.judge"] = values["selection"]["judge"]
+    nodes |= {
+        f"judge.members.{key}": member for key, member in (values["judge"].get("members") or {}).items()
+    }
+    for path, node in nodes.items():
+        if node.get("name") is not None:
+            try:
+                check_name(f"{path}.name", str(node["name"]))
+            except ValueError as error:
+                raise BadConfig(str(error)) from None
+    if not values["results_dir"].strip():
+        raise BadConfig("results_dir is empty; it must be a folder, such as results_dir=results/runs")
 
 
 def check_targets(values: Mapping[str, Any]) -> None:

@@ -136,6 +136,10 @@ def _folder_comparisons(folder: Path, policy_label: str | None) -> dict[tuple[Si
 
 def _outputs(folder: Path, label: str) -> Path:
     """The file of a label's outputs."""
+    if Path(label).name != label:
+        raise BadOutputs(
+            f"{folder} has verdicts on {label!r}, which names a file elsewhere; rename the label"
+        )
     places = [folder / f"{label}_outputs.json", folder / f"{label}.json"]
     if not (found := [place for place in places if place.is_file()]):
         raise BadOutputs(

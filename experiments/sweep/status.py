@@ -48,6 +48,8 @@ def main(command: str, arguments: Sequence[str], prog: str) -> int:
     experiments = [word for word in options.words if "=" not in word]
     results_dir = Path(folders[-1] if folders else "results/runs")
     try:
+        if folders and not folders[-1].strip():
+            raise ValueError("results_dir is empty; it must be a folder, such as results_dir=results/runs")
         _check(command, experiments, settings, results_dir)
         experiment = experiments[0] if experiments else None
         if command == "status":

@@ -82,6 +82,14 @@ BAD = [
     (["judge._target_=os.system"], ["judge._target_=os.system", "trusted_packages=[os]"]),
     *(([f"{path}._target_=cme.runtime.files.os.system"], [f"{path}._target_=", "is defined in posix"])
       for path in ("judge", "data.oracle", "data.source")),
+    # a name becomes part of file names
+    *(([f"{group}.name={name}"], [f"{group}.name={name!r}", "part of file names"])
+      for name in ("x/../../../evil", "..", ".hidden", "/tmp/evil", "a b")
+      for group in ("family", "reward", "judge", "verifier", "data", "selection.judge")),
+    (["judge=panel", "judge.members.gpt_5_2.name=../evil"], ["judge.members.gpt_5_2.name='../evil'"]),
+    (["experiment=rewards", "experiment.name=../evil"], ["experiment.name='../evil'"]),
+    (["results_dir="], ["results_dir is empty"]),
+    (["results_dir=' '"], ["results_dir is empty"]),
     # a trusted package may be named, but its class must be a reward and take the arguments
     (["trusted_packages=[collections]", "reward._target_=collections.Counter"], ["is not an argument of coll"]),
     (["trusted_packages=[collections]", "reward=self_certainty", "reward._target_=collections.UserDict"],

@@ -159,12 +159,13 @@ def test_a_run_without_a_state_file_is_in_the_state_of_its_record(tmp_path: Path
         (["status", "math", "rewards"], "one experiment"),
         (["resume", "seed=1"], "seed=1"),
         (["status", "fail_fast=true"], "fail_fast=true"),
+        (["status", "results_dir="], "results_dir is empty"),
     ],
 )
 def test_an_unknown_word_is_one_sentence(
     sweep: Path, capsys: pytest.CaptureFixture[str], words: list[str], named: str
 ) -> None:
-    assert main([*words, f"results_dir={sweep}"]) == 2
+    assert main([words[0], f"results_dir={sweep}", *words[1:]]) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and len(printed.err.splitlines()) == 1
     assert named in printed.err
