@@ -40,10 +40,11 @@ def explain_write_errors(path: Path) -> Iterator[None]:
         raise Unavailable(f"{path} cannot be written ({why}): {remedy}") from error
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write JSON atomically: to a temporary file, which is synced and then renamed.
 
-    Raises Unavailable if the file system refuses; an older file then stays as it was.
+    Without `durable` nothing is synced: another process sees the old file or the new one, but a crash of the machine
+    may lose it. Raises Unavailable if the file system refuses; an older file then stays as it was.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     with explain_write_errors(path):
@@ -53,12 +54,15 @@ def write_json(path: Path, value: Any) -> None:
             with os.fdopen(handle, "w") as file:
                 file.write(text)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             os.chmod(partial, 0o644)
             os.replace(partial, path)
         except BaseException:
             Path(partial).unlink(missing_ok=True)
             raise
+        if not durable:
+            return
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)  # syncs the new name

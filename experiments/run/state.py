@@ -6,10 +6,11 @@ A run is running while its lock is held. The kernel frees the lock when the proc
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 from cme import Unavailable
-from cme.records import Progress, RunState, SanityRecord, read_record, write_record
+from cme.records import Progress, RunState, SanityRecord, read_record, write_json
 from cme.runtime import files
 from experiments.run.store import count_unscored, finished_comparators
 
@@ -90,7 +91,7 @@ def report_stage(folder: Path, name: str) -> None:
 def report_progress(folder: Path, progress: Progress) -> None:
     """Write down the run's progress. It only informs, so an error in writing it is ignored."""
     with contextlib.suppress(OSError, Unavailable):
-        write_record(folder / PROGRESS, progress)
+        write_json(folder / PROGRESS, asdict(progress), durable=False)  # a sync can take a fifth of a second
 
 
 def last_progress(folder: Path) -> Progress | None:
