@@ -4,7 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.records.builds import OFFSET, pool_builds
-from analysis.records.names import SCALES, order_key, result_settings
+from analysis.records.names import (
+    SCALES,
+    display_name,
+    generator_name,
+    order_key,
+    result_settings,
+    verifier_name,
+)
 from analysis.records.read import Records
 from analysis.tables.render import Entry, Table
 from cme.records import RunRecord
@@ -54,8 +61,8 @@ def baselines_table(records: Records) -> Table:
         rows.append(
             [
                 Entry(run.scale),
-                Entry(f"{run.family} {run.regime}"),
-                Entry(f"{run.reward}{detail}, verifier {run.verifier}"),
+                Entry(generator_name(run.family, run.regime)),
+                Entry(f"{display_name(run.reward)}{detail}, verifier {verifier_name(run.verifier)}"),
                 Entry(str(len(one.experiments))),
                 Entry(", ".join(one.experiments)),
                 Entry(str(one.seeds), bold=one.seeds < WANTED_SEEDS),

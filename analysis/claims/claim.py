@@ -7,10 +7,10 @@ from analysis.claims.evidence import Evidence
 from analysis.claims.measures import Measure
 from analysis.claims.parts import Part, add_builds
 from analysis.claims.rules import UNTESTED, Quantifier, Result, Rule, decide
-from analysis.records.names import REGIMES
+from analysis.records.names import REGIMES, generator_name
 
 FAMILIES = ("qwen", "llama", "gemma", "olmo")
-NO_FIGURE = "no figure at hand"
+NO_FIGURE = "no published figure"
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Claim:
             return Result(
                 UNTESTED,
                 f"A win rate depends on checkpoints, prompts and judge: {min(rates):.1f} to {max(rates):.1f} % at "
-                f"{evidence.scale} scale is no second measurement of the published range.",
+                f"{evidence.scale} scale does not test the published range.",
             )
         note = self.measure.note(evidence, parts)
         result = decide(parts, self.rule, self.quantifier, self.measure.missing, note)
-        grid = {f"{family} {regime}" for family in FAMILIES for regime in REGIMES}
+        grid = {generator_name(family, regime) for family in FAMILIES for regime in REGIMES}
         missing = grid - {part.name for part in parts}
         if self.whole_grid and missing and result.verdict == "reproduced":
             reason = f"{result.reason} But {len(missing)} of the {len(grid)} cells have no run."

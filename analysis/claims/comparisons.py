@@ -5,29 +5,21 @@ not about the models at hand. With fewer seeds it is over other prompts alone, a
 comes with what its controls say, as its rule demands.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from math import isnan
 
-import numpy as np
-
-from analysis.claims.evidence import RANDOM, TRUTH, Evidence, place
-from analysis.claims.parts import Part, absent
+from analysis.claims.evidence import RANDOM, TRUTH, Evidence
+from analysis.claims.parts import Part, absent, choose_interval
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import ceiling, floor, perfect_win_rate, scored_quality
-from analysis.stats.contrasts import contrast, tally_rows
+from analysis.stats.contrasts import contrast
 from analysis.stats.metrics import Tally
-from analysis.tables.cells import Cell, build_cells
+from analysis.tables.builds import builds, by_build, number_of_seeds, on_common_builds
+from analysis.tables.cells import Cell, build_cells, place
 from analysis.tables.render import format_interval
 from cme.records import CUT_START, RunRecord
 
 NO_TRUTH = "no run with the ground truth as reward in this place"
-
-
-def interval_scope(across_seeds: bool) -> str:
-    """What an interval generalises over."""
-    return "prompts, seeds" if across_seeds else "prompts"
 
 
 def against_start(evidence: Evidence, cell: Cell, rule: Rule) -> Part:
@@ -70,16 +62,22 @@ def difference(
     """
     first, second = names or (one.method, other.method)
     part = difference_part(f"{place(one)}: {first} minus {second}", one.tally, other.tally)
-    truth, best = evidence.control(one, TRUTH), ceiling(evidence.runs_of(one))
-    worst = floor(evidence.runs_of(other))
+    truth, shared = evidence.control(one, TRUTH), builds(one.tally) & builds(other.tally)
+    if not shared:
+        return part
+    best, worst = (
+        bound([run for run in evidence.runs_of(cell) if run.seed // OFFSET in shared])
+        for bound, cell in ((ceiling, one), (floor, other))
+    )
+    reference = 100 * on_common_builds(one.tally, other.tally)[1].rate
     if rule.control == "gain":
         control = None if truth is None else from_even(rate_part("", truth))
         room = None if best is None else best - 50
     else:
         control = None if truth is None else difference_part("", truth.tally, other.tally)
-        room = None if best is None or worst is None else best - other.win.rate
+        room = None if best is None or worst is None else best - reference
         if rule.control == "loss" and worst is not None:
-            room = other.win.rate - worst
+            room = reference - worst
     return with_controls(part, rule, control, room)
 
 
@@ -106,8 +104,9 @@ def with_controls(part: Part, rule: Rule, control: Part | None, room: float | No
 def rate_part(name: str, cell: Cell) -> Part:
     """A cell's win rate, in percent."""
     win, seeds = cell.win, cell.seeds
-    wide = not isnan(seeds.across_seeds_lo)
-    lo, hi = (seeds.across_seeds_lo, seeds.across_seeds_hi) if wide else (win.lo, win.hi)
+    lo, hi, scope, freedom = choose_interval(
+        (win.lo, win.hi, win.scored - 1), (seeds.across_seeds_lo, seeds.across_seeds_hi, seeds.freedom)
+    )
     return Part(
         name,
         win.rate,
@@ -115,8 +114,8 @@ def rate_part(name: str, cell: Cell) -> Part:
         hi,
         win.scored,
         number_of_seeds(cell.tally),
-        interval_scope(wide),
-        freedom=seeds.freedom if wide else max(1, win.scored - 1),
+        scope,
+        freedom,
         floored=seeds.floored,
         by_build=tuple(100 * tally.rate for tally in by_build(cell.tally).values()),
     )
@@ -124,14 +123,14 @@ def rate_part(name: str, cell: Cell) -> Part:
 
 def difference_part(name: str, one: Tally, other: Tally) -> Part:
     """One win rate minus another on the prompts and builds of both, in points."""
-    ours, theirs = by_build(one), by_build(other)
-    common = sorted(ours.keys() & theirs.keys())
-    if not common:
+    one, other = on_common_builds(one, other)
+    if not len(one.seeds):
         return absent(name, "the two were trained from different builds of the checkpoints")
-    one, other = of_builds(one, common), of_builds(other, common)
-    change = contrast(one, other)
-    wide = not isnan(change.across_seeds_lo)
-    lo, hi = (change.across_seeds_lo, change.across_seeds_hi) if wide else (change.lo, change.hi)
+    change, ours, theirs = contrast(one, other), by_build(one), by_build(other)
+    lo, hi, scope, freedom = choose_interval(
+        (change.lo, change.hi, change.freedom),
+        (change.across_seeds_lo, change.across_seeds_hi, change.freedom),
+    )
     return Part(
         name,
         change.difference,
@@ -139,10 +138,10 @@ def difference_part(name: str, one: Tally, other: Tally) -> Part:
         hi,
         change.prompts,
         min(number_of_seeds(one), number_of_seeds(other)),
-        interval_scope(wide),
-        freedom=change.freedom,
+        scope,
+        freedom,
         floored=change.floored,
-        by_build=tuple(contrast(ours[build], theirs[build]).difference for build in common),
+        by_build=tuple(contrast(ours[build], theirs[build]).difference for build in ours),
     )
 
 
@@ -163,22 +162,3 @@ def cut_start_run(run: RunRecord) -> RunRecord | None:
     """The run with its verdicts against the cut start in place of those against the untrained model."""
     found = [comparison for comparison in run.comparisons or [] if comparison.name == CUT_START]
     return replace(run, verdicts=found[0].policy, experiment=None) if found else None
-
-
-def by_build(tally: Tally) -> dict[int, Tally]:
-    """The tallies of each build."""
-    return {
-        build: of_builds(tally, [build]) for build in sorted({int(seed) // OFFSET for seed in tally.seeds})
-    }
-
-
-def of_builds(tally: Tally, builds: Sequence[int]) -> Tally:
-    """The tally of the seeds of some builds."""
-    columns = np.isin(tally.seeds // OFFSET, builds)
-    chosen = Tally(tally.prompts, tally.seeds[columns], tally.sums[:, columns], tally.counts[:, columns])
-    return tally_rows(chosen, np.flatnonzero(chosen.counts.sum(axis=1) > 0))
-
-
-def number_of_seeds(tally: Tally) -> int:
-    """The number of seeds of each build."""
-    return len({int(seed) % OFFSET for seed in tally.seeds})

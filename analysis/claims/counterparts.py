@@ -5,7 +5,8 @@ from pathlib import Path
 from analysis.records.names import SCALES
 from analysis.tables.render import Entry, Table
 
-OVERVIEW = "tables/miniature.md tables/laptop.md tables/paper.md figures/win-rates-*.png"
+OVERVIEW = " ".join(f"tables/{scale}.md figures/win-rates-{scale}-*.png" for scale in SCALES)
+IMPORTED = "tables/imported.md figures/win-rates-imported-*.png"
 SWEEP = " ".join(f"figures/verifier-sweep-{scale}-*.png" for scale in SCALES)
 
 
@@ -76,12 +77,12 @@ COUNTERPARTS = {
     "one released evaluation, both judges": (
         "released_evaluation.csv",
         "python -m experiments import",
-        "tables/imported.md",
+        IMPORTED,
     ),
     "position, failed calls, length in the released verdicts": (
         "evaluation.csv",
         "every run, experiment=judge_sanity",
-        f"{OVERVIEW} tables/*confounds*.md tables/*sanity*.md figures/confounds-*.png",
+        f"{OVERVIEW} {IMPORTED} tables/*confounds*.md tables/*sanity*.md figures/confounds-*.png",
     ),
     "checkpoint chosen by the judge": (
         "evaluation.csv",

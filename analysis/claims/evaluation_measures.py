@@ -5,16 +5,24 @@ from math import isnan
 
 import numpy as np
 
-from analysis.claims.comparisons import number_of_seeds, rate_part
-from analysis.claims.evidence import APPARENT, Evidence, Kind, clustered_mean, place
+from analysis.claims.comparisons import rate_part
+from analysis.claims.evidence import APPARENT, Evidence, Kind, clustered_mean
 from analysis.claims.measures import Measure
 from analysis.claims.parts import Part
 from analysis.claims.rules import Rule
+from analysis.records.builds import OFFSET
+from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.frames import judge_name, prompt_names
+from analysis.records.names import judge_label, plain_name, verifier_name
 from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.stats.metrics import WinRate, win_rate
+from analysis.tables.builds import number_of_seeds
+from analysis.tables.cells import Cell, place
 from analysis.tables.separation import Separation
 from cme.records import Generation, points
+
+COMPUTED = (*EXACT_JUDGES, "reference_similarity")
+"""Judges whose verdict depends on the two texts alone."""
 
 
 def separation(quantity: str, signal: str, baseline: str = "") -> Measure:
@@ -26,7 +34,7 @@ def separation(quantity: str, signal: str, baseline: str = "") -> Measure:
             if signal in one.values and (not baseline or baseline in one.values):
                 wins = one.wins(signal, baseline) if baseline else one.wins(signal)
                 auroc = pooled_difference(*wins) if baseline else pooled_auroc(wins[0])
-                name = f"{one.record.data}: {one.name}, verifier {one.record.verifier}"
+                name = f"{plain_name(one.record.data)}: {one.name}, verifier {verifier_name(one.record.verifier)}"
                 freedom = max(1, auroc.prompts - 1)
                 found.append(Part(name, auroc.value, auroc.lo, auroc.hi, auroc.prompts, 1, freedom=freedom))
         return found
@@ -39,9 +47,19 @@ def failure_parts(evidence: Evidence, _: Rule) -> list[Part]:
     """How far counting failed calls as ties would shift the win rates, cell by cell."""
     cells = [cell for cell in evidence.cells if cell.win.unscored]
     return [
-        failure_part(f"{cell.judge}: {place(cell)} {cell.method}", cell.win, number_of_seeds(cell.tally))
+        failure_part(
+            comparison_name(cell), cell.win, len({run.seed % OFFSET for run in evidence.runs_of(cell)})
+        )
         for cell in cells
     ]
+
+
+def comparison_name(cell: Cell) -> str:
+    """A cell's judge and what it compared; of imported outputs, their labels."""
+    sides = f"{place(cell)} {cell.method}"
+    if cell.scale == "imported":
+        sides = f"{cell.method} against {cell.regime}"
+    return f"{judge_label(cell.judge)}: {sides}"
 
 
 def failure_part(name: str, win: WinRate, seeds: int) -> Part:
@@ -77,7 +95,7 @@ def first_position_parts(evidence: Evidence, _: Rule) -> list[Part]:
                 row = (float((won == 1) == verdict.policy_first), names[verdict.prompt_id], run.seed)
                 shown.setdefault(judge_name(run, verdict), []).append(row)
     return [
-        position_part(f"judge {judge}", *(list(column) for column in zip(*rows, strict=True)))
+        position_part(f"judge {judge_label(judge)}", *(list(column) for column in zip(*rows, strict=True)))
         for judge, rows in shown.items()
     ]
 
@@ -88,20 +106,24 @@ def position_part(name: str, shares: Sequence[float], prompts: Sequence[str], se
     return Part(name, win.rate, win.lo, win.hi, win.scored, len(set(seeds)), freedom=max(1, win.scored - 1))
 
 
+def position_note(evidence: Evidence, _: Sequence[Part]) -> str:
+    """Why some of the judges have no position bias; empty if all could have one."""
+    computed = any(run.judge in COMPUTED for run in evidence.runs)
+    return "A judge that computes its verdicts from the texts has no position bias." if computed else ""
+
+
 FIRST_POSITION = Measure(
     "Share of decided verdicts for the response shown first (%)",
     "no verdict is decided",
     first_position_parts,
-    note=lambda *_: "A judge that is computed from the texts, such as an oracle, has no position bias.",
+    note=position_note,
 )
 
 
 def apparent_wins(evidence: Evidence, _: Rule) -> list[Part]:
     """The win rates above 50 %, which would pass for wins without an interval."""
     return [
-        rate_part(f"{cell.judge}: {place(cell)} {cell.method}", cell)
-        for cell in evidence.select(APPARENT)
-        if cell.win.rate > 50
+        rate_part(comparison_name(cell), cell) for cell in evidence.select(APPARENT) if cell.win.rate > 50
     ]
 
 

@@ -168,11 +168,6 @@ APPARENT = Kind("CME", lambda evidence, cell: _is_scalar(evidence, cell) or cell
 """What an evaluation without intervals would report: the main method, and the policies of imported evaluations."""
 
 
-def place(cell: Cell) -> str:
-    """A cell's family and regime."""
-    return f"{cell.family} {cell.regime}"
-
-
 def greedy_qualities(run: RunRecord) -> dict[str, tuple[float, float]]:
     """True quality of the untrained model's and of the policy's greedy response by prompt; empty without the truth."""
     if run.grades is not None:

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from analysis.claims.evidence import Evidence
 from analysis.claims.measures import Measure, Parts
 from analysis.claims.parts import Part
 from analysis.claims.rules import Rule
-from analysis.experiments.facts import Facts
+from analysis.experiments.facts import Facts, FactTest
 
 
 def fact_test(question: str, what: str) -> Measure:
@@ -21,7 +23,7 @@ def fact_test(question: str, what: str) -> Measure:
 def fact_parts(question: str) -> Parts:
     """The comparison of a test, with its interval over pairs of family and build."""
 
-    def parts(evidence: Evidence, _: Rule) -> Sequence[Part]:
+    def parts(evidence: Evidence, rule: Rule) -> Sequence[Part]:
         facts = Facts(evidence.recorded)
         tests = [test for test in facts.tests if test.question == question and test.values]
         seeds = len({run.seed for run in evidence.recorded})
@@ -33,9 +35,19 @@ def fact_parts(question: str) -> Parts:
                 seeds,
                 "families, builds",
                 freedom=max(1, len(test.values) - 1),
-                insensitive=test.untestable,
+                insensitive=test.untestable or without_room(facts, test, rule),
             )
             for test in tests
         ]
 
     return parts
+
+
+def without_room(facts: Facts, test: FactTest, rule: Rule) -> str:
+    """Why even a perfect policy (or, if the claim is that none becomes worse, the worst) would not pass the margin."""
+    shares = facts.shares[test.other, test.group]
+    reference = float(np.mean([shares[unit] for unit in test.values]))
+    room, policy = (reference, "the worst") if rule.control == "gain" else (1 - reference, "a perfect")
+    if room > rule.margin:
+        return ""
+    return f"even {policy} policy would differ by {room:.{rule.decimals}f} only"

@@ -13,6 +13,7 @@ from analysis.claims.comparisons import (
 from analysis.claims.evidence import CME, Evidence, Kind, knowledge_level, verifier_ladders
 from analysis.claims.parts import Part
 from analysis.claims.rules import Rule, above
+from analysis.records.names import verifier_name
 from analysis.tables.cells import Cell, same_setting
 
 Parts = Callable[[Evidence, Rule], Sequence[Part]]
@@ -108,7 +109,13 @@ def strongest_verifier(what: str, next_only: bool = False) -> Measure:
 
     def parts(evidence: Evidence, rule: Rule) -> list[Part]:
         return [
-            difference(evidence, ladder[-1], weaker, rule, (ladder[-1].verifier, weaker.verifier))
+            difference(
+                evidence,
+                ladder[-1],
+                weaker,
+                rule,
+                (verifier_name(ladder[-1].verifier), verifier_name(weaker.verifier)),
+            )
             for ladder in verifier_ladders(evidence)
             for weaker in (ladder[-2:-1] if next_only else ladder[:-1])
         ]

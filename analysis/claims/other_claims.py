@@ -136,7 +136,7 @@ def evaluation_claims() -> list[Claim]:
         ),
         claim(
             "likelier text",
-            "CME makes text likelier under an independent model, which judges like (arXiv 2410.21819).",
+            "CME makes text likelier under an independent model, which judges prefer (arXiv 2410.21819).",
             m.text_change(
                 "Change in surprisal under an independent language model, nats/token",
                 kinds.CME,

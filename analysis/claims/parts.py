@@ -11,6 +11,10 @@ from analysis.stats.metrics import MIN_SEEDS
 from analysis.stats.power import POWER
 from analysis.stats.seeds import Component, combine_components
 
+PROMPTS, PROMPTS_AND_SEEDS = "prompts", "prompts, seeds"
+Interval = tuple[float, float, float]
+"""Bounds, NaN if they are unknown, and degrees of freedom."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -31,7 +35,7 @@ class Part:
     hi: float
     prompts: int
     seeds: int
-    scope: str = "prompts"
+    scope: str = PROMPTS
     freedom: float = inf
     insensitive: str = ""
     controlled: bool = True
@@ -65,6 +69,14 @@ class Part:
             return 1.0
         error = self.error(value)
         return t_p_value((value - self.value) / error, self.freedom) if error else 0.0
+
+
+def choose_interval(over_prompts: Interval, across_seeds: Interval) -> tuple[float, float, str, float]:
+    """Bounds, scope and freedom of a part: those across seeds if they are known, else those over prompts."""
+    scope, (lo, hi, freedom) = PROMPTS, over_prompts
+    if not isnan(across_seeds[0]):
+        scope, (lo, hi, freedom) = PROMPTS_AND_SEEDS, across_seeds
+    return lo, hi, scope, max(1.0, freedom)
 
 
 def absent(name: str, reason: str) -> Part:

@@ -6,11 +6,11 @@ to each evaluation or selection prompt. They can differ, so every comparison nam
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 
-from analysis.claims.comparisons import NO_TRUTH, by_build, interval_scope, number_of_seeds, with_controls
+from analysis.claims.comparisons import NO_TRUTH, with_controls
 from analysis.claims.evidence import (
     CME,
     TRUTH,
@@ -18,19 +18,19 @@ from analysis.claims.evidence import (
     Evidence,
     clustered_mean,
     greedy_qualities,
-    place,
 )
 from analysis.claims.measures import Measure
-from analysis.claims.parts import Part
+from analysis.claims.parts import PROMPTS_AND_SEEDS, Part, choose_interval
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.frames import WINDOW
-from analysis.records.names import sort_names
+from analysis.records.names import generator_name, plain_name, sort_names, verifier_name
 from analysis.stats.intervals import standard_error
 from analysis.stats.metrics import MIN_SEEDS, across_seeds_half_width, difference_with_interval, tally
 from analysis.stats.seeds import Component, combine_components, seed_component
 from analysis.tables.accuracy import accuracy_frame
-from analysis.tables.cells import Cell
+from analysis.tables.builds import by_build, number_of_seeds
+from analysis.tables.cells import Cell, place
 from analysis.tables.trajectory import greedy_change, greedy_quality
 from cme.records import RunRecord
 
@@ -61,12 +61,13 @@ def greedy_rise(evidence: Evidence, cell: Cell, name: str) -> tuple[Part, float]
     changes, starts, prompts, seeds = (np.array(column, dtype=object) for column in zip(*rows, strict=True))
     change = tally(changes.astype(float), prompts, seeds.astype(int))
     value, lo, hi = difference_with_interval(change)
-    width = Component(standard_error(change.deviations), max(1, len(change.prompts) - 1), False)
-    wide = len(change.seeds) >= MIN_SEEDS
-    if wide:
-        half = across_seeds_half_width(change)
-        lo, hi = value - half, value + half
-        width = combine_components(width, seed_component(change.means))
+    own = Component(standard_error(change.deviations), max(1, len(change.prompts) - 1), False)
+    half, width = nan, own
+    if len(change.seeds) >= MIN_SEEDS:
+        half, width = across_seeds_half_width(change), combine_components(own, seed_component(change.means))
+    lo, hi, scope, freedom = choose_interval(
+        (lo, hi, own.freedom), (value - half, value + half, width.freedom)
+    )
     part = Part(
         name,
         value,
@@ -74,8 +75,8 @@ def greedy_rise(evidence: Evidence, cell: Cell, name: str) -> tuple[Part, float]
         hi,
         len(change.prompts),
         number_of_seeds(change),
-        interval_scope(wide),
-        freedom=width.freedom,
+        scope,
+        freedom,
         floored=width.floored,
         by_build=tuple(one.rate for one in by_build(change).values()),
     )
@@ -123,9 +124,9 @@ def late_quality_parts(evidence: Evidence, rule: Rule) -> list[Part]:
     groups: dict[tuple[str, str], list[RunRecord]] = {}
     truths: dict[str, list[RunRecord]] = {}
     for run in evidence.runs:
-        where = f"{run.family} {run.regime}"
+        where = generator_name(run.family, run.regime)
         if run.reward == "cme":
-            groups.setdefault((where, f"{where}, verifier {run.verifier}"), []).append(run)
+            groups.setdefault((where, f"{where}, verifier {verifier_name(run.verifier)}"), []).append(run)
         elif run.reward == TRUTH:
             truths.setdefault(where, []).append(run)
     parts = []
@@ -156,7 +157,7 @@ def late_parts(name: str, runs: Sequence[RunRecord]) -> dict[str, Part]:
             *rise,
             len(prompts),
             seeds,
-            interval_scope(True),
+            PROMPTS_AND_SEEDS,
             freedom=max(1, len(saved) - 1),
         )
     return parts
@@ -196,7 +197,7 @@ def accuracy_change(published: str, with_random: bool = True) -> Measure:
             own = accuracy_parts([run for run in runs if run.verifier == verifier])
             for (where, method), (part, room) in own.items():
                 control = next((one for (there, _), (one, _) in truth.items() if there == where), None)
-                named = replace(part, name=f"{where} {method}, verifier {verifier}")
+                named = replace(part, name=f"{where} {method}, verifier {verifier_name(verifier)}")
                 found.append(with_controls(named, rule, control, room))
         return found
 
@@ -220,13 +221,11 @@ def accuracy_parts(runs: Sequence[RunRecord]) -> dict[tuple[str, str], tuple[Par
     for row in accuracy_frame(runs).to_dict("records") if runs else []:
         if row["policy"] != "final":
             continue
-        wide = not isnan(row["across_seeds_lo"])
-        bounds = ("across_seeds_lo", "across_seeds_hi") if wide else ("change_lo", "change_hi")
-        change, lo, hi = (100 * float(row[column]) for column in ("change", *bounds))
-        freedom = (row["seeds"] if wide else row["prompts"]) - 1
-        part = Part(
-            "", change, lo, hi, row["prompts"], row["seeds"], interval_scope(wide), freedom=max(1, freedom)
+        lo, hi, scope, freedom = choose_interval(
+            (100 * row["change_lo"], 100 * row["change_hi"], row["prompts"] - 1),
+            (100 * row["across_seeds_lo"], 100 * row["across_seeds_hi"], row["seeds"] - 1),
         )
-        where = f"{row['data']}: {row['family']} {row['regime']}"
+        part = Part("", 100 * row["change"], lo, hi, row["prompts"], row["seeds"], scope, freedom)
+        where = f"{plain_name(row['data'])}: {generator_name(row['family'], row['regime'])}"
         found[where, row["method"]] = part, 100 * (1 - float(row["before"]))
     return found

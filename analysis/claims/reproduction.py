@@ -13,7 +13,7 @@ from analysis.claims.counterparts import counterpart_table
 from analysis.claims.evidence import Evidence
 from analysis.claims.parts import Part
 from analysis.claims.rules import UNTESTED, Result, Side
-from analysis.records.names import SCALES, sort_names
+from analysis.records.names import SCALES, judge_label, sort_names
 from analysis.records.read import Records
 from analysis.sections.base import Scaled
 from analysis.tables.render import Entry, Table, to_markdown
@@ -115,7 +115,8 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
         for own in tested:
             judges = sort_names(run.judge for run in own.runs)
             result = withhold_by_sanity(records, claim, judges, claim.judge(own))
-            names = f"{' and '.join(judges)} judge" if judges else ""
+            names = " and ".join(map(judge_label, judges))
+            names += "" if not judges else " judge" if len(judges) == 1 else " judges"
             verdicts.append(ClaimVerdict(claim, own.scale, names, result))
         if (counted := claim.judge_released()) is not None:
             verdicts.append(ClaimVerdict(claim, RELEASED, "", counted))

@@ -4,7 +4,7 @@ from functools import partial
 
 from analysis.claims import evidence as kinds
 from analysis.claims import measures as m
-from analysis.claims.claim import Claim
+from analysis.claims.claim import NO_FIGURE, Claim
 from analysis.claims.fact_measures import fact_test
 from analysis.claims.quality_measures import LATE_QUALITY, QUALITY_GAINS
 from analysis.claims.rules import above, below, between, differs, no_less, same
@@ -53,11 +53,11 @@ def training_claims() -> list[Claim]:
         ),
         Claim(
             "CME works",
-            "CME's gain is more than any training's and more than ending earlier: it is above that of a random reward, "
-            "and CME beats the untrained model's own responses cut at the end of their first sentence.",
+            "CME gains more than training on a random reward, and more than ending earlier: it beats the untrained "
+            "model's own responses cut at the end of their first sentence.",
             m.works(kinds.CME, MARGIN),
             better,
-            where="not claimed in these words; what a gain from CME means",
+            where="not claimed in these words; a condition of every gain from CME",
             experiments=GRID,
         ),
         Claim(
@@ -65,7 +65,7 @@ def training_claims() -> list[Claim]:
             "Training on CME raises true quality, of greedy responses and of the completions sampled in training.",
             QUALITY_GAINS,
             above(0, QUALITY_MARGIN, 3),
-            where="argued by win rates alone",
+            where="supported by win rates alone",
             experiments=GRID,
         ),
         Claim(
@@ -119,7 +119,7 @@ def training_claims() -> list[Claim]:
         ),
         in_sweep(
             "random-weight verifier",
-            "Even a verifier with random weights beats the untrained model, which is no credit to CME.",
+            "Even a verifier with random weights beats the untrained model, so a win alone is no evidence for CME.",
             m.win_rates(kinds.RANDOM_VERIFIER),
             above(50, MARGIN),
             f"{random} %",
@@ -148,7 +148,7 @@ def training_claims() -> list[Claim]:
         Claim(
             "norm of the advantages",
             "It matters whether advantages are divided by the group's standard deviation (group_std) or not "
-            "(group_mean). The direction of the published collapse study is not at hand.",
+            "(group_mean). The direction of the published collapse study is not known.",
             m.setting_differences("trainer.scale_rewards", "group", "only centred minus divided"),
             differs(0, MARGIN),
             where="ablations, collapse study",
@@ -160,14 +160,15 @@ def training_claims() -> list[Claim]:
             "The weight of the KL penalty (0, 0.01, 0.1) hardly matters: the published cells have 0 or 0.01.",
             m.setting_differences("trainer.beta", 0.0, "with the penalty minus without"),
             same(MARGIN),
-            f"{published_kl_weights()}; no figure at hand",
+            f"{published_kl_weights()}; {NO_FIGURE}",
             where="ablations, main table's configurations",
             experiments=("kl_beta",),
         ),
         Claim(
             "independence protects",
             "The reward cannot be gamed because its verifier is independent: on facts that the generator's family has "
-            "wrong, a verifier of another family does better than one of the generator's own.",
+            "wrong, a policy trained with another family's verifier is right more often than one trained with its own "
+            "family's.",
             fact_test(
                 "main test",
                 "other family minus own, on the facts that the generator's family alone has wrong",
@@ -178,8 +179,8 @@ def training_claims() -> list[Claim]:
         ),
         Claim(
             "cannot be gamed",
-            "An independent verifier passes no errors on: on facts that its own family has wrong, the policy does not "
-            "become worse than the untrained model.",
+            "A policy does not learn the errors of an independent verifier: on facts that the verifier's family has "
+            "wrong, it does not become worse than the untrained model.",
             fact_test(
                 "exchange of errors", "policy minus untrained model, on the facts that the verifier has wrong"
             ),

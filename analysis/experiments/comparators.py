@@ -11,14 +11,14 @@ import pandas as pd
 from analysis.experiments.base import build_table, file_name
 from analysis.experiments.method_tables import MethodColumn
 from analysis.experiments.methods import JudgedMethods, MethodRow, NamedRuns
-from analysis.records.names import sort_names
+from analysis.records.names import family_name, judge_label, regime_name, sort_names
 from analysis.sections.base import Part, write_part
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
-from analysis.tables.cells import Cell, row_of
+from analysis.tables.cells import Cell, place, row_of
 from analysis.tables.render import Entry, Table, format_interval, slug
 from analysis.tables.win_rates import FEW, NOT_RUN, OPEN, mark_stopped, stop_notes, win_rate_entry
-from cme.records import RunRecord
+from cme.records import CUT_START, RunRecord
 
 Place = tuple[str, str, str, str]
 
@@ -48,8 +48,9 @@ def comparators(views: Sequence[JudgedMethods], out: Path) -> Part:
 
 
 def comparator_names(runs: Sequence[RunRecord]) -> list[str]:
-    """Names of the comparators against which both sides of any run were judged."""
-    return sort_names(c.name for run in runs for c in run.comparisons or [] if c.start is not None)
+    """Names of the further models against which both sides of any run were judged; the cut start is none."""
+    comparisons = [c for run in runs for c in run.comparisons or []]
+    return sort_names(c.name for c in comparisons if c.start is not None and c.name != CUT_START)
 
 
 def compare_cells(named: NamedRuns, name: str) -> dict[Place, ComparedCell]:
@@ -79,8 +80,8 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
     """One judge's cells against their untrained model and against every comparator."""
     several = len({cell.method for cell in view.cells}) > 1
     columns = [
-        MethodColumn("family", lambda row: row.cell.family, once=True),
-        MethodColumn("regime", lambda row: row.cell.regime),
+        MethodColumn("family", lambda row: family_name(row.cell.family), once=True),
+        MethodColumn("regime", lambda row: regime_name(row.cell.regime)),
         *([MethodColumn("reward", lambda row: row.cell.method)] if several else []),
         MethodColumn(
             "against the untrained model", lambda row: mark_stopped(win_rate_entry(row.cell), row.cell)
@@ -95,7 +96,7 @@ def comparator_table(view: JudgedMethods, compared: Comparisons) -> Table:
     families = dict.fromkeys(cell.family for cell in view.cells)
     return build_table(
         name=file_name("main-table-comparators", view.scale, view.judge),
-        title=f"Win rate against further models (%), scale: {view.scale}, judge: {view.judge}",
+        title=f"Win rate against further models (%), scale: {view.scale}, judge: {judge_label(view.judge)}",
         columns=columns,
         groups=[[row for row in view.rows if row.cell.family == family] for family in families],
         notes=[
@@ -139,7 +140,7 @@ def checkpoints(runs: Sequence[RunRecord], name: str) -> list[str]:
     return (
         sorted(distinct)
         if len(distinct) == 1
-        else [f"{checkpoint} ({family})" for family, checkpoint in by_family]
+        else [f"{checkpoint} ({family_name(family)})" for family, checkpoint in by_family]
     )
 
 
@@ -152,7 +153,7 @@ def gap_notes(cells: Sequence[Cell], compared: Comparisons) -> list[str]:
             sides += [pair.policy.win, pair.start.win]
             if len(pair.policy.runs) < len(cell.runs):
                 share = f"{len(pair.policy.runs)} of {len(cell.runs)} runs"
-                notes.append(f"{cell.family} {cell.regime} {cell.method}: {share} were compared with {name}.")
+                notes.append(f"{place(cell)} {cell.method}: {share} were compared with {name}.")
     unscored, half = sum(win.unscored for win in sides), sum(win.half_scored for win in sides)
     if unscored + half:
         notes.append(

@@ -8,6 +8,7 @@ from analysis.experiments.facts import ALL, GROUPS, MARGIN, UNTRAINED, Facts, Fa
 from analysis.experiments.verifiers import RELATIONS
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot, Style
+from analysis.records.names import family_name
 from analysis.tables.render import Entry, Table
 
 
@@ -18,14 +19,14 @@ def fact_test_table(facts: Facts, scale: str) -> Table:
         '"A verifier of another family protects against the family\'s errors" is '
         f"{main.verdict} (scale: {scale}): of the facts that the generator's family alone has wrong, policies trained "
         f"with another family's verifier have {main.estimate.text()} more right than those with their own family's. "
-        f"That this is due to independence and not to a better verifier is {beyond.verdict} "
-        f"({beyond.estimate.text()}). That the policy does not learn the verifier's own errors instead is "
-        f"{exchange.verdict} ({exchange.estimate.text()}); over all facts the "
-        f"difference is {net.estimate.text()} ({net.verdict})."
+        f'"The effect is due to independence, not to a better verifier" is {beyond.verdict} '
+        f'({beyond.estimate.text()}). "The policy does not learn the verifier\'s own errors instead" is '
+        f"{exchange.verdict} ({exchange.estimate.text()}). Over all facts the difference is {net.estimate.text()} "
+        f"({net.verdict})."
     )
 
     def families(test: FactTest) -> str:
-        return ", ".join(f"{family} {value:+.3f}" for family, value in test.by_family.items())
+        return ", ".join(f"{family_name(family)} {value:+.3f}" for family, value in test.by_family.items())
 
     return build_table(
         name=file_name("test", scale),
@@ -67,7 +68,7 @@ def share_table(facts: Facts, scale: str) -> Table:
         return mean_over_seeds(facts.shares[arm, group].values()).text(2, "")
 
     def units(arm: str) -> str:
-        return ", ".join(f"{family} {build}" for family, build in facts.shares[arm, ALL])
+        return ", ".join(f"{family_name(family)} {build}" for family, build in facts.shares[arm, ALL])
 
     return build_table(
         name=file_name("facts", scale),

@@ -36,7 +36,7 @@ from analysis.experiments.verifiers import GeneratorOutcomes, Outcome, quality_v
 from analysis.figures.courses import rise_plot
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot
-from analysis.records.names import sort_names
+from analysis.records.names import judge_label, sort_names
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.render import Table
 from cme.records import RunRecord
@@ -79,7 +79,7 @@ def outcome_table(view: IndependenceView) -> Iterator[Table]:
     """The results of training, one row per verifier."""
     yield build_table(
         name=file_name(view.scale, view.generator),
-        title=f"Training with each verifier ({view.where}, judge: {view.judge})",
+        title=f"Training with each verifier ({view.where}, judge: {judge_label(view.judge)})",
         columns=[
             *QUALITY_COLUMNS,
             OutcomeColumn(
@@ -155,7 +155,7 @@ def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
     ]
     figure = forest(
         f"Relation of the verifier to the generator (scale: {view.scale})",
-        [Block(f"generator: {view.generator}, judge: {view.judge}", view.rows, panels)],
+        [Block(f"generator: {view.generator}, judge: {judge_label(view.judge)}", view.rows, panels)],
         relation_legend(one.relation for one in view.outcomes),
         columns=6,
     )

@@ -9,9 +9,10 @@ from analysis.experiments.methods import JudgedMethods, Methods
 from analysis.experiments.reward_verdicts import verdict_table
 from analysis.figures.style import Plot
 from analysis.figures.win_rates import controls_of, main_plot
-from analysis.records.names import display_name
+from analysis.records.names import display_name, judge_label
 from analysis.records.published import main_table_range, read_published, sources_of
-from analysis.tables.findings import cell_verdict, place
+from analysis.tables.cells import place
+from analysis.tables.findings import cell_verdict
 from analysis.tables.render import Table, format_interval, format_percent
 from analysis.tables.win_rates import cut_start_tables, quality_table, win_rate_table
 
@@ -46,7 +47,10 @@ def published_table(view: JudgedMethods) -> Iterator[Table]:
     ]
     yield build_table(
         name=file_name("published", view.scale, view.judge),
-        title=f"CME against its untrained model: published, and ours at scale: {view.scale}, judge: {view.judge}",
+        title=(
+            f"CME against its untrained model: published, and ours at scale: {view.scale}, "
+            f"judge: {judge_label(view.judge)}"
+        ),
         columns=[
             Column("", lambda row: row[0]),
             Column(

@@ -23,7 +23,7 @@ from analysis.experiments.courses import (
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot, Style
-from analysis.records.names import generator_name, plain_name
+from analysis.records.names import family_name, generator_name, plain_name, regime_name
 from analysis.records.published import read_published
 from analysis.sections.base import NothingToShow
 from analysis.stats.metrics import MIN_SEEDS
@@ -124,7 +124,9 @@ def votes_table(view: Graded) -> Iterator[Table]:
         name=file_name("votes", view.scale, view.data),
         title=f"The majority vote of the policy's own samples, whatever it is trained on (scale: {view.scale})",
         columns=[
-            *(Column(name, itemgetter(name)) for name in ("data", "family", "regime")),
+            Column("data", lambda row: plain_name(row["data"])),
+            Column("family", lambda row: family_name(row["family"])),
+            Column("regime", lambda row: regime_name(row["regime"])),
             Column("reward", itemgetter("method")),
             *(share(name, when) for name in SHARES for when in ("first", "last")),
         ],
@@ -227,9 +229,9 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
         f"{'; '.join(SHARES[share] for share in votes)}"
     )
     caption = (
-        f"Above, at scale {view.scale} on {view.data}: pass@1 before and after training with each reward (95 % "
-        f"intervals over problems){of_votes if votes else ''}. Below, on a separate axis and at another scale, the "
-        f"published pass@1 before and after. {SOURCE}"
+        f"Above, at scale {view.scale} on {plain_name(view.data)}: pass@1 before and after training with each reward "
+        f"(95 % intervals over problems){of_votes if votes else ''}. Below, on a separate axis and at another scale, "
+        f"the published pass@1 before and after. {SOURCE}"
     )
     yield Plot(file_name(view.scale, view.data), caption, figure)
 

@@ -13,7 +13,14 @@ from analysis.figures.curves import CURVES, training_plot
 from analysis.figures.style import Plot
 from analysis.figures.win_rates import controls_of, win_rate_plot
 from analysis.records.frames import WINDOW
-from analysis.records.names import REGIMES, generator_name, order_key
+from analysis.records.names import (
+    REGIMES,
+    family_name,
+    generator_name,
+    judge_label,
+    order_key,
+    regime_name,
+)
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, quality_change
 from analysis.tables.cells import cells_frame
@@ -45,10 +52,10 @@ def summary_table(
         absent = [c for c in CONTROLS if all(c.text(row) == NOT_RUN for row in view.rows)]
         yield build_table(
             name=file_name("summary", view.scale, view.judge),
-            title=f"{view.methods.subject}, scale: {view.scale}, judge: {view.judge}",
+            title=f"{view.methods.subject}, scale: {view.scale}, judge: {judge_label(view.judge)}",
             columns=[
-                MethodColumn("family", lambda row: row.cell.family, once=True),
-                MethodColumn("regime", lambda row: row.cell.regime, once=True),
+                MethodColumn("family", lambda row: family_name(row.cell.family), once=True),
+                MethodColumn("regime", lambda row: regime_name(row.cell.regime), once=True),
                 MethodColumn(view.methods.setting, lambda row: row.cell.method),
                 *(column for column in columns if column not in absent),
             ],
@@ -65,7 +72,9 @@ def baseline_table(view: JudgedMethods) -> Iterator[Table]:
         table, methods = contrast_table(view.contrasts), view.methods
         header = [methods.setting if name == "reward" else name for name in table.header]
         against = f"{methods.subject}: against {methods.baseline or 'CME'}"
-        yield replace(table, title=f"{against}, scale: {view.scale}, judge: {view.judge}", header=header)
+        yield replace(
+            table, title=f"{against}, scale: {view.scale}, judge: {judge_label(view.judge)}", header=header
+        )
 
 
 def evidence(view: JudgedMethods) -> Iterator[Table]:

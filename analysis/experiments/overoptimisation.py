@@ -264,8 +264,8 @@ OVEROPTIMISATION = Experiment(
         "intervals over seeds of the rise to the peak and of the fall from it lie above "
         f"{MARGIN}; it degrades if quality falls "
         "without such a rise, as with a random reward; quality keeps rising if the interval of the change over the "
-        "second half lies above 0; otherwise neither is claimed. The question is put to the completions sampled in "
-        "training and, if checkpoints were saved, to their greedy responses: the responses that a user sees can get "
+        "second half lies above 0; otherwise neither is claimed. The test is made on the completions sampled in "
+        "training and, if checkpoints were saved, on their greedy responses: the responses that a user sees can get "
         "worse while the training samples look level."
     ),
     views=views,

@@ -10,6 +10,7 @@ from analysis.experiments.base import Column, build_table, file_name
 from analysis.experiments.methods import JudgedMethods, MethodRow
 from analysis.records.ceiling import ceiling
 from analysis.records.frames import judge_name
+from analysis.records.names import family_name, judge_label, regime_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.metrics import MIN_SEEDS, SeedSpread, seed_spread
 from analysis.tables.cells import Cell, build_contrasts, same_setting
@@ -111,10 +112,10 @@ def verdict_table(view: JudgedMethods) -> Iterator[Table]:
         groups.setdefault((one.cell.family, one.cell.regime), []).append(one)
     yield build_table(
         name=file_name("verdicts", view.scale, view.judge),
-        title=f"Which rewards work and which fail, scale: {view.scale}, judge: {view.judge}",
+        title=f"Which rewards work and which fail, scale: {view.scale}, judge: {judge_label(view.judge)}",
         columns=[
-            Column("family", lambda one: one.cell.family, once=True),
-            Column("regime", lambda one: one.cell.regime, once=True),
+            Column("family", lambda one: family_name(one.cell.family), once=True),
+            Column("regime", lambda one: regime_name(one.cell.regime), once=True),
             Column(view.methods.setting, lambda one: one.cell.method),
             Column(
                 "minus random (points)",

@@ -35,8 +35,10 @@ from analysis.experiments.verifiers import (
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot
+from analysis.records.names import judge_label, plain_name
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.tables.accuracy import percent
+from analysis.tables.builds import on_common_builds
 from analysis.tables.render import Table
 
 
@@ -44,7 +46,7 @@ def quality_table(view: GeneratorOutcomes) -> Iterator[Table]:
     """The results on instructions, one row per verifier, from the least able to the most able."""
     yield build_table(
         name=file_name(view.scale, view.generator),
-        title=f"Verifiers by their own capability ({view.where}, judge: {view.judge})",
+        title=f"Verifiers by their own capability ({view.where}, judge: {judge_label(view.judge)})",
         columns=QUALITY_COLUMNS,
         groups=[view.outcomes],
         notes=[
@@ -94,7 +96,7 @@ def accuracy_table(view: GeneratorOutcomes) -> Iterator[Table]:
 
 def data_names(outcomes: Sequence[Outcome]) -> str:
     """The data sets of the outcomes on mathematics."""
-    return ", ".join(dict.fromkeys(str(one.shares["data"]) for one in outcomes))
+    return ", ".join(dict.fromkeys(plain_name(one.shares["data"]) for one in outcomes))
 
 
 def share_text(outcome: Outcome, when: str) -> str:
@@ -136,7 +138,7 @@ def against_random(outcomes: Sequence[Outcome]) -> tuple[Outcome, Outcome, Contr
         return None
     if able.after is None or chance.after is None:
         return able, chance, None
-    return able, chance, contrast(able.after, chance.after)
+    return able, chance, contrast(*on_common_builds(able.after, chance.after))
 
 
 def ability(outcomes: Sequence[Outcome]) -> str:
@@ -189,7 +191,7 @@ def sweep_plot(
     title: str, view: GeneratorOutcomes, panels: Sequence[Panel], published: PublishedSweep, caption: str
 ) -> Plot:
     """From the least able verifier to the most able, the panels; below, on separate axes, the published sweep."""
-    details = f", judge: {view.judge}" if view.judge else f", data: {data_names(view.outcomes)}"
+    details = f", judge: {judge_label(view.judge)}" if view.judge else f", data: {data_names(view.outcomes)}"
     ours = Block(f"Ours, {view.where}{details}", view.rows, panels)
     drawn = [one.relation for one in view.outcomes] + list(published.frame()["relation"])
     legend = relation_legend(drawn) | ({} if view.judge else {"before training": UNTRAINED})
@@ -252,7 +254,7 @@ def accuracy_frame(views: Sequence[GeneratorOutcomes]) -> pd.DataFrame:
     names = ("across_seeds", "across_seeds_lo", "across_seeds_hi")
     return pd.DataFrame(
         [
-            {"generator": view.generator, "verifier": one.label}
+            {"generator": view.generator, "label": one.label, "verifier": one.runs[0].verifier}
             | one.row
             | {name: value for name, value in one.shares.items() if name not in ("policy", "method")}
             | dict(zip(names, one.measure.across_seeds(one.gain), strict=True))
@@ -267,11 +269,11 @@ VERIFIER_SWEEP = Experiment(
     title="How able must a verifier be?",
     question=(
         "The same generator was trained with verifiers that know more and more, of its own family and of another. All "
-        "of them end their answers, so that only knowledge can explain a gain. Stated before the runs: the partial "
-        "correlation of the policies' gain with the verifier's own quality over all verifiers and builds, given the "
-        "family and the share of responses that the verifier ends by itself; supported here if its 95 % interval lies "
-        "above 0, refuted here if below, else undecided. Random weights, a random reward and the truth are drawn "
-        "beside it. In the published sweep random weights win 55.8 %."
+        "of them end their answers, so that only knowledge can explain a gain. The test was stated before the runs: "
+        "the partial correlation of the policies' gain with the verifier's own quality over all verifiers and builds, "
+        "given the family and the share of responses that the verifier ends by itself. The claim is supported here if "
+        "the 95 % interval lies above 0, refuted here if it lies below, else undecided. Random weights, a random "
+        "reward and the truth are drawn beside it. In the published sweep random weights win 55.8 %."
     ),
     views=quality_views,
     tables=(quality_table, PUBLISHED_QUALITY.table),

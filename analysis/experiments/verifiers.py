@@ -83,7 +83,7 @@ ACCURACY = Measure("pass@1", 1, 1)
 class Outcome:
     """The result of training one generator with one verifier.
 
-    `own` is the verifier's own true quality (0 to 1). `after` holds the measure of the policies by prompt and run;
+    `own` is the verifier's own true quality (0 to 1). `after` holds the measure of the policies by prompt and seed;
     `gain` is its difference from the untrained model in hundredths. Both are None if not measured. `cell` has the win
     rate; `shares` is the row of `accuracy_frame` on mathematics.
     """
@@ -267,13 +267,13 @@ def shown_judge(runs: Sequence[RunRecord]) -> str:
 
 
 def oracle_tally(runs: Sequence[RunRecord], side: str) -> Tally | None:
-    """True quality by prompt and run from the oracle's scores; None without an oracle."""
+    """True quality by prompt and seed from the oracle's scores; None without an oracle."""
     frame = verdicts_frame(runs)
     frame = frame[(frame["judge"] == ORACLE) & frame[side].notna()]
     if frame.empty:
         return None
-    index = np.asarray(frame["run_id"].map({run.run_id: i for i, run in enumerate(runs)}), dtype=np.int64)
-    return tally(frame[side].to_numpy(float), frame["prompt_id"].to_numpy(object), index)
+    prompts, seeds = frame["prompt_id"].to_numpy(object), frame["seed"].to_numpy(int)
+    return tally(frame[side].to_numpy(float), prompts, seeds)
 
 
 def claim_verdict(difference: Contrast) -> str:

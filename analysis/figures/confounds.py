@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import Plot, Style
-from analysis.records.names import REGIMES, family_name, plain_name, regime_name, sort_names
+from analysis.records.names import REGIMES, family_name, judge_label, regime_name, sort_names
 from analysis.stats.intervals import interval_excludes
 from analysis.tables.confounds import (
     JUDGES,
@@ -49,7 +49,7 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
         panels = []
         for judge, shown in judges.items():
             dots = [dot for each in shown if row_key(each) in keys for dot in control_dots(each)]
-            title = f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {plain_name(judge)}"
+            title = f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge_label(judge)}"
             here = [Level([key], truths[key], TRUTH, width=3) for key in keys if key in truths]
             title = title if regime == regimes[0] else ""
             panels.append(Panel("", dots, 50, title, limits=(40, 60), levels=here))

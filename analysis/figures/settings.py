@@ -22,7 +22,7 @@ from analysis.figures.style import (
     draw_reference,
     legend_handles,
 )
-from analysis.records.names import generator_name, plain_name
+from analysis.records.names import generator_name, judge_label
 from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell
 from analysis.tables.win_rates import score_name
@@ -69,7 +69,7 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
             right.set_ylabel("win rate (%)")
             draw_reference(right, 50, vertical=False)
         panels[0, 0].set_title("true quality along training")
-        panels[0, 1].set_title(f"final win rate (judge: {plain_name(first.judge)})")
+        panels[0, 1].set_title(f"final win rate (judge: {judge_label(first.judge)})")
         for axes in panels[-1]:
             axes.set_xlabel("√KL from the start (√nats per response)")
         figure.suptitle(f"Gain against distance from the start, by beta (scale: {first.scale})")
@@ -79,7 +79,7 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
     caption = (
         f"Gain and distance from the start by the weight of the KL penalty, at scale {first.scale}. Left: true quality "
         f"of sampled responses along training, from the gray dot (start) to the marker (end). {SMOOTHING_NOTE}. "
-        f"Right: the final policy's win rate against the untrained model (judge: {plain_name(first.judge)}) with its "
+        f"Right: the final policy's win rate against the untrained model (judge: {judge_label(first.judge)}) with its "
         "95 % interval over prompts, at the mean over seeds of the final distance; the horizontal bar spans the seeds. "
         "Filled: the interval excludes 50 %. If the paths coincide, quality depends on the distance alone and the "
         "penalty only shortens it; a path that turns down shows a gamed reward."
@@ -124,13 +124,13 @@ def size_plot(name: str, groups: Sequence[Sequence[tuple[Cell, int]]]) -> Plot:
             axes.minorticks_off()
             axes.set_xlabel("completions per prompt (G)")
         figure.suptitle(
-            f"Group size at equal completions per step (scale: {first.scale}, judge: {plain_name(first.judge)})"
+            f"Group size at equal completions per step (scale: {first.scale}, judge: {judge_label(first.judge)})"
         )
         handles = legend_handles(styles, undecided_mark(cell for group in groups for cell, _ in group))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
         f"Win rate against the untrained model by group size, at equal completions per step, at scale {first.scale}, "
-        f"judge {plain_name(first.judge)}, all seeds pooled; bars are 95 % intervals over prompts, for these models. "
+        f"judge {judge_label(first.judge)}, all seeds pooled; bars are 95 % intervals over prompts, for these models. "
         "Small marks to the right: single seeds. Filled: the interval excludes 50 % (dashed). Right: mean "
         f"{score_name(first.judge)} of the policies' responses; the bar is the interval of the paired difference from "
         "the untrained model, whose own level is dotted; empty if the judge gives no scores."

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures.curves import curve_grid, group_by_method, styles_by_method
 from analysis.figures.style import SELECTED, STOPPED, Plot, Style, draw_reference
-from analysis.records.names import REGIMES, family_name, plain_name, regime_name, sort_names
+from analysis.records.names import REGIMES, family_name, judge_label, regime_name, sort_names
 from analysis.tables.render import slug
 from analysis.tables.trajectory import (
     MEASURES,
@@ -55,7 +55,7 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
     prompts = max(len(record.trajectory.prompts) for record in records if record.trajectory)
     caption = (
         f"{label.capitalize()} at saved checkpoints, on the selection prompts (at most {prompts} a run, "
-        f"none of them an evaluation prompt; selection judge: {plain_name(judge)}), at scale {scale}. Lines pool all "
+        f"none of them an evaluation prompt; selection judge: {judge_label(judge)}), at scale {scale}. Lines pool all "
         "seeds and end at the last step that all of them reached; bands are 95 % CIs over prompts. Triangles on top: "
         "selected checkpoints. A selected checkpoint is the best point of its line, partly by chance: the table gives "
         "the gain by selection on the evaluation prompts. Crosses: collapse, the first checkpoint of a run "

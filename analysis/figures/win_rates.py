@@ -6,7 +6,7 @@ from math import isnan, nan
 
 from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import CEILING, CUT_START, UNTRAINED, Plot, Style, method_styles, reward_style
-from analysis.records.names import REGIMES, display_name, family_name, plain_name, regime_name, sort_names
+from analysis.records.names import REGIMES, display_name, family_name, judge_label, regime_name, sort_names
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, WinRate, is_undecided
 from analysis.tables import controls as tables
@@ -81,7 +81,7 @@ def control_legend(controls: Controls) -> dict[str, Style]:
 
 def win_rate_plot(cells: Sequence[Cell], title: str = "Win rates", controls: Controls = NO_CONTROLS) -> Plot:
     """Win rates with intervals: families as panels, methods as rows, grouped by regime, with the cut start below."""
-    scale, judge = cells[0].scale, plain_name(cells[0].judge)
+    scale, judge = cells[0].scale, judge_label(cells[0].judge)
     styles = method_styles({cell.method: cell.reward for cell in sorted(cells, key=method_key)})
     families = sort_names(cell.family for cell in cells)
     rows: dict[str, str] = {}
@@ -132,7 +132,7 @@ def main_plot(
     Cells of other rewards, such as the random reward and the ground truth, are drawn small in the row of their
     generator. `published` is the range of the published win rates, in percent.
     """
-    scale, judge = cells[0].scale, plain_name(cells[0].judge)
+    scale, judge = cells[0].scale, judge_label(cells[0].judge)
     shown = [cell for cell in cells if cell.reward == "cme"] or list(cells)
     others = [cell for cell in cells if cell not in shown]
     rows: dict[str, str] = {}

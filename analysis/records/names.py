@@ -43,9 +43,27 @@ DISPLAY_NAMES = {
 """Display name of each reward or method, in the order of the tables and figures."""
 REWARDS = tuple(DISPLAY_NAMES)
 
-FAMILY_NAMES = {"qwen": "Qwen", "llama": "Llama", "gemma": "Gemma", "olmo": "OLMo", "smollm2": "SmolLM2"}
+FAMILY_NAMES = {
+    "qwen": "Qwen",
+    "llama": "Llama",
+    "gemma": "Gemma",
+    "olmo": "OLMo",
+    "smollm2": "SmolLM2",
+    "qwen_math": "Qwen math",
+    "qwen_1_5b": "Qwen 1.5B",
+}
 REGIME_NAMES = {"pretrained": "Pretrained", "sft": "SFT", "instruct": "Instruct"}
 VERIFIER_NAMES = {"random": "Random weights", "start": "Untrained generator"}
+JUDGE_NAMES = {
+    "reference_similarity": "reference similarity",
+    "gpt_5_2": "GPT-5.2",
+    "gpt_5": "GPT-5",
+    "openai": "OpenAI",
+    "openai_logprobs": "OpenAI (log-probabilities)",
+    "anthropic": "Anthropic",
+    "vllm": "vLLM",
+    "alpaca_eval": "AlpacaEval",
+}
 
 # Fields that do not change results in records without the field `neutral`, such as those in results/reference. Newer
 # records carry them from the schema of the configuration, which analysis must not import.
@@ -102,6 +120,11 @@ def regime_name(regime: str) -> str:
     return REGIME_NAMES.get(regime, regime)
 
 
+def place_names(scale: str, family: str, regime: str) -> tuple[str, str]:
+    """Display names of a family and a regime; those of imported outputs are labels, which are shown as they are."""
+    return (family, regime) if scale == "imported" else (family_name(family), regime_name(regime))
+
+
 def generator_name(family: str, regime: str) -> str:
     """Display name of a generator, such as `Qwen pretrained` or `Qwen SFT`."""
     return f"{family_name(family)} {'SFT' if regime == 'sft' else regime}"
@@ -115,8 +138,13 @@ def verifier_name(verifier: str) -> str:
     return generator_name(family if family in FAMILY_NAMES else family.capitalize(), kind.replace("_", " "))
 
 
+def judge_label(judge: str) -> str:
+    """Display name of a judge, such as `panel: GPT-5.2` of a panel's member; an unknown name is shown as it is."""
+    return ": ".join(JUDGE_NAMES.get(name, name) for name in judge.split(": "))
+
+
 def plain_name(name: str) -> str:
-    """A name of a judge or of data without underscores, such as `reference similarity`."""
+    """A name of data or of an experiment without underscores, such as `word problems`."""
     return name.replace("_", " ")
 
 
@@ -153,7 +181,7 @@ def method_names(records: Sequence[RunRecord], raw: bool = False) -> dict[str, s
             settings = result_settings(run)
             details = [run.verifier if raw else verifier_name(run.verifier)] if several_verifiers else []
             if several_experiments and run.experiment is not None:
-                details.append(run.experiment)
+                details.append(run.experiment if raw else plain_name(run.experiment))
             details += [setting_label(field, settings.get(field, ABSENT), raw) for field in sorted(fields)]
             name = reward_or_label(run) if raw or run.scale == "imported" else display_name(run.reward)
             names[run.run_id] = add_details(name, [detail for detail in details if detail])

@@ -14,7 +14,7 @@ from analysis.experiments import experiment_sections
 from analysis.figures.overview import build_figures
 from analysis.figures.win_rates import controls_of, main_plot
 from analysis.records.frames import history_frame, last_training_step
-from analysis.records.names import sort_names
+from analysis.records.names import judge_label, sort_names
 from analysis.records.published import main_table_range, sources_of
 from analysis.records.read import Records, load_all
 from analysis.report.pairs import pack_pairs
@@ -212,7 +212,7 @@ def write_results(by_judge: Mapping[str, Sequence[Cell]], out: Path) -> list[Res
             source = sources_of()["main_table.csv"]
             plot = main_plot(name, shown, main_table_range(), source, controls_of(shown))
             [image] = write_images([plot], out)
-        results.append(Result(judge, headline(cells), image, build_findings(cells)))
+        results.append(Result(judge_label(judge), headline(cells), image, build_findings(cells)))
     return results
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
-from analysis.records.names import method_names
+from analysis.records.names import judge_label, method_names, place_names
 from cme.records import Pair, RunRecord, Verdict, majority_verdicts, points, scores
 
 PAIR = (
@@ -57,18 +57,21 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
             of_pair = by_prompt[pair.prompt_id]
             pairs.append([run, *pair_row(pair, texts), len(of_pair)])
             verdicts += [verdict_row(verdict, record.judge, texts) for verdict in of_pair]
-    runs = [
-        {
-            "id": record.run_id,
-            "scale": record.scale,
-            "family": record.family,
-            "regime": record.regime,
-            "method": methods[record.run_id],
-            "seed": record.seed,
-            "sides": sides(record, methods[record.run_id]),
-        }
-        for record in records
-    ]
+    runs = []
+    for record in records:
+        family, regime = place_names(record.scale, record.family, record.regime)
+        method = methods[record.run_id]
+        runs.append(
+            {
+                "id": record.run_id,
+                "scale": record.scale,
+                "family": family,
+                "regime": regime,
+                "method": method,
+                "seed": record.seed,
+                "sides": sides(record, method),
+            }
+        )
     return {
         "texts": list(texts.numbers),
         "runs": runs,
@@ -96,7 +99,7 @@ def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
     """One verdict of a judge, of a panel's member or of its majority, in the order of `VERDICT`."""
     won = points(verdict)
     return [
-        texts.number(verdict.judge or judge),
+        texts.number(judge_label(verdict.judge or judge)),
         int(verdict.policy_first),
         None if isnan(won) else won,
         *(map(round_number, scores(verdict)) if verdict.scores else (None, None)),

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.frames import run_identity
-from analysis.records.names import method_names
+from analysis.records.names import family_name, method_names, plain_name, regime_name
 from analysis.stats.contrasts import contrast
 from analysis.stats.intervals import MIN_PROMPTS, Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import MIN_SEEDS, Tally, difference_with_interval, share_with_interval, tally
@@ -156,7 +156,11 @@ def accuracy_entries(row: dict[Any, Any]) -> list[Entry]:
         change = f"{100 * row['change']:+.1f} [{100 * row['change_lo']:+.1f}, {100 * row['change_hi']:+.1f}]"
     across_seeds = row["across_seeds_lo"], row["across_seeds_hi"]
     return [
-        *(Entry(str(row[field])) for field in ("data", "family", "regime", "method", "policy", "prompts")),
+        *(
+            Entry(text)
+            for text in (plain_name(row["data"]), family_name(row["family"]), regime_name(row["regime"]))
+        ),
+        *(Entry(str(row[field])) for field in ("method", "policy", "prompts")),
         Entry(f"{row['no_answer']} + {row['undecided']}"),
         *map(Entry, shares),
         Entry(change, interval_excludes(row["change_lo"], row["change_hi"], 0, prompts, decimals=3)),
@@ -245,7 +249,8 @@ def capability_entries(row: dict[Any, Any]) -> list[Entry]:
     bounds = "[n/a]" if isnan(lo) else f"[{lo:+.3f}, {hi:+.3f}]"
     errors = {side: row[f"{side}_stderr"] for side in ("before", "after")}
     return [
-        *(Entry(str(row[field])) for field in ("family", "regime", "method", "task", "metric", "items")),
+        *(Entry(text) for text in (family_name(row["family"]), regime_name(row["regime"]))),
+        *(Entry(str(row[field])) for field in ("method", "task", "metric", "items")),
         *(
             Entry(f"{row[side]:.3f}" if isnan(error) else f"{row[side]:.3f} ± {error:.3f}")
             for side, error in errors.items()

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.frames import last_training_step, verdicts_frame
-from analysis.records.names import sort_names
+from analysis.records.names import generator_name, sort_names
 from analysis.stats.agreement import Agreement, agreement
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import holm_adjusted
@@ -30,6 +30,7 @@ from analysis.stats.position_bias import (
     position_consistency,
 )
 from analysis.stats.power import prompts_needed
+from analysis.tables.builds import on_common_builds
 from analysis.tables.controls import Controls
 from cme.records import MAJORITY, RunRecord
 
@@ -139,7 +140,8 @@ def build_contrasts(
 ) -> list[tuple[Cell, Cell, Contrast, float]]:
     """Compare each method with `baseline`, or else with the first method of `reward`, of its judge, family and regime.
 
-    Returns the cell, the cell that it is compared with, their contrast, and its p-value corrected by Holm over all.
+    They are compared on the builds that both have. Returns the cell, the cell that it is compared with, their contrast,
+    and its p-value corrected by Holm over all.
     """
     comparisons = []
     for cell in cells:
@@ -149,7 +151,7 @@ def build_contrasts(
         )
         if methods and cell.method != methods[0]:
             against = next(other for other in others if other.method == methods[0])
-            comparisons.append((cell, against, contrast(cell.tally, against.tally)))
+            comparisons.append((cell, against, contrast(*on_common_builds(cell.tally, against.tally))))
     adjusted = holm_adjusted(np.array([difference.p for _, _, difference in comparisons]))
     return [(*comparison, float(p)) for comparison, p in zip(comparisons, adjusted, strict=True)]
 
@@ -158,6 +160,13 @@ def same_setting(one: Cell, other: Cell) -> bool:
     """Whether two cells have the same scale, judge, family and regime, so that they can be compared."""
     setting = attrgetter("scale", "judge", "family", "regime")
     return bool(setting(one) == setting(other))
+
+
+def place(cell: Cell) -> str:
+    """A cell's generator, such as `Qwen SFT`; for imported outputs, the comparison and the other outputs."""
+    if cell.scale == "imported":
+        return f"{cell.family}, against {cell.regime}"
+    return generator_name(cell.family, cell.regime)
 
 
 def stop_reason(record: RunRecord) -> str:

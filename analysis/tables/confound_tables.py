@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.records.names import REGIMES, order_key, sort_names
+from analysis.records.names import REGIMES, order_key, regime_name, sort_names
 from analysis.stats.intervals import Floats, interval_excludes
 from analysis.stats.logistic import Controlled, controlled_rate
 from analysis.tables.confounds import (
@@ -20,7 +20,15 @@ from analysis.tables.confounds import (
     known_truth,
 )
 from analysis.tables.render import Entry, Table, format_interval, format_percent, group_rows
-from analysis.tables.win_rates import NEVER_BOLD, OPEN, method_key, table_name, table_subject
+from analysis.tables.win_rates import (
+    NEVER_BOLD,
+    OPEN,
+    method_key,
+    names_of,
+    place_heads,
+    table_name,
+    table_subject,
+)
 
 UNITS = {"length": "characters", "surprisal": "nats/token"}
 DECIMALS = {"length": 1, "surprisal": 2}
@@ -53,12 +61,11 @@ def controlled_table(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
     rows: list[Sequence[Entry | str]] = []
     for each in sorted(cells, key=order):
         rates = [rate_entry(rate, each.cell.win.open) for rate in each.rates.values()]
-        place = (each.cell.family, each.cell.regime, each.cell.method)
-        rows.append([*place, *rates, f"{100 * each.identical.mean():.0f}"])
+        rows.append([*names_of(each.cell), each.cell.method, *rates, f"{100 * each.identical.mean():.0f}"])
     return Table(
         name=table_name("controlled", cells[0].cell),
         title=f"Win rate at no difference in length or surprisal (%), {table_subject(cells[0].cell)}",
-        header=["family", "regime", "reward", RAW, *CONTROLS, "identical (%)"],
+        header=[*place_heads(cells[0].cell), RAW, *CONTROLS, "identical (%)"],
         groups=group_rows(rows),
         notes=controlled_notes(cells, models),
     )
@@ -117,7 +124,7 @@ def bins_table(cells: Sequence[ControlledCell], column: str, models: Sequence[st
     """Win rate by fifths of a difference, of one scale and judge: families pooled, regime and method in rows."""
     groups: dict[tuple[str, str], list[ControlledCell]] = {}
     for each in sorted(cells, key=lambda each: (order_key(each.cell.regime, REGIMES), method_key(each.cell))):
-        groups.setdefault((each.cell.regime, each.cell.method), []).append(each)
+        groups.setdefault((names_of(each.cell)[1], each.cell.method), []).append(each)
     rows = []
     for place, of_method in groups.items():
         identical = np.concatenate([each.identical for each in of_method])
@@ -128,7 +135,11 @@ def bins_table(cells: Sequence[ControlledCell], column: str, models: Sequence[st
     return Table(
         name=table_name(f"bins-{column}", cells[0].cell),
         title=f"Win rate (%) by difference in {column}, {table_subject(cells[0].cell)}",
-        header=["regime", "reward", *(f"fifth {i}" for i in range(1, BINS + 1)), "identical (%)"],
+        header=[
+            *place_heads(cells[0].cell)[1:],
+            *(f"fifth {i}" for i in range(1, BINS + 1)),
+            "identical (%)",
+        ],
         groups=group_rows(rows),
         notes=[
             f"Verdicts on differing responses in fifths of the difference in {column}, policy minus start, "
@@ -176,7 +187,7 @@ def truth_table(cells: Sequence[ControlledCell]) -> Table | None:
             group = errors[(errors["regime"] == regime) & (errors["extrapolated"] == extrapolated)]
             for judge, of_judge in group.groupby("judge", sort=False):
                 texts = error_texts(of_judge[[RAW, *TESTED]].to_numpy(float))
-                rows.append([f"{regime} ‡" if extrapolated else regime, str(judge), *texts])
+                rows.append([f"{regime_name(regime)}{' ‡' if extrapolated else ''}", str(judge), *texts])
     return Table(
         name=table_name("truth", known[0].cell),
         title=f"Distance from the true win rate (points), scale: {known[0].cell.scale}, simulated judges",

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.frames import WINDOW, run_identity
-from analysis.records.names import REGIMES, REWARDS, method_names, order_key
+from analysis.records.names import REGIMES, REWARDS, family_name, method_names, order_key, regime_name
 from analysis.stats.intervals import UNDEFINED, Floats, interval_excludes, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS, quality_change
 from analysis.stats.text import (
@@ -182,7 +182,8 @@ def drift_table(frame: pd.DataFrame, name: str, scale: str) -> Table:
                 change = f"{change} {format_interval(row['lo'], row['hi'], metric.decimals)}"
             rows.append(
                 [
-                    *(f"{metric.label} ({metric.unit})", row["family"], row["regime"], row["method"]),
+                    f"{metric.label} ({metric.unit})",
+                    *(family_name(row["family"]), regime_name(row["regime"]), row["method"]),
                     *(f"{row[side]:.{metric.decimals}f}" for side in ("start", "policy")),
                     Entry(
                         change, interval_excludes(row["lo"], row["hi"], 0, row["prompts"], metric.decimals)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import isnan
 
+from analysis.records.names import judge_label, verifier_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.cells import Cell, build_contrasts
@@ -22,22 +23,23 @@ def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
         *([quality_table(cells)] if any(cell.quality for cell in cells) else []),
         *([contrast_table(contrasts)] if contrasts else []),
         *([agreement_table(cells)] if any(cell.agreement for cell in cells) else []),
-        seed_table(cells),
+        *([] if cells[0].scale == "imported" else [seed_table(cells)]),
         evidence_table(cells),
     ]
 
 
 def evidence_table(cells: Sequence[Cell]) -> Table:
     """Counts, worst cases, the test and its power behind each win rate, and the judge's position bias."""
+    imported = cells[0].scale == "imported"
 
     def columns(cell: Cell) -> dict[str, str]:
         win = cell.win
         worst_cases = f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}"
         return {
-            "verifier": cell.verifier,
+            **({} if imported else {"verifier": verifier_name(cell.verifier)}),
             "prompts": str(win.prompts),
             "verdicts": str(win.verdicts),
-            **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if cell.scale == "imported" else {}),
+            **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if imported else {}),
             "unscored": f"{win.unscored} + {win.half_scored}" if win.half_scored else str(win.unscored),
             "worst cases": worst_cases if win.unscored else "-",
             "p (Holm)": format_p_value(cell.p_holm),
@@ -98,8 +100,8 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
         }
 
     notes = [
-        "Difference: win rate minus that of the other method, in percentage points, on the prompts that both have "
-        "scored, with the paired 95 % CI over prompts. Across seeds: the CI over seeds and prompts together, "
+        "Difference: win rate minus that of the other method, in percentage points, on the prompts and builds of "
+        "both, with the paired 95 % CI over prompts. Across seeds: the CI over seeds and prompts together, "
         f"[n/a] below {MIN_SEEDS} seeds.",
         "p (Holm): test of no difference over prompts, corrected over this table.",
         "Improvement: the probability that on a random prompt a random seed gets more points than one of the other "
@@ -118,7 +120,7 @@ def agreement_table(cells: Sequence[Cell]) -> Table:
         assert agreement is not None
         kappa = "n/a" if isnan(agreement.kappa) else f"{agreement.kappa:.2f}"
         return {
-            "judges": ", ".join(agreement.judges),
+            "judges": ", ".join(map(judge_label, agreement.judges)),
             "items": str(agreement.items),
             "left out": str(agreement.left_out),
             "alike (%)": format_percent(agreement.alike),

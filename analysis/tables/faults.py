@@ -11,7 +11,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.frames import run_identity
-from analysis.records.names import REGIMES, REWARDS, method_names, natural_key, order_key, sort_names
+from analysis.records.names import (
+    REGIMES,
+    REWARDS,
+    method_names,
+    natural_key,
+    order_key,
+    regime_name,
+    sort_names,
+)
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import quality_change
 from analysis.tables.render import Entry, Row, Table, slug
@@ -167,7 +175,7 @@ def topic_table(
         for side, label in (("start", UNTRAINED), ("cut_start", CUT)):
             means = side_means(of_regime, side)
             texts = [f"{means[m]:.{decimals}f}" if m in means else "-" for m in measures]
-            rows.append([Entry(text) for text in ("" if rows else regime, label, *texts)])
+            rows.append([Entry(text) for text in ("" if rows else regime_name(regime), label, *texts)])
         for method in ordered_methods(of_regime):
             own = of_regime[of_regime["method"] == method]
             by_measure = {row["measure"]: row for row in own.to_dict("records")}

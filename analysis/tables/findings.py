@@ -9,9 +9,9 @@ from analysis.records.builds import pool_builds
 from analysis.records.names import display_name
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import is_undecided
-from analysis.tables.cells import Cell, build_cells
+from analysis.tables.cells import Cell, build_cells, place
 from analysis.tables.render import format_interval, format_percent
-from analysis.tables.win_rates import method_key, score_name
+from analysis.tables.win_rates import method_key, score_name, side_names
 from cme.records import RunRecord
 
 CONTROLS = {"random": "a random reward", "ground_truth": "the ground truth as reward"}
@@ -69,8 +69,9 @@ def headline(cells: Sequence[Cell]) -> str:
         text = f"{own[0].method} {one_cell(own[0]).removesuffix('.')}"
     else:
         counts = Counter(map(cell_verdict, own))
+        name = f"The {side_names(own)[1]}" if own[0].scale == "imported" else display_name(reward)
         text = (
-            f"{display_name(reward)} lost to {opponent(own)} in {counts['lost']} of {len(own)} cells and beat it in "
+            f"{name} lost to {opponent(own)} in {counts['lost']} of {len(own)} cells and beat it in "
             f"{counts['won']}"
         )
     controls = [
@@ -159,12 +160,7 @@ def opponent(cells: Sequence[Cell]) -> str:
     """What a method was compared with."""
     if cells[0].scale != "imported":
         return "its start"
-    return cells[0].regime if len({cell.regime for cell in cells}) == 1 else "the other outputs"
-
-
-def place(cell: Cell) -> str:
-    """A cell's family and regime; for imported outputs, the name of the comparison and the other outputs."""
-    return f"{cell.family}{', against' if cell.scale == 'imported' else ''} {cell.regime}"
+    return cells[0].regime if len({cell.regime for cell in cells}) == 1 else "the other model"
 
 
 def left_out_text(cells: Sequence[Cell]) -> str:

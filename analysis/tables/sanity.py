@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.frames import judge_name
-from analysis.records.names import ABSENT, flatten_config, is_neutral
+from analysis.records.names import ABSENT, flatten_config, generator_name, is_neutral, judge_label
 from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import WinRate, win_rate
 from analysis.stats.position_bias import first_position_share, half_scored
@@ -91,7 +91,7 @@ def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -
     of_runs = [by_judge[judge] for run in runs if judge in (by_judge := settings_by_judge(run))]
     different = [other for other in of_runs if other != settings]
     if not different:
-        return f"Judge {judge}"
+        return f"Judge {judge_label(judge)}"
     differences = set()
     for other in different:
         fields = sorted(field for field in settings | other if settings.get(field) != other.get(field))
@@ -99,7 +99,7 @@ def judge_subject(record: SanityRecord, judge: str, runs: Sequence[RunRecord]) -
         differences.add(", ".join(texts) if other else "theirs are not recorded")
     all_differ = len(different) == len(of_runs)
     whose = "the results'" if all_differ else f"that of {len(different)} of {len(of_runs)} runs"
-    return f"A judge called {judge}, with other settings than {whose} ({'; '.join(sorted(differences))}),"
+    return f"A judge called {judge_label(judge)}, with other settings than {whose} ({'; '.join(sorted(differences))}),"
 
 
 def settings_by_judge(record: RunRecord | SanityRecord) -> dict[str, dict[str, str]]:
@@ -162,7 +162,9 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
             half = f" + {row['half_scored']}" if row["half_scored"] else ""
             rows.append(
                 [
-                    *(str(row["judge"]), f"{row['family']} {row['regime']}", str(row["opponent"])),
+                    judge_label(row["judge"]),
+                    generator_name(row["family"], row["regime"]),
+                    str(row["opponent"]),
                     f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
                     *(format_percent(row["first_shown"]), str(row["prompts"]), f"{row['unscored']}{half}"),
                     Entry(result, bold=bool(row["failed"])),
@@ -181,7 +183,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
             "First won: decided verdicts for the response shown first; 50 without position bias. Unscored: after the "
             "+, verdicts left out because their pair is unscored in the other order.",
             *(
-                f"{record.judge}, {record.family} {record.regime}: {warning}"
+                f"{judge_label(record.judge)}, {generator_name(record.family, record.regime)}: {warning}"
                 for record in records
                 for warning in record.warnings
             ),

@@ -108,12 +108,15 @@ def display_names(separations: Sequence[Separation]) -> list[str]:
     ]
 
 
+def data_label(record: SeparationRecord) -> str:
+    """Scale and data, for a title."""
+    return f"scale: {record.scale}, data: {plain_name(record.data)}"
+
+
 def setting_label(separations: Sequence[Separation]) -> str:
     """Scale, data and verifier, for a title."""
     record = separations[0].record
-    return (
-        f"scale: {record.scale}, data: {plain_name(record.data)}, verifier: {verifier_name(record.verifier)}"
-    )
+    return f"{data_label(record)}, verifier: {verifier_name(record.verifier)}"
 
 
 def file_stem(separations: Sequence[Separation]) -> str:

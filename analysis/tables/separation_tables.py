@@ -5,6 +5,7 @@ from math import isnan
 
 import pandas as pd
 
+from analysis.records.names import verifier_name
 from analysis.stats.auroc import Estimate, pooled_difference, within_difference
 from analysis.stats.intervals import FEW_PROMPTS, MIN_PROMPTS, interval_excludes
 from analysis.tables.render import Entry, Table, format_interval, group_rows
@@ -15,6 +16,7 @@ from analysis.tables.separation import (
     SIGNALS,
     SOURCE,
     Separation,
+    data_label,
     display_names,
     file_stem,
     group_by_data,
@@ -55,13 +57,13 @@ def signal_table(separations: Sequence[Separation]) -> Table:
         for signal, estimates in each.estimates.items():
             row = values[each.record.separation_id, signal]
             means = [f"{row[f'{c}_mean']:.3g} ({row[f'{c}_std']:.2g})" for c in ("right", "wrong")]
-            place = [name, each.record.verifier, f"{each.accuracy:.3f}", signal_label(signal)]
+            place = [name, verifier_name(each.record.verifier), f"{each.accuracy:.3f}", signal_label(signal)]
             span = "{:.3f} to {:.3f}".format(*published.loc[signal]) if signal in published.index else "-"
             rows.append([*place, *map(auroc_entry, estimates), *means, span])
     record = separations[0].record
     return Table(
         name=f"separation-{file_stem(separations)}",
-        title=f"AUROC of each signal for wrong against right responses, scale: {record.scale}, data: {record.data}",
+        title=f"AUROC of each signal for wrong against right responses, {data_label(record)}",
         header=[
             *("generator", "verifier", "accuracy", "signal", "AUROC, pooled", "AUROC, within prompts"),
             *("right: mean (sd)", "wrong: mean (sd)", "published, other scale"),
@@ -91,8 +93,9 @@ def count_notes(separations: Sequence[Separation]) -> list[str]:
         record, graded = each.record, sum(c is not None for c in each.record.correct)
         [wins] = each.wins(LENGTH)
         text = (
-            f"{name}, verifier {record.verifier}: {record.samples} samples of {len(record.prompts)} prompts; "
-            f"{int(wins.right.sum())} right and {int(wins.wrong.sum())} wrong, both in {int(wins.mixed.sum())} prompts"
+            f"{name}, verifier {verifier_name(record.verifier)}: {record.samples} samples of {len(record.prompts)} "
+            f"prompts; {int(wins.right.sum())} right and {int(wins.wrong.sum())} wrong, both in "
+            f"{int(wins.mixed.sum())} prompts"
         )
         unanswered = record.answered.count(False)
         missing = {
@@ -136,7 +139,7 @@ def contrast_table(separations: Sequence[Separation]) -> Table:
             measure, _, span = verifier.split()
             rows.append(
                 [
-                    *(name, each.record.verifier, f"{signal_label(measure)}, {span}"),
+                    *(name, verifier_name(each.record.verifier), f"{signal_label(measure)}, {span}"),
                     auroc_entry(pooled_difference(*pair), 0),
                     auroc_entry(within_difference(*pair), 0),
                     ", ".join(f"{value:+.3f}" for value in differences) or "-",
@@ -145,7 +148,7 @@ def contrast_table(separations: Sequence[Separation]) -> Table:
     record = separations[0].record
     return Table(
         name=f"separation-contrast-{file_stem(separations)}",
-        title=f"AUROC under the verifier minus that under the generator, scale: {record.scale}, data: {record.data}",
+        title=f"AUROC under the verifier minus that under the generator, {data_label(record)}",
         header=["generator", "verifier", "signal", "pooled", "within prompts", "published, other scale"],
         groups=group_rows(rows, 2),
         notes=[

@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.frames import last_training_step, run_identity
-from analysis.records.names import method_names, sort_names
+from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import (
     MIN_SEEDS,
@@ -174,10 +174,10 @@ def trajectory_table(records: Sequence[RunRecord]) -> Table:
     groups: dict[str, list[list[Entry]]] = {}
     for (family, regime, _, method, _, _), rows in frame.groupby(cells, sort=False):
         runs = [by_id[run] for run in dict.fromkeys(rows["run_id"])]
-        place = [Entry(str(name)) for name in (family, regime, method)]
+        place = [Entry(name) for name in (family_name(str(family)), regime_name(str(regime)), str(method))]
         groups.setdefault(str(family), []).append([*place, *cell_entries(runs, frame)])
-    judges = sort_names(record.judge for record in records if record.trajectory)
-    selection_judges = sort_names(record.trajectory.judge for record in records if record.trajectory)
+    judges = sort_names(judge_label(run.judge) for run in records if run.trajectory)
+    selection_judges = sort_names(judge_label(run.trajectory.judge) for run in records if run.trajectory)
     return Table(
         name="selection",
         title=f"Final and selected checkpoint (scale: {records[0].scale})",

@@ -4,10 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isnan
 from typing import Any
 
-from analysis.records.names import REGIMES, REWARDS, natural_key, order_key, sort_names
+from analysis.records.names import (
+    REGIMES,
+    REWARDS,
+    judge_label,
+    natural_key,
+    order_key,
+    place_names,
+    regime_name,
+    sort_names,
+)
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
 from analysis.stats.metrics import WinRate, is_undecided
-from analysis.tables.cells import Cell
+from analysis.tables.cells import Cell, place
 from analysis.tables.controls import Controls
 from analysis.tables.render import (
     Entry,
@@ -36,7 +45,7 @@ NEVER_BOLD = f"never over fewer than {FEW_PROMPTS}"
 def win_rate_table(cells: Sequence[Cell]) -> Table:
     """Win rates with intervals: family x reward in rows, regimes in columns."""
     notes = [
-        f"Comparisons won, a tie counting half, judged by {cells[0].judge}; all seeds pooled.",
+        f"Comparisons won, a tie counting half, judged by {judge_label(cells[0].judge)}; all seeds pooled.",
         "In brackets: 95 % CI over prompts for these models (cluster-robust Wilson).",
         "Bold: the interval excludes 50 %, without correction for the number of cells; the evidence table corrects.",
     ]
@@ -58,8 +67,8 @@ def cut_start_tables(cells: Sequence[Cell]) -> list[Table]:
     if not any(cell.controls.against_cut_start for cell in cells):
         return []
     notes = [
-        f"Comparisons with the cut start won, a tie counting half, judged by {cells[0].judge}; all seeds pooled. "
-        "In brackets: 95 % CI over prompts for these models. Bold: it excludes 50 %.",
+        f"Comparisons with the cut start won, a tie counting half, judged by {judge_label(cells[0].judge)}; all seeds "
+        "pooled. In brackets: 95 % CI over prompts for these models. Bold: it excludes 50 %.",
         "Cut start: the untrained model's own responses, cut at their first sentence end or, without an oracle, to the "
         "policy's length. Above 50 %, a method gains more than by ending earlier.",
     ]
@@ -96,19 +105,20 @@ def quality_table(cells: Sequence[Cell]) -> Table:
     """Mean score of the start's and the policy's responses, with the interval of the difference."""
     start, policy = side_names(cells)
     notes = [
-        f"Mean score by {cells[0].judge}, in its own unit: {start} → {policy}.",
+        f"Mean score by {judge_label(cells[0].judge)}, in its own unit: {start} → {policy}.",
         "In parentheses: the paired difference with its 95 % CI over prompts.",
         f"Bold: the interval of the difference excludes 0, {NEVER_BOLD} prompts.",
     ]
     when = "of both sides" if cells[0].scale == "imported" else "before and after training"
-    title = f"{score_name(cells[0].judge).capitalize()} {when}"
+    score = score_name(cells[0].judge)
+    title = f"{score[0].upper()}{score[1:]} {when}"
     return grid_table("quality", title, cells, quality_entry, notes)
 
 
 def score_name(judge: str) -> str:
     """The quantity that a judge's score measures: quality for the oracle, else the judge's name."""
     member = judge.split(": ")[-1]
-    return "quality" if member == "oracle" else member.replace("_", " ")
+    return "quality" if member == "oracle" else judge_label(member)
 
 
 def side_names(cells: Sequence[Cell]) -> tuple[str, str]:
@@ -134,26 +144,27 @@ def grid_table(
 
     Below the methods of a family, each of the `controls` has a row, over the runs of all methods.
     """
-    imported = cells[0].scale == "imported"
-    heads = IMPORTED_PLACE if imported else PLACE
     regimes = sort_names((cell.regime for cell in cells), REGIMES)
     by_place = {(cell.family, cell.method, cell.regime): cell for cell in cells}
     rows: list[list[Entry | str]] = []
     for family in dict.fromkeys(cell.family for cell in cells):
         of_family = sorted((cell for cell in cells if cell.family == family), key=method_key)
+        shown, _ = names_of(of_family[0])
         for method in dict.fromkeys(cell.method for cell in of_family):
             places = [by_place.get((family, method, regime)) for regime in regimes]
             entries = [NOT_RUN if cell is None else mark_stopped(entry(cell), cell) for cell in places]
-            rows.append([family, method, *entries])
+            rows.append([shown, method, *entries])
         for control, control_entry in (controls or {}).items():
             runs = [
                 [r for c in of_family if c.regime == regime for r in c.controls.runs] for regime in regimes
             ]
-            rows.append([family, control, *(control_entry(Controls(own, cells[0].judge)) for own in runs)])
+            rows.append([shown, control, *(control_entry(Controls(own, cells[0].judge)) for own in runs)])
+    imported = cells[0].scale == "imported"
+    columns = [f"against {regime}" if imported else regime_name(regime) for regime in regimes]
     return Table(
         name=table_name(name, cells[0]),
         title=f"{title}, {table_subject(cells[0])}",
-        header=[*heads[::2], *(f"against {regime}" if imported else regime for regime in regimes)],
+        header=[*place_heads(cells[0])[::2], *columns],
         groups=group_rows(rows),
         notes=[*notes, *stop_notes(cells)],
     )
@@ -172,9 +183,8 @@ def list_table(
     def order(cell: Cell) -> tuple[Any, ...]:
         return families.index(cell.family), order_key(cell.regime, REGIMES), method_key(cell)
 
-    heads = IMPORTED_PLACE if cells[0].scale == "imported" else PLACE
     rows = [
-        dict(zip(heads, (cell.family, cell.regime, cell.method), strict=True)) | dict(columns(cell))
+        dict(zip(place_heads(cell), (*names_of(cell), cell.method), strict=True)) | dict(columns(cell))
         for cell in sorted(cells, key=order)
     ]
     return Table(
@@ -223,10 +233,20 @@ def mark_stopped(entry: Entry, cell: Cell) -> Entry:
 def stop_notes(cells: Sequence[Cell]) -> list[str]:
     """The footnotes of the dagger, one per cell."""
     return [
-        f"† {cell.family} {cell.regime} {cell.method}: {'; '.join(cell.stopped)}. Its last policy was judged."
+        f"† {place(cell)} {cell.method}: {'; '.join(cell.stopped)}. Its last policy was judged."
         for cell in cells
         if cell.stopped
     ]
+
+
+def names_of(cell: Cell) -> tuple[str, str]:
+    """Display names of a cell's family and regime."""
+    return place_names(cell.scale, cell.family, cell.regime)
+
+
+def place_heads(cell: Cell) -> tuple[str, str, str]:
+    """Headers of the columns that name a cell."""
+    return IMPORTED_PLACE if cell.scale == "imported" else PLACE
 
 
 def method_key(cell: Cell) -> tuple[Any, ...]:
@@ -241,4 +261,4 @@ def table_name(name: str, cell: Cell) -> str:
 
 def table_subject(cell: Cell) -> str:
     """Scale and judge of a table, for its title."""
-    return f"scale: {cell.scale}, judge: {cell.judge}"
+    return f"scale: {cell.scale}, judge: {judge_label(cell.judge)}"

@@ -45,7 +45,7 @@ def test_verdicts_name_their_scale_and_judge(make_record: Any, make_verdict: Any
         "reproduced at miniature scale" in row and "1 of 1; 80.0 [" in row and "100 prompts, 1 seed " in row
     )
     assert "At miniature scale (oracle judge): **reproduced**." in text
-    assert "At laptop scale (reference_similarity judge): **" in text
+    assert "At laptop scale (reference similarity judge): **" in text
     assert "- The claim is existential: it is about at least one comparison." in text
     assert text == reproduction(records(run, replace(laptop, run_id="other")), tmp_path)
 

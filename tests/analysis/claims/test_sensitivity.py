@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from shown import problems
 
 from analysis.claims.claim_list import all_claims
 from analysis.claims.evidence import Evidence
 from analysis.claims.rules import Result
 from analysis.records.ceiling import ceiling
+from analysis.records.read import Records
 from analysis.stats import intervals
 from cme.judges.base import verdict_from_scores
-from cme.records import Comparison, RunRecord, Verdict
+from cme.records import Accuracy, Comparison, Generation, Pair, RunRecord, Verdict
 
 CLAIMS = {claim.name: claim for claim in all_claims()}
 ABOUT_OTHERS = {
@@ -39,14 +41,17 @@ def judged(start: np.ndarray, policy: np.ndarray) -> list[Verdict]:
 
 @pytest.fixture
 def train(make_record: Any) -> Train:
-    """Three seeds in which `learn` makes the policy's qualities from the untrained model's."""
+    """Some seeds in which `learn` makes the policy's qualities from the untrained model's."""
 
     def make(
-        start: np.ndarray, learn: Callable[[np.ndarray, np.random.Generator], np.ndarray], **fields: Any
+        start: np.ndarray,
+        learn: Callable[[np.ndarray, np.random.Generator], np.ndarray],
+        seeds: int = 3,
+        **fields: Any,
     ) -> list[RunRecord]:
         runs = []
-        for seed in range(3):
-            rng = np.random.default_rng([seed, *fields.get("regime", "").encode()])
+        for seed in range(seeds):
+            rng = np.random.default_rng([seed, *str(fields).encode()])
             policy = learn(start, rng)
             cut = Comparison("cut start", "", [], judged(start, policy))
             config = {"seed": seed, **fields.get("config", {})}
@@ -81,9 +86,14 @@ def better(start: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(rng.random(len(start)) < 0.6, 1.0, start)
 
 
-def qualities(right: float) -> np.ndarray:
+def qualities(right: float, prompts: int = PROMPTS) -> np.ndarray:
     """A start that is right on a share of the prompts."""
-    return np.where(np.arange(PROMPTS) < right * PROMPTS, 1.0, 0.4)
+    return np.where(np.arange(prompts) < right * prompts, 1.0, 0.4)
+
+
+def perfect_on(share: float) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    """Perfect on the first prompts, as the start on the others."""
+    return lambda start, _: np.where(np.arange(len(start)) < share * len(start), 1.0, start)
 
 
 def verdict(name: str, runs: list[RunRecord] | Evidence) -> Result:
@@ -142,6 +152,23 @@ def grid(train: Train, learn: Any, **fields: Any) -> list[RunRecord]:
     ]
 
 
+BETTER = [name for name, claim in CLAIMS.items() if claim.rule.control != "gain" and not claim.rule.unproven]
+"""Claims that something is better, or worse, than something else."""
+
+
+def test_where_nothing_was_learned_no_claim_of_a_difference_is_supported(train: Train) -> None:
+    start = qualities(0.4)
+    runs = [run for method in METHODS for run in train(start, redrawn, **method)]
+    runs += [*train(start, better, reward="ground_truth"), *train(start, redrawn, reward="random")]
+    runs += [*train(start, redrawn, verifier="random"), *train(start, redrawn, reward="majority_vote")]
+    evidence = Evidence("miniature", runs)
+    tested = [name for name in BETTER if verdict(name, evidence).parts]
+    assert {"better than reverse KL", "dense", "stronger verifier", "token entropy fails"} <= set(tested)
+    for name in tested:
+        found = verdict(name, evidence)
+        assert "supports" not in found.sides and found.verdict != "reproduced", (name, found)
+
+
 def test_a_policy_that_learned_nothing_is_not_called_better(train: Train) -> None:
     controls = [*grid(train, better, reward="ground_truth"), *grid(train, redrawn, reward="random")]
     evidence = Evidence("miniature", [*grid(train, redrawn), *controls])
@@ -190,3 +217,123 @@ def test_without_verdicts_against_the_cut_start_nothing_is_said_to_work(train: T
         for run in runs
     ]
     assert verdict("CME works", stopping).sides == ["supports", "not testable"]  # no room above it
+
+
+def built(runs: list[RunRecord], build: int) -> list[RunRecord]:
+    """The runs as records of a build of the checkpoints."""
+    return [
+        replace(
+            run,
+            run_id=f"{run.run_id}-{build}",
+            experiment="main_table",
+            generator_checkpoint=f"miniature:{run.family}-{build}/{run.regime}",
+            config=run.config
+            | {"scale": {"build": build}, "generator": f"miniature:{run.family}-{build}/{run.regime}"},
+        )
+        for run in runs
+    ]
+
+
+def worse_on(share: float) -> Callable[[np.ndarray, np.random.Generator], np.ndarray]:
+    return lambda start, _: np.where(np.arange(len(start)) < share * len(start), 0.1, start)
+
+
+def test_the_main_table_pools_builds_and_compares_on_those_that_both_have(train: Train) -> None:
+    """CME has two builds and five seeds, the other rewards have build 1 and three seeds; all rates are by hand."""
+    learned = {
+        "random": perfect_on(0.0),  # 50 %
+        "ground_truth": perfect,  # 100 %
+        "majority_vote": perfect_on(0.2),  # 60 %
+        "token_entropy": worse_on(0.3),  # 35 %
+        "cme_no_end": perfect_on(0.7),
+    }
+    runs = []
+    for family in ("qwen", "llama"):
+        start = qualities(0.0, 60)
+        runs += built(train(start, perfect_on(0.8), seeds=5, family=family), 1)  # 90 %
+        runs += built(train(start, perfect_on(0.75), seeds=5, family=family), 2)  # 87.5 %
+        for reward, learn in learned.items():
+            runs += built(train(start, learn, family=family, reward=reward), 1)
+    evidence = Evidence.collect(Records(runs, [], [], [], []), "miniature", ("main_table", "rewards"))
+
+    def parts(name: str) -> list[tuple[str, float, tuple[float, ...], int]]:
+        return [(p.name, round(p.value, 6), p.by_build, p.seeds) for p in verdict(name, evidence).parts]
+
+    wins = verdict("beats the untrained model", evidence)
+    assert wins.verdict == "undecided" and "10 of the 12 cells have no run" in wins.reason
+    assert parts("beats the untrained model") == [
+        (f"{family} pretrained", 88.75, pytest.approx((90, 87.5)), 5) for family in ("Qwen", "Llama")
+    ]
+    assert {part.scope for part in wins.parts} == {"prompts, seeds, builds"}
+    one = (pytest.approx((40,)), 3)
+    cut = (pytest.approx((90, 87.5)), 5)
+    assert parts("CME works") == [
+        expected
+        for family in ("Qwen", "Llama")
+        for expected in (
+            (f"{family} pretrained: CME minus Random", 40, *one),
+            (f"{family} pretrained: CME against the cut start", 38.75, *cut),
+        )
+    ]
+    assert [part[1:] for part in parts("better than self-reference")] == [
+        (30, pytest.approx((30,)), 3),
+        (55, pytest.approx((55,)), 3),
+    ] * 2
+    assert [part[1] for part in parts("majority vote fails")] == [10, 10]
+    assert [part[1] for part in parts("token entropy fails")] == [-15, -15]
+    names = "CME works", "better than self-reference", "token entropy fails"
+    assert [verdict(name, evidence).verdict for name in names] == ["reproduced"] * 3
+    assert verdict("majority vote fails", evidence).verdict == "not reproduced"
+
+
+def test_the_room_for_a_difference_is_that_of_the_builds_that_both_have(train: Train) -> None:
+    """Build 2 has room, build 1, the only one of the other method, has none."""
+    full, empty = qualities(0.95, 60), qualities(0.0, 60)
+    runs = [
+        *built(train(full, perfect), 1),
+        *built(train(empty, perfect), 2),
+        *built(train(full, perfect, reward="reverse_kl"), 1),
+        *built(train(full, perfect, reward="ground_truth"), 1),
+    ]
+    evidence = Evidence.collect(Records(runs, [], [], [], []), "miniature", ("main_table",))
+    [part] = verdict("better than reverse KL", evidence).parts
+    assert part.insensitive == "even a perfect policy would differ by 0.0 only"
+
+
+@pytest.mark.parametrize("level", [0.5, 0.97])
+def test_perfect_samples_contradict_no_claim_about_quality(level: float, make_record: Any) -> None:
+    """True quality of the sampled completions rises from a level to 1 within a quarter of the training."""
+    quality = [level] * 5 + [1.0] * 35
+    history = {"step": [float(i) for i in range(1, 41)], "quality": quality}
+    runs = [
+        replace(
+            make_record(reward=reward, seed=seed, prompts=2),
+            history=history,
+            verdicts=[],
+            run_id=f"{reward}{seed}",
+        )
+        for reward in ("cme", "ground_truth")
+        for seed in range(3)
+    ]
+    found = verdict("no over-optimisation", runs)
+    assert (found.verdict, found.sides) == ("reproduced", ["supports"])
+
+
+@pytest.mark.parametrize(("before", "side"), [(20, "supports"), (40, "not testable")])
+def test_a_perfect_policy_on_mathematics_is_never_contradicted(
+    before: int, side: str, make_record: Any
+) -> None:
+    answer = Generation("7", True, 1)
+    pairs = [Pair(str(i), "q", None, answer, answer, "7") for i in range(40)]
+    runs = [
+        replace(
+            make_record(reward=reward, seed=seed, config={"seed": seed, "data": {"name": "arithmetic"}}),
+            pairs=pairs,
+            verdicts=[],
+            accuracy=Accuracy(problems(before), problems(40)),
+        )
+        for reward in ("cme_answer", "ground_truth_answer")
+        for seed in range(3)
+    ]
+    for name in ("mathematics improves", "whichever verifier"):
+        assert verdict(name, runs).sides == [side]

@@ -13,7 +13,7 @@ from shown import won
 from analysis.experiments.comparators import comparator_names, comparator_table, compare_cells
 from analysis.experiments.main_table import MAIN_TABLE
 from analysis.tables.render import Entry, Table
-from cme.records import Comparison, Generation, Outcome, RunRecord
+from cme.records import CUT_START, Comparison, Generation, Outcome, RunRecord
 
 PROMPTS = 36
 Make = Callable[..., RunRecord]
@@ -45,7 +45,7 @@ def test_rates_and_the_paired_gain_by_hand(make_record: Make) -> None:
         *("trained against reference", "start against reference", "gain on reference"),
     ]
     texts = [entry.text for entry in row]
-    assert texts[:2] == ["qwen", "pretrained"]
+    assert texts[:2] == ["Qwen", "Pretrained"]
     assert [text.split(" ")[0] for text in texts[2:]] == [
         "100.0", "75.0", "25.0", "+50.0", "50.0", "50.0", "+0.0",
     ]  # fmt: skip
@@ -78,10 +78,15 @@ def test_missing_comparisons_are_dashes_and_partial_ones_have_a_note(make_record
     itself = make_record(regime="instruct", run_id="c", verdicts=won(20))
     table = table_of([first, second, itself])
     by_regime = {row[1].text: [entry.text for entry in row[3:]] for row in rows(table)}
-    assert by_regime["instruct"] == ["-", "-", "-"]
-    assert by_regime["pretrained"][0].startswith("55.6 [")
+    assert by_regime["Instruct"] == ["-", "-", "-"]
+    assert by_regime["Pretrained"][0].startswith("55.6 [")
     assert any("CME: 1 of 2 runs" in note for note in table.notes)
     assert "instruct: i." in table.notes
+
+
+def test_the_cut_start_is_no_further_model(make_record: Make) -> None:
+    both = [comparison(CUT_START, 27, 9), comparison("instruct", 27, 9)]
+    assert comparator_names([make_record(verdicts=won(36), comparisons=both)]) == ["instruct"]
 
 
 def test_comparators_are_named_by_their_checkpoints(make_record: Make) -> None:
@@ -92,7 +97,7 @@ def test_comparators_are_named_by_their_checkpoints(make_record: Make) -> None:
         for f in ("qwen", "llama")
     ]
     notes = table_of(runs).notes
-    assert "x: qwen-it (qwen), llama-it (llama)." in notes
+    assert "x: qwen-it (Qwen), llama-it (Llama)." in notes
     assert "y: m." in notes
 
 

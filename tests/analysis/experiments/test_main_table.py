@@ -33,8 +33,8 @@ def test_main_table_keeps_published_and_ours_apart(main_view: JudgedMethods) -> 
     rows = [row[1:] for row in texts(table)]
     assert table.header[1:] == ["published (other scale)", "ours (scale: miniature)"]
     assert [row[0] for row in rows[:2]] == ["52.5", "71.4"]
-    assert rows[0][1].startswith("16.7 [") and rows[0][1].endswith("(olmo sft)")
-    assert rows[1][1].startswith("100.0 [") and rows[1][1].endswith("(qwen pretrained)")
+    assert rows[0][1].startswith("16.7 [") and rows[0][1].endswith("(OLMo SFT)")
+    assert rows[1][1].startswith("100.0 [") and rows[1][1].endswith("(Qwen pretrained)")
     assert rows[2] == ["7 have a configuration", "3"] and [row[1] for row in rows[3:]] == ["1", "1"]
     assert "arXiv 2605.29009" in " ".join(table.notes)
 

@@ -105,7 +105,7 @@ def test_the_summary_follows_the_verdicts(make_record: Make) -> None:
     ]
     table = first_table(KL_BETA.tables[0](view(KL_BETA, runs)))
     first, second = texts(table)
-    assert first[:3] == ["qwen", "pretrained", "beta 0"] and second[:3] == ["", "", "beta 0.1"]
+    assert first[:3] == ["Qwen", "Pretrained", "beta 0"] and second[:3] == ["", "", "beta 0.1"]
     assert first[3].startswith("75.0 [") and second[3].startswith("50.0 [")
     assert [first[5], second[5]] == ["50.0 to 100.0 (3)", "50.0 to 50.0 (3)"]
     assert first[7].startswith("0.30 → 0.50 (+0.20 [") and second[7].startswith("0.40 → 0.40 (+0.00 [")

@@ -222,7 +222,7 @@ def test_the_filter_unscored_shows_pairs_without_a_verdict(clean, known):
 
 
 def test_members_of_a_panel_are_judges(clean, known):
-    assert opened(clean, known, family="llama", outcome="tie") == ["q"]
+    assert opened(clean, known, family="Llama", outcome="tie") == ["q"]
     assert opened(clean, known, judge="kind") == opened(clean, known, judge="kind", outcome="won") == ["q"]
     assert opened(clean, known, judge="stern", outcome="lost") == ["q"]
     assert (

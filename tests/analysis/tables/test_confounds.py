@@ -158,9 +158,9 @@ def test_missing_estimates_are_marked_and_explained(make_record: MakeRecord) -> 
     cells = controlled_of(*records)
     table = confound_tables(cells)[0]
     by_family = {row[0]: dict(zip(table.header, row, strict=True)) for row in texts(table)}
-    assert by_family["llama"]["length"] == by_family["llama"]["both"] == "‡"
-    assert by_family["qwen"]["surprisal"] == by_family["qwen"]["both"] == "n/a"
-    assert "[" in by_family["llama"]["surprisal"] and "[" in by_family["qwen"]["length"]
+    assert by_family["Llama"]["length"] == by_family["Llama"]["both"] == "‡"
+    assert by_family["Qwen"]["surprisal"] == by_family["Qwen"]["both"] == "n/a"
+    assert "[" in by_family["Llama"]["surprisal"] and "[" in by_family["Qwen"]["length"]
     notes = " ".join(table.notes)
     assert all(text in notes for text in ("n/a: ", "‡", "240 of 480 verdicts", f"under {MODEL}"))
     frame = confound_frame(cells)
@@ -205,7 +205,7 @@ def test_fifths_of_a_difference_by_hand(make_record: MakeRecord) -> None:
     verdicts = [Verdict(p.prompt_id, True, o) for p, o in zip(pairs, outcomes, strict=True)]  # type: ignore[arg-type]
     judged = controlled_of(replace(make_record(verdicts=verdicts), pairs=pairs))
     [row] = texts(bins_table(judged, "length"))
-    assert row[:3] == ["pretrained", "CME", "+5.5: 0.0 [n/a]"]
+    assert row[:3] == ["Pretrained", "CME", "+5.5: 0.0 [n/a]"]
     assert row[3].startswith("+15.5: 10.0 [") and row[4].startswith("+25.5: 90.0 [")
     assert row[5:] == ["+35.5: 100.0 [n/a]", "+45.5: 100.0 [n/a]", "17"]
     [row] = texts(bins_table(judged, "surprisal"))
@@ -251,8 +251,8 @@ def test_the_truth_table_covers_the_cells_of_the_oracle(make_record: MakeRecord)
     assert [each.cell.family for each in known_truth(cells)] == ["qwen", "llama"]
     table = truth_table(cells)
     assert table is not None and len(rows := texts(table)) == 2 * (1 + len(JUDGES))
-    assert rows[0][:4] == ["pretrained", "oracle", "1", "+0.0 (0.0)"]
-    assert rows[1 + len(JUDGES)][:2] == ["pretrained ‡", "oracle"]
+    assert rows[0][:4] == ["Pretrained", "oracle", "1", "+0.0 (0.0)"]
+    assert rows[1 + len(JUDGES)][:2] == ["Pretrained ‡", "oracle"]
     assert "truth + length: +8 per unit of quality, +0.1 per character" in " ".join(table.notes)
     assert truth_table(controlled_of(other, unmeasured)) is None
 

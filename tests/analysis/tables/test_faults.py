@@ -76,7 +76,7 @@ def test_families_are_pooled_for_the_tables(make_record: Any) -> None:
     shown = [[entry.text for entry in row] for row in faults.groups[0]]
     assert list(faults.header) == ["regime", "responses of", "no fault", "incomplete", "unfinished"]
     assert shown == [
-        ["pretrained", "Untrained model", "0.0", "100.0", "0.0"],
+        ["Pretrained", "Untrained model", "0.0", "100.0", "0.0"],
         ["", "Cut start", "0.0", "0.0", "100.0"],
         ["", "CME", "50.0 (+50.0)", "50.0 (-50.0)", "0.0 (+0.0)"],
         ["", "Random", "0.0 (+0.0)", "100.0 (+0.0)", "0.0 (+0.0)"],

@@ -25,7 +25,7 @@ def cell(make_record):
 @pytest.mark.parametrize(
     ("numbers", "verdict", "shown"),
     [
-        ((84.2, 79.2, 88.9), "won", ["84.2 % [79.2, 88.9]", "180 prompts (qwen pretrained)", "better"]),
+        ((84.2, 79.2, 88.9), "won", ["84.2 % [79.2, 88.9]", "180 prompts (Qwen pretrained)", "better"]),
         ((30.0, 20.0, 49.9), "lost", ["30.0 % [20.0, 49.9]", "worse"]),
         ((56.0, 50.0, 62.0), "even", ["56.0 % [50.0, 62.0]", "50 %"]),
         ((56.0, nan, nan), "unknown", ["56.0 % [n/a]", "fewer than 30"]),
@@ -73,7 +73,7 @@ def test_several_cells_are_counted_and_their_range_is_given(cell):
     )
     assert finding.text == (
         "beat its start in 2 of 5 cells, lost to it in 1, was not distinguishable from it in 1, and has too few scored "
-        "prompts in 1; from 40.0 % [35.0, 45.0] (gemma pretrained) to 90.0 % [n/a] (tiny pretrained); 180 prompts per "
+        "prompts in 1; from 40.0 % [35.0, 45.0] (Gemma pretrained) to 90.0 % [n/a] (tiny pretrained); 180 prompts per "
         "cell; 12 of 1,800 verdicts unscored and left out."
     )
 

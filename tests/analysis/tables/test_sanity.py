@@ -67,12 +67,12 @@ def test_the_table_names_the_judge_once_marks_failures_and_lists_warnings() -> N
     record = sanity_record(null=1.0, copied=0.0)
     table = sanity_table([record])
     [[first, second]] = table.groups
-    assert [e.text for e in first[:3]] == ["strict", "qwen instruct", "null"]
+    assert [e.text for e in first[:3]] == ["strict", "Qwen instruct", "null"]
     assert [e.text for e in second[:3]] == ["", "", "copied"]
     assert (first[-1].text, first[-1].bold) == ("fails", True)
     assert (second[-1].text, second[-1].bold) == ("passes", False)
     warned = replace(record, sanity_id="sanity-2", judge="lax", warnings=["cut at 2"])
-    assert sanity_table([record, warned]).notes == [*table.notes, "lax, qwen instruct: cut at 2"]
+    assert sanity_table([record, warned]).notes == [*table.notes, "lax, Qwen instruct: cut at 2"]
 
 
 def panel(**judges: bool) -> SanityRecord:

@@ -105,7 +105,7 @@ def test_final_and_selected_are_compared_on_the_evaluation_prompts(make_record, 
     )
     table = trajectory_table([record, other])
     [[row]] = [[[e.text for e in row] for row in group] for group in table.groups]
-    assert row[:4] == ["qwen", "pretrained", "CME", "0 1"]
+    assert row[:4] == ["Qwen", "Pretrained", "CME", "0 1"]
     assert row[4].startswith("25.0 [") and row[5].startswith("37.5 [") and row[6].startswith("+12.5 [")
     assert row[7:] == ["10 20", "20 10", "n/a n/a", "- -"]
     [alone] = trajectory_table([record]).groups

@@ -64,7 +64,7 @@ def test_stopped_runs_are_marked_and_explained(make_record):
     cells = build_cells([make_record(stopped="too many unscored", steps=7), make_record(seed=1)])
     text = to_markdown(win_rate_table(cells))
     assert " †" in text
-    assert "† qwen pretrained CME: seed 0 stopped after step 7: too many unscored" in text
+    assert "† Qwen pretrained CME: seed 0 stopped after step 7: too many unscored" in text
 
 
 def test_quality_is_shown_only_where_scores_exist(make_record, make_verdict):
