@@ -11,6 +11,7 @@ from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import MIN_SEEDS, WinRate, is_undecided
 from analysis.tables import controls as tables
 from analysis.tables.cells import Cell
+from analysis.tables.findings import CONTROLS
 from analysis.tables.render import slug
 from analysis.tables.win_rates import method_key, score_name, side_names
 from cme.records import RunRecord
@@ -129,12 +130,12 @@ def main_plot(
 ) -> Plot:
     """Win rate of CME by family and regime with its controls below it, next to the judge's score of the responses.
 
-    Cells of other rewards, such as the random reward and the ground truth, are drawn small in the row of their
-    generator. `published` is the range of the published win rates, in percent.
+    The random reward and the ground truth are drawn small in the row of their generator; cells of other rewards are
+    not drawn. `published` is the range of the published win rates, in percent.
     """
     scale, judge = cells[0].scale, judge_label(cells[0].judge)
     shown = [cell for cell in cells if cell.reward == "cme"] or list(cells)
-    others = [cell for cell in cells if cell not in shown]
+    others = [cell for cell in cells if cell.reward in CONTROLS and cell not in shown]
     rows: dict[str, str] = {}
     rates, scores, levels = [], [], []
     for family in sort_names(cell.family for cell in cells):
@@ -147,12 +148,12 @@ def main_plot(
             ]
             of_build = controls.get((family, cell.regime), [])
             of_build = [c for c in of_build if c.label == details(cell)] or of_build[:1]
-            raised = -0.14 * bool(beside or of_build)
+            raised = -0.24 * bool(beside or of_build)
             wide = (cell.seeds.across_seeds_lo, cell.seeds.across_seeds_hi)
             rates.append(replace(cell_dot(cell, row, reward_style(cell.reward)), wide=wide, below=raised))
             small = [win_rate_dot(row, c.win, reward_style(c.reward)) for c in beside]
             small += [win_rate_dot(row, c.cut_start, CUT_START) for c in of_build if c.cut_start]
-            rates += [replace(dot, below=0.3 + 0.13 * n, size=3.4) for n, dot in enumerate(small)]
+            rates += [replace(dot, below=0.2 + 0.13 * n, size=3.4) for n, dot in enumerate(small)]
             levels += [Level([row], c.ceiling, CEILING) for c in of_build if not isnan(c.ceiling)]
             if (change := cell.quality) is not None:
                 path = (change.start, change.policy)
@@ -166,7 +167,7 @@ def main_plot(
     if scores:
         panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))
     heads = [row for row in rows if "\n" not in row]
-    height = 0.34 if others or controls else 0.2
+    height = 0.4 if others or controls else 0.2
     block = Block("", rows, panels, heads, above=0.3, height=height, widths=[3, 2][: len(panels)])
     legend = {display_name(cell.reward): reward_style(cell.reward) for cell in [*shown, *others]}
     legend |= control_legend(controls) | ({"untrained model": UNTRAINED} if scores else {})

@@ -34,7 +34,7 @@ from analysis.stats.intervals import FEW_PROMPTS, LEVEL, RESAMPLES
 from analysis.tables.cells import Cell, build_cells, cells_frame
 from analysis.tables.confounds import controlled_cells
 from analysis.tables.evidence import win_rate_tables
-from analysis.tables.findings import CONTROLS, Finding, build_findings, headline
+from analysis.tables.findings import Finding, build_findings, headline
 from analysis.tables.render import Table, slug
 from analysis.tables.sanity import sanity_failures
 from cme.records import MAJORITY, RunRecord
@@ -206,11 +206,10 @@ def write_results(by_judge: Mapping[str, Sequence[Cell]], out: Path) -> list[Res
     results = []
     for judge in judges:
         cells, image = by_judge[judge], None
-        shown = [cell for cell in cells if cell.reward in ("cme", *CONTROLS)]
-        if judge == judges[0] and cells[0].scale != "imported" and any(c.reward == "cme" for c in shown):
+        if judge == judges[0] and cells[0].scale != "imported" and any(c.reward == "cme" for c in cells):
             name = f"result-{slug(cells[0].scale)}-{slug(judge)}"
             source = sources_of()["main_table.csv"]
-            plot = main_plot(name, shown, main_table_range(), source, controls_of(shown))
+            plot = main_plot(name, cells, main_table_range(), source, controls_of(cells))
             [image] = write_images([plot], out)
         results.append(Result(judge_label(judge), headline(cells), image, build_findings(cells)))
     return results

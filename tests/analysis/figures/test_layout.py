@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from math import nan
 from typing import Any
 
@@ -114,6 +115,17 @@ def test_the_controls_stand_in_every_row_of_the_main_figure(cells: list[Cell], c
     without = main_plot("main", cells, (52.5, 71.4), "the paper").figure
     legend = [text.get_text() for text in without.legends[0].texts]
     assert legend[:4] == ["CME", "Random", "Ground truth", "untrained model"]
+
+
+def test_every_mark_of_the_main_figure_stays_in_its_row(cells: list[Cell], controls: Controls) -> None:
+    others = [
+        replace(cell, reward=reward, method=reward) for cell in cells for reward in ("length", "format")
+    ]
+    axes = panels(main_plot("main", [*cells, *others], (52.5, 71.4), "the paper", controls).figure)[0]
+    marked = {y for line in axes.lines if line.get_marker() not in ("None", "|") for y in line.get_ydata()}
+    rows = {round(y) for y in marked}
+    assert len(rows) == len(FAMILIES) * 3 and len(marked) == 4 * len(rows)
+    assert all(abs(y - round(y)) <= 0.46 for y in marked)
 
 
 def test_a_control_that_was_not_measured_is_left_out(cells: list[Cell]) -> None:
