@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from cme.records import RunRecord, scores
 
-EXACT_JUDGES = ("oracle", "correctness")
+EXACT_JUDGES = ("oracle", "correctness", "instruction_following")
 """Judges whose scores are the true quality (0 to 1) of a response."""
 TIE = 1e-9  # the oracle's margin
 

@@ -112,9 +112,11 @@ class Data:
     """The prompts and their answers."""
 
     name: str = setting(help="name of the data set", stage="responses")
-    path: str | None = setting(None, help="file of prompts, for data=file", changes_results=False)
+    path: str | None = setting(
+        None, help="file of prompts, for data=file and instruction_following", changes_results=False
+    )
     eval_path: str | None = setting(
-        None, help="file of evaluation prompts, for data=file", changes_results=False
+        None, help="file of evaluation prompts, for the same data", changes_results=False
     )
     source: Component = setting(help="function that loads the prompts of a split")
     oracle: Component | None = setting(

@@ -1,0 +1,81 @@
+"""Instruction following as judge: verdicts from shares of constraints, in either order, and data that it refuses."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from samples import response, write_lines
+from scripted import policy_ending_at
+
+from cme.data import instruction_following as data
+from cme.judges.base import JudgeVerdict
+from cme.judges.instruction_following import InstructionFollowing
+from cme.records import Generation, Prompt
+from cme.rewards import GroundTruth
+
+PROMPT = "Name a drink. Use no commas. Use less than three words. End with: Good luck!"
+ROW = {
+    "key": 1,
+    "prompt": PROMPT,
+    "instruction_id_list": [
+        "punctuation:no_comma",
+        "length_constraints:number_words",
+        "startend:end_checker",
+    ],
+    "kwargs": [{}, {"num_words": 3, "relation": "less than"}, {"end_phrase": "Good luck!"}],
+}
+SHARES = {
+    "Good luck!": 1.0,
+    "Tea": 2 / 3,
+    "tea or milk": 1 / 3,
+    "tea, milk or both": 0.0,
+    "": 0.0,
+    "Milk": 2 / 3,
+}
+
+
+@pytest.fixture
+def judge(tmp_path: Path) -> InstructionFollowing:
+    path = write_lines(tmp_path / "own.jsonl", [ROW])
+    return InstructionFollowing(partial(data.grade, path=None, eval_path=path))
+
+
+@pytest.mark.parametrize("finished", [True, False, None])
+def test_the_larger_share_wins_in_both_orders(judge: InstructionFollowing, finished: bool | None) -> None:
+    for one, share in SHARES.items():
+        for other, other_share in SHARES.items():
+            verdict = judge.compare(
+                Prompt("p", PROMPT), Generation(one, finished, None), Generation(other, finished, None)
+            )
+            outcome = "tie" if share == other_share else "first" if share > other_share else "second"
+            assert (verdict.outcome, verdict.scores) == (
+                outcome,
+                pytest.approx((share, other_share), abs=1e-6),
+            )
+
+
+def test_a_prompt_with_unknown_constraints_is_unscored(judge: InstructionFollowing) -> None:
+    verdict = judge.compare(Prompt("p", "Name a drink."), response("Tea"), response("Milk"))
+    assert isinstance(verdict, JudgeVerdict) and verdict.outcome == "unscored"
+    assert "'Name a drink.' are unknown" in str(verdict.reason)
+
+
+def test_other_data_are_refused_and_other_constraints_are_another_judge(tmp_path: Path) -> None:
+    own = {"_target_": "cme.data.instruction_following.grade", "path": None, "eval_path": None}
+    InstructionFollowing.check(own)
+    for oracle in (None, {"_target_": "cme.miniature.world.grade"}):
+        with pytest.raises(
+            ValueError, match="needs prompts with constraints; use data=instruction_following"
+        ):
+            InstructionFollowing.check(oracle)
+    path = write_lines(tmp_path / "own.jsonl", [ROW])
+    prints = [InstructionFollowing.fingerprint(own | {"eval_path": place}) for place in (None, None, path)]
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_the_ground_truth_reward_is_the_share_of_constraints(judge: InstructionFollowing) -> None:
+    reward = GroundTruth(judge.oracle, "none")
+    reward.bind(policy_ending_at(9))
+    assert reward([PROMPT] * len(SHARES), list(SHARES), [[1, 9]] * len(SHARES)) == pytest.approx(
+        list(SHARES.values())
+    )
