@@ -102,6 +102,9 @@ class Comparison(Strict):
 class Capability(Strict):
     """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
 
+    Data with verifiable constraints are a task with IFEval's metrics. Its items are the evaluation prompts or, for the
+    metrics `inst_level`, their constraints.
+
     `before_items` and `after_items` are the metric of each item, in the same order; None for a metric that is not
     a mean over items. A standard error is None if lm-eval gives none.
     """

@@ -10,7 +10,9 @@ from typing import Any
 
 from cme.checkpoints import Checkpoint, load, load_tokenizer, stop_ids
 from cme.evaluation.capabilities import Score, measure
+from cme.evaluation.constraints import ifeval_scores
 from cme.grading.answers import has_final_answer, is_correct
+from cme.grading.constraints import ConstrainedPrompt
 from cme.models.generation import decoding_fields, generate
 from cme.models.generation_log import GenerationLog
 from cme.records import Accuracy, Capability, Conversation, Generation, Grade, Grades, Pair, Prompt, Selected
@@ -261,25 +263,38 @@ def measure_capabilities(
         [training, settings],
         lambda _: score(str(store.checkpoint)),
     )
-    found = []
-    for one, other in zip(start["value"], policy["value"], strict=True):
-        before, after = Score(**one), Score(**other)
-        if (before.task, before.metric, before.n) != (after.task, after.metric, after.n):
-            raise ValueError(f"capabilities of start and policy are of different items: {before} and {after}")
-        found.append(
-            Capability(
-                task=before.task,
-                metric=before.metric,
-                n=before.n,
-                before=before.value,
-                before_stderr=before.stderr,
-                after=after.value,
-                after_stderr=after.stderr,
-                before_items=before.items,
-                after_items=after.items,
-            )
-        )
+    found = [
+        _capability(Score(**before), Score(**after))
+        for before, after in zip(start["value"], policy["value"], strict=True)
+    ]
     return found, start["seconds"] + policy["seconds"]
+
+
+def score_constraints(
+    task: str, prompts: Sequence[ConstrainedPrompt], pairs: Sequence[Pair]
+) -> list[Capability]:
+    """IFEval's scores of start and policy on the prompts of the pairs, under the name `task`."""
+    before, after = (
+        ifeval_scores(task, prompts, [response.response for response in responses])
+        for responses in ([pair.start for pair in pairs], [pair.policy for pair in pairs])
+    )
+    return list(map(_capability, before, after))
+
+
+def _capability(before: Score, after: Score) -> Capability:
+    if (before.task, before.metric, before.n) != (after.task, after.metric, after.n):
+        raise ValueError(f"capabilities of start and policy are of different items: {before} and {after}")
+    return Capability(
+        task=before.task,
+        metric=before.metric,
+        n=before.n,
+        before=before.value,
+        before_stderr=before.stderr,
+        after=after.value,
+        after_stderr=after.stderr,
+        before_items=before.items,
+        after_items=after.items,
+    )
 
 
 def load_scorer(name: str, limits: Scoring, template: Mapping[str, Any] | None = None) -> Verifier:

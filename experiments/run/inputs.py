@@ -10,6 +10,7 @@ from cme import Unavailable
 from cme.data import files
 from cme.data.files import Copy
 from cme.grading.answers import gold_answer
+from cme.grading.constraints import ConstrainedPrompt
 from cme.records import Preference, Prompt, read_json, write_json
 from experiments.config import identity, schema
 from experiments.config.runs import Run
@@ -58,6 +59,12 @@ def file_problems(run: Run) -> list[str]:
     """A sentence for each file of the user's own prompts that cannot be used."""
     missing = _source_module(run).get("missing")
     return [] if missing is None else cast("list[str]", missing(**run.data.source.arguments))
+
+
+def constraints(run: Run, prompts: Sequence[str]) -> list[ConstrainedPrompt] | None:
+    """The verifiable constraints of prompts, given their texts; None for data without constraints."""
+    find = _source_module(run).get("constraints")
+    return None if find is None else [find(prompt, **run.data.source.arguments) for prompt in prompts]
 
 
 def _source_module(run: Run) -> dict[str, Any]:

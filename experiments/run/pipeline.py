@@ -72,6 +72,8 @@ def _make_record(run: Run, store: Store) -> None:
     state.report_stage(store.folder, "evaluating saved checkpoints and capabilities")
     chosen = selection.select_checkpoint(run, store, weights, result, pairs)
     capabilities = evaluation.measure_capabilities(run, store, weights, result)
+    constrained = inputs.constraints(run, [pair.prompt for pair in pairs])
+    by_constraints = evaluation.score_constraints(run.data.name, constrained, pairs) if constrained else []
     selected = chosen.selected if chosen else None
     record = RunRecord(
         run_id=store.folder.name,
@@ -114,7 +116,7 @@ def _make_record(run: Run, store: Store) -> None:
         | ({"capabilities": capabilities[1]} if capabilities else {}),
         trajectory=chosen.trajectory if chosen else None,
         selected=selected,
-        capabilities=capabilities[0] if capabilities else None,
+        capabilities=[*by_constraints, *(capabilities[0] if capabilities else [])] or None,
         accuracy=evaluation.measure_accuracy(run, pairs, selected),
         grades=evaluation.grade_pairs(run, pairs, selected),
         blind_spots=spots,
