@@ -138,6 +138,10 @@ class ChatEndpoint(Judge):
         decoding = settings["decoding"]
         if not any(decoding.get(limit) for limit in OUTPUT_LIMITS):
             raise ValueError(f"decoding={decoding}; it must have {' or '.join(OUTPUT_LIMITS)}")
+        for limit in OUTPUT_LIMITS:
+            most = decoding.get(limit)
+            if most is not None and (type(most) is not int or most < 1):
+                raise ValueError(f"decoding.{limit}={most}; it must be a number of tokens, at least 1")
         if reserved := [field for field in RESERVED_FIELDS if field in decoding]:
             raise ValueError(f"decoding.{reserved[0]} is set by the judge; leave it out")
         if settings["reply"] == "label" and not decoding.get("top_logprobs"):

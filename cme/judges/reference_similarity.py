@@ -25,7 +25,9 @@ class ReferenceSimilarity(Judge):
 
     @staticmethod
     def check(margin: float) -> None:
-        """Raise Unavailable if the sentence encoder is not installed."""
+        """Raise ValueError for a negative margin, Unavailable if the sentence encoder is not installed."""
+        if margin < 0:
+            raise ValueError(f"margin={margin}; it must be at least 0")
         require_encoder("judge=reference_similarity")
 
     @staticmethod

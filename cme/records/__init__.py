@@ -5,7 +5,7 @@ verdicts. It has no win rates; `analysis` computes them from the verdicts. A rew
 separation are one file each too.
 """
 
-from cme.records.codec import BadFile, Strict, from_json
+from cme.records.codec import BadFile, Strict, find_unwritable, from_json
 from cme.records.files import (
     explain_write_errors,
     read_json,
@@ -70,6 +70,7 @@ __all__ = [
     "Verdict",
     "check_outcome",
     "explain_write_errors",
+    "find_unwritable",
     "from_json",
     "majority_verdicts",
     "points",

@@ -1,5 +1,6 @@
 """From JSON to dataclasses: every field checked against its annotation, by pydantic."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, cast
@@ -37,6 +38,24 @@ def from_json(kind: type[T], text: str | bytes) -> T:
         field = ".".join(map(str, first["loc"])) or kind.__name__
         value = "" if first["type"] == "missing" else f" (the value is {first['input']!r:.80})"
         raise ValueError(f"{field}: {first['msg']}{value}") from error
+
+
+def find_unwritable(value: Any, path: str = "") -> str | None:
+    """A sentence on the first part of nested mappings and lists that a JSON file cannot hold; None without any.
+
+    These are numbers that are not finite, and text with a lone surrogate, which UTF-8 cannot encode.
+    """
+    if isinstance(value, Mapping):
+        parts = [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
+    elif isinstance(value, list | tuple):
+        parts = [(f"{path}[{i}]", part) for i, part in enumerate(value)]
+    elif isinstance(value, float) and not math.isfinite(value):
+        return f"{path}={value}; it must be a finite number"
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        return f"{path}={value!a}; it must be text without lone surrogates, which UTF-8 cannot encode"
+    else:
+        return None
+    return next(filter(None, (find_unwritable(part, name) for name, part in parts)), None)
 
 
 def check_lengths(columns: Mapping[str, Sequence[Any] | None], count: int, rows: str) -> None:

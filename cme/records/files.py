@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from cme import Unavailable
-from cme.records.codec import BadFile, Strict, from_json
+from cme.records.codec import BadFile, Strict, find_unwritable, from_json
 from cme.records.run import RunRecord
 
 if TYPE_CHECKING:
@@ -44,15 +44,28 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """Write JSON atomically: to a temporary file, which is synced and then renamed.
 
     Without `durable` nothing is synced: another process sees the old file or the new one, but a crash of the machine
-    may lose it. Raises Unavailable if the file system refuses; an older file then stays as it was.
+    may lose it. Raises Unavailable if the file system refuses, and BadFile for a value that the file cannot hold, such
+    as nan, which is then written beside it. An older file stays as it was.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        content = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:
+        aside = path.with_name(f"{path.name}.unwritable")
+        _write(aside, json.dumps(value, default=repr).encode(), durable=True)
+        raise BadFile(
+            f"{path} cannot be written: {find_unwritable(value) or error}. All of it is in {aside}: correct it there, "
+            f"rename the file to {path.name}, and repeat the command"
+        ) from error
+    _write(path, content, durable)
+
+
+def _write(path: Path, content: bytes, durable: bool) -> None:
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
         try:
-            with os.fdopen(handle, "w") as file:
-                file.write(text)
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
                 file.flush()
                 if durable:
                     os.fsync(file.fileno())
@@ -76,7 +89,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_record(path: Path, record: "DataclassInstance") -> None:
-    """Write a record of any kind atomically. Raises Unavailable as `write_json` does."""
+    """Write a record of any kind atomically. Raises as `write_json` does."""
     write_json(path, asdict(record))
 
 

@@ -137,7 +137,7 @@ class Data:
     eval_split: str = setting(help="split of the evaluation prompts", stage="responses")
     train_prompts: int = setting(help="number of training prompts", above=0)
     eval_prompts: int = setting(help="number of evaluation prompts", above=0, stage="responses")
-    seed: int = setting(help="seed of the sample of prompts")
+    seed: int = setting(help="seed of the sample of prompts", at_least=0)
     max_new_tokens: int = setting(
         2048, help="evaluation.max_new_tokens at scale=paper", above=0, changes_results=False
     )
@@ -181,9 +181,11 @@ class Optimization(Trainer):
     )
     warmup_steps: int = setting(help="warm-up steps of the learning rate", at_least=0)
     weight_decay: float = setting(help="weight decay", at_least=0)
-    adam_beta1: float = setting(help="Adam's beta1")
-    adam_beta2: float = setting(help="Adam's beta2")
-    max_grad_norm: float = setting(help="gradient norm above which gradients are clipped")
+    adam_beta1: float = setting(help="Adam's beta1", at_least=0, below=1)
+    adam_beta2: float = setting(help="Adam's beta2", at_least=0, below=1)
+    max_grad_norm: float = setting(
+        help="gradient norm above which gradients are clipped; 0: never", at_least=0
+    )
     optim: str = setting(help="optimizer", choices=("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"))
 
 
@@ -216,13 +218,13 @@ class Grpo(Optimization):
     )
     steps_per_generation: int = setting(help="batches per sampling", above=0)
     num_generations: int = setting(help="completions per prompt, which form a group", at_least=2)
-    num_iterations: int = setting(help="updates per sampled batch")
+    num_iterations: int = setting(help="updates per sampled batch", at_least=1)
     max_completion_length: int = setting(help="tokens per completion at most", above=0)
     mask_truncated_completions: bool = setting(help="whether the loss excludes unfinished completions")
     temperature: float = setting(help="sampling temperature", above=0)
     top_p: float = setting(help="probability mass of nucleus sampling", above=0, at_most=1)
     top_k: int = setting(help="number of most likely tokens to sample from; 0: all", at_least=0)
-    repetition_penalty: float = setting(help="penalty on repeated tokens in sampling")
+    repetition_penalty: float = setting(help="penalty on repeated tokens in sampling; 1: none", above=0)
     beta: float = setting(help="weight of the KL penalty", at_least=0)
     use_bias_correction_kl: bool = setting(
         help="whether the probability ratio multiplies the KL penalty", neutral_values=(True,)
@@ -332,7 +334,7 @@ class Evaluation:
 class Selection:
     """Selection of the saved checkpoint with the highest win rate on prompts that the evaluation does not use."""
 
-    every: int | None = setting(help="steps between saved checkpoints; null: no selection")
+    every: int | None = setting(help="steps between saved checkpoints; null: no selection", above=0)
     split: str = setting(help="split of the selection prompts", stage="evaluation")
     prompts: int = setting(help="number of selection prompts", above=0, stage="evaluation")
     judge: Component = setting(help="judge of the selection", stage="evaluation")
@@ -465,7 +467,7 @@ class Config:
     monitor_every: int = setting(
         help="steps between measurements of KL and of the held-out verifier", above=0
     )
-    seed: int = setting(help="seed of the run")
+    seed: int = setting(help="seed of the run", at_least=0, below=2**32)  # numpy's limit
     plan: bool = setting(help="print an estimate of the cost and run nothing", changes_results=False)
     fail_fast: bool = setting(help="stop a sweep at the first run that fails", changes_results=False)
     results_dir: str = setting(help="folder of the results", changes_results=False)

@@ -12,6 +12,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from cme.judges.base import Judge
 from cme.models import template_variables
+from cme.records import find_unwritable
 from cme.rewards.base import Reward
 from cme.runtime.files import check_name
 from experiments.config import identity, trainer_validation
@@ -149,6 +150,8 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
 
     `generators` are the models whose responses are judged, if not that of the configured generator.
     """
+    if problem := find_unwritable(run.values):
+        raise BadConfig(problem)
     if run.preset.name != "matched" and run.scale.name != "paper":
         raise BadConfig(
             f"preset={run.preset.name} at scale={run.scale.name}: its learning rates and lengths are for the larger "

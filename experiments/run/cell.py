@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cme import Unavailable
+from cme.judges.base import replace_surrogates
 from cme.records import RunState, write_record
 from cme.runtime.errors import describe
 from cme.runtime.secrets import redact
@@ -103,9 +104,9 @@ def run(run: Run) -> None:
         except Exception as error:  # noqa: BLE001 - after any error, the other cells of the sweep still run
             first = next(iter(str(error).splitlines()), "")
             expected = type(error).__module__.partition(".")[0] in ("cme", "experiments")
-            reason = redact(first if expected and first else describe(error), secrets)
+            reason = replace_surrogates(redact(first if expected and first else describe(error), secrets))
             print(f"{folder.name}: failed: {reason}", file=sys.stderr)
-            trace = redact("".join(traceback.format_exception(error)), secrets)
+            trace = replace_surrogates(redact("".join(traceback.format_exception(error)), secrets))
             write_end(replace(attempt, state="failed", reason=reason, traceback=trace))
             if run.fail_fast:
                 raise SweepStopped(f"{folder.name}: {reason}") from None

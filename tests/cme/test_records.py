@@ -246,16 +246,33 @@ def test_a_truncated_record_is_refused_with_a_remedy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), {1, 2}, object()])
-def test_a_failed_write_leaves_the_old_file_or_none(tmp_path: Path, broken: object) -> None:
-    value = ["long enough to be half written" * 1000, broken]
-    with pytest.raises((ValueError, TypeError)):
-        write_json(tmp_path / "deep" / "value.json", value)
-    assert list(tmp_path.rglob("*")) == []
-    write_json(tmp_path / "value.json", [1, 2])
-    with pytest.raises((ValueError, TypeError)):
-        write_json(tmp_path / "value.json", value)
-    assert read_json(tmp_path / "value.json") == [1, 2]
-    assert [p.name for p in tmp_path.iterdir()] == ["value.json"]
+def test_a_failed_write_leaves_the_old_file_and_puts_the_new_one_beside_it(
+    tmp_path: Path, broken: object
+) -> None:
+    path, aside = tmp_path / "deep" / "value.json", tmp_path / "deep" / "value.json.unwritable"
+    value = {"text": "whole" * 1000, "rows": [1, {"x": broken}]}
+    with pytest.raises(BadFile, match=rf"{path} cannot be written: .*All of it is in {aside}: correct it"):
+        write_json(path, value)
+    assert [p.name for p in path.parent.iterdir()] == [aside.name]
+    write_json(path, [1, 2])
+    with pytest.raises(BadFile):
+        write_json(path, value)
+    assert read_json(path) == [1, 2] and sorted(path.parent.iterdir()) == [path, aside]
+    kept = read_json(aside)
+    assert kept["text"] == value["text"] and kept["rows"][0] == 1
+    assert repr(kept["rows"][1]["x"]) in (repr(broken), repr(repr(broken)))
+
+
+def test_the_value_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    sentences = {
+        r"a\.b\[1\]=nan; it must be a finite number": {"a": {"b": [0.0, float("nan")]}},
+        r"a=-inf; it must be a finite number": {"a": float("-inf"), "b": float("nan")},
+        r"a\[0\]='\\\\udc80 x'; it must be text without": {"a": ["\udc80 x"]},
+    }
+    for sentence, value in sentences.items():
+        with pytest.raises(BadFile, match=f"cannot be written: {sentence}"):
+            write_json(tmp_path / "value.json", value)
+        assert repr(read_json(tmp_path / "value.json.unwritable")) == repr(value)
 
 
 @pytest.mark.parametrize(

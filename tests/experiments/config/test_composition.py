@@ -3,13 +3,16 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args
 
 import hub_stub
 import pytest
 
 from experiments.config import composition
 from experiments.config.help import help_text
+from experiments.config.schema import TRAINERS, Config, declaration
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, preparation
 
@@ -59,6 +62,19 @@ BAD = [
     (["~reward.score_end_of_turn", "~reward.verifier"], ["reward", "verifier"]),
     (["reward._target_=cme.rewards.Nope"], ["reward._target_=cme.rewards.Nope cannot be imported"]),
     (["trainer.learning_rate=0"], ["trainer.learning_rate=0", "above 0"]),
+    *(([*group, f"{field}={value}"], [f"{field.lstrip('+')}", f"{value}; it must be a finite number"])
+      for value in ("nan", "inf", "-inf") for group, field in [
+      ([], "trainer.learning_rate"), ([], "reward.std_floor"), (["judge=reference_similarity"], "judge.margin"),
+      (["judge=openai", "judge.model=x"], "judge.timeout"), (["judge=openai", "judge.model=x"], "judge.decoding.temperature"),
+      ([], "selection.judge.margin"), ([], "+chat_template.generator.x")]),
+    (["reward.clip=[0,inf]"], ["reward.clip[1]=inf; it must be a finite number"]),
+    (["+chat_template.generator.x=\udcff"], [r"chat_template.generator.x='\udcff'; it must be text without"]),
+    (["trainer.num_iterations=0"], ["trainer.num_iterations=0; it must be at least 1"]),
+    (["trainer.adam_beta2=1"], ["trainer.adam_beta2=1", "below 1"]),
+    (["seed=-1"], ["seed=-1; it must be at least 0"]),
+    (["seed=4294967296"], ["seed=4294967296", "below 4294967296"]),
+    (["judge=reference_similarity", "judge.margin=-1"], ["margin=-1", "at least 0"]),
+    (["judge=openai", "judge.model=x", "judge.decoding.max_completion_tokens=-5"], ["max_completion_tokens=-5", "least 1"]),
     (["data.eval_prompts=-3"], ["data.eval_prompts=-3", "above 0"]),
     (["guard.max_unscored=2"], ["guard.max_unscored=2", "at most 1"]),
     (["monitor_every=0"], ["monitor_every=0", "above 0"]),
@@ -257,6 +273,23 @@ def test_validation_imports_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_number_has_a_lower_bound() -> None:
+    def unbounded(schema: type, path: str) -> list[str]:
+        names = []
+        for one in fields(schema):
+            options = (one.type, *get_args(one.type))
+            setting = declaration(one)
+            groups = [kind for kind in options if is_dataclass(kind)]
+            if setting is None and groups:
+                names += unbounded(groups[0], f"{path}{one.name}.")
+            elif setting is not None and {int, float} & set(options):
+                names += [] if setting.limits.keys() & {"at least", "above"} else [f"{path}{one.name}"]
+        return names
+
+    every = {"": Config, **{f"{method}: trainer.": schema for method, schema in TRAINERS.items()}}
+    assert [name for path, schema in every.items() for name in unbounded(schema, path)] == []
 
 
 def test_help_lists_groups_and_fields_with_their_help() -> None:
