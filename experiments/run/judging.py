@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import cast
@@ -109,16 +110,18 @@ def collect_verdicts(
     return [new[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
 
 
-def check_prompts(run: Run, prompts: Sequence[Prompt]) -> None:
-    """Raise BadConfig if a judge can judge none of the evaluation prompts, for example for want of references."""
-    what = f"the evaluation prompts of data={run.data.name}"
+def check_prompts(group: str, judge: Component, prompts: Sequence[Prompt], what: str) -> None:
+    """Print a warning if a judge cannot judge some of the prompts, for example for want of references.
+
+    `group` is the judge's group of the configuration, `what` a name of the prompts. Raises BadConfig if the judge can
+    judge none of them.
+    """
     remedy = (
         "use another judge or other data (with data=file the field `output` is a reference answer, `answer` a gold "
         "answer)"
     )
-    selecting = [] if run.selection.every is None else [("judge@selection.judge", run.selection.judge)]
-    for group, judge in [("judge", run.judge), *selecting]:
-        lacking_warnings(group, judge, [(prompt, ()) for prompt in prompts], what, remedy)
+    for warning in lacking_warnings(group, judge, [(prompt, ()) for prompt in prompts], what, remedy):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def lacking_warnings(

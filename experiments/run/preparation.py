@@ -118,11 +118,12 @@ def _check_own_files(runs: list[Run]) -> None:
 
 def _check_selection_and_capabilities(runs: list[Run]) -> None:
     """Raise BadConfig or Unavailable for selection prompts and capability tasks that cannot be used."""
-    for run in runs:
-        if run.selection.every is not None:
-            from experiments.run import selection
+    selecting = [run for run in runs if run.selection.every is not None]
+    for run in {str((run.data, run.selection)): run for run in selecting}.values():
+        from experiments.run import selection
 
-            selection.selection_prompts(run)
+        prompts, what = selection.selection_prompts(run), f"the selection prompts of data={run.data.name}"
+        judging.check_prompts("judge@selection.judge", run.selection.judge, prompts, what)
     if tasks := list(dict.fromkeys(task for run in runs for task in run.capabilities.tasks)):
         from cme.evaluation import capabilities
 
@@ -158,8 +159,9 @@ def make_loadable(runs: list[Run]) -> None:
     _check_available(names, served)
     for run in {str(run.data): run for run in runs}.values():
         inputs.training_prompts(run)
-    for run in {str((run.data, run.judge, run.selection)): run for run in runs}.values():
-        judging.check_prompts(run, inputs.evaluation_prompts(run))
+    for run in {str((run.data, run.judge)): run for run in runs}.values():
+        what = f"the evaluation prompts of data={run.data.name}"
+        judging.check_prompts("judge", run.judge, inputs.evaluation_prompts(run), what)
     for run in runs:
         if run.trainer.method == "dpo":
             inputs.load_preferences(run)

@@ -18,6 +18,7 @@ from experiments.run import inputs, preparation
 
 ROOT = Path(composition.CONF).parent
 
+OPENAI = ["judge=openai", "judge.model=x"]
 BAD = [
     (["family=qwn"], ["family=qwn", "qwen"]),
     (["family=nothing_like_it"], ["family=nothing_like_it", "gemma, llama, olmo, qwen, qwen_1_5b, qwen_math, smollm2"]),
@@ -65,8 +66,8 @@ BAD = [
     *(([*group, f"{field}={value}"], [f"{field.lstrip('+')}", f"{value}; it must be a finite number"])
       for value in ("nan", "inf", "-inf") for group, field in [
       ([], "trainer.learning_rate"), ([], "reward.std_floor"), (["judge=reference_similarity"], "judge.margin"),
-      (["judge=openai", "judge.model=x"], "judge.timeout"), (["judge=openai", "judge.model=x"], "judge.decoding.temperature"),
-      ([], "selection.judge.margin"), ([], "+chat_template.generator.x")]),
+      (OPENAI, "judge.timeout"), (OPENAI, "judge.decoding.temperature"),
+      (["judge@selection.judge=reference_similarity"], "selection.judge.margin"), ([], "+chat_template.generator.x")]),
     (["reward.clip=[0,inf]"], ["reward.clip[1]=inf; it must be a finite number"]),
     (["+chat_template.generator.x=\udcff"], [r"chat_template.generator.x='\udcff'; it must be text without"]),
     (["trainer.num_iterations=0"], ["trainer.num_iterations=0; it must be at least 1"]),
@@ -74,7 +75,7 @@ BAD = [
     (["seed=-1"], ["seed=-1; it must be at least 0"]),
     (["seed=4294967296"], ["seed=4294967296", "below 4294967296"]),
     (["judge=reference_similarity", "judge.margin=-1"], ["margin=-1", "at least 0"]),
-    (["judge=openai", "judge.model=x", "judge.decoding.max_completion_tokens=-5"], ["max_completion_tokens=-5", "least 1"]),
+    ([*OPENAI, "judge.decoding.max_completion_tokens=-5"], ["max_completion_tokens=-5", "least 1"]),
     (["data.eval_prompts=-3"], ["data.eval_prompts=-3", "above 0"]),
     (["guard.max_unscored=2"], ["guard.max_unscored=2", "at most 1"]),
     (["monitor_every=0"], ["monitor_every=0", "above 0"]),

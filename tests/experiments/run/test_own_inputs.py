@@ -12,7 +12,7 @@ from cme.models import chat
 from cme.records import read_record
 from experiments.config import composition
 from experiments.config.validation import BadConfig
-from experiments.run import pipeline, preparation
+from experiments.run import inputs, pipeline, preparation, selection
 from experiments.run.evaluation import pair_prompts
 
 Cell = Callable[..., list[str]]
@@ -102,6 +102,37 @@ def test_what_is_wrong_is_said_before_anything_starts(
     with pytest.raises(error, match=message):
         preparation.prepare(runs)
     assert not (tmp_path / "runs").exists()
+
+
+def test_references_that_the_selection_lacks_are_missed_before_anything_starts(
+    own: Callable[..., list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every evaluation prompt has a reference; of the two selection prompts none has one, then one."""
+    rows = [{"instruction": f"Name animal {n}."} for n in range(20)]
+    path, evaluation = write(tmp_path / "mine.jsonl"), tmp_path / "evaluation.jsonl"
+    evaluation.write_text("\n".join(map(json.dumps, rows)))
+    words = (f"data.eval_path={evaluation}", "selection.every=1", "selection.split=eval", "selection.prompts=2")
+    [run] = composition.compose_cells(own(path, *words))
+    chosen = selection.selection_prompts(run)
+    with_reference = [prompt.id for prompt in inputs.evaluation_prompts(run)]
+    assert len(chosen) == 2 and not {prompt.id for prompt in chosen} & set(with_reference)
+
+    def prepare() -> None:
+        referenced = [
+            row | ({"output": "An animal."} if f"eval-row-{n}" in with_reference else {})
+            for n, row in enumerate(rows, start=1)
+        ]
+        evaluation.write_text("\n".join(map(json.dumps, referenced)))
+        preparation.prepare([run])
+
+    lack = "of the selection prompts of data=file: the prompt has no reference answer"
+    with pytest.raises(BadConfig, match=f"^judge@selection.judge=reference_similarity can judge none {lack}"):
+        prepare()
+    assert not (tmp_path / "runs").exists()
+    with_reference.append(chosen[0].id)
+    prepare()
+    warning = f"warning: judge@selection.judge=reference_similarity cannot judge 1 of 2 {lack}"
+    assert warning in capsys.readouterr().err.splitlines()
 
 
 def test_the_file_must_be_named() -> None:
