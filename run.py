@@ -1,13 +1,8 @@
 """Train with a label-free reward, compare with the untrained model, record, report. `python run.py --help`."""
 
-import os
 import sys
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-# threads that spin while they wait take cores from others
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
-from experiments.sweep import command
+from experiments.__main__ import main
 
 if __name__ == "__main__":
-    command.main(sys.argv[1:])
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -17,13 +17,14 @@ from analysis.tables.reward_probe import reward_probe_table
 from analysis.tables.sanity import sanity_table
 from analysis.tables.separation_tables import signal_tables
 from analysis.tables.win_rates import win_rate_table
+from cme.runtime.command_line import exit_code
 
 REFERENCE, RUNS = Path("results/reference"), Path("results/runs")
 RESULTS_PAGE = Path("docs/results.md")
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis") -> int:
-    """Run the command; returns its exit code, 2 without any record.
+    """Run the command; returns its exit code (`cme.runtime.command_line`), 2 without any record.
 
     Of the reference records, it also updates `docs/results.md`, unless `--out` gives another folder.
     """
@@ -39,17 +40,17 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis
     options = parser.parse_args(arguments)
     directories = options.records or [REFERENCE if REFERENCE.exists() else RUNS]
     out = options.out or directories[0] / "analysis"
-    try:
-        records = load_all(directories)
-    except (FileNotFoundError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: _analyze(directories, out, default=options.out is None))
+
+
+def _analyze(directories: list[Path], out: Path, default: bool) -> int:
+    records = load_all(directories)
     gc.freeze()  # the records stay in memory to the end; without this, collections scan them again and again
     cells = build_cells(records.overview)
     report = write(records, cells, out)
     reproduction = write_reproduction(records, out)
     written = [out / "tables", out / "figures", report, reproduction]
-    if directories == [REFERENCE] and options.out is None and RESULTS_PAGE.exists():
+    if directories == [REFERENCE] and default and RESULTS_PAGE.exists():
         update_results_page(RESULTS_PAGE, records, out)
         written.append(RESULTS_PAGE)
     tables = [

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cme import Unavailable, __version__
+from cme import __version__
+from cme.runtime.command_line import exit_code
 
 COMMANDS = {
     "run": "train, generate, judge and report; the same as `python run.py`",
@@ -31,16 +32,13 @@ responses, only pending verdicts count."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand; returns the exit code: 2 for a refused request, 1 for a failure during the work."""
+    """Run a subcommand; returns the exit code (`cme.runtime.command_line`)."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # threads that spin while they wait take cores from others
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     program = "cme" if Path(sys.argv[0]).stem == "cme" else "python -m experiments"
-    try:
-        command, rest = _split(program, sys.argv[1:] if arguments is None else arguments)
-        return _dispatch(command, rest, f"{program} {command}")
-    except SystemExit as stop:  # argparse: --help, or arguments that it refuses
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    words = sys.argv[1:] if arguments is None else arguments
+    return exit_code(lambda: _dispatch(*_split(program, words), program))
 
 
 def _split(program: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
@@ -62,8 +60,9 @@ def _split(program: str, arguments: Sequence[str]) -> tuple[str, list[str]]:
     return FORMER_NAMES.get(options.command, options.command), options.arguments
 
 
-def _dispatch(command: str, arguments: list[str], prog: str) -> int:
+def _dispatch(command: str, arguments: list[str], program: str) -> int:
     """Run a subcommand. Local imports keep --help and light commands from loading torch."""
+    prog = f"{program} {command}"
     match command:
         case "run":
             from experiments.sweep import command as run
@@ -117,18 +116,10 @@ def _probe(overrides: list[str]) -> int:
     from experiments.config import composition
     from experiments.probes import reward_probe
 
-    try:
-        cells = composition.compose_cells(overrides)
-        reward_probe.prepare(cells)
-    except (ValueError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    cells = composition.compose_cells(overrides)
+    reward_probe.prepare(cells)
     for cell in cells:
-        try:
-            path = reward_probe.run(cell)
-        except Unavailable as error:
-            print(f"error: {reward_probe.reward_probe_id(cell)}: {error}", file=sys.stderr)
-            return 1
+        path = reward_probe.run(cell)
         print(to_markdown(reward_probe_table(read_record(path, RewardProbeRecord))))
         print(f"record: {path}")
     return 0
@@ -138,11 +129,7 @@ def _cost(overrides: list[str]) -> int:
     from experiments.config import composition
     from experiments.plan import cost
 
-    try:
-        print("\n".join(cost.lines(composition.compose_cells(overrides))))
-    except (ValueError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    print("\n".join(cost.lines(composition.compose_cells(overrides))))
     return 0
 
 

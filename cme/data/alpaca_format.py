@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from cme.records import write_json
+from cme.records import parse_json, write_json
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"  # with the byte order mark
 
@@ -88,7 +88,7 @@ def located_rows(file: BinaryIO) -> Iterator[tuple[str, Any]]:
 
 def _parse(raw: bytes, where: str) -> Any:
     try:
-        return json.loads(raw, parse_constant=lambda _: None)
+        return parse_json(raw, parse_constant=lambda _: None)
     except ValueError as error:
         remedy = "write one object per line, or one list of objects"
         raise BadOutputs(f"{where} is not JSON ({error}): {remedy}") from error

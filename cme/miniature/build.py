@@ -5,11 +5,13 @@ import json
 import os
 import random
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context, parent_process
+from threading import Thread
 
 import torch
 import transformers
@@ -48,15 +50,36 @@ def build_all(names: Sequence[str], again: bool = False) -> Iterator[str]:
         if name in wanted and (again or not is_current(name)):
             lineage = "verifier" if "verifier" in name else "generator"
             lines.setdefault(f"{name.partition('/')[0]} {lineage}", []).append(name)
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        for summaries in pool.map(_build_lineage, lines.values()):
-            yield from summaries
+    context = get_context("spawn")
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=_end_with_parent) as pool:
+        try:
+            for summaries in pool.map(_build_lineage, lines.values()):
+                yield from summaries
+        except (
+            BaseException
+        ):  # also a signal: the pool would wait until the workers have built their checkpoints
+            for worker in active_children():
+                worker.kill()
+            raise
 
 
 def is_current(name: str) -> bool:
     """Whether a checkpoint was built by today's recipes."""
     file = models.checkpoint_folder(name) / "build.json"
     return file.exists() and json.loads(file.read_text())["digest"] == models.recipe_digest(name)
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when its parent has ended, however that was, and leave Ctrl-C to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _build_lineage(names: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cme.records import explain_write_errors
+from cme.records import explain_write_errors, parse_json
 
 Ids = list[list[int]]
 
@@ -108,7 +108,7 @@ def _lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
     with path.open("rb") as file:
         for line in file:
             try:
-                content = json.loads(line)
+                content = parse_json(line)
             except ValueError:
                 return
             if not isinstance(content, dict) or not line.endswith(b"\n"):

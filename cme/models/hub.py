@@ -5,7 +5,6 @@ request per repository, a short timeout, no retries.
 """
 
 import functools
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from cme import Unavailable
+from cme.records import BadFile, read_json
 from cme.runtime.errors import describe
 
 TIMEOUT = 5.0  # seconds
@@ -82,23 +82,35 @@ def cached_snapshot(repository: Repository) -> Path | None:
 
 
 def missing_weights(folder: Path) -> list[str]:
-    """The weight files, in safetensors, that a model's folder lacks; empty if it is complete."""
+    """The weight files, in safetensors, that a model's folder lacks; empty if it is complete.
+
+    Raises BadFile for an index of weight files that cannot be read.
+    """
     index = folder / "model.safetensors.index.json"
     if (folder / "model.safetensors").exists() or not index.exists():
         names = {"model.safetensors"}
     else:
-        names = set(json.loads(index.read_text())["weight_map"].values())
+        try:
+            names = set(read_json(index)["weight_map"].values())
+        except (AttributeError, LookupError, TypeError) as error:
+            raise BadFile(f"{index} is no index of weight files: get the checkpoint again") from error
     return sorted(name for name in names if not (folder / name).exists())
 
 
 def count_parameters(folder: Path) -> int:
-    """Number of parameters in the weight files of a model's folder; only their headers are read."""
-    from safetensors import safe_open
+    """Number of parameters in the weight files of a model's folder; only their headers are read.
+
+    Raises Unavailable for a damaged file.
+    """
+    from safetensors import SafetensorError, safe_open
 
     count = 0
     for path in folder.glob("model*.safetensors"):
-        with safe_open(path, "numpy") as file:
-            count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        try:
+            with safe_open(path, "numpy") as file:
+                count += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
+        except SafetensorError as error:
+            raise Unavailable(f"{path} is damaged ({error}): get the checkpoint again") from error
     return count
 
 

@@ -5,7 +5,7 @@ verdicts. It has no win rates; `analysis` computes them from the verdicts. A rew
 separation are one file each too.
 """
 
-from cme.records.codec import BadFile, Strict, find_unwritable, from_json
+from cme.records.codec import BadFile, Strict, find_unwritable, from_json, parse_json
 from cme.records.files import (
     explain_write_errors,
     read_json,
@@ -73,6 +73,7 @@ __all__ = [
     "find_unwritable",
     "from_json",
     "majority_verdicts",
+    "parse_json",
     "points",
     "read_json",
     "read_record",

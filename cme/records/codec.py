@@ -1,5 +1,6 @@
 """From JSON to dataclasses: every field checked against its annotation, by pydantic."""
 
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -12,6 +13,17 @@ T = TypeVar("T")
 
 class BadFile(ValueError):
     """A malformed file of this project; the message names the file and says what to do."""
+
+
+def parse_json(text: str | bytes, **options: Any) -> Any:
+    """The value of a JSON text; `options` are those of `json.loads`.
+
+    Raises ValueError for a text that is not JSON or is nested too deeply.
+    """
+    try:
+        return json.loads(text, **options)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 class Strict:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from cme import Unavailable
-from cme.records.codec import BadFile, Strict, find_unwritable, from_json
+from cme.records.codec import BadFile, Strict, find_unwritable, from_json, parse_json
 from cme.records.run import RunRecord
 
 if TYPE_CHECKING:
@@ -84,8 +84,11 @@ def _write(path: Path, content: bytes, durable: bool) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file. Raises ValueError for a file that is not JSON."""
-    return json.loads(path.read_text())
+    """The content of a JSON file. Raises BadFile, naming the file, for one that is not JSON."""
+    try:
+        return parse_json(path.read_bytes())
+    except ValueError as error:
+        raise BadFile(f"{path} is not JSON: {error}") from error
 
 
 def write_record(path: Path, record: "DataclassInstance") -> None:
@@ -100,8 +103,8 @@ def read_record(path: Path, kind: type[R]) -> R: ...
 def read_record(path: Path, kind: type[Any] = RunRecord) -> Any:
     """Read a record of the given kind. Raises BadFile, naming file and field, for a bad record or another schema."""
     try:
-        text = path.read_text()
-        raw = json.loads(text)
+        text = path.read_bytes()
+        raw = parse_json(text)
         schema = kind.__dataclass_fields__.get("schema")
         if schema is not None and raw["schema"] != schema.default:
             raise ValueError(f"schema is {raw['schema']}; this version reads schema {schema.default}")

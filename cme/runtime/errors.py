@@ -1,4 +1,30 @@
-"""What an exception of a library says, in one line."""
+"""What an exception says: the sentence of an expected one, and one line about any other."""
+
+import errno
+import traceback
+
+OWN_PACKAGES = ("cme", "experiments", "analysis")
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+
+
+def expected_message(error: BaseException) -> str | None:
+    """What an error says if it is meant for the user; None for any other, which is a defect of the program.
+
+    Meant for the user are errors of this project's own types, ValueError and OSError raised in its code, and what the
+    file system says of a file.
+    """
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in DISK_ERRORS):
+        place = "the output" if error.filename is None else error.filename
+        return f"{place}: {error.strerror}"
+    own_type = _is_own(type(error).__module__)
+    if not own_type and isinstance(error, ValueError | OSError):
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        own_type = bool(frames) and _is_own(str(frames[-1].f_globals.get("__name__")))
+    return str(error) or describe(error) if own_type else None
+
+
+def _is_own(module: str) -> bool:
+    return module.partition(".")[0] in OWN_PACKAGES
 
 
 def innermost_cause(error: BaseException) -> BaseException:

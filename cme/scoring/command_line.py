@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
-from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs, Row, checked_rows
+from cme.records import parse_json
+from cme.runtime.command_line import exit_code
 
 if TYPE_CHECKING:
     from cme.scoring.verifier import Verifier
@@ -41,30 +42,28 @@ class _BadArgument(Exception):
 
 
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m cme.scoring.command_line") -> int:
-    """Run the command. Returns the exit status: 0, or 2 after one sentence on standard error."""
+    """Run the command. Returns the exit status (`cme.runtime.command_line`)."""
     options = _parse(arguments, prog)
-    try:
-        if options.out and options.out.exists() and options.out.samefile(options.file):
-            raise _BadArgument(f"--out {options.out} is the input file: name another file")
-        if options.out and not options.out.parent.is_dir():
-            raise _BadArgument(f"--out: the folder {options.out.parent} does not exist: create it first")
-        with options.file.open("rb") as file:
-            remedies = {
-                options.prompt_field: "name the field with --prompt-field",
-                options.response_field: "name the field with --response-field",
-            }
-            rows = checked_rows(file, remedies)
-            rows = chain([next(rows)], rows)  # check the first row before anything loads
-            verifier = _load_verifier(options)
-            with options.out.open("w") if options.out else nullcontext(sys.stdout) as out:
-                _score(verifier, rows, out, options)
-    except (_BadArgument, BadOutputs, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        place = error.filename or options.out or "standard output"
-        print(f"error: {place}: {error.strerror or error}", file=sys.stderr)
-        return 2
+    return exit_code(lambda: _score_file(options))
+
+
+def _score_file(options: argparse.Namespace) -> int:
+    if options.out and options.out.exists() and options.out.samefile(options.file):
+        raise _BadArgument(f"--out {options.out} is the input file: name another file")
+    if options.out and not options.out.parent.is_dir():
+        raise _BadArgument(f"--out: the folder {options.out.parent} does not exist: create it first")
+    if options.out and options.out.is_dir():
+        raise _BadArgument(f"--out {options.out} is a folder: name a file")
+    with options.file.open("rb") as file:
+        remedies = {
+            options.prompt_field: "name the field with --prompt-field",
+            options.response_field: "name the field with --response-field",
+        }
+        rows = checked_rows(file, remedies)
+        rows = chain([next(rows)], rows)  # check the first row before anything loads
+        verifier = _load_verifier(options)
+        with options.out.open("w") if options.out else nullcontext(sys.stdout) as out:
+            _score(verifier, rows, out, options)
     return 0
 
 
@@ -103,8 +102,8 @@ def _positive(text: str) -> int:
 
 def _json_object(text: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
+        value = parse_json(text)
+    except ValueError:
         value = None
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text} is not a JSON object")
@@ -136,7 +135,8 @@ def _load_verifier(options: argparse.Namespace) -> "Verifier":
             max_response_tokens=options.max_response_tokens,
         )
     except (ValueError, OSError) as error:
-        raise _BadArgument(f"--verifier {options.verifier}: {str(error).splitlines()[0]}") from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise _BadArgument(f"--verifier {options.verifier}: {reason}") from error
 
 
 def _score(verifier: "Verifier", rows: Iterator[Row], out: TextIO, options: argparse.Namespace) -> None:

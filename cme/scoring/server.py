@@ -14,6 +14,7 @@ import httpx2
 import torch
 
 from cme import Unavailable
+from cme.records import parse_json
 from cme.scoring.token_scorer import TokenScores
 
 CLAMPED = -9999.0
@@ -173,7 +174,7 @@ class CompletionServer:
                 f"{answer.url} refused with status {answer.status_code}: {self._quoted(answer.text)}"
             )
         try:
-            return reader(answer.json())
+            return reader(parse_json(answer.content))
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             quoted = f"{self._quoted(answer.text)} ({self._quoted(error)})"
             raise ValueError(f"{answer.url} did not answer as a {self.dialect} server: {quoted}") from None

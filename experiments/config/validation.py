@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from importlib import import_module
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, cast, get_args, get_origin
 
@@ -141,7 +142,7 @@ def check_targets(values: Mapping[str, Any]) -> None:
             factory = locate(str(target))
         except ImportError as error:
             raise BadConfig(f"{path}={target} cannot be imported: {str(error).splitlines()[0]}") from error
-        if factory.__module__.partition(".")[0] not in ("cme", *trusted):
+        if str(factory.__module__).partition(".")[0] not in ("cme", *trusted):
             raise BadConfig(f"{path}={target} is defined in {factory.__module__}, not in cme")
 
 
@@ -268,7 +269,15 @@ def _check_component(path: str, component: Component) -> None:
     if not target:
         raise BadConfig(f"{path}._target_ is missing; it names the callable to use")
     factory = component.load_target()
-    signature = inspect.signature(factory)
+    if path == "data.source":
+        try:
+            import_module(target.rpartition(".")[0])
+        except ImportError as error:
+            raise BadConfig(f"{path}._target_={target} must be a function of a module") from error
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError) as error:
+        raise BadConfig(f"{path}._target_={target}: its arguments cannot be read ({error})") from error
     provided = LOADERS.get(path, {})
     known = {key: p.annotation for key, p in signature.parameters.items() if key not in provided}
     for key, value in arguments.items():

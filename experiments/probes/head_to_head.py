@@ -17,25 +17,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs
 from cme.data.prompt_file import read_prompts
 from cme.judges.pairwise import VerdictLog
-from cme.records import Pair, Prompt, RunRecord, write_record
+from cme.records import Pair, Prompt, RunRecord, explain_write_errors, write_record
+from cme.runtime.command_line import DONE, FAILED
 from experiments.config.family_overlap import generator_parties, overlap_warnings
 from experiments.config.identity import digest
 from experiments.probes.imports import imported_record, read_pairs, read_verdicts, verdict_labels
 
 
 def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: str) -> int:
-    """Run `import` or `judge`; returns the exit code, 2 for files or settings that cannot be used."""
+    """Run `import` or `judge`; returns the exit code, 1 if this project's judge scored nothing.
+
+    Raises ValueError, OSError and Unavailable for files and settings that cannot be used.
+    """
     options = _parser(command, prog).parse_intermixed_args(arguments)
-    try:
-        records = _import(options) if command == "import" else _judge(options)
-    except (ValueError, OSError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    records = _import(options) if command == "import" else _judge(options)
     from analysis import summarize
+    from experiments.run import judging
 
     for record in records:
         path = options.out / f"{record.run_id}.record.json"
@@ -45,7 +45,11 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
         for warning in record.warnings:
             print(f"warning: {record.judge}: {warning}", file=sys.stderr)
         print(f"{record.judge}: {summarize([record])}\nrecord: {path}")
-    return 0
+        message = judging.unscored_message(record.verdicts) if command == "judge" else None
+        if message is not None:
+            print(f"{record.judge}: {message}", file=sys.stderr)
+    nothing = all(v.outcome == "unscored" for record in records for v in record.verdicts)
+    return FAILED if command == "judge" and records and nothing else DONE
 
 
 def _parser(command: Literal["judge", "import"], prog: str) -> argparse.ArgumentParser:
@@ -197,6 +201,8 @@ def _judge(options: argparse.Namespace) -> list[RunRecord]:
         pending = judging.PendingJudging(record.run_id, run.judge, outputs.pairs, True, VerdictLog(path))
         print("\n".join(judging.cost_lines([pending])))
         return []
+    with explain_write_errors(options.out):  # before any call
+        options.out.mkdir(parents=True, exist_ok=True)
     judging.probe([run])
     with VerdictLog(path) as log:
         verdicts = judging.collect_verdicts(run.judge, outputs.pairs, both_orders=True, log=log)

@@ -175,7 +175,7 @@ def _verdict_rows(path: Path) -> tuple[tuple[str, str], list[Row], dict[str, Any
     try:
         raw = read_json(path)
     except ValueError as error:
-        raise BadOutputs(f"{path} is not JSON: {error}") from error
+        raise BadOutputs(str(error)) from error
     if not isinstance(raw, dict) or not {"label_a", "label_b", "per_sample"} <= set(raw):
         raise BadOutputs(f"{path} is not a file of verdicts: it must have label_a, label_b and per_sample")
     if not isinstance(raw["per_sample"], list):

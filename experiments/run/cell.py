@@ -14,7 +14,7 @@ from pathlib import Path
 from cme import Unavailable
 from cme.judges.base import replace_surrogates
 from cme.records import RunState, write_record
-from cme.runtime.errors import describe
+from cme.runtime.errors import describe, expected_message
 from cme.runtime.secrets import redact
 from experiments.config import identity, schema
 from experiments.config.components import locate
@@ -102,9 +102,9 @@ def run(run: Run) -> None:
                 write_end(replace(attempt, state="interrupted", reason=reason))
             raise
         except Exception as error:  # noqa: BLE001 - after any error, the other cells of the sweep still run
-            first = next(iter(str(error).splitlines()), "")
-            expected = type(error).__module__.partition(".")[0] in ("cme", "experiments")
-            reason = replace_surrogates(redact(first if expected and first else describe(error), secrets))
+            message = expected_message(error)
+            first = describe(error) if message is None else message.splitlines()[0]
+            reason = replace_surrogates(redact(first, secrets))
             print(f"{folder.name}: failed: {reason}", file=sys.stderr)
             trace = replace_surrogates(redact("".join(traceback.format_exception(error)), secrets))
             write_end(replace(attempt, state="failed", reason=reason, traceback=trace))

@@ -13,7 +13,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cme import Unavailable
 from cme.records import Generation, Pair, RunRecord, read_record, record_files, write_record
 from experiments.config import identity
 from experiments.config.schema import Scoring
@@ -143,7 +142,8 @@ def cached_scorer(
 def main(arguments: Sequence[str], prog: str) -> int:
     """The command `measure`: add the surprisal of recorded responses to their records; returns the exit code.
 
-    The code is 2 if a directory or record cannot be read, or a model cannot measure; earlier records are measured then.
+    Raises ValueError or Unavailable for a directory or record that cannot be read and for a model that cannot measure;
+    earlier records are measured then.
     """
     parser = argparse.ArgumentParser(prog=prog, description=__doc__)
     parser.add_argument("records", nargs="*", type=Path, metavar="RECORD_DIR", help=f"default: {RUNS}")
@@ -154,18 +154,14 @@ def main(arguments: Sequence[str], prog: str) -> int:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     counts = {"measured": 0, "measured before": 0, "without an independent model": 0}
-    try:
-        for path in record_files(options.records or [RUNS], "record.json"):
-            before = read_record(path)
-            after = measure_surprisal(before, options.model)
-            if after is not before:
-                write_record(path, after)
-                counts["measured"] += 1
-                print(f"{after.run_id}: measured under {after.language_model}", file=sys.stderr)
-            else:
-                counts["measured before" if before.language_model else "without an independent model"] += 1
-    except (FileNotFoundError, ValueError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    for path in record_files(options.records or [RUNS], "record.json"):
+        before = read_record(path)
+        after = measure_surprisal(before, options.model)
+        if after is not before:
+            write_record(path, after)
+            counts["measured"] += 1
+            print(f"{after.run_id}: measured under {after.language_model}", file=sys.stderr)
+        else:
+            counts["measured before" if before.language_model else "without an independent model"] += 1
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     return 0

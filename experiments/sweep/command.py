@@ -21,7 +21,7 @@ def display(config: DictConfig) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run the command and exit: 0 if all runs are done, 1 if one failed, 2 if refused, 75 if interrupted.
+    """Run the command and exit: 0 if all runs are done, 1 if one failed, else as `cme.runtime.command_line` says.
 
     The exit happens inside the launch, so that all processes of `accelerate launch` exit with the same code.
     """

@@ -84,9 +84,9 @@ def read_entries(results_dir: Path) -> Iterator[Entry]:
     path = results_dir / FILE
     if not path.exists():
         return
-    with path.open() as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
-            if not line.endswith("\n"):
+            if not line.endswith(b"\n"):
                 return  # incomplete
             try:
                 entry = from_json(Entry, line)

@@ -1,6 +1,5 @@
 """Run cells through a launcher, in any processes. The state in each run's folder records how it ended."""
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -9,6 +8,15 @@ from pathlib import Path
 
 from cme import Unavailable
 from cme.runtime import signals
+from cme.runtime.command_line import (
+    CTRL_C,
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    exit_code,
+    print_errors,
+    report_interruption,
+)
 from experiments.config import composition, identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
@@ -17,38 +25,34 @@ from experiments.run import cell, preparation, state
 from experiments.sweep import launchers, ledger, report
 from experiments.sweep.ledger import Entry
 
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, os.EX_TEMPFAIL
-"""Exit codes. After INTERRUPTED everything is saved, and the same command continues."""
-MAX_ERRORS = 20
-"""Largest number of printed errors."""
+STOPPED = (INTERRUPTED, CTRL_C)
+CONTINUE = "; repeat the command to continue"
 
 
 @signals.handle_signals()
 def main(arguments: list[str]) -> int:
-    """Run the cells of a command line of `run.py`; return the exit code."""
-    try:
-        launchers.check_launcher(arguments)
-        runs = composition.compose_cells(arguments)
-        if any(run.plan for run in runs):
-            print("\n".join(plan.lines(runs)))
-            return DONE
-        preparation.prepare(runs)
-        add_to_ledger(runs)
-        pending = []
-        for run in runs:
-            # other experiments than training print their earlier results themselves
-            if run.experiment.run == schema.Experiment.run and cell.is_done(run):
-                print(f"{_folder(run).name}: done before, skipped", file=sys.stderr)
-            else:
-                pending.append(run)
-        code, _ = run_cells([run.overrides for run in pending], [_folder(run) for run in pending], arguments)
-        if code != INTERRUPTED:
-            report.print_report(runs)
-    except (ValueError, Unavailable) as error:  # BadConfig, or a record that cannot be read
-        print_errors(str(error).splitlines())
-        return REFUSED
-    except KeyboardInterrupt:
-        return _report_interruption()
+    """Run the cells of a command line of `run.py`; return the exit code (`cme.runtime.command_line`)."""
+    return exit_code(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    launchers.check_launcher(arguments)
+    runs = composition.compose_cells(arguments)
+    if any(run.plan for run in runs):
+        print("\n".join(plan.lines(runs)))
+        return DONE
+    preparation.prepare(runs)
+    add_to_ledger(runs)
+    pending = []
+    for run in runs:
+        # other experiments than training print their earlier results themselves
+        if run.experiment.run == schema.Experiment.run and cell.is_done(run):
+            print(f"{_folder(run).name}: done before, skipped", file=sys.stderr)
+        else:
+            pending.append(run)
+    code, _ = run_cells([run.overrides for run in pending], [_folder(run) for run in pending], arguments)
+    if code not in STOPPED:
+        report.print_report(runs)
     return code
 
 
@@ -66,19 +70,16 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     size = 1 if launchers.launcher_name(arguments) is None else launchers.BATCH
     remaining = iter(entries)
     while batch := list(islice(remaining, size)):
-        try:
-            ready, errors = _prepare_entries(batch, results_dir, overrides)
-        except KeyboardInterrupt:
-            return _report_interruption()
+        ready, errors = _prepare_entries(batch, results_dir, overrides)
         if errors:
             print_errors(errors)
             codes.append(FAILED)
         cells = [[*entry.words(results_dir), *overrides] for entry in ready]
         code, stopped = run_cells(cells, [results_dir / entry.run_id for entry in ready], arguments)
         codes.append(code)
-        if stopped or code == INTERRUPTED:
+        if stopped or code in STOPPED:
             break
-    return next((code for code in (INTERRUPTED, FAILED) if code in codes), DONE)
+    return next((code for code in (*STOPPED, FAILED) if code in codes), DONE)
 
 
 def _prepare_entries(
@@ -122,12 +123,12 @@ def run_cells(
 
     Prints one line per failed cell. Returns the exit code, and whether fail_fast stopped the sweep.
     """
-    interrupted = stopped = False
+    interrupted, stopped = None, False
     errors = []
     try:
         launchers.launch(cells, arguments, cell.run)
-    except KeyboardInterrupt:
-        interrupted = True
+    except KeyboardInterrupt as stop:
+        interrupted = stop
     except cell.SweepStopped:
         stopped = True
         errors.append("fail_fast=true: stopped at the first cell that failed; repeat the command to continue")
@@ -140,14 +141,14 @@ def run_cells(
         if known is not None and known.state == "failed":
             errors.append(f"{folder.name}: {known.reason}")
         elif known is not None and known.state == "interrupted":
-            print(f"{folder.name}: {known.reason}; repeat the command to continue", file=sys.stderr)
+            print(f"{folder.name}: {known.reason}{CONTINUE}", file=sys.stderr)
     lost = counts["pending"] + counts["running"]
     if lost and not interrupted and not errors:
         errors.append(f"{lost} cells did not end; repeat the command to continue")
     print_errors(errors)
     if interrupted or (counts["interrupted"] and not errors):
         summary = ", ".join(f"{n} {name}" for name, n in counts.most_common())
-        return _report_interruption(f": {summary}"), stopped
+        return report_interruption(interrupted, f": {summary}{CONTINUE}"), stopped
     return FAILED if errors else DONE, stopped
 
 
@@ -162,19 +163,6 @@ def entry_of(run: Run) -> Entry:
     overrides = [w for w in run.overrides if ledger.field_of(w) not in ledger.COMMAND_FIELDS]
     comparators = identity.comparisons(run) if run.experiment.run == schema.Experiment.run else {}
     return Entry(_folder(run).name, run.scale.name, run.experiment.name, overrides, comparators)
-
-
-def print_errors(lines: Sequence[str]) -> None:
-    """Print errors on stderr, at most MAX_ERRORS."""
-    for line in lines[:MAX_ERRORS]:
-        print(f"error: {line}", file=sys.stderr)
-    if len(lines) > MAX_ERRORS:
-        print(f"error: {len(lines) - MAX_ERRORS} more; `cme status --all` lists all", file=sys.stderr)
-
-
-def _report_interruption(summary: str = "") -> int:
-    print(f"interrupted{summary}; repeat the command to continue", file=sys.stderr)
-    return INTERRUPTED
 
 
 def _folder(run: Run) -> Path:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cme import Unavailable
 from cme.records import RunState
 from cme.runtime import shipped
 from experiments.plan.columns import align_columns
@@ -28,7 +27,8 @@ STATES = ("done", "running", "interrupted", "failed", "pending")
 LISTED = 20
 """Number of cells of each state that `status` lists without --all."""
 INTERVAL = 5.0
-"""Seconds between two reports of --watch."""
+LONGEST_INTERVAL = 86400.0
+"""Seconds between two reports of --watch: by default, and at most."""
 
 
 @dataclass(frozen=True)
@@ -41,26 +41,22 @@ class CellStatus:
 
 
 def main(command: str, arguments: Sequence[str], prog: str) -> int:
-    """Run one of the commands of DESCRIPTIONS; returns its exit code."""
+    """Run one of the commands of DESCRIPTIONS; returns its exit code. Raises ValueError for words that it refuses."""
     options = _parser(command, prog).parse_intermixed_args(arguments)
     folders = [word.partition("=")[2] for word in options.words if word.startswith("results_dir=")]
     settings = [word for word in options.words if "=" in word and not word.startswith("results_dir=")]
     experiments = [word for word in options.words if "=" not in word]
     results_dir = Path(folders[-1] if folders else "results/runs")
-    try:
-        if folders and not folders[-1].strip():
-            raise ValueError("results_dir is empty; it must be a folder, such as results_dir=results/runs")
-        _check(command, experiments, settings, results_dir)
-        experiment = experiments[0] if experiments else None
-        if command == "status":
-            _print_status(results_dir, experiment, None if options.all else LISTED, options.watch)
-        elif command == "pending":
-            _print_pending(results_dir, experiment, settings)
-        else:
-            return _run_again(command, results_dir, experiment, settings)
-    except (ValueError, Unavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if folders and not folders[-1].strip():
+        raise ValueError("results_dir is empty; it must be a folder, such as results_dir=results/runs")
+    _check(command, experiments, settings, results_dir)
+    experiment = experiments[0] if experiments else None
+    if command == "status":
+        _print_status(results_dir, experiment, None if options.all else LISTED, options.watch)
+    elif command == "pending":
+        _print_pending(results_dir, experiment, settings)
+    else:
+        return _run_again(command, results_dir, experiment, settings)
     return 0
 
 
@@ -76,9 +72,17 @@ def _parser(command: str, prog: str) -> argparse.ArgumentParser:
         parser.add_argument("--all", action="store_true", help=f"list every cell, not {LISTED} per state")
         interval = f"repeat (default: every {INTERVAL:g} s)"
         parser.add_argument(
-            "--watch", nargs="?", type=float, const=INTERVAL, metavar="SECONDS", help=interval
+            "--watch", nargs="?", type=_seconds, const=INTERVAL, metavar="SECONDS", help=interval
         )
     return parser
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) <= LONGEST_INTERVAL:
+        raise argparse.ArgumentTypeError(
+            f"{text} seconds; they must be above 0 and at most {LONGEST_INTERVAL:g}"
+        )
+    return seconds
 
 
 def _check(command: str, experiments: Sequence[str], settings: Sequence[str], results_dir: Path) -> None:
@@ -179,13 +183,10 @@ def _print_status(results_dir: Path, experiment: str | None, listed: int | None,
     if watch is None:
         print("\n".join(status_lines(results_dir, experiment, listed)))
         return
-    try:
-        while True:
-            shown = "\n".join(status_lines(results_dir, experiment, listed))
-            print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
-            time.sleep(watch)
-    except KeyboardInterrupt:
-        return
+    while True:
+        shown = "\n".join(status_lines(results_dir, experiment, listed))
+        print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
+        time.sleep(watch)
 
 
 def _print_pending(results_dir: Path, experiment: str | None, settings: Sequence[str]) -> None:

@@ -1,10 +1,14 @@
 """The command `cme`: its subcommands, their help, and arguments that it refuses."""
 
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import experiments.__main__
 from cme import __version__
 from experiments.__main__ import COMMANDS, FORMER_NAMES, main
 
@@ -31,6 +35,73 @@ def test_arguments_that_it_refuses(arguments: list[str], capsys: pytest.CaptureF
     assert main(arguments) == 2
     printed = capsys.readouterr()
     assert printed.out == "" and "error:" in printed.err
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_ctrl_c_is_one_line_in_every_command(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments.__main__, "_dispatch", interrupted)
+    assert main([command]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_ctrl_c_from_the_terminal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "experiments", "status", "--watch", "0.1"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, env=environment
+    ) as process:
+        assert process.stdout is not None and process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b"interrupted\n")
+
+
+DEEP = "[" * 200_000
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments"),
+    [
+        ("in.jsonl", ["score", "--verifier=any", "in.jsonl"]),
+        ("a.json", ["judge", "--start=a.json", "--policy=a.json"]),
+        ("a__b.json", ["import", "--start=ok.json", "--policy=ok2.json", "--verdicts=a__b.json"]),
+        ("in.jsonl", ["judge", "--start=ok.json", "--policy=ok2.json", "--prompts=in.jsonl", "judge=local"]),
+        ("runs/cells.jsonl", ["status", "results_dir=runs"]),
+        ("runs/r/record.json", ["measure", "runs"]),
+        ("runs/r/record.json", ["analyze", "runs"]),
+    ],
+)
+@pytest.mark.parametrize(
+    "text", [DEEP + "\n", '{"a": \udcff}\n', "\n[", "null\n", '{"schema": 1, "config": 5}\n']
+)
+def test_a_file_that_is_no_json_of_ours_is_one_sentence(
+    file: str,
+    arguments: list[str],
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nested too deeply, no UTF-8, cut short, and of another form."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("ok.json", "ok2.json"):
+        Path(name).write_text('[{"instruction": "a", "output": "b"}]')
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    Path(file).write_text(text, errors="surrogateescape")
+    assert main(arguments) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and file in line and len(line) < 1000
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "1e9", "soon"])
+def test_intervals_that_it_refuses(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", f"--watch={seconds}"]) == 2
+    assert seconds in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_help_and_status_do_not_load_torch() -> None:

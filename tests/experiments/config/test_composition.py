@@ -92,6 +92,13 @@ BAD = [
     (["reward.score_end_of_turn=maybe"], ["reward.score_end_of_turn=maybe", "bool"]),
     (["judge._target_=cme.nothing.there"], ["judge._target_=cme.nothing.there cannot be imported"]),
     (["data.oracle._target_=cme.nothing.there"], ["data.oracle._target_=cme.nothing.there cannot be imported"]),
+    *(([f"{path}._target_={value}"], [f"{path}._target_={shown} is not in cme"])
+      for path in ("reward", "judge", "data.source")
+      for value, shown in (("5", "5"), ("[1]", "[1]"), ("null", "None"))),
+    (["judge._target_=cme"], ["judge._target_=cme cannot be imported"]),
+    (["data.source._target_=cme.rewards.Length.check"], ["data.source._target_=cme.rewards.Length.check"]),
+    (["data.oracle._target_=cme.runtime.secrets.SECRET_NAME.search"], ["data.oracle._target_=cme.runtime.secrets"]),
+    (["trusted_packages=[builtins]", "judge._target_=builtins.dict"], ["judge", "builtins.dict"]),
     # a target outside the library is refused before it is imported, and so is a name inside that is defined outside
     (["reward._target_=nowhere.Reward"], ["reward._target_=nowhere.Reward", "trusted_packages=[nowhere]"]),
     (["data.oracle._target_=nowhere.quality"], ["data.oracle._target_=nowhere.quality", "[nowhere]"]),

@@ -12,8 +12,9 @@ import pytest
 
 from analysis.records.read import load_runs
 from analysis.tables.cells import Cell, build_cells
-from cme.records import RunRecord, read_record
+from cme.records import Pair, RunRecord, Verdict, read_record
 from experiments.__main__ import main
+from experiments.run import judging
 
 Folder = Callable[..., Path]
 COUNT = 40
@@ -375,6 +376,35 @@ def test_what_the_judge_lacks_is_said_before_any_call(
     assert [pair.reference for pair in record.pairs] == [*PROMPTS[:2], *[None] * 38]
     assert sum(v.outcome != "unscored" for v in record.verdicts) == 4
     assert record.family == released.name and warning in record.warnings
+
+
+def test_a_judge_that_scores_nothing_is_a_failure_with_its_reason(
+    released: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verdicts_on(judge: object, pairs: list[Pair], **_: object) -> list[Verdict]:
+        tie, none = {"outcome": "tie"}, {"outcome": "unscored", "reason": "it slept"}
+        return [Verdict(p.prompt_id, True, **(tie if n < scored else none)) for n, p in enumerate(pairs)]
+
+    monkeypatch.setattr(judging, "collect_verdicts", verdicts_on)
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    for scored, code in ((0, 1), (1, 0), (COUNT, 0)):
+        assert main(["judge", *files, f"--out={released / 'out'}", "judge=local"]) == code
+        said = capsys.readouterr().err
+        expected = f"local: {COUNT - scored} of {COUNT} verdicts are unscored, the first because it slept"
+        assert (expected in said) == (scored < COUNT)
+
+
+def test_a_place_for_records_that_is_a_file_is_refused_before_judging(
+    released: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(judging, "collect_verdicts", pytest.fail)
+    monkeypatch.setattr(judging, "probe", pytest.fail)
+    files = [f"--start={released}/base_outputs.json", f"--policy={released}/tuned_outputs.json"]
+    out = released / "out"
+    out.write_text("mine")
+    assert main(["judge", *files, f"--out={out}", "judge=local"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {out} cannot be written") and out.read_text() == "mine"
 
 
 def test_a_folder_is_imported_at_once(released: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,7 +111,12 @@ def test_references_that_the_selection_lacks_are_missed_before_anything_starts(
     rows = [{"instruction": f"Name animal {n}."} for n in range(20)]
     path, evaluation = write(tmp_path / "mine.jsonl"), tmp_path / "evaluation.jsonl"
     evaluation.write_text("\n".join(map(json.dumps, rows)))
-    words = (f"data.eval_path={evaluation}", "selection.every=1", "selection.split=eval", "selection.prompts=2")
+    words = (
+        f"data.eval_path={evaluation}",
+        "selection.every=1",
+        "selection.split=eval",
+        "selection.prompts=2",
+    )
     [run] = composition.compose_cells(own(path, *words))
     chosen = selection.selection_prompts(run)
     with_reference = [prompt.id for prompt in inputs.evaluation_prompts(run)]

@@ -76,6 +76,6 @@ def test_a_signal_ends_the_sweep_with_its_own_exit_code(cell: Cell, tmp_path: Pa
     os.kill(process.pid or 0, signal.SIGINT)
     process.join(60)
     lines = log.read_text().splitlines()
-    assert process.exitcode == 75, lines
+    assert process.exitcode == 130, lines
     assert states(tmp_path) == {"seed=3": "interrupted", "seed=0": "pending"}
     assert lines[-1] == "interrupted: 1 interrupted, 1 pending; repeat the command to continue"
