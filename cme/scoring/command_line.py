@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from tqdm import tqdm
 
+from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs, Row, checked_rows
 from cme.records import parse_json
 from cme.runtime.command_line import exit_code
@@ -37,10 +38,6 @@ CHUNK = 64
 """Number of rows that are scored, and then written, together."""
 
 
-class _BadArgument(Exception):
-    """An argument cannot be used; the message says which, why, and what to do."""
-
-
 def main(arguments: Sequence[str] | None = None, prog: str = "python -m cme.scoring.command_line") -> int:
     """Run the command. Returns the exit status (`cme.runtime.command_line`)."""
     options = _parse(arguments, prog)
@@ -49,11 +46,11 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m cme.scor
 
 def _score_file(options: argparse.Namespace) -> int:
     if options.out and options.out.exists() and options.out.samefile(options.file):
-        raise _BadArgument(f"--out {options.out} is the input file: name another file")
+        raise BadOutputs(f"--out {options.out} is the input file: name another file")
     if options.out and not options.out.parent.is_dir():
-        raise _BadArgument(f"--out: the folder {options.out.parent} does not exist: create it first")
+        raise BadOutputs(f"--out: the folder {options.out.parent} does not exist: create it first")
     if options.out and options.out.is_dir():
-        raise _BadArgument(f"--out {options.out} is a folder: name a file")
+        raise BadOutputs(f"--out {options.out} is a folder: name a file")
     with options.file.open("rb") as file:
         remedies = {
             options.prompt_field: "name the field with --prompt-field",
@@ -120,7 +117,7 @@ def _load_verifier(options: argparse.Namespace) -> "Verifier":
     try:
         torch.empty(0, device=options.device)
     except (RuntimeError, AssertionError) as error:
-        raise _BadArgument(f"--device {options.device}: {str(error).splitlines()[0]}: try cpu") from error
+        raise Unavailable(f"--device {options.device}: {str(error).splitlines()[0]}: try cpu") from error
     try:
         checkpoint = load(
             options.verifier,
@@ -136,7 +133,7 @@ def _load_verifier(options: argparse.Namespace) -> "Verifier":
         )
     except (ValueError, OSError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise _BadArgument(f"--verifier {options.verifier}: {reason}") from error
+        raise Unavailable(f"--verifier {options.verifier}: {reason}") from error
 
 
 def _score(verifier: "Verifier", rows: Iterator[Row], out: TextIO, options: argparse.Namespace) -> None:
