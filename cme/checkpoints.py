@@ -45,6 +45,8 @@ Quantization = Literal["8bit"]
 RANDOM = "random:"
 LOAD_ERRORS = (OSError, ValueError, RuntimeError, LookupError, ImportError, SafetensorError, TemplateError)
 """What transformers, tokenizers, safetensors and chat templates raise for files that they cannot load."""
+TOKENIZER_FILES = ("tokenizer.json", "*.model", "*.model.v*", "vocab.*", "tekken*.json", "*.tiktoken")
+"""Names of the files of a vocabulary. Without any, transformers makes a tokenizer that knows no text."""
 
 
 @dataclass
@@ -118,6 +120,10 @@ def check_available(
             on_hub.append(hub.checkpoint_repository(plain, needs_weights))
         elif needs_weights and (lacking := hub.missing_weights(Path(plain))):
             reasons.append(f"checkpoint {plain} has no {lacking[0]}; weights must be in safetensors")
+        elif not _has_tokenizer(plain):
+            reasons.append(
+                f"checkpoint {plain} has no tokenizer.json or other vocabulary; save its tokenizer there"
+            )
     if reasons := reasons + hub.missing_repositories([*on_hub, *data]):
         raise Unavailable("\n".join(reasons))
 
@@ -156,6 +162,10 @@ def commit(name: str) -> str | None:
 
 def _is_folder(name: str) -> bool:
     return (Path(name) / "config.json").exists()
+
+
+def _has_tokenizer(folder: str) -> bool:
+    return any(next(Path(folder).glob(pattern), None) for pattern in TOKENIZER_FILES)
 
 
 def _convert(name: str) -> Path:
@@ -223,6 +233,11 @@ def load(
         else:
             model = _read(place, dtype).to(device)
         tokenizer = _tokenizer(place)
+        rows = len(model.get_input_embeddings().weight)
+        if tokenizer.vocab_size > rows:  # without added tokens: Gemma 3 has one that no text model embeds
+            raise ValueError(
+                f"its tokenizer has {tokenizer.vocab_size} tokens, its model embeds {rows}: they do not belong together"
+            )
         model.generation_config = GenerationConfig(
             **NEUTRAL_DECODING,
             do_sample=False,
@@ -306,6 +321,8 @@ def load_tokenizer(
 
 
 def _tokenizer(place: str) -> PreTrainedTokenizerBase:
+    if not _has_tokenizer(place):
+        raise FileNotFoundError("it has no tokenizer.json or other vocabulary")
     # tokenizer.json is exact; for Qwen, AutoTokenizer would build a tokenizer with other rules
     loader = PreTrainedTokenizerFast if (Path(place) / "tokenizer.json").exists() else AutoTokenizer
     tokenizer = loader.from_pretrained(place, trust_remote_code=False)

@@ -104,7 +104,12 @@ class LocalJudge(Judge):
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
         """Compare two responses by the likelihoods of their labels."""
-        ids = self.prompt_ids(prompt.text, first.response, second.response)
+        texts = prompt.text, first.response, second.response
+        if any(chat.unknown_flags(self.tokenizer, texts)):
+            name = self.tokenizer.name_or_path
+            reason = f"the tokenizer of {name} does not know most of the prompt or of a response"
+            return JudgeVerdict("unscored", reason)
+        ids = self.prompt_ids(*texts)
         if len(ids) > self.max_prompt_tokens:
             reason = f"the judging prompt has {len(ids)} tokens, above {self.max_prompt_tokens}"
             return JudgeVerdict("unscored", reason)

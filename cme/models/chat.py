@@ -56,6 +56,46 @@ def prompts_ids(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Text]) -
     return [ids[repr(prompt)] for prompt in prompts]
 
 
+def unknown_flags(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[bool]:
+    """Whether more than half of each text's characters, blanks aside, are in unknown tokens, or none has a token.
+
+    A slow tokenizer gives no positions; there, half of the tokens count instead of half of the characters.
+    """
+    encoded = tokenizer(
+        list(texts),
+        add_special_tokens=False,
+        split_special_tokens=True,
+        return_offsets_mapping=bool(tokenizer.is_fast),
+    )
+    flags = []
+    for i, text in enumerate(texts):
+        ids, unknown = encoded["input_ids"][i], tokenizer.unk_token_id
+        if unknown not in ids:
+            flags.append(not ids and not text.isspace() and text != "")
+        elif not tokenizer.is_fast:
+            flags.append(2 * ids.count(unknown) > len(ids))
+        else:
+            spans = [
+                span
+                for token, span in zip(ids, encoded["offset_mapping"][i], strict=True)
+                if token == unknown
+            ]
+            covered = "".join(text[start:end] for start, end in spans)
+            flags.append(2 * len("".join(covered.split())) > len("".join(text.split())))
+    return flags
+
+
+def refuse_unknown_prompts(tokenizer: "PreTrainedTokenizerBase", prompts: Sequence[Text]) -> None:
+    """Raise ValueError for a prompt of which a tokenizer does not know most (`unknown_flags`)."""
+    texts = list(dict.fromkeys(map(to_text, prompts)))
+    for text, unknown in zip(texts, unknown_flags(tokenizer, texts), strict=True):
+        if unknown:
+            raise ValueError(
+                f"the tokenizer of {tokenizer.name_or_path} does not know most of the prompt {text[:60]!r}; use a "
+                "checkpoint whose tokenizer does, or remove the prompt"
+            )
+
+
 def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[int]:
     """Token ids of the response, without an end-of-turn token. A control token that it spells is tokenized as text."""
     return cast(

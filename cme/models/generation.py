@@ -88,8 +88,10 @@ def generate_ids(
 ) -> list[list[int]]:
     """Token ids of one response to each prompt, including the token that ends it.
 
-    Prompts of similar length share a batch, padded on the left. The responses come in the order of `prompts`.
+    Prompts of similar length share a batch, padded on the left. The responses come in the order of `prompts`. Raises
+    ValueError for a prompt of which the tokenizer does not know most.
     """
+    chat.refuse_unknown_prompts(tokenizer, prompts)
     batch_size, max_new_tokens = settings["batch_size"], settings["max_new_tokens"]
     temperature, seed = settings.get("temperature", 0.0), settings.get("seed")
     progress, log = settings.get("progress"), settings.get("log")

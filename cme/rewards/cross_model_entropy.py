@@ -141,8 +141,12 @@ class CrossModelEntropy(Reward):
         combined = pooling.combine(pooled.T, settings.ensemble)
         bounded = pooling.bound(combined, settings.clip, settings.sigmoid)
         rewards = [
-            settings.empty_response if not score.tokens else None if reward.isnan() else float(reward)
-            for reward, ((score, _), *_) in zip(bounded, rows, strict=True)
+            settings.empty_response
+            if not score.tokens and not text.strip()
+            else None
+            if reward.isnan()
+            else float(reward)
+            for reward, text, ((score, _), *_) in zip(bounded, texts, rows, strict=True)
         ]
         if self.granularity == "token":
             aligned = list(map(self._align, texts, completion_ids, rows))

@@ -126,10 +126,17 @@ class Verifier:
             [ids[: self.max_response_tokens] for ids in response_ids],
             entropy=entropy,
         )
+        unknown = {
+            "prompt": chat.unknown_flags(self.tokenizer, [chat.to_text(prompt) for prompt in prompts]),
+            "response": chat.unknown_flags(self.tokenizer, responses),
+        }
         scores = []
         for i, tokens in enumerate(token_scores):
             reason = tokens.reason
-            if reason is None and not len(tokens.log_likelihoods):
+            if reason is None and (texts := [text for text, flags in unknown.items() if flags[i]]):
+                name = self.tokenizer.name_or_path
+                reason = f"the tokenizer of {name} does not know most of the {' and the '.join(texts)}"
+            elif reason is None and not len(tokens.log_likelihoods):
                 reason = "the response is empty"
             elif reason is None and not torch.isfinite(tokens.log_likelihoods).all():
                 reason = "the verifier's log-likelihoods are not finite"

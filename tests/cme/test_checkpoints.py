@@ -224,3 +224,33 @@ def test_an_error_of_loading_is_one_line_with_its_innermost_cause(
         load(str(folder))
     assert str(caught.value).startswith(f"checkpoint {folder} cannot be loaded (")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("files", [["tokenizer.json"], ["tokenizer.json", "tokenizer_config.json"]])
+def test_a_folder_without_a_tokenizer_is_refused(
+    tiny_folder: Callable[..., Path], hub_cache: Path, tmp_path: Path, family: str, files: list[str]
+) -> None:
+    """Of some architectures, transformers makes a tokenizer without any file, which knows no text."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder(family), folder)
+    for file in files:
+        (folder / file).unlink()
+    with pytest.raises(Unavailable, match=rf"checkpoint {folder} has no tokenizer\.json"):
+        check_available([str(folder)])
+    add_snapshot(hub_cache, "owner/model", FIRST, folder)
+    for name in (str(folder), "owner/model"):
+        for read in (load, checkpoints.load_tokenizer):
+            with pytest.raises(Unavailable, match=rf"checkpoint {name} .*no tokenizer\.json"):
+                read(name)
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_embeds_is_refused(
+    tiny_folder: Callable[..., Path], tiny: Tiny, tmp_path: Path
+) -> None:
+    sizes = {name: tiny(name).tokenizer.vocab_size for name in ("qwen", "llama", "gemma", "olmo")}
+    small, large = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder(small), folder)
+    shutil.copy(tiny_folder(large) / "tokenizer.json", folder)
+    with pytest.raises(Unavailable, match=f"{sizes[large]} tokens.* embeds {sizes[small]}"):
+        load(str(folder))

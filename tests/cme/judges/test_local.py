@@ -44,6 +44,20 @@ def p_first_label(
     return p[labels[0]] / sum(p.values())
 
 
+def test_texts_that_the_tokenizer_does_not_know_are_unscored(
+    tiny_folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flags(_: Any, texts: list[str]) -> list[bool]:
+        return ["unknown" in text for text in texts]
+
+    judge = make_judge(tiny_folder("qwen"))
+    monkeypatch.setattr(chat, "unknown_flags", flags)
+    for prompt, first, second in (("unknown", "a", "b"), ("a", "unknown", "b"), ("a", "b", "unknown")):
+        verdict = judge.compare(Prompt("p", prompt), response(first), response(second))
+        assert verdict.outcome == "unscored" and "does not know" in str(verdict.reason)
+    assert judge.compare(Prompt("p", "a"), response("b"), response("c")).outcome != "unscored"
+
+
 @pytest.mark.parametrize(
     ("family", "plain"),
     [("qwen", False), ("llama", False), ("gemma", False), ("olmo", False), ("llama", True)],

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tokenizers as tk
+from tokenizers import models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
 from cme.checkpoints import Checkpoint
@@ -118,3 +120,48 @@ def test_end_ids_are_those_of_the_generation_config_and_the_template(
 
 def test_finished_is_what_ends_with_any_end_token() -> None:
     assert chat.finished_flags([[3, 1], [3, 2], [1, 3], []], (1, 2)) == [True, True, False, False]
+
+
+def vocabulary(*words: str, fuse: bool = False, unknown: str | None = "<unk>") -> PreTrainedTokenizerFast:
+    """A tokenizer of characters (BPE without merges) or, with longer words, of words."""
+    ids = {word: i for i, word in enumerate(["<unk>", "</s>", *words])}
+    if all(len(word) == 1 for word in words):
+        raw = tk.Tokenizer(models.BPE(ids, [], unk_token=unknown, fuse_unk=fuse))
+    else:
+        raw = tk.Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+        raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=raw, unk_token=unknown, eos_token="</s>")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "text", "unknown"),
+    [
+        (vocabulary("the", "fox", "is", "red"), "the fox is red", False),
+        (vocabulary("the", "fox", "is", "red"), "the fox is gray", False),  # 4 of 11 letters
+        (vocabulary("the", "fox", "is", "red"), "the fox appears gray", True),  # 11 of 17
+        (vocabulary("the", "fox", "is", "red"), "   ", False),
+        (vocabulary("the", "fox", "is", "red"), "", False),
+        (vocabulary("a", "b"), "ab", False),
+        (vocabulary("a", "b"), "abxy", False),  # half
+        (vocabulary("a", "b"), "abxyz", True),
+        (vocabulary("a", "b", fuse=True), "abxyz", True),  # one token for three letters
+        (vocabulary("a", "b", unknown=None), "xyz", True),  # no token for any
+        (vocabulary(), "the fox", True),
+    ],
+)
+def test_a_text_is_unknown_if_most_of_its_characters_are(
+    tokenizer: PreTrainedTokenizerFast, text: str, unknown: bool
+) -> None:
+    assert chat.unknown_flags(tokenizer, [text, text]) == [unknown] * 2
+
+
+@pytest.mark.parametrize("text", ["日本語", "🦊🦊", "हिंदी", "the fox", "\ufffd"])
+def test_bytes_of_a_text_are_known(tiny: Tiny, family: str, text: str) -> None:
+    tokenizer = tiny(family).tokenizer
+    assert chat.unknown_flags(tokenizer, [text]) == [False]
+    chat.refuse_unknown_prompts(tokenizer, [text])
+
+
+def test_a_prompt_that_is_mostly_unknown_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="does not know most of the prompt 'xyz'"):
+        chat.refuse_unknown_prompts(vocabulary("a", "b"), ["ab", [{"role": "user", "content": "xyz"}]])

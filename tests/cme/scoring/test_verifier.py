@@ -5,7 +5,10 @@ from typing import Any
 
 import naive
 import pytest
+import tokenizers as tk
 import torch
+from tokenizers import models
+from transformers import PreTrainedTokenizerFast
 from verifiers import make_verifier
 
 from cme.checkpoints import Checkpoint
@@ -111,3 +114,19 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_by_name(tiny: Tiny, change: 
 def test_a_limit_below_one_is_refused(tiny: Tiny, limit: str) -> None:
     with pytest.raises(ValueError, match=f"{limit}=0"):
         make_verifier(tiny("qwen"), **{limit: 0})
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_what_the_tokenizer_does_not_know_has_no_score(tiny: Tiny, end: bool) -> None:
+    """A checkpoint whose tokenizer lost its vocabulary gave every response the same value."""
+    checkpoint = tiny("gemma")
+    core = tk.Tokenizer(models.BPE({"<unk>": 0}, [], unk_token="<unk>", fuse_unk=True))
+    core.add_special_tokens(list(checkpoint.tokenizer.all_special_tokens))
+    template = checkpoint.tokenizer.chat_template
+    checkpoint.tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, unk_token="<unk>", eos_token="<end_of_turn>", name_or_path="lost"
+    )
+    checkpoint.tokenizer.chat_template = template
+    score = score_one(checkpoint, end=end)
+    assert score.mean is None
+    assert score.reason == "the tokenizer of lost does not know most of the prompt and the response"
