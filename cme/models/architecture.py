@@ -14,6 +14,22 @@ def config_field(model: PreTrainedModel, name: str) -> Any:
     return getattr(model.config.get_text_config(), name, None)
 
 
+def context_length(model: PreTrainedModel) -> int | None:
+    """The most tokens that a model has positions for; None if its configuration names no limit."""
+    length: int | None = config_field(model, "max_position_embeddings") or config_field(model, "max_seq_len")
+    return length
+
+
+def short_length(model: PreTrainedModel) -> int | None:
+    """The longest row that a model with `longrope` (Phi-3) computes with its short factors; None for other models.
+
+    The longest row of a forward pass decides on the factors of all.
+    """
+    rope: dict[str, Any] = config_field(model, "rope_parameters") or {}
+    switches = rope.get("rope_type") == "longrope"
+    return int(rope["original_max_position_embeddings"]) if switches else None
+
+
 def has_rounded_weights(model: PreTrainedModel) -> bool:
     """Whether some of the weights are stored as integers (quantization)."""
     return any(not weight.is_floating_point() for weight in model.parameters())

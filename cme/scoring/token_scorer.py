@@ -1,6 +1,7 @@
 """Log-likelihood, entropy and certainty of each response token under a model: the most expensive operation here.
 
-Each distinct prompt is computed once for all its responses (`cme.scoring.prompt_cache`). The head runs on response rows
+A row's values do not depend on the other rows of its forward pass, up to rounding. Each distinct prompt is computed
+once for all its responses (`cme.scoring.prompt_cache`). The head runs on response rows
 only and never holds the logits of the whole vocabulary (`cme.scoring.lm_head`). On first use, the head is compared with
 the model's own logits and the shared path with a dense one. A model whose cache cannot be shared is scored densely, and
 one whose head differs is scored densely from its own full logits, each with a warning.
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedModel
 
-from cme.models.architecture import config_field, has_rounded_weights
+from cme.models.architecture import context_length, has_rounded_weights, short_length
 from cme.models.generation import pad
 from cme.scoring.lm_head import FullLogits, LMHead
 from cme.scoring.prompt_cache import PromptCache
@@ -78,7 +79,7 @@ class TokenScorer:
         if not all(prompts):
             raise ValueError("a prompt has no tokens; the first response token needs at least one before it")
         pairs = list(zip(prompts, responses, strict=True))
-        context = config_field(self.model, "max_position_embeddings")
+        context = context_length(self.model)
         scores: dict[int, TokenScores] = {}
         for i, (prompt, response) in enumerate(pairs):
             if context is not None and len(prompt) + len(response) > context:
@@ -96,9 +97,9 @@ class TokenScorer:
                 pending = {i: pair for i, pair in enumerate(pairs) if i not in scores}
                 try:
                     self._check_once(list(pending.values()))
-                    for batch in plan_batches(pending, self.batch_tokens):
-                        share = self.share and self._checked
-                        scores |= self._score_batch(batch, pairs, share, entropy, certainty)
+                    share = self.share and self._checked
+                    for batch, can_share in self._batches(pending):
+                        scores |= self._score_batch(batch, pairs, share and can_share, entropy, certainty)
                 except RuntimeError as error:
                     if not _out_of_memory(error):
                         raise
@@ -115,6 +116,15 @@ class TokenScorer:
         finally:
             self.model.train(training)
         return [scores[i] for i in range(len(pairs))]
+
+    def _batches(self, pairs: dict[int, tuple[Ids, Ids]]) -> "Iterator[tuple[Batch, bool]]":
+        """Batches, and whether their prompts can be shared: not if a longer row would compute its prompt otherwise."""
+        context, short = context_length(self.model), short_length(self.model)
+        is_long = {i: short is not None and len(p) + len(r) > short for i, (p, r) in pairs.items()}
+        for long, columns in ((False, short or context), (True, context)):
+            of_kind = {i: pair for i, pair in pairs.items() if is_long[i] == long}
+            for batch in plan_batches(of_kind, self.batch_tokens, columns):
+                yield batch, not long
 
     def _score_batch(
         self,
@@ -167,19 +177,21 @@ class TokenScorer:
     def _check_once(self, pairs: Sequence[tuple[Ids, Ids]]) -> None:
         """On first use, compare the head with the model's own logits and the shared path with the dense one.
 
-        The comparison uses the longest response, another response to its prompt, and one to a prompt of another length,
-        where there are any. Responses of one token need no forward pass of their own and cannot be compared; until a
-        longer one comes, scoring is dense.
+        The comparison uses the longest response, the first half of it, and the second half of its prompt. Responses
+        of one token need no forward pass of their own and cannot be compared; until a longer one comes, scoring is
+        dense.
         """
         longest = max(pairs, key=lambda pair: len(pair[1]), default=([], []))
         if self._checked or len(longest[1]) < 2:
             return
-        others = [pair for pair in pairs if len(pair[1]) and pair is not longest]
-        same_prompt = [pair for pair in others if pair[0] == longest[0]][:1]
-        other_length = [pair for pair in others if len(pair[0]) != len(longest[0])][:1]
         self._check_head(longest)
         if self.share:
-            difference = self._difference([longest, *same_prompt, *other_length])
+            prompt, response = longest
+            if (short := short_length(self.model)) is not None and len(prompt) + len(response) > short:
+                prompt, response = prompt[-(short // 2) :], response[: short // 2]
+            prompt = prompt[-max(1, self.batch_tokens // 2) :]  # so that both prompts are in one batch
+            halves = prompt[len(prompt) // 2 :], response[: len(response) // 2 + 1]
+            difference = self._difference([(prompt, response), (prompt, halves[1]), (halves[0], response)])
             if difference:
                 self.share = False
                 _log.warning(
@@ -217,16 +229,15 @@ class TokenScorer:
         """How the shared path differs from the dense one; None where they agree."""
         shared: dict[int, TokenScores] = {}
         try:
-            for batch in plan_batches(dict(enumerate(pairs)), self.batch_tokens):
-                shared |= self._score_batch(batch, pairs, share=True)
+            for batch, can_share in self._batches(dict(enumerate(pairs))):
+                shared |= self._score_batch(batch, pairs, can_share)
         except Exception as error:
             if _out_of_memory(error):
                 raise
             return f"{type(error).__name__}: {error}"
-        hidden, targets = self._dense(pairs)
-        dense = LMHead(self.model).score(hidden, targets).log_likelihoods
+        alone = [LMHead(self.model).score(*self._dense([pair])).log_likelihoods.cpu() for pair in pairs]
         return self._beyond_limits(
-            torch.cat([shared[i].log_likelihoods for i in range(len(pairs))]), dense.cpu()
+            torch.cat([shared[i].log_likelihoods for i in range(len(pairs))]), torch.cat(alone)
         )
 
     def _beyond_limits(self, a: torch.Tensor, b: torch.Tensor, rounding: float = 0.0) -> str | None:
@@ -259,19 +270,29 @@ class Batch:
     chunks: list[list[int]]
 
 
-def plan_batches(pairs: dict[int, tuple[Ids, Ids]], batch_tokens: int) -> Iterator[Batch]:
+def plan_batches(
+    pairs: dict[int, tuple[Ids, Ids]], batch_tokens: int, columns: int | None = None
+) -> Iterator[Batch]:
     """Batches of rows of similar length, with at most `batch_tokens` rows x columns per pass unless one row is longer.
 
     `pairs` are prompt and response by index. Prompts are sorted by length and collected up to the bound. Their
     responses are sorted by length and cut into chunks of rows x (prompt + response) columns, whatever their prompt. No
     response of a chunk has more than 8 tokens beyond twice the shortest, so that little of a pass is padding.
+
+    `columns` bounds the longest prompt and the longest response of a batch together, for a model that has no positions
+    beyond; a row by itself must be within the bound.
     """
     rows_of: dict[tuple[int, ...], list[int]] = {}
     for i, (prompt, _) in pairs.items():
         rows_of.setdefault(tuple(prompt), []).append(i)
+    longest_of = {prompt: max(len(pairs[i][1]) for i in rows) for prompt, rows in rows_of.items()}
     prompts: list[tuple[int, ...]] = []
     for following in [*sorted(rows_of, key=len), None]:
-        if prompts and (following is None or len(following) * (len(prompts) + 1) > batch_tokens):
+        if prompts and (
+            following is None
+            or len(following) * (len(prompts) + 1) > batch_tokens
+            or (columns and len(following) + max(longest_of[p] for p in [*prompts, following]) > columns)
+        ):
             prompt_of = {i: n for n, held in enumerate(prompts) for i in rows_of[held]}
             chunks: list[list[int]] = [[]]
             for i in sorted(prompt_of, key=lambda i: len(pairs[i][1])):

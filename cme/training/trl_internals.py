@@ -12,6 +12,7 @@ from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.models import unwrap_model_for_generation
 
 from cme.models import chat
+from cme.models.architecture import context_length, short_length
 from cme.models.generation import can_repeat_prompts, sample
 from cme.runtime import distributed
 from cme.scoring.lm_head import LMHead
@@ -75,7 +76,8 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
         TRL computes the prompt of every row, and on a CPU the logits of all positions.
         """
         on_one_cpu = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        if not on_one_cpu or self.aux_loss_enabled or not can_repeat_prompts(model):
+        switches = short_length(model) is not None
+        if not on_one_cpu or self.aux_loss_enabled or switches or not can_repeat_prompts(model):
             arguments = (model, input_ids, attention_mask, logits_to_keep)
             return super()._get_per_token_logps_and_entropies(*arguments, **others)
         kept = attention_mask.bool()
@@ -85,11 +87,11 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             end = len(ids) - logits_to_keep
             pairs[row] = ids[:end][kept[row, :end]].tolist(), ids[end:][mask[row]].tolist()
         order, parts = [], []
-        [batch] = plan_batches(pairs, sys.maxsize)
-        cache = PromptCache(model, batch.prompts)
-        for rows in batch.chunks:
-            parts.append(cache.hidden([batch.prompt_of[i] for i in rows], [pairs[i][1] for i in rows]))
-            order += rows
+        for batch in plan_batches(pairs, sys.maxsize, context_length(model)):
+            cache = PromptCache(model, batch.prompts)
+            for rows in batch.chunks:
+                parts.append(cache.hidden([batch.prompt_of[i] for i in rows], [pairs[i][1] for i in rows]))
+                order += rows
         states, targets = map(torch.cat, zip(*parts, strict=True))
         head = LMHead(model)
         log_probs, entropies, *_ = ChunkedLogProbFunction.apply(

@@ -184,7 +184,7 @@ def test_the_check_waits_for_a_response_that_needs_a_pass(
         expected = score_ids(scorer.model, prompt, response).values
         assert found.log_likelihoods.tolist() == pytest.approx(expected, abs=1e-4)
     scorer.score([[7, 8], [9], [7, 8]], [[10], [11, 12], [13, 14, 15]])
-    assert compared == [[([7, 8], [13, 14, 15]), ([7, 8], [10]), ([9], [11, 12])]]
+    assert compared == [[([7, 8], [13, 14, 15]), ([7, 8], [13, 14]), ([8], [13, 14, 15])]]
     scorer.score([[7, 8]], [[10, 11]])
     assert len(compared) == 1
 
