@@ -181,7 +181,8 @@ class TokenScorer:
         of one token need no forward pass of their own and cannot be compared; until a longer one comes, scoring is
         dense.
         """
-        longest = max(pairs, key=lambda pair: len(pair[1]), default=([], []))
+        # the half of a prompt of one token is no other prompt
+        longest = max(pairs, key=lambda pair: (len(pair[0]) > 1, len(pair[1])), default=([], []))
         if self._checked or len(longest[1]) < 2:
             return
         self._check_head(longest)
