@@ -16,6 +16,7 @@ from analysis.experiments.courses import mean_over_seeds
 from analysis.experiments.verifiers import relation
 from analysis.records.builds import build_of
 from analysis.stats.metrics import MIN_SEEDS
+from analysis.tables.faults import is_fact
 from cme.records import Grade, RunRecord
 
 MARGIN = 0.05
@@ -26,11 +27,6 @@ UNTRAINED = "untrained"
 Unit = tuple[str, int]
 """Family and build of a generator."""
 Shares = Mapping[Unit, float]
-
-
-def is_fact(part: str) -> bool:
-    """Whether a part of a response is a fact, such as `fox color`, and not a numbered step or member."""
-    return not part.split()[-1].isdigit()
 
 
 def group_of(fact: str, generator: Collection[str], verifier: Collection[str]) -> str:

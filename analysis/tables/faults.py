@@ -108,9 +108,15 @@ def values(
                 yield "facts", group, *of_sides([100.0 * grade.parts[part] for grade in grades])
 
 
+def is_fact(part: str) -> bool:
+    """Whether a part of a response is a fact, such as `fox color`, and not `step 1` or `member 1 of places`."""
+    words = part.split()
+    return len(words) == 2 and not words[1].isdigit()
+
+
 def fact_group(part: str, blind_spots: dict[str, list[str]]) -> str | None:
-    """The group of FACTS of a part of a prompt; None for a part that is no fact, such as `step 1`."""
-    if part.split()[-1].isdigit():
+    """The group of FACTS of a part of a prompt; None for a part that is no fact."""
+    if not is_fact(part):
         return None
     generator, verifier = (part in blind_spots[role] for role in ("generator", "verifier"))
     return (

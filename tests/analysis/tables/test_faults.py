@@ -8,8 +8,10 @@ import pytest
 from scipy import stats
 
 from analysis.figures.faults import fault_plots
-from analysis.tables.faults import ALL, fault_frame, fault_tables
+from analysis.tables.faults import ALL, fault_frame, fault_tables, is_fact
 from analysis.tables.render import to_markdown
+from cme.miniature.vocabulary import facts
+from cme.miniature.world import grade, sample_prompts
 from cme.records import Grade, Grades, RunRecord
 
 PARTS = {"profile": ("fox color", "fox food", "bear home"), "sum": ("step 1", "step 2")}
@@ -57,6 +59,11 @@ def test_shares_of_faults_quality_by_kind_and_right_facts(make_record: Any) -> N
     change = np.array([0.75] * 15 + [0.0] * 5)
     lo, hi = stats.t.interval(0.95, 19, change.mean(), stats.sem(change))
     assert (row["lo"], row["hi"], row["prompts"], row["values"]) == pytest.approx((lo, hi, 20, 20))
+
+
+def test_the_facts_among_the_parts_of_the_world_are_those_about_animals() -> None:
+    parts = {part for prompt in sample_prompts("eval", 180, 0) for part in grade(prompt, "", True).parts}
+    assert {part for part in parts if is_fact(part)} == parts & facts().keys() < parts
 
 
 def test_families_are_pooled_for_the_tables(make_record: Any) -> None:
