@@ -116,9 +116,9 @@ def quality_table(cells: Sequence[Cell]) -> Table:
 
 
 def score_name(judge: str) -> str:
-    """The quantity that a judge's score measures: quality for the oracle, else the judge's name."""
+    """The quantity that a judge's score measures; the judge's name for one whose score has no name of its own."""
     member = judge.split(": ")[-1]
-    return "quality" if member == "oracle" else judge_label(member)
+    return {"oracle": "quality", "instruction_following": "constraints met"}.get(member, judge_label(member))
 
 
 def side_names(cells: Sequence[Cell]) -> tuple[str, str]:

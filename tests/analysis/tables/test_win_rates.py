@@ -11,7 +11,7 @@ from analysis.tables.evidence import win_rate_tables
 from analysis.tables.findings import cell_verdict
 from analysis.tables.latex import to_latex
 from analysis.tables.render import Entry, Table, to_markdown
-from analysis.tables.win_rates import quality_entry, quality_table, win_rate_entry, win_rate_table
+from analysis.tables.win_rates import quality_entry, quality_table, score_name, win_rate_entry, win_rate_table
 
 
 def points(make_verdict, prompts, value):
@@ -22,6 +22,19 @@ def test_the_summary_has_one_line_per_cell(make_record):
     line = summarize([make_record(prompts=96, gain=0.4)])
     assert line.startswith("miniature: qwen pretrained CME: win rate ")
     assert "against its untrained model (96 prompts, 192 verdicts, 0 unscored); quality 0." in line
+
+
+@pytest.mark.parametrize(
+    ("judge", "name"),
+    [
+        ("oracle", "quality"),
+        ("instruction_following", "constraints met"),
+        ("panel: instruction_following", "constraints met"),
+        ("correctness", "correctness"),
+    ],
+)
+def test_a_score_is_named_by_what_it_measures(judge: str, name: str) -> None:
+    assert score_name(judge) == name
 
 
 def test_seeds_are_pooled_and_prompts_are_not_counted_twice(make_record):
