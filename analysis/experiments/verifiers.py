@@ -9,6 +9,7 @@ import numpy as np
 
 from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, group_by_generator
 from analysis.figures.style import Style
+from analysis.records.builds import build_of
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import display_name, method_names, order_key, sort_names, verifier_name
 from analysis.sections.base import NothingToShow
@@ -245,13 +246,14 @@ def knowledge(run: RunRecord) -> str:
 
 
 def own_quality(runs: Iterable[RunRecord]) -> Estimate:
-    """The verifier's own true quality (0 to 1) and its 95 % interval over prompts."""
-    for run in runs:
-        if run.verifier_quality is not None:
-            prompts = np.array([pair.prompt_id for pair in run.pairs], dtype=object)
-            mean = win_rate(np.array(run.verifier_quality, dtype=float), prompts)  # of values from 0 to 1
-            return Estimate(mean.rate / 100, mean.lo / 100, mean.hi / 100)
-    return UNKNOWN
+    """A verifier's own true quality (0 to 1), its builds pooled, and its 95 % interval over prompts."""
+    graded = {build_of(run): run for run in runs if run.verifier_quality is not None}.values()
+    if not graded:
+        return UNKNOWN
+    values = np.array([quality for run in graded for quality in run.verifier_quality or []])  # from 0 to 1
+    prompts = np.array([pair.prompt_id for run in graded for pair in run.pairs], dtype=object)
+    mean = win_rate(values, prompts)
+    return Estimate(mean.rate / 100, mean.lo / 100, mean.hi / 100)
 
 
 def shown_judge(runs: Sequence[RunRecord]) -> str:

@@ -140,6 +140,21 @@ def test_gains_and_own_quality_are_means_over_prompts_and_seeds(under: Under) ->
     assert np.isnan(own_quality([under("start", around(0.5))])).all()
 
 
+def test_own_quality_is_the_mean_over_builds(under: Under) -> None:
+    runs = [
+        under(
+            "qwen",
+            around(0.5),
+            seed,
+            generator_checkpoint=f"miniature:qwen-{build}/sft",
+            verifier_quality=[own] * 40,
+        )
+        for build, seeds, own in ((1, 3, 0.8), (2, 1, 0.6))
+        for seed in range(seeds)
+    ]
+    assert own_quality(runs).value == pytest.approx(0.7)
+
+
 def test_the_across_seed_interval_grows_with_the_spread_of_seeds(under: Under) -> None:
     """The interval over prompts excludes 0 for both; the across-seed interval covers 0 where seeds differ by more."""
     alike = [under("qwen", around(0.55), seed) for seed in range(3)]
