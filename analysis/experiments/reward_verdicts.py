@@ -12,6 +12,7 @@ from analysis.records.ceiling import ceiling
 from analysis.records.frames import judge_name
 from analysis.records.names import family_name, judge_label, regime_name
 from analysis.stats.contrasts import Contrast
+from analysis.stats.intervals import holm_adjusted
 from analysis.stats.metrics import MIN_SEEDS, SeedSpread, seed_spread
 from analysis.tables.cells import Cell, build_contrasts, same_setting
 from analysis.tables.render import Table, format_interval, format_p_value, format_percent
@@ -26,7 +27,8 @@ LEVEL = 0.05
 class RewardVerdict:
     """A cell with its difference from the random reward, its win rate against the cut start, and the verdict.
 
-    `p` is corrected by Holm over the rewards of the table. `ceiling` is in percent, None where the truth is unknown.
+    `p`, over prompts and seeds, is corrected by Holm over the rewards of the same generator. `ceiling` is in percent,
+    None where the truth is unknown.
     """
 
     cell: Cell
@@ -57,18 +59,17 @@ def against_cut_start(row: MethodRow) -> SeedSpread | None:
 
 def reward_verdicts(view: JudgedMethods) -> list[RewardVerdict]:
     """A verdict for each cell that has the random reward beside it."""
-    found = {id(cell): (contrast, p) for cell, _, contrast, p in build_contrasts(view.cells, reward="random")}
+    found = {id(cell): contrast for cell, _, contrast, _ in build_contrasts(view.cells, reward="random")}
     verdicts = []
     for row in view.rows:
-        contrast, p = found.get(id(row.cell), (None, float("nan")))
+        contrast = found.get(id(row.cell))
         if contrast is None:
             continue
+        same = [c for c in view.cells if same_setting(c, row.cell) and id(c) in found]
+        adjusted = holm_adjusted(np.array([found[id(cell)].across_seeds_p for cell in same]))
+        p = float(adjusted[[cell is row.cell for cell in same].index(True)])
         cut, highest = against_cut_start(row), ceiling(row.runs)
-        truths = [
-            found[id(other)][0]
-            for other in view.cells
-            if other.reward == "ground_truth" and same_setting(other, row.cell) and id(other) in found
-        ]
+        truths = [found[id(cell)] for cell in same if cell.reward == "ground_truth"]
         sensitive = any(truth.across_seeds_lo > MARGIN for truth in truths)
         if not sensitive or (highest is not None and highest <= 50 + MARGIN):
             verdict = "not testable: the ground truth does not pass here"
@@ -123,7 +124,11 @@ def verdict_table(view: JudgedMethods) -> Iterator[Table]:
                 "Minus random: win rate against the untrained model minus that of the random reward, paired by prompt, "
                 "with across-seed 95 % intervals.",
             ),
-            Column("p (Holm)", lambda one: format_p_value(one.p), "p (Holm): corrected over this table."),
+            Column(
+                "p (Holm)",
+                lambda one: format_p_value(one.p),
+                "p (Holm): over prompts and seeds, corrected over the rewards of the same generator.",
+            ),
             Column(
                 "against the cut start (%)",
                 cut,

@@ -47,6 +47,12 @@ class Contrast:
     improvement_hi: float
     freedom: float
 
+    @property
+    def across_seeds_p(self) -> float:
+        """Two-sided p-value of a true difference of 0, over prompts and training seeds; NaN below `MIN_SEEDS`."""
+        error = (self.across_seeds_hi - self.across_seeds_lo) / (2 * t_quantile(LEVEL, self.freedom))
+        return t_p_value(self.difference / error, self.freedom) if error else nan
+
 
 def contrast(one: Tally, other: Tally) -> Contrast:
     """The win rate of `one` minus that of `other`, on the prompts that both have scored."""

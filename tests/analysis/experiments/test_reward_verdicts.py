@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from scipy.stats import t
 from shown import texts
 
 from analysis.experiments.reward_verdicts import reward_verdicts, verdict_table
@@ -80,3 +81,21 @@ def test_the_table_has_a_row_for_each_reward_and_none_for_the_random_one(
     rows = {row[2]: row for row in texts(table)}
     assert set(rows) == {"CME", "Ground truth"} and rows["CME"][3].startswith("+50.0 [")
     assert rows["CME"][5].startswith("90.0 [") and rows["CME"][7] == "works"
+
+
+def test_p_values_are_over_prompts_and_seeds_and_corrected_within_a_generator(
+    trained: Callable[..., list[RunRecord]],
+) -> None:
+    [view] = REWARDS.views(
+        [*trained("random", 16), *trained("ground_truth", 40, 40), *trained("cme", 20, 36)]
+    )
+    found = {one.cell.reward: one for one in reward_verdicts(view)}
+    raw = {}
+    for reward, one in found.items():
+        assert one.difference is not None
+        half = (one.difference.across_seeds_hi - one.difference.across_seeds_lo) / 2
+        error = half / float(t.ppf(0.975, one.difference.freedom))
+        raw[reward] = 2 * float(t.sf(abs(one.difference.difference) / error, one.difference.freedom))
+    assert raw["ground_truth"] < raw["cme"] < 0.5
+    assert found["ground_truth"].p == pytest.approx(2 * raw["ground_truth"])
+    assert found["cme"].p == pytest.approx(max(raw["cme"], 2 * raw["ground_truth"]))
