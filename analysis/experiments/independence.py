@@ -148,7 +148,7 @@ def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
         return dots(view.outcomes, lambda one: estimate_of(view.courses[one.label], name), 0)
 
     panels = [
-        gain_panel("policy's gain in true quality", view.outcomes),
+        gain_panel("policy's gain in\ntrue quality", view.outcomes),
         win_panel(view.outcomes),
         Panel("rise of the reward\n(nats/token)", rises("rise_reward_beside"), 0),
         Panel("rise under the\nheld-out verifier\n(nats/token)", rises("rise_heldout"), 0),
@@ -157,7 +157,6 @@ def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
         f"Relation of the verifier to the generator (scale: {view.scale})",
         [Block(f"generator: {view.generator}, judge: {judge_label(view.judge)}", view.rows, panels)],
         relation_legend(one.relation for one in view.outcomes),
-        columns=6,
     )
     caption = (
         f"Training of {view.generator} at scale {view.scale} with verifiers of different relations to it. Left: true "

@@ -209,13 +209,14 @@ def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
 def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     """A label per run id: its verifier, or its full method name if the verifier alone would pool settings."""
     names = method_names(runs)
-    verifiers = {names[run.run_id]: run.verifier for run in runs if run.reward not in CONTROLS}
-    unique = len(set(verifiers.values())) == len(verifiers)
+    methods: dict[str, set[str]] = {}
+    for run in runs:
+        methods.setdefault(run.verifier, set()).update([names[run.run_id]] * (run.reward not in CONTROLS))
 
     def label(run: RunRecord) -> str:
         if run.reward in CONTROLS:
             return f"{display_name(run.reward)} (no verifier)"
-        return verifier_name(run.verifier) if unique else names[run.run_id]
+        return verifier_name(run.verifier) if len(methods[run.verifier]) == 1 else names[run.run_id]
 
     return {run.run_id: label(run) for run in runs}
 

@@ -4,6 +4,7 @@ The frames have a row per run and block, with the columns `label` (the method), 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from textwrap import wrap
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -46,8 +47,9 @@ def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, 
 
 
 def column_heads(names: Iterable[str]) -> dict[str, str]:
-    """The names as heads of narrow columns: long ones on two lines."""
-    return {name: name if len(name) <= 15 else name.replace(" ", "\n", 1) for name in names}
+    """The names as heads of narrow columns, broken into lines that fit."""
+    names = list(names)
+    return {name: "\n".join(wrap(name, max(11, 90 // len(names)), break_long_words=False)) for name in names}
 
 
 def rise_plot(title: str, blocks: pd.DataFrame, labels: Sequence[str], block_steps: int) -> Plot:

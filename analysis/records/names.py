@@ -200,6 +200,8 @@ def setting_label(field: str, value: str, raw: bool = False) -> str:
     """A setting as a detail of a method's name; empty for the usual granularity of CME."""
     if field == "reward.granularity" and value in GRANULARITY and not raw:
         return GRANULARITY[value]
+    if field == "reward.ensemble" and not raw:
+        return value
     if field == "scale.build" and not raw:
         return f"build {value}"
     return f"{field.removeprefix('reward.')}={value}"

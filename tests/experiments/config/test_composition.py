@@ -69,7 +69,7 @@ BAD = [
       (OPENAI, "judge.timeout"), (OPENAI, "judge.decoding.temperature"),
       (["judge@selection.judge=reference_similarity"], "selection.judge.margin"), ([], "+chat_template.generator.x")]),
     (["reward.clip=[0,inf]"], ["reward.clip[1]=inf; it must be a finite number"]),
-    (["+chat_template.generator.x=\udcff"], [r"chat_template.generator.x='\udcff'; it must be text without"]),
+    (["+chat_template.generator.x='\udcff'"], [r"chat_template.generator.x='\udcff'; it must be text without"]),
     (["trainer.num_iterations=0"], ["trainer.num_iterations=0; it must be at least 1"]),
     (["trainer.adam_beta2=1"], ["trainer.adam_beta2=1", "below 1"]),
     (["seed=-1"], ["seed=-1; it must be at least 0"]),
