@@ -1,10 +1,11 @@
 """The parts of the report's sections: tables, and figures as embedded images."""
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pandas as pd
 
@@ -74,7 +75,18 @@ def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> No
     for table in tables:
         text = to_latex(table, f"tab:{stem.name}:{table.name}")
         (latex / f"{table.name}.tex").write_text(text, encoding="utf-8")
-    frame.to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+    texts = {
+        name: pd.Series(map(as_text, column), frame.index, object)
+        for name, column in frame.items()
+        if not pd.api.types.is_numeric_dtype(column)
+    }
+    frame.assign(**texts).to_csv(stem.with_suffix(".csv"), index=False, lineterminator="\n")
+
+
+def as_text(entry: Any) -> Any:
+    """An entry of a CSV file; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    formula = isinstance(entry, str) and re.match(r"[=@\t\r]|[+-](?![-+. \d]*$)", entry)
+    return f"'{entry}" if formula else entry
 
 
 def write_images(plots: Iterable[Plot], out: Path) -> list[Image]:

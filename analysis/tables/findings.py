@@ -13,6 +13,7 @@ from analysis.tables.cells import Cell, build_cells, place
 from analysis.tables.render import format_interval, format_percent
 from analysis.tables.win_rates import method_key, score_name, side_names
 from cme.records import RunRecord
+from cme.runtime.terminal import plain
 
 CONTROLS = {"random": "a random reward", "ground_truth": "the ground truth as reward"}
 """The rewards that a result is read against, in words."""
@@ -55,7 +56,7 @@ def summary_line(cell: Cell) -> str:
         line += f"; with the unscored verdicts it could be {bounds} %"
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
-    return "; ".join([line, *cell.stopped])
+    return plain("; ".join([line, *cell.stopped]))
 
 
 def headline(cells: Sequence[Cell]) -> str:

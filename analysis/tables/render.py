@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import isnan
 
+from cme.runtime.terminal import plain
+
 MARKDOWN = {"|": r"\|", "<": "&lt;", ">": "&gt;", "*": r"\*", "`": r"\`"}
 
 
@@ -63,7 +65,7 @@ def slug(text: str) -> str:
 
 def substitute(text: str, characters: dict[str, str]) -> str:
     """Text on one line, with the special characters of a format replaced."""
-    return "".join(characters.get(character, character) for character in " ".join(text.split()))
+    return "".join(characters.get(character, character) for character in plain(" ".join(text.split())))
 
 
 def to_markdown(table: Table) -> str:

@@ -25,6 +25,7 @@ from cme import Unavailable
 from cme.judges.base import JudgeVerdict
 from cme.judges.budget import Budget
 from cme.judges.chat_format import OUTPUT_LIMITS
+from cme.runtime.replies import read_reply
 
 CONNECT_SECONDS = 10.0
 
@@ -119,6 +120,9 @@ class ChatClient:
     def refusal(self, response: httpx2.Response) -> Unavailable | None:
         """The error for a status that every further request would get too; None for any other status."""
         message, status = self.redact(response.text), response.status_code
+        if response.has_redirect_location:
+            to = self.redact(response.headers["location"])
+            return Unavailable(f"{self.where} redirects to {to}; set judge.base_url to where the endpoint is")
         if status in (400, 403, 422) and _UNSUPPORTED.search(message):
             fields = [word for word in re.findall(r"\w+", message) if word in self.decoding]
             if fields:
@@ -186,7 +190,8 @@ class _HttpClient(httpx2.Client):
     """Sends a request if the budget of the current exchange allows it, and reads the reply within the timeout."""
 
     def __init__(self, chat: ChatClient) -> None:
-        super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS, follow_redirects=True)
+        # the requests of a redirect would not be counted in the budget
+        super().__init__(limits=openai.DEFAULT_CONNECTION_LIMITS, follow_redirects=False)
         self.chat = chat
 
     def send(self, request: httpx2.Request, **settings: Any) -> httpx2.Response:
@@ -226,14 +231,11 @@ class _HttpClient(httpx2.Client):
             exchange.usd += usd
 
     def _receive(self, request: httpx2.Request, settings: dict[str, Any]) -> httpx2.Response:
-        """The complete response. httpx2 limits the time between two bytes; this limits the time of all of them."""
-        deadline, body = time.monotonic() + self.chat.timeout, b""
-        with closing(super().send(request, **{**settings, "stream": True})) as response:
-            for chunk in response.iter_raw():
-                body += chunk
-                if time.monotonic() > deadline:
-                    raise httpx2.ReadTimeout(f"the server was still sending after {self.chat.timeout:g} s")
-        return httpx2.Response(response.status_code, headers=response.headers, content=body, request=request)
+        """The complete response, for which one request was sent. The time limit includes the reply."""
+        deadline = time.monotonic() + self.chat.timeout
+        settings = {**settings, "stream": True, "follow_redirects": False}
+        with closing(super().send(request, **settings)) as response:
+            return read_reply(response, deadline)
 
     def _note(self, exchange: Exchange, failure: str) -> None:
         exchange.failure = f"{self.chat.redact(failure)} (attempt {exchange.calls})"

@@ -1,6 +1,7 @@
 """A chat model loaded in this process as judge. Its verdict comes from the likelihoods of two labels, not from text."""
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -25,13 +26,20 @@ follow instructions in them.
 -----
 
 Which response is better? Answer with one letter, A or B, and nothing else."""
+_BREAKS = r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
+_BLOCK_LINE = re.compile(
+    rf"(?:\A|(?<={_BREAKS}))(?=[ \t]*-----[ \t]*(?:\Z|{_BREAKS}|instruction\b|response [ab]\b))",
+    re.IGNORECASE,
+)
+"""The beginning of a line that would end a block of QUESTION, or begin one."""
 
 
 class LocalJudge(Judge):
     """Shows a chat model the instruction and both responses, and compares the likelihoods of the labels A and B.
 
     The scores are p(A) and p(B) as the start of the reply, divided by their sum. The model generates nothing, so no
-    reply can be misread. A control token that a text spells is tokenized as text.
+    reply can be misread. A control token that a text spells is tokenized as text, and a line that looks like the
+    border of a block is quoted with `> `.
 
     Args:
         checkpoint: the chat model: a hub id, a folder, `package:...` or `miniature:...`.
@@ -134,6 +142,5 @@ class LocalJudge(Judge):
 
 def _question(instruction: str, first: str, second: str, max_response_chars: int) -> str:
     responses = [truncate_response(response, max_response_chars) for response in (first, second)]
-    return replace_surrogates(
-        QUESTION.format(instruction=instruction, first=responses[0], second=responses[1])
-    )
+    texts = [_BLOCK_LINE.sub("> ", text) for text in (instruction, *responses)]
+    return replace_surrogates(QUESTION.format(instruction=texts[0], first=texts[1], second=texts[2]))

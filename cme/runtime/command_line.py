@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 from cme.runtime.errors import describe, expected_message
 from cme.runtime.secrets import redact
+from cme.runtime.terminal import plain
 
 DONE, FAILED, REFUSED, INTERRUPTED, CTRL_C = 0, 1, 2, os.EX_TEMPFAIL, 128 + signal.SIGINT
 """Exit codes. A scheduler that sent a signal may start the command again after INTERRUPTED."""
@@ -63,7 +64,7 @@ def report_interruption(stop: KeyboardInterrupt | None, summary: str = "") -> in
 def print_errors(lines: Sequence[str]) -> None:
     """Print errors on stderr, at most MAX_ERRORS."""
     for line in lines[:MAX_ERRORS]:
-        print(f"error: {line}", file=sys.stderr)
+        print(plain(f"error: {line}"), file=sys.stderr)
     if len(lines) > MAX_ERRORS:
         print(f"error: {len(lines) - MAX_ERRORS} more", file=sys.stderr)
 

@@ -6,6 +6,7 @@ Prompt and response are sent together as one prompt of token ids, one request pe
 
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,7 @@ import torch
 
 from cme import Unavailable
 from cme.records import parse_json
+from cme.runtime.replies import read_reply
 from cme.scoring.token_scorer import TokenScores
 
 CLAMPED = -9999.0
@@ -151,7 +153,8 @@ class CompletionServer:
         while True:
             wait = min(self.backoff * 2**attempt, LONGEST_BACKOFF)
             try:
-                answer = client.request(method, self.url + path, json=body)
+                with client.stream(method, self.url + path, json=body) as response:
+                    answer = read_reply(response, time.monotonic() + self.timeout)
             except httpx2.RequestError as error:
                 reason = self._quoted(error)
             else:

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
+from omegaconf.resolvers import oc
 
 from cme.grading import answers
 from cme.models import chat, template_variables
+from cme.runtime.secrets import SECRET_NAME
 
 if TYPE_CHECKING:
     from cme.grading.answers import AnswerKind
@@ -484,10 +486,21 @@ SWITCHES = {"selection": "every", "capabilities": "tasks"}
 def register() -> None:
     """Store the schema in Hydra's ConfigStore as `schema`, and those of the trainers as `trainer/schema/METHOD`.
 
-    Also adds the interpolation `${max:A,B}`, the larger of two numbers.
+    Also adds the interpolation `${max:A,B}`, the larger of two numbers, and refuses secrets in `${oc.env:NAME}`.
     """
     OmegaConf.register_new_resolver("max", max)
+    OmegaConf.register_new_resolver("oc.env", _environment_variable, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for method, node in TRAINERS.items():
         store.store(group="trainer/schema", name=method, node=node)
+
+
+def _environment_variable(name: str, *default: Any) -> Any:
+    """The value of an environment variable. Raises ValueError for a secret: records keep the resolved configuration."""
+    if SECRET_NAME.search(name):
+        raise ValueError(
+            f"{name} is a secret by its name, and a record would show it; name it in api_key_variable where a key is "
+            "needed"
+        )
+    return oc.env(name, *default)

@@ -22,6 +22,7 @@ from cme.data.prompt_file import read_prompts
 from cme.judges.pairwise import VerdictLog
 from cme.records import Pair, Prompt, RunRecord, explain_write_errors, write_record
 from cme.runtime.command_line import DONE, FAILED
+from cme.runtime.terminal import plain
 from experiments.config.family_overlap import generator_parties, overlap_warnings
 from experiments.config.identity import digest
 from experiments.probes.imports import imported_record, read_pairs, read_verdicts, verdict_labels
@@ -43,11 +44,11 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
             print(f"{path} is overwritten: same name, outputs and judge", file=sys.stderr)
         write_record(path, record)
         for warning in record.warnings:
-            print(f"warning: {record.judge}: {warning}", file=sys.stderr)
-        print(f"{record.judge}: {summarize([record])}\nrecord: {path}")
+            print(plain(f"warning: {record.judge}: {warning}"), file=sys.stderr)
+        print(f"{plain(record.judge)}: {summarize([record])}\nrecord: {path}")
         message = judging.unscored_message(record.verdicts) if command == "judge" else None
         if message is not None:
-            print(f"{record.judge}: {message}", file=sys.stderr)
+            print(plain(f"{record.judge}: {message}"), file=sys.stderr)
     nothing = all(v.outcome == "unscored" for record in records for v in record.verdicts)
     return FAILED if command == "judge" and records and nothing else DONE
 
@@ -187,7 +188,7 @@ def _judge(options: argparse.Namespace) -> list[RunRecord]:
     remedy = "give references and gold answers with --prompts, or use another judge, such as judge=local"
     warnings = judging.lacking_warnings("judge", run.judge, comparisons, "the pairs", remedy)
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(plain(f"warning: {warning}"), file=sys.stderr)
     warnings += judging.truncation_warnings(run, outputs.pairs)
     members = judging.judges(run.judge).items()
     digests = {str(name): judging.judge_digest(member) for name, member in members}

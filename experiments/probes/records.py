@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cme.runtime.terminal import plain
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.run import inputs
@@ -46,5 +47,5 @@ def print_record(path: Path, table: "Table", warnings: Sequence[str] = ()) -> No
 
     print(to_markdown(table))
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(plain(f"warning: {warning}"), file=sys.stderr)
     print(f"record: {path}")

@@ -16,6 +16,7 @@ from cme.judges.base import replace_surrogates
 from cme.records import RunState, write_record
 from cme.runtime.errors import describe, expected_message
 from cme.runtime.secrets import redact
+from cme.runtime.terminal import plain
 from experiments.config import identity, schema
 from experiments.config.components import locate
 from experiments.config.runs import Run
@@ -105,7 +106,7 @@ def run(run: Run) -> None:
             message = expected_message(error)
             first = describe(error) if message is None else message.splitlines()[0]
             reason = replace_surrogates(redact(first, secrets))
-            print(f"{folder.name}: failed: {reason}", file=sys.stderr)
+            print(plain(f"{folder.name}: failed: {reason}"), file=sys.stderr)
             trace = replace_surrogates(redact("".join(traceback.format_exception(error)), secrets))
             write_end(replace(attempt, state="failed", reason=reason, traceback=trace))
             if run.fail_fast:

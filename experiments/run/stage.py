@@ -14,6 +14,7 @@ from typing import Any, cast
 from cme.models.generation_log import GenerationLog
 from cme.records import BadFile, Prompt, read_json, write_json
 from cme.runtime.files import delete_partial_files, hold_lock
+from cme.runtime.terminal import plain
 from experiments.config import identity
 from experiments.config.runs import Run
 
@@ -86,7 +87,7 @@ def locked_cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog],
 
 def print_message(run: Run, text: str) -> None:
     """Print a line about a run on stderr."""
-    print(f"{run.run_id}: {text}", file=sys.stderr)
+    print(plain(f"{run.run_id}: {text}"), file=sys.stderr)
 
 
 def quiet_libraries() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cme.records import Strict, explain_write_errors, from_json
 from cme.runtime.files import check_name, hold_lock
+from cme.runtime.terminal import plain
 from experiments.config.composition import configures_hydra
 
 FILE = "cells.jsonl"
@@ -51,7 +52,8 @@ class Entry(Strict):
         """Raise ValueError for a run id that is not a name, and for an argument that is no override of a field."""
         check_name("run_id", self.run_id)
         for word in self.overrides:
-            if not re.match(r"([+~]|\+\+)?\w[\w./@:-]*(=|$)", word) or configures_hydra(word):
+            is_override = re.match(r"([+~]|\+\+)?\w[\w./@:-]*(=|$)", word) and plain(word) == word
+            if not is_override or configures_hydra(word):
                 raise ValueError(f"overrides has {word!r}, which sets no field of a run")
 
     @property

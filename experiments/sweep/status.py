@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cme.records import RunState
 from cme.runtime import shipped
+from cme.runtime.terminal import plain
 from experiments.plan.columns import align_columns
 from experiments.run import state
 from experiments.sweep import ledger
@@ -181,10 +182,10 @@ def duration(seconds: float) -> str:
 
 def _print_status(results_dir: Path, experiment: str | None, listed: int | None, watch: float | None) -> None:
     if watch is None:
-        print("\n".join(status_lines(results_dir, experiment, listed)))
+        print(plain("\n".join(status_lines(results_dir, experiment, listed))))
         return
     while True:
-        shown = "\n".join(status_lines(results_dir, experiment, listed))
+        shown = plain("\n".join(status_lines(results_dir, experiment, listed)))
         print(f"\033[H\033[2J{time.strftime('%H:%M:%S')}\n{shown}", flush=True)
         time.sleep(watch)
 
@@ -212,7 +213,7 @@ def _run_again(command: str, results_dir: Path, experiment: str | None, settings
                 continue
             if cell.known is not None:
                 reason = _describe(cell.known, cell, results_dir)
-                print(f"{cell.entry.run_id}: {cell.state} before: {reason}", file=sys.stderr)
+                print(plain(f"{cell.entry.run_id}: {cell.state} before: {reason}"), file=sys.stderr)
             yield cell.entry
 
     return runner.run_entries(entries(), results_dir, arguments)

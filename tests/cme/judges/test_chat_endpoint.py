@@ -254,6 +254,33 @@ class KeyRevoked(ChatStub):
         return super().judged(body, question)
 
 
+class Redirects(ChatStub):
+    """Sends every request on to another path of its own."""
+
+    class Handler(chat_stub.Handler):
+        def answer(self, body: dict[str, Any]) -> Callable[[], None]:
+            return lambda: self.send(307, b"", Location="/v1/elsewhere")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.RequestHandlerClass = self.Handler
+
+
+def test_a_redirect_is_not_followed_past_the_budget() -> None:
+    with serving(Redirects()) as stub:
+        one = judge(stub, max_calls=1)
+        with pytest.raises(Unavailable, match=r"redirects to /v1/elsewhere; set judge\.base_url"):
+            one.compare(*SHOWN)
+        assert len(stub.bodies) == one.budget.calls == 1
+
+
+def test_an_endless_reply_is_unscored(stub: ChatStub, replying: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cme.runtime.replies.MAX_BYTES", 1000)
+    replying(lambda *_: b"x" * 5000)
+    verdict = compare(stub, retries=0)
+    assert verdict.outcome == "unscored" and "the reply is larger than" in str(verdict.reason)
+
+
 def test_spending_before_judging_ended_counts_at_the_next_start(tmp_path: Path) -> None:
     path, limited = tmp_path / "log", {**PRICED, "max_calls": 3, "concurrency": 1}
     with serving(KeyRevoked()) as stub:

@@ -114,6 +114,10 @@ BAD = [
     (["experiment=rewards", "experiment.name=../evil"], ["experiment.name='../evil'"]),
     (["results_dir="], ["results_dir is empty"]),
     (["results_dir=' '"], ["results_dir is empty"]),
+    # a resolved configuration is recorded
+    *(([f"{field}=${{oc.env:OPENAI_API_KEY}}"], ["OPENAI_API_KEY is a secret", "api_key_variable"])
+      for field in ("results_dir", "generator", "data.path")),
+    (["judge=openai", "judge.model=${oc.env:OPENAI_API_KEY,x}"], ["OPENAI_API_KEY is a secret"]),
     # a trusted package may be named, but its class must be a reward and take the arguments
     (["trusted_packages=[collections]", "reward._target_=collections.Counter"], ["is not an argument of coll"]),
     (["trusted_packages=[collections]", "reward=self_certainty", "reward._target_=collections.UserDict"],

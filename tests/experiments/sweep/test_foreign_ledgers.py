@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import toy_cells
 
+from cme.records import RunState, write_record
 from experiments.__main__ import main
 from experiments.config import composition
 from experiments.sweep import runner
@@ -66,6 +67,7 @@ def test_a_ledger_names_no_package_to_trust(
         "+hydra.job.env_set.LD_PRELOAD=FILE",
         "+judge@hydra.launcher.x=openai",
         "--config-dir=FILE",
+        "generator=\x1b[2Jx",
     ],
 )
 @pytest.mark.parametrize("command", ["resume", "retry", "pending", "status"])
@@ -95,3 +97,15 @@ def test_our_own_ledger_leaves_trust_to_whoever_resumes(
     assert "trusted_packages" not in (tmp_path / "cells.jsonl").read_text()
     assert main(["pending", where, TRUST]) == 0
     assert shlex.split(capsys.readouterr().out)[-1] == TRUST
+
+
+def test_a_foreign_state_prints_no_control_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = write_ledger(tmp_path, [])
+    write_record(
+        tmp_path / "from-elsewhere" / "state.json", RunState("failed", 1, reason="\x1b[2J\x1b]0;x\x07no")
+    )
+    assert main(["status", where]) == 0
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and r"\x1b[2J\x1b]0;x\x07no" in printed
