@@ -183,7 +183,8 @@ def _convert(name: str) -> Path:
         source = PACKAGES[name](partial)
         place, file = str(source.parent), source.name
         tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
-        model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
+        with _no_loading_bar():  # the bar of the conversion itself stays
+            model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
         # the weights were dequantized on loading, so they are saved as an ordinary model
         vars(model.config).pop("quantization_config", None)
         model.is_quantized = False
@@ -304,9 +305,22 @@ def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> No
 
 
 def _read(place: str, dtype: str, **options: Any) -> PreTrainedModel:
-    return AutoModelForCausalLM.from_pretrained(
-        place, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
-    )
+    with _no_loading_bar():
+        return AutoModelForCausalLM.from_pretrained(
+            place, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
+        )
+
+
+@contextmanager
+def _no_loading_bar() -> Iterator[None]:
+    """Hide the bar of transformers that counts weights; it would mix with our output."""
+    shown = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            transformers.logging.enable_progress_bar()
 
 
 def load_tokenizer(

@@ -25,7 +25,7 @@ COMMANDS = {
 }
 FORMER_NAMES = {"stress": "probe", "owed": "pending"}
 _PROBE = """Rank nine answers of known quality (empty, copied, wrong, correct ...) to each evaluation prompt by
-every reward, and print how often the correct answer is first. Nothing is trained.
+every reward, or by the one of reward=NAME, and print how often the correct answer is first. Nothing is trained.
 The table is printed and written to RESULTS_DIR/ID/probe.json."""
 _COST = """Print an estimate of the calls, tokens and money of judging, without a call. For a run with recorded
 responses, only pending verdicts count."""

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 from paths import ROOT
 
+from cme.runtime import shipped
 from experiments.__main__ import COMMANDS, FORMER_NAMES
-from experiments.config import composition
+from experiments.config import composition, identity
 from experiments.config.validation import BadConfig
 
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -73,6 +75,33 @@ def test_the_reward_of_the_readme_works() -> None:
     names: dict[str, Any] = {"Reward": Reward}
     exec(source, names)
     assert names["Shortness"]()(["a prompt"] * 2, ["one", "two"], [[4], [5, 6]]) == [-1, -2]
+
+
+def test_what_a_reader_is_shown_how_to_add_composes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classes and YAML files of README and CONTRIBUTING, each file where its own command looks for it."""
+    from cme import rewards
+
+    conf = shutil.copytree(composition.CONF, tmp_path / "conf")
+    for module in (composition, shipped):
+        monkeypatch.setattr(module, "CONF", conf)
+    made = []
+    for page in ("README.md", "CONTRIBUTING.md"):
+        text = (ROOT / page).read_text()
+        for source in re.findall(r"^```python\n(class .*?)^```", text, re.M | re.S):
+            names: dict[str, Any] = vars(rewards) | {"__name__": "cme.rewards.example"}
+            exec(source, names)
+            [name] = re.findall(r"^class (\w+)", source)
+            monkeypatch.setattr(rewards, name, names[name], raising=False)
+        for block in re.findall(r"^```yaml\n(# python run.py .*?)^```", text, re.M | re.S):
+            arguments = shlex.split(block.splitlines()[0])[3:]
+            group, name = arguments[-1].split("=")
+            (conf / group / f"{name}.yaml").write_text(block)
+            [run] = composition.compose_cells(arguments)
+            assert getattr(run, group).name == name
+            made.append(arguments[-1])
+            if name == "capped":
+                assert identity.verifiers(run) == [run.verifier.checkpoint]
+    assert made == ["reward=shortness", "reward=capped", "family=mine"]
 
 
 def test_every_experiment_is_documented() -> None:

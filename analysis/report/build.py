@@ -37,6 +37,7 @@ from analysis.tables.evidence import win_rate_tables
 from analysis.tables.findings import Finding, build_findings, headline
 from analysis.tables.render import Table, slug
 from analysis.tables.sanity import sanity_failures
+from analysis.tables.trajectory import fall_after_peak
 from cme.records import MAJORITY, RunRecord
 
 ABOUT = {
@@ -52,6 +53,8 @@ PAGE = Path(__file__).with_name("page")
 SCRIPTS = ("difference.js", "pairs.js", "browser.js")
 EVIDENCE = ("contrast", "agreement", "seeds", "evidence")
 """Tables shown after the figures, by the first word of their names."""
+SHOWN_FALLS = 5
+"""Number of runs whose quality fell after its peak that a note describes; the others are counted."""
 UNKNOWN_SCALE = "Another scale; its numbers are not comparable with those of any other."
 
 
@@ -254,6 +257,20 @@ def block_notes(records: Sequence[RunRecord]) -> list[str]:
         notes.append(f"Without verdicts, so in no table: {', '.join(unjudged)}.")
     if untrained := [record.run_id for record in records if not last_training_step(record)]:
         notes.append(f"Without a training history, so in no curve: {', '.join(untrained)}.")
-    if not any(value is not None for record in records for value in record.history.get("quality", [])):
-        notes.append("True quality was not measured in training, so over-optimisation is not drawn.")
+    measured = [r for r in records if any(value is not None for value in r.history.get("quality", []))]
+    if not measured:
+        return [*notes, "True quality was not measured in training, so over-optimisation is not drawn."]
+    falls = [f"{record.run_id} ({fall})" for record in measured if (fall := fall_after_peak(record))]
+    if falls:
+        more = [f"{len(falls) - SHOWN_FALLS} more"] if len(falls) > SHOWN_FALLS else []
+        fell = "; ".join([*falls[:SHOWN_FALLS], *more])
+        notes.append(
+            f"Fewer steps may win more: the quality of sampled completions fell after its peak in {fell}."
+        )
+    if any(record.trajectory is None for record in measured):
+        notes.append(
+            "A win rate compares greedy responses, and the training curves show sampled ones: a policy can win less "
+            "after more steps although its curve still rises. With selection.every=10, the report has the curve of "
+            "greedy quality and of the win rate over steps, which shows where that begins."
+        )
     return notes

@@ -13,6 +13,7 @@ from analysis.figures.style import Plot
 from analysis.records.names import SCALES, sort_names
 from analysis.tables.latex import to_latex
 from analysis.tables.render import Table, to_markdown
+from cme.runtime.terminal import plain
 
 
 class Scaled(Protocol):
@@ -76,7 +77,7 @@ def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> No
         text = to_latex(table, f"tab:{stem.name}:{table.name}")
         (latex / f"{table.name}.tex").write_text(text, encoding="utf-8")
     texts = {
-        name: pd.Series(map(as_text, column), frame.index, object)
+        str(name): pd.Series(map(as_text, column), frame.index, object)
         for name, column in frame.items()
         if not pd.api.types.is_numeric_dtype(column)
     }
@@ -85,8 +86,10 @@ def write_tables(tables: Sequence[Table], frame: pd.DataFrame, stem: Path) -> No
 
 def as_text(entry: Any) -> Any:
     """An entry of a CSV file; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
-    formula = isinstance(entry, str) and re.match(r"[=@\t\r]|[+-](?![-+. \d]*$)", entry)
-    return f"'{entry}" if formula else entry
+    if not isinstance(entry, str):
+        return entry
+    is_formula = re.match(r"[=@\t]|[+-](?![-+. \d]*$)", entry)
+    return plain(f"'{entry}" if is_formula else entry)
 
 
 def write_images(plots: Iterable[Plot], out: Path) -> list[Image]:

@@ -35,6 +35,8 @@ from analysis.tables.win_rates import NEVER_BOLD
 from cme.records import CheckpointResult, RunRecord, Trajectory, Verdict, majority_verdicts, points
 
 MEASURES = {"win_rate": "win rate against the start (%)", "quality": "true quality (0 to 1)"}
+TENTHS = 10
+"""Number of parts of a training in which `fall_after_peak` looks for the highest quality."""
 Comparisons = dict[tuple[str, bool, str | None], float]
 """The policy's points by prompt, order and judge; NaN if unscored."""
 
@@ -112,6 +114,26 @@ def selection_prompts(paths: Sequence[Trajectory]) -> NDArray[np.object_]:
 def quality_column(values: Sequence[float] | None, path: Trajectory) -> Floats:
     """True quality by prompt of a trajectory; NaN without an oracle."""
     return np.full(len(path.prompts), nan) if values is None else np.array(values, dtype=float)
+
+
+def fall_after_peak(run: RunRecord) -> str | None:
+    """Where the quality of sampled completions was highest and what it was in the end, in words; None without a fall.
+
+    The steps are divided into TENTHS parts of equal length. A fall is a difference between the best part and the last
+    above three standard errors, so that the best of ten noisy parts does not count.
+    """
+    values = np.array(run.history.get("quality", []), dtype=float)  # None as NaN
+    size = len(values) // TENTHS
+    if size < 2 or np.isnan(values).any():
+        return None
+    parts = values[len(values) - TENTHS * size :].reshape(TENTHS, size)
+    means, variances = parts.mean(axis=1), parts.var(axis=1, ddof=1) / size
+    best = int(means.argmax())
+    if means[best] - means[-1] <= 3 * np.sqrt(variances[best] + variances[-1]):
+        return None
+    last = len(values) - (TENTHS - 1 - best) * size
+    steps = [run.history["step"][place - 1] for place in (last - size + 1, last)]
+    return f"{means[best]:.2f} at steps {steps[0]:g} to {steps[1]:g}, {means[-1]:.2f} in the end"
 
 
 def greedy_quality(run: RunRecord) -> dict[int, Floats]:

@@ -236,7 +236,11 @@ def _open_mlflow(run: TrackedRun, step: int) -> tuple[Tracker, int]:
 
 
 def _open_wandb(run: TrackedRun, step: int) -> tuple[Tracker, int]:
-    """A resumed W&B run continues where it stopped and takes no step twice; a new one replaces that of the same id."""
+    """A resumed W&B run continues where it stopped and takes no step twice; a new one replaces that of the same id.
+
+    Offline, no run is resumed: each start has its own folder. It gets the history from the first step on, since the
+    folder of a killed start may be incomplete.
+    """
     import wandb
 
     opened = wandb.init(
@@ -249,7 +253,7 @@ def _open_wandb(run: TrackedRun, step: int) -> tuple[Tracker, int]:
         reinit="create_new",  # a failed training of this process may have left its run open
         settings=wandb.Settings(console="off"),
     )
-    return opened, opened.step - 1 if opened.resumed else step
+    return opened, opened.step - 1 if opened.resumed else 0
 
 
 def _open_trackio(run: TrackedRun, step: int) -> tuple[Tracker, int]:

@@ -1,4 +1,8 @@
-"""The reward probe of a cell: how every reward and variant ranks answers of known quality. Nothing is trained."""
+"""The reward probe of a cell: how rewards rank answers of known quality. Nothing is trained.
+
+With `reward=cme` it probes every variant of the configured CME; with another reward, that reward. The other rewards are
+beside it.
+"""
 
 import sys
 import time
@@ -100,10 +104,10 @@ def prepare(runs: list[Run]) -> None:
     """
     pending = [run for run in runs if not record_path(run).exists()]
     for run in pending:
-        if run.reward.name != "cme":
+        if "num_generations" in run.reward.arguments:
             raise BadConfig(
-                f"reward={run.reward.name}: a reward probe covers every reward; leave out reward=..., or change "
-                "fields of reward=cme"
+                f"reward={run.reward.name} compares the policy's own completions, and a reward probe samples none; use "
+                "another reward"
             )
         if run.trainer.method != "grpo":
             raise BadConfig(
@@ -158,11 +162,30 @@ def run(run: Run) -> Path:
 
 
 def lines(run: Run) -> dict[str, Reward]:
-    """The rewards of a cell's reward probe by name: variants of the configured cme, then the others.
+    """The rewards of a cell's reward probe by name: variants of the configured cme, or the configured other reward.
 
-    Left out are variants that do not go with the configuration or change nothing in it, the ensembles unless there is a
-    second verifier of a third family, and the ground truth unless there is an oracle. Each verifier is loaded once and
-    scores each answer once.
+    Then the others, except the ground truth without an oracle.
+    """
+    own = _cme_lines(run) if run.reward.name == "cme" else {run.reward.name: run.reward.instantiate()}
+    others: dict[str, Reward] = {
+        "token_entropy": TokenEntropy(),
+        "token_entropy_last": TokenEntropy(**_defaults("token_entropy_last")),
+        "self_certainty": SelfCertainty(),
+        "semantic_entropy": SemanticEntropy(run.data.answers, len(GRADES)),
+        "length": Length(**_defaults("length")),
+        "format": FormatReward(run.data.answers),
+        "random": RandomReward(run.seed),
+    }
+    if run.data.oracle is not None:
+        others["ground_truth"] = GroundTruth(run.load_oracle(), run.data.answers)
+    return own | {name: reward for name, reward in others.items() if name not in own}
+
+
+def _cme_lines(run: Run) -> dict[str, Reward]:
+    """The variants of the configured cme, its ensembles, and the likelihood under the generator itself.
+
+    Left out are variants that do not go with the configuration or change nothing in it, and the ensembles unless there
+    is a second verifier of a third family. Each verifier is loaded once and scores each answer once.
     """
     settings = dict(run.reward.arguments)
     for limit in ("max_prompt_tokens", "max_response_tokens"):
@@ -184,15 +207,6 @@ def lines(run: Run) -> dict[str, Reward]:
         for name, changes in ENSEMBLES.items():
             made[name] = base.variant(verifiers, verifier=names, server=None, **changes)
     made["self_likelihood"] = CrossModelEntropy(**local | {"verifier": run.generator})
-    made["token_entropy"] = TokenEntropy()
-    made["token_entropy_last"] = TokenEntropy(**_defaults("token_entropy_last"))
-    made["self_certainty"] = SelfCertainty()
-    made["semantic_entropy"] = SemanticEntropy(run.data.answers, len(GRADES))
-    made["length"] = Length(**_defaults("length"))
-    made["format"] = FormatReward(run.data.answers)
-    made["random"] = RandomReward(run.seed)
-    if run.data.oracle is not None:
-        made["ground_truth"] = GroundTruth(run.load_oracle(), run.data.answers)
     return made
 
 
@@ -206,8 +220,9 @@ def _defaults(reward: str) -> dict[str, Any]:
 
 
 def second_verifier(run: Run) -> str | None:
-    """The held-out verifier, which makes an ensemble with the configured one; None if there is none or are several."""
-    return identity.heldout_verifier(run) if len(identity.verifiers(run)) == 1 else None
+    """The held-out verifier, which makes an ensemble with that of cme; None if there is none or are several."""
+    is_single = run.reward.name == "cme" and len(identity.verifiers(run)) == 1
+    return identity.heldout_verifier(run) if is_single else None
 
 
 def _applies(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> bool:

@@ -158,7 +158,8 @@ def _finish_training(run: Run, store: Store, weights: dict[str, str], prompts: s
 
 
 def _train(run: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
-    print_message(run, f"{run.generator} by {identity.method(run)}")
+    overrides = f": {' '.join(run.overrides)}" if run.overrides else ""
+    print_message(run, f"{run.generator} by {identity.method(run)}{overrides}")
     state.report_stage(store.folder, "training")
     result = training.train_policy(run, store, until_written, log)
     if result["stopped"]:

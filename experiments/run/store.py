@@ -9,6 +9,9 @@ from cme.runtime.files import hold_lock
 from experiments.config import identity
 from experiments.config.runs import Run
 
+RECORD = "record.json"
+"""The record of a finished run in its folder."""
+
 
 @dataclass(frozen=True)
 class Store:
@@ -109,7 +112,7 @@ class Store:
     @property
     def record(self) -> Path:
         """The record of the finished run."""
-        return self.folder / "record.json"
+        return self.folder / RECORD
 
     @property
     def done(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import hydra
 from omegaconf import DictConfig
 
+from cme import __version__
 from cme.runtime import distributed
 from experiments.config import composition, schema
 from experiments.config.help import help_text
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str]) -> None:
     with distributed.launch():
         if {"--help", "-h"} & set(arguments):
             print(help_text())
+        elif "--version" in arguments:
+            print(f"cme {__version__}")
         elif composition.is_display_only(list(arguments)):
             schema.register()
             sys.argv[1:] = arguments

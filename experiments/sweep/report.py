@@ -1,37 +1,44 @@
 """The end of a sweep: one win rate per run, and one report on all runs."""
 
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from cme.records import SanityRecord, read_record
+from cme.runtime.terminal import plain
 from experiments.config import identity
-from experiments.config.runs import Run
-from experiments.run.store import Store
 
 MAX_REPORTED = 1000
 """Largest number of runs in a sweep's report, since a report holds all its records in memory."""
 
 
-def print_report(runs: list[Run]) -> None:
+def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
     """Print the win rate of each finished run and write one report on all, with the sanity checks of their judges.
 
-    For more than MAX_REPORTED runs, print the command that writes the report.
+    Each line begins with the overrides that not all these runs have. For more than MAX_REPORTED runs, print the command
+    that writes the report.
+
+    Args:
+        root: The folder of the results.
+        cells: The overrides of each run by the path of its record, which need not exist.
     """
     from analysis import build, summarize  # imports matplotlib, which planning does not need
 
-    paths = [path for run in runs if (path := Store.of(run).record).exists()]
-    if len(paths) > MAX_REPORTED:
-        print(f"{len(paths)} runs are done: python -m analysis {runs[0].results_dir}")
+    finished = {path: words for path, words in cells.items() if path.exists()}
+    if not finished:
+        return
+    if len(finished) > MAX_REPORTED:
+        print(f"{len(finished)} runs are done: python -m analysis {root}")
         return
     judged = set()
-    for path in paths:
+    for (path, _), own in zip(finished.items(), differing_words(finished.values()), strict=True):
         record = read_record(path)
-        print(summarize([record]))
+        print(f"{plain(own)}{': ' if own else ''}{summarize([record])}")
         judged.add((record.scale, record.judge))
+    paths = list(finished)
     if len(paths) == 1:
-        print("seconds: " + ", ".join(f"{part} {took:.1f}" for part, took in record.seconds.items()))
-    if not paths:
-        return
-    root = Path(runs[0].results_dir)
+        parts = ", ".join(f"{part} {took:.1f}" for part, took in record.seconds.items())
+        total = sum(took for part, took in record.seconds.items() if ": " not in part)
+        print(f"seconds: {parts}, total {total:.1f}")
     digest = identity.digest([str(path) for path in paths])
     out = paths[0].parent if len(paths) == 1 else root / f"report-{digest}"
     for path in sorted(root.glob("sanity-*/sanity.json")):
@@ -39,3 +46,9 @@ def print_report(runs: list[Run]) -> None:
         if (check.scale, check.judge) in judged:
             paths.append(path)
     print(f"report: {build([path.parent for path in paths], out)}")
+
+
+def differing_words(cells: Collection[Sequence[str]]) -> list[str]:
+    """For each cell, by its overrides, those that not all cells have, such as `family=qwen seed=1`."""
+    shared = set.intersection(*map(set, cells))
+    return [" ".join(word for word in words if word not in shared) for words in cells]

@@ -22,6 +22,7 @@ from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import plan
 from experiments.run import cell, preparation, state
+from experiments.run.store import RECORD, Store
 from experiments.sweep import launchers, ledger, report
 from experiments.sweep.ledger import Entry
 
@@ -52,13 +53,14 @@ def _run(arguments: list[str]) -> int:
             pending.append(run)
     code, _ = run_cells([run.overrides for run in pending], [_folder(run) for run in pending], arguments)
     if code not in STOPPED:
-        report.print_report(runs)
+        records = {Store.of(run).record: run.overrides for run in runs}
+        report.print_report(Path(runs[0].results_dir), records)
     return code
 
 
 @signals.handle_signals()
 def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str]) -> int:
-    """Run cells of the ledger; return the exit code.
+    """Run cells of the ledger, and report on them as `main` does; return the exit code.
 
     `arguments` may name a launcher, fail_fast=true, and the packages to trust, which no ledger can name.
 
@@ -66,6 +68,7 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
     reported, and the others run.
     """
     codes = []
+    reported: dict[Path, list[str]] = {}
     overrides = [a for a in composition.without_hydra_overrides(arguments) if not a.startswith("-")]
     size = 1 if launchers.launcher_name(arguments) is None else launchers.BATCH
     remaining = iter(entries)
@@ -77,8 +80,11 @@ def run_entries(entries: Iterable[Entry], results_dir: Path, arguments: list[str
         cells = [[*entry.words(results_dir), *overrides] for entry in ready]
         code, stopped = run_cells(cells, [results_dir / entry.run_id for entry in ready], arguments)
         codes.append(code)
+        reported |= {results_dir / entry.run_id / RECORD: entry.overrides for entry in ready}
         if stopped or code in STOPPED:
             break
+    if not set(STOPPED) & set(codes):
+        report.print_report(results_dir, reported)
     return next((code for code in (*STOPPED, FAILED) if code in codes), DONE)
 
 

@@ -20,6 +20,19 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.startswith(f"usage: python -m experiments {name}")
 
 
+@pytest.mark.parametrize("arguments", [["run", "--help"], ["run", "-h", "family=qwn"], ["run", "--version"]])
+def test_run_only_explains(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(arguments: list[str]) -> int:
+        raise AssertionError("it ran")
+
+    monkeypatch.setattr("experiments.sweep.runner.main", never)
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("cme " + __version__ if "--version" in arguments else "Train a policy")
+
+
 def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]

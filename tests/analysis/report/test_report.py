@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from analysis import build
 from analysis.__main__ import main
 from analysis.records.read import Records
-from analysis.report.build import write
+from analysis.report.build import block_notes, write
 from analysis.tables.cells import build_cells
 from cme.records import ExperimentRecord, write_record
 
@@ -170,3 +171,17 @@ def test_only_the_list_of_pairs_needs_a_script(report):
 def test_analysis_imports_nothing_heavy():
     code = "import sys, analysis; assert not {'torch', 'transformers', 'hydra', 'trl'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], check=True)
+
+
+def test_the_notes_say_why_more_steps_may_win_less(make_record) -> None:
+    steps = [float(step) for step in range(1, 21)]
+    fallen = [
+        replace(make_record(seed=seed), history={"step": steps, "quality": [0.9] * 10 + [0.1] * 10})
+        for seed in range(7)
+    ]
+    risen = replace(make_record(reward="random"), history={"step": steps, "quality": [0.1] * 10 + [0.9] * 10})
+    [fell] = [note for note in block_notes([*fallen, risen]) if "after its peak" in note]
+    assert fell.count("(0.90 at steps 1 to 2, 0.10 in the end)") == 5 and fell.endswith("; 2 more.")
+    assert risen.run_id not in fell
+    notes = " ".join(block_notes([risen]))
+    assert "after its peak" not in notes and "selection.every=10" in notes

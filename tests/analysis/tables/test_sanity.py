@@ -10,8 +10,6 @@ from synthetic_records import sanity_record
 from analysis.records.read import load_sanity
 from analysis.tables.sanity import sanity_failures, sanity_frame, sanity_table
 from cme.records import SanityRecord, Verdict, write_record
-from experiments.config import composition
-from experiments.run.store import Store
 from experiments.sweep import report
 
 
@@ -156,13 +154,13 @@ def test_a_sanity_record_with_a_verdict_twice_is_refused(tmp_path: Path) -> None
 def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
     make_record, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configs = composition.compose_cells([f"results_dir={tmp_path}"])
-    write_record(Store.of(configs[0]).record, make_record(scale="laptop", judge="strict"))
+    path = tmp_path / "run" / "record.json"
+    write_record(path, make_record(scale="laptop", judge="strict"))
     for number, (scale, judge) in enumerate([("laptop", "strict"), ("paper", "strict"), ("laptop", "other")]):
         record = replace(sanity_record(null=1.0), scale=scale, judge=judge, pairs={"null": []})
         record = replace(record, sanity_id=f"sanity-{number}")
         write_record(tmp_path / record.sanity_id / "sanity.json", record)
-    report.print_report(configs)
+    report.print_report(tmp_path, {path: []})
     page = Path(capsys.readouterr().out.split("report: ")[1].strip())
     table = (page.parent / "tables" / "laptop-sanity.csv").read_text(encoding="utf-8")
     assert "sanity-0" in table and "sanity-2" not in table

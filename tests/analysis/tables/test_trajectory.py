@@ -14,6 +14,7 @@ from analysis.tables.latex import to_latex
 from analysis.tables.render import to_markdown
 from analysis.tables.trajectory import (
     collapse_step,
+    fall_after_peak,
     greedy_change,
     greedy_quality,
     trajectory_frame,
@@ -251,3 +252,41 @@ def test_without_checkpoints_or_an_oracle_there_is_no_greedy_quality(make_record
     assert greedy_quality(make_record()) == {}
     ungraded = Trajectory("judge", ["s0"], None, [CheckpointResult(10, [[0.5]], None, {})])
     assert greedy_quality(replace(run, trajectory=ungraded)) == {}
+
+
+def with_quality(make_record: Any, values: list[float | None]) -> RunRecord:
+    steps = [float(step) for step in range(1, len(values) + 1)]
+    return replace(make_record(), history={"step": steps, "quality": values})
+
+
+WAVE = [0.02 * (-1) ** step for step in range(60)]  # every part of 6 steps has a standard deviation of 0.0219
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        # the standard error of a part is 0.0219 / sqrt(6) = 0.0089, three of a difference are 0.038
+        ([0.2, 0.5, 0.8, 0.7, 0.7, 0.7, 0.7, 0.6, 0.6, 0.6], "0.80 at steps 13 to 18, 0.60 in the end"),
+        ([0.2, 0.5, 0.6, 0.64, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6], "0.64 at steps 19 to 24, 0.60 in the end"),
+        ([0.2, 0.5, 0.6, 0.63, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6], None),
+        ([0.1 * part for part in range(10)], None),
+        ([0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8], "0.90 at steps 1 to 6, 0.80 in the end"),
+    ],
+)
+def test_a_fall_after_the_peak_is_told_from_noise(
+    make_record: Any, parts: list[float], words: str | None
+) -> None:
+    values: list[float | None] = [parts[step // 6] + WAVE[step] for step in range(60)]
+    assert fall_after_peak(with_quality(make_record, values)) == words
+
+
+def test_a_fall_is_looked_for_in_the_last_steps_that_fill_ten_parts(make_record: Any) -> None:
+    values: list[float | None] = [0.99] * 3 + [0.8] * 4 + [0.5] * 36
+    assert fall_after_peak(with_quality(make_record, values)) == "0.80 at steps 4 to 7, 0.50 in the end"
+
+
+@pytest.mark.parametrize("values", [[], [0.9, 0.1], [None] * 60, [0.9] * 30 + [None] * 30])
+def test_without_a_quality_at_every_step_no_fall_is_told(
+    make_record: Any, values: list[float | None]
+) -> None:
+    assert fall_after_peak(with_quality(make_record, values)) is None

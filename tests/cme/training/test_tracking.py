@@ -1,7 +1,9 @@
 """What trackers receive, read back with TensorBoard's own reader, and what a failing tracker causes."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -57,6 +59,24 @@ def test_a_resumed_training_has_no_step_twice(tmp_path: Path) -> None:
     resumed.on_train_end(None, state(43, 2.0), CONTROL)
     loss = read(tmp_path / "tensorboard")["train/loss"]
     assert loss == {step: 1.0 if step <= 40 else 2.0 for step in range(1, 44)}
+
+
+@pytest.mark.parametrize(("resumed", "sent"), [(False, [1, 2, 3, 4]), (True, [4])])
+def test_a_wandb_run_that_continues_lacks_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resumed: bool, sent: list[int]
+) -> None:
+    """A server has the steps up to 3. Offline there is a new folder, and that of the killed start may be lost."""
+    received: list[int] = []
+    opened = SimpleNamespace(
+        resumed=resumed, step=4 if resumed else 0, log=lambda data, step: received.append(step)
+    )
+    monkeypatch.setitem(
+        sys.modules, "wandb", SimpleNamespace(init=lambda **_: opened, Settings=lambda **_: None)
+    )
+    tracker = Tracking("wandb", run_in(tmp_path), fail_on_warning)
+    tracker.on_train_begin(None, state(2, 1.0), CONTROL)
+    steps(tracker, 3, 4, 1.0)
+    assert received == sent
 
 
 def test_a_training_that_starts_over_replaces_the_earlier_one(tmp_path: Path) -> None:

@@ -100,6 +100,16 @@ def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
     assert set(reward_probe.lines(config)) == set(LINES) - gone
 
 
+def test_any_other_reward_is_probed_beside_those_without_a_verifier(cell: Cell, tmp_path: Path) -> None:
+    assert main(["probe", *cell("reward=length", "reward.target=3")]) == 0
+    [path] = (tmp_path / "runs").glob("*/probe.json")
+    record = read_record(path, RewardProbeRecord)
+    others = [name for name in LINES[LINES.index("token_entropy") :] if name != "length"]
+    assert list(record.values) == ["length", *others] and record.second_checkpoint is None
+    # an empty answer is its end token alone: 1 - |1 / 3 - 1|
+    assert record.values["length"]["empty"] == [pytest.approx(1 / 3, abs=1e-6)] * 12
+
+
 def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
     [config] = composition.compose_cells(cell())
     config.scale.heldout = {}
@@ -140,8 +150,8 @@ def test_tables_differ_by_what_they_depend_on() -> None:
     ("arguments", "named"),
     [
         (["probe", "family=qwn"], "family=qwn"),
-        (["probe", "reward=random"], "reward=random"),
         (["probe", "reward=majority_vote"], "reward=majority_vote"),
+        (["probe", "reward=semantic_entropy"], "reward=semantic_entropy"),
         (["probe", "reward.metric=surprise"], "reward.metric=surprise"),
         (["probe", "data.eval_prompts=100000"], "asked for"),
         (["probe", "data.eval_prompts=1"], "data=world"),
