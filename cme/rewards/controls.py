@@ -30,14 +30,14 @@ class Length(Reward):
     __name__ = "length"
 
     def __init__(self, target: int) -> None:
-        if target < 1:
-            raise ValueError(f"target={target}; it must be at least 1 token")
+        self.check(target)
         self.target = target
 
     @classmethod
-    def check(cls, **settings: Any) -> None:
+    def check(cls, target: int = 1, **settings: Any) -> None:
         """Raise ValueError for a target below 1."""
-        cls(**settings)
+        if target < 1:
+            raise ValueError(f"target={target}; it must be at least 1 token")
 
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any

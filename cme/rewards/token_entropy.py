@@ -37,18 +37,20 @@ class TokenEntropy(Reward):
     __name__ = "token_entropy"
 
     def __init__(self, chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None) -> None:
+        self.check(chunks, answers, no_answer)
+        self.chunks, self.answers, self.no_answer = chunks, answers, no_answer
+
+    @classmethod
+    def check(
+        cls, chunks: int = 1, answers: AnswerKind = "none", no_answer: float | None = None, **settings: Any
+    ) -> None:
+        """Raise ValueError for settings that cannot be used together."""
         if chunks < 1:
             raise ValueError(f"chunks={chunks}; it must be at least 1")
         if no_answer is not None and answers == "none":
             raise ValueError(
                 f"no_answer={no_answer} with answers=none; use data whose responses have an answer"
             )
-        self.chunks, self.answers, self.no_answer = chunks, answers, no_answer
-
-    @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Raise ValueError for settings that cannot be used together."""
-        cls(**settings)
 
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
