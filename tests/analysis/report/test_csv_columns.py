@@ -6,4 +6,4 @@ FILES = sorted((PAGE.parents[1] / "results" / "reference" / "analysis" / "tables
 
 
 def test_every_column_of_the_committed_files_is_documented() -> None:
-    assert len(FILES) > 20 and undocumented(FILES) == []
+    assert len(FILES) >= 20 and undocumented(FILES) == []
