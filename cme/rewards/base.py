@@ -66,6 +66,14 @@ class Reward(ABC):
         leave_out_unscored_rows()
         return super().__new__(cls)
 
+    # a reward without a constructor takes no settings, although __new__ accepts any
+    __new__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("cls", inspect.Parameter.POSITIONAL_ONLY)]
+    )
+
+    def __init__(self) -> None:  # noqa: B027 - not abstract
+        """Take no settings, unless a subclass does."""
+
     @classmethod  # noqa: B027 - a hook
     def check(cls, **settings: Any) -> None:
         """Raise ValueError for arguments that the constructor would refuse. Loads no model."""

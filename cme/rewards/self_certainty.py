@@ -24,9 +24,6 @@ class SelfCertainty(Reward):
 
     __name__ = "self_certainty"
 
-    def __init__(self) -> None:
-        """Take no settings."""
-
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:

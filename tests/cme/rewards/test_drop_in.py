@@ -1,6 +1,7 @@
 """The reward by itself in a plain TRL script."""
 
 import asyncio
+import inspect
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -182,3 +183,13 @@ def test_every_reward_that_gives_none(
     values = trainer._calculate_rewards(inputs, [TEXTS[0]] * 4, texts, ids)
     assert [i for i, row in enumerate(values) if row.isnan().all()] == unscored
     assert not values[[i for i in range(4) if i not in unscored]].isnan().any()
+
+
+def test_a_reward_without_a_constructor_takes_no_settings() -> None:
+    class Plain(Reward):
+        def __call__(self, *_: Any, **__: Any) -> list[float | None]:
+            return []
+
+    assert not inspect.signature(Plain).parameters and list(inspect.signature(Given).parameters) == ["values"]
+    with pytest.raises(TypeError):
+        Plain(setting=1)
