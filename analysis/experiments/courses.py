@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import ttest_ind_from_stats
 
 from analysis.experiments.base import UNKNOWN, Estimate
+from analysis.records.builds import seed_names
 from analysis.records.frames import IDENTITY, WINDOW, history_frame, last_training_step
 from analysis.stats.intervals import Floats, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS
@@ -207,7 +208,7 @@ def course_of(history: pd.DataFrame, runs: Sequence[RunRecord]) -> Course:
     measured = set(blocks.loc[blocks["block"].eq(0) & blocks["quality"].notna(), "run_id"])
     kept = [run for run in runs if run.run_id in trained & measured]
     course: Course = {
-        "seeds": " ".join(str(run.seed) for run in kept),
+        "seeds": seed_names(run.seed for run in kept),
         "left_out": len(runs) - len(kept),
         "stopped": " ".join("-" if run.stopped is None else str(last_training_step(run)) for run in kept),
         "peak_steps": "n/a",
@@ -272,7 +273,7 @@ def greedy_course(runs: Sequence[RunRecord]) -> Course:
         "greedy_fall": Estimate(0 - rise, 0 - hi, 0 - lo),
         "greedy_second_half_quality": Estimate(*greedy_change(runs, half)),
         "greedy_since_peak_reward_value": rise_since(blocks, "reward_value", origin),
-        "greedy_seeds": " ".join(str(run.seed) for run in runs),
+        "greedy_seeds": seed_names(run.seed for run in runs),
         "greedy_peak_steps": " ".join(str(peak[run.run_id]) for run in runs),
         "greedy_collapse_steps": " ".join("-" if step is None else str(step) for step in collapses),
     }

@@ -12,6 +12,7 @@ from analysis.experiments.base import Column, Estimate, build_table
 from analysis.experiments.verifiers import RELATIONS, GeneratorOutcomes, Outcome
 from analysis.figures.forest import Block, Dot, Panel
 from analysis.figures.style import Style
+from analysis.records.builds import seed_names
 from analysis.records.names import sort_names
 from analysis.records.published import read_published
 from analysis.stats.intervals import FEW_PROMPTS, interval_excludes
@@ -86,7 +87,7 @@ OWN_QUALITY = OutcomeColumn(
     "95 % interval over prompts; if the record does not have it, the training of the verifier's checkpoint, which then "
     "also gives the order.",
 )
-SEEDS = OutcomeColumn("seeds", lambda one: " ".join(map(str, sorted(run.seed for run in one.runs))))
+SEEDS = OutcomeColumn("seeds", lambda one: seed_names(sorted(run.seed for run in one.runs)))
 QUALITY_GAIN = OutcomeColumn(
     "policy's gain in true quality",
     gain_entry,

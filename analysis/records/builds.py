@@ -1,7 +1,7 @@
 """Builds of the miniature checkpoints: replicates of one recipe, which tables pool like seeds."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,11 @@ def build_of(run: RunRecord) -> int:
     """The build of a run's generator; 1 for a checkpoint without builds."""
     match = CHECKPOINT.search(run.generator_checkpoint)
     return int(match[2]) if match else 1
+
+
+def seed_names(seeds: Iterable[int]) -> str:
+    """Seeds of pooled runs as text: `0 1 2:0 2:1` are the seeds 0 and 1 of build 1 and of build 2."""
+    return " ".join(str(seed) if seed < OFFSET else f"{1 + seed // OFFSET}:{seed % OFFSET}" for seed in seeds)
 
 
 def pool_builds(run: RunRecord) -> RunRecord:

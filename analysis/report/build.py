@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from analysis.experiments import experiment_sections
 from analysis.figures.overview import build_figures
 from analysis.figures.win_rates import controls_of, main_plot
+from analysis.records.builds import seed_names
 from analysis.records.frames import history_frame, last_training_step
 from analysis.records.names import judge_label, sort_names
 from analysis.records.published import main_table_range, sources_of
@@ -102,6 +103,11 @@ class Block:
     notes: Sequence[str]
     flagged: Sequence[Run]
     provenance: Provenance
+
+    @property
+    def seeds(self) -> str:
+        """The seeds of all runs, each once."""
+        return seed_names(sorted({record.seed for record in self.records}))
 
 
 def build(record_dirs: Iterable[Path], out: Path) -> Path:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Any
 
+from analysis.records.builds import seed_names
 from analysis.records.names import judge_label, method_names, place_names
 from cme.records import Pair, RunRecord, Verdict, majority_verdicts, points, scores
 
@@ -68,7 +69,7 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
                 "family": family,
                 "regime": regime,
                 "method": method,
-                "seed": record.seed,
+                "seed": seed_names([record.seed]),
                 "sides": sides(record, method),
             }
         )

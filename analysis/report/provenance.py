@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from analysis.records.builds import seed_names
 from analysis.records.frames import last_training_step
 from analysis.records.names import flatten_config
 from cme.records import RunRecord
@@ -71,7 +72,7 @@ def run_facts(record: RunRecord) -> Fields:
         "language model (surprisal)": record.language_model,
         "judge": record.judge,
         "experiment": record.experiment,
-        "seed": str(record.seed),
+        "seed": seed_names([record.seed]),
         "training steps": str(last_training_step(record)),
         "stopped": record.stopped,
         "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in record.seconds.items()),

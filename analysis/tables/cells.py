@@ -8,6 +8,7 @@ from operator import attrgetter
 import numpy as np
 import pandas as pd
 
+from analysis.records.builds import seed_names
 from analysis.records.frames import last_training_step, verdicts_frame
 from analysis.records.names import generator_name, sort_names
 from analysis.stats.agreement import Agreement, agreement
@@ -171,7 +172,9 @@ def place(cell: Cell) -> str:
 
 def stop_reason(record: RunRecord) -> str:
     """The seed and step at which a run stopped, with the reason."""
-    return f"seed {record.seed} stopped after step {last_training_step(record)}: {record.stopped}"
+    return (
+        f"seed {seed_names([record.seed])} stopped after step {last_training_step(record)}: {record.stopped}"
+    )
 
 
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
@@ -216,7 +219,7 @@ def row_of(cell: Cell) -> dict[str, str | float | None]:
         "both_orders": cell.both_orders,
         "worst_lo": win.worst_lo,
         "worst_hi": win.worst_hi,
-        "seeds": " ".join(map(str, seeds.rates)),
+        "seeds": seed_names(seeds.rates),
         "seed_rates": " ".join(map(str, seeds.rates.values())),
         "seed_mean": seeds.mean,
         "seed_std": seeds.std,

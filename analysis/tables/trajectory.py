@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.records.builds import seed_names
 from analysis.records.frames import last_training_step, run_identity
 from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
@@ -252,7 +253,7 @@ def cell_entries(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
     complete = len(selected) == len(runs)
     rows = [frame[frame["run_id"] == run.run_id] for run in runs]
     return [
-        Entry(" ".join(str(run.seed) for run in runs)),
+        Entry(seed_names(run.seed for run in runs)),
         win_rate_entry(final),
         win_rate_entry(selected) if complete else Entry("n/a"),
         gain_entry(final, selected) if complete else Entry("n/a"),

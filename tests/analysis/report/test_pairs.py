@@ -50,7 +50,7 @@ def test_packed_pairs_and_verdicts_unpack_to_the_records(make_record):
     ]
     assert [(p["start_surprisal"], p["policy_surprisal"]) for p in found] == [(1.2346, 2.0), (None, None)]
     assert [(p["run"], p["verdicts"]) for p in found] == [(1, 1), (1, 2)]
-    assert data["runs"][1]["id"] == record.run_id and data["runs"][1]["seed"] == 3
+    assert data["runs"][1]["id"] == record.run_id and data["runs"][1]["seed"] == "3"
     assert len(set(data["texts"])) == len(data["texts"])
 
     given = rows(data["verdicts"])[-3:]

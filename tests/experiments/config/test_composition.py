@@ -211,6 +211,10 @@ def test_prompts_that_data_do_not_have_are_refused_before_the_first_job(
         preparation.prepare(composition.compose_cells(cell(override)))
 
 
+def test_the_data_have_all_prompts_for_tuning(tmp_path: Path) -> None:
+    preparation.prepare(composition.compose_cells(["experiment=tuning", f"results_dir={tmp_path}"]))
+
+
 def test_everything_missing_is_named_before_anything_runs(tmp_path: Path) -> None:
     """The judge's key, two gated models and both data sets, from a hub of our own over real HTTP."""
     with hub_stub.running() as (url, asked):
