@@ -24,7 +24,8 @@ from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_fram
 SIGNALS = {
     "cme": "verifier",
     "best_of_n_cme": "verifier, without training",
-    **dict.fromkeys(("cme_no_end", "reverse_kl", "predictive_entropy"), "verifier"),
+    **dict.fromkeys(("cme_no_end", "cme_rank", "endorm"), "verifier"),
+    **dict.fromkeys(("reverse_kl", "predictive_entropy"), "verifier"),
     "sft": "verifier's answers",
     **dict.fromkeys(("majority_vote", "semantic_entropy"), "own answers"),
     **dict.fromkeys(("self_certainty", "token_entropy"), "own probabilities"),

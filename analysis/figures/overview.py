@@ -35,7 +35,9 @@ from analysis.tables.render import slug
 UNITS = {
     **dict.fromkeys(("cme", "reverse_kl", "self_certainty", "self_likelihood"), "nats/token"),
     **dict.fromkeys(("token_entropy", "token_entropy_last", "token_entropy_format"), "nats/token"),
+    "endorm": "nats",
     **dict.fromkeys(("semantic_entropy", "majority_vote"), "share"),
+    "cme_rank": "rank / group",
     **dict.fromkeys(("format", "random"), "0 or 1"),
     "ground_truth": "0 to 1",
     "length": "up to 1",

@@ -85,6 +85,8 @@ STYLES = {
     "cme_blended": Style("#0072B2", "^", (6, 2)),
     "cme_whole": Style("#0072B2", "D", (1, 2)),
     "cme_no_end": Style("#0072B2", "X", (4, 1, 1, 1)),
+    "cme_rank": Style("#0072B2", "h", (8, 2)),
+    "endorm": Style("#56B4E9", "v", (4, 1, 1, 1)),
     "predictive_entropy": Style("#56B4E9", "D", (8, 2)),
     "best_of_n_cme": Style("#56B4E9", ">", (3, 1)),
     "reverse_kl": Style("#56B4E9", "p", (6, 2)),

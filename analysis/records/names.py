@@ -19,6 +19,8 @@ REGIMES = ("pretrained", "sft", "instruct")
 DISPLAY_NAMES = {
     "cme": "CME",
     "cme_no_end": "CME (no end token)",
+    "cme_rank": "CME (rank)",
+    "endorm": "EndoRM",
     "best_of_n_cme": "Best-of-n (CME)",
     "reverse_kl": "Reverse KL",
     "sft": "SFT on verifier answers",

@@ -3,8 +3,10 @@
 from cme.rewards.base import Reward
 from cme.rewards.controls import FormatReward, Length, RandomReward
 from cme.rewards.cross_model_entropy import CrossModelEntropy
+from cme.rewards.endorm import EndogenousReward
 from cme.rewards.ground_truth import GroundTruth
 from cme.rewards.majority_vote import MajorityVote
+from cme.rewards.rank import CrossModelEntropyRank
 from cme.rewards.reverse_kl import ReverseKL
 from cme.rewards.self_certainty import SelfCertainty
 from cme.rewards.semantic_entropy import SemanticEntropy
@@ -12,6 +14,8 @@ from cme.rewards.token_entropy import TokenEntropy
 
 __all__ = [
     "CrossModelEntropy",
+    "CrossModelEntropyRank",
+    "EndogenousReward",
     "FormatReward",
     "GroundTruth",
     "Length",

@@ -24,13 +24,15 @@ _LOWEST = torch.finfo(torch.float32).min
 class HeadScores(NamedTuple):
     """Values of N rows, (N,) each, in nats, float32; empty where not requested.
 
-    With logits z over the V rows of the output embedding and p = softmax(z): log p of the target, the entropy H(p), and
-    the certainty KL(uniform || p) = logsumexp(z) - mean(z) - log V, which is infinite where a token is masked.
+    With logits z over the V rows of the output embedding and p = softmax(z): log p of the target, the entropy H(p), the
+    certainty KL(uniform || p) = logsumexp(z) - mean(z) - log V, which is infinite where a token is masked, and the
+    normalizer logsumexp(z).
     """
 
     log_likelihoods: torch.Tensor
     entropies: torch.Tensor
     certainties: torch.Tensor
+    normalizers: torch.Tensor
 
 
 class Head(ABC):
@@ -52,7 +54,7 @@ class Head(ABC):
             for s, t in zip(torch.split(states, rows), torch.split(targets, rows), strict=True)
         ]
         if not parts:
-            return HeadScores(*[states.new_empty(0, dtype=torch.float32)] * 3)
+            return HeadScores(*[states.new_empty(0, dtype=torch.float32)] * 4)
         return HeadScores(*map(torch.cat, zip(*parts, strict=True)))
 
     def _rows(
@@ -87,6 +89,7 @@ class Head(ABC):
             chosen - normalizer,
             normalizer - weighted / total if entropy else top[:0],
             normalizer - summed / self.vocabulary - math.log(self.vocabulary) if certainty else top[:0],
+            normalizer,
         )
 
     @abstractmethod

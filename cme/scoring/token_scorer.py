@@ -36,13 +36,15 @@ class TokenScores:
     """Scores of one response's T tokens, (T,) each, in nats; entropies and certainties are empty unless requested.
 
     `reason` says why a response could not be scored, in which case its values are NaN; None where it could. A certainty
-    is KL(uniform || p), as in `cme.scoring.lm_head`.
+    is KL(uniform || p) and a normalizer the logsumexp of the logits, as in `cme.scoring.lm_head`. Servers report no
+    normalizers; there they are empty.
     """
 
     log_likelihoods: torch.Tensor
     entropies: torch.Tensor
     reason: str | None = None
     certainties: torch.Tensor = EMPTY
+    normalizers: torch.Tensor = EMPTY
 
 
 class TokenScorer:
@@ -86,7 +88,7 @@ class TokenScorer:
                 values = torch.full((len(response),), float("nan"))
                 reason = f"prompt and response are longer than the model's context of {context} tokens"
                 scores[i] = TokenScores(
-                    values, values if entropy else EMPTY, reason, values if certainty else EMPTY
+                    values, values if entropy else EMPTY, reason, values if certainty else EMPTY, values
                 )
             elif not len(response):
                 scores[i] = TokenScores(EMPTY, EMPTY)
@@ -148,8 +150,8 @@ class TokenScorer:
             by_row = [
                 torch.split(part.cpu(), lengths) if len(part) else [part.cpu()] * len(rows) for part in flat
             ]
-            for i, log_likelihoods, entropies, certainties in zip(rows, *by_row, strict=True):
-                scores[i] = TokenScores(log_likelihoods, entropies, certainties=certainties)
+            for i, log_likelihoods, entropies, *others in zip(rows, *by_row, strict=True):
+                scores[i] = TokenScores(log_likelihoods, entropies, None, *others)
         return scores
 
     def _dense(

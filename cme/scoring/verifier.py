@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from cme.models import chat
-from cme.scoring.token_scorer import Ids, TokenScores
+from cme.scoring.token_scorer import EMPTY, Ids, TokenScores
 
 
 class Engine(Protocol):
@@ -32,6 +32,7 @@ class Score:
         ended: whether the last token is the verifier's end of turn.
         prompt_truncated, response_truncated: whether the prompt or the response was longer than the verifier's limit.
         reason: why the response has no score; None where it has one.
+        normalizers: the logsumexp of the verifier's logits (T,), in nats; empty where a server is the verifier.
     """
 
     log_likelihoods: torch.Tensor
@@ -41,6 +42,7 @@ class Score:
     prompt_truncated: bool
     response_truncated: bool
     reason: str | None
+    normalizers: torch.Tensor = EMPTY
 
     @property
     def tokens(self) -> int:
@@ -151,6 +153,7 @@ class Verifier:
                     prompt_truncated=len(prompt_ids[i]) > self.max_prompt_tokens,
                     response_truncated=truncated,
                     reason=reason,
+                    normalizers=tokens.normalizers,
                 )
             )
         return scores

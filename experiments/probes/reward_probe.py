@@ -6,9 +6,10 @@ beside it.
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from omegaconf import OmegaConf
 
@@ -22,6 +23,8 @@ from cme.evaluation.reward_probe import (
 from cme.records import RewardProbeRecord, write_record
 from cme.rewards import (
     CrossModelEntropy,
+    CrossModelEntropyRank,
+    EndogenousReward,
     FormatReward,
     GroundTruth,
     Length,
@@ -31,12 +34,16 @@ from cme.rewards import (
     SemanticEntropy,
     TokenEntropy,
 )
+from cme.rewards.settings import VerifierSettings
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.probes.records import probe_id, record_fields
 from experiments.run import inputs, preparation
 from experiments.run.stage import quiet_libraries
+
+if TYPE_CHECKING:
+    from cme.scoring.verifier import Verifier
 
 PROMPTS, OTHER_PROMPTS = {"miniature": 60}, 24
 """Evaluation prompts by scale and at other scales, or `data.eval_prompts` if that is less: enough to tell the rewards
@@ -182,10 +189,11 @@ def lines(run: Run) -> dict[str, Reward]:
 
 
 def _cme_lines(run: Run) -> dict[str, Reward]:
-    """The variants of the configured cme, its ensembles, and the likelihood under the generator itself.
+    """The variants of the configured cme, its ensembles, other rewards of its verifier, and the generator's likelihood.
 
-    Left out are variants that do not go with the configuration or change nothing in it, and the ensembles unless there
-    is a second verifier of a third family. Each verifier is loaded once and scores each answer once.
+    Left out are variants that do not go with the configuration or change nothing in it, the ensembles unless there is a
+    second verifier of a third family, and the other rewards if a server is the verifier. Each answer is scored once by
+    each verifier.
     """
     settings = dict(run.reward.arguments)
     for limit in ("max_prompt_tokens", "max_response_tokens"):
@@ -206,8 +214,19 @@ def _cme_lines(run: Run) -> dict[str, Reward]:
         names = [*base.settings.verifiers, second]
         for name, changes in ENSEMBLES.items():
             made[name] = base.variant(verifiers, verifier=names, server=None, **changes)
+    made |= {} if base.settings.server is not None else _other_lines(settings, base.verifiers)
     made["self_likelihood"] = CrossModelEntropy(**local | {"verifier": run.generator})
     return made
+
+
+def _other_lines(settings: Mapping[str, Any], verifiers: "Sequence[Verifier]") -> dict[str, Reward]:
+    """Other rewards of the configured verifiers, given those that are loaded; the nine answers are a group."""
+    shared = {
+        field.name: settings[field.name] for field in fields(VerifierSettings) if field.name in settings
+    }
+    rank = CrossModelEntropyRank(**shared, num_generations=len(GRADES))
+    rank.cme = rank.cme.variant(verifiers)
+    return {"cme_rank": rank, "endorm": EndogenousReward(**shared).variant(verifiers)}
 
 
 def _defaults(reward: str) -> dict[str, Any]:

@@ -13,13 +13,17 @@ from cme.checkpoints import Checkpoint
 
 @dataclass(frozen=True)
 class Scores:
-    """Log-likelihood, entropy and certainty KL(uniform || p) of T tokens, nats; character spans where there is text."""
+    """Log-likelihood, entropy, certainty KL(uniform || p) and logsumexp of the logits of T tokens, nats.
+
+    With the tokens' character spans where there is text.
+    """
 
     values: list[float]
     entropies: list[float]
     certainties: list[float]
     ids: Sequence[int]
     spans: Sequence[tuple[int, int]] = ()
+    normalizers: Sequence[float] = ()
 
     @property
     def mean(self) -> float:
@@ -47,11 +51,12 @@ def score_ids(
     if not response:
         return Scores([], [], [], [])
     logits = model(input_ids=torch.tensor([[*prompt, *response]])).logits[0].double()
+    normalizers = logits[len(prompt) - 1 : -1].exp().sum(-1).log().tolist()
     rows = logits[len(prompt) - 1 : -1].log_softmax(-1)
     values = [float(row[token]) for row, token in zip(rows, response, strict=True)]
     entropies = [-float((row.exp() * row).sum()) for row in rows]
     certainties = [-float(row.mean()) - math.log(len(row)) for row in rows]
-    return Scores(values, entropies, certainties, response, spans)
+    return Scores(values, entropies, certainties, response, spans, normalizers)
 
 
 def score(checkpoint: Checkpoint, prompt: str, response: str, end: bool = False) -> Scores:

@@ -14,6 +14,8 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from cme.rewards import (
     CrossModelEntropy,
+    CrossModelEntropyRank,
+    EndogenousReward,
     GroundTruth,
     MajorityVote,
     ReverseKL,
@@ -154,6 +156,8 @@ def test_none_of_a_reward_without_weight_changes_nothing(tiny_folder: Folder, tm
     [
         ("cme", [0, 1]),
         ("reverse_kl", [0, 1]),
+        ("endorm", [0, 1]),
+        ("cme_rank", [0, 1]),
         ("token_entropy", [0, 1]),
         ("self_certainty", [0, 1]),
         ("ground_truth", [2]),
@@ -169,6 +173,8 @@ def test_every_reward_that_gives_none(
     reward: Reward = {
         "cme": lambda: CrossModelEntropy(folder),
         "reverse_kl": lambda: ReverseKL(folder),
+        "endorm": lambda: EndogenousReward(folder),
+        "cme_rank": lambda: CrossModelEntropyRank(folder, num_generations=4),
         "token_entropy": TokenEntropy,
         "self_certainty": SelfCertainty,
         "ground_truth": lambda: GroundTruth(None, "number"),

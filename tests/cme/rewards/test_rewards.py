@@ -36,6 +36,9 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
+OF_A_VERIFIER = ("CrossModelEntropy", "CrossModelEntropyRank", "EndogenousReward", "ReverseKL")
+
+
 def message(role: str, text: str) -> list[dict[str, str]]:
     return [{"role": role, "content": text}]
 
@@ -43,11 +46,14 @@ def message(role: str, text: str) -> list[dict[str, str]]:
 def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> None:
     built = []
     for name in sorted({*rewards.__all__} - {"Reward"}):
-        verifier = [str(tiny_folder("qwen"))] if name in ("CrossModelEntropy", "ReverseKL") else []
-        built.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier)))
+        verifier = [str(tiny_folder("qwen"))] if name in OF_A_VERIFIER else []
+        group = {"num_generations": 4} if name == "CrossModelEntropyRank" else {}
+        built.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier), **group))
     assert all(isinstance(r, Reward) and not isinstance(r, torch.nn.Module) for r in built)
     assert [r.__name__ for r in built] == [
         "cme",
+        "cme_rank",
+        "endorm",
         "format",
         "ground_truth",
         "length",
@@ -60,11 +66,12 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
     ]
     assert {r.__name__ for r in built if r.needs_answers} == {"ground_truth", "majority_vote"}
     assert {r.__name__ for r in built if r.whole_batch} == {
+        "cme_rank",
         "majority_vote",
         "random",
         "semantic_entropy",
     }
-    assert {r.__name__ for r in built if r.NEUTRAL} == {"cme", "reverse_kl"}
+    assert {r.__name__ for r in built if r.NEUTRAL} == {"cme", "cme_rank", "endorm", "reverse_kl"}
     assert {r.__name__ for r in built if r.state_dict()} == {"random"}
 
 

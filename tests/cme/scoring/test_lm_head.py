@@ -31,7 +31,8 @@ def naive(model: Any, hidden: torch.Tensor, targets: torch.Tensor, **config: flo
         logits = cap * torch.tanh(logits / cap)
     log_p = logits.log_softmax(-1)
     certainty = -torch.tensor(V).double().log() - log_p.mean(-1)  # sum over v of 1/V log(1/V / p_v)
-    return log_p[torch.arange(N), targets], -(log_p.exp() * log_p).sum(-1), certainty
+    entropy, normalizer = -(log_p.exp() * log_p).sum(-1), logits.logsumexp(-1)
+    return log_p[torch.arange(N), targets], entropy, certainty, normalizer
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -47,15 +48,19 @@ def test_chunks_and_tiles_change_nothing(
     monkeypatch.setitem(module.TILES, "cpu", (rows, tile))
     made = model(bias, **config)
     hidden, targets = 4 * torch.randn(N, D), torch.randint(0, V, (N,))
-    values, entropies, certainties = LMHead(made).score(hidden, targets, entropy=True, certainty=True)
-    alone, *nothing = LMHead(made).score(hidden, targets)
-    _, no_entropies, certainties_alone = LMHead(made).score(hidden, targets, certainty=True)
-    expected, spread, certain = naive(made, hidden, targets, **config)
+    values, entropies, certainties, normalizers = LMHead(made).score(
+        hidden, targets, entropy=True, certainty=True
+    )
+    alone, *nothing, normalizers_alone = LMHead(made).score(hidden, targets)
+    _, no_entropies, certainties_alone, _ = LMHead(made).score(hidden, targets, certainty=True)
+    expected, spread, certain, normal = naive(made, hidden, targets, **config)
     assert values.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert alone.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
     assert entropies.tolist() == pytest.approx(spread.tolist(), abs=1e-5)
     assert certainties.tolist() == pytest.approx(certain.tolist(), abs=1e-5)
     assert certainties_alone.tolist() == pytest.approx(certain.tolist(), abs=1e-5)
+    assert normalizers.tolist() == pytest.approx(normal.tolist(), abs=1e-5)
+    assert normalizers_alone.tolist() == pytest.approx(normal.tolist(), abs=1e-5)
     assert [part.shape for part in (*nothing, no_entropies)] == [(0,)] * 3
 
 
@@ -63,11 +68,14 @@ def test_chunks_and_tiles_change_nothing(
 def test_large_logits_neither_overflow_nor_vanish() -> None:
     made = model()
     hidden, targets = 1e4 * torch.randn(N, D), torch.randint(0, V, (N,))
-    values, entropies, certainties = LMHead(made).score(hidden, targets, entropy=True, certainty=True)
-    expected, _, certain = naive(made, hidden, targets)
+    values, entropies, certainties, normalizers = LMHead(made).score(
+        hidden, targets, entropy=True, certainty=True
+    )
+    expected, _, certain, normal = naive(made, hidden, targets)
     assert values.tolist() == pytest.approx(expected.tolist(), rel=1e-4, abs=1e-2)
     assert entropies.tolist() == pytest.approx([0.0] * N, abs=1e-2)
     assert certainties.tolist() == pytest.approx(certain.tolist(), rel=1e-4, abs=1e-2)
+    assert normalizers.tolist() == pytest.approx(normal.tolist(), rel=1e-4)
 
 
 @torch.no_grad()
@@ -75,19 +83,21 @@ def test_a_masked_token_has_no_share_in_the_entropy() -> None:
     made = model(bias=True)
     made.get_output_embeddings().bias[3] = -torch.inf
     hidden = torch.randn(N, D)
-    values, entropies, certainties = LMHead(made).score(
+    values, entropies, certainties, normalizers = LMHead(made).score(
         hidden, torch.full((N,), 3), entropy=True, certainty=True
     )
-    others = made.get_output_embeddings()(hidden).double()[:, [i for i in range(V) if i != 3]].log_softmax(-1)
+    logits = made.get_output_embeddings()(hidden).double()[:, [i for i in range(V) if i != 3]]
+    others = logits.log_softmax(-1)
     assert (values == -torch.inf).all()
     assert (certainties == torch.inf).all()  # uniform has mass where the model has none
     assert entropies.tolist() == pytest.approx((-(others.exp() * others).sum(-1)).tolist(), abs=1e-5)
+    assert normalizers.tolist() == pytest.approx(logits.exp().sum(-1).log().tolist(), abs=1e-5)
 
 
 def test_no_rows_give_no_values() -> None:
     hidden, targets = torch.empty(0, D), torch.empty(0, dtype=torch.long)
     scores = LMHead(model()).score(hidden, targets, entropy=True, certainty=True)
-    assert [part.shape for part in scores] == [(0,)] * 3
+    assert [part.shape for part in scores] == [(0,)] * 4
 
 
 @pytest.mark.parametrize("certainty", [False, True])

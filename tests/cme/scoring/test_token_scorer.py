@@ -51,6 +51,7 @@ def test_scores_equal_the_naive_ones(tiny: Tiny, family: str, batch_tokens: int,
         assert one.log_likelihoods.tolist() == pytest.approx(expected.values, abs=1e-4)
         assert one.entropies.tolist() == pytest.approx(expected.entropies, abs=1e-4)
         assert one.certainties.tolist() == pytest.approx(expected.certainties, abs=1e-4)
+        assert one.normalizers.tolist() == pytest.approx(expected.normalizers, abs=1e-4)
 
 
 def test_the_cases_tell_positions_apart(tiny: Tiny, family: str) -> None:
@@ -297,6 +298,7 @@ def test_a_model_whose_logits_are_more_than_its_head_is_scored_with_its_own_logi
         assert one.log_likelihoods.tolist() == pytest.approx(expected.values, abs=1e-4)
         assert one.entropies.tolist() == pytest.approx(expected.entropies, abs=1e-4)
         assert one.certainties.tolist() == pytest.approx(expected.certainties, abs=1e-4)
+        assert one.normalizers.tolist() == pytest.approx(expected.normalizers, abs=1e-4)
 
 
 @pytest.mark.parametrize("cap", [50.0, None])

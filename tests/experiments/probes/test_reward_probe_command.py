@@ -21,6 +21,8 @@ Cell = Callable[..., list[str]]
 LINES = [
     *reward_probe.VARIANTS,
     *reward_probe.ENSEMBLES,
+    "cme_rank",
+    "endorm",
     "self_likelihood",
     "token_entropy",
     "token_entropy_last",

@@ -1,0 +1,82 @@
+"""Cross-Model Entropy by its rank within the group: the reward has no scale in nats.
+
+    r(x, y_i) = rank_i / n
+
+rank_i counts from 1, for the lowest Cross-Model Entropy of the n scored responses to a prompt, to n, for the highest.
+Equal values share the mean of their ranks. So neither an outlier nor the spread of a verifier's likelihoods decides how
+far a response is above its group: all groups without ties have the same advantages.
+
+NOVER (Liu et al., arXiv 2505.16022; github.com/thinkwee/NOVER, reward_functions.py) ranks the responses of a group like
+this, from 1/n to 1.
+
+Deviations: NOVER ranks by the perplexity of a reference answer under a copy of the policy, this reward by Cross-Model
+Entropy, which needs no reference. NOVER breaks ties by the order of the responses. It gives 0 to a response in the
+wrong format and adds rewards for format and efficiency, which are left out.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cme.rewards import groups
+from cme.rewards.base import Reward, Texts, TokenIds
+from cme.rewards.cross_model_entropy import CrossModelEntropy
+from cme.rewards.settings import VerifierSettings, with_signature_of
+
+if TYPE_CHECKING:
+    from cme.scoring.policy import PolicyHolder
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankSettings(VerifierSettings):
+    """Settings of the verifier, and `num_generations`: the size of a group, as TRL calls it."""
+
+    num_generations: int
+
+
+class CrossModelEntropyRank(Reward):
+    """The rank of each response's Cross-Model Entropy in its group, from above 0 to 1.
+
+    With several processes, each scores the completions of all.
+
+    Args:
+        verifier: name of a checkpoint, or several names whose rewards are averaged before they are ranked.
+        settings: fields of `RankSettings`.
+    """
+
+    __name__ = "cme_rank"
+    NEUTRAL = VerifierSettings.NEUTRAL
+    NEUTRAL_VALUES = VerifierSettings.NEUTRAL_VALUES
+    whole_batch = True
+
+    @with_signature_of(RankSettings)
+    def __init__(self, verifier: str, *, num_generations: int, **settings: Any) -> None:
+        self.check(verifier=verifier, num_generations=num_generations, **settings)
+        self.num_generations = num_generations
+        self.cme = CrossModelEntropy(verifier, **settings)
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Raise ValueError for settings that cannot be used, before a verifier loads."""
+        RankSettings(**settings)
+
+    def bind(self, trainer: "PolicyHolder") -> None:
+        """Receive the trainer, whose tokenizer the policy samples with."""
+        super().bind(trainer)
+        self.cme.bind(trainer)
+
+    def __call__(
+        self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
+    ) -> list[float | None]:
+        """Rank B completions, group by group; None for one that the verifier cannot score.
+
+        Raises ValueError where a group is incomplete, RuntimeError where `bind` is needed and was not called.
+        """
+        from scipy.stats import rankdata
+
+        values = self.cme(prompts, completions, completion_ids, **columns)
+        rewards: list[float | None] = []
+        for group in groups.group_slices(prompts, self.num_generations):
+            scored = [value for value in values[group] if value is not None]
+            ranks = iter(rankdata(scored) / len(scored) if scored else [])
+            rewards += [None if value is None else float(next(ranks)) for value in values[group]]
+        return rewards
