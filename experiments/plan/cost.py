@@ -19,6 +19,7 @@ from experiments.run import comparators, inputs, selection
 from experiments.run.evaluation import make_pairs
 from experiments.run.judging import PendingJudging, cost_lines
 from experiments.run.store import Store, pending_comparators
+from experiments.run.twin import find_twin, pairs_of_selected
 
 
 def lines(runs: Sequence[Run]) -> list[str]:
@@ -42,6 +43,12 @@ def _pending(run: Run) -> list[PendingJudging]:
         pairs = _unscored_pairs(record.pairs, record.verdicts)
         judging = PendingJudging(run.run_id, run.judge, pairs, both_orders, log)
         return [judging, *_pending_with_comparators(run, store)]
+    if (twin := find_twin(run, store)) is not None:
+        pending = [PendingJudging(run.run_id, run.judge, twin.pairs, both_orders, log)]
+        if of_selected := pairs_of_selected(twin):
+            label = f"{run.run_id}, selected checkpoint"
+            pending.append(PendingJudging(label, run.judge, of_selected, both_orders, log))
+        return [*pending, *_pending_with_comparators(run, store)]
     if store.generations.exists() and store.start.exists():
         start, policy = (
             [Generation(**each) for each in read_json(path)["value"]]

@@ -30,6 +30,12 @@ def judges(judge: Component) -> dict[str | None, Component]:
     return dict[str | None, Component](judge.members.items()) or {None: judge}
 
 
+def checkpoints(judge: Component) -> list[str]:
+    """The distinct names of the checkpoints that a judge, or the members of a panel, load in this process."""
+    names = [member.arguments.get("checkpoint") for member in judges(judge).values()]
+    return list(dict.fromkeys(name for name in names if name))
+
+
 def judge_class(judge: Component) -> type[Judge]:
     """The class of a judge."""
     return cast("type[Judge]", judge.load_target())

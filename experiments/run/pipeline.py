@@ -1,6 +1,7 @@
 """One run, stage by stage: train, generate, judge, record. A stage is not repeated for the same inputs.
 
-Runs that differ in their evaluation alone share one training, and the responses of its policies to the same prompts.
+Runs that differ in their evaluation alone share one training, and the responses of its policies to the same prompts. A
+run that differs from a finished one in its judge alone only judges.
 """
 
 import shutil
@@ -33,6 +34,7 @@ from experiments.run.stage import (
 )
 from experiments.run.store import Store, count_unscored_selection, environment
 from experiments.run.surprisal import NotIndependent, measure_surprisal
+from experiments.run.twin import find_twin, pairs_of_selected, take_over
 
 
 @signals.handle_signals()
@@ -47,7 +49,11 @@ def run(run: Run) -> Path:
         delete_partial_files(store.folder)
         record = read_record(store.record) if store.record.exists() else None
         if record is None or count_unscored_selection(record):
-            _make_record(run, store)
+            twin = find_twin(run, store)
+            if twin is None:
+                _make_record(run, store)
+            else:
+                _judge_twin(run, store, twin)
         else:
             _judge_again(run, store, record)
         comparators.compare(run, store)
@@ -209,6 +215,20 @@ def _judge_again(run: Run, store: Store, record: RunRecord) -> None:
     if verdicts != record.verdicts:
         total = record.seconds | {"judge": record.seconds["judge"] + seconds - earlier}
         write_record(store.record, replace(record, verdicts=verdicts, seconds=total))
+
+
+def _judge_twin(run: Run, store: Store, twin: RunRecord) -> None:
+    """Judge the responses of the run's twin, and write the record."""
+    print_message(run, f"judges the responses of {twin.run_id}, which differs in its judge alone")
+    record = take_over(run, store, twin, preparation.checkpoint_names([run]))
+    verdicts, seconds = _judge(run, store, record.pairs)
+    if of_selected := pairs_of_selected(record):
+        on_selected, seconds = _judge(run, store, of_selected)
+        assert record.selected is not None
+        record = replace(record, selected=replace(record.selected, verdicts=on_selected))
+    record = replace(record, verdicts=verdicts, seconds=record.seconds | {"judge": seconds})
+    _write_outputs(store, record)
+    write_record(store.record, record)
 
 
 def missing_answer_warnings(run: Run, prompts: dict[str, list[Prompt]]) -> list[str]:

@@ -8,12 +8,14 @@ from pathlib import Path
 from cme import Unavailable
 from cme.data import files
 from cme.models import hub
+from cme.records import RunRecord
 from cme.training.checkpoint_files import KEPT
 from experiments.config import identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, saved_checkpoints
 from experiments.run import inputs, judging
 from experiments.run.store import Store, add_to_experiments, lacks_cut_start, pending_checkpoints
+from experiments.run.twin import find_responses
 
 
 def prepare(runs: list[Run]) -> None:
@@ -23,11 +25,21 @@ def prepare(runs: list[Run]) -> None:
     trackers that do not answer; BadConfig for settings that cannot work, such as more prompts than there are.
     """
     # imports of torch are late: a command line that is refused needs none
-    stores = [Store.of(run) for run in runs]
-    new = [run for run, store in zip(runs, stores, strict=True) if not store.record.exists()]
-    finished = [(run, store) for run, store in zip(runs, stores, strict=True) if store.record.exists()]
-    compared = [name for _, store in finished for name in pending_checkpoints(store)]
-    cut = [run.generator for run, store in finished if run.data.oracle is None and lacks_cut_start(store)]
+    new: list[Run] = []
+    compared: list[str] = []
+    cut: list[str] = []
+    for run in runs:
+        store = Store.of(run)
+        record = find_responses(run, store) if trains(run) else None
+        if record is None:
+            new.append(run)
+            continue
+        compared += pending_checkpoints(store, record)
+        if run.data.oracle is None and lacks_cut_start(store, record):
+            cut.append(run.generator)
+        if not store.record.exists():
+            compared += judging.checkpoints(run.judge)
+            _check_judge_of_twin(run, record)
     tokenizers = [*_served_verifiers(new), *cut]
     trained = [run for run in new if trains(run)]
     over_network = (run for run in runs if judging.network_judges(run) and not Store.of(run).done)
@@ -65,6 +77,14 @@ def prepare(runs: list[Run]) -> None:
 def trains(run: Run) -> bool:
     """Whether the run trains and evaluates a policy; probes, and functions of the user's, do not."""
     return run.experiment.run == schema.Experiment.run
+
+
+def _check_judge_of_twin(run: Run, twin: RunRecord) -> None:
+    """Raise BadConfig if the run's judge can judge none of its twin's responses."""
+    from experiments.run.evaluation import pair_prompts
+
+    what = f"the evaluation prompts of {twin.run_id}"
+    judging.check_prompts("judge", run.judge, pair_prompts(twin.pairs), what)
 
 
 def _check_trackers(runs: list[Run]) -> None:
@@ -239,8 +259,7 @@ def checkpoint_names(runs: list[Run]) -> list[str]:
     names: list[str | None] = []
     for run in runs:
         judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
-        members = [member for judge in judges for member in judging.judges(judge).values()]
         names += inputs.training_checkpoints(run)
-        names += [member.arguments.get("checkpoint") for member in members]
+        names += [name for judge in judges for name in judging.checkpoints(judge)]
         names += identity.comparators(run).values()
     return list(dict.fromkeys(name for name in names if name))

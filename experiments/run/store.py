@@ -169,18 +169,17 @@ def pending_comparators(record: RunRecord, comparators: Mapping[str, str]) -> di
     return {name: checkpoint for name, checkpoint in comparators.items() if finished.get(name) != checkpoint}
 
 
-def pending_checkpoints(store: Store) -> list[str]:
-    """The distinct checkpoints that must respond before a finished run can be compared with them."""
-    record = read_record(store.record)
+def pending_checkpoints(store: Store, record: RunRecord) -> list[str]:
+    """The distinct checkpoints that must respond before the run of a record can be compared with them."""
     known = {(c.name, c.checkpoint) for c in record.comparisons or []}
     pending = pending_comparators(record, store.comparators).items()
     models = [c for name, c in pending if name != CUT_START and (name, c) not in known]
     return list(dict.fromkeys(models))
 
 
-def lacks_cut_start(store: Store) -> bool:
-    """Whether a finished run is to be compared with the cut start and has not been."""
-    known = {c.name for c in read_record(store.record).comparisons or []}
+def lacks_cut_start(store: Store, record: RunRecord) -> bool:
+    """Whether the run of a record is to be compared with the cut start and has not been."""
+    known = {c.name for c in record.comparisons or []}
     return CUT_START in store.comparators.keys() - known
 
 

@@ -94,7 +94,7 @@ def test_earlier_comparisons_stay_and_only_the_missing_ones_are_made(cell: Cell)
     one = f"+evaluation.comparators.instruct={INSTRUCT}"
     first = read_record(pipeline.run(composed(cell("reward=random", one))))
     both = composed(cell("reward=random", ON))
-    assert pending_checkpoints(Store.of(both)) == [REFERENCE]
+    assert pending_checkpoints(Store.of(both), first) == [REFERENCE]
     second = read_record(pipeline.run(both))
     assert first.comparisons is not None and second.comparisons is not None
     assert second.comparisons[: len(first.comparisons)] == first.comparisons

@@ -1,0 +1,108 @@
+"""The twin of a run: a finished run that differs from it in its judge alone, so that its responses can be judged.
+
+Nothing is trained, generated or loaded for the run then, except its judge.
+"""
+
+import glob
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+from cme.records import CUT_START, BadFile, Pair, RunRecord, read_record
+from experiments.config import identity
+from experiments.config.components import Component
+from experiments.config.runs import Run
+from experiments.config.validation import validate
+from experiments.run import judging
+from experiments.run.stage import resolve_weights
+from experiments.run.store import RECORD, Store
+
+ON_JUDGE = re.compile(r"(^|\s)judge[.=]")
+"""What a record's warnings on its judge contain, and those on the judge of checkpoint selection do not."""
+
+
+def find_responses(run: Run, store: Store) -> RunRecord | None:
+    """The record with the run's responses: its own or, before it has one, that of its twin; None without either."""
+    return read_record(store.record) if store.record.exists() else find_twin(run, store)
+
+
+def find_twin(run: Run, store: Store) -> RunRecord | None:
+    """The record of the run's twin in the same results folder; None without one.
+
+    A record that cannot be read, that does not say which settings are neutral, or that lacks a verdict of checkpoint
+    selection is no twin.
+    """
+    own = identity.identity_fields(run, without=("judge",))
+    name = glob.escape(run.run_id.rpartition("-")[0])
+    for path in sorted(store.folder.parent.glob(f"{name}-{'[0-9a-f]' * 8}/{RECORD}")):
+        if path == store.record:
+            continue
+        try:
+            record = read_record(path)
+        except BadFile:  # the command that wrote it reports it
+            continue
+        checkpoints = [] if record.trajectory is None else record.trajectory.checkpoints
+        if not any(checkpoint.unscored for checkpoint in checkpoints) and _fields_but_judge(record) == own:
+            return record
+    return None
+
+
+def _fields_but_judge(record: RunRecord) -> Mapping[str, Any] | None:
+    """The settings of a record as `identity_fields` gives those of a run, without its judge's."""
+    if record.neutral is None:
+        return None
+    excluded = tuple(f"{path}." for path in (*record.neutral, "judge"))
+    fields = identity.flatten(record.config)
+    return {path: value for path, value in fields.items() if not f"{path}.".startswith(excluded)}
+
+
+def pairs_of_selected(record: RunRecord) -> list[Pair]:
+    """The pairs of a record with the responses of the selected checkpoint, if they differ from the policy's."""
+    if record.selected is None or record.selected.responses is None:
+        return []
+    both = zip(record.pairs, record.selected.responses, strict=True)
+    return [replace(pair, policy=response) for pair, response in both]
+
+
+def take_over(run: Run, store: Store, twin: RunRecord, loaded: Collection[str]) -> RunRecord:
+    """The twin's record as that of the run, without verdicts on policy and comparators.
+
+    Only the comparisons that the run asks for stay, with their responses alone. The verdicts on a selected checkpoint
+    are still the twin's. `loaded` are the checkpoints that the run would load without a twin.
+    """
+    comparisons = [
+        replace(c, policy=[], start=None)
+        for c in twin.comparisons or []
+        if store.comparators.get(c.name) == c.checkpoint
+    ]
+    of_run = validate(run)
+    warnings = of_run + judging.truncation_warnings(run, twin.pairs)
+    warnings += [w for w in twin.warnings if w not in of_run and not ON_JUDGE.search(w)]
+    if twin.selected is not None and twin.selected.responses is not None:
+        owner = "the selected checkpoint's"
+        warnings += judging.unread_warnings(run.judge, twin.selected.responses, [], owner=owner)
+    for c in comparisons:
+        if c.name != CUT_START:
+            owner = f"comparator {c.name}'s"
+            warnings += judging.unread_warnings(run.judge, c.responses, [], owner=owner)
+    unused = {
+        f"weights of {name}"
+        for name in judging.checkpoints(Component.of(twin.config["judge"]))
+        if name not in loaded
+    }
+    environment = {key: value for key, value in twin.environment.items() if key not in unused}
+    weights = resolve_weights(judging.checkpoints(run.judge))
+    return replace(
+        twin,
+        run_id=store.folder.name,
+        judge=run.judge.name,
+        experiment=run.experiment.name,
+        config=run.settings,
+        neutral=identity.neutral_fields(run),
+        environment=environment | {f"weights of {name}": folder for name, folder in weights.items()},
+        warnings=warnings,
+        verdicts=[],
+        seconds={stage: took for stage, took in twin.seconds.items() if stage not in ("judge", "compare")},
+        comparisons=comparisons or None,
+    )
