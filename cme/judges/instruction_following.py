@@ -27,7 +27,8 @@ class InstructionFollowing(Judge):
         check_packages("judge=instruction_following")
         if oracle is None or oracle["_target_"] != f"{data.__name__}.{data.grade.__name__}":
             raise ValueError(
-                "instruction_following needs prompts with constraints; use data=instruction_following"
+                "instruction_following needs prompts with constraints; use data=instruction_following, or another "
+                "judge such as judge=reference_similarity"
             )
 
     @staticmethod

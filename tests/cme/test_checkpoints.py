@@ -4,7 +4,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,7 +13,7 @@ from tokenizers import Tokenizer
 
 from cme import Unavailable, checkpoints
 from cme.checkpoints import Checkpoint, check_available, ensure, load, stop_ids
-from cme.models import chat
+from cme.models import chat, packages
 
 Tiny = Callable[..., Checkpoint]
 
@@ -82,25 +81,12 @@ def test_weights_have_the_requested_dtype(tiny_folder: Callable[..., Path]) -> N
 
 
 @pytest.mark.parametrize(
-    ("environment", "expected"),
-    [
-        ({"CME_CACHE": "/a", "XDG_CACHE_HOME": "/b"}, "/a"),
-        ({"XDG_CACHE_HOME": "/b", "HOME": "/c"}, "/b/cme"),
-        ({"HOME": "/c"}, "/c/.cache/cme"),
-    ],
-)
-def test_cache_dir(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: str) -> None:
-    for name in ("CME_CACHE", "XDG_CACHE_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert checkpoints.cache_dir() == Path(expected)
-
-
-@pytest.mark.parametrize(
     ("name", "known"),
     [
-        ("package:gemma-4", r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct"),
+        (
+            "package:gemma-4",
+            r"'package:gemma-4'.*gemma-3-270m, smollm2-135m-instruct, qwen2.5-coder-0.5b-instruct",
+        ),
         ("miniature:qwen-1/pretraind", r"'qwen-1/pretraind'.*qwen-1/pretrained"),
     ],
 )
@@ -122,7 +108,7 @@ def test_nothing_is_converted_when_one_of_several_is_unavailable(
     def convert(*_: object) -> None:
         raise AssertionError("converted before everything was looked up")
 
-    monkeypatch.setattr(checkpoints, "_convert", convert)
+    monkeypatch.setattr(packages, "convert", convert)
     monkeypatch.setenv("CME_MINIATURE", str(tmp_path))
     names = ["package:gemma-3-270m", "miniature:qwen-1/pretrained", "no-such-owner/no-such-model"]
     with pytest.raises(Unavailable) as caught:
@@ -131,41 +117,6 @@ def test_nothing_is_converted_when_one_of_several_is_unavailable(
         "the weights of miniature:qwen-1/pretrained"
     ]
     assert "no-such-owner/no-such-model" in str(caught.value)
-
-
-def test_a_packaged_model_is_converted_once_and_a_killed_conversion_is_redone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = []
-
-    def part(kind: str) -> object:
-        def from_pretrained(place: str, **_: object) -> object:
-            calls.append(kind)
-            assert sorted(p.name for p in Path(place).iterdir()) == ["model.gguf"]
-            return SimpleNamespace(
-                config=SimpleNamespace(quantization_config={}),
-                save_pretrained=lambda folder: (Path(folder) / kind).write_text("whole"),
-            )
-
-        return SimpleNamespace(from_pretrained=from_pretrained)
-
-    def assemble(scratch: Path) -> Path:
-        (scratch / "model.gguf").write_text("gguf")
-        return scratch / "model.gguf"
-
-    monkeypatch.setenv("CME_CACHE", str(tmp_path))
-    monkeypatch.setattr(checkpoints, "AutoModelForCausalLM", part("model"))
-    monkeypatch.setattr(checkpoints, "AutoTokenizer", part("tokenizer"))
-    monkeypatch.setitem(checkpoints.PACKAGES, "gemma-3-270m", assemble)
-    target = checkpoints._convert("gemma-3-270m")
-    assert sorted(p.name for p in target.iterdir()) == ["model", "tokenizer"]
-    assert checkpoints._convert("gemma-3-270m") == target
-    assert sorted(calls) == ["model", "tokenizer"]
-
-    target.rename(f"{target}.partial")  # as if killed before the last rename, with leftovers inside
-    assert checkpoints._convert("gemma-3-270m") == target
-    assert len(calls) == 4
-    assert not Path(f"{target}.partial").exists()
 
 
 def test_a_folder_is_tokenized_by_its_own_file(tiny_folder: Callable[..., Path], family: str) -> None:

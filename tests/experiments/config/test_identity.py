@@ -270,8 +270,13 @@ def test_the_heldout_verifier_is_of_a_third_family() -> None:
         assert family in FAMILIES
 
 
+SMOLLM2 = ("family=smollm2", "regime=instruct")
+
+
 def test_without_a_third_family_there_is_none() -> None:
-    assert identity.heldout_verifier(cell("scale=laptop")) is None
+    held_out = "~scale.heldout.smollm2"
+    assert identity.heldout_verifier(cell("scale=laptop", held_out)) is None
+    assert identity.heldout_verifier(cell("scale=laptop", held_out, *SMOLLM2)) == "package:gemma-3-270m"
 
 
 def test_flat_settings_are_resolved() -> None:

@@ -18,6 +18,7 @@ from experiments.config import composition
 from experiments.probes import reward_probe
 
 Cell = Callable[..., list[str]]
+OPEN_ENDED = ["scale=laptop", "data=instructions", "judge=reference_similarity"]
 LINES = [
     *reward_probe.VARIANTS,
     *reward_probe.ENSEMBLES,
@@ -157,7 +158,7 @@ def test_tables_differ_by_what_they_depend_on() -> None:
         (["probe", "reward.metric=surprise"], "reward.metric=surprise"),
         (["probe", "data.eval_prompts=100000"], "asked for"),
         (["probe", "data.eval_prompts=1"], "data=world"),
-        (["probe", "scale=laptop", "data.eval_split=train"], "data.eval_split=train: prompt"),
+        (["probe", *OPEN_ENDED, "data.eval_split=train"], "data.eval_split=train: prompt"),
         (["probe", "scale=paper", "family=llama"], "has no reference answer"),
     ],
 )
@@ -182,7 +183,7 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
 
 
 def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
-    [config] = composition.compose_cells(["scale=laptop"])
+    [config] = composition.compose_cells(OPEN_ENDED)
     answers = reward_probe.answers(config)
     assert len(answers) == 24 * len(GRADES)
     rights = [a for a in answers if a.grade == "right"]
@@ -192,6 +193,6 @@ def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
 def test_checking_a_command_line_imports_no_torch() -> None:
     code = (
         "import sys\nfrom experiments.config import composition\nfrom experiments.probes import reward_probe\n"
-        "reward_probe.answers(composition.compose_cells(['scale=laptop'])[0])\nassert 'torch' not in sys.modules\n"
+        f"reward_probe.answers(composition.compose_cells({OPEN_ENDED})[0])\nassert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(composition.CONF).parent, check=True, timeout=120)

@@ -140,6 +140,7 @@ def test_training_settings_leave_its_identity_alone_and_the_verifier_does_not(ce
 
 
 def test_data_without_answers_are_refused_in_a_sentence() -> None:
+    open_ended = ["scale=laptop", "data=instructions", "judge=reference_similarity"]
     with pytest.raises(BadConfig, match=r"experiment=separation .* data=instructions has none .* data=world"):
-        composition.compose_cells(["experiment=separation", "scale=laptop"])
-    composition.compose_cells(["scale=laptop"])  # other experiments need none
+        composition.compose_cells(["experiment=separation", *open_ended])
+    composition.compose_cells(open_ended)  # other experiments need none

@@ -14,6 +14,8 @@ from experiments.config.validation import BadConfig
 from experiments.run import evaluation, inputs, pipeline, preparation, selection
 from experiments.run.store import Store
 
+SIMILARITY = ("judge=reference_similarity", "judge@selection.judge=reference_similarity")
+OPEN_ENDED = ("scale=laptop", "data=instructions", *SIMILARITY)
 ON = ("reward=random", "trainer.max_steps=3", "selection.every=1", "selection.prompts=12")
 
 
@@ -155,7 +157,8 @@ def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) ->
         (),
         ("data.eval_prompts=90", "selection.split=eval", "selection.prompts=30"),
         ("scale=laptop",),
-        ("scale=laptop", "selection.prompts=76"),  # all that evaluation leaves of 140
+        ("scale=laptop", "selection.prompts=44"),  # all that evaluation leaves of 344
+        (*OPEN_ENDED, "selection.prompts=76"),  # and of 140
     ],
 )
 def test_no_selection_prompt_is_an_evaluation_prompt(overrides: tuple[str, ...]) -> None:
@@ -201,7 +204,7 @@ def test_what_cannot_be_had_is_said_before_training(
         (("selection.every=0",), r"selection\.every=0; it must be"),
         (("selection.every=10", "selection.prompts=0"), r"selection\.prompts=0; it must be above 0"),
         (
-            ("scale=laptop", "selection.every=4", "judge@selection.judge=oracle"),
+            (*OPEN_ENDED, "selection.every=4", "judge@selection.judge=oracle"),
             r"selection\.judge=oracle needs an oracle",
         ),
         (("capabilities.limit=0",), r"capabilities\.limit=0; it must be at least 1"),

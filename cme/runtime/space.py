@@ -1,0 +1,27 @@
+"""Free memory and disk space, checked before work that would fail without them."""
+
+import shutil
+from pathlib import Path
+
+import psutil
+
+from cme import Unavailable
+
+GB = 1e9
+
+
+def check_memory(needed: float, purpose: str, remedy: str) -> None:
+    """Raise Unavailable if the machine has fewer free bytes of memory than `purpose` needs."""
+    if needed > (free := psutil.virtual_memory().available):
+        raise Unavailable(
+            f"{purpose} needs about {needed / GB:.1f} GB of memory, and {free / GB:.1f} GB are free: {remedy}"
+        )
+
+
+def check_disk(folder: Path, needed: float, purpose: str, remedy: str) -> None:
+    """Raise Unavailable if the disk of a folder, which need not exist, has fewer free bytes than `purpose` needs."""
+    place = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+    if needed > (free := shutil.disk_usage(place).free):
+        raise Unavailable(
+            f"{purpose} needs {needed / GB:.1f} GB in {folder}, and {free / GB:.1f} GB are free: {remedy}"
+        )
