@@ -46,7 +46,8 @@ class Cell:
 
     `both_orders`: whether pairs were judged in both orders. `p_holm`: the win rate's p-value, corrected over the cells
     of its scale and judge. `outcomes`: the numbers of verdicts that the policy won, tied and lost. `agreement`: that of
-    a panel's members, only in the majority's cell. `stopped`: one line per run that ended early.
+    a panel's members, only in the majority's cell. `stopped`: one line per run that ended early. `untrained`: one line
+    per run whose policy is the untrained model.
     """
 
     scale: str
@@ -69,6 +70,7 @@ class Cell:
     controls: Controls = field(repr=False, compare=False)
     quality: Quality | None
     stopped: tuple[str, ...]
+    untrained: tuple[str, ...] = ()
 
 
 def build_cells(records: Sequence[RunRecord]) -> list[Cell]:
@@ -123,6 +125,11 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
         tally=tally(counted, prompts, seeds),
         controls=Controls([by_id[run] for run in runs], identity["judge"]),
         stopped=tuple(stop_reason(by_id[run]) for run in runs if by_id[run].stopped is not None),
+        untrained=tuple(
+            f"seed {by_id[run].seed}: {by_id[run].untrained}, so both sides are the untrained model"
+            for run in runs
+            if by_id[run].untrained is not None
+        ),
     )
 
 

@@ -17,6 +17,10 @@ from cme.runtime.terminal import plain
 
 CONTROLS = {"random": "a random reward", "ground_truth": "the ground truth as reward"}
 """The rewards that a result is read against, in words."""
+MIN_CONSISTENCY = 50
+"""Percentage of pairs with the same verdict in both orders below which the order decides more than the responses do."""
+MAX_POSITION_BIAS = 40
+"""Largest distance of the wins of the response shown first from 50 %, where pairs are judged in one order only."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,27 @@ def summary_line(cell: Cell) -> str:
         line += f"; with the unscored verdicts it could be {bounds} %"
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
-    return plain("; ".join([line, *cell.stopped]))
+    return plain("; ".join([line, *cell.stopped, *cell.untrained, *judge_warnings(cell)]))
+
+
+def judge_warnings(cell: Cell) -> list[str]:
+    """What is wrong with verdicts that are as if the judge had not read the responses."""
+    warnings = []
+    if cell.consistent < MIN_CONSISTENCY:
+        warnings.append(
+            f"warning: the judge gave only {format_percent(cell.consistent)} % of pairs the same verdict in both "
+            f"orders (below {MIN_CONSISTENCY} %), and preferred the response shown first in "
+            f"{format_percent(cell.first_shown)} % of decided verdicts"
+        )
+    elif not cell.both_orders and abs(cell.first_shown - 50) > MAX_POSITION_BIAS:
+        warnings.append(
+            f"warning: the judge preferred the response shown first in {format_percent(cell.first_shown)} % of decided "
+            "verdicts"
+        )
+    won, tied, lost = cell.outcomes
+    if tied and not won + lost:
+        warnings.append("warning: the judge called every pair a tie")
+    return warnings
 
 
 def headline(cells: Sequence[Cell]) -> str:

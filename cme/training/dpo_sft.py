@@ -122,9 +122,9 @@ def _dataset(rows: list[dict[str, list[int]]], max_length: int) -> Dataset:
 
 
 def _train(trainer: Trainer, monitoring: SampledMonitoring, job: TrainingJob) -> TrainingResult:
-    earlier = job.run(trainer, [_MonitoringCallback(trainer, monitoring, job.seed)], {})
+    earlier, changed = job.run(trainer, [_MonitoringCallback(trainer, monitoring, job.seed)], {})
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
-    return TrainingResult(history_columns(logs), None, earlier)
+    return TrainingResult(history_columns(logs), None, earlier, changed=changed)
 
 
 class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]

@@ -35,12 +35,21 @@ class TrainingResult:
         stopped: Why training ended before its last step; None if it did not.
         earlier: Seconds that a resumed training had taken before the checkpoint that it resumed from.
         seconds: Seconds by part of the steps (`cme.training.step_clock`); empty where they are not measured.
+        changed: Whether the weights are other than before the training.
     """
 
     history: dict[str, list[float | None]]
     stopped: str | None
     earlier: float = 0.0
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    changed: bool = True
+
+    @property
+    def untrained(self) -> str | None:
+        """Why the policy is the model that it began as; None where training changed it."""
+        if not any(self.history.values()):
+            return "the training made no step"
+        return None if self.changed else "the training changed no weight"
 
 
 def history_columns(logs: Sequence[Mapping[str, float | None]]) -> dict[str, list[float | None]]:

@@ -90,8 +90,10 @@ class TrainingJob:
 
     def run(
         self, trainer: Trainer, guards: Sequence[TrainerCallback], parts: Mapping[str, Stateful]
-    ) -> float:
-        """Train, save the policy, and return the seconds of training before the checkpoint that it resumed from.
+    ) -> tuple[float, bool]:
+        """Train and save the policy.
+
+        Returns the seconds of training before the checkpoint that it resumed from, and whether the weights changed.
 
         Args:
             trainer: The trainer.
@@ -105,10 +107,22 @@ class TrainingJob:
         if not self.quiet:
             trainer.remove_callback(ProgressCallback)
             trainer.add_callback(ProgressBar())
+        before = _sums(trainer.model)
         with signals.defer_signals():
             earlier = train_with_checkpoints(trainer, self.checkpointing, parts)
             save_policy(trainer, self.folder)
-        return earlier
+        # sharded weights are elsewhere; they are taken to have changed
+        return earlier, distributed.is_sharded() or _sums(trainer.model) != before
+
+
+@torch.no_grad()
+def _sums(model: torch.nn.Module) -> list[tuple[float, float]]:
+    """Sum and norm of each weight; if none differs, training changed nothing."""
+    return [
+        (float(weight.sum(dtype=torch.float64)), float(torch.linalg.vector_norm(weight, dtype=torch.float64)))
+        for weight in model.parameters()
+        if weight.is_floating_point()
+    ]
 
 
 def checkpoint_folder(folder: Path, step: int) -> Path:

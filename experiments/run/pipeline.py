@@ -109,6 +109,7 @@ def _make_record(run: Run, store: Store) -> None:
         + (chosen.warnings if chosen else [])
         + without_gold,
         stopped=result["stopped"],
+        untrained=result.get("untrained"),
         history=result["history"],
         pairs=pairs,
         verdicts=verdicts,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from cme.checkpoints import load, stop_ids
+from cme.models import chat
 from cme.models.generation import generate
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt, explain_write_errors, read_json
@@ -43,7 +44,7 @@ NOT_TRL = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 
 
 def train_policy(run: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
-    """Train a policy and save it; return its history, why it stopped, and the processes of a launch.
+    """Train a policy and save it; return its history, why it stopped, why it is untrained, and a launch's processes.
 
     An interrupted training continues from its last checkpoint, and the policies that it saved on the way stay. All
     processes of a launch train; the main process does the rest. During training, a signal that comes too late for a
@@ -70,12 +71,14 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
     os.replace(partial, store.checkpoint)
     sync_path(store.trained)
     log.seconds = result.earlier
-    launched = {"processes": distributed.process_count()} if distributed.process_count() > 1 else {}
+    rare: dict[str, Any] = {"untrained": result.untrained} if result.untrained else {}
+    if distributed.process_count() > 1:
+        rare["processes"] = distributed.process_count()
     return {
         "history": result.history,
         "stopped": result.stopped,
         "seconds": dict(result.seconds),
-        **launched,
+        **rare,
     }
 
 
@@ -104,6 +107,8 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
         inputs.training_prompts(run),
         trl_settings(run),
     )
+    evaluated = inputs.evaluation_prompts(run)
+    chat.refuse_unknown_prompts(start.tokenizer, [p.conversation for p in [*prompts, *evaluated]])
     heldout = identity.heldout_verifier(run)
     monitors = Monitors(
         load(run.generator, chat_template_kwargs=run.chat_template.generator),

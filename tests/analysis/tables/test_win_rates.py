@@ -194,3 +194,40 @@ def test_an_interval_that_prints_as_touching_50_is_neither_bold_nor_won(make_rec
         entry = win_rate_entry(near)
         assert entry.bold is bold and f"[{lo:.1f}, " in entry.text
         assert cell_verdict(near) == ("won" if bold else "even")
+
+
+def biased(make_verdict, firsts, pairs):
+    """Verdicts in both orders of pairs, of which `firsts` got `first` in both; the others went to the policy."""
+    return [
+        make_verdict(f"p{i}", float(first or i >= firsts), first)
+        for i in range(pairs)
+        for first in (True, False)
+    ]
+
+
+@pytest.mark.parametrize(("firsts", "warned"), [(12, "0.0 %"), (7, "41.7 %"), (6, None), (0, None)])
+def test_a_judge_that_follows_the_order_is_a_warning_in_the_result_line(
+    make_record, make_verdict, firsts, warned
+):
+    line = summarize([make_record(verdicts=biased(make_verdict, firsts, 12))])
+    expected = f"warning: the judge gave only {warned} of pairs the same verdict in both orders (below 50 %)"
+    assert ("warning" in line) == (warned is not None)
+    assert warned is None or expected in line
+    assert firsts != 12 or "preferred the response shown first in 100.0 % of decided verdicts" in line
+
+
+def test_a_judge_that_gives_one_verdict_only_is_a_warning(make_record, make_verdict):
+    one_order = [make_verdict(f"p{i}", float(i % 2), bool(i % 2)) for i in range(23)]
+    assert "warning: the judge preferred the response shown first in 100.0 %" in summarize(
+        [make_record(verdicts=one_order)]
+    )
+    line = summarize([make_record(verdicts=points(make_verdict, 40, 0.5))])
+    assert line.endswith("warning: the judge called every pair a tie")
+
+
+def test_an_untrained_policy_is_named_in_the_result_line(make_record):
+    line = summarize([make_record(seed=3, untrained="the training changed no weight")])
+    assert line.endswith("seed 3: the training changed no weight, so both sides are the untrained model")
+    assert "untrained model (" in summarize([make_record()]) and "both sides" not in summarize(
+        [make_record()]
+    )

@@ -425,3 +425,13 @@ def test_saved_checkpoints_are_the_policy_at_their_steps(tiny: Tiny, tmp_path: P
     assert sorted(p.name for p in whole.glob("step-*")) == ["step-1", "step-2"]
     kept = {p.suffix for p in checkpoint_folder(whole, 1).iterdir()}
     assert kept <= {".json", ".jinja", ".safetensors"}
+
+
+def test_a_training_that_changes_no_weight_says_so(tiny: Tiny, tmp_path: Path) -> None:
+    policy = tiny("qwen")
+    before = weights(policy)
+    found = run(tiny, tmp_path / "a", letters, policy=policy, learning_rate=1e-30)
+    assert same(weights(policy), before) and len(found.history["step"]) == 3
+    assert found.untrained == "the training changed no weight"
+    assert run(tiny, tmp_path / "b", letters).untrained is None
+    assert TrainingResult({}, None).untrained == "the training made no step"

@@ -38,7 +38,8 @@ def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
     assert record.generator_checkpoint == "miniature:qwen-1/pretrained"
     assert record.verifier_checkpoint == "miniature:gemma-1/verifier"
     assert record.heldout_checkpoint == "miniature:olmo-1/verifier"
-    assert record.stopped is None and record.warnings == []
+    assert record.stopped is None and record.warnings == [] and record.untrained is None
+    assert "untrained" not in read_json(store.training)["value"]
     parts = {f"train: {part}" for part in ("sampling", "scoring", "monitoring", "update")}
     assert set(record.seconds) == {"train", "generate", "judge", "compare"} | parts
     # equal responses are not compared
@@ -288,3 +289,9 @@ def test_missing_gold_answers_are_counted_where_these_are_the_only_truth(cell: C
     assert warning.startswith("1 of 2 evaluation prompts have no gold answer")
     config.data.answers = "none"
     assert pipeline.missing_answer_warnings(config, prompts) == []
+
+
+def test_a_training_that_changes_no_weight_is_in_the_record(cell: Cell) -> None:
+    record = read_record(pipeline.run(composed(cell("trainer.learning_rate=1e-30"))))
+    assert record.untrained == "the training changed no weight"
+    assert [p.policy.response for p in record.pairs] == [p.start.response for p in record.pairs]
