@@ -3,23 +3,28 @@
 import re
 from typing import Literal, get_args
 
-from cme.grading import math_grader
+from cme.grading import math_grader, notation
 from cme.models.thoughts import split_thoughts
 
 AnswerKind = Literal["none", "whole", "number", "boxed"]
 """What part of a response is its answer: none (open-ended data), all of it, the last number in digits, or the content
-of the last \\boxed{...}."""
+of the last \\boxed{...}, or of the last \\fbox{...} if there is none."""
 
-_NUMBER = re.compile(
-    r"(?:(?<![\w)])[-\u2212])?(?:(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?|\.[0-9]+)"
+_BOX_OR_BRACE = re.compile(
+    r"""\\(?P<box>boxed|fbox)\s*\{
+    | \\(?P<bare>boxed|fbox)(?![a-zA-Z])\s*(?P<content>
+        -?[0-9](?:[0-9.,]*[0-9])? | \\[dt]?frac\s*\{[^{}]*\}\s*\{[^{}]*\} | \\sqrt\s*\{[^{}]*\}
+        | \\[a-zA-Z]+ | [^\s{}\\$]
+      )
+    | \\[^a-zA-Z]  # an escaped brace is text
+    | [{}]""",
+    re.VERBOSE,
 )
-_MINUS = "-\u2212"
-_BOX_OR_BRACE = re.compile(r"\\boxed\s*\{|[{}]")
 
 
 def normalize_text(text: str) -> str:
-    """The text in lower case, with words and numbers only and single spaces."""
-    return " ".join(re.findall(r"\w+", text.lower()))
+    """The text with words and numbers only and single spaces, without regard to case (`notation.words`)."""
+    return " ".join(notation.words(text))
 
 
 def extract_answer(response: str, kind: AnswerKind) -> str | None:
@@ -32,22 +37,17 @@ def extract_answer(response: str, kind: AnswerKind) -> str | None:
 
 
 def canonical_answer(answer: str, kind: AnswerKind) -> str:
-    """The form in which answers are compared: normalised words, the shortest digits of a number, or a box's content.
+    """The form in which answers are compared: normalised words, the exact value of a number, or a box's content.
 
-    An answer without the expected number is only stripped of blanks.
+    A box's content is in plain LaTeX (`notation.to_latex`). An answer without the expected number is only stripped of
+    blanks.
     """
     if kind == "whole":
         return normalize_text(answer)
-    span = _last_number(answer) if kind == "number" else None
-    if span is None:
-        return answer.strip()
-    # exact at any length: drop what does not change the value
-    number = answer[slice(*span)]
-    sign = "-" if number[0] in _MINUS else ""
-    whole, _, decimals = number.lstrip(_MINUS).replace(",", "").partition(".")
-    whole, decimals = whole.lstrip("0") or "0", decimals.rstrip("0")
-    value = f"{whole}.{decimals}" if decimals else whole
-    return value if value == "0" else sign + value
+    if kind == "boxed":
+        return notation.to_latex(answer)
+    span = notation.last_number(answer) if kind == "number" else None
+    return answer.strip() if span is None else notation.exact_value(answer[slice(*span)])
 
 
 def gold_answer(answer: str | None, kind: AnswerKind) -> str | None:
@@ -59,7 +59,7 @@ def gold_answer(answer: str | None, kind: AnswerKind) -> str | None:
     if answer is None:
         return None
     if kind == "number":
-        readable: bool | None = _last_number(answer) is not None
+        readable: bool | None = notation.last_number(answer) is not None
     elif kind == "boxed":
         readable = math_grader.parses(answer)
     else:
@@ -77,7 +77,7 @@ def answer_span(response: str, kind: AnswerKind) -> tuple[int, int] | None:
     if kind == "whole":
         span = (0, len(thoughts.response)) if normalize_text(thoughts.response) else None
     elif kind == "number":
-        span = _last_number(thoughts.response)
+        span = notation.last_number(thoughts.response)
     elif kind == "boxed":
         span = _last_box(thoughts.response)
     else:
@@ -115,23 +115,23 @@ def is_correct(response: str, gold: str | None, kind: AnswerKind) -> bool | None
     return False if given is None else are_equivalent(right, given, kind)
 
 
-def _last_number(text: str) -> tuple[int, int] | None:
-    spans = [match.span() for match in _NUMBER.finditer(text)]
-    return spans[-1] if spans else None
-
-
 def _last_box(response: str) -> tuple[int, int] | None:
-    """The content of the last `\\boxed{...}` with balanced braces; None if it is blank, or if there is no box."""
+    """The content of the last box with balanced braces, or of the number or symbol behind `\\boxed`.
+
+    None if it is blank, or if there is no box.
+    """
     opened: list[
-        tuple[int, bool]
-    ] = []  # where the content of each open brace begins, and whether it is a box
-    boxes = []
+        tuple[int, str | None]
+    ] = []  # where the content of each open brace begins, and its box, if any
+    boxes: dict[str, list[tuple[int, int]]] = {"boxed": [], "fbox": []}
     for match in _BOX_OR_BRACE.finditer(response):
-        if match[0] != "}":
-            opened.append((match.end(), match[0] != "{"))
-        elif opened:
-            start, is_box = opened.pop()
-            if is_box:
-                boxes.append((start, match.start()))
-    span = max(boxes, default=None)
+        if match["bare"]:
+            boxes[match["bare"]].append(match.span("content"))
+        elif match["box"] or match[0] == "{":
+            opened.append((match.end(), match["box"]))
+        elif match[0] == "}" and opened:
+            start, box = opened.pop()
+            if box:
+                boxes[box].append((start, match.start()))
+    span = max(boxes["boxed"] or boxes["fbox"], default=None)
     return span if span and response[slice(*span)].strip() else None

@@ -30,6 +30,16 @@ from cme.rewards.groups import cluster_answers
         ("...", ""),
         ("", ""),
         ("Élan vital", "élan vital"),
+        ("cafe\u0301", "café"),  # decomposed and composed
+        ("हिंदी में", "हिंदी में"),  # vowel signs belong to their word
+        ("हद", "हद"),
+        ("ไม่ ไม", "ไม่ ไม"),
+        ("فارسی\u200c\u0647\u0627", "فارسیها"),  # an invisible joiner
+        ("co\u00adop", "coop"),
+        ("Straße STRASSE", "strasse strasse"),
+        ("ΣΊΣΥΦΟΣ", "σίσυφοσ"),
+        ("日本語。", "日本語"),
+        ("snake_case, x2", "snake_case x2"),
     ],
 )
 def test_normalize(text: str, normal: str) -> None:
@@ -64,12 +74,55 @@ def test_kinds_without_an_answer_are_refused_by_name(kind: str) -> None:
         ("-0", "0"),
         ("007.0", "7"),
         (".5 of it", "0.5"),
-        ("1/2", "2"),  # no fractions
         ("1234,567", "567"),
         ("no idea", None),
         ("", None),
         ("seven", None),
-        ("\u0667", None),  # an Arabic digit
+        # fractions
+        ("1/2", "0.5"),
+        ("it is 6/8 of a cake", "0.75"),
+        ("-1/3", "-1/3"),
+        ("2 / 6", "1/3"),
+        ("1,000/4", "250"),
+        ("2 1/2 cups", "2.5"),
+        ("of 10 20/4", "5"),  # no mixed number
+        ("1/2/3", "3"),  # a date
+        ("7/0", "0"),
+        ("6/3 = 2", "2"),
+        ("12345678901234567890123/2", "6172839450617283945061.5"),
+        ("\\frac{3}{4}", "0.75"),
+        ("$\\dfrac{-1}{3}$", "-1/3"),
+        ("\\frac34", "0.75"),
+        ("-2\\frac{1}{2}", "-2.5"),
+        ("½", "0.5"),
+        ("2½", "2.5"),
+        ("1\u20448", "0.125"),
+        # scientific notation
+        ("1e5", "100000"),
+        ("1.50E-3", "0.0015"),
+        ("1.5 \u00d7 10^3", "1500"),
+        ("2 \\times 10^{-2}", "0.02"),
+        ("3\u00d710⁵", "300000"),
+        ("6.02 x 10^23", "602000000000000000000000"),
+        ("0e7", "0"),
+        ("1e999999999999", "1e999999999999"),  # not computed
+        ("2 eggs", "2"),
+        ("size 3e", "3"),
+        # separators of thousands
+        ("1'000", "1000"),
+        ("1\u202f000\u202f000", "1000000"),
+        ("1\u00a0000", "1000"),
+        ("1{,}000", "1000"),
+        ("1\\,000.5", "1000.5"),
+        ("1.234.567.", "1234567"),
+        ("3 100", "100"),  # two numbers
+        # signs and digits of Unicode
+        ("\uff0d5", "-5"),
+        ("it is \u20135", "-5"),
+        ("5\u20137", "7"),  # a range
+        ("\u0667", "7"),
+        ("\uff11\uff12", "12"),
+        ("\u0661\u066c\u0662\u0663\u0664\u066b\u0665", "1234.5"),
     ],
 )
 def test_the_last_number_is_the_answer(response: str, number: str | None) -> None:
@@ -118,6 +171,73 @@ def naive_last_box(response: str) -> str | None:
 def test_the_last_balanced_box_is_the_answer(parts: list[str]) -> None:
     response = "".join(parts)
     assert extract_answer(response, "boxed") == naive_last_box(response)
+
+
+@pytest.mark.parametrize(
+    ("response", "answer"),
+    [
+        ("\\boxed5", "5"),
+        ("so \\boxed 12.", "12"),
+        ("\\boxed-3", "-3"),
+        ("$\\boxed\\frac{1}{2}$", "\\frac{1}{2}"),
+        ("\\boxed\\pi", "\\pi"),
+        ("\\fbox{3}", "3"),
+        ("\\boxed{1} and \\fbox{2}", "1"),
+        ("\\boxed{\\left\\{1, 2\\right.}", "\\left\\{1, 2\\right."),
+        ("\\boxed{\\{1, 2\\}}", "\\{1, 2\\}"),
+        ("\\boxed{1, 2\\}", None),  # the brace is text
+        ("\\boxedness 5", None),
+        ("\\boxed{\u22125}", "-5"),
+        ("\\boxed{1\\,000}", "1000"),
+        ("\\boxed{2.5e-3}", "2.5\\times 10^{-3}"),
+        ("\\boxed{x²}", "x^{2}"),
+        ("\\boxed{cafe\u0301}", "café"),
+    ],
+)
+def test_boxes_and_their_notation(response: str, answer: str | None) -> None:
+    assert extract_answer(response, "boxed") == answer
+
+
+EQUAL_IN_A_BOX = [
+    ("-5", "\u22125", True),
+    ("1000", "1,000", True),
+    ("1000", "1\\,000", True),
+    ("1000", "1\u202f000", True),
+    ("1000", "1{,}000", True),
+    ("100000", "1e5", True),
+    ("0.0015", "1.5e-3", True),
+    ("1500", "1.5 \\times 10^3", True),
+    ("300000", "3\u00d710⁵", True),
+    ("100000", "1e4", False),
+    ("\\frac{1}{2}", "1/2", True),
+    ("\\frac{1}{2}", "½", True),
+    ("2.5", "2½", True),
+    ("2.5", "2\\frac{1}{2}", True),
+    ("0.5", "\\tfrac12", True),
+    ("\\frac{1}{3}", "2/6", True),
+    ("\\frac{1}{3}", "1/2", False),
+    ("7", "\uff17", True),
+    ("\\sqrt{2}", "√2", True),
+    ("2\\pi", "2π", True),
+    ("x^2", "x²", True),
+    ("\\infty", "∞", True),
+    ("\\{1,2\\}", "\\left\\{2,1\\right\\}", True),
+    ("(1,2)", "\\left(1, 2\\right)", True),
+    ("-\\frac{1}{2}", "\u2212\\frac12", True),
+    ("90", "90^\\circ", True),
+    ("5", "\\text{5}", True),
+    ("10", "\\$10", True),
+    ("café", "cafe\u0301", True),
+    ("हिंदी", "हद", False),
+]
+
+
+@pytest.mark.parametrize(("gold", "given", "same"), EQUAL_IN_A_BOX)
+def test_equal_values_in_a_box(monkeypatch: pytest.MonkeyPatch, gold: str, given: str, same: bool) -> None:
+    monkeypatch.setattr(math_grader._grader, "seconds", 60.0)
+    answers = [extract_answer(f"\\boxed{{{text}}}", "boxed") for text in (gold, given)]
+    assert answers[0] is not None and answers[1] is not None
+    assert are_equivalent(answers[0], answers[1], "boxed") is same
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,138 @@
+"""How words and numbers are written: Unicode's words, signs and digits, fractions, exponents, thousands, and LaTeX."""
+
+import re
+from fractions import Fraction
+from unicodedata import category, decimal, normalize
+
+LONGEST = 300
+"""Digits and exponents beyond this are compared as they are written, since their values would not fit in memory."""
+
+_MINUS = "-\u2212\u2012\u2013\ufe63\uff0d"
+_SEPARATOR = r"(?:,|\{,\}|\\,|['\u2019\u066c\u00a0\u2009\u202f])"  # between groups of three digits
+_GROUPS = rf"\d{{1,3}}(?:{_SEPARATOR}\d{{3}})+(?!\d)|\d{{1,3}}(?:\.\d{{3}}){{2,}}(?!\.?\d)"
+_PLAIN = rf"(?:(?:{_GROUPS}|\d+)(?:[.\u066b]\d+)?|[.\u066b]\d+)"
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
+_VULGAR = {c: normalize("NFKC", c).split("\u2044") for c in "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"}
+_NUMBER = re.compile(
+    rf"""(?P<sign>(?<![\w)])[{_MINUS}])?(?:
+      (?:(?P<whole1>\d+)\s?)?\\[dtc]?frac\s*(?:\{{\s*(?P<over1>[{_MINUS}]?{_PLAIN})\s*\}}|(?P<over2>\d))
+        \s*(?:\{{\s*(?P<under1>{_PLAIN})\s*\}}|(?P<under2>\d))
+    | (?<![/\u2044\d.])(?:(?P<whole2>\d+)\ )?(?P<over3>{_PLAIN})\ ?[/\u2044]\ ?(?P<under3>{_PLAIN})(?!\ ?[/\u2044]\ ?\d)
+    | (?:(?P<whole3>\d+)\s?)?(?P<vulgar>[{"".join(_VULGAR)}])
+    | (?P<plain>{_PLAIN})(?:
+        [eE](?P<power1>[+{_MINUS}]?\d+)(?!\w)
+      | \s*(?:[\u00d7x*\u00b7\u22c5]|\\times|\\cdot)\s*10(?:
+          \^\{{?(?P<power2>[+{_MINUS}]?\d+)\}}? | (?P<power3>[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+)
+        )
+      )?
+    )""",
+    re.VERBOSE,
+)
+
+
+def words(text: str) -> list[str]:
+    """The words and numbers of a text, compared by Unicode's rules: canonical equivalence, and full case folding.
+
+    Combining marks belong to their word; invisible format characters, such as joiners, are left out.
+    """
+    visible = "".join(c for c in text if category(c) != "Cf")
+    folded = normalize("NFC", normalize("NFD", visible).casefold())
+    return "".join(c if c.isalnum() or c == "_" or category(c)[0] == "M" else " " for c in folded).split()
+
+
+def last_number(text: str) -> tuple[int, int] | None:
+    """The characters [start, end) of the last number in digits: with its sign, exponent, or denominator."""
+    spans = [_span(match) for match in _NUMBER.finditer(text)]
+    return spans[-1] if spans else None
+
+
+def exact_value(number: str) -> str:
+    """The exact value of a number that `last_number` found: its shortest digits, or a fraction in lowest terms.
+
+    Equal values give equal texts up to `LONGEST` digits.
+    """
+    match = _NUMBER.fullmatch(number)
+    if match is None:
+        return number
+    sign = "-" if match["sign"] else ""
+    over = match["over1"] or match["over2"] or match["over3"]
+    under = match["under1"] or match["under2"] or match["under3"]
+    if match["vulgar"]:
+        over, under = _VULGAR[match["vulgar"]]
+    if over is None:
+        power = match["power1"] or match["power2"] or (match["power3"] or "0").translate(_SUPERSCRIPTS)
+        value = _shift(_digits(match["plain"]), _digits(power))
+        return value if value == "0" else sign + value
+    whole = match["whole1"] or match["whole2"] or match["whole3"] or "0"
+    parts = [_digits(part) for part in (whole, over, under)]
+    if max(map(len, parts)) > LONGEST or not Fraction(parts[2]):
+        return f"{sign}{' '.join(parts[:2])}/{parts[2]}"
+    return _shortest(Fraction(f"{sign}1") * (Fraction(parts[0]) + Fraction(parts[1]) / Fraction(parts[2])))
+
+
+def to_latex(text: str) -> str:
+    """A box's content with signs, digits, fractions, exponents and separators in plain LaTeX, without outer blanks."""
+    text = "".join(
+        "-" if c in _MINUS else str(decimal(c)) if category(c) == "Nd" else c for c in normalize("NFC", text)
+    )
+    text = re.sub(rf"(?<=\d){_SEPARATOR.replace(',|', '', 1)}(?=\d{{3}}(?!\d))", "", text)
+    text = re.sub(r"(?<=\d)[eE]([+-]?\d+)(?!\w)", r"\\times 10^{\1}", text)
+    text = re.sub("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda found: f"^{{{found[0].translate(_SUPERSCRIPTS)}}}", text)
+    for character, (over, under) in _VULGAR.items():
+        text = text.replace(character, rf"\frac{{{over}}}{{{under}}}")
+    for character, latex in (
+        ("\u2044", "/"),
+        ("\u00d7", r"\times "),
+        ("\u00b7", r"\cdot "),
+        ("π", r"\pi "),
+        ("∞", r"\infty "),
+    ):
+        text = text.replace(character, latex)
+    return re.sub(r"√\s*(\d+|\w)", r"\\sqrt{\1}", text).strip()
+
+
+def _span(match: re.Match[str]) -> tuple[int, int]:
+    """A match's characters: of a fraction without a value its denominator, of no mixed number its fraction."""
+    under = match["under3"]
+    if under is None:
+        return match.span()
+    if not under.strip("0.,"):
+        return match.span("under3")
+    over, under = _digits(match["over3"]), _digits(under)
+    if match["whole2"] and (max(len(over), len(under)) > LONGEST or Fraction(over) >= Fraction(under)):
+        return match.start("over3"), match.end()
+    return match.span()
+
+
+def _digits(number: str) -> str:
+    """A number in ASCII, without separators of thousands."""
+    number = re.sub(_SEPARATOR, "", number).replace("\u066b", ".")
+    if number.count(".") > 1:
+        number = number.replace(".", "")
+    return "".join("-" if c in _MINUS else str(decimal(c, c)) for c in number)
+
+
+def _shift(number: str, power: str) -> str:
+    """The shortest digits of a decimal number times ten to a power; exact at any length of the number."""
+    whole, _, decimals = number.partition(".")
+    if len(power) > 9 or abs(int(power)) > LONGEST:
+        return f"{_shift(number, '0')}e{power.lstrip('+')}"
+    point = len(whole) + int(power)
+    digits = (whole + decimals).ljust(point, "0")
+    if point < 0:
+        digits, point = "0" * -point + digits, 0
+    whole, decimals = digits[:point].lstrip("0") or "0", digits[point:].rstrip("0")
+    return f"{whole}.{decimals}" if decimals else whole
+
+
+def _shortest(value: Fraction) -> str:
+    """A fraction as a decimal number where that is exact, else in lowest terms."""
+    rest, places = value.denominator, 0
+    while rest % 2 == 0 or rest % 5 == 0:
+        rest //= 10 if rest % 10 == 0 else 2 if rest % 2 == 0 else 5
+        places += 1
+    if rest > 1:
+        return f"{value.numerator}/{value.denominator}"
+    scaled = str(abs(value.numerator) * 10**places // value.denominator)
+    shortest = _shift(scaled, str(-places))
+    return f"-{shortest}" if value < 0 else shortest
