@@ -12,8 +12,11 @@ SOURCE = files.Source("tatsu-lab/alpaca_eval", "train", ("instruction",), 805, f
 def load_prompts(count: int, seed: int, path: str | None = None, revision: str | None = None) -> list[Prompt]:
     """A random sample of `count` instructions, from `path` or from the hub at `revision`.
 
-    Raises as `files.read_rows` and `files.sample_rows`.
+    Raises as `files.read_rows`, `files.sample_rows` and `files.text`.
     """
     copy = files.Copy(SOURCE, path, revision)
-    texts = [str(row["instruction"]) for row in files.read_rows(copy)]
-    return [Prompt(f"alpaca_eval-{i}", texts[i]) for i in files.sample_rows(SOURCE, len(texts), count, seed)]
+    rows = files.read_rows(copy)
+    return [
+        Prompt(f"alpaca_eval-{i}", files.text(copy.place, i, "instruction", rows[i]["instruction"]))
+        for i in files.sample_rows(SOURCE, len(rows), count, seed)
+    ]

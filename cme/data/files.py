@@ -58,6 +58,11 @@ class Copy:
         return hub.Repository(self.source.name, "dataset", self.source.file, self.revision)
 
     @property
+    def place(self) -> str:
+        """The local copy, or the name on the hub, for messages."""
+        return self.path or self.source.name
+
+    @property
     def version(self) -> str | None:
         """The commit in the hub's local cache, or the digest of a local copy; None if there is neither."""
         if self.path is not None:
@@ -116,6 +121,14 @@ def read_rows(copy: Copy) -> Sequence[Mapping[str, Any]]:
         )
     rows: Sequence[Mapping[str, Any]] = table.select_columns(list(source.columns))
     return rows
+
+
+def text(place: str, index: int, field: str, value: object) -> str:
+    """A field of a row as it is. Raises ValueError that names place and row, counted from 1, if it is not a text."""
+    if not isinstance(value, str):
+        found = "null" if value is None else repr(value)[:60]
+        raise ValueError(f"{place}, row {index + 1}: {field!r} is {found}; it must be a text")
+    return value
 
 
 def sample_rows(source: Source, rows: int, count: int, seed: int) -> list[int]:

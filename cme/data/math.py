@@ -44,7 +44,7 @@ def load_prompts(
     """A random sample of `count` problems of `train` or `eval` with their gold answers.
 
     The gold answer of a training problem is the content of the last `\\boxed` in its solution, or None without one.
-    Raises ValueError for another split, and as `files.read_rows` and `files.sample_rows`.
+    Raises ValueError for another split, and as `files.read_rows`, `files.sample_rows` and `files.text`.
 
     Args:
         path, eval_path: local files or folders to read instead of the hub.
@@ -64,16 +64,20 @@ def load_prompts(
     prompts = []
     for i in files.sample_rows(source, len(rows), count, seed):
         row = rows[i]
-        answer = (
-            extract_answer(str(row[gold] or ""), "boxed") if split == "train" else _answer_text(row[gold])
+        question = QUESTION.format(files.text(copy.place, i, problem, row[problem]))
+        value = _number_text(row[gold]) if split == "eval" else row[gold]
+        answer = files.text(copy.place, i, gold, "" if value is None else value)
+        right = (
+            extract_answer(answer, "boxed") if split == "train" else answer.strip().removesuffix(".0") or None
         )
-        prompts.append(Prompt(f"{name}-{i}", QUESTION.format(row[problem]), answer))
+        prompts.append(Prompt(f"{name}-{i}", question, right))
     return prompts
 
 
-def _answer_text(value: Any) -> str | None:
-    """A gold answer as text: a whole number without a decimal point, None for a blank."""
+def _number_text(value: Any) -> Any:
+    """A gold answer that is a number as text, a whole one without a decimal point, None for NaN; others as they are."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else None if value != value else str(value)
-    text = "" if value is None else str(value).strip()
-    return text.removesuffix(".0") or None
+    return str(value)

@@ -43,7 +43,8 @@ def load_prompts(
         path, eval_path: local files or folders to read instead of the hub.
         revision, eval_revision: commits, tags or branches on the hub.
 
-    Raises ValueError for another split or if there are too few prompts, and as `files.read_rows`.
+    Raises ValueError for another split or if there are too few prompts, and as `files.read_rows` and
+    `files.text`.
     """
     from cme.checkpoints import load_tokenizer  # imports torch
 
@@ -51,13 +52,14 @@ def load_prompts(
         raise ValueError(f"split is {split!r}; it must be one of {', '.join(SPLITS)}")
     if split == "eval":
         return alpaca_eval.load_prompts(count, seed, eval_path, eval_revision)
-    rows = files.read_rows(files.Copy(SOURCE, path, revision))
+    copy = files.Copy(SOURCE, path, revision)
+    rows = files.read_rows(copy)
     encode = load_tokenizer(tokenizer, {"close_thought": True})
     prompts: list[Prompt] = []
     for i in files.sample_rows(SOURCE, len(rows), len(rows), seed):
         if len(prompts) == count:
             break
-        text = str(rows[i]["instruction"])
+        text = files.text(copy.place, i, "instruction", rows[i]["instruction"])
         if len(chat.prompt_ids(encode, text)) <= max_prompt_tokens:
             prompts.append(Prompt(f"ultrafeedback-{i}", text))
     if len(prompts) < count:

@@ -21,26 +21,33 @@ def load_pairs(
 
     Among responses with equal scores, one is chosen at random. A prompt whose responses all have the same score has no
     pair. `path` is a local file or folder to read instead of the hub, `revision` a commit, tag or branch on
-    the hub. Raises ValueError for a prompt that UltraFeedback does not have, and as `files.read_rows`.
+    the hub. Raises ValueError for a prompt that UltraFeedback does not have, and as `files.read_rows` and
+    `files.text`.
     """
-    return preference_pairs(files.read_rows(files.Copy(SOURCE, path, revision)), prompts, seed)
+    copy = files.Copy(SOURCE, path, revision)
+    return preference_pairs(files.read_rows(copy), prompts, seed, copy.place)
 
 
 def preference_pairs(
-    rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int
+    rows: Iterable[Mapping[str, Any]], prompts: Sequence[Prompt], seed: int, place: str = SOURCE.name
 ) -> list[Preference]:
-    """`load_pairs` from rows with `instruction` and `completions`, each with `response` and `overall_score`."""
+    """`load_pairs` from rows of `place`: `instruction` and `completions`, each with `response` and `overall_score`."""
     wanted = {p.text for p in prompts}
-    answers = {row["instruction"]: row["completions"] for row in rows if row["instruction"] in wanted}
+    answers = {
+        row["instruction"]: (i, row["completions"])
+        for i, row in enumerate(rows)
+        if row["instruction"] in wanted
+    }
     if unknown := [p.id for p in prompts if p.text not in answers]:
         raise ValueError(f"{len(unknown)} prompts, such as {unknown[0]}, are not in {SOURCE.name}")
     pairs = []
     for prompt in prompts:
         by_score: dict[float, list[str]] = {}
-        for answer in answers[prompt.text]:
+        i, given = answers[prompt.text]
+        for answer in given:
             score = math.nan if answer["overall_score"] is None else float(answer["overall_score"])
             if math.isfinite(score):
-                by_score.setdefault(score, []).append(str(answer["response"]))
+                by_score.setdefault(score, []).append(files.text(place, i, "response", answer["response"]))
         if len(by_score) > 1:
             rng = random.Random(f"preference:{seed}:{prompt.id}")
             chosen, rejected = rng.choice(by_score[max(by_score)]), rng.choice(by_score[min(by_score)])

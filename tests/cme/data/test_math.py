@@ -63,3 +63,22 @@ def test_unknown_splits_and_sources_are_refused(tmp_path: Path) -> None:
         math.load_prompts("test", 1, 0)
     with pytest.raises(ValueError, match=r"'gsm8k'.*math500, amc23, aime24"):
         math.load_prompts("eval", 1, 0, eval_source="gsm8k")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("split", "row", "named"),
+    [
+        ("train", {"problem": None, "solution": "s"}, "'problem' is null"),
+        ("train", {"problem": 5, "solution": "s"}, "'problem' is 5"),
+        ("train", {"problem": "p", "solution": 5}, "'solution' is 5"),
+        ("eval", {"problem": None, "answer": "5"}, "'problem' is null"),
+        ("eval", {"problem": "p", "answer": [5]}, r"'answer' is \[5\]"),
+        ("eval", {"problem": "p", "answer": True}, "'answer' is True"),
+    ],
+)
+def test_a_field_that_is_no_text_is_refused_with_its_row(
+    tmp_path: Path, split: str, row: dict[str, object], named: str
+) -> None:
+    path = write_lines(tmp_path / "x.jsonl", [row])
+    with pytest.raises(ValueError, match=rf"x\.jsonl, row 1: {named}; it must be a text"):
+        math.load_prompts(split, 1, 0, path=path, eval_path=path)

@@ -71,3 +71,17 @@ def test_both_data_sets_are_reported_missing(tmp_path: Path) -> None:
     missing = [line for copy in copies for line in files.missing(copy)]
     assert len(missing) == 2
     assert str(tmp_path / "a") in missing[0] and "tatsu-lab/alpaca_eval" in missing[1]
+
+
+@pytest.mark.parametrize(("value", "found"), [(None, "null"), (5, "5"), (["a"], r"\['a'\]")])
+def test_an_instruction_that_is_no_text_is_refused_with_its_row(
+    folder: Path, tiny_folder: Callable[..., Path], value: object, found: str
+) -> None:
+    path = write_lines(folder / "bad.jsonl", [{"instruction": value}])
+    message = rf"{path}, row 1: 'instruction' is {found}; it must be a text"
+    with pytest.raises(ValueError, match=message):
+        alpaca_eval.load_prompts(1, 0, path)
+    with pytest.raises(ValueError, match=message):
+        ultrafeedback.load_prompts(
+            "train", 1, 0, tokenizer=str(tiny_folder("qwen")), max_prompt_tokens=64, path=path
+        )

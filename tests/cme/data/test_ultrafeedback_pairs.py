@@ -44,3 +44,10 @@ def test_unknown_prompts_and_files_are_refused(tmp_path: Path) -> None:
         preference_pairs(ROWS, [A, Prompt("id-z", "z")], 0)
     with pytest.raises(Unavailable, match=r"openbmb/UltraFeedback .*nowhere"):
         load_pairs([A], 0, path=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(("response", "found"), [(None, "null"), (5, "5")])
+def test_a_response_that_is_no_text_is_refused_with_its_row(response: Any, found: str) -> None:
+    rows = [ROWS[1], row("a", (response, 9.0), ("bad", 1.0))]
+    with pytest.raises(ValueError, match=f"openbmb/UltraFeedback, row 2: 'response' is {found}; it must"):
+        preference_pairs(rows, [A], 0)
