@@ -16,6 +16,7 @@ with granularity=token computes.
 Deviations: where the verifier truncates a prompt or response, only the first term is affected.
 """
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from cme.rewards.base import Reward, Texts, TokenIds
@@ -61,9 +62,9 @@ class ReverseKL(Reward):
         """Score B completions; None where the verifier or the policy cannot score one. Needs `bind`."""
         under_verifier = self._verifier(prompts, completions, completion_ids, **columns)
         under_policy = self.score_policy(prompts, completion_ids)
+        # NaN for a completion without a token
+        means = [float(p.log_likelihoods.mean()) for p in under_policy]
         return [
-            None
-            if q is None or p.reason or not len(p.log_likelihoods)
-            else q - float(p.log_likelihoods.mean())
-            for q, p in zip(under_verifier, under_policy, strict=True)
+            q - p if q is not None and math.isfinite(p) else None
+            for q, p in zip(under_verifier, means, strict=True)
         ]

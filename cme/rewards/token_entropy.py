@@ -16,6 +16,7 @@ summary of the paper has it (emergentmind.com/articles/2505.22660). RENT's own c
 available.
 """
 
+import math
 from typing import Any
 
 from cme.grading.answers import AnswerKind, extract_answer
@@ -55,7 +56,7 @@ class TokenEntropy(Reward):
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
-        """Score B completions under the current policy; None for one without a token."""
+        """Score B completions under the current policy; None for one without a token or beyond the model's context."""
         scores = self.score_policy(prompts, completion_ids, entropy=True)
         values: list[float | None] = []
         for completion, score in zip(completions, scores, strict=True):
@@ -63,5 +64,6 @@ class TokenEntropy(Reward):
             if self.no_answer is not None and extract_answer(chat.to_text(completion), self.answers) is None:
                 values.append(self.no_answer)
             else:
-                values.append(-float(score.entropies[-tokens:].mean()) if tokens else None)
+                mean = -float(score.entropies[-tokens:].mean()) if tokens else math.nan
+                values.append(mean if math.isfinite(mean) else None)
         return values

@@ -55,16 +55,26 @@ class PolicyScorer:
         entropy: bool = False,
         certainty: bool = False,
     ) -> "list[TokenScores]":
-        """Scores of the tokens of B completions, end of turn included."""
+        """Scores of the tokens of B completions, end of turn included, given the prompts that TRL samples from."""
         from accelerate.utils import extract_model_from_parallel
 
         from cme.scoring.token_scorer import TokenScorer
 
-        rendered = chat.prompts_ids(self.trainer.processing_class, prompts)
+        rendered = _sampled_prompts_ids(self.trainer, prompts)
         if self._scorer is None:  # on the first call: at bind time the model is not wrapped yet
             self._scorer = TokenScorer(extract_model_from_parallel(self.trainer.model))
         with gather_weights(self.trainer):
             return self._scorer.score(rendered, completion_ids, entropy=entropy, certainty=certainty)
+
+
+def _sampled_prompts_ids(trainer: PolicyHolder, prompts: Sequence[chat.Text]) -> list[list[int]]:
+    """Token ids of the prompts that a trainer samples from: TRL's own, which render no plain text, or else ours."""
+    from trl import GRPOTrainer, RLOOTrainer
+
+    if isinstance(trainer, GRPOTrainer | RLOOTrainer):
+        ids: list[list[int]] = trainer._tokenize_prompts(list(prompts))[0]  # noqa: SLF001 - TRL has no accessor
+        return ids
+    return chat.prompts_ids(trainer.processing_class, prompts)
 
 
 @contextmanager

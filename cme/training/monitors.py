@@ -44,8 +44,8 @@ class Monitors:
         `repetition`: share of repeated word bigrams.
         `kl_from_start`: mean over completions of sum_t [log p_policy(y_t) - log p_start(y_t)], nats per response, also
             at beta 0. It is an unbiased estimate of the sequence KL from the untrained model where completions are
-            sampled from the policy as it is (temperature 1, top-p 1, repetition penalty 1). TRL logs another estimate,
-            per token, as `kl` where beta > 0.
+            sampled from the policy as it is (temperature 1, top-p 1, repetition penalty 1). Completions beyond the
+            model's context are left out. TRL logs another estimate, per token, as `kl` where beta > 0.
         `quality`: true quality, 0-1, with an oracle.
         `heldout`: mean log-likelihood under the held-out verifier, nats per token, with such a verifier.
         On data of a mathematics track (`cme.grading.answers.has_final_answer`), without undecided comparisons:
@@ -148,4 +148,5 @@ class Monitors:
         return [
             float((policy.log_likelihoods - start.log_likelihoods).sum())
             for policy, start in zip(policy_scores, start_scores, strict=True)
+            if policy.reason is None and start.reason is None
         ]

@@ -24,6 +24,7 @@ from cme.rewards import (
     SemanticEntropy,
     TokenEntropy,
 )
+from cme.scoring.token_scorer import TokenScorer
 
 Folder = Callable[..., Path]
 TEXTS = ["what is 3 plus 4?", "name two animals.", "what color is the fox?", "is the bear large?"]
@@ -186,6 +187,8 @@ def test_every_reward_that_gives_none(
     texts = ["", "it is 7. " * 200, "it is 8.", "it is 9."]
     ids = [trainer.processing_class(text)["input_ids"] for text in texts]
     inputs = [{"prompt": TEXTS[0], "answer": answer} for answer in ("7", "7", None, "9")]
+    direct = reward.values([TEXTS[0]] * 4, texts, ids, answer=["7", "7", None, "9"])
+    assert all(value is None or math.isfinite(value) for value in direct)
     values = trainer._calculate_rewards(inputs, [TEXTS[0]] * 4, texts, ids)
     assert [i for i, row in enumerate(values) if row.isnan().all()] == unscored
     assert not values[[i for i in range(4) if i not in unscored]].isnan().any()
@@ -199,3 +202,27 @@ def test_a_reward_without_a_constructor_takes_no_settings() -> None:
     assert not inspect.signature(Plain).parameters and list(inspect.signature(Given).parameters) == ["values"]
     with pytest.raises(TypeError):
         Plain(setting=1)
+
+
+@pytest.mark.parametrize("chatty", [True, False])
+def test_rewards_of_the_policy_see_the_prompt_that_trl_samples_from(
+    tiny_folder: Folder, tmp_path: Path, chatty: bool
+) -> None:
+    """TRL writes plain text without the chat template, and gives a template the trainer's values."""
+    reward = SelfCertainty()
+    kwargs = {"chat_template_kwargs": {"tone": "kind"}}
+    trainer = script(tmp_path, tiny_folder("qwen"), [reward], **kwargs if chatty else {})
+    tokenizer = trainer.processing_class
+    tokenizer.chat_template = "{{ tone | default('plain') }} " + tokenizer.chat_template
+    reward.bind(trainer)
+    prompt: Any = [{"role": "user", "content": TEXTS[0]}] if chatty else TEXTS[0]
+    text = TEXTS[0]
+    if chatty:
+        text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True, tone="kind")
+        assert text.startswith("kind ")
+    sampled = tokenizer(text)["input_ids"]
+    assert trainer._tokenize_prompts([prompt])[0] == [sampled]
+    completion = tokenizer("it is 7.")["input_ids"]
+    [found] = reward([prompt], ["it is 7."], [completion])
+    [score] = TokenScorer(trainer.model).score([sampled], [completion], certainty=True)
+    assert found == pytest.approx(float(score.certainties.mean()))

@@ -150,3 +150,11 @@ def test_answers_are_measured_on_a_mathematics_track(tiny: Tiny) -> None:
     assert watch(["fox"] * 4, [None] * 4) == {}
     monitors.answers = "whole"
     assert watch(groups, gold) == {}
+
+
+def test_a_completion_beyond_the_context_is_left_out_of_the_kl(tiny: Tiny) -> None:
+    monitors = bound(Monitors(tiny("qwen"), None, None), tiny("llama"))
+    context = tiny("qwen").model.config.max_position_embeddings
+    short, long = [9, 10, 11], [9] * context
+    [alone] = monitors._kl(PROMPTS[:1], [short])
+    assert monitors._kl(PROMPTS, [short, long]) == [pytest.approx(alone)]
