@@ -67,7 +67,8 @@ def train_grpo(
     samplings = config.gradient_accumulation_steps // (config.steps_per_generation * config.num_iterations)
     sampled = config.generation_batch_size * max(1, samplings)  # completions in each step that samples
     collapse = CollapseCallback(guard, groups_per_step=sampled // config.num_generations)
-    parts = {"guard": collapse, "reward": reward, "clock": clock}
-    earlier, changed = job.run(trainer, [clock, collapse], parts)
+    earlier, changed = job.run(
+        trainer, [clock, collapse], {"guard": collapse, "reward": reward, "clock": clock}
+    )
     logs = [entry for entry in trainer.state.log_history if "reward" in entry]
     return TrainingResult(history_columns(logs), collapse.stopped, earlier, clock.seconds, changed)
