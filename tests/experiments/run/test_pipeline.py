@@ -292,6 +292,6 @@ def test_missing_gold_answers_are_counted_where_these_are_the_only_truth(cell: C
 
 
 def test_a_training_that_changes_no_weight_is_in_the_record(cell: Cell) -> None:
-    record = read_record(pipeline.run(composed(cell("trainer.learning_rate=1e-30"))))
+    record = read_record(pipeline.run(composed(cell("trainer.learning_rate=1e-60"))))
     assert record.untrained == "the training changed no weight"
     assert [p.policy.response for p in record.pairs] == [p.start.response for p in record.pairs]
