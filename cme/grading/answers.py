@@ -120,9 +120,8 @@ def _last_box(response: str) -> tuple[int, int] | None:
 
     None if it is blank, or if there is no box.
     """
-    opened: list[
-        tuple[int, str | None]
-    ] = []  # where the content of each open brace begins, and its box, if any
+    # where the content of each open brace begins, and its box, if any
+    opened: list[tuple[int, str | None]] = []
     boxes: dict[str, list[tuple[int, int]]] = {"boxed": [], "fbox": []}
     for match in _BOX_OR_BRACE.finditer(response):
         if match["bare"]:
