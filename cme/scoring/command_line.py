@@ -12,12 +12,14 @@ read, scored and written in chunks; a list is read as a whole. Each object is wr
     truncated        whether the prompt or the response was truncated
     reason           why there is no score, or null
 
-The command ends with status 2 and one sentence for input that it cannot use. Rows before that are written.
+The command ends with status 2 and one sentence for input that it cannot use; rows before that are written. If no row
+could be scored, it ends with status 1 and the most common reason.
 """
 
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import chain
@@ -29,7 +31,7 @@ from tqdm import tqdm
 from cme import Unavailable
 from cme.data.alpaca_format import BadOutputs, Row, checked_rows
 from cme.records import parse_json
-from cme.runtime.command_line import exit_code
+from cme.runtime.command_line import DONE, FAILED, exit_code, print_errors
 
 if TYPE_CHECKING:
     from cme.scoring.verifier import Verifier
@@ -60,8 +62,7 @@ def _score_file(options: argparse.Namespace) -> int:
         rows = chain([next(rows)], rows)  # check the first row before anything loads
         verifier = _load_verifier(options)
         with options.out.open("w") if options.out else nullcontext(sys.stdout) as out:
-            _score(verifier, rows, out, options)
-    return 0
+            return _score(verifier, rows, out, options)
 
 
 def _parse(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -136,10 +137,11 @@ def _load_verifier(options: argparse.Namespace) -> "Verifier":
         raise Unavailable(f"--verifier {options.verifier}: {reason}") from error
 
 
-def _score(verifier: "Verifier", rows: Iterator[Row], out: TextIO, options: argparse.Namespace) -> None:
-    """Write each row with its score, and at the end, or at a bad row, a summary to standard error."""
+def _score(verifier: "Verifier", rows: Iterator[Row], out: TextIO, options: argparse.Namespace) -> int:
+    """Write each row with its score, and at the end, or at a bad row, a summary to stderr; return the status."""
     means: list[float] = []
-    written = truncated = 0
+    reasons = Counter[str]()
+    truncated = 0
     try:
         with tqdm(unit=" rows", file=sys.stderr) as bar:
             for chunk in _chunks(rows):
@@ -156,17 +158,21 @@ def _score(verifier: "Verifier", rows: Iterator[Row], out: TextIO, options: argp
                     added |= {"tokens": score.tokens, "truncated": score.truncated, "reason": score.reason}
                     out.write(json.dumps(row | {"cme": added}) + "\n")
                     means += [] if score.mean is None else [score.mean]
-                    written += 1
+                    reasons.update([] if score.reason is None else [score.reason])
                     truncated += score.truncated
                 out.flush()
                 bar.update(len(chunk))
     finally:
         mean = f"{sum(means) / len(means):.4f} nats per token" if means else "none"
         print(
-            f"{len(means)} rows scored, {written - len(means)} unscored, {truncated} truncated; "
-            f"mean log-likelihood {mean}",
+            f"{len(means)} rows scored, {reasons.total()} unscored, {truncated} truncated; mean log-likelihood {mean}",
             file=sys.stderr,
         )
+    if means:
+        return DONE
+    [(reason, rows_of_it)] = reasons.most_common(1)
+    print_errors([f"no row was scored: {reason} ({rows_of_it} of {reasons.total()} rows)"])
+    return FAILED
 
 
 def _chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:

@@ -140,12 +140,15 @@ def test_a_broken_verifier_gives_rows_a_reason(
     broken.model.save_pretrained(tmp_path / "broken")
     broken.tokenizer.save_pretrained(tmp_path / "broken")
     file = write(tmp_path / "in", ROWS[:1])
-    assert command_line.main(["--verifier", str(tmp_path / "broken"), "--entropy", str(file)]) == 0
+    assert command_line.main(["--verifier", str(tmp_path / "broken"), "--entropy", str(file)]) == 1
     written = capsys.readouterr()
     found = json.loads(written.out, parse_constant=pytest.fail)["cme"]
     assert (found["log_likelihood"], found["entropy"]) == (None, None)
     assert found["reason"] == "the verifier's log-likelihoods are not finite"
-    assert written.err.splitlines()[-1] == "0 rows scored, 1 unscored, 0 truncated; mean log-likelihood none"
+    assert written.err.splitlines()[-2:] == [
+        "0 rows scored, 1 unscored, 0 truncated; mean log-likelihood none",
+        "error: no row was scored: the verifier's log-likelihoods are not finite (1 of 1 rows)",
+    ]
 
 
 def test_lines_are_written_before_the_last_are_read(
