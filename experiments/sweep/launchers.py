@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -142,7 +143,10 @@ def launch(
         size = 1 if name is None else BATCH
         for first in range(0, len(cells), size):
             batch = [list(cell) for cell in cells[first : first + size]]
-            returns = _run_restarting(name, lambda: launcher.launch(batch, initial_job_idx=first))  # noqa: B023
+            returns = _run_restarting(
+                name,
+                lambda received: launcher.launch(_UntilSignal(batch, received), initial_job_idx=first),  # noqa: B023
+            )
             for cell, result in zip(batch, returns, strict=True):
                 if result.status == JobStatus.FAILED:
                     raise RuntimeError(f"{' '.join(cell)}: {result._return_value}")  # noqa: SLF001
@@ -167,10 +171,26 @@ def _complete_settings(settings: list[str], cell: list[str]) -> list[str]:
     return settings
 
 
-def _run_restarting(name: str | None, run: Callable[[], Sequence[JobReturn]]) -> Sequence[JobReturn]:
-    """Call `run`, and again after a worker of this machine was killed. Raises as `launch` does."""
+class _UntilSignal(list[list[str]]):
+    """The cells of a launch. Iteration ends once a signal is received: joblib composes the cells that it is given."""
+
+    def __init__(self, cells: Sequence[list[str]], received: Sequence[int]) -> None:
+        super().__init__(cells)
+        self._received = received
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return takewhile(lambda _: not self._received, super().__iter__())
+
+
+def _run_restarting(
+    name: str | None, run: Callable[[Sequence[int]], Sequence[JobReturn]]
+) -> Sequence[JobReturn]:
+    """Call `run` with the signals received so far, and again after a worker of this machine was killed.
+
+    Raises as `launch` does.
+    """
     if name is None:
-        return run()
+        return run(())
     restarts = RESTARTS if name == LOCAL else 0
     lost_process: tuple[type[Exception], ...] = (RuntimeError,)  # joblib and submitit
     if name == "ray":
@@ -180,7 +200,7 @@ def _run_restarting(name: str | None, run: Callable[[], Sequence[JobReturn]]) ->
     with _forward_signals(name) as received:
         while True:
             try:
-                return run()
+                return run(received)
             except lost_process as error:
                 message = (
                     f"hydra/launcher={name} lost a process: {str(error).strip().splitlines()[-1].strip()}"

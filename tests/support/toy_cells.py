@@ -8,11 +8,14 @@ import signal
 import time
 from pathlib import Path
 
+from omegaconf import DictConfig
+
 from cme import Interrupted
 from cme.records import Progress
 from experiments.config.runs import Run
 from experiments.run import state
 from experiments.run.cell import Job
+from experiments.sweep.worker import Worker
 
 OVERRIDES = ("experiment.run=toy_cells.run", "trusted_packages=[toy_cells]")
 FAILS, INTERRUPTED, SLOW, SECRET, WAITS = 1, 2, 3, 4, 6
@@ -64,6 +67,17 @@ def endless(config: Run) -> None:
         time.sleep(1)
         file_of(config, "saved").touch()
         raise
+
+
+class CountedWorker(Worker):
+    """Leaves a file for each cell that is composed."""
+
+    def __call__(self, config: DictConfig) -> None:
+        """Count the cell, and run it as a worker does."""
+        folder = Path(self.folder) / config.results_dir
+        folder.mkdir(exist_ok=True)
+        (folder / f"composed-{config.seed}").touch()
+        super().__call__(config)
 
 
 def preempted_once(config: Run) -> None:

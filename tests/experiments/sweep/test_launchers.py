@@ -71,12 +71,12 @@ def test_what_a_cell_raises_is_one_message(cells: list[list[str]], arguments: li
         launchers.launch(cells[:1], arguments, toy_cells.broken)
 
 
-def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop(
-    cells: list[list[str]], tmp_path: Path
-) -> None:
-    asked = [*cells, ["seed=2", "results_dir=runs"]]
+@pytest.mark.parametrize("number", [3, 40])
+def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop(cells: list[list[str]], number: int) -> None:
+    asked = [[f"seed={seed}", "results_dir=runs"] for seed in range(number)]
     code = (
         "import toy_cells; from experiments.sweep import launchers; "
+        "launchers.Worker = toy_cells.CountedWorker; "
         f"launchers.launch({asked}, {LOCAL}, toy_cells.endless)"
     )
     path = os.pathsep.join([str(launchers.ROOT), str(SUPPORT)])
@@ -90,6 +90,8 @@ def test_a_signal_to_the_sweep_makes_its_workers_save_and_stop(
     said = sweep.communicate(timeout=60)[1]
     assert said.strip().endswith("Interrupted: SIGTERM")
     assert set(words("saved")) == set(words("begun")) == {0, 1}
+    # joblib had handed out two cells per worker, and may hand out one for each that ends
+    assert len(list(Path("runs").glob("composed-*"))) <= 6
 
 
 def test_a_signal_before_there_are_workers_ends_the_sweep_at_once() -> None:
@@ -97,7 +99,7 @@ def test_a_signal_before_there_are_workers_ends_the_sweep_at_once() -> None:
 import os, signal, subprocess, sys, time
 from experiments.sweep import launchers
 
-def starting():
+def starting(received):
     tracker = [sys.executable, "-c", "import time  # as joblib's resource_tracker\\ntime.sleep(60)"]
     with subprocess.Popen(tracker) as child:
         try:
