@@ -68,12 +68,14 @@ def fault_frame(runs: Sequence[RunRecord]) -> pd.DataFrame:
 def observations(runs: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per run, prompt and measure, and per requested fact: its value for each of SIDES."""
     names = method_names(runs)
-    faults = {
-        grade.fault
-        for run in runs
-        if run.grades is not None
-        for grade in (*run.grades.start, *run.grades.cut_start, *run.grades.policy)
-    }
+    faults = sorted(
+        {
+            grade.fault
+            for run in runs
+            if run.grades is not None
+            for grade in (*run.grades.start, *run.grades.cut_start, *run.grades.policy)
+        }
+    )
     parts = []
     for run in runs:
         if run.grades is None:
@@ -90,7 +92,7 @@ def observations(runs: Sequence[RunRecord]) -> pd.DataFrame:
 
 
 def values(
-    run: RunRecord, prompt_id: str, grades: Sequence[Grade], faults: set[str]
+    run: RunRecord, prompt_id: str, grades: Sequence[Grade], faults: Sequence[str]
 ) -> Iterator[tuple[str, str, float, float, float]]:
     """Topic, measure, and the value of each of SIDES."""
 
