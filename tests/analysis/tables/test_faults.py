@@ -53,6 +53,7 @@ def test_shares_of_faults_quality_by_kind_and_right_facts(make_record: Any) -> N
         ("facts", "verifier's alone"): (0, 0, 75, 75),
     }
     assert found.keys() == expected.keys()
+    assert [measure for topic, measure in found if topic == "fault"] == ["incomplete", "none", "unfinished"]
     for key, values in expected.items():
         assert [found[key][side] for side in sides] == pytest.approx(values), key
     row = found["kind", "sum"]
