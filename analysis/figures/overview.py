@@ -33,9 +33,12 @@ from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 
 UNITS = {
-    **dict.fromkeys(("cme", "reverse_kl", "self_certainty", "self_likelihood"), "nats/token"),
+    **dict.fromkeys(("cme", "reverse_kl", "reverse_kl_masked"), "nats/token"),
+    **dict.fromkeys(("self_certainty", "self_likelihood"), "nats/token"),
     **dict.fromkeys(("token_entropy", "token_entropy_last", "token_entropy_format"), "nats/token"),
-    "endorm": "nats",
+    **dict.fromkeys(("endorm", "sequence_likelihood", "reference_likelihood"), "nats"),
+    **dict.fromkeys(("sequence_probability", "reference_probability"), "probability"),
+    "reference_mean_probability": "probability",
     **dict.fromkeys(("semantic_entropy", "majority_vote"), "share"),
     "cme_rank": "rank / group",
     **dict.fromkeys(("format", "random"), "0 or 1"),

@@ -90,6 +90,8 @@ STYLES = {
     "predictive_entropy": Style("#56B4E9", "D", (8, 2)),
     "best_of_n_cme": Style("#56B4E9", ">", (3, 1)),
     "reverse_kl": Style("#56B4E9", "p", (6, 2)),
+    "reverse_kl_bounded": Style("#56B4E9", "s", (3, 1, 1, 1)),
+    "reverse_kl_masked": Style("#56B4E9", "^", (1, 1)),
     "sft": Style("#56B4E9", "<", (1, 2)),
     "majority_vote": Style("#E69F00", "s", (5, 1.5)),
     "semantic_entropy": Style("#E69F00", "h", (1, 2)),
@@ -97,6 +99,8 @@ STYLES = {
     "token_entropy_last": Style("#D55E00", ">", (6, 2)),
     "token_entropy_format": Style("#D55E00", "<", (3, 1)),
     "self_certainty": Style("#8C510A", "p", (4, 1, 1, 1)),
+    "sequence_likelihood": Style("#8C510A", "s", (6, 2)),
+    "sequence_probability": Style("#8C510A", "^", (1, 2)),
     "self_likelihood": Style("#CC79A7", "D", (4, 1.5, 1, 1.5)),
     "random": Style("#767676", "v", (2.5, 1.2)),
     "length": Style("#767676", "s", (6, 2)),
@@ -104,6 +108,9 @@ STYLES = {
     "dpo": Style("#5D3A9B", "h", (8, 2)),
     "ground_truth": Style("#009E73", "P", (7, 1.5, 1, 1.5, 1, 1.5)),
     "ground_truth_answer": Style("#009E73", "D", (3, 1)),
+    "reference_likelihood": Style("#009E73", "s", (6, 2)),
+    "reference_probability": Style("#009E73", "^", (1, 2)),
+    "reference_mean_probability": Style("#009E73", "v", (4, 1, 1, 1)),
 }
 """The style of each known reward: its colour tells the source of its signal, its marker and dashes the reward."""
 UNTRAINED = Style("#9a9a9a", "o")

@@ -103,18 +103,22 @@ def response_ids(tokenizer: "PreTrainedTokenizerBase", response: str) -> list[in
     )
 
 
+def special_ids(tokenizer: "PreTrainedTokenizerBase") -> set[int]:
+    """Ids of the added tokens that the tokenizer marks as special, with or without a name such as `eos_token`."""
+    marked = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return marked | set(tokenizer.all_special_ids)
+
+
 def end_of_turn_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Id of the special token that the chat template writes behind an assistant's message.
 
-    Special are the added tokens that the tokenizer marks so, with or without a name such as `eos_token`. Without a
-    template, or with one that writes no special token there, it is the end-of-text token. Raises ValueError if there is
-    neither.
+    Without a template, or with one that writes no special token there, it is the end-of-text token. Raises ValueError
+    if there is neither.
     """
     if tokenizer.chat_template is not None:
         conversation = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "zqz"}]
         rendered = str(tokenizer.apply_chat_template(conversation, tokenize=False))
-        special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
-        special.update(tokenizer.all_special_ids)
+        special = special_ids(tokenizer)
         for token_id in tokenizer(rendered.rsplit("zqz", 1)[1], add_special_tokens=False)["input_ids"]:
             if token_id in special:
                 return int(token_id)

@@ -7,9 +7,11 @@ from cme.rewards.endorm import EndogenousReward
 from cme.rewards.ground_truth import GroundTruth
 from cme.rewards.majority_vote import MajorityVote
 from cme.rewards.rank import CrossModelEntropyRank
+from cme.rewards.reference_likelihood import ReferenceLikelihood
 from cme.rewards.reverse_kl import ReverseKL
 from cme.rewards.self_certainty import SelfCertainty
 from cme.rewards.semantic_entropy import SemanticEntropy
+from cme.rewards.sequence_likelihood import SequenceLikelihood
 from cme.rewards.token_entropy import TokenEntropy
 
 __all__ = [
@@ -21,9 +23,11 @@ __all__ = [
     "Length",
     "MajorityVote",
     "RandomReward",
+    "ReferenceLikelihood",
     "ReverseKL",
     "Reward",
     "SelfCertainty",
     "SemanticEntropy",
+    "SequenceLikelihood",
     "TokenEntropy",
 ]

@@ -32,7 +32,7 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from cme.grading.answers import answer_span
 from cme.models import chat
@@ -89,7 +89,7 @@ class CrossModelEntropy(Reward):
         """Raise ValueError for settings that cannot be used, before a verifier loads."""
         CrossModelEntropySettings(**settings)
 
-    def variant(self, verifiers: "Sequence[Verifier] | None" = None, **changes: Any) -> "CrossModelEntropy":
+    def variant(self, verifiers: "Sequence[Verifier] | None" = None, **changes: Any) -> Self:
         """This reward with some settings changed and the same loaded verifiers, or the given ones."""
         other = copy.copy(self)
         other._apply(replace(self.settings, **changes))  # noqa: SLF001 - of this class

@@ -20,6 +20,7 @@ from cme.evaluation.reward_probe import (
     graded_answers,
     score_answers,
 )
+from cme.grading.answers import has_final_answer
 from cme.records import RewardProbeRecord, write_record
 from cme.rewards import (
     CrossModelEntropy,
@@ -29,9 +30,12 @@ from cme.rewards import (
     GroundTruth,
     Length,
     RandomReward,
+    ReferenceLikelihood,
+    ReverseKL,
     Reward,
     SelfCertainty,
     SemanticEntropy,
+    SequenceLikelihood,
     TokenEntropy,
 )
 from cme.rewards.settings import VerifierSettings
@@ -69,6 +73,11 @@ There is no variant of `granularity` and `std_floor`, which change the advantage
 `majority_vote`, which needs a group of the policy's own responses. Semantic entropy does too, but here the nine answers
 to a prompt are its group, which shows what it takes for the same answer.
 """
+REVERSE_KL: dict[str, dict[str, Any]] = {
+    "reverse_kl": {},
+    "reverse_kl_bounded": {"power": 5.0},
+    "reverse_kl_masked": {"mask_special": True, "score_end_of_turn": False},
+}
 ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
 
 _TRAINING = (
@@ -171,18 +180,21 @@ def run(run: Run) -> Path:
 def lines(run: Run) -> dict[str, Reward]:
     """The rewards of a cell's reward probe by name: variants of the configured cme, or the configured other reward.
 
-    Then the others, except the ground truth without an oracle.
+    Then the others, except those that need answers or an oracle which the data have not.
     """
     own = _cme_lines(run) if run.reward.name == "cme" else {run.reward.name: run.reward.instantiate()}
     others: dict[str, Reward] = {
         "token_entropy": TokenEntropy(),
         "token_entropy_last": TokenEntropy(**_defaults("token_entropy_last")),
         "self_certainty": SelfCertainty(),
+        "sequence_likelihood": SequenceLikelihood(),
         "semantic_entropy": SemanticEntropy(run.data.answers, len(GRADES)),
         "length": Length(**_defaults("length")),
         "format": FormatReward(run.data.answers),
         "random": RandomReward(run.seed),
     }
+    if has_final_answer(run.data.answers):
+        others["reference_likelihood"] = ReferenceLikelihood(run.data.answers)
     if run.data.oracle is not None:
         others["ground_truth"] = GroundTruth(run.load_oracle(), run.data.answers)
     return own | {name: reward for name, reward in others.items() if name not in own}
@@ -224,9 +236,13 @@ def _other_lines(settings: Mapping[str, Any], verifiers: "Sequence[Verifier]") -
     shared = {
         field.name: settings[field.name] for field in fields(VerifierSettings) if field.name in settings
     }
-    rank = CrossModelEntropyRank(**shared, num_generations=len(GRADES))
+    made: dict[str, Reward] = {"endorm": EndogenousReward(**shared).variant(verifiers)}
+    made["cme_rank"] = rank = CrossModelEntropyRank(**shared, num_generations=len(GRADES))
     rank.cme = rank.cme.variant(verifiers)
-    return {"cme_rank": rank, "endorm": EndogenousReward(**shared).variant(verifiers)}
+    for name, changes in REVERSE_KL.items() if len(verifiers) == 1 else ():
+        made[name] = reverse_kl = ReverseKL(**shared | changes)
+        reverse_kl.cme = reverse_kl.cme.variant(verifiers)
+    return made
 
 
 def _defaults(reward: str) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from cme_cases import sampled
 from markov import trainer
 
 from cme.checkpoints import Checkpoint
-from cme.rewards import CrossModelEntropy, ReverseKL, Reward, SelfCertainty, TokenEntropy
+from cme.rewards import CrossModelEntropy, ReverseKL, Reward, SelfCertainty, SequenceLikelihood, TokenEntropy
+from cme.rewards.reverse_kl import powered
 from cme.scoring.policy import UntrainedPolicy
 
 Tiny = Callable[..., Checkpoint]
@@ -98,6 +99,27 @@ def test_self_certainty_has_no_upper_bound_and_needs_finite_logits() -> None:
     assert call(SelfCertainty(), torch.full((4, 4), math.nan), ["0"], [[1]]) == [None]
 
 
+def test_the_likelihood_of_a_sequence_by_hand() -> None:
+    ids = [[0, 1, 1], [2, 2, 3], [0], []]
+    products = [0.25 * 0.25 * 0.5, 0.75 * 0.0 * 0.0, 1.0]
+    prompts = ["0", [{"role": "user", "content": "13"}], "2", "0"]
+    found = call(SequenceLikelihood(), TABLE, prompts, ids)
+    assert found[0] == pytest.approx(math.log(products[0]), abs=1e-5)
+    assert found[1] is not None and found[1] < -60, "the table has 1e-30 for an impossible token"
+    assert found[2:] == [pytest.approx(0.0, abs=1e-5), None]
+    found = call(SequenceLikelihood("probability"), TABLE, prompts, ids)
+    assert found == [*(pytest.approx(p, abs=1e-6) for p in products), None]
+
+
+def test_the_likelihood_of_a_sequence_is_a_sum_over_its_tokens(tiny: Tiny, family: str) -> None:
+    policy = tiny(family)
+    ids = sampled(policy, RESPONSES, ENDED)
+    totals = [one.total for one in naive_scores(policy)]
+    assert bound(SequenceLikelihood(), policy)(PROMPTS, RESPONSES, ids) == pytest.approx(totals, rel=1e-4)
+    found = bound(SequenceLikelihood("probability"), policy)(PROMPTS, RESPONSES, ids)
+    assert found == pytest.approx([math.exp(total) for total in totals], rel=1e-3)
+
+
 def test_the_last_of_three_chunks_counts() -> None:
     """Seven tokens in chunks of three: the last three. Four in chunks of two: the last two. A single one: itself."""
     ids = [[0, 0, 0, 0, 1, 1, 2], [0, 1, 1, 2], [1], []]
@@ -154,7 +176,54 @@ def test_reverse_kl_leaves_unscored_what_either_model_cannot_score(tiny: Tiny, t
         ReverseKL(["a", "b"])  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("reward", [TokenEntropy, SelfCertainty, ReverseKL])
+@pytest.mark.parametrize("power", [0.1, 0.5])
+def test_powers_of_probabilities_bound_reverse_kl(tiny: Tiny, tiny_folder: Folder, power: float) -> None:
+    own, other = naive_scores(tiny("qwen")), naive_scores(tiny("gemma"))
+    reward = bound(ReverseKL(str(tiny_folder("gemma")), score_end_of_turn=True, power=power), tiny("qwen"))
+
+    def mean(one: naive.Scores) -> float:
+        return sum((math.exp(v) ** power - 1) / power for v in one.values) / len(one.values)
+
+    expected = [mean(q) - mean(p) for q, p in zip(other, own, strict=True)]
+    found = reward(PROMPTS, RESPONSES, sampled(tiny("qwen"), RESPONSES, ENDED))
+    assert found == pytest.approx(expected, abs=1e-6) and max(map(abs, expected)) > 1e-4
+
+
+def test_powers_by_hand() -> None:
+    """Probabilities 1, 1/2 and 1e-30: 0, (1/8 - 1) / 3 and almost -1/3; their logarithms for power 0."""
+    logs = torch.tensor([0.0, math.log(0.5), math.log(1e-30)])
+    assert powered(logs, 3.0).tolist() == pytest.approx([0, -7 / 24, -1 / 3])
+    assert powered(logs, 1e-4).tolist()[:2] == pytest.approx([0, math.log(0.5)], abs=1e-4)
+    assert powered(logs, 0.0).tolist() == logs.tolist()
+
+
+def test_special_tokens_count_in_neither_mean_if_masked(tiny: Tiny, tiny_folder: Folder) -> None:
+    policy = tiny("qwen")
+    reward = bound(ReverseKL(str(tiny_folder("gemma")), mask_special=True), policy)
+    ids = sampled(policy, RESPONSES, ENDED)
+    without_end = [
+        [naive.score(model, p, r).mean for p, r in zip(PROMPTS, RESPONSES, strict=True)]
+        for model in (tiny("gemma"), policy)
+    ]
+    expected = [q - p for q, p in zip(*without_end, strict=True)]
+    assert reward(PROMPTS, RESPONSES, ids) == pytest.approx(expected, abs=1e-4)
+    unmasked = bound(ReverseKL(str(tiny_folder("gemma"))), policy)(PROMPTS, RESPONSES, ids)
+    assert unmasked[0] != pytest.approx(expected[0], abs=1e-3), "the policy ended the first response"
+    assert unmasked[1] == pytest.approx(expected[1], abs=1e-4)
+    end = policy.tokenizer.eos_token_id
+    assert reward(PROMPTS, ["", RESPONSES[1]], [[end], ids[1]])[0] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [({"power": -1.0}, "power=-1"), ({"mask_special": True, "score_end_of_turn": True}, "mask_special=true")],
+)
+def test_variants_of_reverse_kl_are_refused_by_name(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        ReverseKL.check(verifier="x", **settings)
+
+
+@pytest.mark.parametrize("reward", [TokenEntropy, SelfCertainty, SequenceLikelihood, ReverseKL])
 def test_a_reward_of_the_policy_needs_it(tiny_folder: Folder, reward: Callable[..., Reward]) -> None:
     made = reward(str(tiny_folder("qwen"))) if reward is ReverseKL else reward()
     with pytest.raises(RuntimeError, match="bind"):

@@ -18,8 +18,10 @@ from cme.rewards import (
     Length,
     MajorityVote,
     RandomReward,
+    ReferenceLikelihood,
     Reward,
     SemanticEntropy,
+    SequenceLikelihood,
     TokenEntropy,
 )
 
@@ -32,6 +34,7 @@ ARGUMENTS: dict[str, Any] = {
     "Length": [8],
     "MajorityVote": ["whole", 4],
     "RandomReward": [0],
+    "ReferenceLikelihood": ["number"],
     "SemanticEntropy": ["none", 4],
 }
 
@@ -59,12 +62,18 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
         "length",
         "majority_vote",
         "random",
+        "reference_likelihood",
         "reverse_kl",
         "self_certainty",
         "semantic_entropy",
+        "sequence_likelihood",
         "token_entropy",
     ]
-    assert {r.__name__ for r in built if r.needs_answers} == {"ground_truth", "majority_vote"}
+    assert {r.__name__ for r in built if r.needs_answers} == {
+        "ground_truth",
+        "majority_vote",
+        "reference_likelihood",
+    }
     assert {r.__name__ for r in built if r.whole_batch} == {
         "cme_rank",
         "majority_vote",
@@ -86,6 +95,10 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
         (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 0.0}, "threshold=0.0"),
         (SemanticEntropy, {"answers": "whole", "num_generations": 4, "threshold": 1.5}, "threshold=1.5"),
         (TokenEntropy, {"chunks": 0}, "chunks=0"),
+        (SequenceLikelihood, {"value": "share"}, "value=share"),
+        (ReferenceLikelihood, {"answers": "number", "value": "share"}, "value=share"),
+        (ReferenceLikelihood, {"answers": "whole"}, "answers=whole"),
+        (ReferenceLikelihood, {"answers": "none"}, "answers=none"),
         (TokenEntropy, {"no_answer": -7.0}, "no_answer=-7.0 with answers=none"),
     ],
 )

@@ -62,6 +62,8 @@ OTHER: dict[str, Any] = {
     "threshold": 0.3,
     "chunks": 2,
     "no_answer": -3.0,
+    "power": 2.0,
+    "mask_special": True,
 }
 ORACLE = {"_target_": "cme.miniature.world.grade", "_partial_": True}
 SECOND = {
@@ -70,6 +72,9 @@ SECOND = {
     "granularity": "sequence",
     "oracle": ORACLE,
     "chunks": 1,
+    "value": "probability",
+    "power": 0.0,
+    "mask_special": False,
 }
 """Another value of each option, and one that replaces it where the reward has that value already."""
 FOLLOWS_DATA = {

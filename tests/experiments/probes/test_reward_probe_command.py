@@ -12,7 +12,7 @@ from cme import checkpoints
 from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score_answers
 from cme.records import Prompt, RewardProbeRecord, read_record
-from cme.rewards import CrossModelEntropy
+from cme.rewards import CrossModelEntropy, CrossModelEntropyRank, EndogenousReward, ReverseKL, Reward
 from experiments.__main__ import main
 from experiments.config import composition
 from experiments.probes import reward_probe
@@ -22,12 +22,14 @@ OPEN_ENDED = ["scale=laptop", "data=instructions", "judge=reference_similarity"]
 LINES = [
     *reward_probe.VARIANTS,
     *reward_probe.ENSEMBLES,
-    "cme_rank",
     "endorm",
+    "cme_rank",
+    *reward_probe.REVERSE_KL,
     "self_likelihood",
     "token_entropy",
     "token_entropy_last",
     "self_certainty",
+    "sequence_likelihood",
     "semantic_entropy",
     "length",
     "format",
@@ -79,13 +81,18 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
     common = {"score_end_of_turn": True, "answers": "whole", "empty_response": -9.0}
     plain = {name: changes for name, changes in reward_probe.VARIANTS.items() if name != "cme"}
     verifiers = ["miniature:gemma-1/verifier", "miniature:olmo-1/verifier"]
-    made = {
+    made: dict[str, Reward] = {
         name: CrossModelEntropy(verifiers[0], **common | changes)  # type: ignore[arg-type]
         for name, changes in plain.items()
     }
     made |= {n: CrossModelEntropy(verifiers, **common | c) for n, c in reward_probe.ENSEMBLES.items()}  # type: ignore[arg-type]
     made["self_likelihood"] = CrossModelEntropy(config.generator, **common)  # type: ignore[arg-type]
     made["cme"] = CrossModelEntropy(verifiers[0], **common)  # type: ignore[arg-type]
+    made["endorm"] = EndogenousReward(verifiers[0], score_end_of_turn=True)
+    made["cme_rank"] = CrossModelEntropyRank(verifiers[0], num_generations=9, score_end_of_turn=True)
+    made["reverse_kl"] = ReverseKL(verifiers[0], score_end_of_turn=True)
+    made["reverse_kl_bounded"] = ReverseKL(verifiers[0], score_end_of_turn=True, power=5.0)
+    made["reverse_kl_masked"] = ReverseKL(verifiers[0], mask_special=True)
     for name, by_grade in score_answers(made, answers, start).items():
         for grade, expected in by_grade.items():
             assert values[name][grade] == pytest.approx(expected, abs=1e-4), (name, grade)
@@ -111,6 +118,15 @@ def test_any_other_reward_is_probed_beside_those_without_a_verifier(cell: Cell, 
     assert list(record.values) == ["length", *others] and record.second_checkpoint is None
     # an empty answer is its end token alone: 1 - |1 / 3 - 1|
     assert record.values["length"]["empty"] == [pytest.approx(1 / 3, abs=1e-6)] * 12
+
+
+def test_a_reference_is_scored_where_an_answer_is_a_part_of_the_response(cell: Cell) -> None:
+    [config] = composition.compose_cells(cell("data=arithmetic"))
+    lines, answers = reward_probe.lines(config), reward_probe.answers(config)
+    assert set(lines) == {*LINES, "reference_likelihood"}
+    start = checkpoints.load(config.generator)
+    [found] = score_answers({"r": lines["reference_likelihood"]}, answers, start).values()
+    assert all(None not in values for values in found.values()) and found["right"] != found["wrong"]
 
 
 def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
