@@ -59,14 +59,17 @@ class TrainingJob:
     def arguments(self, kind: type[C], settings: Mapping[str, Any]) -> C:
         """TRL's configuration `kind` from fields by TRL's names.
 
-        `per_device_train_batch_size` is that of all processes together. Precision and gradient checkpointing follow the
-        device. Raises ValueError as `cme.runtime.distributed.per_process_settings` does.
+        `per_device_train_batch_size` is that of all processes together. `bf16`, by default true on a GPU alone, keeps
+        float32 weights and computes with them in bfloat16 (`accelerate`'s mixed precision). Gradient checkpointing
+        follows the device. Raises ValueError as `cme.runtime.distributed.per_process_settings` does.
         """
         on_gpu = torch.cuda.is_available()
+        settings = dict(settings)
+        bf16 = settings.pop("bf16", None)
         config: C = kind(
             output_dir=str(self.folder if self.checkpointing is None else self.checkpointing.folder),
             seed=self.seed,
-            bf16=on_gpu,
+            bf16=on_gpu if bf16 is None else bf16,
             gradient_checkpointing=on_gpu,
             use_cpu=not on_gpu,
             logging_steps=1,
@@ -154,7 +157,7 @@ class PolicySaver(TrainerCallback):  # type: ignore[misc]
 def save_policy(trainer: Trainer, folder: Path) -> None:
     """Save the policy with its adapters merged, in the data type of training, synced to the disk.
 
-    In training with `bf16`, as on a GPU, the optimizer updates float32 weights and the model computes with them in
+    In training with `bf16` the optimizer updates float32 weights and the model computes with them in
     bfloat16; they are saved in bfloat16. All processes must call it; the main process writes. Raises Unavailable where
     it cannot be written.
     """

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, cast
 
 import torch
@@ -31,12 +32,18 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
     """TRL's trainer on prompts that are tokenized as everywhere in this project (`cme.models.chat.prompt_ids`).
 
     It computes each distinct prompt once where it samples, unless the model is sharded or vLLM samples, and, in one
-    process on a CPU, for the loss.
+    process on a CPU, for the loss. With `bf16` on a CPU, a copy of the policy in bfloat16 samples, where mixed
+    precision would round the weights again for every token.
     """
 
     def __init__(self, clock: StepClock, **settings: Any) -> None:
         super().__init__(**settings)
         self.clock = clock
+        self._sampler: Any = None
+        if self.args.bf16 and self.accelerator.device.type == "cpu":
+            self._sampler = deepcopy(self.model).requires_grad_(False).eval()
+            for weight in self._sampler.parameters():  # and no buffer: rotary frequencies stay in float32
+                weight.data = weight.to(torch.bfloat16)
 
     def _tokenize_prompts(self, prompts: list[chat.Text]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return chat.prompts_ids(self.processing_class, prompts), None, {}
@@ -55,13 +62,21 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
         ) as model:
             completions = sample(
-                model,
+                self._rounded(model),
                 prompt_ids,
                 self.eos_token_ids,
                 max_new_tokens=self.max_completion_length,
                 temperature=self.temperature,
             )
         return completions, None
+
+    def _rounded(self, model: Any) -> Any:
+        """The copy in bfloat16 with the policy's present weights; the policy itself without a copy."""
+        if self._sampler is None:
+            return model
+        for rounded, weight in zip(self._sampler.parameters(), model.parameters(), strict=True):
+            rounded.copy_(weight.detach())
+        return self._sampler
 
     def _get_per_token_logps_and_entropies(
         self,
@@ -87,24 +102,27 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
             end = len(ids) - logits_to_keep
             pairs[row] = ids[:end][kept[row, :end]].tolist(), ids[end:][mask[row]].tolist()
         order, parts = [], []
-        for batch in plan_batches(pairs, sys.maxsize, context_length(model)):
-            cache = PromptCache(model, batch.prompts)
-            for rows in batch.chunks:
-                parts.append(cache.hidden([batch.prompt_of[i] for i in rows], [pairs[i][1] for i in rows]))
-                order += rows
-        states, targets = map(torch.cat, zip(*parts, strict=True))
-        head = LMHead(model)
-        log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
-            states,
-            head.weight,
-            head.bias,
-            targets,
-            self.temperature,
-            VOCABULARY_TILE,
-            head.cap,
-            head.scale,
-            ("entropy",),
-        )
+        with self.accelerator.autocast():
+            for batch in plan_batches(pairs, sys.maxsize, context_length(model)):
+                cache = PromptCache(model, batch.prompts)
+                for rows in batch.chunks:
+                    parts.append(
+                        cache.hidden([batch.prompt_of[i] for i in rows], [pairs[i][1] for i in rows])
+                    )
+                    order += rows
+            states, targets = map(torch.cat, zip(*parts, strict=True))
+            head = LMHead(model)
+            log_probs, entropies, *_ = ChunkedLogProbFunction.apply(
+                states,
+                head.weight,
+                head.bias,
+                targets,
+                self.temperature,
+                VOCABULARY_TILE,
+                head.cap,
+                head.scale,
+                ("entropy",),
+            )
         zeros, place = torch.zeros(mask.shape), torch.tensor(order).argsort()
         scattered = [zeros.masked_scatter(mask[order], values)[place] for values in (log_probs, entropies)]
         return *scattered, None

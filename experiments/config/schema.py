@@ -189,6 +189,11 @@ class Optimization(Trainer):
         help="gradient norm above which gradients are clipped; 0: never", at_least=0
     )
     optim: str = setting(help="optimizer", choices=("adamw_torch", "adamw_torch_fused", "adafactor", "sgd"))
+    bf16: bool | None = setting(
+        None,
+        help="whether the policy computes in bfloat16, with float32 weights; null: on a GPU alone",
+        neutral_values=(None,),
+    )
 
 
 @dataclass

@@ -1,6 +1,7 @@
 """Check and prepare what runs need before the first one starts: weights, data, judges, trackers and disk space."""
 
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from experiments.config.validation import BadConfig, saved_checkpoints
 from experiments.run import inputs, judging
 from experiments.run.store import Store, add_to_experiments, lacks_cut_start, pending_checkpoints
 from experiments.run.twin import find_responses
+
+CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
+"""Instructions for bfloat16 of x86 and Arm by their names in torch, of which a CPU needs one."""
 
 
 def prepare(runs: list[Run]) -> None:
@@ -59,6 +63,7 @@ def prepare(runs: list[Run]) -> None:
     if problems:
         raise Unavailable("\n".join(problems))
     _check_selection_and_capabilities(trained)
+    _warn_of_slow_bfloat16(new)
     make_loadable(new)
     _check_stop_rules(new)
     _check_disk_space(trained)
@@ -242,6 +247,24 @@ def _check_disk_space(runs: list[Run]) -> None:
                 "policies and checkpoints: free some space, use another results_dir, or save fewer policies with a "
                 "larger selection.every or selection.every=null"
             )
+
+
+def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
+    """Print a warning if runs compute in bfloat16 on a CPU that has no instructions for it."""
+    remedies = {"scoring.dtype=float32": any(run.scoring.dtype == "bfloat16" for run in runs)}
+    optimized = [run.trainer for run in runs if isinstance(run.trainer, schema.Optimization)]
+    remedies["trainer.bf16=false"] = any(trainer.bf16 for trainer in optimized)
+    if not any(remedies.values()):
+        return
+    from torch import cpu, cuda
+
+    capabilities = cpu.get_capabilities()
+    if not cuda.is_available() and not any(capabilities.get(name) for name in CPU_BFLOAT16):
+        print(
+            "warning: this CPU has no instructions for bfloat16 and is far slower in it than in float32; add "
+            f"{' '.join(remedy for remedy, helps in remedies.items() if helps)}",
+            file=sys.stderr,
+        )
 
 
 def _check_commits(runs: list[Run]) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 import trainings
 from trainings import PROMPTS, Folder, Tiny, rows_of, run_grpo, same, weights
-from transformers import AutoModelForCausalLM, TrainerControl, TrainerState
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainerControl, TrainerState
 from trl import GRPOTrainer
 from verifiers import make_verifier
 
@@ -20,10 +20,11 @@ from cme import TrainingFailed
 from cme.checkpoints import Checkpoint, load
 from cme.miniature import world
 from cme.models import chat
+from cme.models.generation import sample
 from cme.records import Grade
 from cme.rewards import CrossModelEntropy, Reward
 from cme.scoring.token_scorer import TokenScorer
-from cme.training import grpo
+from cme.training import grpo, trl_internals
 from cme.training.collapse import CollapseCallback, CollapseGuard
 from cme.training.history import HISTORY, TrainingResult
 from cme.training.job import TrainingJob, checkpoint_folder, save_policy
@@ -258,6 +259,60 @@ def test_log_probabilities_entropies_and_gradients_equal_those_of_trl(
     monitors = Monitors(tiny(family), None, None)
     run(tiny, tmp_path, letters, policy=tiny(family), monitors=monitors, max_steps=2, **settings)
     assert compared == 2
+
+
+def test_in_bfloat16_a_rounded_copy_of_the_present_policy_samples(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """The policy keeps float32 weights, and the copy the float32 frequencies of its positions."""
+    policy = tiny(family)
+    copies: list[list[torch.Tensor]] = []
+
+    def watched(model: Any, *arguments: Any, **settings: Any) -> list[list[int]]:
+        copies.append([weight.to(torch.bfloat16) for weight in policy.model.parameters()])
+        assert same(copies[-1], list(model.parameters())) and model is not policy.model
+        assert {buffer.dtype for buffer in model.buffers()} == {torch.float32}
+        return sample(model, *arguments, **settings)
+
+    monkeypatch.setattr(trl_internals, "sample", watched)
+    monitors = Monitors(tiny(family), None, None)
+    run(tiny, tmp_path, letters, policy=policy, monitors=monitors, max_steps=2, bf16=True)
+    assert len(copies) == 2 and not same(*copies), "the first step must change the weights"
+    assert policy.model.dtype == torch.float32
+    assert AutoModelForCausalLM.from_pretrained(tmp_path).dtype == torch.bfloat16
+
+
+def test_in_bfloat16_the_loss_is_that_of_mixed_precision(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """Like TRL's up to the rounding, and unlike float32; the same before and in the update, so that no ratio is off."""
+    gaps: list[list[float]] = []
+
+    class Compared(PromptTrainer):
+        def _get_per_token_logps_and_entropies(self, model: Any, *rows: Any, **settings: Any) -> Any:
+            found = super()._get_per_token_logps_and_entropies(model, *rows, **settings)
+            theirs = GRPOTrainer._get_per_token_logps_and_entropies(self, model, *rows, **settings)
+            ids, mask, width = rows
+            parts = [
+                [row[kept.bool()].tolist() for row, kept in zip(ids[:, at], mask[:, at], strict=True)]
+                for at in (slice(-width), slice(-width, None))
+            ]
+            exact = torch.cat([one.log_likelihoods for one in TokenScorer(model).score(*parts)])
+            values = [each[0].detach()[mask[:, -width:].bool()] for each in (found, theirs)]
+            gaps.append([float((values[0] - other).abs().mean()) for other in (values[1], exact)])
+            return found
+
+    class Clipped(TrainerCallback):  # type: ignore[misc]
+        def on_log(self, *_: Any, logs: Any = None, **__: Any) -> None:
+            clipped.extend(logs[name] for name in ("clip_ratio/region_mean",) if name in logs)
+
+    clipped: list[float] = []
+    monkeypatch.setattr(grpo, "PromptTrainer", Compared)
+    settings: dict[str, Any] = {"bf16": True, "num_iterations": 2, "epsilon": 1e-6, "learning_rate": 1e-12}
+    job = TrainingJob(0, tmp_path, callbacks=[Clipped()], quiet=True)
+    run_grpo(tiny(family), tiny(family), letters, job, max_steps=2, **settings)
+    assert all(to_trl < 0.05 and to_float32 > 1e-3 for to_trl, to_float32 in gaps), gaps
+    assert len(gaps) == 3 and clipped == [0.0, 0.0], "old log-probabilities once, then two updates"
 
 
 def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> None:

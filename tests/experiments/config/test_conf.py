@@ -70,7 +70,8 @@ def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
     config = compose(f"scale={scale}", f"trainer={method}")
     settings = trl_settings(config)
     assert {*settings, *NOT_TRL} >= set(config.values["trainer"]) and not {*settings} & {*NOT_TRL}
-    made = classes[method](output_dir="x", report_to=[], bf16=False, use_cpu=True, **settings)
+    settings["bf16"] = bool(settings["bf16"])  # null is for `TrainingJob.arguments` to decide
+    made = classes[method](output_dir="x", report_to=[], use_cpu=True, **settings)
     for name, value in settings.items():
         expected = [value] if (method, name) == ("dpo", "loss_type") else value
         assert getattr(made, name) == expected, name
