@@ -286,8 +286,9 @@ VERIFIER_SWEEP_MATH = Experiment(
     title="Mathematics: must the verifier be right?",
     question=(
         "The same generator was trained on problems with one right answer, by the likelihood that each of several "
-        "verifiers gives to its answers; pass@1 is measured on greedy responses to other problems. In the published "
-        "sweep training raises accuracy whichever verifier is used, even one worse at mathematics than the generator. "
+        "verifiers gives to the whole response or to the answer alone, each with a table of its own; pass@1 is "
+        "measured on greedy responses to other problems. In the published sweep training raises accuracy whichever "
+        "verifier is used, even one worse at mathematics than the generator. "
         "Stated before the runs: the claim holds here if the across-seed 95 % interval of the change lies above 0 with "
         "every verifier except random weights; it is refuted here if any of them lies below 0, and not supported "
         "otherwise. A second claim is that a verifier must be able: supported if the interval of pass@1 with the most "

@@ -170,11 +170,18 @@ def quality_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
 
 
 def accuracy_views(runs: Sequence[RunRecord]) -> list[GeneratorOutcomes]:
-    """The outcomes of each generator on mathematics. Raises NothingToShow without any graded run."""
+    """The outcomes of each generator and reward on mathematics. Raises NothingToShow without any graded run."""
     graded = [run for run in runs if run.accuracy is not None]
     if not graded:
         raise NothingToShow("none of the runs is graded")
-    return [GeneratorOutcomes(name, own, accuracy_outcomes(own)) for name, own in group_by_generator(graded)]
+    views = []
+    for name, own in group_by_generator(graded):
+        rewards = list(dict.fromkeys(run.reward for run in own if run.reward not in CONTROLS))
+        for reward in rewards or [""]:
+            compared = [run for run in own if run.reward in (reward, *CONTROLS)]
+            shown = f"{name}, {display_name(reward)}" if len(rewards) > 1 else name
+            views.append(GeneratorOutcomes(shown, compared, accuracy_outcomes(compared)))
+    return views
 
 
 def outcome(

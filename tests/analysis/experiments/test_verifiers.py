@@ -373,3 +373,16 @@ def test_the_sweep_on_mathematics_keeps_ours_and_the_published_apart(
     assert drawn[3] == [10, 27, 30, 42, 45, 69, 76]  # without the parsing failure
     assert drawn[4] == [55, 58, 59, 59, 60, 60, 60, 61]
     assert smallest_type(plot.figure) >= 8
+
+
+def test_each_reading_is_a_sweep_of_its_own(graded_under: Under, tmp_path: Path) -> None:
+    def renamed(run: RunRecord, reward: str) -> RunRecord:
+        return replace(run, reward=reward, run_id=f"{reward}-{run.run_id}")
+
+    by_answer = [graded_under(v, n, seed) for v, n in {"random": 8, "qwen": 5}.items() for seed in range(3)]
+    whole = [renamed(graded_under("qwen", 30, seed), "cme_whole") for seed in range(3)]
+    control = [renamed(graded_under("qwen", 9, seed), "random") for seed in range(3)]
+    answer, _, response = VERIFIER_SWEEP_MATH.show([*by_answer, *whole, *control], tmp_path).tables
+    assert [row[8].split()[0] for row in texts(answer)] == ["-2.5", "-5.0", "-12.5"]
+    assert [row[8].split()[0] for row in texts(response)] == ["-2.5", "+50.0"]
+    assert "CME (answer span)" in answer.title and "CME (whole response)" in response.title
