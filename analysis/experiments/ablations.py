@@ -28,9 +28,10 @@ from analysis.figures.curves import seed_curve
 from analysis.figures.settings import distance_plot, size_plot
 from analysis.figures.style import Plot
 from analysis.records.frames import WINDOW
-from analysis.records.names import display_name
+from analysis.records.names import display_name, generator_name
 from analysis.sections.base import Part
 from analysis.sections.topics import drift_part
+from analysis.tables.cells import Cell
 from cme.records import RunRecord
 
 NORMALISATIONS = {"group": "divided by SD", "batch": "divided by the batch's SD", "none": "only centred"}
@@ -116,10 +117,14 @@ def distances(view: JudgedMethods) -> Iterator[Plot]:
 
 
 def sizes(view: JudgedMethods) -> Iterator[Plot]:
-    """Win rate and score against the group size."""
-    if view.cells:
-        groups = [[(row.cell, group_size(row.runs[0])) for row in group] for group in view.groups]
-        yield size_plot(file_name("size", view.scale, view.judge), groups)
+    """Win rate and score against the group size, a line per generator and reward."""
+    lines: dict[str, list[tuple[Cell, int]]] = {}
+    for row in view.rows:
+        generator = generator_name(row.cell.family, row.cell.regime)
+        name = f"{generator}, {display_name(row.cell.reward)}"
+        lines.setdefault(name, []).append((row.cell, group_size(row.runs[0])))
+    if lines:
+        yield size_plot(file_name("size", view.scale, view.judge), lines)
 
 
 def drift(name: str, views: Sequence[JudgedMethods], out: Path) -> Part:
@@ -137,7 +142,9 @@ ADVANTAGE_NORM = Experiment(
         "collapse, the centred runs keep their length and variety, which the drift metrics below measure. The paper's "
         "repository has the same ablation (group_std, group_mean); none of its figures are known."
     ),
-    views=Methods("Advantages", "advantages", normalisation, baseline=NORMALISATIONS["group"]),
+    views=Methods(
+        "Advantages", "advantages", normalisation, baseline=NORMALISATIONS["group"], of_reward=True
+    ),
     tables=(summary_table(*WIN_RATE_COLUMNS, LENGTH, ENTROPY, KL), baseline_table, evidence),
     figures=(win_rates, training),
     frame=methods_frame,
@@ -154,7 +161,7 @@ KL_BETA = Experiment(
         "paper trains its cells with beta 0 or 0.01 and its repository compares 0, 0.01 and 0.1; no figures of that "
         "comparison are known."
     ),
-    views=Methods("KL penalty", "beta", kl_weight, baseline="beta 0"),
+    views=Methods("KL penalty", "beta", kl_weight, baseline="beta 0", of_reward=True),
     tables=(summary_table(*WIN_RATE_COLUMNS, KL, LENGTH), baseline_table, evidence),
     figures=(distances, training),
     frame=methods_frame,
@@ -199,7 +206,13 @@ GROUP_SIZE = Experiment(
         "per step, so a difference is due to how they are divided. The paper uses groups of 8 throughout and has no "
         "such comparison."
     ),
-    views=Methods("Group size", "groups", lambda run: f"groups of {group_size(run)}", baseline="groups of 8"),
+    views=Methods(
+        "Group size",
+        "groups",
+        lambda run: f"groups of {group_size(run)}",
+        baseline="groups of 8",
+        of_reward=True,
+    ),
     tables=(
         summary_table(
             *WIN_RATE_COLUMNS,

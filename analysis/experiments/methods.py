@@ -12,7 +12,15 @@ from matplotlib.colors import to_hex
 from analysis.figures.curves import add_derived_columns
 from analysis.figures.style import MARKERS, Style
 from analysis.records.frames import history_frame
-from analysis.records.names import REGIMES, REWARDS, method_names, natural_key, order_key, sort_names
+from analysis.records.names import (
+    REGIMES,
+    REWARDS,
+    display_name,
+    method_names,
+    natural_key,
+    order_key,
+    sort_names,
+)
 from analysis.stats.contrasts import Contrast
 from analysis.tables.cells import Cell, build_cells, build_contrasts
 from analysis.tables.win_rates import method_key
@@ -88,17 +96,23 @@ class Methods:
     """What an experiment compares; called with the runs of one scale, it returns their view under each judge.
 
     `subject` names the comparison in titles and `setting` its methods in headers; `label` names the method of a run.
-    Every other method is compared with the method `baseline`, or else with CME.
+    Every other method is compared with the method `baseline`, or else with CME. With `of_reward`, the methods are
+    settings of a reward: they are named after the reward and the setting, and compared with the same reward's baseline.
     """
 
     subject: str
     setting: str
     label: Callable[[RunRecord], str]
     baseline: str | None = None
+    of_reward: bool = False
+
+    def name(self, setting: str, reward: str) -> str:
+        """The name of a method, such as `CME, beta 0` for a setting of a reward."""
+        return f"{display_name(reward)}, {setting}" if self.of_reward else setting
 
     def __call__(self, runs: Sequence[RunRecord]) -> "list[JudgedMethods]":
         """One view per judge; one without cells if there is no verdict."""
-        named = NamedRuns.by(self.label, runs)
+        named = NamedRuns.by(lambda run: self.name(self.label(run), run.reward), runs)
         judges = sort_names(cell.judge for cell in named.cells)
         return [
             JudgedMethods(self, named, judge, [cell for cell in named.cells if cell.judge == judge])
@@ -123,7 +137,10 @@ class JudgedMethods:
     @cached_property
     def contrasts(self) -> list[tuple[Cell, Cell, Contrast, float]]:
         """Every cell with the baseline's cell in its place, their difference, and its p-value corrected by Holm."""
-        return build_contrasts(self.cells, baseline=self.methods.baseline)
+        methods = self.methods
+        if (baseline := methods.baseline) is None:
+            return build_contrasts(self.cells)
+        return build_contrasts(self.cells, baseline=lambda cell: methods.name(baseline, cell.reward))
 
     @cached_property
     def rows(self) -> "list[MethodRow]":

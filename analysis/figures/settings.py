@@ -87,17 +87,19 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
     return Plot(name, caption, figure)
 
 
-def size_plot(name: str, groups: Sequence[Sequence[tuple[Cell, int]]]) -> Plot:
-    """Win rate and score against the group size: one line per group of cells, each with its group size."""
-    first, styles = groups[0][0][0], {}
-    sizes = sorted({size for group in groups for _, size in group})
+def size_plot(name: str, lines: Mapping[str, Sequence[tuple[Cell, int]]]) -> Plot:
+    """Win rate and score against the group size: one line per name, of cells with their group sizes."""
+    styles = {
+        line: Style(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
+        for index, line in enumerate(lines)
+    }
+    cells = [cell for line in lines.values() for cell, _ in line]
+    first, sizes = cells[0], sorted({size for line in lines.values() for _, size in line})
     with rc_context(RC):
         figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for index, group in enumerate(groups):
-            style = Style(COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)])
-            styles[generator_name(group[0][0].family, group[0][0].regime)] = style
-            ordered = sorted(group, key=lambda pair: pair[1])
+        for line, style in styles.items():
+            ordered = sorted(lines[line], key=lambda pair: pair[1])
             x = [size for _, size in ordered]
             left.plot(x, [cell.win.rate for cell, _ in ordered], color=style.colour, linewidth=0.8)
             for cell, size in ordered:
@@ -126,7 +128,7 @@ def size_plot(name: str, groups: Sequence[Sequence[tuple[Cell, int]]]) -> Plot:
         figure.suptitle(
             f"Group size at equal completions per step (scale: {first.scale}, judge: {judge_label(first.judge)})"
         )
-        handles = legend_handles(styles, undecided_mark(cell for group in groups for cell, _ in group))
+        handles = legend_handles(styles, undecided_mark(cells))
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
         f"Win rate against the untrained model by group size, at equal completions per step, at scale {first.scale}, "

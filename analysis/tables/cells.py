@@ -1,6 +1,6 @@
 """Cells, the unit of every table: one method on one family and regime at one scale, with its seeds pooled."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import nan
 from operator import attrgetter
@@ -144,9 +144,9 @@ def panel_agreement(verdicts: pd.DataFrame) -> Agreement:
 
 
 def build_contrasts(
-    cells: Sequence[Cell], reward: str = "cme", baseline: str | None = None
+    cells: Sequence[Cell], reward: str = "cme", baseline: Callable[[Cell], str] | None = None
 ) -> list[tuple[Cell, Cell, Contrast, float]]:
-    """Compare each method with `baseline`, or else with the first method of `reward`, of its judge, family and regime.
+    """Compare each cell with its `baseline`, or else with the first method of `reward`, of the same setting.
 
     They are compared on the builds that both have. Returns the cell, the cell that it is compared with, their contrast,
     and its p-value corrected by Holm over all.
@@ -155,7 +155,7 @@ def build_contrasts(
     for cell in cells:
         others = [other for other in cells if same_setting(cell, other)]
         methods = sort_names(
-            o.method for o in others if (o.method == baseline if baseline else o.reward == reward)
+            o.method for o in others if (o.method == baseline(cell) if baseline else o.reward == reward)
         )
         if methods and cell.method != methods[0]:
             against = next(other for other in others if other.method == methods[0])

@@ -73,7 +73,10 @@ def test_equal_settings_are_pooled_whatever_made_them_and_others_are_not(make_re
         make_record(seed=0, run_id="c", experiment="kl_beta", config=config(beta=0.01)),
     ]
     cells = view(KL_BETA, runs).cells
-    assert [(cell.method, cell.runs) for cell in cells] == [("beta 0", ("a", "b")), ("beta 0.01", ("c",))]
+    assert [(cell.method, cell.runs) for cell in cells] == [
+        ("CME, beta 0", ("a", "b")),
+        ("CME, beta 0.01", ("c",)),
+    ]
     faster = make_record(seed=2, run_id="d", config=config(learning_rate=1.0))
     methods = [cell.method for cell in view(KL_BETA, [*runs, faster]).cells]
     assert len(methods) == 3 and any("learning_rate=1.0" in method for method in methods)
@@ -105,7 +108,7 @@ def test_the_summary_follows_the_verdicts(make_record: Make) -> None:
     ]
     table = first_table(KL_BETA.tables[0](view(KL_BETA, runs)))
     first, second = texts(table)
-    assert first[:3] == ["Qwen", "Pretrained", "beta 0"] and second[:3] == ["", "", "beta 0.1"]
+    assert first[:3] == ["Qwen", "Pretrained", "CME, beta 0"] and second[:3] == ["", "", "CME, beta 0.1"]
     assert first[3].startswith("75.0 [") and second[3].startswith("50.0 [")
     assert [first[5], second[5]] == ["50.0 to 100.0 (3)", "50.0 to 50.0 (3)"]
     assert first[7].startswith("0.30 → 0.50 (+0.20 [") and second[7].startswith("0.40 → 0.40 (+0.00 [")
@@ -156,7 +159,34 @@ def test_beta_is_drawn_where_its_runs_ended(make_record: Make) -> None:
     # the ends are the means of both values; a KL estimate below 0 is sampling noise, and its root is 0
     assert points[0] == pytest.approx(((sqrt(4.5) + sqrt(8)) / 2, 75))
     assert points[1] == pytest.approx((sqrt(0.5) / 2, 75))
-    assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == ["beta 0", "beta 0.1", "start"]
+    assert [text.get_text() for text in plot.figure.legends[0].get_texts()] == [
+        "CME, beta 0",
+        "CME, beta 0.1",
+        "start",
+    ]
+
+
+def test_settings_are_compared_within_a_reward(make_record: Make) -> None:
+    """With the penalty CME falls from 75 to 50 %, and the random reward rises from 25 to 50 %."""
+    wins = {("cme", 0.0): 27, ("cme", 0.1): 18, ("random", 0.0): 9, ("random", 0.1): 18}
+    runs = [
+        with_quality(
+            make_record(
+                reward=reward, run_id=f"{reward}{beta}", verdicts=won(count), config=config(beta=beta)
+            ),
+            [count / 100] * 2,
+            kl=[0.0, count / 10],
+        )
+        for (reward, beta), count in wins.items()
+    ]
+    shown = view(KL_BETA, runs)
+    assert [(c.method, against.method, d.difference) for c, against, d, _ in shown.contrasts] == [
+        ("CME, beta 0.1", "CME, beta 0", pytest.approx(-25)),
+        ("Random, beta 0.1", "Random, beta 0", pytest.approx(25)),
+    ]
+    [plot] = distances(shown)
+    ends = {float(line.get_ydata()[-1]) for line in plot.figure.axes[0].lines}
+    assert ends >= {count / 100 for count in wins.values()}, "one path per reward and setting"
 
 
 def sized(make_record: Make, size: int, batch: int, wins: int) -> RunRecord:
@@ -168,12 +198,12 @@ def test_group_sizes_divide_one_budget(make_record: Make, tmp_path: Path) -> Non
     runs = [sized(make_record, size, 64, wins) for size, wins in ((16, 27), (2, 18), (8, 36))]
     summary, against = GROUP_SIZE.show(runs, tmp_path).tables[:2]
     rows = texts(summary)
-    assert [row[2] for row in rows] == ["groups of 2", "groups of 8", "groups of 16"]
+    assert [row[2] for row in rows] == [f"CME, groups of {size}" for size in (2, 8, 16)]
     assert [row[9] for row in rows] == ["32 x 2", "8 x 8", "4 x 16"]  # behind the ceiling
     assert any("64 completions per step" in note for note in summary.notes)
     assert [row[2:4] for row in texts(against)] == [
-        ["groups of 2", "groups of 8"],
-        ["groups of 16", "groups of 8"],
+        ["CME, groups of 2", "CME, groups of 8"],
+        ["CME, groups of 16", "CME, groups of 8"],
     ]
     assert [row[5].split(" ")[0] for row in texts(against)] == ["-50.0", "-25.0"]
     unequal = GROUP_SIZE.show([*runs, sized(make_record, 4, 32, 18)], tmp_path)
@@ -186,6 +216,12 @@ def test_group_sizes_are_drawn_in_order(make_record: Make) -> None:
     left, right = plot.figure.axes
     assert list(left.lines[0].get_xdata()) == [2, 16] and list(left.lines[0].get_ydata()) == [50, 75]
     assert list(right.lines[0].get_ydata()) == pytest.approx([0.4, 0.5])
+    random = [
+        replace(run, reward="random", run_id=f"r{run.run_id}", verdicts=won(9, scored=True)) for run in runs
+    ]
+    [both] = sizes(view(GROUP_SIZE, [*runs, *random]))
+    names = [text.get_text() for text in both.figure.legends[0].get_texts()]
+    assert names[:2] == ["Qwen pretrained, CME", "Qwen pretrained, Random"]
     assert left.get_xscale() == "log" and [t.get_text() for t in left.get_xticklabels()] == ["2", "16"]
 
 
