@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle
+from textwrap import fill
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -33,15 +34,16 @@ from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 
 UNITS = {
-    **dict.fromkeys(("cme", "reverse_kl", "reverse_kl_masked"), "nats/token"),
-    **dict.fromkeys(("self_certainty", "self_likelihood"), "nats/token"),
+    **dict.fromkeys(("cme", "cme_no_end", "cme_whole", "cme_answer", "cme_blended"), "nats/token"),
+    **dict.fromkeys(("reverse_kl", "self_certainty", "self_likelihood", "predictive_entropy"), "nats/token"),
+    "reverse_kl_masked": "nats/token",
     **dict.fromkeys(("token_entropy", "token_entropy_last", "token_entropy_format"), "nats/token"),
     **dict.fromkeys(("endorm", "sequence_likelihood", "reference_likelihood"), "nats"),
     **dict.fromkeys(("sequence_probability", "reference_probability"), "probability"),
     "reference_mean_probability": "probability",
     **dict.fromkeys(("semantic_entropy", "majority_vote"), "share"),
     "cme_rank": "rank / group",
-    **dict.fromkeys(("format", "random"), "0 or 1"),
+    **dict.fromkeys(("format", "random", "ground_truth_answer"), "0 or 1"),
     "ground_truth": "0 to 1",
     "length": "up to 1",
 }
@@ -78,7 +80,8 @@ def trained_reward_plot(history: pd.DataFrame) -> Plot:
             draw_curve(axes, runs, "reward_value", style)
 
     rewards = {
-        r: f"{display_name(r)}\n({UNITS.get(r, 'own unit')})" for r in sort_names(history["reward"], REWARDS)
+        r: f"{fill(display_name(r), 12)}\n({UNITS.get(r, 'own unit')})"
+        for r in sort_names(history["reward"], REWARDS)
     }
     families = {family: family_name(family) for family in sort_names(history["family"])}
     title = f"Trained reward (scale: {scale})"
