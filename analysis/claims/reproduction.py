@@ -174,11 +174,11 @@ def summarise_parts(verdict: ClaimVerdict) -> str:
 
 
 def count_sample(result: Result) -> str:
-    """The numbers of prompts and seeds of a result."""
+    """The numbers of prompts and seeds of a result; a measure along training has no evaluation prompts."""
     texts = []
     parts = [part for part in result.parts if not isnan(part.value)]
-    for values, unit in (([p.prompts for p in parts], "prompt"), ([p.seeds for p in parts], "seed")):
-        if any(values):
+    for counts, unit in (([p.prompts for p in parts], "prompt"), ([p.seeds for p in parts], "seed")):
+        if values := [count for count in counts if count]:
             ends = dict.fromkeys(map(str, (min(values), max(values))))
             texts.append(f"{'-'.join(ends)} {unit}{'' if max(values) == 1 else 's'}")
     return ", ".join(texts) or "-"

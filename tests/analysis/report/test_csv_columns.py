@@ -6,7 +6,10 @@ FILES = sorted((PAGE.parents[1] / "results" / "reference" / "analysis" / "tables
 
 COMMITTED = """
     laptop laptop-accuracy laptop-confounds laptop-main-table laptop-math laptop-reward-probe
-    laptop-rewards laptop-sanity miniature miniature-confounds miniature-faults
+    laptop-rewards laptop-sanity miniature miniature-accuracy miniature-advantage-norm
+    miniature-advantage-norm-drift miniature-confounds miniature-faults miniature-granularity
+    miniature-group-size miniature-kl-beta miniature-kl-beta-drift miniature-math
+    miniature-overoptimisation miniature-verifier-sweep-math
     miniature-independence miniature-main-table miniature-main-table-comparators
     miniature-reward-probe miniature-rewards miniature-sanity miniature-separation
     miniature-verifier-sweep published-separation
