@@ -24,7 +24,7 @@ from analysis.tables.trajectory import collapse_of, steps_entry, trajectory_fram
 SIGNALS = {
     "cme": "verifier",
     "best_of_n_cme": "verifier, without training",
-    **dict.fromkeys(("cme_no_end", "cme_rank", "endorm"), "verifier"),
+    **dict.fromkeys(("cme_no_end", "cme_rank", "cme_length", "endorm"), "verifier"),
     **dict.fromkeys(("reverse_kl", "reverse_kl_bounded", "reverse_kl_masked"), "verifier"),
     "predictive_entropy": "verifier",
     "sft": "verifier's answers",

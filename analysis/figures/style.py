@@ -86,6 +86,7 @@ STYLES = {
     "cme_whole": Style("#0072B2", "D", (1, 2)),
     "cme_no_end": Style("#0072B2", "X", (4, 1, 1, 1)),
     "cme_rank": Style("#0072B2", "h", (8, 2)),
+    "cme_length": Style("#0072B2", "*", (3, 1, 1, 1)),
     "endorm": Style("#56B4E9", "v", (4, 1, 1, 1)),
     "predictive_entropy": Style("#56B4E9", "D", (8, 2)),
     "best_of_n_cme": Style("#56B4E9", ">", (3, 1)),

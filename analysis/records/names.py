@@ -21,6 +21,7 @@ DISPLAY_NAMES = {
     "cme_no_end": "CME (no end token)",
     "cme_rank": "CME (rank)",
     "endorm": "EndoRM",
+    "cme_length": "CME + length",
     "best_of_n_cme": "Best-of-n (CME)",
     "reverse_kl": "Reverse KL",
     "reverse_kl_bounded": "Reverse KL (bounded)",

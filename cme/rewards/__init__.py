@@ -13,6 +13,7 @@ from cme.rewards.self_certainty import SelfCertainty
 from cme.rewards.semantic_entropy import SemanticEntropy
 from cme.rewards.sequence_likelihood import SequenceLikelihood
 from cme.rewards.token_entropy import TokenEntropy
+from cme.rewards.weighted_sum import WeightedSum
 
 __all__ = [
     "CrossModelEntropy",
@@ -30,4 +31,5 @@ __all__ = [
     "SemanticEntropy",
     "SequenceLikelihood",
     "TokenEntropy",
+    "WeightedSum",
 ]

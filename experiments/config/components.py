@@ -18,7 +18,7 @@ class Component:
 
     Attributes:
         name: Option of the config group; empty where the group has no named options.
-        target: Dotted path; empty for a panel of judges, which has `members` instead.
+        target: Dotted path; empty for a panel of judges, which has `members` instead. A sum of rewards has both.
     """
 
     name: str
@@ -45,16 +45,23 @@ class Component:
         members = {name: member.settings for name, member in self.members.items()}
         return named | target | self.arguments | ({"members": members} if members else {})
 
+    @property
+    def parts(self) -> list["Component"]:
+        """The members, or the component itself if it has none."""
+        return list(self.members.values()) or [self]
+
     def load_target(self) -> Callable[..., Any]:
         """Import the target. Raises ImportError."""
         return locate(self.target)
 
     def instantiate(self, **more: Any) -> Any:
-        """Call the target with the arguments and `more`, after instantiating nested components."""
+        """Call the target with the arguments and `more`, after instantiating members and nested components."""
         arguments = {
             name: Component.of(value, named=False).instantiate() if is_component(value) else value
             for name, value in self.arguments.items()
         } | more
+        if self.members:
+            arguments["members"] = {name: member.instantiate() for name, member in self.members.items()}
         partial = arguments.pop("_partial_", False)
         target = self.load_target()
         return functools.partial(target, **arguments) if partial else target(**arguments)

@@ -185,13 +185,15 @@ def _named_options(values: Mapping[str, Any]) -> DictConfig:
     def option(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
         return option_settings(group, str((node or {}).get("name")))
 
-    judge = values["judge"]
-    members = {key: option("judge", member) for key, member in (judge.get("members") or {}).items()}
+    def members(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
+        return {key: option(group, member) for key, member in ((node or {}).get("members") or {}).items()}
+
+    judge, reward = values["judge"], values.get("reward")
     return OmegaConf.create(
         {
             "data": option("data", values["data"]),
-            "reward": option("reward", values.get("reward")),
-            "judge": {**option("judge", judge), "members": members},
+            "reward": {**option("reward", reward), "members": members("reward", reward)},
+            "judge": {**option("judge", judge), "members": members("judge", judge)},
             "selection": {"judge": option("judge", values["selection"]["judge"])},
             "trainer": {"pairs": "${data.pairs}"},
         }
@@ -241,7 +243,7 @@ def stop_rule(run: "Run") -> dict[str, Any]:
 
 def verifier_template(run: "Run") -> Mapping[str, Any]:
     """The values for the variables of the chat template of the reward's verifier, or of the verifier of trainer=sft."""
-    of_reward = run.reward.arguments.get("chat_template_kwargs") if uses_reward(run) else None
+    of_reward = _of_parts(run, "chat_template_kwargs")
     return run.chat_template.verifier if of_reward is None else of_reward
 
 
@@ -280,7 +282,8 @@ def comparisons(run: "Run") -> dict[str, str]:
 def verifiers(run: "Run") -> list[str]:
     """The verifiers whose scores or answers the run trains on; empty for a reward without a verifier and for DPO."""
     if uses_reward(run):
-        return reward_verifiers(run.reward.arguments)
+        names = [name for part in run.reward.parts for name in reward_verifiers(part.arguments)]
+        return list(dict.fromkeys(names)) if run.reward.members else names
     return [run.verifier.checkpoint] if run.trainer.method == "sft" else []
 
 
@@ -291,7 +294,7 @@ def uses_reward(run: "Run") -> bool:
 
 def quantization(run: "Run") -> Any:
     """The quantization of the weights of the reward's verifiers; None for full precision."""
-    return run.reward.arguments.get("quantization") if uses_reward(run) else None
+    return _of_parts(run, "quantization")
 
 
 def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:
@@ -308,8 +311,14 @@ def responding_verifier(run: "Run") -> str | None:
 
 def served_verifiers(run: "Run") -> list[str]:
     """The verifiers that a server runs, so that this process needs their tokenizers alone."""
-    served = uses_reward(run) and run.reward.arguments.get("server") is not None
-    return verifiers(run) if served else []
+    return verifiers(run) if _of_parts(run, "server") is not None else []
+
+
+def _of_parts(run: "Run", argument: str) -> Any:
+    """An argument of the reward, or of the first of its members that has it; None if the trainer uses no reward."""
+    parts = run.reward.parts if uses_reward(run) else []
+    values = (part.arguments.get(argument) for part in parts)
+    return next((value for value in values if value is not None), None)
 
 
 def verifier_name(run: "Run") -> str:

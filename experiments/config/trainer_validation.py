@@ -79,6 +79,12 @@ def _check_best_of_n(run: "Run", trainer: BestOfN) -> None:
 def check_reward(run: "Run") -> None:
     """Raise ValueError with one sentence for settings of the reward that the trainer ignores."""
     reward = run.reward.arguments
+    for name, member in run.reward.members.items():
+        if member.arguments.get("granularity") == "token" or member.arguments.get("std_floor", 0) > 0:
+            raise ValueError(
+                f"reward.members.{name} with granularity=token or std_floor; a sum has one value per response, so use "
+                f"reward.members.{name}.granularity=sequence and reward.members.{name}.std_floor=0"
+            )
     uses_groups = reward.get("granularity") == "token" or reward.get("std_floor", 0) > 0
     if uses_groups and isinstance(run.trainer, BestOfN):
         raise ValueError(

@@ -220,7 +220,10 @@ def declared_values(run: "Run") -> list[tuple[str, Any, Setting]]:
 
 def _components(run: "Run") -> dict[str, Component]:
     """The components that the run uses by their paths, with each member of a panel of judges."""
-    used = {"reward": run.reward} if identity.uses_reward(run) else {}
+    used = {}
+    if identity.uses_reward(run):
+        used = {"reward": run.reward}
+        used |= {f"reward.members.{name}": member for name, member in run.reward.members.items()}
     used |= judges(run)
     if run.selection.every is not None:
         used["selection.judge"] = run.selection.judge
@@ -266,6 +269,8 @@ def _overlaps(run: "Run", generators: Sequence[str]) -> list[str]:
 def _check_component(path: str, component: Component) -> None:
     """Check that the target takes the arguments and, for a reward or a judge, derives from its base class."""
     target, arguments = component.target, component.arguments
+    if component.members:
+        arguments = arguments | {"members": component.members}
     if not target:
         raise BadConfig(f"{path}._target_ is missing; it names the callable to use")
     factory = component.load_target()
@@ -289,7 +294,7 @@ def _check_component(path: str, component: Component) -> None:
         signature.bind(**arguments, **provided)
     except TypeError as error:
         raise BadConfig(f"{path}: {target} has a {error}") from error
-    base = Reward if path == "reward" else Judge if "judge" in path else None
+    base = Reward if path.startswith("reward") else Judge if "judge" in path else None
     if base is None:
         return
     if not (isinstance(factory, type) and issubclass(factory, base)):
@@ -324,8 +329,12 @@ def _describe_type(annotation: Any) -> str:
 def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
     """Check that the data have the answers that reward, experiment and judges need."""
     reward, data = run.reward, run.data
-    needs_answers = "reward" in components and cast("type[Reward]", reward.load_target()).needs_answers
-    if needs_answers and data.answers == "none" and reward.arguments.get("oracle") is None:
+    parts = reward.parts if "reward" in components else []
+    needs_answers = any(
+        cast("type[Reward]", part.load_target()).needs_answers and part.arguments.get("oracle") is None
+        for part in parts
+    )
+    if needs_answers and data.answers == "none":
         raise BadConfig(
             f"reward={reward.name} compares answers, but data={data.name} has none (data.answers=none); "
             "use data with answers, such as data=world, or another reward"

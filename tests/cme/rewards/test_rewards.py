@@ -36,6 +36,7 @@ ARGUMENTS: dict[str, Any] = {
     "RandomReward": [0],
     "ReferenceLikelihood": ["number"],
     "SemanticEntropy": ["none", 4],
+    "WeightedSum": [{"a": Length(8), "b": RandomReward(0)}, {"a": 1.0, "b": 2.0}, 4],
 }
 
 
@@ -68,6 +69,7 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
         "semantic_entropy",
         "sequence_likelihood",
         "token_entropy",
+        "weighted_sum",
     ]
     assert {r.__name__ for r in built if r.needs_answers} == {
         "ground_truth",
@@ -79,9 +81,10 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
         "majority_vote",
         "random",
         "semantic_entropy",
+        "weighted_sum",
     }
     assert {r.__name__ for r in built if r.NEUTRAL} == {"cme", "cme_rank", "endorm", "reverse_kl"}
-    assert {r.__name__ for r in built if r.state_dict()} == {"random"}
+    assert {r.__name__ for r in built if r.state_dict()} == {"random", "weighted_sum"}
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ OTHER: dict[str, Any] = {
     "no_answer": -3.0,
     "power": 2.0,
     "mask_special": True,
+    "weights": {"cme": 1.0, "length": 3.0},
+    "aggregation": "normalize_then_sum",
 }
 ORACLE = {"_target_": "cme.miniature.world.grade", "_partial_": True}
 SECOND = {
@@ -87,8 +89,9 @@ FOLLOWS_DATA = {
     "token_entropy_last",
 }
 """Rewards that may have no use for `answers`, which says what the data are (`data.answers`)."""
-RANKED = {"dtype", "quantization", "max_prompt_tokens"}
-"""Options that change a value of CME here, but no order of values; tests/cme/rewards/test_rank.py follows them."""
+MAY_IGNORE = {"cme_rank": {"dtype", "quantization", "max_prompt_tokens"}, "cme_length": {"num_generations"}}
+"""Options that change values of CME here, but not their order (tests/cme/rewards/test_rank.py follows them), and the
+size of groups, for which a plain sum has no use."""
 DENSE, SEVERAL = {"granularity": "token"}, {"verifier": [GEMMA, LLAMA]}
 BLENDED, EMBEDDED = {"span": "blended"}, {"answers": "none"}
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -149,25 +152,25 @@ def test_every_option_changes_a_value_or_is_refused(name: str, more: dict[str, A
     policy = UntrainedPolicy(start.tokenizer, start.model)
     target: Any = run.reward.load_target()
     given = run.reward.arguments | more
+    members = {"members": run.reward.members} if run.reward.members else {}
 
     def outcome(arguments: dict[str, Any]) -> str:
         try:
-            target.check(**arguments)
+            target.check(**arguments, **members)
         except ValueError as error:
             return f"refused: {error}"
-        component = type(run.reward)(name, run.reward.target, arguments)
+        component = type(run.reward)(name, run.reward.target, arguments, run.reward.members)
         return repr(observe(component.instantiate(), policy))
 
     before = outcome(given)
     assert not before.startswith("refused") and outcome(given) == before
     ignored = []
-    for option in inspect.signature(target).parameters.keys() - target.NEUTRAL:
+    for option in inspect.signature(target).parameters.keys() - target.NEUTRAL - members.keys():
         value = OTHER[option] if given.get(option, ...) != OTHER[option] else SECOND[option]
         after = outcome(given | {option: value})
         if after == before or (after.startswith("refused") and option not in after):
             ignored.append(option)
-    may_ignore = {"answers"} if name in FOLLOWS_DATA else RANKED if name == "cme_rank" else set()
-    assert set(ignored) <= may_ignore
+    assert set(ignored) <= MAY_IGNORE.get(name, {"answers"} if name in FOLLOWS_DATA else set())
 
 
 def test_a_floor_under_a_deviation_that_nothing_is_divided_by_is_refused() -> None:
