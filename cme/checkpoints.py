@@ -1,9 +1,9 @@
 """Loading of weights from the hub, a local folder, a Python package, or the miniature world.
 
-The name of a checkpoint is `miniature:qwen-1/pretrained`, `package:gemma-3-270m`, a folder, or a hub id. A hub id may
-end in `@` and a commit, tag or branch, as in `owner/name@revision`. `random:` before a name gives the same architecture
-and tokenizer with random weights from the model's own initialisation and a fixed seed. No other module calls
-`from_pretrained` on weights that it has not written.
+The name of a checkpoint is `miniature:qwen-1/pretrained`, `package:gemma-3-270m`, `tuned:gemma-3-270m-sft` (made of a
+packaged one by this project), a folder, or a hub id. A hub id may end in `@` and a commit, tag or branch, as in
+`owner/name@revision`. `random:` before a name gives the same architecture and tokenizer with random weights from the
+model's own initialisation and a fixed seed. No other module calls `from_pretrained` on weights that it has not written.
 """
 
 import logging
@@ -30,7 +30,7 @@ from transformers import (
 
 from cme import Unavailable
 from cme.miniature import models as miniature
-from cme.models import chat, hub, packages, template_variables
+from cme.models import chat, fine_tuned, hub, packages, template_variables
 from cme.models.generation import NEUTRAL_DECODING
 from cme.runtime.errors import describe
 from cme.runtime.extras import install_command
@@ -77,6 +77,9 @@ def check_available(
         if kind == "package":
             if reason := packages.missing_parts(rest):
                 reasons.append(reason)
+        elif kind == "tuned":
+            if reason := fine_tuned.missing_weights(rest):
+                reasons.append(reason)
         elif kind == "miniature":
             if reason := miniature.missing_weights(rest):
                 reasons.append(reason)
@@ -105,6 +108,8 @@ def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[st
         kind, _, rest = checkpoint.partition(":")
         if kind == "package":
             places[checkpoint] = str(packages.convert(rest))
+        elif kind == "tuned":
+            places[checkpoint] = str(fine_tuned.folder(rest))
         elif kind == "miniature":
             places[checkpoint] = str(miniature.checkpoint_folder(rest))
         elif not _is_folder(checkpoint):
@@ -116,8 +121,11 @@ def ensure(names: Sequence[str], tokenizers_of: Collection[str] = ()) -> dict[st
 
 
 def commit(name: str) -> str | None:
-    """The commit of a checkpoint from the hub that is in the local cache; None for any other."""
+    """The commit of a checkpoint from the hub that is in the local cache, the digest of a fine-tuned one; else None."""
     checkpoint = name.removeprefix(RANDOM)
+    if checkpoint.startswith("tuned:"):
+        tuned = checkpoint.removeprefix("tuned:")
+        return None if fine_tuned.missing_weights(tuned) else f"sha256:{fine_tuned.facts(tuned)['sha256']}"
     if checkpoint.startswith(("package:", "miniature:")) or _is_folder(checkpoint):
         return None
     folder = hub.cached_snapshot(hub.checkpoint_repository(checkpoint, weights=False))

@@ -1,6 +1,6 @@
-"""A rough estimate of the GPU memory of a run, from the published shapes of its models. Never measured on a GPU."""
+"""A rough estimate of the memory of a run, from the published shapes of its models. Never measured on a GPU."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.config import identity
 from experiments.config.runs import Run
@@ -34,6 +34,10 @@ OLMO2_1 = Size(1_484_916_736, 16, 2048, 2048, 100_352)
 SIZES = {
     "package:smollm2-135m-instruct": Size(134_515_008, 30, 576, 192, 49_152),
     "package:gemma-3-270m": GEMMA3_270M,
+    "tuned:gemma-3-270m-sft": GEMMA3_270M,
+    # of Qwen's packages, the GGUF file has the embeddings of the output apart
+    "package:qwen2.5-coder-0.5b-instruct": replace(QWEN_05, parameters=630_167_424),
+    "package:qwen2.5-coder-1.5b-instruct": replace(QWEN_15, parameters=1_777_088_000),
     "Qwen/Qwen2.5-0.5B": QWEN_05,
     "Qwen/Qwen2.5-0.5B-Instruct": QWEN_05,
     "Qwen/Qwen2.5-1.5B-Instruct": QWEN_15,

@@ -56,10 +56,11 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Tokens of a kind in KINDS, which runs with equal `shared_by` share."""
+    """Tokens of a kind in KINDS that a checkpoint processes, which runs with equal `shared_by` share."""
 
     kind: str
     count: float
+    checkpoint: str
     shared_by: str | None = None
 
 
@@ -178,24 +179,26 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
         sampled = updates or float(prompts * trainer.num_generations)
         # a verifier reads a prompt once for all its responses
         read = sampled / trainer.num_generations * lengths.prompt + sampled * lengths.response
-        yield Tokens("generated", sampled * lengths.response, training)
-        yield Tokens("scored", len(identity.verifiers(run)) * read, training)
+        yield Tokens("generated", sampled * lengths.response, run.generator, training)
+        for verifier in identity.verifiers(run):
+            yield Tokens("scored", read, verifier, training)
     else:
         last = trainer.max_steps
         measurements = len({*range(0, last, run.monitor_every), last - 1})
-        yield Tokens("generated", measurements * trainer.monitor_prompts * lengths.answer, training)
+        monitored = measurements * trainer.monitor_prompts * lengths.answer
+        yield Tokens("generated", monitored, run.generator, training)
     if trainer.method == "sft":
         targets = f"answers {identity.verifier_answers_id(run)}"
-        yield Tokens("generated", run.data.train_prompts * lengths.response, targets)
+        yield Tokens("generated", run.data.train_prompts * lengths.response, run.verifier.checkpoint, targets)
     if rows:
         per_row = (lengths.prompt + lengths.response) * (2 if trainer.method == "dpo" else 1)
-        yield Tokens("trained on", trainer.max_steps * rows * per_row, training)
-        yield Tokens("generated", prompts * lengths.answer, answers)
+        yield Tokens("trained on", trainer.max_steps * rows * per_row, run.generator, training)
+        yield Tokens("generated", prompts * lengths.answer, run.generator, answers)
     start = f"start {identity.start_id(run)}"
-    yield Tokens("generated", prompts * lengths.start, start)
+    yield Tokens("generated", prompts * lengths.start, run.generator, start)
     if (verifier := identity.responding_verifier(run)) is not None:
         responses = f"verifier {identity.verifier_responses_id(run, verifier)}"
-        yield Tokens("generated", prompts * lengths.answer, responses)
+        yield Tokens("generated", prompts * lengths.answer, verifier, responses)
     # the data of the evaluation; the tokenizer limits training prompts only
     data = {
         path: value
@@ -204,12 +207,13 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
     }
     for checkpoint in dict.fromkeys(identity.comparators(run).values()):
         responses = f"comparator {checkpoint} {identity.digest(data)} {run.evaluation.max_new_tokens}"
-        yield Tokens("generated", prompts * lengths.answer, responses)
+        yield Tokens("generated", prompts * lengths.answer, checkpoint, responses)
     if checkpoints := _compared_checkpoints(run):
         shared_by = f"{start}, selection of {selection_prompts}"
-        yield Tokens("generated", selection_prompts * lengths.start, shared_by)
+        yield Tokens("generated", selection_prompts * lengths.start, run.generator, shared_by)
         shared_by = f"{answers}, selection of {selection_prompts} from {run.selection.split}"
-        yield Tokens("generated", (checkpoints * selection_prompts + prompts) * lengths.answer, shared_by)
+        compared = (checkpoints * selection_prompts + prompts) * lengths.answer
+        yield Tokens("generated", compared, run.generator, shared_by)
 
 
 def judge_calls(run: Run, lengths: Lengths, *, with_start: bool) -> tuple[int, float]:

@@ -23,17 +23,17 @@ def resolve_weights(names: Iterable[str], tokenizers_of: Collection[str] = ()) -
     """Make checkpoints loadable, and return what identifies the weights of each by its name.
 
     That is the commit of a checkpoint on the hub, the name of the folder, which contains a digest, of one that is
-    converted here, this name with a digest for a miniature, and the name of a local folder itself. Of `tokenizers_of`,
-    only the tokenizers are made loadable. Raises as `cme.checkpoints.ensure` does.
+    converted here, this name with a digest of the weights for one that is trained here, and the name of a local folder
+    itself. Of `tokenizers_of`, only the tokenizers are made loadable. Raises as `cme.checkpoints.ensure` does.
     """
     from cme.checkpoints import RANDOM, ensure
     from cme.miniature.models import weights_identity
 
     found = {}
     for name, place in ensure(list(names), tokenizers_of).items():
-        miniature = name.removeprefix(RANDOM).startswith("miniature:")
+        trained = name.removeprefix(RANDOM).startswith(("miniature:", "tuned:"))
         found[name] = (
-            weights_identity(Path(place)) if miniature else name if place == name else Path(place).name
+            weights_identity(Path(place)) if trained else name if place == name else Path(place).name
         )
     return found
 

@@ -85,6 +85,33 @@ def test_the_default_verifier_is_not_of_the_generators_family(arguments: list[st
     assert config.verifier.family != config.family.name and config.verifier.checkpoint != config.generator
 
 
+LAPTOP = [
+    (("gemma", "pretrained"), "package:gemma-3-270m", "package:smollm2-135m-instruct"),
+    (("gemma", "sft"), "tuned:gemma-3-270m-sft", "package:smollm2-135m-instruct"),
+    (("smollm2", "instruct"), "package:smollm2-135m-instruct", "package:gemma-3-270m"),
+    (("qwen", "instruct"), "package:qwen2.5-coder-0.5b-instruct", "package:smollm2-135m-instruct"),
+]
+
+
+@pytest.mark.parametrize(("cell", "generator", "heldout"), LAPTOP)
+def test_the_models_of_each_cell_at_laptop_scale(cell: tuple[str, str], generator: str, heldout: str) -> None:
+    arguments = ["scale=laptop", f"family={cell[0]}", f"regime={cell[1]}"]
+    config = compose(*arguments)
+    assert (config.generator, identity.heldout_verifier(config)) == (generator, heldout)
+    assert config.verifier.checkpoint == "package:qwen2.5-coder-1.5b-instruct"
+    assert (config.data.name, config.judge.name) == ("instruction_following", "instruction_following")
+    smaller = compose(*arguments, "verifier=qwen_coder_0_5b")
+    assert smaller.verifier.checkpoint == "package:qwen2.5-coder-0.5b-instruct"
+    assert smaller.run_id != config.run_id and identity.training_id(smaller) != identity.training_id(config)
+
+
+def test_a_verifier_that_is_the_generator_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    compose("scale=laptop", "family=qwen", "regime=instruct", "verifier=qwen_coder_0_5b")
+    assert "verifier equals generator (package:qwen2.5-coder-0.5b-instruct)" in capsys.readouterr().err
+    compose("scale=laptop", "family=qwen", "regime=instruct")
+    assert "verifier equals" not in capsys.readouterr().err
+
+
 PAPER = ["scale=paper", "family=llama", "regime=instruct"]
 
 
