@@ -63,7 +63,12 @@ FAMILY_NAMES = {
     "qwen_1_5b": "Qwen 1.5B",
 }
 REGIME_NAMES = {"pretrained": "Pretrained", "sft": "SFT", "instruct": "Instruct"}
-VERIFIER_NAMES = {"random": "Random weights", "start": "Untrained generator"}
+VERIFIER_NAMES = {
+    "random": "Random weights",
+    "start": "Untrained generator",
+    "qwen_coder_1_5b": "Qwen2.5-Coder 1.5B",
+    "qwen_coder_0_5b": "Qwen2.5-Coder 0.5B",
+}
 JUDGE_NAMES = {
     "reference_similarity": "reference similarity",
     "gpt_5_2": "GPT-5.2",

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from cme.checkpoints import Checkpoint, load
 from cme.models import chat, fine_tuned
 from cme.models.fine_tuned import Recipe
+from cme.models.packages import PACKAGES
 from cme.runtime import signals, space
 from cme.runtime.command_line import exit_code
 
@@ -55,7 +56,7 @@ def build(name: str) -> None:
     with FileLock(f"{target}.lock"):
         if target.exists():
             return
-        parameters = fine_tuned.packages.PACKAGES[recipe.package].parameters
+        parameters = PACKAGES[recipe.package].parameters
         purpose = f"the fine-tuning of tuned:{name}"
         space.check_memory(
             16 * parameters + 2e9, purpose, "end other programs"

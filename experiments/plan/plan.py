@@ -180,8 +180,8 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
         # a verifier reads a prompt once for all its responses
         read = sampled / trainer.num_generations * lengths.prompt + sampled * lengths.response
         yield Tokens("generated", sampled * lengths.response, run.generator, training)
-        for verifier in identity.verifiers(run):
-            yield Tokens("scored", read, verifier, training)
+        for name in identity.verifiers(run):
+            yield Tokens("scored", read, name, training)
     else:
         last = trainer.max_steps
         measurements = len({*range(0, last, run.monitor_every), last - 1})
