@@ -13,7 +13,7 @@ COMMANDS = {
     "run": "train, generate, judge and report; the same as `python run.py`",
     "score": "log-likelihoods of the responses in a file under a verifier",
     "probe": "how each reward ranks answers of known quality, before any training",
-    "judge": "compare two files of outputs with a judge of this project",
+    "judge": "another judge on a finished run, or any judge on two files of outputs",
     "import": "compare two files of outputs by verdicts from elsewhere",
     "measure": "surprisal of recorded responses under an independent language model",
     "status": "which cells are done, running, interrupted, failed and pending",

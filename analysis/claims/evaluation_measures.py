@@ -93,7 +93,7 @@ def first_position_parts(evidence: Evidence, _: Rule) -> list[Part]:
             won = points(verdict)
             if won in (0, 1):
                 row = (float((won == 1) == verdict.policy_first), names[verdict.prompt_id], run.seed)
-                shown.setdefault(judge_name(run, verdict), []).append(row)
+                shown.setdefault(judge_name(run.judge, verdict), []).append(row)
     return [
         position_part(f"judge {judge_label(judge)}", *(list(column) for column in zip(*rows, strict=True)))
         for judge, rows in shown.items()

@@ -47,7 +47,7 @@ def against_cut_start(row: MethodRow) -> SeedSpread | None:
         for comparison in run.comparisons or []
         if comparison.name == CUT_START
         for verdict in comparison.policy
-        if judge_name(run, verdict) == row.cell.judge
+        if judge_name(run.judge, verdict) == row.cell.judge
     ]
     if not rows:
         return None

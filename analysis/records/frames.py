@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.names import method_names
-from cme.records import RunRecord, SanityRecord, Verdict, majority_verdicts, points, scores
+from cme.records import RunRecord, Verdict, majority_verdicts, points, scores
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
 RUN_FIELDS = attrgetter(*IDENTITY)
@@ -21,9 +21,19 @@ WINDOW = (
 VERDICT = ("panel", "prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
 
 
-def judge_name(record: RunRecord | SanityRecord, verdict: Verdict) -> str:
-    """The name of a verdict's judge: that of the record or, for a member of a panel, `panel: member`."""
-    return record.judge if verdict.judge is None else f"{record.judge}: {verdict.judge}"
+def judge_name(judge: str, verdict: Verdict) -> str:
+    """The name of a verdict's judge: `judge` itself or, for a member of this panel, `panel: member`."""
+    return judge if verdict.judge is None else f"{judge}: {verdict.judge}"
+
+
+def judgements(record: RunRecord) -> list[tuple[str, Verdict]]:
+    """Every verdict on a record's pairs with the name of its judge, such as `panel` or a further judge's.
+
+    The verdicts of a panel's majority follow those of its members.
+    """
+    judges = [(record.judge, record.verdicts)]
+    judges += [(further.name, further.verdicts) for further in record.further_judges or []]
+    return [(judge, verdict) for judge, given in judges for verdict in [*given, *majority_verdicts(given)]]
 
 
 def prompt_names(record: RunRecord) -> dict[str, str]:
@@ -38,23 +48,23 @@ def prompt_names(record: RunRecord) -> dict[str, str]:
 def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
     """One row per verdict: the run's identity, the verdict, the policy's points and the judge's two scores.
 
-    `judge` is named as by `judge_name`; a panel's majority has rows as the member `majority`. `panel` is the panel's
-    name, None for a single judge. `prompt_id` is named as by `prompt_names`.
+    `judge` is named as by `judge_name`, for the verdicts of `judgements`; a panel's majority has rows as the member
+    `majority`. `panel` is the panel's name, None for a single judge. `prompt_id` is named as by `prompt_names`.
     """
     names = method_names(records)
     rows = []
     for record in records:
         identity, prompts = run_identity(record, names), prompt_names(record)
-        for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
+        for judge, verdict in judgements(record):
             values = (
-                None if verdict.judge is None else record.judge,
+                None if verdict.judge is None else judge,
                 prompts[verdict.prompt_id],
                 verdict.policy_first,
                 verdict.outcome,
                 points(verdict),
                 *scores(verdict),
             )
-            row = identity | {"judge": judge_name(record, verdict)}
+            row = identity | {"judge": judge_name(judge, verdict)}
             rows.append(row | dict(zip(VERDICT, values, strict=True)))
     return pd.DataFrame(rows, columns=[*IDENTITY, "method", *VERDICT])
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from analysis.records.builds import pool_builds
-from analysis.records.names import REGIMES, REWARDS, SCALES, order_key, result_settings
+from analysis.records.names import REGIMES, REWARDS, SCALES, flatten_config, order_key, result_settings
 from cme.records import (
     ExperimentRecord,
     Pair,
@@ -144,10 +144,13 @@ def check_run(record: RunRecord, path: Path) -> None:
     lengths = {len(column) for column in record.history.values()}
     if len(lengths) > 1 or (record.history and "step" not in record.history):
         raise ValueError(f"{path} is malformed: history needs `step` and columns of equal length")
-    unknown = {verdict.prompt_id for verdict in record.verdicts} - {pair.prompt_id for pair in record.pairs}
-    if unknown:
-        raise ValueError(f"{path} is malformed: verdicts on prompts without a pair: {sorted(unknown)[:3]}")
-    check_pairs(record.pairs, record.verdicts, path)
+    for verdicts in (record.verdicts, *(further.verdicts for further in record.further_judges or [])):
+        unknown = {verdict.prompt_id for verdict in verdicts} - {pair.prompt_id for pair in record.pairs}
+        if unknown:
+            raise ValueError(
+                f"{path} is malformed: verdicts on prompts without a pair: {sorted(unknown)[:3]}"
+            )
+        check_pairs(record.pairs, verdicts, path)
     if record.selected is not None:
         check_pairs([], record.selected.verdicts or [], path)
 
@@ -172,13 +175,23 @@ def find_repeated(keys: Iterable[H]) -> list[H]:
 
 
 def refuse_equals(records: Sequence[RunRecord]) -> None:
-    """Raise ValueError for two runs with the same settings and seed: pooled, each prompt would count twice."""
-    run_key = attrgetter("scale", "family", "regime", "reward", "verifier", "judge", "seed")
+    """Raise ValueError for two runs with the same settings, judge and seed: pooled, each prompt would count twice.
+
+    A further judge counts as the judge of a run of its own.
+    """
+    run_key = attrgetter("scale", "family", "regime", "reward", "verifier", "seed")
     seen: dict[Hashable, RunRecord] = {}
     for record in records:
-        key = *run_key(record), frozenset(result_settings(record).items())
-        other = seen.setdefault(key, record)
-        if other is not record:
+        settings = result_settings(record)
+        of_judges = {record.judge: settings}
+        for further in record.further_judges or []:
+            others = {field: value for field, value in settings.items() if not field.startswith("judge.")}
+            of_judges[further.name] = others | dict(flatten_config(further.settings))
+        for judge, fields in of_judges.items():
+            key = *run_key(record), judge, frozenset(fields.items())
+            other = seen.setdefault(key, record)
+            if other is record:
+                continue
             raise ValueError(
                 f"{other.run_id} and {record.run_id} have the same settings, judge and seed ({record.seed}), so each "
                 "prompt would count twice: delete one record, rerun the other with another seed or, for imported "

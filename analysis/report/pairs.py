@@ -13,8 +13,9 @@ from math import isnan
 from typing import Any
 
 from analysis.records.builds import seed_names
+from analysis.records.frames import judgements
 from analysis.records.names import judge_label, method_names, place_names
-from cme.records import Pair, RunRecord, Verdict, majority_verdicts, points, scores
+from cme.records import Pair, RunRecord, Verdict, points, scores
 
 PAIR = (
     *("run", "id", "prompt", "reference", "start", "policy", "start_tokens", "policy_tokens"),
@@ -51,13 +52,13 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     pairs: list[list[Any]] = []
     verdicts: list[list[Any]] = []
     for run, record in enumerate(records):
-        by_prompt: dict[str, list[Verdict]] = defaultdict(list)
-        for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
-            by_prompt[verdict.prompt_id].append(verdict)
+        by_prompt: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
+        for judge, verdict in judgements(record):
+            by_prompt[verdict.prompt_id].append((judge, verdict))
         for pair in record.pairs:
             of_pair = by_prompt[pair.prompt_id]
             pairs.append([run, *pair_row(pair, texts), len(of_pair)])
-            verdicts += [verdict_row(verdict, record.judge, texts) for verdict in of_pair]
+            verdicts += [verdict_row(verdict, judge, texts) for judge, verdict in of_pair]
     runs = []
     for record in records:
         family, regime = place_names(record.scale, record.family, record.regime)

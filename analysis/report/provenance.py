@@ -71,6 +71,7 @@ def run_facts(record: RunRecord) -> Fields:
         "held-out verifier": record.heldout_checkpoint,
         "language model (surprisal)": record.language_model,
         "judge": record.judge,
+        "further judges": ", ".join(further.name for further in record.further_judges or []),
         "experiment": record.experiment,
         "seed": seed_names([record.seed]),
         "training steps": str(last_training_step(record)),

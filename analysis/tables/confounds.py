@@ -26,13 +26,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from analysis.records.frames import judge_name, prompt_names
+from analysis.records.frames import judge_name, judgements, prompt_names
 from analysis.records.names import method_names, sort_names
 from analysis.stats.intervals import SEED, Floats
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
 from analysis.stats.position_bias import half_scored
 from analysis.tables.cells import CELL, Cell
-from cme.records import Generation, RunRecord, majority_verdicts, points, scores
+from cme.records import Generation, RunRecord, points, scores
 
 CONTROLS: dict[str, dict[str, str]] = {
     "length": {"tanh length": "length"},
@@ -148,8 +148,8 @@ def verdict_rows(
     def surprisal(generation: Generation) -> float:
         return nan if generation.surprisal is None else generation.surprisal
 
-    for verdict in [*record.verdicts, *majority_verdicts(record.verdicts)]:
-        if judge_name(record, verdict) != judge:
+    for of_judge, verdict in judgements(record):
+        if judge_name(of_judge, verdict) != judge:
             continue
         start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy
         before, after = scores(verdict) if judge == ORACLE else (nan, nan)

@@ -50,7 +50,7 @@ class Controls:
             for run, verdicts in judged
             for prompts in [prompt_names(run)]
             for verdict in [*verdicts, *majority_verdicts(verdicts)]
-            if judge_name(run, verdict) == self.judge
+            if judge_name(run.judge, verdict) == self.judge
         ]
         if not rows:
             return None

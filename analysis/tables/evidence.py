@@ -1,11 +1,11 @@
 """All tables of one scale and judge: the win rates, then contrasts with CME, agreement, seeds and the evidence."""
 
 from collections.abc import Sequence
-from math import isnan
 
-from analysis.records.names import judge_label, verifier_name
+from analysis.records.names import verifier_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.metrics import MIN_SEEDS
+from analysis.tables.agreement import panel_table
 from analysis.tables.cells import Cell, build_contrasts
 from analysis.tables.render import Table, format_interval, format_p_value, format_percent
 from analysis.tables.win_rates import cut_start_tables, list_table, quality_table, stop_notes, win_rate_table
@@ -22,7 +22,7 @@ def win_rate_tables(cells: Sequence[Cell]) -> list[Table]:
         *cut_start_tables(cells),
         *([quality_table(cells)] if any(cell.quality for cell in cells) else []),
         *([contrast_table(contrasts)] if contrasts else []),
-        *([agreement_table(cells)] if any(cell.agreement for cell in cells) else []),
+        *([panel_table(cells)] if any(cell.agreement for cell in cells) else []),
         *([] if cells[0].scale == "imported" else [seed_table(cells)]),
         evidence_table(cells),
     ]
@@ -109,30 +109,3 @@ def contrast_table(contrasts: Sequence[tuple[Cell, Cell, Contrast, float]]) -> T
     ]
     cells = [cell for cell, *_ in contrasts]
     return list_table("contrast", "Rewards against CME", cells, columns, notes)
-
-
-def agreement_table(cells: Sequence[Cell]) -> Table:
-    """Agreement of the judges of a panel."""
-    panels = [cell for cell in cells if cell.agreement is not None]
-
-    def columns(cell: Cell) -> dict[str, str]:
-        agreement = cell.agreement
-        assert agreement is not None
-        kappa = "n/a" if isnan(agreement.kappa) else f"{agreement.kappa:.2f}"
-        return {
-            "judges": ", ".join(map(judge_label, agreement.judges)),
-            "items": str(agreement.items),
-            "left out": str(agreement.left_out),
-            "alike (%)": format_percent(agreement.alike),
-            "kappa": f"{kappa} {format_interval(agreement.lo, agreement.hi, 2)}",
-        }
-
-    notes = [
-        "Items: one pair in one order, with a win, a tie or a loss of the policy from every judge. "
-        "Left out: items that a judge could not score.",
-        "Alike: pairs of judges with the same outcome. Kappa: Cohen's for two judges, Fleiss' for more, with its "
-        "95 % CI, bootstrapped by prompt; 1 is full agreement, 0 agreement by chance.",
-        "The majority: a win or a loss that more than half of the votes give, otherwise a tie; unscored without "
-        "votes from more than half of the judges.",
-    ]
-    return list_table("agreement", "Agreement of the judges", panels, columns, notes)

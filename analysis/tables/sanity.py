@@ -55,7 +55,7 @@ def build_checks(record: SanityRecord) -> list[Check]:
     groups: dict[str, dict[str, list[Verdict]]] = {}
     for opponent, verdicts in record.verdicts.items():
         for verdict in [*verdicts, *majority_verdicts(verdicts)]:
-            by_opponent = groups.setdefault(judge_name(record, verdict), {})
+            by_opponent = groups.setdefault(judge_name(record.judge, verdict), {})
             by_opponent.setdefault(opponent, []).append(verdict)
     checks = []
     for judge, by_opponent in groups.items():

@@ -99,6 +99,23 @@ class Comparison(Strict):
 
 
 @dataclass(frozen=True)
+class FurtherJudge(Strict):
+    """The verdicts of another judge on a record's pairs, beside those of its own judge.
+
+    Attributes:
+        name: The judge's name, which no other judge of the record has.
+        settings: The settings that change its verdicts, by dotted path such as `judge.checkpoint`.
+        verdicts: In the form of the record's own: with the member's name for a panel, without a name for another judge.
+        seconds: Wall-clock seconds of judging.
+    """
+
+    name: str
+    settings: dict[str, Any]
+    verdicts: list[Verdict]
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Capability(Strict):
     """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
 
@@ -154,6 +171,7 @@ class RunRecord(Strict):
         verifier_quality: True quality of these responses, 0-1; None without them or without an oracle.
         comparisons: Comparisons with further models, each with a distinct name; None without any. They may be added
             to a finished record.
+        further_judges: Judges that judged the pairs later; None without any. They may be added to a finished record.
         decoding: How the responses were decoded: fields of transformers' GenerationConfig, and the end tokens as text;
             None in older records. The policy of best-of-n is sampled instead, as `config.trainer` says.
         neutral: Dotted paths of the settings in `config` that do not change results; None in older records.
@@ -189,13 +207,14 @@ class RunRecord(Strict):
     verifier_responses: list[Generation] | None = None
     verifier_quality: list[float] | None = None
     comparisons: list[Comparison] | None = None
+    further_judges: list[FurtherJudge] | None = None
     neutral: list[str] | None = None
     decoding: dict[str, Any] | None = None
     untrained: str | None = None
     schema: int = 1
 
     def check(self) -> None:
-        """Raise ValueError unless every part has one entry per pair or prompt, and comparisons have distinct names."""
+        """Raise ValueError unless every part has one entry per pair or prompt, and names are distinct."""
         by_pair: dict[str, Sequence[Any] | None] = {
             "verifier_responses": self.verifier_responses,
             "verifier_quality": self.verifier_quality,
@@ -225,6 +244,11 @@ class RunRecord(Strict):
         names = [comparison.name for comparison in self.comparisons or []]
         if len(set(names)) < len(names):
             raise ValueError(f"comparisons are named {', '.join(names)}; give each a different name")
+        judges = [self.judge, *(further.name for further in self.further_judges or [])]
+        if len(set(judges)) < len(judges):
+            raise ValueError(
+                f"judge and further_judges are named {', '.join(judges)}; give each a different name"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import difflib
 import itertools
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cme.runtime import shipped
 from experiments.config import experiment_grids, schema
+from experiments.config.family_overlap import Party
 from experiments.config.identity import flatten
 from experiments.config.runs import Run, resolve
 from experiments.config.validation import BadConfig, NoSuchCell, suggestion, validate
@@ -38,14 +39,21 @@ OPTIONAL_GROUPS = ("adapter", "capabilities", "comparators", "experiment")
 """Groups with the option `none`, which has no file."""
 
 
-def compose_cells(arguments: list[str], generators: Sequence[str] = ()) -> list[Run]:
+def compose_cells(
+    arguments: list[str], parties: Sequence[Party] = (), data: Mapping[str, Any] | None = None
+) -> list[Run]:
     """Every run of a command line, composed, resolved and validated, without duplicates.
 
-    `generators` are the models whose responses are judged if the runs do not generate them: a judge of one of their
-    families gives a warning. The list is empty for a command line that only displays something. Raises BadConfig.
+    The list is empty for a command line that only displays something. Raises BadConfig.
+
+    Args:
+        arguments: The command line.
+        parties: The models that made the responses, if the runs only judge them: a judge that is one of them, or of the
+            family of one, gives a warning.
+        data: The settings of the data of these responses, as in a record; by default those of the command line.
     """
     lines = expand_command_line(arguments)
-    runs = [run for line in lines for run in compose_one_line(line, generators)]
+    runs = [run for line in lines for run in compose_one_line(line, parties, data)]
     return list({(run.experiment.run, run.run_id): run for run in runs}.values())
 
 
@@ -66,7 +74,9 @@ def group_options(group: str) -> list[str]:
     return sorted([*files, "none"] if group in OPTIONAL_GROUPS else files)
 
 
-def compose_one_line(arguments: list[str], generators: Sequence[str] = ()) -> list[Run]:
+def compose_one_line(
+    arguments: list[str], parties: Sequence[Party] = (), data: Mapping[str, Any] | None = None
+) -> list[Run]:
     """The runs of a command line without the grids of its experiment. See `compose_cells`."""
     if is_display_only(arguments):
         return []
@@ -78,9 +88,11 @@ def compose_one_line(arguments: list[str], generators: Sequence[str] = ()) -> li
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for combination in itertools.product(*values):
             config = _compose(list(combination))
+            if data is not None:
+                config.data = OmegaConf.merge(config.data, data)
             try:
                 run = resolve(config, combination)
-                warnings = validate(run, generators)
+                warnings = validate(run, parties)
             except BadConfig as error:
                 if isinstance(error, NoSuchCell) and config.plan:  # the plan covers the others
                     print(f"left out: {error}", file=sys.stderr)

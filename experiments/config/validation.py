@@ -18,7 +18,7 @@ from cme.rewards.base import Reward
 from cme.runtime.files import check_name
 from experiments.config import identity, trainer_validation
 from experiments.config.components import Component, locate
-from experiments.config.family_overlap import family_of, generator_parties, overlap_warnings
+from experiments.config.family_overlap import Party, family_of, overlap_warnings
 from experiments.config.schema import REGIMES, TRAINERS, Setting, declaration
 
 if TYPE_CHECKING:
@@ -146,10 +146,10 @@ def check_targets(values: Mapping[str, Any]) -> None:
             raise BadConfig(f"{path}={target} is defined in {factory.__module__}, not in cme")
 
 
-def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
+def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
     """Check a run and return the warnings to record. Raises BadConfig.
 
-    `generators` are the models whose responses are judged, if not that of the configured generator.
+    `parties` made the responses that are judged, if these are not the run's own.
     """
     if problem := find_unwritable(run.values):
         raise BadConfig(problem)
@@ -195,7 +195,7 @@ def validate(run: "Run", generators: Sequence[str] = ()) -> list[str]:
         warnings.append(
             f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
         )
-    return warnings + _overlaps(run, generators)
+    return warnings + _overlaps(run, parties)
 
 
 def saved_checkpoints(run: "Run") -> int:
@@ -244,10 +244,10 @@ def judges(run: "Run") -> dict[str, Component]:
     return {f"judge.members.{name}": member for name, member in run.judge.members.items()}
 
 
-def _overlaps(run: "Run", generators: Sequence[str]) -> list[str]:
-    """A warning for each judge that is a generator, verifier or comparator, or of the family of one by its name."""
-    parties = generator_parties(generators)
-    if not generators:
+def _overlaps(run: "Run", others: Sequence[Party]) -> list[str]:
+    """A warning for each judge that is a party of the run, or one of `others` instead, or of the family of one."""
+    parties = list(others)
+    if not parties:
         parties = [("generator", run.family.name, [run.generator])]
         if identity.verifiers(run):
             parties.append(("verifier", run.verifier.family, identity.verifiers(run)))

@@ -1,12 +1,16 @@
-"""Compare files of outputs: `import` reads verdicts made elsewhere, `judge` uses a judge of this project.
+"""Compare responses: `judge` uses a judge of this project, `import` reads verdicts made elsewhere.
 
+    cme judge RUN --judge local
+    cme judge --start a.json --policy b.json --judge local
     cme import FOLDER
     cme import --start base_outputs.json --policy finetuned_outputs.json --verdicts base_vs_finetuned__gpt-5_2.json
-    cme judge --start a.json --policy b.json [overrides, such as judge=local]
+
+`judge` judges each pair in both orders. RUN is a finished run: its folder, its record file, or its id. Its record gets
+the judge's verdicts beside those that it has.
 
 Outputs are in AlpacaEval's format, verdicts in that of `experiments.probes.imports`. A folder has files of verdicts
 and, for each label that they compare, the outputs LABEL_outputs.json or LABEL.json. Each judge gets its own record for
-each comparison; `cme analyze` makes the tables and the report. `judge` judges each pair in both orders.
+each comparison; `cme analyze` makes the tables and the report.
 """
 
 import argparse
@@ -33,24 +37,54 @@ def main(command: Literal["judge", "import"], arguments: Sequence[str], prog: st
 
     Raises ValueError, OSError and Unavailable for files and settings that cannot be used.
     """
-    options = _parser(command, prog).parse_intermixed_args(arguments)
-    records = _import(options) if command == "import" else _judge(options)
-    from analysis import summarize
-    from experiments.run import judging
+    parser = _parser(command, prog)
+    options = parser.parse_intermixed_args(arguments)
+    if command == "import":
+        return _write_all(options.out, _import(options), judged=False)
+    runs = [word for word in options.words if "=" not in word]
+    overrides = [f"judge={options.judge}"] if options.judge else []
+    overrides += [word for word in options.words if "=" in word]
+    if not runs and (options.start is None or options.policy is None):
+        parser.error("give a finished run, or two files of outputs with --start and --policy")
+    if not runs:
+        return _write_all(options.out, _judge(options, overrides), judged=True)
+    of_files = ("start", "policy", "start_label", "policy_label", "name", "prompts")
+    if given := [name for name in of_files if getattr(options, name) is not None]:
+        parser.error(f"--{given[0].replace('_', '-')} is for files of outputs, and {runs[0]} is a run")
+    if len(runs) > 1 or not any(word.startswith("judge=") for word in overrides):
+        parser.error("give one run, and its other judge with --judge NAME")
+    from experiments.probes import further_judge
 
+    found = further_judge.judge_run(runs[0], overrides, options.dry_run)
+    return DONE if found is None else _report([found], judged=True)
+
+
+def _write_all(folder: Path, records: Sequence[RunRecord], judged: bool) -> int:
+    """Write the records of comparisons and print their results; returns the exit code."""
+    written = []
     for record in records:
-        path = options.out / f"{record.run_id}.record.json"
+        path = folder / f"{record.run_id}.record.json"
         if path.exists():
             print(f"{path} is overwritten: same name, outputs and judge", file=sys.stderr)
         write_record(path, record)
+        written.append((path, record))
+    return _report(written, judged)
+
+
+def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
+    """Print the result of each record and where it lies; returns the exit code, 1 if a judge scored nothing."""
+    from analysis import summarize
+    from experiments.run import judging
+
+    for path, record in written:
         for warning in record.warnings:
             print(plain(f"warning: {record.judge}: {warning}"), file=sys.stderr)
         print(f"{plain(record.judge)}: {summarize([record])}\nrecord: {path}")
-        message = judging.unscored_message(record.verdicts) if command == "judge" else None
+        message = judging.unscored_message(record.verdicts) if judged else None
         if message is not None:
             print(plain(f"{record.judge}: {message}"), file=sys.stderr)
-    nothing = all(v.outcome == "unscored" for record in records for v in record.verdicts)
-    return FAILED if command == "judge" and records and nothing else DONE
+    nothing = all(v.outcome == "unscored" for _, record in written for v in record.verdicts)
+    return FAILED if judged and written and nothing else DONE
 
 
 def _parser(command: Literal["judge", "import"], prog: str) -> argparse.ArgumentParser:
@@ -60,9 +94,8 @@ def _parser(command: Literal["judge", "import"], prog: str) -> argparse.Argument
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    needed = command == "judge"
-    add("--start", type=Path, required=needed, metavar="FILE", help="outputs of the start, or of a baseline")
-    add("--policy", type=Path, required=needed, metavar="FILE", help="outputs of the trained policy")
+    add("--start", type=Path, metavar="FILE", help="outputs of the start, or of a baseline")
+    add("--policy", type=Path, metavar="FILE", help="outputs of the trained policy")
     add("--start-label", help="a name for it; default: that of its file, without `_outputs`")
     add("--policy-label", help="the same for the policy; in a folder, the label of the policy")
     add("--name", help="what the tables call the comparison; default: the folder of the outputs")
@@ -91,7 +124,13 @@ def _parser(command: Literal["judge", "import"], prog: str) -> argparse.Argument
             help="reference answers (`output`) and gold answers (`answer`) of the prompts, as for data=file",
         )
         add("--dry-run", action="store_true", help="print the cost of judging, without a call")
-        add("overrides", nargs="*", help="such as judge=local judge.checkpoint=Qwen/Qwen2.5-7B-Instruct")
+        add("--judge", metavar="NAME", help="short for judge=NAME: a judge of conf/judge, such as local")
+        add(
+            "words",
+            nargs="*",
+            metavar="RUN | KEY=VALUE",
+            help="a finished run; settings, such as judge.checkpoint=Qwen/Qwen2.5-7B-Instruct",
+        )
     return parser
 
 
@@ -169,7 +208,7 @@ def _import_verdicts(name: str, start: Side, policy: Side, files: Iterable[Path]
     return records
 
 
-def _judge(options: argparse.Namespace) -> list[RunRecord]:
+def _judge(options: argparse.Namespace, overrides: list[str]) -> list[RunRecord]:
     """The record of the configured judges' verdicts in both orders, those in the log included.
 
     With `--dry-run`, print the cost of judging and return no record.
@@ -180,7 +219,7 @@ def _judge(options: argparse.Namespace) -> list[RunRecord]:
     outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
     if options.prompts is not None:
         outputs = replace(outputs, pairs=_add_answers(outputs.pairs, options.prompts))
-    [run] = composition.compose_cells(list(options.overrides), outputs.makers)
+    [run] = composition.compose_cells(overrides, generator_parties(outputs.makers))
     settings = run.judge.settings
     comparisons = [
         (Prompt(p.prompt_id, p.prompt, p.answer, p.reference), (p.start, p.policy)) for p in outputs.pairs

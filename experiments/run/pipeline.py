@@ -54,6 +54,9 @@ def run(run: Run) -> Path:
                 _make_record(run, store)
             else:
                 _judge_twin(run, store, twin)
+            if record is not None and record.further_judges:
+                made = read_record(store.record)
+                write_record(store.record, replace(made, further_judges=record.further_judges))
         else:
             _judge_again(run, store, record)
         comparators.compare(run, store)

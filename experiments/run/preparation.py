@@ -85,9 +85,15 @@ def trains(run: Run) -> bool:
 
 
 def _check_judge_of_twin(run: Run, twin: RunRecord) -> None:
-    """Raise BadConfig if the run's judge can judge none of its twin's responses."""
+    """Raise BadConfig if the run's judge can judge none of its twin's responses, or has judged them."""
     from experiments.run.evaluation import pair_prompts
 
+    settings = identity.component_fields(run.judge, "judge")
+    if any((f.name, f.settings) == (run.judge.name, settings) for f in twin.further_judges or []):
+        raise BadConfig(
+            f"judge={run.judge.name}: the record of {twin.run_id} has the verdicts of this judge, from `cme judge`; "
+            "`cme analyze` shows them"
+        )
     what = f"the evaluation prompts of {twin.run_id}"
     judging.check_prompts("judge", run.judge, pair_prompts(twin.pairs), what)
 

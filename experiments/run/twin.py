@@ -5,8 +5,9 @@ Nothing is trained, generated or loaded for the run then, except its judge.
 
 import glob
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cme.records import CUT_START, BadFile, Pair, RunRecord, read_record
@@ -33,19 +34,40 @@ def find_twin(run: Run, store: Store) -> RunRecord | None:
     A record that cannot be read, that does not say which settings are neutral, or that lacks a verdict of checkpoint
     selection is no twin.
     """
-    own = identity.identity_fields(run, without=("judge",))
-    name = glob.escape(run.run_id.rpartition("-")[0])
-    for path in sorted(store.folder.parent.glob(f"{name}-{'[0-9a-f]' * 8}/{RECORD}")):
-        if path == store.record:
+    fields = identity.identity_fields(run, without=("judge",))
+    for record in _find_others(store.folder, fields):
+        checkpoints = [] if record.trajectory is None else record.trajectory.checkpoints
+        if not any(checkpoint.unscored for checkpoint in checkpoints):
+            return record
+    return None
+
+
+def find_judged(folder: Path, record: RunRecord, judge: str, settings: Mapping[str, Any]) -> RunRecord | None:
+    """The record of another run with the same responses as the record in `folder` and this judge; None without one."""
+    if (fields := _fields_but_judge(record)) is None:
+        return None
+    others = _find_others(folder, fields)
+    return next((o for o in others if o.judge == judge and judge_settings(o) == settings), None)
+
+
+def judge_settings(record: RunRecord) -> dict[str, Any]:
+    """The settings of a record's own judge that change its verdicts; empty if they are not recorded."""
+    node = record.config.get("judge")
+    return identity.component_fields(Component.of(node), "judge") if node else {}
+
+
+def _find_others(folder: Path, fields: Mapping[str, Any]) -> Iterator[RunRecord]:
+    """The records beside a run's folder that have these settings besides those of their judge."""
+    name = glob.escape(folder.name.rpartition("-")[0])
+    for path in sorted(folder.parent.glob(f"{name}-{'[0-9a-f]' * 8}/{RECORD}")):
+        if path.parent.name == folder.name:
             continue
         try:
             record = read_record(path)
         except BadFile:  # the command that wrote it reports it
             continue
-        checkpoints = [] if record.trajectory is None else record.trajectory.checkpoints
-        if not any(checkpoint.unscored for checkpoint in checkpoints) and _fields_but_judge(record) == own:
-            return record
-    return None
+        if _fields_but_judge(record) == fields:
+            yield record
 
 
 def _fields_but_judge(record: RunRecord) -> Mapping[str, Any] | None:
@@ -105,4 +127,5 @@ def take_over(run: Run, store: Store, twin: RunRecord, loaded: Collection[str]) 
         verdicts=[],
         seconds={stage: took for stage, took in twin.seconds.items() if stage not in ("judge", "compare")},
         comparisons=comparisons or None,
+        further_judges=None,
     )

@@ -1,6 +1,7 @@
 """The end of a sweep: one win rate per run, and one report on all runs."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cme.records import SanityRecord, read_record
@@ -32,8 +33,9 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
     judged = set()
     for (path, _), own in zip(finished.items(), differing_words(finished.values()), strict=True):
         record = read_record(path)
-        print(f"{plain(own)}{': ' if own else ''}{summarize([record])}")
-        judged.add((record.scale, record.judge))
+        print(f"{plain(own)}{': ' if own else ''}{summarize([replace(record, further_judges=None)])}")
+        judges = (record.judge, *(further.name for further in record.further_judges or []))
+        judged |= {(record.scale, judge) for judge in judges}
     paths = list(finished)
     if len(paths) == 1:
         parts = ", ".join(f"{part} {took:.1f}" for part, took in record.seconds.items())

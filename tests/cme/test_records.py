@@ -18,6 +18,7 @@ from cme.records import (
     Capability,
     CheckpointResult,
     Comparison,
+    FurtherJudge,
     Generation,
     Pair,
     Progress,
@@ -106,6 +107,7 @@ FULL = replace(
         Comparison("larger", "c", [RESPONSE, RESPONSE], [WIN], [WIN]),
         Comparison("other", "d", [RESPONSE, RESPONSE], []),
     ],
+    further_judges=[FurtherJudge("local", {"judge.margin": 0.05}, [WIN], 1.5)],
 )
 PROBE = RewardProbeRecord(
     probe_id="probe",
@@ -161,6 +163,7 @@ def test_an_older_record_lacks_the_fields_that_came_later(tmp_path: Path) -> Non
     path = tmp_path / "record.json"
     write_record(path, RUN)
     later = ("language_model", "trajectory", "selected", "capabilities", "accuracy", "comparisons")
+    later += ("further_judges",)
     path.write_text(json.dumps({k: v for k, v in read_json(path).items() if k not in later}))
     assert read_record(path) == RUN
 
@@ -228,6 +231,7 @@ def test_a_malformed_record_is_refused_naming_file_and_field(
         ("verifier_quality", [1.0]),
         ("comparisons.larger.responses", [Comparison("larger", "c", [RESPONSE], [])]),
         ("comparisons", [Comparison("larger", "c", [RESPONSE] * 2, [])] * 2),
+        ("further_judges", [FurtherJudge("local", {}, [WIN], 1.5)] * 2),
     ],
 )
 def test_parts_of_a_run_that_do_not_fit_together_are_refused(tmp_path: Path, field: str, part: Any) -> None:

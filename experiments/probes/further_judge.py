@@ -1,0 +1,131 @@
+"""`cme judge RUN`: another judge on the responses of a finished run, beside the verdicts that its record has.
+
+The policy's responses are compared with the untrained model's, in both orders. The record keeps its own judge; further
+judges are added under their names.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cme.judges.pairwise import VerdictLog
+from cme.records import FurtherJudge, RunRecord, read_record, write_record
+from cme.runtime.terminal import plain
+from experiments.config import composition, identity
+from experiments.config.family_overlap import Party, generator_parties
+from experiments.config.validation import BadConfig, validate
+from experiments.probes.imports import SCALE
+from experiments.run import judging, state
+from experiments.run.evaluation import pair_prompts
+from experiments.run.store import RECORD
+from experiments.run.twin import find_judged, judge_settings
+
+ACCEPTED = ("judge=", "judge.", "judge/", "trusted_packages=", "results_dir=")
+REMEDY = "use another judge, such as judge=local"
+
+
+def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path, RunRecord] | None:
+    """Add a judge's verdicts to a run's record; return its path, and the record as if this judge were its only one.
+
+    Unscored verdicts of the same judge are requested again. None with `dry_run`, which prints the cost, and for a judge
+    that has judged the run before, which is printed. Raises BadConfig, Unavailable, and BadFile for a record or a log
+    that cannot be read.
+    """
+    if refused := [word for word in overrides if not word.startswith(ACCEPTED)]:
+        raise BadConfig(
+            f"{refused[0]}: only settings of the judge can be given with a run, such as judge=local "
+            "judge.checkpoint=..., since its responses are recorded"
+        )
+    path = find_record(name, overrides)
+    with state.run_lock(path.parent):
+        record = read_record(path)
+        if not record.pairs:
+            raise BadConfig(f"{path} has no responses: another run must be judged")
+        parties, data = parties_of(record), record.config.get("data")
+        words = [f"data={data['name']}"] if data else []
+        [run] = composition.compose_cells([*words, *overrides], parties, data)
+        own = identity.component_fields(run.judge, "judge")
+        earlier = earlier_judge(record, run.judge.name, own)
+        if earlier is not None and all(v.outcome != "unscored" for v in earlier.verdicts):
+            print(f"{record.run_id} was judged by {run.judge.name} with these settings before: nothing to do")
+            return None
+        if (other := find_judged(path.parent, record, run.judge.name, own)) is not None:
+            print(f"{other.run_id} has the same responses and this judge's verdicts: nothing to do")
+            return None
+        comparisons = [
+            (prompt, (pair.start, pair.policy))
+            for prompt, pair in zip(pair_prompts(record.pairs), record.pairs, strict=True)
+        ]
+        lacking = judging.lacking_warnings(
+            "judge", run.judge, comparisons, f"the pairs of {record.run_id}", REMEDY
+        )
+        for warning in lacking:
+            print(plain(f"warning: {warning}"), file=sys.stderr)
+        log = VerdictLog(path.with_name(f"{path.name.removesuffix(RECORD)}verdicts-{run.judge.name}.jsonl"))
+        if dry_run:
+            pending = judging.PendingJudging(record.run_id, run.judge, record.pairs, True, log)
+            print("\n".join(judging.cost_lines([pending])))
+            return None
+        judging.probe([run])
+        known = earlier.verdicts if earlier else ()
+        with log:
+            verdicts = judging.collect_verdicts(run.judge, record.pairs, True, log, known)
+        further = FurtherJudge(run.judge.name, own, verdicts, log.seconds)
+        others = [judge for judge in record.further_judges or [] if judge.name != further.name]
+        warnings = [*validate(run, parties), *lacking, *judging.truncation_warnings(run, record.pairs)]
+        said = [f"further judge {further.name}: {warning}" for warning in warnings]
+        added = replace(
+            record,
+            further_judges=[*others, further],
+            warnings=[*record.warnings, *(warning for warning in said if warning not in record.warnings)],
+        )
+        write_record(path, added)
+    return path, replace(
+        record, judge=further.name, verdicts=verdicts, further_judges=None, warnings=warnings
+    )
+
+
+def find_record(name: str, overrides: Sequence[str]) -> Path:
+    """The record of a run, given by its folder, by the file itself, or by the run's id in `results_dir`."""
+    folders = [word.partition("=")[2] for word in overrides if word.startswith("results_dir=")]
+    results = Path(folders[-1] if folders else "results/runs")
+    for place in (Path(name), results / name):
+        if place.is_file():
+            return place
+        if (place / RECORD).is_file():
+            return place / RECORD
+        if place.is_dir():
+            raise BadConfig(f"{place} has no {RECORD}: give the folder of a finished run")
+    raise BadConfig(
+        f"{name} is no run: give the folder of a finished run, its record file, or its id in results_dir={results}"
+    )
+
+
+def parties_of(record: RunRecord) -> list[Party]:
+    """The models that made the responses of a record, and the verifiers that they were trained with."""
+    if record.scale == SCALE:
+        return generator_parties(f"{record.generator_checkpoint}, {record.environment['policy']}".split(", "))
+    parties: list[Party] = [("generator", record.family, [record.generator_checkpoint])]
+    verifiers = identity.reward_verifiers(record.config.get("reward", {}))
+    return parties + ([("verifier", record.config["verifier"]["family"], verifiers)] if verifiers else [])
+
+
+def earlier_judge(record: RunRecord, name: str, settings: dict[str, Any]) -> FurtherJudge | None:
+    """The judge of a record with this name and these settings; None if no judge has the name.
+
+    Raises BadConfig if the judge with this name has other settings.
+    """
+    known = {further.name: further for further in record.further_judges or []}
+    if name == record.judge:
+        known[name] = FurtherJudge(name, judge_settings(record), [], 0.0)
+    if name not in known:
+        return None
+    recorded = known[name].settings
+    if different := sorted(key for key in recorded | settings if recorded.get(key) != settings.get(key)):
+        raise BadConfig(
+            f"{record.run_id} has verdicts of another judge called {name}, with other settings "
+            f"({', '.join(different)}); give this one a name of its own, such as judge.name={name}_2"
+        )
+    return known[name]
