@@ -66,6 +66,18 @@ def test_the_loss_is_that_of_the_answers_tokens_and_falls(
     assert mean_loss(load("tuned:tiny")) < before - 0.5
 
 
+def test_the_learning_rate_falls_linearly(recipe: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates, step = [], torch.optim.AdamW.step
+
+    def recorded(self: torch.optim.AdamW) -> None:
+        rates.append(self.param_groups[0]["lr"])
+        step(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", recorded)
+    fine_tune.build("tiny")
+    assert rates == pytest.approx([1e-2, 0.75e-2, 0.5e-2, 0.25e-2])  # two epochs of two batches
+
+
 def test_a_build_is_deterministic_and_done_once(recipe: object, monkeypatch: pytest.MonkeyPatch) -> None:
     fine_tune.build("tiny")
     first, sha256 = fine_tuned.folder("tiny"), fine_tuned.facts("tiny")["sha256"]
