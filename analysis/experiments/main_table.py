@@ -27,21 +27,22 @@ def win_rate_tables(view: JudgedMethods) -> Iterator[Table]:
 
 
 def published_table(view: JudgedMethods) -> Iterator[Table]:
-    """The published range and ours, each in its own column."""
-    if not view.cells:
+    """The published range and ours, each in its own column; only CME has a published one."""
+    ours = [cell for cell in view.cells if cell.reward == "cme"]
+    if not ours:
         return
     low, high = main_table_range()
     published_cells = int((read_published("main_table.csv")["generator"] != "all").sum())
-    rated = sorted((c for c in view.cells if c.win.verdicts > c.win.unscored), key=lambda cell: cell.win.rate)
+    rated = sorted((c for c in ours if c.win.verdicts > c.win.unscored), key=lambda cell: cell.win.rate)
     ends = [
         f"{format_percent(cell.win.rate)} {format_interval(cell.win.lo, cell.win.hi)} ({place(cell)})"
         for cell in rated
     ] or ["n/a"]
-    verdicts = [cell_verdict(cell) for cell in view.cells]
+    verdicts = [cell_verdict(cell) for cell in ours]
     rows = [
         ("lowest win rate of a cell (%)", format_percent(low), ends[0]),
         ("highest win rate of a cell (%)", format_percent(high), ends[-1]),
-        ("cells", f"{published_cells} have a configuration", str(len(view.cells))),
+        ("cells", f"{published_cells} have a configuration", str(len(ours))),
         ("cells whose interval lies above 50 %", "no interval published", str(verdicts.count("won"))),
         ("cells whose interval lies below 50 %", "no interval published", str(verdicts.count("lost"))),
     ]

@@ -39,6 +39,18 @@ def test_main_table_keeps_published_and_ours_apart(main_view: JudgedMethods) -> 
     assert "arXiv 2605.29009" in " ".join(table.notes)
 
 
+def test_only_cme_is_compared_with_the_published_range(make_record: Make, main_view: JudgedMethods) -> None:
+    """A control's win rate, here 0 % and 100 % of the prompts, is no win rate of CME."""
+    controls = [
+        make_record(family="qwen", regime="sft", reward=reward, verdicts=won(wins, scored=True))
+        for reward, wins in (("random", 0), ("ground_truth", 36))
+    ]
+    runs = [run for row in main_view.rows for run in row.runs]
+    both, alone = MAIN_TABLE.views([*runs, *controls]), MAIN_TABLE.views(controls)
+    assert texts(next(published_table(both[0]))) == texts(next(published_table(main_view)))
+    assert list(published_table(alone[0])) == []
+
+
 def test_main_figure_marks_the_published_range_and_the_change_of_quality(main_view: JudgedMethods) -> None:
     [plot] = win_rate_figure(main_view)
     left, right = plot.figure.subfigs[0].axes
