@@ -88,15 +88,19 @@ def share_table(facts: Facts, scale: str) -> Table:
     )
 
 
+SHOWN = {GROUPS[0]: "generator's facts", GROUPS[1]: "verifier's facts", GROUPS[3]: "other facts"}
+"""The groups of facts in the figure, with the labels of their panels."""
+
+
 def share_figure(facts: Facts, scale: str) -> Plot:
     """The shares of right facts, a panel per group of facts and a row per arm."""
     rows = {arm: arm for arm in facts.arms}
     panels = [
         Panel(
-            f"{group} facts\nright (0 to 1)",
+            f"{facts_of}\nright (0 to 1)",
             [Dot(arm, *mean_over_seeds(facts.shares[arm, group].values()), style_of(arm)) for arm in rows],
         )
-        for group in (*GROUPS[:2], GROUPS[3])
+        for group, facts_of in SHOWN.items()
     ]
     figure = forest(
         f"Facts by the families that have them wrong (scale: {scale})",

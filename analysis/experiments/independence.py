@@ -32,7 +32,7 @@ from analysis.experiments.verifier_tables import (
     relation_legend,
     win_panel,
 )
-from analysis.experiments.verifiers import GeneratorOutcomes, Outcome, quality_views
+from analysis.experiments.verifiers import CONTROLS, GeneratorOutcomes, Outcome, quality_views
 from analysis.figures.courses import rise_plot
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import Plot
@@ -102,6 +102,9 @@ def gaming_table(view: IndependenceView) -> Iterator[Table]:
     def rise(name: str, decimals: int, one: Outcome) -> str:
         return estimate_of(view.courses[one.label], name).text(decimals)
 
+    def gap(one: Outcome) -> str:
+        return "-" if one.relation in CONTROLS.values() else rise("rise_gap", 2, one)
+
     yield build_table(
         name=file_name("gaming", view.scale, view.generator),
         title=f"The rise of the reward and of true quality ({view.where})",
@@ -110,7 +113,7 @@ def gaming_table(view: IndependenceView) -> Iterator[Table]:
             RELATION,
             OutcomeColumn("reward's rise", partial(rise, "rise_reward_beside", 2)),
             OutcomeColumn("held-out's rise", partial(rise, "rise_heldout", 2)),
-            OutcomeColumn("difference", partial(rise, "rise_gap", 2)),
+            OutcomeColumn("difference", gap),
             OutcomeColumn("true quality's rise", partial(rise, "rise_quality", 3)),
             OutcomeColumn("fall from the peak", partial(rise, "fall", 3)),
             OutcomeColumn("gamed", lambda one: gamed(one, view.courses[one.label])),
@@ -119,8 +122,9 @@ def gaming_table(view: IndependenceView) -> Iterator[Table]:
         notes=[
             f"Rise of the trained reward and of the likelihood under the held-out verifier ({heldout}), from the start "
             f"to the last block of {BLOCK} steps, at the steps that have both, in nats per token of each model, and "
-            "their difference. A verifier that already finds the untrained model's responses likely has little room to "
-            "rise, and tokens differ in size: compare signs, not sizes, between rows.",
+            "their difference. The random reward (0 or 1) and the ground truth (0 to 1) are in their own units, so "
+            "they have no difference. A verifier that already finds the untrained model's responses likely has little "
+            "room to rise, and tokens differ in size: compare signs, not sizes, between rows.",
             "True quality's rise, and its fall from the peak to the end, are measured on the same completions sampled "
             "in training; the peak of each seed is the block in which the other seeds' mean is highest.",
             "Gamed: the interval of the reward's rise lies above 0, and that of the policy's gain in true quality on "
@@ -148,9 +152,9 @@ def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
         return dots(view.outcomes, lambda one: estimate_of(view.courses[one.label], name), 0)
 
     panels = [
-        gain_panel("policy's gain in\ntrue quality", view.outcomes),
+        gain_panel("policy's gain in\ntrue quality\n(0 to 1)", view.outcomes),
         win_panel(view.outcomes),
-        Panel("rise of the reward\n(nats/token)", rises("rise_reward_beside"), 0),
+        Panel("rise of the reward\n(nats/token or\nits own unit)", rises("rise_reward_beside"), 0),
         Panel("rise under the\nheld-out verifier\n(nats/token)", rises("rise_heldout"), 0),
     ]
     figure = forest(
@@ -162,8 +166,9 @@ def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
         f"Training of {view.generator} at scale {view.scale} with verifiers of different relations to it. Left: true "
         "quality of the trained policy minus the untrained model's, then its win rate, both with across-seed 95 % "
         "intervals. Right: how far the trained reward and the held-out verifier's likelihood of the same completions "
-        "rose, with 95 % t intervals over seeds, each in nats per token of its own model. A "
-        "reward that rises while true quality does not is gamed."
+        "rose, with 95 % t intervals over seeds, each in nats per token of its own model; the random reward (0 or 1) "
+        "and the ground truth (0 to 1) are in their own units. A reward that rises while true quality does not is "
+        "gamed."
     )
     yield Plot(file_name(view.scale, view.generator), caption, figure)
 

@@ -214,7 +214,7 @@ def quality_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     """Own quality, gain and win rate by verifier."""
     panels = [
         own_panel(view.outcomes),
-        gain_panel("policy's gain in true quality", view.outcomes),
+        gain_panel("policy's gain in\ntrue quality (0 to 1)", view.outcomes),
         win_panel(view.outcomes),
     ]
     caption = "middle and right: the result of training, with across-seed intervals."

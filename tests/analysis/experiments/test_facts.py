@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from shown import smallest_type, texts
+from shown import panels, smallest_type, texts
 
 from analysis.experiments.fact_tables import fact_test_table, share_figure, share_table
 from analysis.experiments.facts import ALL, GROUPS, UNTRAINED, Facts, shares_right
@@ -176,7 +176,9 @@ def test_the_section_shows_tests_shares_and_controls(
     tests, shares = texts(fact_test_table(facts, "miniature")), texts(share_table(facts, "miniature"))
     assert tests[0][0] == "main test" and tests[0][5].startswith("+0.800 [")
     assert shares[0][0] == UNTRAINED and {row[0] for row in shares} == {UNTRAINED, *arms()}
-    assert smallest_type(share_figure(facts, "miniature").figure) >= 8
+    figure = share_figure(facts, "miniature").figure
+    facts_of = [axes.get_xlabel().partition("\n")[0] for axes in panels(figure)]
+    assert facts_of == ["generator's facts", "verifier's facts", "other facts"] and smallest_type(figure) >= 8
     part = INDEPENDENCE.show(runs, tmp_path)
     names = [table.name for table in part.tables]
     assert names.count("independence-test-miniature") == 1 and "independence-facts-miniature" in names

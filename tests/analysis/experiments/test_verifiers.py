@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy import stats
-from shown import marks, problems, smallest_type, texts
+from shown import marks, panels, problems, smallest_type, texts
 
 from analysis.experiments.base import Estimate
-from analysis.experiments.independence import INDEPENDENCE, gamed
+from analysis.experiments.independence import INDEPENDENCE, gamed, outcome_plot
 from analysis.experiments.knowledge import knowledge_effect
 from analysis.experiments.verifier_sweep import (
     VERIFIER_SWEEP,
@@ -179,8 +179,18 @@ def test_the_section_on_independence_is_whole_without_known_false_beliefs(
     outcomes, gaming = part.tables
     assert [row[0] for row in texts(outcomes)][:2] == ["Ground truth (no verifier)", "Random weights"]
     assert {row[1] for row in texts(gaming)} == set(RELATIONS) - {"random reward"}
+    gaps = {row[1]: row[4] for row in texts(gaming)}
+    assert gaps["ground truth"] == "-" and "-" not in {gaps[related] for related in ("itself", "same family")}
     assert all("scale: miniature" in table.title for table in part.tables) and len(part.images) == 2
     assert len(list((tmp_path / "figures").glob("independence*-miniature-qwen-pretrained.png"))) == 2
+
+
+def test_a_panel_states_the_unit_of_its_quantity(under: Under) -> None:
+    runs = [under("qwen_instruct", around(0.5), seed) for seed in range(3)]
+    [view], [swept] = INDEPENDENCE.views(runs), VERIFIER_SWEEP.views(runs)
+    labels = [axes.get_xlabel() for axes in panels(next(outcome_plot(view)).figure)]
+    assert len(labels) == 4 and all(label.endswith((")", "unit)")) for label in labels)
+    assert all(axes.get_xlabel().endswith(")") for axes in panels(next(quality_plot(swept)).figure))
 
 
 @pytest.mark.parametrize(
