@@ -22,14 +22,17 @@ MEASURES = {
     "heldout": "held-out verifier\n(nats/token)",
 }
 MARKS_NOTE = (
-    "the gray dot is the start. Bands: lowest and highest seed. Stars: highest mean of true quality. Means are over "
-    "the blocks that every seed has."
+    "the gray dot is the start. Bands and bars: lowest and highest seed. Stars: highest mean of true quality. Means "
+    "are over the blocks that every seed has."
 )
 MARKS = {"start": UNTRAINED, "peak": PEAK}
 
 
 def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, style: Style) -> None:
-    """A column against another over the blocks that all seeds have, with the band of seeds; a star at best quality."""
+    """A column against another over the blocks that all seeds have, with the range of seeds; a star at best quality.
+
+    The range is a band over steps, and a bar at each block otherwise: a path that turns back would fold a band.
+    """
     known = blocks.dropna(subset=[column, across])
     whole = known.groupby("block")["run_id"].nunique() == known["run_id"].nunique()
     by_block = known[known["block"].map(whole).astype(bool)].groupby("block")
@@ -37,7 +40,10 @@ def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, 
         return
     x, y = by_block[across].mean(), by_block[column].mean()
     low, high = by_block[column].min(), by_block[column].max()
-    axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+    if across == "step":
+        axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
+    else:
+        axes.vlines(x, low, high, color=style.colour, alpha=0.3, linewidth=1.5)
     axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6, clip_on=False)
     axes.plot(x.iloc[0], y.iloc[0], UNTRAINED.marker, color=UNTRAINED.colour, markersize=5, clip_on=False)
@@ -69,13 +75,17 @@ def rise_plot(title: str, blocks: pd.DataFrame, labels: Sequence[str], block_ste
             draw_block_path(axes, own, "step", "heldout_rise", HELDOUT)
 
     styles = {"trained reward": REWARD, "held-out verifier": HELDOUT, "true quality": QUALITY}
-    rows = {"rise": "rise since the start\n(nats/token)", "quality": "true quality\n(0 to 1)"}
+    rows = {
+        "rise": "rise since the start\n(nats/token or\nthe reward's unit)",
+        "quality": "true quality\n(0 to 1)",
+    }
     figure = curve_grid(title, rows, column_heads(labels), draw, styles, MARKS, height=1.4)
     caption = (
         f"{title}. Above: how far the trained reward and the likelihood under the held-out verifier, on which no run "
-        "is trained, rose since the start, each in nats per token of its own model, at the same steps. A reward that "
-        "rises while true quality (below) stands still or falls is gamed. Each mark is the mean over seeds of a block "
-        f"of {block_steps} steps; {MARKS_NOTE}"
+        "is trained, rose since the start, at the same steps, each in nats per token of its own model; the random "
+        "reward (0 or 1) and the ground truth (0 to 1) are in their own units. A reward that rises while true quality "
+        f"(below) stands still or falls is gamed. Each mark is the mean over seeds of a block of {block_steps} steps; "
+        f"{MARKS_NOTE}"
     )
     return Plot("rise", caption, figure)
 

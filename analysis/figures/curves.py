@@ -147,8 +147,8 @@ def curve_grid(
     """
     heads = list(columns.values())
     with rc_context(RC):
-        lines = 1 + max(head.count("\n") for head in heads)
-        figure, panels = panel_grid(len(rows), len(columns), height, [*styles, *marks], head_lines=lines)
+        shape, names = (len(rows), len(columns)), [*styles, *marks]
+        figure, panels = panel_grid(shape, height, names, most_lines(heads), most_lines(rows.values()))
         for (row, label), axes_of_row in zip(rows.items(), panels, strict=True):
             for column, axes in zip(columns, axes_of_row, strict=True):
                 draw(axes, row, column)
@@ -158,16 +158,22 @@ def curve_grid(
     return figure
 
 
+def most_lines(labels: Iterable[str]) -> int:
+    """The lines of the label that has most."""
+    return 1 + max(label.count("\n") for label in labels)
+
+
 def panel_grid(
-    rows: int, columns: int, height: float, names: Iterable[str], head_lines: int = 1
+    shape: tuple[int, int], height: float, names: Iterable[str], head_lines: int, label_lines: int
 ) -> tuple[Figure, Any]:
-    """A figure of the text width with rows x columns panels, each row `height` inches high.
+    """A figure of the text width with `shape` (rows, columns) panels, each row `height` inches high.
 
     Margins are in inches, so the room around the panels does not depend on their number: title and column heads (of
-    `head_lines` lines) above, x label and the legend of the names below.
+    `head_lines` lines) above, x label and the legend of the names below, row labels (of `label_lines`) on the left.
     """
-    above, below, left, right = 0.36 + 0.14 * head_lines, 0.55 + legend_height(names), 0.85, 0.1
-    total = above + height * rows + below
+    above, below, right = 0.36 + 0.14 * head_lines, 0.55 + legend_height(names), 0.1
+    left = 0.57 + 0.14 * max(2, label_lines)
+    total = above + height * shape[0] + below
     figure = Figure(figsize=(WIDTH, total))
     edges = {
         "left": left / WIDTH,
@@ -176,7 +182,7 @@ def panel_grid(
         "top": 1 - above / total,
     }
     spacing = edges | {"wspace": 0.08, "hspace": 0.14}
-    panels = figure.subplots(rows, columns, sharex=True, sharey="row", squeeze=False, gridspec_kw=spacing)
+    panels = figure.subplots(*shape, sharex=True, sharey="row", squeeze=False, gridspec_kw=spacing)
     return figure, panels
 
 

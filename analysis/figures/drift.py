@@ -1,5 +1,6 @@
 """Drift from the untrained model as a figure: a panel per metric, a row per method."""
 
+from dataclasses import replace
 from math import ceil
 
 import pandas as pd
@@ -14,10 +15,11 @@ from analysis.tables.drift import MATCHED, METRICS, OTHERS
 from analysis.tables.render import slug
 
 COLUMNS = 4  # of panels
+POLICY = "s"  # for every method: a triangle would pass for an arrow, and a round mark for the start
 
 
 def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
-    """A panel for each metric of a drift frame, a row for each method: gray dot the start, coloured dot the policy."""
+    """A panel for each metric of a drift frame, a row for each method: gray dot the start, square the policy."""
     styles = method_styles(dict(zip(frame["method"], frame["reward"], strict=True)))
     height = row_heights(frame)
     shown = [metric for metric in METRICS if metric.name in set(frame["metric"])]
@@ -37,10 +39,13 @@ def drift_plot(frame: pd.DataFrame, name: str, scale: str) -> Plot:
                 tick.set_fontweight("normal" if method else "bold")
             axes.set_ylim(min(height.values()) - 0.7, 0.7)
         figure.suptitle(f"Drift from the start, {name} (scale: {scale})")
-        marks = {"untrained model": UNTRAINED} | {"trained policy": next(iter(styles.values()))}
+        marks = {
+            "untrained model": UNTRAINED,
+            "trained policy": replace(next(iter(styles.values())), marker=POLICY),
+        }
         figure.legend(handles=legend_handles(marks, lines=False), loc="outside lower center", ncols=2)
     caption = (
-        f"Drift in {name} at scale {scale}: from the untrained model (gray dot) to the trained policy, "
+        f"Drift in {name} at scale {scale}: from the untrained model (gray dot) to the trained policy (square), "
         "means over seeds; the pale band spans the lowest and the highest seed. Every panel has its own unit: "
         f"compare within a panel. {MATCHED} {OTHERS}"
     )
@@ -65,9 +70,7 @@ def draw_metric(
         style, y = styles[row["method"]], height[generator_name(row["family"], row["regime"]), row["method"]]
         axes.plot([row["start"], row["policy"]], [y, y], color=style.colour, linewidth=1)
         axes.plot(row["start"], y, UNTRAINED.marker, color=UNTRAINED.colour, markersize=4.5)
-        axes.plot(
-            row["policy"], y, "o", color=style.colour, markersize=4.5
-        )  # a triangle would pass for an arrow
+        axes.plot(row["policy"], y, POLICY, color=style.colour, markersize=4)
         axes.plot(
             [row["start"] + row["seed_low"], row["start"] + row["seed_high"]],
             [y, y],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -183,7 +184,8 @@ def bin_edges(values: Floats, signal: str) -> Floats:
     if signal == LENGTH:
         low, high = known.min() - 0.5, known.max() + 0.5
         return np.linspace(low, high, min(BINS, int(high - low)) + 1)
-    return np.geomspace(FLOOR, max(known.max(), 10 * FLOOR) * 1.01, BINS + 1)
+    low = max(known.min(), FLOOR)
+    return np.geomspace(low / 1.01, max(known.max(), 10 * low) * 1.01, BINS + 1)
 
 
 def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> None:
@@ -202,10 +204,18 @@ def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> N
         axes.hist(shown, edges.tolist(), weights=weights, histtype="stepfilled", **look)
     if signal != LENGTH:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(base=100, numticks=4))
-        axes.xaxis.set_major_formatter(PLAIN)
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        label_powers(axes.xaxis)
     axes.set_ylim(bottom=0)
+
+
+def label_powers(axis: Axis) -> None:
+    """Label a logarithmic axis at powers of ten, and where it covers few of them at three times these too."""
+    low, high = axis.get_view_interval()
+    few = high / low < 300
+    locator = LogLocator(base=10, subs=(1, 3), numticks=10) if few else LogLocator(base=10, numticks=4)
+    axis.set_major_locator(locator)
+    axis.set_major_formatter(PLAIN)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def scatter_plot(records: Sequence[Separation]) -> Plot:
@@ -234,10 +244,8 @@ def scatter_plot(records: Sequence[Separation]) -> Plot:
                 axes.plot(x[own], y[own], linestyle="", markeredgewidth=0.7, rasterized=True, **look)
             axes.set(xscale="log", yscale="log")
             for axis in (axes.xaxis, axes.yaxis):
-                axis.set_major_locator(LogLocator(base=100, numticks=4))
-                axis.set_major_formatter(PLAIN)
-                axis.set_minor_formatter(NullFormatter())
-            axes.axline((1e-3, 1e-3), (1, 1), color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+                label_powers(axis)
+            axes.axline((1, 1), (2, 2), color="black", linewidth=0.8, linestyle=(0, (4, 2)))
             axes.set_title(name if len(spans) == 1 else f"{name}, {span}")
         for axes in panels.flat[len(shown) :]:
             axes.set_axis_off()

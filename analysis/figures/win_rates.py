@@ -168,7 +168,10 @@ def main_plot(
         panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))
     heads = [row for row in rows if "\n" not in row]
     height = 0.4 if others or controls else 0.2
-    block = Block("", rows, panels, heads, above=0.3, height=height, widths=[3, 2][: len(panels)])
+    widths = [3, 2][: len(panels)]
+    block = Block(
+        "", rows, panels, heads, above=0.3, height=height, ruled=bool(others or controls), widths=widths
+    )
     legend = {display_name(cell.reward): reward_style(cell.reward) for cell in [*shown, *others]}
     legend |= control_legend(controls) | ({"untrained model": UNTRAINED} if scores else {})
     figure = forest(f"CME against its untrained model (scale: {scale}, judge: {judge})", [block], legend)

@@ -19,6 +19,14 @@ ANSWERS = (
     "refusal; boilerplate that fits any prompt; the first half of the right answer; the right answer followed by "
     "padding (verbose); another prompt's right answer (wrong); the right answer."
 )
+VARIANTS = {
+    "no end of turn": "no end token",
+    "pmi": "PMI",
+    "span=answer": "answer span",
+    "answer, penalty 2": "answer span, penalty 2",
+    "span=blended": "blended spans",
+}
+"""Display names of variants, as in the names of the rewards; the others are shown as they are."""
 FRAME = (
     *("probe_id", "scale", "family", "regime", "verifier", "seed", "line", "grade"),
     *("mean_rank", "unscored", "prompts", "right_first", "right_first_lo", "right_first_hi"),
@@ -124,7 +132,7 @@ def probed_models(record: RewardProbeRecord) -> str:
 def line_label(line: str) -> str:
     """Display name of a line: a reward, with its variant in brackets."""
     reward, _, variant = line.partition(" ")
-    return add_details(display_name(reward), [variant] if variant else [])
+    return add_details(display_name(reward), [VARIANTS.get(variant, variant)] if variant else [])
 
 
 def is_cme(line: str) -> bool:

@@ -29,6 +29,7 @@ from analysis.experiments.overoptimisation import (
     sampled_table,
     summary,
 )
+from analysis.figures.courses import rise_plot
 from cme.records import CheckpointResult, RunRecord, Trajectory
 
 
@@ -256,6 +257,22 @@ def test_paths_run_over_the_root_of_the_divergence(
         (*line.get_xdata(), *line.get_ydata()) for line in drawn[greedy].lines if line.get_marker() == "*"
     ]
     assert peaks[0] == ((2, pytest.approx(0.8)) if greedy else (4, pytest.approx(0.6)))
+
+
+def test_seeds_span_bars_where_a_path_can_turn_back_and_a_band_over_steps(long_runs: list[RunRecord]) -> None:
+    """The divergence falls at last, which would fold a band onto itself."""
+    turned = [
+        replace(run, history=run.history | {"kl": blocks(1.0, 9.0, 9.0, 4.0)})
+        for run in long_runs
+        if run.reward == "cme"
+    ]
+    view = OVEROPTIMISATION.views(turned)[0]
+    [bars] = panels(next(distance_figure(view)).figure)[0].collections
+    assert [list(path.vertices[:, 0]) for path in bars.get_paths()] == [[x, x] for x in (0, 1, 3, 3, 2)]
+    assert list(bars.get_paths()[-1].vertices[:, 1]) == pytest.approx([0.59, 0.61])
+    rises = block_means(monitored_history(turned)).assign(label="CME")
+    [band] = panels(rise_plot("Rise", rises, ["CME"], 20).figure)[1].collections
+    assert band.get_datalim(band.axes.transData).bounds[2] == pytest.approx(80)
 
 
 def test_greedy_quality_can_fall_where_sampled_quality_rises(saved_runs: list[RunRecord]) -> None:

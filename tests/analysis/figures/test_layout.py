@@ -88,6 +88,12 @@ def test_every_figure_is_legible(
         assert layout_faults(plot.figure) == [], plot.name
 
 
+def test_a_long_label_of_a_row_has_room(make_record: Callable[..., RunRecord]) -> None:
+    history = add_derived_columns(history_frame([make_record(reward="cme_no_end")]))
+    plot = trained_reward_plot(history)
+    assert panels(plot.figure)[0].get_ylabel().count("\n") == 2 and layout_faults(plot.figure) == []
+
+
 def test_every_kind_of_fault_is_found() -> None:
     figure = Figure(figsize=(7, 3))
     sound, small = figure.subplots(1, 2, width_ratios=[20, 1])
@@ -126,6 +132,13 @@ def test_every_mark_of_the_main_figure_stays_in_its_row(cells: list[Cell], contr
     rows = {round(y) for y in marked}
     assert len(rows) == len(FAMILIES) * 3 and len(marked) == 4 * len(rows)
     assert all(abs(y - round(y)) <= 0.46 for y in marked)
+
+
+def test_lines_part_the_rows_of_the_main_figure(cells: list[Cell], controls: Controls) -> None:
+    """A control stands as near to the label of the next row as to its own."""
+    axes = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[0]
+    between = {line.get_ydata()[0] for line in axes.lines if list(line.get_xdata()) == [0, 1]}
+    assert between >= {y - 0.5 for y in axes.get_yticks()[:-1]}
 
 
 def test_a_control_that_was_not_measured_is_left_out(cells: list[Cell]) -> None:

@@ -143,6 +143,14 @@ def test_the_drift_table_shows_the_frame(make_record: Any) -> None:
     assert not any(entry.bold for group in few.groups for row in group for entry in row)
 
 
+def test_start_and_policy_of_a_gray_method_differ_in_shape(make_record: Any) -> None:
+    start = [f"a b c{i}" for i in range(40)]
+    plot = drift_plot(drift_frame([run(make_record, start, ["a b"] * 40, reward="random")]), "x", "miniature")
+    drawn = [line.get_marker() for line in plot.figure.axes[0].lines if line.get_marker() != "None"]
+    legend = [handle.get_marker() for handle in plot.figure.legends[0].legend_handles]
+    assert drawn == legend == ["o", "s"]
+
+
 def test_the_part_has_a_panel_per_metric_and_a_row_per_method(make_record: Any, tmp_path: Path) -> None:
     start = [f"a b c{i}" for i in range(40)]
     runs = [

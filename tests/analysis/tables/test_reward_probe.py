@@ -11,11 +11,13 @@ from matplotlib.text import Text
 from analysis import build
 from analysis.__main__ import main
 from analysis.figures.reward_probe import reward_probe_plot
+from analysis.records.names import display_name
 from analysis.records.read import load_reward_probes
 from analysis.tables.latex import to_latex
 from analysis.tables.render import to_markdown
 from analysis.tables.reward_probe import (
     first_share,
+    line_label,
     ranks,
     reward_probe_frame,
     reward_probe_table,
@@ -110,6 +112,14 @@ def test_the_figure_shows_every_number_in_legible_type() -> None:
     first = [text.get_text() for text in plot.figure.axes[0].texts]
     assert first[:6] == ["-", "2.0", "1.0", "2.0", "2.0", "2.0"]
     assert "generator: llama/pretrained, verifier: gemma/verifier" in plot.figure.axes[1].get_xlabel()
+
+
+def test_a_variant_is_named_as_the_reward_that_it_is() -> None:
+    rewards = {"no end of turn": "cme_no_end", "span=answer": "cme_answer", "span=blended": "cme_blended"}
+    assert {v: line_label(f"cme {v}") for v in rewards} == {v: display_name(r) for v, r in rewards.items()}
+    assert (
+        line_label("cme pmi") == "CME (PMI)" and line_label("cme clip [-3, -0.5]") == "CME (clip [-3, -0.5])"
+    )
 
 
 def test_a_line_without_right_answers_is_malformed(tmp_path) -> None:

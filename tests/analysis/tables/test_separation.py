@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from shown import marks, texts
+from shown import marks, panels, texts
 from synthetic_records import PROMPTS, SAMPLES, separation_record
 
 from analysis.figures.separation import (
@@ -150,6 +150,16 @@ def test_figures_show_scale_units_and_what_is_missing(answer: bool) -> None:
         assert all(text in words(plot.figure) for text in ("scale: miniature", *shown))
         assert "scale: miniature" in plot.caption
     assert ("answer = response" in words(auroc_plot([first]).figure)) is not answer
+
+
+def test_logarithmic_axes_cover_the_data_and_little_more() -> None:
+    """The cross-entropies lie between 0.1 and 7.1 nats per token."""
+    one = Separation(separation_record())
+    lowest = min(one.values[VERIFIER].min(), one.values[GENERATOR].min())
+    for figure in (scatter_plot([one]).figure, distribution_plot([one], "response").figure):
+        axes = panels(figure)[0]
+        ticks = [tick for tick in axes.get_xticks() if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]]
+        assert lowest / 2 < axes.get_xlim()[0] < lowest and len(ticks) >= 2
 
 
 def test_published_and_own_values_have_separate_panels() -> None:
