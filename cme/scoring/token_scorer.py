@@ -187,14 +187,15 @@ class TokenScorer:
         longest = max(pairs, key=lambda pair: (len(pair[0]) > 1, len(pair[1])), default=([], []))
         if self._checked or len(longest[1]) < 2:
             return
-        self._check_head(longest)
+        rounding = self._check_head(longest)
         if self.share:
             prompt, response = longest
             if (short := short_length(self.model)) is not None and len(prompt) + len(response) > short:
                 prompt, response = prompt[-(short // 2) :], response[: short // 2]
             prompt = prompt[-max(1, self.batch_tokens // 2) :]  # so that both prompts are in one batch
             halves = prompt[len(prompt) // 2 :], response[: len(response) // 2 + 1]
-            difference = self._difference([(prompt, response), (prompt, halves[1]), (halves[0], response)])
+            compared = [(prompt, response), (prompt, halves[1]), (halves[0], response)]
+            difference = self._difference(compared, rounding)
             if difference:
                 self.share = False
                 _log.warning(
@@ -204,8 +205,8 @@ class TokenScorer:
                 )
         self._checked = True
 
-    def _check_head(self, pair: tuple[Ids, Ids]) -> None:
-        """Compare the head with the model's own logits at the last 32 tokens of a response.
+    def _check_head(self, pair: tuple[Ids, Ids]) -> float:
+        """Compare the head with the model's own logits at the last 32 tokens of a response; return their rounding.
 
         The model computes its logits z in its own precision, where an operation rounds them by up to eps |z| / 2: 0.1
         nats for |z| = 30 in bfloat16. So a difference of eps |z| on average, and of 4 eps |z| at most, is no
@@ -227,8 +228,9 @@ class TokenScorer:
                 type(self.model).__name__,
                 difference,
             )
+        return rounding
 
-    def _difference(self, pairs: Sequence[tuple[Ids, Ids]]) -> str | None:
+    def _difference(self, pairs: Sequence[tuple[Ids, Ids]], rounding: float) -> str | None:
         """How the shared path differs from the dense one; None where they agree."""
         shared: dict[int, TokenScores] = {}
         try:
@@ -240,10 +242,10 @@ class TokenScorer:
             return f"{type(error).__name__}: {error}"
         alone = [LMHead(self.model).score(*self._dense([pair])).log_likelihoods.cpu() for pair in pairs]
         return self._beyond_limits(
-            torch.cat([shared[i].log_likelihoods for i in range(len(pairs))]), torch.cat(alone)
+            torch.cat([shared[i].log_likelihoods for i in range(len(pairs))]), torch.cat(alone), rounding
         )
 
-    def _beyond_limits(self, a: torch.Tensor, b: torch.Tensor, rounding: float = 0.0) -> str | None:
+    def _beyond_limits(self, a: torch.Tensor, b: torch.Tensor, rounding: float) -> str | None:
         """How far two tensors that should agree differ; None within the limits, and within `rounding` of logits.
 
         Values that are not finite are left out: both paths return them, and callers report them.

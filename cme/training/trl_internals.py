@@ -24,8 +24,8 @@ from cme.training.advantages import sequence_advantages, token_advantages
 from cme.training.checked_reward import CheckedReward
 from cme.training.step_clock import StepClock
 
-VOCABULARY_TILE = 8192
-"""Columns of logits that are computed at a time."""
+VOCABULARY_TILE = 2048
+"""Columns of logits that are computed at a time: with 1024 rows, 8 MiB of float32, which fit a CPU's cache."""
 
 
 class PromptTrainer(GRPOTrainer):  # type: ignore[misc]

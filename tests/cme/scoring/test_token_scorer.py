@@ -329,6 +329,21 @@ def test_the_rounding_of_large_logits_in_bfloat16_is_no_other_head(
         assert not caplog.records and LOW_PRECISION_LIMITS[0] < gap < 0.2
 
 
+def test_the_rounding_of_large_logits_in_bfloat16_is_no_reason_against_sharing(
+    tiny: Tiny, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logits near 100 differ between the two paths by more than the limit, by rounding alone."""
+    model = tiny("qwen").model.to(torch.bfloat16)
+    with torch.no_grad():
+        model.get_decoder().norm.weight.mul_(100)
+    rng = random.Random(1)
+    prompts, responses = ([[rng.randrange(6, model.config.vocab_size) for _ in range(n)]] for n in (9, 40))
+    shared, dense = TokenScorer(model), TokenScorer(model, share=False)
+    [[one], [other]] = (scorer.score(prompts, responses) for scorer in (shared, dense))
+    assert (one.log_likelihoods - other.log_likelihoods).abs().mean() > LOW_PRECISION_LIMITS[0]
+    assert shared.share and not caplog.records
+
+
 def test_a_policy_in_training_is_scored_as_if_it_were_not(tiny: Tiny) -> None:
     model = tiny("qwen").model
     calm = TokenScorer(model).score([[7, 8, 9]] * 2, [[10, 11], [12]])

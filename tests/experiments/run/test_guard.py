@@ -62,7 +62,7 @@ def test_ten_steps_of_one_group_end_healthy_trainings() -> None:
     ("overrides", "groups_per_step", "steps"),
     [
         ((), 8, 10),  # as before groups counted
-        (("scale=laptop",), 1, 80),
+        (("scale=laptop",), 2, 40),
         (("scale=paper", "family=llama", "regime=instruct"), 1, 80),
         (("scale=paper", "family=gemma", "regime=pretrained"), 4, 20),
     ],

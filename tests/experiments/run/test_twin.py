@@ -69,6 +69,7 @@ def test_another_judge_needs_nothing_but_the_record(
     assert (Store.of(again).folder / "selected_outputs.json").exists()
     assert not (tmp_path / "runs" / "trainings").exists()
 
+    shutil.rmtree(Store.of(first).folder)  # so that the twin is the run of the judge that cuts responses
     preparation.prepare([oracle := composed(cell(*words, "evaluation.cut_start=false", "judge.name=exact"))])
     back = read_record(pipeline.run(oracle))
     kept = [c for c in before.comparisons or [] if c.name == "other"]
