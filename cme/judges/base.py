@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
-from cme.records import Generation, Outcome, Prompt, check_outcome
+from cme.records import Generation, Outcome, Prompt, Scores, check_outcome
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class JudgeVerdict:
 
     outcome: Outcome
     reason: str | None = None
-    scores: tuple[float, float] | None = None
+    scores: Scores | None = None
     note: str | None = None
     calls: int = 0
     usd: float | None = 0.0
@@ -43,11 +43,13 @@ class Judge:
         NEUTRAL_VALUES: values at which later arguments change nothing. A run's identity omits them too.
         asks_server: whether each verdict takes requests to a server. Such a judge is probed before a run.
         concurrency: the number of comparisons made at the same time, each in its own thread.
+        combines_orders: whether a pair gets one verdict from both orders (`combine`), not one in each order.
     """
 
     NEUTRAL: ClassVar[frozenset[str]] = frozenset()
     NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {}
     asks_server: ClassVar[bool] = False
+    combines_orders: ClassVar[bool] = False
     concurrency: int = 1
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
@@ -55,6 +57,10 @@ class Judge:
 
         Raises Unavailable if the judge cannot be used at all.
         """
+        raise NotImplementedError
+
+    def combine(self, shown: JudgeVerdict, swapped: JudgeVerdict) -> JudgeVerdict:
+        """One verdict on a pair from its scored verdicts in both orders, as if in the order `shown`."""
         raise NotImplementedError
 
     @staticmethod

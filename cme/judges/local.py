@@ -1,4 +1,8 @@
-"""A chat model loaded in this process as judge. Its verdict comes from the likelihoods of two labels, not from text."""
+"""A chat model loaded in this process as judge. Its verdict comes from the likelihoods of two labels, not from text.
+
+A small model prefers a place: the label A, whichever response stands there. Each order alone then says little, but the
+difference between the orders can still be right. So the scores of both orders are combined into one verdict per pair.
+"""
 
 import math
 import re
@@ -37,13 +41,14 @@ _BLOCK_LINE = re.compile(
 class LocalJudge(Judge):
     """Shows a chat model the instruction and both responses, and compares the likelihoods of the labels A and B.
 
-    The scores are p(A) and p(B) as the start of the reply, divided by their sum. The model generates nothing, so no
-    reply can be misread. A control token that a text spells is tokenized as text, and a line that looks like the
-    border of a block is quoted with `> `.
+    The scores of an order are p(A) and p(B) as the start of the reply, divided by their sum. The verdict on a pair
+    comes from the mean score of each response over both orders, in which a preference for a place cancels. The model
+    generates nothing, so no reply can be misread. A control token that a text spells is tokenized as text, and a line
+    that looks like the border of a block is quoted with `> `.
 
     Args:
         checkpoint: the chat model: a hub id, a folder, `package:...` or `miniature:...`.
-        margin: difference of the two scores, from 0 to below 1, up to which the verdict is a tie.
+        tie_margin: difference of the two mean scores, from 0 to below 1, up to which the verdict is a tie.
         max_response_chars: longer responses are truncated to this length, with a note that says so (2,500 in the
             paper).
         max_prompt_tokens: a comparison with a longer judging prompt is unscored, since truncation would favor a
@@ -57,11 +62,12 @@ class LocalJudge(Judge):
     """
 
     NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {"chat_template_kwargs": template_variables.DEFAULTS}
+    combines_orders = True
 
     def __init__(
         self,
         checkpoint: str,
-        margin: float,
+        tie_margin: float,
         max_response_chars: int,
         max_prompt_tokens: int,
         dtype: Dtype,
@@ -71,10 +77,10 @@ class LocalJudge(Judge):
         from cme.checkpoints import load
         from cme.scoring.token_scorer import TokenScorer
 
-        limits = margin, max_response_chars, max_prompt_tokens
+        limits = tie_margin, max_response_chars, max_prompt_tokens
         self.check(checkpoint, *limits, dtype, min_label_mass, chat_template_kwargs)
         loaded = load(checkpoint, dtype=dtype, chat_template_kwargs=chat_template_kwargs)
-        self.margin = margin
+        self.tie_margin = tie_margin
         self.max_response_chars = max_response_chars
         self.max_prompt_tokens = max_prompt_tokens
         self.min_label_mass = min_label_mass
@@ -85,7 +91,7 @@ class LocalJudge(Judge):
     @staticmethod
     def check(
         checkpoint: str,
-        margin: float,
+        tie_margin: float,
         max_response_chars: int,
         max_prompt_tokens: int,
         dtype: str,
@@ -94,8 +100,8 @@ class LocalJudge(Judge):
     ) -> None:
         """Raise ValueError for arguments that cannot work. Loads nothing."""
         template_variables.check(chat_template_kwargs)
-        if not 0 <= margin < 1:
-            raise ValueError(f"margin is {margin}; it must be from 0 to below 1")
+        if not 0 <= tie_margin < 1:
+            raise ValueError(f"tie_margin is {tie_margin}; it must be from 0 to below 1")
         if not 0 <= min_label_mass <= 1:
             raise ValueError(f"min_label_mass is {min_label_mass}; it must be from 0 to 1")
         limits = {"max_response_chars": max_response_chars, "max_prompt_tokens": max_prompt_tokens}
@@ -111,7 +117,7 @@ class LocalJudge(Judge):
         return digest("\0".join((*LABELS, question)))
 
     def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
-        """Compare two responses by the likelihoods of their labels."""
+        """Compare two responses by the likelihoods of their labels, in this order alone."""
         texts = prompt.text, first.response, second.response
         if any(chat.unknown_flags(self.tokenizer, texts)):
             name = self.tokenizer.name_or_path
@@ -133,7 +139,13 @@ class LocalJudge(Judge):
             reason = f"A and B together have probability {mass:.2g}, below {self.min_label_mass:g}"
             return JudgeVerdict("unscored", reason)
         p_first = (1 + math.tanh(gap / 2)) / 2  # the logistic function without overflow
-        return verdict_from_scores(p_first, 1 - p_first, self.margin)
+        return verdict_from_scores(p_first, 1 - p_first, margin=0)
+
+    def combine(self, shown: JudgeVerdict, swapped: JudgeVerdict) -> JudgeVerdict:
+        """The verdict from the mean score of each response over both orders."""
+        assert shown.scores is not None and swapped.scores is not None
+        means = [(one + other) / 2 for one, other in zip(shown.scores, swapped.scores[::-1], strict=True)]
+        return verdict_from_scores(*means, self.tie_margin)
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""

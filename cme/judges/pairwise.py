@@ -1,7 +1,8 @@
 """Pairwise judging: each pair is judged in both orders, and every verdict goes to an append-only log at once.
 
 A judge reads a response without its thoughts. A verdict is identified by the judge, the prompt and both responses in
-the order shown. A comparison with a scored verdict in the log is not made again; an unscored one is.
+the order shown. A comparison with a scored verdict in the log is not made again; an unscored one is. The log has one
+line per order also for a judge that combines the orders into one verdict per pair.
 """
 
 import hashlib
@@ -37,6 +38,8 @@ from cme.runtime.files import hold_lock
 
 SYNC_SECONDS = 1.0
 """The log is synced to the disk this often. A killed process loses no line; a power failure loses at most this time."""
+
+SINGLE_ORDER = "the judge combines both orders into one verdict; set evaluation.both_orders=true"
 
 
 @dataclass(frozen=True)
@@ -184,8 +187,13 @@ def judge_pairs(
         name: the judge's name in a panel.
         progress: whether to show a progress bar.
 
-    Raises ValueError if two pairs have the same prompt id, since their verdicts could not be distinguished.
+    A judge that combines the orders gives one verdict per pair, unscored if an order is.
+
+    Raises ValueError if two pairs have the same prompt id, since their verdicts could not be distinguished, and for a
+    judge that combines the orders without `both_orders`.
     """
+    if judge.combines_orders and not both_orders:
+        raise ValueError(SINGLE_ORDER)
     counts = Counter(pair.prompt_id for pair in pairs)
     if repeated := [prompt_id for prompt_id, count in counts.items() if count > 1]:
         raise ValueError(
@@ -200,7 +208,23 @@ def judge_pairs(
         judged = log.scored[key] if key in log.scored else new[key]
         shared = (judged.outcome, judged.reason, judged.scores, judged.note)
         verdicts.append(Verdict(each.prompt.id, each.policy_first, *shared, name))
-    return verdicts
+    if not judge.combines_orders:
+        return verdicts
+    return [_combined(judge, *both) for both in zip(verdicts[::2], verdicts[1::2], strict=True)]
+
+
+def _combined(judge: Judge, policy_first: Verdict, start_first: Verdict) -> Verdict:
+    """One verdict from those of both orders; unscored, for the first reason, if one of them is."""
+    shown, swapped = (JudgeVerdict(v.outcome, v.reason, v.scores) for v in (policy_first, start_first))
+    unscored = next((one for one in (shown, swapped) if one.outcome == "unscored"), None)
+    judged = unscored or judge.combine(shown, swapped)
+    return replace(
+        policy_first,
+        outcome=judged.outcome,
+        reason=judged.reason,
+        scores=judged.scores,
+        orders=(shown.scores, swapped.scores),
+    )
 
 
 def _comparisons(pairs: Sequence[Pair], both_orders: bool) -> list[Comparison]:

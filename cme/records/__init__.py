@@ -22,6 +22,7 @@ from cme.records.pairs import (
     Pair,
     Preference,
     Prompt,
+    Scores,
     Verdict,
     check_outcome,
 )
@@ -39,7 +40,7 @@ from cme.records.run import (
     Trajectory,
 )
 from cme.records.state import Progress, RunState
-from cme.records.votes import MAJORITY, majority_verdicts, points, scores
+from cme.records.votes import MAJORITY, majority_verdicts, points, scores, verdicts_by_order
 
 __all__ = [
     "CUT_START",
@@ -65,6 +66,7 @@ __all__ = [
     "RunRecord",
     "RunState",
     "SanityRecord",
+    "Scores",
     "Selected",
     "SeparationRecord",
     "Strict",
@@ -81,6 +83,7 @@ __all__ = [
     "read_record",
     "record_files",
     "scores",
+    "verdicts_by_order",
     "write_json",
     "write_record",
 ]

@@ -6,6 +6,8 @@ from typing import Literal, get_args
 from cme.records.codec import Strict
 
 Outcome = Literal["first", "second", "tie", "unscored"]
+Scores = tuple[float, float]
+"""A judge's scores of the response shown first and of the one shown second."""
 
 
 def check_outcome(outcome: Outcome, reason: str | None) -> None:
@@ -84,24 +86,28 @@ class Generation(Strict):
 
 @dataclass(frozen=True)
 class Verdict(Strict):
-    """A judge's verdict on one pair in one order.
+    """A judge's verdict on one pair in one order, or on one pair from both orders together.
 
     Attributes:
-        policy_first: Whether the trained policy's response was shown first.
+        policy_first: Whether the trained policy's response was shown first; True for a verdict from both orders, whose
+            outcome and scores are as if it was.
         outcome: Which of the two shown responses is better.
         reason: Why the verdict is unscored; set if and only if the outcome is `unscored`.
         scores: The judge's scores of (first, second), if it gives any.
         note: The judge's own explanation, if it gives one.
         judge: The member of a panel; None for a single judge.
+        orders: Of a verdict from both orders, the scores that each order gave alone, that with the policy's response
+            first before the other; None for an order without any. None for a verdict from one order.
     """
 
     prompt_id: str
     policy_first: bool
     outcome: Outcome
     reason: str | None = None
-    scores: tuple[float, float] | None = None
+    scores: Scores | None = None
     note: str | None = None
     judge: str | None = None
+    orders: tuple[Scores | None, Scores | None] | None = None
 
     def __post_init__(self) -> None:
         check_outcome(self.outcome, self.reason)

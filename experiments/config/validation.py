@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 from cme.judges.base import Judge
+from cme.judges.pairwise import SINGLE_ORDER
 from cme.models import template_variables
 from cme.records import find_unwritable
 from cme.rewards.base import Reward
@@ -179,6 +180,7 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
     except ValueError as error:
         raise error if isinstance(error, BadConfig) else BadConfig(str(error)) from error
     _check_answers(run, components)
+    _check_orders(run, components)
     if run.selection.every is not None and not 0 < run.selection.every < run.trainer.max_steps:
         raise BadConfig(
             f"selection.every={run.selection.every}; it must be above 0 and below "
@@ -303,6 +305,14 @@ def _check_component(path: str, component: Component) -> None:
         factory.check(**arguments)
     except ValueError as error:
         raise BadConfig(f"{path}: {error}") from error
+
+
+def _check_orders(run: "Run", components: Mapping[str, Component]) -> None:
+    """Check that both orders are judged for a judge that combines them."""
+    for path, judge in components.items():
+        combines = "judge" in path and cast("type[Judge]", judge.load_target()).combines_orders
+        if combines and not run.evaluation.both_orders:
+            raise BadConfig(f"{path}={judge.name}: {SINGLE_ORDER}")
 
 
 def _fits(value: Any, annotation: Any) -> bool:

@@ -66,11 +66,18 @@ def are_identical(pair: Pair) -> bool:
 
 
 def tie_verdicts(judge: Component, pairs: Sequence[Pair], both_orders: bool) -> list[Verdict]:
-    """A tie by each judge on each pair of identical responses in each order, without a call."""
-    orders = (True, False) if both_orders else (True,)
-    return [
-        Verdict(pair.prompt_id, policy_first, "tie", judge=name)
-        for name in judging.judges(judge)
-        for pair in pairs
-        for policy_first in orders
-    ]
+    """A tie by each judge on each pair of identical responses in each order, without a call.
+
+    A judge that combines the orders gives one for both.
+    """
+    verdicts = []
+    for name, member in judging.judges(judge).items():
+        combines = judging.judge_class(member).combines_orders
+        orders = (True, False) if both_orders and not combines else (True,)
+        scores = (None, None) if combines else None
+        verdicts += [
+            Verdict(pair.prompt_id, policy_first, "tie", judge=name, orders=scores)
+            for pair in pairs
+            for policy_first in orders
+        ]
+    return verdicts
