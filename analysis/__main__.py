@@ -14,7 +14,7 @@ from analysis.sections.base import group_by_scale
 from analysis.tables.cells import build_cells
 from analysis.tables.render import to_markdown
 from analysis.tables.reward_probe import reward_probe_table
-from analysis.tables.sanity import sanity_table
+from analysis.tables.sanity import check_judges, sanity_table
 from analysis.tables.separation_tables import signal_tables
 from analysis.tables.win_rates import win_rate_table
 from cme.runtime.command_line import exit_code
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m analysis
 def _analyze(directories: list[Path], out: Path, default: bool) -> int:
     records = load_all(directories)
     gc.freeze()  # the records stay in memory to the end; without this, collections scan them again and again
-    cells = build_cells(records.overview)
+    cells = build_cells(records.overview, check_judges(records.sanity))
     report = write(records, cells, out)
     reproduction = write_reproduction(records, out)
     written = [out / "tables", out / "figures", report, reproduction]

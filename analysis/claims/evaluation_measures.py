@@ -19,7 +19,7 @@ from analysis.stats.metrics import WinRate, win_rate
 from analysis.tables.builds import number_of_seeds
 from analysis.tables.cells import Cell, place
 from analysis.tables.separation import Separation
-from cme.records import Generation, points
+from cme.records import Generation, points, verdicts_by_order
 
 COMPUTED = (*EXACT_JUDGES, "reference_similarity")
 """Judges whose verdict depends on the two texts alone."""
@@ -89,7 +89,7 @@ def first_position_parts(evidence: Evidence, _: Rule) -> list[Part]:
     shown: dict[str, list[tuple[float, str, int]]] = {}
     for run in evidence.runs:
         names = prompt_names(run)
-        for verdict in run.verdicts:
+        for verdict in verdicts_by_order(run.verdicts):
             won = points(verdict)
             if won in (0, 1):
                 row = (float((won == 1) == verdict.policy_first), names[verdict.prompt_id], run.seed)

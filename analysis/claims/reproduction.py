@@ -17,7 +17,7 @@ from analysis.records.names import SCALES, judge_label, sort_names
 from analysis.records.read import Records
 from analysis.sections.base import Scaled
 from analysis.tables.render import Entry, Table, to_markdown
-from analysis.tables.sanity import sanity_failures
+from analysis.tables.sanity import Checked, check_judges, judge_standing, sanity_failures
 
 INTRO = """# Reproduction, claim by claim
 
@@ -43,7 +43,7 @@ margin is open.
 A universal claim is reproduced if every comparison supports it, and not reproduced if one contradicts it. An
 existential claim is reproduced if one supports it, and not reproduced if all contradict it. Otherwise it is
 undecided; without a comparison to rule on it is not testable. Win rates from a judge that fails its sanity check (it
-prefers responses that are no better) decide nothing: not testable.
+prefers responses that are no better) decide nothing: not testable. A verdict by a judge that has passed none says so.
 """
 
 
@@ -108,13 +108,13 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
     def evidence(scale: str, experiments: tuple[str, ...]) -> Evidence:
         return Evidence.collect(records, scale, experiments)
 
-    verdicts = []
+    verdicts, checked = [], check_judges(records.sanity)
     for claim in claims:
         found = [evidence(scale, claim.experiments) for scale in scales]
         tested = [own for own in found if own.runs or own.separation]
         for own in tested:
             judges = sort_names(run.judge for run in own.runs)
-            result = withhold_by_sanity(records, claim, judges, claim.judge(own))
+            result = withhold_by_sanity(checked, claim, own, claim.judge(own))
             names = " and ".join(map(judge_label, judges))
             names += "" if not judges else " judge" if len(judges) == 1 else " judges"
             verdicts.append(ClaimVerdict(claim, own.scale, names, result))
@@ -126,13 +126,21 @@ def claim_verdicts(records: Records, claims: Sequence[Claim]) -> list[ClaimVerdi
     return verdicts
 
 
-def withhold_by_sanity(records: Records, claim: Claim, judges: Sequence[str], found: Result) -> Result:
-    """The result, without a verdict if win rates decide it and one of their judges fails its sanity check."""
-    failed = [text for one in records.sanity if one.judge in judges for text in sanity_failures(one)]
-    if not claim.measure.by_verdicts or found.verdict == UNTESTED or not failed:
+def withhold_by_sanity(checked: Sequence[Checked], claim: Claim, evidence: Evidence, found: Result) -> Result:
+    """The result, without a verdict if win rates decide it and one of their judges fails its sanity check.
+
+    It says if a judge has passed none.
+    """
+    if not claim.measure.by_verdicts or found.verdict == UNTESTED:
         return found
-    reason = f"{found.reason} But there is no verdict: {failed[0]}"
-    return replace(found, verdict=UNTESTED, reason=reason)
+    judges = {run.judge for run in evidence.runs}
+    failed = [text for record, _ in checked if record.judge in judges for text in sanity_failures(record)]
+    if failed:
+        reason = f"{found.reason} But there is no verdict: {failed[0]}"
+        return replace(found, verdict=UNTESTED, reason=reason)
+    standings = {judge_standing(cell.judge, evidence.runs_of(cell), checked) for cell in evidence.cells}
+    unchecked = " The judge is not validated: no passing sanity check of it is known."
+    return replace(found, reason=f"{found.reason}{unchecked}") if "unchecked" in standings else found
 
 
 def summary_table(verdicts: Sequence[ClaimVerdict]) -> Table:

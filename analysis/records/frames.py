@@ -7,7 +7,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.names import method_names
-from cme.records import RunRecord, Verdict, majority_verdicts, points, scores
+from cme.records import (
+    RunRecord,
+    Verdict,
+    majority_verdicts,
+    points,
+    scores,
+    verdicts_by_order,
+)
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
 RUN_FIELDS = attrgetter(*IDENTITY)
@@ -26,14 +33,19 @@ def judge_name(judge: str, verdict: Verdict) -> str:
     return judge if verdict.judge is None else f"{judge}: {verdict.judge}"
 
 
-def judgements(record: RunRecord) -> list[tuple[str, Verdict]]:
+def judgements(record: RunRecord, by_order: bool = False) -> list[tuple[str, Verdict]]:
     """Every verdict on a record's pairs with the name of its judge, such as `panel` or a further judge's.
 
-    The verdicts of a panel's majority follow those of its members.
+    The verdicts of a panel's majority follow those of its members. `by_order` splits a verdict from both orders into what
+    each order alone says.
     """
     judges = [(record.judge, record.verdicts)]
     judges += [(further.name, further.verdicts) for further in record.further_judges or []]
-    return [(judge, verdict) for judge, given in judges for verdict in [*given, *majority_verdicts(given)]]
+    return [
+        (judge, verdict)
+        for judge, given in judges
+        for verdict in [*(verdicts_by_order(given) if by_order else given), *majority_verdicts(given)]
+    ]
 
 
 def prompt_names(record: RunRecord) -> dict[str, str]:
@@ -45,17 +57,18 @@ def prompt_names(record: RunRecord) -> dict[str, str]:
     }
 
 
-def verdicts_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+def verdicts_frame(records: Sequence[RunRecord], by_order: bool = False) -> pd.DataFrame:
     """One row per verdict: the run's identity, the verdict, the policy's points and the judge's two scores.
 
     `judge` is named as by `judge_name`, for the verdicts of `judgements`; a panel's majority has rows as the member
     `majority`. `panel` is the panel's name, None for a single judge. `prompt_id` is named as by `prompt_names`.
+    `by_order` splits a verdict from both orders into what each order alone says.
     """
     names = method_names(records)
     rows = []
     for record in records:
         identity, prompts = run_identity(record, names), prompt_names(record)
-        for judge, verdict in judgements(record):
+        for judge, verdict in judgements(record, by_order):
             values = (
                 None if verdict.judge is None else judge,
                 prompts[verdict.prompt_id],

@@ -38,7 +38,7 @@ from analysis.tables.confounds import controlled_cells
 from analysis.tables.evidence import win_rate_tables
 from analysis.tables.findings import Finding, build_findings, headline
 from analysis.tables.render import Table, slug
-from analysis.tables.sanity import sanity_failures
+from analysis.tables.sanity import check_judges, sanity_failures
 from analysis.tables.trajectory import fall_after_peak
 from cme.records import MAJORITY, RunRecord
 
@@ -114,7 +114,7 @@ class Block:
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
     """Load the records under the directories and write everything; returns the path of the report."""
     records = load_all(record_dirs)
-    return write(records, build_cells(records.overview), out)
+    return write(records, build_cells(records.overview, check_judges(records.sanity)), out)
 
 
 def write(records: Records, cells: Sequence[Cell], out: Path) -> Path:

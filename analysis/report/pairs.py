@@ -106,8 +106,17 @@ def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
         None if isnan(won) else won,
         *(map(round_number, scores(verdict)) if verdict.scores else (None, None)),
         texts.number(verdict.reason),
-        texts.number(verdict.note),
+        texts.number(verdict.note or order_note(verdict)),
     ]
+
+
+def order_note(verdict: Verdict) -> str | None:
+    """The scores of each order, of a verdict that combines both; None for any other."""
+    if verdict.orders is None:
+        return None
+    shown = zip(("policy", "start"), verdict.orders, strict=True)
+    each = [f"{first} first {'unscored' if s is None else f'{s[0]:.4f} : {s[1]:.4f}'}" for first, s in shown]
+    return f"Both orders together; each alone, with the {', with the '.join(each)}"
 
 
 def round_number(value: float | None) -> float | None:

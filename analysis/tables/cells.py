@@ -1,5 +1,6 @@
 """Cells, the unit of every table: one method on one family and regime at one scale, with its seeds pooled."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import nan
@@ -7,13 +8,14 @@ from operator import attrgetter
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.records.builds import seed_names
 from analysis.records.frames import last_training_step, verdicts_frame
 from analysis.records.names import generator_name, sort_names
 from analysis.stats.agreement import Agreement, agreement
 from analysis.stats.contrasts import Contrast, contrast
-from analysis.stats.intervals import holm_adjusted
+from analysis.stats.intervals import Floats, holm_adjusted
 from analysis.stats.metrics import (
     Quality,
     SeedSpread,
@@ -33,20 +35,26 @@ from analysis.stats.position_bias import (
 from analysis.stats.power import prompts_needed
 from analysis.tables.builds import on_common_builds
 from analysis.tables.controls import Controls
+from analysis.tables.sanity import Checked, Standing, judge_standing
 from cme.records import MAJORITY, RunRecord
 
 PLACE = ("scale", "family", "regime", "reward", "verifier", "method")
 CELL = ("judge", *PLACE)
 place_of = attrgetter(*PLACE)
+VERIFIER_OVERLAP = re.compile(r"judge\.\S+ is (of the family of )?the verifier\b")
+"""A recorded warning, as `experiments.config.family_overlap` words it."""
 
 
 @dataclass(frozen=True)
 class Cell:
     """One cell and the statistics of its verdicts, computed on the verdicts that count in `win`.
 
-    `both_orders`: whether pairs were judged in both orders. `p_holm`: the win rate's p-value, corrected over the cells
-    of its scale and judge. `outcomes`: the numbers of verdicts that the policy won, tied and lost. `agreement`: that of
-    a panel's members, only in the majority's cell. `stopped`: one line per run that ended early. `untrained`: one line
+    `standing`: whether its judge passes a sanity check (`sanity.judge_standing`). `overlaps`: the warnings that the
+    judge is the verifier or of its family. `both_orders`: whether pairs were judged in both orders; `combined`: whether
+    each has one verdict from both. `first_shown` and
+    `consistent` are by the verdicts of each order alone. `p_holm`: the win rate's p-value, corrected over the cells of
+    its scale and judge. `outcomes`: the numbers of verdicts that the policy won, tied and lost. `agreement`: that of a
+    panel's members, only in the majority's cell. `stopped`: one line per run that ended early. `untrained`: one line
     per run whose policy is the untrained model.
     """
 
@@ -58,6 +66,8 @@ class Cell:
     verifier: str
     method: str
     runs: tuple[str, ...]
+    standing: Standing
+    overlaps: tuple[str, ...]
     win: WinRate
     p_holm: float
     outcomes: tuple[int, int, int]
@@ -65,6 +75,7 @@ class Cell:
     first_shown: float
     consistent: float
     both_orders: bool
+    combined: bool
     agreement: Agreement | None
     tally: Tally = field(repr=False, compare=False)
     controls: Controls = field(repr=False, compare=False)
@@ -73,14 +84,21 @@ class Cell:
     untrained: tuple[str, ...] = ()
 
 
-def build_cells(records: Sequence[RunRecord]) -> list[Cell]:
-    """The cells in the order of their records. A run without verdicts has no cell."""
+def build_cells(records: Sequence[RunRecord], checked: Sequence[Checked] = ()) -> list[Cell]:
+    """The cells in the order of their records. A run without verdicts has no cell.
+
+    `checked` are the sanity checks of judges, among them the records' own.
+    """
     by_id = {record.run_id: record for record in records}
-    frame = verdicts_frame(records)
-    cells = [cell_of(verdicts, by_id) for _, verdicts in frame.groupby(list(CELL), sort=False)]
+    frame, by_order = verdicts_frame(records), verdicts_frame(records, by_order=True)
+    alone = dict(iter(by_order.groupby(list(CELL), sort=False)))
+    cells = [
+        cell_of(verdicts, alone[cell], by_id, checked)
+        for cell, verdicts in frame.groupby(list(CELL), sort=False)
+    ]
     panels = {
         key: panel_agreement(verdicts)
-        for key, verdicts in frame[frame["panel"].notna()].groupby(["panel", *PLACE], sort=False)
+        for key, verdicts in by_order[by_order["panel"].notna()].groupby(["panel", *PLACE], sort=False)
         if verdicts["judge"].nunique() > 2  # two members and the majority
     }
     adjusted = pd.Series([cell.win.p for cell in cells], dtype=float)
@@ -96,16 +114,23 @@ def build_cells(records: Sequence[RunRecord]) -> list[Cell]:
     ]
 
 
-def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
-    """One cell from its verdicts, without the correction over cells and without agreement."""
+def cell_of(
+    verdicts: pd.DataFrame,
+    alone: pd.DataFrame,
+    by_id: Mapping[str, RunRecord],
+    checked: Sequence[Checked],
+) -> Cell:
+    """One cell from its verdicts, without the correction over cells and without agreement.
+
+    `alone` has the verdicts of each order alone.
+    """
     identity: dict[str, str] = {name: verdicts[name].iloc[0] for name in CELL}
     runs = tuple(dict.fromkeys(verdicts["run_id"]))
-    points = verdicts["points"].to_numpy(float)
+    points, _, _, half = order_columns(verdicts)
     prompts = verdicts["prompt_id"].to_numpy(object)
     seeds = verdicts["seed"].to_numpy(int)
-    policy_first = verdicts["policy_first"].to_numpy(bool)
-    pairs = (verdicts["run_id"] + "\n" + verdicts["prompt_id"]).to_numpy(object)
-    half = half_scored(points, policy_first, pairs)
+    won_alone, policy_first, pairs, half_alone = order_columns(alone)
+    counted_alone = np.where(half_alone, nan, won_alone)
     counted, before, after = (
         np.where(half, nan, verdicts[name].to_numpy(float))
         for name in ("points", "score_start", "score_policy")
@@ -113,13 +138,16 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
     return Cell(
         **identity,
         runs=runs,
+        standing=judge_standing(identity["judge"], [by_id[run] for run in runs], checked),
+        overlaps=tuple(dict.fromkeys(text for run in runs for text in verifier_overlaps(by_id[run]))),
         win=win_rate(points, prompts, half),
         p_holm=nan,
         outcomes=(int((counted == 1).sum()), int((counted == 0.5).sum()), int((counted == 0).sum())),
         seeds=seed_spread(counted, prompts, seeds),
-        first_shown=first_position_share(counted, policy_first),
-        consistent=position_consistency(counted, policy_first, pairs),
+        first_shown=first_position_share(counted_alone, policy_first),
+        consistent=position_consistency(counted_alone, policy_first, pairs),
         both_orders=has_both_orders(policy_first, pairs),
+        combined=len(alone) > len(verdicts),
         quality=quality_change(before, after, prompts),
         agreement=None,
         tally=tally(counted, prompts, seeds),
@@ -131,6 +159,21 @@ def cell_of(verdicts: pd.DataFrame, by_id: Mapping[str, RunRecord]) -> Cell:
             if by_id[run].untrained is not None
         ),
     )
+
+
+def order_columns(
+    verdicts: pd.DataFrame,
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.object_], NDArray[np.bool_]]:
+    """Points, order and pair of each verdict (N,), and whether its pair is unscored in the other order."""
+    points = verdicts["points"].to_numpy(float)
+    policy_first = verdicts["policy_first"].to_numpy(bool)
+    pairs = (verdicts["run_id"] + "\n" + verdicts["prompt_id"]).to_numpy(object)
+    return points, policy_first, pairs, half_scored(points, policy_first, pairs)
+
+
+def verifier_overlaps(record: RunRecord) -> list[str]:
+    """The warnings of a run that its judge is the verifier or of the verifier's family."""
+    return [text for text in record.warnings if VERIFIER_OVERLAP.match(text)]
 
 
 def panel_agreement(verdicts: pd.DataFrame) -> Agreement:

@@ -11,6 +11,7 @@ from analysis.stats.intervals import FEW_PROMPTS
 from analysis.stats.metrics import is_undecided
 from analysis.tables.cells import Cell, build_cells, place
 from analysis.tables.render import format_interval, format_percent
+from analysis.tables.sanity import Checked
 from analysis.tables.win_rates import method_key, score_name, side_names
 from cme.records import RunRecord
 from cme.runtime.terminal import plain
@@ -21,6 +22,7 @@ MIN_CONSISTENCY = 50
 """Percentage of pairs with the same verdict in both orders below which the order decides more than the responses do."""
 MAX_POSITION_BIAS = 40
 """Largest distance of the wins of the response shown first from 50 %, where pairs are judged in one order only."""
+FAILED = "the judge fails its sanity check"
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,11 @@ class Finding:
     text: str
 
 
-def summarize(records: Sequence[RunRecord]) -> str:
-    """One line per cell with its builds pooled, for a terminal."""
-    return "\n".join(summary_line(cell) for cell in build_cells([pool_builds(run) for run in records]))
+def summarize(records: Sequence[RunRecord], checked: Sequence[Checked] = ()) -> str:
+    """One line per cell with its builds pooled, for a terminal; `checked` are sanity checks of judges."""
+    return "\n".join(
+        summary_line(cell) for cell in build_cells([pool_builds(run) for run in records], checked)
+    )
 
 
 def summary_line(cell: Cell) -> str:
@@ -60,13 +64,13 @@ def summary_line(cell: Cell) -> str:
         line += f"; with the unscored verdicts it could be {bounds} %"
     if cell.quality is not None:
         line += f"; {score_name(cell.judge)} {cell.quality.start:.2f} -> {cell.quality.policy:.2f}"
-    return plain("; ".join([line, *cell.stopped, *cell.untrained, *judge_warnings(cell)]))
+    return plain("; ".join([line, *cell.stopped, *cell.untrained, *judge_warnings(cell), *caveats([cell])]))
 
 
 def judge_warnings(cell: Cell) -> list[str]:
     """What is wrong with verdicts that are as if the judge had not read the responses."""
     warnings = []
-    if cell.consistent < MIN_CONSISTENCY:
+    if cell.consistent < MIN_CONSISTENCY and not cell.combined:
         warnings.append(
             f"warning: the judge gave only {format_percent(cell.consistent)} % of pairs the same verdict in both "
             f"orders (below {MIN_CONSISTENCY} %), and preferred the response shown first in "
@@ -81,6 +85,20 @@ def judge_warnings(cell: Cell) -> list[str]:
     if tied and not won + lost:
         warnings.append("warning: the judge called every pair a tie")
     return warnings
+
+
+def caveats(cells: Sequence[Cell]) -> list[str]:
+    """What limits the trust in the judge of some cells: its sanity check, and its kinship with the verifier."""
+    standings = {cell.standing for cell in cells}
+    return [
+        *([f"no verdict: {FAILED}"] if "fails" in standings else []),
+        *(
+            ["judge not validated: no passing sanity check of it is known"]
+            if "unchecked" in standings
+            else []
+        ),
+        *dict.fromkeys(text for cell in cells for text in cell.overlaps),
+    ]
 
 
 def headline(cells: Sequence[Cell]) -> str:
@@ -108,7 +126,7 @@ def headline(cells: Sequence[Cell]) -> str:
     if cuts:
         won = sum(not is_undecided(cut) and cut.rate > 50 for cut in cuts)
         controls.append(f"the cut start did in {won} of {len(cuts)}")
-    return "; ".join([text, *controls]) + "."
+    return "; ".join([text, *controls, *caveats(cells)]) + "."
 
 
 def build_findings(cells: Sequence[Cell]) -> list[Finding]:
@@ -129,6 +147,7 @@ def one_cell(cell: Cell) -> str:
         return f"has no scored verdict ({place(cell)}; {win.unscored} unscored)."
     bounds = f"{format_percent(win.worst_lo)} to {format_percent(win.worst_hi)}"
     conclusion = {
+        "withheld": f"no verdict, since {FAILED}",
         "won": f"better than {opponent([cell])}",
         "lost": f"worse than {opponent([cell])}",
         "even": "not distinguishable from 50 %",
@@ -150,6 +169,8 @@ def several_cells(cells: Sequence[Cell]) -> str:
     )
     if counts["open"]:
         text += f" (in {counts['open']} only because the unscored verdicts could change the result)"
+    if counts["withheld"]:
+        text += f", and has no verdict in {counts['withheld']}, since {FAILED}"
     if counts["unknown"]:
         text += f", and has too few scored prompts in {counts['unknown']}"
     rated = sorted((cell for cell in cells if not isnan(cell.win.rate)), key=lambda cell: cell.win.rate)
@@ -164,9 +185,12 @@ def several_cells(cells: Sequence[Cell]) -> str:
 def cell_verdict(cell: Cell) -> str:
     """The side of 50 % on which a cell's interval lies: won, lost, even, or unknown with few prompts.
 
-    Open where the interval lies on one side and the unscored verdicts could bring the rate to the other.
+    Withheld if the judge fails its sanity check. Open where the interval lies on one side and the unscored verdicts
+    could bring the rate to the other.
     """
     win = cell.win
+    if cell.standing == "fails":
+        return "withheld"
     if isnan(win.lo) or win.few:
         return "unknown"
     if win.open:

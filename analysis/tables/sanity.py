@@ -1,22 +1,37 @@
 """Sanity checks of judges: their win rates for opponents that are no better, and the judges that fail."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from analysis.records.ceiling import EXACT_JUDGES
 from analysis.records.frames import judge_name
 from analysis.records.names import ABSENT, flatten_config, generator_name, is_neutral, judge_label
-from analysis.stats.intervals import FEW_PROMPTS
+from analysis.stats.intervals import FEW_PROMPTS, Floats
 from analysis.stats.metrics import WinRate, win_rate
-from analysis.stats.position_bias import first_position_share, half_scored
+from analysis.stats.position_bias import first_position_share, half_scored, position_consistency
 from analysis.tables.render import Entry, Row, Table, format_interval, format_percent, group_rows, slug
-from cme.records import CUT_START, MAJORITY, RunRecord, SanityRecord, Verdict, majority_verdicts, points
+from cme.records import (
+    CUT_START,
+    MAJORITY,
+    RunRecord,
+    SanityRecord,
+    Verdict,
+    majority_verdicts,
+    points,
+    verdicts_by_order,
+)
 
+Standing = Literal["exact", "passes", "fails", "unchecked"]
+"""Whether a judge can be trusted, as `judge_standing` says."""
 ITSELF = "itself"
+WORSE = ("null", "copied")
+"""Opponents that are worse than an answer, so that a judge of use must reject them."""
 OPPONENTS = (
     "Opponents of a model's own greedy responses: null (one phrase for every prompt), longer (the response twice), "
     "shorter (its first half, if the response was complete), copied (the prompt), cut start (its first sentence, where "
@@ -31,12 +46,17 @@ RULE = (
 
 @dataclass(frozen=True)
 class Check:
-    """One judge's verdicts on one opponent: the opponent's win rate, and the share of the response shown first."""
+    """One judge's verdicts on one opponent: the opponent's win rate and, by each order alone, the position bias.
+
+    `first_shown` is the share of decided verdicts for the response shown first, `consistent` that of the pairs with the
+    same verdict in both orders; both are in percent.
+    """
 
     judge: str
     opponent: str
     win: WinRate
     first_shown: float
+    consistent: float
 
     @property
     def failed(self) -> bool:
@@ -50,6 +70,10 @@ class Check:
         return not win.few and (win.lo > 50 or (self.opponent == ITSELF and win.hi < 50))
 
 
+Checked = tuple[SanityRecord, Sequence[Check]]
+"""A record with its checks, which take a while to compute."""
+
+
 def build_checks(record: SanityRecord) -> list[Check]:
     """The checks by judge and opponent, with the members and the majority of a panel as separate judges."""
     groups: dict[str, dict[str, list[Verdict]]] = {}
@@ -60,14 +84,50 @@ def build_checks(record: SanityRecord) -> list[Check]:
     checks = []
     for judge, by_opponent in groups.items():
         for opponent, verdicts in by_opponent.items():
-            # The opponent is in the policy's place, so the points are the opponent's.
-            won = np.array([points(verdict) for verdict in verdicts], dtype=float)
-            prompts = np.array([verdict.prompt_id for verdict in verdicts], dtype=object)
-            shown_first = np.array([verdict.policy_first for verdict in verdicts], dtype=bool)
-            half = half_scored(won, shown_first, prompts)
-            share = first_position_share(np.where(half, nan, won), shown_first)
-            checks.append(Check(judge, opponent, win_rate(won, prompts, half), share))
+            won, shown_first, prompts = columns(verdicts)
+            win = win_rate(won, prompts, half_scored(won, shown_first, prompts))
+            alone, shown_first, prompts = columns(verdicts_by_order(verdicts))
+            alone = np.where(half_scored(alone, shown_first, prompts), nan, alone)
+            share = first_position_share(alone, shown_first)
+            consistent = position_consistency(alone, shown_first, prompts)
+            checks.append(Check(judge, opponent, win, share, consistent))
     return checks
+
+
+def columns(verdicts: Sequence[Verdict]) -> tuple[Floats, NDArray[np.bool_], NDArray[np.object_]]:
+    """Points, order and prompt of each verdict (N,). The opponent is in the policy's place, so it has the points."""
+    won = np.array([points(verdict) for verdict in verdicts], dtype=float)
+    shown_first = np.array([verdict.policy_first for verdict in verdicts], dtype=bool)
+    return won, shown_first, np.array([verdict.prompt_id for verdict in verdicts], dtype=object)
+
+
+def check_judges(records: Iterable[SanityRecord]) -> list[Checked]:
+    """The records with their checks, for `judge_standing`."""
+    return [(record, build_checks(record)) for record in records]
+
+
+def judge_standing(judge: str, runs: Sequence[RunRecord], checked: Sequence[Checked]) -> Standing:
+    """Whether the judge of some runs can be trusted, by the sanity checks of judges with the same settings.
+
+    It fails if it fails one of them. A judge that knows the truth needs none. Any other passes if for each run there is
+    a check in which it fails against no opponent and rejects those that are worse than an answer.
+    """
+    by_run = []
+    for run in runs:
+        settings = settings_by_judge(run).get(judge)
+        same = [checks for record, checks in checked if settings_by_judge(record).get(judge) == settings]
+        by_run.append([[check for check in checks if check.judge == judge] for checks in same])
+    if any(check.failed for of_run in by_run for checks in of_run for check in checks):
+        return "fails"
+    if judge.split(": ")[-1] in EXACT_JUDGES:
+        return "exact"
+    return "passes" if all(any(map(rejects_worse, of_run)) for of_run in by_run) else "unchecked"
+
+
+def rejects_worse(checks: Sequence[Check]) -> bool:
+    """Whether a judge rejects the opponents that are worse than an answer, by its checks in one record."""
+    rejected = {check.opponent for check in checks if check.win.hi < 50 and not check.win.few}
+    return rejected.issuperset(WORSE)
 
 
 def sanity_failures(record: SanityRecord, runs: Sequence[RunRecord] = ()) -> list[str]:
@@ -142,6 +202,7 @@ def sanity_frame(records: Sequence[SanityRecord]) -> pd.DataFrame:
                 "unscored": check.win.unscored,
                 "half_scored": check.win.half_scored,
                 "first_shown": check.first_shown,
+                "consistent": check.consistent,
                 "few": check.win.few,
                 "failed": check.failed,
             }
@@ -167,6 +228,7 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
                     str(row["opponent"]),
                     f"{format_percent(row['win_rate'])} {format_interval(row['lo'], row['hi'])}",
                     *(format_percent(row["first_shown"]), str(row["prompts"]), f"{row['unscored']}{half}"),
+                    format_percent(row["consistent"]),
                     Entry(result, bold=bool(row["failed"])),
                 ]
             )
@@ -175,13 +237,17 @@ def sanity_table(records: Sequence[SanityRecord]) -> Table:
     return Table(
         name=f"sanity-{slug(scale)}",
         title=f"Sanity check of judges: win rate of opponents that are no better (%), scale: {scale}",
-        header=["judge", "generator", "opponent", "win rate", "first won", "prompts", "unscored", "check"],
+        header=[
+            *("judge", "generator", "opponent", "win rate", "first won", "prompts", "unscored", "consistent"),
+            "check",
+        ],
         groups=groups,
         notes=[
             OPPONENTS,
             f"{RULE} n/a: fewer than {FEW_PROMPTS} scored prompts.",
             "First won: decided verdicts for the response shown first; 50 without position bias. Unscored: after the "
-            "+, verdicts left out because their pair is unscored in the other order.",
+            "+, verdicts left out because their pair is unscored in the other order. Consistent: pairs that each order "
+            "alone judges alike.",
             *(
                 f"{judge_label(record.judge)}, {generator_name(record.family, record.regime)}: {warning}"
                 for record in records

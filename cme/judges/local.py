@@ -144,8 +144,9 @@ class LocalJudge(Judge):
     def combine(self, shown: JudgeVerdict, swapped: JudgeVerdict) -> JudgeVerdict:
         """The verdict from the mean score of each response over both orders."""
         assert shown.scores is not None and swapped.scores is not None
-        means = [(one + other) / 2 for one, other in zip(shown.scores, swapped.scores[::-1], strict=True)]
-        return verdict_from_scores(*means, self.tie_margin)
+        first = (shown.scores[0] + swapped.scores[1]) / 2
+        second = (shown.scores[1] + swapped.scores[0]) / 2
+        return verdict_from_scores(first, second, self.tie_margin)
 
     def prompt_ids(self, instruction: str, first: str, second: str) -> list[int]:
         """Token ids of the judging prompt in the model's chat template."""

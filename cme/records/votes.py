@@ -37,7 +37,10 @@ def verdicts_by_order(verdicts: Sequence[Verdict]) -> list[Verdict]:
     def alone(verdict: Verdict, policy_first: bool, shown: Scores | None) -> Verdict:
         outcome, reason = verdict.outcome if policy_first else SWAPPED[verdict.outcome], verdict.reason
         if shown is not None:
-            outcome, reason = "tie" if shown[0] == shown[1] else "first" if shown[0] > shown[1] else "second", None
+            outcome, reason = (
+                "tie" if shown[0] == shown[1] else "first" if shown[0] > shown[1] else "second",
+                None,
+            )
         return replace(
             verdict, policy_first=policy_first, outcome=outcome, reason=reason, scores=shown, orders=None
         )

@@ -22,7 +22,7 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
         root: The folder of the results.
         cells: The overrides of each run by the path of its record, which need not exist.
     """
-    from analysis import build, summarize  # imports matplotlib, which planning does not need
+    from analysis import build, check_judges, summarize  # imports matplotlib, which planning does not need
 
     finished = {path: words for path, words in cells.items() if path.exists()}
     if not finished:
@@ -30,10 +30,12 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
     if len(finished) > MAX_REPORTED:
         print(f"{len(finished)} runs are done: python -m analysis {root}")
         return
+    sanity = {path: read_record(path, SanityRecord) for path in sorted(root.glob("sanity-*/sanity.json"))}
+    checked = check_judges(sanity.values())
     judged = set()
     for (path, _), own in zip(finished.items(), differing_words(finished.values()), strict=True):
         record = read_record(path)
-        print(f"{plain(own)}{': ' if own else ''}{summarize([replace(record, further_judges=None)])}")
+        print(f"{plain(own)}{': ' if own else ''}{summarize([replace(record, further_judges=None)], checked)}")
         judges = (record.judge, *(further.name for further in record.further_judges or []))
         judged |= {(record.scale, judge) for judge in judges}
     paths = list(finished)
@@ -43,10 +45,7 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
         print(f"seconds: {parts}, total {total:.1f}")
     digest = identity.digest([str(path) for path in paths])
     out = paths[0].parent if len(paths) == 1 else root / f"report-{digest}"
-    for path in sorted(root.glob("sanity-*/sanity.json")):
-        check = read_record(path, SanityRecord)
-        if (check.scale, check.judge) in judged:
-            paths.append(path)
+    paths += [path for path, check in sanity.items() if (check.scale, check.judge) in judged]
     print(f"report: {build([path.parent for path in paths], out)}")
 
 

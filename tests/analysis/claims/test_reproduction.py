@@ -62,6 +62,7 @@ def test_a_judge_that_fails_its_sanity_check_decides_nothing(
     [found] = claim_verdicts(Records([run], [], [sanity_record(copied=won)], [], []), claims)
     assert found.result.verdict == verdict
     assert ("Judge strict fails its sanity check against copied" in found.result.reason) == bool(won)
+    assert ("The judge is not validated" in found.result.reason) == (not won)
 
 
 def test_the_released_evaluation_is_judged_by_its_counts() -> None:

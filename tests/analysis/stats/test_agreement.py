@@ -129,6 +129,27 @@ def test_a_panel_has_cells_for_its_members_and_its_majority(make_record):
     assert of.kappa == pytest.approx(slow_fleiss(votes.to_numpy())) and (of.items, of.left_out) == (78, 2)
 
 
+def test_a_verdict_from_both_orders_is_a_vote_in_each_order(make_record):
+    one = Verdict("p", True, "first", judge="one", orders=((0.9, 0.1), (0.7, 0.3)))
+    others = [
+        Verdict("p", order, "first" if order else outcome, judge="two")
+        for order, outcome in ((True, "tie"), (False, "second"))
+    ]
+    lost = replace(one, outcome="second")
+    missing = replace(one, outcome="unscored", reason="no reply")
+    for verdict, expected in (
+        (one, ["first", "second"]),
+        (lost, ["tie", "tie"]),
+        (missing, ["unscored"] * 2),
+    ):
+        found = majority_verdicts([verdict, *others])
+        assert [(v.policy_first, v.outcome) for v in found] == list(zip((True, False), expected, strict=True))
+    cells = {cell.judge: cell for cell in build_cells([make_record(judge="panel", verdicts=[one, *others])])}
+    # alone, the first member prefers the response shown first in both orders; the second always the policy's
+    agreed = cells["panel: majority"].agreement
+    assert (agreed.items, agreed.left_out, agreed.alike) == (2, 0, 50)
+
+
 def test_a_panel_of_one_has_no_majority_and_unscored_items_are_left_out(make_record):
     (only,) = build_cells([make_record(judge="panel", verdicts=[Verdict("p", True, "first", judge="one")])])
     assert only.judge == "panel: one" and only.agreement is None

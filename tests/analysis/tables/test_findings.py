@@ -6,7 +6,7 @@ from math import isnan, nan
 import pytest
 
 from analysis.tables.cells import build_cells
-from analysis.tables.findings import build_findings, cell_verdict
+from analysis.tables.findings import build_findings, cell_verdict, headline, summary_line
 
 
 @pytest.fixture
@@ -59,6 +59,34 @@ def test_half_scored_pairs_and_single_orders_are_counted(make_record, make_verdi
     assert "1 of 80 verdicts unscored" in finding.text and "1 more of pairs" in finding.text
     (finding,) = build_findings(build_cells([make_record(verdicts=both[1::2])]))
     assert finding.text.endswith("; judged in one order only.")
+
+
+def test_a_judge_that_fails_its_sanity_check_gives_no_verdict(cell):
+    won, other = (
+        replace(cell(*numbers), standing="fails", overlaps=("judge.model=x is the verifier",))
+        for numbers in ((84.2, 79.2, 88.9), (30.0, 20.0, 49.9, "olmo"))
+    )
+    reason = "since the judge fails its sanity check"
+    assert cell_verdict(won) == cell_verdict(other) == "withheld"
+    (finding,) = build_findings([won])
+    assert (
+        f"84.2 % [79.2, 88.9] of the comparisons on 180 prompts (Qwen pretrained): no verdict, {reason}"
+        in (finding.text)
+    )
+    (finding,) = build_findings([won, other, cell(60.0, 55.0, 65.0, "gemma")])
+    assert "beat its start in 1 of 3 cells" in finding.text and f"no verdict in 2, {reason}" in finding.text
+    for text in (headline([won]), headline([won, other]), summary_line(won)):
+        assert "no verdict: the judge fails its sanity check" in text
+        assert "judge.model=x is the verifier" in text
+    assert "beat it in 0" in headline([won, other])
+
+
+def test_a_judge_without_a_passing_sanity_check_is_not_validated(cell):
+    for standing in ("unchecked", "exact", "passes"):
+        one = replace(cell(84.2, 79.2, 88.9), standing=standing)
+        assert cell_verdict(one) == "won"
+        for text in (headline([one]), summary_line(one)):
+            assert ("judge not validated" in text) == (standing == "unchecked") and "verifier" not in text
 
 
 def test_several_cells_are_counted_and_their_range_is_given(cell):

@@ -8,7 +8,14 @@ import pytest
 from synthetic_records import sanity_record
 
 from analysis.records.read import load_sanity
-from analysis.tables.sanity import sanity_failures, sanity_frame, sanity_table
+from analysis.tables.cells import build_cells
+from analysis.tables.sanity import (
+    check_judges,
+    judge_standing,
+    sanity_failures,
+    sanity_frame,
+    sanity_table,
+)
 from cme.records import SanityRecord, Verdict, write_record
 from experiments.sweep import report
 
@@ -130,6 +137,65 @@ def test_a_failure_names_how_the_settings_of_the_judge_differ(make_record) -> No
         assert sanity_failures(record, runs)[0].startswith(sentence)
 
 
+def judge_config(**more: object) -> dict[str, object]:
+    return {"judge": {"name": "strict", "model": "small", **more}}
+
+
+@pytest.mark.parametrize(
+    ("points", "standing"),
+    [
+        ({"null": 0.0, "copied": 0.0, "itself": 0.5}, "passes"),
+        ({"null": 0.0, "copied": 0.0, "itself": 1.0}, "fails"),
+        ({"null": 0.5, "copied": 0.0}, "unchecked"),  # a judge that throws a coin rejects nothing
+        ({"null": 0.0}, "unchecked"),
+        ({"null": 0.0, "copied": 1.0}, "fails"),
+    ],
+)
+def test_a_judge_stands_by_the_checks_of_its_own_settings(
+    make_record, points: dict[str, float], standing: str
+) -> None:
+    checked = check_judges([replace(sanity_record(**points), config=judge_config(), neutral=["judge.url"])])
+    same = make_record(judge="strict", config=judge_config(url="x"), neutral=["judge.url"])
+    other = make_record(judge="strict", config=judge_config(margin=1))
+    exact = make_record(judge="oracle", config={"judge": {"name": "oracle"}})
+    for runs, expected in (
+        ([same], standing),
+        ([other], "unchecked"),
+        ([same, other], "fails" if standing == "fails" else "unchecked"),
+    ):
+        assert judge_standing("strict", runs, checked) == expected
+    assert judge_standing("oracle", [exact], checked) == "exact"
+    assert judge_standing("strict", [same], []) == "unchecked"
+    assert [cell.standing for cell in build_cells([same], checked)] == [standing]
+
+
+def test_an_exact_judge_that_fails_is_no_exception(make_record) -> None:
+    config = {"judge": {"name": "correctness"}}
+    record = replace(sanity_record(null=1.0), judge="correctness", config=config)
+    run = make_record(judge="correctness", config=config)
+    assert judge_standing("correctness", [run], check_judges([record])) == "fails"
+
+
+def test_the_members_of_a_panel_stand_apart(make_record) -> None:
+    config = {"judge": {"name": "panel", "members": {n: {"model": n} for n in ("bad", "good", "kind")}}}
+    null = panel(bad=True, good=False, kind=False)
+    record = replace(null, config=config, verdicts=dict.fromkeys(("null", "copied"), null.verdicts["null"]))
+    run, checked = make_record(judge="panel", config=config), check_judges([record])
+    names = ("bad", "good", "kind", "majority")
+    standings = [judge_standing(f"panel: {name}", [run], checked) for name in names]
+    assert standings == ["fails", "passes", "passes", "passes"]
+
+
+def test_the_consistency_of_a_combined_judge_is_of_each_order_alone() -> None:
+    verdicts = [
+        Verdict(str(i), True, "second", orders=((0.9, 0.1), (0.4, 0.6) if i < 10 else (0.99, 0.01)))
+        for i in range(40)
+    ]
+    [row] = sanity_frame([judged("null", verdicts)]).to_dict("records")
+    assert (row["win_rate"], row["prompts"], row["half_scored"], row["failed"]) == (0, 40, 0, False)
+    assert (row["first_shown"], row["consistent"]) == (100 * 70 / 80, 25)
+
+
 def test_unscored_verdicts_and_few_prompts_limit_a_failure() -> None:
     record = judged(
         "null", [Verdict(str(i), True, "first") if i < 40 else unscored(i, True) for i in range(100)]
@@ -161,7 +227,9 @@ def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
         record = replace(record, sanity_id=f"sanity-{number}")
         write_record(tmp_path / record.sanity_id / "sanity.json", record)
     report.print_report(tmp_path, {path: []})
-    page = Path(capsys.readouterr().out.split("report: ")[1].strip())
+    printed = capsys.readouterr().out
+    assert "judge not validated" in printed
+    page = Path(printed.split("report: ")[1].strip())
     table = (page.parent / "tables" / "laptop-sanity.csv").read_text(encoding="utf-8")
     assert "sanity-0" in table and "sanity-2" not in table
     assert not (page.parent / "tables" / "paper-sanity.csv").exists()

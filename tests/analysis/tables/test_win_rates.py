@@ -150,6 +150,26 @@ def test_a_change_of_quality_over_few_prompts_is_never_bold(make_record, prompts
     assert quality_entry(cell).bold is bold
 
 
+def test_a_verdict_from_both_orders_counts_once_and_the_position_bias_is_of_each_order_alone(
+    make_record, make_verdict
+):
+    """40 pairs: the policy wins 30, always shown first in the order that decides alone for the first place."""
+    single = [make_verdict(i, 1 if i < 30 else 0) for i in range(40)]
+    # the first 12 are preferred in both places; of the others, whichever stands first
+    orders = [((0.9, 0.1), (0.2, 0.8) if i < 12 else (0.8, 0.2)) for i in range(40)]
+    both = [replace(verdict, orders=order) for verdict, order in zip(single, orders, strict=True)]
+    [cell], [once] = (build_cells([make_record(verdicts=verdicts)]) for verdicts in (both, single))
+    assert cell.win == once.win and (cell.win.verdicts, cell.win.half_scored, cell.win.rate) == (40, 0, 75)
+    assert cell.tally.counts.sum() == 40 and cell.outcomes == (30, 0, 10)
+    assert cell.both_orders and not once.both_orders
+    assert cell.consistent == 100 * 12 / 40 and cell.first_shown == 100 * (40 + 28) / 80
+    assert "40 prompts, 40 verdicts, 0 unscored" in summarize([make_record(verdicts=both)])
+    missing = replace(both[0], outcome="unscored", reason="too long", orders=((0.9, 0.1), None))
+    [cell] = build_cells([make_record(verdicts=[missing, *both[1:]])])
+    assert (cell.win.verdicts, cell.win.unscored, cell.win.half_scored, cell.win.scored) == (40, 1, 0, 39)
+    assert cell.consistent == pytest.approx(100 * 11 / 39)
+
+
 def test_half_scored_pairs_are_left_out_and_counted_everywhere(make_record, make_verdict):
     """Always the first shown; with the start first, half of the calls fail. Nothing of it may look like a win."""
     verdicts = []

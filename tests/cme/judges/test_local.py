@@ -11,17 +11,20 @@ from samples import response
 
 from cme.checkpoints import Checkpoint
 from cme.judges.local import QUESTION, LocalJudge
+from cme.judges.pairwise import VerdictLog, judge_pairs
 from cme.models import chat
-from cme.records import Prompt
+from cme.records import Pair, Prompt
 
 Tiny = Callable[..., Checkpoint]
 Folder = Callable[..., Path]
 PROMPT = Prompt("p", "name {two} animals: 3 plus 4?")
 
 
-def make_judge(folder: Path, margin: float = 0.0, characters: int = 2500, tokens: int = 4096) -> LocalJudge:
+def make_judge(
+    folder: Path, tie_margin: float = 0.0, characters: int = 2500, tokens: int = 4096
+) -> LocalJudge:
     # random weights give the labels no more probability than other words
-    return LocalJudge(str(folder), margin, characters, tokens, "float32", min_label_mass=0.0)
+    return LocalJudge(str(folder), tie_margin, characters, tokens, "float32", min_label_mass=0.0)
 
 
 def p_first_label(
@@ -89,14 +92,26 @@ def test_labels_with_too_little_probability_are_unscored(tiny_folder: Folder) ->
     assert re.search(r"have probability 0\.00\d\d, below 0\.9$", verdict.reason)
 
 
-def test_a_tie_is_within_the_margin(tiny: Tiny, tiny_folder: Folder) -> None:
-    gap = 2 * p_first_label(tiny("gemma"), PROMPT.text, "fox", "owl") - 1
-    assert abs(gap) > 1e-3
-    for margin, outcome in ((abs(gap) + 1e-3, "tie"), (abs(gap) - 1e-3, "first" if gap > 0 else "second")):
-        assert (
-            make_judge(tiny_folder("gemma"), margin).compare(PROMPT, response("fox"), response("owl")).outcome
-            == outcome
-        )
+@pytest.mark.parametrize(("policy", "start"), [("fox", "owl"), ("owl", "fox")])
+def test_a_pair_gets_one_verdict_from_the_mean_scores_of_both_orders(
+    tiny: Tiny, tiny_folder: Folder, tmp_path: Path, policy: str, start: str
+) -> None:
+    model = tiny("gemma")
+    shown_first = p_first_label(model, PROMPT.text, policy, start)
+    shown_second = 1 - p_first_label(model, PROMPT.text, start, policy)
+    mean = (shown_first + shown_second) / 2
+    gap = abs(2 * mean - 1)
+    assert gap > 1e-3 and abs(shown_first - shown_second) > 1e-3
+    pair = Pair("p", PROMPT.text, None, response(start), response(policy))
+    better = "first" if mean > 0.5 else "second"
+    for tie_margin, outcome in ((0.0, better), (gap - 5e-4, better), (gap + 5e-4, "tie")):
+        with VerdictLog(tmp_path / str(tie_margin)) as log:
+            [verdict] = judge_pairs(make_judge(tiny_folder("gemma"), tie_margin), [pair], True, log)
+        assert (verdict.policy_first, verdict.outcome) == (True, outcome)
+        assert verdict.scores == pytest.approx((mean, 1 - mean), abs=1e-4)
+        assert verdict.orders is not None
+        assert verdict.orders[0] == pytest.approx((shown_first, 1 - shown_first), abs=1e-4)
+        assert verdict.orders[1] == pytest.approx((1 - shown_second, shown_second), abs=1e-4)
 
 
 def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
@@ -175,8 +190,8 @@ def test_scores_that_are_not_finite_are_unscored(tiny: Tiny, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ((1.0, 2500, 99, "float32"), "margin is 1.0"),
-        ((-0.1, 2500, 99, "float32"), "margin is -0.1"),
+        ((1.0, 2500, 99, "float32"), "tie_margin is 1.0"),
+        ((-0.1, 2500, 99, "float32"), "tie_margin is -0.1"),
         ((0.1, 0, 99, "float32"), "max_response_chars=0"),
         ((0.1, 2500, 0, "float32"), "max_prompt_tokens=0"),
         ((0.1, 2500, 99, "float32", 2.0), "min_label_mass is 2.0"),

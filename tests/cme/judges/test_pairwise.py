@@ -45,6 +45,24 @@ class Longest(Judge):
         return verdict_from_scores(len(first.response), len(second.response), margin=0)
 
 
+@dataclass
+class ByPlace(Longest):
+    """Scores the length, and ten more for the response shown first; the mean over both orders decides."""
+
+    combines_orders = True
+
+    def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        self.shown.append((prompt, first.response, second.response))
+        if first.response == "refuse":
+            return JudgeVerdict("unscored", "refused", calls=1, usd=0.5)
+        return verdict_from_scores(len(first.response) + 10, len(second.response), margin=0)
+
+    def combine(self, shown: JudgeVerdict, swapped: JudgeVerdict) -> JudgeVerdict:
+        assert shown.scores is not None and swapped.scores is not None
+        (first, second), (other_second, other_first) = shown.scores, swapped.scores
+        return verdict_from_scores((first + other_first) / 2, (second + other_second) / 2, margin=0)
+
+
 def judge_all(judge: Judge, pairs: list[Pair], folder: Path, both_orders: bool = True) -> list[Verdict]:
     with VerdictLog(folder / "run" / "log.jsonl") as log:
         return judge_pairs(judge, pairs, both_orders, log)
@@ -86,6 +104,32 @@ def test_each_pair_is_shown_in_both_orders_or_with_the_policy_first(tmp_path: Pa
         Verdict("p1", True, "second", None, (1, 2)),
         Verdict("p2", True, "tie", None, (2, 2)),
     ]
+
+
+def test_a_judge_may_combine_both_orders_into_one_verdict_per_pair(tmp_path: Path) -> None:
+    judge = ByPlace()
+    pairs = [pair("ab", "abcd"), pair("abcd", "ab", name="p2"), pair("ab", "ba", name="p3")]
+    expected = [
+        Verdict("p1", True, "first", None, (9, 7), orders=((14, 2), (12, 4))),
+        Verdict("p2", True, "second", None, (7, 9), orders=((12, 4), (14, 2))),
+        Verdict("p3", True, "tie", None, (7, 7), orders=((12, 2), (12, 2))),
+    ]
+    for _ in range(2):  # the second time from the log, which has a line per order
+        assert judge_all(judge, pairs, tmp_path) == expected
+        assert len(judge.shown) == len(VerdictLog(tmp_path / "run" / "log.jsonl").scored) == 6
+    with pytest.raises(ValueError, match=r"combines both orders .* evaluation.both_orders=true"):
+        judge_all(judge, pairs, tmp_path, both_orders=False)
+
+
+def test_a_pair_with_an_unscored_order_is_unscored_and_keeps_the_other_orders_scores(tmp_path: Path) -> None:
+    judge = ByPlace()
+    pairs = [pair("refuse", "abc"), pair("abc", "refuse", name="p2")]
+    for asked in (4, 6):  # only the refused order is asked again
+        assert judge_all(judge, pairs, tmp_path) == [
+            Verdict("p1", True, "unscored", "refused", orders=((13, 6), None)),
+            Verdict("p2", True, "unscored", "refused", orders=(None, (13, 6))),
+        ]
+        assert len(judge.shown) == asked
 
 
 def test_a_verdict_that_contradicts_itself_is_refused(tmp_path: Path) -> None:

@@ -295,15 +295,15 @@ def test_two_files_are_judged_in_both_orders(
         outputs(released / f"{name}.json", name, PROMPTS[1:3])
     command = [
         "judge", "--start", released / "base.json", "judge=local", "--policy", released / "tuned.json",
-        "--name", "n", "--out", released / "out", f"judge.checkpoint={tiny_folder('qwen')}", "judge.margin=0",
+        "--name", "n", "--out", released / "out", f"judge.checkpoint={tiny_folder('qwen')}", "judge.tie_margin=0",
         "+judge.min_label_mass=0",
     ]  # fmt: skip
     assert main(list(map(str, command))) == 0
     [path] = (released / "out").glob("*.record.json")
     record = read_record(path)
     assert f"record: {path}" in capsys.readouterr().out
-    assert (record.judge, record.regime, len(record.verdicts)) == ("local", "base", 4)
-    assert [v.policy_first for v in record.verdicts] == [True, False] * 2
+    assert (record.judge, record.regime, len(record.verdicts)) == ("local", "base", 2)
+    assert all(v.orders is not None and None not in v.orders for v in record.verdicts)
     assert all(v.scores is not None and sum(v.scores) == pytest.approx(1, abs=2e-6) for v in record.verdicts)
     assert record.config["judge"]["checkpoint"] == str(tiny_folder("qwen")) and record.seconds["judge"] > 0
     [log] = (released / "out").glob("*.verdicts.jsonl")
@@ -332,7 +332,8 @@ def test_how_a_judge_is_reached_does_not_make_another_record(
         ("judge=locl", "judge=locl is unknown; did you mean local?"),
         ("judge.margin=2", "there is no field judge.margin"),
         ("judge=alpaca_eval judge.annotator=weighted", "has no configs.yaml"),
-        ("judge=local judge.margin=1", "margin is 1"),
+        ("judge=local judge.tie_margin=1", "tie_margin is 1"),
+        ("judge=local evaluation.both_orders=false", "judge=local: the judge combines both orders"),
         ("judge=local judge.dtype=float12", "it must be one of float32, bfloat16, float16"),
         ("judge=local judge.checkpoint=package:none", "checkpoint is 'package:none'"),
     ],
