@@ -1,5 +1,6 @@
 """Kappa against scikit-learn and its definition, and panels from their verdicts to their tables."""
 
+from dataclasses import replace
 from math import isnan
 
 import numpy as np

@@ -228,7 +228,7 @@ def test_a_runs_report_shows_the_sanity_of_its_judge_alone(
         write_record(tmp_path / record.sanity_id / "sanity.json", record)
     report.print_report(tmp_path, {path: []})
     printed = capsys.readouterr().out
-    assert "judge not validated" in printed
+    assert "no verdict: the judge fails its sanity check" in printed
     page = Path(printed.split("report: ")[1].strip())
     table = (page.parent / "tables" / "laptop-sanity.csv").read_text(encoding="utf-8")
     assert "sanity-0" in table and "sanity-2" not in table

@@ -108,7 +108,7 @@ def test_each_pair_is_shown_in_both_orders_or_with_the_policy_first(tmp_path: Pa
 
 def test_a_judge_may_combine_both_orders_into_one_verdict_per_pair(tmp_path: Path) -> None:
     judge = ByPlace()
-    pairs = [pair("ab", "abcd"), pair("abcd", "ab", name="p2"), pair("ab", "ba", name="p3")]
+    pairs = [pair("ab", "abcd"), pair("long", "ab", name="p2"), pair("ab", "ba", name="p3")]
     expected = [
         Verdict("p1", True, "first", None, (9, 7), orders=((14, 2), (12, 4))),
         Verdict("p2", True, "second", None, (7, 9), orders=((12, 4), (14, 2))),
@@ -123,7 +123,7 @@ def test_a_judge_may_combine_both_orders_into_one_verdict_per_pair(tmp_path: Pat
 
 def test_a_pair_with_an_unscored_order_is_unscored_and_keeps_the_other_orders_scores(tmp_path: Path) -> None:
     judge = ByPlace()
-    pairs = [pair("refuse", "abc"), pair("abc", "refuse", name="p2")]
+    pairs = [pair("refuse", "abc"), pair("cba", "refuse", name="p2")]
     for asked in (4, 6):  # only the refused order is asked again
         assert judge_all(judge, pairs, tmp_path) == [
             Verdict("p1", True, "unscored", "refused", orders=((13, 6), None)),
