@@ -85,7 +85,7 @@ class LocalJudge(Judge):
         self.max_prompt_tokens = max_prompt_tokens
         self.min_label_mass = min_label_mass
         self.tokenizer = loaded.tokenizer
-        self.engine = TokenScorer(loaded.model)
+        self.engine = TokenScorer(loaded.model, exact_head=True)
         self._labels = [chat.response_ids(self.tokenizer, label) for label in LABELS]
 
     @staticmethod

@@ -101,10 +101,11 @@ class LMHead(Head):
     """A model's output embedding on its last hidden states (N, d), with the scale and the soft cap of its logits.
 
     Of the model's configuration, `logit_scale` multiplies the logits z (Cohere), `logits_scaling` divides them
-    (Granite), and `final_logit_softcapping` c replaces them by c tanh(z / c) (Gemma 2 and later).
+    (Granite), and `final_logit_softcapping` c replaces them by c tanh(z / c) (Gemma 2 and later). With `exact`, the
+    logits are computed in float32 whatever the model's dtype.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, exact: bool = False) -> None:
         output = model.get_output_embeddings()
         self.weight: torch.Tensor = output.weight  # (V, d)
         self.vocabulary = len(self.weight)
@@ -112,10 +113,14 @@ class LMHead(Head):
         self.scale = float(config_field(model, "logit_scale") or 1.0)
         self.scale /= float(config_field(model, "logits_scaling") or 1.0)
         self.cap: float | None = config_field(model, "final_logit_softcapping")
+        self.exact = exact
 
     def _logits(self, states: torch.Tensor, left: int, right: int) -> torch.Tensor:
+        weight = self.weight[left:right]
         bias = None if self.bias is None else self.bias[left:right]
-        logits = functional.linear(states, self.weight[left:right], bias).float()
+        if self.exact:
+            states, weight, bias = states.float(), weight.float(), None if bias is None else bias.float()
+        logits = functional.linear(states, weight, bias).float()
         if self.scale != 1.0:
             logits.mul_(self.scale)
         if self.cap is not None:

@@ -54,12 +54,22 @@ class TokenScorer:
         model: a causal language model.
         batch_tokens: bound on rows x columns of a forward pass. It halves when the device runs out of memory.
         share: compute each distinct prompt once; False scores prompt and response together in one row (densely).
+        exact_head: compute the logits in float32 whatever the model's dtype. bfloat16 rounds a logit of 20 to a
+            multiple of 0.125, which is too coarse to compare two likelihoods that are nearly equal.
     """
 
-    def __init__(self, model: PreTrainedModel, *, batch_tokens: int = 4096, share: bool = True) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        *,
+        batch_tokens: int = 4096,
+        share: bool = True,
+        exact_head: bool = False,
+    ) -> None:
         self.model = model
         self.batch_tokens = batch_tokens
         self.share = share
+        self.exact_head = exact_head
         self._checked = False
         self._full_logits = False
         self._halved = False
@@ -144,7 +154,7 @@ class TokenScorer:
                 states, targets = self._dense([pairs[i] for i in rows], full_logits=self._full_logits)
             else:
                 states, targets = cache.hidden([batch.prompt_of[i] for i in rows], responses)
-            head = FullLogits(states.shape[1]) if self._full_logits else LMHead(self.model)
+            head = FullLogits(states.shape[1]) if self._full_logits else LMHead(self.model, self.exact_head)
             flat = head.score(states, targets, entropy=entropy, certainty=certainty)
             lengths = [len(response) for response in responses]
             by_row = [

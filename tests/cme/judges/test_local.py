@@ -114,6 +114,33 @@ def test_a_pair_gets_one_verdict_from_the_mean_scores_of_both_orders(
         assert verdict.orders[1] == pytest.approx((1 - shown_second, shown_second), abs=1e-4)
 
 
+def test_likelihoods_of_a_model_in_bfloat16_are_not_rounded_to_bfloat16(
+    tiny: Tiny, tiny_folder: Folder
+) -> None:
+    folder = tiny_folder("qwen")
+    judge = LocalJudge(str(folder), 0.0, 2500, 4096, "bfloat16", min_label_mass=0.0)
+    model, labels = judge.engine.model, [ids[0] for ids in judge._labels]
+    head = model.get_output_embeddings()
+    with (
+        torch.no_grad()
+    ):  # random weights give small logits, which are hardly rounded: add about 30 to all of them
+        ids = torch.tensor([judge.prompt_ids(PROMPT.text, "fox", "owl")])
+        state = model.get_decoder()(ids).last_hidden_state[0, -1]
+        head.weight = torch.nn.Parameter(head.weight + 30 * state / (state @ state))
+    apart = []
+    for first, second in (("fox", "owl"), ("owl", "fox"), ("a", "b")):
+        ids = torch.tensor([judge.prompt_ids(PROMPT.text, first, second)])
+        with torch.no_grad():
+            state = model.get_decoder()(ids).last_hidden_state[0, -1]
+            rounded = model(ids).logits[0, -1, labels].float()
+        weight = head.weight[labels]
+        exact = weight.double() @ state.double()
+        scores = judge.compare(PROMPT, response(first), response(second)).scores
+        assert scores == pytest.approx(exact.softmax(0).tolist(), abs=2e-4)
+        apart.append(float((rounded.softmax(0) - exact.softmax(0)).detach().abs().max()))
+    assert max(apart) > 1e-3, "the model's own logits are coarser"
+
+
 def test_special_tokens_in_texts_are_plain_text(tiny: Tiny, tiny_folder: Folder, family: str) -> None:
     judge, tokenizer = make_judge(tiny_folder(family)), tiny(family).tokenizer
     special = tokenizer.all_special_tokens
