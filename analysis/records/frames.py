@@ -36,8 +36,8 @@ def judge_name(judge: str, verdict: Verdict) -> str:
 def judgements(record: RunRecord, by_order: bool = False) -> list[tuple[str, Verdict]]:
     """Every verdict on a record's pairs with the name of its judge, such as `panel` or a further judge's.
 
-    The verdicts of a panel's majority follow those of its members. `by_order` splits a verdict from both orders into what
-    each order alone says.
+    The verdicts of a panel's majority follow those of its members. `by_order` splits a verdict from both orders into
+    what each order alone says.
     """
     judges = [(record.judge, record.verdicts)]
     judges += [(further.name, further.verdicts) for further in record.further_judges or []]

@@ -51,11 +51,10 @@ class Cell:
 
     `standing`: whether its judge passes a sanity check (`sanity.judge_standing`). `overlaps`: the warnings that the
     judge is the verifier or of its family. `both_orders`: whether pairs were judged in both orders; `combined`: whether
-    each has one verdict from both. `first_shown` and
-    `consistent` are by the verdicts of each order alone. `p_holm`: the win rate's p-value, corrected over the cells of
-    its scale and judge. `outcomes`: the numbers of verdicts that the policy won, tied and lost. `agreement`: that of a
-    panel's members, only in the majority's cell. `stopped`: one line per run that ended early. `untrained`: one line
-    per run whose policy is the untrained model.
+    a pair has one verdict from both. `first_shown` and `consistent` are by the verdicts of each order alone. `p_holm`:
+    the win rate's p-value, corrected over the cells of its scale and judge. `outcomes`: the numbers of verdicts that
+    the policy won, tied and lost. `agreement`: that of a panel's members, only in the majority's cell. `stopped`: one
+    line per run that ended early. `untrained`: one line per run whose policy is the untrained model.
     """
 
     scale: str

@@ -35,7 +35,9 @@ def print_report(root: Path, cells: Mapping[Path, Sequence[str]]) -> None:
     judged = set()
     for (path, _), own in zip(finished.items(), differing_words(finished.values()), strict=True):
         record = read_record(path)
-        print(f"{plain(own)}{': ' if own else ''}{summarize([replace(record, further_judges=None)], checked)}")
+        print(
+            f"{plain(own)}{': ' if own else ''}{summarize([replace(record, further_judges=None)], checked)}"
+        )
         judges = (record.judge, *(further.name for further in record.further_judges or []))
         judged |= {(record.scale, judge) for judge in judges}
     paths = list(finished)
