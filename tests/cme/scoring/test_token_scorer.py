@@ -178,7 +178,7 @@ def test_the_check_waits_for_a_response_that_needs_a_pass(
 ) -> None:
     scorer = TokenScorer(tiny("llama").model)
     compared = []
-    monkeypatch.setattr(scorer, "_difference", lambda pairs: compared.append(pairs))
+    monkeypatch.setattr(scorer, "_difference", lambda pairs, rounding: compared.append(pairs))
     [one, other] = scorer.score([[7, 8], [9]], [[10], [11]])
     assert compared == []
     for found, prompt, response in ((one, [7, 8], [10]), (other, [9], [11])):
