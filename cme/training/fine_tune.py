@@ -102,7 +102,7 @@ def _train(checkpoint: Checkpoint, recipe: Recipe, pairs: list[tuple[str, str]])
     steps = recipe.epochs * -(-len(rows) // recipe.batch)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, steps)
     losses = []
-    with tqdm(total=steps, desc="fine-tuning", unit="step", disable=None) as progress:
+    with tqdm(total=steps, desc="fine-tuning", unit="step") as progress:
         for epoch in range(recipe.epochs):
             total, tokens = 0.0, 0
             for batch in _batches(rows, recipe, epoch):
