@@ -16,6 +16,7 @@ from cme.judges import chat_format, local
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record
 from experiments.__main__ import main
 from experiments.config import composition
+from experiments.config.family_overlap import generator_parties
 from experiments.config.validation import BadConfig, validate
 from experiments.plan import cost
 from experiments.run import judging, pipeline, preparation, selection
@@ -288,12 +289,16 @@ def test_local_judges_and_the_selections_are_flagged_too(capsys: pytest.CaptureF
     assert capsys.readouterr().err.splitlines() == [first]
     composed([*judged, *chosen, "selection.every=1"])
     assert capsys.readouterr().err.splitlines() == [first, second]
-    composition.compose_cells(judged, generators=["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
+    composition.compose_cells(
+        judged, parties=generator_parties(["org/base", "Qwen/Qwen2.5-7B", "Qwen/Qwen3-32B"])
+    )
     same = "warning: judge.checkpoint=Qwen/Qwen3-32B is the generator"
     assert capsys.readouterr().err.splitlines() == [first, same]
-    composition.compose_cells([*judged[:1], f"{judged[1]}@v1"], generators=["Qwen/Qwen3-32B@v2"])
+    composition.compose_cells(
+        [*judged[:1], f"{judged[1]}@v1"], parties=generator_parties(["Qwen/Qwen3-32B@v2"])
+    )
     assert capsys.readouterr().err == "warning: judge.checkpoint=Qwen/Qwen3-32B@v1 is the generator\n"
-    composition.compose_cells(judged, generators=["org/base"])
+    composition.compose_cells(judged, parties=generator_parties(["org/base"]))
     assert capsys.readouterr().err == ""
 
 
