@@ -92,7 +92,8 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
         """
         on_one_cpu = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
         switches = short_length(model) is not None
-        if not on_one_cpu or self.aux_loss_enabled or switches or not can_repeat_prompts(model):
+        cached = can_repeat_prompts(model) and not self.args.gradient_checkpointing  # which keeps no cache
+        if not on_one_cpu or self.aux_loss_enabled or switches or not cached:
             arguments = (model, input_ids, attention_mask, logits_to_keep)
             return super()._get_per_token_logps_and_entropies(*arguments, **others)
         kept = attention_mask.bool()

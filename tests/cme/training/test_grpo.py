@@ -315,6 +315,23 @@ def test_in_bfloat16_the_loss_is_that_of_mixed_precision(
     assert len(gaps) == 3 and clipped == [0.0, 0.0], "old log-probabilities once, then two updates"
 
 
+def test_gradient_checkpointing_changes_no_gradient(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps no cache, through which prompts are shared on a CPU."""
+
+    class Checkpointed(PromptTrainer):
+        def __init__(self, args: Any, **settings: Any) -> None:
+            args.gradient_checkpointing = True
+            super().__init__(args=args, **settings)
+
+    plain = run(tiny, tmp_path / "a", letters, max_steps=1).history
+    monkeypatch.setattr(grpo, "PromptTrainer", Checkpointed)
+    found = run(tiny, tmp_path / "b", letters, max_steps=1).history
+    for column in ("reward", "entropy", "grad_norm"):
+        assert found[column] == pytest.approx(plain[column], rel=1e-4)
+
+
 def test_answers_of_the_data_reach_the_reward(tiny: Tiny, tmp_path: Path) -> None:
     by_text = {p.text: p.answer for p in PROMPTS}
     seen: list[tuple[str, str | None]] = []
