@@ -3,7 +3,7 @@
 python -m tests.public CHECKOUTS [--out FILE]
 
 CHECKOUTS is a folder with checkouts `trl`, `lm-evaluation-harness` and `alpaca_eval`. A test that fails runs again
-without our parts. The command ends with status 1 if one then passes, unless EXPECTED says why it must fail with ours.
+without our parts. The command ends with status 1 if one then passes.
 """
 
 import argparse
@@ -82,8 +82,6 @@ SUITES = (
         "the clients of other services",
     ),
 )
-EXPECTED = {"mask_truncated_completions": "it mocks `generate`, which our sampler does not call"}
-"""Tests that fail with our parts by design: a part of the name, and why."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -104,9 +102,9 @@ def main(words: Sequence[str]) -> int:
         for suite in SUITES:
             root = checkouts / suite.checkout
             outcomes = run(suite, root, folder, suite.parts, suite.files)
-            why = excuses(suite, root, folder, outcomes)
-            sections.append(describe(suite, root, outcomes, why))
-            broken += [test for test, reason in why.items() if reason is None]
+            failed = failures(suite, root, folder, outcomes)
+            sections.append(describe(suite, root, outcomes, failed))
+            broken += [test for test, by_us in failed.items() if by_us]
     options.out.write_text("# Public tests with our parts in place\n\n" + "\n".join(sections))
     print("\n".join(f"fails because of our parts: {test}" for test in broken) or f"result: {options.out}")
     return 1 if broken else 0
@@ -156,19 +154,16 @@ def read_outcomes(suite: Suite, report: Path) -> dict[str, Outcome]:
     return outcomes
 
 
-def excuses(suite: Suite, root: Path, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, str | None]:
-    """Why each failed test may fail, by its name; None if our parts break it."""
+def failures(suite: Suite, root: Path, folder: Path, outcomes: Mapping[str, Outcome]) -> dict[str, bool]:
+    """Whether our parts break each failed test, by its name: it passes without them."""
     failed = [test for test, outcome in outcomes.items() if outcome.name == "failed"]
-    why = {test: next((why for part, why in EXPECTED.items() if part in test), None) for test in failed}
-    unknown = [test for test, reason in why.items() if reason is None]
-    if unknown and suite.parts != "none":
-        for test, outcome in run(suite, root, folder, "none", unknown).items():
-            if outcome.name != "passed":
-                why[test] = "so it does without our parts"
-    return why
+    if not failed or suite.parts == "none":
+        return dict.fromkeys(failed, False)
+    without = run(suite, root, folder, "none", failed)
+    return {test: without[test].name == "passed" for test in failed}
 
 
-def describe(suite: Suite, root: Path, outcomes: Mapping[str, Outcome], why: Mapping[str, str | None]) -> str:
+def describe(suite: Suite, root: Path, outcomes: Mapping[str, Outcome], failed: Mapping[str, bool]) -> str:
     """The section of a suite: counts, the tests that fail, and those skipped by reason."""
     git = ["git", "-C", str(root), "log", "-1", "--format=%h of %cs"]
     commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
@@ -180,11 +175,9 @@ def describe(suite: Suite, root: Path, outcomes: Mapping[str, Outcome], why: Map
         "",
         f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped.",
     ]
-    if why:
-        lines += ["", "Failed:", ""]
-        lines += [
-            f"- `{test}`: {why[test] or 'because of our parts'}. {outcomes[test].reason}" for test in why
-        ]
+    for by_us, title in ((True, "Failed because of our parts:"), (False, "Failed, as without our parts:")):
+        tests = [test for test in failed if failed[test] is by_us]
+        lines += ["", title, "", *(f"- `{test}`: {outcomes[test].reason}" for test in tests)] if tests else []
     by_reason: dict[str, list[str]] = {}
     for test, outcome in outcomes.items():
         if outcome.name == "skipped":
