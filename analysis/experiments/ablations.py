@@ -224,7 +224,7 @@ GROUP_SIZE = Experiment(
             end_column(
                 "SD in group",
                 "reward_std",
-                "SD in group: standard deviation of the reward in a group in nats per token",
+                "SD in group: standard deviation of the reward in a group, in the reward's own unit",
             ),
             KL,
             note=budget_note,

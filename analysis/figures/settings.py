@@ -9,7 +9,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.curves import SMOOTHING_NOTE, draw_quality_path, mark_empty_panel
+from analysis.figures.curves import SMOOTHING_NOTE, draw_quality_path, legend_columns, mark_empty_panel
 from analysis.figures.style import (
     MARKERS,
     NO_DIFFERENCE,
@@ -75,7 +75,12 @@ def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapp
         figure.suptitle(f"Gain against distance from the start, by beta (scale: {first.scale})")
         marks = {"start": UNTRAINED} | undecided_mark(cell for group in groups for cell, _ in group)
         handles = legend_handles(styles, marks)
-        figure.legend(handles=handles, loc="outside lower center", ncols=5, handlelength=3)
+        figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=legend_columns([*styles, *marks]),
+            handlelength=3,
+        )
     caption = (
         f"Gain and distance from the start by the weight of the KL penalty, at scale {first.scale}. Left: true quality "
         f"of sampled responses along training, from the gray dot (start) to the marker (end). {SMOOTHING_NOTE}. "
@@ -128,8 +133,9 @@ def size_plot(name: str, lines: Mapping[str, Sequence[tuple[Cell, int]]]) -> Plo
         figure.suptitle(
             f"Group size at equal completions per step (scale: {first.scale}, judge: {judge_label(first.judge)})"
         )
-        handles = legend_handles(styles, undecided_mark(cells))
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        marks = undecided_mark(cells)
+        handles = legend_handles(styles, marks)
+        figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns([*styles, *marks]))
     caption = (
         f"Win rate against the untrained model by group size, at equal completions per step, at scale {first.scale}, "
         f"judge {judge_label(first.judge)}, all seeds pooled; bars are 95 % intervals over prompts, for these models. "
