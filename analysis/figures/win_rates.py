@@ -153,7 +153,7 @@ def main_plot(
             rates.append(replace(cell_dot(cell, row, reward_style(cell.reward)), wide=wide, below=raised))
             small = [win_rate_dot(row, c.win, reward_style(c.reward)) for c in beside]
             small += [win_rate_dot(row, c.cut_start, CUT_START) for c in of_build if c.cut_start]
-            rates += [replace(dot, below=0.2 + 0.13 * n, size=3.4) for n, dot in enumerate(small)]
+            rates += [replace(dot, below=0.12 + 0.12 * n, size=3.4) for n, dot in enumerate(small)]
             levels += [Level([row], c.ceiling, CEILING) for c in of_build if not isnan(c.ceiling)]
             if (change := cell.quality) is not None:
                 path = (change.start, change.policy)
