@@ -19,6 +19,7 @@ from cme.grading.constraints import ConstrainedPrompt, check_packages, find_prob
 from cme.records import Grade, Prompt, from_json
 
 SPLITS = ("train", "eval")
+EVALUATION_ARGUMENTS = frozenset({"eval_path"})
 
 
 class UnknownPrompt(ValueError):

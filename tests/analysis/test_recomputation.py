@@ -234,7 +234,7 @@ def test_the_grades_of_one_cell_follow_from_the_texts() -> None:
                 )
 
 
-@pytest.mark.parametrize(("name", "count"), [("main_table", 72), ("rewards", 21)])
+@pytest.mark.parametrize(("name", "count"), [("main_table", 72), ("rewards", 22)])
 def test_win_rates_and_contrasts(name: str, count: int) -> None:
     found, rows = cells(runs(name)), table(name.replace("_", "-"))
     assert len(found) == len(rows) == count

@@ -115,7 +115,8 @@ def test_evaluations_of_the_mathematics_track_share_a_training() -> None:
 
 def test_a_file_of_evaluation_prompts_can_change_the_training() -> None:
     """Without it, a fifth of the prompts is left out of training."""
-    words = ("scale=laptop", "data=file", "data.path=mine.jsonl")
+    judges = ("judge=reference_similarity", "judge@selection.judge=reference_similarity")
+    words = ("scale=laptop", "data=file", "data.path=mine.jsonl", *judges)
     assert identity.training_id(cell(*words)) != identity.training_id(cell(*words, "data.eval_path=x.jsonl"))
 
 
