@@ -27,7 +27,8 @@ from scripted import policy_ending_at
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, ReverseKL
-from cme.rewards.settings import CrossModelEntropySettings, VerifierSettings
+from cme.rewards.reverse_kl import ReverseKLSettings
+from cme.rewards.settings import CrossModelEntropySettings
 
 Tiny = Callable[..., Checkpoint]
 END = 777
@@ -271,7 +272,7 @@ def test_the_signature_is_that_of_the_settings_unless_a_subclass_has_its_own() -
             super().__init__(verifier)
             self.bonus = bonus
 
-    for reward, settings in ((Inherited, CrossModelEntropySettings), (ReverseKL, VerifierSettings)):
+    for reward, settings in ((Inherited, CrossModelEntropySettings), (ReverseKL, ReverseKLSettings)):
         assert inspect.signature(reward) == inspect.signature(settings).replace(
             return_annotation=inspect._empty
         )

@@ -27,7 +27,7 @@ def test_a_missing_package_is_one_sentence_with_the_command() -> None:
 def test_every_extra_that_the_code_names_is_declared() -> None:
     sources = [path.read_text() for name in ("cme", "experiments") for path in (ROOT / name).rglob("*.py")]
     names = {first or second for source in sources for first, second in USE.findall(source)}
-    assert {"judge", "alpaca", "capabilities", "laptop", "lora", "quantized", "slurm", "ray"} <= names
+    assert {"judge", "alpaca", "capabilities", "lora", "quantized", "slurm", "ray"} <= names
     assert names <= EXTRAS.keys()
 
 

@@ -121,7 +121,10 @@ def test_a_report_has_all_trainers(
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["scale=laptop", "trainer=dpo"], ["trainer=dpo", "data=instructions", "no", "data=world"]),
+        (
+            ["scale=laptop", "trainer=dpo"],
+            ["trainer=dpo", "data=instruction_following", "none", "data=world"],
+        ),
         (["trainer.method=dpo"], ["trainer.method=dpo", "trainer=dpo"]),
         (["trainer=dpo", "trainer.beta=0"], ["trainer.beta=0", "above 0"]),
         (["trainer=dpo", "trainer.num_generations=4"], ["trainer.num_generations"]),

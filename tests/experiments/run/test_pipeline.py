@@ -221,7 +221,7 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
 )
 def test_every_reward_runs(cell: Cell, reward: str) -> None:
     # only the calculations of the world have gold answers
-    data = "arithmetic" if reward == "ground_truth_answer" else "world"
+    data = "arithmetic" if reward == "ground_truth_answer" or reward.startswith("reference_") else "world"
     cells = cell(f"reward={reward}", f"data={data}", "family=olmo", "regime=sft")
     record = read_record(pipeline.run(composed(cells)))
     assert record.reward == reward
