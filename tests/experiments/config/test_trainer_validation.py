@@ -168,7 +168,7 @@ def test_an_unused_reward_is_not_resolved() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("trainer", "least"), [("dpo", 0.4), ("sft", 0.7), ("best_of_n", 0.3)])
+@pytest.mark.parametrize(("trainer", "least"), [("dpo", 0.4), ("sft", 0.55), ("best_of_n", 0.4)])
 def test_each_raises_quality_in_the_miniature(
     trainer: str, least: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
