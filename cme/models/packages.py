@@ -28,10 +28,9 @@ from cme.runtime import space
 PARTS = Path(__file__).parent / "parts"
 GGUF = "model.gguf"
 BYTES_PER_MINUTE = 500e6  # of a GGUF file, on two cores of a server's CPU
-MEMORY = (
-    1e9,
-    1.5,
-)  # bytes at most, of the libraries and per byte of the converted model, measured on both of Qwen
+# the most memory that a conversion took, measured on both of Qwen's models
+BYTES_OF_LIBRARIES = 1e9
+BYTES_PER_CONVERTED_BYTE = 1.5
 
 
 @dataclass(frozen=True)
@@ -135,7 +134,8 @@ def convert(name: str) -> Path:
         package, partial = PACKAGES[name], target.with_name(f"{target.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         stored, purpose = package.parameters * package.dtype.itemsize, f"the conversion of package:{name}"
-        space.check_memory(MEMORY[0] + MEMORY[1] * stored, purpose, "end other programs")
+        needed = BYTES_OF_LIBRARIES + BYTES_PER_CONVERTED_BYTE * stored
+        space.check_memory(needed, purpose, "end other programs")
         space.check_disk(
             target.parent, package.size + stored, purpose, "free some, or set $CME_CACHE to another folder"
         )
