@@ -82,7 +82,8 @@ def controlled_notes(cells: Sequence[ControlledCell], models: Sequence[str]) -> 
         "Length: in characters, tanh(difference / its standard deviation), AlpacaEval 2.0's form without the "
         "instruction difficulties and gamed baselines of its full model, which need many models' outputs on its own "
         f"prompts. Length, linear: without tanh. Surprisal: minus mean log-likelihood {measured_by}, nats per "
-        "token, difference / standard deviation. Both: length and surprisal together.",
+        "token, difference / its standard deviation, in a cell of several such models that under each. Both: length "
+        "and surprisal together.",
         "A control also removes what is correlated with its covariate, including quality: where better answers are "
         "shorter or likelier, it removes part of the real gain.",
         "Identical: verdicts on two identical responses. They have no difference, tie, and pull a controlled rate "

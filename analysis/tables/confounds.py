@@ -61,13 +61,13 @@ class ControlledCell:
 
     `points` are the policy's. `differences`, policy minus start, are `length` in characters, `surprisal` in nats per
     token (NaN where unmeasured) and, under the oracle, `quality`. `identical`: the two responses are the same text.
-    `models` measured the surprisal. `method` is the raw name of the cell's method. `simulated`: the points are those
-    of a simulated judge, and `cell` stays the oracle's.
+    `measured_by` is the language model that measured the surprisal, empty if none did. `method` is the raw name of the
+    cell's method. `simulated`: the points are those of a simulated judge, and `cell` stays the oracle's.
     """
 
     cell: Cell
     method: str
-    models: tuple[str, ...]
+    measured_by: NDArray[np.str_]
     points: Floats
     prompts: Codes
     differences: Mapping[str, Floats]
@@ -78,6 +78,11 @@ class ControlledCell:
     def scale(self) -> str:
         """The scale of the cell."""
         return self.cell.scale
+
+    @cached_property
+    def models(self) -> list[str]:
+        """The language models that measured the surprisal."""
+        return sort_names(str(model) for model in np.unique(self.measured_by) if model)
 
     @property
     def unmeasured(self) -> int:
@@ -95,25 +100,28 @@ class ControlledCell:
 
     def rate_under(self, control: str) -> Controlled:
         """The win rate under one control, over the verdicts whose differences are known."""
-        columns = {name: self.differences[column] for name, column in CONTROLS[control].items()}
+        columns = {name: self.covariate(column) for name, column in CONTROLS[control].items()}
         known = ~np.isnan(np.sum(list(columns.values()), axis=0))
         if not known.any():
-            reason = "surprisal was not measured"
-            if len(self.models) > 1:
-                reason = (
-                    "the runs' surprisal was measured under different language models "
-                    f"({', '.join(self.models)})"
-                )
-            return Controlled(nan, nan, nan, reason=reason)
+            return Controlled(nan, nan, nan, reason="surprisal was not measured")
         columns = {name: values[known] for name, values in columns.items()}
         return controlled_rate(self.points[known], columns, self.prompts[known])
 
+    def covariate(self, difference: str) -> Floats:
+        """A difference as the controls use it: surprisal in standard deviations within each language model.
+
+        The nats of two models are not comparable, while no difference is the same under both.
+        """
+        values = self.differences[difference]
+        if difference != "surprisal" or len(self.models) < 2:
+            return values
+        of_model = pd.Series(values).groupby(self.measured_by)
+        spread = of_model.transform("std").to_numpy()
+        return np.where(spread > 0, values / np.where(spread > 0, spread, 1), values)
+
 
 def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> list[ControlledCell]:
-    """The verdicts of each cell with their pairs' differences; cells without a verdict that counts are left out.
-
-    Surprisals under different language models are not comparable: a cell whose runs have several gets none.
-    """
+    """The verdicts of each cell with their pairs' differences; cells without a verdict that counts are left out."""
     by_id = {record.run_id: record for record in records}
     methods = method_names(records, raw=True)
     codes: dict[str, int] = {}
@@ -125,10 +133,7 @@ def controlled_cells(records: Sequence[RunRecord], cells: Sequence[Cell]) -> lis
         counted = ~np.isnan(columns[1]) & ~half_scored(columns[1], first, pairs)
         if not counted.any():
             continue
-        prompts, won, length, surprisal, quality, identical = (column[counted] for column in columns)
-        models = tuple(sort_names(run.language_model for run in runs if run.language_model is not None))
-        if len(models) > 1:
-            surprisal = np.full(len(won), nan)
+        prompts, won, length, surprisal, quality, identical, models = (column[counted] for column in columns)
         differences = {"length": length, "surprisal": surprisal, "quality": quality}
         method = methods[cell.runs[0]]
         controlled.append(ControlledCell(cell, method, models, won, prompts, differences, identical))
@@ -141,7 +146,7 @@ def verdict_rows(
     """Rows of a judge's verdicts.
 
     The columns are pair, whether the policy was shown first, prompt, points, the differences in length, surprisal and
-    quality, and whether the responses are identical. `codes` numbers the prompts.
+    quality, whether the responses are identical, and the language model. `codes` numbers the prompts.
     """
     pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, prompt_names(record)
 
@@ -162,6 +167,7 @@ def verdict_rows(
             surprisal(policy) - surprisal(start),
             after - before,
             policy.response == start.response,
+            record.language_model or "",
         )
 
 
@@ -174,6 +180,7 @@ def known_truth(cells: Sequence[ControlledCell]) -> list[ControlledCell]:
             complete.append(
                 replace(
                     each,
+                    measured_by=each.measured_by[known],
                     points=each.points[known],
                     prompts=each.prompts[known],
                     differences={name: values[known] for name, values in each.differences.items()},

@@ -105,16 +105,30 @@ def test_differences_are_policy_minus_start(make_record: MakeRecord) -> None:
     assert controlled_of(replace(record, verdicts=verdicts[:6]))[0].unmeasured == 2
 
 
-def test_a_cell_of_two_language_models_has_no_control_for_surprisal(make_record: MakeRecord) -> None:
-    one, other = world(make_record), replace(world(make_record, seed=1), language_model="another")
-    [each] = controlled_of(one, other)
-    [reason] = {each.rates[name].reason for name in ("surprisal", "both")}
-    assert reason is not None and f"(another, {MODEL})" in reason
-    assert each.rates["length"].reason is None and each.unmeasured == 480
-    tables = confound_tables([each])
-    assert f"n/a: {reason}." in tables[0].notes and texts(tables[2])[0][2:7] == ["-"] * 5
-    same = replace(other, language_model=MODEL)
-    assert controlled_of(one, same)[0].rates["surprisal"].reason is None
+def in_other_units(record: RunRecord, factor: float) -> RunRecord:
+    """The record as a language model with other units measures it: every surprisal times a factor."""
+
+    def measured(side: Generation) -> Generation:
+        return replace(side, surprisal=side.surprisal and factor * side.surprisal)
+
+    pairs = [replace(p, start=measured(p.start), policy=measured(p.policy)) for p in record.pairs]
+    return replace(record, pairs=pairs, language_model="another")
+
+
+def test_a_cell_of_two_language_models_has_a_control_that_ignores_their_units(
+    make_record: MakeRecord,
+) -> None:
+    one, other = (
+        world(make_record, lambda q, length, s: -2.0 * s, judge="biased", seed=seed) for seed in (0, 1)
+    )
+    [same], [mixed] = controlled_of(one, other), controlled_of(one, in_other_units(other, 10.0))
+    assert (same.models, mixed.models) == ([MODEL], ["another", MODEL])
+    assert same.rates["raw"].lo > 55 and same.rates["surprisal"].lo < 50 < same.rates["surprisal"].hi
+    for control in ("surprisal", "both"):
+        expected, found = same.rates[control], mixed.rates[control]
+        assert (found.rate, found.lo, found.hi) == pytest.approx((expected.rate, expected.lo, expected.hi))
+    table = confound_tables([mixed])[0]
+    assert "n/a" not in texts(table)[0] and f"another or {MODEL}" in " ".join(table.notes)
 
 
 def test_rates_that_the_unscored_could_change_are_never_bold(make_record: MakeRecord) -> None:
