@@ -66,6 +66,7 @@ REGIME_NAMES = {"pretrained": "Pretrained", "sft": "SFT", "instruct": "Instruct"
 VERIFIER_NAMES = {
     "random": "Random weights",
     "start": "Untrained generator",
+    "counterpart": "Small model of another family",
     "qwen_coder_1_5b": "Qwen2.5-Coder 1.5B",
     "qwen_coder_0_5b": "Qwen2.5-Coder 0.5B",
 }
@@ -151,6 +152,13 @@ def verifier_name(verifier: str) -> str:
     if verifier in VERIFIER_NAMES or not kind:
         return VERIFIER_NAMES.get(verifier, FAMILY_NAMES.get(family, family.capitalize()))
     return generator_name(family if family in FAMILY_NAMES else family.capitalize(), kind.replace("_", " "))
+
+
+def verifier_of(run: RunRecord) -> str:
+    """Display name of a run's verifier; `counterpart` depends on the generator, so its checkpoint's name is shown."""
+    if run.verifier == "counterpart":
+        return run.verifier_checkpoint.replace(":", "/").rpartition("/")[2]
+    return verifier_name(run.verifier)
 
 
 def judge_label(judge: str) -> str:

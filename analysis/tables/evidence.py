@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.records.names import verifier_name
+from analysis.records.names import verifier_of
 from analysis.stats.contrasts import Contrast
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.agreement import panel_table
@@ -36,7 +36,7 @@ def evidence_table(cells: Sequence[Cell]) -> Table:
         win = cell.win
         worst_cases = f"{format_percent(win.worst_lo)}, {format_percent(win.worst_hi)}"
         return {
-            **({} if imported else {"verifier": verifier_name(cell.verifier)}),
+            **({} if imported else {"verifier": verifier_of(cell.controls.runs[0])}),
             "prompts": str(win.prompts),
             "verdicts": str(win.verdicts),
             **({"won, tied, lost": ", ".join(map(str, cell.outcomes))} if imported else {}),

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from analysis.records.names import REGIMES, method_names, result_settings, sort_names
+from analysis.records.names import REGIMES, method_names, result_settings, sort_names, verifier_of
 
 
 def names(*records, raw=False):
@@ -76,6 +76,13 @@ def test_verifiers_are_named_where_one_family_has_several(make_record):
     assert names(*runs) == ["CME (Gemma)", "CME (OLMo)", "Random"]
     runs = [make_record(verifier="gemma"), make_record(verifier="olmo", family="gemma")]
     assert names(*runs) == ["CME", "CME"]
+
+
+def test_a_verifier_that_depends_on_the_generator_is_named_by_its_checkpoint(make_record):
+    run = make_record(verifier="counterpart", verifier_checkpoint="package:smollm2-135m-instruct")
+    assert verifier_of(run) == "smollm2-135m-instruct"
+    hub = replace(run, verifier_checkpoint="HuggingFaceTB/SmolLM2-135M")
+    assert (verifier_of(hub), verifier_of(make_record())) == ("SmolLM2-135M", "Gemma")
 
 
 def test_known_names_come_first():
