@@ -68,7 +68,7 @@ def share_table(facts: Facts, scale: str) -> Table:
         return mean_over_seeds(facts.shares[arm, group].values()).text(2, "")
 
     def units(arm: str) -> str:
-        return ", ".join(f"{family_name(family)} {build}" for family, build in facts.shares[arm, ALL])
+        return ", ".join(f"{family_name(family)} {build}" for family, build in sorted(facts.shares[arm, ALL]))
 
     return build_table(
         name=file_name("facts", scale),
@@ -118,4 +118,4 @@ def share_figure(facts: Facts, scale: str) -> Plot:
 
 def style_of(arm: str) -> Style:
     """The style of an arm, that of its verifier's relation."""
-    return Style("#767676", "o") if arm == UNTRAINED else RELATIONS[arm.partition(" (")[0]]
+    return Style("#767676", "o") if arm == UNTRAINED else RELATIONS[arm.partition(" (")[0].lower()]

@@ -49,7 +49,7 @@ def shares_right(grades: Sequence[Grade], beliefs: Mapping[str, Collection[str]]
 def arm_of(run: RunRecord) -> str:
     """The arm of a run: the relation of its verifier to the generator; of an ensemble, how it combines its members."""
     related = relation(run)
-    return f"ensemble ({run.config['reward']['ensemble']})" if related == "ensemble" else related
+    return f"Ensemble ({run.config['reward']['ensemble']})" if related == "ensemble" else related
 
 
 @dataclass(frozen=True)

@@ -214,8 +214,12 @@ def sort_by_ability(outcomes: Sequence[Outcome]) -> list[Outcome]:
 
 
 def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
-    """A label per run id: its verifier, or its full method name if the verifier alone would pool settings."""
+    """A label per run id: its verifier, with the settings that tell its runs apart, such as `Ensemble (mean)`.
+
+    With several rewards it is the full method name.
+    """
     names = method_names(runs)
+    rewards = {run.reward for run in runs if run.reward not in CONTROLS}
     methods: dict[str, set[str]] = {}
     for run in runs:
         methods.setdefault(run.verifier, set()).update([names[run.run_id]] * (run.reward not in CONTROLS))
@@ -223,7 +227,11 @@ def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
     def label(run: RunRecord) -> str:
         if run.reward in CONTROLS:
             return f"{display_name(run.reward)} (no verifier)"
-        return verifier_name(run.verifier) if len(methods[run.verifier]) == 1 else names[run.run_id]
+        verifier, method = verifier_name(run.verifier), names[run.run_id]
+        if len(methods[run.verifier]) == 1:
+            return verifier
+        settings = method.removeprefix(f"{display_name(run.reward)} ({verifier}, ")
+        return method if settings == method or len(rewards) > 1 else f"{verifier} ({settings}"
 
     return {run.run_id: label(run) for run in runs}
 

@@ -25,6 +25,8 @@ VARIANTS = {
     "span=answer": "answer span",
     "answer, penalty 2": "answer span, penalty 2",
     "span=blended": "blended spans",
+    "ensemble mean": "Ensemble, mean",
+    "ensemble min": "Ensemble, min",
 }
 """Display names of variants, as in the names of the rewards; the others are shown as they are."""
 FRAME = (

@@ -176,6 +176,9 @@ def test_the_section_shows_tests_shares_and_controls(
     tests, shares = texts(fact_test_table(facts, "miniature")), texts(share_table(facts, "miniature"))
     assert tests[0][0] == "main test" and tests[0][5].startswith("+0.800 [")
     assert shares[0][0] == UNTRAINED and {row[0] for row in shares} == {UNTRAINED, *arms()}
+    units = [", ".join(f"{name} {build}" for name in ("Gemma", "Llama", "OLMo", "Qwen") for build in builds)
+             for builds in ((1,), (1, 2))]  # fmt: skip
+    assert {row[1] for row in shares} == set(units)
     figure = share_figure(facts, "miniature").figure
     facts_of = [axes.get_xlabel().partition("\n")[0] for axes in panels(figure)]
     assert facts_of == ["generator's facts", "verifier's facts", "other facts"] and smallest_type(figure) >= 8

@@ -11,6 +11,7 @@ from scipy import stats
 from shown import marks, panels, problems, smallest_type, texts
 
 from analysis.experiments.base import Estimate
+from analysis.experiments.facts import arm_of
 from analysis.experiments.independence import INDEPENDENCE, gamed, outcome_plot
 from analysis.experiments.knowledge import knowledge_effect
 from analysis.experiments.verifier_sweep import (
@@ -125,6 +126,17 @@ def test_settings_are_not_pooled_under_a_verifiers_name(under: Under) -> None:
     other = replace(runs[1], run_id="other", config={**runs[1].config, "trainer": {"beta": 0.1}})
     found = verifier_labels([*runs, other])
     assert len(set(found.values())) == 3 and "beta" in found["other"]
+
+
+def test_an_ensemble_has_one_name_in_every_table_of_verifiers(under: Under) -> None:
+    one = replace(under("ensemble_instruct", around(0.5)), verifier="ensemble")
+    runs = [
+        replace(one, run_id=how, config={**one.config, "reward": {"ensemble": how}})
+        for how in ("mean", "min")
+    ]
+    labels = verifier_labels([*runs, under("qwen", around(0.5))])
+    for run in runs:
+        assert labels[run.run_id] == arm_of(run) == f"Ensemble ({run.run_id})"
 
 
 def test_gains_and_own_quality_are_means_over_prompts_and_seeds(under: Under) -> None:
