@@ -12,14 +12,13 @@ from analysis.claims.parts import Part
 from analysis.claims.rules import Rule
 from analysis.records.builds import OFFSET
 from analysis.records.ceiling import EXACT_JUDGES
-from analysis.records.frames import judge_name, prompt_names
 from analysis.records.names import judge_label, plain_name, verifier_name
 from analysis.stats.auroc import pooled_auroc, pooled_difference
 from analysis.stats.metrics import WinRate, win_rate
 from analysis.tables.builds import number_of_seeds
 from analysis.tables.cells import Cell, place
 from analysis.tables.separation import Separation
-from cme.records import Generation, points, verdicts_by_order
+from cme.records import Generation, judge_name, points, verdicts_by_order
 
 COMPUTED = (*EXACT_JUDGES, "reference_similarity")
 """Judges whose verdict depends on the two texts alone."""
@@ -88,7 +87,7 @@ def first_position_parts(evidence: Evidence, _: Rule) -> list[Part]:
     """The share of decided verdicts that went to the response shown first, judge by judge."""
     shown: dict[str, list[tuple[float, str, int]]] = {}
     for run in evidence.runs:
-        names = prompt_names(run)
+        names = run.prompt_names
         for verdict in verdicts_by_order(run.verdicts):
             won = points(verdict)
             if won in (0, 1):
@@ -149,7 +148,7 @@ def text_change(quantity: str, kind: Kind, value: Callable[[Generation], float |
         for cell in evidence.select(kind):
             changes: dict[str, list[float]] = {}
             for run in evidence.runs_of(cell):
-                names = prompt_names(run)
+                names = run.prompt_names
                 for pair in run.pairs:
                     before, after = value(pair.start), value(pair.policy)
                     if before is not None and after is not None:

@@ -10,7 +10,7 @@ from scipy.stats import ttest_ind_from_stats
 
 from analysis.experiments.base import UNKNOWN, Estimate
 from analysis.records.builds import seed_names
-from analysis.records.frames import IDENTITY, WINDOW, history_frame, last_training_step
+from analysis.records.frames import IDENTITY, WINDOW, history_frame
 from analysis.stats.intervals import Floats, standard_error, t_interval
 from analysis.stats.metrics import MIN_SEEDS
 from analysis.tables.trajectory import (
@@ -210,7 +210,7 @@ def course_of(history: pd.DataFrame, runs: Sequence[RunRecord]) -> Course:
     course: Course = {
         "seeds": seed_names(run.seed for run in kept),
         "left_out": len(runs) - len(kept),
-        "stopped": " ".join("-" if run.stopped is None else str(last_training_step(run)) for run in kept),
+        "stopped": " ".join("-" if run.stopped is None else str(run.last_step) for run in kept),
         "peak_steps": "n/a",
         "collapse_steps": "n/a",
         "model_collapse_steps": "n/a",

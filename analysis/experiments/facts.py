@@ -14,9 +14,7 @@ import numpy as np
 from analysis.experiments.base import Estimate
 from analysis.experiments.courses import mean_over_seeds
 from analysis.experiments.verifiers import relation
-from analysis.records.builds import build_of
 from analysis.stats.metrics import MIN_SEEDS
-from analysis.tables.faults import is_fact
 from cme.records import Grade, RunRecord
 
 MARGIN = 0.05
@@ -39,10 +37,9 @@ def shares_right(grades: Sequence[Grade], beliefs: Mapping[str, Collection[str]]
     """The share of the facts that the responses have right, by group and over all; NaN for a group without facts."""
     right: dict[str, list[bool]] = {group: [] for group in (*GROUPS, ALL)}
     for grade in grades:
-        for part, is_right in grade.parts.items():
-            if is_fact(part):
-                right[group_of(part, beliefs["generator"], beliefs["verifier"])].append(is_right)
-                right[ALL].append(is_right)
+        for fact, is_right in grade.facts.items():
+            right[group_of(fact, beliefs["generator"], beliefs["verifier"])].append(is_right)
+            right[ALL].append(is_right)
     return {group: float(np.mean(values)) if values else nan for group, values in right.items()}
 
 
@@ -112,7 +109,7 @@ class Facts:
                 continue
             for arm, grades in ((arm_of(run), run.grades.policy), (UNTRAINED, run.grades.start)):
                 for group, share in shares_right(grades, self.beliefs[run.family]).items():
-                    found.setdefault((arm, group, (run.family, build_of(run))), []).append(share)
+                    found.setdefault((arm, group, (run.family, run.build)), []).append(share)
         groups = dict.fromkeys((arm, group) for arm, group, _ in found)
         return {
             place: {
@@ -136,7 +133,7 @@ class Facts:
     def own_quality(self) -> Shares:
         """True quality of the other family's verifier minus that of the generator's family, by unit."""
         found: dict[tuple[str, Unit], float] = {
-            (relation(run), (run.family, build_of(run))): float(np.mean(run.verifier_quality))
+            (relation(run), (run.family, run.build)): float(np.mean(run.verifier_quality))
             for run in self.runs
             if run.verifier_quality is not None
         }

@@ -7,7 +7,6 @@ from math import isnan
 import numpy as np
 
 from analysis.experiments.verifiers import CONTROLS, Outcome, oracle_tally, own_quality
-from analysis.records.builds import build_of
 from analysis.stats.partial_correlation import partial_correlation
 from analysis.tables.render import format_interval
 
@@ -29,8 +28,8 @@ def sweep_points(outcomes: Sequence[Outcome]) -> list[SweepPoint]:
     for one in outcomes:
         if one.relation in ("random weights", "ensemble", *CONTROLS.values()):
             continue
-        for build in sorted({build_of(run) for run in one.runs}):
-            runs = [run for run in one.runs if build_of(run) == build]
+        for build in sorted({run.build for run in one.runs}):
+            runs = [run for run in one.runs if run.build == build]
             after, before = (oracle_tally(runs, side) for side in ("score_policy", "score_start"))
             own = own_quality(runs).value
             if after is None or before is None or isnan(own):

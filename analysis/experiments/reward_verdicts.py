@@ -9,14 +9,13 @@ import numpy as np
 from analysis.experiments.base import Column, build_table, file_name
 from analysis.experiments.methods import JudgedMethods, MethodRow
 from analysis.records.ceiling import ceiling
-from analysis.records.frames import judge_name
 from analysis.records.names import family_name, judge_label, regime_name
 from analysis.stats.contrasts import Contrast
 from analysis.stats.intervals import holm_adjusted
 from analysis.stats.metrics import MIN_SEEDS, SeedSpread, seed_spread
 from analysis.tables.cells import Cell, build_contrasts, same_setting
 from analysis.tables.render import Table, format_interval, format_p_value, format_percent
-from cme.records import CUT_START, points
+from cme.records import CUT_START, judge_name, points
 
 MARGIN = 5.0
 """Percentage points: a smaller difference counts as none."""

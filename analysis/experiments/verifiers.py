@@ -9,7 +9,6 @@ import numpy as np
 
 from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, group_by_generator
 from analysis.figures.style import Style
-from analysis.records.builds import build_of
 from analysis.records.frames import verdicts_frame
 from analysis.records.names import display_name, method_names, order_key, sort_names, verifier_name
 from analysis.sections.base import NothingToShow
@@ -263,7 +262,7 @@ def knowledge(run: RunRecord) -> str:
 
 def own_quality(runs: Iterable[RunRecord]) -> Estimate:
     """A verifier's own true quality (0 to 1), its builds pooled, and its 95 % interval over prompts."""
-    graded = {build_of(run): run for run in runs if run.verifier_quality is not None}.values()
+    graded = {run.build: run for run in runs if run.verifier_quality is not None}.values()
     if not graded:
         return UNKNOWN
     values = np.array([quality for run in graded for quality in run.verifier_quality or []])  # from 0 to 1

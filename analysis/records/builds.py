@@ -12,12 +12,6 @@ OFFSET = 100
 CHECKPOINT = re.compile(r"(miniature:\w+)-(\d+)/")
 
 
-def build_of(run: RunRecord) -> int:
-    """The build of a run's generator; 1 for a checkpoint without builds."""
-    match = CHECKPOINT.search(run.generator_checkpoint)
-    return int(match[2]) if match else 1
-
-
 def seed_names(seeds: Iterable[int]) -> str:
     """Seeds of pooled runs as text: `0 1 2:0 2:1` are the seeds 0 and 1 of build 1 and of build 2."""
     return " ".join(str(seed) if seed < OFFSET else f"{1 + seed // OFFSET}:{seed % OFFSET}" for seed in seeds)
@@ -26,7 +20,7 @@ def seed_names(seeds: Iterable[int]) -> str:
 def pool_builds(run: RunRecord) -> RunRecord:
     """The run without its build in the configuration, and with its build in its seed: seed 3 of build 2 is 103.
 
-    So the builds of a recipe are pooled in one cell, and tallies by seed tell them apart. `build_of` still works, and
+    So the builds of a recipe are pooled in one cell, and tallies by seed tell them apart. `run.build` stays, and
     a run that is pooled already stays as it is.
     """
     if "build" not in run.config.get("scale", {}):
@@ -39,4 +33,4 @@ def pool_builds(run: RunRecord) -> RunRecord:
             return [without_build(value) for value in node]
         return CHECKPOINT.sub(r"\1/", node) if isinstance(node, str) else node
 
-    return replace(run, config=without_build(run.config), seed=run.seed + OFFSET * (build_of(run) - 1))
+    return replace(run, config=without_build(run.config), seed=run.seed + OFFSET * (run.build - 1))

@@ -1,4 +1,4 @@
-"""The ceiling of a win rate: what a perfect policy would get against the untrained model on the same prompts.
+"""True quality, and the ceiling: what a perfect policy would win against the untrained model on the same prompts.
 
 A perfect policy has true quality 1 on every prompt. It wins where the untrained model's response has less and ties
 where that response is perfect too, so a good start leaves little to win. The worst policy has quality 0 and ties where
@@ -6,6 +6,7 @@ the untrained model has none either.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from cme.records import RunRecord, scores
 
@@ -14,21 +15,27 @@ EXACT_JUDGES = ("oracle", "correctness", "instruction_following")
 TIE = 1e-9  # the oracle's margin
 
 
-def start_quality(run: RunRecord) -> dict[str, float]:
-    """True quality (0 to 1) of the untrained model's response by prompt id; empty where the truth is unknown.
+def true_quality(run: RunRecord) -> dict[str, tuple[float, float]]:
+    """True quality (0 to 1) of the untrained model's and of the policy's response by prompt id; empty if unknown.
 
     It is in the grades; in older records it is in the scores of a judge that knows it.
     """
-    if run.grades is None:
-        return scored_quality(run)
-    return {pair.prompt_id: grade.quality for pair, grade in zip(run.pairs, run.grades.start, strict=True)}
+    if run.grades is not None:
+        graded = zip(run.pairs, run.grades.start, run.grades.policy, strict=True)
+        return {pair.prompt_id: (start.quality, policy.quality) for pair, start, policy in graded}
+    if run.judge not in EXACT_JUDGES:
+        return {}
+    return {verdict.prompt_id: scores(verdict) for verdict in run.verdicts if verdict.scores is not None}
+
+
+def start_quality(run: RunRecord) -> dict[str, float]:
+    """True quality of the untrained model's response by prompt id; empty where the truth is unknown."""
+    return {prompt: start for prompt, (start, _) in true_quality(run).items()}
 
 
 def scored_quality(run: RunRecord) -> dict[str, float]:
     """Quality of the responses that the run's verdicts compare the policy with, if its judge knows the truth."""
-    if run.judge not in EXACT_JUDGES:
-        return {}
-    return {verdict.prompt_id: scores(verdict)[0] for verdict in run.verdicts if verdict.scores is not None}
+    return start_quality(replace(run, grades=None))
 
 
 def ceiling(runs: Sequence[RunRecord]) -> float | None:

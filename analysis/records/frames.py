@@ -1,23 +1,40 @@
-"""Data frames of runs: one row per verdict, and one row per training step."""
+"""Tidy data frames of runs, the public ones of `analysis.frames` and the source of our own tables.
 
-from collections.abc import Sequence
+docs/frames.md documents every column.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 import pandas as pd
 
+from analysis.records.ceiling import true_quality
 from analysis.records.names import method_names
-from cme.records import (
-    RunRecord,
-    Verdict,
-    majority_verdicts,
-    points,
-    scores,
-    verdicts_by_order,
-)
+from analysis.records.read import Records
+from cme.records import RunRecord, judge_name, points, scores
 
 IDENTITY = ("run_id", "scale", "family", "regime", "reward", "verifier", "judge", "seed")
 RUN_FIELDS = attrgetter(*IDENTITY)
+RUN = (
+    *("build", "experiment", "generator_checkpoint", "verifier_checkpoint", "heldout_checkpoint"),
+    *("language_model", "steps", "stopped", "untrained", "pairs", "verdicts"),
+)
+GENERATION = ("response", "tokens", "finished", "surprisal")
+"""The fields of a response that `pairs_frame` has for both sides."""
+SIDES = ("start", "policy")
+PAIR = (
+    *("prompt_id", "prompt", "reference", "answer"),
+    *(f"{side}_{field}" for field in GENERATION for side in SIDES),
+    *(f"{side}_{field}" for field in ("quality", "fault") for side in ("start", "cut_start", "policy")),
+    *("start_correct", "policy_correct"),
+)
+VERDICT = (
+    *("panel", "prompt_id", "order", "policy_first", "outcome", "points", "score_start", "score_policy"),
+    "reason",
+)
 HISTORY = (
     *("step", "reward_value", "reward_std", "quality", "heldout", "length", "clipped", "repetition", "entropy", "kl"),
     *("unscored", "loss", "grad_norm", "accuracy", "majority_share", "label_accuracy"),
@@ -25,85 +42,134 @@ HISTORY = (
 WINDOW = (
     5  # steps whose mean stands for the start or the end of a training, and of the running mean in figures
 )
-VERDICT = ("panel", "prompt_id", "policy_first", "outcome", "points", "score_start", "score_policy")
 
 
-def judge_name(judge: str, verdict: Verdict) -> str:
-    """The name of a verdict's judge: `judge` itself or, for a member of this panel, `panel: member`."""
-    return judge if verdict.judge is None else f"{judge}: {verdict.judge}"
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """The frames of some runs, each built when it is first used."""
+
+    records: Sequence[RunRecord]
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """One row per run."""
+        return runs_frame(self.records)
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """One row per run and evaluation prompt: the responses of the untrained model and of the policy."""
+        return pairs_frame(self.records)
+
+    @cached_property
+    def verdicts(self) -> pd.DataFrame:
+        """One row per verdict of any judge on a pair."""
+        return verdicts_frame(self.records)
+
+    @cached_property
+    def history(self) -> pd.DataFrame:
+        """One row per run and training step."""
+        return history_frame(self.records)
 
 
-def judgements(record: RunRecord, by_order: bool = False) -> list[tuple[str, Verdict]]:
-    """Every verdict on a record's pairs with the name of its judge, such as `panel` or a further judge's.
-
-    The verdicts of a panel's majority follow those of its members. `by_order` splits a verdict from both orders into
-    what each order alone says.
-    """
-    judges = [(record.judge, record.verdicts)]
-    judges += [(further.name, further.verdicts) for further in record.further_judges or []]
-    return [
-        (judge, verdict)
-        for judge, given in judges
-        for verdict in [*(verdicts_by_order(given) if by_order else given), *majority_verdicts(given)]
-    ]
+def frames(records: Records | Sequence[RunRecord]) -> Frames:
+    """The runs, pairs, verdicts and training histories of records as tidy pandas frames."""
+    return Frames(records.runs if isinstance(records, Records) else records)
 
 
-def prompt_names(record: RunRecord) -> dict[str, str]:
-    """A name for each prompt id that is unique among records: the ids of imported outputs are only row numbers."""
-    imported = record.scale == "imported"
-    return {
-        pair.prompt_id: f"{pair.prompt_id}\n{pair.prompt}" if imported else pair.prompt_id
-        for pair in record.pairs
-    }
+def runs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per run: its identity, its checkpoints, how its training ended, and how much was recorded."""
+
+    def rows(run: RunRecord) -> list[tuple[Any, ...]]:
+        counts = {"steps": run.last_step, "pairs": len(run.pairs), "verdicts": len(run.verdicts)}
+        return [tuple(counts[name] if name in counts else getattr(run, name) for name in RUN)]
+
+    return _collect(records, RUN, rows, dict.fromkeys(("build", "steps", "pairs", "verdicts"), int))
+
+
+def pairs_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
+    """One row per run and evaluation prompt: both responses, with quality, fault and correctness where known."""
+
+    def rows(run: RunRecord) -> Iterator[tuple[Any, ...]]:
+        unknown = [None] * len(run.pairs)
+        quality, grades, accuracy = true_quality(run), run.grades, run.accuracy
+        qualities = [quality.get(pair.prompt_id, (None, None)) for pair in run.pairs]
+        graded = [grades.start, grades.cut_start, grades.policy] if grades else None
+        columns: list[Iterable[Any]] = [
+            run.prompt_names.values(),
+            *([getattr(p, field) for p in run.pairs] for field in ("prompt", "reference", "answer")),
+            *(
+                [getattr(getattr(p, side), field) for p in run.pairs]
+                for field in GENERATION
+                for side in SIDES
+            ),
+            [start for start, _ in qualities],
+            [grade.quality for grade in grades.cut_start] if grades else unknown,
+            [policy for _, policy in qualities],
+            *([[grade.fault for grade in side] for side in graded] if graded else [unknown] * 3),
+            *([accuracy.start, accuracy.policy] if accuracy else [unknown] * 2),
+        ]
+        return zip(*columns, strict=True)
+
+    types: dict[str, Any] = {c: float for c in PAIR if c.endswith(("tokens", "surprisal", "quality"))}
+    types |= {c: "boolean" for c in PAIR if c.endswith(("finished", "correct"))}
+    return _collect(records, PAIR, rows, types)
 
 
 def verdicts_frame(records: Sequence[RunRecord], by_order: bool = False) -> pd.DataFrame:
-    """One row per verdict: the run's identity, the verdict, the policy's points and the judge's two scores.
+    """One row per verdict of any judge on a pair: its order, its outcome, the policy's points and the judge's scores.
 
-    `judge` is named as by `judge_name`, for the verdicts of `judgements`; a panel's majority has rows as the member
-    `majority`. `panel` is the panel's name, None for a single judge. `prompt_id` is named as by `prompt_names`.
+    `judge` is the verdict's judge; of a panel the members (`panel: member`) and the majority (`panel: majority`).
     `by_order` splits a verdict from both orders into what each order alone says.
     """
-    names = method_names(records)
-    rows = []
-    for record in records:
-        identity, prompts = run_identity(record, names), prompt_names(record)
-        for judge, verdict in judgements(record, by_order):
-            values = (
+
+    def rows(run: RunRecord) -> Iterator[tuple[Any, ...]]:
+        prompts = run.prompt_names
+        for judge, verdict in run.judgements(by_order):
+            order = "policy first" if verdict.policy_first else "start first"
+            yield (
+                judge_name(judge, verdict),
                 None if verdict.judge is None else judge,
                 prompts[verdict.prompt_id],
-                verdict.policy_first,
-                verdict.outcome,
-                points(verdict),
-                *scores(verdict),
+                order if verdict.orders is None else "both",
+                *(verdict.policy_first, verdict.outcome, points(verdict), *scores(verdict), verdict.reason),
             )
-            row = identity | {"judge": judge_name(judge, verdict)}
-            rows.append(row | dict(zip(VERDICT, values, strict=True)))
-    return pd.DataFrame(rows, columns=[*IDENTITY, "method", *VERDICT])
+
+    types = {"policy_first": bool, "points": float, "score_start": float, "score_policy": float}
+    collected = _collect(records, ("of_judge", *VERDICT), rows, types)
+    return collected.assign(judge=collected["of_judge"]).drop(columns="of_judge")
 
 
 def history_frame(records: Sequence[RunRecord]) -> pd.DataFrame:
-    """One row per training step: the run's identity and the columns of `RunRecord.history`, NaN if unmeasured.
+    """One row per run and training step: the columns of `RunRecord.history`, NaN if unmeasured.
 
     `reward` is the name of the trained reward, `reward_value` its measured value.
     """
-    names = method_names(records)
-    frames = []
-    for record in records:
-        unmeasured = [None] * len(record.history.get("step", []))
-        measured = {"reward_value" if name == "reward" else name: c for name, c in record.history.items()}
-        columns = {name: measured.get(name, unmeasured) for name in HISTORY}
-        frame = pd.DataFrame(columns, dtype=float)
-        frames.append(frame.assign(**run_identity(record, names), stopped=record.stopped is not None))
-    return pd.concat(frames, ignore_index=True)[[*IDENTITY, "method", "stopped", *HISTORY]]
+
+    def rows(run: RunRecord) -> Iterator[tuple[Any, ...]]:
+        unmeasured = [None] * len(run.history.get("step", []))
+        measured = run.history | {"reward_value": run.history.get("reward", unmeasured)}
+        columns = [measured.get(name, unmeasured) for name in HISTORY]
+        return ((run.stopped is not None, *row) for row in zip(*columns, strict=True))
+
+    return _collect(records, ("stopped", *HISTORY), rows, {"stopped": bool} | dict.fromkeys(HISTORY, float))
 
 
-def last_training_step(record: RunRecord) -> int:
-    """The last training step in a run's history; 0 without any."""
-    steps = record.history.get("step", [])
-    return int(steps[-1] or 0) if steps else 0
-
-
-def run_identity(record: RunRecord, names: dict[str, str]) -> dict[str, Any]:
+def run_identity(record: RunRecord, names: Mapping[str, str]) -> dict[str, Any]:
     """The fields that identify a row's run."""
     return dict(zip(IDENTITY, RUN_FIELDS(record), strict=True)) | {"method": names[record.run_id]}
+
+
+def _collect(
+    records: Sequence[RunRecord],
+    columns: Sequence[str],
+    rows: Callable[[RunRecord], Iterable[tuple[Any, ...]]],
+    types: Mapping[str, Any],
+) -> pd.DataFrame:
+    """The rows of all records, each behind the identity of its run; a column without a type is text."""
+    names = method_names(records)
+    collected = []
+    for record in records:
+        identity = run_identity(record, names).values()
+        collected += [(*identity, *row) for row in rows(record)]
+    frame = pd.DataFrame(collected, columns=[*IDENTITY, "method", *columns])
+    return frame.astype(dict.fromkeys(frame.columns, "str") | {"seed": int} | dict(types))

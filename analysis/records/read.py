@@ -52,12 +52,13 @@ class Records:
         return [pool_builds(run) for run in in_overview]
 
 
-def load_all(directories: Iterable[Path]) -> Records:
+def load_all(directories: Iterable[Path | str]) -> Records:
     """All records under the directories.
 
-    Raises as the loaders of each kind do, and ValueError without any record.
+    Raises FileNotFoundError for a missing directory, and ValueError that names the file for a malformed or repeated
+    record, for two equal runs, and without any record.
     """
-    directories = list(directories)
+    directories = [Path(directory) for directory in directories]
     records = Records(
         load_runs(directories),
         load_reward_probes(directories),

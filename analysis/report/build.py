@@ -14,7 +14,7 @@ from analysis.experiments import experiment_sections
 from analysis.figures.overview import build_figures
 from analysis.figures.win_rates import controls_of, main_plot
 from analysis.records.builds import seed_names
-from analysis.records.frames import history_frame, last_training_step
+from analysis.records.frames import history_frame
 from analysis.records.names import judge_label, sort_names
 from analysis.records.published import main_table_range, sources_of
 from analysis.records.read import Records, load_all
@@ -203,7 +203,7 @@ def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int,
         images=write_images(build_figures(cells, history_frame(records)), out),
         notes=block_notes(records),
         flagged=[
-            Run(record.run_id, last_training_step(record), record.stopped, record.warnings)
+            Run(record.run_id, record.last_step, record.stopped, record.warnings)
             for record in records
             if record.stopped is not None or record.warnings
         ],
@@ -263,7 +263,7 @@ def block_notes(records: Sequence[RunRecord]) -> list[str]:
     notes = [f"{role}: {', '.join(names)}." for role, names in checkpoints.items()]
     if unjudged := [record.run_id for record in records if not record.verdicts]:
         notes.append(f"Without verdicts, so in no table: {', '.join(unjudged)}.")
-    if untrained := [record.run_id for record in records if not last_training_step(record)]:
+    if untrained := [record.run_id for record in records if not record.last_step]:
         notes.append(f"Without a training history, so in no curve: {', '.join(untrained)}.")
     measured = [r for r in records if any(value is not None for value in r.history.get("quality", []))]
     if not measured:

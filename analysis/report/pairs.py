@@ -13,7 +13,6 @@ from math import isnan
 from typing import Any
 
 from analysis.records.builds import seed_names
-from analysis.records.frames import judgements
 from analysis.records.names import judge_label, method_names, place_names
 from cme.records import Pair, RunRecord, Verdict, points, scores
 
@@ -53,7 +52,7 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     verdicts: list[list[Any]] = []
     for run, record in enumerate(records):
         by_prompt: dict[str, list[tuple[str, Verdict]]] = defaultdict(list)
-        for judge, verdict in judgements(record):
+        for judge, verdict in record.judgements():
             by_prompt[verdict.prompt_id].append((judge, verdict))
         for pair in record.pairs:
             of_pair = by_prompt[pair.prompt_id]

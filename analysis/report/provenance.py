@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from analysis.records.builds import seed_names
-from analysis.records.frames import last_training_step
 from analysis.records.names import flatten_config
 from cme.records import RunRecord
 
@@ -74,7 +73,7 @@ def run_facts(record: RunRecord) -> Fields:
         "further judges": ", ".join(further.name for further in record.further_judges or []),
         "experiment": record.experiment,
         "seed": seed_names([record.seed]),
-        "training steps": str(last_training_step(record)),
+        "training steps": str(record.last_step),
         "stopped": record.stopped,
         "seconds": ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in record.seconds.items()),
     }

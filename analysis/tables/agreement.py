@@ -7,13 +7,12 @@ from math import isnan
 
 import numpy as np
 
-from analysis.records.frames import judge_name, judgements, prompt_names
 from analysis.records.names import judge_label, sort_names
 from analysis.stats.agreement import Agreement, agreement
 from analysis.tables.cells import Cell, place_of
 from analysis.tables.render import Table, format_interval, format_percent, group_rows, slug
 from analysis.tables.win_rates import list_table, names_of, place_heads
-from cme.records import MAJORITY, RunRecord, points
+from cme.records import MAJORITY, RunRecord, judge_name, points
 
 KAPPA_NOTE = (
     "Alike: pairs of judges with the same outcome. Kappa: Cohen's for two judges, Fleiss' for more, with its 95 % CI, "
@@ -88,8 +87,8 @@ def judge_agreements(runs: Sequence[RunRecord]) -> list[Agreement]:
     panels: dict[str, str] = {}
     items: dict[tuple[object, ...], dict[str, float]] = defaultdict(dict)
     for run in runs:
-        pairs, prompts = {pair.prompt_id: pair for pair in run.pairs}, prompt_names(run)
-        for judge, verdict in judgements(run):
+        pairs, prompts = {pair.prompt_id: pair for pair in run.pairs}, run.prompt_names
+        for judge, verdict in run.judgements():
             if verdict.judge != MAJORITY:
                 name, pair = judge_name(judge, verdict), pairs[verdict.prompt_id]
                 panels[name] = judge

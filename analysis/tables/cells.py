@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.builds import seed_names
-from analysis.records.frames import last_training_step, verdicts_frame
+from analysis.records.frames import verdicts_frame
 from analysis.records.names import generator_name, sort_names
 from analysis.stats.agreement import Agreement, agreement
 from analysis.stats.contrasts import Contrast, contrast
@@ -221,9 +221,7 @@ def place(cell: Cell) -> str:
 
 def stop_reason(record: RunRecord) -> str:
     """The seed and step at which a run stopped, with the reason."""
-    return (
-        f"seed {seed_names([record.seed])} stopped after step {last_training_step(record)}: {record.stopped}"
-    )
+    return f"seed {seed_names([record.seed])} stopped after step {record.last_step}: {record.stopped}"
 
 
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:

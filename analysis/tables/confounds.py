@@ -26,13 +26,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from analysis.records.frames import judge_name, judgements, prompt_names
 from analysis.records.names import method_names, sort_names
 from analysis.stats.intervals import SEED, Floats
 from analysis.stats.logistic import Codes, Controlled, controlled_rate
 from analysis.stats.position_bias import half_scored
 from analysis.tables.cells import CELL, Cell
-from cme.records import Generation, RunRecord, points, scores
+from cme.records import Generation, RunRecord, judge_name, points, scores
 
 CONTROLS: dict[str, dict[str, str]] = {
     "length": {"tanh length": "length"},
@@ -148,12 +147,12 @@ def verdict_rows(
     The columns are pair, whether the policy was shown first, prompt, points, the differences in length, surprisal and
     quality, whether the responses are identical, and the language model. `codes` numbers the prompts.
     """
-    pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, prompt_names(record)
+    pairs, prompts = {pair.prompt_id: pair for pair in record.pairs}, record.prompt_names
 
     def surprisal(generation: Generation) -> float:
         return nan if generation.surprisal is None else generation.surprisal
 
-    for of_judge, verdict in judgements(record):
+    for of_judge, verdict in record.judgements():
         if judge_name(of_judge, verdict) != judge:
             continue
         start, policy = pairs[verdict.prompt_id].start, pairs[verdict.prompt_id].policy

@@ -12,10 +12,9 @@ from math import nan
 import numpy as np
 
 from analysis.records.ceiling import ceiling
-from analysis.records.frames import judge_name, prompt_names
 from analysis.stats.metrics import WinRate, win_rate
 from analysis.stats.position_bias import half_scored
-from cme.records import CUT_START, Comparison, RunRecord, Verdict, majority_verdicts, points
+from cme.records import CUT_START, Comparison, RunRecord, Verdict, judge_name, majority_verdicts, points
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +47,7 @@ class Controls:
         rows = [
             (points(verdict), prompts[verdict.prompt_id], verdict.policy_first, run.run_id)
             for run, verdicts in judged
-            for prompts in [prompt_names(run)]
+            for prompts in [run.prompt_names]
             for verdict in [*verdicts, *majority_verdicts(verdicts)]
             if judge_name(run.judge, verdict) == self.judge
         ]

@@ -105,22 +105,14 @@ def values(
     kind = prompt_id.partition("-")[0]
     yield "kind", kind, *of_sides([grade.quality for grade in grades])
     if run.blind_spots is not None:
-        for part in grades[0].parts:
-            if (group := fact_group(part, run.blind_spots)) is not None:
-                yield "facts", group, *of_sides([100.0 * grade.parts[part] for grade in grades])
+        for fact in grades[0].facts:
+            group = fact_group(fact, run.blind_spots)
+            yield "facts", group, *of_sides([100.0 * grade.parts[fact] for grade in grades])
 
 
-def is_fact(part: str) -> bool:
-    """Whether a part of a response is a fact, such as `fox color`, and not `step 1` or `member 1 of places`."""
-    words = part.split()
-    return len(words) == 2 and not words[1].isdigit()
-
-
-def fact_group(part: str, blind_spots: dict[str, list[str]]) -> str | None:
-    """The group of FACTS of a part of a prompt; None for a part that is no fact."""
-    if not is_fact(part):
-        return None
-    generator, verifier = (part in blind_spots[role] for role in ("generator", "verifier"))
+def fact_group(fact: str, blind_spots: dict[str, list[str]]) -> str:
+    """The group of FACTS of a fact."""
+    generator, verifier = (fact in blind_spots[role] for role in ("generator", "verifier"))
     return (
         FACTS[0] if generator and verifier else FACTS[1] if generator else FACTS[2] if verifier else FACTS[3]
     )

@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.ceiling import EXACT_JUDGES
-from analysis.records.frames import judge_name
 from analysis.records.names import ABSENT, flatten_config, generator_name, is_neutral, judge_label
 from analysis.stats.intervals import FEW_PROMPTS, Floats
 from analysis.stats.metrics import WinRate, win_rate
@@ -22,6 +21,7 @@ from cme.records import (
     RunRecord,
     SanityRecord,
     Verdict,
+    judge_name,
     majority_verdicts,
     points,
     verdicts_by_order,

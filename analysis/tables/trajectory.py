@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.records.builds import seed_names
-from analysis.records.frames import last_training_step, run_identity
+from analysis.records.frames import run_identity
 from analysis.records.names import family_name, judge_label, method_names, regime_name, sort_names
 from analysis.stats.intervals import Floats, clustered_interval, interval_excludes
 from analysis.stats.metrics import (
@@ -259,7 +259,7 @@ def cell_entries(runs: Sequence[RunRecord], frame: pd.DataFrame) -> list[Entry]:
         gain_entry(final, selected) if complete else Entry("n/a"),
         steps_entry(None if run.selected is None else run.selected.step for run in runs),
         *(steps_entry(collapse_of(run, measure) for run in rows) for measure in MEASURES),
-        steps_entry(None if run.stopped is None else last_training_step(run) for run in runs),
+        steps_entry(None if run.stopped is None else run.last_step for run in runs),
     ]
 
 

@@ -40,7 +40,7 @@ from cme.records.run import (
     Trajectory,
 )
 from cme.records.state import Progress, RunState
-from cme.records.votes import MAJORITY, majority_verdicts, points, scores, verdicts_by_order
+from cme.records.votes import MAJORITY, judge_name, majority_verdicts, points, scores, verdicts_by_order
 
 __all__ = [
     "CUT_START",
@@ -76,6 +76,7 @@ __all__ = [
     "explain_write_errors",
     "find_unwritable",
     "from_json",
+    "judge_name",
     "majority_verdicts",
     "parse_json",
     "points",

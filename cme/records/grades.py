@@ -27,6 +27,12 @@ class Grade(Strict):
         if not 0.0 <= self.quality <= 1.0:
             raise ValueError(f"quality is {self.quality}; it must be from 0 to 1")
 
+    @property
+    def facts(self) -> dict[str, bool]:
+        """The parts that are facts, such as `fox color`, and not `step 1` or `member 1 of places`."""
+        words = {part: part.split() for part in self.parts}
+        return {p: self.parts[p] for p, w in words.items() if len(w) == 2 and not w[1].isdigit()}
+
 
 Oracle = Callable[[str, str, bool], Grade]
 """The grade of a response, given the prompt, the response, and whether the response ended by itself."""

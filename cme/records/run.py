@@ -1,5 +1,6 @@
 """The record of one run, and its parts."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from cme.records.codec import Strict, check_lengths
 from cme.records.grades import Grades
 from cme.records.pairs import Generation, Pair, Verdict
+from cme.records.votes import majority_verdicts, verdicts_by_order
 
 CUT_START = "cut start"
 """Name of the comparison with the untrained model's own responses, cut short. It shows what ending earlier wins."""
@@ -212,6 +214,38 @@ class RunRecord(Strict):
     decoding: dict[str, Any] | None = None
     untrained: str | None = None
     schema: int = 1
+
+    @property
+    def build(self) -> int:
+        """The build of the generator's checkpoint, such as 2 of `miniature:qwen-2/sft`; 1 without builds."""
+        match = re.search(r"miniature:\w+-(\d+)/", self.generator_checkpoint)
+        return int(match[1]) if match else 1
+
+    @property
+    def last_step(self) -> int:
+        """The last training step in the history; 0 without any."""
+        steps = self.history.get("step", [])
+        return int(steps[-1] or 0) if steps else 0
+
+    @property
+    def prompt_names(self) -> dict[str, str]:
+        """A name for each prompt id that is unique among records: the ids of imported outputs are only row numbers."""
+        imported = self.scale == "imported"
+        return {p.prompt_id: f"{p.prompt_id}\n{p.prompt}" if imported else p.prompt_id for p in self.pairs}
+
+    def judgements(self, by_order: bool = False) -> list[tuple[str, Verdict]]:
+        """Every verdict on the pairs with the name of its judge, such as `panel` or a further judge's.
+
+        The verdicts of a panel's majority follow those of its members. `by_order` splits a verdict from both orders
+        into what each order alone says.
+        """
+        judges = [(self.judge, self.verdicts)]
+        judges += [(further.name, further.verdicts) for further in self.further_judges or []]
+        return [
+            (judge, verdict)
+            for judge, given in judges
+            for verdict in [*(verdicts_by_order(given) if by_order else given), *majority_verdicts(given)]
+        ]
 
     def check(self) -> None:
         """Raise ValueError unless every part has one entry per pair or prompt, and names are distinct."""

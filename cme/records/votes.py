@@ -22,6 +22,11 @@ def points(verdict: Verdict) -> float:
     return float((verdict.outcome == "first") == verdict.policy_first)
 
 
+def judge_name(judge: str, verdict: Verdict) -> str:
+    """The name of a verdict's judge: `judge` itself or, for a member of this panel, `panel: member`."""
+    return judge if verdict.judge is None else f"{judge}: {verdict.judge}"
+
+
 def scores(verdict: Verdict) -> tuple[float, float]:
     """The judge's scores of (untrained model, policy), NaN if it gave none."""
     first, second = verdict.scores or (nan, nan)

@@ -13,7 +13,7 @@ from shown import panels, smallest_type, texts
 from analysis.experiments.fact_tables import fact_test_table, share_figure, share_table
 from analysis.experiments.facts import ALL, GROUPS, UNTRAINED, Facts, shares_right
 from analysis.experiments.independence import INDEPENDENCE
-from analysis.records.builds import build_of, pool_builds, seed_names
+from analysis.records.builds import pool_builds, seed_names
 from analysis.records.names import method_names
 from cme.records import Grade, Grades, RunRecord
 
@@ -112,7 +112,7 @@ def test_builds_are_pooled_like_seeds_and_told_apart(make_runs: Callable[..., li
     runs = [run for run in make_runs(arms()) if run.family == "qwen" and run.reward == "cme"]
     pooled = [pool_builds(run) for run in runs]
     assert [pool_builds(run) for run in pooled] == pooled
-    assert {run.seed for run in pooled} == {0, 1, 100, 101} and {build_of(run) for run in pooled} == {1, 2}
+    assert {run.seed for run in pooled} == {0, 1, 100, 101} and {run.build for run in pooled} == {1, 2}
     assert seed_names(sorted({run.seed for run in pooled})) == "0 1 2:0 2:1"
     assert len(set(method_names(runs).values())) > len(set(method_names(pooled).values())) == 2
 

@@ -1,82 +1,22 @@
-"""Reading records: nothing skipped silently, nothing counted twice, points from the policy's side."""
+"""Frames of records: values by hand, columns as documented, and the notebook's figure as in the committed table."""
 
+import json
+import re
+from base64 import b64decode
 from dataclasses import replace
 from math import isnan
 
+import pandas as pd
 import pytest
+from notebook import code_cells, execute
+from paths import ROOT
 
-from analysis.records.frames import history_frame, verdicts_frame
-from analysis.records.read import load_all, load_runs
-from cme.records import Verdict, write_record
+import analysis
+from analysis.records.frames import Frames, history_frame, verdicts_frame
+from cme.records import Accuracy, FurtherJudge, Generation, Grade, Grades, Pair, Verdict
 
-
-def test_records_are_found_by_name_at_any_depth(tmp_path, make_record):
-    write_record(tmp_path / "a" / "b" / "record.json", make_record(seed=1))
-    write_record(tmp_path / "x.record.json", make_record(seed=0))
-    (tmp_path / "analysis").mkdir()
-    (tmp_path / "analysis" / "other.json").write_text("no record")
-    assert [record.seed for record in load_runs([tmp_path, tmp_path / "a"])] == [0, 1]
-
-
-def test_malformed_records_are_refused_by_name(tmp_path, make_record, make_verdict):
-    record = make_record(verdicts=[make_verdict("p1", 1), make_verdict("p2", 1)])
-    for changes, message in (
-        ({"history": {"step": [1.0, 2.0], "reward": [0.0]}}, "equal length"),
-        ({"pairs": record.pairs[1:]}, "without a pair.*p1"),
-        ({"pairs": [*record.pairs, record.pairs[1]]}, "is malformed: several pairs have the prompt_id 'p2'"),
-    ):
-        write_record(tmp_path / "record.json", replace(record, **changes))
-        with pytest.raises(ValueError, match=rf"record\.json.*{message}"):
-            load_runs([tmp_path])
-    (tmp_path / "record.json").write_text('{"schema": 1}')
-    with pytest.raises(ValueError, match=r"record\.json"):
-        load_runs([tmp_path])
-
-
-@pytest.mark.parametrize("judge", [None, "one"])
-def test_two_verdicts_of_one_judge_in_one_order_are_refused(tmp_path, make_record, make_verdict, judge):
-    verdicts = [replace(make_verdict("p1", 1, order), judge=judge) for order in (True, False)]
-    verdicts.append(replace(verdicts[0], judge="two"))
-    write_record(tmp_path / "record.json", make_record(verdicts=verdicts))
-    assert len(load_runs([tmp_path])[0].verdicts) == 3
-    again = replace(make_verdict("p1", None), judge=judge)
-    write_record(tmp_path / "record.json", make_record(verdicts=[*verdicts, again]))
-    who = judge or "the judge"
-    with pytest.raises(
-        ValueError,
-        match=rf"record\.json.*{who} has several verdicts on prompt_id 'p1' with policy_first=True",
-    ):
-        load_runs([tmp_path])
-
-
-def test_equal_runs_are_not_pooled(tmp_path, make_record):
-    """Two run ids do not make two runs; another seed, judge or setting does."""
-    one = make_record()
-    write_record(tmp_path / "a.record.json", one)
-    others = [
-        make_record(seed=1),
-        make_record(judge="another"),
-        replace(one, config={"trainer": {"beta": 0.1}}, run_id="another beta"),
-    ]
-    for number, other in enumerate(others):
-        write_record(tmp_path / f"{number}.record.json", other)
-    assert len(load_runs([tmp_path])) == 4
-    for changed in ({"run_id": "copy"}, {"run_id": "copy", "experiment": "main_table"}):
-        write_record(tmp_path / "copy.record.json", replace(one, **changed))
-        with pytest.raises(ValueError, match=f"{one.run_id} and copy have the same settings, judge and seed"):
-            load_runs([tmp_path])
-
-
-def test_repeated_runs_and_missing_or_empty_directories_are_refused(tmp_path, make_record):
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        load_runs([tmp_path / "nowhere"])
-    assert load_runs([tmp_path]) == []
-    with pytest.raises(ValueError, match="no file named"):
-        load_all([tmp_path])
-    for name in ("a", "b"):
-        write_record(tmp_path / name / "record.json", make_record())
-    with pytest.raises(ValueError, match="again"):
-        load_runs([tmp_path])
+PAGE, NOTEBOOK = ROOT / "docs" / "frames.md", ROOT / "docs" / "frames.ipynb"
+LAPTOP = ROOT / "results" / "reference" / "laptop"
 
 
 @pytest.mark.parametrize(
@@ -105,3 +45,115 @@ def test_history_keeps_the_name_and_the_value_of_the_reward(make_record):
     assert list(frame["step"]) == [1, 2, 3]
     assert frame["reward_value"].notna().all()
     assert frame["quality"].isna().all() and frame["entropy"].isna().all()
+
+
+def test_a_pair_has_both_responses_and_what_is_known_of_them(make_record):
+    pairs = [
+        Pair("a", "1+1?", "It is 2.", Generation("3", True, 1, 2.5), Generation("2", False, 4, 1.5), "2"),
+        Pair("b", "hm?", None, Generation("", None, None), Generation("x", True, 1)),
+    ]
+    levels = {"start": 0.25, "cut_start": 0.0, "policy": 1.0}
+    grades = {side: [Grade(level, f"{side} fault", {})] * 2 for side, level in levels.items()}
+    run = replace(make_record(judge="local", verdicts=[]), pairs=pairs, grades=Grades(**grades))
+    run = replace(run, accuracy=Accuracy([False, None], [True, None]))
+    frame = analysis.frames([run]).pairs
+    first, second = frame.to_dict("records")
+    assert {
+        key: first[key] for key in ("run_id", "method", "prompt_id", "prompt", "reference", "answer")
+    } == {
+        **{"run_id": run.run_id, "method": "CME", "prompt_id": "a"},
+        **{"prompt": "1+1?", "reference": "It is 2.", "answer": "2"},
+    }
+    for side, values in {"start": ("3", 1, True, 2.5, False), "policy": ("2", 4, False, 1.5, True)}.items():
+        fields = ("response", "tokens", "finished", "surprisal", "correct")
+        assert tuple(first[f"{side}_{field}"] for field in fields) == values
+    assert {side: first[f"{side}_quality"] for side in levels} == levels
+    assert [second[f"{side}_fault"] for side in levels] == [f"{side} fault" for side in levels]
+    unknown = ["reference", "answer", "start_tokens", "start_finished", "start_surprisal", "policy_correct"]
+    assert frame.loc[1, unknown].isna().all()
+    assert frame["policy_correct"].mean() == 1, "undecided answers are left out of a mean"
+
+
+def test_older_records_have_their_quality_from_a_judge_that_knows_it(make_record):
+    verdicts = [
+        Verdict("p", False, "second", scores=(0.2, 0.7)),
+        Verdict("p", True, "first", scores=(0.7, 0.2)),
+    ]
+    known, unknown = (Frames([make_record(judge=j, verdicts=verdicts)]).pairs for j in ("oracle", "local"))
+    assert known[["start_quality", "policy_quality"]].to_numpy().tolist() == [[0.2, 0.7]]
+    assert unknown["start_quality"].isna().all()
+
+
+def test_every_judge_has_rows_and_orders_can_be_split(make_record, make_verdict):
+    both = replace(make_verdict("p", 1), orders=((0.9, 0.1), (0.6, 0.4)))
+    panel = [
+        replace(make_verdict("p", points, False), judge=name) for name, points in (("a", 1), ("b", None))
+    ]
+    run = make_record(judge="panel", verdicts=panel, further_judges=[FurtherJudge("local", {}, [both], 1.0)])
+    frame = analysis.frames([run]).verdicts.set_index("judge")
+    assert frame["order"].to_dict() == {
+        **dict.fromkeys(("panel: a", "panel: b", "panel: majority"), "start first"),
+        "local": "both",
+    }
+    assert frame["panel"].dropna().tolist() == ["panel"] * 3 and isnan(frame.loc["panel: b", "points"])
+    assert frame.loc["panel: b", "reason"] == "the judge did not answer"
+    split = verdicts_frame([run], by_order=True)
+    assert split.loc[split["judge"] == "local", "order"].tolist() == ["policy first", "start first"]
+    assert split.loc[split["judge"] == "local", "points"].tolist() == [1, 0]
+
+
+def test_runs_say_how_they_ended_and_no_runs_have_the_same_columns(make_record):
+    run = make_record(stopped="too long", generator_checkpoint="miniature:qwen-2/sft", steps=7)
+    found = analysis.frames([run])
+    [row] = found.runs.to_dict("records")
+    assert (row["build"], row["steps"], row["stopped"]) == (2, 7, "too long")
+    assert (row["pairs"], row["verdicts"]) == (24, 48) and pd.isna(row["untrained"])
+    for name in ("runs", "pairs", "verdicts", "history"):
+        some, none = getattr(found, name), getattr(Frames([]), name)
+        assert len(none) == 0 < len(some) and none.dtypes.to_dict() == some.dtypes.to_dict()
+
+
+def documented_columns() -> dict[str, list[str]]:
+    """The columns that each section of the page lists, in order."""
+    sections = PAGE.read_text(encoding="utf-8").split("\n## ")[1:]
+    rows = {text.partition("\n")[0]: re.findall(r"^\| ([\w, ]+) \|", text, re.MULTILINE) for text in sections}
+    return {title: ", ".join(found[1:]).split(", ") for title, found in rows.items()}
+
+
+def test_the_columns_are_those_documented(make_record):
+    found, documented = Frames([make_record()]), documented_columns()
+    shared = documented.pop("Every frame")
+    assert set(documented) == {"runs", "pairs", "verdicts", "history"}
+    for name, columns in documented.items():
+        assert set(shared + columns) == set(getattr(found, name).columns), name
+
+
+def test_the_three_lines_of_the_page_give_the_pairs_of_the_records(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    variables: dict[str, pd.DataFrame] = {}
+    exec(re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0], variables)
+    pairs = [
+        (record["run_id"], pair["prompt_id"], pair["policy"]["response"])
+        for path in LAPTOP.glob("*.record.json")
+        for record in [json.loads(path.read_text())]
+        for pair in record["pairs"]
+    ]
+    frame = variables["pairs"][["run_id", "prompt_id", "policy_response"]]
+    assert sorted(frame.itertuples(index=False, name=None)) == sorted(pairs)
+
+
+def test_the_notebook_runs_and_its_figure_has_the_accuracies_of_the_table():
+    variables, figures = execute(NOTEBOOK)
+    table = pd.read_csv(LAPTOP.parent / "analysis" / "tables" / "laptop-accuracy.csv").set_index("method")
+    share = variables["share"]
+    for side, column in (("before", "start_correct"), ("after", "policy_correct")):
+        assert (share[column] / 100).to_dict() == pytest.approx(table[side].to_dict())
+        assert any(list(line.get_xdata()) == share[column].tolist() for line in variables["axes"].lines)
+    stored = [
+        [b64decode(output["data"]["image/png"]) for output in cell["outputs"]]
+        for cell in code_cells(json.loads(NOTEBOOK.read_text(encoding="utf-8")))
+    ]
+    sizes = [[[png[16:24] for png in images] for images in cells] for cells in (figures, stored)]
+    assert sizes[0] == sizes[1] and len(stored[1]) == 1, (
+        "run python tests/support/notebook.py docs/frames.ipynb"
+    )

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from analysis.figures.faults import fault_plots
-from analysis.tables.faults import ALL, fault_frame, fault_tables, is_fact
+from analysis.tables.faults import ALL, fault_frame, fault_tables
 from analysis.tables.render import to_markdown
 from cme.miniature.vocabulary import facts
 from cme.miniature.world import grade, sample_prompts
@@ -63,8 +63,9 @@ def test_shares_of_faults_quality_by_kind_and_right_facts(make_record: Any) -> N
 
 
 def test_the_facts_among_the_parts_of_the_world_are_those_about_animals() -> None:
-    parts = {part for prompt in sample_prompts("eval", 180, 0) for part in grade(prompt, "", True).parts}
-    assert {part for part in parts if is_fact(part)} == parts & facts().keys() < parts
+    grades = [grade(prompt, "", True) for prompt in sample_prompts("eval", 180, 0)]
+    parts = {part for one in grades for part in one.parts}
+    assert {fact for one in grades for fact in one.facts} == parts & facts().keys() < parts
 
 
 def test_families_are_pooled_for_the_tables(make_record: Any) -> None:
