@@ -1,6 +1,6 @@
 """Tables, figures and the HTML report, computed from run records alone, without models or torch.
 
-`frames(load_all(folders))` has the runs, pairs, verdicts and histories of records as pandas frames (docs/frames.md).
+`frames(load_all(folder))` has the runs, pairs, verdicts and histories of records as pandas frames (docs/frames.md).
 `summarize(records, checked)` returns one line per cell, given the sanity checks of the judges from
 `check_judges(records)`; `build(record_dirs, out)` writes everything. Layers: records, stats, tables, figures, sections,
 experiments, claims, report.

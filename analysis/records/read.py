@@ -52,24 +52,23 @@ class Records:
         return [pool_builds(run) for run in in_overview]
 
 
-def load_all(directories: Iterable[Path | str]) -> Records:
-    """All records under the directories.
+def load_all(directories: str | Path | Iterable[str | Path]) -> Records:
+    """All records under one or several directories.
 
     Raises FileNotFoundError for a missing directory, and ValueError that names the file for a malformed or repeated
     record, for two equal runs, and without any record.
     """
-    directories = [Path(directory) for directory in directories]
+    given = [directories] if isinstance(directories, str | Path) else directories
+    folders = [Path(folder) for folder in given]
     records = Records(
-        load_runs(directories),
-        load_reward_probes(directories),
-        load_sanity(directories),
-        load_experiments(directories),
-        load_separation(directories),
+        load_runs(folders),
+        load_reward_probes(folders),
+        load_sanity(folders),
+        load_experiments(folders),
+        load_separation(folders),
     )
     if not (records.runs or records.reward_probes or records.sanity or records.separation):
-        raise ValueError(
-            f"no file named record.json or *.record.json under {', '.join(map(str, directories))}"
-        )
+        raise ValueError(f"no file named record.json or *.record.json under {', '.join(map(str, folders))}")
     return records
 
 
