@@ -165,11 +165,14 @@ def _collect(
     rows: Callable[[RunRecord], Iterable[tuple[Any, ...]]],
     types: Mapping[str, Any],
 ) -> pd.DataFrame:
-    """The rows of all records, each behind the identity of its run; a column without a type is text."""
+    """The rows of all records, each behind the identity of its run; a column without a type is text.
+
+    Text is of type object, since a model can emit half a surrogate pair, which Arrow's strings cannot hold.
+    """
     names = method_names(records)
     collected = []
     for record in records:
         identity = run_identity(record, names).values()
         collected += [(*identity, *row) for row in rows(record)]
-    frame = pd.DataFrame(collected, columns=[*IDENTITY, "method", *columns])
-    return frame.astype(dict.fromkeys(frame.columns, "str") | {"seed": int} | dict(types))
+    frame = pd.DataFrame(collected, columns=[*IDENTITY, "method", *columns], dtype=object)
+    return frame.astype({"seed": int} | dict(types))

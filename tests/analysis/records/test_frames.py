@@ -48,9 +48,10 @@ def test_history_keeps_the_name_and_the_value_of_the_reward(make_record):
 
 
 def test_a_pair_has_both_responses_and_what_is_known_of_them(make_record):
+    half = "\ud83d"  # of a surrogate pair
     pairs = [
         Pair("a", "1+1?", "It is 2.", Generation("3", True, 1, 2.5), Generation("2", False, 4, 1.5), "2"),
-        Pair("b", "hm?", None, Generation("", None, None), Generation("x", True, 1)),
+        Pair("b", "hm?", None, Generation("", None, None), Generation(half, True, 1)),
     ]
     levels = {"start": 0.25, "cut_start": 0.0, "policy": 1.0}
     grades = {side: [Grade(level, f"{side} fault", {})] * 2 for side, level in levels.items()}
@@ -69,6 +70,7 @@ def test_a_pair_has_both_responses_and_what_is_known_of_them(make_record):
         assert tuple(first[f"{side}_{field}"] for field in fields) == values
     assert {side: first[f"{side}_quality"] for side in levels} == levels
     assert [second[f"{side}_fault"] for side in levels] == [f"{side} fault" for side in levels]
+    assert second["policy_response"] == half
     unknown = ["reference", "answer", "start_tokens", "start_finished", "start_surprisal", "policy_correct"]
     assert frame.loc[1, unknown].isna().all()
     assert frame["policy_correct"].mean() == 1, "undecided answers are left out of a mean"
