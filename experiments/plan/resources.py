@@ -11,7 +11,8 @@ from cme.runtime import space
 from experiments.config.runs import Run
 from experiments.plan.memory import GIB, estimate_memory, size_of
 from experiments.plan.plan import Tokens, bounds, count_tokens
-from experiments.run import cell, preparation
+from experiments.run import cell
+from experiments.run.store import trains
 
 OPERATIONS = {"generated": 2, "scored": 2, "trained on": 6}
 SPEEDS = {
@@ -30,7 +31,7 @@ def announce(runs: Sequence[Run]) -> None:
     """
     counted: set[str] = set()
     for run in runs:
-        if run.scale.name != "laptop" or not preparation.trains(run) or cell.is_done(run):
+        if run.scale.name != "laptop" or not trains(run) or cell.is_done(run):
             continue
         longest, expected = bounds(run)
         parts = [part for part in count_tokens(run, expected) if part.shared_by not in counted]

@@ -1,7 +1,7 @@
-"""`cme judge RUN`: another judge on the responses of a finished run, beside the verdicts that its record has.
+"""`cme judge`: a judge on responses that exist, of a finished run or in two files of outputs.
 
-The policy's responses are compared with the untrained model's, in both orders. The record keeps its own judge; further
-judges are added under their names.
+Policy and untrained model are compared in both orders. The record of a finished run keeps its own judge; further judges
+are added under their names.
 """
 
 import sys
@@ -11,14 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from cme.judges.pairwise import VerdictLog
-from cme.records import FurtherJudge, RunRecord, read_record, write_record
+from cme.records import (
+    FurtherJudge,
+    Pair,
+    RunRecord,
+    Verdict,
+    explain_write_errors,
+    read_record,
+    write_record,
+)
 from cme.runtime.terminal import plain
 from experiments.config import composition, identity
 from experiments.config.family_overlap import Party, generator_parties
+from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, validate
 from experiments.probes.imports import SCALE
-from experiments.run import judging, state
-from experiments.run.evaluation import pair_prompts
+from experiments.run import judging
+from experiments.run.cell import run_lock
+from experiments.run.inputs import pair_prompts
 from experiments.run.store import RECORD
 from experiments.run.twin import find_judged, judge_settings
 
@@ -39,7 +49,7 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
             "judge.checkpoint=..., since its responses are recorded"
         )
     path = find_record(name, overrides)
-    with state.run_lock(path.parent):
+    with run_lock(path.parent):
         record = read_record(path)
         if not record.pairs:
             raise BadConfig(f"{path} has no responses: another run must be judged")
@@ -54,37 +64,54 @@ def judge_run(name: str, overrides: Sequence[str], dry_run: bool) -> tuple[Path,
         if (other := find_judged(path.parent, record, run.judge.name, own)) is not None:
             print(f"{other.run_id} has the same responses and this judge's verdicts: nothing to do")
             return None
-        comparisons = [
-            (prompt, (pair.start, pair.policy))
-            for prompt, pair in zip(pair_prompts(record.pairs), record.pairs, strict=True)
-        ]
-        lacking = judging.lacking_warnings(
-            "judge", run.judge, comparisons, f"the pairs of {record.run_id}", REMEDY
-        )
-        for warning in lacking:
-            print(plain(f"warning: {warning}"), file=sys.stderr)
+        what = f"the pairs of {record.run_id}"
+        lacking = print_lacking(run, record.pairs, what, REMEDY)
         log = VerdictLog(path.with_name(f"{path.name.removesuffix(RECORD)}verdicts-{run.judge.name}.jsonl"))
         if dry_run:
-            pending = judging.PendingJudging(record.run_id, run.judge, record.pairs, True, log)
-            print("\n".join(judging.cost_lines([pending])))
+            print_cost(record.run_id, run, record.pairs, log)
             return None
-        judging.probe([run])
-        known = earlier.verdicts if earlier else ()
-        with log:
-            verdicts = judging.collect_verdicts(run.judge, record.pairs, True, log, known)
+        verdicts = collect(run, record.pairs, log, earlier.verdicts if earlier else ())
         further = FurtherJudge(run.judge.name, own, verdicts, log.seconds)
         others = [judge for judge in record.further_judges or [] if judge.name != further.name]
         warnings = [*validate(run, parties), *lacking, *judging.truncation_warnings(run, record.pairs)]
-        said = [f"further judge {further.name}: {warning}" for warning in warnings]
+        new = (f"further judge {further.name}: {warning}" for warning in warnings)
         added = replace(
             record,
             further_judges=[*others, further],
-            warnings=[*record.warnings, *(warning for warning in said if warning not in record.warnings)],
+            warnings=[*record.warnings, *(warning for warning in new if warning not in record.warnings)],
         )
         write_record(path, added)
     return path, replace(
         record, judge=further.name, verdicts=verdicts, further_judges=None, warnings=warnings
     )
+
+
+def print_lacking(run: Run, pairs: Sequence[Pair], what: str, remedy: str) -> list[str]:
+    """Print, and return, warnings for pairs that the run's judge cannot judge.
+
+    `what` names the pairs. Raises BadConfig, with the remedy, if it can judge none.
+    """
+    comparisons = [
+        (prompt, (pair.start, pair.policy)) for prompt, pair in zip(pair_prompts(pairs), pairs, strict=True)
+    ]
+    warnings = judging.lacking_warnings("judge", run.judge, comparisons, what, remedy)
+    for warning in warnings:
+        print(plain(f"warning: {warning}"), file=sys.stderr)
+    return warnings
+
+
+def print_cost(name: str, run: Run, pairs: Sequence[Pair], log: VerdictLog) -> None:
+    """Print the cost of the run's judge on pairs, in both orders, without a call."""
+    print("\n".join(judging.cost_lines([judging.PendingJudging(name, run.judge, pairs, True, log)])))
+
+
+def collect(run: Run, pairs: Sequence[Pair], log: VerdictLog, known: Sequence[Verdict] = ()) -> list[Verdict]:
+    """The verdicts of the run's judge in both orders, after a trial call; see `judging.collect_verdicts`."""
+    with explain_write_errors(log.path.parent):  # before any call
+        log.path.parent.mkdir(parents=True, exist_ok=True)
+    judging.probe([run])
+    with log:
+        return judging.collect_verdicts(run.judge, pairs, True, log, known)
 
 
 def find_record(name: str, overrides: Sequence[str]) -> Path:

@@ -24,7 +24,7 @@ from typing import Literal
 from cme.data.alpaca_format import BadOutputs
 from cme.data.prompt_file import read_prompts
 from cme.judges.pairwise import VerdictLog
-from cme.records import Pair, Prompt, RunRecord, explain_write_errors, write_record
+from cme.records import Pair, RunRecord, write_record
 from cme.runtime.command_line import DONE, FAILED
 from cme.runtime.terminal import plain
 from experiments.config.family_overlap import generator_parties, overlap_warnings
@@ -214,38 +214,27 @@ def _judge(options: argparse.Namespace, overrides: list[str]) -> list[RunRecord]
     With `--dry-run`, print the cost of judging and return no record.
     """
     from experiments.config import composition
+    from experiments.probes import further_judge
     from experiments.run import judging
 
     outputs = read_pairs(options.start, options.policy, (options.start_label, options.policy_label))
     if options.prompts is not None:
         outputs = replace(outputs, pairs=_add_answers(outputs.pairs, options.prompts))
     [run] = composition.compose_cells(overrides, generator_parties(outputs.makers))
-    settings = run.judge.settings
-    comparisons = [
-        (Prompt(p.prompt_id, p.prompt, p.answer, p.reference), (p.start, p.policy)) for p in outputs.pairs
-    ]
     remedy = "give references and gold answers with --prompts, or use another judge, such as judge=local"
-    warnings = judging.lacking_warnings("judge", run.judge, comparisons, "the pairs", remedy)
-    for warning in warnings:
-        print(plain(f"warning: {warning}"), file=sys.stderr)
+    warnings = further_judge.print_lacking(run, outputs.pairs, "the pairs", remedy)
     warnings += judging.truncation_warnings(run, outputs.pairs)
     members = judging.judges(run.judge).items()
     digests = {str(name): judging.judge_digest(member) for name, member in members}
     if options.prompts is not None:
         digests["prompts"] = digest([[p.reference, p.answer] for p in outputs.pairs])
-    record = imported_record(
-        _name(options), outputs, settings["name"], [], warnings, {"judge": settings}, digests
-    )
-    path = options.out / f"{record.run_id}.verdicts.jsonl"
+    config = {"judge": run.judge.settings}
+    record = imported_record(_name(options), outputs, run.judge.name, [], warnings, config, digests)
+    log = VerdictLog(options.out / f"{record.run_id}.verdicts.jsonl")
     if options.dry_run:
-        pending = judging.PendingJudging(record.run_id, run.judge, outputs.pairs, True, VerdictLog(path))
-        print("\n".join(judging.cost_lines([pending])))
+        further_judge.print_cost(record.run_id, run, outputs.pairs, log)
         return []
-    with explain_write_errors(options.out):  # before any call
-        options.out.mkdir(parents=True, exist_ok=True)
-    judging.probe([run])
-    with VerdictLog(path) as log:
-        verdicts = judging.collect_verdicts(run.judge, outputs.pairs, both_orders=True, log=log)
+    verdicts = further_judge.collect(run, outputs.pairs, log)
     return [replace(record, verdicts=verdicts, seconds={"judge": log.seconds})]
 
 

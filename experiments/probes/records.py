@@ -9,8 +9,6 @@ from cme.runtime.terminal import plain
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.run import inputs
-from experiments.run.stage import resolve_weights
-from experiments.run.store import environment
 
 if TYPE_CHECKING:
     from analysis.tables.render import Table
@@ -24,10 +22,9 @@ def probe_id(run: Run, *parts: str, values: Any) -> str:
 def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
     """The fields by which a record describes its cell; makes the checkpoints loadable, whose weights are among them.
 
-    Raises as `resolve_weights` does.
+    Raises as `experiments.run.inputs.resolve_weights` and `record_commits` do.
     """
-    weights = resolve_weights(checkpoints, identity.served_verifiers(run))
-    data_commits = inputs.record_commits(run, weights)
+    weights = inputs.resolve_weights(checkpoints, identity.served_verifiers(run))
     return {
         "scale": run.scale.name,
         "family": run.family.name,
@@ -35,9 +32,7 @@ def record_fields(run: Run, checkpoints: Iterable[str]) -> dict[str, Any]:
         "seed": run.seed,
         "generator_checkpoint": run.generator,
         "config": run.settings,
-        "environment": environment()
-        | data_commits
-        | {f"weights of {name}": folder for name, folder in weights.items()},
+        "environment": inputs.record_origin(run, weights),
     }
 
 

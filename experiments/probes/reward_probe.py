@@ -11,8 +11,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from omegaconf import OmegaConf
-
 from cme.evaluation.reward_probe import (
     GRADES,
     CachedEngine,
@@ -28,7 +26,6 @@ from cme.rewards import (
     EndogenousReward,
     FormatReward,
     GroundTruth,
-    Length,
     RandomReward,
     ReferenceLikelihood,
     ReverseKL,
@@ -39,12 +36,13 @@ from cme.rewards import (
     TokenEntropy,
 )
 from cme.rewards.settings import VerifierSettings
-from experiments.config import composition, identity
+from experiments.config import identity
+from experiments.config.components import Component, option_settings
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.probes.records import probe_id, record_fields
 from experiments.run import inputs, preparation
-from experiments.run.stage import quiet_libraries
+from experiments.run.cell import quiet_libraries
 
 if TYPE_CHECKING:
     from cme.scoring.verifier import Verifier
@@ -185,11 +183,11 @@ def lines(run: Run) -> dict[str, Reward]:
     own = _cme_lines(run) if run.reward.name == "cme" else {run.reward.name: run.reward.instantiate()}
     others: dict[str, Reward] = {
         "token_entropy": TokenEntropy(),
-        "token_entropy_last": TokenEntropy(**_defaults("token_entropy_last")),
+        "token_entropy_last": _as_configured("token_entropy_last"),
         "self_certainty": SelfCertainty(),
         "sequence_likelihood": SequenceLikelihood(),
         "semantic_entropy": SemanticEntropy(run.data.answers, len(GRADES)),
-        "length": Length(**_defaults("length")),
+        "length": _as_configured("length"),
         "format": FormatReward(run.data.answers),
         "random": RandomReward(run.seed),
     }
@@ -245,13 +243,9 @@ def _other_lines(settings: Mapping[str, Any], verifiers: "Sequence[Verifier]") -
     return made
 
 
-def _defaults(reward: str) -> dict[str, Any]:
-    """The arguments in the YAML file of a reward."""
-    node = cast(
-        "dict[str, Any]",
-        OmegaConf.to_container(OmegaConf.load(composition.CONF / "reward" / f"{reward}.yaml")),
-    )
-    return {key: value for key, value in node.items() if key not in ("name", "_target_", "defaults")}
+def _as_configured(name: str) -> Reward:
+    """A reward as its YAML file defines it."""
+    return cast("Reward", Component.of(option_settings("reward", name)).instantiate())
 
 
 def second_verifier(run: Run) -> str | None:

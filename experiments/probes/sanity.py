@@ -16,6 +16,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from cme.data.alpaca_format import write_outputs
 from cme.evaluation.reward_probe import stock_phrases
 from cme.judges.pairwise import VerdictLog
@@ -23,10 +25,9 @@ from cme.records import CUT_START, Generation, Pair, Prompt, SanityRecord, read_
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.probes.records import print_record, probe_id, record_fields
-from experiments.run import evaluation, inputs, judging, state
-from experiments.run.cell import Job
-from experiments.run.cut_start import cut_at_sentence_end
-from experiments.run.stage import quiet_libraries
+from experiments.run import evaluation, inputs, judging
+from experiments.run.cell import Job, finished_state, quiet_libraries
+from experiments.run.comparators import cut_at_sentence_end
 
 OPPONENTS = ("null", "longer", "shorter", "copied", CUT_START, "itself")
 
@@ -52,7 +53,7 @@ def _run(run: Run) -> Path:
     from analysis.tables.sanity import sanity_table
 
     path = record_path(run)
-    if not path.exists() or state.finished_state(path, attempts=0).unscored:
+    if not path.exists() or finished_state(path, attempts=0).unscored:
         judging.probe([run])
         record = _measure(run)
         write_record(path, record)
@@ -99,11 +100,7 @@ def _measure(run: Run) -> SanityRecord:
 
 def _sample_responses(run: Run, prompts: Sequence[Prompt]) -> list[list[Generation]]:
     """The generator's responses: greedy, and sampled twice."""
-    import torch
-
-    from cme.checkpoints import load
-
-    checkpoint = load(run.generator, chat_template_kwargs=run.chat_template.generator)
+    checkpoint = evaluation.load_generator(run)
     torch.manual_seed(run.seed)
     return [
         evaluation.respond(run, checkpoint, prompts, progress="answers", temperature=t)

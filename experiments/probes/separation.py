@@ -19,21 +19,22 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from cme.grading.answers import answer_span, has_final_answer
+from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt, SeparationRecord, read_record, write_record
+from cme.rewards import GroundTruth, pooling
+from cme.scoring.verifier import Score
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.probes.records import print_record, probe_id, record_fields
-from experiments.run import evaluation, inputs, state
-from experiments.run.cell import Job
-from experiments.run.stage import cached_stage, quiet_libraries, resolve_weights
-
-if TYPE_CHECKING:
-    from cme.models.generation_log import GenerationLog
-    from cme.scoring.verifier import Score
+from experiments.run import evaluation, inputs
+from experiments.run.cell import Job, quiet_libraries, run_lock
+from experiments.run.store import cached_generations
 
 TEMPERATURE = 1.0
 
@@ -63,7 +64,7 @@ def _run(run: Run) -> Path:
     from analysis.tables.separation_tables import signal_tables
 
     path = record_path(run)
-    with state.run_lock(path.parent):
+    with run_lock(path.parent):
         if not path.exists():
             quiet_libraries()
             write_record(path, _measure(run, path.parent))
@@ -76,8 +77,6 @@ run = Job(_run, record_path)
 
 
 def _measure(run: Run, folder: Path) -> SeparationRecord:
-    from cme.rewards import GroundTruth
-
     checkpoints = {"generator": run.generator, "verifier": run.verifier.checkpoint}
     fields = record_fields(run, checkpoints.values())
     every = inputs.evaluation_prompts(run)
@@ -90,22 +89,16 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
     samples = int(run.trainer.num_generations)
     repeated = [p for p in prompts for _ in range(samples)]
 
-    def sample(log: "GenerationLog") -> list[dict[str, Any]]:
-        import torch
-
-        from cme.checkpoints import load
-
-        checkpoint = load(run.generator, chat_template_kwargs=run.chat_template.generator)
+    def sample(log: GenerationLog) -> list[Generation]:
+        checkpoint = evaluation.load_generator(run)
         torch.manual_seed(run.seed)
-        responses = evaluation.respond(
+        return evaluation.respond(
             run, checkpoint, repeated, progress="samples", temperature=TEMPERATURE, log=log
         )
-        return [asdict(r) for r in responses]
 
-    weights = resolve_weights([run.generator])[run.generator]
+    weights = inputs.resolve_weights([run.generator])[run.generator]
     origin = [separation_id(run), weights, [asdict(p) for p in prompts]]
-    stage = cached_stage(folder / "samples.json", origin, sample)
-    responses = [Generation(**r) for r in stage["value"]]
+    responses, sample_seconds = cached_generations(folder / "samples.json", origin, sample)
     texts = [r.response for r in responses]
     correct: list[float | None]
     if oracle is not None:
@@ -138,20 +131,18 @@ def _measure(run: Run, folder: Path) -> SeparationRecord:
         answered=[answer_span(text, run.data.answers) is not None for text in texts],
         signals=signals,
         cut=cut,
-        seconds={"sample": stage["seconds"], "score": time.perf_counter() - began},
+        seconds={"sample": sample_seconds, "score": time.perf_counter() - began},
         **fields,
     )
 
 
 def response_signals(
-    model: str, scores: "Sequence[Score]", texts: Sequence[str], answers: Any
+    model: str, scores: Sequence[Score], texts: Sequence[str], answers: Any
 ) -> dict[str, list[float | None]]:
     """A model's signals by name, in nats per token; None for a response, or an answer, without a scored token.
 
     If the answer is the whole response, there are no signals of the answer.
     """
-    from cme.rewards import pooling
-
     signals: dict[str, list[float | None]] = {}
     for span in ("response",) if answers == "whole" else ("response", "answer"):
         for measure in ("cross_entropy", "predictive_entropy"):

@@ -1,28 +1,36 @@
-"""Run one cell in whatever process a launcher chose: lock it, record how it ended, and free its models."""
+"""One cell in whatever process a launcher chose: its lock, its state on disk, its progress, and how it ended.
+
+A run is running while its lock is held. The kernel frees the lock when the process that holds it ends.
+"""
 
 import contextlib
 import gc
+import logging
 import os
 import platform
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cme import Unavailable
 from cme.judges.base import replace_surrogates
-from cme.records import RunState, write_record
+from cme.records import Progress, RunState, SanityRecord, read_record, write_json, write_record
+from cme.runtime import files
 from cme.runtime.errors import describe, expected_message
 from cme.runtime.secrets import redact
 from cme.runtime.terminal import plain
-from experiments.config import identity, schema
+from experiments.config import identity
 from experiments.config.components import locate
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import state, surprisal
-from experiments.run.store import Store
+from experiments.run.store import RECORD, Store, count_unscored, finished_comparators, trains
+
+STATE, PROGRESS, LOCK = "state.json", "progress.json", ".lock"
+RECORDS = (RECORD, "sanity.json", "separation.json")
 
 
 @dataclass(frozen=True)
@@ -30,7 +38,7 @@ class Job:
     """The work on a cell in place of the pipeline. `experiment.run` is the dotted path of a Job.
 
     Attributes:
-        function: Makes the record unless it exists.
+        function: Makes the record unless it exists, and returns its path.
         record_path: Where the record lies. Its folder belongs to this cell alone; lock and state lie there too.
     """
 
@@ -48,7 +56,7 @@ class SweepStopped(BaseException):
 
 def record_path(run: Run) -> Path:
     """Where a cell's record lies. Raises BadConfig if `experiment.run` names something other than a Job."""
-    if run.experiment.run == schema.Experiment.run:
+    if trains(run):
         return Store.of(run).record
     job = locate(run.experiment.run)
     if not isinstance(job, Job):
@@ -58,10 +66,10 @@ def record_path(run: Run) -> Path:
 
 def is_done(run: Run) -> bool:
     """Whether nothing of a run is pending. Raises ValueError for a record that cannot be read."""
-    if run.experiment.run == schema.Experiment.run:
+    if trains(run):
         return Store.of(run).done
     path = record_path(run)
-    return path.exists() and not state.finished_state(path, attempts=0).unscored
+    return path.exists() and not finished_state(path, attempts=0).unscored
 
 
 def run(run: Run) -> None:
@@ -72,37 +80,34 @@ def run(run: Run) -> None:
     """
     record = record_path(run)
     folder, began = record.parent, time.perf_counter()
-    settings = identity.flat_settings(run)
-    secrets = [str(v) for k, v in settings.items() if k.endswith("api_key_variable") and v]
-    with state.run_lock(folder):
-        known = state.read(folder)
-        attempt = RunState(
-            "running",
-            known.attempts if known else 0,
-            owner=f"process {os.getpid()} on {platform.node()}",
-        )
+    with run_lock(folder):
+        known = read_state(folder)
+        owner = f"process {os.getpid()} on {platform.node()}"
+        attempt = RunState("running", known.attempts if known else 0, owner=owner)
 
         def write_end(end: RunState) -> None:
             seconds = round(time.perf_counter() - began, 3)
-            write_record(folder / state.STATE, replace(end, seconds=seconds, owner=None))
+            write_record(folder / STATE, replace(end, seconds=seconds, owner=None))
 
         try:
             if not is_done(run):
                 attempt = replace(attempt, attempts=attempt.attempts + 1)
-                write_record(folder / state.STATE, attempt)
-                state.report_stage(folder, "starting")
+                write_record(folder / STATE, attempt)
+                report_progress(folder, "starting")
             locate(run.experiment.run)(run)
-            end = state.finished_state(record, attempt.attempts)
+            end = finished_state(record, attempt.attempts)
             if known is None or known != replace(end, seconds=known.seconds):
                 write_end(end)
         except KeyboardInterrupt as error:
             by = f"by {error} " if str(error) else ""
             # even if this cannot be written, the run counts as interrupted
             with contextlib.suppress(OSError, Unavailable):
-                reason = f"interrupted {by}{state.describe_progress(folder)}".rstrip()
+                reason = f"interrupted {by}{_describe_progress(folder)}".rstrip()
                 write_end(replace(attempt, state="interrupted", reason=reason))
             raise
         except Exception as error:  # noqa: BLE001 - after any error, the other cells of the sweep still run
+            settings = identity.flat_settings(run)
+            secrets = [str(v) for k, v in settings.items() if k.endswith("api_key_variable") and v]
             message = expected_message(error)
             first = describe(error) if message is None else message.splitlines()[0]
             reason = replace_surrogates(redact(first, secrets))
@@ -111,15 +116,117 @@ def run(run: Run) -> None:
             write_end(replace(attempt, state="failed", reason=reason, traceback=trace))
             if run.fail_fast:
                 raise SweepStopped(f"{folder.name}: {reason}") from None
-    _free_memory()
-
-
-def _free_memory() -> None:
-    """Free the models of a cell for the next one in this process."""
-    surprisal.cached_scorer.cache_clear()
-    gc.collect()
+    gc.collect()  # frees the models of the cell for the next one in this process
     if "torch" in sys.modules:
         import torch
 
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+@contextlib.contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold a run's lock. If another process holds it, name that process and wait. The holder may take it again.
+
+    Raises as `cme.runtime.files.hold_lock` does.
+    """
+    if not files.holds_lock(folder / LOCK) and is_held(folder):
+        known = read_state(folder)
+        owner = known.owner if known is not None and known.owner else "another process"
+        print(f"{folder.name}: {owner} is running it; waiting for it to end", file=sys.stderr)
+    with files.hold_lock(folder / LOCK):
+        yield
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a living process holds the run's lock. Raises as `cme.runtime.files.is_locked` does."""
+    return files.is_locked(folder / LOCK)
+
+
+def read_state(folder: Path) -> RunState | None:
+    """A run's state as it was last written, None if it never was. A state that cannot be read counts as failed."""
+    try:
+        return read_record(folder / STATE, RunState)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        return RunState("failed", attempts=0, reason=str(error).splitlines()[0])
+
+
+def current_state(folder: Path) -> RunState | None:
+    """A run's state at this moment; None if it has not started or its record is gone.
+
+    A killed run is interrupted. A run without `state.json`, which older versions did not write, has the state of its
+    record. Raises ValueError if such a record cannot be read.
+    """
+    known = read_state(folder)
+    if known is None:
+        record = next((name for name in RECORDS if (folder / name).exists()), None)
+        if record is not None:
+            return finished_state(folder / record, attempts=0)
+        return RunState("running", attempts=1) if is_held(folder) else None
+    if known.state == "running" and not is_held(folder):
+        reason = f"its process was killed {_describe_progress(folder)}".rstrip()
+        return RunState("interrupted", known.attempts, reason=reason)
+    if known.state == "done" and known.record is not None and not (folder / known.record).exists():
+        return None
+    return known
+
+
+def finished_state(record: Path, attempts: int) -> RunState:
+    """The state of a run that has its record. Raises ValueError for a record that cannot be read.
+
+    Unscored verdicts against a comparator do not count as unscored: `comparators` leaves out the comparator instead,
+    because only a command line that asks for it needs it.
+    """
+    unscored, comparators = 0, {}
+    if record.name == RECORD:
+        run = read_record(record)
+        unscored, comparators = count_unscored(run), finished_comparators(run)
+    elif record.name == "sanity.json":
+        groups = read_record(record, SanityRecord).verdicts.values()
+        unscored = sum(v.outcome == "unscored" for verdicts in groups for v in verdicts)
+    return RunState("done", attempts, record=record.name, unscored=unscored, comparators=comparators)
+
+
+def report_progress(
+    folder: Path, stage: str, step: int | None = None, steps: int | None = None, seconds: float | None = None
+) -> None:
+    """Write down the stage that a run is in and, of a training, its step, number of steps and seconds per step.
+
+    This only informs, so an error in writing it is ignored.
+    """
+    with contextlib.suppress(OSError, Unavailable):
+        progress = asdict(Progress(stage, step, steps, seconds))
+        write_json(folder / PROGRESS, progress, durable=False)  # a sync can take a fifth of a second
+
+
+def last_progress(folder: Path) -> Progress | None:
+    """The last progress of a run, None if it is not known."""
+    try:
+        return read_record(folder / PROGRESS, Progress)
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _describe_progress(folder: Path) -> str:
+    """The last progress of a run in words, such as `at step 40 of 60`; empty if it is not known."""
+    known = last_progress(folder)
+    if known is None:
+        return ""
+    return f"while {known.stage}" if known.step is None else f"at step {known.step} of {known.steps}"
+
+
+def print_message(run: Run, text: str) -> None:
+    """Print a line about a run on stderr."""
+    print(plain(f"{run.run_id}: {text}"), file=sys.stderr)
+
+
+def quiet_libraries() -> None:
+    """Silence the libraries except for errors."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    logging.getLogger("trl").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(torch|transformers|trl|accelerate)\.")

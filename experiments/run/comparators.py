@@ -1,22 +1,52 @@
 """Compare a finished run's policy, and its untrained start, with further models and with the cut start.
 
 A comparison is added to the record and changes nothing else in it. Runs share the responses of a further model to the
-same prompts, and the verdicts on a start against it. The cut start (`experiments.run.cut_start`) needs no model.
+same prompts, and the verdicts on a start against it.
+
+The control `cut start` are the untrained model's own responses, cut short without any training or model. A policy that
+beats its start by no more than the cut start does has learned to stop. Where the data have an oracle, a response is cut
+at its first sentence end. Elsewhere it is cut before the first line that begins another turn or, if there is none, to
+as many tokens as the policy's response to the same prompt has.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
+from cme.checkpoints import load, load_tokenizer
 from cme.judges.pairwise import VerdictLog
-from cme.records import CUT_START, Comparison, Generation, Pair, RunRecord, Verdict, read_record, write_record
+from cme.models import chat
+from cme.records import (
+    CUT_START,
+    Comparison,
+    Generation,
+    Pair,
+    Prompt,
+    RunRecord,
+    Verdict,
+    read_record,
+    write_record,
+)
 from experiments.config import identity
+from experiments.config.components import Component
 from experiments.config.runs import Run
-from experiments.run import judging, state
-from experiments.run.cut_start import are_identical, cut_starts, tie_verdicts
-from experiments.run.evaluation import comparator_responses, pair_prompts
-from experiments.run.stage import print_message, resolve_weights
+from experiments.run import judging
+from experiments.run.cell import print_message, report_progress
+from experiments.run.evaluation import cached_responses
+from experiments.run.inputs import pair_prompts, resolve_weights
 from experiments.run.store import Store, pending_comparators
+
+SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+STOP_STRING = re.compile(
+    r"\n\s*(?:(?:user|human|assistant|question|q|instruction)\s*:|#+\s*(?:instruction|response|input)\b"
+    r"|<\|(?:im_start|im_end|user|assistant|endoftext|eot_id|start_header_id)\|>|<(?:start|end)_of_turn>|</s>)",
+    re.IGNORECASE,
+)
+"""The beginning of another turn, in the formats of chat templates and instruction data."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +61,11 @@ def comparison_sides(
     run: Run, store: Store, name: str, pairs: Sequence[Pair], responses: Sequence[Generation]
 ) -> tuple[Side, Side]:
     """The policy's responses against a comparator's, and the start's against them."""
-    both = list(zip(pairs, responses, strict=True))
+    against = [replace(p, start=r) for p, r in zip(pairs, responses, strict=True)]
+    of_start = [replace(p, policy=pair.start) for p, pair in zip(against, pairs, strict=True)]
     # the cut start may depend on the policy, so that runs have nothing to share
     start_log = store.verdicts if name == CUT_START else start_verdict_log(run, store)
-    return (
-        Side([replace(p, start=r) for p, r in both], store.verdicts),
-        Side([replace(p, start=r, policy=p.start) for p, r in both], start_log),
-    )
+    return Side(against, store.verdicts), Side(of_start, start_log)
 
 
 def start_verdict_log(run: Run, store: Store) -> Path:
@@ -65,20 +93,22 @@ def compare(run: Run, store: Store) -> None:
 
 def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoint: str) -> RunRecord:
     """The record with its comparison with one comparator, as complete as the judge makes it."""
-    state.report_stage(store.folder, f"comparing with {name}")
+    report_progress(store.folder, f"comparing with {name}")
     comparisons = {c.name: c for c in record.comparisons or []}
-    warnings, weights, seconds = record.warnings, {}, record.seconds.get("compare", 0.0)
+    warnings, environment, seconds = record.warnings, record.environment, record.seconds.get("compare", 0.0)
     before = comparisons.get(name)
     if before is None and name == CUT_START:
         before = Comparison(name, checkpoint, cut_starts(run, record.pairs), [])
     elif before is None or before.checkpoint != checkpoint:
-        weights = resolve_weights([checkpoint])
-        prompts = pair_prompts(record.pairs)
-        responses, took = comparator_responses(run, store, checkpoint, weights[checkpoint], prompts)
-        seconds += took
-        owner = f"comparator {name}'s"
-        warnings = [*warnings, *judging.unread_warnings(run.judge, responses, [], owner=owner)]
+        weights = resolve_weights([checkpoint])[checkpoint]
+        responses, took = comparator_responses(run, store, checkpoint, weights, pair_prompts(record.pairs))
         before = Comparison(name, checkpoint, responses, [])
+        seconds += took
+        environment = environment | {f"weights of {checkpoint}": weights}
+        warnings = [
+            *warnings,
+            *judging.unread_warnings(run.judge, responses, [], owner=f"comparator {name}'s"),
+        ]
     verdicts: list[list[Verdict]] = []
     sides = comparison_sides(run, store, name, record.pairs, before.responses)
     for side, known in zip(sides, (before.policy, before.start), strict=True):
@@ -95,7 +125,7 @@ def _compare_with(run: Run, store: Store, record: RunRecord, name: str, checkpoi
     return replace(
         record,
         comparisons=list(comparisons.values()),
-        environment=record.environment | {f"weights of {key}": folder for key, folder in weights.items()},
+        environment=environment,
         warnings=warnings,
         seconds=record.seconds | {"compare": seconds},
     )
@@ -106,7 +136,79 @@ def _judge_side(
 ) -> list[Verdict]:
     """The verdicts on one side of a comparison. The cut start often equals a response, which is a tie."""
     both_orders = run.evaluation.both_orders
-    same = [pair for pair in pairs if are_identical(pair)] if name == CUT_START and not known else []
+    same: list[Pair] = []
+    if name == CUT_START and not known:  # a judge would read the same response twice
+        same = [
+            p for p in pairs if (p.start.response, p.start.finished) == (p.policy.response, p.policy.finished)
+        ]
     others = [pair for pair in pairs if pair not in same]
     verdicts = judging.collect_verdicts(run.judge, others, both_orders, log, known)
     return verdicts + tie_verdicts(run.judge, same, both_orders)
+
+
+def tie_verdicts(judge: Component, pairs: Sequence[Pair], both_orders: bool) -> list[Verdict]:
+    """A tie by each judge on each pair of identical responses in each order, without a call.
+
+    A judge that combines the orders gives one for both.
+    """
+    verdicts = []
+    for name, member in judging.judges(judge).items():
+        combines = judging.judge_class(member).combines_orders
+        orders = (True, False) if both_orders and not combines else (True,)
+        scores = (None, None) if combines else None
+        verdicts += [
+            Verdict(pair.prompt_id, policy_first, "tie", judge=name, orders=scores)
+            for pair in pairs
+            for policy_first in orders
+        ]
+    return verdicts
+
+
+def comparator_responses(
+    run: Run, store: Store, name: str, weights: str, prompts: Sequence[Prompt]
+) -> tuple[list[Generation], float]:
+    """A further model's greedy responses and the seconds that they took; runs with the same prompts share them."""
+    template = identity.counted_template(run.chat_template.generator)
+    inputs = [
+        weights,
+        run.evaluation.max_new_tokens,
+        [p.text for p in prompts],
+        *identity.stop_rule(run).values(),
+        *([template] if template else []),
+    ]
+    path = store.starts / f"{run.scale.name}-comparator-{identity.digest(inputs)}.json"
+    model = partial(load, name, chat_template_kwargs=run.chat_template.generator)
+    return cached_responses(run, path, inputs, model, prompts, progress=f"answers of {name}", published=name)
+
+
+def cut_starts(run: Run, pairs: Sequence[Pair]) -> list[Generation]:
+    """The untrained model's responses of the pairs, cut short."""
+    if run.data.oracle is not None:
+        return [cut_at_sentence_end(pair.start) for pair in pairs]
+    tokenizer = load_tokenizer(run.generator, run.chat_template.generator)
+    return [cut_to_length(tokenizer, pair.start, pair.policy) for pair in pairs]
+
+
+def cut_at_sentence_end(response: Generation) -> Generation:
+    """The first sentence of a response, as one that ended by itself; all of a response without a sentence end."""
+    end = SENTENCE_END.search(response.response)
+    return response if end is None else _cut(response, response.response[: end.end()], finished=True)
+
+
+def cut_to_length(tokenizer: PreTrainedTokenizerBase, response: Generation, policy: Generation) -> Generation:
+    """A response before its first stop string or, without one, at most as many tokens of it as `policy` has."""
+    stop = STOP_STRING.search(response.response)
+    if stop is not None:
+        return _cut(response, response.response[: stop.start()].rstrip(), finished=True)
+    assert policy.tokens is not None, "the policy's response has a known length"
+    limit = policy.tokens - bool(policy.finished)  # without its end-of-turn token
+    ids = chat.response_ids(tokenizer, response.response)
+    if len(ids) <= limit:
+        return response
+    return _cut(response, str(tokenizer.decode(ids[:limit], skip_special_tokens=True)), finished=False)
+
+
+def _cut(response: Generation, text: str, *, finished: bool) -> Generation:
+    """The response with another text; the response itself if that is equal."""
+    unchanged = (text, finished) == (response.response, response.finished)
+    return response if unchanged else Generation(text, finished, tokens=None)

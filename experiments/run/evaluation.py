@@ -15,15 +15,40 @@ from cme.grading.answers import has_final_answer, is_correct
 from cme.grading.constraints import ConstrainedPrompt
 from cme.models.generation import decoding_fields, generate
 from cme.models.generation_log import GenerationLog
-from cme.records import Accuracy, Capability, Conversation, Generation, Grade, Grades, Pair, Prompt, Selected
+from cme.records import (
+    Accuracy,
+    Capability,
+    Conversation,
+    Generation,
+    Grade,
+    Grades,
+    Oracle,
+    Pair,
+    Prompt,
+    Selected,
+)
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.schema import Scoring
-from experiments.run.cut_start import cut_starts
-from experiments.run.stage import locked_cached_stage
-from experiments.run.store import Store
+from experiments.run.store import Store, cached_generations, cached_stage
+
+
+def load_generator(run: Run) -> Checkpoint:
+    """The untrained model of a run."""
+    return load(run.generator, chat_template_kwargs=run.chat_template.generator)
+
+
+def load_scorer(name: str, limits: Scoring, template: Mapping[str, Any] | None = None) -> Verifier:
+    """A frozen checkpoint as a scorer of responses; `template` are values for variables of its chat template."""
+    checkpoint = load(name, dtype=limits.dtype, chat_template_kwargs=template)
+    return Verifier(
+        checkpoint.tokenizer,
+        TokenScorer(checkpoint.model, batch_tokens=limits.batch_tokens),
+        max_prompt_tokens=limits.max_prompt_tokens,
+        max_response_tokens=limits.max_response_tokens,
+    )
 
 
 def respond(
@@ -42,8 +67,6 @@ def respond(
     trained from.
     """
     rule = run.evaluation.stop
-    # a loaded model ends at both by itself, so that its tokenizer need not be read again
-    end_ids = None if rule == "both" else stop_ids(published or run.generator, rule)
     return generate(
         checkpoint.model,
         checkpoint.tokenizer,
@@ -51,7 +74,8 @@ def respond(
         max_new_tokens=run.evaluation.max_new_tokens,
         batch_size=run.evaluation.batch_size,
         temperature=temperature,
-        end_ids=end_ids,
+        # a loaded model ends at both by itself, so that its tokenizer need not be read again
+        end_ids=None if rule == "both" else stop_ids(published or run.generator, rule),
         progress=progress,
         log=log,
     )
@@ -60,12 +84,8 @@ def respond(
 def greedy_decoding(run: Run) -> dict[str, Any]:
     """How the responses of generator and policy are decoded, for the record: fields of GenerationConfig, end tokens."""
     ids = stop_ids(run.generator, run.evaluation.stop)
-    tokens = [
-        str(token)
-        for token in load_tokenizer(run.generator, run.chat_template.generator).convert_ids_to_tokens(
-            list(ids)
-        )
-    ]
+    tokenizer = load_tokenizer(run.generator, run.chat_template.generator)
+    tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(list(ids))]
     return decoding_fields(0.0, run.evaluation.max_new_tokens, ids) | {"end_tokens": tokens}
 
 
@@ -87,13 +107,10 @@ def cached_responses(
         published: As in `respond`.
     """
 
-    def make(log: GenerationLog) -> list[dict[str, Any]]:
-        checkpoint = load_checkpoint()
-        responses = respond(run, checkpoint, prompts, progress=progress, log=log, published=published)
-        return [asdict(r) for r in responses]
+    def make(log: GenerationLog) -> list[Generation]:
+        return respond(run, load_checkpoint(), prompts, progress=progress, log=log, published=published)
 
-    stage = locked_cached_stage(path, inputs, make)
-    return [Generation(**g) for g in stage["value"]], stage["seconds"]
+    return cached_generations(path, inputs, make)
 
 
 def verifier_responses(
@@ -106,36 +123,20 @@ def verifier_responses(
     name = identity.responding_verifier(run)
     if name is None:
         return None, 0.0
-    inputs = [weights[name], [asdict(p) for p in prompts]]
-    path = store.verifier_responses(run, name)
-    verifier = partial(
-        load,
-        name,
-        dtype=run.scoring.dtype,
-        quantization=identity.quantization(run),
-        chat_template_kwargs=identity.verifier_template(run),
-    )
     return cached_responses(
-        run, path, inputs, verifier, prompts, progress="verifier responses", published=name
-    )
-
-
-def comparator_responses(
-    run: Run, store: Store, name: str, weights: str, prompts: Sequence[Prompt]
-) -> tuple[list[Generation], float]:
-    """A further model's greedy responses and the seconds that they took; runs with the same prompts share them."""
-    template = identity.counted_template(run.chat_template.generator)
-    inputs = [
-        weights,
-        run.evaluation.max_new_tokens,
-        [p.text for p in prompts],
-        *identity.stop_rule(run).values(),
-        *([template] if template else []),
-    ]
-    path = store.starts / f"{run.scale.name}-comparator-{identity.digest(inputs)}.json"
-    comparator = partial(load, name, chat_template_kwargs=run.chat_template.generator)
-    return cached_responses(
-        run, path, inputs, comparator, prompts, progress=f"answers of {name}", published=name
+        run,
+        store.verifiers / f"{identity.verifier_responses_id(run, name)}.json",
+        [weights[name], [asdict(p) for p in prompts]],
+        partial(
+            load,
+            name,
+            dtype=run.scoring.dtype,
+            quantization=identity.quantization(run),
+            chat_template_kwargs=identity.verifier_template(run),
+        ),
+        prompts,
+        progress="verifier responses",
+        published=name,
     )
 
 
@@ -143,13 +144,12 @@ def make_pairs(
     run: Run, prompts: Sequence[Prompt], start: Sequence[Generation], policy: Sequence[Generation]
 ) -> list[Pair]:
     """The responses to each prompt side by side, for judges and the record."""
-    shown = judged_prompts(run, prompts)
     return [
         Pair(
             *(p.id, p.text, p.reference, before, after, p.answer),
             messages=p.messages if isinstance(p, Conversation) else None,
         )
-        for p, before, after in zip(shown, start, policy, strict=True)
+        for p, before, after in zip(judged_prompts(run, prompts), start, policy, strict=True)
     ]
 
 
@@ -159,16 +159,6 @@ def judged_prompts(run: Run, prompts: Sequence[Prompt]) -> list[Prompt]:
     return list(prompts) if graded else [replace(p, answer=None) for p in prompts]
 
 
-def pair_prompts(pairs: Sequence[Pair]) -> list[Prompt]:
-    """The prompts of recorded pairs."""
-    return [
-        Prompt(p.prompt_id, p.prompt, p.answer, p.reference)
-        if p.messages is None
-        else Conversation(p.prompt_id, p.prompt, p.answer, p.reference, p.messages)
-        for p in pairs
-    ]
-
-
 def true_quality(
     run: Run, prompts: Sequence[Prompt], responses: Sequence[Generation] | None
 ) -> list[float] | None:
@@ -176,28 +166,42 @@ def true_quality(
     oracle = run.load_oracle()
     if oracle is None or responses is None:
         return None
-    graded = zip(prompts, responses, strict=True)
-    return [round(oracle(p.text, r.response, bool(r.finished)).quality, 6) for p, r in graded]
+    return [_grade(oracle, p.text, r).quality for p, r in zip(prompts, responses, strict=True)]
 
 
-def grade_pairs(run: Run, pairs: Sequence[Pair], selected: Selected | None) -> Grades | None:
+def grade_pairs(
+    run: Run, pairs: Sequence[Pair], cut_starts: Sequence[Generation], selected: Selected | None
+) -> Grades | None:
     """The grades of start, policy, cut start and selected checkpoint; None without an oracle."""
     oracle = run.load_oracle()
     if oracle is None:
         return None
 
     def grade(responses: Sequence[Generation]) -> list[Grade]:
-        graded = [
-            oracle(p.prompt, r.response, bool(r.finished)) for p, r in zip(pairs, responses, strict=True)
-        ]
-        return [replace(one, quality=round(one.quality, 6)) for one in graded]
+        return [_grade(oracle, p.prompt, r) for p, r in zip(pairs, responses, strict=True)]
 
+    chosen = None if selected is None or selected.responses is None else grade(selected.responses)
     return Grades(
-        grade([p.start for p in pairs]),
-        grade([p.policy for p in pairs]),
-        grade(cut_starts(run, pairs)),
-        None if selected is None or selected.responses is None else grade(selected.responses),
+        grade([p.start for p in pairs]), grade([p.policy for p in pairs]), grade(cut_starts), chosen
     )
+
+
+def _grade(oracle: Oracle, prompt: str, response: Generation) -> Grade:
+    grade = oracle(prompt, response.response, bool(response.finished))
+    return replace(grade, quality=round(grade.quality, 6))
+
+
+def measure_accuracy(run: Run, pairs: Sequence[Pair], selected: Selected | None) -> Accuracy | None:
+    """Whether the responses of start, policy and selected checkpoint are right; None on other data than mathematics."""
+    kind = run.data.answers
+    if not has_final_answer(kind):
+        return None
+
+    def grade(responses: Sequence[Generation]) -> list[bool | None]:
+        return [is_correct(r.response, p.answer, kind) for p, r in zip(pairs, responses, strict=True)]
+
+    chosen = None if selected is None or selected.responses is None else grade(selected.responses)
+    return Accuracy(grade([p.start for p in pairs]), grade([p.policy for p in pairs]), chosen)
 
 
 def blind_spots(run: Run) -> dict[str, list[str]] | None:
@@ -218,19 +222,6 @@ def blind_spots(run: Run) -> dict[str, list[str]] | None:
     }
 
 
-def measure_accuracy(run: Run, pairs: Sequence[Pair], selected: Selected | None) -> Accuracy | None:
-    """Whether the responses of start, policy and selected checkpoint are right; None on other data than mathematics."""
-    kind = run.data.answers
-    if not has_final_answer(kind):
-        return None
-
-    def grade(responses: Sequence[Generation]) -> list[bool | None]:
-        return [is_correct(r.response, p.answer, kind) for p, r in zip(pairs, responses, strict=True)]
-
-    chosen = None if selected is None or selected.responses is None else grade(selected.responses)
-    return Accuracy(grade([p.start for p in pairs]), grade([p.policy for p in pairs]), chosen)
-
-
 def measure_capabilities(
     run: Run, store: Store, weights: Mapping[str, str], training: dict[str, Any]
 ) -> tuple[list[Capability], float] | None:
@@ -238,46 +229,42 @@ def measure_capabilities(
 
     Runs share the scores of a start. Raises ValueError if start and policy were scored on different items.
     """
-    if not run.capabilities.tasks:
+    wanted = run.capabilities
+    if not wanted.tasks:
         return None
 
     def score(checkpoint: str) -> list[dict[str, Any]]:
         scores = measure(
             load(checkpoint, chat_template_kwargs=run.chat_template.generator),
-            list(run.capabilities.tasks),
-            chat_template=run.capabilities.chat_template,
-            limit=run.capabilities.limit,
-            batch_size=run.capabilities.batch_size,
+            list(wanted.tasks),
+            chat_template=wanted.chat_template,
+            limit=wanted.limit,
+            batch_size=wanted.batch_size,
         )
         return [asdict(s) for s in scores]
 
     settings = {k: v for k, v in run.settings["capabilities"].items() if k != "batch_size"}
     settings |= {"lm_eval": version("lm-eval"), **identity.counted_template(run.chat_template.generator)}
-    if run.capabilities.chat_template:
+    if wanted.chat_template:
         settings["tokenized"] = "context and continuation apart"  # scores from before that are not reused
     inputs = [weights[run.generator], settings]
     path = store.starts / f"{run.scale.name}-capabilities-{identity.digest(inputs)}.json"
-    start = locked_cached_stage(path, inputs, lambda _: score(run.generator))
-    policy = locked_cached_stage(
-        store.capabilities(identity.digest(settings)),
-        [training, settings],
-        lambda _: score(str(store.checkpoint)),
-    )
+    start = cached_stage(path, inputs, lambda _: score(run.generator))
+    path = store.trained / f"capabilities-{identity.digest(settings)}.json"
+    policy = cached_stage(path, [training, settings], lambda _: score(str(store.checkpoint)))
     found = [
         _capability(Score(**before), Score(**after))
-        for before, after in zip(start["value"], policy["value"], strict=True)
+        for before, after in zip(start.value, policy.value, strict=True)
     ]
-    return found, start["seconds"] + policy["seconds"]
+    return found, start.seconds + policy.seconds
 
 
 def score_constraints(
     task: str, prompts: Sequence[ConstrainedPrompt], pairs: Sequence[Pair]
 ) -> list[Capability]:
     """IFEval's scores of start and policy on the prompts of the pairs, under the name `task`."""
-    before, after = (
-        ifeval_scores(task, prompts, [response.response for response in responses])
-        for responses in ([pair.start for pair in pairs], [pair.policy for pair in pairs])
-    )
+    before = ifeval_scores(task, prompts, [pair.start.response for pair in pairs])
+    after = ifeval_scores(task, prompts, [pair.policy.response for pair in pairs])
     return list(map(_capability, before, after))
 
 
@@ -285,24 +272,7 @@ def _capability(before: Score, after: Score) -> Capability:
     if (before.task, before.metric, before.n) != (after.task, after.metric, after.n):
         raise ValueError(f"capabilities of start and policy are of different items: {before} and {after}")
     return Capability(
-        task=before.task,
-        metric=before.metric,
-        n=before.n,
-        before=before.value,
-        before_stderr=before.stderr,
-        after=after.value,
-        after_stderr=after.stderr,
-        before_items=before.items,
-        after_items=after.items,
-    )
-
-
-def load_scorer(name: str, limits: Scoring, template: Mapping[str, Any] | None = None) -> Verifier:
-    """A frozen checkpoint as a scorer of responses; `template` are values for variables of its chat template."""
-    checkpoint = load(name, dtype=limits.dtype, chat_template_kwargs=template)
-    return Verifier(
-        checkpoint.tokenizer,
-        TokenScorer(checkpoint.model, batch_tokens=limits.batch_tokens),
-        max_prompt_tokens=limits.max_prompt_tokens,
-        max_response_tokens=limits.max_response_tokens,
+        *(before.task, before.metric, before.n),
+        *(before.value, before.stderr, after.value, after.stderr),
+        *(before.items, after.items),
     )

@@ -1,8 +1,12 @@
-"""What a run reads: prompts, preference pairs and checkpoints; and the versions of them that it began with."""
+"""What a run reads: prompts, preference pairs and checkpoints; and what identifies them in its record."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+import hashlib
+import json
+import platform
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,13 +15,16 @@ from cme.data import files
 from cme.data.files import Copy
 from cme.grading.answers import gold_answer
 from cme.grading.constraints import ConstrainedPrompt
-from cme.records import Preference, Prompt, read_json, write_json
-from experiments.config import identity, schema
+from cme.records import Conversation, Pair, Preference, Prompt, read_json, write_json
+from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.schema import Data, Dpo
 from experiments.config.validation import BadConfig
 from experiments.run import cell
-from experiments.run.store import Store
+from experiments.run.store import Store, trains
+
+PACKAGES = ("torch", "transformers", "trl", "hydra-core", "accelerate", "datasets")
+"""Packages whose versions are in the record."""
 
 
 def load_prompts(data: Data, split: str, count: int) -> list[Prompt]:
@@ -33,43 +40,6 @@ def load_prompts(data: Data, split: str, count: int) -> list[Prompt]:
         return prompts
     readable = [gold_answer(p.answer, data.answers) is not None for p in prompts]
     return [p if known else replace(p, answer=None) for p, known in zip(prompts, readable, strict=True)]
-
-
-def data_copies(run: Run) -> list[Copy]:
-    """What the prompts of a run are read from if they come from the hub. Raises BadConfig for conflicting settings."""
-    copies = _source_module(run).get("copies")
-    try:
-        return [] if copies is None else cast("list[Copy]", copies(**run.data.source.arguments))
-    except ValueError as error:
-        raise BadConfig(f"data={run.data.name}: {error}") from error
-
-
-def data_versions(run: Run) -> dict[str, str | None]:
-    """The commit of each data set on the hub, and the digest of each local file, that the run's prompts are read from.
-
-    None for one that is not there. That of the training prompts comes first.
-    """
-    own_files = _source_module(run).get("own_files")
-    paths = [] if own_files is None else cast("list[str]", own_files(**run.data.source.arguments))
-    versions = {copy.source.name: copy.version for copy in data_copies(run)}
-    return versions | {path: files.version(path) for path in paths}
-
-
-def file_problems(run: Run) -> list[str]:
-    """A sentence for each file of the user's own prompts that cannot be used."""
-    missing = _source_module(run).get("missing")
-    return [] if missing is None else cast("list[str]", missing(**run.data.source.arguments))
-
-
-def constraints(run: Run, prompts: Sequence[str]) -> list[ConstrainedPrompt] | None:
-    """The verifiable constraints of prompts, given their texts; None for data without constraints."""
-    find = _source_module(run).get("constraints")
-    return None if find is None else [find(prompt, **run.data.source.arguments) for prompt in prompts]
-
-
-def _source_module(run: Run) -> dict[str, Any]:
-    """The names in the module of a run's data source, which may have the functions that `cme.data` describes."""
-    return vars(import_module(run.data.source.target.rpartition(".")[0]))
 
 
 def training_prompts(run: Run) -> list[Prompt]:
@@ -90,10 +60,49 @@ def load_preferences(run: Run) -> list[Preference]:
     assert isinstance(run.trainer, Dpo) and run.trainer.pairs is not None
     prompts = training_prompts(run)
     try:
-        pairs = run.trainer.pairs.instantiate(prompts=prompts, seed=run.data.seed)
+        return cast("list[Preference]", run.trainer.pairs.instantiate(prompts=prompts, seed=run.data.seed))
     except ValueError as error:
         raise BadConfig(f"trainer.pairs with data={run.data.name}: {error}") from error
-    return cast("list[Preference]", pairs)
+
+
+def pair_prompts(pairs: Sequence[Pair]) -> list[Prompt]:
+    """The prompts of recorded pairs."""
+    return [
+        Prompt(p.prompt_id, p.prompt, p.answer, p.reference)
+        if p.messages is None
+        else Conversation(p.prompt_id, p.prompt, p.answer, p.reference, p.messages)
+        for p in pairs
+    ]
+
+
+def data_copies(run: Run) -> list[Copy]:
+    """What the prompts of a run are read from if they come from the hub. Raises BadConfig for conflicting settings."""
+    try:
+        return list(_call_source(run, "copies"))
+    except ValueError as error:
+        raise BadConfig(f"data={run.data.name}: {error}") from error
+
+
+def file_problems(run: Run) -> list[str]:
+    """A sentence for each file of the user's own prompts that cannot be used."""
+    return list(_call_source(run, "missing"))
+
+
+def constraints(run: Run, prompts: Sequence[str]) -> list[ConstrainedPrompt] | None:
+    """The verifiable constraints of prompts, given their texts; None for data without constraints."""
+    if "constraints" not in _source_module(run):
+        return None
+    return [_call_source(run, "constraints", prompt) for prompt in prompts]
+
+
+def _call_source(run: Run, function: str, *arguments: Any) -> Any:
+    """The result of an optional function of a data source's module (see `cme.data`); empty if it has none."""
+    found = _source_module(run).get(function)
+    return () if found is None else found(*arguments, **run.data.source.arguments)
+
+
+def _source_module(run: Run) -> dict[str, Any]:
+    return vars(import_module(run.data.source.target.rpartition(".")[0]))
 
 
 def training_checkpoints(run: Run) -> list[str]:
@@ -102,37 +111,54 @@ def training_checkpoints(run: Run) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def changed_commits(run: Run, commits: Mapping[str, str]) -> list[str]:
-    """A sentence for each of these commits that is not the one which the run, or its training, began with."""
-    recorded = {path.parent: read_json(path) for path in _commits_paths(run) if path.exists()}
-    sentences = []
-    for key, commit in commits.items():
-        others = {folder: own[key] for folder, own in recorded.items() if own.get(key, commit) != commit}
-        if others:
-            kind, _, name = key.partition(" of ")
-            recorded_as = f"at commit {next(iter(others.values()))}"
-            found_as = f"at {commit}"
-            pin = (
-                f"data.source.revision={commit}"
-                if kind == "data"
-                else f"the name {name.partition('@')[0]}@{commit}"
-            )
-            if commit.startswith("sha256:"):
-                recorded_as, found_as = "with other contents", "not as it was then"
-                pin = "another name for the new contents"
-            sentences.append(
-                f"{next(iter(others)).name} was made with {name} {recorded_as}, and {name} is {found_as} here, which "
-                f"is another run: use {pin}, or another results_dir, or move {' and '.join(map(str, others))} away"
-            )
-    return sentences
+def resolve_weights(names: Iterable[str], tokenizers_of: Collection[str] = ()) -> dict[str, str]:
+    """Make checkpoints loadable, and return what identifies the weights of each by its name.
+
+    That is the commit of a checkpoint on the hub, the name of the folder, which contains a digest, of one that is
+    converted here, this name with a digest of the weights for one that is trained here, and the name of a local folder
+    itself. Of `tokenizers_of`, only the tokenizers are made loadable. Raises as `cme.checkpoints.ensure` does.
+    """
+    from cme.checkpoints import RANDOM, ensure
+    from cme.miniature.models import weights_identity
+
+    found = {}
+    for name, place in ensure(list(names), tokenizers_of).items():
+        if name.removeprefix(RANDOM).startswith(("miniature:", "tuned:")):
+            found[name] = weights_identity(Path(place))
+        else:
+            found[name] = name if place == name else Path(place).name
+    return found
+
+
+def fingerprint(prompts: Iterable[Prompt]) -> str:
+    """SHA-256 of prompts in their order, with their ids, gold answers and references."""
+    return hashlib.sha256(json.dumps([asdict(p) for p in prompts]).encode()).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine of this process for the record; nothing that identifies a person or a host."""
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    device = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} threads"
+    return {"python": platform.python_version(), "device": device} | {p: version(p) for p in PACKAGES}
+
+
+def record_origin(run: Run, weights: Mapping[str, str], tasks: Sequence[str] = ()) -> dict[str, str]:
+    """The `environment` of a record: this process, the weights, and the commits of the data, which are recorded.
+
+    Raises as `record_commits` does.
+    """
+    commits = record_commits(run, weights, tasks)
+    return environment() | commits | {f"weights of {name}": found for name, found in weights.items()}
 
 
 def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = ()) -> dict[str, str]:
     """Write the commits of checkpoints and of the run's data to `commits.json`, and return those of the data.
 
     The file in the folder of the training, which runs share, has what the training depends on, and that of the run has
-    all. The data are those of the prompts and of the capability `tasks`. Local data have digests in place of commits;
-    local checkpoints have none. Raises Unavailable for a run that began with others.
+    all. The data are those of the prompts and of the capability `tasks`. Raises Unavailable for a run that began with
+    others.
     """
     commits = cached_commits(run, checkpoints)
     if tasks:
@@ -142,8 +168,8 @@ def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = 
     if problems := changed_commits(run, commits):
         raise Unavailable("\n".join(problems))
     training = {f"weights of {name}" for name in training_checkpoints(run)}
-    training |= {f"data of {name}" for name in list(data_versions(run))[:1]}
-    for path in _commits_paths(run):
+    training |= {f"data of {name}" for name in list(_data_versions(run))[:1]}
+    for path in commits_files(run):
         shared = path.parent == Store.of(run).trained
         own = {key: commit for key, commit in commits.items() if key in training or not shared}
         recorded = read_json(path) if path.exists() else {}
@@ -152,26 +178,52 @@ def record_commits(run: Run, checkpoints: Iterable[str], tasks: Sequence[str] = 
     return {key: commit for key, commit in commits.items() if key.startswith("data of ")}
 
 
-def has_commits(run: Run) -> bool:
-    """Whether a run, or its training, has begun."""
-    return any(path.exists() for path in _commits_paths(run))
-
-
-def _commits_paths(run: Run) -> list[Path]:
-    """The files with the commits that a run and its training began with; a probe has no training."""
-    folders = [cell.record_path(run).parent]
-    if run.experiment.run == schema.Experiment.run:
-        folders.append(Store.of(run).trained)
-    return [folder / "commits.json" for folder in folders]
+def changed_commits(run: Run, commits: Mapping[str, str]) -> list[str]:
+    """A sentence for each of these commits that is not the one which the run, or its training, began with."""
+    recorded = {path.parent: read_json(path) for path in commits_files(run) if path.exists()}
+    sentences = []
+    for key, commit in commits.items():
+        others = {folder: own[key] for folder, own in recorded.items() if own.get(key, commit) != commit}
+        if not others:
+            continue
+        kind, _, name = key.partition(" of ")
+        before, now = f"at commit {next(iter(others.values()))}", f"at {commit}"
+        if commit.startswith("sha256:"):
+            before, now = "with other contents", "not as it was then"
+            remedy = "another name for the new contents"
+        elif kind == "data":
+            remedy = f"data.source.revision={commit}"
+        else:
+            remedy = f"the name {name.partition('@')[0]}@{commit}"
+        sentences.append(
+            f"{next(iter(others)).name} was made with {name} {before}, and {name} is {now} here, which is another run: "
+            f"use {remedy}, or another results_dir, or move {' and '.join(map(str, others))} away"
+        )
+    return sentences
 
 
 def cached_commits(run: Run, checkpoints: Iterable[str]) -> dict[str, str]:
     """The commits in the local cache of those checkpoints, and of the run's data sets, that are on the hub.
 
-    Local data have digests in their place.
+    Local data have digests in place of commits; local checkpoints have none.
     """
     from cme.checkpoints import commit as checkpoint_commit
 
     commits = {f"weights of {name}": checkpoint_commit(name) for name in checkpoints}
-    commits |= {f"data of {name}": version for name, version in data_versions(run).items()}
+    commits |= {f"data of {name}": found for name, found in _data_versions(run).items()}
     return {key: commit for key, commit in commits.items() if commit is not None}
+
+
+def _data_versions(run: Run) -> dict[str, str | None]:
+    """The commit of each data set on the hub, and the digest of each local file, that the run's prompts are read from.
+
+    None for one that is not there. That of the training prompts comes first.
+    """
+    versions = {copy.source.name: copy.version for copy in data_copies(run)}
+    return versions | {path: files.version(path) for path in _call_source(run, "own_files")}
+
+
+def commits_files(run: Run) -> list[Path]:
+    """The files with the commits that a run and its training began with; a probe has no training."""
+    folders = [cell.record_path(run).parent, *([Store.of(run).trained] if trains(run) else [])]
+    return [folder / "commits.json" for folder in folders]

@@ -5,17 +5,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cme import Unavailable
 from cme.data import files
 from cme.models import hub
-from cme.records import RunRecord
+from cme.records import CUT_START, RunRecord
 from cme.training.checkpoint_files import KEPT
 from experiments.config import identity, schema
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig, saved_checkpoints
 from experiments.run import inputs, judging
-from experiments.run.store import Store, add_to_experiments, lacks_cut_start, pending_checkpoints
+from experiments.run.store import Store, add_to_experiments, missing_comparators, trains
 from experiments.run.twin import find_responses
 
 CPU_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
@@ -38,30 +39,28 @@ def prepare(runs: list[Run]) -> None:
         if record is None:
             new.append(run)
             continue
-        compared += pending_checkpoints(store, record)
-        if run.data.oracle is None and lacks_cut_start(store, record):
+        missing = missing_comparators(record, store.comparators)
+        compared += [checkpoint for name, checkpoint in missing.items() if name != CUT_START]
+        if CUT_START in missing and run.data.oracle is None:
             cut.append(run.generator)
         if not store.record.exists():
             compared += judging.checkpoints(run.judge)
             _check_judge_of_twin(run, record)
-    tokenizers = [*_served_verifiers(new), *cut]
     trained = [run for run in new if trains(run)]
-    over_network = (run for run in runs if judging.network_judges(run) and not Store.of(run).done)
-    checks: list[Callable[[], None]] = [
-        lambda: judging.probe(over_network),
-        lambda: _check_trackers(trained),
-        lambda: _check_available([*checkpoint_names(new), *compared], tokenizers, _data_copies(new)),
-        lambda: _check_own_files(new),
-        lambda: _check_commits(runs),
+    over_network = [run for run in runs if judging.network_judges(run) and not Store.of(run).done]
+    problems = [
+        *_problems(judging.probe, over_network),
+        *_tracker_problems(trained),
+        *_missing(new, [*checkpoint_names(new), *compared], cut, with_data=True),
+        *(
+            line
+            for run in {str(r.data.source): r for r in new}.values()
+            for line in inputs.file_problems(run)
+        ),
+        *_changed_commits(runs),
     ]
-    problems = []
-    for check in checks:
-        try:
-            check()
-        except Unavailable as error:
-            problems += str(error).splitlines()
     if problems:
-        raise Unavailable("\n".join(problems))
+        raise Unavailable("\n".join(dict.fromkeys(problems)))
     _check_selection_and_capabilities(trained)
     _warn_of_slow_bfloat16(new)
     make_loadable(new)
@@ -79,15 +78,95 @@ def prepare(runs: list[Run]) -> None:
     add_to_experiments(run for run in runs if trains(run))
 
 
-def trains(run: Run) -> bool:
-    """Whether the run trains and evaluates a policy; probes, and functions of the user's, do not."""
-    return run.experiment.run == schema.Experiment.run
+def make_loadable(runs: list[Run]) -> None:
+    """Download, build or convert everything that runs load. Raises as `prepare` does."""
+    if not runs:
+        return
+    from cme.checkpoints import ensure
+
+    if problems := _missing(runs, checkpoint_names(runs)):
+        raise Unavailable("\n".join(problems))
+    for run in {str(run.data): run for run in runs}.values():
+        inputs.training_prompts(run)
+    for run in {str((run.data, run.judge)): run for run in runs}.values():
+        what = f"the evaluation prompts of data={run.data.name}"
+        judging.check_prompts("judge", run.judge, inputs.evaluation_prompts(run), what)
+    for run in runs:
+        if run.trainer.method == "dpo":
+            inputs.load_preferences(run)
+    ensure(checkpoint_names(runs), _served_verifiers(runs))
+
+
+def checkpoint_names(runs: list[Run]) -> list[str]:
+    """The distinct names of the checkpoints that runs load."""
+    names: list[str] = []
+    for run in runs:
+        judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
+        names += inputs.training_checkpoints(run)
+        names += [name for judge in judges for name in judging.checkpoints(judge)]
+        names += identity.comparators(run).values()
+    return list(dict.fromkeys(names))
+
+
+def _served_verifiers(runs: list[Run]) -> list[str]:
+    return [name for run in runs for name in identity.served_verifiers(run)]
+
+
+def _problems(check: Callable[..., object], *arguments: Any) -> list[str]:
+    """The lines of the Unavailable that a check raises."""
+    try:
+        check(*arguments)
+    except Unavailable as error:
+        return str(error).splitlines()
+    return []
+
+
+def _tracker_problems(runs: list[Run]) -> list[str]:
+    """A line for each tracker that cannot be used, of the runs that will train."""
+    training = [r for r in runs if r.trainer.method != "best_of_n" and not Store.of(r).training.exists()]
+    names = dict.fromkeys(run.tracker for run in training if run.tracker != "none")
+    if not names:
+        return []
+    from cme.training.trackers import check_tracker
+
+    return [line for name in names for line in _problems(check_tracker, name)]
+
+
+def _missing(
+    runs: list[Run], names: list[str], tokenizers: Sequence[str] = (), with_data: bool = False
+) -> list[str]:
+    """Lines on the checkpoints that cannot be loaded, of `tokenizers` and served verifiers only the tokenizers.
+
+    With `with_data`, also on the data of the runs. Raises BadConfig for names that cannot be those of checkpoints.
+    """
+    tokenizers = [*_served_verifiers(runs), *tokenizers]
+    copies = (
+        list(dict.fromkeys(copy for run in runs for copy in inputs.data_copies(run))) if with_data else []
+    )
+    if not names and not tokenizers and not copies:
+        return []
+    from cme.checkpoints import check_available
+
+    hosted = [copy.repository for copy in copies if copy.path is None]
+    try:
+        problems = _problems(check_available, names, tokenizers, hosted)
+    except ValueError as error:
+        raise BadConfig(str(error)) from error
+    return [*problems, *(line for copy in copies if copy.path is not None for line in files.missing(copy))]
+
+
+def _changed_commits(runs: list[Run]) -> list[str]:
+    """Lines on runs that began with other commits than those in the local cache now."""
+    begun = [run for run in runs if any(path.exists() for path in inputs.commits_files(run))]
+    return [
+        line
+        for run in begun
+        for line in inputs.changed_commits(run, inputs.cached_commits(run, checkpoint_names([run])))
+    ]
 
 
 def _check_judge_of_twin(run: Run, twin: RunRecord) -> None:
     """Raise BadConfig if the run's judge can judge none of its twin's responses, or has judged them."""
-    from experiments.run.evaluation import pair_prompts
-
     settings = identity.component_fields(run.judge, "judge")
     if any((f.name, f.settings) == (run.judge.name, settings) for f in twin.further_judges or []):
         raise BadConfig(
@@ -95,56 +174,7 @@ def _check_judge_of_twin(run: Run, twin: RunRecord) -> None:
             "`cme analyze` shows them"
         )
     what = f"the evaluation prompts of {twin.run_id}"
-    judging.check_prompts("judge", run.judge, pair_prompts(twin.pairs), what)
-
-
-def _check_trackers(runs: list[Run]) -> None:
-    """Try the trackers of the runs that will train. Raises Unavailable, with one line per tracker."""
-    training = [r for r in runs if r.trainer.method != "best_of_n" and not Store.of(r).training.exists()]
-    problems = []
-    for name in dict.fromkeys(run.tracker for run in training if run.tracker != "none"):
-        from cme.training.trackers import check_tracker
-
-        try:
-            check_tracker(name)
-        except Unavailable as error:
-            problems.append(str(error))
-    if problems:
-        raise Unavailable("\n".join(problems))
-
-
-def _served_verifiers(runs: list[Run]) -> list[str]:
-    return [name for run in runs for name in identity.served_verifiers(run)]
-
-
-def _check_available(names: list[str], tokenizers_of: list[str], data: Sequence[files.Copy] = ()) -> None:
-    """Raise Unavailable or BadConfig for checkpoints, and data from the hub or local copies, that cannot be loaded."""
-    if not names and not tokenizers_of and not data:
-        return
-    from cme.checkpoints import check_available
-
-    problems = [line for copy in data if copy.path is not None for line in files.missing(copy)]
-    try:
-        check_available(names, tokenizers_of, [copy.repository for copy in data if copy.path is None])
-    except ValueError as error:
-        raise BadConfig(str(error)) from error
-    except Unavailable as error:
-        problems = [*str(error).splitlines(), *problems]
-    if problems:
-        raise Unavailable("\n".join(problems))
-
-
-def _data_copies(runs: list[Run]) -> list[files.Copy]:
-    """The distinct copies of the hub's data from which the prompts of runs are read."""
-    return list(dict.fromkeys(copy for run in runs for copy in inputs.data_copies(run)))
-
-
-def _check_own_files(runs: list[Run]) -> None:
-    """Raise Unavailable, with one line per file, for files of the user's own prompts that cannot be used."""
-    by_source = {str(run.data.source): run for run in runs}
-    problems = [line for run in by_source.values() for line in inputs.file_problems(run)]
-    if problems:
-        raise Unavailable("\n".join(dict.fromkeys(problems)))
+    judging.check_prompts("judge", run.judge, inputs.pair_prompts(twin.pairs), what)
 
 
 def _check_selection_and_capabilities(runs: list[Run]) -> None:
@@ -180,23 +210,24 @@ def _check_stop_rules(runs: list[Run]) -> None:
             raise BadConfig(f"evaluation.stop={run.evaluation.stop}: {error}") from error
 
 
-def make_loadable(runs: list[Run]) -> None:
-    """Download, build or convert everything that runs load. Raises as `prepare` does."""
-    if not runs:
+def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
+    """Print a warning if runs compute in bfloat16 on a CPU that has no instructions for it."""
+    remedies = []
+    if any(run.scoring.dtype == "bfloat16" for run in runs):
+        remedies.append("scoring.dtype=float32")
+    if any(isinstance(run.trainer, schema.Optimization) and run.trainer.bf16 for run in runs):
+        remedies.append("trainer.bf16=false")
+    if not remedies:
         return
-    from cme.checkpoints import ensure
+    from torch import cpu, cuda
 
-    names, served = checkpoint_names(runs), _served_verifiers(runs)
-    _check_available(names, served)
-    for run in {str(run.data): run for run in runs}.values():
-        inputs.training_prompts(run)
-    for run in {str((run.data, run.judge)): run for run in runs}.values():
-        what = f"the evaluation prompts of data={run.data.name}"
-        judging.check_prompts("judge", run.judge, inputs.evaluation_prompts(run), what)
-    for run in runs:
-        if run.trainer.method == "dpo":
-            inputs.load_preferences(run)
-    ensure(names, served)
+    capabilities = cpu.get_capabilities()
+    if not cuda.is_available() and not any(capabilities.get(name) for name in CPU_BFLOAT16):
+        print(
+            "warning: this CPU has no instructions for bfloat16 and is far slower in it than in float32; add "
+            f"{' '.join(remedies)}",
+            file=sys.stderr,
+        )
 
 
 @dataclass(frozen=True)
@@ -217,10 +248,10 @@ def disk_space(run: Run, parameters: int, on_gpu: bool) -> DiskSpace:
         return DiskSpace(0.0, 0.0)
     policy = (2.0 if on_gpu else 4.0) * parameters
     saved = saved_checkpoints(run) * policy
-    trains_all = run.trainer.lora is None  # adapters are small beside the model
-    resume = (
-        12.0 * parameters * (KEPT + 1) if trains_all and run.trainer.max_steps > run.checkpoint.every else 0.0
-    )
+    resume = 0.0
+    # adapters are small beside the model
+    if run.trainer.lora is None and run.trainer.max_steps > run.checkpoint.every:
+        resume = 12.0 * parameters * (KEPT + 1)
     return DiskSpace(policy + saved + resume, policy + saved * run.selection.keep)
 
 
@@ -238,8 +269,7 @@ def _check_disk_space(runs: list[Run]) -> None:
 
     for root in dict.fromkeys(run.results_dir for run in runs):
         spaces, used = [], 0
-        here = [run for run in runs if run.results_dir == root]
-        for run in {identity.training_id(run): run for run in here}.values():
+        for run in {identity.training_id(run): run for run in runs if run.results_dir == root}.values():
             store = Store.of(run)
             if not store.training.exists():
                 parameters = hub.count_parameters(Path(ensure([run.generator])[run.generator]))
@@ -253,42 +283,3 @@ def _check_disk_space(runs: list[Run]) -> None:
                 "policies and checkpoints: free some space, use another results_dir, or save fewer policies with a "
                 "larger selection.every or selection.every=null"
             )
-
-
-def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
-    """Print a warning if runs compute in bfloat16 on a CPU that has no instructions for it."""
-    remedies = {"scoring.dtype=float32": any(run.scoring.dtype == "bfloat16" for run in runs)}
-    optimized = [run.trainer for run in runs if isinstance(run.trainer, schema.Optimization)]
-    remedies["trainer.bf16=false"] = any(trainer.bf16 for trainer in optimized)
-    if not any(remedies.values()):
-        return
-    from torch import cpu, cuda
-
-    capabilities = cpu.get_capabilities()
-    if not cuda.is_available() and not any(capabilities.get(name) for name in CPU_BFLOAT16):
-        print(
-            "warning: this CPU has no instructions for bfloat16 and is far slower in it than in float32; add "
-            f"{' '.join(remedy for remedy, helps in remedies.items() if helps)}",
-            file=sys.stderr,
-        )
-
-
-def _check_commits(runs: list[Run]) -> None:
-    """Raise Unavailable for runs that began with other commits than those in the local cache now."""
-    problems: list[str] = []
-    for run in runs:
-        if inputs.has_commits(run):
-            problems += inputs.changed_commits(run, inputs.cached_commits(run, checkpoint_names([run])))
-    if problems:
-        raise Unavailable("\n".join(dict.fromkeys(problems)))
-
-
-def checkpoint_names(runs: list[Run]) -> list[str]:
-    """The distinct names of the checkpoints that runs load."""
-    names: list[str | None] = []
-    for run in runs:
-        judges = [run.judge, *([] if run.selection.every is None else [run.selection.judge])]
-        names += inputs.training_checkpoints(run)
-        names += [name for judge in judges for name in judging.checkpoints(judge)]
-        names += identity.comparators(run).values()
-    return list(dict.fromkeys(name for name in names if name))

@@ -33,8 +33,8 @@ from cme.training.job import checkpoint_folder
 from experiments.config import identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import inputs, judging, state
-from experiments.run.evaluation import cached_responses, make_pairs, pair_prompts, true_quality
+from experiments.run import cell, inputs, judging
+from experiments.run.evaluation import cached_responses, load_generator, make_pairs, true_quality
 from experiments.run.store import Store
 
 
@@ -89,19 +89,14 @@ def select_checkpoint(
     prompts = selection_prompts(run)
     origin = [weights[run.generator], [asdict(p) for p in prompts]]
     path = store.starts / f"{identity.start_id(run)}-selection-{identity.digest(origin)}.json"
-    start, seconds = cached_responses(
-        run,
-        path,
-        origin,
-        partial(load, run.generator, chat_template_kwargs=run.chat_template.generator),
-        prompts,
-        progress="start answers",
-    )
+    generator = partial(load_generator, run)
+    start, seconds = cached_responses(run, path, origin, generator, prompts, progress="start answers")
     last = int(training["history"]["step"][-1])
     folders = {step: checkpoint_folder(store.checkpoint, step) for step in compared_steps(run, last)}
     folders[last] = store.checkpoint
-    responses: dict[int, list[Generation]] = {}
     asked = identity.digest([identity.decoding_fields(run), origin])
+    judge, both_orders = run.selection.judge, run.evaluation.both_orders
+    responses: dict[int, list[Generation]] = {}
     for step, folder in folders.items():
         responses[step], took = cached_responses(
             run,
@@ -112,7 +107,6 @@ def select_checkpoint(
             progress=f"answers of {folder.name}",
         )
         seconds += took
-    judge, both_orders = run.selection.judge, run.evaluation.both_orders
     with VerdictLog(store.selection_verdicts) as log:
         verdicts = {
             step: judging.collect_verdicts(judge, make_pairs(run, prompts, start, answers), both_orders, log)
@@ -136,7 +130,7 @@ def select_checkpoint(
         selected = None if best is None else Selected(best, None, None)
         return Selection(trajectory, selected, seconds, warnings)
 
-    evaluated = pair_prompts(pairs)
+    evaluated = inputs.pair_prompts(pairs)
     answers, took = cached_responses(
         run,
         store.saved_responses(best, store.responses_digest),
@@ -166,9 +160,8 @@ def _checkpoint_result(
     for verdict in verdicts:
         by_prompt[verdict.prompt_id].append(None if verdict.outcome == "unscored" else points(verdict))
     reasons = Counter(v.reason for v in verdicts if v.reason is not None)
-    return CheckpointResult(
-        step, list(by_prompt.values()), true_quality(run, prompts, responses), dict(reasons)
-    )
+    quality = true_quality(run, prompts, responses)
+    return CheckpointResult(step, list(by_prompt.values()), quality, dict(reasons))
 
 
 def best_step(trajectory: Trajectory) -> int | None:
@@ -226,7 +219,7 @@ def release_saved_checkpoints(run: Run, store: Store) -> None:
     """
     if run.selection.every is None:
         return
-    with state.run_lock(store.trained):
+    with cell.run_lock(store.trained):
         store.selecting.unlink(missing_ok=True)
         if not run.selection.keep and not any(store.selecting.parent.iterdir()):
             for folder in store.checkpoint.glob("step-*"):

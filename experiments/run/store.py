@@ -1,118 +1,109 @@
-"""Where a run's files lie, and what its record still lacks. A file under its final name is complete."""
+"""The files of a run, the stages that are kept in them, and what a record still lacks.
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+A file under its final name is complete.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from cme.records import CUT_START, ExperimentRecord, RunRecord, read_record, write_record
-from cme.runtime.files import hold_lock
-from experiments.config import identity
+from cme.models.generation_log import GenerationLog
+from cme.records import (
+    BadFile,
+    ExperimentRecord,
+    Generation,
+    RunRecord,
+    read_json,
+    read_record,
+    write_json,
+    write_record,
+)
+from cme.runtime.files import delete_partial_files, hold_lock
+from experiments.config import identity, schema
 from experiments.config.runs import Run
 
 RECORD = "record.json"
 """The record of a finished run in its folder."""
 
 
+def trains(run: Run) -> bool:
+    """Whether the run trains and evaluates a policy; probes, and functions of the user's, do not."""
+    return run.experiment.run == schema.Experiment.run
+
+
 @dataclass(frozen=True)
 class Store:
-    """The files of one run under `results_dir`, and those of its training, which runs share.
+    """The files of one run under `results_dir`, and those that runs share.
 
     Attributes:
-        folder: The folder of the run: its verdicts and its record.
-        trained: The folder of the training: the policy, its history, its responses and its capabilities.
+        folder: The folder of the run.
+        record: The record of the finished run.
+        verdicts: The log of the judge's verdicts.
+        selection_verdicts: The log of the verdicts of checkpoint selection.
+        trained: The folder of the training, with the policy's responses and capabilities. Runs share it.
+        checkpoint: The trained policy.
+        resume: The checkpoints that a training resumes from; deleted when it is complete.
+        training: The training history.
+        tracking: Warnings of a tracker that failed.
+        selecting: The mark of a run that has not selected a checkpoint yet. While any is there, saved checkpoints stay.
         responses_digest: Digest of what a policy's evaluation responses depend on besides the training.
-        start: The untrained model's responses to the evaluation prompts, which runs share.
+        generations: The trained policy's responses to the evaluation prompts.
+        samples: The untrained model's samples that best-of-n chooses from, with their rewards.
+        starts: The folder of files on untrained models, which runs share.
+        start: The untrained model's responses to the evaluation prompts.
+        verifiers: The folder of the verifiers' responses, which runs share.
         comparators: What the run is compared with, further models and the cut start: checkpoint by name.
     """
 
     folder: Path
+    record: Path
+    verdicts: Path
+    selection_verdicts: Path
     trained: Path
+    checkpoint: Path
+    resume: Path
+    training: Path
+    tracking: Path
+    selecting: Path
     responses_digest: str
+    generations: Path
+    samples: Path
+    starts: Path
     start: Path
-    comparators: Mapping[str, str] = field(default_factory=dict)
+    verifiers: Path
+    comparators: Mapping[str, str]
 
     @classmethod
     def of(cls, run: Run) -> "Store":
         """The store of a run."""
         root = Path(run.results_dir)
+        folder, trained = root / run.run_id, root / "trainings" / identity.training_id(run)
+        digest = identity.digest(identity.responses_fields(run))
         return cls(
-            root / run.run_id,
-            root / "trainings" / identity.training_id(run),
-            identity.digest(identity.responses_fields(run)),
-            root / "starts" / f"{identity.start_id(run)}.json",
-            identity.comparisons(run),
+            folder=folder,
+            record=folder / RECORD,
+            verdicts=folder / "verdicts.jsonl",
+            selection_verdicts=folder / "selection" / "verdicts.jsonl",
+            trained=trained,
+            checkpoint=trained / "checkpoint",
+            resume=trained / "resume",
+            training=trained / "training.json",
+            tracking=trained / "tracking.json",
+            selecting=trained / "selecting" / run.run_id,
+            responses_digest=digest,
+            generations=trained / f"generations-{digest}.json",
+            samples=trained / f"samples-{digest}.json",
+            starts=root / "starts",
+            start=root / "starts" / f"{identity.start_id(run)}.json",
+            verifiers=root / "verifiers",
+            comparators=identity.comparisons(run),
         )
-
-    @property
-    def checkpoint(self) -> Path:
-        """The trained policy."""
-        return self.trained / "checkpoint"
-
-    @property
-    def resume(self) -> Path:
-        """The folder of the checkpoints that a training resumes from; deleted when it is complete."""
-        return self.trained / "resume"
-
-    @property
-    def training(self) -> Path:
-        """Training history."""
-        return self.trained / "training.json"
-
-    @property
-    def generations(self) -> Path:
-        """The trained policy's responses to the evaluation prompts."""
-        return self.trained / f"generations-{self.responses_digest}.json"
-
-    @property
-    def tracking(self) -> Path:
-        """Warnings of a tracker that failed."""
-        return self.trained / "tracking.json"
-
-    @property
-    def samples(self) -> Path:
-        """The start's samples that best-of-n chooses from, with their rewards."""
-        return self.trained / f"samples-{self.responses_digest}.json"
-
-    @property
-    def verdicts(self) -> Path:
-        """The log of the judge's verdicts."""
-        return self.folder / "verdicts.jsonl"
-
-    @property
-    def starts(self) -> Path:
-        """The folder of files on untrained models, which runs share."""
-        return self.start.parent
-
-    def verifier_answers(self, run: Run) -> Path:
-        """The verifier's answers to the training prompts, which runs share."""
-        return self.folder.parent / "verifiers" / f"{identity.verifier_answers_id(run)}.json"
-
-    def verifier_responses(self, run: Run, name: str) -> Path:
-        """A verifier's own responses to the evaluation prompts, which runs share."""
-        return self.folder.parent / "verifiers" / f"{identity.verifier_responses_id(run, name)}.json"
-
-    @property
-    def selection_verdicts(self) -> Path:
-        """The log of the verdicts of checkpoint selection."""
-        return self.folder / "selection" / "verdicts.jsonl"
 
     def saved_responses(self, step: int, prompts: str) -> Path:
         """The responses of the policy after a step to the prompts with the digest `prompts`."""
         return self.trained / "selection" / f"step-{step}-{prompts}.json"
-
-    @property
-    def selecting(self) -> Path:
-        """The mark of a run that has not selected a checkpoint yet; while there is one, saved checkpoints stay."""
-        return self.trained / "selecting" / self.folder.name
-
-    def capabilities(self, settings: str) -> Path:
-        """The trained policy's scores on lm-eval's tasks, by the digest of their settings."""
-        return self.trained / f"capabilities-{settings}.json"
-
-    @property
-    def record(self) -> Path:
-        """The record of the finished run."""
-        return self.folder / RECORD
 
     @property
     def done(self) -> bool:
@@ -123,6 +114,57 @@ class Store:
         return not count_unscored(record) and not pending_comparators(record, self.comparators)
 
 
+class Stage(NamedTuple):
+    """What a stage made, and the seconds that it took over all attempts."""
+
+    value: Any
+    seconds: float
+
+
+def cached_stage(path: Path, inputs: Any, make: Callable[[GenerationLog], Any]) -> Stage:
+    """The stage in a file, which is made and written unless the file is there and was made from equal `inputs`.
+
+    `make` gets the log of the generations of earlier attempts. If several processes need the file, one makes it and
+    the others wait. Raises BadFile for a file that is not a stage's.
+    """
+    made_from = identity.digest(inputs)
+    unfinished = path.with_suffix(".unfinished.jsonl")
+    with hold_lock(path.with_name(f"{path.name}.lock")):
+        delete_partial_files(path.parent, path.name)
+        if path.exists() and (known := _read_stage(path))["made_from"] == made_from:
+            unfinished.unlink(
+                missing_ok=True
+            )  # of an attempt that ended just before it would have deleted it
+        else:
+            log = GenerationLog(unfinished, made_from)
+            began = time.perf_counter()
+            value = make(log)
+            seconds = log.seconds + time.perf_counter() - began
+            write_json(path, {"made_from": made_from, "seconds": seconds, "value": value})
+            log.delete()
+            known = _read_stage(path)
+    return Stage(known["value"], known["seconds"])
+
+
+def _read_stage(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = read_json(path)
+        _ = content["made_from"], content["seconds"], content["value"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise BadFile(
+            f"{path} is not a stage's file ({error!r}): delete it, and the same command makes it again"
+        ) from None
+    return content
+
+
+def cached_generations(
+    path: Path, inputs: Any, make: Callable[[GenerationLog], Sequence[Generation]]
+) -> tuple[list[Generation], float]:
+    """The responses of a stage and the seconds that they took; see `cached_stage`."""
+    stage = cached_stage(path, inputs, lambda log: [asdict(response) for response in make(log)])
+    return [Generation(**response) for response in stage.value], stage.seconds
+
+
 def add_to_experiments(runs: Iterable[Run]) -> None:
     """Add runs to the lists of the named experiments that they belong to.
 
@@ -131,8 +173,7 @@ def add_to_experiments(runs: Iterable[Run]) -> None:
     members: dict[tuple[Path, str, str], set[str]] = {}
     for run in runs:
         if (name := run.experiment.name) is not None:
-            file = f"{run.scale.name}-{name}.experiment.json"
-            path = Path(run.results_dir) / "experiments" / file
+            path = Path(run.results_dir) / "experiments" / f"{run.scale.name}-{name}.experiment.json"
             members.setdefault((path, name, run.scale.name), set()).add(run.run_id)
     for (path, name, scale), run_ids in members.items():
         with hold_lock(Path(f"{path}.lock")):
@@ -169,28 +210,7 @@ def pending_comparators(record: RunRecord, comparators: Mapping[str, str]) -> di
     return {name: checkpoint for name, checkpoint in comparators.items() if finished.get(name) != checkpoint}
 
 
-def pending_checkpoints(store: Store, record: RunRecord) -> list[str]:
-    """The distinct checkpoints that must respond before the run of a record can be compared with them."""
+def missing_comparators(record: RunRecord, comparators: Mapping[str, str]) -> dict[str, str]:
+    """Those of the comparators whose responses the record lacks."""
     known = {(c.name, c.checkpoint) for c in record.comparisons or []}
-    pending = pending_comparators(record, store.comparators).items()
-    models = [c for name, c in pending if name != CUT_START and (name, c) not in known]
-    return list(dict.fromkeys(models))
-
-
-def lacks_cut_start(store: Store, record: RunRecord) -> bool:
-    """Whether the run of a record is to be compared with the cut start and has not been."""
-    known = {c.name for c in record.comparisons or []}
-    return CUT_START in store.comparators.keys() - known
-
-
-def environment() -> dict[str, str]:
-    """Versions and machine of this process for the record; nothing that identifies a person or a host."""
-    import platform
-    from importlib.metadata import version
-
-    import torch
-
-    on_gpu = torch.cuda.is_available()
-    device = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.get_num_threads()} threads"
-    packages = ("torch", "transformers", "trl", "hydra-core", "accelerate", "datasets")
-    return {"python": platform.python_version(), "device": device} | {p: version(p) for p in packages}
+    return {name: checkpoint for name, checkpoint in comparators.items() if (name, checkpoint) not in known}

@@ -7,7 +7,7 @@ held-out verifier, which is of a third family. Only the text is scored, without 
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from cme.records import Generation, Pair, RunRecord, read_record, record_files, write_record
 from experiments.config import identity
 from experiments.config.schema import Scoring
-from experiments.run.stage import resolve_weights
+from experiments.run.cell import quiet_libraries
+from experiments.run.inputs import resolve_weights
 
 if TYPE_CHECKING:
     from cme.scoring.verifier import Verifier
@@ -42,7 +43,48 @@ def participants(record: RunRecord) -> dict[str, str]:
     return verifiers | {record.verifier_checkpoint: "verifier", record.generator_checkpoint: "generator"}
 
 
-def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
+class SurprisalModel:
+    """A frozen language model that measures surprisal; equal responses to a prompt are scored once."""
+
+    def __init__(self, scorer: "Verifier") -> None:
+        self.scorer = scorer
+        self._known: dict[tuple[str, str], float | None] = {}
+
+    def measure(self, pairs: Sequence[Pair]) -> list[Pair]:
+        """The pairs with the surprisal of both responses, in nats per token; None for an empty response."""
+        texts = dict.fromkeys((p.prompt, g.response) for p in pairs for g in (p.start, p.policy))
+        new = [text for text in texts if text not in self._known]
+        conversations = {p.prompt: p.messages or p.prompt for p in pairs}
+        scores = self.scorer.score(
+            [conversations[p] for p, _ in new], [r for _, r in new], [False] * len(new)
+        )
+        for text, score in zip(new, scores, strict=True):
+            # five digits, because the sixth depends on the other responses of the batch
+            self._known[text] = None if score.mean is None else round(-score.mean, 5)
+
+        def measured(prompt: str, generation: Generation) -> Generation:
+            return replace(generation, surprisal=self._known[prompt, generation.response])
+
+        return [
+            replace(p, start=measured(p.prompt, p.start), policy=measured(p.prompt, p.policy)) for p in pairs
+        ]
+
+
+def load_model(name: str, template: tuple[tuple[str, Any], ...] = (), **limits: Any) -> SurprisalModel:
+    """Load a language model.
+
+    Args:
+        template: The values for variables of its chat template.
+        limits: The fields of `Scoring`.
+    """
+    from experiments.run.evaluation import load_scorer  # imports torch
+
+    return SurprisalModel(load_scorer(name, Scoring(**limits), dict(template) or None))
+
+
+def measure_surprisal(
+    record: RunRecord, model: str | None = None, load: Callable[..., SurprisalModel] = load_model
+) -> RunRecord:
     """The record with the surprisal of every response, in nats per token; None for an empty response.
 
     The record itself is returned if there is no model, or if the model has already measured it. Limits and dtype are
@@ -51,6 +93,7 @@ def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
     Args:
         record: The record of a run.
         model: The language model; by default the run's independent model.
+        load: Loads the model, or has loaded it before.
 
     Raises:
         NotIndependent: The model took part in the run, by name or by weights, or its weights are not those that the run
@@ -60,14 +103,27 @@ def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
     name = model or independent_model(record)
     if name is None or name == record.language_model:
         return record
-    parts, run_id = participants(record), record.run_id
+    weights = _check_independence(record, name)
+    template = record.config.get("chat_template", {}).get("verifier", {})
+    limits = record.config.get("scoring", SCORING)
+    return replace(
+        record,
+        pairs=load(name, tuple(sorted(template.items())), **limits).measure(record.pairs),
+        language_model=name,
+        environment=record.environment | {f"weights of {name}": weights},
+    )
+
+
+def _check_independence(record: RunRecord, name: str) -> str:
+    """What identifies the weights of a model that took no part in a run. Raises as `measure_surprisal` does."""
+    parts, run_id, recorded = participants(record), record.run_id, record.environment
     if name in parts:
         raise NotIndependent(
             f"language model {name} is the {parts[name]} of {run_id}; name one that took no part"
         )
     from cme.miniature.models import weights_identity  # imports torch
 
-    weights, recorded = resolve_weights([name])[name], record.environment
+    weights = resolve_weights([name])[name]
     aliases = {weights}
     if Path(name).is_dir():  # a record can identify the checkpoint in it by the folder's name
         aliases.add(Path(name).name)
@@ -84,59 +140,7 @@ def measure_surprisal(record: RunRecord, model: str | None = None) -> RunRecord:
             f"{name} is {weights} here, but {run_id} had {recorded[f'weights of {name}']}: at another commit, or built "
             "under other versions of torch or transformers, it is another model; measure under that of the record"
         )
-    template = record.config.get("chat_template", {}).get("verifier", {})
-    limits = record.config.get("scoring", SCORING)
-    scorer = cached_scorer(name, template=tuple(sorted(template.items())), **limits)
-    return replace(
-        record,
-        pairs=scorer.measure(record.pairs),
-        language_model=name,
-        environment=recorded | {f"weights of {name}": weights},
-    )
-
-
-class CachedScorer:
-    """Surprisal of responses under one frozen model; equal responses to a prompt are scored once."""
-
-    def __init__(self, scorer: "Verifier") -> None:
-        self.scorer = scorer
-        self._known: dict[tuple[str, str], float | None] = {}
-
-    def measure(self, pairs: Sequence[Pair]) -> list[Pair]:
-        """The pairs with the surprisal of both responses, in nats per token; None for an empty response."""
-        texts = dict.fromkeys((p.prompt, g.response) for p in pairs for g in (p.start, p.policy))
-        new = [both for both in texts if both not in self._known]
-        conversations = {p.prompt: p.messages or p.prompt for p in pairs}
-        scores = self.scorer.score(
-            [conversations[p] for p, _ in new], [r for _, r in new], [False] * len(new)
-        )
-        for both, score in zip(new, scores, strict=True):
-            # five digits, because the sixth depends on the other responses of the batch
-            self._known[both] = None if score.mean is None else round(-score.mean, 5)
-
-        def with_surprisal(prompt: str, generation: Generation) -> Generation:
-            return replace(generation, surprisal=self._known[prompt, generation.response])
-
-        return [
-            replace(p, start=with_surprisal(p.prompt, p.start), policy=with_surprisal(p.prompt, p.policy))
-            for p in pairs
-        ]
-
-
-@lru_cache(maxsize=1)  # records come by family, so a model is seldom loaded twice
-def cached_scorer(
-    name: str,
-    max_prompt_tokens: int,
-    max_response_tokens: int,
-    dtype: str,
-    batch_tokens: int,
-    template: tuple[tuple[str, Any], ...] = (),
-) -> CachedScorer:
-    """The scorer of a language model, loaded; `template` has the values for variables of its chat template."""
-    from experiments.run.evaluation import load_scorer  # imports torch
-
-    limits = Scoring(max_prompt_tokens, max_response_tokens, dtype, batch_tokens)
-    return CachedScorer(load_scorer(name, limits, dict(template) or None))
+    return weights
 
 
 def main(arguments: Sequence[str], prog: str) -> int:
@@ -149,14 +153,12 @@ def main(arguments: Sequence[str], prog: str) -> int:
     parser.add_argument("records", nargs="*", type=Path, metavar="RECORD_DIR", help=f"default: {RUNS}")
     parser.add_argument("--model", metavar="CHECKPOINT", help="default: each run's held-out verifier")
     options: Any = parser.parse_args(arguments)
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quiet_libraries()
+    load = lru_cache(maxsize=1)(load_model)  # records come by family, so a model is seldom loaded twice
     counts = {"measured": 0, "measured before": 0, "without an independent model": 0}
     for path in record_files(options.records or [RUNS], "record.json"):
         before = read_record(path)
-        after = measure_surprisal(before, options.model)
+        after = measure_surprisal(before, options.model, load)
         if after is not before:
             write_record(path, after)
             counts["measured"] += 1

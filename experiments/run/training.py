@@ -5,6 +5,8 @@ Best-of-n trains no policy: its responses are chosen from samples of the untrain
 
 import os
 import shutil
+import sys
+import time
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -12,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from cme.checkpoints import load, stop_ids
 from cme.models import chat
 from cme.models.generation import generate
 from cme.models.generation_log import GenerationLog
-from cme.records import Generation, Prompt, explain_write_errors, read_json
+from cme.records import Generation, Prompt, explain_write_errors, read_json, write_json
 from cme.runtime import distributed, signals
 from cme.runtime.files import sync_path
+from cme.runtime.secrets import redact
 from cme.training import best_of_n, dpo_sft
 from cme.training.checkpoint_files import MARKER, Checkpointing, write_marker
 from cme.training.collapse import CollapseGuard
@@ -27,20 +31,17 @@ from cme.training.grpo import train_grpo
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
+from cme.training.trackers import TrackedRun, Tracking
 from experiments.config import identity
 from experiments.config.runs import Run
-from experiments.run import inputs, tracking
-from experiments.run.evaluation import load_scorer, respond
-from experiments.run.stage import (
-    fingerprint,
-    locked_cached_stage,
-    quiet_libraries,
-    resolve_weights,
-)
-from experiments.run.store import Store
+from experiments.run import cell, inputs
+from experiments.run.evaluation import load_generator, load_scorer, respond
+from experiments.run.store import Store, cached_generations, cached_stage
 
 NOT_TRL = ("method", "pairs", "sampling", "monitor_prompts", "lora")
 """Fields of the trainers that TRL does not have."""
+TRACKED_NAMES = ("family.name", "regime", "verifier.name", "experiment.name")
+"""Settings that a tracker shows although they do not change results."""
 
 
 def train_policy(run: Run, store: Store, until_written: ExitStack, log: GenerationLog) -> dict[str, Any]:
@@ -60,9 +61,8 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
         os.replace(store.checkpoint, partial)
     with explain_write_errors(partial):
         partial.mkdir(parents=True, exist_ok=True)
-    checkpointing = Checkpointing(
-        store.resume, run.checkpoint.every, _digest_inputs(run, store, log.made_from)
-    )
+    digest = _digest_inputs(run, store, log.made_from)
+    checkpointing = Checkpointing(store.resume, run.checkpoint.every, digest)
     until_written.enter_context(signals.defer_signals())
     result = distributed.run_in_all(_train, run, store, partial, checkpointing)
     # without the files of the saved checkpoints, which are deleted later
@@ -71,15 +71,12 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
     os.replace(partial, store.checkpoint)
     sync_path(store.trained)
     log.seconds = result.earlier
-    rare: dict[str, Any] = {"untrained": result.untrained} if result.untrained else {}
+    trained = {"history": result.history, "stopped": result.stopped, "seconds": dict(result.seconds)}
+    if result.untrained:
+        trained["untrained"] = result.untrained
     if distributed.process_count() > 1:
-        rare["processes"] = distributed.process_count()
-    return {
-        "history": result.history,
-        "stopped": result.stopped,
-        "seconds": dict(result.seconds),
-        **rare,
-    }
+        trained["processes"] = distributed.process_count()
+    return trained
 
 
 def _digest_inputs(run: Run, store: Store, weights: str) -> str:
@@ -95,23 +92,19 @@ def _digest_inputs(run: Run, store: Store, weights: str) -> str:
         targets = verifier_answers(run, store)
     versions = [version(package) for package in ("torch", "transformers", "trl")]
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    prompts = fingerprint(inputs.training_prompts(run))
+    prompts = inputs.fingerprint(inputs.training_prompts(run))
     return identity.digest([weights, prompts, [asdict(row) for row in targets], versions, device])
 
 
 def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -> TrainingResult:
     """Train by the configured method, in every process of a launch."""
-    quiet_libraries()
-    start, prompts, settings = (
-        load(run.generator, chat_template_kwargs=run.chat_template.generator),
-        inputs.training_prompts(run),
-        trl_settings(run),
-    )
+    cell.quiet_libraries()
+    start, prompts, settings = load_generator(run), inputs.training_prompts(run), trl_settings(run)
     evaluated = inputs.evaluation_prompts(run)
     chat.refuse_unknown_prompts(start.tokenizer, [p.conversation for p in [*prompts, *evaluated]])
     heldout = identity.heldout_verifier(run)
     monitors = Monitors(
-        load(run.generator, chat_template_kwargs=run.chat_template.generator),
+        load_generator(run),
         None if heldout is None else load_scorer(heldout, run.scoring, run.chat_template.verifier),
         run.load_oracle(),
         run.monitor_every,
@@ -123,7 +116,7 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
         save_every=run.selection.every,
         lora=run.values["trainer"]["lora"],
         checkpointing=checkpointing,
-        callbacks=tracking.callbacks(run, store),
+        callbacks=callbacks(run, store),
     )
     if run.trainer.method == "grpo":
         guard = CollapseGuard(**run.values["guard"])
@@ -132,15 +125,8 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
         monitors, prompts, run.trainer.monitor_prompts, run.evaluation.max_new_tokens
     )
     if run.trainer.method == "dpo":
-        preferences = inputs.load_preferences(run)
-        return dpo_sft.train_dpo(
-            start,
-            load(run.generator, chat_template_kwargs=run.chat_template.generator),
-            preferences,
-            monitoring,
-            settings,
-            job,
-        )
+        pairs, reference = inputs.load_preferences(run), load_generator(run)
+        return dpo_sft.train_dpo(start, reference, pairs, monitoring, settings, job)
     return dpo_sft.train_sft(start, prompts, verifier_answers(run, store), monitoring, settings, job)
 
 
@@ -151,13 +137,11 @@ def trl_settings(run: Run) -> dict[str, Any]:
 
 def verifier_answers(run: Run, store: Store) -> list[Generation]:
     """The verifier's answers to the training prompts, which runs share."""
-    prompts = inputs.training_prompts(run)
+    name, prompts = run.verifier.checkpoint, inputs.training_prompts(run)
 
-    def make(log: GenerationLog) -> list[dict[str, Any]]:
-        verifier = load(
-            run.verifier.checkpoint, dtype=run.scoring.dtype, chat_template_kwargs=run.chat_template.verifier
-        )
-        answers = generate(
+    def make(log: GenerationLog) -> list[Generation]:
+        verifier = load(name, dtype=run.scoring.dtype, chat_template_kwargs=run.chat_template.verifier)
+        return generate(
             verifier.model,
             verifier.tokenizer,
             [p.conversation for p in prompts],
@@ -166,11 +150,10 @@ def verifier_answers(run: Run, store: Store) -> list[Generation]:
             log=log,
             **run.values["trainer"]["sampling"],
         )
-        return [asdict(g) for g in answers]
 
-    origin = [resolve_weights([run.verifier.checkpoint]), [asdict(p) for p in prompts]]
-    stage = locked_cached_stage(store.verifier_answers(run), origin, make)
-    return [Generation(**g) for g in stage["value"]]
+    path = store.verifiers / f"{identity.verifier_answers_id(run)}.json"
+    origin = [inputs.resolve_weights([name]), [asdict(p) for p in prompts]]
+    return cached_generations(path, origin, make)[0]
 
 
 def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: GenerationLog) -> list[Generation]:
@@ -181,7 +164,7 @@ def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: Generat
 
     def make(samples_log: GenerationLog) -> list[list[dict[str, Any]]]:
         groups = best_of_n.sample_with_rewards(
-            load(run.generator, chat_template_kwargs=run.chat_template.generator),
+            load_generator(run),
             prompts,
             run.reward.instantiate(),
             run.trainer.num_generations,
@@ -193,8 +176,8 @@ def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: Generat
         )
         return [[asdict(sample) for sample in group] for group in groups]
 
-    stage = locked_cached_stage(store.samples, [asdict(p) for p in prompts], make)
-    return [best_of_n.best_response(group) for group in sample_groups(stage["value"])]
+    stage = cached_stage(store.samples, [asdict(p) for p in prompts], make)
+    return [best_of_n.best_response(group) for group in sample_groups(stage.value)]
 
 
 def sample_groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Sample]]:
@@ -204,15 +187,77 @@ def sample_groups(value: list[list[dict[str, Any]]]) -> list[list[best_of_n.Samp
 
 def warnings(store: Store) -> list[str]:
     """Warnings for the record: about a tracker that failed, and about samples of best-of-n without a reward."""
-    found = tracking.warnings(store)
+    found = _tracker_warnings(store)
     if not store.samples.exists():
         return found
     groups = sample_groups(read_json(store.samples)["value"])
     without = sum(all(s.reward is None for s in group) for group in groups)
-    unscored = sum(s.reward is None for group in groups for s in group)
-    if unscored:
+    if unscored := sum(s.reward is None for group in groups for s in group):
         found.append(
             f"best-of-n: {unscored} of {sum(map(len, groups))} samples have no reward; {without} of {len(groups)} "
             "prompts have none with one, and their first sample is the response"
         )
     return found
+
+
+def callbacks(run: Run, store: Store) -> list[TrainerCallback]:
+    """The callbacks that watch a training: its progress file and, if one is configured, its tracker.
+
+    A tracker knows the training by its id, since another run may resume it.
+    """
+    if run.tracker == "none":
+        return [ProgressFile(store.folder)]
+    project = "cme" if run.experiment.name is None else f"cme-{run.experiment.name}"
+    tracked = TrackedRun(store.trained.name, project, tracked_settings(run), store.trained)
+
+    def warn(text: str) -> None:
+        print(f"warning: {store.folder.name}: {text}", file=sys.stderr)
+        if text not in (known := _tracker_warnings(store)):
+            write_json(store.tracking, [*known, text])
+
+    return [ProgressFile(store.folder), Tracking(run.tracker, tracked, warn)]
+
+
+def tracked_settings(run: Run) -> dict[str, Any]:
+    """The names of a run, and its settings that change the training, by their dotted paths and without secrets."""
+    names = {path: value for path, value in identity.flat_settings(run).items() if path in TRACKED_NAMES}
+    settings = names | identity.training_fields(run)
+    return {path: redact(v) if isinstance(v, str) else v for path, v in settings.items()}
+
+
+def _tracker_warnings(store: Store) -> list[str]:
+    return list(read_json(store.tracking)) if store.tracking.exists() else []
+
+
+class ProgressFile(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
+    """Writes step, number of steps and seconds per step to the run's `progress.json`, at most once a second.
+
+    The seconds are the mean over the steps of this process. A resumed training begins at a later step.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._began = self._wrote = time.monotonic()
+        self._first = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Start the clock."""
+        self._began, self._first = time.monotonic(), state.global_step
+        self._write(state)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Write the step, if the last write is a second ago or the training is over."""
+        if time.monotonic() - self._wrote >= 1 or state.global_step == state.max_steps:
+            self._write(state)
+
+    def _write(self, state: TrainerState) -> None:
+        if not state.is_world_process_zero:
+            return
+        self._wrote = time.monotonic()
+        steps = state.global_step - self._first
+        seconds = round((self._wrote - self._began) / steps, 3) if steps else None
+        cell.report_progress(self._folder, "training", state.global_step, state.max_steps, seconds)

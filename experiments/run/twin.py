@@ -16,7 +16,7 @@ from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.config.validation import validate
 from experiments.run import judging
-from experiments.run.stage import resolve_weights
+from experiments.run.inputs import resolve_weights
 from experiments.run.store import RECORD, Store
 
 ON_JUDGE = re.compile(r"(^|\s)judge[.=]")
@@ -34,8 +34,7 @@ def find_twin(run: Run, store: Store) -> RunRecord | None:
     A record that cannot be read, that does not say which settings are neutral, or that lacks a verdict of checkpoint
     selection is no twin.
     """
-    fields = identity.identity_fields(run, without=("judge",))
-    for record in _find_others(store.folder, fields):
+    for record in _find_others(store.folder, identity.identity_fields(run, without=("judge",))):
         checkpoints = [] if record.trajectory is None else record.trajectory.checkpoints
         if not any(checkpoint.unscored for checkpoint in checkpoints):
             return record
@@ -101,18 +100,13 @@ def take_over(run: Run, store: Store, twin: RunRecord, loaded: Collection[str]) 
     of_run = validate(run)
     warnings = of_run + judging.truncation_warnings(run, twin.pairs)
     warnings += [w for w in twin.warnings if w not in of_run and not ON_JUDGE.search(w)]
+    read = {f"comparator {c.name}'s": c.responses for c in comparisons if c.name != CUT_START}
     if twin.selected is not None and twin.selected.responses is not None:
-        owner = "the selected checkpoint's"
-        warnings += judging.unread_warnings(run.judge, twin.selected.responses, [], owner=owner)
-    for c in comparisons:
-        if c.name != CUT_START:
-            owner = f"comparator {c.name}'s"
-            warnings += judging.unread_warnings(run.judge, c.responses, [], owner=owner)
-    unused = {
-        f"weights of {name}"
-        for name in judging.checkpoints(Component.of(twin.config["judge"]))
-        if name not in loaded
-    }
+        read = {"the selected checkpoint's": twin.selected.responses} | read
+    for owner, responses in read.items():
+        warnings += judging.unread_warnings(run.judge, responses, [], owner=owner)
+    of_judge = judging.checkpoints(Component.of(twin.config["judge"]))
+    unused = {f"weights of {name}" for name in of_judge if name not in loaded}
     environment = {key: value for key, value in twin.environment.items() if key not in unused}
     weights = resolve_weights(judging.checkpoints(run.judge))
     return replace(

@@ -17,12 +17,12 @@ from cme.runtime.command_line import (
     print_errors,
     report_interruption,
 )
-from experiments.config import composition, identity, schema
+from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import plan, resources
-from experiments.run import cell, preparation, state
-from experiments.run.store import RECORD, Store
+from experiments.run import cell, preparation
+from experiments.run.store import RECORD, Store, trains
 from experiments.sweep import launchers, ledger, report
 from experiments.sweep.ledger import Entry
 
@@ -48,7 +48,7 @@ def _run(arguments: list[str]) -> int:
     pending = []
     for run in runs:
         # other experiments than training print their earlier results themselves
-        if run.experiment.run == schema.Experiment.run and cell.is_done(run):
+        if trains(run) and cell.is_done(run):
             print(f"{_folder(run).name}: done before, skipped", file=sys.stderr)
         else:
             pending.append(run)
@@ -144,7 +144,7 @@ def run_cells(
         errors.append(str(error).splitlines()[0])
     counts = Counter[str]()
     for folder in folders:
-        known = state.current_state(folder)
+        known = cell.current_state(folder)
         counts[known.state if known else "pending"] += 1
         if known is not None and known.state == "failed":
             errors.append(f"{folder.name}: {known.reason}")
@@ -169,7 +169,7 @@ def add_to_ledger(runs: Sequence[Run]) -> None:
 def entry_of(run: Run) -> Entry:
     """The ledger's entry of a cell."""
     overrides = [w for w in run.overrides if ledger.field_of(w) not in ledger.COMMAND_FIELDS]
-    comparators = identity.comparisons(run) if run.experiment.run == schema.Experiment.run else {}
+    comparators = identity.comparisons(run) if trains(run) else {}
     return Entry(_folder(run).name, run.scale.name, run.experiment.name, overrides, comparators)
 
 

@@ -14,7 +14,7 @@ from cme.records import RunState
 from cme.runtime import shipped
 from cme.runtime.terminal import plain
 from experiments.plan.columns import align_columns
-from experiments.run import state
+from experiments.run.cell import current_state, last_progress
 from experiments.sweep import ledger
 from experiments.sweep.ledger import Entry
 
@@ -117,7 +117,7 @@ def scan_cells(results_dir: Path, experiment: str | None = None) -> Iterator[Cel
         if key in seen or experiment not in (None, entry.experiment):
             continue
         seen.add(key)
-        known = state.current_state(results_dir / entry.run_id) if entry.run_id in present else None
+        known = current_state(results_dir / entry.run_id) if entry.run_id in present else None
         name = "pending" if known is None else known.state
         if known is not None and known.state == "done":
             compared = entry.comparators.items() <= known.comparators.items()
@@ -161,7 +161,7 @@ def _describe(known: RunState, cell: CellStatus, results_dir: Path) -> str:
         return f"{known.unscored} unscored verdicts" if known.unscored else "has pending comparators"
     if cell.state != "running":
         return f"{known.reason}{f' (attempt {known.attempts})' if known.attempts > 1 else ''}"
-    progress = state.last_progress(results_dir / cell.entry.run_id)
+    progress = last_progress(results_dir / cell.entry.run_id)
     parts = ["starting" if progress is None else progress.stage]
     if progress is not None and progress.step is not None and progress.steps is not None:
         parts.append(f"step {progress.step} of {progress.steps}")

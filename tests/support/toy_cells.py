@@ -11,10 +11,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from cme import Interrupted
-from cme.records import Progress
 from experiments.config.runs import Run
-from experiments.run import state
-from experiments.run.cell import Job
+from experiments.run.cell import Job, report_progress
 from experiments.sweep.worker import Worker
 
 OVERRIDES = ("experiment.run=toy_cells.run", "trusted_packages=[toy_cells]")
@@ -118,7 +116,7 @@ def _run(config: Run) -> Path:
         if config.seed == FAILS:
             raise KeyError("a bug")
         if config.seed == INTERRUPTED:
-            state.report_progress(path.parent, Progress("training", 40, 60, 0.5))
+            report_progress(path.parent, "training", 40, 60, 0.5)
             raise Interrupted("SIGTERM")
         if config.seed == SLOW:
             time.sleep(60)

@@ -72,7 +72,7 @@ def test_its_verdicts_stand_beside_those_of_the_runs_judge(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     before = read_record(path)
-    for module, name in ((training, "train_policy"), (evaluation, "generate"), (pipeline, "load")):
+    for module, name in ((training, "train_policy"), (evaluation, "generate"), (evaluation, "load")):
         monkeypatch.setattr(module, name, never)
     assert judge(before.run_id, *by_length, f"results_dir={path.parent.parent}") == 0
     after = read_record(path)

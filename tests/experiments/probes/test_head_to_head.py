@@ -382,7 +382,7 @@ def test_what_the_judge_lacks_is_said_before_any_call(
 def test_a_judge_that_scores_nothing_is_a_failure_with_its_reason(
     released: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def verdicts_on(judge: object, pairs: list[Pair], **_: object) -> list[Verdict]:
+    def verdicts_on(judge: object, pairs: list[Pair], *_: object) -> list[Verdict]:
         tie, none = {"outcome": "tie"}, {"outcome": "unscored", "reason": "it slept"}
         return [Verdict(p.prompt_id, True, **(tie if n < scored else none)) for n, p in enumerate(pairs)]
 

@@ -18,7 +18,7 @@ from cme.runtime.secrets import redact
 from experiments.config import composition
 from experiments.config.runs import Run
 from experiments.run import cell as cells
-from experiments.run import state
+from experiments.run import training
 
 HERE = SUPPORT
 ROOT = HERE.parents[1]
@@ -85,7 +85,7 @@ def test_an_interruption_is_written_down_and_goes_on_up(tmp_path: Path) -> None:
         cells.run(config)
     found = read_record(folder / "state.json", RunState)
     assert (found.state, found.reason) == ("interrupted", "interrupted by SIGTERM at step 40 of 60")
-    assert not state.is_held(folder)
+    assert not cells.is_held(folder)
 
 
 def test_no_secret_and_no_variable_is_in_what_is_written(
@@ -106,12 +106,12 @@ def test_a_killed_run_is_interrupted_and_holds_no_lock(tmp_path: Path) -> None:
     folder = toy_cells.record_path(config).parent
     process = begun(config)
     until(lambda: (folder / "ran").exists())
-    running = state.current_state(folder)
+    running = cells.current_state(folder)
     assert running is not None and running.state == "running"
     assert running.owner is not None and f"process {process.pid} " in running.owner
     process.send_signal(signal.SIGKILL)
     process.wait()
-    killed = state.current_state(folder)
+    killed = cells.current_state(folder)
     assert killed is not None and (killed.state, killed.attempts) == ("interrupted", 1)
     assert killed.reason == "its process was killed while starting"
 
@@ -134,18 +134,18 @@ def test_two_processes_run_a_cell_once_and_the_second_says_who_is_at_it(tmp_path
 
 
 def test_a_lock_may_be_taken_again_by_whoever_holds_it(tmp_path: Path) -> None:
-    with state.run_lock(tmp_path / "run"), state.run_lock(tmp_path / "run"):
-        assert state.is_held(tmp_path / "run")
-    assert not state.is_held(tmp_path / "run")
+    with cells.run_lock(tmp_path / "run"), cells.run_lock(tmp_path / "run"):
+        assert cells.is_held(tmp_path / "run")
+    assert not cells.is_held(tmp_path / "run")
 
 
 def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"state": "do')
-    found = state.current_state(tmp_path)
+    found = cells.current_state(tmp_path)
     assert found is not None and found.state == "failed"
     assert found.reason is not None and str(tmp_path / "state.json") in found.reason
     write_record(tmp_path / "state.json", RunState("done", 1, record="record.json"))
-    assert state.current_state(tmp_path) is None, "done without its record is not done"
+    assert cells.current_state(tmp_path) is None, "done without its record is not done"
 
 
 def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]]) -> None:
@@ -163,13 +163,11 @@ def test_steps_are_written_with_their_rate_from_where_a_training_went_on(
 ) -> None:
     from transformers import TrainerControl, TrainerState
 
-    from experiments.run import tracking
-
     clock = [100.0]
-    monkeypatch.setattr(tracking.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
     control = TrainerControl()
     written = tmp_path / "progress.json"
-    callback = tracking.ProgressFile(tmp_path)
+    callback = training.ProgressFile(tmp_path)
 
     def at(step: int) -> TrainerState:
         return TrainerState(global_step=step, max_steps=60, is_world_process_zero=True)

@@ -13,8 +13,8 @@ from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
 from experiments.plan import cost, plan
 from experiments.run import cell as cells
-from experiments.run import comparators, judging, pipeline, preparation, state
-from experiments.run.store import Store, pending_checkpoints, pending_comparators
+from experiments.run import comparators, evaluation, inputs, judging, pipeline, preparation, training
+from experiments.run.store import Store, missing_comparators, pending_comparators
 
 ON = "comparators=paper"
 INSTRUCT, REFERENCE = "miniature:qwen-1/instruct", "miniature:gemma-1/instruct"
@@ -72,8 +72,8 @@ def test_a_finished_run_is_compared_without_being_trained_again(
     before = read_record(path)
     assert before.comparisons is None and Store.of(off).done and not Store.of(on).done
     assert Store.of(on).record == path
-    for name in ("resolve_weights", "_train", "load"):
-        monkeypatch.setattr(pipeline, name, never)
+    for module, name in ((inputs, "resolve_weights"), (training, "train_policy"), (evaluation, "load")):
+        monkeypatch.setattr(module, name, never)
     Store.of(on).training.unlink()
     Store.of(on).generations.unlink()
     preparation.prepare([on])
@@ -94,7 +94,7 @@ def test_earlier_comparisons_stay_and_only_the_missing_ones_are_made(cell: Cell)
     one = f"+evaluation.comparators.instruct={INSTRUCT}"
     first = read_record(pipeline.run(composed(cell("reward=random", one))))
     both = composed(cell("reward=random", ON))
-    assert pending_checkpoints(Store.of(both), first) == [REFERENCE]
+    assert missing_comparators(first, Store.of(both).comparators) == {"reference": REFERENCE}
     second = read_record(pipeline.run(both))
     assert first.comparisons is not None and second.comparisons is not None
     assert second.comparisons[: len(first.comparisons)] == first.comparisons
@@ -284,7 +284,7 @@ def test_an_unscored_verdict_against_a_comparator_is_pending_only_with_the_compa
     failed = [Verdict(first.policy[0].prompt_id, True, "unscored", "down"), *first.policy[1:]]
     write_record(store.record, replace(record, comparisons=[replace(first, policy=failed), second]))
     assert Store.of(plain).done and not store.done
-    path = store.folder / state.STATE
+    path = store.folder / cells.STATE
     write_record(path, replace(read_record(path, RunState), unscored=1))
     cells.run(plain)
     found = read_record(path, RunState)

@@ -15,7 +15,7 @@ from cme.models import chat
 from cme.models.generation import generate
 from cme.records import CUT_START, Comparison, Generation, Grade, RunRecord, read_record, write_record
 from experiments.plan import cost
-from experiments.run import comparators, cut_start, evaluation, pipeline, preparation
+from experiments.run import comparators, evaluation, pipeline, preparation, training
 from experiments.run.store import Store
 
 
@@ -42,7 +42,7 @@ def cut_of(record: RunRecord) -> Comparison:
 def test_a_response_is_cut_at_its_first_sentence_end(
     text: str, finished: bool, cut: str, ended: bool
 ) -> None:
-    found = cut_start.cut_at_sentence_end(generation(text, finished))
+    found = comparators.cut_at_sentence_end(generation(text, finished))
     assert (found.response, found.finished) == (cut, ended)
 
 
@@ -53,12 +53,12 @@ def test_without_an_oracle_a_stop_string_or_the_policys_length_cuts(tiny: Callab
     whole = generation(text, False, len(ids))
     for length in (0, 1, 5):
         for finished in (True, False):  # the end-of-turn token is no part of the text
-            found = cut_start.cut_to_length(tokenizer, whole, generation("", finished, length + finished))
+            found = comparators.cut_to_length(tokenizer, whole, generation("", finished, length + finished))
             assert found.response == tokenizer.decode(ids[:length]) and found.finished is False
-    assert cut_start.cut_to_length(tokenizer, whole, generation("", False, len(ids))) == whole
+    assert comparators.cut_to_length(tokenizer, whole, generation("", False, len(ids))) == whole
     for mark in ("\nUser: and the frog?", "\n\n### Instruction:\nGo on.", "\n<|im_start|>user"):
         asked = generation(f"{text}\n\nIt is so.{mark}", False, 99)
-        found = cut_start.cut_to_length(tokenizer, asked, generation("", True, 2))
+        found = comparators.cut_to_length(tokenizer, asked, generation("", True, 2))
         assert (found.response, found.finished) == (f"{text}\n\nIt is so.", True)
 
 
@@ -67,7 +67,7 @@ def test_a_record_has_the_cut_start_with_verdicts_and_grades(cell: Cell) -> None
     record = read_record(pipeline.run(config))
     found, grades = cut_of(record), record.grades
     assert grades is not None and found.checkpoint == record.generator_checkpoint and found.start is not None
-    assert found.responses == [cut_start.cut_at_sentence_end(p.start) for p in record.pairs]
+    assert found.responses == [comparators.cut_at_sentence_end(p.start) for p in record.pairs]
     sides = {
         "start": ([p.start for p in record.pairs], grades.start),
         "policy": ([p.policy for p in record.pairs], grades.policy),
@@ -106,7 +106,7 @@ def test_a_finished_run_gets_its_cut_start_without_a_model(
     assert read_record(path).comparisons is None and Store.of(off).done and not Store.of(on).done
     for name in ("resolve_weights", "comparator_responses"):
         monkeypatch.setattr(comparators, name, never)
-    monkeypatch.setattr(pipeline, "_train", never)
+    monkeypatch.setattr(training, "train_policy", never)
     preparation.prepare([on])
     assert pipeline.run(on) == path and cut_of(read_record(path)) and Store.of(on).done
 

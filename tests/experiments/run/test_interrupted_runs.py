@@ -18,7 +18,8 @@ from cme.models import generation
 from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
 from experiments.config import composition
 from experiments.config.runs import Run
-from experiments.run import inputs, pipeline, stage, tracking, training
+from experiments.run import inputs, pipeline, training
+from experiments.run import store as store_module
 from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
@@ -47,7 +48,7 @@ def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[Run, RunRecord]]:
 
 def ended(config: Run, monkeypatch: pytest.MonkeyPatch, step: int, by: int | None) -> None:
     with monkeypatch.context() as ending:
-        ending.setattr(tracking, "callbacks", lambda *_: [Ending(step, by)])
+        ending.setattr(training, "callbacks", lambda *_: [Ending(step, by)])
         with pytest.raises(Killed if by is None else Interrupted):
             pipeline.run(config)
 
@@ -73,7 +74,7 @@ def test_training_resumes_and_saved_checkpoints_stay(
         raise Killed
 
     with monkeypatch.context() as broken:  # the policy is whole, what is written of its training is not
-        broken.setattr(stage, "write_json", full)
+        broken.setattr(store_module, "write_json", full)
         with pytest.raises(Killed):
             pipeline.run(config)
     assert store.checkpoint.exists() and store.resume.exists()
@@ -160,7 +161,7 @@ def test_seconds_are_those_of_all_attempts(
 
 def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on no training may take a step."""
-    monkeypatch.setattr(tracking, "callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
+    monkeypatch.setattr(training, "callbacks", lambda *_: [Ending(step, None) for step in range(1, 10)])
 
 
 def test_a_lost_record_is_made_again_without_training(
@@ -275,7 +276,7 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(
             steps.append(state.global_step)
             raise Killed
 
-    monkeypatch.setattr(tracking, "callbacks", lambda *_: [Noted()])
+    monkeypatch.setattr(training, "callbacks", lambda *_: [Noted()])
     with pytest.raises(Killed):
         pipeline.run(config)
     assert steps == [2 if changed is nothing else 1]

@@ -19,7 +19,7 @@ from experiments.config import composition
 from experiments.config.family_overlap import generator_parties
 from experiments.config.validation import BadConfig, validate
 from experiments.plan import cost
-from experiments.run import judging, pipeline, preparation, selection
+from experiments.run import evaluation, inputs, judging, pipeline, preparation, selection, training
 from experiments.run.store import Store
 
 KEY = "sk-very-secret-8431"
@@ -135,8 +135,8 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     failed = scored(first).count(False)
     assert 3 < failed < 21
     assert f"{failed} of 24 verdicts are unscored, the first because" in capsys.readouterr().err
-    for name in ("resolve_weights", "_train", "load"):
-        monkeypatch.setattr(pipeline, name, never)
+    for module, name in ((inputs, "resolve_weights"), (training, "train_policy"), (evaluation, "load")):
+        monkeypatch.setattr(module, name, never)
     stub.rates = {}
     preparation.prepare([config])
     again = read_record(pipeline.run(config))

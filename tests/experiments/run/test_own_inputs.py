@@ -13,7 +13,7 @@ from cme.records import read_record
 from experiments.config import composition
 from experiments.config.validation import BadConfig
 from experiments.run import inputs, pipeline, preparation, selection
-from experiments.run.evaluation import pair_prompts
+from experiments.run.inputs import pair_prompts
 
 Cell = Callable[..., list[str]]
 SIZES = ("data.train_prompts=8", "data.eval_prompts=4", "judge=reference_similarity")

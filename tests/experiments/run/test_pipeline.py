@@ -17,7 +17,7 @@ from cme.models.generation import generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
 from experiments.config import composition
 from experiments.run import evaluation, judging, pipeline, training
-from experiments.run.stage import fingerprint
+from experiments.run.inputs import fingerprint
 from experiments.run.store import Store
 
 
@@ -126,8 +126,8 @@ def test_a_finished_cell_is_skipped(
     config = composed(finished("reward=random"))
     path = Store.of(config).record
     before = path.stat().st_mtime_ns, path.read_bytes()
-    for name in ("load", "_train", "_judge"):
-        monkeypatch.setattr(pipeline, name, never)
+    for module, name in ((evaluation, "load"), (training, "train_policy"), (pipeline, "_judge")):
+        monkeypatch.setattr(module, name, never)
     capsys.readouterr()
     assert pipeline.run(config) == path
     assert (path.stat().st_mtime_ns, path.read_bytes()) == before

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from cme import Unavailable
 from cme.evaluation import capabilities
 from cme.records import RunRecord, read_record
-from experiments.run import evaluation, pipeline, preparation, tracking, training
+from experiments.run import evaluation, pipeline, preparation, training
 from experiments.run.store import Store
 
 PLAIN = ("reward=random", "tracker=none")
@@ -120,7 +120,7 @@ def test_saved_checkpoints_stay_until_all_runs_of_a_command_have_selected(cell: 
 def test_a_killed_training_continues_in_another_run(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*PLAIN, "trainer.max_steps=4", "checkpoint.every=1")
     with monkeypatch.context() as killing:
-        killing.setattr(tracking, "callbacks", lambda *_: [Ending(3, None)])
+        killing.setattr(training, "callbacks", lambda *_: [Ending(3, None)])
         with pytest.raises(Killed):
             pipeline.run(composed(cell(*words)))
     steps: list[int] = []
@@ -129,7 +129,7 @@ def test_a_killed_training_continues_in_another_run(cell: Cell, monkeypatch: pyt
         def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
             steps.append(state.global_step)
 
-    monkeypatch.setattr(tracking, "callbacks", lambda *_: [Noted()])
+    monkeypatch.setattr(training, "callbacks", lambda *_: [Noted()])
     record = read_record(pipeline.run(composed(cell(*words, "evaluation.both_orders=false"))))
     assert steps == [3, 4] and record.history["step"] == [1, 2, 3, 4]
     pipeline.run(composed(cell(*words)))

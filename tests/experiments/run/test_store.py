@@ -9,7 +9,8 @@ import pytest
 from cme import Unavailable
 from cme.records import ExperimentRecord, read_record
 from experiments.config import composition, identity
-from experiments.run.store import Store, add_to_experiments, environment
+from experiments.run.inputs import environment
+from experiments.run.store import Store, add_to_experiments
 
 
 def test_files_lie_under_results_dir(tmp_path: Path) -> None:

@@ -86,16 +86,18 @@ def test_nothing_else_of_a_record_changes_and_it_is_measured_once(
 def test_equal_questions_are_asked_once_across_records(
     unmeasured: RunRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure.cached_scorer.cache_clear()
     first = measure_surprisal(unmeasured)
-    template = tuple(sorted(unmeasured.config["chat_template"]["verifier"].items()))
-    scorer = measure.cached_scorer(OLMO, template=template, **unmeasured.config["scoring"])
+    model = measure.load_model(OLMO, **unmeasured.config["scoring"])
     asked: list[str] = []
-    score = scorer.scorer.score
-    monkeypatch.setattr(scorer.scorer, "score", lambda p, r, f: asked.extend(r) or score(p, r, f))
-    assert measure_surprisal(unmeasured) == first and asked == []
+    score = model.scorer.score
+    monkeypatch.setattr(model.scorer, "score", lambda p, r, f: asked.extend(r) or score(p, r, f))
+    assert measure_surprisal(unmeasured, load=lambda *_, **__: model) == first and len(asked) == 24
+    asked.clear()
+    assert measure_surprisal(unmeasured, load=lambda *_, **__: model) == first and asked == []
     changed = replace(unmeasured.pairs[0], policy=Generation("seven", True, 1))
-    measure_surprisal(replace(unmeasured, pairs=[changed, *unmeasured.pairs[1:]]))
+    measure_surprisal(
+        replace(unmeasured, pairs=[changed, *unmeasured.pairs[1:]]), load=lambda *_, **__: model
+    )
     assert asked == ["seven"]
 
 
@@ -198,7 +200,7 @@ def test_weights_are_known_by_commit_digest_or_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from cme import checkpoints
-    from experiments.run.stage import resolve_weights
+    from experiments.run.inputs import resolve_weights
 
     build = tmp_path / "qwen-1-sft" / "build.json"
     build.parent.mkdir()

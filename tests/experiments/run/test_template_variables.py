@@ -10,7 +10,6 @@ from cme.models import template_variables
 from cme.records import read_record
 from experiments.config import identity
 from experiments.run import pipeline
-from experiments.run.store import Store
 
 GENERATOR, VERIFIER = "chat_template.generator.date=2025-01-31", "chat_template.verifier.date=2025-02-01"
 ROLES = {"qwen": "2025-01-31", "gemma": "2025-02-01", "olmo": "2025-02-01"}
@@ -53,7 +52,7 @@ def test_each_model_has_those_of_its_role(
 def test_models_with_other_values_have_their_own_responses(cell: Cell) -> None:
     def shared(*arguments: str) -> tuple[str, str]:
         run = composed(cell("verifier=gemma", *arguments))
-        return identity.start_id(run), str(Store.of(run).verifier_responses(run, "v"))
+        return identity.start_id(run), identity.verifier_responses_id(run, "v")
 
     start, verifier = shared()
     assert shared(GENERATOR) == (shared(GENERATOR)[0], verifier) != (start, verifier)

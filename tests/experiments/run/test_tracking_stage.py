@@ -13,7 +13,7 @@ from cme import Unavailable
 from cme.records import RunRecord, read_record
 from cme.runtime import extras
 from cme.training import trackers
-from experiments.run import pipeline, preparation, tracking
+from experiments.run import pipeline, preparation, training
 from experiments.run.store import Store
 
 TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio", "none")
@@ -41,8 +41,8 @@ def test_tensorboard_lies_beside_the_policy(cell: Cell) -> None:
 def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     config = composed(cell("trainer.max_steps=5", "checkpoint.every=2"))
     with monkeypatch.context() as killing:
-        callbacks = tracking.callbacks
-        killing.setattr(tracking, "callbacks", lambda r, s: [*callbacks(r, s), Ending(4, None)])
+        callbacks = training.callbacks
+        killing.setattr(training, "callbacks", lambda r, s: [*callbacks(r, s), Ending(4, None)])
         with pytest.raises(Killed):
             pipeline.run(config)
     record = read_record(pipeline.run(config))
@@ -54,14 +54,14 @@ def test_a_killed_training_goes_on_in_tensorboard(cell: Cell, monkeypatch: pytes
 def test_a_tracker_is_no_part_of_a_run(cell: Cell) -> None:
     cells = [composed(cell(f"tracker={name}")) for name in TRACKERS]
     assert len({config.run_id for config in cells}) == 1
-    assert len({str(tracking.parameters(config)) for config in cells}) == 1
-    [progress] = tracking.callbacks(cells[-1], Store.of(cells[-1]))
-    assert isinstance(progress, tracking.ProgressFile)
+    assert len({str(training.tracked_settings(config)) for config in cells}) == 1
+    [progress] = training.callbacks(cells[-1], Store.of(cells[-1]))
+    assert isinstance(progress, training.ProgressFile)
 
 
 def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
     config = composed(cell("experiment=main_table"))
-    [_, callback] = tracking.callbacks(config, Store.of(config))
+    [_, callback] = training.callbacks(config, Store.of(config))
     assert callback.run.id == Store.of(config).trained.name and callback.run.project == "cme-main_table"
     settings = callback.run.settings
     assert (
@@ -70,7 +70,7 @@ def test_a_run_is_known_by_its_names_and_settings(cell: Cell) -> None:
     )
     assert not any(name.startswith(("experiment.sweep", "family.checkpoints")) for name in settings)
     config = replace(config, values=config.values | {"generator": "https://me:hunter2@host/model"})
-    assert tracking.parameters(config)["generator"] == "https://***@host/model"
+    assert training.tracked_settings(config)["generator"] == "https://***@host/model"
 
 
 def test_a_failed_tracker_is_in_the_record(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

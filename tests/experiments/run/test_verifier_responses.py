@@ -54,8 +54,7 @@ def test_a_run_without_a_verifier_has_none(cell: Cell) -> None:
 
 def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
     def path(*arguments: str) -> str:
-        config = composed(cell(*arguments))
-        return str(Store.of(config).verifier_responses(config, "v"))
+        return identity.verifier_responses_id(composed(cell(*arguments)), "v")
 
     same = ("seed=3", "family=llama", "verifier=gemma", "trainer.beta=0.2", "evaluation.batch_size=2")
     other = ("evaluation.max_new_tokens=7", "data.eval_prompts=11", "scoring.dtype=bfloat16")
@@ -63,9 +62,7 @@ def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
     rounded = path("verifier=gemma", "reward.quantization=8bit")
     assert len({rounded, path("verifier=gemma"), *(path("verifier=gemma", one) for one in other)}) == 5
     config = composed(cell())
-    assert Store.of(config).verifier_responses(config, "v") != Store.of(config).verifier_responses(
-        config, "w"
-    )
+    assert identity.verifier_responses_id(config, "v") != identity.verifier_responses_id(config, "w")
 
 
 def test_they_are_those_of_the_verifier_as_it_is_rounded(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

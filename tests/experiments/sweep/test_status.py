@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import toy_cells
 
-from cme.records import Progress, RunState, write_record
+from cme.records import RunState, write_record
 from experiments.__main__ import main
 from experiments.config import composition
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
-from experiments.run import preparation, state
+from experiments.run import cell, preparation
 from experiments.sweep import launchers, ledger, runner, status
 from experiments.sweep.ledger import Entry
 
 TRUST = "trusted_packages=[toy_cells]"
 HOLD = (
-    "import sys\nfrom pathlib import Path\nfrom experiments.run import state\n"
-    "with state.run_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
+    "import sys\nfrom pathlib import Path\nfrom experiments.run import cell\n"
+    "with cell.run_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()\n"
 )
 
 
@@ -46,7 +46,7 @@ def sweep(tmp_path: Path) -> Path:
     put(enrolled(tmp_path, "broken", "rewards"), RunState("failed", 2, reason="OutOfMemoryError: no"))
     killed = enrolled(tmp_path, "killed", "rewards")
     put(killed, RunState("running", 1, owner="process 1 on there"))
-    state.report_progress(killed, Progress("judging"))
+    cell.report_progress(killed, "judging")
     put(enrolled(tmp_path, "stopped", "math"), RunState("interrupted", 1, reason="interrupted by SIGTERM"))
     enrolled(tmp_path, "untouched", "math")
     met = RunState("done", 1, record="record.json", comparators={"instruct": "x"})
@@ -97,7 +97,7 @@ def test_a_running_cell_shows_step_rate_and_time_left(
 ) -> None:
     folder = enrolled(tmp_path, "busy")
     put(folder, RunState("running", 1, owner="process 7 on here"))
-    state.report_progress(folder, Progress("training", 40, 60, 12.5))
+    cell.report_progress(folder, "training", 40, 60, 12.5)
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder)],
         stdin=subprocess.PIPE,
