@@ -272,7 +272,13 @@ def _capability(before: Score, after: Score) -> Capability:
     if (before.task, before.metric, before.n) != (after.task, after.metric, after.n):
         raise ValueError(f"capabilities of start and policy are of different items: {before} and {after}")
     return Capability(
-        *(before.task, before.metric, before.n),
-        *(before.value, before.stderr, after.value, after.stderr),
-        *(before.items, after.items),
+        task=before.task,
+        metric=before.metric,
+        n=before.n,
+        before=before.value,
+        before_stderr=before.stderr,
+        after=after.value,
+        after_stderr=after.stderr,
+        before_items=before.items,
+        after_items=after.items,
     )

@@ -71,7 +71,11 @@ def train_policy(run: Run, store: Store, until_written: ExitStack, log: Generati
     os.replace(partial, store.checkpoint)
     sync_path(store.trained)
     log.seconds = result.earlier
-    trained = {"history": result.history, "stopped": result.stopped, "seconds": dict(result.seconds)}
+    trained: dict[str, Any] = {
+        "history": result.history,
+        "stopped": result.stopped,
+        "seconds": dict(result.seconds),
+    }
     if result.untrained:
         trained["untrained"] = result.untrained
     if distributed.process_count() > 1:

@@ -22,13 +22,23 @@ Folder = Callable[..., Path]
 NAME = "owner/model"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the results of `finished`, once they are made."""
+    return tmp_path_factory.mktemp("kept") / "runs"
+
+
 @pytest.fixture
-def finished(cell: Cell, hub_cache: Path, tiny_folder: Folder) -> Run:
+def finished(cell: Cell, hub_cache: Path, tiny_folder: Folder, tmp_path: Path, kept: Path) -> Run:
     """A finished run of the first commit of a checkpoint."""
     add_snapshot(hub_cache, NAME, FIRST, tiny_folder("qwen"))
     run = composed(cell(f"generator={NAME}", "tracker=none"))
-    preparation.prepare([run])
-    pipeline.run(run)
+    if kept.exists():
+        shutil.copytree(kept, tmp_path / "runs")
+    else:
+        preparation.prepare([run])
+        pipeline.run(run)
+        shutil.copytree(tmp_path / "runs", kept)
     return run
 
 

@@ -62,9 +62,9 @@ def test_without_an_oracle_a_stop_string_or_the_policys_length_cuts(tiny: Callab
         assert (found.response, found.finished) == (f"{text}\n\nIt is so.", True)
 
 
-def test_a_record_has_the_cut_start_with_verdicts_and_grades(cell: Cell) -> None:
-    config = composed(cell())
-    record = read_record(pipeline.run(config))
+def test_a_record_has_the_cut_start_with_verdicts_and_grades(finished: Cell) -> None:
+    config = composed(finished())
+    record = read_record(Store.of(config).record)
     found, grades = cut_of(record), record.grades
     assert grades is not None and found.checkpoint == record.generator_checkpoint and found.start is not None
     assert found.responses == [comparators.cut_at_sentence_end(p.start) for p in record.pairs]
@@ -154,8 +154,8 @@ def test_identical_responses_tie_without_a_call(cell: Cell, monkeypatch: pytest.
     assert 0 < made == len(asked - judged_before) < 48
 
 
-def test_a_record_of_another_length_is_refused(cell: Cell, tmp_path: Path) -> None:
-    record = read_record(pipeline.run(composed(cell("reward=random"))))
+def test_a_record_of_another_length_is_refused(finished: Cell, tmp_path: Path) -> None:
+    record = read_record(Store.of(composed(finished())).record)
     assert record.grades is not None
     object.__setattr__(record.grades, "cut_start", record.grades.cut_start[1:])
     write_record(tmp_path / "record.json", record)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from endings import Ending, Killed
+from small_runs import Cell, composed
 from transformers import TrainerCallback, TrainerControl, TrainerState
 
 from cme import Interrupted
@@ -21,8 +23,6 @@ from experiments.config.runs import Run
 from experiments.run import inputs, pipeline, training
 from experiments.run import store as store_module
 from experiments.run.store import Store
-
-Cell = Callable[..., list[str]]
 
 
 def untimed(record: RunRecord) -> RunRecord:
@@ -58,7 +58,7 @@ def test_training_resumes_and_saved_checkpoints_stay(
 ) -> None:
     config, twin = twins(
         "reward=random",
-        "trainer.max_steps=5",
+        "trainer.max_steps=4",
         "selection.every=1",
         "selection.prompts=6",
         "checkpoint.every=2",
@@ -126,9 +126,8 @@ def test_generation_goes_on_within_its_stage(
     assert untimed(read_record(Store.of(config).record)) == untimed(twin)
 
 
-def test_a_stage_file_that_is_cut_short_is_named(cell: Cell) -> None:
-    [config] = composition.compose_cells(cell("reward=random"))
-    pipeline.run(config)
+def test_a_stage_file_that_is_cut_short_is_named(finished: Cell) -> None:
+    config = composed(finished("reward=random"))
     store = Store.of(config)
     store.record.unlink()
     store.training.write_bytes(store.training.read_bytes()[:50])
@@ -142,14 +141,10 @@ def test_a_stage_file_that_is_cut_short_is_named(cell: Cell) -> None:
         BadFile, match=r"generations-\w+\.json is not a stage's file \(KeyError\('made_from'\)\)"
     ):
         pipeline.run(config)
-    store.generations.unlink()
-    assert pipeline.run(config) == store.record
 
 
-def test_seconds_are_those_of_all_attempts(
-    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config, _ = twins("reward=random", "trainer.max_steps=3")
+def test_seconds_are_those_of_all_attempts(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = composed(cell("reward=random", "trainer.max_steps=3"))
     store = Store.of(config)
     ended(config, monkeypatch, 1, signal.SIGINT)
     marker = store.resume / "checkpoint-1" / "whole.json"
@@ -165,16 +160,16 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_lost_record_is_made_again_without_training(
-    twins: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though the saved checkpoints, which lay in the policy's folder, are deleted."""
-    config, twin = twins("reward=random", "selection.every=1", "selection.prompts=6")
+    config = composed(finished("reward=random", "selection.every=1", "selection.prompts=6"))
     store = Store.of(config)
-    pipeline.run(config)
+    record = read_record(store.record)
     assert not list(store.checkpoint.glob("step-*"))
     store.record.unlink()
     untrained(monkeypatch)
-    assert untimed(read_record(pipeline.run(config))) == untimed(twin)
+    assert untimed(read_record(pipeline.run(config))) == untimed(record)
 
 
 GUARD_OF_TWO_STEPS = ("guard.patience=2", "guard.patience_groups=1")
@@ -202,14 +197,14 @@ def test_a_signal_before_the_first_step_is_answered_there(
 ) -> None:
     """While models load it waits already."""
     [config] = composition.compose_cells(cell("reward=random"))
-    load = training.load
+    load = training.load_generator
 
     def interrupted(*arguments: Any, **settings: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
-        monkeypatch.setattr(training, "load", load)
+        monkeypatch.setattr(training, "load_generator", load)
         return load(*arguments, **settings)
 
-    monkeypatch.setattr(training, "load", interrupted)
+    monkeypatch.setattr(training, "load_generator", interrupted)
     untrained(monkeypatch)
     with pytest.raises(Interrupted):
         pipeline.run(config)
@@ -245,30 +240,25 @@ def nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trainer", "changed"),
+    ("trainer", "changes"),
     [
-        ("grpo", nothing),
-        ("grpo", prompts_reversed),
-        ("grpo", other_versions),
-        ("dpo", pairs_swapped),
-        ("sft", other_answers),
+        ("grpo", [nothing, prompts_reversed, other_versions]),
+        ("dpo", [pairs_swapped]),
+        ("sft", [other_answers]),
     ],
 )
-def test_a_checkpoint_of_other_data_is_not_gone_on_from(
+def test_a_training_continues_only_from_a_checkpoint_of_equal_inputs(
     cell: Cell,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
     trainer: str,
-    changed: Callable[[pytest.MonkeyPatch], None],
+    changes: list[Callable[[pytest.MonkeyPatch], None]],
 ) -> None:
-    small = (
-        [a for a in cell() if not a.startswith("trainer.")] if trainer != "grpo" else cell("reward=random")
-    )
-    [config] = composition.compose_cells(
-        [*small, f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1"]
-    )
+    small = [a for a in cell() if trainer == "grpo" or not a.startswith("trainer.")]
+    words = (f"trainer={trainer}", "trainer.max_steps=3", "checkpoint.every=1")
+    config = composed([*small, *words, *(["reward=random"] if trainer == "grpo" else [])])
     ended(config, monkeypatch, 2, None)
     assert list(Store.of(config).resume.glob("checkpoint-1/whole.json"))
-    changed(monkeypatch)
     steps: list[int] = []
 
     class Noted(TrainerCallback):  # type: ignore[misc]
@@ -276,19 +266,25 @@ def test_a_checkpoint_of_other_data_is_not_gone_on_from(
             steps.append(state.global_step)
             raise Killed
 
-    monkeypatch.setattr(training, "callbacks", lambda *_: [Noted()])
-    with pytest.raises(Killed):
-        pipeline.run(config)
-    assert steps == [2 if changed is nothing else 1]
+    shutil.copytree(tmp_path / "runs", tmp_path / "interrupted")
+    for changed in changes:
+        shutil.rmtree(tmp_path / "runs")
+        shutil.copytree(tmp_path / "interrupted", tmp_path / "runs")
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "callbacks", lambda *_: [Noted()])
+            changed(patch)
+            with pytest.raises(Killed):
+                pipeline.run(config)
+    assert steps == [2 if changed is nothing else 1 for changed in changes]
 
 
 def test_the_processes_in_a_record_are_those_that_trained(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
+    finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not those of the launch that writes it."""
-    [config] = composition.compose_cells(cell("reward=random"))
+    config = composed(finished("reward=random"))
     store = Store.of(config)
-    assert "processes" not in read_record(pipeline.run(config)).environment
+    assert "processes" not in read_record(store.record).environment
     found = read_json(store.training)
     assert sorted(found["value"]) == ["history", "seconds", "stopped"]
     store.record.unlink()

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import forked
 import pytest
 from chat_stub import ChatStub, serving, winner
 from small_runs import Cell, composed, never
@@ -21,6 +20,7 @@ from experiments.config.validation import BadConfig, validate
 from experiments.plan import cost
 from experiments.run import evaluation, inputs, judging, pipeline, preparation, selection, training
 from experiments.run.store import Store
+from experiments.sweep import runner
 
 KEY = "sk-very-secret-8431"
 OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
@@ -233,28 +233,21 @@ def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub)
 def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
     carried = ("base_url=http://elsewhere/v1", "concurrency=3", "timeout=7", "retries=1", "max_calls=9",
                "api_key_variable=X", "usd_per_million_input=1", "usd_per_million_output=1")  # fmt: skip
-    decided = (
-        "model=other",
-        "reply_with=x",
-        "decoding.temperature=1",
-        "max_response_chars=9",
-        "tie_margin=0.5",
-    )
-    for base, prefix in (
-        (["judge=openai", "judge.model=a"], "judge"),
-        (
-            ["judge=panel", "judge.members.gpt_5_2.model=a", "judge.members.anthropic.model=b"],
-            "judge.members.gpt_5_2",
-        ),
-    ):
-        name = None if prefix == "judge" else "gpt_5_2"
-        config = composed(base)
-        before = config.run_id, judging.judge_digest(judging.judges(config.judge)[name])
-        for fields, same in ((carried, True), (decided, False)):
-            for field in fields:
-                other = composed([*base, f"{prefix}.{field}"])
-                after = other.run_id, judging.judge_digest(judging.judges(other.judge)[name])
-                assert [a == b for a, b in zip(before, after, strict=True)] == [same, same], field
+    decided = ("model=b", "reply_with=x", "decoding.temperature=1", "max_response_chars=9", "tie_margin=0.5")
+    member = "judge.members.gpt_5_2"
+
+    def identities(*overrides: str) -> tuple[str, str]:
+        run = composed([*overrides])
+        return run.run_id, judging.judge_digest(run.judge.members.get("gpt_5_2", run.judge))
+
+    single = ("judge=openai", "judge.model=a")
+    panel = ("judge=panel", f"{member}.model=a", "judge.members.anthropic.model=b")
+    for base, prefix, fields in ((single, "judge", decided), (panel, member, decided[:1])):
+        own = identities(*base)
+        assert identities(*base, *(f"{prefix}.{field}" for field in carried)) == own
+        for field in fields:
+            run_id, digest = identities(*base, f"{prefix}.{field}")
+            assert run_id != own[0] and digest != own[1], field
 
 
 @pytest.mark.parametrize(
@@ -333,17 +326,16 @@ def test_members_of_a_panel_are_checked_as_judges_are(capsys: pytest.CaptureFixt
     ],
 )
 def test_a_judge_that_cannot_work_is_one_line_before_anything_runs(
-    stub: ChatStub, tmp_path: Path, overrides: list[str], named: str
+    stub: ChatStub, tmp_path: Path, capsys: pytest.CaptureFixture[str], overrides: list[str], named: str
 ) -> None:
     if named.startswith("gives"):
         stub.key = "another"
-    arguments = [*judged_by(stub), f"results_dir={tmp_path / 'runs'}", *overrides]
-    done = forked.run(arguments, tmp_path)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert named in done.stderr
-    assert KEY not in done.stderr
+    assert runner.main([*judged_by(stub), f"results_dir={tmp_path / 'runs'}", *overrides]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert len(printed.err.splitlines()) == 1, printed.err
+    assert named in printed.err
+    assert KEY not in printed.err
     assert list(tmp_path.iterdir()) == []
 
 

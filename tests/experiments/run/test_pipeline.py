@@ -13,10 +13,12 @@ from small_runs import Cell, composed, count_generations, greedy, never
 from cme.checkpoints import load
 from cme.data.alpaca_format import read_outputs
 from cme.miniature import world
-from cme.models.generation import generate
+from cme.models.generation import GenerationSettings, generate
 from cme.records import Generation, Prompt, RunRecord, read_json, read_record, write_json
+from cme.training.best_of_n import sample_with_rewards
 from experiments.config import composition
-from experiments.run import evaluation, judging, pipeline, training
+from experiments.config.runs import Run
+from experiments.run import evaluation, inputs, judging, pipeline, training
 from experiments.run.inputs import fingerprint
 from experiments.run.store import Store
 
@@ -26,15 +28,14 @@ def responses(record: RunRecord, who: str) -> list[Generation]:
     return [replace(getattr(pair, who), surprisal=None) for pair in record.pairs]
 
 
-def test_a_cell_leaves_a_whole_record(cell: Cell) -> None:
-    config = composed(cell("seed=3"))
-    path = pipeline.run(config)
+def test_a_cell_leaves_a_whole_record(finished: Cell) -> None:
+    config = composed(finished())
     store = Store.of(config)
-    assert path == store.record
+    path = store.record
     record = read_record(path)
     assert record.run_id == config.run_id == path.parent.name
     assert (record.scale, record.family, record.regime) == ("miniature", "qwen", "pretrained")
-    assert (record.reward, record.verifier, record.judge, record.seed) == ("cme", "gemma", "oracle", 3)
+    assert (record.reward, record.verifier, record.judge, record.seed) == ("cme", "gemma", "oracle", 0)
     assert record.generator_checkpoint == "miniature:qwen-1/pretrained"
     assert record.verifier_checkpoint == "miniature:gemma-1/verifier"
     assert record.heldout_checkpoint == "miniature:olmo-1/verifier"
@@ -161,19 +162,20 @@ def test_a_crash_after_training_resumes_without_training_again(
 
 
 def test_the_starts_responses_are_made_once_for_two_rewards(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
+    cell: Cell, finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    first = read_record(Store.of(composed(finished("reward=random"))).record)
     titles = count_generations(monkeypatch)
-    first = read_record(pipeline.run(composed(cell("reward=random"))))
     second = read_record(pipeline.run(composed(cell("reward=ground_truth", "seed=1"))))
-    assert titles == ["start answers", "policy answers", "policy answers"]
+    assert titles == ["policy answers"]
     assert [p.start for p in first.pairs] == [p.start for p in second.pairs]
     assert first.run_id != second.run_id
 
 
-def test_a_stage_made_from_something_else_is_made_again(cell: Cell) -> None:
-    config = composed(cell("reward=random"))
+def test_a_stage_made_from_something_else_is_made_again(finished: Cell) -> None:
+    config = composed(finished("reward=random"))
     store = Store.of(config)
+    store.record.unlink()
     stale = {"response": "of other weights", "finished": True, "tokens": 3}
     write_json(store.start, {"made_from": "00000000", "seconds": 1.0, "value": [stale] * 12})
     record = read_record(pipeline.run(config))
@@ -216,14 +218,33 @@ def test_a_crash_in_training_leaves_nothing_that_counts(cell: Cell, monkeypatch:
     assert len(read_record(pipeline.run(config)).history["step"]) == 2
 
 
-@pytest.mark.parametrize(
-    "reward", sorted({p.stem for p in (composition.CONF / "reward").glob("*.yaml")} - {"cme"})
-)
-def test_every_reward_runs(cell: Cell, reward: str) -> None:
+REWARDS = sorted(p.stem for p in (composition.CONF / "reward").glob("*.yaml"))
+TRAINED = ("ground_truth_answer", "majority_vote", "reverse_kl", "semantic_entropy", "token_entropy")
+"""Rewards that need gold answers, votes, verifier and policy, a group's texts, and the policy alone."""
+
+
+def rewarded(cell: Cell, reward: str) -> Run:
     # only the calculations of the world have gold answers
     data = "arithmetic" if reward == "ground_truth_answer" or reward.startswith("reference_") else "world"
-    cells = cell(f"reward={reward}", f"data={data}", "family=olmo", "regime=sft")
-    record = read_record(pipeline.run(composed(cells)))
+    return composed(cell(f"reward={reward}", f"data={data}", "family=olmo", "regime=sft"))
+
+
+@pytest.mark.parametrize("reward", REWARDS)
+def test_every_reward_scores_groups_of_completions(cell: Cell, reward: str) -> None:
+    """As a trainer calls it."""
+    run = rewarded(cell, reward)
+    start, prompts = evaluation.load_generator(run), inputs.training_prompts(run)[:3]
+    sampling = GenerationSettings(max_new_tokens=6, batch_size=12, temperature=1.0, seed=0)
+    groups = sample_with_rewards(start, prompts, run.reward.instantiate(), 4, **sampling)
+    assert [len(group) for group in groups] == [4] * 3
+    assert any(sample.reward is not None for group in groups for sample in group)
+
+
+@pytest.mark.parametrize(
+    "reward", [pytest.param(r, marks=() if r in TRAINED else pytest.mark.slow) for r in REWARDS if r != "cme"]
+)
+def test_every_reward_trains(cell: Cell, reward: str) -> None:
+    record = read_record(pipeline.run(rewarded(cell, reward)))
     assert record.reward == reward
     assert all(r is not None for r in record.history["reward"])
 
@@ -240,12 +261,16 @@ def test_votes_that_are_not_trained_are_in_the_share_and_not_in_the_unscored(cel
 @pytest.mark.parametrize(
     "variant",
     [
-        ("reward.granularity=token",),
         ("reward.granularity=token", "reward.alignment=sum", "reward.normalize=sequence"),
         ("reward.metric=predictive_entropy", "reward.granularity=token"),
         ("reward.metric=perplexity", "reward.span=blended", "reward.std_floor=0.1"),
-        ("reward.pmi=true", "reward.clip=[-2,2]"),
-        ("reward.verifier=[miniature:gemma-1/verifier,miniature:llama-1/verifier]", "reward.ensemble=min"),
+        (
+            *(
+                "reward.verifier=[miniature:gemma-1/verifier,miniature:llama-1/verifier]",
+                "reward.ensemble=min",
+            ),
+            *("reward.pmi=true", "reward.clip=[-2,2]"),
+        ),
     ],
 )
 def test_every_variant_of_cme_trains(cell: Cell, variant: tuple[str, ...]) -> None:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from cme.records import read_record
 from experiments.config import composition
 from experiments.run import pipeline
+from experiments.sweep import runner
 
 CONF = Path(composition.CONF)
 Cell = Callable[..., list[str]]
@@ -44,11 +45,10 @@ def test_a_sweep_runs_every_cell_reports_and_is_not_run_twice(cell: Cell, tmp_pa
     ],
 )
 def test_a_probe_is_run_in_place_of_the_pipeline(
-    cell: Cell, tmp_path: Path, experiment: str, file: str, heading: str
+    cell: Cell, tmp_path: Path, capsys: pytest.CaptureFixture[str], experiment: str, file: str, heading: str
 ) -> None:
-    done = forked.run(cell(f"experiment={experiment}"), tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert heading in done.stdout
+    assert runner.main(cell(f"experiment={experiment}")) == 0
+    assert heading in capsys.readouterr().out
     assert len(list((tmp_path / "runs").glob(f"*/{file}"))) == 1
     assert not list((tmp_path / "runs").glob("*/record.json"))
 
@@ -82,9 +82,10 @@ def test_every_experiment_runs_at_miniature_scale(cell: Cell, experiment: str) -
     assert len(record.verdicts) == 2 * config.data.eval_prompts
 
 
-def test_a_checkpoint_that_cannot_be_had_is_one_line(tmp_path: Path) -> None:
-    done = forked.run(["generator=no-such-owner/no-such-model", f"results_dir={tmp_path / 'runs'}"], tmp_path)
-    assert done.returncode == 2
-    [line] = done.stderr.splitlines()
+def test_a_checkpoint_that_cannot_be_had_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert runner.main(["generator=no-such-owner/no-such-model", f"results_dir={tmp_path / 'runs'}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
     assert "no-such-owner/no-such-model" in line
     assert list(tmp_path.iterdir()) == []

@@ -1,35 +1,44 @@
 """Surprisal of recorded responses on random-weight models: the numbers, what is refused, what is left alone."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from small_runs import Cell, composed
 
 from cme.checkpoints import load
 from cme.miniature import models
 from cme.models import chat
 from cme.records import Generation, Pair, RunRecord, read_record, write_record
 from experiments.__main__ import main
-from experiments.config import composition
 from experiments.run import pipeline
 from experiments.run import surprisal as measure
+from experiments.run.store import Store
 from experiments.run.surprisal import NotIndependent, independent_model, measure_surprisal
 
-Cell = Callable[..., list[str]]
 LLAMA, OLMO, GEMMA = (f"miniature:{family}-1/verifier" for family in ("llama", "olmo", "gemma"))
 
 
 @pytest.fixture
-def unmeasured(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> RunRecord:
-    """The record of a run that was never measured, with an empty response in it."""
-    monkeypatch.setattr(pipeline, "measure_surprisal", lambda record: record)
-    [config] = composition.compose_cells(cell("reward=random"))
-    record = read_record(pipeline.run(config))
-    first = replace(record.pairs[0], policy=Generation("", True, 1))
-    return replace(record, pairs=[first, *record.pairs[1:]])
+def measured(finished: Cell) -> RunRecord:
+    """The record of a run, which measures its responses."""
+    return read_record(Store.of(composed(finished("reward=random"))).record)
+
+
+def bare(pair: Pair) -> Pair:
+    return replace(
+        pair, start=replace(pair.start, surprisal=None), policy=replace(pair.policy, surprisal=None)
+    )
+
+
+@pytest.fixture
+def unmeasured(measured: RunRecord) -> RunRecord:
+    """The record as if it had never been measured, with an empty response in it."""
+    pairs = [bare(pair) for pair in measured.pairs]
+    pairs[0] = replace(pairs[0], policy=Generation("", True, 1))
+    return replace(measured, pairs=pairs, language_model=None)
 
 
 def slow_surprisal(name: str, prompt: str, response: str) -> float:
@@ -62,11 +71,6 @@ def test_nothing_else_of_a_record_changes_and_it_is_measured_once(
     assert main(["measure", str(path.parent)]) == 0
     assert capsys.readouterr().out == "1 measured, 0 measured before, 0 without an independent model\n"
 
-    def bare(pair: Pair) -> Pair:
-        return replace(
-            pair, start=replace(pair.start, surprisal=None), policy=replace(pair.policy, surprisal=None)
-        )
-
     record = read_record(path)
     assert record.language_model == OLMO
     pairs = [bare(pair) for pair in record.pairs]
@@ -91,7 +95,8 @@ def test_equal_questions_are_asked_once_across_records(
     asked: list[str] = []
     score = model.scorer.score
     monkeypatch.setattr(model.scorer, "score", lambda p, r, f: asked.extend(r) or score(p, r, f))
-    assert measure_surprisal(unmeasured, load=lambda *_, **__: model) == first and len(asked) == 24
+    assert measure_surprisal(unmeasured, load=lambda *_, **__: model) == first
+    assert len(asked) == len({(p.prompt, g.response) for p in unmeasured.pairs for g in (p.start, p.policy)})
     asked.clear()
     assert measure_surprisal(unmeasured, load=lambda *_, **__: model) == first and asked == []
     changed = replace(unmeasured.pairs[0], policy=Generation("seven", True, 1))
@@ -156,9 +161,8 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, capsys: pytest.Capt
     assert "is not a readable record" in capsys.readouterr().err
 
 
-def test_a_run_measures_its_responses(cell: Cell) -> None:
-    [config] = composition.compose_cells(cell("reward=random"))
-    record = read_record(pipeline.run(config))
+def test_a_run_measures_its_responses(measured: RunRecord) -> None:
+    record = measured
     assert record.language_model == OLMO
     surprisal = record.pairs[0].policy.surprisal
     assert surprisal == pytest.approx(
@@ -184,13 +188,14 @@ def test_outputs_made_elsewhere_can_be_measured(unmeasured: RunRecord) -> None:
 
 
 def test_a_run_whose_independent_model_is_none_ends_with_a_warning(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
+    finished: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(record: RunRecord) -> RunRecord:
         raise NotIndependent("the model took part")
 
     monkeypatch.setattr(pipeline, "measure_surprisal", refused)
-    [config] = composition.compose_cells(cell("reward=random"))
+    config = composed(finished("reward=random"))
+    Store.of(config).record.unlink()
     record = read_record(pipeline.run(config))
     assert "surprisal was not measured: the model took part" in record.warnings
     assert record.language_model is None

@@ -22,8 +22,14 @@ GRPO_ONLY = ("trainer.num_generations", "trainer.max_completion_length")
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("capabilities=world", "capabilities.limit=2", "+evaluation.comparators.sft=miniature:qwen-1/sft"),
-        ("selection.every=1", "selection.prompts=2", "reward=reverse_kl"),
+        (
+            *(
+                "capabilities=world",
+                "capabilities.limit=2",
+                "+evaluation.comparators.sft=miniature:qwen-1/sft",
+            ),
+            *("selection.every=1", "selection.prompts=2", "reward=reverse_kl"),
+        ),
         ("reward=self_likelihood", "experiment.independent_verifier=false"),
         ("trainer=sft", "trainer.monitor_prompts=2", "trainer.sampling.max_new_tokens=6"),
         ("trainer=dpo", "trainer.monitor_prompts=2"),

@@ -30,9 +30,9 @@ def check_tensorboard(config: Any, record: RunRecord) -> None:
     assert "reward" in columns and "quality" in columns
 
 
-def test_tensorboard_lies_beside_the_policy(cell: Cell) -> None:
-    config = composed(cell())
-    record = read_record(pipeline.run(config))
+def test_tensorboard_lies_beside_the_policy(finished: Cell) -> None:
+    config = composed(finished())
+    record = read_record(Store.of(config).record)
     check_tensorboard(config, record)
     assert record.warnings == []
     assert [found.run_id for found in load_runs([Store.of(config).folder.parent])] == [record.run_id]

@@ -58,7 +58,7 @@ def test_what_they_are_made_of_tells_them_apart(cell: Cell) -> None:
 
     same = ("seed=3", "family=llama", "verifier=gemma", "trainer.beta=0.2", "evaluation.batch_size=2")
     other = ("evaluation.max_new_tokens=7", "data.eval_prompts=11", "scoring.dtype=bfloat16")
-    assert len({path("verifier=gemma"), *(path(*{"verifier=gemma", one}) for one in same)}) == 1
+    assert path(*{"verifier=gemma", *same}) == path("verifier=gemma")
     rounded = path("verifier=gemma", "reward.quantization=8bit")
     assert len({rounded, path("verifier=gemma"), *(path("verifier=gemma", one) for one in other)}) == 5
     config = composed(cell())
