@@ -89,9 +89,7 @@ def _report(written: Sequence[tuple[Path, RunRecord]], judged: bool) -> int:
 
 def _parser(command: Literal["judge", "import"], prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog=prog,
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog=prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("--start", type=Path, metavar="FILE", help="outputs of the start, or of a baseline")

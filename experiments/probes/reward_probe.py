@@ -11,13 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cme.evaluation.reward_probe import (
-    GRADES,
-    CachedEngine,
-    GradedAnswer,
-    graded_answers,
-    score_answers,
-)
+from cme.evaluation.reward_probe import GRADES, CachedEngine, GradedAnswer, graded_answers, score_answers
 from cme.grading.answers import has_final_answer
 from cme.records import RewardProbeRecord, write_record
 from cme.rewards import (

@@ -36,11 +36,7 @@ def begun(config: Run) -> "subprocess.Popen[str]":
         "import sys\nfrom experiments.config import composition\nfrom experiments.run import cell\n"
         "[config] = composition.compose_cells(sys.argv[1:])\ncell.run(config)\n"
     )
-    words = [
-        f"results_dir={config.results_dir}",
-        *toy_cells.OVERRIDES,
-        f"seed={config.seed}",
-    ]
+    words = [f"results_dir={config.results_dir}", *toy_cells.OVERRIDES, f"seed={config.seed}"]
     return subprocess.Popen(
         [sys.executable, "-c", code, *words],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT,

@@ -218,10 +218,7 @@ def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_fai
             longer = [
                 {"A": "first", "B": "second", "tie": "tie"}[winner(*shown)]
                 for p, r in zip(record.pairs, met.responses, strict=True)
-                for shown in (
-                    (getattr(p, who).response, r.response),
-                    (r.response, getattr(p, who).response),
-                )
+                for shown in ((getattr(p, who).response, r.response), (r.response, getattr(p, who).response))
             ]
             assert [v.outcome for v in verdicts or []] == longer
         other = read_record(pipeline.run(second))
@@ -253,10 +250,7 @@ def test_a_record_with_comparisons_is_read_as_written_and_a_short_one_refused(
     assert read_record(tmp_path / "record.json") == record
     [first, *others] = record.comparisons or []
     short = replace(first, responses=first.responses[1:])
-    for wrong, said in (
-        ([short, *others], "instruct.responses has"),
-        ([first, first], "name"),
-    ):
+    for wrong, said in (([short, *others], "instruct.responses has"), ([first, first], "name")):
         write_record(tmp_path / "record.json", replace(record, comparisons=wrong))
         with pytest.raises(ValueError, match=said):
             read_record(tmp_path / "record.json")

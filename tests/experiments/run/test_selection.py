@@ -98,12 +98,7 @@ def test_a_killed_selection_is_taken_up_where_it_was(cell: Cell, monkeypatch: py
     with pytest.raises(RuntimeError, match="the power is out"):
         pipeline.run(config)
     record = read_record(pipeline.run(config))
-    assert asked[2:6] == [
-        "step-1",
-        "step-2",
-        "step-2",
-        "checkpoint",
-    ]  # after the starts of both uses
+    assert asked[2:6] == ["step-1", "step-2", "step-2", "checkpoint"]  # after the starts of both uses
     assert record.trajectory is not None and len(record.trajectory.checkpoints) == 3
 
 
