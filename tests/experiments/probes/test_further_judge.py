@@ -3,13 +3,13 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import length_judge
 import pytest
-from chat_stub import ChatStub, serving, winner
+from chat_stub import ChatStub
+from length_judge import verdicts
 from small_runs import Cell, composed, never
 
 from analysis.records.read import load_runs
@@ -17,28 +17,17 @@ from analysis.tables.cells import build_cells
 from cme.records import Generation, Pair, RunRecord, Verdict, read_record, write_record
 from experiments.__main__ import main
 from experiments.config.validation import BadConfig
-from experiments.run import evaluation, judging, pipeline, preparation, training
+from experiments.run import evaluation, pipeline, preparation, training
 from experiments.run.store import Store
 
-OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
 PLAIN = ("reward=random", "tracker=none")
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
-    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret-8431")
-    monkeypatch.setattr(judging, "_probed_judges", set())
-    with serving(ChatStub()) as running:
-        running.key = "sk-very-secret-8431"
-        yield running
 
 
 @pytest.fixture
 def by_length(stub: ChatStub) -> list[str]:
     """A judge that prefers the longer response."""
-    server = [f"judge.base_url={stub.url}", "judge.api_key_variable=JUDGE_KEY"]
-    return ["--judge", "openai", "judge.model=stub", "judge.retries=0", *server]
+    [judge, *settings] = length_judge.settings(stub, "judge.retries=0")
+    return ["--judge", judge.removeprefix("judge="), *settings]
 
 
 @pytest.fixture
@@ -49,18 +38,6 @@ def path(finished: Cell) -> Path:
 
 def judge(*words: object) -> int:
     return main(["judge", *map(str, words)])
-
-
-def expected(pairs: list[Pair], name: str | None = None) -> list[Verdict]:
-    """What a judge by length says of pairs, in both orders."""
-    found = []
-    for pair in pairs:
-        for policy_first in (True, False):
-            shown = (pair.policy.response, pair.start.response)[:: 1 if policy_first else -1]
-            note = f"{len(shown[0])} against {len(shown[1])}"
-            outcome: Any = OUTCOMES[winner(*shown)]
-            found.append(Verdict(pair.prompt_id, policy_first, outcome, note=note, judge=name))
-    return found
 
 
 def further(path: Path) -> dict[str, list[Verdict]]:
@@ -76,10 +53,10 @@ def test_its_verdicts_stand_beside_those_of_the_runs_judge(
         monkeypatch.setattr(module, name, never)
     assert judge(before.run_id, *by_length, f"results_dir={path.parent.parent}") == 0
     after = read_record(path)
-    assert further(path) == {"openai": expected(before.pairs)}
+    assert further(path) == {"openai": verdicts(before.pairs)}
     assert replace(after, further_judges=None) == before
-    won = [v.outcome != "tie" and (v.outcome == "first") == v.policy_first for v in expected(before.pairs)]
-    tied = [v.outcome == "tie" for v in expected(before.pairs)]
+    won = [v.outcome != "tie" and (v.outcome == "first") == v.policy_first for v in verdicts(before.pairs)]
+    tied = [v.outcome == "tie" for v in verdicts(before.pairs)]
     rate = 100 * (sum(won) + sum(tied) / 2) / len(won)
     assert f"openai: miniature: qwen pretrained Random: win rate {rate:.1f} %" in capsys.readouterr().out
     asked = len(stub.bodies)
@@ -93,7 +70,7 @@ def test_its_verdicts_stand_beside_those_of_the_runs_judge(
     assert rates == {"oracle": own.win.rate, "openai": pytest.approx(rate)}
 
     assert judge(path, "--judge", "oracle", "judge.name=exact") == 0
-    assert further(path) == {"openai": expected(before.pairs), "exact": before.verdicts}
+    assert further(path) == {"openai": verdicts(before.pairs), "exact": before.verdicts}
 
 
 def test_what_is_unscored_or_was_interrupted_is_all_that_is_requested_again(
@@ -106,14 +83,14 @@ def test_what_is_unscored_or_was_interrupted_is_all_that_is_requested_again(
     assert 0 < scored.count(False) < 24
     stub.rates = {}
     assert judge(path, *by_length) == 0
-    assert further(path) == {"openai": expected(pairs)}
+    assert further(path) == {"openai": verdicts(pairs)}
     assert stub.answered.most_common(2)[1][1] == 1, "no pair is answered twice; the trial pair may be"
     write_record(
         path, replace(read_record(path), further_judges=None)
     )  # killed before the record was written
     asked = len(stub.bodies)
     assert judge(path, *by_length) == 0
-    assert further(path) == {"openai": expected(pairs)} and len(stub.bodies) == asked
+    assert further(path) == {"openai": verdicts(pairs)} and len(stub.bodies) == asked
 
 
 def test_a_panel_is_a_further_judge_too(path: Path, by_length: list[str]) -> None:
@@ -121,8 +98,8 @@ def test_a_panel_is_a_further_judge_too(path: Path, by_length: list[str]) -> Non
     server = [word.replace("judge.", "judge.members.{}.") for word in by_length[2:]]
     members = [word.format(name) for name in ("gpt_5_2", "anthropic") for word in server]
     assert judge(path, "--judge", "panel", *members) == 0
-    verdicts = further(path)["panel"]
-    assert [v for v in verdicts if v.judge == "anthropic"] == expected(before.pairs, "anthropic")
+    found = further(path)["panel"]
+    assert [v for v in found if v.judge == "anthropic"] == verdicts(before.pairs, "anthropic")
     cells = {cell.judge: cell for cell in build_cells(load_runs([path.parent]))}
     assert sorted(cells) == ["oracle", "panel: anthropic", "panel: gpt_5_2", "panel: majority"]
     agreed = cells["panel: majority"].agreement

@@ -3,11 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import length_judge
 import pytest
-from chat_stub import ChatStub, serving, winner
+from chat_stub import ChatStub
 from small_runs import Cell, composed, count_generations, greedy, never
 
-from cme.records import Generation, Pair, RunRecord, RunState, Verdict, read_record, write_record
+from cme.records import Comparison, Generation, Pair, RunRecord, RunState, Verdict, read_record, write_record
 from experiments.config import composition, identity
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
@@ -166,68 +167,51 @@ def test_a_judge_of_a_comparators_family_is_flagged(capsys: pytest.CaptureFixtur
     assert "judge.model=olmo-3 is of the family of the comparator x (olmo)" in capsys.readouterr().err
 
 
-KEY = "sk-very-secret-8431"
-
-
-def chat(stub: ChatStub, *more: str) -> list[str]:
-    return ["reward=random", "judge=openai", "judge.model=stub", f"judge.base_url={stub.url}",
-            "judge.api_key_variable=JUDGE_KEY", "judge.retries=0", *more]  # fmt: skip
-
-
-def questions(record: RunRecord, who: str, name: str) -> int:
-    [met] = [c for c in record.comparisons or [] if c.name == name]
-    texts = {
-        (p.prompt, getattr(p, who).response, r.response)
-        for p, r in zip(record.pairs, met.responses, strict=True)
-    }
-    return len(texts | {(a, c, b) for a, b, c in texts})
+def against(record: RunRecord, name: str) -> tuple[Comparison, list[Pair], list[Pair]]:
+    """A comparison of a record, and its pairs with the comparator in the start's place, of policy and of start."""
+    [found] = [c for c in record.comparisons or [] if c.name == name]
+    both = list(zip(record.pairs, found.responses, strict=True))
+    return (
+        found,
+        [replace(p, start=r) for p, r in both],
+        [replace(p, policy=p.start, start=r) for p, r in both],
+    )
 
 
 def test_a_judge_over_a_network_is_asked_once_for_a_start_and_again_for_what_failed(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
-    monkeypatch.setenv("JUDGE_KEY", KEY)
-    with serving(ChatStub()) as stub:
-        stub.key = KEY
-        one = f"+evaluation.comparators.instruct={INSTRUCT}"
-        first, second = (composed(cell(*chat(stub, one, f"seed={seed}"))) for seed in (0, 1))
-        calls = cost.lines([first, second])[-2]
-        assert calls == "in all 120 calls, unknown cost"  # 24 for each run twice, and 24 for the start once
-        pipeline.run(composed(cell(*chat(stub))))
-        before = len(stub.bodies)
-        stub.rates = {"server_error": 0.4}
-        record = read_record(pipeline.run(first))
-        [met] = record.comparisons or []
-        assert met.start is not None
-        failed = sum(v.outcome == "unscored" for v in (*met.policy, *met.start))
-        assert 3 < failed < 40
-        assert f"{failed} of 48 verdicts against instruct are unscored" in capsys.readouterr().err
-        policy, start = (questions(record, who, "instruct") for who in ("policy", "start"))
-        assert len(stub.bodies) - before == policy + start
-        stub.rates = {}
-        left = int(cost.lines([first])[-2].split()[2])
-        before = len(stub.bodies)
-        with monkeypatch.context() as alone:
-            for name in ("resolve_weights", "comparator_responses"):
-                alone.setattr(comparators, name, never)
-            record = read_record(pipeline.run(first))
-        assert len(stub.bodies) - before == left > 0
-        [met] = record.comparisons or []
-        for who, verdicts in (("policy", met.policy), ("start", met.start)):
-            longer = [
-                {"A": "first", "B": "second", "tie": "tie"}[winner(*shown)]
-                for p, r in zip(record.pairs, met.responses, strict=True)
-                for shown in ((getattr(p, who).response, r.response), (r.response, getattr(p, who).response))
-            ]
-            assert [v.outcome for v in verdicts or []] == longer
-        other = read_record(pipeline.run(second))
-        [again] = other.comparisons or []
-        assert again.start == met.start
-        before = len(stub.bodies)
-        assert cost.lines([first, second])[-2] == "in all 0 calls, unknown cost"
-        pipeline.run(second)
-        assert len(stub.bodies) == before
+    judge = ("reward=random", *length_judge.settings(stub, "judge.retries=0"))
+    one = f"+evaluation.comparators.instruct={INSTRUCT}"
+    first, second = (composed(cell(*judge, one, f"seed={seed}")) for seed in (0, 1))
+    calls = cost.lines([first, second])[-2]
+    assert calls == "in all 120 calls, unknown cost"  # 24 for each run twice, and 24 for the start once
+    pipeline.run(composed(cell(*judge)))
+    before = len(stub.bodies)
+    stub.rates = {"server_error": 0.4}
+    found, of_policy, of_start = against(read_record(pipeline.run(first)), "instruct")
+    assert found.start is not None
+    failed = sum(v.outcome == "unscored" for v in (*found.policy, *found.start))
+    assert 3 < failed < 40
+    assert f"{failed} of 48 verdicts against instruct are unscored" in capsys.readouterr().err
+    asked = length_judge.questions(of_policy) + length_judge.questions(of_start)
+    assert len(stub.bodies) - before == asked
+    stub.rates = {}
+    left = int(cost.lines([first])[-2].split()[2])
+    before = len(stub.bodies)
+    with monkeypatch.context() as alone:
+        for name in ("resolve_weights", "comparator_responses"):
+            alone.setattr(comparators, name, never)
+        found, _, _ = against(read_record(pipeline.run(first)), "instruct")
+    assert len(stub.bodies) - before == left > 0
+    assert found.policy == length_judge.verdicts(of_policy)
+    assert found.start == length_judge.verdicts(of_start)
+    [again] = read_record(pipeline.run(second)).comparisons or []
+    assert again.start == found.start
+    before = len(stub.bodies)
+    assert cost.lines([first, second])[-2] == "in all 0 calls, unknown cost"
+    pipeline.run(second)
+    assert len(stub.bodies) == before
 
 
 def test_the_plan_counts_comparisons_of_a_start_once() -> None:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import length_judge
 import pytest
-from chat_stub import ChatStub, serving, winner
+from chat_stub import ChatStub
 from small_runs import Cell, composed, never
 
 from cme.checkpoints import Checkpoint
@@ -111,7 +112,9 @@ def test_a_finished_run_gets_its_cut_start_without_a_model(
     assert pipeline.run(on) == path and cut_of(read_record(path)) and Store.of(on).done
 
 
-def test_identical_responses_tie_without_a_call(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_identical_responses_tie_without_a_call(
+    cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def sentences(*arguments: Any, **settings: Any) -> list[Generation]:
         """Every second response of the untrained model has two sentences."""
         made = generate(*arguments, **settings)
@@ -120,32 +123,24 @@ def test_identical_responses_tie_without_a_call(cell: Cell, monkeypatch: pytest.
         return made
 
     monkeypatch.setattr(evaluation, "generate", sentences)
-    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret-8431")
-    with serving(ChatStub()) as stub:
-        stub.key = "sk-very-secret-8431"
-        chat_judge = ["reward=random", "judge=openai", "judge.model=stub", f"judge.base_url={stub.url}",
-                      "judge.api_key_variable=JUDGE_KEY"]  # fmt: skip
-        pipeline.run(composed(cell(*chat_judge, "evaluation.cut_start=false")))
-        before = len(stub.bodies)
-        bound = cost.lines([composed(cell(*chat_judge))])[-2]
-        assert bound == "in all 48 calls, unknown cost"  # policy and start, 12 prompts, both orders
-        record = read_record(pipeline.run(composed(cell(*chat_judge))))
-        made = len(stub.bodies) - before
-    found, asked, outcomes = cut_of(record), set(), {}
+    judge = ("reward=random", *length_judge.settings(stub))
+    pipeline.run(composed(cell(*judge, "evaluation.cut_start=false")))
+    before = len(stub.bodies)
+    bound = cost.lines([composed(cell(*judge))])[-2]
+    assert bound == "in all 48 calls, unknown cost"  # policy and start, 12 prompts, both orders
+    record = read_record(pipeline.run(composed(cell(*judge))))
+    made = len(stub.bodies) - before
+    found, asked = cut_of(record), set()
     for side, verdicts in (("policy", found.policy), ("start", found.start or [])):
+        outcomes = {}
         for p, cut in zip(record.pairs, found.responses, strict=True):
             own = getattr(p, side)
             for order in (True, False):
                 shown = (own, cut) if order else (cut, own)
-                outcome = {"A": "first", "B": "second", "tie": "tie"}[
-                    winner(shown[0].response, shown[1].response)
-                ]
-                outcomes[side, p.prompt_id, order] = outcome
+                outcomes[p.prompt_id, order] = length_judge.outcome(*(g.response for g in shown))
                 if (own.response, own.finished) != (cut.response, cut.finished):
                     asked.add((p.prompt, *((g.response, g.finished) for g in shown)))
-        assert {(side, v.prompt_id, v.policy_first): v.outcome for v in verdicts} == {
-            key: outcome for key, outcome in outcomes.items() if key[0] == side
-        }
+        assert {(v.prompt_id, v.policy_first): v.outcome for v in verdicts} == outcomes
     judged_before = {
         (p.prompt, *((g.response, g.finished) for g in shown))
         for p in record.pairs

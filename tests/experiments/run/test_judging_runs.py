@@ -1,18 +1,19 @@
 """A chat model as judge of whole cells: recorded verdicts, failures that are judged again, panels, and the cost."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import length_judge
 import pytest
-from chat_stub import ChatStub, serving, winner
+from chat_stub import ChatStub
+from length_judge import KEY
 from small_runs import Cell, composed, never
 
 from cme import Unavailable
 from cme.judges import chat_format, local
-from cme.records import Generation, Pair, RunRecord, Verdict, read_record
+from cme.records import Generation, Pair, RunRecord, read_record
 from experiments.__main__ import main
 from experiments.config import composition
 from experiments.config.family_overlap import generator_parties
@@ -22,24 +23,11 @@ from experiments.run import evaluation, inputs, judging, pipeline, preparation, 
 from experiments.run.store import Store
 from experiments.sweep import runner
 
-KEY = "sk-very-secret-8431"
-OUTCOMES = {"A": "first", "B": "second", "tie": "tie"}
-
 
 @pytest.fixture
 def cell(cell: Cell) -> Cell:
     """Cells without the cut start, which has tests of its own."""
     return lambda *overrides: cell("evaluation.cut_start=false", *overrides)
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatStub]:
-    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.005)
-    monkeypatch.setenv("JUDGE_KEY", KEY)
-    monkeypatch.setattr(judging, "_probed_judges", set())
-    with serving(ChatStub()) as running:
-        running.key = KEY
-        yield running
 
 
 @pytest.fixture
@@ -50,36 +38,11 @@ def trained(cell: Cell, finished: Cell) -> Cell:
 
 
 def judged_by(stub: ChatStub, *more: str) -> list[str]:
-    return [
-        "reward=random",
-        "judge=openai",
-        "judge.model=stub",
-        f"judge.base_url={stub.url}",
-        "judge.api_key_variable=JUDGE_KEY",
-        *more,
-    ]
-
-
-def expected(record: RunRecord, judge: str | None = None) -> list[Verdict]:
-    """What a judge by length says of a record's pairs."""
-    found = []
-    for pair in record.pairs:
-        for policy_first in (True, False):
-            shown = (pair.policy.response, pair.start.response)[:: 1 if policy_first else -1]
-            note = f"{len(shown[0])} against {len(shown[1])}"
-            outcome: Any = OUTCOMES[winner(*shown)]
-            found.append(Verdict(pair.prompt_id, policy_first, outcome, note=note, judge=judge))
-    return found
+    return ["reward=random", *length_judge.settings(stub, *more)]
 
 
 def scored(record: RunRecord) -> list[bool]:
     return [v.outcome != "unscored" for v in record.verdicts]
-
-
-def questions(record: RunRecord) -> int:
-    """How many distinct questions a record's pairs make in both orders."""
-    texts = [(p.prompt, *(g.response for g in (p.policy, p.start))) for p in record.pairs]
-    return len({*texts, *((a, c, b) for a, b, c in texts)})
 
 
 def test_its_verdicts_are_recorded_and_its_key_nowhere(
@@ -89,11 +52,11 @@ def test_its_verdicts_are_recorded_and_its_key_nowhere(
     preparation.prepare([config])
     assert len(stub.bodies) == 1
     record = read_record(pipeline.run(config))
-    assert record.verdicts == expected(record)
+    assert record.verdicts == length_judge.verdicts(record.pairs)
     assert record.judge == "openai" and record.config["judge"]["model"] == "stub"
     assert record.warnings == []
-    assert len(stub.bodies) == 1 + questions(record)
-    assert pipeline.run(config) and len(stub.bodies) == 1 + questions(record)
+    assert len(stub.bodies) == 1 + length_judge.questions(record.pairs)
+    assert pipeline.run(config) and len(stub.bodies) == 1 + length_judge.questions(record.pairs)
     printed = capfd.readouterr()
     assert KEY not in printed.out + printed.err
     written = [p for p in (tmp_path / "runs").rglob("*") if p.is_file()]
@@ -140,11 +103,11 @@ def test_what_failed_is_judged_when_run_again_and_only_that(
     stub.rates = {}
     preparation.prepare([config])
     again = read_record(pipeline.run(config))
-    assert again.verdicts == expected(again)
+    assert again.verdicts == length_judge.verdicts(again.pairs)
     assert again.pairs == first.pairs
     assert again.seconds["judge"] > first.seconds["judge"]
     del stub.answered[next(q for q in stub.answered if "Name a colour." in q)]
-    assert set(stub.answered.values()) == {1} and len(stub.answered) == questions(again)
+    assert set(stub.answered.values()) == {1} and len(stub.answered) == length_judge.questions(again.pairs)
     asked = len(stub.bodies)
     preparation.prepare([config])
     assert pipeline.run(config) == path
@@ -160,7 +123,7 @@ def test_a_record_alone_is_enough_to_judge_what_is_unscored(trained: Cell, stub:
         file.unlink()
     stub.rates = {}
     again = read_record(pipeline.run(config))
-    assert again.verdicts == expected(again)
+    assert again.verdicts == length_judge.verdicts(again.pairs)
     kept = [v for v, good in zip(first.verdicts, scored(first), strict=True) if good]
     assert [v for v, good in zip(again.verdicts, scored(first), strict=True) if good] == kept
 
@@ -194,8 +157,8 @@ def test_a_larger_budget_goes_on_with_the_same_run(trained: Cell, stub: ChatStub
     assert not all(scored(record))
     assert pipeline.run(large) == Store.of(small).record
     record = read_record(Store.of(small).record)
-    assert record.verdicts == expected(record)
-    assert len(stub.bodies) == questions(record)
+    assert record.verdicts == length_judge.verdicts(record.pairs)
+    assert len(stub.bodies) == length_judge.questions(record.pairs)
 
 
 def test_what_can_never_be_judged_does_no_harm(trained: Cell) -> None:
@@ -221,13 +184,15 @@ def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub)
     assert len(stub.bodies) == 2
     record = read_record(pipeline.run(config))
     assert record.judge == "panel"
-    assert record.verdicts[:24] == expected(record, "gpt_5_2")
+    assert record.verdicts[:24] == length_judge.verdicts(record.pairs, "gpt_5_2")
     assert [v.judge for v in record.verdicts[24:]] == ["anthropic"] * 24
-    assert len(stub.bodies) == 2 + questions(record) + 7
+    assert len(stub.bodies) == 2 + length_judge.questions(record.pairs) + 7
     pipeline.run(composed(trained(*panel(stub))))
     again = read_record(Store.of(config).record)
-    assert again.verdicts == expected(record, "gpt_5_2") + expected(record, "anthropic")
-    assert len(stub.bodies) == 2 + 2 * questions(record)
+    assert again.verdicts == length_judge.verdicts(record.pairs, "gpt_5_2") + length_judge.verdicts(
+        record.pairs, "anthropic"
+    )
+    assert len(stub.bodies) == 2 + 2 * length_judge.questions(record.pairs)
 
 
 def test_what_carries_a_judge_is_no_part_of_the_run() -> None:
@@ -370,7 +335,7 @@ def test_cost_is_bounded_before_responses_exist_and_estimated_after_without_a_ca
     sent = sum(-(-len(q) // 4) for q in stub.asked)
     n = len(stub.asked)
     usd = (sent * 2 + n * 1024 * 8) / 1e6
-    assert n == questions(record)
+    assert n == length_judge.questions(record.pairs)
     assert line.endswith(f"judge openai: {n} calls, {sent} tokens sent, {n * 1024} received, {usd:.2f} USD")
     assert total == f"in all {n} calls, {usd:.2f} USD"
     assert "4 characters per token" in assumed

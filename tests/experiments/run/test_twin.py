@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import length_judge
 import pytest
-from chat_stub import ChatStub, serving
+from chat_stub import ChatStub
 from small_runs import Cell, composed, never
 
 from cme.records import RunRecord, read_record
@@ -23,18 +23,9 @@ COMPARED = "+evaluation.comparators.other=miniature:olmo-1/instruct"
 
 
 @pytest.fixture
-def by_length(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def by_length(stub: ChatStub) -> list[str]:
     """A judge behind a server that prefers the longer response, of which it reads 12 characters."""
-    monkeypatch.setenv("JUDGE_KEY", "sk-very-secret-8431")
-    with serving(ChatStub()) as stub:
-        stub.key = "sk-very-secret-8431"
-        yield [
-            "judge=openai",
-            "judge.model=stub",
-            f"judge.base_url={stub.url}",
-            "judge.api_key_variable=JUDGE_KEY",
-            "judge.max_response_chars=12",
-        ]
+    return length_judge.settings(stub, "judge.max_response_chars=12")
 
 
 def comparable(record: RunRecord) -> RunRecord:

@@ -1,0 +1,39 @@
+"""A judge behind a server on loopback, which prefers the longer response."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chat_stub import ChatStub, winner
+
+from cme.records import Pair, Verdict
+
+KEY = "sk-very-secret-8431"
+OUTCOMES: dict[str, Any] = {"A": "first", "B": "second", "tie": "tie"}
+
+
+def settings(stub: ChatStub, *more: str) -> list[str]:
+    """Overrides of a run that is judged by length."""
+    server = [f"judge.base_url={stub.url}", "judge.api_key_variable=JUDGE_KEY"]
+    return ["judge=openai", "judge.model=stub", *server, *more]
+
+
+def outcome(first: str, second: str) -> Any:
+    """The outcome for two responses, in the order shown."""
+    return OUTCOMES[winner(first, second)]
+
+
+def verdicts(pairs: Sequence[Pair], name: str | None = None) -> list[Verdict]:
+    """The verdicts on pairs, in both orders."""
+    found = []
+    for pair in pairs:
+        for policy_first in (True, False):
+            shown = (pair.policy.response, pair.start.response)[:: 1 if policy_first else -1]
+            note = f"{len(shown[0])} against {len(shown[1])}"
+            found.append(Verdict(pair.prompt_id, policy_first, outcome(*shown), note=note, judge=name))
+    return found
+
+
+def questions(pairs: Sequence[Pair]) -> int:
+    """How many distinct questions pairs make in both orders."""
+    texts = [(p.prompt, p.policy.response, p.start.response) for p in pairs]
+    return len({*texts, *((a, c, b) for a, b, c in texts)})
