@@ -9,7 +9,7 @@ from analysis import build, summarize
 from analysis.records.names import display_name
 from cme.records import read_json, read_record
 from cme.training.best_of_n import best_response
-from experiments.config import composition
+from experiments.config import composition, identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
 from experiments.config.validation import BadConfig
@@ -55,8 +55,8 @@ def test_selection_works_for_dpo(run_of: Callable[..., Run]) -> None:
 def test_a_verifier_answers_once(run_of: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = run_of("sft"), run_of("sft", "family=llama")
     pipeline.run(first)
-    path = Store.of(first).verifier_answers(first)
-    assert path == Store.of(second).verifier_answers(second)
+    path = Store.of(first).verifiers / f"{identity.verifier_answers_id(first)}.json"
+    assert identity.verifier_answers_id(second) == identity.verifier_answers_id(first)
     answers = read_json(path)["value"]
     assert len(answers) == 24 and len({s["response"] for s in answers}) > 12, "sampled, one per prompt"
 
