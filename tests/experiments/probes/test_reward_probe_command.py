@@ -2,10 +2,10 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_runs import Cell, composed
 
 from analysis.tables.reward_probe import line_label
 from cme import checkpoints
@@ -17,7 +17,6 @@ from experiments.__main__ import main
 from experiments.config import composition
 from experiments.probes import reward_probe
 
-Cell = Callable[..., list[str]]
 OPEN_ENDED = ["scale=laptop", "data=instructions", "judge=reference_similarity"]
 LINES = [
     *reward_probe.VARIANTS,
@@ -74,7 +73,7 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
 
 
 def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
-    [config] = composition.compose_cells(cell("reward.empty_response=-9"))
+    config = composed(cell("reward.empty_response=-9"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)[:36]
     start = checkpoints.load(config.generator)
     values = score_answers(lines, answers, start)
@@ -99,13 +98,11 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
 
 
 def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
-    [config] = composition.compose_cells(
-        cell("data.answers=none", "data.oracle=null", "judge=reference_similarity")
-    )
+    config = composed(cell("data.answers=none", "data.oracle=null", "judge=reference_similarity"))
     lines = reward_probe.lines(config)
     gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "ground_truth"}
     assert set(lines) == set(LINES) - gone
-    [config] = composition.compose_cells(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
+    config = composed(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
     gone = {"cme no end of turn", "cme perplexity", "cme predictive entropy", "cme pmi"}
     assert set(reward_probe.lines(config)) == set(LINES) - gone
 
@@ -121,7 +118,7 @@ def test_any_other_reward_is_probed_beside_those_without_a_verifier(cell: Cell, 
 
 
 def test_a_reference_is_scored_where_an_answer_is_a_part_of_the_response(cell: Cell) -> None:
-    [config] = composition.compose_cells(cell("data=arithmetic"))
+    config = composed(cell("data=arithmetic"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)
     assert set(lines) == {*LINES, "reference_likelihood"}
     start = checkpoints.load(config.generator)
@@ -130,13 +127,13 @@ def test_a_reference_is_scored_where_an_answer_is_a_part_of_the_response(cell: C
 
 
 def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
-    [config] = composition.compose_cells(cell())
+    config = composed(cell())
     config.scale.heldout = {}
     assert set(reward_probe.lines(config)) == set(LINES) - set(reward_probe.ENSEMBLES)
 
 
 def test_answers_are_scored_whole(cell: Cell) -> None:
-    [config] = composition.compose_cells(cell("scoring.max_response_tokens=2"))
+    config = composed(cell("scoring.max_response_tokens=2"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)
     values = score_answers({"cme": lines["cme"]}, answers, checkpoints.load(config.generator))["cme"]
     assert all(a != b for a, b in zip(values["verbose"], values["right"], strict=True))
@@ -144,7 +141,7 @@ def test_answers_are_scored_whole(cell: Cell) -> None:
 
 def test_tables_differ_by_what_they_depend_on() -> None:
     ids = [
-        reward_probe.reward_probe_id(composition.compose_cells([override])[0])
+        reward_probe.reward_probe_id(composed([override]))
         for override in (
             "seed=0",
             "trainer.learning_rate=1e-5",
@@ -162,7 +159,7 @@ def test_tables_differ_by_what_they_depend_on() -> None:
         "data.eval_prompts=12",
         "seed=1",
     )
-    assert len({*ids, *(reward_probe.reward_probe_id(composition.compose_cells([o])[0]) for o in more)}) == 7
+    assert len({*ids, *(reward_probe.reward_probe_id(composed([o])) for o in more)}) == 7
 
 
 @pytest.mark.parametrize(
@@ -199,7 +196,7 @@ def test_what_cannot_run_is_one_sentence_and_code_2(
 
 
 def test_at_laptop_scale_there_are_references_for_every_answer() -> None:
-    [config] = composition.compose_cells(OPEN_ENDED)
+    config = composed(OPEN_ENDED)
     answers = reward_probe.answers(config)
     assert len(answers) == 24 * len(GRADES)
     rights = [a for a in answers if a.grade == "right"]

@@ -1,18 +1,14 @@
 """The sanity command as a user runs it, and the opponents that it makes."""
 
-from collections.abc import Callable
-
 import pytest
+from small_runs import Cell, composed
 
 from cme.data.alpaca_format import read_outputs
 from cme.records import Generation, Pair, Prompt, SanityRecord, Verdict, read_record
-from experiments.config import composition
 from experiments.config.components import Component
 from experiments.probes import sanity
 from experiments.probes.sanity import opponents
 from experiments.run import judging
-
-Cell = Callable[..., list[str]]
 
 
 def test_opponents_are_what_they_are_called() -> None:
@@ -55,7 +51,7 @@ def test_an_opponent_without_a_pair_is_left_out() -> None:
 def test_one_command_judges_records_and_is_not_run_twice(
     cell: Cell, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [config] = composition.compose_cells(cell("experiment=judge_sanity", "seed=4"))
+    config = composed(cell("experiment=judge_sanity", "seed=4"))
     path = sanity.run(config)
     printed = capsys.readouterr().out
     record = read_record(path, SanityRecord)
@@ -74,9 +70,7 @@ def test_one_command_judges_records_and_is_not_run_twice(
 def test_opponents_that_a_judge_does_not_see_whole_are_counted(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    [config] = composition.compose_cells(
-        cell("experiment=judge_sanity", "seed=6", "judge=local", "judge.max_response_chars=12")
-    )
+    config = composed(cell("experiment=judge_sanity", "seed=6", "judge=local", "judge.max_response_chars=12"))
     prompts, longer = [Prompt("a", "name")], Generation("thirteen char", True, 2)
     assert len(longer.response) == 13
     own = opponents(prompts, [Generation("short", True, 1)], [longer], [longer])
@@ -97,7 +91,7 @@ def test_opponents_that_a_judge_does_not_see_whole_are_counted(
 
 def test_training_settings_leave_its_identity_alone_and_the_judge_does_not(cell: Cell) -> None:
     def identity(*overrides: str) -> str:
-        [config] = composition.compose_cells(cell("experiment=judge_sanity", *overrides))
+        config = composed(cell("experiment=judge_sanity", *overrides))
         return sanity.sanity_id(config)
 
     assert identity() == identity("trainer.max_steps=7", "reward=random", "monitor_every=3")
@@ -111,7 +105,7 @@ def test_what_no_judge_could_score_is_judged_again(cell: Cell, monkeypatch: pyte
 
     compare = OracleJudge.compare
     monkeypatch.setattr(OracleJudge, "compare", lambda *_: JudgeVerdict("unscored", "it is down"))
-    [config] = composition.compose_cells(cell("experiment=judge_sanity", "seed=5"))
+    config = composed(cell("experiment=judge_sanity", "seed=5"))
     record = read_record(sanity.run(config), SanityRecord)
     assert all(v.outcome == "unscored" for own in record.verdicts.values() for v in own)
     monkeypatch.setattr(OracleJudge, "compare", compare)

@@ -1,11 +1,11 @@
 """The separation experiment as a user runs it, and its signals."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from small_runs import Cell, composed
 
 from cme.checkpoints import Checkpoint
 from cme.miniature import world
@@ -15,8 +15,6 @@ from experiments.config import composition
 from experiments.config.validation import BadConfig
 from experiments.probes import separation
 from experiments.run import evaluation
-
-Cell = Callable[..., list[str]]
 
 
 def score(values: list[float], offsets: list[tuple[int, int]], reason: str | None = None) -> Score:
@@ -67,7 +65,7 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
 ) -> None:
     from cme.checkpoints import load
 
-    [config] = composition.compose_cells(cell("experiment=separation", "seed=4", "regime=sft"))
+    config = composed(cell("experiment=separation", "seed=4", "regime=sft"))
     path = separation.run(config)
     printed = capsys.readouterr().out
     record = read_record(path, SeparationRecord)
@@ -98,9 +96,7 @@ def test_one_command_samples_scores_records_and_is_not_run_twice(
 
 def test_a_seed_gives_the_same_samples_and_another_others(cell: Cell, tmp_path: Path) -> None:
     def responses(seed: int, where: str) -> list[str]:
-        [config] = composition.compose_cells(
-            cell("experiment=separation", f"seed={seed}", f"results_dir={tmp_path / where}")
-        )
+        config = composed(cell("experiment=separation", f"seed={seed}", f"results_dir={tmp_path / where}"))
         return [r.response for r in read_record(separation.run(config), SeparationRecord).responses]
 
     first = responses(1, "a")
@@ -110,7 +106,7 @@ def test_a_seed_gives_the_same_samples_and_another_others(cell: Cell, tmp_path: 
 def test_what_was_sampled_before_it_was_cut_off_is_kept(
     cell: Cell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [config] = composition.compose_cells(cell("experiment=separation", "seed=6"))
+    config = composed(cell("experiment=separation", "seed=6"))
     with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
         broken.setattr(evaluation, "load_scorer", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         separation.run(config)
@@ -122,7 +118,7 @@ def test_what_was_sampled_before_it_was_cut_off_is_kept(
 
 def test_training_settings_leave_its_identity_alone_and_the_verifier_does_not(cell: Cell) -> None:
     def identity(*overrides: str) -> str:
-        [config] = composition.compose_cells(cell("experiment=separation", *overrides))
+        config = composed(cell("experiment=separation", *overrides))
         return separation.separation_id(config)
 
     same = ("trainer.max_steps=7", "reward=random", "monitor_every=3", "judge=reference_similarity")

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from small_runs import Cell, composed
+
 from analysis.tables.accuracy import accuracy_frame
 from cme.miniature import world
 from cme.records import Generation, Pair, Selected, read_record
-from experiments.config import composition
 from experiments.run import evaluation, pipeline
 
-Cell = Callable[..., list[str]]
 COLUMNS = {"accuracy", "majority_share", "label_accuracy"}
 
 
@@ -18,7 +18,7 @@ def test_arithmetic_is_graded_in_training_and_in_evaluation(cell: Cell) -> None:
     arguments = cell(
         "data=arithmetic", "judge=correctness", "reward=cme_answer", "evaluation.max_new_tokens=12"
     )
-    record = read_record(pipeline.run(composition.compose_cells(arguments)[0]))
+    record = read_record(pipeline.run(composed(arguments)))
     assert COLUMNS - {"majority_share", "label_accuracy"} <= record.history.keys()
     assert record.accuracy is not None and record.accuracy.selected is None
     for pair, start, policy in zip(record.pairs, record.accuracy.start, record.accuracy.policy, strict=True):
@@ -42,7 +42,7 @@ def test_the_world_itself_is_no_such_track(recorded: Callable[..., Path]) -> Non
 
 
 def test_start_policy_and_selected_are_graded_by_their_own_responses(cell: Cell) -> None:
-    [config] = composition.compose_cells(cell("data=arithmetic"))
+    config = composed(cell("data=arithmetic"))
     said = [Generation(text, True, 1) for text in ("7", "8", "no idea", "7. 8")]
     pairs = [Pair(str(i), "q", None, g, said[0], "7") for i, g in enumerate(said)]
     pairs.append(replace(pairs[0], prompt_id="4", answer=None))

@@ -7,6 +7,7 @@ from typing import Any
 
 import datasets
 import pytest
+from small_runs import Cell, composed
 
 from cme import Unavailable
 from cme.checkpoints import load
@@ -17,7 +18,6 @@ from experiments.config.validation import BadConfig
 from experiments.run import evaluation, pipeline, preparation
 from experiments.run.store import Store
 
-Cell = Callable[..., list[str]]
 ON = ("capabilities=world", "capabilities.limit=4")
 
 
@@ -29,29 +29,21 @@ def test_before_and_after_are_of_start_and_policy(cell: Cell, monkeypatch: pytes
         return capabilities.measure(checkpoint, *rest, **settings)
 
     monkeypatch.setattr(evaluation, "measure", counted)
-    configs = [
-        composition.compose_cells(cell(*ON, reward, "trainer.learning_rate=0.05", "trainer.warmup_steps=0"))[
-            0
+    moved = ("trainer.learning_rate=0.05", "trainer.warmup_steps=0")
+    configs = [composed(cell(*ON, reward, *moved)) for reward in ("reward=random", "reward=ground_truth")]
+    [record, other] = [read_record(pipeline.run(config)) for config in configs]
+    start, policy = "miniature:qwen-1/pretrained", str(Store.of(configs[0]).checkpoint)
+    assert measured == [start, policy, str(Store.of(configs[1]).checkpoint)]
+    assert record.capabilities is not None and record.seconds["capabilities"] > 0
+    assert [c.before for c in other.capabilities or []] == [c.before for c in record.capabilities]
+    tasks = list(configs[0].capabilities.tasks)
+    for which, name in (("before", start), ("after", policy)):
+        scores = capabilities.measure(load(name), tasks, chat_template=False, limit=4, batch_size=3)
+        found = [
+            (c.task, c.metric, c.n, getattr(c, which), getattr(c, f"{which}_items"))
+            for c in record.capabilities
         ]
-        for reward in ("reward=random", "reward=ground_truth")
-    ]
-    records = [read_record(pipeline.run(config)) for config in configs]
-    policies = [str(Store.of(config).checkpoint) for config in configs]
-    assert measured == ["miniature:qwen-1/pretrained", *policies]
-    scores_of = {
-        name: capabilities.measure(
-            load(name), list(configs[0].capabilities.tasks), chat_template=False, limit=4, batch_size=3
-        )
-        for name in measured
-    }
-    for record, policy in zip(records, policies, strict=True):
-        assert record.capabilities is not None and record.seconds["capabilities"] > 0
-        for which, name in (("before", "miniature:qwen-1/pretrained"), ("after", policy)):
-            found = [
-                (c.task, c.metric, c.n, getattr(c, which), getattr(c, f"{which}_items"))
-                for c in record.capabilities
-            ]
-            assert found == [(s.task, s.metric, s.n, s.value, s.items) for s in scores_of[name]]
+        assert found == [(s.task, s.metric, s.n, s.value, s.items) for s in scores]
 
 
 def test_without_tasks_there_are_none(recorded: Callable[..., Path]) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import toy_cells
 from paths import SUPPORT
+from small_runs import composed
 
 from cme import Interrupted
 from cme.records import Progress, RunState, read_record, write_record
 from cme.runtime.secrets import redact
-from experiments.config import composition
 from experiments.config.runs import Run
 from experiments.run import cell as cells
 from experiments.run import training
@@ -26,8 +26,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{HERE}"}
 
 
 def toy(results: Path, *overrides: str) -> Run:
-    [config] = composition.compose_cells([f"results_dir={results}", *toy_cells.OVERRIDES, *overrides])
-    return config
+    return composed([f"results_dir={results}", *toy_cells.OVERRIDES, *overrides])
 
 
 def begun(config: Run) -> "subprocess.Popen[str]":
@@ -145,7 +144,7 @@ def test_a_state_that_cannot_be_read_is_a_failure_and_no_guess(tmp_path: Path) -
 
 
 def test_a_real_run_leaves_its_state_and_its_steps(cell: Callable[..., list[str]]) -> None:
-    [config] = composition.compose_cells(cell("trainer.max_steps=3"))
+    config = composed(cell("trainer.max_steps=3"))
     cells.run(config)
     folder = cells.record_path(config).parent
     found = read_record(folder / "state.json", RunState)

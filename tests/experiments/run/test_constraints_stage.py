@@ -1,22 +1,19 @@
 """A run on prompts with constraints: its record has the shares that are met and IFEval's scores before and after."""
 
-from collections.abc import Callable
-
 import pytest
 from lm_eval.tasks.ifeval.utils import agg_inst_level_acc, process_results
+from small_runs import Cell, composed
 
 from cme.data.instruction_following import constraints
 from cme.records import read_record
-from experiments.config import composition
 from experiments.run import pipeline
 
-Cell = Callable[..., list[str]]
 ON = ("data=instruction_following", "judge=instruction_following")
 
 
 def test_the_record_has_ifevals_scores_of_start_and_policy(cell: Cell) -> None:
     arguments = cell(*ON, "reward=ground_truth", "evaluation.max_new_tokens=12")
-    record = read_record(pipeline.run(composition.compose_cells(arguments)[0]))
+    record = read_record(pipeline.run(composed(arguments)))
     assert record.capabilities is not None and record.grades is not None
     for side in ("start", "policy"):
         theirs = [

@@ -2,19 +2,13 @@
 
 import numpy as np
 import pytest
+from small_runs import composed
 from transformers import TrainerControl, TrainerState
 
 from cme.training.collapse import CollapseCallback, CollapseGuard
-from experiments.config import composition
-from experiments.config.runs import Run
 
 TRAININGS, STEPS = 1000, 5000
 HEALTHY = {"reward": 1.0, "unscored": 0.0, "grad_norm": 1.0}
-
-
-def compose(*overrides: str) -> Run:
-    [run] = composition.compose_cells(list(overrides))
-    return run
 
 
 def longest_runs(bad: np.ndarray) -> np.ndarray:
@@ -42,7 +36,7 @@ def simulate(groups_per_step: int, share: float, unit: int = 1) -> np.ndarray:
 def test_healthy_trainings_of_the_papers_size_run_to_their_end(
     groups_per_step: int, metric: str, share: float, unit: int
 ) -> None:
-    guard = CollapseGuard(**compose("scale=paper", "family=llama", "regime=instruct").values["guard"])
+    guard = CollapseGuard(**composed(["scale=paper", "family=llama", "regime=instruct"]).values["guard"])
     bad = simulate(groups_per_step, share, unit)
     longest = longest_runs(bad)
     assert (longest >= guard.steps(groups_per_step)).mean() < 0.01
@@ -68,7 +62,7 @@ def test_ten_steps_of_one_group_end_healthy_trainings() -> None:
     ],
 )
 def test_steps_at_each_scale(overrides: tuple[str, ...], groups_per_step: int, steps: int) -> None:
-    run = compose(*overrides)
+    run = composed([*overrides])
     trainer = run.trainer
     completions = trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps
     assert completions == groups_per_step * trainer.num_generations

@@ -18,7 +18,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState
 from cme import Interrupted
 from cme.models import generation
 from cme.records import BadFile, Generation, RunRecord, read_json, read_record, write_json
-from experiments.config import composition
 from experiments.config.runs import Run
 from experiments.run import inputs, pipeline, training
 from experiments.run import store as store_module
@@ -38,8 +37,7 @@ def twins(cell: Cell, tmp_path: Path) -> Callable[..., tuple[Run, RunRecord]]:
     def made(*overrides: str) -> tuple[Run, RunRecord]:
         small = [a for a in cell() if not (a.startswith("trainer.") and "trainer=best_of_n" in overrides)]
         own, other = (
-            composition.compose_cells([*small, *overrides, f"results_dir={tmp_path / where}"])[0]
-            for where in ("own", "other")
+            composed([*small, *overrides, f"results_dir={tmp_path / where}"]) for where in ("own", "other")
         )
         return own, read_record(pipeline.run(other))
 
@@ -196,7 +194,7 @@ def test_a_signal_before_the_first_step_is_answered_there(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While models load it waits already."""
-    [config] = composition.compose_cells(cell("reward=random"))
+    config = composed(cell("reward=random"))
     load = training.load_generator
 
     def interrupted(*arguments: Any, **settings: Any) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_runs import Cell, composed
 
 from cme import Unavailable
 from cme.models import chat
@@ -15,7 +16,6 @@ from experiments.config.validation import BadConfig
 from experiments.run import inputs, pipeline, preparation, selection
 from experiments.run.inputs import pair_prompts
 
-Cell = Callable[..., list[str]]
 SIZES = ("data.train_prompts=8", "data.eval_prompts=4", "judge=reference_similarity")
 
 
@@ -52,9 +52,7 @@ def test_own_prompts_and_generator(
         return prompt_ids(tokenizer, prompt)  # type: ignore[arg-type]
 
     monkeypatch.setattr(chat, "prompt_ids", noted)
-    [run] = composition.compose_cells(
-        own(write(tmp_path / "mine.jsonl", output="An animal."), "trainer.beta=0")
-    )
+    run = composed(own(write(tmp_path / "mine.jsonl", output="An animal."), "trainer.beta=0"))
     pipeline.run(run)
     record = read_record(tmp_path / "runs" / run.run_id / "record.json")
     assert record.generator_checkpoint == str(tiny_folder("qwen")) and len(record.pairs) == 4
@@ -117,7 +115,7 @@ def test_references_that_the_selection_lacks_are_missed_before_anything_starts(
         "selection.split=eval",
         "selection.prompts=2",
     )
-    [run] = composition.compose_cells(own(path, *words))
+    run = composed(own(path, *words))
     chosen = selection.selection_prompts(run)
     with_reference = [prompt.id for prompt in inputs.evaluation_prompts(run)]
     assert len(chosen) == 2 and not {prompt.id for prompt in chosen} & set(with_reference)
@@ -166,7 +164,7 @@ def test_gold_answers_that_cannot_be_read_are_left_out_and_counted(
     path = tmp_path / "sums.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     words = ("data.answers=boxed", "judge=correctness", "judge@selection.judge=correctness", "reward=random")
-    [run] = composition.compose_cells(own(path, *words))
+    run = composed(own(path, *words))
     pipeline.run(run)
     record = read_record(tmp_path / "runs" / run.run_id / "record.json")
     readable = [int(pair.prompt.split()[1].rstrip(".")) % 3 == 0 for pair in record.pairs]

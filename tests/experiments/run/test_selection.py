@@ -25,7 +25,10 @@ def duel(prompt: str, policy: Generation, start: Generation) -> float:
     return 0.5 if abs(a - b) < 1e-9 else float(a > b)
 
 
-def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
+def test_trajectory_and_selected_checkpoint_are_those_of_the_saved_policies(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "best_step", lambda trajectory: 2)
     config = composed(
         cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
     )
@@ -54,16 +57,8 @@ def test_the_trajectory_is_that_of_the_saved_checkpoints(cell: Cell) -> None:
         assert checkpoint.unscored == {}
     assert len(distinct) > 1  # checkpoints that all say the same would test nothing
 
-
-def test_the_selected_checkpoint_answers_the_evaluation_prompts(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(selection, "best_step", lambda trajectory: 2)
-    config = composed(cell(*ON, "selection.keep=true", "trainer.learning_rate=0.02"))
-    record = read_record(pipeline.run(config))
-    texts = [p.prompt for p in record.pairs]
     assert record.selected is not None and record.selected.step == 2
-    responses = greedy(str(Store.of(config).checkpoint / "step-2"), texts)
+    responses = greedy(str(places[2]), [p.prompt for p in record.pairs])
     assert record.selected.responses == responses
     assert record.selected.verdicts is not None
     for pair, response, verdict in zip(record.pairs, responses, record.selected.verdicts[::2], strict=True):
@@ -72,7 +67,7 @@ def test_the_selected_checkpoint_answers_the_evaluation_prompts(
         assert points == duel(pair.prompt, response, pair.start)
 
 
-def test_selection_changes_nothing_else(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_selection_changes_nothing_else(cell: Cell) -> None:
     without = read_record(pipeline.run(composed(cell("reward=random", "trainer.max_steps=3"))))
     config = composed(cell(*ON))
     record = read_record(pipeline.run(config))
@@ -142,7 +137,7 @@ def test_checkpoints_are_compared_on_the_prompts_that_all_have_scored() -> None:
     [(10, 60, [10, 20, 30, 40, 50, 60]), (25, 60, [25, 50, 60]), (10, 7, [7]), (10, 20, [10, 20])],
 )
 def test_the_steps_that_are_compared(every: int, last: int, steps: list[int]) -> None:
-    [config] = composition.compose_cells([f"selection.every={every}"])
+    config = composed([f"selection.every={every}"])
     assert selection.compared_steps(config, last) == steps
 
 

@@ -5,6 +5,7 @@ import platform
 from pathlib import Path
 
 import pytest
+from small_runs import composed
 
 from cme import Unavailable
 from cme.records import ExperimentRecord, read_record
@@ -14,7 +15,7 @@ from experiments.run.store import Store, add_to_experiments
 
 
 def test_files_lie_under_results_dir(tmp_path: Path) -> None:
-    [config] = composition.compose_cells([f"results_dir={tmp_path}"])
+    config = composed([f"results_dir={tmp_path}"])
     store = Store.of(config)
     assert store.folder == tmp_path / config.run_id
     assert store.start == tmp_path / "starts" / f"{identity.start_id(config)}.json"
