@@ -11,10 +11,15 @@ KEY = "sk-very-secret-8431"
 OUTCOMES: dict[str, Any] = {"A": "first", "B": "second", "tie": "tie"}
 
 
-def settings(stub: ChatStub, *more: str) -> list[str]:
-    """Overrides of a run that is judged by length."""
-    server = [f"judge.base_url={stub.url}", "judge.api_key_variable=JUDGE_KEY"]
-    return ["judge=openai", "judge.model=stub", *server, *more]
+def settings(stub: ChatStub, *more: str, field: str = "judge") -> list[str]:
+    """Overrides of a run that is judged by length; `field` is the judge's, such as `selection.judge`."""
+    group = field if field == "judge" else f"judge@{field}"
+    return [f"{group}=openai", *server(stub, field), *more]
+
+
+def server(stub: ChatStub, field: str) -> list[str]:
+    """Overrides that name the server."""
+    return [f"{field}.model=stub", f"{field}.base_url={stub.url}", f"{field}.api_key_variable=JUDGE_KEY"]
 
 
 def outcome(first: str, second: str) -> Any:

@@ -1,5 +1,6 @@
 """A chat model as judge of whole cells: recorded verdicts, failures that are judged again, panels, and the cost."""
 
+import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -172,10 +173,8 @@ def test_what_can_never_be_judged_does_no_harm(trained: Cell) -> None:
 
 
 def panel(stub: ChatStub, *more: str) -> list[str]:
-    members = ("gpt_5_2", "anthropic")
-    own = [f"judge.members.{m}.{k}" for m in members for k in ("model=stub", f"base_url={stub.url}")]
-    keys = [f"judge.members.{m}.api_key_variable=JUDGE_KEY" for m in members]
-    return ["reward=random", "judge=panel", *own, *keys, *more]
+    members = (length_judge.server(stub, f"judge.members.{name}") for name in ("gpt_5_2", "anthropic"))
+    return ["reward=random", "judge=panel", *itertools.chain(*members), *more]
 
 
 def test_each_member_of_a_panel_judges_every_pair(trained: Cell, stub: ChatStub) -> None:
@@ -407,13 +406,7 @@ def test_the_log_of_the_oracle_holds_what_the_record_has(finished: Cell) -> None
 
 
 def test_selection_that_a_judge_failed_is_judged_again_and_selects_anew(cell: Cell, stub: ChatStub) -> None:
-    picked = [
-        "judge@selection.judge=openai",
-        "selection.judge.model=stub",
-        f"selection.judge.base_url={stub.url}",
-        "selection.judge.api_key_variable=JUDGE_KEY",
-        "selection.judge.retries=0",
-    ]
+    picked = length_judge.settings(stub, "selection.judge.retries=0", field="selection.judge")
     config = composed(
         cell("reward=random", "trainer.max_steps=2", "selection.every=1", "selection.prompts=12", *picked)
     )
@@ -437,14 +430,8 @@ def test_what_judges_of_checkpoints_do_not_see_whole_is_counted(
     cell: Cell, stub: ChatStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selection, "best_step", lambda trajectory: 1)
-    picked = [
-        "judge@selection.judge=openai",
-        "selection.judge.model=stub",
-        f"selection.judge.base_url={stub.url}",
-        "selection.judge.api_key_variable=JUDGE_KEY",
-        "selection.judge.max_response_chars=7",
-        "selection.keep=true",
-    ]
+    limit = ("selection.judge.max_response_chars=7", "selection.keep=true")
+    picked = length_judge.settings(stub, *limit, field="selection.judge")
     steps = ("trainer.max_steps=2", "trainer.learning_rate=0.02", "trainer.warmup_steps=0")
     chosen = ("selection.every=1", "selection.prompts=12", *picked)
     config = composed(cell(*judged_by(stub, "judge.max_response_chars=12"), *steps, *chosen))
