@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from cme.data.alpaca_format import write_outputs
+from cme.evaluation.cut_start import cut_at_sentence_end
 from cme.evaluation.reward_probe import stock_phrases
 from cme.judges.pairwise import VerdictLog
 from cme.records import CUT_START, Generation, Pair, Prompt, SanityRecord, read_record, write_record
@@ -27,7 +28,6 @@ from experiments.config.runs import Run
 from experiments.probes.records import print_record, probe_id, record_fields
 from experiments.run import evaluation, inputs, judging
 from experiments.run.cell import Job, finished_state, quiet_libraries
-from experiments.run.comparators import cut_at_sentence_end
 
 OPPONENTS = ("null", "longer", "shorter", "copied", CUT_START, "itself")
 

@@ -1,6 +1,5 @@
 """The cut start: cut where it says, judged against both sides, graded, and cheap."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ import pytest
 from chat_stub import ChatStub
 from small_runs import Cell, composed, never
 
-from cme.checkpoints import Checkpoint
+from cme.evaluation.cut_start import cut_at_sentence_end
 from cme.miniature import vocabulary, world
-from cme.models import chat
 from cme.models.generation import generate
 from cme.records import CUT_START, Comparison, Generation, Grade, RunRecord, read_record, write_record
 from experiments.plan import cost
@@ -20,47 +18,9 @@ from experiments.run import comparators, evaluation, pipeline, preparation, trai
 from experiments.run.store import Store
 
 
-def generation(text: str, finished: bool = True, tokens: int | None = 9) -> Generation:
-    return Generation(text, finished, tokens)
-
-
 def cut_of(record: RunRecord) -> Comparison:
     [found] = [c for c in record.comparisons or [] if c.name == CUT_START]
     return found
-
-
-@pytest.mark.parametrize(
-    ("text", "finished", "cut", "ended"),
-    [
-        ("the fox is red. it eats meat.", False, "the fox is red.", True),
-        ("why? because.", True, "why?", True),
-        ("the sum is 3.5 or so! yes", True, "the sum is 3.5 or so!", True),
-        ("the fox is red.", False, "the fox is red.", True),  # it would have ended here
-        ("the fox is red", False, "the fox is red", False),
-        ("", True, "", True),
-    ],
-)
-def test_a_response_is_cut_at_its_first_sentence_end(
-    text: str, finished: bool, cut: str, ended: bool
-) -> None:
-    found = comparators.cut_at_sentence_end(generation(text, finished))
-    assert (found.response, found.finished) == (cut, ended)
-
-
-def test_without_an_oracle_a_stop_string_or_the_policys_length_cuts(tiny: Callable[..., Checkpoint]) -> None:
-    tokenizer = tiny("qwen").tokenizer
-    text = "the fox is red and the bear is brown and the duck is white."
-    ids = chat.response_ids(tokenizer, text)
-    whole = generation(text, False, len(ids))
-    for length in (0, 1, 5):
-        for finished in (True, False):  # the end-of-turn token is no part of the text
-            found = comparators.cut_to_length(tokenizer, whole, generation("", finished, length + finished))
-            assert found.response == tokenizer.decode(ids[:length]) and found.finished is False
-    assert comparators.cut_to_length(tokenizer, whole, generation("", False, len(ids))) == whole
-    for mark in ("\nUser: and the frog?", "\n\n### Instruction:\nGo on.", "\n<|im_start|>user"):
-        asked = generation(f"{text}\n\nIt is so.{mark}", False, 99)
-        found = comparators.cut_to_length(tokenizer, asked, generation("", True, 2))
-        assert (found.response, found.finished) == (f"{text}\n\nIt is so.", True)
 
 
 def test_a_record_has_the_cut_start_with_verdicts_and_grades(finished: Cell) -> None:
@@ -68,7 +28,7 @@ def test_a_record_has_the_cut_start_with_verdicts_and_grades(finished: Cell) -> 
     record = read_record(Store.of(config).record)
     found, grades = cut_of(record), record.grades
     assert grades is not None and found.checkpoint == record.generator_checkpoint and found.start is not None
-    assert found.responses == [comparators.cut_at_sentence_end(p.start) for p in record.pairs]
+    assert found.responses == [cut_at_sentence_end(p.start) for p in record.pairs]
     sides = {
         "start": ([p.start for p in record.pairs], grades.start),
         "policy": ([p.policy for p in record.pairs], grades.policy),
