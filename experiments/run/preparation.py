@@ -51,12 +51,7 @@ def prepare(runs: list[Run]) -> None:
     problems = [
         *_problems(judging.probe, over_network),
         *_tracker_problems(trained),
-        *_missing(new, [*checkpoint_names(new), *compared], cut, with_data=True),
-        *(
-            line
-            for run in {str(r.data.source): r for r in new}.values()
-            for line in inputs.file_problems(run)
-        ),
+        *_missing(new, compared, cut),
         *_changed_commits(runs),
     ]
     if problems:
@@ -66,10 +61,10 @@ def prepare(runs: list[Run]) -> None:
     make_loadable(new)
     _check_stop_rules(new)
     _check_disk_space(trained)
-    for run in trained:
-        if run.selection.every is not None:
-            from experiments.run import selection
+    if trained:
+        from experiments.run import selection
 
+        for run in trained:
             selection.keep_saved_checkpoints(run, Store.of(run))
     if compared or cut:
         from cme.checkpoints import ensure
@@ -84,7 +79,7 @@ def make_loadable(runs: list[Run]) -> None:
         return
     from cme.checkpoints import ensure
 
-    if problems := _missing(runs, checkpoint_names(runs)):
+    if problems := _missing(runs):
         raise Unavailable("\n".join(problems))
     for run in {str(run.data): run for run in runs}.values():
         inputs.training_prompts(run)
@@ -132,27 +127,25 @@ def _tracker_problems(runs: list[Run]) -> list[str]:
     return [line for name in names for line in _problems(check_tracker, name)]
 
 
-def _missing(
-    runs: list[Run], names: list[str], tokenizers: Sequence[str] = (), with_data: bool = False
-) -> list[str]:
-    """Lines on the checkpoints that cannot be loaded, of `tokenizers` and served verifiers only the tokenizers.
+def _missing(runs: list[Run], more: Sequence[str] = (), more_tokenizers: Sequence[str] = ()) -> list[str]:
+    """Lines on the data of runs, on their checkpoints and `more`, and on tokenizers, that are not available.
 
-    With `with_data`, also on the data of the runs. Raises BadConfig for names that cannot be those of checkpoints.
+    Raises BadConfig for names that cannot be those of checkpoints.
     """
-    tokenizers = [*_served_verifiers(runs), *tokenizers]
-    copies = (
-        list(dict.fromkeys(copy for run in runs for copy in inputs.data_copies(run))) if with_data else []
-    )
-    if not names and not tokenizers and not copies:
-        return []
-    from cme.checkpoints import check_available
+    names, tokenizers = [*checkpoint_names(runs), *more], [*_served_verifiers(runs), *more_tokenizers]
+    copies = dict.fromkeys(copy for run in runs for copy in inputs.data_copies(run))
+    problems = []
+    if names or tokenizers or copies:
+        from cme.checkpoints import check_available
 
-    hosted = [copy.repository for copy in copies if copy.path is None]
-    try:
-        problems = _problems(check_available, names, tokenizers, hosted)
-    except ValueError as error:
-        raise BadConfig(str(error)) from error
-    return [*problems, *(line for copy in copies if copy.path is not None for line in files.missing(copy))]
+        hosted = [copy.repository for copy in copies if copy.path is None]
+        try:
+            problems = _problems(check_available, names, tokenizers, hosted)
+        except ValueError as error:
+            raise BadConfig(str(error)) from error
+    problems += [line for copy in copies if copy.path is not None for line in files.missing(copy)]
+    sources = {str(run.data.source): run for run in runs}
+    return problems + [line for run in sources.values() for line in inputs.file_problems(run)]
 
 
 def _changed_commits(runs: list[Run]) -> list[str]:
