@@ -32,8 +32,10 @@ SIGNALS = {
     **dict.fromkeys(("self_certainty", "token_entropy"), "own probabilities"),
     **dict.fromkeys(("token_entropy_last", "token_entropy_format"), "own probabilities"),
     **dict.fromkeys(("sequence_likelihood", "sequence_probability"), "own probabilities"),
+    "cme_ema": "average of the policy",
     "self_likelihood": "control: the untrained model",
     **dict.fromkeys(("length", "format", "random"), "control"),
+    "pairwise_judge": "judge",
     "dpo": "preference pairs",
     "ground_truth": "the truth",
 }

@@ -103,6 +103,8 @@ STYLES = {
     "sequence_likelihood": Style("#8C510A", "s", (6, 2)),
     "sequence_probability": Style("#8C510A", "^", (1, 2)),
     "self_likelihood": Style("#CC79A7", "D", (4, 1.5, 1, 1.5)),
+    "cme_ema": Style("#CC79A7", "o", (6, 2)),
+    "pairwise_judge": Style("#009E73", "X", (6, 2, 1, 2)),
     "random": Style("#767676", "v", (2.5, 1.2)),
     "length": Style("#767676", "s", (6, 2)),
     "format": Style("#767676", "*", (1, 2)),

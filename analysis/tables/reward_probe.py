@@ -27,6 +27,7 @@ VARIANTS = {
     "span=blended": "blended spans",
     "ensemble mean": "Ensemble, mean",
     "ensemble min": "Ensemble, min",
+    "whole, penalty 5": "whole response, penalty 5",
 }
 """Display names of variants, as in the names of the rewards; the others are shown as they are."""
 FRAME = (
@@ -89,6 +90,8 @@ def reward_probe_table(record: RewardProbeRecord) -> Table:
         ]
         groups[is_cme(str(line))].append([Entry(line_label(str(line))), *entries, Entry(first_text(rows))])
     grades = list(dict.fromkeys(frame["grade"]))
+    for line in record.not_probed:
+        groups[is_cme(line)].append([Entry(line_label(line)), *[Entry("-")] * (len(grades) + 1)])
     notes = [
         f"Rank of an answer's reward among the {len(grades)} answers to its prompt, 1 the highest, mean over "
         f"{len(record.prompts)} prompts. Ties share their mean rank. Bold: the best of the row.",
@@ -100,6 +103,7 @@ def reward_probe_table(record: RewardProbeRecord) -> Table:
         notes.append(f"Ensembles: the verifier and {record.second_checkpoint}.")
     if frame["unscored"].any():
         notes.append("-: unscored, with the share of prompts; such an answer is left out of the ranking.")
+    notes += [f"{line_label(line)} has no ranks: {reason}." for line, reason in record.not_probed.items()]
     if len(record.prompts) < MIN_PROMPTS:
         notes.append(f"[n/a]: fewer than {MIN_PROMPTS} prompts, too few for an interval.")
     return Table(

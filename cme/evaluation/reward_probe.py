@@ -172,6 +172,8 @@ def score_answers(
             completions,
             ids,
             answer=[a.prompt.answer for a in answers],
+            reference=[a.prompt.reference for a in answers],
+            prompt_text=[a.prompt.text for a in answers],
             log_metric=lambda key, value: None,
         )
         if invalid := [v for v in column if v is not None and not math.isfinite(v)]:

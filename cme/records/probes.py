@@ -19,6 +19,7 @@ class RewardProbeRecord(Strict):
             reward's own unit; None if the reward could not score the response. The grades are in the order of
             `cme.evaluation.reward_probe.GRADES`.
         seconds: Wall-clock seconds.
+        not_probed: Why a reward has no line, by its name.
     """
 
     probe_id: str
@@ -35,6 +36,7 @@ class RewardProbeRecord(Strict):
     prompts: list[str]
     values: dict[str, dict[str, list[float | None]]]
     seconds: float
+    not_probed: dict[str, str] = field(default_factory=dict)
     schema: int = 1
 
     def check(self) -> None:

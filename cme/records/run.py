@@ -176,6 +176,8 @@ class RunRecord(Strict):
         further_judges: Judges that judged the pairs later; None without any. They may be added to a finished record.
         decoding: How the responses were decoded: fields of transformers' GenerationConfig, and the end tokens as text;
             None in older records. The policy of best-of-n is sampled instead, as `config.trainer` says.
+        reward_judging: What a reward that asks a judge spent in training: `calls` to a server, those of a killed
+            training included, and `usd` for them, None if prices are unknown. None for another reward.
         neutral: Dotted paths of the settings in `config` that do not change results; None in older records.
     """
 
@@ -213,6 +215,7 @@ class RunRecord(Strict):
     neutral: list[str] | None = None
     decoding: dict[str, Any] | None = None
     untrained: str | None = None
+    reward_judging: dict[str, float | None] | None = None
     schema: int = 1
 
     @property

@@ -3,7 +3,10 @@
 import asyncio
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
 from cme.models import chat
@@ -30,7 +33,7 @@ class Reward(ABC):
 
     A reward returns one float per completion, higher is better, or None for a completion that it cannot score. None is
     never replaced by a number: TRL leaves such a completion out of its group's baseline and gives it no advantage, also
-    beside other reward functions (`cme.rewards.unscored_rows`).
+    beside other reward functions (`_leave_out_unscored_rows`).
 
     Attributes:
         __name__: the name under which TRL logs the reward.
@@ -39,6 +42,7 @@ class Reward(ABC):
         needs_answers: whether the reward compares answers, so that the data must have them.
         whole_batch: whether the reward looks at several completions at once. With several processes it is then called
             with the completions of all of them.
+        parts: the rewards that this one calls, by name. They are bound, saved and restored with it.
         granularity: `token` for one advantage per token, computed from `token_values`.
         normalize: how values per token are normalised over a group (`cme.training.advantages`).
         std_floor: lowest standard deviation by which the advantages of a group are divided.
@@ -52,6 +56,7 @@ class Reward(ABC):
     NEUTRAL_VALUES: ClassVar[dict[str, Any]] = {}
     needs_answers: ClassVar[bool] = False
     whole_batch: ClassVar[bool] = False
+    parts: "Mapping[str, Reward]" = MappingProxyType({})
     granularity: Granularity = "sequence"
     normalize: Normalize = "position"
     std_floor: float = 0.0
@@ -61,9 +66,7 @@ class Reward(ABC):
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
         """Create a reward, whose None TRL's trainers respect from now on."""
-        from cme.rewards.unscored_rows import leave_out_unscored_rows
-
-        leave_out_unscored_rows()
+        _leave_out_unscored_rows()
         return super().__new__(cls)
 
     # a reward without a constructor takes no settings, although __new__ accepts any
@@ -81,13 +84,23 @@ class Reward(ABC):
     def bind(self, trainer: "PolicyHolder") -> None:
         """Receive the trainer, before training, from which the reward can read the policy and its tokenizer."""
         self._policy = PolicyScorer(trainer)
+        for part in self.parts.values():
+            part.bind(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """State to save with a training checkpoint."""
-        return {}
+        """State to save with a training checkpoint: those of the parts that have one, unless a reward overrides it."""
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        return {name: state for name, state in states.items() if state}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:  # noqa: B027 - a hook
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the state that `state_dict` returned."""
+        for name, own in state.items():
+            self.parts[name].load_state_dict(own)
+
+    def keep_in(self, folder: Path) -> None:
+        """Keep what the reward writes in the folder of a training, where a resumed training finds it."""
+        for part in self.parts.values():
+            part.keep_in(folder)
 
     @abstractmethod
     def __call__(
@@ -126,3 +139,48 @@ class Reward(ABC):
         if self._policy is None:
             raise RuntimeError(f"{self.__name__}: call bind(trainer) before training")
         return self._policy
+
+
+def group_slices(prompts: Texts, size: int) -> list[slice]:
+    """The groups of `size` consecutive completions, given the prompts (B,) of all completions.
+
+    Raises ValueError where the last group is incomplete or a group has more than one prompt.
+    """
+    if len(prompts) % size:
+        raise ValueError(f"{len(prompts)} completions do not make whole groups of {size}")
+    groups = [slice(start, start + size) for start in range(0, len(prompts), size)]
+    for group in groups:
+        if any(p != prompts[group.start] for p in prompts[group]):
+            raise ValueError(
+                f"the group that starts at completion {group.start} mixes prompts; a group must have one prompt"
+            )
+    return groups
+
+
+@cache
+def _leave_out_unscored_rows() -> None:
+    """Let TRL's trainers count a completion as unscored if a `Reward` whose weight is not 0 gives None for it.
+
+    TRL adds up the values of all reward functions and skips None. Beside a second reward, a completion without a
+    log-likelihood would thus get 0 nats, more than any other.
+    """
+    from trl import GRPOTrainer, RLOOTrainer
+
+    for trainer in (GRPOTrainer, RLOOTrainer):
+        _wrap(trainer)
+
+
+def _wrap(trainer: Any) -> None:
+    calculate = trainer._calculate_rewards  # noqa: SLF001 - TRL has no hook between the rewards and their sum
+
+    def calculate_rewards(self: Any, *arguments: Any) -> "torch.Tensor":
+        values: torch.Tensor = calculate(self, *arguments)  # (B, functions), NaN for None
+        counted = [
+            i
+            for i, (function, weight) in enumerate(zip(self.reward_funcs, self.reward_weights, strict=True))
+            if isinstance(function, Reward) and weight
+        ]
+        values[values[:, counted].isnan().any(1)] = float("nan")  # TRL leaves out a row without any value
+        return values
+
+    trainer._calculate_rewards = calculate_rewards  # noqa: SLF001

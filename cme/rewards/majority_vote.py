@@ -3,8 +3,8 @@
     r(y_i) = 1 if a(y_i) = mode{a(y_1), ..., a(y_G)} else 0
 
 a(y) is the answer of a response, as the data define it. Equivalent answers count as one
-(`cme.rewards.groups.cluster_answers`). A response without a parsable answer does not vote and gets 0. If no response of
-a group votes, the whole group is unscored (None). A tie goes to the answer that was given first.
+(`cme.grading.agreement.cluster_answers`). A response without a parsable answer does not vote and gets 0. If no response
+of a group votes, the whole group is unscored (None). A tie goes to the answer that was given first.
 
 TTRL draws 64 votes and trains on the first 32 of them. With `train_on=N` the first N completions of a group get a
 reward. The others vote and get None, so they get no advantage and do not enter the group's mean and standard deviation.
@@ -24,10 +24,10 @@ the text `None`, against which the group is graded.
 from collections.abc import Sequence
 from typing import Any
 
+from cme.grading import agreement
 from cme.grading.answers import AnswerKind, are_equivalent, extract_answer, gold_answer
 from cme.models import chat
-from cme.rewards import groups
-from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
+from cme.rewards.base import LogMetric, Reward, Texts, TokenIds, group_slices
 
 
 class MajorityVote(Reward):
@@ -74,8 +74,8 @@ class MajorityVote(Reward):
         rewards: list[float | None] = []
         shares: list[float] = []
         correct: list[bool | None] = []
-        for group in groups.group_slices(prompts, self.num_generations):
-            winner, agrees = groups.majority_answer(answers[group], self.answers)
+        for group in group_slices(prompts, self.num_generations):
+            winner, agrees = agreement.majority_answer(answers[group], self.answers)
             trained = [None if winner is None else float(a) for a in agrees[: self.train_on]]
             rewards += [*trained, *[None] * (self.num_generations - self.train_on)]
             if winner is None:

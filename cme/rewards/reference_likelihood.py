@@ -93,7 +93,7 @@ class ReferenceLikelihood(Reward):
 
     def _tokens(self, reasoning: str, gold: str) -> tuple[list[int], int]:
         """The policy's tokens of both, and how many of them are the answer's."""
-        from cme.rewards import alignment
+        from cme.scoring import alignment
 
         ids, ends = alignment.text_ends(self.policy_tokenizer, reasoning + gold)
         return ids, int((ends > len(reasoning.encode())).sum())

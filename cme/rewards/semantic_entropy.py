@@ -7,13 +7,13 @@ semantic entropy H = -sum_c p(c) log p(c), which is logged.
 
 Two responses have the same meaning if
 
-    data with answers      their answers are equivalent (`cme.rewards.groups.cluster_answers`)
+    data with answers      their answers are equivalent (`cme.grading.agreement.cluster_answers`)
     open-ended data        the cosine of their sentence embeddings (all-MiniLM-L6-v2, the first 256 word pieces) is at
                            least `threshold`
 
 Clustering is greedy: each response is compared with the first member of each cluster
-(`cme.rewards.groups.greedy_clusters`). A response without an answer, or without a word, is a cluster by itself. If no
-response of a group has a meaning, the whole group is unscored (None).
+(`cme.grading.agreement.greedy_clusters`). A response without an answer, or without a word, is a cluster by itself. If
+no response of a group has a meaning, the whole group is unscored (None).
 
 EMPO's code (github.com/QingyangZhang/EMPO: src/open_r1/rewards.py, src/open_r1/semantic_uncertainty.py and
 verl-empo/verl/utils/reward_score/empo/compute_metrics.py) settles the rest: shares count responses and are not weighted
@@ -30,10 +30,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from cme.grading import agreement
 from cme.grading.answers import AnswerKind, extract_answer, normalize_text
 from cme.models import chat
-from cme.rewards import groups
-from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
+from cme.rewards.base import LogMetric, Reward, Texts, TokenIds, group_slices
 
 THRESHOLD = 0.8
 
@@ -99,7 +99,7 @@ class SemanticEntropy(Reward):
         texts = [chat.to_text(c) for c in completions]
         rewards: list[float | None] = []
         entropies = []
-        for group in groups.group_slices(prompts, self.num_generations):
+        for group in group_slices(prompts, self.num_generations):
             clusters = self._clusters(texts[group])
             if clusters is None:
                 rewards += [None] * self.num_generations
@@ -127,7 +127,7 @@ class SemanticEntropy(Reward):
 
     def _cluster_meanings(self, meanings: Sequence[str]) -> list[int]:
         if self.answers != "none":
-            return groups.cluster_answers(meanings, self.answers)
+            return agreement.cluster_answers(meanings, self.answers)
         from cme.models.embeddings import embed
 
         vectors = embed(meanings)  # (N, 384)
@@ -137,4 +137,4 @@ class SemanticEntropy(Reward):
             # rounding can put the cosine of a text with itself below 1
             return meanings[i] == meanings[j] or bool(cosines[i, j] >= self.threshold)
 
-        return groups.greedy_clusters(range(len(meanings)), same)
+        return agreement.greedy_clusters(range(len(meanings)), same)

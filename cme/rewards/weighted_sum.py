@@ -19,13 +19,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from cme.rewards import groups
-from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
+from cme.rewards.base import LogMetric, Reward, Texts, TokenIds, group_slices
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-    from cme.scoring.policy import PolicyHolder
 
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
 EPSILON = 1e-4
@@ -64,7 +61,7 @@ class WeightedSum(Reward):
                     f"members.{name} has granularity={member.granularity} and std_floor={member.std_floor}; in a sum "
                     "they must be sequence and 0"
                 )
-        self.members, self.weights = dict(members), dict(weights)
+        self.parts, self.weights = dict(members), dict(weights)
         self.num_generations, self.aggregation = num_generations, aggregation
 
     @classmethod
@@ -87,22 +84,6 @@ class WeightedSum(Reward):
                 f"aggregation={aggregation}; it must be one of {', '.join(get_args(Aggregation))}"
             )
 
-    def bind(self, trainer: "PolicyHolder") -> None:
-        """Receive the trainer for all members."""
-        super().bind(trainer)
-        for member in self.members.values():
-            member.bind(trainer)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The states of the members that have one, by name."""
-        states = {name: member.state_dict() for name, member in self.members.items()}
-        return {name: state for name, state in states.items() if state}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the members' states."""
-        for name, own in state.items():
-            self.members[name].load_state_dict(own)
-
     def __call__(
         self,
         prompts: Texts,
@@ -116,7 +97,7 @@ class WeightedSum(Reward):
         Raises ValueError where a group is incomplete, and what the members raise.
         """
         total = np.zeros(len(prompts))
-        for name, member in self.members.items():
+        for name, member in self.parts.items():
             given = member.values(prompts, completions, completion_ids, log_metric=log_metric, **columns)
             values = np.array([np.nan if value is None else value for value in given], dtype=float)
             if log_metric and not np.isnan(values).all():
@@ -124,13 +105,13 @@ class WeightedSum(Reward):
             if self.aggregation == "normalize_then_sum":
                 values = self._normalize(prompts, values)
             total += self.weights[name] * values
-        self.left_out = max(member.left_out for member in self.members.values())
+        self.left_out = max(member.left_out for member in self.parts.values())
         return [None if np.isnan(value) else float(value) for value in total]
 
     def _normalize(self, prompts: Texts, values: "npt.NDArray[np.float64]") -> "npt.NDArray[np.float64]":
         """The values (B,) by their group's mean and standard deviation; NaN stays and does not count."""
         normalized = values.copy()
-        for group in groups.group_slices(prompts, self.num_generations):
+        for group in group_slices(prompts, self.num_generations):
             known = values[group][~np.isnan(values[group])]
             if len(known):
                 deviation = known.std(ddof=1) if len(known) > 1 else 0.0

@@ -45,6 +45,8 @@ def sample_with_rewards(
         [[{"role": "assistant", "content": g.response}] for g in generations],
         ids,
         answer=[p.answer for p in repeated],
+        reference=[p.reference for p in repeated],
+        prompt_text=[p.text for p in repeated],
         log_metric=lambda key, value: None,
     )
     check_finite(reward, values, "samples")

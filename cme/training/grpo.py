@@ -52,7 +52,10 @@ def train_grpo(
         if config.scale_rewards == "none" and reward.std_floor > 0:
             raise ValueError(f"std_floor={reward.std_floor} has no effect with scale_rewards=none; use group")
         trainer_class = partial(AdvantageTrainer, checked)
-    rows = [{"prompt": p.conversation, "answer": p.answer} for p in prompts]
+    rows = [
+        {"prompt": p.conversation, "prompt_text": p.text, "answer": p.answer, "reference": p.reference}
+        for p in prompts
+    ]
     trainer = trainer_class(
         clock=clock,
         model=start.model,

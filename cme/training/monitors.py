@@ -11,6 +11,7 @@ from typing import Any
 from transformers import Trainer
 
 from cme.checkpoints import Checkpoint
+from cme.grading import agreement
 from cme.grading.answers import (
     AnswerKind,
     are_equivalent,
@@ -22,7 +23,6 @@ from cme.grading.answers import (
 )
 from cme.models import chat
 from cme.records import Oracle
-from cme.rewards import groups
 from cme.rewards.base import LogMetric, Texts, TokenIds
 from cme.runtime import distributed
 from cme.scoring.policy import PolicyScorer
@@ -129,7 +129,7 @@ class Monitors:
         shares, labels, size = [], [], self._group_size
         for start in range(0, len(texts) if len(texts) % size == 0 else 0, size):
             answers = [extract_answer(text, self.answers) for text in texts[start : start + size]]
-            winner, agreed = groups.majority_answer(answers, self.answers)
+            winner, agreed = agreement.majority_answer(answers, self.answers)
             if winner is None:
                 continue
             shares.append(sum(agreed) / size)

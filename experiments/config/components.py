@@ -46,6 +46,15 @@ class Component:
         return named | target | self.arguments | ({"members": members} if members else {})
 
     @property
+    def judges(self) -> dict[str, "Component"]:
+        """The judges that a reward or its members ask, by their paths within the reward."""
+        members = {f"members.{name}.": member for name, member in self.members.items()}
+        nodes = {
+            f"{path}judge": part.arguments.get("judge") for path, part in (members or {"": self}).items()
+        }
+        return {path: Component.of(node) for path, node in nodes.items() if node is not None}
+
+    @property
     def parts(self) -> list["Component"]:
         """The members, or the component itself if it has none."""
         return list(self.members.values()) or [self]
@@ -57,7 +66,7 @@ class Component:
     def instantiate(self, **more: Any) -> Any:
         """Call the target with the arguments and `more`, after instantiating members and nested components."""
         arguments = {
-            name: Component.of(value, named=False).instantiate() if is_component(value) else value
+            name: Component.of(value, named="name" in value).instantiate() if is_component(value) else value
             for name, value in self.arguments.items()
         } | more
         if self.members:

@@ -183,7 +183,9 @@ def _named_options(values: Mapping[str, Any]) -> DictConfig:
     """The components of a configuration as the YAML files of their names define them."""
 
     def option(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
-        return option_settings(group, str((node or {}).get("name")))
+        own = option_settings(group, str((node or {}).get("name")))
+        asked = (node or {}).get("judge") if group == "reward" else None
+        return own if asked is None else own | {"judge": option("judge", asked)}
 
     def members(group: str, node: Mapping[str, Any] | None) -> dict[str, Any]:
         return {key: option(group, member) for key, member in ((node or {}).get("members") or {}).items()}
@@ -295,6 +297,17 @@ def uses_reward(run: "Run") -> bool:
 def quantization(run: "Run") -> Any:
     """The quantization of the weights of the reward's verifiers; None for full precision."""
     return _of_parts(run, "quantization")
+
+
+def reward_judges(run: "Run") -> dict[str, "Component"]:
+    """The judges that the reward of a run asks, by their paths; empty if the trainer uses no reward."""
+    asked = run.reward.judges if uses_reward(run) else {}
+    return {f"reward.{path}": judge for path, judge in asked.items()}
+
+
+def averages_policy(run: "Run") -> bool:
+    """Whether the reward's verifier is an average of the policy, which is in float32 and a part of each checkpoint."""
+    return _of_parts(run, "decay") is not None
 
 
 def reward_verifiers(reward: Mapping[str, Any]) -> list[str]:

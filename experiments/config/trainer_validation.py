@@ -1,10 +1,14 @@
 """Checks that the fields of the trainer fit each other and the rest of the run."""
 
+import math
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from cme.judges.base import Judge
+from cme.rewards.judge import ring
 from cme.runtime import distributed
 from cme.runtime.extras import install_command
+from experiments.config import identity
 from experiments.config.schema import BestOfN, Grpo
 
 if TYPE_CHECKING:
@@ -85,6 +89,18 @@ def check_reward(run: "Run") -> None:
                 f"reward.members.{name} with granularity=token or std_floor; a sum has one value per response, so use "
                 f"reward.members.{name}.granularity=sequence and reward.members.{name}.std_floor=0"
             )
+    if identity.averages_policy(run) and (run.trainer.lora is not None or distributed.is_sharded()):
+        raise ValueError(
+            f"reward={run.reward.name} averages all weights of the policy; use adapter=none, without FSDP and DeepSpeed"
+        )
+    for path, judge in identity.reward_judges(run).items():
+        calls, limit = judged_comparisons(run, path), judge.arguments.get("max_calls")
+        asks_server = cast("type[Judge]", judge.load_target()).asks_server
+        if asks_server and (limit is None or limit < calls):
+            raise ValueError(
+                f"{path}.max_calls={limit}; the reward makes up to {calls} comparisons, so set it to {calls} or more, "
+                f"use a smaller {path.removesuffix('judge')}neighbours, or fewer steps"
+            )
     uses_groups = reward.get("granularity") == "token" or reward.get("std_floor", 0) > 0
     if uses_groups and isinstance(run.trainer, BestOfN):
         raise ValueError(
@@ -101,3 +117,18 @@ def check_reward(run: "Run") -> None:
         raise ValueError(
             "trainer.scale_rewards=batch with reward.granularity=token or reward.std_floor; it must be group or none"
         )
+
+
+def judged_comparisons(run: "Run", path: str) -> int:
+    """The most comparisons, one per order, that a judge of the reward makes in a run, given its path."""
+    trainer = run.trainer
+    if isinstance(trainer, BestOfN):
+        groups = run.data.eval_prompts
+    else:
+        rows = trainer.per_device_train_batch_size * trainer.gradient_accumulation_steps
+        batch = trainer.per_device_train_batch_size * trainer.steps_per_generation
+        batches = math.ceil(trainer.max_steps * rows / trainer.num_iterations / batch)
+        groups = math.ceil(batches * batch / trainer.num_generations)
+    member = path.removeprefix("reward.").removesuffix("judge").removeprefix("members.").rstrip(".")
+    asking = run.reward.members[member] if member else run.reward
+    return 2 * groups * len(ring(trainer.num_generations, asking.arguments["neighbours"]))

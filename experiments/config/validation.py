@@ -2,6 +2,7 @@
 
 import difflib
 import inspect
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import import_module
@@ -192,7 +193,12 @@ def validate(run: "Run", parties: Sequence[Party] = ()) -> list[str]:
             f"selection.every={run.selection.every} saves {saved} checkpoints, more than "
             f"selection.max_checkpoints={limit}; save fewer with a larger selection.every"
         )
-    warnings = []
+    warnings = [
+        f"{path}={judge.name} is also the judge of the evaluation: the policy is trained on what it is measured by"
+        for path, judge in identity.reward_judges(run).items()
+        if identity.component_fields(judge, "judge")
+        in [identity.component_fields(one, "judge") for one in judges(run).values()]
+    ]
     if run.experiment.independent_verifier and run.generator in identity.verifiers(run):
         warnings.append(
             f"verifier equals generator ({run.generator}), but the experiment claims an independent verifier"
@@ -226,6 +232,7 @@ def _components(run: "Run") -> dict[str, Component]:
     if identity.uses_reward(run):
         used = {"reward": run.reward}
         used |= {f"reward.members.{name}": member for name, member in run.reward.members.items()}
+        used |= identity.reward_judges(run)
     used |= judges(run)
     if run.selection.every is not None:
         used["selection.judge"] = run.selection.judge
@@ -246,6 +253,13 @@ def judges(run: "Run") -> dict[str, Component]:
     return {f"judge.members.{name}": member for name, member in run.judge.members.items()}
 
 
+def is_judge(path: str, of_reward: bool = True) -> bool:
+    """Whether a component's path is a judge's: of the evaluation, the selection or, with `of_reward`, a reward."""
+    if path.startswith("reward."):
+        return of_reward and re.fullmatch(r"reward\.(members\.[^.]+\.)?judge", path) is not None
+    return "judge" in path
+
+
 def _overlaps(run: "Run", others: Sequence[Party]) -> list[str]:
     """A warning for each judge that is a party of the run, or one of `others` instead, or of the family of one."""
     parties = list(others)
@@ -257,9 +271,8 @@ def _overlaps(run: "Run", others: Sequence[Party]) -> list[str]:
             (f"comparator {name}", family_of(checkpoint), [checkpoint])
             for name, checkpoint in identity.comparators(run).items()
         ]
-    every_judge = judges(run) | (
-        {} if run.selection.every is None else {"selection.judge": run.selection.judge}
-    )
+    every_judge = judges(run) | identity.reward_judges(run)
+    every_judge |= {} if run.selection.every is None else {"selection.judge": run.selection.judge}
     models = {
         f"{path}.{key}": str(judge.arguments.get(key) or "")
         for path, judge in every_judge.items()
@@ -296,7 +309,7 @@ def _check_component(path: str, component: Component) -> None:
         signature.bind(**arguments, **provided)
     except TypeError as error:
         raise BadConfig(f"{path}: {target} has a {error}") from error
-    base = Reward if path.startswith("reward") else Judge if "judge" in path else None
+    base = Judge if is_judge(path) else Reward if path.startswith("reward") else None
     if base is None:
         return
     if not (isinstance(factory, type) and issubclass(factory, base)):
@@ -310,7 +323,9 @@ def _check_component(path: str, component: Component) -> None:
 def _check_orders(run: "Run", components: Mapping[str, Component]) -> None:
     """Check that both orders are judged for a judge that combines them."""
     for path, judge in components.items():
-        combines = "judge" in path and cast("type[Judge]", judge.load_target()).combines_orders
+        combines = (
+            is_judge(path, of_reward=False) and cast("type[Judge]", judge.load_target()).combines_orders
+        )
         if combines and not run.evaluation.both_orders:
             raise BadConfig(f"{path}={judge.name}: {SINGLE_ORDER}")
 
@@ -355,8 +370,8 @@ def _check_answers(run: "Run", components: Mapping[str, Component]) -> None:
             "(data.answers=none); use data with answers, such as data=world"
         )
     for path, judge in components.items():
-        if "judge" in path and judge.arguments.get("oracle", True) is None:
-            group = "judge@selection.judge" if path == "selection.judge" else path
+        if is_judge(path) and judge.arguments.get("oracle", True) is None:
+            group = f"judge@{path}" if path.endswith(".judge") else path
             raise BadConfig(
                 f"{path}={judge.name} needs an oracle, but data={data.name} has none; "
                 f"use {group}=reference_similarity"

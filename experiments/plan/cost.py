@@ -7,15 +7,18 @@ Comparisons that runs share, of an untrained model with another model, count onc
 import math
 import os
 from collections.abc import Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
 from cme.judges.pairwise import VerdictLog
 from cme.records import CUT_START, Generation, Pair, Prompt, Verdict, read_json, read_record
+from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
+from experiments.config.trainer_validation import judged_comparisons
 from experiments.probes import sanity
-from experiments.run import comparators, inputs, selection
+from experiments.run import comparators, inputs, judging, selection
 from experiments.run.evaluation import make_pairs
 from experiments.run.judging import PendingJudging, cost_lines
 from experiments.run.store import Store, pending_comparators
@@ -36,8 +39,29 @@ def _pending(run: Run) -> list[PendingJudging]:
         if sanity.record_path(run).exists():
             return []
         return [_upper_bound(run, sanity.sanity_id(run), opponents=len(sanity.OPPONENTS))]
-    store, both_orders = Store.of(run), run.evaluation.both_orders
-    log = VerdictLog(store.verdicts)
+    store = Store.of(run)
+    in_training = [] if store.training.exists() or store.record.exists() else _pending_of_reward(run, store)
+    return [*in_training, *_pending_of_evaluation(run, store)]
+
+
+def _pending_of_reward(run: Run, store: Store) -> list[PendingJudging]:
+    """The comparisons of the reward's judge in training, which runs with the same training share."""
+    pending = []
+    for path, judge in identity.reward_judges(run).items():
+        if judging.judge_class(judge).asks_server:
+            prompts = cycle(inputs.training_prompts(run))
+            compared = list(islice(prompts, judged_comparisons(run, path) // 2))
+            tokens = run.values["trainer"].get("max_completion_length", run.evaluation.max_new_tokens)
+            pairs = _longest_pairs(compared, tokens)
+            log = VerdictLog(store.reward_verdicts)
+            name = f"{store.trained.name}, {path}"
+            pending.append(PendingJudging(name, judge, pairs, both_orders=True, log=log, upper_bound=True))
+    return pending
+
+
+def _pending_of_evaluation(run: Run, store: Store) -> list[PendingJudging]:
+    """The pending comparisons of a run's responses to the evaluation and selection prompts."""
+    both_orders, log = run.evaluation.both_orders, VerdictLog(store.verdicts)
     if store.record.exists():
         record = read_record(store.record)
         pairs = _unscored_pairs(record.pairs, record.verdicts)
@@ -102,15 +126,20 @@ def _upper_bound(
     log: VerdictLog | None = None,
 ) -> PendingJudging:
     """A pair of different responses of maximal length for each prompt and opponent; default: evaluation prompts."""
-    length = math.ceil(run.evaluation.max_new_tokens * CHARACTERS_PER_TOKEN)
-    start = Generation("x" * length, False, 0)
-    pairs = [
-        Pair(p.id, p.text, p.reference, start, Generation(f"{n}".ljust(length, "y"), False, 0))
-        for n in range(opponents)
-        for p in (_prompts(run) if prompts is None else prompts)
-    ]
+    judged = _prompts(run) if prompts is None else prompts
+    pairs = _longest_pairs([p for _ in range(opponents) for p in judged], run.evaluation.max_new_tokens)
     log = log or VerdictLog(Path(os.devnull))
     return PendingJudging(name, judge or run.judge, pairs, run.evaluation.both_orders, log, upper_bound=True)
+
+
+def _longest_pairs(prompts: Sequence[Prompt], tokens: int) -> list[Pair]:
+    """A pair of different responses of maximal length for each prompt."""
+    length = math.ceil(tokens * CHARACTERS_PER_TOKEN)
+    start = Generation("x" * length, False, 0)
+    return [
+        Pair(p.id, p.text, p.reference, start, Generation(f"{n}".ljust(length, "y"), False, 0))
+        for n, p in enumerate(prompts)
+    ]
 
 
 def _prompts(run: Run) -> list[Prompt]:

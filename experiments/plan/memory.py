@@ -8,8 +8,9 @@ from experiments.config.runs import Run
 GIB = 2**30
 FORMULA = """\
 GiB: memory of one GPU, computed and never measured. 4 bytes per parameter for each of policy, untrained model, TRL's
-reference and gradients, 8 for Adam's moments; verifiers in scoring.dtype; and the larger of the KV cache of a batch and
-the activations (arXiv 2205.05198, with checkpointing) and logits of a micro-batch. Without fragmentation and vLLM."""
+reference and gradients, 8 for Adam's moments; verifiers in scoring.dtype, or 4 for an average of the policy; and the
+larger of the KV cache of a batch and the activations (arXiv 2205.05198, with checkpointing) and logits of a
+micro-batch. Without fragmentation and vLLM."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def estimate_memory(run: Run, prompt: float, response: float) -> float | None:
     if policy is None or len(verifiers) < len(scoring) + len(heldout):
         return None
     width = 4 if run.scoring.dtype == "float32" else 2
-    widths = [1 if identity.quantization(run) == "8bit" else width] * len(scoring) + [width] * len(heldout)
+    scored = 1 if identity.quantization(run) == "8bit" else 4 if identity.averages_policy(run) else width
+    widths = [scored] * len(scoring) + [width] * len(heldout)
     weights = 4 * policy.parameters
     # LoRA: rank x the sides of the seven matrices of a layer, together about 20 x hidden
     trained = 20 * trainer.lora.r * policy.hidden * policy.layers if lora else policy.parameters

@@ -11,6 +11,7 @@ from cme.judges.chat_endpoint import CHARACTERS_PER_TOKEN
 from cme.records import Generation, Prompt
 from experiments.config import identity
 from experiments.config.runs import Run
+from experiments.config.trainer_validation import judged_comparisons
 from experiments.config.validation import saved_checkpoints
 from experiments.plan.columns import align_columns
 from experiments.plan.memory import FORMULA, estimate_memory, size_of
@@ -220,26 +221,30 @@ def judge_calls(run: Run, lengths: Lengths, *, with_start: bool) -> tuple[int, f
     """Calls to judges behind a server, and US dollars; NaN if prices are unknown.
 
     `with_start` includes the comparisons of the untrained model with further models, which runs share. The cut start is
-    compared with policy and untrained model, which runs do not share.
+    compared with policy and untrained model, which runs do not share. A judge of the reward compares in training.
     """
     selects = run.selection.every is not None
     further = len(set(identity.comparators(run).values())) * (2 if with_start else 1)
     further += 2 * run.evaluation.cut_start
-    comparisons = [(run.judge, run.data.eval_prompts * (1 + selects + further))]
+    both = (lengths.start, lengths.answer)
+    comparisons = [(run.judge, run.data.eval_prompts * (1 + selects + further), both)]
     if selects:
-        comparisons.append((run.selection.judge, run.selection.prompts * _compared_checkpoints(run)))
-    prompt, start, policy = (
-        "x" * round(CHARACTERS_PER_TOKEN * n) for n in (lengths.prompt, lengths.start, lengths.answer)
-    )
+        comparisons.append((run.selection.judge, run.selection.prompts * _compared_checkpoints(run), both))
+    comparisons = [
+        (judge, pairs * (2 if run.evaluation.both_orders else 1), own) for judge, pairs, own in comparisons
+    ]
+    sampled = (lengths.response, lengths.response)
+    for path, judge in identity.reward_judges(run).items():
+        comparisons.append((judge, judged_comparisons(run, path), sampled))
     calls, usd = 0, 0.0
-    for panel, pairs in comparisons:
+    for panel, number, own in comparisons:
+        prompt, first, second = ("x" * round(CHARACTERS_PER_TOKEN * n) for n in (lengths.prompt, *own))
         for judge in judging.judges(panel).values():
             if not judging.judge_class(judge).asks_server:
                 continue
-            number = pairs * (2 if run.evaluation.both_orders else 1)
             instance = judging.instantiate_judge(judge)
             tokens = instance.estimate_tokens(
-                Prompt("plan", prompt), Generation(start, False, 0), Generation(policy, False, 0)
+                Prompt("plan", prompt), Generation(first, False, 0), Generation(second, False, 0)
             )
             price = (
                 None if tokens is None else instance.price(tokens[0], round(min(tokens[1], lengths.reply)))

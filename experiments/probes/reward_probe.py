@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from cme.evaluation.reward_probe import GRADES, CachedEngine, GradedAnswer, graded_answers, score_answers
 from cme.grading.answers import has_final_answer
+from cme.judges.oracle import OracleJudge
 from cme.records import RewardProbeRecord, write_record
 from cme.rewards import (
     CrossModelEntropy,
@@ -20,16 +21,17 @@ from cme.rewards import (
     EndogenousReward,
     FormatReward,
     GroundTruth,
+    PairwiseJudge,
     RandomReward,
-    ReferenceLikelihood,
     ReverseKL,
     Reward,
     SelfCertainty,
     SemanticEntropy,
     SequenceLikelihood,
     TokenEntropy,
+    WeightedSum,
 )
-from cme.rewards.settings import VerifierSettings
+from cme.rewards.cross_model.settings import VerifierSettings
 from experiments.config import identity
 from experiments.config.components import Component, option_settings
 from experiments.config.runs import Run
@@ -56,20 +58,27 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cme span=answer": {"span": "answer"},
     "cme answer, penalty 2": {"span": "answer", "no_answer_penalty": 2.0},
     "cme span=blended": {"span": "blended"},
+    "cme whole, penalty 5": {"span": "blended", "answer_weight": 0.0, "no_answer_penalty": 5.0},
     "cme clip [-3, -0.5]": {"clip": [-3.0, -0.5]},
     "cme sigmoid [-2, 1]": {"sigmoid": [-2.0, 1.0]},
 }
 """Variants by the reward's fields that they change; `cme` is the reward as configured.
 
-There is no variant of `granularity` and `std_floor`, which change the advantages and not the rewards. There is no
-`majority_vote`, which needs a group of the policy's own responses. Semantic entropy does too, but here the nine answers
-to a prompt are its group, which shows what it takes for the same answer.
+There is no variant of `granularity` and `std_floor`, which change the advantages and not the rewards.
 """
+OWN_GROUP = {"majority_vote": "the majority of nine graded answers is not that of the policy's own responses"}
+JUDGED = "pairwise_judge"
+NO_STEPS = {
+    "cme_ema": "before the first step its verifier is the untrained model, so its ranks are self_likelihood's"
+}
+"""Rewards without a line, and why. For other rewards of a group, the nine answers to a prompt are the group."""
 REVERSE_KL: dict[str, dict[str, Any]] = {
     "reverse_kl": {},
     "reverse_kl_bounded": {"power": 5.0},
     "reverse_kl_masked": {"mask_special": True, "score_end_of_turn": False},
 }
+OF_VERIFIER = ("endorm", "cme_rank", "cme_length", *REVERSE_KL)
+REFERENCE = ("reference_likelihood", "reference_probability", "reference_mean_probability")
 ENSEMBLES = {"cme ensemble mean": {"ensemble": "mean"}, "cme ensemble min": {"ensemble": "min"}}
 
 _TRAINING = (
@@ -112,11 +121,8 @@ def prepare(runs: list[Run]) -> None:
     """
     pending = [run for run in runs if not record_path(run).exists()]
     for run in pending:
-        if "num_generations" in run.reward.arguments:
-            raise BadConfig(
-                f"reward={run.reward.name} compares the policy's own completions, and a reward probe samples none; use "
-                "another reward"
-            )
+        if run.reward.name in OWN_GROUP:
+            raise BadConfig(f"reward={run.reward.name}: {OWN_GROUP[run.reward.name]}; use another reward")
         if run.trainer.method != "grpo":
             raise BadConfig(
                 f"trainer={run.trainer.method}: a reward probe trains nothing; leave out trainer=..."
@@ -162,6 +168,7 @@ def run(run: Run) -> Path:
             line: {g: [None if v is None else float(f"{v:.6g}") for v in own] for g, own in by_grade.items()}
             for line, by_grade in values.items()
         },
+        not_probed=not_probed(run),
         seconds=time.perf_counter() - began,
         **fields,
     )
@@ -172,24 +179,58 @@ def run(run: Run) -> Path:
 def lines(run: Run) -> dict[str, Reward]:
     """The rewards of a cell's reward probe by name: variants of the configured cme, or the configured other reward.
 
-    Then the others, except those that need answers or an oracle which the data have not.
+    Then the others, except those of `not_probed`.
     """
-    own = _cme_lines(run) if run.reward.name == "cme" else {run.reward.name: run.reward.instantiate()}
+    answers = run.data.answers
+    if run.reward.name == "cme":
+        own = _cme_lines(run)
+    else:
+        group = {"num_generations": len(GRADES)} if "num_generations" in run.reward.arguments else {}
+        own = {run.reward.name: run.reward.instantiate(**group)}
     others: dict[str, Reward] = {
         "token_entropy": TokenEntropy(),
         "token_entropy_last": _as_configured("token_entropy_last"),
         "self_certainty": SelfCertainty(),
         "sequence_likelihood": SequenceLikelihood(),
-        "semantic_entropy": SemanticEntropy(run.data.answers, len(GRADES)),
+        "sequence_probability": _as_configured("sequence_probability"),
+        "semantic_entropy": SemanticEntropy(answers, len(GRADES)),
         "length": _as_configured("length"),
-        "format": FormatReward(run.data.answers),
+        "format": FormatReward(answers),
         "random": RandomReward(run.seed),
     }
-    if has_final_answer(run.data.answers):
-        others["reference_likelihood"] = ReferenceLikelihood(run.data.answers)
+    if answers != "none":
+        others["token_entropy_format"] = _as_configured("token_entropy_format", answers=answers)
+        others["ground_truth_answer"] = GroundTruth(None, answers)
+    if has_final_answer(answers):
+        for name in REFERENCE:
+            others[name] = _as_configured(name, answers=answers)
     if run.data.oracle is not None:
-        others["ground_truth"] = GroundTruth(run.load_oracle(), run.data.answers)
+        others["ground_truth"] = GroundTruth(run.load_oracle(), answers)
+        others[JUDGED] = PairwiseJudge(OracleJudge(run.data.oracle.instantiate()), len(GRADES))
     return own | {name: reward for name, reward in others.items() if name not in own}
+
+
+def not_probed(run: Run) -> dict[str, str]:
+    """The rewards without a line in a cell's reward probe by name, and why; with reward=cme these are all others.
+
+    With another reward, those of a verifier have no line either.
+    """
+    data, reasons = run.data, OWN_GROUP | ({} if run.reward.name in NO_STEPS else NO_STEPS)
+    if data.answers == "none":
+        reasons |= dict.fromkeys(
+            ("token_entropy_format", "ground_truth_answer"), f"data={data.name} has no answers"
+        )
+    if not has_final_answer(data.answers):
+        reasons |= dict.fromkeys(
+            REFERENCE, f"no response to data={data.name} has reasoning before its answer"
+        )
+    if data.oracle is None:
+        reasons |= dict.fromkeys(("ground_truth", JUDGED), f"data={data.name} has no oracle")
+    if run.reward.arguments.get("server") is not None:
+        reasons |= dict.fromkeys(OF_VERIFIER, "the verifier is a server, which only cme asks")
+    elif len(identity.verifiers(run)) > 1:
+        reasons |= dict.fromkeys(REVERSE_KL, "it takes one verifier")
+    return {name: reason for name, reason in reasons.items() if name != run.reward.name}
 
 
 def _cme_lines(run: Run) -> dict[str, Reward]:
@@ -229,17 +270,23 @@ def _other_lines(settings: Mapping[str, Any], verifiers: "Sequence[Verifier]") -
         field.name: settings[field.name] for field in fields(VerifierSettings) if field.name in settings
     }
     made: dict[str, Reward] = {"endorm": EndogenousReward(**shared).variant(verifiers)}
-    made["cme_rank"] = rank = CrossModelEntropyRank(**shared, num_generations=len(GRADES))
-    rank.cme = rank.cme.variant(verifiers)
+    made["cme_rank"] = CrossModelEntropyRank(**shared, num_generations=len(GRADES))
+    summed = {"cme": CrossModelEntropy(**shared), "length": _as_configured("length")}
+    weights = option_settings("reward", "cme_length")["weights"]
+    made["cme_length"] = WeightedSum(summed, weights, len(GRADES))
     for name, changes in REVERSE_KL.items() if len(verifiers) == 1 else ():
-        made[name] = reverse_kl = ReverseKL(**shared | changes)
-        reverse_kl.cme = reverse_kl.cme.variant(verifiers)
+        made[name] = ReverseKL(**shared | changes)
+    for reward in made.values():
+        reward.parts = {
+            name: part.variant(verifiers) if isinstance(part, CrossModelEntropy) else part
+            for name, part in reward.parts.items()
+        }
     return made
 
 
-def _as_configured(name: str) -> Reward:
-    """A reward as its YAML file defines it."""
-    return cast("Reward", Component.of(option_settings("reward", name)).instantiate())
+def _as_configured(name: str, **arguments: Any) -> Reward:
+    """A reward as its YAML file defines it, with some arguments given."""
+    return cast("Reward", Component.of(option_settings("reward", name)).instantiate(**arguments))
 
 
 def second_verifier(run: Run) -> str | None:

@@ -26,7 +26,8 @@ import torch
 from cme.grading.answers import answer_span, has_final_answer
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt, SeparationRecord, read_record, write_record
-from cme.rewards import GroundTruth, pooling
+from cme.rewards import GroundTruth
+from cme.rewards.cross_model import pooling
 from cme.scoring.verifier import Score
 from experiments.config import identity
 from experiments.config.runs import Run

@@ -108,6 +108,7 @@ def _source_module(run: Run) -> dict[str, Any]:
 def training_checkpoints(run: Run) -> list[str]:
     """The distinct names of the checkpoints that the training of a run loads."""
     names = [*identity.verifiers(run), run.generator, identity.heldout_verifier(run)]
+    names += [judge.arguments.get("checkpoint") for judge in identity.reward_judges(run).values()]
     return list(dict.fromkeys(name for name in names if name))
 
 

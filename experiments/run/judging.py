@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 from cme import Unavailable
@@ -61,10 +62,11 @@ def judge_digest(judge: Component) -> str:
 
 
 def network_judges(run: Run) -> dict[str, Component]:
-    """The judges of a run, and of its checkpoint selection, that send requests to a server; by their fields."""
+    """The judges of a run, its checkpoint selection and its reward that send requests to a server; by their fields."""
     configured = {"judge": run.judge}
     if run.selection.every is not None:
         configured["selection.judge"] = run.selection.judge
+    configured |= identity.reward_judges(run)
     return {
         field if name is None else f"{field}.members.{name}": member
         for field, judge in configured.items()
@@ -114,6 +116,20 @@ def collect_verdicts(
         return verdicts
     new = {(v.judge, v.prompt_id, v.policy_first): v for v in verdicts}
     return [new[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
+
+
+def reward_spending(run: Run, log: Path) -> dict[str, float | None] | None:
+    """The calls and US dollars of the judge of a run's reward, from its log; None for a reward without a judge.
+
+    US dollars are None if there were calls whose prices are unknown.
+    """
+    judged = list(identity.reward_judges(run).values())
+    if not judged:
+        return None
+    spent = VerdictLog(log)
+    calls = sum(spent.calls.values())
+    known = not calls or all(instantiate_judge(judge).price(1, 1) is not None for judge in judged)
+    return {"calls": calls, "usd": sum(spent.usd.values()) if known else None}
 
 
 def check_prompts(group: str, judge: Component, prompts: Sequence[Prompt], what: str) -> None:

@@ -21,6 +21,7 @@ from cme.runtime.files import delete_partial_files
 from cme.training.checkpoint_files import find_damage
 from experiments.config import identity
 from experiments.config.runs import Run
+from experiments.config.trainer_validation import judged_comparisons
 from experiments.config.validation import validate
 from experiments.run import comparators, evaluation, inputs, judging, preparation, selection, training
 from experiments.run.cell import is_held, print_message, quiet_libraries, report_progress, run_lock
@@ -112,6 +113,7 @@ def _make_record(run: Run, store: Store) -> RunRecord:
         warnings=warnings + without_gold,
         stopped=result["stopped"],
         untrained=result.get("untrained"),
+        reward_judging=judging.reward_spending(run, store.reward_verdicts),
         history=result["history"],
         pairs=pairs,
         verdicts=verdicts,
@@ -142,6 +144,10 @@ def _finish_training(run: Run, store: Store, weights: Mapping[str, str], prompts
     def train(log: GenerationLog) -> dict[str, Any]:
         overrides = f": {' '.join(run.overrides)}" if run.overrides else ""
         print_message(run, f"{run.generator} by {identity.method(run)}{overrides}")
+        for path, judge in identity.reward_judges(run).items():
+            print_message(
+                run, f"{path}={judge.name} makes at most {judged_comparisons(run, path)} comparisons"
+            )
         report_progress(store.folder, "training")
         result = training.train_policy(run, store, until_written, log)
         if result["stopped"]:

@@ -89,6 +89,9 @@ def make_loadable(runs: list[Run]) -> None:
     for run in runs:
         if run.trainer.method == "dpo":
             inputs.load_preferences(run)
+        for path, judge in identity.reward_judges(run).items():
+            what = f"the training prompts of data={run.data.name}"
+            judging.check_prompts(f"judge@{path}", judge, inputs.training_prompts(run), what)
     ensure(checkpoint_names(runs), _served_verifiers(runs))
 
 
@@ -235,7 +238,8 @@ def disk_space(run: Run, parameters: int, on_gpu: bool) -> DiskSpace:
     """The disk space of a run whose policy has so many parameters; records and responses are small beside it.
 
     A policy takes 2 bytes per parameter if it is trained on a GPU, else 4. A checkpoint to resume from takes 4 and, for
-    each trained parameter, 8 of Adam's moments; while one is written, the earlier ones are still there.
+    each trained parameter, 8 of Adam's moments, and 4 of a reward's average of the policy; while one is written, the
+    earlier ones are still there.
     """
     if run.trainer.method == "best_of_n":
         return DiskSpace(0.0, 0.0)
@@ -244,7 +248,7 @@ def disk_space(run: Run, parameters: int, on_gpu: bool) -> DiskSpace:
     resume = 0.0
     # adapters are small beside the model
     if run.trainer.lora is None and run.trainer.max_steps > run.checkpoint.every:
-        resume = 12.0 * parameters * (KEPT + 1)
+        resume = (12.0 + 4.0 * identity.averages_policy(run)) * parameters * (KEPT + 1)
     return DiskSpace(policy + saved + resume, policy + saved * run.selection.keep)
 
 

@@ -20,6 +20,7 @@ from cme.records import (
     write_json,
     write_record,
 )
+from cme.rewards.judge import LOG
 from cme.runtime.files import delete_partial_files, hold_lock
 from experiments.config import identity, schema
 from experiments.config.runs import Run
@@ -46,6 +47,7 @@ class Store:
         checkpoint: The trained policy.
         resume: The checkpoints that a training resumes from; deleted when it is complete.
         training: The training history.
+        reward_verdicts: The log of the verdicts of a reward that is a judge.
         tracking: Warnings of a tracker that failed.
         selecting: The mark of a run that has not selected a checkpoint yet. While any is there, saved checkpoints stay.
         responses_digest: Digest of what a policy's evaluation responses depend on besides the training.
@@ -65,6 +67,7 @@ class Store:
     checkpoint: Path
     resume: Path
     training: Path
+    reward_verdicts: Path
     tracking: Path
     selecting: Path
     responses_digest: str
@@ -90,6 +93,7 @@ class Store:
             checkpoint=trained / "checkpoint",
             resume=trained / "resume",
             training=trained / "training.json",
+            reward_verdicts=trained / LOG,
             tracking=trained / "tracking.json",
             selecting=trained / "selecting" / run.run_id,
             responses_digest=digest,

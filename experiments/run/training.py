@@ -21,6 +21,7 @@ from cme.models import chat
 from cme.models.generation import generate
 from cme.models.generation_log import GenerationLog
 from cme.records import Generation, Prompt, explain_write_errors, read_json, write_json
+from cme.rewards.base import Reward
 from cme.runtime import distributed, signals
 from cme.runtime.files import sync_path
 from cme.runtime.secrets import redact
@@ -124,7 +125,7 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
     )
     if run.trainer.method == "grpo":
         guard = CollapseGuard(**run.values["guard"])
-        return train_grpo(start, prompts, run.reward.instantiate(), monitors, settings, guard, job)
+        return train_grpo(start, prompts, _reward(run, store), monitors, settings, guard, job)
     monitoring = dpo_sft.SampledMonitoring(
         monitors, prompts, run.trainer.monitor_prompts, run.evaluation.max_new_tokens
     )
@@ -132,6 +133,13 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
         pairs, reference = inputs.load_preferences(run), load_generator(run)
         return dpo_sft.train_dpo(start, reference, pairs, monitoring, settings, job)
     return dpo_sft.train_sft(start, prompts, verifier_answers(run, store), monitoring, settings, job)
+
+
+def _reward(run: Run, store: Store) -> Reward:
+    """The configured reward, which keeps its files with the training."""
+    reward: Reward = run.reward.instantiate()
+    reward.keep_in(store.trained)
+    return reward
 
 
 def trl_settings(run: Run) -> dict[str, Any]:
@@ -170,7 +178,7 @@ def policy_responses(run: Run, store: Store, prompts: list[Prompt], log: Generat
         groups = best_of_n.sample_with_rewards(
             load_generator(run),
             prompts,
-            run.reward.instantiate(),
+            _reward(run, store),
             run.trainer.num_generations,
             seed=run.seed,
             end_ids=stop_ids(run.generator, run.evaluation.stop),

@@ -12,7 +12,7 @@ from statistics import median
 
 import numpy as np
 
-from cme.rewards import alignment
+from cme.scoring import alignment
 from cme.scoring.token_scorer import TokenScorer
 from tests.benchmarks.workload import load, time_in_turns, workload
 

@@ -3,10 +3,12 @@
 import json
 import re
 from collections import Counter
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted import policy_ending_at
 
 from cme import Unavailable
 from cme.judges.pairwise import VerdictLog, judge_pairs
@@ -80,6 +82,33 @@ def test_requests(judge_server: JudgeServer, tmp_path: Path, maker: str, judge: 
     for one, pair in zip(verdicts, [p for p in PAIRS for _ in range(2)], strict=True):
         sides = (pair.policy, pair.start) if one.policy_first else (pair.start, pair.policy)
         assert one.outcome == expected_outcome(sides[0].response, sides[1].response)
+
+
+@pytest.mark.parametrize(("maker", "judge"), [("openai", "gpt_5_2"), ("anthropic", "anthropic")])
+def test_a_judge_as_reward(judge_server: JudgeServer, tmp_path: Path, maker: str, judge: str) -> None:
+    """All pairs of a group of three in both orders, once; the reward is the share of the others that it beats."""
+    words = [
+        "scale=paper",
+        "family=llama",
+        "regime=instruct",
+        "reward=pairwise_judge",
+        f"judge@reward.judge={judge}",
+    ]
+    words += [f"reward.judge.base_url={judge_server.url(maker)}", "trainer.num_generations=2"]
+    words += ["reward.judge.max_calls=100000", "reward.num_generations=3"]
+    [run] = composition.compose_cells(words)
+    reward = run.reward.instantiate()
+    reward.bind(policy_ending_at(9))
+    reward.keep_in(tmp_path)
+    texts = ["s" * 100, "m" * 1000, "l" * 9000]
+    for _ in range(2):
+        found = reward(
+            ["Instruction, 日本語"] * 3, texts, [[1, 9]] * 3, prompt_text=["Instruction, 日本語"] * 3
+        )
+    assert found == [0.0, 0.5, 1.0]
+    sent = Counter((r.parts["response A"], r.parts["response B"]) for r in judge_server.requests)
+    assert sent == Counter({(shown(a), shown(b)): 1 for a, b in permutations(texts, 2)})
+    assert {r.parts["instruction"] for r in judge_server.requests} == {"Instruction, 日本語"}
 
 
 def test_passing_failures_end_in_the_true_verdicts(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cme.grading import math_grader
+from cme.grading.agreement import cluster_answers
 from cme.grading.answers import (
     AnswerKind,
     answer_span,
@@ -18,7 +19,6 @@ from cme.grading.answers import (
     is_correct,
     normalize_text,
 )
-from cme.rewards.groups import cluster_answers
 
 
 @pytest.mark.parametrize(

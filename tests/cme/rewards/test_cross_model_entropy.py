@@ -27,8 +27,8 @@ from scripted import policy_ending_at
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, ReverseKL
-from cme.rewards.reverse_kl import ReverseKLSettings
-from cme.rewards.settings import CrossModelEntropySettings
+from cme.rewards.cross_model.reverse_kl import ReverseKLSettings
+from cme.rewards.cross_model.settings import CrossModelEntropySettings
 
 Tiny = Callable[..., Checkpoint]
 END = 777

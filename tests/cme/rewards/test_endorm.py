@@ -12,7 +12,7 @@ from naive import score
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.rewards import EndogenousReward
-from cme.rewards.endorm import endogenous_rewards
+from cme.rewards.cross_model.endorm import endogenous_rewards
 from cme.scoring.policy import UntrainedPolicy
 from cme.training.advantages import sequence_advantages
 

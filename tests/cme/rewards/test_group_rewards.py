@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cme.grading.agreement import greedy_clusters
 from cme.models import embeddings
 from cme.rewards import MajorityVote, SemanticEntropy
-from cme.rewards.groups import greedy_clusters, group_slices
+from cme.rewards.base import group_slices
 
 Kind = type[MajorityVote] | type[SemanticEntropy]
 

@@ -13,7 +13,7 @@ from markov import trainer
 
 from cme.checkpoints import Checkpoint
 from cme.rewards import CrossModelEntropy, ReverseKL, Reward, SelfCertainty, SequenceLikelihood, TokenEntropy
-from cme.rewards.reverse_kl import powered
+from cme.rewards.cross_model.reverse_kl import powered
 from cme.scoring.policy import UntrainedPolicy
 
 Tiny = Callable[..., Checkpoint]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from cme.rewards import pooling
+from cme.rewards.cross_model import pooling
 from cme.scoring.verifier import Score
 
 NAN = math.nan

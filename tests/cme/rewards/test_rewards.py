@@ -11,6 +11,8 @@ from scripted import policy_ending_at
 
 from cme import rewards
 from cme.grading import math_grader
+from cme.judges.oracle import OracleJudge
+from cme.miniature import world
 from cme.records import Grade
 from cme.rewards import (
     FormatReward,
@@ -33,6 +35,7 @@ ARGUMENTS: dict[str, Any] = {
     "GroundTruth": [None, "whole"],
     "Length": [8],
     "MajorityVote": ["whole", 4],
+    "PairwiseJudge": [OracleJudge(world.grade), 4],
     "RandomReward": [0],
     "ReferenceLikelihood": ["number"],
     "SemanticEntropy": ["none", 4],
@@ -40,7 +43,13 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-OF_A_VERIFIER = ("CrossModelEntropy", "CrossModelEntropyRank", "EndogenousReward", "ReverseKL")
+OF_A_VERIFIER = (
+    "CrossModelEntropy",
+    "CrossModelEntropyEMA",
+    "CrossModelEntropyRank",
+    "EndogenousReward",
+    "ReverseKL",
+)
 
 
 def message(role: str, text: str) -> list[dict[str, str]]:
@@ -51,17 +60,19 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
     built = []
     for name in sorted({*rewards.__all__} - {"Reward"}):
         verifier = [str(tiny_folder("qwen"))] if name in OF_A_VERIFIER else []
-        group = {"num_generations": 4} if name == "CrossModelEntropyRank" else {}
-        built.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier), **group))
+        more = {"CrossModelEntropyRank": {"num_generations": 4}, "CrossModelEntropyEMA": {"decay": 0.9}}
+        built.append(vars(rewards)[name](*ARGUMENTS.get(name, verifier), **more.get(name, {})))
     assert all(isinstance(r, Reward) and not isinstance(r, torch.nn.Module) for r in built)
     assert [r.__name__ for r in built] == [
         "cme",
+        "cme_ema",
         "cme_rank",
         "endorm",
         "format",
         "ground_truth",
         "length",
         "majority_vote",
+        "pairwise_judge",
         "random",
         "reference_likelihood",
         "reverse_kl",
@@ -79,12 +90,13 @@ def test_every_reward_keeps_the_contract(tiny_folder: Callable[..., Path]) -> No
     assert {r.__name__ for r in built if r.whole_batch} == {
         "cme_rank",
         "majority_vote",
+        "pairwise_judge",
         "random",
         "semantic_entropy",
         "weighted_sum",
     }
-    assert {r.__name__ for r in built if r.NEUTRAL} == {"cme", "cme_rank", "endorm", "reverse_kl"}
-    assert {r.__name__ for r in built if r.state_dict()} == {"random", "weighted_sum"}
+    assert {r.__name__ for r in built if r.NEUTRAL} == {"cme", "cme_ema", "cme_rank", "endorm", "reverse_kl"}
+    assert {r.__name__ for r in built if r.state_dict()} == {"cme_ema", "random", "weighted_sum"}
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_members_are_bound_and_keep_their_state(tiny_folder: Folder) -> None:
     ]
     trainer = policy_ending_at(9)
     made[0].bind(trainer)
-    assert vars(made[0].members["length"])["trainer"] is trainer
+    assert vars(made[0].parts["length"])["trainer"] is trainer
     made[1].load_state_dict(made[0].state_dict())
     draws = [reward(["p"] * 40, ["c"] * 40, [[1]] * 40) for reward in made]
     assert draws[0] == draws[1] and len(set(draws[0])) == 2

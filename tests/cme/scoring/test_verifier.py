@@ -13,7 +13,7 @@ from verifiers import make_verifier
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
-from cme.rewards import alignment
+from cme.scoring import alignment
 from cme.scoring.verifier import Score
 
 Tiny = Callable[..., Checkpoint]

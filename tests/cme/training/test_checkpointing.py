@@ -19,7 +19,7 @@ from cme import Interrupted, Unavailable
 from cme.checkpoints import load
 from cme.miniature import world
 from cme.records import Generation
-from cme.rewards import CrossModelEntropy, RandomReward
+from cme.rewards import CrossModelEntropy, CrossModelEntropyEMA, RandomReward
 from cme.runtime import signals
 from cme.training.checkpoint_files import MARKER, Checkpointing, newest_checkpoint, write_marker
 from cme.training.collapse import CollapseGuard
@@ -44,6 +44,8 @@ class Case:
         self.save_every: int | None = None
 
     def reward(self) -> Any:
+        if self.method == "ema":
+            return CrossModelEntropyEMA(str(Path(self.verifier).with_name("qwen")), decay=0.5)
         if self.method == "dense":
             return CrossModelEntropy(self.verifier, granularity="token", std_floor=0.01)
         return RandomReward(seed=5)
@@ -100,6 +102,7 @@ def case(tiny: Tiny, tiny_folder: Folder, tmp_path: Path) -> Callable[..., Case]
         ("grpo", {"optim": "sgd", "gradient_accumulation_steps": 2, "steps_per_generation": 2}, [5]),
         ("grpo", {"bf16": True}, [4]),
         ("dense", {}, [8]),
+        ("ema", {}, [4, 8]),
         ("dpo", {}, [4, 8]),
         ("sft", {"gradient_accumulation_steps": 2}, [8]),
     ],

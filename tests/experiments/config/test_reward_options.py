@@ -66,6 +66,9 @@ OTHER: dict[str, Any] = {
     "mask_special": True,
     "weights": {"cme": 1.0, "length": 3.0},
     "aggregation": "normalize_then_sum",
+    "decay": 0.5,
+    "judge": {"_target_": "cme.judges.correctness.Correctness", "answers": "boxed"},
+    "neighbours": 1,
 }
 ORACLE = {"_target_": "cme.miniature.world.grade", "_partial_": True}
 SECOND = {
@@ -89,9 +92,14 @@ FOLLOWS_DATA = {
     "token_entropy_last",
 }
 """Rewards that may have no use for `answers`, which says what the data are (`data.answers`)."""
-MAY_IGNORE = {"cme_rank": {"dtype", "quantization", "max_prompt_tokens"}, "cme_length": {"num_generations"}}
-"""Options that change values of CME here, but not their order (tests/cme/rewards/test_rank.py follows them), and the
-size of groups, for which a plain sum has no use."""
+MAY_IGNORE = {
+    "cme_rank": {"dtype", "quantization", "max_prompt_tokens"},
+    "cme_length": {"num_generations"},
+    "cme_ema": {"decay"},
+}
+"""Options that change values of CME here, but not their order (tests/cme/rewards/test_rank.py follows them), the size
+of groups, for which a plain sum has no use, and the decay of an average that moves with the first step
+(tests/cme/rewards/test_moving_average.py)."""
 DENSE, SEVERAL = {"granularity": "token"}, {"verifier": [GEMMA, LLAMA]}
 BLENDED, EMBEDDED = {"span": "blended"}, {"answers": "none"}
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -155,12 +163,12 @@ def test_every_option_changes_a_value_or_is_refused(name: str, more: dict[str, A
     members = {"members": run.reward.members} if run.reward.members else {}
 
     def outcome(arguments: dict[str, Any]) -> str:
+        component = type(run.reward)(name, run.reward.target, arguments, run.reward.members)
         try:
             target.check(**arguments, **members)
+            return repr(observe(component.instantiate(), policy))
         except ValueError as error:
             return f"refused: {error}"
-        component = type(run.reward)(name, run.reward.target, arguments, run.reward.members)
-        return repr(observe(component.instantiate(), policy))
 
     before = outcome(given)
     assert not before.startswith("refused") and outcome(given) == before

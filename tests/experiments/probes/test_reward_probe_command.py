@@ -1,5 +1,6 @@
 """The probe command as a user runs it, on random-weight models, and what it refuses."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,14 @@ from cme import checkpoints
 from cme.data import files
 from cme.evaluation.reward_probe import GRADES, score_answers
 from cme.records import Prompt, RewardProbeRecord, read_record
-from cme.rewards import CrossModelEntropy, CrossModelEntropyRank, EndogenousReward, ReverseKL, Reward
+from cme.rewards import (
+    CrossModelEntropy,
+    CrossModelEntropyRank,
+    EndogenousReward,
+    Length,
+    ReverseKL,
+    Reward,
+)
 from experiments.__main__ import main
 from experiments.config import composition
 from experiments.probes import reward_probe
@@ -23,18 +31,31 @@ LINES = [
     *reward_probe.ENSEMBLES,
     "endorm",
     "cme_rank",
+    "cme_length",
     *reward_probe.REVERSE_KL,
     "self_likelihood",
     "token_entropy",
     "token_entropy_last",
     "self_certainty",
     "sequence_likelihood",
+    "sequence_probability",
     "semantic_entropy",
     "length",
     "format",
     "random",
+    "token_entropy_format",
+    "ground_truth_answer",
     "ground_truth",
+    "pairwise_judge",
 ]
+VARIANTS = {
+    "cme_no_end": "cme no end of turn",
+    "predictive_entropy": "cme predictive entropy",
+    "cme_answer": "cme answer, penalty 2",
+    "cme_blended": "cme span=blended",
+    "cme_whole": "cme whole, penalty 5",
+}
+"""Options of the group `reward` whose line is that of a variant of CME."""
 
 
 def test_a_table_is_printed_and_recorded_and_not_made_twice(
@@ -63,7 +84,13 @@ def test_a_table_is_printed_and_recorded_and_not_made_twice(
     assert record.values["semantic_entropy"]["refusal"] == pytest.approx(
         [1 / 9] * 12, abs=1e-5
     )  # unlike the others
-    assert all(f"{line_label(line)} " in printed.out for line in LINES)
+    assert all(f"{line_label(line)} " in printed.out for line in [*LINES, *record.not_probed])
+    assert {VARIANTS.get(f.stem, f.stem) for f in (composition.CONF / "reward").glob("*.yaml")} == (
+        {name for name in LINES if not name.startswith("cme ")}
+        | set(VARIANTS.values())
+        | {*record.not_probed}
+    )
+    assert f"Majority vote has no ranks: {reward_probe.OWN_GROUP['majority_vote']}." in printed.out
 
     before = path.read_bytes()
     assert main(["probe", *cell("seed=3", "verifier=llama")]) == 0
@@ -89,19 +116,29 @@ def test_every_line_is_the_reward_that_its_fields_make(cell: Cell) -> None:
     made["cme"] = CrossModelEntropy(verifiers[0], **common)  # type: ignore[arg-type]
     made["endorm"] = EndogenousReward(verifiers[0], score_end_of_turn=True)
     made["cme_rank"] = CrossModelEntropyRank(verifiers[0], num_generations=9, score_end_of_turn=True)
+    by_cme, by_length = (score_answers({"x": r}, answers, start)["x"] for r in (made["cme"], Length(14)))
     made["reverse_kl"] = ReverseKL(verifiers[0], score_end_of_turn=True)
     made["reverse_kl_bounded"] = ReverseKL(verifiers[0], score_end_of_turn=True, power=5.0)
     made["reverse_kl_masked"] = ReverseKL(verifiers[0], mask_special=True)
     for name, by_grade in score_answers(made, answers, start).items():
         for grade, expected in by_grade.items():
             assert values[name][grade] == pytest.approx(expected, abs=1e-4), (name, grade)
+    for grade in GRADES:
+        parts = zip(by_cme[grade], by_length[grade], strict=True)
+        summed = [a + b for a, b in parts if a is not None and b is not None]
+        assert values["cme_length"][grade] == pytest.approx(summed, abs=1e-4)
+        likelihoods = values["sequence_likelihood"][grade]
+        expected = [None if v is None else math.exp(v) for v in likelihoods]
+        assert values["sequence_probability"][grade] == pytest.approx(expected)
 
 
 def test_lines_that_a_configuration_excludes_are_left_out(cell: Cell) -> None:
     config = composed(cell("data.answers=none", "data.oracle=null", "judge=reference_similarity"))
     lines = reward_probe.lines(config)
-    gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "ground_truth"}
-    assert set(lines) == set(LINES) - gone
+    gone = {"cme span=answer", "cme answer, penalty 2", "cme span=blended", "cme whole, penalty 5"}
+    missing = {"ground_truth", "ground_truth_answer", "token_entropy_format", "pairwise_judge"}
+    assert set(lines) == set(LINES) - gone - missing
+    assert missing < reward_probe.not_probed(config).keys()
     config = composed(cell("reward.pmi=true", "reward.score_end_of_turn=false"))
     gone = {"cme no end of turn", "cme perplexity", "cme predictive entropy", "cme pmi"}
     assert set(reward_probe.lines(config)) == set(LINES) - gone
@@ -120,10 +157,28 @@ def test_any_other_reward_is_probed_beside_those_without_a_verifier(cell: Cell, 
 def test_a_reference_is_scored_where_an_answer_is_a_part_of_the_response(cell: Cell) -> None:
     config = composed(cell("data=arithmetic"))
     lines, answers = reward_probe.lines(config), reward_probe.answers(config)
-    assert set(lines) == {*LINES, "reference_likelihood"}
+    assert set(lines) == {*LINES, *reward_probe.REFERENCE}
     start = checkpoints.load(config.generator)
-    [found] = score_answers({"r": lines["reference_likelihood"]}, answers, start).values()
-    assert all(None not in values for values in found.values()) and found["right"] != found["wrong"]
+    rewards = {name: lines[name] for name in reward_probe.REFERENCE}
+    log, probability, mean = score_answers(rewards, answers, start).values()
+    assert all(None not in values for values in log.values()) and log["right"] != log["wrong"]
+    for grade in GRADES:
+        assert probability[grade] == pytest.approx([math.exp(v or 0) for v in log[grade]])
+        for whole, mean_probability in zip(probability[grade], mean[grade], strict=True):
+            assert (
+                0 < (whole or 0) <= (mean_probability or 0) <= 1
+            )  # no product exceeds the mean of its factors
+
+
+@pytest.mark.parametrize("name", ["semantic_entropy", "cme_length", "cme_rank"])
+def test_a_reward_of_a_group_takes_the_nine_answers_as_its_group(cell: Cell, name: str) -> None:
+    config = composed(cell(f"reward={name}"))
+    reward_probe.prepare([config])
+    own, expected = (reward_probe.lines(c)[name] for c in (config, composed(cell())))
+    start, answers = checkpoints.load(config.generator), reward_probe.answers(config)[:18]
+    found, wanted = (score_answers({name: reward}, answers, start)[name] for reward in (own, expected))
+    for grade in GRADES:
+        assert found[grade] == pytest.approx(wanted[grade], abs=1e-4)
 
 
 def test_without_a_third_family_there_is_no_ensemble(cell: Cell) -> None:
@@ -167,7 +222,6 @@ def test_tables_differ_by_what_they_depend_on() -> None:
     [
         (["probe", "family=qwn"], "family=qwn"),
         (["probe", "reward=majority_vote"], "reward=majority_vote"),
-        (["probe", "reward=semantic_entropy"], "reward=semantic_entropy"),
         (["probe", "reward.metric=surprise"], "reward.metric=surprise"),
         (["probe", "data.eval_prompts=100000"], "asked for"),
         (["probe", "data.eval_prompts=1"], "data=world"),

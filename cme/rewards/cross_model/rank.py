@@ -15,15 +15,11 @@ wrong format and adds rewards for format and efficiency, which are left out.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cme.rewards import groups
-from cme.rewards.base import Reward, Texts, TokenIds
-from cme.rewards.cross_model_entropy import CrossModelEntropy
-from cme.rewards.settings import VerifierSettings, with_signature_of
-
-if TYPE_CHECKING:
-    from cme.scoring.policy import PolicyHolder
+from cme.rewards.base import Texts, TokenIds, group_slices
+from cme.rewards.cross_model.cross_model_entropy import CrossModelEntropy
+from cme.rewards.cross_model.settings import VerifierReward, VerifierSettings, with_signature_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +29,7 @@ class RankSettings(VerifierSettings):
     num_generations: int
 
 
-class CrossModelEntropyRank(Reward):
+class CrossModelEntropyRank(VerifierReward):
     """The rank of each response's Cross-Model Entropy in its group, from above 0 to 1.
 
     With several processes, each scores the completions of all.
@@ -44,25 +40,14 @@ class CrossModelEntropyRank(Reward):
     """
 
     __name__ = "cme_rank"
-    NEUTRAL = VerifierSettings.NEUTRAL
-    NEUTRAL_VALUES = VerifierSettings.NEUTRAL_VALUES
+    SETTINGS = RankSettings
     whole_batch = True
 
     @with_signature_of(RankSettings)
     def __init__(self, verifier: str, *, num_generations: int, **settings: Any) -> None:
         self.check(verifier=verifier, num_generations=num_generations, **settings)
         self.num_generations = num_generations
-        self.cme = CrossModelEntropy(verifier, **settings)
-
-    @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Raise ValueError for settings that cannot be used, before a verifier loads."""
-        RankSettings(**settings)
-
-    def bind(self, trainer: "PolicyHolder") -> None:
-        """Receive the trainer, whose tokenizer the policy samples with."""
-        super().bind(trainer)
-        self.cme.bind(trainer)
+        self.parts = {"cme": CrossModelEntropy(verifier, **settings)}
 
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
@@ -73,9 +58,9 @@ class CrossModelEntropyRank(Reward):
         """
         from scipy.stats import rankdata
 
-        values = self.cme(prompts, completions, completion_ids, **columns)
+        values = self.parts["cme"](prompts, completions, completion_ids, **columns)
         rewards: list[float | None] = []
-        for group in groups.group_slices(prompts, self.num_generations):
+        for group in group_slices(prompts, self.num_generations):
             scored = [value for value in values[group] if value is not None]
             ranks = iter(rankdata(scored) / len(scored) if scored else [])
             rewards += [None if value is None else float(next(ranks)) for value in values[group]]

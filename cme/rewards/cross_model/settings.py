@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args, get_origin
 
 from cme.grading.answers import AnswerKind
 from cme.models import template_variables
-from cme.rewards.base import Granularity, Normalize
+from cme.rewards.base import Granularity, Normalize, Reward
+from cme.scoring.alignment import Alignment
 
 Metric = Literal["log_likelihood", "perplexity", "predictive_entropy"]
 Span = Literal["response", "answer", "blended"]
 Ensemble = Literal["mean", "min"]
-Alignment = Literal["mean", "sum"]
 Constructor = TypeVar("Constructor", bound=Callable[..., None])
 
 
@@ -76,7 +76,7 @@ class VerifierSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class CrossModelEntropySettings(VerifierSettings):
-    """Settings of Cross-Model Entropy. `cme.rewards.cross_model_entropy` has the formulas of the variants.
+    """Settings of Cross-Model Entropy. `cme.rewards.cross_model.cross_model_entropy` has the formulas of the variants.
 
     Args:
         metric: what is pooled over the verifier's tokens.
@@ -89,7 +89,7 @@ class CrossModelEntropySettings(VerifierSettings):
         clip: bounds [low, high] of the reward.
         sigmoid: [center, width] of a sigmoid through which the reward passes.
         granularity: `token` for one advantage per token; `alignment` and `normalize` say how.
-        alignment: how values on the verifier's tokens are mapped onto the policy's (`cme.rewards.alignment.align`).
+        alignment: how values on the verifier's tokens are mapped onto the policy's (`cme.scoring.alignment.align`).
         normalize: how values per token are normalised over a group (`cme.training.advantages`).
         std_floor: lowest standard deviation by which the advantages of a group are divided.
         empty_response: reward of a response without a token to score; None leaves it unscored. An empty response whose
@@ -174,6 +174,19 @@ class CrossModelEntropySettings(VerifierSettings):
             has_effect, condition = conditions.get(field.name, (True, ""))
             if value != field.default and not has_effect:
                 raise ValueError(f"{field.name}={value} has no effect here; it needs {condition}")
+
+
+class VerifierReward(Reward):
+    """A reward that a verifier computes, and whose settings are those of a class."""
+
+    SETTINGS: ClassVar[type[VerifierSettings]]
+    NEUTRAL = VerifierSettings.NEUTRAL
+    NEUTRAL_VALUES = VerifierSettings.NEUTRAL_VALUES
+
+    @classmethod
+    def check(cls, **settings: Any) -> None:
+        """Raise ValueError for settings that cannot be used, before a verifier loads."""
+        cls.SETTINGS(**settings)
 
 
 def with_signature_of(settings: type[VerifierSettings]) -> Callable[[Constructor], Constructor]:

@@ -33,14 +33,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cme.models import chat
-from cme.rewards.base import Reward, Texts, TokenIds
-from cme.rewards.cross_model_entropy import CrossModelEntropy
-from cme.rewards.settings import VerifierSettings, with_signature_of
+from cme.rewards.base import Texts, TokenIds
+from cme.rewards.cross_model.cross_model_entropy import CrossModelEntropy
+from cme.rewards.cross_model.settings import VerifierReward, VerifierSettings, with_signature_of
 
 if TYPE_CHECKING:
     import torch
 
-    from cme.scoring.policy import PolicyHolder
     from cme.scoring.verifier import Score, Verifier
 
 
@@ -71,7 +70,7 @@ class ReverseKLSettings(VerifierSettings):
             )
 
 
-class ReverseKL(Reward):
+class ReverseKL(VerifierReward):
     """Mean log-likelihood of each response under a verifier minus that under the policy, in nats per token.
 
     Args:
@@ -80,7 +79,7 @@ class ReverseKL(Reward):
     """
 
     __name__ = "reverse_kl"
-    NEUTRAL = VerifierSettings.NEUTRAL
+    SETTINGS = ReverseKLSettings
     NEUTRAL_VALUES = VerifierSettings.NEUTRAL_VALUES | {"power": 0.0, "mask_special": False}
 
     @with_signature_of(ReverseKLSettings)
@@ -89,23 +88,13 @@ class ReverseKL(Reward):
     ) -> None:
         ReverseKLSettings(verifier, power=power, mask_special=mask_special, **settings)
         self.power, self.mask_special = power, mask_special
-        self.cme = _PoweredEntropy(power, verifier, **settings)
-
-    @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Raise ValueError for settings that cannot be used, before a verifier loads."""
-        ReverseKLSettings(**settings)
-
-    def bind(self, trainer: "PolicyHolder") -> None:
-        """Receive the trainer that holds the policy."""
-        super().bind(trainer)
-        self.cme.bind(trainer)
+        self.parts = {"cme": _PoweredEntropy(power, verifier, **settings)}
 
     def __call__(
         self, prompts: Texts, completions: Texts, completion_ids: TokenIds, **columns: Any
     ) -> list[float | None]:
         """Score B completions; None where the verifier or the policy cannot score one. Needs `bind`."""
-        under_verifier = self.cme(prompts, completions, completion_ids, **columns)
+        under_verifier = self.parts["cme"](prompts, completions, completion_ids, **columns)
         under_policy = self.score_policy(prompts, completion_ids)
         masked: set[int] = set()
         if self.mask_special:

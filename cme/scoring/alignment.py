@@ -9,18 +9,17 @@ import json
 import re
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from unicodedata import combining
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from cme.rewards.settings import Alignment
-
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+Alignment = Literal["mean", "sum"]
 Ends = npt.NDArray[np.int64]
 """Nondecreasing byte ends of T tokens, (T,)."""
 

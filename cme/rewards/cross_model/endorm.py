@@ -26,8 +26,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cme.rewards.base import Granularity, Normalize, Texts
-from cme.rewards.cross_model_entropy import CrossModelEntropy
-from cme.rewards.settings import Alignment, VerifierSettings, with_signature_of
+from cme.rewards.cross_model.cross_model_entropy import CrossModelEntropy
+from cme.rewards.cross_model.settings import VerifierSettings, with_signature_of
+from cme.scoring.alignment import Alignment
 
 if TYPE_CHECKING:
     import torch

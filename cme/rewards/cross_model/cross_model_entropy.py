@@ -19,7 +19,7 @@ Variants, all off by default. v_t is the value of token t:
                                also of each token's value
     std_floor                  the advantage divides by max(standard deviation of the group's rewards, std_floor)
     granularity=token          one advantage per token ("dense"): v_t is mapped from the verifier's tokens to the
-                               policy's by the text that they share (`cme.rewards.alignment`) and normalised over the
+                               policy's by the text that they share (`cme.scoring.alignment`) and normalised over the
                                group (`cme.training.advantages`); the logged reward is still r
 
 Deviations from the paper's code: the log-softmax is computed in float32, not bfloat16, and values per token stay with
@@ -32,12 +32,17 @@ import copy
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from cme.grading.answers import answer_span
 from cme.models import chat
-from cme.rewards.base import LogMetric, Reward, Texts, TokenIds
-from cme.rewards.settings import CrossModelEntropySettings, with_signature_of
+from cme.rewards.base import LogMetric, Texts, TokenIds
+from cme.rewards.cross_model.settings import (
+    CrossModelEntropySettings,
+    VerifierReward,
+    VerifierSettings,
+    with_signature_of,
+)
 from cme.scoring.policy import SupportsTokenRewards
 
 if TYPE_CHECKING:
@@ -52,7 +57,7 @@ LARGEST = 3.4e38
 """TRL keeps rewards in float32. A perplexity above this is not a reward."""
 
 
-class CrossModelEntropy(Reward):
+class CrossModelEntropy(VerifierReward):
     """The mean log-likelihood of each response under a verifier, in nats per token, or a variant of it.
 
     Args:
@@ -64,8 +69,7 @@ class CrossModelEntropy(Reward):
     """
 
     __name__ = "cme"
-    NEUTRAL = CrossModelEntropySettings.NEUTRAL
-    NEUTRAL_VALUES = CrossModelEntropySettings.NEUTRAL_VALUES
+    SETTINGS: ClassVar[type[VerifierSettings]] = CrossModelEntropySettings
 
     @with_signature_of(CrossModelEntropySettings)
     def __init__(self, verifier: str | Sequence[str], **settings: Any) -> None:
@@ -83,11 +87,6 @@ class CrossModelEntropy(Reward):
             f"std_floor={self.std_floor}": self.std_floor > 0,
         }
         self._needs_policy = [field for field, needs in needs_policy.items() if needs]
-
-    @classmethod
-    def check(cls, **settings: Any) -> None:
-        """Raise ValueError for settings that cannot be used, before a verifier loads."""
-        CrossModelEntropySettings(**settings)
 
     def variant(self, verifiers: "Sequence[Verifier] | None" = None, **changes: Any) -> Self:
         """This reward with some settings changed and the same loaded verifiers, or the given ones."""
@@ -121,7 +120,7 @@ class CrossModelEntropy(Reward):
         """Score B completions. Raises RuntimeError where the settings need `bind` and it was not called."""
         import torch
 
-        from cme.rewards import pooling
+        from cme.rewards.cross_model import pooling
 
         settings = self.settings
         if self._policy is None and self._needs_policy:
@@ -179,7 +178,7 @@ class CrossModelEntropy(Reward):
 
     def _pool(self, text: str, score: "Score", values: "torch.Tensor") -> float:
         """One response's reward under one verifier; NaN where it cannot be scored."""
-        from cme.rewards import pooling
+        from cme.rewards.cross_model import pooling
 
         settings = self.settings
         if score.reason is not None or not values.isfinite().all():
@@ -200,7 +199,8 @@ class CrossModelEntropy(Reward):
         """
         import torch
 
-        from cme.rewards import alignment, pooling
+        from cme.rewards.cross_model import pooling
+        from cme.scoring import alignment
 
         settings = self.settings
         [finished] = self.finished_flags([ids])

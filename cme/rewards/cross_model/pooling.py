@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from cme.rewards.settings import Ensemble, Metric, Span
+from cme.rewards.cross_model.settings import Ensemble, Metric, Span
 from cme.scoring.verifier import Score
 
 

@@ -1,29 +1,12 @@
-"""Groups of completions of one prompt, and which completions of a group agree."""
+"""Which answers to the same prompt agree: clusters of equivalent answers, and the majority's answer."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from cme.grading.answers import AnswerKind, are_equivalent
-from cme.models.chat import Text
 
 Item = TypeVar("Item")
-
-
-def group_slices(prompts: Sequence[Text], size: int) -> list[slice]:
-    """The groups of `size` consecutive completions, given the prompts (B,) of all completions.
-
-    Raises ValueError where the last group is incomplete or a group has more than one prompt.
-    """
-    if len(prompts) % size:
-        raise ValueError(f"{len(prompts)} completions do not make whole groups of {size}")
-    groups = [slice(start, start + size) for start in range(0, len(prompts), size)]
-    for group in groups:
-        if any(p != prompts[group.start] for p in prompts[group]):
-            raise ValueError(
-                f"the group that starts at completion {group.start} mixes prompts; a group must have one prompt"
-            )
-    return groups
 
 
 def greedy_clusters(items: Sequence[Item], same: Callable[[Item, Item], bool]) -> list[int]:

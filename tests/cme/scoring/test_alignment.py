@@ -17,9 +17,8 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from cme.checkpoints import Checkpoint
 from cme.models import chat
-from cme.rewards import alignment
-from cme.rewards.alignment import AlignmentError, align, align_response, sampled_ends, text_ends
-from cme.rewards.settings import Alignment
+from cme.scoring import alignment
+from cme.scoring.alignment import Alignment, AlignmentError, align, align_response, sampled_ends, text_ends
 
 Tiny = Callable[..., Checkpoint]
 
