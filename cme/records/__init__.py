@@ -37,6 +37,7 @@ from cme.records.run import (
     FurtherJudge,
     RunRecord,
     Selected,
+    Spending,
     Trajectory,
 )
 from cme.records.state import Progress, RunState
@@ -69,6 +70,7 @@ __all__ = [
     "Scores",
     "Selected",
     "SeparationRecord",
+    "Spending",
     "Strict",
     "Trajectory",
     "Verdict",

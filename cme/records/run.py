@@ -118,6 +118,14 @@ class FurtherJudge(Strict):
 
 
 @dataclass(frozen=True)
+class Spending(Strict):
+    """Calls to a judge's server, and US dollars for them; None if prices are unknown."""
+
+    calls: int
+    usd: float | None
+
+
+@dataclass(frozen=True)
 class Capability(Strict):
     """One metric of one lm-eval task on `n` items, before and after training, with lm-eval's standard errors.
 
@@ -176,8 +184,8 @@ class RunRecord(Strict):
         further_judges: Judges that judged the pairs later; None without any. They may be added to a finished record.
         decoding: How the responses were decoded: fields of transformers' GenerationConfig, and the end tokens as text;
             None in older records. The policy of best-of-n is sampled instead, as `config.trainer` says.
-        reward_judging: What a reward that asks a judge spent in training: `calls` to a server, those of a killed
-            training included, and `usd` for them, None if prices are unknown. None for another reward.
+        reward_judging: What a reward that asks a judge spent in training, that of a killed training included; None for
+            another reward.
         neutral: Dotted paths of the settings in `config` that do not change results; None in older records.
     """
 
@@ -215,7 +223,7 @@ class RunRecord(Strict):
     neutral: list[str] | None = None
     decoding: dict[str, Any] | None = None
     untrained: str | None = None
-    reward_judging: dict[str, float | None] | None = None
+    reward_judging: Spending | None = None
     schema: int = 1
 
     @property

@@ -11,7 +11,7 @@ from typing import cast
 from cme import Unavailable
 from cme.judges.base import Judge
 from cme.judges.pairwise import VerdictLog, judge_pairs, pending_comparisons, without_thoughts
-from cme.records import Generation, Pair, Prompt, Verdict
+from cme.records import Generation, Pair, Prompt, Spending, Verdict
 from experiments.config import identity
 from experiments.config.components import Component
 from experiments.config.runs import Run
@@ -118,18 +118,15 @@ def collect_verdicts(
     return [new[v.judge, v.prompt_id, v.policy_first] if v.outcome == "unscored" else v for v in known]
 
 
-def reward_spending(run: Run, log: Path) -> dict[str, float | None] | None:
-    """The calls and US dollars of the judge of a run's reward, from its log; None for a reward without a judge.
-
-    US dollars are None if there were calls whose prices are unknown.
-    """
+def reward_spending(run: Run, log: Path) -> Spending | None:
+    """What the judge of a run's reward has spent, from its log; None for a reward without a judge."""
     judged = list(identity.reward_judges(run).values())
     if not judged:
         return None
     spent = VerdictLog(log)
     calls = sum(spent.calls.values())
     known = not calls or all(instantiate_judge(judge).price(1, 1) is not None for judge in judged)
-    return {"calls": calls, "usd": sum(spent.usd.values()) if known else None}
+    return Spending(calls, sum(spent.usd.values()) if known else None)
 
 
 def check_prompts(group: str, judge: Component, prompts: Sequence[Prompt], what: str) -> None:

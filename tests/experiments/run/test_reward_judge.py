@@ -13,7 +13,7 @@ from small_runs import Cell, composed
 
 from cme import Unavailable
 from cme.judges.pairwise import VerdictLog
-from cme.records import read_record
+from cme.records import Spending, read_record
 from experiments.config.trainer_validation import judged_comparisons
 from experiments.config.validation import BadConfig
 from experiments.plan import cost, plan
@@ -36,7 +36,7 @@ def asked(cell: Cell, stub: ChatStub) -> Callable[..., list[str]]:
 def test_a_run_with_the_exact_judge(cell: Cell) -> None:
     run = composed(cell("reward=pairwise_judge", "evaluation.cut_start=false"))
     record = read_record(pipeline.run(run))
-    assert record.reward_judging == {"calls": 0, "usd": 0.0}
+    assert record.reward_judging == Spending(0, 0.0)
     assert record.history["reward"] == pytest.approx([0.5] * STEPS)  # what one wins another loses
     assert record.history["unscored"] == [0.0] * STEPS
     assert any("also the judge of the evaluation" in warning for warning in record.warnings)
@@ -63,7 +63,7 @@ def test_calls_and_money_are_counted_and_an_interrupted_run_asks_for_nothing_twi
     record = read_record(pipeline.run(run))
     assert dict(stub.asked) == before
     # 100 tokens sent and 10 received, at 10 and 100 dollars a million
-    assert record.reward_judging == {"calls": len(before), "usd": pytest.approx(len(before) * 0.002)}
+    assert record.reward_judging == Spending(len(before), pytest.approx(len(before) * 0.002))  # type: ignore[arg-type]
     assert not any("also the judge" in warning for warning in record.warnings)
     assert (
         KEY not in Store.of(run).record.read_text() and KEY not in Store.of(run).reward_verdicts.read_text()
@@ -76,7 +76,7 @@ def test_failed_comparisons_are_left_out(asked: Callable[..., list[str]], stub: 
     record = read_record(pipeline.run(run))
     verdicts = [line for line in Store.of(run).reward_verdicts.read_text().splitlines() if "unscored" in line]
     assert verdicts and record.reward_judging is not None
-    assert record.reward_judging["calls"] == sum(stub.asked.values())
+    assert record.reward_judging.calls == sum(stub.asked.values())
     assert all(value is None or 0 <= value <= 1 for value in record.history["reward"])
 
 
