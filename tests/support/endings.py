@@ -21,3 +21,16 @@ class Ending(TrainerCallback):  # type: ignore[misc]
             if self.by is None:
                 raise Killed
             os.kill(os.getpid(), self.by)
+
+
+class Steps(TrainerCallback):  # type: ignore[misc]
+    """Notes the steps that a training takes; with `killed`, it ends with nothing saved after the first."""
+
+    def __init__(self, killed: bool = False) -> None:
+        self.taken: list[int] = []
+        self.killed = killed
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.taken.append(state.global_step)
+        if self.killed:
+            raise Killed

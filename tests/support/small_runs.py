@@ -1,13 +1,14 @@
 """Helpers for tests of whole runs on random-weight models."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cme.checkpoints import load
 from cme.models.generation import generate
-from cme.records import Generation
+from cme.records import Generation, RunRecord
 from experiments.config import composition
 from experiments.config.runs import Run
 from experiments.run import evaluation
@@ -24,6 +25,12 @@ def composed(arguments: list[str]) -> Run:
 def never(*_: object, **__: object) -> Any:
     """Stands for what must not be called again."""
     raise AssertionError("this was done before")
+
+
+def comparable(record: RunRecord) -> RunRecord:
+    """A record without what differs between two runs of the same: seconds, and where it lay."""
+    config = {k: v for k, v in record.config.items() if k not in ("results_dir", "checkpoint")}
+    return replace(record, seconds=dict.fromkeys(record.seconds, 0.0), config=config)
 
 
 def greedy(name: str, prompts: list[str]) -> list[Generation]:

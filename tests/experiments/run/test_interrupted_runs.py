@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from endings import Ending, Killed
-from small_runs import Cell, composed
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from endings import Ending, Killed, Steps
+from small_runs import Cell, comparable, composed
 
 from cme import Interrupted
 from cme.models import generation
@@ -22,12 +21,6 @@ from experiments.config.runs import Run
 from experiments.run import inputs, pipeline, training
 from experiments.run import store as store_module
 from experiments.run.store import Store
-
-
-def untimed(record: RunRecord) -> RunRecord:
-    """A record without what differs between two runs of the same: seconds, and where it lay."""
-    config = {k: v for k, v in record.config.items() if k not in ("results_dir", "checkpoint")}
-    return replace(record, seconds=dict.fromkeys(record.seconds, 0.0), config=config)
 
 
 @pytest.fixture
@@ -77,7 +70,7 @@ def test_training_resumes_and_saved_checkpoints_stay(
             pipeline.run(config)
     assert store.checkpoint.exists() and store.resume.exists()
     record = read_record(pipeline.run(config))
-    assert untimed(record) == untimed(twin)
+    assert comparable(record) == comparable(twin)
     assert not store.resume.exists() and record.seconds["train"] > 0
     assert not [p for p in store.folder.parent.rglob("*") if "partial" in p.name or "unfinished" in p.name]
 
@@ -121,7 +114,7 @@ def test_generation_goes_on_within_its_stage(
             except Killed:
                 killed += 1
     assert killed >= 2 and len(made) == needed
-    assert untimed(read_record(Store.of(config).record)) == untimed(twin)
+    assert comparable(read_record(Store.of(config).record)) == comparable(twin)
 
 
 def test_a_stage_file_that_is_cut_short_is_named(finished: Cell) -> None:
@@ -167,7 +160,7 @@ def test_a_lost_record_is_made_again_without_training(
     assert not list(store.checkpoint.glob("step-*"))
     store.record.unlink()
     untrained(monkeypatch)
-    assert untimed(read_record(pipeline.run(config))) == untimed(record)
+    assert comparable(read_record(pipeline.run(config))) == comparable(record)
 
 
 GUARD_OF_TWO_STEPS = ("guard.patience=2", "guard.patience_groups=1")
@@ -187,7 +180,7 @@ def test_a_signal_in_the_last_step_waits_until_the_training_is_written(
     assert len(twin.history["step"]) == step
     ended(config, monkeypatch, step, signal.SIGTERM)
     untrained(monkeypatch)
-    assert untimed(read_record(pipeline.run(config))) == untimed(twin)
+    assert comparable(read_record(pipeline.run(config))) == comparable(twin)
 
 
 def test_a_signal_before_the_first_step_is_answered_there(
@@ -257,23 +250,17 @@ def test_a_training_continues_only_from_a_checkpoint_of_equal_inputs(
     config = composed([*small, *words, *(["reward=random"] if trainer == "grpo" else [])])
     ended(config, monkeypatch, 2, None)
     assert list(Store.of(config).resume.glob("checkpoint-1/whole.json"))
-    steps: list[int] = []
-
-    class Noted(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-            steps.append(state.global_step)
-            raise Killed
-
+    steps = Steps(killed=True)
     shutil.copytree(tmp_path / "runs", tmp_path / "interrupted")
     for changed in changes:
         shutil.rmtree(tmp_path / "runs")
         shutil.copytree(tmp_path / "interrupted", tmp_path / "runs")
         with monkeypatch.context() as patch:
-            patch.setattr(training, "callbacks", lambda *_: [Noted()])
+            patch.setattr(training, "callbacks", lambda *_: [steps])
             changed(patch)
             with pytest.raises(Killed):
                 pipeline.run(config)
-    assert steps == [2 if changed is nothing else 1 for changed in changes]
+    assert steps.taken == [2 if changed is nothing else 1 for changed in changes]
 
 
 def test_the_processes_in_a_record_are_those_that_trained(

@@ -2,19 +2,17 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import forked
 import pytest
-from endings import Ending, Killed
-from small_runs import Cell, composed, count_generations
-from transformers import TrainerCallback, TrainerControl, TrainerState
+from endings import Ending, Killed, Steps
+from small_runs import Cell, comparable, composed, count_generations
 
 from cme import Unavailable
 from cme.evaluation import capabilities
-from cme.records import RunRecord, read_record
+from cme.records import read_record
 from experiments.run import evaluation, pipeline, preparation, training
 from experiments.run.store import Store
 
@@ -49,12 +47,6 @@ class Work:
         before = self.trainings, len(self.titles), self.measurements
         run()
         return self.trainings - before[0], self.titles[before[1] :], self.measurements - before[2]
-
-
-def without_seconds(record: RunRecord) -> RunRecord:
-    """A record without what differs between results folders."""
-    config = {k: v for k, v in record.config.items() if k != "results_dir"}
-    return replace(record, seconds={}, config=config)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +85,7 @@ def test_a_run_does_what_its_training_s_other_runs_have_not_done(
     assert (trained, answers, measured) == expected
     if override in REUSING:
         alone = read_record(pipeline.run(composed(cell(*words, f"results_dir={tmp_path / 'alone'}"))))
-        assert without_seconds(read_record(Store.of(run).record)) == without_seconds(alone)
+        assert comparable(read_record(Store.of(run).record)) == comparable(alone)
 
 
 def test_another_judge_takes_the_saved_checkpoints_responses(
@@ -127,17 +119,12 @@ def test_a_killed_training_continues_in_another_run(cell: Cell, monkeypatch: pyt
         killing.setattr(training, "callbacks", lambda *_: [Ending(3, None)])
         with pytest.raises(Killed):
             pipeline.run(composed(cell(*words)))
-    steps: list[int] = []
-
-    class Noted(TrainerCallback):  # type: ignore[misc]
-        def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-            steps.append(state.global_step)
-
-    monkeypatch.setattr(training, "callbacks", lambda *_: [Noted()])
+    steps = Steps()
+    monkeypatch.setattr(training, "callbacks", lambda *_: [steps])
     record = read_record(pipeline.run(composed(cell(*words, "evaluation.both_orders=false"))))
-    assert steps == [3, 4] and record.history["step"] == [1, 2, 3, 4]
+    assert steps.taken == [3, 4] and record.history["step"] == [1, 2, 3, 4]
     pipeline.run(composed(cell(*words)))
-    assert steps == [3, 4]
+    assert steps.taken == [3, 4]
 
 
 def test_a_run_that_is_deleted_with_its_training_is_trained_again(

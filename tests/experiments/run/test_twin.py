@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import length_judge
 import pytest
 from chat_stub import ChatStub
-from small_runs import Cell, composed, never
+from small_runs import Cell, comparable, composed, never
 
 from cme.records import RunRecord, read_record
 from experiments.config.validation import BadConfig
@@ -26,12 +25,6 @@ COMPARED = "+evaluation.comparators.other=miniature:olmo-1/instruct"
 def by_length(stub: ChatStub) -> list[str]:
     """A judge behind a server that prefers the longer response, of which it reads 12 characters."""
     return length_judge.settings(stub, "judge.max_response_chars=12")
-
-
-def comparable(record: RunRecord) -> RunRecord:
-    """A record without what differs between results folders."""
-    config = {k: v for k, v in record.config.items() if k != "results_dir"}
-    return replace(record, seconds={}, config=config)
 
 
 def test_another_judge_needs_nothing_but_the_record(
