@@ -72,8 +72,11 @@ VERIFIER_NAMES = {
     "qwen_coder_1_5b": "Qwen2.5-Coder 1.5B",
     "qwen_coder_0_5b": "Qwen2.5-Coder 0.5B",
 }
+STATED = "the percentage of facts that its training text states truthfully"
+"""What the number in the name of a verifier such as `Gemma 70` is."""
 JUDGE_NAMES = {
     "reference_similarity": "reference similarity",
+    "instruction_following": "instruction following",
     "gpt_5_2": "GPT-5.2",
     "gpt_5": "GPT-5",
     "openai": "OpenAI",

@@ -70,16 +70,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run in the section on warnings and stops; `stopped` is the reason of an early stop."""
-
-    run_id: str
-    steps: int
-    stopped: str | None
-    warnings: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Result:
     """The result of one scale and judge: one sentence and, of the scale's main judge, the main figure."""
 
@@ -102,13 +92,17 @@ class Block:
     evidence: Sequence[Table]
     images: Sequence[Image]
     notes: Sequence[str]
-    flagged: Sequence[Run]
     provenance: Provenance
 
     @property
     def seeds(self) -> str:
         """The seeds of all runs, each once."""
         return seed_names(sorted({record.seed for record in self.records}))
+
+    @property
+    def flagged(self) -> list[RunRecord]:
+        """The runs that stopped early or warned."""
+        return [record for record in self.records if record.stopped is not None or record.warnings]
 
 
 def build(record_dirs: Iterable[Path], out: Path) -> Path:
@@ -202,11 +196,6 @@ def write_block(records: Sequence[RunRecord], cells: Sequence[Cell], total: int,
         evidence=evidence,
         images=write_images(build_figures(cells, history_frame(records)), out),
         notes=block_notes(records),
-        flagged=[
-            Run(record.run_id, record.last_step, record.stopped, record.warnings)
-            for record in records
-            if record.stopped is not None or record.warnings
-        ],
         provenance=provenance_of(records),
     )
 

@@ -8,7 +8,7 @@ import json
 import zlib
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any
 
@@ -22,17 +22,8 @@ PAIR = (
 )
 VERDICT = ("judge", "policy_first", "points", "start_score", "policy_score", "reason", "note")
 DECIMALS = 4
-
-
-class Texts:
-    """Distinct texts and their numbers."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-
-    def number(self, text: str | None) -> int | None:
-        """The text's number, None for None."""
-        return None if text is None else self.numbers.setdefault(text, len(self.numbers))
+Number = Callable[[str | None], int | None]
+"""The number of a text in the list of distinct texts, None for None."""
 
 
 def pack_pairs(records: Sequence[RunRecord]) -> str:
@@ -47,7 +38,11 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
     `pairs["verdicts"]` counts the verdicts of each pair; the verdicts are in the order of the pairs. `points` are the
     policy's, None if unscored.
     """
-    methods, texts = method_names(records), Texts()
+    methods, texts = method_names(records), dict[str, int]()
+
+    def number(text: str | None) -> int | None:
+        return None if text is None else texts.setdefault(text, len(texts))
+
     pairs: list[list[Any]] = []
     verdicts: list[list[Any]] = []
     for run, record in enumerate(records):
@@ -56,8 +51,8 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
             by_prompt[verdict.prompt_id].append((judge, verdict))
         for pair in record.pairs:
             of_pair = by_prompt[pair.prompt_id]
-            pairs.append([run, *pair_row(pair, texts), len(of_pair)])
-            verdicts += [verdict_row(verdict, judge, texts) for judge, verdict in of_pair]
+            pairs.append([run, *pair_row(pair, number), len(of_pair)])
+            verdicts += [verdict_row(verdict, judge, number) for judge, verdict in of_pair]
     runs = []
     for record in records:
         family, regime = place_names(record.scale, record.family, record.regime)
@@ -74,7 +69,7 @@ def pairs_of(records: Sequence[RunRecord]) -> dict[str, Any]:
             }
         )
     return {
-        "texts": list(texts.numbers),
+        "texts": list(texts),
         "runs": runs,
         "pairs": named_columns(PAIR, pairs),
         "verdicts": named_columns(VERDICT, verdicts),
@@ -86,26 +81,26 @@ def sides(record: RunRecord, method: str) -> tuple[str, str]:
     return (record.regime, method) if record.scale == "imported" else ("untrained model", "trained")
 
 
-def pair_row(pair: Pair, texts: Texts) -> list[Any]:
+def pair_row(pair: Pair, number: Number) -> list[Any]:
     """One pair, in the order of `PAIR` between its run and its number of verdicts."""
     start, policy = pair.start, pair.policy
     return [
-        *map(texts.number, (pair.prompt_id, pair.prompt, pair.reference, start.response, policy.response)),
+        *map(number, (pair.prompt_id, pair.prompt, pair.reference, start.response, policy.response)),
         *(start.tokens, policy.tokens, start.finished, policy.finished),
         *map(round_number, (start.surprisal, policy.surprisal)),
     ]
 
 
-def verdict_row(verdict: Verdict, judge: str, texts: Texts) -> list[Any]:
+def verdict_row(verdict: Verdict, judge: str, number: Number) -> list[Any]:
     """One verdict of a judge, of a panel's member or of its majority, in the order of `VERDICT`."""
     won = points(verdict)
     return [
-        texts.number(judge_label(verdict.judge or judge)),
+        number(judge_label(verdict.judge or judge)),
         int(verdict.policy_first),
         None if isnan(won) else won,
         *(map(round_number, scores(verdict)) if verdict.scores else (None, None)),
-        texts.number(verdict.reason),
-        texts.number(verdict.note or order_note(verdict)),
+        number(verdict.reason),
+        number(order_note(verdict) if verdict.note is None else verdict.note),
     ]
 
 

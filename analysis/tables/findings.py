@@ -118,14 +118,14 @@ def headline(cells: Sequence[Cell]) -> str:
             f"{counts['won']}"
         )
     controls = [
-        f"{CONTROLS[name]} did in {sum(cell_verdict(cell) == 'won' for cell in of_control)} of {len(of_control)}"
+        f"{CONTROLS[name]} beat it in {sum(cell_verdict(cell) == 'won' for cell in of_control)} of {len(of_control)}"
         for name, of_control in by_reward.items()
         if name in CONTROLS and name != reward
     ]
     cuts = [cell.controls.cut_start for cell in own if cell.controls.cut_start is not None]
     if cuts:
         won = sum(not is_undecided(cut) and cut.rate > 50 for cut in cuts)
-        controls.append(f"the cut start did in {won} of {len(cuts)}")
+        controls.append(f"the cut start beat it in {won} of {len(cuts)}")
     return "; ".join([text, *controls, *caveats(cells)]) + "."
 
 

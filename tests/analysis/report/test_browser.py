@@ -371,6 +371,16 @@ def test_nothing_is_wider_than_the_screen(clean, known, hostile, width):
         assert clean.run("document.documentElement.scrollWidth") <= width
 
 
+def test_a_figure_scrolls_in_its_box_on_a_narrow_screen(clean, known):
+    clean.look(400, 800)
+    clean.open(known)
+    sizes = "[each.clientWidth, each.parentElement.clientWidth, each.parentElement.scrollWidth]"
+    image, box, content = clean.run(
+        f"(() => {{ const each = document.querySelector('figure img'); return {sizes} }})()"
+    )
+    assert box < 400 < 600 < image <= content
+
+
 def test_a_dark_page_keeps_its_figures_on_white(clean, known):
     brightness = (
         "getComputedStyle({}).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number).reduce((a, b) => a + b)"
