@@ -25,13 +25,12 @@ from analysis.experiments.method_tables import (
 )
 from analysis.experiments.methods import JudgedMethods, MethodRow, Methods
 from analysis.figures.curves import seed_curve
-from analysis.figures.settings import distance_plot, size_plot
+from analysis.figures.paths import distance_plot
 from analysis.figures.style import Plot
 from analysis.records.frames import WINDOW
-from analysis.records.names import display_name, generator_name
+from analysis.records.names import display_name
 from analysis.sections.base import Part
 from analysis.sections.topics import drift_part
-from analysis.tables.cells import Cell
 from cme.records import RunRecord
 
 NORMALISATIONS = {"group": "divided by SD", "batch": "divided by the batch's SD", "none": "only centred"}
@@ -116,17 +115,6 @@ def distances(view: JudgedMethods) -> Iterator[Plot]:
         yield distance_plot(name, groups, view.named.history, view.named.styles())
 
 
-def sizes(view: JudgedMethods) -> Iterator[Plot]:
-    """Win rate and score against the group size, a line per generator and reward."""
-    lines: dict[str, list[tuple[Cell, int]]] = {}
-    for row in view.rows:
-        generator = generator_name(row.cell.family, row.cell.regime)
-        name = f"{generator}, {display_name(row.cell.reward)}"
-        lines.setdefault(name, []).append((row.cell, group_size(row.runs[0])))
-    if lines:
-        yield size_plot(file_name("size", view.scale, view.judge), lines)
-
-
 def drift(name: str, views: Sequence[JudgedMethods], out: Path) -> Part:
     """How far the responses drifted from the untrained model's, for the experiment of that name."""
     named, subject = views[0].named, views[0].methods.subject
@@ -163,7 +151,7 @@ KL_BETA = Experiment(
     ),
     views=Methods("KL penalty", "beta", kl_weight, baseline="beta 0", of_reward=True),
     tables=(summary_table(*WIN_RATE_COLUMNS, KL, LENGTH), baseline_table, evidence),
-    figures=(distances, training),
+    figures=(win_rates, distances, training),
     frame=methods_frame,
     appendices=(partial(drift, "kl_beta"),),
 )
@@ -232,6 +220,6 @@ GROUP_SIZE = Experiment(
         baseline_table,
         evidence,
     ),
-    figures=(sizes, training),
+    figures=(win_rates, training),
     frame=methods_frame,
 )

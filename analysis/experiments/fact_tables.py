@@ -99,19 +99,21 @@ def share_figure(facts: Facts, scale: str) -> Plot:
         Panel(
             f"{facts_of}\nright (0 to 1)",
             [Dot(arm, *mean_over_seeds(facts.shares[arm, group].values()), style_of(arm)) for arm in rows],
+            limits=(0, 1),
         )
         for group, facts_of in SHOWN.items()
     ]
     figure = forest(
         f"Facts by the families that have them wrong (scale: {scale})",
-        [Block("", rows, panels)],
+        [Block("", rows, panels, share_x=True)],
         {},
     )
     caption = (
         "The share of facts that greedy responses have right, by who has false beliefs about them: the generator's "
         "family alone, the other family's verifier alone, or neither. Rows: the untrained model, the verifier's "
         "relation to the generator, and the controls; means over pairs of family and build with 95 % t intervals, none "
-        f"below three. Scale: {scale}."
+        "below three. Rows with other pairs, which the table lists, are not comparable in size. "
+        f"Scale: {scale}."
     )
     return Plot(file_name("facts", scale), caption, figure)
 

@@ -152,7 +152,7 @@ def outcome_plot(view: IndependenceView) -> Iterator[Plot]:
         return dots(view.outcomes, lambda one: estimate_of(view.courses[one.label], name), 0)
 
     panels = [
-        gain_panel("policy's gain in\ntrue quality\n(0 to 1)", view.outcomes),
+        gain_panel("policy's gain in\ntrue quality\n(-1 to 1)", view.outcomes),
         win_panel(view.outcomes),
         Panel("rise of the reward\n(nats/token or\nits own unit)", rises("rise_reward_beside"), 0),
         Panel("rise under the\nheld-out verifier\n(nats/token)", rises("rise_heldout"), 0),

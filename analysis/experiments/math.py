@@ -223,7 +223,7 @@ def accuracy_plot(view: Graded) -> Iterator[Plot]:
         ),
     ]
     legend = BEFORE_AFTER | (VOTES if votes else {})
-    figure = forest("Mathematics", blocks, legend)
+    figure = forest(f"Mathematics (scale: {view.scale})", blocks, legend)
     of_votes = (
         f", and the policy's own votes in the first and the last block of {BLOCK} steps (95 % t intervals over seeds): "
         f"{'; '.join(SHARES[share] for share in votes)}"

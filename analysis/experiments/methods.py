@@ -4,13 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
 import pandas as pd
-from matplotlib import colormaps
-from matplotlib.colors import to_hex
 
 from analysis.figures.curves import add_derived_columns
-from analysis.figures.style import MARKERS, Style
+from analysis.figures.style import Style, method_styles
 from analysis.records.frames import history_frame
 from analysis.records.names import (
     REGIMES,
@@ -25,8 +22,6 @@ from analysis.stats.contrasts import Contrast
 from analysis.tables.cells import Cell, build_cells, build_contrasts
 from analysis.tables.win_rates import method_key
 from cme.records import RunRecord
-
-DASHES: tuple[tuple[float, ...], ...] = ((), (5, 1.5), (1, 1), (4, 1.5, 1, 1.5), (2.5, 1.2), (7, 2), (3, 1))
 
 
 @dataclass(frozen=True)
@@ -81,14 +76,10 @@ class NamedRuns:
         return sorted((run for run in self.runs if run.run_id in cell.runs), key=lambda run: run.seed)
 
     def styles(self) -> dict[str, Style]:
-        """A style per method, from dark to light in the order of the settings."""
+        """A style per method: the colour tells the reward, marker and dashes the setting."""
         rewards = {self.labels[run.run_id]: run.reward for run in self.runs}
         ordered = sorted(rewards, key=lambda label: (order_key(rewards[label], REWARDS), natural_key(label)))
-        shades = colormaps["viridis"](np.linspace(0.05, 0.8, len(ordered)))
-        return {
-            label: Style(to_hex(shade), MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
-            for i, (label, shade) in enumerate(zip(ordered, shades, strict=True))
-        }
+        return method_styles({label: rewards[label] for label in ordered})
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from analysis.experiments.verifiers import (
 )
 from analysis.figures.forest import Block, Dot, Panel, forest
 from analysis.figures.style import UNTRAINED, Plot
-from analysis.records.names import judge_label, plain_name
+from analysis.records.names import STATED, judge_label, plain_name
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.tables.accuracy import percent
 from analysis.tables.builds import on_common_builds
@@ -200,7 +200,7 @@ def sweep_plot(
         f"Above, at scale {view.scale}: training of {view.generator} with each verifier, from random weights through "
         f"the least able to the most able one. Left: true quality (0 to 1) of the verifier's own responses, with its "
         f"interval over prompts; {caption} Below, on separate axes and at another scale, the published sweep. "
-        f"{published.source} Markers: relation of the verifier to the generator."
+        f"{published.source} Markers: relation of the verifier to the generator; a number behind its name is {STATED}."
     )
     return Plot(file_name(view.scale, view.generator), caption, figure)
 
@@ -214,7 +214,7 @@ def quality_plot(view: GeneratorOutcomes) -> Iterator[Plot]:
     """Own quality, gain and win rate by verifier."""
     panels = [
         own_panel(view.outcomes),
-        gain_panel("policy's gain in\ntrue quality (0 to 1)", view.outcomes),
+        gain_panel("policy's gain in\ntrue quality (-1 to 1)", view.outcomes),
         win_panel(view.outcomes),
     ]
     caption = "middle and right: the result of training, with across-seed intervals."

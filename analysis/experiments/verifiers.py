@@ -10,7 +10,14 @@ import numpy as np
 from analysis.experiments.base import UNKNOWN, Estimate, GeneratorRuns, group_by_generator
 from analysis.figures.style import Style
 from analysis.records.frames import verdicts_frame
-from analysis.records.names import display_name, method_names, order_key, sort_names, verifier_name
+from analysis.records.names import (
+    add_details,
+    display_name,
+    method_names,
+    order_key,
+    sort_names,
+    verifier_name,
+)
 from analysis.sections.base import NothingToShow
 from analysis.stats.contrasts import Contrast, contrast
 from analysis.stats.intervals import FEW_PROMPTS
@@ -225,7 +232,7 @@ def verifier_labels(runs: Sequence[RunRecord]) -> dict[str, str]:
 
     def label(run: RunRecord) -> str:
         if run.reward in CONTROLS:
-            return f"{display_name(run.reward)} (no verifier)"
+            return add_details(display_name(run.reward), ["no verifier"])
         verifier, method = verifier_name(run.verifier), names[run.run_id]
         if len(methods[run.verifier]) == 1:
             return verifier

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.figures.forest import Block, Dot, Level, Panel, forest
 from analysis.figures.style import Plot, Style
-from analysis.records.names import REGIMES, family_name, judge_label, regime_name, sort_names
+from analysis.records.names import REGIMES, family_name, judge_label, place_names, sort_names
 from analysis.stats.intervals import interval_excludes
 from analysis.tables.confounds import (
     JUDGES,
@@ -32,7 +32,7 @@ ROW = 0.27  # inches
 
 
 def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
-    """Win rates of CME or imported outputs by control: judges as columns, regimes as blocks; none without such cells.
+    """Win rates of CME or imported outputs by control, a column of panels per judge; none without such cells.
 
     If the oracle judged, its win rate is the truth: it is marked in every panel, and judges with a bias are simulated.
     """
@@ -40,27 +40,29 @@ def confound_plots(cells: Sequence[ControlledCell]) -> list[Plot]:
     if not own:
         return []
     judges, scale = cells_by_judge(own), own[0].cell.scale
-    regimes = sort_names((each.cell.regime for each in own), REGIMES)
-    label = f"win rate against the {side_names([each.cell for each in own])[0]} (%)"
-    truths = {row_key(each): each.rates[RAW].rate for each in judges.get(ORACLE, [])}
-    blocks = []
-    for regime in regimes:
-        keys = sorted({row_key(each) for each in own if each.cell.regime == regime})
-        panels = []
-        for judge, shown in judges.items():
-            dots = [dot for each in shown if row_key(each) in keys for dot in control_dots(each)]
-            title = f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge_label(judge)}"
-            here = [Level([key], truths[key], TRUTH, width=3) for key in keys if key in truths]
-            title = title if regime == regimes[0] else ""
-            panels.append(Panel("", dots, 50, title, limits=(40, 60), levels=here))
-        x_label = label if regime == regimes[-1] else ""
-        rows = {key: row_label(key, scale) for key in keys}
-        blocks.append(
-            Block("", rows, panels, x_label=x_label, y_label=regime_name(regime), height=ROW, share_x=True)
+    rows: dict[str, str] = {}
+    for regime in sort_names((each.cell.regime for each in own), REGIMES):
+        rows[regime] = place_names(scale, "", regime)[1]
+        rows |= {
+            key: row_label(key, scale) for key in sorted(map(row_key, own)) if key.startswith(f"{regime}\n")
+        }
+    truths = [Level([row_key(each)], each.rates[RAW].rate, TRUTH, width=3) for each in judges.get(ORACLE, [])]
+    panels = [
+        Panel(
+            "",
+            [dot for each in shown for dot in control_dots(each)],
+            50,
+            f"simulated judge:\n{judge}" if judge in SHOWN else f"judge: {judge_label(judge)}",
+            limits=(40, 60),
+            levels=truths,
         )
+        for judge, shown in judges.items()
+    ]
+    heads = [row for row in rows if "\n" not in row]
+    label = f"win rate against the {side_names([each.cell for each in own])[0]} (%)"
+    block = Block("", rows, panels, heads, x_label=label, height=ROW, share_x=True)
     subject = "Win rates" if scale == "imported" else "Win rates of CME"
-    title = f"{subject}, raw and controlled (scale: {scale})"
-    figure = forest(title, blocks, legend(judges), columns=6)
+    figure = forest(f"{subject}, raw and controlled (scale: {scale})", [block], legend(judges))
     return [Plot(f"confounds-{slug(scale)}", caption(subject, scale, judges), figure)]
 
 
@@ -115,10 +117,22 @@ def caption(subject: str, scale: str, judges: Mapping[str, Sequence[ControlledCe
     """How to read the figure."""
     text = (
         f"{subject} at scale {scale} by judge: raw, and at no difference in length (AlpacaEval 2.0's form), in "
-        "surprisal under an independent language model, and in both, with 95 % intervals. Each regime has a separate "
-        "axis. Hollow: the interval covers 50 % (dashed). No mark: no estimate, most often because fewer than 2.5 % of "
-        "the pairs lie at no difference or beyond it, so that a rate would be extrapolated."
+        "surprisal under an independent language model, and in both, with 95 % intervals. Hollow: the interval covers "
+        "50 % (dashed)."
     )
+    rates = [each.rates[control] for shown in judges.values() for each in shown for control in STYLES]
+    reasons = sort_names(rate.reason for rate in rates if rate.reason and not rate.extrapolated)
+    if any(rate.extrapolated for rate in rates):
+        reasons.insert(
+            0,
+            "fewer than 2.5 % of the pairs at no difference or beyond it, so that a rate would be extrapolated",
+        )
+    if reasons:
+        text += f" No mark: {'; '.join(reasons)}."
+    if any(len(each.models) > 1 for shown in judges.values() for each in shown):
+        text += (
+            " Surprisal is in standard deviations under each language model, as a row pools runs of several."
+        )
     if ORACLE in judges:
         text += (
             " The bar across a row is the truth, the oracle's own win rate. Its distance from 50 % is quality, that "

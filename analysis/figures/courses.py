@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures.curves import curve_grid
+from analysis.figures.paths import SQRT_KL
 from analysis.figures.style import PEAK, UNTRAINED, Plot, Style
 
 REWARD = Style("#0072B2", "o")
@@ -44,7 +45,7 @@ def draw_block_path(axes: Axes, blocks: pd.DataFrame, across: str, column: str, 
         axes.fill_between(x, low, high, color=style.colour, alpha=0.15, linewidth=0)
     else:
         axes.vlines(x, low, high, color=style.colour, alpha=0.3, linewidth=1.5)
-    axes.plot(x, y, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
+    axes.plot(x, y, **style.look, markersize=3)
     axes.plot(x.iloc[-1], y.iloc[-1], style.marker, color=style.colour, markersize=6, clip_on=False)
     axes.plot(x.iloc[0], y.iloc[0], UNTRAINED.marker, color=UNTRAINED.colour, markersize=5, clip_on=False)
     if column in ("quality", "greedy"):
@@ -77,7 +78,7 @@ def rise_plot(title: str, blocks: pd.DataFrame, labels: Sequence[str], block_ste
     styles = {"trained reward": REWARD, "held-out verifier": HELDOUT, "true quality": QUALITY}
     rows = {
         "rise": "rise since the start\n(nats/token or\nthe reward's unit)",
-        "quality": "true quality\n(0 to 1)",
+        "quality": MEASURES["quality"],
     }
     figure = curve_grid(title, rows, column_heads(labels), draw, styles, MARKS, height=1.4)
     caption = (
@@ -100,9 +101,8 @@ def greedy_plot(
         draw_block_path(axes, greedy[greedy["label"] == label], "step", "greedy", GREEDY)
 
     styles = {"sampled in training": SAMPLED, "greedy, saved checkpoints": GREEDY}
-    figure = curve_grid(
-        title, {"quality": MEASURES["quality"]}, column_heads(labels), draw, styles, MARKS, height=1.7
-    )
+    rows = {"quality": MEASURES["quality"]}
+    figure = curve_grid(title, rows, column_heads(labels), draw, styles, MARKS, height=1.7)
     caption = (
         f"{title}. Completions sampled in training, for the training prompts, in blocks of {block_steps} steps, and "
         "greedy responses of the saved checkpoints, to the selection prompts. The prompts differ, so compare "
@@ -122,8 +122,7 @@ def kl_plot(where: str, blocks: pd.DataFrame, styles: Mapping[str, Style], block
             draw_block_path(axes, blocks[blocks["label"] == label], "sqrt_kl", column, style)
 
     title = f"Quality and held-out verifier against √KL ({where})"
-    x_label = "√KL from the start (√nats per response)"
-    figure = curve_grid(title, measures, {"": ""}, draw, styles, MARKS, x_label, height=2.1)
+    figure = curve_grid(title, measures, {"": ""}, draw, styles, MARKS, SQRT_KL, height=2.1)
     of_greedy = (
         "Greedy quality: true quality of the saved checkpoints' greedy responses to the selection prompts, at the "
         "distance of the block that ends there. "

@@ -1,8 +1,6 @@
 """Training histories as curves: smoothing, means over seeds, and grids of panels."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from math import ceil
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
@@ -11,9 +9,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from analysis.figures.style import RC, STOPPED, UNTRAINED, WIDTH, Plot, Style, legend_handles, method_styles
+from analysis.figures.style import (
+    RC,
+    STOPPED,
+    UNTRAINED,
+    WIDTH,
+    Plot,
+    Style,
+    add_legend,
+    method_styles,
+)
 from analysis.records.frames import WINDOW
-from analysis.records.names import REWARDS, natural_key, order_key
+from analysis.records.names import (
+    REGIMES,
+    REWARDS,
+    family_name,
+    natural_key,
+    order_key,
+    regime_name,
+    sort_names,
+)
 
 CURVES = {
     "quality": "true quality\n(0 to 1)",
@@ -76,16 +91,13 @@ def draw_curve(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> Non
     curve = seed_curve(runs, column)
     if curve.empty:
         return
-    steps = curve.index.to_numpy()
-    axes.fill_between(steps, curve["low"], curve["high"], color=style.colour, alpha=0.15, linewidth=0)
-    every = max(1, len(steps) // 4)
-    look = {"color": style.colour, "linestyle": style.line, "marker": style.marker, "markersize": 3.5}
-    axes.plot(steps, curve["mean"], markevery=every, **look)
+    axes.fill_between(curve.index, curve["low"], curve["high"], color=style.colour, alpha=0.15, linewidth=0)
+    axes.plot(curve.index, curve["mean"], **style.look, markersize=3.5, markevery=max(1, len(curve) // 4))
     for _, run in runs[runs["stopped"]].groupby("run_id"):
         last = run.dropna(subset=[column])["step"].max()
         if last in curve.index:
-            look = {"color": STOPPED.colour, "markersize": 6, "markeredgewidth": 1.2}
-            axes.plot(last, curve.loc[last, "mean"], STOPPED.marker, **look)
+            height = curve.loc[last, "mean"]
+            axes.plot(last, height, STOPPED.marker, color=STOPPED.colour, markersize=6, markeredgewidth=1.2)
 
 
 def draw_quality_path(axes: Axes, runs: pd.DataFrame, column: str, style: Style) -> None:
@@ -104,19 +116,17 @@ def training_plot(
     name: str, title: str, panels: Mapping[str, pd.DataFrame], styles: Mapping[str, Style]
 ) -> Plot:
     """The measured CURVES over training as rows, the histories of `panels` (by title) as columns, a line per method."""
-    measured = {
-        column: label
-        for column, label in CURVES.items()
-        if any(history[column].notna().any() for history in panels.values())
-    }
+    whole = pd.concat(panels.values())
+    measured = {column: label for column, label in CURVES.items() if whole[column].notna().any()}
 
     def draw(axes: Axes, column: str, panel: str) -> None:
         history = panels[panel]
         for method, style in styles.items():
             draw_curve(axes, history[history["method"] == method], column, style)
 
-    marks = stop_mark(pd.concat(panels.values()))
-    figure = curve_grid(title, measured, {panel: panel for panel in panels}, draw, styles, marks)
+    figure = curve_grid(
+        title, measured, dict(zip(panels, panels, strict=True)), draw, styles, stop_mark(whole)
+    )
     caption = (
         f"{title}: completions sampled for training prompts. {SMOOTHING_NOTE}; {BAND_NOTE}. No run is trained on the "
         "likelihood under the held-out verifier: if it rises without quality, the reward is over-optimised."
@@ -143,87 +153,47 @@ def curve_grid(
 ) -> Figure:
     """A figure of rows x columns panels (label by key), filled by `draw(axes, row, column)`.
 
-    The legend has the lines `styles` and the single `marks`.
+    The rows are about `height` inches high. The legend has the lines `styles` and the single `marks`.
     """
-    heads = list(columns.values())
     with rc_context(RC):
-        shape, names = (len(rows), len(columns)), [*styles, *marks]
-        figure, panels = panel_grid(shape, height, names, most_lines(heads), most_lines(rows.values()))
+        figure = Figure(figsize=(WIDTH, 1.0 + height * len(rows)), layout="constrained")
+        # in a subfigure, because the legend would hide a label of the figure
+        [[part]] = figure.subfigures(1, 1, squeeze=False)
+        panels = part.subplots(len(rows), len(columns), sharex=True, sharey="row", squeeze=False)
         for (row, label), axes_of_row in zip(rows.items(), panels, strict=True):
             for column, axes in zip(columns, axes_of_row, strict=True):
                 draw(axes, row, column)
                 mark_empty_panel(axes)
             axes_of_row[0].set_ylabel(label)
-        finish_grid(figure, panels, heads, x_label, title, styles, marks)
+        for axes, head in zip(panels[0], columns.values(), strict=True):
+            axes.set_title(head)
+        ticks = 6 if len(columns) == 1 else 4 if len(columns) < 6 else 3
+        panels[0, 0].xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 5, 10]))
+        part.align_ylabels(panels[:, 0])
+        part.supxlabel(x_label, fontsize=8)
+        figure.suptitle(title)
+        add_legend(figure, styles, marks)
     return figure
 
 
-def most_lines(labels: Iterable[str]) -> int:
-    """The lines of the label that has most."""
-    return 1 + max(label.count("\n") for label in labels)
-
-
-def panel_grid(
-    shape: tuple[int, int], height: float, names: Iterable[str], head_lines: int, label_lines: int
-) -> tuple[Figure, Any]:
-    """A figure of the text width with `shape` (rows, columns) panels, each row `height` inches high.
-
-    Margins are in inches, so the room around the panels does not depend on their number: title and column heads (of
-    `head_lines` lines) above, x label and the legend of the names below, row labels (of `label_lines`) on the left.
-    """
-    above, below, right = 0.36 + 0.14 * head_lines, 0.55 + legend_height(names), 0.1
-    left = 0.57 + 0.14 * max(2, label_lines)
-    total = above + height * shape[0] + below
-    figure = Figure(figsize=(WIDTH, total))
-    edges = {
-        "left": left / WIDTH,
-        "right": 1 - right / WIDTH,
-        "bottom": below / total,
-        "top": 1 - above / total,
-    }
-    spacing = edges | {"wspace": 0.08, "hspace": 0.14}
-    panels = figure.subplots(*shape, sharex=True, sharey="row", squeeze=False, gridspec_kw=spacing)
-    return figure, panels
-
-
-def legend_columns(names: Iterable[str]) -> int:
-    """Columns of the legend: as many as fit, with the names spread evenly over its rows."""
-    names = list(names)
-    fit = max(1, int(WIDTH / (0.62 + 0.055 * max(map(len, names)))))
-    return ceil(len(names) / ceil(len(names) / fit))
-
-
-def legend_height(names: Iterable[str]) -> float:
-    """Height of the legend in inches."""
-    names = list(names)
-    return 0.1 + 0.17 * ceil(len(names) / legend_columns(names))
-
-
-def finish_grid(
-    figure: Figure,
-    panels: Any,
-    columns: Sequence[str],
-    x_label: str,
+def place_grid(
     title: str,
+    frame: pd.DataFrame,
+    label: str,
+    draw: Callable[[Axes, pd.DataFrame], None],
     styles: Mapping[str, Style],
     marks: Mapping[str, Style],
-) -> None:
-    """Column heads, the shared label of the x axis, the title, and the legend."""
-    for axes, name in zip(panels[0], columns, strict=True):
-        axes.set_title(name)
-    panels[0, 0].xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    for row in panels:
-        row[0].yaxis.set_label_coords(-0.5 / (row[0].get_position().width * WIDTH), 0.5)
-    height = figure.get_figheight()
-    figure.suptitle(title, y=1 - 0.08 / height, va="top")
-    figure.supxlabel(x_label, fontsize=8, y=(0.05 + legend_height([*styles, *marks])) / height, va="bottom")
-    figure.legend(
-        handles=legend_handles(styles, marks),
-        loc="lower center",
-        ncols=legend_columns([*styles, *marks]),
-        handlelength=3,
-        columnspacing=1.2,
-    )
+    x_label: str = "training step",
+    height: float = 1.3,
+) -> Figure:
+    """A grid with regimes as rows and families as columns, filled by `draw(axes, part of the frame)`."""
+
+    def draw_place(axes: Axes, regime: str, family: str) -> None:
+        draw(axes, frame[(frame["regime"] == regime) & (frame["family"] == family)])
+
+    rows = {regime: f"{regime_name(regime)}\n{label}" for regime in sort_names(frame["regime"], REGIMES)}
+    columns = {family: family_name(family) for family in sort_names(frame["family"])}
+    return curve_grid(title, rows, columns, draw_place, styles, marks, x_label, height)
 
 
 def mark_empty_panel(axes: Axes) -> None:

@@ -7,8 +7,9 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.figures.style import RC, WIDTH, Plot
-from analysis.records.names import REGIMES, regime_name, sort_names
+from analysis.figures.style import RC, WIDTH, Plot, Style, add_legend
+from analysis.figures.win_rates import builds_note
+from analysis.records.names import REGIMES, method_names, regime_name, sort_names
 from analysis.tables.faults import (
     CUT,
     FAULTS,
@@ -45,7 +46,7 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
     rows = [UNTRAINED, CUT, *ordered_methods(frame)]
     regimes = sort_names(frame["regime"], REGIMES)
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 1.1 + 0.2 * len(rows)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")
         panels = figure.subplots(1, len(regimes), sharey=True, squeeze=False)[0]
         for axes, regime in zip(panels, regimes, strict=True):
             draw_shares(axes, frame[frame["regime"] == regime], rows, faults)
@@ -54,13 +55,14 @@ def fault_plots(runs: Sequence[RunRecord]) -> list[Plot]:
         panels[0].set_yticks(range(len(rows)), rows)
         panels[0].invert_yaxis()
         figure.suptitle(f"Main fault of the responses by reward (scale: {scale})")
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=4)
+        squares = {measure_name(fault): Style(COLOURS.get(fault, OTHER), "s") for fault in faults}
+        add_legend(figure, {}, squares)
+    names = method_names(runs)
     caption = (
         f"What is wrong with the greedy responses to the evaluation prompts at scale {scale}, all families and seeds "
         "pooled: each response has one main fault or none. A fault whose bar shrinks against the untrained model was "
         "repaired, one that grows was made. Cut start: the untrained model's responses, each cut at its first sentence "
-        "end. The table has the changes with their tests."
+        f"end. The table has the changes with their tests.{builds_note((names[run.run_id], run) for run in runs)}"
     )
     return [Plot(f"faults-{slug(scale)}", caption, figure)]
 

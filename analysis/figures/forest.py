@@ -1,23 +1,25 @@
 """Estimates with their intervals, one row each: the form of most figures here."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil, isnan, nan
+from math import isnan, nan
 from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.figures.style import (
     NO_DIFFERENCE,
     RC,
     WIDTH,
     Style,
+    add_legend,
     draw_estimate,
     draw_reference,
-    legend_handles,
 )
 
 ROW = 0.19  # inches
@@ -29,7 +31,8 @@ class Dot:
     """An estimate in the row `row`, `below` it by a fraction of a row. NaN values and bounds are not drawn.
 
     `hollow`: the estimate shows no difference from the panel's reference. `wide` are the bounds of a second, thin bar,
-    `seeds` the estimates of single seeds, drawn as ticks if there are several; `note` is written at the right end.
+    `seeds` the estimates of single seeds, drawn as ticks if there are several, where equal ones make a longer tick;
+    `note` is written at the right end.
     """
 
     row: str
@@ -47,7 +50,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Level:
-    """A known value of some rows, one below the other, as a vertical bar of `width` points across them."""
+    """A value of some rows, one below the other, as a vertical bar of `width` points across them; NaN is not drawn."""
 
     rows: Sequence[str]
     value: float
@@ -94,59 +97,63 @@ class Block:
     widths: Sequence[float] | None = None
 
 
-def forest(
-    title: str,
-    blocks: Sequence[Block],
-    legend: Mapping[str, Style],
-    columns: int = 5,
-) -> Figure:
+def forest(title: str, blocks: Sequence[Block], legend: Mapping[str, Style]) -> Figure:
     """The blocks one below the other in one figure of the text width; hollow dots have an entry in the legend."""
     if any(dot.hollow for block in blocks for panel in block.panels for dot in panel.dots):
         legend = {**legend, "shows no difference": NO_DIFFERENCE}
     heights = [
         0.75 + 0.14 * bool(block.x_label) + block.above + block.height * len(block.rows) for block in blocks
     ]
-    columns = min(columns, len(legend))
-    legend_rows = ceil(len(legend) / columns) if legend else 0
     with rc_context(RC):
-        size = (WIDTH, 0.37 + 0.18 * legend_rows + sum(heights))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.37 + sum(heights)), layout="constrained")
         figure.suptitle(title)
         parts = figure.subfigures(len(blocks), 1, height_ratios=heights, squeeze=False)[:, 0]
         for block, part in zip(blocks, parts, strict=True):
-            panels = part.subplots(
-                1,
-                len(block.panels),
-                sharex=block.share_x,
-                sharey=True,
-                squeeze=False,
-                width_ratios=block.widths,
-            )[0]
-            height = {row: -float(index) for index, row in enumerate(block.rows)}
-            for panel, axes in zip(block.panels, panels, strict=True):
-                draw_panel(axes, panel, height, ticks=5 if len(panels) < 4 else 4)
-                for y in [*height.values()][1:] if block.ruled else []:
-                    axes.axhline(y + 0.5, color="#d0d0d0", linewidth=0.5)
-            for panel, axes in zip(block.panels, panels, strict=True):
-                axes.autoscale_view()  # after all panels are drawn, because they can share their x axis
-                low, high = axes.get_xlim()
-                if panel.limits:
-                    axes.set_xlim(min(panel.limits[0], low), max(panel.limits[1], high))
-            panels[0].set_yticks(list(height.values()), list(block.rows.values()))
-            for tick, row in zip(panels[0].get_yticklabels(), block.rows, strict=True):
-                tick.set_fontweight("bold" if row in block.heads else "normal")
-            panels[0].set_ylim(0.4 - len(block.rows), 0.6 + block.above / block.height)
-            panels[0].set_ylabel(block.y_label, fontweight="bold")
-            part.suptitle(block.title, fontsize=8) if block.title else None
-            part.supxlabel(block.x_label, fontsize=8) if block.x_label else None
+            draw_block(part, block)
         if legend:
-            handles = legend_handles(legend, lines=False)
-            figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+            add_legend(figure, {}, legend)
     return figure
 
 
-def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float], ticks: int) -> None:
-    """A panel's dots at the heights of their rows, with about so many ticks on its axis."""
+def draw_block(part: SubFigure, block: Block) -> None:
+    """A block's panels side by side, with the labels of the rows at the first one."""
+    shape: dict[str, Any] = {"sharex": block.share_x, "sharey": True, "squeeze": False}
+    shape["width_ratios"] = block.widths
+    panels = part.subplots(1, len(block.panels), **shape)[0]
+    height = {row: -float(index) for index, row in enumerate(block.rows)}
+    for panel, axes in zip(block.panels, panels, strict=True):
+        draw_panel(axes, panel, height)
+        for y in [*height.values()][1:] if block.ruled else []:
+            axes.axhline(y + 0.5, color="#d0d0d0", linewidth=0.5)
+    for panel, axes in zip(block.panels, panels, strict=True):
+        axes.autoscale_view()  # after all panels are drawn, because they can share their x axis
+        low, high = axes.get_xlim()
+        if panel.limits:
+            axes.set_xlim(min(panel.limits[0], low), max(panel.limits[1], high))
+    first = panels[0]
+    first.set_yticks(list(height.values()), list(block.rows.values()))
+    for tick, row in zip(first.get_yticklabels(), block.rows, strict=True):
+        tick.set_fontweight("bold" if row in block.heads else "normal")
+    first.set_ylim(0.4 - len(block.rows), 0.6 + block.above / block.height)
+    first.set_ylabel(block.y_label, fontweight="bold")
+    if block.title:
+        part.suptitle(block.title, fontsize=8)
+    if block.x_label:
+        part.supxlabel(block.x_label, fontsize=8)
+
+
+def draw_seeds(axes: Axes, y: float, seeds: Sequence[float], colour: str) -> None:
+    """Ticks of single seeds; one that equals an earlier one in a table's decimals stands 2 points lower."""
+    look: dict[str, Any] = {"color": colour, "markersize": 4, "markeredgewidth": 0.8, "alpha": 0.7}
+    drawn: Counter[float] = Counter()
+    for seed in seeds:
+        lower = ScaledTranslation(0, -2 / 72 * drawn[round(seed, 1)], axes.figure.dpi_scale_trans)
+        axes.plot([seed], [y], "|", transform=axes.transData + lower, **look)
+        drawn[round(seed, 1)] += 1
+
+
+def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float]) -> None:
+    """A panel's dots at the heights of their rows."""
     if panel.band:
         low, high, text = panel.band
         axes.axvspan(low, high, color="#e3e3e3", linewidth=0, zorder=0)
@@ -156,15 +163,14 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float], ticks: int
         )
     if panel.reference is not None:
         draw_reference(axes, panel.reference)
-    for level in panel.levels:
+    for level in (level for level in panel.levels if not isnan(level.value)):
         ends = height[level.rows[-1]] - 0.4, height[level.rows[0]] + 0.4
         axes.vlines(level.value, *ends, color=level.style.colour, linewidth=level.width)
     for dot in (dot for dot in panel.dots if not isnan(dot.value)):
         y, colour = height[dot.row] - dot.below, dot.style.colour
         axes.plot(dot.wide, (y, y), color=colour, linewidth=0.6)
         if len(dot.seeds) > 1:
-            look: dict[str, Any] = {"color": colour, "markersize": 4, "markeredgewidth": 0.8}
-            axes.plot(list(dot.seeds), [y - 0.28] * len(dot.seeds), "|", **look)
+            draw_seeds(axes, y - 0.28, dot.seeds, colour)
         draw_estimate(axes, y, dot.value, (dot.lo, dot.hi), dot.style, hollow=dot.hollow, size=dot.size)
         end = dot.value if isnan(dot.hi) else dot.hi
         axes.annotate(dot.note, (end, y), (3, 0), textcoords="offset points", va="center")
@@ -176,7 +182,7 @@ def draw_panel(axes: Axes, panel: Panel, height: Mapping[str, float], ticks: int
         axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=GRAY)
     axes.set_title(panel.title)
     axes.set_xlabel(panel.label)
-    axes.xaxis.set_major_locator(MaxNLocator(ticks, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     axes.margins(x=0.08)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)

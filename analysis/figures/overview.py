@@ -15,21 +15,14 @@ from analysis.figures.curves import (
     add_derived_columns,
     curve_grid,
     draw_curve,
-    draw_quality_path,
     stop_mark,
     styles_by_method,
     training_plot,
 )
-from analysis.figures.style import UNTRAINED, Plot, Style, reward_style
+from analysis.figures.paths import overoptimisation_plots
+from analysis.figures.style import Plot, Style, reward_style
 from analysis.figures.win_rates import controls_of, win_rate_plot
-from analysis.records.names import (
-    REGIMES,
-    REWARDS,
-    display_name,
-    family_name,
-    regime_name,
-    sort_names,
-)
+from analysis.records.names import REGIMES, REWARDS, display_name, family_name, regime_name, sort_names
 from analysis.tables.cells import Cell
 from analysis.tables.render import slug
 
@@ -52,9 +45,8 @@ REGIME_LINES = (Style("black", "o"), Style("black", "s", (4, 1.5)), Style("black
 
 def build_figures(cells: Sequence[Cell], history: pd.DataFrame) -> list[Plot]:
     """Every figure of one scale for which there is data."""
-    judges = sort_names(cell.judge for cell in cells)
     plots = []
-    for judge in judges:
+    for judge in sort_names(cell.judge for cell in cells):
         judged = [cell for cell in cells if cell.judge == judge]
         plots.append(win_rate_plot(judged, controls=controls_of(judged)))
     if len(history):
@@ -90,7 +82,8 @@ def trained_reward_plot(history: pd.DataFrame) -> Plot:
     caption = (
         f"The reward that each run was trained on, at scale {scale}. Every reward has its own unit: compare within a "
         f"row, never between rows. {SMOOTHING_NOTE}; {BAND_NOTE}; runs with different verifiers or settings have "
-        "separate lines. A rising reward only shows that the policy learnt it; the next figures show whether quality "
+        "separate lines, and equal lines hide each other, as those of the random reward, which has the same draws in "
+        "every regime. A rising reward only shows that the policy learnt it; the next figures show whether quality "
         "rose."
     )
     return Plot(f"trained-rewards-{slug(scale)}", caption, figure)
@@ -101,50 +94,5 @@ def family_plot(history: pd.DataFrame, family: str) -> Plot:
     scale, history = history["scale"].iloc[0], history[history["family"] == family]
     regimes = sort_names(history["regime"], REGIMES)
     panels = {regime_name(regime): history[history["regime"] == regime] for regime in regimes}
-    name, title = (
-        f"training-{slug(scale)}-{slug(family)}",
-        f"Training of {family_name(family)} (scale: {scale})",
-    )
-    return training_plot(name, title, panels, styles_by_method(history))
-
-
-def overoptimisation_plots(history: pd.DataFrame) -> list[Plot]:
-    """True quality against the reward gained and against the root of KL, each only if both axes are measured."""
-    axes_of_x = {
-        "reward_gain": (
-            "reward gained (SD of the first rewards)",
-            "the reward gained since the first steps, in standard deviations of the first rewards",
-        ),
-        "sqrt_kl": ("√KL from the start (√nats)", "the square root of the KL divergence from the start"),
-    }
-    plots = []
-    for column, (x_label, in_words) in axes_of_x.items():
-        measured = history.loc[history[column].notna() & history["quality"].notna(), "method"]
-        if len(measured):
-            plots.append(path_plot(history[history["method"].isin(measured)], column, x_label, in_words))
-    return plots
-
-
-def path_plot(history: pd.DataFrame, column: str, x_label: str, in_words: str) -> Plot:
-    """True quality against a column along training: regimes as rows, families as columns."""
-    scale, styles = history["scale"].iloc[0], styles_by_method(history)
-
-    def draw(axes: Axes, regime: str, family: str) -> None:
-        own = history[(history["regime"] == regime) & (history["family"] == family)]
-        for method, style in styles.items():
-            draw_quality_path(axes, own[own["method"] == method], column, style)
-
-    regimes = {
-        regime: f"{regime_name(regime)}\ntrue quality (0 to 1)"
-        for regime in sort_names(history["regime"], REGIMES)
-    }
-    families = {family: family_name(family) for family in sort_names(history["family"])}
-    title = f"True quality against {x_label.split(' (')[0]} (scale: {scale})"
-    marks = {"start": UNTRAINED}
-    figure = curve_grid(title, regimes, families, draw, styles, marks, x_label, height=1.3)
-    caption = (
-        f"True quality against {in_words}, at scale {scale}: the path of training from the gray dot (start) to the "
-        f"marker (end). {SMOOTHING_NOTE}. A path that rises and then falls as it moves right shows a reward "
-        "optimised beyond the quality it stands for (Gao et al. 2023)."
-    )
-    return Plot(f"overoptimisation-{slug(column)}-{slug(scale)}", caption, figure)
+    title = f"Training of {family_name(family)} (scale: {scale})"
+    return training_plot(f"training-{slug(scale)}-{slug(family)}", title, panels, styles_by_method(history))

@@ -23,7 +23,12 @@ from analysis.tables.reward_probe import (
 )
 from cme.records import RewardProbeRecord
 
-LABELS = {"boilerplate": "boiler- plate", "truncated": "trun- cated"}  # too long for their columns
+LABELS = {
+    "boilerplate": "boiler- plate",
+    "truncated": "trun- cated",
+    "prompt copied": "copied prompt",  # so that its head and that of "repeated word" stay apart
+}
+"""Heads of narrow columns."""
 SHADES = LinearSegmentedColormap.from_list("rank", [STYLES["cme"].colour, "#ffffff"])
 """Colours of mean ranks: dark is rank 1."""
 

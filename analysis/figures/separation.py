@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.figures.forest import ROW, Block, Dot, Panel, forest
-from analysis.figures.style import MARKERS, RC, WIDTH, Plot, Style, legend_handles
-from analysis.records.names import plain_name, verifier_name
+from analysis.figures.style import MARKERS, RC, REFERENCE, WIDTH, Plot, Style, add_legend
+from analysis.records.names import STATED, plain_name, verifier_name
 from analysis.stats.auroc import Estimate
 from analysis.stats.intervals import FEW_PROMPTS, Floats, interval_excludes
 from analysis.tables.separation import (
@@ -95,9 +95,8 @@ def auroc_plot(records: Sequence[Separation]) -> Plot:
     label = "AUROC: chance that a wrong response has the higher value"
     rows = {signal: signal_label(signal) for signal in signals}
     block = Block("", rows, panels, x_label=label, height=height, above=0.2, ruled=True, share_x=True)
-    columns = 4 if max(map(len, legend | others)) <= 24 else 3
     title = f"Which signal tells wrong responses from right ones? ({setting_label(records)})"
-    figure = forest(title, [block], legend | others, columns)
+    figure = forest(title, [block], legend | others)
     caption = (
         f"AUROC of each signal for wrong against right responses ({setting_label(records)}), with 95 % intervals over "
         "prompts. Pooled: any wrong response against any right one. Within prompts: only responses to the same prompt, "
@@ -141,7 +140,8 @@ def verifier_plot(records: Sequence[Separation]) -> Plot:
         f"AUROC of cross-entropy for wrong against right responses of each generator (bold; scale: {record.scale}, "
         f"data: {plain_name(record.data)}) under itself and under verifiers, the best pooled one first, with 95 % "
         "intervals over prompts. Filled: the interval excludes 0.5. A verifier below `itself` tells wrong from right "
-        "less well than the likelihood that the generator gives its own responses, which needs no second model."
+        "less well than the likelihood that the generator gives its own responses, which needs no second model. A "
+        f"number behind a verifier's name is {STATED}."
     )
     return Plot(f"separation-verifiers-{file_stem(records)}", caption, figure)
 
@@ -151,7 +151,7 @@ def distribution_plot(records: Sequence[Separation], span: str) -> Plot:
     measured = {signal for one in records for signal in one.values}
     signals = [signal for signal in SIGNALS if signal in measured and signal.endswith(f" {span}")]
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 1.1 + 1.15 * len(records)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.95 + 1.15 * len(records)), layout="constrained")
         panels = figure.subplots(len(records), len(signals), sharex="col", squeeze=False)
         for column, signal in enumerate(signals):
             everything = np.concatenate([one.values[signal] for one in records if signal in one.values])
@@ -164,10 +164,8 @@ def distribution_plot(records: Sequence[Separation], span: str) -> Plot:
         for name, row in zip(display_names(records), panels, strict=True):
             row[0].set_ylabel(f"{name}\n(share)", fontweight="bold")
         figure.suptitle(f"Signals over the {span}, right and wrong responses ({setting_label(records)})")
-        handles = legend_handles(
-            {name: Style(style.colour, "s") for name, style in CLASSES.items()}, lines=False
-        )
-        figure.legend(handles=handles, loc="outside lower center", ncols=2)
+        squares = {name: Style(style.colour, "s") for name, style in CLASSES.items()}
+        add_legend(figure, {}, squares)
     caption = (
         f"Distributions of the signals over the {span} of right and of wrong responses ({setting_label(records)}). "
         "Heights are shares of the right and of the wrong responses of a generator, and each class adds up to 1. The "
@@ -194,14 +192,9 @@ def draw_histogram(axes: Axes, one: Separation, signal: str, edges: Floats) -> N
     for style, correct in ((RIGHT, True), (WRONG, False)):
         own = values[(one.correct == correct) & ~np.isnan(values)]
         shown = own if signal == LENGTH else np.maximum(own, FLOOR)
-        look: dict[str, Any] = {
-            "color": style.colour,
-            "edgecolor": style.colour,
-            "alpha": 0.45,
-            "linewidth": 0.8,
-        }
         weights = np.full(len(own), 1 / max(len(own), 1))
-        axes.hist(shown, edges.tolist(), weights=weights, histtype="stepfilled", **look)
+        look: dict[str, Any] = {"edgecolor": style.colour, "alpha": 0.45, "linewidth": 0.8}
+        axes.hist(shown, edges.tolist(), weights=weights, histtype="stepfilled", color=style.colour, **look)
     if signal != LENGTH:
         axes.set_xscale("log")
         label_powers(axes.xaxis)
@@ -227,7 +220,7 @@ def scatter_plot(records: Sequence[Separation]) -> Plot:
     columns = max(2, min(len(records), 4))
     rows = ceil(len(shown) / columns)
     with rc_context(RC):
-        figure = Figure(figsize=(WIDTH, 0.9 + (1.9 if columns > 2 else 2.6) * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.75 + (1.9 if columns > 2 else 2.6) * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, (one, name, span) in zip(panels.flat, shown, strict=False):
             x, y = (
@@ -235,17 +228,12 @@ def scatter_plot(records: Sequence[Separation]) -> Plot:
             )
             for style, correct in ((WRONG, False), (RIGHT, True)):
                 own = one.correct == correct
-                look: dict[str, Any] = {
-                    "marker": style.marker,
-                    "color": style.colour,
-                    "markersize": 2.5,
-                    "alpha": 0.4,
-                }
-                axes.plot(x[own], y[own], linestyle="", markeredgewidth=0.7, rasterized=True, **look)
+                look: dict[str, Any] = {"color": style.colour, "markersize": 2.5, "markeredgewidth": 0.7}
+                axes.plot(x[own], y[own], style.marker, alpha=0.4, rasterized=True, **look)
             axes.set(xscale="log", yscale="log")
             for axis in (axes.xaxis, axes.yaxis):
                 label_powers(axis)
-            axes.axline((1, 1), (2, 2), color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+            axes.axline((1, 1), (2, 2), **REFERENCE)
             axes.set_title(name if len(spans) == 1 else f"{name}, {span}")
         for axes in panels.flat[len(shown) :]:
             axes.set_axis_off()
@@ -255,7 +243,7 @@ def scatter_plot(records: Sequence[Separation]) -> Plot:
         for row in panels:
             row[0].set_ylabel("under the verifier")
         figure.suptitle(f"Cross-entropy of responses in nats/token ({setting_label(records)})")
-        figure.legend(handles=legend_handles(CLASSES, lines=False), loc="outside lower center", ncols=2)
+        add_legend(figure, {}, CLASSES)
     caption = (
         "Each response's cross-entropy under its own generator (across) and under the verifier (up; "
         f"{setting_label(records)}), on logarithmic axes, values below {FLOOR:g} drawn there. On the dashed line both "

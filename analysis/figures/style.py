@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import cycle
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ RC: dict[RcKeyType, Any] = {
     "path.simplify": True,
     "text.parse_math": False,  # a dollar sign in the name of a model or a judge is not mathematics
 }
+REFERENCE: dict[str, Any] = {"color": "black", "linewidth": 0.8, "linestyle": (0, (4, 2))}
+"""The look of a line of no effect."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -60,6 +63,11 @@ class Style:
         """The dash pattern in matplotlib's form."""
         return (0, self.dashes) if self.dashes else "-"
 
+    @property
+    def look(self) -> dict[str, Any]:
+        """Colour, dash pattern and marker, as matplotlib's arguments."""
+        return {"color": self.colour, "linestyle": self.line, "marker": self.marker}
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -75,6 +83,7 @@ class Plot:
         png = directory / f"{self.name}.png"
         with rc_context(RC):
             self.figure.savefig(png, dpi=200, metadata={"Software": None})
+            self.figure.set_layout_engine("none")  # the layout is found once and kept
             self.figure.savefig(png.with_suffix(".svg"), metadata={"Date": None})
         return png
 
@@ -155,26 +164,28 @@ def method_styles(rewards: Mapping[str, str]) -> dict[str, Style]:
     return styles
 
 
-def legend_handles(
-    styles: Mapping[str, Style], marks: Mapping[str, Style] | None = None, lines: bool = True
-) -> list[Line2D]:
-    """One legend entry per style and per mark; marks, and with `lines=False` all entries, have no line."""
-    entries = [(name, style, lines) for name, style in styles.items()]
-    entries += [(name, style, False) for name, style in (marks or {}).items()]
-    return [
+def add_legend(figure: Figure, lines: Mapping[str, Style], marks: Mapping[str, Style]) -> None:
+    """The legend of lines and of single marks below a figure, which grows by the legend's height.
+
+    The figure has a constrained layout. The legend has as many columns as fit, with the entries spread evenly.
+    """
+    handles = [
         Line2D(
             [],
             [],
-            color=style.colour,
-            linestyle=style.line if line else "",
-            marker=style.marker,
+            **style.look | ({} if name in lines else {"linestyle": ""}),
             markerfacecolor="white" if style.hollow else style.colour,
             markersize=9 if style.marker == "|" else None,
             markeredgewidth=2 if style.marker == "|" else None,
             label=name,
         )
-        for name, style, line in entries
+        for name, style in {**lines, **marks}.items()
     ]
+    fit = max(1, int(WIDTH / (0.62 + 0.055 * max(map(len, [*lines, *marks])))))
+    rows = ceil(len(handles) / fit)
+    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
+    look: dict[str, Any] = {"loc": "outside lower center", "handlelength": 3, "columnspacing": 1.2}
+    figure.legend(handles=handles, ncols=ceil(len(handles) / rows), **look)
 
 
 def draw_estimate(
@@ -200,4 +211,4 @@ def draw_estimate(
 def draw_reference(axes: Axes, value: float, vertical: bool = True) -> None:
     """The dashed line at the value that means no effect."""
     line = axes.axvline if vertical else axes.axhline
-    line(value, color="black", linewidth=0.8, linestyle=(0, (4, 2)))
+    line(value, **REFERENCE)

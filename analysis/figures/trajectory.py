@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.curves import curve_grid, group_by_method, styles_by_method
+from analysis.figures.curves import group_by_method, place_grid, styles_by_method
 from analysis.figures.style import SELECTED, STOPPED, Plot, Style, draw_reference
-from analysis.records.names import REGIMES, family_name, judge_label, regime_name, sort_names
+from analysis.records.names import judge_label
 from analysis.tables.render import slug
 from analysis.tables.trajectory import (
     MEASURES,
@@ -39,19 +39,16 @@ def trajectory_plot(records: Sequence[RunRecord], frame: pd.DataFrame, judge: st
     scale, label = records[0].scale, MEASURES[measure]
     styles = styles_by_method(frame)
 
-    def draw(axes: Axes, regime: str, family: str) -> None:
-        here = frame[(frame["regime"] == regime) & (frame["family"] == family)]
+    def draw(axes: Axes, here: pd.DataFrame) -> None:
         for method, runs in group_by_method(here):
             of_method = [record for record in records if record.run_id in set(runs["run_id"])]
             draw_trajectory(axes, of_method, runs, measure, styles[method])
         if measure == "win_rate" and axes.lines:
             draw_reference(axes, 50, vertical=False)
 
-    regimes = sort_names(frame["regime"], REGIMES)
-    rows = {regime: f"{regime_name(regime)}\n{label.replace(' against the start', '')}" for regime in regimes}
-    columns = {family: family_name(family) for family in sort_names(frame["family"])}
     title = f"{label.split(' (')[0].capitalize()} at saved checkpoints (scale: {scale})"
-    figure = curve_grid(title, rows, columns, draw, styles, MARKS, height=1.6)
+    short = label.replace(" against the start", "")
+    figure = place_grid(title, frame, short, draw, styles, MARKS, height=1.6)
     prompts = max(len(record.trajectory.prompts) for record in records if record.trajectory)
     caption = (
         f"{label.capitalize()} at saved checkpoints, on the selection prompts (at most {prompts} a run, "
@@ -70,13 +67,9 @@ def draw_trajectory(
 ) -> None:
     """Draw a cell's line with its band from step 0, marking selected checkpoints and collapses."""
     curve = pooled_measures(records).dropna(subset=[measure])
-    steps = curve.index.to_numpy()
-    axes.fill_between(
-        steps, curve[f"{measure}_lo"], curve[f"{measure}_hi"], color=style.colour, alpha=0.15, linewidth=0
-    )
-    axes.plot(
-        steps, curve[measure], color=style.colour, linestyle=style.line, marker=style.marker, markersize=3
-    )
+    low, high = curve[f"{measure}_lo"], curve[f"{measure}_hi"]
+    axes.fill_between(curve.index, low, high, color=style.colour, alpha=0.15, linewidth=0)
+    axes.plot(curve.index, curve[measure], **style.look, markersize=3)
     fell = [collapse_of(run, measure) for _, run in frame.groupby("run_id", sort=False)]
     chosen = frame.loc[frame["selected"].eq(True), "step"]
     for marked, mark, size in ((chosen, SELECTED, 6), (fell, STOPPED, 7)):

@@ -1,6 +1,6 @@
 """Win rates with their intervals, single seeds and controls: all methods in a panel per family, and the main result."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isnan, nan
 
@@ -21,25 +21,27 @@ CUT_NOTE = (
     "that wins no more has shown only that it ends earlier."
 )
 CEILING_NOTE = "Black bar: the ceiling, the win rate of a perfect policy on the same prompts."
+TICKS = "ticks are single seeds, a longer tick several with the same rate"
+SCORE_UNITS = {"oracle": "0 to 1", "instruction_following": "0 to 1", "reference_similarity": "cosine"}
+"""Units of the judges' scores."""
 
 
 @dataclass(frozen=True)
 class Control:
-    """What a win rate of one generator is read against.
+    """What the win rates of one generator are read against.
 
     `cut_start` is the win rate of the untrained model's cut responses against the untrained model, None if it was not
-    measured; `ceiling` is the win rate of a perfect policy in percent, NaN if the truth is unknown. `label` tells
-    several builds of a generator apart.
+    measured; `ceiling` is the win rate of a perfect policy in percent, NaN if the truth is unknown.
     """
 
     cut_start: WinRate | None
     ceiling: float
-    label: str = ""
 
 
-Controls = Mapping[tuple[str, str], Sequence[Control]]
-"""By family and regime, the controls of each build of the generator."""
+Controls = Mapping[tuple[str, str], Control]
+"""The controls of each generator, by family and regime."""
 NO_CONTROLS: Controls = {}
+UNKNOWN = Control(None, nan)
 
 
 def controls_of(cells: Sequence[Cell]) -> Controls:
@@ -49,7 +51,7 @@ def controls_of(cells: Sequence[Cell]) -> Controls:
         runs.setdefault((cell.family, cell.regime), []).extend(cell.controls.runs)
     pooled = {place: tables.Controls(own, cells[0].judge) for place, own in runs.items()}
     return {
-        place: [Control(each.cut_start, each.ceiling)]
+        place: Control(each.cut_start, each.ceiling)
         for place, each in pooled.items()
         if each.cut_start is not None or not isnan(each.ceiling)
     }
@@ -66,59 +68,113 @@ def cell_dot(cell: Cell, row: str, style: Style) -> Dot:
     return replace(win_rate_dot(row, cell.win, style), seeds=seeds, note="†" if cell.stopped else "")
 
 
+def score_dots(cell: Cell, row: str, style: Style) -> list[Dot]:
+    """The mean score of the policy's responses with the interval of its gain, and that of the untrained model's."""
+    if (change := cell.quality) is None:
+        return []
+    ends, path = (change.start + change.lo, change.start + change.hi), (change.start, change.policy)
+    start = Dot(row, change.start, nan, nan, UNTRAINED, size=4.5)
+    return [start, Dot(row, change.policy, *ends, style, wide=path)]
+
+
+def score_panel(judge: str, dots: Sequence[Dot]) -> Panel:
+    """The judge's scores of the responses, before and after training."""
+    unit = SCORE_UNITS.get(judge.split(": ")[-1], "judge's unit")
+    return Panel(f"{score_name(judge)} of the\nresponses ({unit})", dots)
+
+
+def score_note(judge: str) -> str:
+    """The sentence of a caption on the panel of scores."""
+    return (
+        f" Right: mean {score_name(judge)} of the untrained model's responses (gray) and of the policy's, joined by a "
+        "thin line; the bar at the latter is the 95 % interval of their paired difference."
+    )
+
+
 def control_notes(controls: Controls) -> str:
     """The sentences of a caption on the controls that are drawn."""
-    each = [control for of_place in controls.values() for control in of_place]
-    cut = f" {CUT_NOTE}" if any(control.cut_start for control in each) else ""
-    return cut + (f" {CEILING_NOTE}" if not all(isnan(control.ceiling) for control in each) else "")
+    notes = {"cut start": f" {CUT_NOTE}", "ceiling": f" {CEILING_NOTE}"}
+    return "".join(notes[name] for name in control_legend(controls))
 
 
 def control_legend(controls: Controls) -> dict[str, Style]:
     """The legend's entries for the controls that are drawn."""
-    each = [control for of_place in controls.values() for control in of_place]
-    cut = {"cut start": CUT_START} if any(control.cut_start for control in each) else {}
-    return cut | ({} if all(isnan(control.ceiling) for control in each) else {"ceiling": CEILING})
+    cut = {"cut start": CUT_START} if any(each.cut_start for each in controls.values()) else {}
+    return cut | ({} if all(isnan(each.ceiling) for each in controls.values()) else {"ceiling": CEILING})
+
+
+def builds_note(trainings: Iterable[tuple[str, RunRecord]]) -> str:
+    """The sentence of a caption on methods that pool several builds of the models where others have one, or none."""
+    builds: dict[str, set[int]] = {}
+    for method, run in trainings:
+        builds.setdefault(method, set()).add(run.build)
+    numbers = {method: len(own) for method, own in builds.items()}
+    if len(set(numbers.values())) < 2:
+        return ""
+    several = ", ".join(f"{method} pools {number}" for method, number in numbers.items() if number > 1)
+    return f" Builds of the models: {several}, like seeds; the other methods have one."
 
 
 def win_rate_plot(cells: Sequence[Cell], title: str = "Win rates", controls: Controls = NO_CONTROLS) -> Plot:
-    """Win rates with intervals: families as panels, methods as rows, grouped by regime, with the cut start below."""
-    scale, judge = cells[0].scale, judge_label(cells[0].judge)
+    """Win rates with intervals: methods as rows, grouped by regime, with the cut start below, a panel per family.
+
+    With a single family, the judge's scores of the responses have a panel too.
+    """
+    scale, judge, side = cells[0].scale, cells[0].judge, side_names(cells)[0]
     styles = method_styles({cell.method: cell.reward for cell in sorted(cells, key=method_key)})
-    families = sort_names(cell.family for cell in cells)
     rows: dict[str, str] = {}
     for regime in sort_names((cell.regime for cell in cells), REGIMES):
         present = {cell.method for cell in cells if cell.regime == regime}
         rows |= {regime: regime_name(regime)} | {f"{regime}\n{m}": m for m in styles if m in present}
-        measured = [c for f in families for c in controls.get((f, regime), []) if c.cut_start is not None]
-        rows |= {f"{regime}\ncut start {c.label}": f"Cut start {c.label}".strip() for c in measured}
-    panels = []
-    for family in families:
-        own = [cell for cell in cells if cell.family == family]
-        dots = [cell_dot(cell, f"{cell.regime}\n{cell.method}", styles[cell.method]) for cell in own]
-        levels = []
-        for regime in dict.fromkeys(cell.regime for cell in own):
-            for control in controls.get((family, regime), []):
-                if control.cut_start is not None:
-                    row = f"{regime}\ncut start {control.label}"
-                    dots.append(win_rate_dot(row, control.cut_start, CUT_START))
-                if not isnan(control.ceiling):
-                    of_regime = [row for row in rows if row.startswith(f"{regime}\n")]
-                    levels.append(Level(of_regime, control.ceiling, CEILING))
-        panels.append(Panel("", dots, 50, family_name(family), limits=(30, 70), levels=levels))
+        if any(control.cut_start for (_, at), control in controls.items() if at == regime):
+            rows[f"{regime}\ncut start"] = "Cut start"
     heads = [row for row in rows if "\n" not in row]
-    label = f"win rate against the {side_names(cells)[0]} (%)"
-    block = Block("", rows, panels, heads, x_label=label, height=0.19, share_x=True)
+    families = sort_names(cell.family for cell in cells)
+    panels = [family_panel(family, cells, rows, styles, controls) for family in families]
+    scores = [dot for cell in cells for dot in score_dots(cell, row_of(cell), styles[cell.method])]
+    label = f"win rate against the {side} (%)"
+    if scored := len(families) == 1 and scale != "imported" and bool(scores):
+        panels = [replace(panels[0], label=label.replace("the ", "the\n")), score_panel(judge, scores)]
+        block = Block("", rows, panels, heads, height=0.19, widths=[3, 2])
+    else:
+        block = Block("", rows, panels, heads, x_label=label, height=0.19, share_x=True)
     caption = (
-        f"Win rates at scale {scale}, judge {judge}. Each dot is the share of comparisons with the "
-        f"{side_names(cells)[0]} that the policy won; ties count half and all seeds are pooled. The bar is the 95 % "
-        "interval over prompts, for these models; ticks are single seeds. Right of the dashed line the policy won more "
-        "often. Filled: the interval excludes 50 %. Hollow: the cell shows no difference, because the interval covers "
-        f"50 %, has fewer than {FEW_PROMPTS} prompts, or unscored verdicts could change the result. †: a run stopped "
-        f"before its last step.{control_notes(controls)}"
+        f"Win rates at scale {scale}, judge {judge_label(judge)}. Each dot is the share of comparisons with the {side} "
+        "that the policy won; ties count half and all seeds are pooled. The bar is the 95 % interval over prompts, for "
+        f"these models; {TICKS}. Right of the dashed line the policy won more often. Filled: the interval excludes "
+        f"50 %. Hollow: the cell shows no difference, because the interval covers 50 %, has fewer than {FEW_PROMPTS} "
+        "prompts, or unscored verdicts could change the result. †: a run stopped before its last step."
+        f"{control_notes(controls)}{trained_builds(cells)}{score_note(judge) if scored else ''}"
     )
     legend = {name: style for name, style in control_legend(controls).items() if name == "ceiling"}
-    figure = forest(f"{title} (scale: {scale}, judge: {judge})", [block], legend)
-    return Plot(f"win-rates-{slug(scale)}-{slug(cells[0].judge)}", caption, figure)
+    legend |= {"untrained model": UNTRAINED} if scored else {}
+    figure = forest(f"{title} (scale: {scale}, judge: {judge_label(judge)})", [block], legend)
+    return Plot(f"win-rates-{slug(scale)}-{slug(judge)}", caption, figure)
+
+
+def row_of(cell: Cell) -> str:
+    """The row of a cell among those of its regime."""
+    return f"{cell.regime}\n{cell.method}"
+
+
+def family_panel(
+    family: str,
+    cells: Sequence[Cell],
+    rows: Mapping[str, str],
+    styles: Mapping[str, Style],
+    controls: Controls,
+) -> Panel:
+    """One family's win rates, with the cut start in its row and the ceiling across the rows of a regime."""
+    own = [cell for cell in cells if cell.family == family]
+    dots = [cell_dot(cell, row_of(cell), styles[cell.method]) for cell in own]
+    levels = []
+    for regime in dict.fromkeys(cell.regime for cell in own):
+        control = controls.get((family, regime), UNKNOWN)
+        if control.cut_start is not None:
+            dots.append(win_rate_dot(f"{regime}\ncut start", control.cut_start, CUT_START))
+        of_regime = [row for row in rows if row.startswith(f"{regime}\n")]
+        levels.append(Level(of_regime, control.ceiling, CEILING))
+    return Panel("", dots, 50, family_name(family), limits=(30, 70), levels=levels)
 
 
 def main_plot(
@@ -133,7 +189,7 @@ def main_plot(
     The random reward and the ground truth are drawn small in the row of their generator; cells of other rewards are
     not drawn. `published` is the range of the published win rates, in percent.
     """
-    scale, judge = cells[0].scale, judge_label(cells[0].judge)
+    scale, judge = cells[0].scale, cells[0].judge
     shown = [cell for cell in cells if cell.reward == "cme"] or list(cells)
     others = [cell for cell in cells if cell.reward in CONTROLS and cell not in shown]
     rows: dict[str, str] = {}
@@ -141,44 +197,38 @@ def main_plot(
     for family in sort_names(cell.family for cell in cells):
         rows[family] = family_name(family)
         for cell in (cell for cell in shown if cell.family == family):
-            row = f"{family}\n{cell.regime}\n{cell.method}"
+            row, style = f"{family}\n{cell.regime}\n{cell.method}", reward_style(cell.reward)
             rows[row] = f"{regime_name(cell.regime)} {details(cell)}".strip()
-            beside = [
+            same = [
                 c for c in others if (c.family, c.regime, details(c)) == (family, cell.regime, details(cell))
             ]
-            of_build = controls.get((family, cell.regime), [])
-            of_build = [c for c in of_build if c.label == details(cell)] or of_build[:1]
-            raised = -0.24 * bool(beside or of_build)
+            control = controls.get((family, cell.regime), UNKNOWN)
+            small = [win_rate_dot(row, c.win, reward_style(c.reward)) for c in same]
+            small += [win_rate_dot(row, control.cut_start, CUT_START)] if control.cut_start else []
+            raised = -0.24 * bool(same or (family, cell.regime) in controls)
             wide = (cell.seeds.across_seeds_lo, cell.seeds.across_seeds_hi)
-            rates.append(replace(cell_dot(cell, row, reward_style(cell.reward)), wide=wide, below=raised))
-            small = [win_rate_dot(row, c.win, reward_style(c.reward)) for c in beside]
-            small += [win_rate_dot(row, c.cut_start, CUT_START) for c in of_build if c.cut_start]
-            rates += [replace(dot, below=0.12 + 0.12 * n, size=3.4) for n, dot in enumerate(small)]
-            levels += [Level([row], c.ceiling, CEILING) for c in of_build if not isnan(c.ceiling)]
-            if (change := cell.quality) is not None:
-                path = (change.start, change.policy)
-                ends = change.start + change.lo, change.start + change.hi
-                scores.append(Dot(row, change.policy, *ends, reward_style(cell.reward), wide=path))
-                scores.append(Dot(row, change.start, nan, nan, UNTRAINED, size=4.5))
+            rates.append(replace(cell_dot(cell, row, style), wide=wide, below=raised))
+            rates += lowered(small)
+            levels.append(Level([row], control.ceiling, CEILING))
+            scores += [replace(dot, below=-0.24 * bool(same)) for dot in score_dots(cell, row, style)]
+            scores += lowered([dot for c in same for dot in score_dots(c, row, reward_style(c.reward))[1:]])
     where = "the paper's scale" if scale == "paper" else "other scale"
     band = (*published, f"published range,\n{where}")
     label = f"win rate against the\n{side_names(cells)[0]} (%)"
     panels = [Panel(label, rates, 50, limits=(30, 75), levels=levels, band=band)]
-    if scores:
-        panels.append(Panel(f"{score_name(judge)} of the responses:\nstart → policy", scores))
-    heads = [row for row in rows if "\n" not in row]
-    height = 0.4 if others or controls else 0.2
-    widths = [3, 2][: len(panels)]
-    block = Block(
-        "", rows, panels, heads, above=0.3, height=height, ruled=bool(others or controls), widths=widths
-    )
+    panels += [score_panel(judge, scores)] if scores else []
+    heads, below = [row for row in rows if "\n" not in row], bool(others or controls)
+    height, widths = 0.4 if below else 0.2, [3, 2][: len(panels)]
+    block = Block("", rows, panels, heads, above=0.3, height=height, ruled=below, widths=widths)
     legend = {display_name(cell.reward): reward_style(cell.reward) for cell in [*shown, *others]}
     legend |= control_legend(controls) | ({"untrained model": UNTRAINED} if scores else {})
-    figure = forest(f"CME against its untrained model (scale: {scale}, judge: {judge})", [block], legend)
+    figure = forest(
+        f"CME against its untrained model (scale: {scale}, judge: {judge_label(judge)})", [block], legend
+    )
     caption = (
-        f"CME against its untrained model at scale {scale}, judge {judge}, all seeds pooled. Left: win rate. The thick "
-        "bar is its 95 % interval over prompts, for these models; the thin bar is the across-seed interval (from "
-        f"{MIN_SEEDS} seeds on); ticks are single seeds. Filled: the thick bar excludes 50 % (dashed). Gray band: the "
+        f"CME against its untrained model at scale {scale}, judge {judge_label(judge)}, all seeds pooled. Left: win "
+        "rate. The thick bar is its 95 % interval over prompts, for these models; the thin bar is the across-seed "
+        f"interval (from {MIN_SEEDS} seeds on); {TICKS}. Filled: the thick bar excludes 50 % (dashed). Gray band: the "
         f"range of the published win rates, {published[0]} to {published[1]} % ({source}, other models, prompts and "
         "judges; compare its side of 50 %, not its size). †: a run stopped before its last step."
         f"{control_notes(controls)}"
@@ -186,12 +236,18 @@ def main_plot(
     if others:
         names = sort_names(display_name(cell.reward) for cell in others)
         caption += f" Small marks below: {', '.join(names)}, trained and judged in the same way."
-    if scores:
-        caption += (
-            f" Right: mean {score_name(judge)} of the untrained model's (gray) and of the policy's responses, joined "
-            "by a thin line; the bar at the latter is the 95 % interval of their paired difference."
-        )
-    return Plot(name, caption, figure)
+    caption += trained_builds([*shown, *others])
+    return Plot(name, caption + (score_note(judge) if scores else ""), figure)
+
+
+def trained_builds(cells: Sequence[Cell]) -> str:
+    """`builds_note` of the cells' methods."""
+    return builds_note((cell.method, run) for cell in cells for run in cell.controls.runs)
+
+
+def lowered(dots: Sequence[Dot]) -> list[Dot]:
+    """The dots, small and one below the other in the lower half of their row."""
+    return [replace(dot, below=0.12 + 0.12 * n, size=3.4) for n, dot in enumerate(dots)]
 
 
 def details(cell: Cell) -> str:

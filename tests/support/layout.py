@@ -1,7 +1,7 @@
 """Faults of a figure that its data do not show: raw markup, overlapping or cut labels, panels too small to read."""
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from matplotlib import rc_context
@@ -27,6 +27,7 @@ def layout_faults(figure: Figure) -> list[str]:
         return [
             *markup_faults(figure),
             *canvas_faults(figure, renderer),
+            *overlap_faults(figure, renderer),
             *(fault for axes in panels(figure) for fault in panel_faults(axes, renderer)),
         ]
 
@@ -69,6 +70,17 @@ def canvas_faults(figure: Figure, renderer: Any) -> Iterator[str]:
         box = text.get_window_extent(renderer)
         if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
             yield f"outside the canvas: {text.get_text()!r}"
+
+
+def overlap_faults(figure: Figure, renderer: Any) -> Iterator[str]:
+    """Titles, labels of axes and entries of legends that overlap."""
+    inside = {id(text) for axes in panels(figure) for text in axes.texts}
+    ticks = {id(t) for axes in panels(figure) for axis in (axes.xaxis, axes.yaxis) for t in all_labels(axis)}
+    texts = [text for text in shown_texts(figure) if id(text) not in inside | ticks]
+    boxes = [(text.get_window_extent(renderer), text.get_text()) for text in texts]
+    for (one, first), (other, second) in combinations(boxes, 2):
+        if one.overlaps(other):
+            yield f"overlapping texts: {first!r} and {second!r}"
 
 
 def all_labels(axis: Any) -> list[Text]:

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shown import texts, won
+from shown import marks, panels, texts, won
 
-from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances, halfway_steps, sizes
+from analysis.experiments.ablations import GRANULARITY, GROUP_SIZE, KL_BETA, distances, halfway_steps
 from analysis.experiments.base import Column, build_table
-from analysis.experiments.method_tables import KL, LENGTH, end_column, end_value
+from analysis.experiments.method_tables import KL, LENGTH, end_column, end_value, win_rates
 from analysis.experiments.methods import JudgedMethods, MethodRow, Methods
 from analysis.experiments.rewards import REWARDS
 from analysis.tables.cells import build_contrasts
 from analysis.tables.render import Entry, Table
-from cme.records import CheckpointResult, RunRecord, Trajectory
+from cme.records import CUT_START, CheckpointResult, Comparison, RunRecord, Trajectory
 
 Make = Callable[..., RunRecord]
 
@@ -210,19 +210,23 @@ def test_group_sizes_divide_one_budget(make_record: Make, tmp_path: Path) -> Non
     assert any("completions per step: 32, 64" in note for note in unequal.tables[0].notes)
 
 
-def test_group_sizes_are_drawn_in_order(make_record: Make) -> None:
+def test_group_sizes_are_drawn_in_order_with_quality_and_controls(make_record: Make) -> None:
     runs = [sized(make_record, size, 64, wins) for size, wins in ((16, 27), (2, 18))]
-    [plot] = sizes(view(GROUP_SIZE, runs))
-    left, right = plot.figure.axes
-    assert list(left.lines[0].get_xdata()) == [2, 16] and list(left.lines[0].get_ydata()) == [50, 75]
-    assert list(right.lines[0].get_ydata()) == pytest.approx([0.4, 0.5])
     random = [
         replace(run, reward="random", run_id=f"r{run.run_id}", verdicts=won(9, scored=True)) for run in runs
     ]
-    [both] = sizes(view(GROUP_SIZE, [*runs, *random]))
-    names = [text.get_text() for text in both.figure.legends[0].get_texts()]
-    assert names[:2] == ["Qwen pretrained, CME", "Qwen pretrained, Random"]
-    assert left.get_xscale() == "log" and [t.get_text() for t in left.get_xticklabels()] == ["2", "16"]
+    cut = Comparison(CUT_START, "", [], policy=won(18), start=won(9))
+    runs = [replace(run, comparisons=[cut]) for run in runs]
+    [plot] = win_rates(view(GROUP_SIZE, [*runs, *random]))
+    left, right = panels(plot.figure)
+    rows = [tick.get_text() for tick in left.get_yticklabels()]
+    sizes = [f"groups of {size}" for size in (2, 16)]
+    assert rows == ["Pretrained", *(f"{name}, {s}" for name in ("CME", "Random") for s in sizes), "Cut start"]
+    assert marks(plot.figure)[0] == [25.0, 25.0, 50.0, 75.0, 75.0]  # the cut start wins 75 %
+    assert marks(plot.figure)[1] == pytest.approx([0.3, 0.3, 0.3, 0.4, 0.4, 0.5, 0.5, 0.5])
+    ceilings = {path.vertices[0][0] for lines in left.collections for path in lines.get_paths()}
+    assert ceilings == {100.0} and "ceiling" in [text.get_text() for text in plot.figure.legends[0].texts]
+    assert "(0 to 1)" in right.get_xlabel() and "(%)" in left.get_xlabel()
 
 
 def rewards_rows(runs: Sequence[RunRecord]) -> list[list[str]]:

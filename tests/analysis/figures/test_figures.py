@@ -9,7 +9,8 @@ from matplotlib.text import Text
 
 from analysis.figures.confounds import confound_plots
 from analysis.figures.curves import add_derived_columns, seed_curve
-from analysis.figures.overview import build_figures, family_plot, overoptimisation_plots
+from analysis.figures.overview import build_figures, family_plot
+from analysis.figures.paths import overoptimisation_plots
 from analysis.figures.style import STYLES, method_styles, reward_style
 from analysis.records.frames import WINDOW, history_frame
 from analysis.records.names import REWARDS

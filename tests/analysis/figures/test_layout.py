@@ -17,9 +17,10 @@ from synthetic_records import separation_record
 
 from analysis.figures.confounds import confound_plots
 from analysis.figures.curves import add_derived_columns
+from analysis.figures.forest import draw_seeds
 from analysis.figures.overview import family_plot, trained_reward_plot
 from analysis.figures.separation import auroc_plot, distribution_plot, scatter_plot, verifier_plot
-from analysis.figures.style import CEILING, CUT_START, Plot
+from analysis.figures.style import CEILING, CUT_START, Plot, reward_style
 from analysis.figures.win_rates import Control, Controls, main_plot, win_rate_plot
 from analysis.records.frames import history_frame
 from analysis.stats.metrics import win_rate
@@ -51,7 +52,7 @@ def cells(records: list[RunRecord]) -> list[Cell]:
 def controls(cells: list[Cell]) -> Controls:
     prompts = np.array([f"p{i}" for i in range(40)], dtype=object)
     cut = win_rate(np.array([1.0] * 22 + [0.0] * 18), prompts)
-    return {(cell.family, cell.regime): [Control(cut, 80.0)] for cell in cells}
+    return {(cell.family, cell.regime): Control(cut, 80.0) for cell in cells}
 
 
 @pytest.fixture(scope="module")
@@ -101,8 +102,16 @@ def test_every_kind_of_fault_is_found() -> None:
     sound.set_xticks([0.5, 0.501], ["one label", "another label"])
     sound.set_title(r"$\mathdefault{10^{-2}}$")
     small.text(3, 0.5, "far to the right")
+    figure.supxlabel("steps")
+    figure.legend(handles=sound.plot([0, 1], label="a line"), loc="lower center")
     faults = " ".join(layout_faults(figure))
-    for fault in ("raw markup", "'another label' and 'one label'", "outside the canvas: 'far", "a panel of"):
+    for fault in (
+        "raw markup",
+        "'another label' and 'one label'",
+        "'steps' and 'a line'",
+        "outside the canvas: 'far",
+        "a panel of",
+    ):
         assert fault in faults
 
 
@@ -142,8 +151,38 @@ def test_lines_part_the_rows_of_the_main_figure(cells: list[Cell], controls: Con
 
 
 def test_a_control_that_was_not_measured_is_left_out(cells: list[Cell]) -> None:
-    none = {(cell.family, cell.regime): [Control(None, nan)] for cell in cells}
+    none = {(cell.family, cell.regime): Control(None, nan) for cell in cells}
     plot = win_rate_plot(cells, controls=none)
     labels = [label.get_text() for label in panels(plot.figure)[0].get_yticklabels()]
     assert "Cut start" not in labels and "Cut start" not in plot.caption and "ceiling" not in plot.caption
     assert not any(at(axes, CEILING.colour, CEILING.marker) for axes in panels(plot.figure))
+
+
+def test_seeds_of_one_rate_do_not_hide_each_other() -> None:
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(xlim=(0, 100), ylim=(-1, 1))
+    draw_seeds(axes, 0.0, [50.0, 70.0, 50.02, 50.0], "black")
+    places = [tuple(line.get_transform().transform((line.get_xdata()[0], 0.0))) for line in axes.lines]
+    assert len(set(places)) == 4
+    assert places[0][1] == places[1][1] > places[2][1] > places[3][1]
+    assert places[0][0] == places[3][0], "a tick stays at its rate"
+
+
+def test_a_caption_names_the_methods_that_pool_more_builds(make_record: Callable[..., RunRecord]) -> None:
+    one = make_record()
+    two = make_record(seed=1, generator_checkpoint="miniature:qwen-2/pretrained")
+    random = make_record(reward="random")
+    cells = build_cells([one, two, random])
+    for plot in (main_plot("main", cells, (52.5, 71.4), "the paper"), win_rate_plot(cells)):
+        assert "CME pools 2, like seeds; the other methods have one" in plot.caption
+    assert "pools" not in main_plot("main", build_cells([one, random]), (52.5, 71.4), "the paper").caption
+
+
+def test_the_main_figure_shows_the_scores_of_its_controls(cells: list[Cell], controls: Controls) -> None:
+    scores = panels(main_plot("main", cells, (52.5, 71.4), "the paper", controls).figure)[1]
+    for reward in ("cme", "random", "ground_truth"):
+        expected = [cell.quality.policy for cell in cells if cell.reward == reward and cell.quality]
+        style = reward_style(reward)
+        assert at(scores, style.colour, style.marker) == pytest.approx(sorted(expected))
+    assert "(0 to 1)" in scores.get_xlabel()

@@ -301,7 +301,11 @@ def test_imported_outputs_have_their_figure(make_record: MakeRecord) -> None:
     [plot] = confound_plots(controlled_of(*(imported(make_record, name, "why") for name in ("a", "b"))))
     assert plot.name == "confounds-imported"
     [axes] = panels(plot.figure)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["a, imported", "b, imported"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "pretrained",
+        "a, imported",
+        "b, imported",
+    ]
     assert len(marks(plot.figure)[0]) == 2 * len(STYLES)
     words = plot.caption + plot.figure.get_suptitle() + axes.get_xlabel()
     assert "CME" not in words and "untrained" not in words
@@ -318,17 +322,20 @@ def test_the_figure_shows_every_rate_of_cme_and_names_scale_and_judge(make_recor
     [plot] = confound_plots(cells)
     assert "scale: miniature" in plot.figure.get_suptitle()
     assert "+0.1 per character" in plot.caption
-    titles = [axes.get_title() for axes in panels(plot.figure)[:3]]
+    titles = [axes.get_title() for axes in panels(plot.figure)]
     assert titles == [
         "judge: oracle",
         *(f"simulated judge:\ntruth + {bias}" for bias in ("length", "likelihood")),
     ]
-    for regime, axes in zip(regimes, panels(plot.figure)[::3], strict=True):
+    axes = panels(plot.figure)[0]
+    rows = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert rows == ["Pretrained", "Qwen", "SFT", "Qwen"]
+    for regime, height in zip(regimes, (-1, -3), strict=True):
         [own] = [c for c in cells if c.cell.regime == regime and c.cell.reward == "cme"]
         drawn = sorted(
             (float(x), line.get_markerfacecolor() == "white", line.get_color())
             for line in axes.lines
-            if line.get_marker() not in ("None", None, "")
+            if line.get_marker() not in ("None", None, "") and round(line.get_ydata()[0]) == height
             for x in line.get_xdata()
         )
         rates = ((own.rates[control], style.colour) for control, style in STYLES.items())

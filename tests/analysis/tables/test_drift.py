@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from shown import panels
 
 from analysis.figures.drift import drift_plot
 from analysis.sections.topics import drift_part
@@ -146,7 +147,7 @@ def test_the_drift_table_shows_the_frame(make_record: Any) -> None:
 def test_start_and_policy_of_a_gray_method_differ_in_shape(make_record: Any) -> None:
     start = [f"a b c{i}" for i in range(40)]
     plot = drift_plot(drift_frame([run(make_record, start, ["a b"] * 40, reward="random")]), "x", "miniature")
-    drawn = [line.get_marker() for line in plot.figure.axes[0].lines if line.get_marker() != "None"]
+    drawn = [line.get_marker() for line in panels(plot.figure)[0].lines if line.get_marker() != "None"]
     legend = [handle.get_marker() for handle in plot.figure.legends[0].legend_handles]
     assert drawn == legend == ["o", "s"]
 
@@ -159,7 +160,7 @@ def test_the_part_has_a_panel_per_metric_and_a_row_per_method(make_record: Any, 
     ]
     labels = {runs[0].run_id: "beta 0.1", runs[1].run_id: "Random"}
     plot = drift_plot(drift_frame(runs, labels), "kl_beta", "miniature")
-    shown = [axes for axes in plot.figure.axes if axes.get_visible()]
+    shown = panels(plot.figure)
     expected = [metric.label for metric in METRICS if metric.name != "verifier_similarity"]
     assert [axes.get_title() for axes in shown] == expected
     assert [t.get_text() for t in shown[0].get_yticklabels()] == ["Qwen pretrained", "beta 0.1", "Random"]

@@ -1,0 +1,112 @@
+"""True quality along training against the reward gained and against the distance from the untrained model."""
+
+from collections.abc import Mapping, Sequence
+from math import sqrt
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.figures.curves import (
+    SMOOTHING_NOTE,
+    curve_grid,
+    draw_quality_path,
+    place_grid,
+    styles_by_method,
+)
+from analysis.figures.style import NO_DIFFERENCE, UNTRAINED, Plot, Style, draw_estimate, draw_reference
+from analysis.records.names import generator_name, judge_label
+from analysis.stats.metrics import is_undecided
+from analysis.tables.cells import Cell
+from analysis.tables.render import slug
+
+SQRT_KL = "√KL from the start (√nats per response)"
+Groups = Sequence[Sequence[tuple[Cell, Sequence[float]]]]
+
+
+def overoptimisation_plots(history: pd.DataFrame) -> list[Plot]:
+    """True quality against the reward gained and against the root of KL, each only if both axes are measured."""
+    axes_of_x = {
+        "reward_gain": (
+            "reward gained (SD of the first rewards)",
+            "the reward gained since the first steps, in standard deviations of the first rewards",
+        ),
+        "sqrt_kl": (SQRT_KL, "the square root of the KL divergence from the start"),
+    }
+    plots = []
+    for column, (x_label, in_words) in axes_of_x.items():
+        measured = history.loc[history[column].notna() & history["quality"].notna(), "method"]
+        if len(measured):
+            plots.append(path_plot(history[history["method"].isin(measured)], column, x_label, in_words))
+    return plots
+
+
+def path_plot(history: pd.DataFrame, column: str, x_label: str, in_words: str) -> Plot:
+    """True quality against a column along training: regimes as rows, families as columns."""
+    scale, styles = history["scale"].iloc[0], styles_by_method(history)
+
+    def draw(axes: Axes, own: pd.DataFrame) -> None:
+        for method, style in styles.items():
+            draw_quality_path(axes, own[own["method"] == method], column, style)
+
+    title = f"True quality against {x_label.split(' (')[0]} (scale: {scale})"
+    label, marks = "true quality (0 to 1)", {"start": UNTRAINED}
+    figure = place_grid(title, history, label, draw, styles, marks, x_label)
+    caption = (
+        f"True quality against {in_words}, at scale {scale}: the path of training from the gray dot (start) to the "
+        f"marker (end). {SMOOTHING_NOTE}. A path that rises and then falls as it moves right shows a reward "
+        "optimised beyond the quality it stands for (Gao et al. 2023)."
+    )
+    return Plot(f"overoptimisation-{slug(column)}-{slug(scale)}", caption, figure)
+
+
+def distance_plot(name: str, groups: Groups, history: pd.DataFrame, styles: Mapping[str, Style]) -> Plot:
+    """Quality along training, and the final win rate, both against the square root of KL: a column per generator.
+
+    Each cell of `groups`, one group per generator, comes with the final KL divergences of its runs, in nats per
+    response.
+    """
+    cells = [cell for group in groups for cell, _ in group]
+    scale, judge = cells[0].scale, judge_label(cells[0].judge)
+    columns = {generator_name(group[0][0].family, group[0][0].regime): group for group in groups}
+
+    def draw(axes: Axes, row: str, generator: str) -> None:
+        place = columns[generator][0][0]
+        if row == "quality":
+            here = history[(history["family"] == place.family) & (history["regime"] == place.regime)]
+            for method, style in styles.items():
+                draw_quality_path(axes, here[here["method"] == method], "sqrt_kl", style)
+            return
+        for cell, divergences in columns[generator]:
+            roots = [sqrt(max(0.0, value)) for value in divergences]  # an estimate can fall below 0
+            if roots and cell.win.scored:
+                draw_final(axes, roots, cell, styles[cell.method])
+        if axes.lines:
+            draw_reference(axes, 50, vertical=False)
+
+    rows = {
+        "quality": "true quality\n(0 to 1)",
+        "win_rate": "final win rate against\nthe untrained model (%)",
+    }
+    marks = {"start": UNTRAINED}
+    if any(is_undecided(cell.win) for cell in cells):
+        marks |= {"shows no difference": NO_DIFFERENCE}
+    title = f"Gain against distance from the start, by beta (scale: {scale}, judge: {judge})"
+    heads = dict(zip(columns, columns, strict=True))
+    figure = curve_grid(title, rows, heads, draw, styles, marks, SQRT_KL, height=2.0)
+    caption = (
+        f"Gain and distance from the start by the weight of the KL penalty, at scale {scale}. Above: true quality of "
+        f"sampled responses along training, from the gray dot (start) to the marker (end). {SMOOTHING_NOTE}. "
+        f"Below: the final policy's win rate against the untrained model (judge: {judge}) with its "
+        "95 % interval over prompts, at the mean over seeds of the final distance; the horizontal bar spans the seeds. "
+        "Filled: the interval excludes 50 % (dashed). If the paths coincide, quality depends on the distance alone and "
+        "the penalty only shortens it; a path that turns down shows a gamed reward."
+    )
+    return Plot(name, caption, figure)
+
+
+def draw_final(axes: Axes, roots: Sequence[float], cell: Cell, style: Style) -> None:
+    """A cell's win rate at the mean of its runs' distances, hollow if it shows no difference, with their range."""
+    win, middle, hollow = cell.win, float(np.mean(roots)), is_undecided(cell.win)
+    axes.plot([min(roots), max(roots)], [win.rate] * 2, color=style.colour, linewidth=0.8)
+    draw_estimate(axes, middle, win.rate, (win.lo, win.hi), style, hollow=hollow, vertical=True, size=5.5)
