@@ -28,6 +28,7 @@ SIGNALS = {
     **dict.fromkeys(("reverse_kl", "reverse_kl_bounded", "reverse_kl_masked"), "verifier"),
     "predictive_entropy": "verifier",
     "sft": "verifier's answers",
+    "distillation": "verifier's distributions",
     **dict.fromkeys(("majority_vote", "semantic_entropy"), "own answers"),
     **dict.fromkeys(("self_certainty", "token_entropy"), "own probabilities"),
     **dict.fromkeys(("token_entropy_last", "token_entropy_format"), "own probabilities"),

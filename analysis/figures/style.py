@@ -103,6 +103,7 @@ STYLES = {
     "reverse_kl_bounded": Style("#56B4E9", "s", (3, 1, 1, 1)),
     "reverse_kl_masked": Style("#56B4E9", "^", (1, 1)),
     "sft": Style("#56B4E9", "<", (1, 2)),
+    "distillation": Style("#56B4E9", "P", (2.5, 1.2)),
     "majority_vote": Style("#E69F00", "s", (5, 1.5)),
     "semantic_entropy": Style("#E69F00", "h", (1, 2)),
     "token_entropy": Style("#D55E00", "^", (1, 1)),

@@ -28,6 +28,7 @@ DISPLAY_NAMES = {
     "reverse_kl_bounded": "Reverse KL (bounded)",
     "reverse_kl_masked": "Reverse KL (no special tokens)",
     "sft": "SFT on verifier answers",
+    "distillation": "On-policy distillation",
     "majority_vote": "Majority vote",
     "semantic_entropy": "Semantic entropy",
     "self_certainty": "Self-certainty",

@@ -34,6 +34,26 @@ class CollapseGuard:
         return max(self.patience, math.ceil(self.patience_groups / groups_per_step))
 
 
+class DivergenceCallback(TrainerCallback):  # type: ignore[misc]
+    """Ends a training without a reward that has diverged."""
+
+    def on_log(
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: Mapping[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Raise TrainingFailed for a loss or gradient that is not finite."""
+        for name, words in (("loss", "loss"), ("grad_norm", "gradient norm")):
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(value):
+                raise TrainingFailed(
+                    f"the {words} is {value} at step {state.global_step}: lower trainer.learning_rate"
+                )
+
+
 class CollapseCallback(TrainerCallback):  # type: ignore[misc]
     """Counts consecutive steps with a reason to stop; `stopped` says why it ended the training."""
 

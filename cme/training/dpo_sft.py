@@ -6,7 +6,6 @@ by itself, then the response's tokens and its end of turn. TRL would tokenize bo
 Neither trainer samples from the policy, so the monitors of GRPO measure responses that are sampled for them.
 """
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState
 from trl import DPOConfig, SFTConfig, SFTTrainer
 
-from cme import TrainingFailed
 from cme.checkpoints import Checkpoint
 from cme.models import chat
 from cme.models.generation import decode, generate_ids
 from cme.records import Generation, Preference, Prompt
 from cme.scoring.policy import gather_weights
+from cme.training.collapse import DivergenceCallback
 from cme.training.history import TrainingResult, history_columns
 from cme.training.job import TrainingJob
 from cme.training.monitors import Monitors
@@ -122,13 +121,15 @@ def _dataset(rows: list[dict[str, list[int]]], max_length: int) -> Dataset:
 
 
 def _train(trainer: Trainer, monitoring: SampledMonitoring, job: TrainingJob) -> TrainingResult:
-    earlier, changed = job.run(trainer, [_MonitoringCallback(trainer, monitoring, job.seed)], {})
+    earlier, changed = job.run(
+        trainer, [DivergenceCallback(), _MonitoringCallback(trainer, monitoring, job.seed)], {}
+    )
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     return TrainingResult(history_columns(logs), None, earlier, changed=changed)
 
 
 class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
-    """Measures the policy before a step when that is due, and ends a training that has diverged."""
+    """Measures the policy before a step when that is due."""
 
     def __init__(self, trainer: Trainer, monitoring: SampledMonitoring, seed: int) -> None:
         self.trainer, self.monitoring, self.seed = trainer, monitoring, seed
@@ -145,17 +146,9 @@ class _MonitoringCallback(TrainerCallback):  # type: ignore[misc]
         args: Any,
         state: TrainerState,
         control: TrainerControl,
-        logs: Mapping[str, float] | None = None,
         **_: Any,
     ) -> None:
-        """Add the measurements to the step's log; raise TrainingFailed for a loss or gradient that is not finite."""
-        for name in ("loss", "grad_norm"):
-            value = (logs or {}).get(name, 0.0)
-            if not math.isfinite(value):
-                raise TrainingFailed(
-                    f"the {name.replace('grad_', 'gradient ')} is {value} at step {state.global_step}: "
-                    "lower trainer.learning_rate"
-                )
+        """Add the measurements to the step's log."""
         entry = state.log_history[-1]
         entry.pop("entropy", None)  # TRL's entropy is over the data's tokens, not over the policy's
         entry.update(self.measured.get(state.global_step, {}))

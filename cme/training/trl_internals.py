@@ -8,13 +8,13 @@ from typing import Any, cast
 import torch
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
-from trl import DPOTrainer, GRPOTrainer
+from trl import DistillationTrainer, DPOTrainer, GRPOTrainer
 from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 from trl.models import unwrap_model_for_generation
 
 from cme.models import chat
 from cme.models.architecture import context_length, short_length
-from cme.models.generation import can_repeat_prompts, sample
+from cme.models.generation import can_repeat_prompts, decode, sample
 from cme.runtime import distributed
 from cme.scoring.lm_head import LMHead
 from cme.scoring.policy import SupportsTokenRewards
@@ -22,6 +22,7 @@ from cme.scoring.prompt_cache import PromptCache
 from cme.scoring.token_scorer import Ids, plan_batches
 from cme.training.advantages import sequence_advantages, token_advantages
 from cme.training.checked_reward import CheckedReward
+from cme.training.monitors import Monitors
 from cme.training.step_clock import StepClock
 
 VOCABULARY_TILE = 2048
@@ -173,6 +174,30 @@ class TokenizedDPOTrainer(DPOTrainer):  # type: ignore[misc]
 
     def _prepare_dataset(self, dataset: Dataset, *_: Any, **__: Any) -> Dataset:
         return dataset
+
+
+class MonitoredDistillationTrainer(DistillationTrainer):  # type: ignore[misc]
+    """TRL's trainer on prompts that are tokenized as everywhere, with monitors of the responses that it samples."""
+
+    def __init__(self, monitors: Monitors, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.monitors = monitors
+
+    def _tokenize_prompts(self, prompts: list[chat.Text]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        return chat.prompts_ids(self.processing_class, prompts), None, {}
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        pairs = zip(batch["completion_ids"], batch["completion_mask"], strict=True)
+        ids = [row[mask.bool()].tolist() for row, mask in pairs]
+        responses = decode(self.processing_class, ids, self.eos_token_ids)
+        self.monitors(
+            [row["prompt"] for row in inputs],
+            [[{"role": "assistant", "content": one.response}] for one in responses],
+            ids,
+            log_metric=lambda name, value: self._metrics["train"][name].append(value),
+        )
+        return batch
 
 
 def use_one_gpu(config: TrainingArguments) -> None:

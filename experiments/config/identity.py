@@ -244,7 +244,7 @@ def stop_rule(run: "Run") -> dict[str, Any]:
 
 
 def verifier_template(run: "Run") -> Mapping[str, Any]:
-    """The values for the variables of the chat template of the reward's verifier, or of the verifier of trainer=sft."""
+    """The values for the variables of the chat template of the reward's verifier, or of the trainer's verifier."""
     of_reward = _of_parts(run, "chat_template_kwargs")
     return run.chat_template.verifier if of_reward is None else of_reward
 
@@ -282,11 +282,11 @@ def comparisons(run: "Run") -> dict[str, str]:
 
 
 def verifiers(run: "Run") -> list[str]:
-    """The verifiers whose scores or answers the run trains on; empty for a reward without a verifier and for DPO."""
+    """The verifiers that a run trains on; empty for a reward without a verifier and for DPO."""
     if uses_reward(run):
         names = [name for part in run.reward.parts for name in reward_verifiers(part.arguments)]
         return list(dict.fromkeys(names)) if run.reward.members else names
-    return [run.verifier.checkpoint] if run.trainer.method == "sft" else []
+    return [run.verifier.checkpoint] if run.trainer.method in ("sft", "distillation") else []
 
 
 def uses_reward(run: "Run") -> bool:

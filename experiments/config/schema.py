@@ -284,6 +284,22 @@ class Sft(Optimization):
 
 
 @dataclass
+class Distillation(Optimization):
+    """On-policy distillation from the verifier, with the field names of trl.DistillationConfig."""
+
+    UNUSED: ClassVar[tuple[str, ...]] = ("reward", "guard")
+
+    method: str = setting("distillation", help="name of the trainer")
+    beta: float = setting(
+        help="divergence between policy and verifier; 1: reverse KL, 0: forward KL, between: Jensen-Shannon",
+        at_least=0,
+        at_most=1,
+    )
+    temperature: float = setting(help="temperature of the sampling and of the loss", above=0)
+    max_completion_length: int = setting(help="tokens per completion at most", above=0)
+
+
+@dataclass
 class BestOfN(Trainer):
     """No training: the sample of the untrained model with the highest reward."""
 
@@ -294,7 +310,13 @@ class BestOfN(Trainer):
     sampling: Sampling = field(default_factory=Sampling)
 
 
-TRAINERS: dict[str, type[Trainer]] = {"grpo": Grpo, "dpo": Dpo, "sft": Sft, "best_of_n": BestOfN}
+TRAINERS: dict[str, type[Trainer]] = {
+    "grpo": Grpo,
+    "dpo": Dpo,
+    "sft": Sft,
+    "distillation": Distillation,
+    "best_of_n": BestOfN,
+}
 """The schema of each option of the group `trainer`, by its `method`."""
 
 

@@ -155,7 +155,7 @@ def _training_row(run: Run, prompt: float, response: float) -> tuple[float, floa
     The responses of DPO have no other limit, so its prompt is not shortened.
     """
     trainer = run.trainer
-    if trainer.method == "grpo":
+    if trainer.method in ("grpo", "distillation"):
         return prompt, min(response, trainer.max_completion_length)
     if trainer.method == "dpo":
         prompt = min(prompt, PROMPT, trainer.max_length // 2)
@@ -183,6 +183,12 @@ def count_tokens(run: Run, lengths: Lengths) -> Iterator[Tokens]:
         yield Tokens("generated", sampled * lengths.response, run.generator, training)
         for name in identity.verifiers(run):
             yield Tokens("scored", read, name, training)
+    elif trainer.method == "distillation":
+        sampled = float(trainer.max_steps * rows)
+        yield Tokens("generated", sampled * lengths.response, run.generator, training)
+        yield Tokens(
+            "scored", sampled * (lengths.prompt + lengths.response), run.verifier.checkpoint, training
+        )
     else:
         last = trainer.max_steps
         measurements = len({*range(0, last, run.monitor_every), last - 1})

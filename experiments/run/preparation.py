@@ -92,6 +92,7 @@ def make_loadable(runs: list[Run]) -> None:
         for path, judge in identity.reward_judges(run).items():
             what = f"the training prompts of data={run.data.name}"
             judging.check_prompts(f"judge@{path}", judge, inputs.training_prompts(run), what)
+    _check_distillation(runs)
     ensure(checkpoint_names(runs), _served_verifiers(runs))
 
 
@@ -224,6 +225,23 @@ def _warn_of_slow_bfloat16(runs: list[Run]) -> None:
             f"{' '.join(remedies)}",
             file=sys.stderr,
         )
+
+
+def _check_distillation(runs: list[Run]) -> None:
+    """Raise BadConfig for distillation between models whose tokens differ."""
+    distilled = [run for run in runs if run.trainer.method == "distillation"]
+    for run in {
+        (r.generator, r.verifier.checkpoint, str(r.data), str(r.chat_template)): r for r in distilled
+    }.values():
+        from cme.training.distillation import check_tokenizers
+
+        prompts, template = inputs.training_prompts(run), run.chat_template
+        try:
+            check_tokenizers(
+                run.generator, run.verifier.checkpoint, prompts, template.generator, template.verifier
+            )
+        except ValueError as error:
+            raise BadConfig(f"trainer=distillation verifier={run.verifier.name}: {error}") from error
 
 
 @dataclass(frozen=True)

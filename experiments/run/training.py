@@ -1,4 +1,5 @@
-"""Training a policy by the configured trainer: GRPO on the reward, DPO on pairs, or SFT on the verifier's answers.
+"""Training a policy by the configured trainer: GRPO on the reward, DPO on pairs, SFT on the verifier's answers, or
+distillation of the verifier's distributions.
 
 Best-of-n trains no policy: its responses are chosen from samples of the untrained model.
 """
@@ -28,6 +29,7 @@ from cme.runtime.secrets import redact
 from cme.training import best_of_n, dpo_sft
 from cme.training.checkpoint_files import MARKER, Checkpointing, write_marker
 from cme.training.collapse import CollapseGuard
+from cme.training.distillation import train_distillation
 from cme.training.grpo import train_grpo
 from cme.training.history import TrainingResult
 from cme.training.job import TrainingJob
@@ -126,6 +128,10 @@ def _train(run: Run, store: Store, folder: Path, checkpointing: Checkpointing) -
     if run.trainer.method == "grpo":
         guard = CollapseGuard(**run.values["guard"])
         return train_grpo(start, prompts, _reward(run, store), monitors, settings, guard, job)
+    if run.trainer.method == "distillation":
+        template = run.chat_template.verifier
+        verifier = load(run.verifier.checkpoint, dtype=run.scoring.dtype, chat_template_kwargs=template)
+        return train_distillation(start, verifier, prompts, monitors, settings, job)
     monitoring = dpo_sft.SampledMonitoring(
         monitors, prompts, run.trainer.monitor_prompts, run.evaluation.max_new_tokens
     )

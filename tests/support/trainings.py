@@ -67,6 +67,15 @@ def run_grpo(
     return train_grpo(policy, PROMPTS, as_reward(reward), monitors, GRPO | settings, guard, job)
 
 
+def other_weights(checkpoint: Checkpoint) -> Checkpoint:
+    """A verifier with the same tokenizer and other weights."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for weight in checkpoint.model.parameters():
+            weight.add_(0.3 * weight.std() * torch.randn(weight.shape, generator=generator))
+    return checkpoint
+
+
 def weights(checkpoint: Checkpoint) -> list[torch.Tensor]:
     return [p.detach().clone() for p in checkpoint.model.parameters()]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from endings import Ending, Killed
-from trainings import GRPO, OFFLINE, PAIRS, PROMPTS, Folder, Tiny
+from trainings import GRPO, OFFLINE, PAIRS, PROMPTS, Folder, Tiny, other_weights
 from transformers import TrainerCallback
 
 from cme import Interrupted, Unavailable
@@ -23,6 +23,7 @@ from cme.rewards import CrossModelEntropy, CrossModelEntropyEMA, RandomReward
 from cme.runtime import signals
 from cme.training.checkpoint_files import MARKER, Checkpointing, newest_checkpoint, write_marker
 from cme.training.collapse import CollapseGuard
+from cme.training.distillation import train_distillation
 from cme.training.dpo_sft import SampledMonitoring, train_dpo, train_sft
 from cme.training.grpo import train_grpo
 from cme.training.history import TrainingResult
@@ -32,6 +33,8 @@ from cme.training.monitors import Monitors
 LINEAR = {"max_steps": 9, "warmup_steps": 2, "lr_scheduler_type": "linear"}
 ONLINE = GRPO | LINEAR  # two prompts per step: an epoch and a half
 GIVEN = OFFLINE | LINEAR | {"per_device_train_batch_size": 2}  # six steps per epoch
+
+SAMPLED = LINEAR | {"per_device_train_batch_size": 4, "max_completion_length": 6, "learning_rate": 1e-2}
 
 
 class Case:
@@ -67,6 +70,11 @@ class Case:
         elif self.method == "sft":
             responses = [Generation(p.chosen, i % 3 > 0, None) for i, p in enumerate(PAIRS)]
             found = train_sft(policy, PROMPTS, responses, monitoring, GIVEN | self.settings, job)
+        elif self.method == "distillation":
+            settings = SAMPLED | self.settings
+            found = train_distillation(
+                policy, other_weights(self.tiny("qwen")), PROMPTS, monitors, settings, job
+            )
         else:
             found = train_grpo(
                 policy, PROMPTS, self.reward(), monitors, ONLINE | self.settings, self.guard, job
@@ -105,6 +113,8 @@ def case(tiny: Tiny, tiny_folder: Folder, tmp_path: Path) -> Callable[..., Case]
         ("ema", {}, [4, 8]),
         ("dpo", {}, [4, 8]),
         ("sft", {"gradient_accumulation_steps": 2}, [8]),
+        ("distillation", {}, [4, 8]),
+        ("distillation", {"gradient_accumulation_steps": 2}, [5]),
     ],
 )
 def test_a_killed_training_ends_as_an_uninterrupted_one(

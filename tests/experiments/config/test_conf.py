@@ -57,7 +57,7 @@ def test_the_data_have_every_split_that_is_named() -> None:
         assert {data.train_split, data.eval_split} <= set(known)
 
 
-SIZES = [(m, s) for m in ("grpo", "dpo", "sft") for s in ("miniature", "laptop", "paper")]
+SIZES = [(m, s) for m in ("grpo", "dpo", "sft", "distillation") for s in ("miniature", "laptop", "paper")]
 
 
 @pytest.mark.parametrize(("method", "scale"), [size for size in SIZES if size != ("dpo", "laptop")])
@@ -66,7 +66,12 @@ def test_every_setting_reaches_trl_unchanged(method: str, scale: str) -> None:
 
     from experiments.run.training import NOT_TRL, trl_settings
 
-    classes: dict[str, Any] = {"grpo": trl.GRPOConfig, "dpo": trl.DPOConfig, "sft": trl.SFTConfig}
+    classes: dict[str, Any] = {
+        "grpo": trl.GRPOConfig,
+        "dpo": trl.DPOConfig,
+        "sft": trl.SFTConfig,
+        "distillation": trl.DistillationConfig,
+    }
     config = compose(f"scale={scale}", f"trainer={method}")
     settings = trl_settings(config)
     assert {*settings, *NOT_TRL} >= set(config.values["trainer"]) and not {*settings} & {*NOT_TRL}

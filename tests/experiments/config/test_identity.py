@@ -44,7 +44,7 @@ EVALUATION = re.compile(
     r"|data\.(name|eval_split|eval_prompts|source\.eval_)"
 )
 """The fields that change nothing of the training."""
-OTHER_TRAINERS = [("trainer=dpo",), ("trainer=sft",), ("trainer=best_of_n",)]
+OTHER_TRAINERS = [("trainer=dpo",), ("trainer=sft",), ("trainer=distillation",), ("trainer=best_of_n",)]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,13 @@ def test_the_id_of_a_run_is_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize(
     ("trainer", "named"),
-    [("dpo", "dpo"), ("sft", "sft"), ("best_of_n", "best_of_n_random"), ("grpo", "random")],
+    [
+        ("dpo", "dpo"),
+        ("sft", "sft"),
+        ("distillation", "distillation"),
+        ("best_of_n", "best_of_n_random"),
+        ("grpo", "random"),
+    ],
 )
 def test_the_slug_names_the_method(trainer: str, named: str) -> None:
     found = cell(f"trainer={trainer}", "reward=random").run_id
@@ -202,7 +208,8 @@ def test_the_slug_names_the_method(trainer: str, named: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("trainer", "counts"), [("dpo", False), ("sft", False), ("best_of_n", True), ("grpo", True)]
+    ("trainer", "counts"),
+    [("dpo", False), ("sft", False), ("distillation", False), ("best_of_n", True), ("grpo", True)],
 )
 def test_a_reward_counts_if_it_is_used(trainer: str, counts: bool) -> None:
     ids = {cell(f"trainer={trainer}", f"reward={r}").run_id for r in ("cme", "random", "majority_vote")}
@@ -210,9 +217,10 @@ def test_a_reward_counts_if_it_is_used(trainer: str, counts: bool) -> None:
 
 
 def test_the_verifiers_of_a_run() -> None:
-    found = {t: identity.verifiers(cell(f"trainer={t}")) for t in ("grpo", "dpo", "sft", "best_of_n")}
+    trainers = ("grpo", "dpo", "sft", "distillation", "best_of_n")
+    found = {t: identity.verifiers(cell(f"trainer={t}")) for t in trainers}
     gemma = ["miniature:gemma-1/verifier"]
-    assert found == {"grpo": gemma, "dpo": [], "sft": gemma, "best_of_n": gemma}
+    assert found == dict.fromkeys(trainers, gemma) | {"dpo": []}
     assert identity.verifiers(cell("trainer=best_of_n", "reward=random")) == []
 
 

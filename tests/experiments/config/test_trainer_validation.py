@@ -1,4 +1,4 @@
-"""Complete runs of DPO, SFT and best-of-n on random-weight models, and settings that are refused."""
+"""Complete runs of DPO, SFT, distillation and best-of-n on random-weight models, and settings that are refused."""
 
 from collections.abc import Callable
 
@@ -18,6 +18,7 @@ from experiments.run.store import Store
 
 Cell = Callable[..., list[str]]
 TRAINED = ("trainer.max_steps=2", "trainer.per_device_train_batch_size=8", "trainer.monitor_prompts=4")
+DISTILLED = ("regime=sft", "verifier=qwen")  # the same tokenizer
 
 
 @pytest.fixture
@@ -26,14 +27,18 @@ def run_of(cell: Cell) -> Callable[..., Run]:
 
     def composed(trainer: str, *overrides: str) -> Run:
         small = [a for a in cell() if not a.startswith("trainer.")]
-        own = {"sft": (*TRAINED, "trainer.sampling.max_new_tokens=6"), "dpo": TRAINED}.get(trainer, ())
+        own = {
+            "sft": (*TRAINED, "trainer.sampling.max_new_tokens=6"),
+            "dpo": TRAINED,
+            "distillation": (*TRAINED[:2], *DISTILLED, "trainer.max_completion_length=6"),
+        }.get(trainer, ())
         [config] = composition.compose_cells([*small, f"trainer={trainer}", *own, *overrides])
         return config
 
     return composed
 
 
-@pytest.mark.parametrize("trainer", ["dpo", "sft"])
+@pytest.mark.parametrize("trainer", ["dpo", "sft", "distillation"])
 def test_a_trained_run_is_complete(run_of: Callable[..., Run], trainer: str) -> None:
     config = run_of(trainer)
     record = read_record(pipeline.run(config))
@@ -165,6 +170,14 @@ def test_an_unused_reward_is_not_resolved() -> None:
         ["trainer=dpo", "reward=majority_vote"]
     )  # its group size is a field of GRPO
     assert "reward" not in config.settings
+
+
+def test_distillation_between_other_tokenizers_is_refused_before_work(run_of: Callable[..., Run]) -> None:
+    config = run_of("distillation", "verifier=gemma")
+    with pytest.raises(BadConfig, match="trainer=distillation verifier=gemma") as refused:
+        preparation.prepare([config])
+    assert "different vocabularies" in str(refused.value) and config.generator in str(refused.value)
+    assert not Store.of(config).folder.exists()
 
 
 @pytest.mark.slow
