@@ -85,6 +85,9 @@ JUDGE_NAMES = {
     "anthropic": "Anthropic",
     "vllm": "vLLM",
     "alpaca_eval": "AlpacaEval",
+    "arena_hard": "Arena-Hard",
+    "wildbench": "WildBench",
+    "wildbench_score": "WildBench (score)",
 }
 
 # Fields that do not change results in records without the field `neutral`, such as those in results/reference. Newer

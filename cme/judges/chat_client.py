@@ -11,7 +11,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ class ChatClient:
             http_client=_HttpClient(self),
         )
 
-    def ask(self, message: str, exchange: Exchange, retries: int) -> None:
+    def ask(self, messages: Sequence[Mapping[str, str]], exchange: Exchange, retries: int) -> None:
         """Send requests until there is a verdict, or no attempt or budget is left. The result is in `exchange`.
 
         Raises Unavailable if no attempt can succeed: no key, no access, no such model, no credit.
@@ -108,7 +108,7 @@ class ChatClient:
         token = _exchange.set(exchange)
         try:
             self._openai.with_options(max_retries=retries).chat.completions.with_raw_response.create(
-                model=self.model, messages=[{"role": "user", "content": message}], extra_body=self.decoding
+                model=self.model, messages=cast("Any", list(messages)), extra_body=self.decoding
             )
         except FinalFailure as error:
             exchange.failure = self.redact(str(error))

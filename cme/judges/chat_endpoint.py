@@ -171,14 +171,15 @@ class ChatEndpoint(Judge):
         """Ask the model which response is better. Raises Unavailable if no attempt can succeed."""
         from cme.judges.chat_client import Exchange
 
-        message = self.message(prompt, first, second)
+        messages = self.messages(prompt, first, second)
         # no tokenizer makes more tokens than there are bytes
-        most = self.price(len(message.encode()) + TEMPLATE_TOKENS, self.max_reply_tokens)
+        sent = sum(len(message["content"].encode()) for message in messages)
+        most = self.price(sent + TEMPLATE_TOKENS, self.max_reply_tokens)
         exchange = Exchange(
             self.budget, most or 0.0, lambda reply: self._cost(reply, most or 0.0), self._read
         )
         try:
-            self._client.ask(message, exchange, self.retries)
+            self._client.ask(messages, exchange, self.retries)
         except Unavailable as error:
             error.calls, error.usd = exchange.calls, None if most is None else exchange.usd
             raise
@@ -205,7 +206,7 @@ class ChatEndpoint(Judge):
 
     def estimate_tokens(self, prompt: Prompt, first: Generation, second: Generation) -> tuple[int, int]:
         """Tokens of the request, estimated from its characters, and of the longest reply."""
-        characters = len(self.message(prompt, first, second))
+        characters = sum(len(message["content"]) for message in self.messages(prompt, first, second))
         return math.ceil(characters / CHARACTERS_PER_TOKEN), self.max_reply_tokens
 
     def price(self, tokens_in: int, tokens_out: int) -> float | None:
@@ -215,11 +216,19 @@ class ChatEndpoint(Judge):
             return None
         return (tokens_in * price_in + tokens_out * price_out) / 1e6
 
+    def messages(self, prompt: Prompt, first: Generation, second: Generation) -> list[dict[str, str]]:
+        """The messages of a request."""
+        return [{"role": "user", "content": self.message(prompt, first, second)}]
+
     def message(self, prompt: Prompt, first: Generation, second: Generation) -> str:
         """The judging prompt."""
         return judging_prompt(
             self.prompt, prompt.text, first.response, second.response, self.max_response_chars
         )
+
+    def parse(self, reply: str) -> JudgeVerdict:
+        """The verdict in a reply without its thoughts. Raises ValueError if there is none."""
+        return parse_reply(reply)
 
     def _cost(self, reply: Any, most: float) -> float:
         """Cost in US dollars of the tokens that a reply reports; `most` if it reports none or impossible ones."""
@@ -254,7 +263,7 @@ class ChatEndpoint(Judge):
                 raise FinalFailure("the reply ends inside a thought, before a verdict")
             if not thoughts.response.strip():
                 raise FinalFailure("the reply is empty")
-            verdict = parse_reply(thoughts.response)
+            verdict = self.parse(thoughts.response)
         except (LookupError, TypeError, AttributeError):
             field = "top_logprobs" if self.reply == "label" else "content"
             raise MalformedReply(f"the reply has no {field}: {text}") from None

@@ -1,0 +1,114 @@
+"""WildBench v2 (Lin et al., arXiv 2406.04770): 1,024 conversations of real users, each with a checklist for its judge.
+
+Training prompts are those of UltraFeedback. The id of an evaluation prompt is `wildbench-SESSION_ID`, by which a judge
+finds the conversation and the checklist (`tasks`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from cme.data import files, ultrafeedback
+from cme.records import Conversation, Prompt
+
+SOURCE = files.Source(
+    "allenai/WildBench",
+    "test",
+    ("session_id", "conversation_input", "checklist"),
+    1024,
+    file="v2/test-00000-of-00001.parquet",
+)
+SPLITS = ultrafeedback.SPLITS
+EVALUATION_ARGUMENTS = ultrafeedback.EVALUATION_ARGUMENTS
+PREFIX = "wildbench-"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A conversation whose last message, of the user, is to be answered, and what to check in the answer."""
+
+    messages: list[dict[str, str]]
+    checklist: tuple[str, ...]
+
+
+def copies(
+    path: str | None = None,
+    eval_path: str | None = None,
+    revision: str | None = None,
+    eval_revision: str | None = None,
+    **_: object,
+) -> list[files.Copy]:
+    """What the prompts are read from; see `cme.data`."""
+    training = files.Copy(ultrafeedback.SOURCE, path, revision)
+    return [training, files.Copy(SOURCE, eval_path, eval_revision)]
+
+
+def load_prompts(
+    split: str,
+    count: int,
+    seed: int,
+    *,
+    tokenizer: str,
+    max_prompt_tokens: int,
+    path: str | None = None,
+    eval_path: str | None = None,
+    revision: str | None = None,
+    eval_revision: str | None = None,
+) -> list[Prompt]:
+    """A random sample of `count` prompts: of UltraFeedback for `train`, of WildBench for `eval`.
+
+    Args:
+        tokenizer, max_prompt_tokens, path, revision: of the training prompts, as in `cme.data.ultrafeedback`.
+        eval_path: a local file or folder in the released format, instead of the hub.
+        eval_revision: a commit, tag or branch of WildBench on the hub.
+
+    Raises ValueError for another split, for too few prompts or a row that `tasks` refuses, and as `files.read_rows`
+    and `files.text`.
+    """
+    if split != "eval":
+        return ultrafeedback.load_prompts(
+            split,
+            count,
+            seed,
+            tokenizer=tokenizer,
+            max_prompt_tokens=max_prompt_tokens,
+            path=path,
+            revision=revision,
+        )
+    known = list(tasks(eval_path, eval_revision).items())
+    return [_prompt(*known[i]) for i in files.sample_rows(SOURCE, len(known), count, seed)]
+
+
+@cache
+def tasks(path: str | None = None, revision: str | None = None) -> Mapping[str, Task]:
+    """All tasks by the ids of their prompts, in the order of the rows.
+
+    Raises ValueError for a row whose conversation does not end with the user or whose checklist is empty, and as
+    `files.read_rows` and `files.text`.
+    """
+    copy = files.Copy(SOURCE, path, revision)
+    return dict(_task(copy.place, i, row) for i, row in enumerate(files.read_rows(copy)))
+
+
+def _task(place: str, index: int, row: Mapping[str, Any]) -> tuple[str, Task]:
+    session = files.text(place, index, "session_id", row["session_id"])
+    messages = [
+        {key: files.text(place, index, f"conversation_input.{key}", turn[key]) for key in ("role", "content")}
+        for turn in row["conversation_input"]
+    ]
+    checklist = tuple(files.text(place, index, "checklist", item) for item in row["checklist"])
+    if not messages or messages[-1]["role"] != "user":
+        raise ValueError(
+            f"{place}, row {index + 1}: 'conversation_input' must end with a message of the user"
+        )
+    if not checklist:
+        raise ValueError(f"{place}, row {index + 1}: 'checklist' is empty")
+    return f"{PREFIX}{session}", Task(messages, checklist)
+
+
+def _prompt(key: str, task: Task) -> Prompt:
+    if len(task.messages) == 1:
+        return Prompt(key, task.messages[0]["content"])
+    transcript = "\n\n".join(f"{m['role'].capitalize()}: {m['content']}" for m in task.messages)
+    return Conversation(key, transcript, messages=task.messages)

@@ -1,0 +1,80 @@
+"""The judge's endpoint for the prompts of Arena-Hard and WildBench: the longer response wins, by far if twice as long.
+
+`bodies` has the body of every request.
+"""
+
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tests.rehearsal.stand_ins.judge_server import JudgeServer
+
+PARTS = {
+    "gpt-4.1": (
+        r"Start of Assistant A's Answer\|>\n(.*)\n<\|The End of Assistant A",
+        r"Start of Assistant B's Answer\|>\n(.*)\n<\|The End of Assistant B",
+    ),
+    "gpt-4-turbo-2024-04-09": (
+        r"begin_of_response_A\|>\n\n(.*)\n\n<\|end_of_response_A",
+        r"begin_of_response_B\|>\n\n(.*)\n\n<\|end_of_response_B",
+    ),
+    "gpt-4o-2024-05-13": (r"begin_of_response\|>\n\n(.*)\n\n<\|end_of_response",),
+}
+
+
+class BenchmarkServer(JudgeServer):
+    """The endpoint of the models that the two benchmarks use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[Mapping[str, Any]] = []
+
+    def reply(self, maker: str, key: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        with self.lock:
+            self.bodies.append(body)
+        message = body["messages"][-1]["content"]
+        shown = [re.search(pattern, message, re.DOTALL) for pattern in PARTS[body["model"]]]
+        lengths = [len(match[1]) for match in shown if match is not None]
+        assert len(lengths) == len(PARTS[body["model"]]), message
+        content = self.verdict(body["model"], lengths)
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": content}}
+        usage = {"prompt_tokens": 10, "completion_tokens": 10, "total_tokens": 20}
+        return {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": body["model"],
+            "choices": [choice],
+            "usage": usage,
+        }
+
+    @staticmethod
+    def verdict(model: str, lengths: list[int]) -> str:
+        """The reply of a model to responses of such lengths."""
+        if model == "gpt-4o-2024-05-13":
+            return json.dumps({"strengths": "s", "weaknesses": "w", "score": str(min(10, 1 + lengths[0]))})
+        a, b = lengths
+        much = max(a, b) >= 2 * min(a, b)
+        if model == "gpt-4.1":
+            label = "A=B" if a == b else ("A>>B" if much else "A>B") if a > b else ("B>>A" if much else "B>A")
+            return f"My own answer comes first. Some say [[A=B]].\n\nMy final verdict is: [[{label}]]"
+        choice = "A=B" if a == b else ("A" if a > b else "B") + ("++" if much else "+")
+        # with the comma of the prompt's own example, which is not valid JSON
+        return f'{{"analysis of A": "[a]", "analysis of B": "[b]", "choice": "{choice}",}}'
+
+
+@contextmanager
+def serving() -> Iterator[BenchmarkServer]:
+    """A server at work while the block lasts."""
+    server = BenchmarkServer()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
