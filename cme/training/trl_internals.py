@@ -91,10 +91,15 @@ class PromptTrainer(GRPOTrainer):  # type: ignore[misc]
 
         TRL computes the prompt of every row, and on a CPU the logits of all positions.
         """
-        on_one_cpu = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        switches = short_length(model) is not None
-        cached = can_repeat_prompts(model) and not self.args.gradient_checkpointing  # which keeps no cache
-        if not on_one_cpu or self.aux_loss_enabled or switches or not cached:
+        shares_prompts = (
+            self.accelerator.device.type == "cpu"
+            and self.accelerator.num_processes == 1  # with several, the model is wrapped
+            and not self.aux_loss_enabled
+            and not self.args.gradient_checkpointing  # which keeps no cache
+            and short_length(model) is None
+            and can_repeat_prompts(model)
+        )
+        if not shares_prompts:
             arguments = (model, input_ids, attention_mask, logits_to_keep)
             return super()._get_per_token_logps_and_entropies(*arguments, **others)
         kept = attention_mask.bool()

@@ -97,7 +97,7 @@ def test_two_processes_train_as_one(tiny_folder: Callable[..., Path], tmp_path: 
         done = run(line, tmp_path)
         assert done.returncode == 0, done.stderr[-3000:]
     cases = sorted((tmp_path / "1").glob("*/*.json"))
-    assert len(cases) == 8
+    assert len(cases) == 10
     for case in cases:
         alone = json.loads(case.read_text())
         other = tmp_path / "2" / case.relative_to(tmp_path / "1")

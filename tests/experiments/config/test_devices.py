@@ -87,6 +87,10 @@ def test_a_vllm_that_cannot_run_is_refused(overrides: str, message: str) -> None
         ("adapter=lora trainer.lora.r=0", "lora.r=0; it must be at least 1"),
         ("adapter=lora trainer.lora.lora_dropout=1.0", "lora_dropout=1.0"),
         ("adapter=lora trainer=best_of_n", "trains nothing"),
+        (
+            "adapter=lora reward=cme_ema",
+            "reward=cme_ema averages all weights of the policy; use adapter=none",
+        ),
         ("reward.quantization=4bit", "quantization=4bit"),
         ("reward.quantization=8bit verifier=random", "random weights"),
         ("reward.quantization=8bit reward.server={url: x, model: y, dialect: vllm}", "with a server"),

@@ -186,6 +186,14 @@ def test_memory_with_lora_8_bit_and_a_server() -> None:
     assert tokens(served, 0)["scored"] == tokens(full, 0)["scored"]
 
 
+def test_an_average_of_the_policy_is_in_float32() -> None:
+    """Beside the same model as a frozen verifier, which is in bfloat16."""
+    average, frozen = (
+        paper("family=llama", "regime=instruct", f"reward={name}") for name in ("cme_ema", "self_likelihood")
+    )
+    assert memory(average) - memory(frozen) == pytest.approx((4 - 2) * LLAMA)
+
+
 def test_disk_space_by_hand() -> None:
     """Llama-3.2-1B: 24 saved policies and the final one in bfloat16; three checkpoints with two moments in float32."""
     cell = ("family=llama", "regime=instruct")
@@ -196,6 +204,7 @@ def test_disk_space_by_hand() -> None:
 
     assert disk() == (25 * 2 + 3 * 12, 2)
     assert disk(on_gpu=False) == (25 * 4 + 3 * 12, 4)
+    assert disk("reward=cme_ema") == (25 * 2 + 3 * (12 + 4), 2)  # the average is a part of each checkpoint
     assert disk("selection.keep=true") == (25 * 2 + 3 * 12, 25 * 2)
     assert disk("selection.every=null") == (2 + 3 * 12, 2)
     assert disk("selection.every=null", "trainer.max_steps=50") == (2, 2)

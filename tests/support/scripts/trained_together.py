@@ -18,8 +18,18 @@ import torch
 from trl import GRPOTrainer
 
 from cme.checkpoints import load
+from cme.judges.base import Judge, JudgeVerdict, verdict_from_scores
 from cme.miniature import world
-from cme.rewards import CrossModelEntropy, MajorityVote, RandomReward, SemanticEntropy, TokenEntropy
+from cme.records import Generation, Prompt
+from cme.rewards import (
+    CrossModelEntropy,
+    CrossModelEntropyEMA,
+    MajorityVote,
+    PairwiseJudge,
+    RandomReward,
+    SemanticEntropy,
+    TokenEntropy,
+)
 from cme.runtime import distributed
 from cme.scoring.token_scorer import TokenScorer
 from cme.scoring.verifier import Verifier
@@ -63,8 +73,17 @@ def known_completions(
     return completions, None
 
 
+class Longer(Judge):
+    """The longer response wins."""
+
+    def compare(self, prompt: Prompt, first: Generation, second: Generation) -> JudgeVerdict:
+        return verdict_from_scores(len(first.response), len(second.response), margin=0)
+
+
 REWARDS: dict[str, Callable[[str], Any]] = {
     "majority_vote": lambda _: MajorityVote("whole", GROUP),
+    "pairwise_judge": lambda _: PairwiseJudge(Longer(), GROUP),
+    "cme_ema": lambda generator: CrossModelEntropyEMA(generator, decay=0.5, score_end_of_turn=True),
     "semantic_entropy": lambda _: SemanticEntropy("whole", GROUP),
     "random": lambda _: RandomReward(0),
     "token_entropy": lambda _: TokenEntropy(),
@@ -76,7 +95,7 @@ REWARDS: dict[str, Callable[[str], Any]] = {
 def train(generator: str, verifier: str, out: Path, name: str, rows: str) -> None:
     """Train one case in all processes."""
     advantages: list[list[Any]] = []
-    reward = REWARDS[name](verifier)
+    reward = REWARDS[name](generator if name == "cme_ema" else verifier)
     start = load(generator)
     checkpoint = load(verifier)
     scorer = TokenScorer(checkpoint.model)
